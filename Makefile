@@ -1,0 +1,33 @@
+# The two commands of this project. Both make their own environment; nothing else is needed but Python 3.11 or later.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+sweep: $(VENV)/installed     ## the rank sweep: search, table, pictures
+	$(BIN)/python -m harness +experiment=sst2_rank_sweep
+
+test: $(VENV)/tested         ## style, types, import contract, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+benchmark: $(VENV)/installed ## Lightning's overhead over a bare PyTorch loop
+	$(BIN)/python benchmarks/lightning_overhead.py
+
+lock: $(VENV)/tested         ## write down the versions that are installed
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^pip==' > requirements.lock
+
+$(VENV)/installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable .
+	touch $@
+
+$(VENV)/tested: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[test]'
+	touch $@ $(VENV)/installed
+
+.PHONY: sweep test benchmark lock

@@ -1,0 +1,114 @@
+"""What Lightning costs over a bare PyTorch loop on the same steps: same model, batches, optimiser and clipping.
+
+    python benchmarks/lightning_overhead.py [--pairs 5] [--steps 60]
+
+Runs alternate, so that a noisy machine disturbs both alike; the figure is the median of the paired ratios.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import hydra
+import lightning as L
+import torch
+from omegaconf import OmegaConf
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from harness.composition import CONF
+from harness.config import Config, check
+from harness.model import build_model, tokenizer_file
+from harness.network import prepare
+from harness.task import EncodedSplit, LengthBatches, build_task, encode, pad
+from harness.training import Curve, Guard, Meters, Plan, TrialModule, make_trainer
+
+
+def main() -> None:
+    """Print one line of figures for each pair, then the medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=60)
+    arguments = parser.parse_args()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        tree = OmegaConf.to_container(
+            hydra.compose("config", ["trainer.batch_size=16", "model.dropout=0"]), resolve=True
+        )
+    assert isinstance(tree, dict)
+    config = check({str(key): value for key, value in tree.items()})
+    task = build_task(config.task)
+    data = encode(task.splits["train"], tokenizer_file(config.model), config.task.max_length)
+    ratios, extras = [], []
+    for pair in range(arguments.pairs):
+        order = (bare, lightning) if pair % 2 == 0 else (lightning, bare)
+        seconds = {run.__name__: run(config, data, arguments.steps) for run in order}
+        ratios.append(seconds["lightning"] / seconds["bare"])
+        extras.append(1000 * (seconds["lightning"] - seconds["bare"]) / arguments.steps)
+        print(f"pair {pair}: bare {seconds['bare']:.2f} s, harness on Lightning {seconds['lightning']:.2f} s")
+    print(
+        f"{arguments.steps} steps of {config.trainer.batch_size} sentences, {torch.get_num_threads()} threads: "
+        f"Lightning takes {statistics.median(ratios):.3f} times the bare loop "
+        f"(from {min(ratios):.3f} to {max(ratios):.3f}), {statistics.median(extras):+.1f} ms a step"
+    )
+
+
+def _parts(config: Config, data: EncodedSplit, steps: int) -> tuple[TrialModule, DataLoader[int]]:
+    torch.manual_seed(0)
+    model = build_model(config.model, 2)
+    prepare(model, config)
+    batches = LengthBatches(data.lengths, config.trainer.batch_size, seed=0, shuffle=True)
+    loader: DataLoader[int] = DataLoader(data, batch_sampler=batches, collate_fn=partial(pad, data, pad_id=0))
+    return TrialModule(model, 2, 1e-3, 1e-3, 0.01, 0.06, steps), loader
+
+
+def bare(config: Config, data: EncodedSplit, steps: int) -> float:
+    """Seconds of the steps in a plain loop."""
+    module, loader = _parts(config, data, steps)
+    optimizer = torch.optim.AdamW([tensor for tensor in module.parameters() if tensor.requires_grad], lr=1e-3)
+    started = time.perf_counter()
+    for step, batch in enumerate(loader):
+        if step == steps:
+            break
+        optimizer.zero_grad()
+        loss = F.cross_entropy(module.model(batch["ids"], batch["mask"]), batch["labels"])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+    return time.perf_counter() - started
+
+
+class _Span(L.Callback):
+    """Time from the first batch to the last, as the bare loop is timed."""
+
+    seconds = 0.0
+    _started = 0.0
+
+    def on_train_start(self, *_: object) -> None:
+        """Before the first batch is fetched."""
+        self._started = time.perf_counter()
+
+    def on_train_end(self, *_: object) -> None:
+        """After the last update."""
+        self.seconds = time.perf_counter() - self._started
+
+
+def lightning(config: Config, data: EncodedSplit, steps: int) -> float:
+    """Seconds of the same steps as a trial runs them, with the callbacks of a trial."""
+    module, loader = _parts(config, data, steps)
+    span = _Span()
+    with tempfile.TemporaryDirectory() as folder:
+        device = torch.device("cpu")
+        curve = Curve(Path(folder) / "metrics.csv", lambda step, values: None)
+        callbacks = [Guard(), Meters(device), curve, span]
+        length = Plan(steps=steps, evaluate_every=steps)
+        trainer = make_trainer(Path(folder), length, device, 1, "32-true", 1.0, callbacks)
+        trainer.limit_val_batches = 0
+        trainer.fit(module, loader)
+    return span.seconds
+
+
+if __name__ == "__main__":
+    main()

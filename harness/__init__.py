@@ -1,0 +1,1 @@
+"""LoRA experiments: which rank, where in the network, at what cost."""

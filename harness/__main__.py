@@ -1,0 +1,180 @@
+"""The command: compose a configuration, check it, and run one trial, one study, or a question about them.
+
+python -m harness +experiment=sst2_rank_sweep
+"""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness import assets, composition
+from harness.config import Config, ConfigError, check
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run the command and exit: 0 done, 2 a mistake in the configuration, 69 an asset that cannot be had,
+    70 an unforeseen failure, 130 or 143 stopped by a signal.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "httpx2", "matplotlib", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    os.umask(0o077)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and one place below says what went wrong
+    composition.register_sweeps(ConfigStore.instance())
+    with _answering():
+        hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")(_job)()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Every way a command can fail, as a line and an exit code."""
+    try:
+        yield
+    except ConfigError as error:
+        _leave(2, str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _leave(2, composition.explain(error, sys.argv[1:]))
+    except assets.AssetError as error:
+        _leave(69, str(error))
+    except Exception as error:  # the last line of defence: no bare traceback on a screen that nobody watches
+        if code := getattr(error, "exit_code", None):
+            _leave(code, f"stopped by {error}; the same command goes on from here")
+        _leave(70, f"{type(error).__name__}: {error}\nThe traceback is in {_write_log()}")
+
+
+def _leave(code: int, message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _write_log() -> Path:
+    with tempfile.NamedTemporaryFile("w", prefix="harness-", suffix=".log", delete=False) as file:
+        file.write(traceback.format_exc())
+    return Path(file.name)
+
+
+def _job(composed: DictConfig) -> None:
+    with _answering():  # inside Hydra's job runner, which would add lines of its own
+        _run(composed)
+
+
+def _run(composed: DictConfig) -> None:
+    config = _checked(composed)
+    if config.run == "report":
+        _report(config)
+        return
+    if config.run == "count":
+        from harness.network import count  # torch is imported only by what needs it
+
+        print(json.dumps(count(config), indent=2))
+        return
+    config = _with_data(config)
+    (_study if config.run == "study" else _trial)(config)
+
+
+def _checked(composed: DictConfig) -> Config:
+    tree = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(tree, dict)
+    return check({str(key): value for key, value in tree.items()})
+
+
+def _with_data(config: Config) -> Config:
+    """The same configuration, or, where the data set cannot be reached, with its stand-in, under its own name."""
+    stand_in = getattr(config.task, "stand_in", None)
+    if stand_in is None or config.task.data is not None:
+        return config
+    try:
+        assets.fetch(config.task.asset.address, config.task.asset.sha256)  # type: ignore[union-attr]
+        return config
+    except assets.Unreachable as error:
+        log.warning(
+            "WARNING: %s cannot be reached (%s).\n"
+            "WARNING: training on %s instead; results carry that name. task.data=FOLDER gives a local copy.",
+            config.task.name,
+            error,
+            stand_in,
+        )
+    overrides = [*HydraConfig.get().overrides.task, f"task={stand_in}"]
+    return _checked(hydra.compose("config", overrides=[word for word in overrides if not word.startswith("task=sst2")]))
+
+
+def _report(config: Config) -> None:
+    from harness.report import write_report
+
+    folder = Path(config.results) / config.study
+    if not (folder / "records.jsonl").exists():
+        known = sorted(path.parent.name for path in Path(config.results).glob("*/records.jsonl"))
+        raise ConfigError(f"study={config.study}: no records in {folder}; studies there: {', '.join(known) or 'none'}")
+    print(write_report(folder))
+
+
+def _study(config: Config) -> None:
+    from harness.report import write_report
+    from harness.search import open_ledger, run_study
+    from harness.tracking import sync_hint
+    from harness.training import graceful_stop
+
+    if config.trainer.devices > 1:
+        raise ConfigError(f"trainer.devices={config.trainer.devices}: a study runs its trials on one device each")
+    with open_ledger(Path(config.results), config.study) as ledger:
+        with graceful_stop():
+            run_study(config, ledger)
+        print(write_report(ledger.folder))
+        if hint := sync_hint(ledger.folder):
+            log.info("W&B runs are offline; to upload them: %s", hint)
+
+
+def _trial(config: Config) -> None:
+    from harness.network import count
+    from harness.record import to_json
+    from harness.search import open_ledger
+    from harness.tracking import sync_hint
+    from harness.training import graceful_stop, resolve_device
+    from harness.trial import Place, fingerprint_of, run_trial
+
+    count(config)  # what does not fit the network is said before anything is loaded or made
+    resolve_device(config.trainer.accelerator, config.trainer.devices)
+    fingerprint = fingerprint_of(config)
+    with open_ledger(Path(config.results), config.study) as ledger:
+        known = ledger.find(fingerprint)
+        if known is not None:
+            log.info("trial %d has the same configuration: looked up, not trained again", known.trial)
+            print(to_json(known, indent=2))
+            return
+        number = ledger.next_number()
+        folder = ledger.trial_folder(number)
+        started = time.perf_counter()
+
+        def say(step: int, scores: dict[str, float]) -> bool:
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            log.info("step %d, %.0f s: validation %s", step, time.perf_counter() - started, shown)
+            return False
+
+        with graceful_stop():
+            record = run_trial(config, Place(config.study, number, config.lora.name, folder), say)
+        ledger.add(record)
+        print(to_json(record, indent=2))
+        if hint := sync_hint(ledger.folder):
+            log.info("W&B runs are offline; to upload them: %s", hint)
+        if record.state == "fail":
+            _leave(70, f"trial {number} failed: {record.reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Text encoders from transformers: built from their dimensions, weights loaded and checked, pooled, with a head.
+
+Shapes: B examples, L tokens, H hidden size, C classes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel, RobertaConfig, RobertaModel
+from transformers.utils import logging as transformers_logging
+
+from harness import assets
+from harness.config import AssetConfig, ModelConfig
+
+_BERT = {
+    "query": r"encoder\.layer\.\d+\.attention\.self\.query",
+    "key": r"encoder\.layer\.\d+\.attention\.self\.key",
+    "value": r"encoder\.layer\.\d+\.attention\.self\.value",
+    "output": r"encoder\.layer\.\d+\.attention\.output\.dense",
+    "ffn_up": r"encoder\.layer\.\d+\.intermediate\.dense",
+    "ffn_down": r"encoder\.layer\.\d+\.output\.dense",
+}
+_LLAMA = {
+    "query": r"layers\.\d+\.self_attn\.q_proj",
+    "key": r"layers\.\d+\.self_attn\.k_proj",
+    "value": r"layers\.\d+\.self_attn\.v_proj",
+    "output": r"layers\.\d+\.self_attn\.o_proj",
+    "ffn_gate": r"layers\.\d+\.mlp\.gate_proj",
+    "ffn_up": r"layers\.\d+\.mlp\.up_proj",
+    "ffn_down": r"layers\.\d+\.mlp\.down_proj",
+}
+_DEBERTA = _BERT | {name: rf"encoder\.layer\.\d+\.attention\.self\.{name}_proj" for name in ("query", "key", "value")}
+_GPT2 = {  # one fused matrix holds query, key and value: [i/3] is its i-th third
+    "query": r"h\.\d+\.attn\.c_attn[0/3]",
+    "key": r"h\.\d+\.attn\.c_attn[1/3]",
+    "value": r"h\.\d+\.attn\.c_attn[2/3]",
+    "output": r"h\.\d+\.attn\.c_proj",
+    "ffn_up": r"h\.\d+\.mlp\.c_fc",
+    "ffn_down": r"h\.\d+\.mlp\.c_proj",
+}
+
+TARGETS: dict[str, dict[str, str]] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "deberta": _DEBERTA,
+    "llama": _LLAMA,
+    "gpt2": _GPT2,
+}
+"""For each family, the pattern of module names behind the names that all transformers share."""
+
+
+class TextClassifier(nn.Module):
+    """A pretrained `base`, its tokens pooled to one vector, and a fresh `head`.
+
+    `targets` maps the names a user gives (query, value, …) to patterns of module names inside `base`.
+    """
+
+    def __init__(
+        self, base: PreTrainedModel, head: nn.Module, pooling: str, pad_id: int, targets: dict[str, str]
+    ) -> None:
+        super().__init__()
+        self.base, self.head = base, head
+        self.pooling, self.pad_id, self.targets = pooling, pad_id, targets
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits (B, C) of token ids (B, L) and their mask (B, L), 1 on real tokens."""
+        out = self.base(input_ids=ids, attention_mask=mask)
+        return self.head(self._pool(out, mask))  # type: ignore[no-any-return]
+
+    def _pool(self, out: object, mask: Tensor) -> Tensor:
+        if self.pooling == "pooler":
+            return out.pooler_output  # type: ignore[attr-defined, no-any-return]
+        tokens_BLH: Tensor = out.last_hidden_state  # type: ignore[attr-defined]
+        if self.pooling == "first":
+            return tokens_BLH[:, 0]
+        weight_BL1 = mask.unsqueeze(-1).to(tokens_BLH.dtype)
+        return (tokens_BLH * weight_BL1).sum(1) / weight_BL1.sum(1)
+
+
+class DenseHead(nn.Module):
+    """RoBERTa's classification head: dropout, dense, tanh, dropout, output (Liu et al., 2019)."""
+
+    def __init__(self, hidden: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, outputs)
+
+    def forward(self, x_BH: Tensor) -> Tensor:
+        """Logits (B, C)."""
+        hidden = torch.tanh(self.dense(self.dropout(x_BH)))
+        logits: Tensor = self.out(self.dropout(hidden))
+        return logits
+
+
+def build_model(config: ModelConfig, outputs: int, weights: bool = True) -> TextClassifier:
+    """A classifier with pretrained weights; with `weights` off, shapes alone on the meta device, no download.
+
+    Raises assets.AssetError if the weights cannot be had or are not what they should be.
+    """
+    if not weights:
+        with torch.device("meta"):
+            return _assemble(config, _empty_base(config), outputs)
+    base = _load_base(config, _weights_folder(config.weights))
+    return _assemble(config, base, outputs)
+
+
+def tokenizer_file(config: ModelConfig) -> Path:
+    """The tokenizer that belongs to the weights."""
+    return _weights_folder(config.weights) / "tokenizer.json"
+
+
+def _weights_folder(weights: AssetConfig) -> Path:
+    return assets.fetch(weights.address, weights.sha256)
+
+
+def _assemble(config: ModelConfig, base: PreTrainedModel, outputs: int) -> TextClassifier:
+    hidden = config.shape.hidden
+    head: nn.Module
+    if config.head == "dense":
+        head = DenseHead(hidden, outputs, config.dropout)
+    else:
+        head = nn.Linear(hidden, outputs)
+    for module in head.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    return TextClassifier(base, head, config.pooling, int(base.config.pad_token_id), TARGETS[config.family])
+
+
+_FAMILIES: dict[str, tuple[Any, Any]] = {
+    "bert": (BertConfig, BertModel),
+    "roberta": (RobertaConfig, RobertaModel),
+}
+
+
+def _transformers_config(config: ModelConfig) -> PreTrainedConfig:
+    shape = config.shape
+    kind, _ = _FAMILIES[config.family]
+    made: PreTrainedConfig = kind(
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.ffn,
+        vocab_size=shape.vocabulary,
+        max_position_embeddings=shape.positions,
+        type_vocab_size=shape.types,
+        layer_norm_eps=1e-5 if config.family == "roberta" else 1e-12,
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
+    )
+    return made
+
+
+def _empty_base(config: ModelConfig) -> PreTrainedModel:
+    _, kind = _FAMILIES[config.family]
+    base: PreTrainedModel = kind(_transformers_config(config), add_pooling_layer=config.pooling == "pooler")
+    return base
+
+
+def _load_base(config: ModelConfig, folder: Path) -> PreTrainedModel:
+    _, kind = _FAMILIES[config.family]
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    base, report = kind.from_pretrained(
+        folder,
+        config=_transformers_config(config),
+        add_pooling_layer=config.pooling == "pooler",
+        attn_implementation="sdpa",
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    absent = [*report["missing_keys"], *report["mismatched_keys"]]
+    if absent:
+        raise assets.AssetError(f"{config.weights.address}: no fitting weights for {', '.join(map(str, absent[:3]))}")
+    loaded: PreTrainedModel = base.train()  # transformers hands it out in evaluation mode: dropout would be off
+    return loaded

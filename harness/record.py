@@ -1,0 +1,88 @@
+"""The record of a trial: what it was, what it cost and what it scored; one fsynced JSON line, in and out."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+State = Literal["complete", "pruned", "fail"]
+
+RECORDS = "records.jsonl"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """Sizes are in bytes, times in seconds, accuracies in 0…1. What a failed trial did not reach is empty."""
+
+    study: str
+    trial: int
+    arm: str
+    point: dict[str, float]
+    state: State
+    reason: str
+    fingerprint: str
+    task: str
+    model: str
+    lora: dict[str, Any]
+    optimizer: dict[str, Any]
+    params: dict[str, int]
+    memory: dict[str, Any]
+    time: dict[str, float]
+    scores: dict[str, dict[str, float]]
+    steps: dict[str, int]
+    seeds: dict[str, int]
+    versions: dict[str, str]
+    source: dict[str, Any]
+    data: dict[str, Any]
+    base: dict[str, Any]
+    hardware: dict[str, Any]
+    adapter: dict[str, Any]
+    command: str
+
+
+def to_json(record: Record, indent: int | None = None) -> str:
+    """The record as JSON; NaN and infinity are refused, since JSON has neither."""
+    return json.dumps(dataclasses.asdict(record), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def append(folder: Path, record: Record) -> None:
+    """Add one line to the folder's log. When this returns, the line is on the disk."""
+    path = folder / RECORDS
+    line = to_json(record).encode() + b"\n"
+    fresh = not path.exists()
+    with open(path, "ab+") as file:
+        _cut_torn_tail(file)
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    if fresh:
+        _sync_folder(folder)
+
+
+def read(folder: Path) -> list[Record]:
+    """All records of a study, in the order they were written; a last line cut short by a crash is left out."""
+    path = folder / RECORDS
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    return [Record(**json.loads(line)) for line in lines[:-1] if line]
+
+
+def _cut_torn_tail(file: Any) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    file.seek(0)
+    content = file.read()
+    if not content.endswith(b"\n"):
+        file.truncate(content.rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,196 @@
+"""Records as tables: one row a trial, one row an arm, and what each arm's best trial says against the best of all."""
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.record import Record
+from harness.report.statistics import holm, mcnemar_exact, wilson_interval
+
+MIB = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmResult:
+    """An arm's trial that did best on validation, and how it compares on the test split."""
+
+    arm: str
+    best: Record
+    trials: int
+    complete: int
+    pruned: int
+    failed: int
+    interval: tuple[float, float]
+    p: float | None
+    verdict: str
+
+
+def trial_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Every trial, flat, for a spreadsheet or pandas."""
+    return pd.DataFrame([_row(entry) for entry in sorted(records, key=lambda entry: entry.trial)])
+
+
+def _row(entry: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "trial": entry.trial,
+        "arm": entry.arm,
+        "state": entry.state,
+        "lora": entry.lora["name"],
+        "rank": entry.lora.get("rank"),
+        "alpha": entry.lora.get("alpha"),
+        "scale": entry.lora.get("scale"),
+        "targets": "+".join(entry.lora.get("targets", [])),
+        "lr": entry.optimizer["lr"],
+        "head_lr": entry.optimizer["head_lr"],
+        "trainable": trainable(entry) if entry.params else None,
+    }
+    row |= {f"params_{name}": value for name, value in entry.params.items()}
+    row |= {f"{split}_{name}": value for split, scores in entry.scores.items() for name, value in scores.items()}
+    row |= {f"memory_{name}": value for name, value in entry.memory.items()}
+    row |= entry.time
+    row |= {f"steps_{name}": value for name, value in entry.steps.items()}
+    return row | {"fingerprint": entry.fingerprint, "task": entry.task, "model": entry.model, "reason": entry.reason}
+
+
+def trainable(entry: Record) -> int:
+    """All parameters that the trial trained."""
+    return entry.params["adapter"] + entry.params["head"] + entry.params["other"]
+
+
+def arm_results(records: Sequence[Record], folder: Path) -> list[ArmResult]:
+    """One row an arm, in the order of the study. The trial is chosen on validation; test is only looked at."""
+    names = list(dict.fromkeys(entry.arm for entry in sorted(records, key=lambda entry: entry.trial)))
+    groups = {name: [entry for entry in records if entry.arm == name] for name in names}
+    best = {name: chosen for name, group in groups.items() if (chosen := _chosen(group)) is not None}
+    if not best:
+        return []
+    leader = max(best.values(), key=lambda entry: entry.scores["val"]["accuracy"])
+    p_values = _paired(best, leader, folder)
+    results = []
+    for name, entry in best.items():
+        group = groups[name]
+        states = [other.state for other in group]
+        items = entry.data["rows"]["test"]
+        accuracy = entry.scores["test"]["accuracy"]
+        results.append(
+            ArmResult(
+                arm=name,
+                best=entry,
+                trials=len(group),
+                complete=states.count("complete"),
+                pruned=states.count("pruned"),
+                failed=states.count("fail"),
+                interval=wilson_interval(accuracy, items),
+                p=p_values.get(name),
+                verdict=_verdict(entry, leader, p_values.get(name)),
+            )
+        )
+    return results
+
+
+def _chosen(group: Sequence[Record]) -> Record | None:
+    complete = [entry for entry in group if entry.state == "complete"]
+    return max(complete, key=lambda entry: (entry.scores["val"]["accuracy"], -entry.trial), default=None)
+
+
+def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, float]:
+    reference = _correct(leader, folder)
+    others = {name: _correct(entry, folder) for name, entry in best.items() if entry is not leader}
+    if reference is None:
+        return {}
+    raw = {name: mcnemar_exact(items, reference) for name, items in others.items() if items is not None}
+    return dict(zip(raw, holm(list(raw.values())), strict=True))
+
+
+def _correct(entry: Record, folder: Path) -> list[bool] | None:
+    """Which test items a trial got right, from its predictions."""
+    path = folder / Path(entry.adapter["path"]).parent / "predictions.csv"
+    if not path.exists():
+        return None
+    with open(path, newline="") as file:
+        return [row["label"] == row["predicted"] for row in csv.DictReader(file)]
+
+
+def _verdict(entry: Record, leader: Record, p: float | None) -> str:
+    if entry is leader:
+        return "best on validation"
+    if p is None:
+        return "not compared"
+    if p >= 0.05:
+        return "no difference shown"
+    return "better" if entry.scores["test"]["accuracy"] > leader.scores["test"]["accuracy"] else "worse"
+
+
+def pareto(records: Sequence[Record], cost: str) -> list[Record]:
+    """Complete trials that no other beats: none has at least their validation accuracy at less cost.
+
+    `cost` is trainable (parameters) or memory (bytes).
+    """
+    complete = [entry for entry in records if entry.state == "complete"]
+    ordered = sorted(complete, key=lambda entry: (cost_of(entry, cost), -entry.scores["val"]["accuracy"], entry.trial))
+    front: list[Record] = []
+    for entry in ordered:
+        if not front or entry.scores["val"]["accuracy"] > front[-1].scores["val"]["accuracy"]:
+            front.append(entry)
+    return front
+
+
+def cost_of(entry: Record, cost: str) -> int:
+    """What a trial cost: trainable parameters, or the peak of memory in training above what the process held before."""
+    return trainable(entry) if cost == "trainable" else int(entry.memory["train_peak"] - entry.memory["process"])
+
+
+def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
+    """The table of arms as text, header first."""
+    header = [
+        "arm",
+        "trials",
+        "adapter",
+        "trainable",
+        "fewer",
+        "val acc",
+        "test acc [95 %]",
+        "lr",
+        "scale",
+        "peak MiB",
+        "step ms",
+        "vs best",
+    ]
+    rows = [header]
+    for result in results:
+        entry = result.best
+        ended = f"{result.complete} + {result.pruned} pruned" if result.pruned else f"{result.complete}"
+        ended += f" + {result.failed} failed" if result.failed else ""
+        low, high = result.interval
+        lr = entry.optimizer["lr"] if entry.lora["name"] != "head" else entry.optimizer["head_lr"]
+        rows.append(
+            [
+                result.arm,
+                ended,
+                f"{entry.params['adapter']:,}",
+                f"{trainable(entry):,}",
+                f"{100 * (1 - trainable(entry) / entry.params['total']):.2f} %",
+                f"{entry.scores['val']['accuracy']:.4f}",
+                f"{entry.scores['test']['accuracy']:.4f} [{low:.3f}, {high:.3f}]",
+                f"{lr or entry.optimizer['lr']:.3g}",
+                f"{entry.lora['scale']:.3g}" if "scale" in entry.lora else "",
+                f"{cost_of(entry, 'memory') / MIB:.0f}",
+                f"{1000 * entry.time['step_median_s']:.0f}",
+                result.verdict + (f" (p {result.p:.2g})" if result.p is not None else ""),
+            ]
+        )
+    return rows
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, columns aligned so that it reads in a terminal too."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])

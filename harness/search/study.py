@@ -1,0 +1,229 @@
+"""The loop of a study: propose, train, record, tell; stopped at any moment, the same command goes on.
+
+The record log is the truth. Optuna's study is a mirror of it that its dashboard and plots can read.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import TrialState
+
+from harness.config import Config, ConfigError, check, lay_over, plain, to_yaml
+from harness.network import count
+from harness.record import Record
+from harness.search.display import Display
+from harness.search.ledger import CONFIG, Ledger
+from harness.search.space import Arm, Point, arms, distributions, propose
+from harness.training import resolve_device
+from harness.trial import Place, fingerprint_of, run_trial
+
+log = logging.getLogger(__name__)
+
+_JOURNAL = "optuna.journal"
+_UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another: the study itself is broken
+# What may differ when a study is taken up again: where and how it runs, and how many trials it may take.
+_FREE = ("run", "results", "tracking", "trainer.accelerator", "trainer.devices", "trainer.threads", "sweep.trials")
+
+# Optuna announces each trial by default; the display does that.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A trial's place in the schedule: the arm, and the how-manieth of that arm it is."""
+
+    number: int
+    arm: Arm
+    index: int
+
+
+def schedule(all_arms: list[Arm], trials: int) -> list[Slot]:
+    """Round by round over the arms, so that a study stopped early has still treated them alike."""
+    return [
+        Slot(index * len(all_arms) + place, arm, index) for index in range(trials) for place, arm in enumerate(all_arms)
+    ]
+
+
+def run_study(config: Config, ledger: Ledger) -> None:
+    """Run every trial of the study that has no record yet.
+
+    Raises ConfigError before anything is trained if the study was begun with another configuration, or if any arm
+    cannot run; Interrupted when a stop was asked for, everything so far being on the disk.
+    """
+    sweep = config.sweep
+    assert sweep is not None
+    tree = plain(config)
+    all_arms = arms(sweep)
+    resolve_device(config.trainer.accelerator, config.trainer.devices)
+    _check_arms(tree, all_arms)
+    _same_study(ledger, tree)
+    mirror = _open_optuna(ledger, config.trainer.objective)
+    slots = schedule(all_arms, sweep.trials)
+    recorded = {entry.trial for entry in ledger.records}
+    left = [slot for slot in slots if slot.number not in recorded]
+    with Display(len(slots), len(slots) - len(left)) as display:
+        for slot in left:
+            _run_slot(config, tree, ledger, mirror, slot, display)
+
+
+def _run_slot(
+    config: Config,
+    tree: dict[str, Any],
+    ledger: Ledger,
+    mirror: optuna.Study,
+    slot: Slot,
+    display: Display,
+) -> None:
+    """One trial from proposal to record. The record is on the disk before Optuna hears of it."""
+    sweep = config.sweep
+    assert sweep is not None
+    arm = slot.arm
+    history = [entry for entry in ledger.records if entry.arm == arm.name]
+    point = propose(arm, slot.index, config.seed, sweep.startup, config.trainer.objective, history)
+    trial_config = _trial_config(tree, arm, point)
+    trial = _ask(mirror, slot, point, arms(sweep))
+    display.begin(slot.number, arm.name, point)
+
+    def report(step: int, scores: dict[str, float]) -> bool:
+        trial.report(scores[config.trainer.objective], step)
+        display.scores(step, scores)
+        return sweep.prune_after is not None and _below_median(mirror, trial, arm.name, step, sweep.prune_after)
+
+    fingerprint = fingerprint_of(trial_config)
+    if known := ledger.find(fingerprint):
+        reason = f"same configuration as trial {known.trial}: looked up, not trained again"
+        entry = dataclasses.replace(known, trial=slot.number, arm=arm.name, point=point, reason=reason)
+    else:
+        folder = ledger.trial_folder(slot.number)
+        entry = run_trial(trial_config, Place(config.study, slot.number, arm.name, folder, point), report)
+    ledger.add(entry)
+    _tell(mirror, trial, entry, config.trainer.objective)
+    display.end(entry)
+    _stop_if_broken(ledger)
+
+
+def _trial_config(tree: dict[str, Any], arm: Arm, point: Point) -> Config:
+    """The configuration of one trial: the study's, with the arm's values and then the nuisance values laid over."""
+    return check(lay_over(lay_over(tree, arm.values), point) | {"run": "trial", "sweep": None})
+
+
+def _stop_if_broken(ledger: Ledger) -> None:
+    last = ledger.records[-_UNEXPECTED_LIMIT:]
+    if len(last) == _UNEXPECTED_LIMIT and all(entry.reason.startswith("error:") for entry in last):
+        raise RuntimeError(f"the last {_UNEXPECTED_LIMIT} trials failed alike: {last[-1].reason}")
+
+
+def _check_arms(tree: dict[str, Any], all_arms: list[Arm]) -> None:
+    """Every arm is composed, checked and built on the meta device before the first one is trained."""
+    names = [arm.name for arm in all_arms]
+    if doubles := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"sweep: two arms are called {', '.join(sorted(doubles))}")
+    mistakes = []
+    for arm in all_arms:
+        try:
+            count(_trial_config(tree, arm, {key: bounds.low for key, bounds in arm.nuisance.items()}))
+        except ConfigError as error:
+            mistakes.append(f"arm {arm.name}: {error}")
+    if mistakes:
+        raise ConfigError(*mistakes)
+
+
+def _same_study(ledger: Ledger, tree: dict[str, Any]) -> None:
+    """Write the study's configuration, or refuse to go on with one that asks another question."""
+    path = ledger.folder / CONFIG
+    now = _flat(tree)
+    if path.exists():
+        before = _flat(yaml.safe_load(path.read_text()))
+        changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key)]
+        if changed and ledger.records:
+            raise ConfigError(
+                f"study={tree['study']}: begun with another configuration; give it another name, or set back:",
+                *(f"  {key}: was {before.get(key)}, is {now.get(key)}" for key in changed),
+            )
+    path.write_text(to_yaml(tree))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(free + ".") for free in _FREE)
+
+
+def _open_optuna(ledger: Ledger, objective: str) -> optuna.Study:
+    """Optuna's journal of this study, its torn tail cut, and every trial that was left running settled."""
+    path = ledger.folder / _JOURNAL
+    cut_torn_tail(path)
+    backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
+    study = optuna.create_study(
+        storage=JournalStorage(backend),
+        study_name=ledger.folder.name,
+        direction="minimize" if objective == "loss" else "maximize",
+        load_if_exists=True,
+    )
+    records = {entry.trial: entry for entry in ledger.records}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+        entry = records.get(trial.user_attrs.get("trial", -1))
+        if entry is not None and trial.state == TrialState.RUNNING:
+            _tell(study, trial.number, entry, objective)
+        else:
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    return study
+
+
+def cut_torn_tail(path: Path) -> None:
+    """A process killed while it wrote leaves half a line; one more line after it makes the journal unreadable."""
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        with open(path, "rb+") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+def _ask(study: optuna.Study, slot: Slot, point: Point, all_arms: list[Arm]) -> optuna.Trial:
+    """Enter a proposed trial into Optuna's study, parameters and all."""
+    names = CategoricalDistribution([arm.name for arm in all_arms])
+    study.enqueue_trial({"arm": slot.arm.name} | point, user_attrs={"trial": slot.number, "arm": slot.arm.name})
+    return study.ask({"arm": names} | distributions(slot.arm))
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial | int, entry: Record, objective: str) -> None:
+    if entry.state == "complete":
+        study.tell(trial, entry.scores["val"][objective], skip_if_finished=True)
+    else:
+        state = TrialState.PRUNED if entry.state == "pruned" else TrialState.FAIL
+        study.tell(trial, state=state, skip_if_finished=True)
+
+
+def _below_median(study: optuna.Study, trial: optuna.Trial, arm: str, step: int, after: int) -> bool:
+    """Whether the trial's best so far is worse than the median of the best so far of its own arm's other trials.
+
+    Only trials that reached this step are compared, and only once `after` of them have.
+    """
+    sign = -1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else 1.0
+
+    def best(values: Mapping[int, float]) -> float:
+        return max(sign * value for at, value in values.items() if at <= step)
+
+    others = [
+        other.intermediate_values
+        for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        if other.user_attrs.get("arm") == arm and step in other.intermediate_values
+    ]
+    if len(others) < after:
+        return False
+    ranked = sorted(best(values) for values in others)
+    middle = len(ranked) // 2
+    median = ranked[middle] if len(ranked) % 2 else (ranked[middle - 1] + ranked[middle]) / 2
+    mine = study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    return best(mine) < median

@@ -1,0 +1,120 @@
+"""Sentences as token ids, encoded once and cached; batches of like length, padded to the batch.
+
+Shapes: B examples in a batch, L tokens of the longest of them.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from harness import assets
+from harness.task.text import Split
+
+# Batches are cut from sorted runs of this many batches: near-equal lengths, and still a random order of examples.
+_RUN = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedSplit(Dataset[int]):
+    """The token ids of a split end to end, where each sentence starts, and the classes. Items are row numbers."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sentence."""
+        return np.diff(self.starts)
+
+
+def encode(split: Split, tokenizer_file: Path, max_length: int) -> EncodedSplit:
+    """Tokenise a split, or read it from the cache, where it lies under the digest of all that shapes it."""
+    key = hashlib.sha256()
+    for part in (assets.sha256_of(tokenizer_file), str(max_length), repr(split.texts)):
+        key.update(part.encode() + b"\0")
+    path = assets.cache_folder() / "tokens" / f"{key.hexdigest()}.npz"
+    if not path.exists():
+        _tokenise(split.texts, tokenizer_file, max_length, path)
+    with np.load(path) as arrays:
+        ids, starts = arrays["ids"], arrays["starts"]
+    return EncodedSplit(ids, starts, np.array(split.labels, dtype=np.int64))
+
+
+def _tokenise(texts: Sequence[str], tokenizer_file: Path, max_length: int, path: Path) -> None:
+    from tokenizers import Tokenizer  # imported where it is needed: a cached split needs no tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length)
+    encoded = [np.array(item.ids, dtype=np.int32) for item in tokenizer.encode_batch(list(texts))]
+    starts = np.cumsum([0, *map(len, encoded)])
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_name(f"{path.stem}.{os.getpid()}.npz")
+    np.savez(scratch, ids=np.concatenate(encoded), starts=starts)
+    os.replace(scratch, path)
+
+
+def pad(split: EncodedSplit, rows: Sequence[int], pad_id: int) -> dict[str, Tensor]:
+    """A batch: ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B)."""
+    lengths = split.lengths[list(rows)]
+    columns = np.arange(lengths.max())
+    mask = columns < lengths[:, None]
+    where = np.minimum(split.starts[list(rows), None] + columns, len(split.ids) - 1)
+    ids = np.where(mask, split.ids[where], pad_id)
+    return {
+        "ids": torch.from_numpy(ids.astype(np.int64)),
+        "mask": torch.from_numpy(mask.astype(np.int64)),
+        "labels": torch.from_numpy(split.labels[list(rows)]),
+        "rows": torch.tensor(list(rows)),
+    }
+
+
+class LengthBatches(Sampler[list[int]]):
+    """Batches of near-equal length. The order is a function of (seed, epoch) alone; the epoch counts iterations.
+
+    With `shuffle` off, every example comes once, longest first, so that a batch too large fails at once. With several
+    devices (`world`), each rank takes every world-th batch; in training all ranks get the same number of them.
+    """
+
+    def __init__(
+        self, lengths: np.ndarray, batch_size: int, seed: int, shuffle: bool, rank: int = 0, world: int = 1
+    ) -> None:
+        self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
+        self.rank, self.world, self.epoch = rank, world, 0
+
+    def __len__(self) -> int:
+        batches = -(-len(self.lengths) // self.batch_size)
+        return batches // self.world if self.shuffle else len(range(self.rank, batches, self.world))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = self._shuffled() if self.shuffle else self._split(np.argsort(-self.lengths, kind="stable"))
+        self.epoch += 1
+        mine = batches[self.rank :: self.world]
+        yield from mine[: len(self)]
+
+    def _split(self, order: np.ndarray) -> list[list[int]]:
+        return [order[start : start + self.batch_size].tolist() for start in range(0, len(order), self.batch_size)]
+
+    def _shuffled(self) -> list[list[int]]:
+        draw = np.random.default_rng([self.seed, self.epoch])
+        order = draw.permutation(len(self.lengths))
+        run = _RUN * self.batch_size
+        pieces = [order[start : start + run] for start in range(0, len(order), run)]
+        batches = [
+            batch for piece in pieces for batch in self._split(piece[np.argsort(self.lengths[piece], kind="stable")])
+        ]
+        return [batches[index] for index in draw.permutation(len(batches))]

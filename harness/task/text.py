@@ -1,0 +1,257 @@
+"""Text classification tasks: reading real files, and fixed splits that share no sentence."""
+
+import dataclasses
+import hashlib
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harness import assets
+from harness.config import ConfigError, GlueTaskConfig, RatedTaskConfig, TableTaskConfig, nearest
+
+TaskConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
+Frames = dict[str, pd.DataFrame]  # split name -> columns text, label
+
+# Up to this share of a held-out split may stand in the training set too: SST-2 as published has 2 of 1,821.
+_OVERLAP_ALLOWED = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Sentences and their classes, 0…classes−1, in a fixed order."""
+
+    texts: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextTask:
+    """Three splits. `source` says where they came from, `sha256` is the digest of what they hold."""
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    sha256: str
+
+    @property
+    def outputs(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    def describe(self) -> dict[str, object]:
+        """Name, digest, rows, labels: what a record keeps of the data."""
+        counts = {name: np.bincount(split.labels, minlength=self.outputs) for name, split in self.splits.items()}
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "rows": {name: len(split) for name, split in self.splits.items()},
+            "labels": {name: count.tolist() for name, count in counts.items()},
+            "classes": list(self.classes),
+        }
+
+
+def build_task(config: TaskConfig) -> TextTask:
+    """Read a task's data and split it. Raises ConfigError for data that cannot be learned from."""
+    match config:
+        case GlueTaskConfig():
+            source, frames = _read_glue(config)
+        case RatedTaskConfig():
+            source, frames = _read_rated(config)
+        case TableTaskConfig():
+            source, frames = _read_table(config)
+    return _checked(config, source, frames)
+
+
+def _checked(config: TaskConfig, source: str, frames: Frames) -> TextTask:
+    """Map labels to 0…n−1 by the training set's classes, and refuse what would make a score meaningless."""
+    classes = tuple(sorted(frames["train"]["label"].unique(), key=_natural)) if len(frames["train"]) else ()
+    where = f"task.data={config.data}" if config.data else f"task={config.name}"
+    if len(classes) < 2:
+        raise ConfigError(f"{where}: the training split has {len(classes)} classes; at least 2 are needed")
+    if config.classes is not None and config.classes != len(classes):
+        raise ConfigError(f"{where}: {len(classes)} classes in the training split, task.classes={config.classes}")
+    number = {label: index for index, label in enumerate(classes)}
+    splits = {}
+    for name, frame in frames.items():
+        if frame.empty:
+            raise ConfigError(f"{where}: the {name} split has no rows")
+        unknown = sorted(set(frame["label"]) - set(classes))
+        if unknown:
+            raise ConfigError(f"{where}: label {unknown[0]!r} of the {name} split is absent from training")
+        splits[name] = Split(tuple(frame["text"]), tuple(number[label] for label in frame["label"]))
+    _refuse_overlap(where, splits)
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(repr((name, split.texts, split.labels)).encode())
+    return TextTask(config.name, source, classes, splits, digest.hexdigest())
+
+
+def _refuse_overlap(where: str, splits: dict[str, Split]) -> None:
+    names = list(splits)
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
+            known = set(splits[first].texts)
+            shared = sum(text in known for text in splits[second].texts)
+            if shared > _OVERLAP_ALLOWED * len(splits[second]):
+                raise ConfigError(f"{where}: {shared} of {len(splits[second])} {second} sentences stand in {first} too")
+            if shared:
+                warnings.warn(f"{where}: {shared} {second} sentences stand in {first} too", stacklevel=2)
+
+
+def _natural(label: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
+
+
+def _read_glue(config: GlueTaskConfig) -> tuple[str, Frames]:
+    """Train, dev and test as published; where the test labels are withheld, dev is the test split."""
+    if config.data is not None:
+        folder = Path(config.data).expanduser()
+        if not folder.is_dir():
+            raise ConfigError(f"task.data={config.data}: no such folder")
+        frames = {name: _glue_file(config, folder, names) for name, names in _GLUE_FILES.items()}
+        source = str(config.data)
+    else:
+        folder = assets.fetch(config.asset.address, config.asset.sha256)
+        files = {name: next((folder / "data").glob(f"{name}-*.parquet")) for name in ("train", "validation", "test")}
+        frames = {name: _columns(_load(path, "task.asset"), "sentence", "label", path) for name, path in files.items()}
+        source = config.asset.address
+    withheld = frames["test"].empty or set(frames["test"]["label"]) == {"-1"}
+    if withheld:
+        train, validation = _cut_whole_sentences(frames["train"], len(frames["validation"]), config.split_seed)
+        frames = {"train": train, "validation": validation, "test": frames["validation"]}
+    return source, frames
+
+
+_GLUE_FILES = {"train": ("train.tsv",), "validation": ("dev.tsv", "validation.tsv"), "test": ("test.tsv",)}
+
+
+def _glue_file(config: GlueTaskConfig, folder: Path, names: tuple[str, ...]) -> pd.DataFrame:
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
+        raise ConfigError(f"task.data={config.data}: no {' or '.join(names)} in it")
+    frame = _load(path, "task.data", header=None)
+    if frame.empty:
+        return pd.DataFrame({"text": [], "label": []})
+    first = [str(cell).lower() for cell in frame.iloc[0]]
+    if "sentence" in first:
+        frame = frame.iloc[1:].set_axis(first, axis=1)
+        if "label" not in first:
+            return pd.DataFrame({"text": [], "label": []})
+        return _columns(frame, "sentence", "label", path)
+    if frame.shape[1] != 2:
+        raise ConfigError(f"task.data={path}: {frame.shape[1]} columns, expected sentence<TAB>label")
+    return _columns(frame.set_axis(["sentence", "label"], axis=1), "sentence", "label", path)
+
+
+def _cut_whole_sentences(train: pd.DataFrame, rows: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cut a validation split off GLUE's training set, whose rows are phrases of sentences that stand there whole.
+
+    A random cut would put a sentence on one side and its phrases on the other. So only sentences that are part of
+    no other row are taken, and every row that is part of a taken one leaves the training set.
+    """
+    texts = [text.strip() for text in train["text"]]
+    everything = "\n".join(texts)
+    order = np.random.default_rng(seed).permutation(len(texts))
+    taken: list[int] = []
+    for index in order:
+        if len(taken) == rows or len(taken) == len(texts) // 2:
+            break
+        if everything.count(texts[index]) == 1:
+            taken.append(int(index))
+    held = "\n".join(texts[index] for index in taken)
+    rest = [index for index, text in enumerate(texts) if text not in held]
+    return train.iloc[rest], train.iloc[sorted(taken)]
+
+
+def _read_rated(config: RatedTaskConfig) -> tuple[str, Frames]:
+    """Rows of id, mean rating and text. Ids like 12_3 are sentence 3 of document 12, which is never split up."""
+    path = assets.fetch(f"{config.asset.address}/{config.file}", config.asset.sha256)
+    frame = _load(path, "task.asset", header=None).set_axis(["id", "rating", "text"], axis=1)
+    frame["label"] = (frame["rating"].astype(float) > 0).astype(int).astype(str)
+    frame["document"] = frame["id"].str.rsplit("_", n=1).str[0]
+    frame = frame.drop_duplicates("text")
+    return config.asset.address, _cut(frame, frame["document"], config)
+
+
+def _read_table(config: TableTaskConfig) -> tuple[str, Frames]:
+    if config.data is None:
+        raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
+    frame = _table(config, "task.data", config.data)
+    frames = {"train": frame}
+    for name, path in (("validation", config.validation), ("test", config.test)):
+        if path is not None:
+            frames[name] = _table(config, f"task.{name}", path)
+    if len(frames) < 3:
+        unique = frame.drop_duplicates("text")
+        cut = _cut(unique, unique["text"], config, keep=tuple(frames)[1:])
+        frames = cut | {name: given for name, given in frames.items() if name != "train"}
+    return str(config.data), {name: frames[name] for name in ("train", "validation", "test")}
+
+
+def _table(config: TableTaskConfig, key: str, name: str) -> pd.DataFrame:
+    path = Path(name).expanduser()
+    return _columns(_load(path, key), config.text, config.label, path, key)
+
+
+def _cut(frame: pd.DataFrame, groups: pd.Series, config: TaskConfig, keep: tuple[str, ...] = ()) -> Frames:
+    """Cut validation and test splits off, whole groups at a time; those in `keep` are given and not cut."""
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    names = groups.unique()
+    order = np.random.default_rng(config.split_seed).permutation(len(names))
+    frames, start = {}, 0
+    for name, share in shares.items():
+        if name not in keep:
+            end = start + round(share * len(names))
+            frames[name] = frame[groups.isin(names[order[start:end]])]
+            start = end
+    return {"train": frame[groups.isin(names[order[start:]])]} | frames
+
+
+def _columns(frame: pd.DataFrame, text: str, label: str, path: Path, key: str = "task.data") -> pd.DataFrame:
+    for name, wanted in (("text", text), ("label", label)):
+        if wanted not in frame.columns:
+            raise ConfigError(
+                f"task.{name}={wanted}: {path} has no such column{nearest(wanted, map(str, frame.columns))}"
+            )
+    result = pd.DataFrame({"text": frame[text], "label": frame[label].astype(str)})
+    missing = int(result["text"].isna().sum() + frame[label].isna().sum())
+    if missing or not result["text"].map(lambda cell: isinstance(cell, str)).all():
+        raise ConfigError(f"{key}={path}: {missing} cells of {text} and {label} are empty or not text")
+    return result
+
+
+def _load(path: Path, key: str, header: int | None = 0) -> pd.DataFrame:
+    """One file as text cells; NA, None and null are words, not gaps."""
+    kind = path.suffix.lower()
+    try:
+        if kind == ".parquet":
+            return pd.read_parquet(path)
+        if kind in (".jsonl", ".json"):
+            return pd.read_json(path, lines=True, dtype=False)
+        if kind in (".csv", ".tsv", ".txt"):
+            plain_tabs = kind != ".csv"
+            return pd.read_csv(
+                path,
+                sep="\t" if plain_tabs else ",",
+                quoting=3 if plain_tabs else 0,
+                header=header,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8",
+            )
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except (OSError, ValueError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        raise ConfigError(f"{key}={path}: {reason}") from None
+    raise ConfigError(f"{key}={path}: expected a file that ends in .csv, .tsv, .jsonl or .parquet")

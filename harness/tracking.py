@@ -1,0 +1,102 @@
+"""The W&B mirror of a trial: configuration, counts, curves and scores. It can be off, and it never fails a trial."""
+
+import logging
+import netrc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_INIT_SECONDS = 20  # W&B's own limit of 90 s is long to wait for a network that is not there
+
+
+class Mirror:
+    """One W&B run. Whatever goes wrong in it is said once, and the trial goes on without it."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """One point of the curves, at the trainer's own step."""
+        self._try(lambda: self._run.log(dict(values), step=step))
+
+    def finish(self, summary: Mapping[str, Any], failed: bool) -> None:
+        """Write the record's figures as the run's summary and close the run."""
+        self._try(lambda: self._run.summary.update(dict(summary)))
+        self._try(lambda: self._run.finish(exit_code=int(failed)))
+
+    def _try(self, action: Any) -> None:
+        if self._run is None:
+            return
+        try:
+            action()
+        except Exception as error:  # a mirror that breaks must not take the trial with it
+            log.warning("W&B stopped: %s; the record and the curves on disk are complete", _short(error))
+            self._run = None
+
+
+def start(
+    mode: str, project: str, entity: str | None, group: str, name: str, config: Mapping[str, Any], folder: Path
+) -> Mirror:
+    """Open a run in `group`, files under `folder`/wandb. Mode auto is online where a key is found, else offline."""
+    resolved = resolve_mode(mode)
+    if resolved == "disabled":
+        return Mirror(None)
+    import wandb  # half a second that a study without tracking does not spend
+
+    lean = wandb.Settings(
+        init_timeout=_INIT_SECONDS,
+        console="off",
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
+    )
+    for attempt in dict.fromkeys((resolved, "offline")):
+        try:
+            run = wandb.init(
+                project=project,
+                entity=entity,
+                group=group,
+                name=name,
+                config=dict(config),
+                dir=folder,
+                mode=attempt,  # type: ignore[arg-type]
+                reinit="create_new",
+                settings=lean,
+            )
+            return Mirror(run)
+        except Exception as error:  # no network, a bad key, a full disk: none of it is the trial's business
+            log.warning("W&B %s: %s", attempt, _short(error))
+    return Mirror(None)
+
+
+def resolve_mode(mode: str) -> str:
+    """W&B's name of the mode; WANDB_MODE, where it is set, decides for auto."""
+    if mode == "auto":
+        return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    return {"off": "disabled"}.get(mode, mode)
+
+
+def sync_hint(folder: Path) -> str | None:
+    """The command that uploads the offline runs under `folder`, if there are any."""
+    runs = folder / "wandb"
+    return f"wandb sync {runs}/offline-run-*" if any(runs.glob("offline-run-*")) else None
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return any("wandb" in host for host in netrc.netrc().hosts)
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -1,0 +1,24 @@
+"""The training of one trial on Lightning: the module, what watches it, and how it stops."""
+
+from harness.training.callbacks import Curve, Guard, Meters, Watch
+from harness.training.interrupt import Interrupted, graceful_stop
+from harness.training.loop import Plan, fit, make_trainer, plan, resolve_device, test
+from harness.training.module import Diverged, Pruned, TrialModule
+
+__all__ = [
+    "Curve",
+    "Diverged",
+    "Guard",
+    "Interrupted",
+    "Meters",
+    "Plan",
+    "Pruned",
+    "TrialModule",
+    "Watch",
+    "fit",
+    "graceful_stop",
+    "make_trainer",
+    "plan",
+    "resolve_device",
+    "test",
+]

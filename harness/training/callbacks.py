@@ -1,0 +1,142 @@
+"""What watches a trial while it trains: divergence and stop requests, costs, curves, the best weights."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from harness.accounting import MemoryMeter, StepClock
+from harness.training.interrupt import raise_if_asked
+from harness.training.module import Diverged, Pruned, TrialModule
+
+Report = Callable[[int, dict[str, float]], bool]
+"""Called with the step and the validation scores after each evaluation; true means: end this trial."""
+
+
+class Guard(L.Callback):
+    """Ends a trial whose loss is no finite number, and one that was asked to stop."""
+
+    def __init__(self, every: int = 10) -> None:
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """At each step boundary; the loss is read only every few steps, since reading it waits for the device."""
+        raise_if_asked()
+        if trainer.global_step % self.every == 0 and not torch.isfinite(outputs["loss"]):
+            raise Diverged(f"training loss {float(outputs['loss'])} at step {trainer.global_step}")
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """At each step boundary."""
+        raise_if_asked()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        """At each step boundary."""
+        raise_if_asked()
+
+
+class Meters(L.Callback):
+    """Time of each step, and peaks of memory in training and in evaluation apart."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.memory, self.clock = MemoryMeter(device), StepClock(device)
+        self.train_peak = self.eval_peak = 0
+        self.parts: dict[str, object] = {}
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """The first step warms up: its peak does not count."""
+        if trainer.global_step == 1:
+            self.memory.reset()
+        self.clock.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, _: Any, batch: Any, __: int) -> None:
+        """One step was made."""
+        self.clock.stop(len(batch["labels"]))
+
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Training pauses: its peak so far counts."""
+        self.train_peak = max(self.train_peak, self.memory.peak())
+        self.parts = self.memory.components(module, trainer.optimizers[0], self.train_peak, self.eval_peak)
+        self.memory.reset()
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Evaluation ends."""
+        self.eval_peak = max(self.eval_peak, self.memory.peak())
+        self.parts["eval_peak"] = self.eval_peak
+        self.memory.reset()
+
+
+class Curve(L.Callback):
+    """Learning curves: one row in metrics.csv every few steps and at each evaluation, mirrored to `mirror`."""
+
+    COLUMNS = ("step", "lr", "train_loss", "val_accuracy", "val_loss")
+
+    def __init__(self, path: Path, mirror: Callable[[int, dict[str, float]], None], every: int = 10) -> None:
+        self.path, self.mirror, self.every = path, mirror, every
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Begin the file."""
+        with open(self.path, "w", newline="") as file:
+            csv.writer(file).writerow(self.COLUMNS)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """The loss of this batch, and the learning rate that the next one gets."""
+        if trainer.global_step % self.every == 0:
+            lr = trainer.optimizers[0].param_groups[0]["lr"]
+            self._write(trainer.global_step, {"lr": lr, "train_loss": float(outputs["loss"])})
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """The scores of an evaluation."""
+        assert isinstance(module, TrialModule)
+        self._write(trainer.global_step, {f"val_{name}": value for name, value in module.scores.items()})
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, self.COLUMNS, restval="").writerow({"step": step, **values})
+        self.mirror(step, values)
+
+
+class Watch(L.Callback):
+    """Keeps the weights of the best evaluation, stops when nothing improves any more, and asks whether to prune.
+
+    `objective` is accuracy (higher is better) or loss (lower is better); `patience` counts evaluations.
+    """
+
+    def __init__(self, objective: str, patience: int | None, report: Report) -> None:
+        self.sign = -1.0 if objective == "loss" else 1.0
+        self.objective, self.patience, self.report = objective, patience, report
+        self.best: dict[str, float] = {}
+        self.best_step = self.evaluations_since = 0
+        self.stopped_early = False
+        self._weights: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Compare with the best so far, then report."""
+        assert isinstance(module, TrialModule)
+        scores = module.scores
+        if not self.best or self.sign * scores[self.objective] > self.sign * self.best[self.objective]:
+            self.best, self.best_step, self.evaluations_since = dict(scores), trainer.global_step, 0
+            self._weights = {
+                name: tensor.detach().clone() for name, tensor in module.named_parameters() if tensor.requires_grad
+            }
+        else:
+            self.evaluations_since += 1
+        losing = self.report(trainer.global_step, scores)
+        if losing and trainer.global_step < trainer.max_steps:  # a trial that has run its course is complete
+            raise Pruned(f"below the median of its arm at step {trainer.global_step}")
+        if self.patience is not None and self.evaluations_since >= self.patience:
+            self.stopped_early = trainer.should_stop = True
+
+    def restore(self, module: L.LightningModule) -> None:
+        """Put the weights of the best evaluation back."""
+        with torch.no_grad():
+            for name, tensor in module.named_parameters():
+                if name in self._weights:
+                    tensor.copy_(self._weights[name])

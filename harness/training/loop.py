@@ -1,0 +1,121 @@
+"""The Lightning trainer of one trial, without the parts of Lightning that a study does itself."""
+
+import dataclasses
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.utils.data import DataLoader
+
+from harness.config import ConfigError
+from harness.training.interrupt import raise_if_asked
+from harness.training.module import TrialModule
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How many optimiser steps, and an evaluation after every how many."""
+
+    steps: int
+    evaluate_every: int
+
+
+def plan(batches: int, epochs: float, max_steps: int | None, evaluations: int) -> Plan:
+    """The steps of `epochs` (a fraction is fine) of `batches` each, or `max_steps` if fewer.
+
+    Rounded up to a multiple of `evaluations`, so that the last evaluation comes after the last step.
+    """
+    steps = max(1, round(epochs * batches))
+    if max_steps is not None:
+        steps = min(steps, max_steps)
+    every = -(-steps // min(evaluations, steps))
+    return Plan(steps=every * min(evaluations, steps), evaluate_every=every)
+
+
+def resolve_device(accelerator: str, devices: int) -> torch.device:
+    """The device a trial runs on; raises ConfigError where there are fewer than it asks for."""
+    gpus = torch.cuda.device_count()
+    if accelerator == "cpu" or (accelerator == "auto" and gpus == 0):
+        return torch.device("cpu")
+    if gpus == 0:
+        raise ConfigError("trainer.accelerator=gpu: no GPU was found; trainer.accelerator=cpu runs without one")
+    if devices > gpus:
+        raise ConfigError(f"trainer.devices={devices}: there are {gpus}")
+    return torch.device("cuda")
+
+
+def make_trainer(
+    folder: Path,
+    length: Plan,
+    device: torch.device,
+    devices: int,
+    precision: str,
+    clip: float | None,
+    callbacks: Sequence[L.Callback],
+) -> L.Trainer:
+    """A trainer with a folder of its own; requeueing, logging and checkpoints are not Lightning's business here."""
+    if precision == "auto":
+        half = "bf16-mixed" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "16-mixed"
+        precision = half if device.type == "cuda" else "32-true"
+    return L.Trainer(
+        default_root_dir=folder,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+        max_epochs=-1,
+        max_steps=length.steps,
+        val_check_interval=length.evaluate_every,
+        check_val_every_n_epoch=None,
+        gradient_clip_val=clip,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+    )
+
+
+def fit(trainer: L.Trainer, module: TrialModule, train: DataLoader[int], validation: DataLoader[int]) -> None:
+    """Train to the end of the plan, or until a callback ends it."""
+    with _quiet():
+        trainer.fit(module, train, validation)
+
+
+def test(trainer: L.Trainer, module: TrialModule, loader: DataLoader[int]) -> dict[str, float]:
+    """The scores on a split, with the weights as they are."""
+    with _quiet():
+        trainer.test(module, loader, verbose=False)
+    return dict(module.scores)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings that tell a user nothing, and with Lightning's own answer to SIGTERM given as ours."""
+    with warnings.catch_warnings():
+        _hush()
+        try:
+            yield
+        except SIGTERMException:
+            raise_if_asked()
+            raise
+
+
+def _hush() -> None:
+    # Batches are sliced from arrays in memory: loader processes would only cost.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    # Lightning itself calls what torch has renamed.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*no.*`configure_callbacks`.*")

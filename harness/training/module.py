@@ -1,0 +1,109 @@
+"""A classifier as a LightningModule: loss, optimiser groups, schedule, and scores that add up over batches."""
+
+from collections.abc import Iterator
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+Batch = dict[str, Tensor]
+
+
+class Diverged(Exception):
+    """The loss or the logits are no longer finite numbers."""
+
+
+class Pruned(Exception):
+    """The trial was ended early because others of its kind did better by now."""
+
+
+class TrialModule(L.LightningModule):
+    """Trains `model(ids, mask) -> logits (B, C)` with AdamW, linear warm-up and linear decay to zero.
+
+    `head_lr` is the learning rate of `model.head`, `lr` that of everything else. `warmup` is a share of `steps`.
+    Weight decay leaves biases and norms (all tensors of fewer than two dimensions) alone.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: int,
+        lr: float,
+        head_lr: float,
+        weight_decay: float,
+        warmup: float,
+        steps: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
+        self.warmup_steps, self.steps = round(warmup * steps), steps
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.mean_loss = MeanMetric(nan_strategy="disable")  # by default NaN would be left out of the mean
+        self.scores: dict[str, float] = {}
+        self.predictions: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Mean cross-entropy of a batch."""
+        return F.cross_entropy(self.model(batch["ids"], batch["mask"]), batch["labels"])
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Add a batch to the scores."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: Batch, _: int) -> None:
+        """Add a batch to the scores and keep its predictions, so that trials can be compared item by item."""
+        logits = self._evaluate(batch)
+        self.predictions.append((batch["rows"].cpu(), logits.argmax(-1).cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Close the scores of the validation split."""
+        self._close_scores()
+
+    def on_test_epoch_end(self) -> None:
+        """Close the scores of the test split."""
+        self._close_scores()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW over at most four groups: body or head, decayed or not."""
+        groups = []
+        head = {id(tensor) for tensor in self.model.get_submodule("head").parameters()}
+        for in_head, lr in ((False, self.lr), (True, self.head_lr)):
+            for decayed in (True, False):
+                tensors = [
+                    tensor
+                    for tensor in self._trained()
+                    if (id(tensor) in head) == in_head and (tensor.ndim >= 2) == decayed
+                ]
+                if tensors:
+                    groups.append({"params": tensors, "lr": lr, "weight_decay": self.weight_decay if decayed else 0.0})
+        optimizer = torch.optim.AdamW(groups)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _trained(self) -> Iterator[nn.Parameter]:
+        return (tensor for tensor in self.model.parameters() if tensor.requires_grad)
+
+    def _rate(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        return max(0.0, (self.steps - step) / max(1, self.steps - self.warmup_steps))
+
+    def _evaluate(self, batch: Batch) -> Tensor:
+        logits: Tensor = self.model(batch["ids"], batch["mask"])
+        self.accuracy.update(logits, batch["labels"])
+        self.mean_loss.update(F.cross_entropy(logits, batch["labels"], reduction="none"))
+        return logits
+
+    def _close_scores(self) -> None:
+        scores = {"accuracy": float(self.accuracy.compute()), "loss": float(self.mean_loss.compute())}
+        self.accuracy.reset()
+        self.mean_loss.reset()
+        # NaN logits have an accuracy too: the share of class 0. Only the loss tells.
+        if not torch.isfinite(torch.tensor(scores["loss"])):
+            raise Diverged(f"evaluation loss {scores['loss']} after step {self.global_step}")
+        self.scores = scores

@@ -1,0 +1,307 @@
+"""The life of a trial: from a configuration to a record."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader
+
+from harness import assets, tracking
+from harness.config import Config, ConfigError, FullConfig, LoraConfig, fingerprint, plain, to_yaml
+from harness.lora import export_adapter
+from harness.model import TextClassifier, build_model, tokenizer_file
+from harness.network import lora_spec, prepare
+from harness.record import Record, State
+from harness.task import LengthBatches, TextTask, build_task, encode, pad
+from harness.training import (
+    Curve,
+    Diverged,
+    Guard,
+    Meters,
+    Pruned,
+    TrialModule,
+    Watch,
+    fit,
+    make_trainer,
+    plan,
+    resolve_device,
+    test,
+)
+
+Report = Callable[[int, dict[str, float]], bool]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose."""
+
+    study: str
+    number: int
+    arm: str
+    folder: Path
+    point: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Facts:
+    """What is known of a trial so far; a trial that ends early leaves a record of what it reached."""
+
+    fingerprint: str = ""
+    ranks: dict[str, int] = field(default_factory=dict)
+    params: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    time: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] = field(default_factory=dict)
+    adapter: dict[str, Any] = field(default_factory=dict)
+
+
+def run_trial(config: Config, place: Place, report: Report) -> Record:
+    """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
+
+    `report` hears the validation scores after each evaluation and answers whether to prune. Raises ConfigError for a
+    configuration that cannot run at all, and Interrupted when a stop was asked for.
+    """
+    facts, started = Facts(), time.perf_counter()
+    config_tree = plain(config)
+    (place.folder / "config.yaml").write_text(to_yaml(config_tree))
+    mirror = _mirror(config, config_tree, place)
+    state: State = "complete"
+    reason = ""
+    try:
+        _live(config, place, report, mirror, facts)
+    except Pruned as stop:
+        state, reason = "pruned", str(stop)
+    except Diverged as stop:
+        state, reason = "fail", f"diverged: {stop}"
+    except (torch.OutOfMemoryError, MemoryError) as stop:
+        state, reason = "fail", f"out of memory: {str(stop).splitlines()[0] if str(stop) else ''}"
+    except (ConfigError, assets.AssetError):
+        mirror.finish({}, failed=True)
+        raise
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AssertionError, OSError) as error:
+        # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
+        (place.folder / "error.log").write_text(traceback.format_exc())
+        state, reason = "fail", f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    facts.time["total_s"] = time.perf_counter() - started
+    record = _record(config, place, facts, state, reason)
+    mirror.finish(asdict(record), failed=state == "fail")
+    return record
+
+
+def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror, facts: Facts) -> None:
+    """The life of a trial on one screen; what it learns on the way goes into `facts`."""
+    device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    L.seed_everything(config.seed, verbose=False)
+    task = build_task(config.task)
+    facts.data, facts.base = task.describe(), base_identity(config)
+    facts.fingerprint = fingerprint(config, {"data": task.sha256, "base": facts.base["sha256"]})
+
+    meters = Meters(device)
+    model = build_model(config.model, task.outputs)
+    facts.ranks, params = prepare(model, config)
+    facts.params = asdict(params)
+
+    train = _encoded(config, task, "train")
+    length = plan(
+        -(-len(train) // config.trainer.batch_size),
+        config.trainer.epochs,
+        config.trainer.max_steps,
+        config.trainer.evaluations,
+    )
+    watch = Watch(config.trainer.objective, config.trainer.patience, report)
+    module = TrialModule(
+        model,
+        task.outputs,
+        config.optimizer.lr,
+        config.optimizer.head_lr or config.optimizer.lr,
+        config.optimizer.weight_decay,
+        config.optimizer.warmup,
+        length.steps,
+    )
+    curve = Curve(place.folder / "metrics.csv", mirror.log)
+    trainer = make_trainer(
+        place.folder,
+        length,
+        device,
+        config.trainer.devices,
+        config.trainer.precision,
+        config.optimizer.clip,
+        [Guard(), meters, curve, watch],
+    )
+    loader = partial(_loader, config, task, model.pad_id, trainer.global_rank, trainer.world_size)
+    started = time.perf_counter()
+    try:
+        fit(trainer, module, loader("train"), loader("validation"))
+    finally:
+        facts.time = {**meters.clock.summary(), "train_s": time.perf_counter() - started}
+        facts.memory = meters.parts
+        facts.steps = {"planned": length.steps, "made": trainer.global_step, "best": watch.best_step}
+        facts.scores = {"val": watch.best} if watch.best else {}
+    watch.restore(module)
+    facts.scores["test"] = test(trainer, module, loader("test"))
+    facts.adapter = _save(config, task, model, module, place.folder)
+
+
+def base_identity(config: Config) -> dict[str, Any]:
+    """Name, address and the digest of the weights file."""
+    weights = tokenizer_file(config.model).with_name("model.safetensors")
+    return {
+        "name": config.model.name,
+        "address": config.model.weights.address,
+        "sha256": assets.sha256_of(weights),
+    }
+
+
+def fingerprint_of(config: Config) -> str:
+    """The fingerprint of a trial that has not run."""
+    return fingerprint(config, {"data": build_task(config.task).sha256, "base": base_identity(config)["sha256"]})
+
+
+def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirror:
+    settings = config.tracking
+    name = f"{place.arm}-{place.number:04d}"
+    return tracking.start(
+        settings.mode, settings.project, settings.entity, place.study, name, tree, place.folder.parent.parent
+    )
+
+
+def _encoded(config: Config, task: TextTask, split: str) -> Any:
+    return encode(task.splits[split], tokenizer_file(config.model), config.task.max_length)
+
+
+def _loader(config: Config, task: TextTask, pad_id: int, rank: int, world: int, split: str) -> DataLoader[int]:
+    encoded = _encoded(config, task, split)
+    training = split == "train"
+    size = config.trainer.batch_size if training else max(64, config.trainer.batch_size)
+    batches = LengthBatches(encoded.lengths, size, config.seed, training, rank, world)
+    return DataLoader(encoded, batch_sampler=batches, collate_fn=partial(pad, encoded, pad_id=pad_id))
+
+
+def _save(config: Config, task: TextTask, model: TextClassifier, module: TrialModule, folder: Path) -> dict[str, Any]:
+    """The adapter, the head (or all weights that full fine-tuning changed) and the predictions, with digests."""
+    target = folder / "adapter"
+    target.mkdir(exist_ok=True)
+    if isinstance(config.lora, LoraConfig):
+        export_adapter(model.base, lora_spec(config.lora), config.model.weights.address, target)
+    elif isinstance(config.lora, FullConfig):
+        save_file(
+            {name: tensor.detach().cpu() for name, tensor in model.base.named_parameters()}, target / "base.safetensors"
+        )
+    save_file(
+        {name: tensor.detach().cpu() for name, tensor in model.head.named_parameters()}, target / "head.safetensors"
+    )
+    _save_predictions(module, task, folder / "predictions.csv")
+    files = sorted(target.iterdir())
+    return {
+        "path": f"{folder.parent.name}/{folder.name}/adapter",
+        "bytes": sum(file.stat().st_size for file in files),
+        "sha256": {file.name: assets.sha256_of(file) for file in files},
+    }
+
+
+def _save_predictions(module: TrialModule, task: TextTask, path: Path) -> None:
+    labels = task.splits["test"].labels
+    rows = torch.cat([rows for rows, _ in module.predictions]).tolist()
+    classes = torch.cat([classes for _, classes in module.predictions]).tolist()
+    lines = [f"{row},{labels[row]},{predicted}" for row, predicted in sorted(zip(rows, classes, strict=True))]
+    path.write_text("\n".join(["row,label,predicted", *lines]) + "\n")
+
+
+def _record(config: Config, place: Place, facts: Facts, state: State, reason: str) -> Record:
+    lora: dict[str, Any] = {"name": config.lora.name}
+    if isinstance(config.lora, LoraConfig):
+        spec = lora_spec(config.lora)
+        lora |= {"rank": spec.rank, "alpha": spec.alpha, "scale": spec.scale, "targets": list(spec.targets)}
+        lora |= {"dropout": spec.dropout, "ranks": facts.ranks}
+    return Record(
+        study=place.study,
+        trial=place.number,
+        arm=place.arm,
+        point=place.point,
+        state=state,
+        reason=reason,
+        fingerprint=facts.fingerprint,
+        task=config.task.name,
+        model=config.model.name,
+        lora=lora,
+        optimizer=asdict(config.optimizer) | {"batch_size": config.trainer.batch_size},
+        params=facts.params,
+        memory=facts.memory,
+        time=facts.time,
+        scores=facts.scores,
+        steps=facts.steps,
+        seeds={"trial": config.seed, "split": config.task.split_seed},
+        versions=versions(),
+        source=source(),
+        data=facts.data,
+        base=facts.base,
+        hardware=hardware(),
+        adapter=facts.adapter,
+        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
+    )
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = ("torch", "lightning", "transformers", "optuna", "numpy", "lora-harness")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+@functools.cache
+def source() -> dict[str, Any]:
+    """The revision of this code and whether it was changed; null where it was installed without git."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    tracked = git("ls-files", "--error-unmatch", "trial.py") is not None
+    status = git("status", "--porcelain", "--", ".", "../conf", "../sweeps") if tracked else None
+    return {"revision": git("rev-parse", "HEAD") if tracked else None, "dirty": bool(status) if tracked else None}
+
+
+@functools.cache
+def hardware() -> dict[str, Any]:
+    """What the trial ran on."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "platform": platform.platform(terse=True),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,74 @@
+"""Which modules get a branch, and which requests are refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from harness.lora import LoraLinear, LoraSpec, SpecError, adapt, adapter_parameters
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down, self.norm = nn.Linear(4, 8), nn.Linear(8, 4), nn.LayerNorm(4)
+
+    def forward(self, x):
+        return self.norm(x + self.down(torch.relu(self.up(x))))
+
+
+NAMES = {"up": r"\d\.up", "down": r"\d\.down", "first": r"0\.up", "norm": r"\d\.norm", "none": r"9\.up"}
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(Block(), Block())
+
+
+def test_targets_match_whole_names_and_the_base_is_frozen():
+    net = network()
+    assert adapt(net, LoraSpec(2, 1.0, ("up", "down")), NAMES) == {"0.up": 2, "1.up": 2, "0.down": 2, "1.down": 2}
+    trained = {name for name, tensor in net.named_parameters() if tensor.requires_grad}
+    assert trained == {f"{i}.{layer}.lora_{m}" for i in (0, 1) for layer in ("up", "down") for m in "AB"}
+    assert sum(tensor.numel() for tensor in adapter_parameters(net)) == 4 * 2 * (4 + 8)
+    other = network()
+    assert adapt(other, LoraSpec(2, 1.0, ("first",)), NAMES) == {"0.up": 2}
+    assert not isinstance(other[1].up, LoraLinear)
+
+
+def test_training_moves_the_branches_and_not_one_bit_of_the_base():
+    net = network()
+    x = torch.randn(16, 4)
+    before, start = {name: tensor.clone() for name, tensor in net.state_dict().items()}, net(x)
+    adapt(net, LoraSpec(2, 1.0, ("up", "down")), NAMES)
+    assert torch.equal(net(x), start)
+    optimizer = torch.optim.AdamW(adapter_parameters(net), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        assert all(tensor.grad is not None for tensor in adapter_parameters(net))
+        optimizer.step()
+    after = {name.replace(".base.", "."): tensor for name, tensor in net.state_dict().items() if "lora_" not in name}
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not torch.equal(net(x), start)
+
+
+@pytest.mark.parametrize(
+    ("targets", "rank", "line"),
+    [
+        (("up", "dwn"), 1, "target dwn: no such name; did you mean down?"),
+        (("up", "none"), 1, "matches no module"),
+        (("norm",), 1, "0.norm: LayerNorm has no low-rank form here"),
+        (("up",), 5, r"rank 5: above min(inputs, outputs) = 4 of 0.up"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(targets, rank, line):
+    with pytest.raises(SpecError) as caught:
+        adapt(network(), LoraSpec(rank, 1.0, targets), NAMES)
+    assert line in str(caught.value)
+
+
+@pytest.mark.parametrize(("rank", "scale"), [(0, 1.0), (1, 0.0), (1, -1.0), (1, float("nan"))])
+def test_a_specification_has_a_rank_and_a_positive_scale(rank, scale):
+    with pytest.raises(SpecError):
+        LoraSpec(rank, scale, ("up",))

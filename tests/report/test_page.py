@@ -1,0 +1,94 @@
+"""The answer of a study from its records: chosen on validation, shown on test, failures counted."""
+
+import subprocess
+import sys
+
+import matplotlib.image
+import pandas as pd
+import pytest
+
+from harness import record
+from harness.report import write_report
+from harness.report.table import arm_results, pareto
+from tests.test_record import make
+
+
+def entry(number, arm, val, test, adapter, state="complete", peak=1000, name="lora"):
+    rank = int(arm.partition("=")[2] or 1)
+    lora = {"name": name} | ({"rank": rank, "scale": 2.0, "alpha": 2.0 * rank, "targets": ["query"]} if adapter else {})
+    return make(
+        number,
+        arm=arm,
+        state=state,
+        lora=lora,
+        scores={"val": {"accuracy": val, "loss": 1.0}, "test": {"accuracy": test, "loss": 1.0}} if val else {},
+        params={"adapter": adapter, "head": 2, "other": 0, "frozen": 1000, "total": 1002 + adapter},
+        memory={"process": 100, "train_peak": peak, "eval_peak": 1, "kind": "resident set"},
+        reason="diverged: x" if state == "fail" else "",
+    )
+
+
+RECORDS = [
+    entry(0, "rank=1", 0.80, 0.83, 10),
+    entry(1, "rank=4", 0.82, 0.81, 40, peak=900),
+    entry(2, "head", 0.70, 0.71, 0, name="head", peak=800),
+    entry(3, "rank=1", 0.79, 0.99, 10),
+    entry(4, "rank=4", None, None, 40, state="fail"),
+    entry(5, "head", 0.69, 0.7, 0, name="head", state="pruned", peak=800),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for item in RECORDS:
+        record.append(tmp_path, item)
+        if item.scores:
+            right = round(100 * item.scores["test"]["accuracy"])
+            path = tmp_path / f"trials/{item.trial:04d}/predictions.csv"
+            path.parent.mkdir(parents=True)
+            path.write_text("row,label,predicted\n" + "".join(f"{i},1,{int(i < right)}\n" for i in range(100)))
+    return tmp_path
+
+
+def test_the_trial_is_chosen_on_validation_and_never_on_test(folder):
+    results = {result.arm: result for result in arm_results(RECORDS, folder)}
+    assert results["rank=1"].best.trial == 0  # trial 3 is better on test, and that must not matter
+    assert results["rank=4"].verdict == "best on validation"
+    assert results["rank=1"].verdict == "no difference shown"
+    assert results["head"].verdict == "worse"
+    assert (results["rank=4"].complete, results["rank=4"].failed, results["head"].pruned) == (1, 1, 1)
+    low, high = results["rank=1"].interval
+    assert low < 0.83 < high
+
+
+def test_the_front_holds_what_nothing_beats():
+    assert [item.trial for item in pareto(RECORDS, "trainable")] == [2, 0, 1]
+    assert [item.trial for item in pareto(RECORDS, "memory")] == [2, 1]
+
+
+def test_the_report_is_written_whole_and_says_what_was_run(folder):
+    text = write_report(folder)
+    assert "Data: t from x" in text
+    assert "6 trials: 4 complete, 1 pruned, 1 failed" in text
+    assert "trial 4 (rank=4): diverged: x" in text
+    assert "Smallest adapter with no difference shown from the best: rank=1, 10 adapter parameters" in text
+    assert "Command: `python -m harness`" in text
+    table = pd.read_csv(folder / "table.csv")
+    assert table["trial"].tolist() == list(range(6))
+    assert (folder / "table.md").read_text() == text.partition("\n\nWritten:")[0] + "\n"
+    for name in ("pareto.png", "rank_curve.png"):
+        height, width, _ = matplotlib.image.imread(folder / name).shape
+        assert width > 800
+        assert height > 400
+
+
+def test_a_study_without_a_complete_trial_still_has_its_table(tmp_path):
+    record.append(tmp_path, RECORDS[4])
+    assert "1 failed" in write_report(tmp_path)
+    assert not (tmp_path / "pareto.png").exists()
+    assert "no records yet" in write_report(tmp_path / "nothing")
+
+
+def test_a_report_imports_no_torch():
+    code = "import harness.report, sys; sys.exit(any(m in sys.modules for m in ('torch', 'lightning', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,205 @@
+"""Real files become fixed splits that share no sentence; files that cannot be learned from are refused by name."""
+
+import dataclasses
+import json
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.config import ConfigError, GlueTaskConfig, TableTaskConfig, check
+from harness.task import build_task
+from harness.task.text import _cut_whole_sentences
+
+TABLE = TableTaskConfig(
+    name="mine",
+    reader="table",
+    data=None,
+    classes=None,
+    validation_share=0.2,
+    test_share=0.2,
+    split_seed=0,
+    max_length=32,
+    text="text",
+    label="label",
+    validation=None,
+    test=None,
+)
+
+
+def rows(count, start=0):
+    return [(f"sentence number {index}", index % 2) for index in range(start, start + count)]
+
+
+def write(path, data, columns=("text", "label")):
+    frame = pd.DataFrame(data, columns=list(columns))
+    match path.suffix:
+        case ".csv":
+            frame.to_csv(path, index=False)
+        case ".tsv":
+            frame.to_csv(path, index=False, sep="\t")
+        case ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in frame.to_dict("records")))
+        case ".parquet":
+            frame.to_parquet(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_every_table_format_gives_the_same_splits(tmp_path, suffix):
+    task = build_task(dataclasses.replace(TABLE, data=write(tmp_path / f"d{suffix}", rows(50))))
+    reference = build_task(dataclasses.replace(TABLE, data=write(tmp_path / "r.csv", rows(50))))
+    assert task.splits == reference.splits
+    assert task.sha256 == reference.sha256
+    assert {name: len(split) for name, split in task.splits.items()} == {"train": 30, "validation": 10, "test": 10}
+    everything = [text for split in task.splits.values() for text in split.texts]
+    assert sorted(everything) == sorted(text for text, _ in rows(50))
+
+
+def test_the_split_depends_on_its_own_seed_only(tmp_path):
+    data = write(tmp_path / "d.csv", rows(50))
+    first = build_task(dataclasses.replace(TABLE, data=data))
+    assert build_task(dataclasses.replace(TABLE, data=data)).splits == first.splits
+    assert build_task(dataclasses.replace(TABLE, data=data, split_seed=1)).splits != first.splits
+
+
+def test_given_splits_are_kept_and_only_the_missing_one_is_cut(tmp_path):
+    data, test = write(tmp_path / "d.csv", rows(50)), write(tmp_path / "t.csv", rows(7, start=100))
+    task = build_task(dataclasses.replace(TABLE, data=data, test=test))
+    assert {name: len(split) for name, split in task.splits.items()} == {"train": 40, "validation": 10, "test": 7}
+    assert list(task.splits) == ["train", "validation", "test"]
+
+
+def test_words_like_na_and_null_are_text_and_classes_sort_as_numbers(tmp_path):
+    data = [(word, label) for label in (2, 10) for word in (f"NA {label}", f"None {label}", f"null {label}")]
+    data += [("NA", 2), ("null", 10), ("None", 2), ("nan", 10)]
+    task = build_task(dataclasses.replace(TABLE, data=write(tmp_path / "d.csv", data), validation_share=0.1))
+    assert task.classes == ("2", "10")
+    assert {"NA", "null", "None", "nan"} <= {text for split in task.splits.values() for text in split.texts}
+
+
+BAD_TABLES = [
+    ("missing.csv", None, "no such file"),
+    ("d.xlsx", b"x", "ends in .csv"),
+    ("d.csv", b"", "no such column"),
+    ("d.csv", b"text,label\n", "the training split has 0 classes"),
+    ("d.csv", b"txt,label\na,1\nb,0\n", "no such column; did you mean txt?"),
+    ("d.csv", "text,label\ncafé,1\nb,0\n".encode("latin-1"), "utf-8"),
+    ("d.csv", b"text,label\n" + b"".join(b"s%d,1\n" % i for i in range(20)), "has 1 classes"),
+    ("d.jsonl", b'{"text": "a", "label": 1\n', "task.data"),
+    ("d.jsonl", b'{"text": null, "label": 1}\n{"text": "b", "label": 0}\n', "1 cells"),
+    ("d.parquet", b"not parquet", "task.data"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "line"), BAD_TABLES)
+def test_a_table_that_cannot_be_read_is_named(tmp_path, name, content, line):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        build_task(dataclasses.replace(TABLE, data=str(tmp_path / name)))
+    assert line in str(caught.value)
+    assert name in str(caught.value) or "task.text" in str(caught.value)
+
+
+def test_a_class_absent_from_training_is_named(tmp_path):
+    test = write(tmp_path / "t.csv", [("new one", 7), ("another", 1)])
+    with pytest.raises(ConfigError, match="label '7' of the test split is absent from training"):
+        build_task(dataclasses.replace(TABLE, data=write(tmp_path / "d.csv", rows(50)), test=test))
+
+
+def test_a_number_of_classes_that_is_not_the_datas_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"2 classes in the training split, task\.classes=3"):
+        build_task(dataclasses.replace(TABLE, data=write(tmp_path / "d.csv", rows(50)), classes=3))
+
+
+def test_overlapping_splits_are_refused_and_a_rare_repeat_is_said(tmp_path):
+    data = write(tmp_path / "d.csv", rows(50))
+    with pytest.raises(ConfigError, match="50 of 50 test sentences stand in train too|stand in train too"):
+        build_task(dataclasses.replace(TABLE, data=data, test=data))
+    test = write(tmp_path / "t.csv", [*rows(199, start=1000), ("sentence number 0", 0), ("sentence number 1", 1)])
+    with pytest.warns(UserWarning, match="stand in train too"):
+        build_task(dataclasses.replace(TABLE, data=data, test=test, validation_share=0.02))
+
+
+@pytest.fixture
+def glue(tree, tmp_path):
+    def build(train, dev, test, **changes):
+        folder = tmp_path / "glue"
+        folder.mkdir()
+        for name, text in (("train.tsv", train), ("dev.tsv", dev), ("test.tsv", test)):
+            if text is not None:
+                (folder / name).write_text(text)
+        config = tree()
+        config["task"] = {
+            "name": "sst2",
+            "reader": "glue",
+            "data": str(folder),
+            "asset": {"address": "hub:x", "sha256": None},
+            "stand_in": None,
+            "classes": 2,
+            "validation_share": 0.1,
+            "test_share": 0.1,
+            "split_seed": 0,
+            "max_length": 32,
+        } | changes
+        task = check(config).task
+        assert isinstance(task, GlueTaskConfig)
+        return build_task(task)
+
+    return build
+
+
+PLAIN = 'a fine film\t1\na poor film\t0\nan odd "quote\t1\n'
+
+
+def test_plain_tsv_is_read_as_published(glue):
+    task = glue(PLAIN, "good\t1\nbad\t0\n", "great\t1\nNA\t0\n")
+    assert task.splits["train"].texts == ("a fine film", "a poor film", 'an odd "quote')
+    assert task.splits["test"].labels == (1, 0)
+
+
+def test_glues_own_files_have_a_header_and_no_test_labels(glue):
+    whole = [f"sentence {index} is a whole one about thing {index}" for index in range(40)]
+    train = "sentence\tlabel\n" + "".join(f"{text} \t{index % 2}\n" for index, text in enumerate(whole))
+    train += "".join(f"thing {index} \t{index % 2}\n" for index in range(40))
+    task = glue(train, "sentence\tlabel\ngood\t1\nbad\t0\n", "index\tsentence\n0\tgreat\n")
+    assert task.splits["test"].texts == ("good", "bad")
+    held = task.splits["validation"].texts
+    assert len(held) == 2
+    for text in task.splits["train"].texts:
+        assert not any(text.strip() in sentence for sentence in held)
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "line"),
+    [
+        ("a\tb\tc\n", "x\t1\n", "3 columns"),
+        (PLAIN, None, "no dev.tsv or validation.tsv"),
+        ("", "x\t1\n", "0 classes"),
+        (PLAIN, "x\t5\n", "label '5' of the validation split"),
+    ],
+)
+def test_a_glue_folder_that_is_not_one_is_named(glue, train, dev, line):
+    with pytest.raises(ConfigError, match=line):
+        glue(train, dev, "y\t1\n")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.text("abcd ", min_size=1, max_size=12), min_size=4, max_size=40), st.integers(1, 6))
+def test_no_training_row_is_part_of_a_held_out_sentence(texts, count):
+    frame = pd.DataFrame({"text": sorted(texts), "label": "0"})
+    train, held = _cut_whole_sentences(frame, count, seed=0)
+    assert len(held) <= count
+    assert not set(train.index) & set(held.index)
+    for text in train["text"]:
+        assert not any(text.strip() in sentence for sentence in held["text"].str.strip())
+
+
+def test_the_packaged_sentences_are_the_real_ones_and_documents_stay_whole(compose):
+    task = build_task(compose("task=nyt_snippets", "task.data=null").task)
+    assert sum(len(split) for split in task.splits.values()) == 5119
+    movie = build_task(compose("task=movie_snippets", "task.data=null").task)
+    assert sum(len(split) for split in movie.splits.values()) == 10603
+    assert sum(sum(split.labels) for split in movie.splits.values()) == 5242 - 1

@@ -1,0 +1,220 @@
+"""The command as a person types it: answers, one-line errors, exit codes, and nothing created on a mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import record
+from tests.test_record import make
+
+
+@pytest.fixture
+def harness(tmp_path, tiny_base, tiny_data):
+    def call(*words, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "harness", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")} | environment,
+        )
+
+    return call
+
+
+@pytest.fixture
+def tiny(tiny_base, tiny_data):
+    shape = "{hidden: 16, layers: 2, heads: 2, ffn: 32, vocabulary: 40, positions: 40, types: 2}"
+    return [
+        "task=text_csv",
+        f"task.data={tiny_data}",
+        f"model.shape={shape}",
+        f"model.weights.address=path:{tiny_base}",
+        "model.weights.sha256=null",
+        "trainer.batch_size=8",
+        "trainer.max_steps=8",
+        "trainer.evaluations=2",
+        "lora.rank=2",
+    ]
+
+
+MISTAKES = [
+    (["lora.rnk=4"], "lora.rnk=4: no such key; did you mean lora.rank?"),
+    (["+lora.rnk=4"], "lora.rnk: no such key; did you mean lora.rank?"),
+    (["++lora.rnk=4"], "lora.rnk: no such key; did you mean lora.rank?"),
+    (["lroa.rank=4"], "lroa.rank=4: no such key; did you mean lora.rank?"),
+    (["task=movie_snipets"], "task=movie_snipets: no such task; did you mean movie_snippets?"),
+    (["tsk=movie_snippets"], "tsk=movie_snippets: no such key; did you mean task?"),
+    (["+tsk=movie_snippets"], "tsk: no such key; did you mean task?"),
+    (["++tsk=movie_snippets"], "tsk: no such key; did you mean task?"),
+    (["model=mnilm"], "model=mnilm: no such model; did you mean minilm?"),
+    (["+experiment=sst2_rank_swep"], "no such experiment; did you mean sst2_rank_sweep?"),
+    (["+experment=sst2_rank_sweep"], "experment: no such key; did you mean experiment?"),
+    (["++experment=sst2_rank_sweep"], "experment: no such key; did you mean experiment?"),
+    (["experiment=sst2_rank_sweep"], "write +experiment=sst2_rank_sweep"),
+    (["sweep=rank_alpha"], "sweep=rank_alpha: no such sweep; did you mean rank_alpha_lr?"),
+    (["lora.rank=0"], "lora.rank=0: input should be greater than or equal to 1"),
+    (["lora.rank=8.0"], "lora.rank=8.0: input should be a valid integer"),
+    (["lora.rank="], 'lora.rank="": input should be a valid integer'),
+    (["lora.alpha=nan"], "lora.alpha=NaN: input should be a finite number"),
+    (["lora=full", "+lora.rank=4"], "lora.rank: no such key"),
+    (["run=sweep"], 'run="sweep": input should be'),
+    (["run=study"], "sweep is empty"),
+    (["run=report", "study=none"], "study=none: no records in"),
+    (["lora.rank"], "lora.rank"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_mistake_is_one_line_and_creates_nothing(harness, tmp_path, words, line):
+    done = harness(*words)
+    assert done.returncode == 2, done.stderr
+    assert line in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["lora.targets=[query,vaule]"], "target vaule: no such name; did you mean value?"),
+        (["lora.rank=385"], "rank 385: above min(inputs, outputs) = 384 of encoder.layer.0.attention.self.query"),
+        (["trainer.accelerator=gpu"], "no GPU was found"),
+        (["task=sst2", "task.data=/nowhere"], "task.data=/nowhere: no such folder"),
+        (["task=text_csv"], "task.data: missing"),
+        (["results=/proc/nowhere"], "results=/proc/nowhere"),
+    ],
+)
+def test_what_only_the_network_or_the_machine_can_tell_is_one_line_too(harness, tmp_path, words, line):
+    done = harness(*words)
+    assert done.returncode == 2, done.stderr
+    assert line in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_counting_prints_json_from_shapes_alone(harness, tmp_path):
+    done = harness("run=count", "model=bert_large", "lora=lora", "lora.rank=16", "lora.targets=[query,value]")
+    counted = json.loads(done.stdout)
+    assert counted["params"]["adapter"] == 1_572_864
+    assert counted["fewer_trainable_percent"] == 99.531
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_trial_prints_its_record_and_is_not_trained_twice(harness, tiny, tmp_path):
+    first = harness(*tiny)
+    assert first.returncode == 0, first.stderr
+    printed = json.loads(first.stdout)
+    (stored,) = record.read(tmp_path / "results/single")
+    assert printed == json.loads(record.to_json(stored))
+    assert "wandb sync" in first.stderr
+    again = harness(*tiny)
+    assert json.loads(again.stdout) == printed
+    assert "looked up, not trained again" in again.stderr
+    other = harness(*tiny, "seed=1", "tracking=off")
+    assert json.loads(other.stdout)["trial"] == 1
+    config = tmp_path / "results/single/trials/0001/config.yaml"
+    assert "seed: 1" in config.read_text()
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, tmp_path, signum, code):
+    words = [*tiny, "run=study", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 2]}", "sweep.trials=2"]
+    words += ["study=s", "tracking=off", "trainer.max_steps=60", "trainer.evaluations=20"]
+    command = [sys.executable, "-m", "harness", *words]
+    environment = os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")}
+    log = tmp_path / "results/s" / record.RECORDS
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert "the same command goes on from here" in said
+    kept = record.read(tmp_path / "results/s")
+    assert 0 < len(kept) < 8
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(kept)} of 8 trials are recorded" in done.stderr
+    records = record.read(tmp_path / "results/s")
+    assert records[: len(kept)] == kept
+    assert len(records) == 8
+    assert "Smallest adapter" in done.stdout
+    for name in ("config.yaml", "table.csv", "table.md", "pareto.png", "rank_curve.png"):
+        assert (tmp_path / "results/s" / name).stat().st_size > 0
+
+
+def test_sst2_out_of_reach_is_trained_on_its_stand_in_under_its_own_name(harness, tmp_path):
+    done = harness(
+        "task=sst2",
+        "run=trial",
+        "trainer.max_steps=1",
+        "trainer.evaluations=1",
+        "tracking=off",
+        "task.validation_share=0.001",
+        "task.test_share=0.001",
+        "model.shape.layers=1",
+        HF_ENDPOINT="http://127.0.0.1:9",
+        HF_HUB_OFFLINE="0",
+    )
+    assert "sst2 cannot be reached" in done.stderr
+    assert "training on movie_snippets instead" in done.stderr
+    assert done.returncode == 0, done.stderr
+    entry = json.loads(done.stdout)
+    assert (entry["task"], entry["data"]["name"]) == ("movie_snippets", "movie_snippets")
+
+
+def test_hydras_own_habits_work(harness, tmp_path):
+    assert "rank: 8" in harness("--cfg", "job").stdout
+    assert "rank_alpha_lr" in harness("--help").stdout
+    assert "run: study" in harness("--cfg", "job", "+experiment=sst2_rank_sweep").stdout
+    complete = subprocess.run(
+        [sys.executable, "-m", "harness", "-sc", "query=bash"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"COMP_LINE": "harness model=mini", "COMP_POINT": "99"},
+    )
+    assert "model=minilm" in complete.stdout
+    assert [path for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_multirun_makes_a_record_for_each(harness, tiny, tmp_path):
+    done = harness("-m", *[word for word in tiny if not word.startswith("lora.rank")], "lora.rank=1,2", "tracking=off")
+    assert done.returncode == 0, done.stderr
+    assert [entry.lora["rank"] for entry in record.read(tmp_path / "results/single")] == [1, 2]
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "results"}
+
+
+def test_a_report_is_made_again_from_the_records(harness, tmp_path):
+    folder = tmp_path / "results/s"
+    folder.mkdir(parents=True)
+    record.append(folder, make(0))
+    done = harness("run=report", "study=s")
+    assert done.returncode == 0, done.stderr
+    assert "1 trials: 1 complete" in done.stdout
+    assert (folder / "rank_curve.png").exists()
+
+
+def test_an_unforeseen_failure_names_its_log(harness, tmp_path):
+    folder = tmp_path / "results/s"
+    folder.mkdir(parents=True)
+    (folder / record.RECORDS).write_text('{"not": "a record"}\n')
+    done = harness("run=report", "study=s")
+    assert done.returncode == 70
+    path = done.stderr.strip().rpartition(" ")[2]
+    assert "Traceback" in Path(path).read_text()
+    Path(path).unlink()
+    assert "Traceback" not in done.stderr

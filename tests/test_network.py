@@ -1,0 +1,169 @@
+"""Exact trainable-parameter counts, from shapes alone."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import (
+    BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    GPT2Config,
+    GPT2Model,
+    LlamaConfig,
+    LlamaModel,
+    RobertaModel,
+)
+
+from harness.config import ConfigError
+from harness.lora import LoraSpec, adapt, adapter_parameters
+from harness.model import TARGETS
+from harness.network import count, lora_spec
+
+QV, QKVO = ("query", "value"), ("query", "key", "value", "output")
+ALL, MLP = (*QKVO, "ffn_up", "ffn_down"), ("ffn_gate", "ffn_up", "ffn_down")
+
+
+def deberta(hidden, layers, heads, ffn):
+    config = DebertaV2Config(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=ffn,
+        vocab_size=100,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+    )
+    return DebertaV2Model(config)
+
+
+def gpt2(hidden, layers, heads):
+    return GPT2Model(GPT2Config(n_embd=hidden, n_layer=layers, n_head=heads, vocab_size=100))
+
+
+def llama(hidden, layers, heads, groups, ffn):
+    config = LlamaConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=groups,
+        intermediate_size=ffn,
+        vocab_size=100,
+    )
+    return LlamaModel(config)
+
+
+GOLDEN = [
+    ("deberta", lambda: deberta(1536, 48, 24, 6144), QV, 16, 4_718_592),
+    ("deberta", lambda: deberta(768, 12, 12, 3072), ALL, 1, 165_888),
+    ("deberta", lambda: deberta(768, 12, 12, 3072), ALL, 2, 331_776),
+    ("deberta", lambda: deberta(768, 12, 12, 3072), ALL, 8, 1_327_104),
+    ("gpt2", lambda: gpt2(1024, 24, 16), QV, 4, 393_216),
+    ("gpt2", lambda: gpt2(1280, 36, 20), QV, 4, 737_280),
+    ("gpt2", lambda: gpt2(12288, 96, 96), QV, 1, 4_718_592),
+    ("gpt2", lambda: gpt2(12288, 96, 96), QV, 4, 18_874_368),
+    ("gpt2", lambda: gpt2(12288, 96, 96), QV, 8, 37_748_736),
+    ("llama", lambda: llama(3072, 28, 24, 8, 8192), QV, 32, 9_175_040),
+    ("llama", lambda: llama(3072, 28, 24, 8, 8192), MLP, 10, 9_461_760),
+    ("llama", lambda: llama(4096, 32, 32, 32, 11008), QKVO, 8, 8_388_608),
+]
+
+
+@pytest.mark.parametrize(("family", "build", "targets", "rank", "expected"), GOLDEN)
+def test_published_adapter_counts(family, build, targets, rank, expected):
+    with torch.device("meta"):
+        base = build()
+    adapt(base, LoraSpec(rank, 1.0, targets), TARGETS[family])
+    assert sum(tensor.numel() for tensor in adapter_parameters(base)) == expected
+
+
+MODELS = [
+    ("roberta_base", "[query,value]", 8, 294_912, 592_130, 124_055_040),
+    ("roberta_large", "[query,value]", 8, 786_432, 1_051_650, 354_310_144),
+    ("bert_large", "[query,value]", 1, 98_304, 2_050, 335_141_888),
+    ("bert_large", "[query,key,value,output]", 1, 196_608, 2_050, 335_141_888),
+    ("bert_large", "[query,key,value,output,ffn_up,ffn_down]", 1, 442_368, 2_050, 335_141_888),
+    ("bert_base", "[query,value]", 8, 294_912, 1_538, 109_482_240),
+]
+
+
+@pytest.mark.parametrize(("model", "targets", "rank", "adapter", "head", "base"), MODELS)
+def test_the_models_of_conf_have_their_published_sizes(compose_real, model, targets, rank, adapter, head, base):
+    counted = count(compose_real(f"model={model}", f"lora.targets={targets}", f"lora.rank={rank}"))
+    assert counted["params"]["adapter"] == adapter
+    assert counted["params"]["head"] == head
+    assert counted["params"]["base"] == counted["params"]["frozen"] == base
+    assert (
+        sum(counted["params"][group] for group in ("adapter", "head", "other", "frozen"))
+        == (counted["params"]["total"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("targets", "largest"),
+    [("[query,value]", 17), ("[query,key,value,output]", 8), ("[query,key,value,output,ffn_up,ffn_down]", 3)],
+)
+def test_the_largest_rank_that_trains_half_a_percent_of_bert_large(compose_real, targets, largest):
+    def reduction(rank):
+        return count(compose_real("model=bert_large", f"lora.targets={targets}", f"lora.rank={rank}"))
+
+    assert reduction(largest)["fewer_trainable_percent"] >= 99.5 > reduction(largest + 1)["fewer_trainable_percent"]
+
+
+def test_full_and_head_count_all_and_nothing_of_the_base(compose_real):
+    full = count(compose_real("model=bert_base", "lora=full"))["params"]
+    assert (full["other"], full["frozen"], full["adapter"]) == (109_482_240, 0, 0)
+    head = count(compose_real("model=bert_base", "lora=head"))["params"]
+    assert (head["other"], head["frozen"], head["head"]) == (0, 109_482_240, 1_538)
+
+
+def test_scale_is_what_is_given_or_alpha_over_rank_or_two(compose):
+    assert lora_spec(compose("lora.rank=4").lora).scale == 2.0
+    assert lora_spec(compose("lora.rank=4", "lora.alpha=16").lora).scale == 4.0
+    assert lora_spec(compose("lora.rank=4", "lora.scale=0.5").lora).alpha == 2.0
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("lora.targets=[query,valeu]", "target valeu: no such name; did you mean value?"),
+        ("lora.targets=[nothing]", "valid: query, key, value, output, ffn_up, ffn_down"),
+        ("lora.rank=17", "above min(inputs, outputs) = 16 of encoder.layer.0.attention.self.query"),
+    ],
+)
+def test_a_specification_that_does_not_fit_is_named(compose, override, line):
+    with pytest.raises(ConfigError) as caught:
+        count(compose(override))
+    assert line in str(caught.value)
+
+
+def test_counting_imports_no_trainer():
+    code = "import harness.network, sys; print([m for m in ('lightning', 'optuna', 'wandb') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_bert_and_roberta_share_their_names(family):
+    kind = {"bert": BertModel, "roberta": RobertaModel}[family]
+    with torch.device("meta"):
+        base = kind(kind.config_class(num_hidden_layers=2))
+    ranks = adapt(base, LoraSpec(1, 1.0, ALL), TARGETS[family])
+    assert len(ranks) == 12
+
+
+@pytest.fixture
+def compose_real():
+    import hydra
+    from omegaconf import OmegaConf
+
+    from harness import composition
+    from harness.config import check
+
+    def compose(*overrides):
+        with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
+            return check(OmegaConf.to_container(hydra.compose("config", overrides=list(overrides)), resolve=True))
+
+    return compose

@@ -1,0 +1,156 @@
+"""A trial from configuration to record, on a tiny encoder; its files; the ways it can end."""
+
+import csv
+import json
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import BertModel
+
+from harness import assets, record, trial
+from harness.accounting import Params
+from harness.config import ConfigError
+from harness.record import Record
+from harness.task import build_task, encode, pad
+from harness.training import Interrupted
+from harness.trial import Place, fingerprint_of, run_trial
+
+
+@pytest.fixture
+def run(compose, tmp_path, own_cache):
+    def go(*overrides, report=lambda step, scores: False, number=0) -> Record:
+        folder = tmp_path / "results" / "s" / "trials" / f"{number:04d}"
+        folder.mkdir(parents=True)
+        return run_trial(compose(*overrides), Place("s", number, "arm", folder), report)
+
+    return go
+
+
+def test_a_record_says_what_was_run_what_it_cost_and_what_it_scored(run, compose, tmp_path):
+    words = ["trainer.epochs=20.0", "trainer.max_steps=120", "optimizer.lr=0.03", "optimizer.head_lr=0.1"]
+    entry = run(*words)
+    assert (entry.state, entry.reason, entry.trial, entry.study) == ("complete", "", 0, "s")
+    assert json.loads(record.to_json(entry))["fingerprint"] == fingerprint_of(compose(*words))
+    assert entry.lora["ranks"] == {
+        f"encoder.layer.{layer}.attention.self.{name}": 2 for name in ("query", "value") for layer in (0, 1)
+    }
+    assert entry.params["adapter"] == 2 * 2 * 2 * (16 + 16)
+    assert entry.params["head"] == 2 * 16 + 2
+    Params(**entry.params)
+    parts = ("process", "parameters", "gradients", "optimizer", "activations")
+    assert sum(entry.memory[part] for part in parts) == entry.memory["train_peak"]
+    assert entry.memory["gradients"] == 4 * (entry.params["adapter"] + entry.params["head"])
+    assert entry.memory["optimizer"] == 2 * entry.memory["gradients"] + 4 * (8 + 2)
+    assert entry.memory["kind"] == "resident set"
+    assert entry.steps["made"] == 120
+    assert 0 < entry.time["step_median_s"] < entry.time["train_s"] < entry.time["total_s"]
+    assert entry.scores["test"]["accuracy"] > 0.7
+    assert entry.data["rows"] == {"train": 168, "validation": 24, "test": 48}
+
+
+def test_the_saved_adapter_and_head_give_the_scored_predictions_through_peft(run, compose, tiny_base, tmp_path):
+    entry = run("trainer.max_steps=30", "optimizer.lr=0.02")
+    folder = tmp_path / "results" / "s" / entry.adapter["path"]
+    assert {file.name: assets.sha256_of(file) for file in folder.iterdir()} == entry.adapter["sha256"]
+    base = PeftModel.from_pretrained(BertModel.from_pretrained(tiny_base, add_pooling_layer=False), str(folder)).eval()
+    head = load_file(folder / "head.safetensors")
+    task = build_task(compose().task)
+    batch = pad(encode(task.splits["test"], tiny_base / "tokenizer.json", 128), range(48), 0)
+    tokens = base(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
+    weight = batch["mask"].unsqueeze(-1)
+    logits = (tokens * weight).sum(1) / weight.sum(1) @ head["weight"].T + head["bias"]
+    with open(folder.parent / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["predicted"]) for row in rows] == logits.argmax(1).tolist()
+    assert [int(row["label"]) for row in rows] == batch["labels"].tolist()
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    assert entry.scores["test"]["accuracy"] == pytest.approx(right / 48)
+
+
+def test_the_same_configuration_gives_the_same_numbers(run):
+    first, second = run(number=0), run(number=1)
+    assert first.scores == second.scores
+    assert first.adapter["sha256"] == second.adapter["sha256"]
+    assert run("seed=1", number=2).scores != first.scores
+
+
+@pytest.mark.parametrize(("arm", "other", "adapter"), [("full", True, 0), ("head", False, 0)])
+def test_baselines_train_all_or_only_the_head(run, tiny_base, tmp_path, arm, other, adapter):
+    entry = run(f"lora={arm}")
+    assert entry.state == "complete"
+    assert entry.params["adapter"] == adapter
+    assert bool(entry.params["other"]) == other
+    saved = set(entry.adapter["sha256"])
+    assert saved == ({"base.safetensors", "head.safetensors"} if other else {"head.safetensors"})
+
+
+def test_a_pruned_trial_keeps_what_it_reached(run):
+    entry = run(report=lambda step, scores: step == 4)
+    assert entry.state == "pruned"
+    assert entry.steps["made"] == 4
+    assert entry.scores.keys() == {"val"}
+    assert entry.memory["train_peak"] > 0
+
+
+def test_a_loss_that_is_no_number_fails_the_trial(run):
+    entry = run("optimizer.lr=1e30", "optimizer.head_lr=1e30", "optimizer.clip=null", "trainer.max_steps=20")
+    assert entry.state == "fail"
+    assert entry.reason.startswith("diverged")
+    assert "test" not in entry.scores
+
+
+def test_running_out_of_memory_fails_the_trial(run, monkeypatch):
+    def exhausted(*_, **__):
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    monkeypatch.setattr(trial, "fit", exhausted)
+    entry = run()
+    assert (entry.state, entry.reason) == ("fail", "out of memory: tried to allocate 20 GiB")
+
+
+def test_a_defect_fails_the_trial_and_leaves_its_traceback(run, monkeypatch, tmp_path):
+    def broken(*_, **__):
+        raise RuntimeError("shapes do not fit\nmore")
+
+    monkeypatch.setattr(trial, "fit", broken)
+    entry = run()
+    assert entry.reason == "error: RuntimeError: shapes do not fit"
+    assert "shapes do not fit" in (tmp_path / "results/s/trials/0000/error.log").read_text()
+
+
+def test_a_specification_that_does_not_fit_is_the_users_mistake(run):
+    with pytest.raises(ConfigError, match="rank 17"):
+        run("lora.rank=17")
+
+
+def test_early_stopping_keeps_the_best_evaluation(run):
+    seen = []
+    entry = run(
+        "trainer.patience=1",
+        "trainer.max_steps=60",
+        "trainer.evaluations=20",
+        "optimizer.lr=0.3",
+        report=lambda step, scores: bool(seen.append((step, scores["accuracy"]))),
+    )
+    assert entry.state == "complete"
+    best = max(accuracy for _, accuracy in seen)
+    assert entry.scores["val"]["accuracy"] == best
+    assert entry.steps["best"] == next(step for step, accuracy in seen if accuracy == best)
+    assert entry.steps["made"] == seen[-1][0] < 60
+
+
+def test_a_stop_that_is_asked_for_ends_the_trial(run, monkeypatch):
+    import os
+    import signal
+
+    from harness.training import graceful_stop
+
+    def report(step, scores):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    with graceful_stop(), pytest.raises(Interrupted) as caught:
+        run(report=report)
+    assert caught.value.exit_code == 143

@@ -1,0 +1,85 @@
+"""Optimiser groups, schedule and scores, against their definitions."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from harness.training import Diverged, TrialModule, plan
+
+
+class Toy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.norm, self.head = nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 2)
+
+    def forward(self, ids, mask):
+        return self.head(self.norm(self.body(ids)))
+
+
+def module(**changes):
+    values = {"lr": 1e-3, "head_lr": 1e-2, "weight_decay": 0.1, "warmup": 0.2, "steps": 10} | changes
+    return TrialModule(Toy(), classes=2, **values)
+
+
+def test_every_trained_tensor_is_in_one_group_and_biases_and_norms_are_not_decayed():
+    trial = module()
+    trial.model.body.weight.requires_grad_(False)
+    groups = trial.configure_optimizers()["optimizer"].param_groups
+    found = {id(tensor): group for group in groups for tensor in group["params"]}
+    names = {name: found.get(id(tensor)) for name, tensor in trial.model.named_parameters()}
+    assert names["body.weight"] is None
+    for name, lr, decay in [
+        ("body.bias", 1e-3, 0.0),
+        ("norm.weight", 1e-3, 0.0),
+        ("head.weight", 1e-2, 0.1),
+        ("head.bias", 1e-2, 0.0),
+    ]:
+        assert names[name]["initial_lr"] == lr
+        assert names[name]["weight_decay"] == decay
+    assert sum(len(group["params"]) for group in groups) == 5
+
+
+def test_the_rate_warms_up_and_decays_to_zero():
+    trial = module()
+    rates = [trial._rate(step) for step in range(11)]
+    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert rates[2:] == pytest.approx([(10 - step) / 8 for step in range(2, 11)])
+    assert module(warmup=0.0)._rate(0) == 1.0
+
+
+def test_scores_are_means_over_examples_not_over_batches():
+    trial = module()
+    for size in (1, 3):
+        trial._evaluate(
+            {"ids": torch.randn(size, 3), "mask": torch.ones(size, 3), "labels": torch.ones(size, dtype=torch.long)}
+        )
+    logits = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    trial.accuracy.reset()
+    trial.mean_loss.reset()
+    labels = torch.tensor([1, 1, 1])
+    trial.accuracy.update(logits, labels)
+    trial.mean_loss.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
+    trial._close_scores()
+    assert trial.scores["accuracy"] == pytest.approx(1 / 3)
+    expected = (math.log1p(math.exp(-1)) + 2 * math.log1p(math.exp(1))) / 3
+    assert trial.scores["loss"] == pytest.approx(expected)
+
+
+def test_nan_logits_are_divergence_and_not_the_share_of_class_zero():
+    trial = module()
+    nn.init.constant_(trial.model.head.weight, math.nan)
+    trial._evaluate({"ids": torch.randn(4, 3), "mask": torch.ones(4, 3), "labels": torch.zeros(4, dtype=torch.long)})
+    with pytest.raises(Diverged, match="evaluation loss nan"):
+        trial._close_scores()
+
+
+@pytest.mark.parametrize(
+    ("batches", "epochs", "most", "evaluations", "steps", "every"),
+    [(100, 1.0, None, 4, 100, 25), (100, 2.0, 150, 4, 152, 38), (10, 0.25, None, 2, 2, 1), (3, 1.0, None, 9, 3, 1)],
+)
+def test_the_last_evaluation_comes_after_the_last_step(batches, epochs, most, evaluations, steps, every):
+    length = plan(batches, epochs, most, evaluations)
+    assert (length.steps, length.evaluate_every) == (steps, every)
+    assert length.steps % length.evaluate_every == 0
