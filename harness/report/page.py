@@ -37,7 +37,7 @@ def _page(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
         f"# {first.study}",
         f"Data: {first.data.get('name')} from {first.data.get('source')} "
         f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} sentences). "
-        f"Base: {first.model}. {len(records)} trials: "
+        f"{_shared(first)}Base: {first.model}. {len(records)} trials: "
         f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed.",
         f"Command: `{first.command}`",
     ]
@@ -47,6 +47,11 @@ def _page(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
     if failures:
         parts.append("\n".join(["Failed trials:", *failures]))
     return "\n\n".join(parts)
+
+
+def _shared(entry: Record) -> str:
+    shared = entry.data.get("shared", {})
+    return "".join(f"{count} sentences stand in {splits} as published. " for splits, count in shared.items())
 
 
 def _notes() -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +30,15 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class TextTask:
-    """Three splits. `source` says where they came from, `sha256` is the digest of what they hold."""
+    """Three splits. `source` says where they came from, `sha256` is the digest of what they hold, `shared`
+    counts the sentences that stand in two splits as published."""
 
     name: str
     source: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
     sha256: str
+    shared: dict[str, int]
 
     @property
     def outputs(self) -> int:
@@ -54,6 +55,7 @@ class TextTask:
             "rows": {name: len(split) for name, split in self.splits.items()},
             "labels": {name: count.tolist() for name, count in counts.items()},
             "classes": list(self.classes),
+            "shared": self.shared,
         }
 
 
@@ -86,14 +88,16 @@ def _checked(config: TaskConfig, source: str, frames: Frames) -> TextTask:
         if unknown:
             raise ConfigError(f"{where}: label {unknown[0]!r} of the {name} split is absent from training")
         splits[name] = Split(tuple(frame["text"]), tuple(number[label] for label in frame["label"]))
-    _refuse_overlap(where, splits)
+    shared = _shared_sentences(where, splits)
     digest = hashlib.sha256()
     for name, split in splits.items():
         digest.update(repr((name, split.texts, split.labels)).encode())
-    return TextTask(config.name, source, classes, splits, digest.hexdigest())
+    return TextTask(config.name, source, classes, splits, digest.hexdigest(), shared)
 
 
-def _refuse_overlap(where: str, splits: dict[str, Split]) -> None:
+def _shared_sentences(where: str, splits: dict[str, Split]) -> dict[str, int]:
+    """How many sentences two splits share, where they share any; more than a few are refused."""
+    found: dict[str, int] = {}
     names = list(splits)
     for index, first in enumerate(names):
         for second in names[index + 1 :]:
@@ -102,7 +106,8 @@ def _refuse_overlap(where: str, splits: dict[str, Split]) -> None:
             if shared > _OVERLAP_ALLOWED * len(splits[second]):
                 raise ConfigError(f"{where}: {shared} of {len(splits[second])} {second} sentences stand in {first} too")
             if shared:
-                warnings.warn(f"{where}: {shared} {second} sentences stand in {first} too", stacklevel=2)
+                found[f"{first} and {second}"] = shared
+    return found
 
 
 def _natural(label: str) -> tuple[int, float, str]:
