@@ -67,7 +67,8 @@ def _parts(config: Config, data: EncodedSplit, steps: int) -> tuple[TrialModule,
 def bare(config: Config, data: EncodedSplit, steps: int) -> float:
     """Seconds of the steps in a plain loop."""
     module, loader = _parts(config, data, steps)
-    optimizer = torch.optim.AdamW([tensor for tensor in module.parameters() if tensor.requires_grad], lr=1e-3)
+    trained = [tensor for tensor in module.parameters() if tensor.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
     started = time.perf_counter()
     for step, batch in enumerate(loader):
         if step == steps:

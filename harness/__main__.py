@@ -3,6 +3,7 @@
 python -m harness +experiment=sst2_rank_sweep
 """
 
+import dataclasses
 import json
 import logging
 import os
@@ -145,12 +146,20 @@ def _trial(config: Config) -> None:
     from harness.record import to_json
     from harness.search import open_ledger
     from harness.tracking import sync_hint
-    from harness.training import graceful_stop, resolve_device
+    from harness.training import graceful_stop, is_follower, resolve_device
     from harness.trial import Place, fingerprint_of, run_trial
 
     count(config)  # what does not fit the network is said before anything is loaded or made
     resolve_device(config.trainer.accelerator, config.trainer.devices)
     fingerprint = fingerprint_of(config)
+    if is_follower():
+        # Rank 0 keeps the record; the other devices of its trial train beside it and leave nothing.
+        with tempfile.TemporaryDirectory() as scratch, graceful_stop():
+            quiet = dataclasses.replace(config, tracking=dataclasses.replace(config.tracking, mode="off"))
+            entry = run_trial(quiet, Place(config.study, 0, config.lora.name, Path(scratch)), lambda *_: False)
+        if entry.state == "fail":
+            _leave(70, f"a follower of the trial failed: {entry.reason}")
+        return
     with open_ledger(Path(config.results), config.study) as ledger:
         known = ledger.find(fingerprint)
         if known is not None:

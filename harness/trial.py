@@ -31,6 +31,7 @@ from harness.training import (
     Curve,
     Diverged,
     Guard,
+    Interrupted,
     Meters,
     Pruned,
     TrialModule,
@@ -39,6 +40,7 @@ from harness.training import (
     make_trainer,
     plan,
     resolve_device,
+    resolve_precision,
     test,
 )
 
@@ -92,7 +94,7 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         state, reason = "fail", f"diverged: {stop}"
     except (torch.OutOfMemoryError, MemoryError) as stop:
         state, reason = "fail", f"out of memory: {str(stop).splitlines()[0] if str(stop) else ''}"
-    except (ConfigError, assets.AssetError):
+    except (ConfigError, assets.AssetError, Interrupted):
         mirror.finish({}, failed=True)
         raise
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AssertionError, OSError) as error:
@@ -108,6 +110,7 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
 def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror, facts: Facts) -> None:
     """The life of a trial on one screen; what it learns on the way goes into `facts`."""
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+    precision = resolve_precision(config.trainer.precision, device)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     L.seed_everything(config.seed, verbose=False)
@@ -122,7 +125,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
 
     train = _encoded(config, task, "train")
     length = plan(
-        -(-len(train) // config.trainer.batch_size),
+        -(-len(train) // (config.trainer.batch_size * config.trainer.devices)),
         config.trainer.epochs,
         config.trainer.max_steps,
         config.trainer.evaluations,
@@ -136,6 +139,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         config.optimizer.weight_decay,
         config.optimizer.warmup,
         length.steps,
+        fused=precision != "16-mixed",
     )
     curve = Curve(place.folder / "metrics.csv", mirror.log)
     trainer = make_trainer(
@@ -143,7 +147,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         length,
         device,
         config.trainer.devices,
-        config.trainer.precision,
+        precision,
         config.optimizer.clip,
         [Guard(), meters, curve, watch],
     )
@@ -243,7 +247,7 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         task=config.task.name,
         model=config.model.name,
         lora=lora,
-        optimizer=asdict(config.optimizer) | {"batch_size": config.trainer.batch_size},
+        optimizer=asdict(config.optimizer) | {"batch_size": config.trainer.batch_size * config.trainer.devices},
         params=facts.params,
         memory=facts.memory,
         time=facts.time,

@@ -218,3 +218,15 @@ def test_an_unforeseen_failure_names_its_log(harness, tmp_path):
     assert "Traceback" in Path(path).read_text()
     Path(path).unlink()
     assert "Traceback" not in done.stderr
+
+
+def test_several_devices_make_one_record_over_all_test_items(harness, tiny, tmp_path):
+    done = harness(*tiny, "trainer.accelerator=cpu", "trainer.devices=2", "tracking=off")
+    assert done.returncode == 0, done.stderr
+    (entry,) = record.read(tmp_path / "results/single")
+    assert entry.state == "complete", entry.reason
+    predictions = (tmp_path / "results/single/trials/0000/predictions.csv").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in predictions[1:]] == list(range(48))
+    right = sum(line.split(",")[1] == line.split(",")[2] for line in predictions[1:])
+    assert entry.scores["test"]["accuracy"] == pytest.approx(right / 48)
+    assert harness(*tiny, "run=study", "sweep=rank_alpha_lr", "trainer.devices=2").returncode == 2

@@ -87,7 +87,8 @@ class LengthBatches(Sampler[list[int]]):
     """Batches of near-equal length. The order is a function of (seed, epoch) alone; the epoch counts iterations.
 
     With `shuffle` off, every example comes once, longest first, so that a batch too large fails at once. With several
-    devices (`world`), each rank takes every world-th batch; in training all ranks get the same number of them.
+    devices (`world`), each rank takes every world-th batch in training, the same number of them on all, and every
+    world-th example in evaluation, all of them on some rank.
     """
 
     def __init__(
@@ -97,14 +98,17 @@ class LengthBatches(Sampler[list[int]]):
         self.rank, self.world, self.epoch = rank, world, 0
 
     def __len__(self) -> int:
-        batches = -(-len(self.lengths) // self.batch_size)
-        return batches // self.world if self.shuffle else len(range(self.rank, batches, self.world))
+        if self.shuffle:
+            return -(-len(self.lengths) // self.batch_size) // self.world
+        return -(-len(range(self.rank, len(self.lengths), self.world)) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self._shuffled() if self.shuffle else self._split(np.argsort(-self.lengths, kind="stable"))
+        if self.shuffle:
+            mine = self._shuffled()[self.rank :: self.world][: len(self)]
+        else:
+            mine = self._split(np.argsort(-self.lengths, kind="stable")[self.rank :: self.world])
         self.epoch += 1
-        mine = batches[self.rank :: self.world]
-        yield from mine[: len(self)]
+        yield from mine
 
     def _split(self, order: np.ndarray) -> list[list[int]]:
         return [order[start : start + self.batch_size].tolist() for start in range(0, len(order), self.batch_size)]

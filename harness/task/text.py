@@ -31,7 +31,8 @@ class Split:
 @dataclasses.dataclass(frozen=True)
 class TextTask:
     """Three splits. `source` says where they came from, `sha256` is the digest of what they hold, `shared`
-    counts the sentences that stand in two splits as published."""
+    counts the sentences that stand in two splits as published.
+    """
 
     name: str
     source: str

@@ -2,7 +2,7 @@
 
 from harness.training.callbacks import Curve, Guard, Meters, Watch
 from harness.training.interrupt import Interrupted, graceful_stop
-from harness.training.loop import Plan, fit, make_trainer, plan, resolve_device, test
+from harness.training.loop import Plan, fit, is_follower, make_trainer, plan, resolve_device, resolve_precision, test
 from harness.training.module import Diverged, Pruned, TrialModule
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "Watch",
     "fit",
     "graceful_stop",
+    "is_follower",
     "make_trainer",
     "plan",
     "resolve_device",
+    "resolve_precision",
     "test",
 ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from harness.config import ConfigError
 from harness.training.interrupt import raise_if_asked
 from harness.training.module import TrialModule
 
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,20 @@ def resolve_device(accelerator: str, devices: int) -> torch.device:
     return torch.device("cuda")
 
 
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Auto is bf16-mixed on a GPU that has it, 16-mixed on another, 32-true on a CPU."""
+    if precision != "auto":
+        return precision
+    if device.type == "cpu":
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+
+
+def is_follower() -> bool:
+    """Whether this process is one of several of a trial and not the first: it was started with a rank above 0."""
+    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK"))
+
+
 def make_trainer(
     folder: Path,
     length: Plan,
@@ -62,9 +78,6 @@ def make_trainer(
     callbacks: Sequence[L.Callback],
 ) -> L.Trainer:
     """A trainer with a folder of its own; requeueing, logging and checkpoints are not Lightning's business here."""
-    if precision == "auto":
-        half = "bf16-mixed" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "16-mixed"
-        precision = half if device.type == "cuda" else "32-true"
     return L.Trainer(
         default_root_dir=folder,
         accelerator="gpu" if device.type == "cuda" else "cpu",

@@ -25,7 +25,8 @@ class TrialModule(L.LightningModule):
     """Trains `model(ids, mask) -> logits (B, C)` with AdamW, linear warm-up and linear decay to zero.
 
     `head_lr` is the learning rate of `model.head`, `lr` that of everything else. `warmup` is a share of `steps`.
-    Weight decay leaves biases and norms (all tensors of fewer than two dimensions) alone.
+    The fused AdamW is several times faster than the default one, on a CPU too; with 16-mixed precision it cannot be
+    combined with clipping. Weight decay leaves biases and norms (all tensors of fewer than two dimensions) alone.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class TrialModule(L.LightningModule):
         weight_decay: float,
         warmup: float,
         steps: int,
+        fused: bool = True,
     ) -> None:
         super().__init__()
         self.model = model
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
-        self.warmup_steps, self.steps = round(warmup * steps), steps
+        self.warmup_steps, self.steps, self.fused = round(warmup * steps), steps, fused
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self.mean_loss = MeanMetric(nan_strategy="disable")  # by default NaN would be left out of the mean
         self.scores: dict[str, float] = {}
@@ -65,8 +67,12 @@ class TrialModule(L.LightningModule):
         self._close_scores()
 
     def on_test_epoch_end(self) -> None:
-        """Close the scores of the test split."""
+        """Close the scores of the test split; with several devices, bring all their predictions together."""
         self._close_scores()
+        if self.trainer.world_size > 1:
+            everyone: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(everyone, self.predictions)
+            self.predictions = [batch for part in everyone for batch in part]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over at most four groups: body or head, decayed or not."""
@@ -81,7 +87,7 @@ class TrialModule(L.LightningModule):
                 ]
                 if tensors:
                     groups.append({"params": tensors, "lr": lr, "weight_decay": self.weight_decay if decayed else 0.0})
-        optimizer = torch.optim.AdamW(groups)
+        optimizer = torch.optim.AdamW(groups, fused=self.fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
