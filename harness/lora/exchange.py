@@ -6,8 +6,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import nn
 
-from harness.lora.layers import LoraLinear
-from harness.lora.spec import LoraSpec
+from harness.lora.inject import adapter_parameters
+from harness.lora.layers import LoraConv, LoraLinear
+from harness.lora.spec import LoraSpec, SpecError
 
 
 def export_adapter(base: nn.Module, spec: LoraSpec, address: str, folder: Path) -> None:
@@ -15,8 +16,10 @@ def export_adapter(base: nn.Module, spec: LoraSpec, address: str, folder: Path) 
 
     Names inside are those of the unadapted network: the adapter loads on a plain transformers base.
     """
-    layers = {name: module for name, module in base.named_modules() if isinstance(module, LoraLinear)}
-    assert layers, "nothing is adapted"
+    layers = {name: module for name, module in base.named_modules() if isinstance(module, LoraLinear | LoraConv)}
+    written = {id(tensor) for layer in layers.values() for tensor in (layer.lora_A, layer.lora_B)}
+    if written != {id(tensor) for tensor in adapter_parameters(base)}:
+        raise SpecError("a fused or recurrent layer is adapted; PEFT's format has no such adapter")
     tensors = {}
     for name, layer in layers.items():
         tensors[f"base_model.model.{name}.lora_A.weight"] = layer.lora_A.detach().cpu().contiguous()

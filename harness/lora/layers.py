@@ -8,6 +8,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 
@@ -19,7 +20,7 @@ class LoraLinear(nn.Module):
         self.base = base
         self.scale = scale
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.lora_A, self.lora_B = _pair(base.weight, base.in_features, base.out_features, rank)
+        self.lora_A, self.lora_B = new_pair(base.weight, base.in_features, base.out_features, rank)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) to (…, O)."""
@@ -34,13 +35,43 @@ class LoraLinear(nn.Module):
         return self.scale * (self.lora_B @ self.lora_A)
 
 
+class LoraConv(nn.Module):
+    """A frozen convolution with a branch beside it: A is a convolution of the same geometry to R channels, B is 1×1.
+
+    So A is (R, I, k, …) and B (O, R, 1, …); the base has one group.
+    """
+
+    def __init__(self, base: nn.Conv1d | nn.Conv2d, rank: int, scale: float, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.base = base
+        self.scale = scale
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        down = torch.empty(rank, *base.weight.shape[1:], device=base.weight.device, dtype=base.weight.dtype)
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+        up = torch.zeros(base.out_channels, rank, *[1] * (down.ndim - 2), device=down.device, dtype=down.dtype)
+        self.lora_A, self.lora_B = nn.Parameter(down), nn.Parameter(up)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the base."""
+        y: Tensor = self.base(x)
+        convolve = F.conv1d if isinstance(self.base, nn.Conv1d) else F.conv2d
+        # functional_call keeps the base's stride, padding, padding mode and dilation, whatever they are.
+        changed: dict[str, Tensor | None] = {"weight": self.lora_A, "bias": None}
+        low = functional_call(self.base, changed, (self.dropout(x),))  # type: ignore[arg-type]
+        return y + convolve(low * self.scale, self.lora_B)
+
+    def delta(self) -> Tensor:
+        """s·BA, shaped like the kernel: (O, I, k, …)."""
+        return self.scale * torch.einsum("or,r...->o...", self.lora_B.flatten(1), self.lora_A)
+
+
 class LoraPart(nn.Module):
     """The low-rank branch of one part of a fused projection: outputs `start` to `stop` of the whole."""
 
     def __init__(self, like: Tensor, inputs: int, start: int, stop: int, rank: int) -> None:
         super().__init__()
         self.start, self.stop = start, stop
-        self.lora_A, self.lora_B = _pair(like, inputs, stop - start, rank)
+        self.lora_A, self.lora_B = new_pair(like, inputs, stop - start, rank)
 
 
 class LoraFused(nn.Module):
@@ -90,7 +121,8 @@ def is_linear(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D"
 
 
-def _pair(like: Tensor, inputs: int, outputs: int, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
+def new_pair(like: Tensor, inputs: int, outputs: int, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """A (R, I) and B (O, R) at their start, on the device and in the type of `like`."""
     down = torch.empty(rank, inputs, device=like.device, dtype=like.dtype)
     nn.init.kaiming_uniform_(down, a=math.sqrt(5))
     return nn.Parameter(down), nn.Parameter(torch.zeros(outputs, rank, device=like.device, dtype=like.dtype))

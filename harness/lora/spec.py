@@ -1,6 +1,7 @@
 """What a low-rank adaptation is, apart from any network."""
 
 import dataclasses
+from typing import Literal
 
 
 class SpecError(ValueError):
@@ -11,13 +12,17 @@ class SpecError(ValueError):
 class LoraSpec:
     """y = Wx + b + s·BA·drop(x) on every module that a target names (Hu et al., 2022, equation 3).
 
-    `scale` is s itself, not alpha. `targets` are names that the network resolves, such as query.
+    `scale` is s itself, not alpha. `targets` are names that the network resolves, such as query. `conv_form` is the
+    branch (A of the kernel's size, B 1×1) or loralib's delta; `each_gate` gives every gate of a recurrent weight a pair
+    of its own in place of one pair for all.
     """
 
     rank: int
     scale: float
     targets: tuple[str, ...]
     dropout: float = 0.0
+    conv_form: Literal["branch", "delta"] = "branch"
+    each_gate: bool = False
 
     def __post_init__(self) -> None:
         if self.rank < 1:

@@ -29,8 +29,8 @@ _STYLE = {
 def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
     """Validation accuracy of every complete trial against trainable parameters, and against peak memory."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
-    _costs(left, records, "trainable", 1)
     left.set_xscale("log")
+    _costs(left, records, "trainable", 1)
     left.set_xlabel("trainable parameters")
     left.set_ylabel("validation accuracy")
     _costs(right, records, "memory", MIB)
@@ -65,16 +65,22 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
         linewidth=1,
         zorder=0,
     )
-    for entry in front:
+    axes.margins(y=0.12)
+    placed: list[tuple[float, float]] = []
+    for entry in reversed(front):  # the best first: a label that would lie on another is left out
+        point = (cost_of(entry, cost) / unit, entry.scores["val"]["accuracy"])
+        x, y = axes.transData.transform(point)
+        if any(abs(x - left) < 40 and abs(y - low) < 16 for left, low in placed):
+            continue
+        placed.append((x, y))
         axes.annotate(
-            entry.arm.removeprefix("rank=") if entry.lora["name"] != "lora" else f"r{entry.lora['rank']}",
-            (cost_of(entry, cost) / unit, entry.scores["val"]["accuracy"]),
+            f"r{entry.lora['rank']}" if "rank" in entry.lora else entry.arm,
+            point,
             xytext=(0, 7),
             textcoords="offset points",
             ha="center",
             fontsize=9,
         )
-    axes.margins(y=0.12)
     axes.grid(alpha=0.25)
 
 
