@@ -85,8 +85,28 @@ def _run(composed: DictConfig) -> None:
 
         print(json.dumps(count(config), indent=2))
         return
+    _check_runnable(config)
     config = _with_data(config)
     (_study if config.run == "study" else _trial)(config)
+
+
+def _check_runnable(config: Config) -> None:
+    """Say what cannot run before anything is fetched or made."""
+    if config.run == "study":
+        if config.trainer.devices > 1:
+            raise ConfigError(f"trainer.devices={config.trainer.devices}: a study runs its trials on one device each")
+        from harness.search import check_study
+
+        check_study(config)
+        return
+    folder = Path(config.results) / config.study
+    if (folder / "config.yaml").exists():
+        raise ConfigError(f"study={config.study}: that is a study; give single trials a name of their own")
+    from harness.network import count
+    from harness.training import resolve_device
+
+    count(config)
+    resolve_device(config.trainer.accelerator, config.trainer.devices)
 
 
 def _checked(composed: DictConfig) -> Config:
@@ -111,8 +131,11 @@ def _with_data(config: Config) -> Config:
             error,
             stand_in,
         )
-    overrides = [*HydraConfig.get().overrides.task, f"task={stand_in}"]
-    return _checked(hydra.compose("config", overrides=[word for word in overrides if not word.startswith("task=sst2")]))
+    # What was said of the data set is not true of its stand-in; how long a sentence may be and how to split still is.
+    kept = ("task.max_length=", "task.split_seed=")
+    words = HydraConfig.get().overrides.task
+    words = [word for word in words if not word.lstrip("+~").startswith(("task=", "task.")) or word.startswith(kept)]
+    return _checked(hydra.compose("config", overrides=[*words, f"task={stand_in}"]))
 
 
 def _report(config: Config) -> None:
@@ -130,9 +153,9 @@ def _study(config: Config) -> None:
     from harness.search import open_ledger, run_study
     from harness.tracking import sync_hint
     from harness.training import graceful_stop
+    from harness.trial import identity
 
-    if config.trainer.devices > 1:
-        raise ConfigError(f"trainer.devices={config.trainer.devices}: a study runs its trials on one device each")
+    identity(config)  # data and weights are read and checked before anything is made
     with open_ledger(Path(config.results), config.study) as ledger:
         with graceful_stop():
             run_study(config, ledger)
@@ -142,15 +165,12 @@ def _study(config: Config) -> None:
 
 
 def _trial(config: Config) -> None:
-    from harness.network import count
     from harness.record import to_json
     from harness.search import open_ledger
     from harness.tracking import sync_hint
-    from harness.training import graceful_stop, is_follower, resolve_device
+    from harness.training import graceful_stop, is_follower
     from harness.trial import Place, fingerprint_of, run_trial
 
-    count(config)  # what does not fit the network is said before anything is loaded or made
-    resolve_device(config.trainer.accelerator, config.trainer.devices)
     fingerprint = fingerprint_of(config)
     if is_follower():
         # Rank 0 keeps the record; the other devices of its trial train beside it and leave nothing.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import resource
 import statistics
 import sys
 import time
@@ -83,7 +84,7 @@ class MemoryMeter:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
-            _release_freed()
+            _trim()
             _reset_resident_peak()
 
     def peak(self) -> int:
@@ -143,6 +144,9 @@ class StepClock:
 
 
 def _resident(field: str) -> int:
+    if sys.platform != "linux":  # elsewhere the kernel keeps one peak for the whole life of the process
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
@@ -150,7 +154,8 @@ def _resident(field: str) -> int:
 
 
 def _reset_resident_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _release_freed() -> None:
@@ -159,6 +164,11 @@ def _release_freed() -> None:
     A trainer and its model refer to each other, so that only the collector of cycles frees them.
     """
     gc.collect()
+    _trim()
+
+
+def _trim() -> None:
+    """Give freed heap back to the system."""
     if sys.platform == "linux":
         import ctypes
 

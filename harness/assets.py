@@ -9,7 +9,6 @@ user's own). A digest that does not match ends the run; nothing is ever used unv
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -228,23 +227,25 @@ def _download_from_hub(kind: str, repository: str, revision: str, file: str, dig
     api = HfApi()
     try:
         (info,) = api.get_paths_info(repository, [file], revision=revision, repo_type=kind)
-        path = Path(api.hf_hub_download(repository, file, revision=revision, repo_type=kind))
+        downloads = cache_folder() / "hub" / "downloads"
+        path = Path(api.hf_hub_download(repository, file, revision=revision, repo_type=kind, cache_dir=downloads))
     except LocalEntryNotFoundError as error:
         raise Unreachable(f"hub:{repository}@{revision}: {error}") from None
     except (RepositoryNotFoundError, EntryNotFoundError, ValueError):
         raise AssetError(f"hub:{repository}@{revision}: the hub has no such file {file}") from None
     except (HTTPError, OSError) as error:
         raise Unreachable(f"hub:{repository}@{revision}: {type(error).__name__}") from None
-    declared = getattr(getattr(info, "lfs", None), "sha256", None)
-    if expected := digest or declared:
+    if expected := digest or getattr(getattr(info, "lfs", None), "sha256", None):
         _verify(path, expected)
+    elif _git_blob_id(path) != getattr(info, "blob_id", None):
+        raise AssetError(f"hub:{repository}@{revision} {file}: it is not the file of that revision; it is not used")
     (folder / file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = folder / f"{file}.{os.getpid()}"
     shutil.copyfile(path, scratch)
     os.replace(scratch, folder / file)
 
 
-def notes(folder: Path) -> str:
-    """The digests noted for a cached folder, as JSON: what to write into a config to pin them for good."""
-    found = {note.name[1:-7]: note.read_text().strip() for note in sorted(folder.glob(".*.sha256"))}
-    return json.dumps(found, indent=2)
+def _git_blob_id(path: Path) -> str:
+    """The id that git, and so the hub, gives to a file that is stored as it is."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

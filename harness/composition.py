@@ -44,11 +44,11 @@ def explain(error: Exception, words: Sequence[str]) -> str:
     text = str(error)
     for word in words:
         key, found, value = word.lstrip("+~").partition("=")
-        if not found or not re.search(rf"(?<![\w.]){re.escape(key)}(?![\w])", text):
+        if not found or not re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", text):
             continue
         if key == "experiment" and not word.startswith("+"):
             return f"{word}: an experiment is added; write +{word}"
-        if key in groups() and (not hasattr(error, "options") or value not in options(key)):
+        if key in groups() and value not in options(key):
             return f"{word}: no such {key}{nearest(value, options(key))}; valid: {', '.join(options(key))}"
         valid = [*schema_keys(Config), *groups()]
         if key not in valid:

@@ -20,14 +20,16 @@ _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)
 # Strict scalars: "8", 8.0 and true are not the rank 8.
 Count = Annotated[int, Strict(), Field(ge=1)]
 Natural = Annotated[int, Strict(), Field(ge=0)]
-Integer = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
 Number = Annotated[float, Strict()]
 Positive = Annotated[float, Strict(), Field(gt=0)]
 NotNegative = Annotated[float, Strict(), Field(ge=0)]
 Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
-Scalar = Flag | Integer | Number | Text
+HeldOut = Annotated[float, Strict(), Field(gt=0, le=0.4)]
+
+
+DEFAULT_SCALE = 2.0
 
 
 class ConfigError(Exception):
@@ -56,8 +58,6 @@ class TextTaskConfig:
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     data: Text | None
     classes: Annotated[int, Strict(), Field(ge=2)] | None
-    validation_share: Annotated[float, Strict(), Field(gt=0, le=0.4)]
-    test_share: Annotated[float, Strict(), Field(gt=0, le=0.4)]
     split_seed: Natural
     max_length: Annotated[int, Strict(), Field(ge=2)]
 
@@ -78,6 +78,8 @@ class RatedTaskConfig(TextTaskConfig):
     reader: Literal["rated"]
     asset: AssetConfig
     file: Text
+    validation_share: HeldOut
+    test_share: HeldOut
 
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
@@ -89,6 +91,8 @@ class TableTaskConfig(TextTaskConfig):
     label: Text
     validation: Text | None
     test: Text | None
+    validation_share: HeldOut
+    test_share: HeldOut
 
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
@@ -127,6 +131,11 @@ class LoraConfig:
     alpha: Positive | None
     targets: Annotated[list[Text], Field(min_length=1)]
     dropout: Share
+
+    @property
+    def update_scale(self) -> float:
+        """The scale s: as given, or alpha/rank, or the default of 2."""
+        return self.scale or (self.alpha / self.rank if self.alpha else DEFAULT_SCALE)
 
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
@@ -200,7 +209,6 @@ class BaselineConfig:
 class SweepConfig:
     """What is searched: scientific values are compared, nuisance values are tuned for each of them alike."""
 
-    name: Text
     scientific: dict[str, Annotated[list[Any], Field(min_length=1)]]
     nuisance: dict[str, Range]
     baselines: dict[str, BaselineConfig]
@@ -238,7 +246,7 @@ def check(tree: Mapping[str, Any]) -> Config:
         config = _ADAPTER.validate_python(dict(tree))
     except ValidationError as error:
         raise ConfigError(*(_mistake(tree, item) for item in error.errors())) from None
-    mistakes = [*_lora_mistakes(config.lora), *_sweep_mistakes(config, tree)]
+    mistakes = [*_length_mistakes(config), *_lora_mistakes(config.lora), *_sweep_mistakes(config, tree)]
     if mistakes:
         raise ConfigError(*mistakes)
     return config
@@ -289,8 +297,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     """Sixteen hex digits that two trials share only if they are the same experiment.
 
-    What does not change the outcome stays out: names, paths, tracking, thread count. `identity` holds the digests
-    of the data and the base weights, so a file that changed under the same path is another experiment.
+    What does not change the outcome stays out: names, paths, tracking, thread count. `identity` holds what
+    only the machine can tell: the digests of data, weights and tokenizer, the device and the precision.
     """
     tree = plain(config)
     for key in ("run", "study", "results", "tracking", "sweep"):
@@ -298,7 +306,10 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     del tree["trainer"]["threads"]
     for key in ("data", "asset", "stand_in", "validation", "test"):
         tree["task"].pop(key, None)
-    del tree["model"]["weights"]
+    del tree["model"]["weights"], tree["model"]["name"], tree["task"]["name"]
+    del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
+    if isinstance(config.lora, LoraConfig):
+        tree["lora"] |= {"scale": config.lora.update_scale, "alpha": None}
     canonical = json.dumps({"config": tree, "identity": dict(identity)}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -346,6 +357,14 @@ def _dataclasses_in(hint: Any) -> list[Any]:
     return [found for part in typing.get_args(hint) for found in _dataclasses_in(part)]
 
 
+def _length_mistakes(config: Config) -> list[str]:
+    # RoBERTa counts its positions from the padding id on, which costs it two.
+    longest = config.model.shape.positions - (2 if config.model.family == "roberta" else 0)
+    if config.task.max_length > longest:
+        return [f"task.max_length={config.task.max_length}: model={config.model.name} has {longest} positions"]
+    return []
+
+
 def _lora_mistakes(lora: LoraConfig | FullConfig | HeadConfig) -> list[str]:
     if not isinstance(lora, LoraConfig):
         return []
@@ -370,6 +389,11 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
         for key, bounds in space.items()
         for rule in _range_mistakes(bounds)
     ]
+    kinds: dict[str, set[bool]] = {}
+    for space in spaces.values():
+        for key, bounds in space.items():
+            kinds.setdefault(key, set()).add(bounds.log)
+    mistakes += [f"sweep: {key} is log in one arm and not in another" for key in kinds if len(kinds[key]) > 1]
     if not sweep.scientific and not sweep.baselines:
         mistakes.append("sweep.scientific: an empty search space")
     for key in (*sweep.scientific, *sweep.nuisance):

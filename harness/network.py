@@ -9,13 +9,10 @@ from harness.lora import LoraSpec, SpecError, adapt, adapter_parameters
 from harness.model import TextClassifier, build_model
 from harness.task import build_task
 
-DEFAULT_SCALE = 2.0
-
 
 def lora_spec(lora: LoraConfig) -> LoraSpec:
-    """The specification of an adaptation, its scale resolved: as given, or alpha/rank, or the default of 2."""
-    scale = lora.scale or (lora.alpha / lora.rank if lora.alpha else DEFAULT_SCALE)
-    return LoraSpec(lora.rank, scale, tuple(lora.targets), lora.dropout)
+    """The specification of an adaptation, its scale resolved."""
+    return LoraSpec(lora.rank, lora.update_scale, tuple(lora.targets), lora.dropout)
 
 
 def prepare(model: TextClassifier, config: Config) -> tuple[dict[str, int], accounting.Params]:

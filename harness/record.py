@@ -19,6 +19,7 @@ class Record:
     trial: int
     arm: str
     point: dict[str, float]
+    objective: str
     state: State
     reason: str
     fingerprint: str
@@ -41,6 +42,17 @@ class Record:
     command: str
 
 
+def finished(entry: Record) -> bool:
+    """Whether a trial came to an end of its own; an unforeseen error is none, and is tried again."""
+    return not entry.reason.startswith("error:")
+
+
+def better(entry: Record, other: Record) -> bool:
+    """Whether a trial's validation score is above another's, in the direction of the objective they share."""
+    mine, theirs = (item.scores["val"][item.objective] for item in (entry, other))
+    return mine < theirs if entry.objective == "loss" else mine > theirs
+
+
 def to_json(record: Record, indent: int | None = None) -> str:
     """The record as JSON; NaN and infinity are refused, since JSON has neither."""
     return json.dumps(dataclasses.asdict(record), indent=indent, allow_nan=False, ensure_ascii=False)
@@ -61,12 +73,19 @@ def append(folder: Path, record: Record) -> None:
 
 
 def read(folder: Path) -> list[Record]:
-    """All records of a study, in the order they were written; a last line cut short by a crash is left out."""
+    """The records of a study in the order they were first written; a last line cut short by a crash is left out.
+
+    A trial that was run again, after an error, has the record of its last run.
+    """
     path = folder / RECORDS
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")
-    return [Record(**json.loads(line)) for line in lines[:-1] if line]
+    latest: dict[int, Record] = {}
+    for line in lines[:-1]:
+        entry = Record(**json.loads(line))
+        latest[entry.trial] = entry
+    return list(latest.values())
 
 
 def _cut_torn_tail(file: Any) -> None:

@@ -12,6 +12,9 @@ log = logging.getLogger(__name__)
 _INIT_SECONDS = 20  # W&B's own limit of 90 s is long to wait for a network that is not there
 
 
+_refused: set[str] = set()  # modes that failed in this process: the next trial does not wait for them again
+
+
 class Mirror:
     """One W&B run. Whatever goes wrong in it is said once, and the trial goes on without it."""
 
@@ -57,6 +60,8 @@ def start(
         x_save_requirements=False,
     )
     for attempt in dict.fromkeys((resolved, "offline")):
+        if attempt in _refused:
+            continue
         try:
             run = wandb.init(
                 project=project,
@@ -71,6 +76,7 @@ def start(
             )
             return Mirror(run)
         except Exception as error:  # no network, a bad key, a full disk: none of it is the trial's business
+            _refused.add(attempt)
             log.warning("W&B %s: %s", attempt, _short(error))
     return Mirror(None)
 

@@ -63,6 +63,7 @@ class Facts:
     """What is known of a trial so far; a trial that ends early leaves a record of what it reached."""
 
     fingerprint: str = ""
+    identity: dict[str, str] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
     params: dict[str, int] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
@@ -97,7 +98,7 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
     except (ConfigError, assets.AssetError, Interrupted):
         mirror.finish({}, failed=True)
         raise
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AssertionError, OSError) as error:
+    except Exception as error:
         # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
         (place.folder / "error.log").write_text(traceback.format_exc())
         state, reason = "fail", f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -116,7 +117,8 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config.task)
     facts.data, facts.base = task.describe(), base_identity(config)
-    facts.fingerprint = fingerprint(config, {"data": task.sha256, "base": facts.base["sha256"]})
+    facts.identity = identity(config)
+    facts.fingerprint = fingerprint(config, facts.identity)
 
     meters = Meters(device)
     model = build_model(config.model, task.outputs)
@@ -130,7 +132,8 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         config.trainer.max_steps,
         config.trainer.evaluations,
     )
-    watch = Watch(config.trainer.objective, config.trainer.patience, report)
+    best = place.folder / "best.safetensors"
+    watch = Watch(config.trainer.objective, config.trainer.patience, report, best)
     module = TrialModule(
         model,
         task.outputs,
@@ -139,7 +142,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         config.optimizer.weight_decay,
         config.optimizer.warmup,
         length.steps,
-        fused=precision != "16-mixed",
+        fused=precision == "32-true" or config.optimizer.clip is None,
     )
     curve = Curve(place.folder / "metrics.csv", mirror.log)
     trainer = make_trainer(
@@ -165,19 +168,36 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     facts.adapter = _save(config, task, model, module, place.folder)
 
 
+def identity(config: Config) -> dict[str, str]:
+    """What only the machine can tell of a trial: digests of data, weights and tokenizer, device and precision."""
+    device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+    return {
+        "data": build_task(config.task).sha256,
+        "base": base_identity(config)["sha256"],
+        "tokenizer": assets.sha256_of(tokenizer_file(config.model)),
+        "device": device.type,
+        "precision": resolve_precision(config.trainer.precision, device),
+    }
+
+
+def fingerprint_of(config: Config) -> str:
+    """The fingerprint of a trial that has not run."""
+    return fingerprint(config, identity(config))
+
+
 def base_identity(config: Config) -> dict[str, Any]:
     """Name, address and the digest of the weights file."""
     weights = tokenizer_file(config.model).with_name("model.safetensors")
     return {
         "name": config.model.name,
         "address": config.model.weights.address,
-        "sha256": assets.sha256_of(weights),
+        "sha256": _digest(weights, weights.stat().st_mtime_ns),
     }
 
 
-def fingerprint_of(config: Config) -> str:
-    """The fingerprint of a trial that has not run."""
-    return fingerprint(config, {"data": build_task(config.task).sha256, "base": base_identity(config)["sha256"]})
+@functools.lru_cache
+def _digest(path: Path, _: int) -> str:
+    return assets.sha256_of(path)
 
 
 def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirror:
@@ -241,6 +261,7 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         trial=place.number,
         arm=place.arm,
         point=place.point,
+        objective=config.trainer.objective,
         state=state,
         reason=reason,
         fingerprint=facts.fingerprint,
@@ -258,7 +279,7 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         source=source(),
         data=facts.data,
         base=facts.base,
-        hardware=hardware(),
+        hardware=hardware() | facts.identity,
         adapter=facts.adapter,
         command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
     )
@@ -290,7 +311,7 @@ def source() -> dict[str, Any]:
 
 @functools.cache
 def hardware() -> dict[str, Any]:
-    """What the trial ran on."""
+    """What the machine has; which of it a trial used is its device."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "cpu": _cpu_name(),

@@ -92,6 +92,8 @@ def tree(tiny_base: Path, tiny_data: Path) -> Callable[..., dict]:
                     f"model.weights.address=path:{tiny_base}",
                     "model.weights.sha256=null",
                     "tracking=off",
+                    "trainer=cpu",
+                    "task.max_length=40",
                     "trainer.batch_size=8",
                     "trainer.max_steps=8",
                     "trainer.evaluations=2",

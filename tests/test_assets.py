@@ -117,7 +117,7 @@ class _Hub:
 
         return [SimpleNamespace(lfs=SimpleNamespace(sha256=self.declared))]
 
-    def hf_hub_download(self, repository, file, revision, repo_type):
+    def hf_hub_download(self, repository, file, revision, repo_type, cache_dir):
         path = self.folder / "download"
         path.write_bytes(self.content)
         return str(path)
@@ -148,3 +148,21 @@ def test_a_hub_that_does_not_answer_is_unreachable(own_cache, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: Silent(None))
     with pytest.raises(assets.Unreachable, match="owner/name"):
         assets.fetch(f"hub:owner/name@{REVISION}", {"model.safetensors": None})
+
+
+@pytest.mark.parametrize(("blob", "accepted"), [("right", True), ("wrong", False)])
+def test_a_hub_file_outside_lfs_is_checked_by_its_git_id(own_cache, tmp_path, monkeypatch, blob, accepted):
+    class Plain(_Hub):
+        def get_paths_info(self, *_, **__):
+            from types import SimpleNamespace
+
+            real = hashlib.sha1(b"blob 7\0weights").hexdigest()
+            return [SimpleNamespace(lfs=None, blob_id=real if blob == "right" else "0" * 40)]
+
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: Plain(tmp_path))
+    if accepted:
+        folder = assets.fetch(f"hub:owner/name@{REVISION}", {"tokenizer.json": None})
+        assert (folder / "tokenizer.json").read_bytes() == b"weights"
+    else:
+        with pytest.raises(assets.AssetError, match="not the file of that revision"):
+            assets.fetch(f"hub:owner/name@{REVISION}", {"tokenizer.json": None})

@@ -123,6 +123,12 @@ def test_plain_and_check_are_inverse(tree):
 IDENTITY = {"data": "d", "base": "b"}
 
 
+def test_one_experiment_said_in_three_ways_has_one_fingerprint(tree):
+    ways = [{"lora.scale": None}, {"lora.scale": 2.0}, {"lora.alpha": 4.0}]  # at rank 2
+    assert len({fingerprint(check(lay_over(tree(), way)), IDENTITY) for way in ways}) == 1
+    assert fingerprint(check(lay_over(tree(), {"lora.alpha": 8.0})), IDENTITY) != fingerprint(check(tree()), IDENTITY)
+
+
 def test_the_fingerprint_changes_with_what_changes_the_outcome_and_with_nothing_else(tree):
     base = fingerprint(check(tree()), IDENTITY)
     same = {"study": "other", "results": "elsewhere", "trainer.threads": 1, "tracking.project": "p", "run": "count"}

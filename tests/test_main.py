@@ -23,7 +23,7 @@ def harness(tmp_path, tiny_base, tiny_data):
             text=True,
             check=False,
             cwd=tmp_path,
-            env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")} | environment,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "HARNESS_CACHE": str(tmp_path / "cache")} | environment,
         )
 
     return call
@@ -38,6 +38,7 @@ def tiny(tiny_base, tiny_data):
         f"model.shape={shape}",
         f"model.weights.address=path:{tiny_base}",
         "model.weights.sha256=null",
+        "task.max_length=40",
         "trainer.batch_size=8",
         "trainer.max_steps=8",
         "trainer.evaluations=2",
@@ -69,6 +70,9 @@ MISTAKES = [
     (["run=study"], "sweep is empty"),
     (["run=report", "study=none"], "study=none: no records in"),
     (["lora.rank"], "lora.rank"),
+    (["model=minilm", "model.poling=mean"], "model.poling=mean: no such key; did you mean model.pooling?"),
+    (["task=text_csv", "task.labl=y"], "task.labl=y: no such key; did you mean task.label?"),
+    (["task.max_length=513"], "task.max_length=513: model=minilm has 512 positions"),
 ]
 
 
@@ -92,6 +96,9 @@ def test_a_mistake_is_one_line_and_creates_nothing(harness, tmp_path, words, lin
         (["trainer.accelerator=gpu"], "no GPU was found"),
         (["task=sst2", "task.data=/nowhere"], "task.data=/nowhere: no such folder"),
         (["task=text_csv"], "task.data: missing"),
+        (["run=study", "sweep=rank_alpha_lr", "lora.targets=[qery]"], "target qery: no such name; did you mean query?"),
+        (["run=study", "sweep=rank_alpha_lr", "trainer.accelerator=gpu"], "no GPU was found"),
+        (["run=study", "sweep=rank_alpha_lr", "task=sst2", "task.data=/nowhere"], "no such folder"),
         (["results=/proc/nowhere"], "results=/proc/nowhere"),
     ],
 )
@@ -130,7 +137,7 @@ def test_one_trial_prints_its_record_and_is_not_trained_twice(harness, tiny, tmp
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, tmp_path, signum, code):
     words = [*tiny, "run=study", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 2]}", "sweep.trials=2"]
-    words += ["study=s", "tracking=off", "trainer.max_steps=60", "trainer.evaluations=20"]
+    words += ["study=s", "tracking=off", "trainer.max_steps=30", "trainer.evaluations=5"]
     command = [sys.executable, "-m", "harness", *words]
     environment = os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")}
     log = tmp_path / "results/s" / record.RECORDS
@@ -162,8 +169,6 @@ def test_sst2_out_of_reach_is_trained_on_its_stand_in_under_its_own_name(harness
         "trainer.max_steps=1",
         "trainer.evaluations=1",
         "tracking=off",
-        "task.validation_share=0.001",
-        "task.test_share=0.001",
         "model.shape.layers=1",
         HF_ENDPOINT="http://127.0.0.1:9",
         HF_HUB_OFFLINE="0",

@@ -16,6 +16,7 @@ def make(number: int, **changes) -> Record:
         "trial": number,
         "arm": "rank=1",
         "point": {"optimizer.lr": 1e-3},
+        "objective": "accuracy",
         "state": "complete",
         "reason": "",
         "fingerprint": f"{number:016x}",

@@ -94,6 +94,12 @@ def test_a_pruned_trial_keeps_what_it_reached(run):
     assert entry.memory["train_peak"] > 0
 
 
+def test_mixed_precision_trains_with_clipping(run):
+    entry = run("trainer.precision=bf16-mixed")
+    assert (entry.state, entry.reason) == ("complete", "")
+    assert entry.hardware["precision"] == "bf16-mixed"
+
+
 def test_a_loss_that_is_no_number_fails_the_trial(run):
     entry = run("optimizer.lr=1e30", "optimizer.head_lr=1e30", "optimizer.clip=null", "trainer.max_steps=20")
     assert entry.state == "fail"

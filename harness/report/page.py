@@ -3,45 +3,54 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import record
 from harness.record import Record
 from harness.report import plots
-from harness.report.table import ArmResult, arm_results, arm_rows, cost_of, markdown, pareto, trial_table
+from harness.report.table import TIES, ArmResult, arm_results, arm_rows, cost_of, markdown, pareto, trial_table
 
 
 def write_report(folder: Path) -> str:
-    """Write the files and return what the terminal shows. A study without a complete trial has a table only."""
+    """Write the files and return what the terminal shows. A study without a complete trial has a table only.
+
+    Only trials of the same base on the same data are compared: where a folder holds others too, as that of single
+    trials may, each such group has a section of its own, and the pictures are of the largest.
+    """
     records = record.read(folder)
     if not records:
         return f"{folder}: no records yet"
     trial_table(records).to_csv(folder / "table.csv", index=False)
-    results = arm_results(records, folder)
-    text = _page(records, results)
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for entry in records:
+        key = (entry.task, entry.model, entry.data.get("sha256"), entry.base.get("sha256"))
+        groups.setdefault(key, []).append(entry)
+    sections = [(group, arm_results(group, folder)) for group in groups.values()]
+    text = "\n\n".join([f"# {records[0].study}", *(_section(group, results) for group, results in sections)])
     (folder / "table.md").write_text(text + "\n")
     written = ["table.csv", "table.md", record.RECORDS]
-    if results:
-        title = f"{records[0].task}, {records[0].model}"
-        plots.pareto_picture(records, title, folder / "pareto.png")
-        plots.rank_picture(records, results, title, folder / "rank_curve.png")
+    group, results = max(sections, key=lambda section: len(section[0]))
+    if any(result.best for result in results):
+        title = f"{group[0].task}, {group[0].model}"
+        plots.pareto_picture(group, title, folder / "pareto.png")
+        plots.rank_picture(group, results, title, folder / "rank_curve.png")
         written += ["pareto.png", "rank_curve.png"]
     files = "\n".join(f"  {folder / name}" for name in written)
     return f"{text}\n\nWritten:\n{files}"
 
 
-def _page(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
+def _section(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
     first = records[0]
     rows = first.data.get("rows", {})
     states = Counter(entry.state for entry in records)
     parts = [
-        f"# {first.study}",
         f"Data: {first.data.get('name')} from {first.data.get('source')} "
         f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} sentences). "
         f"{_shared(first)}Base: {first.model}. {len(records)} trials: "
         f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed.",
         f"Command: `{first.command}`",
     ]
-    if results:
+    if any(result.best for result in results):
         parts += [markdown(arm_rows(results)), _notes(), _answer(results), _fronts(records)]
     failures = [f"- trial {entry.trial} ({entry.arm}): {entry.reason}" for entry in records if entry.state == "fail"]
     if failures:
@@ -65,13 +74,13 @@ def _notes() -> str:
 
 def _answer(results: Sequence[ArmResult]) -> str:
     """The question's answer in a sentence: the smallest adapter that the data cannot tell from the best."""
-    ties = [result for result in results if result.verdict != "worse" and result.best.params["adapter"]]
-    if not ties:
-        return "No adapted arm ties with the best."
-    smallest = min(ties, key=lambda result: result.best.params["adapter"])
-    entry = smallest.best
+    best = {result.arm: result.best for result in results if result.verdict in TIES and result.best is not None}
+    adapted = {arm: entry for arm, entry in best.items() if entry.params["adapter"]}
+    if not adapted:
+        return "No adapted arm was shown to tie with the best."
+    arm, entry = min(adapted.items(), key=lambda item: item[1].params["adapter"])
     return (
-        f"Smallest adapter with no difference shown from the best: {smallest.arm}, "
+        f"Smallest adapter with no difference shown from the best: {arm}, "
         f"{entry.params['adapter']:,} adapter parameters, test accuracy {entry.scores['test']['accuracy']:.4f}."
     )
 

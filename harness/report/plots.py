@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), f"matplotlib-{os.getuid()}"))
@@ -24,6 +25,8 @@ _STYLE = {
     "full": ("#D55E00", "s", "full fine-tuning"),
     "head": ("#009E73", "^", "head only (frozen base)"),
 }
+
+_LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 
 
 def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
@@ -74,7 +77,7 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
             continue
         placed.append((x, y))
         axes.annotate(
-            f"r{entry.lora['rank']}" if "rank" in entry.lora else entry.arm,
+            entry.arm.replace("rank=", "r"),
             point,
             xytext=(0, 7),
             textcoords="offset points",
@@ -87,9 +90,7 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
 def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title: str, path: Path) -> None:
     """Accuracy against rank: each arm's best trial on test with its 95 % interval, all trials on validation behind."""
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    ranked = [result for result in results if "rank" in result.best.lora]
     tried = [entry for entry in records if entry.state == "complete" and "rank" in entry.lora]
-    colour, marker, _ = _STYLE["lora"]
     axes.scatter(
         [entry.lora["rank"] for entry in tried],
         [entry.scores["val"]["accuracy"] for entry in tried],
@@ -99,24 +100,18 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
         linewidths=1,
         label="each complete trial, on validation",
     )
-    ranks = [result.best.lora["rank"] for result in ranked]
-    scores = [result.best.scores["test"]["accuracy"] for result in ranked]
-    axes.errorbar(
-        ranks,
-        scores,
-        yerr=_bars(ranked),
-        color=colour,
-        marker=marker,
-        capsize=3,
-        linewidth=1.4,
-        label="LoRA, best on validation, on test with 95 % interval",
-    )
+    lines: dict[str, list[ArmResult]] = {}
     for result in results:
-        if "rank" not in result.best.lora:
+        if result.best is not None and "rank" in result.best.lora:
+            lines.setdefault(_beside_rank(result.arm), []).append(result)
+        elif result.best is not None and result.interval is not None:
             colour, _, label = _STYLE[result.best.lora["name"]]
             score = result.best.scores["test"]["accuracy"]
             axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on test: {score:.3f}")
             axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
+    for (beside, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
+        _rank_line(axes, ranked, colour, marker, f"LoRA{beside}, best on validation, on test with 95 % interval")
+    ranks = [entry.lora["rank"] for entry in tried]
     if ranks:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(set(ranks)))
@@ -130,11 +125,23 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
     _save(figure, path)
 
 
-def _bars(results: Sequence[ArmResult]) -> list[list[float]]:
-    scores = [result.best.scores["test"]["accuracy"] for result in results]
-    below = [score - result.interval[0] for score, result in zip(scores, results, strict=True)]
-    above = [result.interval[1] - score for score, result in zip(scores, results, strict=True)]
-    return [below, above]
+def _beside_rank(arm: str) -> str:
+    """What else the arm sets: rank=4,targets=query gives ' targets=query'."""
+    return "".join(f" {part}" for part in arm.split(",") if "=" in part and not part.startswith("rank="))
+
+
+def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: str, label: str) -> None:
+    points = [
+        (result.best.lora["rank"], result.best.scores["test"]["accuracy"], *result.interval)
+        for result in results
+        if result.best is not None and result.interval is not None
+    ]
+    ranks, scores, lows, highs = zip(*sorted(points), strict=True)
+    below = [score - low for score, low in zip(scores, lows, strict=True)]
+    above = [high - score for score, high in zip(scores, highs, strict=True)]
+    axes.errorbar(
+        ranks, scores, yerr=[below, above], color=colour, marker=marker, capsize=3, linewidth=1.4, label=label
+    )
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -8,23 +8,24 @@ from typing import Any
 
 import pandas as pd
 
-from harness.record import Record
+from harness.record import Record, better
 from harness.report.statistics import holm, mcnemar_exact, wilson_interval
 
 MIB = 2**20
+TIES = ("best on validation", "no difference shown", "better")
 
 
 @dataclasses.dataclass(frozen=True)
 class ArmResult:
-    """An arm's trial that did best on validation, and how it compares on the test split."""
+    """An arm's trial that did best on validation, if any is complete, and how it compares on the test split."""
 
     arm: str
-    best: Record
+    best: Record | None
     trials: int
     complete: int
     pruned: int
     failed: int
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     p: float | None
     verdict: str
 
@@ -66,35 +67,34 @@ def arm_results(records: Sequence[Record], folder: Path) -> list[ArmResult]:
     names = list(dict.fromkeys(entry.arm for entry in sorted(records, key=lambda entry: entry.trial)))
     groups = {name: [entry for entry in records if entry.arm == name] for name in names}
     best = {name: chosen for name, group in groups.items() if (chosen := _chosen(group)) is not None}
-    if not best:
-        return []
-    leader = max(best.values(), key=lambda entry: entry.scores["val"]["accuracy"])
-    p_values = _paired(best, leader, folder)
-    results = []
-    for name, entry in best.items():
-        group = groups[name]
-        states = [other.state for other in group]
-        items = entry.data["rows"]["test"]
-        accuracy = entry.scores["test"]["accuracy"]
-        results.append(
-            ArmResult(
-                arm=name,
-                best=entry,
-                trials=len(group),
-                complete=states.count("complete"),
-                pruned=states.count("pruned"),
-                failed=states.count("fail"),
-                interval=wilson_interval(accuracy, items),
-                p=p_values.get(name),
-                verdict=_verdict(entry, leader, p_values.get(name)),
-            )
-        )
-    return results
+    leader = _chosen(list(best.values()))
+    p_values = _paired(best, leader, folder) if leader is not None else {}
+    return [_result(name, groups[name], best.get(name), leader, p_values.get(name)) for name in names]
+
+
+def _result(
+    name: str, group: Sequence[Record], best: Record | None, leader: Record | None, p: float | None
+) -> ArmResult:
+    states = [entry.state for entry in group]
+    return ArmResult(
+        arm=name,
+        best=best,
+        trials=len(group),
+        complete=states.count("complete"),
+        pruned=states.count("pruned"),
+        failed=states.count("fail"),
+        interval=wilson_interval(best.scores["test"]["accuracy"], best.data["rows"]["test"]) if best else None,
+        p=p,
+        verdict=_verdict(best, leader, p) if best and leader else "no complete trial",
+    )
 
 
 def _chosen(group: Sequence[Record]) -> Record | None:
-    complete = [entry for entry in group if entry.state == "complete"]
-    return max(complete, key=lambda entry: (entry.scores["val"]["accuracy"], -entry.trial), default=None)
+    chosen: Record | None = None
+    for entry in sorted(group, key=lambda entry: entry.trial):
+        if entry.state == "complete" and (chosen is None or better(entry, chosen)):
+            chosen = entry
+    return chosen
 
 
 def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, float]:
@@ -162,28 +162,27 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
     ]
     rows = [header]
     for result in results:
-        entry = result.best
         ended = f"{result.complete} + {result.pruned} pruned" if result.pruned else f"{result.complete}"
         ended += f" + {result.failed} failed" if result.failed else ""
-        low, high = result.interval
-        lr = entry.optimizer["lr"] if entry.lora["name"] != "head" else entry.optimizer["head_lr"]
-        rows.append(
-            [
-                result.arm,
-                ended,
-                f"{entry.params['adapter']:,}",
-                f"{trainable(entry):,}",
-                f"{100 * (1 - trainable(entry) / entry.params['total']):.2f} %",
-                f"{entry.scores['val']['accuracy']:.4f}",
-                f"{entry.scores['test']['accuracy']:.4f} [{low:.3f}, {high:.3f}]",
-                f"{lr or entry.optimizer['lr']:.3g}",
-                f"{entry.lora['scale']:.3g}" if "scale" in entry.lora else "",
-                f"{cost_of(entry, 'memory') / MIB:.0f}",
-                f"{1000 * entry.time['step_median_s']:.0f}",
-                result.verdict + (f" (p {result.p:.2g})" if result.p is not None else ""),
-            ]
-        )
+        verdict = result.verdict + (f" (p {result.p:.2g})" if result.p is not None else "")
+        cells = _best_cells(result.best, result.interval) if result.best and result.interval else [""] * 9
+        rows.append([result.arm, ended, *cells, verdict])
     return rows
+
+
+def _best_cells(entry: Record, interval: tuple[float, float]) -> list[str]:
+    lr = entry.optimizer["head_lr"] if entry.lora["name"] == "head" else None
+    return [
+        f"{entry.params['adapter']:,}",
+        f"{trainable(entry):,}",
+        f"{100 * (1 - trainable(entry) / entry.params['total']):.2f} %",
+        f"{entry.scores['val']['accuracy']:.4f}",
+        f"{entry.scores['test']['accuracy']:.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
+        f"{lr or entry.optimizer['lr']:.3g}",
+        f"{entry.lora['scale']:.3g}" if "scale" in entry.lora else "",
+        f"{cost_of(entry, 'memory') / MIB:.0f}",
+        f"{1000 * entry.time['step_median_s']:.0f}",
+    ]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

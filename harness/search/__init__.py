@@ -2,6 +2,6 @@
 
 from harness.search.ledger import Ledger, open_ledger
 from harness.search.space import Arm, arms
-from harness.search.study import run_study
+from harness.search.study import check_study, run_study
 
-__all__ = ["Arm", "Ledger", "arms", "open_ledger", "run_study"]
+__all__ = ["Arm", "Ledger", "arms", "check_study", "open_ledger", "run_study"]

@@ -24,7 +24,7 @@ class Ledger:
     def add(self, entry: Record) -> None:
         """Write a record; when this returns it is on the disk."""
         record.append(self.folder, entry)
-        self.records.append(entry)
+        self.records = [other for other in self.records if other.trial != entry.trial] + [entry]
 
     def find(self, fingerprint: str) -> Record | None:
         """A finished trial of the same configuration, if there is one; failures and pruned trials are no answer."""
@@ -38,7 +38,7 @@ class Ledger:
     def trial_folder(self, number: int) -> Path:
         """A fresh folder for a trial. What an interrupted attempt at the same trial left there is removed."""
         folder = self.folder / "trials" / f"{number:04d}"
-        assert all(entry.trial != number for entry in self.records), "a recorded trial is never run again"
+        assert all(entry.trial != number or not record.finished(entry) for entry in self.records), "run already"
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True)

@@ -18,12 +18,12 @@ from optuna.trial import TrialState
 
 from harness.config import Config, ConfigError, check, lay_over, plain, to_yaml
 from harness.network import count
-from harness.record import Record
+from harness.record import Record, finished
 from harness.search.display import Display
 from harness.search.ledger import CONFIG, Ledger
 from harness.search.space import Arm, Point, arms, distributions, propose
 from harness.training import resolve_device
-from harness.trial import Place, fingerprint_of, run_trial
+from harness.trial import Place, fingerprint_of, identity, run_trial
 
 log = logging.getLogger(__name__)
 
@@ -55,19 +55,18 @@ def schedule(all_arms: list[Arm], trials: int) -> list[Slot]:
 def run_study(config: Config, ledger: Ledger) -> None:
     """Run every trial of the study that has no record yet.
 
-    Raises ConfigError before anything is trained if the study was begun with another configuration, or if any arm
-    cannot run; Interrupted when a stop was asked for, everything so far being on the disk.
+    Raises ConfigError before anything is trained if the study was begun with another configuration or other data;
+    Interrupted when a stop was asked for, everything so far being on the disk.
     """
     sweep = config.sweep
     assert sweep is not None
     tree = plain(config)
     all_arms = arms(sweep)
-    resolve_device(config.trainer.accelerator, config.trainer.devices)
-    _check_arms(tree, all_arms)
     _same_study(ledger, tree)
+    _same_inputs(ledger, config)
     mirror = _open_optuna(ledger, config.trainer.objective)
     slots = schedule(all_arms, sweep.trials)
-    recorded = {entry.trial for entry in ledger.records}
+    recorded = {entry.trial for entry in ledger.records if finished(entry)}
     left = [slot for slot in slots if slot.number not in recorded]
     with Display(len(slots), len(slots) - len(left)) as display:
         for slot in left:
@@ -121,19 +120,22 @@ def _stop_if_broken(ledger: Ledger) -> None:
         raise RuntimeError(f"the last {_UNEXPECTED_LIMIT} trials failed alike: {last[-1].reason}")
 
 
-def _check_arms(tree: dict[str, Any], all_arms: list[Arm]) -> None:
-    """Every arm is composed, checked and built on the meta device before the first one is trained."""
+def check_study(config: Config) -> None:
+    """Compose, check and build every arm on the meta device; raises ConfigError with all that cannot run."""
+    assert config.sweep is not None
+    resolve_device(config.trainer.accelerator, config.trainer.devices)
+    tree, all_arms = plain(config), arms(config.sweep)
     names = [arm.name for arm in all_arms]
     if doubles := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"sweep: two arms are called {', '.join(sorted(doubles))}")
-    mistakes = []
+    mistakes: dict[str, list[str]] = {}
     for arm in all_arms:
         try:
             count(_trial_config(tree, arm, {key: bounds.low for key, bounds in arm.nuisance.items()}))
         except ConfigError as error:
-            mistakes.append(f"arm {arm.name}: {error}")
+            mistakes.setdefault(str(error), []).append(arm.name)
     if mistakes:
-        raise ConfigError(*mistakes)
+        raise ConfigError(*(f"arm {', '.join(names)}: {mistake}" for mistake, names in mistakes.items()))
 
 
 def _same_study(ledger: Ledger, tree: dict[str, Any]) -> None:
@@ -149,6 +151,20 @@ def _same_study(ledger: Ledger, tree: dict[str, Any]) -> None:
                 *(f"  {key}: was {before.get(key)}, is {now.get(key)}" for key in changed),
             )
     path.write_text(to_yaml(tree))
+
+
+def _same_inputs(ledger: Ledger, config: Config) -> None:
+    """Refuse to go on where data, weights or device are not those of the records so far: such trials do not compare."""
+    now = identity(config)
+    for entry in ledger.records:
+        if (entry.task, entry.model) != (config.task.name, config.model.name):
+            continue  # the task or the model is what is compared
+        changed = [key for key in now if entry.hardware.get(key, now[key]) != now[key]]
+        if changed:
+            raise ConfigError(
+                f"study={config.study}: begun on other inputs; give it another name, or set back:",
+                *(f"  {key}: was {entry.hardware[key]}, is {now[key]}" for key in changed),
+            )
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -174,9 +190,11 @@ def _open_optuna(ledger: Ledger, objective: str) -> optuna.Study:
         load_if_exists=True,
     )
     records = {entry.trial: entry for entry in ledger.records}
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.tell(study.ask(), state=TrialState.FAIL)  # entered, and killed before it began
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         entry = records.get(trial.user_attrs.get("trial", -1))
-        if entry is not None and trial.state == TrialState.RUNNING:
+        if entry is not None:
             _tell(study, trial.number, entry, objective)
         else:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)

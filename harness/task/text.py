@@ -1,5 +1,6 @@
 """Text classification tasks: reading real files, and fixed splits that share no sentence."""
 
+import csv
 import dataclasses
 import hashlib
 from pathlib import Path
@@ -60,8 +61,20 @@ class TextTask:
         }
 
 
+_built: dict[str, TextTask] = {}  # the last task of this process: a study asks for it at every trial
+
+
 def build_task(config: TaskConfig) -> TextTask:
-    """Read a task's data and split it. Raises ConfigError for data that cannot be learned from."""
+    """Read a task's data and split it, once a process. Raises ConfigError for data that cannot be learned from."""
+    key = repr(config)
+    if key not in _built:
+        task = _read(config)
+        _built.clear()
+        _built[key] = task
+    return _built[key]
+
+
+def _read(config: TaskConfig) -> TextTask:
     match config:
         case GlueTaskConfig():
             source, frames = _read_glue(config)
@@ -209,7 +222,9 @@ def _table(config: TableTaskConfig, key: str, name: str) -> pd.DataFrame:
     return _columns(_load(path, key), config.text, config.label, path, key)
 
 
-def _cut(frame: pd.DataFrame, groups: pd.Series, config: TaskConfig, keep: tuple[str, ...] = ()) -> Frames:
+def _cut(
+    frame: pd.DataFrame, groups: pd.Series, config: RatedTaskConfig | TableTaskConfig, keep: tuple[str, ...] = ()
+) -> Frames:
     """Cut validation and test splits off, whole groups at a time; those in `keep` are given and not cut."""
     shares = {"validation": config.validation_share, "test": config.test_share}
     names = groups.unique()
@@ -230,10 +245,14 @@ def _columns(frame: pd.DataFrame, text: str, label: str, path: Path, key: str = 
                 f"task.{name}={wanted}: {path} has no such column{nearest(wanted, map(str, frame.columns))}"
             )
     result = pd.DataFrame({"text": frame[text], "label": frame[label].astype(str)})
-    missing = int(result["text"].isna().sum() + frame[label].isna().sum())
-    if missing or not result["text"].map(lambda cell: isinstance(cell, str)).all():
-        raise ConfigError(f"{key}={path}: {missing} cells of {text} and {label} are empty or not text")
+    blank = result["label"].str.strip().eq("") | frame[label].isna() | result["text"].map(_no_text)
+    if missing := int(blank.sum()):
+        raise ConfigError(f"{key}={path}: {missing} rows have no {text} or no {label}")
     return result
+
+
+def _no_text(cell: object) -> bool:
+    return not isinstance(cell, str) or not cell.strip()
 
 
 def _load(path: Path, key: str, header: int | None = 0) -> pd.DataFrame:
@@ -245,19 +264,23 @@ def _load(path: Path, key: str, header: int | None = 0) -> pd.DataFrame:
         if kind in (".jsonl", ".json"):
             return pd.read_json(path, lines=True, dtype=False)
         if kind in (".csv", ".tsv", ".txt"):
-            plain_tabs = kind != ".csv"
-            return pd.read_csv(
-                path,
-                sep="\t" if plain_tabs else ",",
-                quoting=3 if plain_tabs else 0,
-                header=header,
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8",
-            )
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    except (OSError, ValueError) as error:
+            return _delimited(path, commas=kind == ".csv", header=header is not None)
+    except (OSError, ValueError, csv.Error) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         raise ConfigError(f"{key}={path}: {reason}") from None
     raise ConfigError(f"{key}={path}: expected a file that ends in .csv, .tsv, .jsonl or .parquet")
+
+
+def _delimited(path: Path, commas: bool, header: bool) -> pd.DataFrame:
+    """Rows of as many fields as the first; a row of another number is named, never shifted into other columns."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        if commas:
+            rows = [row for row in csv.reader(file, strict=True) if row]
+        else:  # quotes are characters like any other in these files
+            rows = [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
+    if not rows:
+        return pd.DataFrame()
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            raise ValueError(f"row {number} has {len(row)} fields, the first has {len(rows[0])}")
+    return pd.DataFrame(rows[1:], columns=rows[0]) if header else pd.DataFrame(rows)

@@ -1,13 +1,13 @@
 """What watches a trial while it trains: divergence and stop requests, costs, curves, the best weights."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from safetensors.torch import load_file, save_file
 
 from harness.accounting import MemoryMeter, StepClock
 from harness.training.interrupt import raise_if_asked
@@ -46,17 +46,19 @@ class Meters(L.Callback):
     def __init__(self, device: torch.device) -> None:
         self.memory, self.clock = MemoryMeter(device), StepClock(device)
         self.train_peak = self.eval_peak = 0
+        self._fresh = True  # the next training step opens a new window of the peak
         self.parts: dict[str, object] = {}
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """The first step warms up: its peak does not count."""
-        if trainer.global_step == 1:
+        if trainer.global_step == 1 or self._fresh:
             self.memory.reset()
+            self._fresh = False
         self.clock.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, _: Any, batch: Any, __: int) -> None:
         """One step was made."""
-        self.clock.stop(len(batch["labels"]))
+        self.clock.stop(len(batch["labels"]) * trainer.world_size)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Training pauses: its peak so far counts."""
@@ -68,7 +70,7 @@ class Meters(L.Callback):
         """Evaluation ends."""
         self.eval_peak = max(self.eval_peak, self.memory.peak())
         self.parts["eval_peak"] = self.eval_peak
-        self.memory.reset()
+        self._fresh = True
 
 
 class Curve(L.Callback):
@@ -106,16 +108,15 @@ class Curve(L.Callback):
 class Watch(L.Callback):
     """Keeps the weights of the best evaluation, stops when nothing improves any more, and asks whether to prune.
 
+    The weights are kept in a file: in memory they would count as the trial's.
     `objective` is accuracy (higher is better) or loss (lower is better); `patience` counts evaluations.
     """
 
-    def __init__(self, objective: str, patience: int | None, report: Report) -> None:
+    def __init__(self, objective: str, patience: int | None, report: Report, path: Path) -> None:
         self.sign = -1.0 if objective == "loss" else 1.0
-        self.objective, self.patience, self.report = objective, patience, report
+        self.objective, self.patience, self.report, self.path = objective, patience, report, path
         self.best: dict[str, float] = {}
         self.best_step = self.evaluations_since = 0
-        self.stopped_early = False
-        self._weights: dict[str, Tensor] = {}
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Compare with the best so far, then report."""
@@ -123,20 +124,23 @@ class Watch(L.Callback):
         scores = module.scores
         if not self.best or self.sign * scores[self.objective] > self.sign * self.best[self.objective]:
             self.best, self.best_step, self.evaluations_since = dict(scores), trainer.global_step, 0
-            self._weights = {
-                name: tensor.detach().clone() for name, tensor in module.named_parameters() if tensor.requires_grad
-            }
+            save_file({name: tensor.detach().cpu() for name, tensor in _trained(module)}, self.path)
         else:
             self.evaluations_since += 1
         losing = self.report(trainer.global_step, scores)
         if losing and trainer.global_step < trainer.max_steps:  # a trial that has run its course is complete
             raise Pruned(f"below the median of its arm at step {trainer.global_step}")
         if self.patience is not None and self.evaluations_since >= self.patience:
-            self.stopped_early = trainer.should_stop = True
+            trainer.should_stop = True
 
     def restore(self, module: L.LightningModule) -> None:
         """Put the weights of the best evaluation back."""
+        stored = load_file(self.path)
         with torch.no_grad():
-            for name, tensor in module.named_parameters():
-                if name in self._weights:
-                    tensor.copy_(self._weights[name])
+            for name, tensor in _trained(module):
+                tensor.copy_(stored[name])
+        self.path.unlink()
+
+
+def _trained(module: L.LightningModule) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    return ((name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad)

@@ -25,8 +25,9 @@ class TrialModule(L.LightningModule):
     """Trains `model(ids, mask) -> logits (B, C)` with AdamW, linear warm-up and linear decay to zero.
 
     `head_lr` is the learning rate of `model.head`, `lr` that of everything else. `warmup` is a share of `steps`.
-    The fused AdamW is several times faster than the default one, on a CPU too; with 16-mixed precision it cannot be
-    combined with clipping. Weight decay leaves biases and norms (all tensors of fewer than two dimensions) alone.
+    The fused AdamW is several times faster than the default one, on a CPU too; under mixed precision Lightning
+    does not combine it with clipping. Weight decay leaves biases and norms (all tensors of fewer than two dimensions)
+    alone.
     """
 
     def __init__(

@@ -1,7 +1,9 @@
 """The answer of a study from its records: chosen on validation, shown on test, failures counted."""
 
+import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib.image
 import pandas as pd
@@ -92,3 +94,37 @@ def test_a_study_without_a_complete_trial_still_has_its_table(tmp_path):
 def test_a_report_imports_no_torch():
     code = "import harness.report, sys; sys.exit(any(m in sys.modules for m in ('torch', 'lightning', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_arm_without_a_complete_trial_keeps_its_row(folder):
+    record.append(folder, entry(6, "rank=8", None, None, 80, state="fail"))
+    text = write_report(folder)
+    (row,) = [line for line in text.splitlines() if line.startswith("| rank=8")]
+    assert "0 + 1 failed" in row
+    assert "no complete trial" in row
+
+
+def test_an_arm_that_was_not_compared_is_no_tie(folder):
+    for path in folder.glob("trials/*/predictions.csv"):
+        path.unlink()
+    assert "the best: rank=4, 40 adapter parameters" in write_report(folder)
+
+
+def test_trials_on_other_data_are_never_compared(folder):
+    other = dataclasses.replace(
+        entry(7, "rank=1", 0.99, 0.99, 10), task="u", data={"name": "u", "sha256": "x", "rows": {"test": 7}}
+    )
+    record.append(folder, other)
+    text = write_report(folder)
+    assert text.count("Data: ") == 2
+    assert "Data: u" in text
+    assert text.index("Data: t") < text.index("| rank=4") < text.index("Data: u")
+
+
+def test_loss_is_minimised():
+    high = dataclasses.replace(entry(0, "rank=1", 0.9, 0.9, 10), objective="loss")
+    low = dataclasses.replace(
+        high, trial=1, scores={"val": {"accuracy": 0.1, "loss": 0.2}, "test": {"accuracy": 0.1, "loss": 0.2}}
+    )
+    (result,) = arm_results([high, low], Path("/nowhere"))
+    assert result.best == low

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from harness import record
-from harness.config import ConfigError, Range, check
+from harness.config import ConfigError, check
 from harness.record import Record
-from harness.search import open_ledger, run_study
+from harness.search import check_study, open_ledger, run_study
 from harness.search import study as study_module
 from harness.search.study import _below_median, _open_optuna, cut_torn_tail
 from harness.training import Interrupted
@@ -42,6 +42,9 @@ def stub(config, place, report) -> Record:
         arm=place.arm,
         point=place.point,
         fingerprint=study_module.fingerprint_of(config),
+        task=config.task.name,
+        model=config.model.name,
+        hardware=study_module.identity(config),
         scores={"val": {"accuracy": score, "loss": 1 - score}, "test": {"accuracy": score, "loss": 1 - score}},
         time={"total_s": 0.0},
     )
@@ -133,7 +136,7 @@ def test_a_suggestion_that_was_trained_before_is_looked_up(config, tmp_path, mon
 def test_an_arm_that_cannot_run_is_said_before_anything_is_trained(config, tmp_path, monkeypatch):
     monkeypatch.setattr(study_module, "run_trial", lambda *_: pytest.fail("trained"))
     with pytest.raises(ConfigError, match="arm rank=40: lora: rank 40: above min"):
-        finish(config(scientific={"lora.rank": [1, 40]}), tmp_path)
+        check_study(config(scientific={"lora.rank": [1, 40]}))
 
 
 def test_one_process_at_a_time(config, tmp_path):
@@ -162,10 +165,11 @@ def test_a_trial_left_running_is_settled_by_its_record_or_failed(config, tmp_pat
             mirror.enqueue_trial({}, user_attrs={"trial": number, "arm": "rank=1"})
             mirror.ask()
         ledger.add(make(90))
+        mirror.enqueue_trial({}, user_attrs={"trial": 92, "arm": "rank=1"})
     with open_ledger(tmp_path / "results", "s") as ledger:
         mirror = _open_optuna(ledger, "accuracy")
         states = {trial.user_attrs["trial"]: trial.state.name for trial in mirror.get_trials()}
-    assert (states[90], states[91]) == ("COMPLETE", "FAIL")
+    assert (states[90], states[91], states[92]) == ("COMPLETE", "FAIL", "FAIL")
 
 
 @pytest.mark.parametrize(("value", "pruned"), [(0.2, True), (0.5, False), (0.9, False)])
@@ -196,6 +200,20 @@ def test_unforeseen_failures_one_after_another_end_the_study(config, tmp_path, m
     with pytest.raises(RuntimeError, match="the last 3 trials failed alike"):
         finish(config(), tmp_path)
     assert len(record.read(tmp_path / "results/s")) == 3
+    monkeypatch.setattr(study_module, "run_trial", stub)  # mended: the same command tries them again
+    records = finish(config(), tmp_path)
+    assert sorted(entry.trial for entry in records) == list(range(8))
+    assert {entry.state for entry in record.read(tmp_path / "results/s")} == {"complete"}
+
+
+def test_other_data_under_the_same_name_is_refused(config, tmp_path, stubbed, monkeypatch):
+    finish(config(trials=1), tmp_path)
+    (entry, *_) = record.read(tmp_path / "results/s")
+    assert entry.task == "text_csv"
+    before = study_module.identity
+    monkeypatch.setattr(study_module, "identity", lambda config: before(config) | {"data": "other"})
+    with pytest.raises(ConfigError, match="begun on other inputs"):
+        finish(config(trials=2), tmp_path)
 
 
 def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data):
@@ -206,7 +224,7 @@ def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data
     composed.write_text(yaml.safe_dump(json.loads(json.dumps(plain(config(trials=1))))))
     script = (
         "import sys, yaml\nfrom pathlib import Path\nfrom harness.config import check\n"
-        "from harness.search import open_ledger, run_study\n"
+        "from harness.search import check_study, open_ledger, run_study\n"
         f"config = check(yaml.safe_load(open({str(composed)!r})))\n"
         f"with open_ledger(Path({str(tmp_path / 'results')!r}), 's') as ledger: run_study(config, ledger)\n"
     )
@@ -225,7 +243,3 @@ def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data
     assert records[: len(kept)] == kept
     assert sorted(entry.trial for entry in records) == [0, 1, 2, 3]
     assert all(entry.state == "complete" for entry in records)
-
-
-def test_a_range_is_a_range():
-    assert Range(low=1.0, high=2.0).log is False

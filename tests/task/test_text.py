@@ -88,8 +88,13 @@ BAD_TABLES = [
     ("d.csv", "text,label\ncafé,1\nb,0\n".encode("latin-1"), "utf-8"),
     ("d.csv", b"text,label\n" + b"".join(b"s%d,1\n" % i for i in range(20)), "has 1 classes"),
     ("d.jsonl", b'{"text": "a", "label": 1\n', "task.data"),
-    ("d.jsonl", b'{"text": null, "label": 1}\n{"text": "b", "label": 0}\n', "1 cells"),
+    ("d.jsonl", b'{"text": null, "label": 1}\n{"text": "b", "label": 0}\n', "1 rows have no text or no label"),
     ("d.parquet", b"not parquet", "task.data"),
+    ("d.csv", b"text,label\nHello, world,1\nnice,0\n", "row 2 has 3 fields, the first has 2"),
+    ("d.csv", b"text,label\nHello,1\nnice\n", "row 3 has 1 fields"),
+    ("d.csv", b"text,label\nHello,\nnice,0\n", "1 rows have no text or no label"),
+    ("d.csv", b"text,label\n  ,1\nnice,0\n", "1 rows have no text or no label"),
+    ("d.csv", b'text,label\n"never closed,1\n', "unexpected end of data"),
 ]
 
 
@@ -140,8 +145,6 @@ def glue(tree, tmp_path):
             "asset": {"address": "hub:x", "sha256": None},
             "stand_in": None,
             "classes": 2,
-            "validation_share": 0.1,
-            "test_share": 0.1,
             "split_seed": 0,
             "max_length": 32,
         } | changes
@@ -177,6 +180,7 @@ def test_glues_own_files_have_a_header_and_no_test_labels(glue):
     ("train", "dev", "line"),
     [
         ("a\tb\tc\n", "x\t1\n", "3 columns"),
+        ("a\t1\nb\n", "x\t1\n", "row 2 has 1 fields"),
         (PLAIN, None, "no dev.tsv or validation.tsv"),
         ("", "x\t1\n", "0 classes"),
         (PLAIN, "x\t5\n", "label '5' of the validation split"),

@@ -51,20 +51,18 @@ def test_the_rate_warms_up_and_decays_to_zero():
 
 def test_scores_are_means_over_examples_not_over_batches():
     trial = module()
-    for size in (1, 3):
-        trial._evaluate(
-            {"ids": torch.randn(size, 3), "mask": torch.ones(size, 3), "labels": torch.ones(size, dtype=torch.long)}
-        )
-    logits = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
-    trial.accuracy.reset()
-    trial.mean_loss.reset()
-    labels = torch.tensor([1, 1, 1])
-    trial.accuracy.update(logits, labels)
-    trial.mean_loss.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
+    torch.manual_seed(0)
+    x, labels = torch.randn(4, 3), torch.tensor([1, 0, 1, 1])
+    for rows in (slice(0, 1), slice(1, 4)):
+        trial._evaluate({"ids": x[rows], "mask": torch.ones_like(x[rows]), "labels": labels[rows]})
     trial._close_scores()
-    assert trial.scores["accuracy"] == pytest.approx(1 / 3)
-    expected = (math.log1p(math.exp(-1)) + 2 * math.log1p(math.exp(1))) / 3
-    assert trial.scores["loss"] == pytest.approx(expected)
+    logits = trial.model(x, None).double()
+    rows = [
+        math.log(sum(math.exp(other) for other in row)) - row[label]
+        for row, label in zip(logits.tolist(), labels, strict=True)
+    ]
+    assert trial.scores["loss"] == pytest.approx(sum(rows) / 4, rel=1e-5)
+    assert trial.scores["accuracy"] == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
 
 
 def test_nan_logits_are_divergence_and_not_the_share_of_class_zero():
