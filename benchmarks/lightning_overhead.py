@@ -1,4 +1,6 @@
-"""What Lightning costs over a bare PyTorch loop on the same steps: same model, batches, optimiser and clipping.
+"""What Lightning costs over a bare PyTorch loop on the same steps: same model, batches, AdamW and clipping.
+
+Lightning runs with a trial's guard, meters and learning curve; neither side evaluates.
 
     python benchmarks/lightning_overhead.py [--pairs 5] [--steps 60]
 

@@ -1,0 +1,37 @@
+"""The figures in README are those that the commands printed."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CURATED = ROOT / "results/curated"
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_is_the_one_the_sweep_wrote():
+    lines = (CURATED / "movie_snippets_rank_sweep/table.md").read_text().splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    answer = [line for line in lines if line.startswith(("Smallest adapter", "No adapted arm"))]
+    assert len(table) == 10
+    assert len(answer) == 1
+    for line in table + answer:
+        assert line in README
+
+
+def test_the_best_adapter_beats_the_frozen_base_by_two_points():
+    lines = (CURATED / "movie_snippets_rank_sweep/table.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    header, arms = rows[0], {row[0]: row for row in rows[1:]}
+    validation, test = header.index("val acc"), header.index("test acc [95 %]")
+    best = max((arms[name] for name in arms if name.startswith("rank=")), key=lambda row: float(row[validation]))
+    assert float(best[test].split()[0]) - float(arms["head"][test].split()[0]) >= 0.02
+
+
+def test_the_figures_are_those_of_the_stored_outputs():
+    record = json.loads((CURATED / "sst2_rank8.json").read_text())
+    assert record["data"]["rows"] == {"train": 6920, "validation": 872, "test": 1821}
+    assert record["lora"]["rank"] == 8
+    assert record["scores"]["test"]["accuracy"] >= 0.86
+    assert f"{record['scores']['test']['accuracy']:.4f}" in README
+    printed = (CURATED / "lightning_overhead.txt").read_text().strip().splitlines()[-1]
+    assert printed in README
