@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,22 @@ def test_several_devices_make_one_record_over_all_test_items(harness, tiny, tmp_
     right = sum(line.split(",")[1] == line.split(",")[2] for line in predictions[1:])
     assert entry.scores["test"]["accuracy"] == pytest.approx(right / 48)
     assert harness(*tiny, "run=study", "sweep=rank_alpha_lr", "trainer.devices=2").returncode == 2
+
+
+def test_an_installed_wheel_carries_its_configurations(tmp_path):
+    root = Path(__file__).parents[1]
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(root)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as bundle:
+        bundle.extractall(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "--cfg", "job", "+experiment=sst2_rank_sweep"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"},
+    )
+    assert "run: study" in done.stdout, done.stderr
+    assert "scientific:" in done.stdout
