@@ -11,7 +11,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import hydra
@@ -23,10 +22,12 @@ from torch.utils.data import DataLoader
 
 from harness.composition import CONF
 from harness.config import Config, check
-from harness.model import build_model, tokenizer_file
+from harness.inputs import loader as make_loader
+from harness.inputs import read_inputs
+from harness.model import build_model
 from harness.network import prepare
-from harness.task import EncodedSplit, LengthBatches, build_task, encode, pad
-from harness.training import Curve, Guard, Meters, Plan, TrialModule, make_trainer
+from harness.task import Inputs, build_task
+from harness.training import ClassScores, Curve, Guard, Meters, Plan, TrialModule, make_trainer
 
 
 def main() -> None:
@@ -41,8 +42,7 @@ def main() -> None:
         )
     assert isinstance(tree, dict)
     config = check({str(key): value for key, value in tree.items()})
-    task = build_task(config.task)
-    data = encode(task.splits["train"], tokenizer_file(config.model), config.task.max_length)
+    data = read_inputs(config, build_task(config.task), "train")
     ratios, extras = [], []
     for pair in range(arguments.pairs):
         order = (bare, lightning) if pair % 2 == 0 else (lightning, bare)
@@ -57,16 +57,15 @@ def main() -> None:
     )
 
 
-def _parts(config: Config, data: EncodedSplit, steps: int) -> tuple[TrialModule, DataLoader[int]]:
+def _parts(config: Config, data: Inputs, steps: int) -> tuple[TrialModule, DataLoader[int]]:
     torch.manual_seed(0)
     model = build_model(config.model, 2)
     prepare(model, config)
-    batches = LengthBatches(data.lengths, config.trainer.batch_size, seed=0, shuffle=True)
-    loader: DataLoader[int] = DataLoader(data, batch_sampler=batches, collate_fn=partial(pad, data, pad_id=0))
-    return TrialModule(model, 2, 1e-3, 1e-3, 0.01, 0.06, steps), loader
+    loader = make_loader(config, data, training=True)
+    return TrialModule(model, ClassScores(2), 1e-3, 1e-3, 0.01, 0.06, steps), loader
 
 
-def bare(config: Config, data: EncodedSplit, steps: int) -> float:
+def bare(config: Config, data: Inputs, steps: int) -> float:
     """Seconds of the steps in a plain loop."""
     module, loader = _parts(config, data, steps)
     trained = [tensor for tensor in module.parameters() if tensor.requires_grad]
@@ -76,7 +75,7 @@ def bare(config: Config, data: EncodedSplit, steps: int) -> float:
         if step == steps:
             break
         optimizer.zero_grad()
-        loss = F.cross_entropy(module.model(batch["ids"], batch["mask"]), batch["labels"])
+        loss = F.cross_entropy(module.model(batch), batch["labels"])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
@@ -98,13 +97,13 @@ class _Span(L.Callback):
         self.seconds = time.perf_counter() - self._started
 
 
-def lightning(config: Config, data: EncodedSplit, steps: int) -> float:
+def lightning(config: Config, data: Inputs, steps: int) -> float:
     """Seconds of the same steps as a trial runs them, with the callbacks of a trial."""
     module, loader = _parts(config, data, steps)
     span = _Span()
     with tempfile.TemporaryDirectory() as folder:
         device = torch.device("cpu")
-        curve = Curve(Path(folder) / "metrics.csv", lambda step, values: None)
+        curve = Curve(Path(folder) / "metrics.csv", lambda step, values: None, ("accuracy", "loss"))
         callbacks = [Guard(), Meters(device), curve, span]
         length = Plan(steps=steps, evaluate_every=steps)
         trainer = make_trainer(Path(folder), length, device, 1, "32-true", 1.0, callbacks)

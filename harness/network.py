@@ -6,7 +6,7 @@ from typing import Any
 from harness import accounting
 from harness.config import Config, ConfigError, FullConfig, LoraConfig
 from harness.lora import LoraSpec, SpecError, adapt, adapter_parameters
-from harness.model import TextClassifier, build_model
+from harness.model import Network, build_model
 from harness.task import build_task
 
 
@@ -15,7 +15,7 @@ def lora_spec(lora: LoraConfig) -> LoraSpec:
     return LoraSpec(lora.rank, lora.update_scale, tuple(lora.targets), lora.dropout)
 
 
-def prepare(model: TextClassifier, config: Config) -> tuple[dict[str, int], accounting.Params]:
+def prepare(model: Network, config: Config) -> tuple[dict[str, int], accounting.Params]:
     """Adapt a model as the configuration says, and count it: ranks by module, parameters by group.
 
     Raises ConfigError where the specification does not fit the network.

@@ -11,29 +11,30 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader
 
 from harness import assets, tracking
 from harness.config import Config, ConfigError, FullConfig, LoraConfig, fingerprint, plain, to_yaml
+from harness.inputs import base_identity, input_digests, loader, read_inputs
 from harness.lora import export_adapter
-from harness.model import TextClassifier, build_model, tokenizer_file
+from harness.model import Network, build_model
 from harness.network import lora_spec, prepare
 from harness.record import Record, State
-from harness.task import LengthBatches, TextTask, build_task, encode, pad
+from harness.task import Task, build_task
 from harness.training import (
+    ClassScores,
     Curve,
     Diverged,
     Guard,
     Interrupted,
     Meters,
     Pruned,
+    Scores,
     TrialModule,
     Watch,
     fit,
@@ -43,6 +44,8 @@ from harness.training import (
     resolve_precision,
     test,
 )
+
+_BEST = "best.safetensors"
 
 Report = Callable[[int, dict[str, float]], bool]
 
@@ -102,6 +105,8 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
         (place.folder / "error.log").write_text(traceback.format_exc())
         state, reason = "fail", f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    finally:
+        (place.folder / _BEST).unlink(missing_ok=True)
     facts.time["total_s"] = time.perf_counter() - started
     record = _record(config, place, facts, state, reason)
     mirror.finish(asdict(record), failed=state == "fail")
@@ -125,18 +130,18 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     facts.ranks, params = prepare(model, config)
     facts.params = asdict(params)
 
-    train = _encoded(config, task, "train")
+    train = read_inputs(config, task, "train")
     length = plan(
         -(-len(train) // (config.trainer.batch_size * config.trainer.devices)),
         config.trainer.epochs,
         config.trainer.max_steps,
         config.trainer.evaluations,
     )
-    best = place.folder / "best.safetensors"
-    watch = Watch(config.trainer.objective, config.trainer.patience, report, best)
+    watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / _BEST)
+    measure = _measure(task)
     module = TrialModule(
         model,
-        task.outputs,
+        measure,
         config.optimizer.lr,
         config.optimizer.head_lr or config.optimizer.lr,
         config.optimizer.weight_decay,
@@ -144,7 +149,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         length.steps,
         fused=precision == "32-true" or config.optimizer.clip is None,
     )
-    curve = Curve(place.folder / "metrics.csv", mirror.log)
+    curve = Curve(place.folder / "metrics.csv", mirror.log, measure.names)
     trainer = make_trainer(
         place.folder,
         length,
@@ -154,27 +159,25 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         config.optimizer.clip,
         [Guard(), meters, curve, watch],
     )
-    loader = partial(_loader, config, task, model.pad_id, trainer.global_rank, trainer.world_size)
+    ranks = trainer.global_rank, trainer.world_size
+    validation = read_inputs(config, task, "validation")
     started = time.perf_counter()
     try:
-        fit(trainer, module, loader("train"), loader("validation"))
+        fit(trainer, module, loader(config, train, True, *ranks), loader(config, validation, False, *ranks))
     finally:
         facts.time = {**meters.clock.summary(), "train_s": time.perf_counter() - started}
         facts.memory = meters.parts
         facts.steps = {"planned": length.steps, "made": trainer.global_step, "best": watch.best_step}
         facts.scores = {"val": watch.best} if watch.best else {}
     watch.restore(module)
-    facts.scores["test"] = test(trainer, module, loader("test"))
-    facts.adapter = _save(config, task, model, module, place.folder)
+    facts.scores["test"] = test(trainer, module, loader(config, read_inputs(config, task, "test"), False, *ranks))
+    facts.adapter = _save(config, model, module, place.folder)
 
 
 def identity(config: Config) -> dict[str, str]:
     """What only the machine can tell of a trial: digests of data, weights and tokenizer, device and precision."""
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
-    return {
-        "data": build_task(config.task).sha256,
-        "base": base_identity(config)["sha256"],
-        "tokenizer": assets.sha256_of(tokenizer_file(config.model)),
+    return input_digests(config) | {
         "device": device.type,
         "precision": resolve_precision(config.trainer.precision, device),
     }
@@ -185,21 +188,6 @@ def fingerprint_of(config: Config) -> str:
     return fingerprint(config, identity(config))
 
 
-def base_identity(config: Config) -> dict[str, Any]:
-    """Name, address and the digest of the weights file."""
-    weights = tokenizer_file(config.model).with_name("model.safetensors")
-    return {
-        "name": config.model.name,
-        "address": config.model.weights.address,
-        "sha256": _digest(weights, weights.stat().st_mtime_ns),
-    }
-
-
-@functools.lru_cache
-def _digest(path: Path, _: int) -> str:
-    return assets.sha256_of(path)
-
-
 def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirror:
     settings = config.tracking
     name = f"{place.arm}-{place.number:04d}"
@@ -208,19 +196,11 @@ def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirr
     )
 
 
-def _encoded(config: Config, task: TextTask, split: str) -> Any:
-    return encode(task.splits[split], tokenizer_file(config.model), config.task.max_length)
+def _measure(task: Task) -> Scores:
+    return ClassScores(task.outputs)
 
 
-def _loader(config: Config, task: TextTask, pad_id: int, rank: int, world: int, split: str) -> DataLoader[int]:
-    encoded = _encoded(config, task, split)
-    training = split == "train"
-    size = config.trainer.batch_size if training else max(64, config.trainer.batch_size)
-    batches = LengthBatches(encoded.lengths, size, config.seed, training, rank, world)
-    return DataLoader(encoded, batch_sampler=batches, collate_fn=partial(pad, encoded, pad_id=pad_id))
-
-
-def _save(config: Config, task: TextTask, model: TextClassifier, module: TrialModule, folder: Path) -> dict[str, Any]:
+def _save(config: Config, model: Network, module: TrialModule, folder: Path) -> dict[str, Any]:
     """The adapter, the head (or all weights that full fine-tuning changed) and the predictions, with digests."""
     target = folder / "adapter"
     target.mkdir(exist_ok=True)
@@ -233,7 +213,7 @@ def _save(config: Config, task: TextTask, model: TextClassifier, module: TrialMo
     save_file(
         {name: tensor.detach().cpu() for name, tensor in model.head.named_parameters()}, target / "head.safetensors"
     )
-    _save_predictions(module, task, folder / "predictions.csv")
+    _save_predictions(module, folder / "predictions.csv")
     files = sorted(target.iterdir())
     return {
         "path": f"{folder.parent.name}/{folder.name}/adapter",
@@ -242,12 +222,11 @@ def _save(config: Config, task: TextTask, model: TextClassifier, module: TrialMo
     }
 
 
-def _save_predictions(module: TrialModule, task: TextTask, path: Path) -> None:
-    labels = task.splits["test"].labels
+def _save_predictions(module: TrialModule, path: Path) -> None:
     rows = torch.cat([rows for rows, _ in module.predictions]).tolist()
-    classes = torch.cat([classes for _, classes in module.predictions]).tolist()
-    lines = [f"{row},{labels[row]},{predicted}" for row, predicted in sorted(zip(rows, classes, strict=True))]
-    path.write_text("\n".join(["row,label,predicted", *lines]) + "\n")
+    items = torch.cat([items for _, items in module.predictions]).tolist()
+    lines = [",".join(map(str, (row, *item))) for row, item in sorted(zip(rows, items, strict=True))]
+    path.write_text("\n".join([",".join(("row", *module.measure.columns)), *lines]) + "\n")
 
 
 def _record(config: Config, place: Place, facts: Facts, state: State, reason: str) -> Record:

@@ -13,7 +13,7 @@ from harness import assets, record, trial
 from harness.accounting import Params
 from harness.config import ConfigError
 from harness.record import Record
-from harness.task import build_task, encode, pad
+from harness.task import build_task, encode
 from harness.training import Interrupted
 from harness.trial import Place, fingerprint_of, run_trial
 
@@ -57,7 +57,7 @@ def test_the_saved_adapter_and_head_give_the_scored_predictions_through_peft(run
     base = PeftModel.from_pretrained(BertModel.from_pretrained(tiny_base, add_pooling_layer=False), str(folder)).eval()
     head = load_file(folder / "head.safetensors")
     task = build_task(compose().task)
-    batch = pad(encode(task.splits["test"], tiny_base / "tokenizer.json", 128), range(48), 0)
+    batch = encode(task.splits["test"], tiny_base / "tokenizer.json", 128, 0).batch(range(48))
     tokens = base(input_ids=batch["ids"], attention_mask=batch["mask"]).last_hidden_state
     weight = batch["mask"].unsqueeze(-1)
     logits = (tokens * weight).sum(1) / weight.sum(1) @ head["weight"].T + head["bias"]
@@ -86,12 +86,13 @@ def test_baselines_train_all_or_only_the_head(run, tiny_base, tmp_path, arm, oth
     assert saved == ({"base.safetensors", "head.safetensors"} if other else {"head.safetensors"})
 
 
-def test_a_pruned_trial_keeps_what_it_reached(run):
+def test_a_pruned_trial_keeps_what_it_reached(run, tmp_path):
     entry = run(report=lambda step, scores: step == 4)
     assert entry.state == "pruned"
     assert entry.steps["made"] == 4
     assert entry.scores.keys() == {"val"}
     assert entry.memory["train_peak"] > 0
+    assert not list(tmp_path.rglob("best.safetensors"))
 
 
 def test_mixed_precision_trains_with_clipping(run):

@@ -1,5 +1,7 @@
-"""Pretrained bases with a head on top; each builder loads its own weights."""
+"""Pretrained networks, and a head on top."""
 
-from harness.model.text import TARGETS, TextClassifier, build_model, tokenizer_file
+from harness.model.base import Network
+from harness.model.build import base_file, build_model
+from harness.model.text import PAD_IDS, TARGETS, TextClassifier, tokenizer_file
 
-__all__ = ["TARGETS", "TextClassifier", "build_model", "tokenizer_file"]
+__all__ = ["PAD_IDS", "TARGETS", "Network", "TextClassifier", "base_file", "build_model", "tokenizer_file"]

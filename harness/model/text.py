@@ -12,7 +12,8 @@ from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils import logging as transformers_logging
 
 from harness import assets
-from harness.config import AssetConfig, ModelConfig
+from harness.config import AssetConfig, TextModelConfig
+from harness.model.base import Network
 
 _BERT = {
     "query": r"encoder\.layer\.\d+\.attention\.self\.query",
@@ -51,23 +52,22 @@ TARGETS: dict[str, dict[str, str]] = {
 """For each family, the pattern of module names behind the names that all transformers share."""
 
 
-class TextClassifier(nn.Module):
-    """A pretrained `base`, its tokens pooled to one vector, and a fresh `head`.
+PAD_IDS = {"bert": 0, "roberta": 1}
+"""The token that fills up a batch, by family."""
 
-    `targets` maps the names a user gives (query, value, …) to patterns of module names inside `base`.
-    """
 
-    def __init__(
-        self, base: PreTrainedModel, head: nn.Module, pooling: str, pad_id: int, targets: dict[str, str]
-    ) -> None:
-        super().__init__()
-        self.base, self.head = base, head
-        self.pooling, self.pad_id, self.targets = pooling, pad_id, targets
+class TextClassifier(Network):
+    """A pretrained encoder, its tokens pooled to one vector, and a fresh head."""
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits (B, C) of token ids (B, L) and their mask (B, L), 1 on real tokens."""
-        out = self.base(input_ids=ids, attention_mask=mask)
-        return self.head(self._pool(out, mask))  # type: ignore[no-any-return]
+    def __init__(self, base: PreTrainedModel, head: nn.Module, targets: dict[str, str], pooling: str) -> None:
+        super().__init__(base, head, targets)
+        self.pooling = pooling
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
+        out = self.base(input_ids=batch["ids"], attention_mask=batch["mask"])
+        logits: Tensor = self.head(self._pool(out, batch["mask"]))
+        return logits
 
     def _pool(self, out: object, mask: Tensor) -> Tensor:
         if self.pooling == "pooler":
@@ -95,19 +95,18 @@ class DenseHead(nn.Module):
         return logits
 
 
-def build_model(config: ModelConfig, outputs: int, weights: bool = True) -> TextClassifier:
-    """A classifier with pretrained weights; with `weights` off, shapes alone on the meta device, no download.
-
-    Raises assets.AssetError if the weights cannot be had or are not what they should be.
-    """
-    if not weights:
-        with torch.device("meta"):
-            return _assemble(config, _empty_base(config), outputs)
-    base = _load_base(config, _weights_folder(config.weights))
+def build_text(config: TextModelConfig, outputs: int, weights: bool) -> TextClassifier:
+    """The classifier, with the pretrained weights or with whatever the current device gives."""
+    base = _load_base(config, _weights_folder(config.weights)) if weights else _empty_base(config)
     return _assemble(config, base, outputs)
 
 
-def tokenizer_file(config: ModelConfig) -> Path:
+def text_base_file(config: TextModelConfig) -> Path:
+    """The verified file of the pretrained weights."""
+    return _weights_folder(config.weights) / "model.safetensors"
+
+
+def tokenizer_file(config: TextModelConfig) -> Path:
     """The tokenizer that belongs to the weights."""
     return _weights_folder(config.weights) / "tokenizer.json"
 
@@ -116,7 +115,7 @@ def _weights_folder(weights: AssetConfig) -> Path:
     return assets.fetch(weights.address, weights.sha256)
 
 
-def _assemble(config: ModelConfig, base: PreTrainedModel, outputs: int) -> TextClassifier:
+def _assemble(config: TextModelConfig, base: PreTrainedModel, outputs: int) -> TextClassifier:
     hidden = config.shape.hidden
     head: nn.Module
     if config.head == "dense":
@@ -127,7 +126,7 @@ def _assemble(config: ModelConfig, base: PreTrainedModel, outputs: int) -> TextC
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
-    return TextClassifier(base, head, config.pooling, int(base.config.pad_token_id), TARGETS[config.family])
+    return TextClassifier(base, head, TARGETS[config.family], config.pooling)
 
 
 _FAMILIES: dict[str, tuple[Any, Any]] = {
@@ -136,7 +135,7 @@ _FAMILIES: dict[str, tuple[Any, Any]] = {
 }
 
 
-def _transformers_config(config: ModelConfig) -> PreTrainedConfig:
+def _transformers_config(config: TextModelConfig) -> PreTrainedConfig:
     shape = config.shape
     kind, _ = _FAMILIES[config.family]
     made: PreTrainedConfig = kind(
@@ -154,13 +153,13 @@ def _transformers_config(config: ModelConfig) -> PreTrainedConfig:
     return made
 
 
-def _empty_base(config: ModelConfig) -> PreTrainedModel:
+def _empty_base(config: TextModelConfig) -> PreTrainedModel:
     _, kind = _FAMILIES[config.family]
     base: PreTrainedModel = kind(_transformers_config(config), add_pooling_layer=config.pooling == "pooler")
     return base
 
 
-def _load_base(config: ModelConfig, folder: Path) -> PreTrainedModel:
+def _load_base(config: TextModelConfig, folder: Path) -> PreTrainedModel:
     _, kind = _FAMILIES[config.family]
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

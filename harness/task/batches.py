@@ -23,11 +23,12 @@ _RUN = 50
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSplit(Dataset[int]):
-    """The token ids of a split end to end, where each sentence starts, and the classes. Items are row numbers."""
+    """The token ids of a split end to end, where each sentence starts, the classes, and the id that pads a batch."""
 
     ids: np.ndarray
     starts: np.ndarray
     labels: np.ndarray
+    pad_id: int
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,8 +41,22 @@ class EncodedSplit(Dataset[int]):
         """Tokens of each sentence."""
         return np.diff(self.starts)
 
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B)."""
+        lengths = self.lengths[list(rows)]
+        columns = np.arange(lengths.max())
+        mask = columns < lengths[:, None]
+        where = np.minimum(self.starts[list(rows), None] + columns, len(self.ids) - 1)
+        ids = np.where(mask, self.ids[where], self.pad_id)
+        return {
+            "ids": torch.from_numpy(ids.astype(np.int64)),
+            "mask": torch.from_numpy(mask.astype(np.int64)),
+            "labels": torch.from_numpy(self.labels[list(rows)]),
+            "rows": torch.tensor(list(rows)),
+        }
 
-def encode(split: Split, tokenizer_file: Path, max_length: int) -> EncodedSplit:
+
+def encode(split: Split, tokenizer_file: Path, max_length: int, pad_id: int) -> EncodedSplit:
     """Tokenise a split, or read it from the cache, where it lies under the digest of all that shapes it."""
     key = hashlib.sha256()
     for part in (assets.sha256_of(tokenizer_file), str(max_length), repr(split.texts)):
@@ -51,7 +66,7 @@ def encode(split: Split, tokenizer_file: Path, max_length: int) -> EncodedSplit:
         _tokenise(split.texts, tokenizer_file, max_length, path)
     with np.load(path) as arrays:
         ids, starts = arrays["ids"], arrays["starts"]
-    return EncodedSplit(ids, starts, np.array(split.labels, dtype=np.int64))
+    return EncodedSplit(ids, starts, np.array(split.labels, dtype=np.int64), pad_id)
 
 
 def _tokenise(texts: Sequence[str], tokenizer_file: Path, max_length: int, path: Path) -> None:
@@ -66,21 +81,6 @@ def _tokenise(texts: Sequence[str], tokenizer_file: Path, max_length: int, path:
     scratch = path.with_name(f"{path.stem}.{os.getpid()}.npz")
     np.savez(scratch, ids=np.concatenate(encoded), starts=starts)
     os.replace(scratch, path)
-
-
-def pad(split: EncodedSplit, rows: Sequence[int], pad_id: int) -> dict[str, Tensor]:
-    """A batch: ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B)."""
-    lengths = split.lengths[list(rows)]
-    columns = np.arange(lengths.max())
-    mask = columns < lengths[:, None]
-    where = np.minimum(split.starts[list(rows), None] + columns, len(split.ids) - 1)
-    ids = np.where(mask, split.ids[where], pad_id)
-    return {
-        "ids": torch.from_numpy(ids.astype(np.int64)),
-        "mask": torch.from_numpy(mask.astype(np.int64)),
-        "labels": torch.from_numpy(split.labels[list(rows)]),
-        "rows": torch.tensor(list(rows)),
-    }
 
 
 class LengthBatches(Sampler[list[int]]):

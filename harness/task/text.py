@@ -11,7 +11,7 @@ import pandas as pd
 from harness import assets
 from harness.config import ConfigError, GlueTaskConfig, RatedTaskConfig, TableTaskConfig, nearest
 
-TaskConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
+TextConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
 Frames = dict[str, pd.DataFrame]  # split name -> columns text, label
 
 # Up to this share of a held-out split may stand in the training set too: SST-2 as published has 2 of 1,821.
@@ -61,20 +61,8 @@ class TextTask:
         }
 
 
-_built: dict[str, TextTask] = {}  # the last task of this process: a study asks for it at every trial
-
-
-def build_task(config: TaskConfig) -> TextTask:
-    """Read a task's data and split it, once a process. Raises ConfigError for data that cannot be learned from."""
-    key = repr(config)
-    if key not in _built:
-        task = _read(config)
-        _built.clear()
-        _built[key] = task
-    return _built[key]
-
-
-def _read(config: TaskConfig) -> TextTask:
+def read_text(config: TextConfig) -> TextTask:
+    """Read a task's sentences and split them. Raises ConfigError for data that cannot be learned from."""
     match config:
         case GlueTaskConfig():
             source, frames = _read_glue(config)
@@ -85,7 +73,7 @@ def _read(config: TaskConfig) -> TextTask:
     return _checked(config, source, frames)
 
 
-def _checked(config: TaskConfig, source: str, frames: Frames) -> TextTask:
+def _checked(config: TextConfig, source: str, frames: Frames) -> TextTask:
     """Map labels to 0…n−1 by the training set's classes, and refuse what would make a score meaningless."""
     classes = tuple(sorted(frames["train"]["label"].unique(), key=_natural)) if len(frames["train"]) else ()
     where = f"task.data={config.data}" if config.data else f"task={config.name}"

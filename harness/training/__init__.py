@@ -4,8 +4,10 @@ from harness.training.callbacks import Curve, Guard, Meters, Watch
 from harness.training.interrupt import Interrupted, graceful_stop
 from harness.training.loop import Plan, fit, is_follower, make_trainer, plan, resolve_device, resolve_precision, test
 from harness.training.module import Diverged, Pruned, TrialModule
+from harness.training.scores import ClassScores, Scores
 
 __all__ = [
+    "ClassScores",
     "Curve",
     "Diverged",
     "Guard",
@@ -13,6 +15,7 @@ __all__ = [
     "Meters",
     "Plan",
     "Pruned",
+    "Scores",
     "TrialModule",
     "Watch",
     "fit",

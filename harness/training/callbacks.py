@@ -1,7 +1,7 @@
 """What watches a trial while it trains: divergence and stop requests, costs, curves, the best weights."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,16 @@ class Meters(L.Callback):
 class Curve(L.Callback):
     """Learning curves: one row in metrics.csv every few steps and at each evaluation, mirrored to `mirror`."""
 
-    COLUMNS = ("step", "lr", "train_loss", "val_accuracy", "val_loss")
-
-    def __init__(self, path: Path, mirror: Callable[[int, dict[str, float]], None], every: int = 10) -> None:
+    def __init__(
+        self, path: Path, mirror: Callable[[int, dict[str, float]], None], scores: Sequence[str], every: int = 10
+    ) -> None:
         self.path, self.mirror, self.every = path, mirror, every
+        self.columns = ("step", "lr", "train_loss", *(f"val_{name}" for name in scores))
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Begin the file."""
         with open(self.path, "w", newline="") as file:
-            csv.writer(file).writerow(self.COLUMNS)
+            csv.writer(file).writerow(self.columns)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
@@ -101,7 +102,7 @@ class Curve(L.Callback):
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self.COLUMNS, restval="").writerow({"step": step, **values})
+            csv.DictWriter(file, self.columns, restval="").writerow({"step": step, **values})
         self.mirror(step, values)
 
 
@@ -139,7 +140,6 @@ class Watch(L.Callback):
         with torch.no_grad():
             for name, tensor in _trained(module):
                 tensor.copy_(stored[name])
-        self.path.unlink()
 
 
 def _trained(module: L.LightningModule) -> Iterator[tuple[str, torch.nn.Parameter]]:

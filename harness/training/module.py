@@ -1,4 +1,4 @@
-"""A classifier as a LightningModule: loss, optimiser groups, schedule, and scores that add up over batches."""
+"""A network as a LightningModule: loss, optimiser groups, schedule, scores."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+
+from harness.training.scores import Scores
 
 Batch = dict[str, Tensor]
 
@@ -22,7 +22,7 @@ class Pruned(Exception):
 
 
 class TrialModule(L.LightningModule):
-    """Trains `model(ids, mask) -> logits (B, C)` with AdamW, linear warm-up and linear decay to zero.
+    """Trains `model(batch) -> logits` with AdamW, linear warm-up and linear decay to zero.
 
     `head_lr` is the learning rate of `model.head`, `lr` that of everything else. `warmup` is a share of `steps`.
     The fused AdamW is several times faster than the default one, on a CPU too; under mixed precision Lightning
@@ -33,7 +33,7 @@ class TrialModule(L.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        classes: int,
+        measure: Scores,
         lr: float,
         head_lr: float,
         weight_decay: float,
@@ -45,23 +45,22 @@ class TrialModule(L.LightningModule):
         self.model = model
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
         self.warmup_steps, self.steps, self.fused = round(warmup * steps), steps, fused
-        self.accuracy = MulticlassAccuracy(classes, average="micro")
-        self.mean_loss = MeanMetric(nan_strategy="disable")  # by default NaN would be left out of the mean
+        self.measure = measure
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Mean cross-entropy of a batch."""
-        return F.cross_entropy(self.model(batch["ids"], batch["mask"]), batch["labels"])
+        """Mean cross-entropy of a batch, over examples or over tokens; the label -100 asks for nothing."""
+        return F.cross_entropy(self.model(batch).flatten(0, -2), batch["labels"].flatten())
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the scores."""
-        self._evaluate(batch)
+        self.measure.update(self.model(batch), batch["labels"])
 
     def test_step(self, batch: Batch, _: int) -> None:
-        """Add a batch to the scores and keep its predictions, so that trials can be compared item by item."""
-        logits = self._evaluate(batch)
-        self.predictions.append((batch["rows"].cpu(), logits.argmax(-1).cpu()))
+        """Add a batch to the scores and keep what it gave for each example."""
+        items = self.measure.update(self.model(batch), batch["labels"])
+        self.predictions.append((batch["rows"].cpu(), items.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Close the scores of the validation split."""
@@ -100,16 +99,8 @@ class TrialModule(L.LightningModule):
             return (step + 1) / (self.warmup_steps + 1)
         return max(0.0, (self.steps - step) / max(1, self.steps - self.warmup_steps))
 
-    def _evaluate(self, batch: Batch) -> Tensor:
-        logits: Tensor = self.model(batch["ids"], batch["mask"])
-        self.accuracy.update(logits, batch["labels"])
-        self.mean_loss.update(F.cross_entropy(logits, batch["labels"], reduction="none"))
-        return logits
-
     def _close_scores(self) -> None:
-        scores = {"accuracy": float(self.accuracy.compute()), "loss": float(self.mean_loss.compute())}
-        self.accuracy.reset()
-        self.mean_loss.reset()
+        scores = self.measure.close()
         # NaN logits have an accuracy too: the share of class 0. Only the loss tells.
         if not torch.isfinite(torch.tensor(scores["loss"])):
             raise Diverged(f"evaluation loss {scores['loss']} after step {self.global_step}")

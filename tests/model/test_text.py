@@ -25,16 +25,16 @@ def test_the_base_holds_exactly_the_weights_of_the_file(compose, tiny_base):
 @pytest.mark.parametrize("head", ["linear", "dense"])
 def test_padding_changes_nothing(compose, pooling, head):
     model = build_model(compose(f"model.pooling={pooling}", f"model.head={head}").model, outputs=3).eval()
-    together = model(IDS, MASK)
+    together = model({"ids": IDS, "mask": MASK})
     assert together.shape == (2, 3)
-    torch.testing.assert_close(together[1:], model(IDS[1:, :3], MASK[1:, :3]))
+    torch.testing.assert_close(together[1:], model({"ids": IDS[1:, :3], "mask": MASK[1:, :3]}))
 
 
 def test_mean_pooling_is_the_mean_over_real_tokens(compose):
     model = build_model(compose().model, outputs=2).eval()
     tokens = model.base(input_ids=IDS, attention_mask=MASK).last_hidden_state
     expected = torch.stack([tokens[0].mean(0), tokens[1, :3].mean(0)])
-    torch.testing.assert_close(model(IDS, MASK), model.head(expected))
+    torch.testing.assert_close(model({"ids": IDS, "mask": MASK}), model.head(expected))
 
 
 def test_shapes_alone_need_no_weights(compose):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.task import LengthBatches, Split, encode, pad
+from harness.task import LengthBatches, Split, encode
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(np.array)
 
@@ -49,8 +49,8 @@ def test_batches_of_like_length_waste_little():
 
 def test_padding_puts_each_sentence_where_it_belongs(tiny_base, own_cache):
     split = Split(("the film is warm", "dull"), (1, 0))
-    encoded = encode(split, tiny_base / "tokenizer.json", max_length=16)
-    batch = pad(encoded, [1, 0], pad_id=0)
+    encoded = encode(split, tiny_base / "tokenizer.json", max_length=16, pad_id=0)
+    batch = encoded.batch([1, 0])
     assert batch["ids"].tolist() == [[2, 10, 3, 0, 0, 0], [2, 16, 17, 18, 5, 3]]
     assert batch["mask"].tolist() == [[1, 1, 1, 0, 0, 0], [1] * 6]
     assert batch["labels"].tolist() == [0, 1]
@@ -59,9 +59,9 @@ def test_padding_puts_each_sentence_where_it_belongs(tiny_base, own_cache):
 
 def test_sentences_are_encoded_once_and_cut_at_the_maximum(tiny_base, own_cache, monkeypatch):
     split = Split(("the film is warm", "dull"), (1, 0))
-    first = encode(split, tiny_base / "tokenizer.json", max_length=4)
+    first = encode(split, tiny_base / "tokenizer.json", max_length=4, pad_id=0)
     assert first.lengths.tolist() == [4, 3]
     monkeypatch.setattr("harness.task.batches._tokenise", lambda *_: pytest.fail("encoded twice"))
-    again = encode(Split(split.texts, (0, 1)), tiny_base / "tokenizer.json", max_length=4)
+    again = encode(Split(split.texts, (0, 1)), tiny_base / "tokenizer.json", max_length=4, pad_id=0)
     assert again.ids.tolist() == first.ids.tolist()
     assert again.labels.tolist() == [0, 1]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.training import Diverged, TrialModule, plan
+from harness.training import ClassScores, Diverged, TrialModule, plan
 
 
 class Toy(nn.Module):
@@ -14,13 +14,13 @@ class Toy(nn.Module):
         super().__init__()
         self.body, self.norm, self.head = nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 2)
 
-    def forward(self, ids, mask):
-        return self.head(self.norm(self.body(ids)))
+    def forward(self, batch):
+        return self.head(self.norm(self.body(batch["ids"])))
 
 
 def module(**changes):
     values = {"lr": 1e-3, "head_lr": 1e-2, "weight_decay": 0.1, "warmup": 0.2, "steps": 10} | changes
-    return TrialModule(Toy(), classes=2, **values)
+    return TrialModule(Toy(), ClassScores(2), **values)
 
 
 def test_every_trained_tensor_is_in_one_group_and_biases_and_norms_are_not_decayed():
@@ -54,9 +54,9 @@ def test_scores_are_means_over_examples_not_over_batches():
     torch.manual_seed(0)
     x, labels = torch.randn(4, 3), torch.tensor([1, 0, 1, 1])
     for rows in (slice(0, 1), slice(1, 4)):
-        trial._evaluate({"ids": x[rows], "mask": torch.ones_like(x[rows]), "labels": labels[rows]})
+        trial.validation_step({"ids": x[rows], "labels": labels[rows]}, 0)
     trial._close_scores()
-    logits = trial.model(x, None).double()
+    logits = trial.model({"ids": x}).double()
     rows = [
         math.log(sum(math.exp(other) for other in row)) - row[label]
         for row, label in zip(logits.tolist(), labels, strict=True)
@@ -68,7 +68,7 @@ def test_scores_are_means_over_examples_not_over_batches():
 def test_nan_logits_are_divergence_and_not_the_share_of_class_zero():
     trial = module()
     nn.init.constant_(trial.model.head.weight, math.nan)
-    trial._evaluate({"ids": torch.randn(4, 3), "mask": torch.ones(4, 3), "labels": torch.zeros(4, dtype=torch.long)})
+    trial.validation_step({"ids": torch.randn(4, 3), "labels": torch.zeros(4, dtype=torch.long)}, 0)
     with pytest.raises(Diverged, match="evaluation loss nan"):
         trial._close_scores()
 

@@ -1,0 +1,50 @@
+"""The configuration of a trial or a study: schema, plain trees, checks."""
+
+from harness.config.check import check, fingerprint, plain, schema_keys
+from harness.config.schema import (
+    DEFAULT_SCALE,
+    READS,
+    AssetConfig,
+    BaselineConfig,
+    Config,
+    FullConfig,
+    GlueTaskConfig,
+    HeadConfig,
+    LoraConfig,
+    ModelConfig,
+    Range,
+    RatedTaskConfig,
+    SweepConfig,
+    TableTaskConfig,
+    TaskConfig,
+    TextModelConfig,
+)
+from harness.config.tree import ConfigError, dotted_keys, lay_over, nearest, to_yaml
+
+__all__ = [
+    "DEFAULT_SCALE",
+    "READS",
+    "AssetConfig",
+    "BaselineConfig",
+    "Config",
+    "ConfigError",
+    "FullConfig",
+    "GlueTaskConfig",
+    "HeadConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "Range",
+    "RatedTaskConfig",
+    "SweepConfig",
+    "TableTaskConfig",
+    "TaskConfig",
+    "TextModelConfig",
+    "check",
+    "dotted_keys",
+    "fingerprint",
+    "lay_over",
+    "nearest",
+    "plain",
+    "schema_keys",
+    "to_yaml",
+]

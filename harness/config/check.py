@@ -1,0 +1,167 @@
+"""From a plain tree to a typed configuration, with every mistake named; and the fingerprint of a trial."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.config.schema import (
+    READS,
+    Config,
+    FullConfig,
+    HeadConfig,
+    LoraConfig,
+    Range,
+)
+from harness.config.tree import ConfigError, Tree, lay_over, nearest
+
+_ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
+
+
+def check(tree: Mapping[str, Any]) -> Config:
+    """The typed configuration of a resolved tree.
+
+    Raises ConfigError with every mistake: an unknown key, a wrong type, a value outside its rule, two keys at odds.
+    """
+    try:
+        config = _ADAPTER.validate_python(dict(tree))
+    except ValidationError as error:
+        raise ConfigError(*(_mistake(tree, item) for item in error.errors())) from None
+    mistakes = [*_kind_mistakes(config), *_lora_mistakes(config.lora), *_sweep_mistakes(config, tree)]
+    if mistakes:
+        raise ConfigError(*mistakes)
+    return config
+
+
+def plain(config: Any) -> Tree:
+    """A configuration object as a plain tree: what is written to files and hashed."""
+    tree: Tree = dataclasses.asdict(config)
+    return tree
+
+
+def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
+    """Sixteen hex digits that two trials share only if they are the same experiment.
+
+    What does not change the outcome stays out: names, paths, tracking, thread count. `identity` holds what
+    only the machine can tell: the digests of data, weights and tokenizer, the device and the precision.
+    """
+    tree = plain(config)
+    for key in ("run", "study", "results", "tracking", "sweep"):
+        del tree[key]
+    del tree["trainer"]["threads"]
+    for key in ("data", "asset", "stand_in", "validation", "test"):
+        tree["task"].pop(key, None)
+    del tree["model"]["weights"], tree["model"]["name"], tree["task"]["name"]
+    del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
+    if isinstance(config.lora, LoraConfig):
+        tree["lora"] |= {"scale": config.lora.update_scale, "alpha": None}
+    canonical = json.dumps({"config": tree, "identity": dict(identity)}, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _mistake(tree: Mapping[str, Any], item: Any) -> str:
+    path: list[str] = []
+    node: Any = tree
+    for part in item["loc"]:  # pydantic names the union's branch too; only real keys lead on
+        inside = isinstance(node, Mapping) and part in node
+        inside = inside or (isinstance(node, list) and isinstance(part, int) and part < len(node))
+        if inside:
+            path.append(str(part))
+            node = node[part]
+        elif item["type"] == "missing" and part == item["loc"][-1]:
+            path.append(str(part))
+    key = ".".join(path)
+    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        # The group experiment leaves no key behind, so a misspelt one arrives here as a key.
+        return f"{key}: no such key{nearest(key, [*schema_keys(Config), 'experiment'])}"
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    rule = item["msg"][0].lower() + item["msg"][1:]
+    return f"{key}={_show(item['input'])}: {rule}"
+
+
+def _show(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, str | int | float | bool | list | None) else str(value)
+
+
+def schema_keys(kind: Any, prefix: str = "") -> list[str]:
+    """Every dotted key that the schema knows, all branches of its unions included."""
+    keys = []
+    for field in dataclasses.fields(kind):
+        keys.append(f"{prefix}{field.name}")
+        for part in _dataclasses_in(typing.get_type_hints(kind)[field.name]):
+            keys += schema_keys(part, f"{prefix}{field.name}.")
+    return keys
+
+
+def _dataclasses_in(hint: Any) -> list[Any]:
+    if dataclasses.is_dataclass(hint):
+        return [hint]
+    if typing.get_origin(hint) is dict:  # the keys of a mapping are the user's, not the schema's
+        return []
+    return [found for part in typing.get_args(hint) for found in _dataclasses_in(part)]
+
+
+def _kind_mistakes(config: Config) -> list[str]:
+    task, model = config.task, config.model
+    if READS[task.reader] != model.kind:
+        return [f"model={model.name}: a {model.kind} model; task={task.name} needs a {READS[task.reader]} model"]
+    # RoBERTa counts its positions from the padding id on, which costs it two.
+    longest = model.shape.positions - (2 if model.family == "roberta" else 0)
+    if task.max_length > longest:
+        return [f"task.max_length={task.max_length}: model={model.name} has {longest} positions"]
+    return []
+
+
+def _lora_mistakes(lora: LoraConfig | FullConfig | HeadConfig) -> list[str]:
+    if not isinstance(lora, LoraConfig):
+        return []
+    mistakes = []
+    if lora.scale is not None and lora.alpha is not None:
+        mistakes.append(f"lora.scale={lora.scale} and lora.alpha={lora.alpha}: give one of them, never both")
+    doubles = sorted({name for name in lora.targets if lora.targets.count(name) > 1})
+    if doubles:
+        mistakes.append(f"lora.targets={_show(lora.targets)}: {', '.join(doubles)} named twice")
+    return mistakes
+
+
+def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
+    sweep = config.sweep
+    if sweep is None:
+        return ["run=study: sweep is empty; give one, as in sweep=rank_alpha_lr"] if config.run == "study" else []
+    spaces = {"sweep.nuisance": sweep.nuisance}
+    spaces |= {f"sweep.baselines.{name}.nuisance": arm.nuisance for name, arm in sweep.baselines.items()}
+    mistakes = [
+        f"{place}.{key}={rule}"
+        for place, space in spaces.items()
+        for key, bounds in space.items()
+        for rule in _range_mistakes(bounds)
+    ]
+    kinds: dict[str, set[bool]] = {}
+    for space in spaces.values():
+        for key, bounds in space.items():
+            kinds.setdefault(key, set()).add(bounds.log)
+    mistakes += [f"sweep: {key} is log in one arm and not in another" for key in kinds if len(kinds[key]) > 1]
+    if not sweep.scientific and not sweep.baselines:
+        mistakes.append("sweep.scientific: an empty search space")
+    for key in (*sweep.scientific, *sweep.nuisance):
+        try:
+            lay_over(tree, {key: None})
+        except ConfigError as error:
+            mistakes.append(f"sweep: {error}")
+    both = sorted(set(sweep.scientific) & set(sweep.nuisance))
+    return mistakes + [f"sweep: {key} is both scientific and nuisance" for key in both]
+
+
+def _range_mistakes(bounds: Range) -> list[str]:
+    shown = f"[{bounds.low:g}, {bounds.high:g}]"
+    if not math.isfinite(bounds.low) or not bounds.low < bounds.high:
+        return [f"{shown}: low must be below high"]
+    if bounds.log and bounds.low <= 0:
+        return [f"{shown}: a log range starts above 0"]
+    return []

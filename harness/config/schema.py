@@ -1,0 +1,224 @@
+"""The schema of a configuration: every key, its type and its rule."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, Strict
+from pydantic.dataclasses import dataclass
+
+_CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)
+# Strict scalars: "8", 8.0 and true are not the rank 8.
+Count = Annotated[int, Strict(), Field(ge=1)]
+Natural = Annotated[int, Strict(), Field(ge=0)]
+Flag = Annotated[bool, Strict()]
+Number = Annotated[float, Strict()]
+Positive = Annotated[float, Strict(), Field(gt=0)]
+NotNegative = Annotated[float, Strict(), Field(ge=0)]
+Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+HeldOut = Annotated[float, Strict(), Field(gt=0, le=0.4)]
+
+
+DEFAULT_SCALE = 2.0
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class AssetConfig:
+    """Where a file or folder comes from, and the SHA-256 that proves it.
+
+    `sha256` is the digest of the whole (a package archive, a file), or one digest for each file of a hub repository;
+    null for a hub file means: the digest that the hub declares for the pinned revision.
+    """
+
+    address: Text
+    sha256: Text | dict[str, Text | None] | None
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class TextTaskConfig:
+    """What every text classification task has."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    data: Text | None
+    classes: Annotated[int, Strict(), Field(ge=2)] | None
+    split_seed: Natural
+    max_length: Annotated[int, Strict(), Field(ge=2)]
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class GlueTaskConfig(TextTaskConfig):
+    """A GLUE-like single-sentence task: a folder of TSV files, or the hub's Parquet files."""
+
+    reader: Literal["glue"]
+    asset: AssetConfig
+    stand_in: Text | None
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class RatedTaskConfig(TextTaskConfig):
+    """Sentences with mean human ratings in −4…4; positive where the rating is above 0 (Hutto and Gilbert, 2014)."""
+
+    reader: Literal["rated"]
+    asset: AssetConfig
+    file: Text
+    validation_share: HeldOut
+    test_share: HeldOut
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class TableTaskConfig(TextTaskConfig):
+    """A user's own CSV, TSV, JSONL or Parquet file with named columns."""
+
+    reader: Literal["table"]
+    text: Text
+    label: Text
+    validation: Text | None
+    test: Text | None
+    validation_share: HeldOut
+    test_share: HeldOut
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class ShapeConfig:
+    """The dimensions of a transformer encoder, enough to build it without its weights."""
+
+    hidden: Count
+    layers: Count
+    heads: Count
+    ffn: Count
+    vocabulary: Count
+    positions: Count
+    types: Count
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class TextModelConfig:
+    """A pretrained encoder, how its tokens become one vector, and the head on top."""
+
+    kind: Literal["text"]
+    name: Text
+    family: Literal["bert", "roberta"]
+    shape: ShapeConfig
+    weights: AssetConfig
+    pooling: Literal["mean", "first", "pooler"]
+    head: Literal["linear", "dense"]
+    dropout: Share
+
+
+TaskConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
+ModelConfig = TextModelConfig
+
+READS: dict[str, str] = {"glue": "text", "rated": "text", "table": "text"}
+"""For each reader of tasks, the kind of model that takes what it reads."""
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adaptation: y = Wx + b + s·BA·drop(x), s given as `scale`, or as `alpha` with s = alpha/rank."""
+
+    name: Literal["lora"]
+    rank: Count
+    scale: Positive | None
+    alpha: Positive | None
+    targets: Annotated[list[Text], Field(min_length=1)]
+    dropout: Share
+
+    @property
+    def update_scale(self) -> float:
+        """The scale s: as given, or alpha/rank, or the default of 2."""
+        return self.scale or (self.alpha / self.rank if self.alpha else DEFAULT_SCALE)
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class FullConfig:
+    """Full fine-tuning: every weight is trained."""
+
+    name: Literal["full"]
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class HeadConfig:
+    """A frozen base: only the head is trained."""
+
+    name: Literal["head"]
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with warm-up and linear decay; `head_lr` null: the head learns at `lr`."""
+
+    lr: Positive
+    head_lr: Positive | None
+    weight_decay: NotNegative
+    warmup: Share
+    clip: Positive | None
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class TrainerConfig:
+    """How long, in what batches, and on what a trial runs."""
+
+    epochs: Positive
+    max_steps: Count | None
+    batch_size: Count
+    evaluations: Count
+    objective: Literal["accuracy", "loss"]
+    patience: Count | None
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: Count
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    threads: Count | None
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class TrackingConfig:
+    """The W&B mirror; auto: online where a key is found, else offline."""
+
+    mode: Literal["auto", "online", "offline", "off"]
+    project: Text
+    entity: Text | None
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class Range:
+    """A nuisance dimension: an interval, uniform or log-uniform."""
+
+    low: Number
+    high: Number
+    log: Flag = False
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class BaselineConfig:
+    """A further arm of the study: what it sets, and what is tuned for it."""
+
+    set: dict[str, Any]
+    nuisance: dict[str, Range]
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class SweepConfig:
+    """What is searched: scientific values are compared, nuisance values are tuned for each of them alike."""
+
+    scientific: dict[str, Annotated[list[Any], Field(min_length=1)]]
+    nuisance: dict[str, Range]
+    baselines: dict[str, BaselineConfig]
+    trials: Count
+    startup: Count
+    prune_after: Count | None
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class Config:
+    """One trial, or one study of trials, wholly resolved."""
+
+    run: Literal["trial", "study", "report", "count"]
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+    results: Text
+    seed: Natural
+    task: Annotated[TaskConfig, Field(discriminator="reader")]
+    model: ModelConfig
+    lora: Annotated[LoraConfig | FullConfig | HeadConfig, Field(discriminator="name")]
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+    tracking: TrackingConfig
+    sweep: SweepConfig | None

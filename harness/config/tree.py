@@ -1,0 +1,53 @@
+"""Configurations as plain trees: overlays by dotted key, near names, YAML; and the error of a user's mistake."""
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+Tree = dict[str, Any]
+
+
+class ConfigError(Exception):
+    """A mistake of the user's, one line each: key, value, rule and, where there is one, the nearest valid name."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("\n".join(mistakes))
+
+
+def to_yaml(tree: Mapping[str, Any]) -> str:
+    """A tree as YAML, its keys in the order of the schema."""
+    text: str = yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def lay_over(tree: Mapping[str, Any], values: Mapping[str, Any]) -> Tree:
+    """A copy of `tree` in which every dotted key of `values` is set; a key that is not there is an error."""
+    result = copy.deepcopy(dict(tree))
+    for key, value in values.items():
+        *path, last = key.split(".")
+        node: Any = result
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            raise ConfigError(f"{key}: no such key{nearest(key, dotted_keys(tree))}")
+        node[last] = value
+    return result
+
+
+def dotted_keys(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every key of a tree, inner nodes too, written with dots."""
+    keys = []
+    for key, value in tree.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            keys += dotted_keys(value, f"{prefix}{key}.")
+    return keys
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no valid name is near."""
+    found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""

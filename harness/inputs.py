@@ -1,0 +1,50 @@
+"""Task and model brought together: splits as the configured model reads them, and what all of it is made of."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from harness import assets
+from harness.config import Config
+from harness.model import PAD_IDS, base_file, tokenizer_file
+from harness.task import Inputs, LengthBatches, Task, TextTask, build_task, encode
+
+
+def read_inputs(config: Config, task: Task, split: str) -> Inputs:
+    """A split as the model of the configuration reads it; what is costly to make comes from the cache."""
+    assert isinstance(task, TextTask)
+    tokenizer = tokenizer_file(config.model)
+    return encode(task.splits[split], tokenizer, config.task.max_length, PAD_IDS[config.model.family])
+
+
+def loader(config: Config, inputs: Inputs, training: bool, rank: int = 0, world: int = 1) -> DataLoader[int]:
+    """Batches of like length: shuffled by the seed in training, each example once otherwise."""
+    size = config.trainer.batch_size if training else max(64, config.trainer.batch_size)
+    batches = LengthBatches(inputs.lengths, size, config.seed, training, rank, world)
+    return DataLoader(inputs, batch_sampler=batches, collate_fn=inputs.batch)  # type: ignore[arg-type]
+
+
+def input_digests(config: Config) -> dict[str, str]:
+    """The digests of data, pretrained weights, and what turns the one into the other's input."""
+    return {
+        "data": build_task(config.task).sha256,
+        "base": base_identity(config)["sha256"],
+        "tokenizer": assets.sha256_of(tokenizer_file(config.model)),
+    }
+
+
+def base_identity(config: Config) -> dict[str, Any]:
+    """Name, address and the digest of the weights file."""
+    weights = base_file(config.model)
+    return {
+        "name": config.model.name,
+        "address": config.model.weights.address,
+        "sha256": _digest(weights, weights.stat().st_mtime_ns),
+    }
+
+
+@functools.lru_cache
+def _digest(path: Path, _: int) -> str:
+    return assets.sha256_of(path)

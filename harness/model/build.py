@@ -1,0 +1,25 @@
+"""From a model's configuration to the network, by its kind."""
+
+from pathlib import Path
+
+import torch
+
+from harness.config import ModelConfig
+from harness.model.base import Network
+from harness.model.text import build_text, text_base_file
+
+
+def build_model(config: ModelConfig, outputs: int, weights: bool = True) -> Network:
+    """A network with pretrained weights; with `weights` off, shapes alone on the meta device, no download.
+
+    Raises assets.AssetError if the weights cannot be had or are not what they should be.
+    """
+    if not weights:
+        with torch.device("meta"):
+            return build_text(config, outputs, weights=False)
+    return build_text(config, outputs, weights=True)
+
+
+def base_file(config: ModelConfig) -> Path:
+    """The verified file that holds the pretrained weights."""
+    return text_base_file(config)

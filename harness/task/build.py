@@ -1,0 +1,17 @@
+"""From a task's configuration to its data, by the kind of its reader."""
+
+from harness.config import TaskConfig
+from harness.task.base import Task
+from harness.task.text import read_text
+
+_built: dict[str, Task] = {}  # the last task of this process: a study asks for it at every trial
+
+
+def build_task(config: TaskConfig) -> Task:
+    """Read a task's data and split it, once a process. Raises ConfigError for data that cannot be learned from."""
+    key = repr(config)
+    if key not in _built:
+        task = read_text(config)
+        _built.clear()
+        _built[key] = task
+    return _built[key]
