@@ -1,37 +1,102 @@
-"""A model adapted as the configuration says, and counted. It needs no trainer, so counting imports none."""
+"""A model adapted as the configuration says, counted and measured. It needs no trainer, so counting imports none."""
 
+import statistics
+import time
 from dataclasses import asdict
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from harness import accounting
-from harness.config import Config, ConfigError, FullConfig, LoraConfig
-from harness.lora import LoraSpec, SpecError, adapt, adapter_parameters
+from harness.config import Config, ConfigError, LoraConfig, PartConfig, PeftConfig
+from harness.lora import PLUS_RATIO, LoraSpec, SpecError, adapt, adapter_parameters, merge, pairs_of, start
+from harness.lora.peft import adapt_peft, peft_parameters
+from harness.lora.start import Feed
 from harness.model import Network, build_model
 from harness.task import build_task
 
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.RMSNorm)
+
 
 def lora_spec(lora: LoraConfig) -> LoraSpec:
-    """The specification of an adaptation, its scale resolved."""
-    return LoraSpec(lora.rank, lora.update_scale, tuple(lora.targets), lora.dropout)
+    """The specification of an adaptation, its scale resolved. Raises ConfigError where it contradicts itself."""
+    try:
+        spec = LoraSpec(
+            rank=lora.rank,
+            scale=lora.update_scale,
+            targets=tuple(lora.targets),
+            dropout=lora.dropout,
+            variant=lora.variant,
+            alpha=lora.alpha,
+            ranks=tuple(lora.ranks or ()),
+            scales=tuple(lora.scales or ()),
+            alphas=tuple(lora.alphas or ()),
+            conv_form=lora.conv_form,
+            each_gate=lora.each_gate,
+            redistribute=lora.redistribute,
+            initial_rank=lora.initial_rank,
+        )
+        if lora.lr_ratio is not None and not spec.way.plus:
+            raise SpecError(f"lr_ratio {lora.lr_ratio}: has no effect without variant lora_plus")
+    except SpecError as error:
+        raise ConfigError(f"lora: {error}") from None
+    return spec
 
 
-def prepare(model: Network, config: Config) -> tuple[dict[str, int], accounting.Params]:
-    """Adapt a model as the configuration says, and count it: ranks by module, parameters by group.
+def lr_ratio(lora: LoraConfig) -> float:
+    """How much faster B learns than A: 1, or LoRA+'s ratio."""
+    return (lora.lr_ratio or PLUS_RATIO) if lora_spec(lora).way.plus else 1.0
 
-    Raises ConfigError where the specification does not fit the network.
+
+def prepare(model: Network, config: Config, feed: Feed | None = None) -> tuple[dict[str, int], accounting.Params]:
+    """Adapt a model as the configuration says, and count it: ranks by layer, parameters by group.
+
+    `feed` runs training batches for the variants that start from them; without it every variant is counted, and
+    none started. Raises ConfigError where the specification does not fit the network.
     """
     ranks: dict[str, int] = {}
-    match config.lora:
-        case LoraConfig():
-            try:
-                ranks = adapt(model.base, lora_spec(config.lora), model.targets)
-            except SpecError as error:
-                raise ConfigError(f"lora: {error}") from None
-        case FullConfig():
-            model.base.requires_grad_(True)
-        case _:
-            model.base.requires_grad_(False)
-    return ranks, accounting.count(model, adapter_parameters(model.base), model.head.parameters())
+    try:
+        match config.lora:
+            case LoraConfig():
+                spec = lora_spec(config.lora)
+                ranks = adapt(model.base, spec, model.targets)
+                if feed is not None:
+                    ranks = start(model.base, spec, feed) or ranks
+            case PeftConfig(method=method, arguments=arguments, targets=targets):
+                model.base = adapt_peft(model.base, method, arguments, targets, model.targets)
+            case PartConfig(name=name):
+                _train_part(model.base, name)
+    except SpecError as error:
+        raise ConfigError(f"lora: {error}") from None
+    return ranks, accounting.count(model, adapters_of(model.base), model.head.parameters())
+
+
+def adapters_of(base: nn.Module) -> list[nn.Parameter]:
+    """What was added to a base: the pairs of ours, or what PEFT put in."""
+    return [*adapter_parameters(base), *peft_parameters(base)]
+
+
+def _train_part(base: nn.Module, name: str) -> None:
+    base.requires_grad_(name == "full")
+    if name == "bitfit":  # Ben Zaken et al., 2022
+        chosen = [
+            tensor
+            for key, tensor in base.named_parameters()
+            if key.rpartition(".")[2].startswith(("bias", "in_proj_bias"))
+        ]
+    elif name == "norms":
+        chosen = [tensor for module in base.modules() if _is_norm(module) for tensor in module.parameters()]
+    else:
+        return
+    if not chosen:
+        raise SpecError(f"{name}: the network has none")
+    for tensor in chosen:
+        tensor.requires_grad_(True)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, _NORMS) or type(module).__name__.endswith(("RMSNorm", "LayerNorm"))
 
 
 def count(config: Config) -> dict[str, Any]:
@@ -51,3 +116,43 @@ def count(config: Config) -> dict[str, Any]:
         "fewer_trainable_percent_with_head": round(100 * (1 - params.trainable / params.total), 3),
         "ranks": ranks,
     }
+
+
+@torch.no_grad()
+def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -> dict[str, float]:
+    """The largest difference of a logit when the change is merged into the weights, and the latency of both.
+
+    In evaluation mode and the weights' own precision; medians in seconds over `repeats` passes of the batch.
+    Empty where nothing can be merged.
+    """
+    if not any(pairs_of(model.base)):
+        return {}
+    mode = model.training
+    model.eval()
+    apart = model(batch)
+    seconds_apart = _seconds(model, batch, repeats)
+    undo = merge(model.base)
+    try:
+        merged = model(batch)
+        seconds_merged = _seconds(model, batch, repeats)
+    finally:
+        undo()
+        model.train(mode)
+    return {
+        "max_logit_difference": float((merged - apart).abs().max()),
+        "max_logit": float(apart.abs().max()),
+        "latency_merged_s": seconds_merged,
+        "latency_apart_s": seconds_apart,
+        "batch": float(len(batch["rows"])),
+    }
+
+
+def _seconds(model: Network, batch: dict[str, Tensor], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        out = model(batch)
+        if out.is_cuda:
+            torch.cuda.synchronize(out.device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)

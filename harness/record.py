@@ -13,7 +13,10 @@ RECORDS = "records.jsonl"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """Sizes are in bytes, times in seconds, accuracies in 0…1. What a failed trial did not reach is empty."""
+    """Sizes are in bytes, times in seconds, accuracies in 0…1. What a failed trial did not reach is empty.
+
+    A score under a name like test@4 is that of a nested adapter cut to rank 4.
+    """
 
     study: str
     trial: int
@@ -40,6 +43,8 @@ class Record:
     hardware: dict[str, Any]
     adapter: dict[str, Any]
     command: str
+    flops: dict[str, int] = dataclasses.field(default_factory=dict)
+    merge: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def finished(entry: Record) -> bool:

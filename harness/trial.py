@@ -1,44 +1,57 @@
 """The life of a trial: from a configuration to a record."""
 
-import functools
-import importlib.metadata
-import os
-import platform
+import itertools
 import shlex
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from harness import assets, tracking
-from harness.config import Config, ConfigError, FullConfig, LoraConfig, fingerprint, plain, to_yaml
+from harness.accounting import flops_of
+from harness.artifacts import save_artifacts
+from harness.config import Config, ConfigError, LoraConfig, PeftConfig, fingerprint, plain, to_yaml
 from harness.inputs import base_identity, input_digests, loader, read_inputs
-from harness.lora import export_adapter
+from harness.lora import (
+    ORTHOGONALITY,
+    effective_ranks,
+    final_budget,
+    highest_rank,
+    kept_ranks,
+    orthogonality,
+    pairs_of,
+    set_active,
+)
 from harness.model import Network, build_model
-from harness.network import lora_spec, prepare
+from harness.network import compare_merged, lora_spec, lr_ratio, prepare
+from harness.provenance import hardware, source, versions
 from harness.record import Record, State
-from harness.task import Task, build_task
+from harness.task import Inputs, Task, build_task
 from harness.training import (
     ClassScores,
     Curve,
     Diverged,
+    FallingBudget,
     Guard,
     Interrupted,
     Meters,
+    NestedRanks,
     Pruned,
     Scores,
     TrialModule,
     Watch,
     fit,
     make_trainer,
+    mean_loss,
     plan,
     resolve_device,
     resolve_precision,
@@ -76,6 +89,10 @@ class Facts:
     data: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] = field(default_factory=dict)
     adapter: dict[str, Any] = field(default_factory=dict)
+    flops: dict[str, int] = field(default_factory=dict)
+    merge: dict[str, float] = field(default_factory=dict)
+    effective_ranks: dict[str, float] = field(default_factory=dict)
+    kept_ranks: dict[str, int] = field(default_factory=dict)
 
 
 def run_trial(config: Config, place: Place, report: Report) -> Record:
@@ -127,29 +144,23 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
 
     meters = Meters(device)
     model = build_model(config.model, task.outputs)
-    facts.ranks, params = prepare(model, config)
+    train, validation, held_out = (read_inputs(config, task, split) for split in ("train", "validation", "test"))
+    model.to(device)
+    feed = partial(_feed, model, loader(config, train, True), device, getattr(config.lora, "calibration", 0))
+    facts.ranks, params = prepare(model, config, feed)
     facts.params = asdict(params)
+    facts.flops = _step_flops(model, train, config.trainer.batch_size, device)
 
-    train = read_inputs(config, task, "train")
     length = plan(
         -(-len(train) // (config.trainer.batch_size * config.trainer.devices)),
         config.trainer.epochs,
         config.trainer.max_steps,
         config.trainer.evaluations,
     )
-    watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / _BEST)
-    measure = _measure(task)
-    module = TrialModule(
-        model,
-        measure,
-        config.optimizer.lr,
-        config.optimizer.head_lr or config.optimizer.lr,
-        config.optimizer.weight_decay,
-        config.optimizer.warmup,
-        length.steps,
-        fused=precision == "32-true" or config.optimizer.clip is None,
-    )
-    curve = Curve(place.folder / "metrics.csv", mirror.log, measure.names)
+    moving, settled = _moving_ranks(config, model, length.steps)
+    watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / _BEST, settled)
+    module = _module(config, model, _measure(task), length.steps, precision)
+    curve = Curve(place.folder / "metrics.csv", mirror.log, module.measure.names)
     trainer = make_trainer(
         place.folder,
         length,
@@ -157,10 +168,9 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         config.trainer.devices,
         precision,
         config.optimizer.clip,
-        [Guard(), meters, curve, watch],
+        [Guard(), meters, curve, *moving, watch],
     )
     ranks = trainer.global_rank, trainer.world_size
-    validation = read_inputs(config, task, "validation")
     started = time.perf_counter()
     try:
         fit(trainer, module, loader(config, train, True, *ranks), loader(config, validation, False, *ranks))
@@ -170,8 +180,85 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         facts.steps = {"planned": length.steps, "made": trainer.global_step, "best": watch.best_step}
         facts.scores = {"val": watch.best} if watch.best else {}
     watch.restore(module)
-    facts.scores["test"] = test(trainer, module, loader(config, read_inputs(config, task, "test"), False, *ranks))
-    facts.adapter = _save(config, model, module, place.folder)
+    evaluate = {"val": loader(config, validation, False, *ranks), "test": loader(config, held_out, False, *ranks)}
+    for rank in _nested(model) if moving else ():
+        set_active(model.base, rank)
+        facts.scores |= {f"{name}@{rank}": test(trainer, module, batches) for name, batches in evaluate.items()}
+    facts.scores["test"] = test(trainer, module, evaluate["test"])
+    facts.effective_ranks, facts.kept_ranks = effective_ranks(model.base), kept_ranks(model.base)
+    facts.adapter = save_artifacts(config, model, module, place.folder)
+    facts.merge = compare_merged(model.to(device), _on(next(iter(evaluate["test"])), device))
+
+
+def _feed(model: Network, batches: DataLoader[int], device: torch.device, count: int, gradients: bool) -> None:
+    """Run some training batches through the model as it stands, for the variants that start from what they see."""
+    model.eval()  # no dropout, and running statistics stay
+    for module in model.modules():
+        if isinstance(module, torch.nn.RNNBase):
+            module.train()  # cuDNN has no backward pass of these in evaluation
+    for batch in itertools.islice(batches, count):
+        loss = mean_loss(model, _on(batch, device)) / count
+        if gradients:
+            loss.backward()
+    model.train()
+
+
+def _on(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def _step_flops(model: Network, train: Inputs, batch_size: int, device: torch.device) -> dict[str, int]:
+    """Of a forward pass, and of a whole step, on the first rows of the training split."""
+    batch = _on(train.batch(range(min(batch_size, len(train)))), device)
+    with torch.random.fork_rng():  # dropout draws; the trial's own draws stay what they are
+        forward = flops_of(lambda: mean_loss(model, batch))
+        step = flops_of(lambda: mean_loss(model, batch).backward())
+    model.zero_grad()
+    return {"forward": forward, "step": step, "examples": len(batch["rows"])}
+
+
+def _moving_ranks(config: Config, model: Network, steps: int) -> tuple[list[L.Callback], int]:
+    """What moves ranks in training, and from which step on they are settled."""
+    if not isinstance(config.lora, LoraConfig):
+        return [], 0
+    spec = lora_spec(config.lora)
+    if spec.way.form == "adalora":
+        falling = FallingBudget(model.base, final_budget(model.base, spec), steps)
+        return [falling], falling.budget.last
+    return ([NestedRanks(model.base, config.seed)], 0) if spec.way.form == "dylora" else ([], 0)
+
+
+def _nested(model: Network) -> range:
+    """The ranks that a nested adapter is scored at: all of them."""
+    nested = any(pair.form == "dylora" for pair in pairs_of(model.base))
+    return range(1, highest_rank(model.base) + 1) if nested else range(0)
+
+
+def _module(config: Config, model: Network, measure: Scores, steps: int, precision: str) -> TrialModule:
+    fast: list[torch.nn.Parameter] = []
+    ratio, penalty = 1.0, None
+    if isinstance(config.lora, LoraConfig):
+        ratio = lr_ratio(config.lora)
+        fast = [pair.lora_B for pair in pairs_of(model.base)]
+        if lora_spec(config.lora).way.form == "adalora":
+            penalty = partial(_penalty, model)
+    return TrialModule(
+        model,
+        measure,
+        config.optimizer.lr,
+        config.optimizer.head_lr or config.optimizer.lr,
+        config.optimizer.weight_decay,
+        config.optimizer.warmup,
+        steps,
+        fused=precision == "32-true" or config.optimizer.clip is None,
+        fast=fast,
+        fast_ratio=ratio,
+        penalty=penalty,
+    )
+
+
+def _penalty(model: Network) -> Tensor:
+    return ORTHOGONALITY * orthogonality(model.base)
 
 
 def identity(config: Config) -> dict[str, str]:
@@ -200,41 +287,18 @@ def _measure(task: Task) -> Scores:
     return ClassScores(task.outputs)
 
 
-def _save(config: Config, model: Network, module: TrialModule, folder: Path) -> dict[str, Any]:
-    """The adapter, the head (or all weights that full fine-tuning changed) and the predictions, with digests."""
-    target = folder / "adapter"
-    target.mkdir(exist_ok=True)
-    if isinstance(config.lora, LoraConfig):
-        export_adapter(model.base, lora_spec(config.lora), config.model.weights.address, target)
-    elif isinstance(config.lora, FullConfig):
-        save_file(
-            {name: tensor.detach().cpu() for name, tensor in model.base.named_parameters()}, target / "base.safetensors"
-        )
-    save_file(
-        {name: tensor.detach().cpu() for name, tensor in model.head.named_parameters()}, target / "head.safetensors"
-    )
-    _save_predictions(module, folder / "predictions.csv")
-    files = sorted(target.iterdir())
-    return {
-        "path": f"{folder.parent.name}/{folder.name}/adapter",
-        "bytes": sum(file.stat().st_size for file in files),
-        "sha256": {file.name: assets.sha256_of(file) for file in files},
-    }
-
-
-def _save_predictions(module: TrialModule, path: Path) -> None:
-    rows = torch.cat([rows for rows, _ in module.predictions]).tolist()
-    items = torch.cat([items for _, items in module.predictions]).tolist()
-    lines = [",".join(map(str, (row, *item))) for row, item in sorted(zip(rows, items, strict=True))]
-    path.write_text("\n".join([",".join(("row", *module.measure.columns)), *lines]) + "\n")
-
-
 def _record(config: Config, place: Place, facts: Facts, state: State, reason: str) -> Record:
     lora: dict[str, Any] = {"name": config.lora.name}
     if isinstance(config.lora, LoraConfig):
-        spec = lora_spec(config.lora)
-        lora |= {"rank": spec.rank, "alpha": spec.alpha, "scale": spec.scale, "targets": list(spec.targets)}
-        lora |= {"dropout": spec.dropout, "ranks": facts.ranks}
+        chosen, spec = config.lora, lora_spec(config.lora)
+        scale = spec.scale_at("", chosen.rank)
+        lora |= {"variant": chosen.variant, "rank": chosen.rank, "targets": list(chosen.targets)}
+        lora |= {"alpha": chosen.alpha or scale * chosen.rank, "scale": scale, "dropout": chosen.dropout}
+        lora |= {"ranks": facts.ranks, "effective_ranks": facts.effective_ranks}
+        if facts.kept_ranks:
+            lora["kept_ranks"] = facts.kept_ranks
+    elif isinstance(config.lora, PeftConfig):
+        lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **config.lora.arguments}
     return Record(
         study=place.study,
         trial=place.number,
@@ -261,51 +325,6 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         hardware=hardware() | facts.identity,
         adapter=facts.adapter,
         command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
+        flops=facts.flops,
+        merge=facts.merge,
     )
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    names = ("torch", "lightning", "transformers", "optuna", "numpy", "lora-harness")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
-
-
-@functools.cache
-def source() -> dict[str, Any]:
-    """The revision of this code and whether it was changed; null where it was installed without git."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    tracked = git("ls-files", "--error-unmatch", "trial.py") is not None
-    status = git("status", "--porcelain", "--", ".", "../conf", "../sweeps") if tracked else None
-    return {"revision": git("rev-parse", "HEAD") if tracked else None, "dirty": bool(status) if tracked else None}
-
-
-@functools.cache
-def hardware() -> dict[str, Any]:
-    """What the machine has; which of it a trial used is its device."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "platform": platform.platform(terse=True),
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -120,15 +120,17 @@ def test_full_and_head_count_all_and_nothing_of_the_base(compose_real):
 
 
 def test_scale_is_what_is_given_or_alpha_over_rank_or_two(compose):
-    assert lora_spec(compose("lora.rank=4").lora).scale == 2.0
-    assert lora_spec(compose("lora.rank=4", "lora.alpha=16").lora).scale == 4.0
-    assert lora_spec(compose("lora.rank=4", "lora.scale=0.5").lora).alpha == 2.0
+    assert lora_spec(compose("lora.rank=4").lora).scale_at("", 4) == 2.0
+    assert lora_spec(compose("lora.rank=4", "lora.alpha=16").lora).scale_at("", 4) == 4.0
 
 
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("lora.targets=[query,valeu]", "target valeu: no such name; did you mean value?"),
+        (
+            "lora.targets=[query,valeu]",
+            "target valeu: no such name, and as a pattern it matches no module; did you mean",
+        ),
         ("lora.targets=[nothing]", "valid: query, key, value, output, ffn_up, ffn_down"),
         ("lora.rank=17", "above min(inputs, outputs) = 16 of encoder.layer.0.attention.self.query"),
     ],

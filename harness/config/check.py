@@ -13,9 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from harness.config.schema import (
     READS,
     Config,
-    FullConfig,
-    HeadConfig,
     LoraConfig,
+    PartConfig,
+    PeftConfig,
     Range,
 )
 from harness.config.tree import ConfigError, Tree, lay_over, nearest
@@ -58,8 +58,12 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
         tree["task"].pop(key, None)
     del tree["model"]["weights"], tree["model"]["name"], tree["task"]["name"]
     del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
-    if isinstance(config.lora, LoraConfig):
-        tree["lora"] |= {"scale": config.lora.update_scale, "alpha": None}
+    lora = config.lora
+    if isinstance(lora, LoraConfig):
+        if lora.alpha and lora.variant == "lora" and not (lora.ranks or lora.alphas):  # the same thing in other words
+            tree["lora"] |= {"scale": lora.alpha / lora.rank, "alpha": None}
+        else:
+            tree["lora"]["scale"] = lora.update_scale
     canonical = json.dumps({"config": tree, "identity": dict(identity)}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -118,12 +122,14 @@ def _kind_mistakes(config: Config) -> list[str]:
     return []
 
 
-def _lora_mistakes(lora: LoraConfig | FullConfig | HeadConfig) -> list[str]:
+def _lora_mistakes(lora: LoraConfig | PeftConfig | PartConfig) -> list[str]:
     if not isinstance(lora, LoraConfig):
         return []
     mistakes = []
     if lora.scale is not None and lora.alpha is not None:
         mistakes.append(f"lora.scale={lora.scale} and lora.alpha={lora.alpha}: give one of them, never both")
+    if lora.scales and lora.alphas:
+        mistakes.append("lora.scales and lora.alphas: give one of them, never both")
     doubles = sorted({name for name in lora.targets if lora.targets.count(name) > 1})
     if doubles:
         mistakes.append(f"lora.targets={_show(lora.targets)}: {', '.join(doubles)} named twice")

@@ -113,33 +113,49 @@ READS: dict[str, str] = {"glue": "text", "rated": "text", "table": "text"}
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
 class LoraConfig:
-    """Low-rank adaptation: y = Wx + b + s·BA·drop(x), s given as `scale`, or as `alpha` with s = alpha/rank."""
+    """Low-rank adaptation: y = Wx + b + s·BA·drop(x), s given as `scale`, or as `alpha` with s = alpha/rank.
+
+    `ranks`, `scales` and `alphas` are ordered [pattern, value] pairs over layer names; the first match decides.
+    """
 
     name: Literal["lora"]
+    variant: Text
     rank: Count
     scale: Positive | None
     alpha: Positive | None
     targets: Annotated[list[Text], Field(min_length=1)]
     dropout: Share
+    ranks: list[tuple[Text, Natural]] | None
+    scales: list[tuple[Text, Positive]] | None
+    alphas: list[tuple[Text, Positive]] | None
+    conv_form: Literal["branch", "delta"]
+    each_gate: Flag
+    lr_ratio: Positive | None
+    redistribute: Annotated[float, Strict(), Field(ge=1)]
+    initial_rank: Count | None
+    calibration: Count
 
     @property
-    def update_scale(self) -> float:
-        """The scale s: as given, or alpha/rank, or the default of 2."""
-        return self.scale or (self.alpha / self.rank if self.alpha else DEFAULT_SCALE)
+    def update_scale(self) -> float | None:
+        """The scale s where it is given or the default of 2; None where alpha decides."""
+        return self.scale or (None if self.alpha else DEFAULT_SCALE)
 
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
-class FullConfig:
-    """Full fine-tuning: every weight is trained."""
+class PeftConfig:
+    """Any method of PEFT by its type (VERA, LOHA, IA3, …) with that method's own arguments."""
 
-    name: Literal["full"]
+    name: Literal["peft"]
+    method: Text
+    arguments: dict[str, Any]
+    targets: Annotated[list[Text], Field(min_length=1)]
 
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
-class HeadConfig:
-    """A frozen base: only the head is trained."""
+class PartConfig:
+    """A part of the base is trained as it is: all of it, its biases (BitFit), its norms, or nothing but the head."""
 
-    name: Literal["head"]
+    name: Literal["full", "bitfit", "norms", "head"]
 
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
@@ -217,7 +233,7 @@ class Config:
     seed: Natural
     task: Annotated[TaskConfig, Field(discriminator="reader")]
     model: ModelConfig
-    lora: Annotated[LoraConfig | FullConfig | HeadConfig, Field(discriminator="name")]
+    lora: Annotated[LoraConfig | PeftConfig | PartConfig, Field(discriminator="name")]
     optimizer: OptimizerConfig
     trainer: TrainerConfig
     tracking: TrackingConfig

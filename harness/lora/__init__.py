@@ -1,8 +1,46 @@
-"""Low-rank adaptation: specifications, layers, putting them into a network, and exchange with PEFT."""
+"""Low-rank adaptation: specifications, layers, putting them into a network, merging, exchange with PEFT."""
 
-from harness.lora.exchange import export_adapter
-from harness.lora.inject import adapt, adapter_parameters
+from harness.lora.budget import (
+    ORTHOGONALITY,
+    Budget,
+    effective_ranks,
+    final_budget,
+    highest_rank,
+    kept_ranks,
+    orthogonality,
+    set_active,
+)
+from harness.lora.exchange import export_adapter, import_adapter
+from harness.lora.inject import adapt, adapted_layers, adapter_parameters, pairs_of
 from harness.lora.layers import LoraLinear
-from harness.lora.spec import LoraSpec, SpecError
+from harness.lora.merge import merge
+from harness.lora.pair import LowRank, Slice
+from harness.lora.spec import PLUS_RATIO, VARIANTS, LoraSpec, SpecError, variant
+from harness.lora.start import start
 
-__all__ = ["LoraLinear", "LoraSpec", "SpecError", "adapt", "adapter_parameters", "export_adapter"]
+__all__ = [
+    "ORTHOGONALITY",
+    "PLUS_RATIO",
+    "VARIANTS",
+    "Budget",
+    "LoraLinear",
+    "LoraSpec",
+    "LowRank",
+    "Slice",
+    "SpecError",
+    "adapt",
+    "adapted_layers",
+    "adapter_parameters",
+    "effective_ranks",
+    "export_adapter",
+    "final_budget",
+    "highest_rank",
+    "import_adapter",
+    "kept_ranks",
+    "merge",
+    "orthogonality",
+    "pairs_of",
+    "set_active",
+    "start",
+    "variant",
+]

@@ -1,70 +1,66 @@
 """Delta form: s·BA is added to a frozen weight before the layer uses it, where a branch beside it will not do.
 
-Shapes: I inputs, O outputs, R rank, H hidden size, G gates (4 in an LSTM, 3 in a GRU).
+Recurrent layers, fused attention, and convolutions in groups or in loralib's factorisation.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from harness.lora.layers import new_pair
+from harness.lora.layers import Adapted
 
 
-class LoraRecurrent(nn.Module):
-    """A frozen nn.LSTM or nn.GRU whose input and hidden weights get a low-rank change in every layer and direction.
+class LoraKernel(Adapted):
+    """A frozen convolution whose kernel is changed, in any number of groups.
 
-    The gates of a weight (G·H, I) share one A (R, I) with a stacked B (G·H, R), or, with `each_gate`, have a pair of
-    their own. W + s·BA is made once a forward pass, not once a time step.
+    The kernel (O, I/groups, k, …) is a matrix with one row for each output channel; so A holds R kernels, B says how
+    much of each an output channel adds to its own. For a depthwise convolution that is k×k to rank, then 1×1.
     """
-
-    def __init__(self, base: nn.LSTM | nn.GRU, rank: int, scale: float, each_gate: bool = False) -> None:
-        super().__init__()
-        self.base = base
-        self.scale = scale
-        self.gates = (4 if isinstance(base, nn.LSTM) else 3) if each_gate else 1
-        self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
-        for name in recurrent_weights(base):
-            weight = getattr(base, name)
-            for gate in range(self.gates):
-                down, up = new_pair(weight, weight.shape[1], weight.shape[0] // self.gates, rank)
-                self.lora_A[f"{name}_{gate}"], self.lora_B[f"{name}_{gate}"] = down, up
-
-    def forward(self, x: Any, state: Any = None) -> Any:
-        """As the base: a tensor or a packed sequence in, (output, state) out."""
-        changed = {name: getattr(self.base, name) + self.delta(name) for name in recurrent_weights(self.base)}
-        return functional_call(self.base, changed, (x, state))
-
-    def delta(self, name: str) -> Tensor:
-        """s·BA of one weight, shaped like it: (G·H, I)."""
-        pairs = [(self.lora_B[f"{name}_{gate}"], self.lora_A[f"{name}_{gate}"]) for gate in range(self.gates)]
-        return self.scale * torch.cat([up @ down for up, down in pairs])
-
-
-class LoraConvDelta(nn.Module):
-    """A square nn.Conv2d in loralib's factorisation: A (R·k, I·k), B (O·k, R·k), and BA reshaped to the kernel.
-
-    It has more parameters than the branch of the same rank; published counts of convolutions are often of this form.
-    """
-
-    def __init__(self, base: nn.Conv2d, rank: int, scale: float) -> None:
-        super().__init__()
-        self.base = base
-        self.scale = scale
-        size = base.kernel_size[0]
-        rows = base.out_channels // base.groups * size
-        self.lora_A, self.lora_B = new_pair(base.weight, base.in_channels * size, rows, rank * size)
 
     def forward(self, x: Tensor) -> Tensor:
         """As the base."""
-        y: Tensor = functional_call(self.base, {"weight": self.base.weight + self.delta()}, (x,))
+        y: Tensor = functional_call(self.base, self.weights(), (x,))
         return y
 
-    def delta(self) -> Tensor:
-        """s·BA, shaped like the kernel."""
-        return self.scale * (self.lora_B @ self.lora_A).view_as(self.base.weight)
+
+class LoraRecurrent(Adapted):
+    """A frozen nn.LSTM or nn.GRU with a change in the input and hidden weights of every layer and direction.
+
+    The weights are made once a forward pass, not once a time step.
+    """
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        """As the base: a tensor or a packed sequence in, (output, state) out."""
+        return functional_call(self.base, self.weights(), (x, state))
+
+
+class LoraAttention(Adapted):
+    """A frozen nn.MultiheadAttention with changes in its fused or separate projections."""
+
+    def __init__(self, base: nn.MultiheadAttention, pairs: dict[str, Any]) -> None:
+        super().__init__(base, pairs)
+        self.batch_first, self.num_heads, self.embed_dim = base.batch_first, base.num_heads, base.embed_dim
+        self.in_proj_bias = base.in_proj_bias
+        # PyTorch's encoder layers read the projections past forward() in evaluation if these are of one size: not here.
+        self._qkv_same_embed_dim = False
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As nn.MultiheadAttention."""
+        arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
+        result: tuple[Tensor, Tensor | None] = functional_call(self.base, self.weights(), arguments)
+        return result
 
 
 def recurrent_weights(base: nn.LSTM | nn.GRU) -> Iterator[str]:

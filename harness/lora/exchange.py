@@ -1,41 +1,271 @@
-"""Adapters on disk in PEFT's format, so that `peft.PeftModel.from_pretrained(base, folder)` reads them."""
+"""Adapters on disk in PEFT's format, out and in: `peft.PeftModel.from_pretrained(base, folder)` reads them.
+
+Every change is written as one that belongs to the *original* base: what a variant took out of a weight at its start is
+put into the adapter (at twice the rank), AdaLoRA's values are folded into A, parts of a fused projection become one
+matrix. Layers that PEFT has no adapter for are written by the same names, and only this module reads them back.
+"""
 
 import json
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import save_file
-from torch import nn
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from harness.lora.inject import adapter_parameters
-from harness.lora.layers import LoraConv, LoraLinear
+from harness.lora.inject import _adapted, adapted_layers, is_transposed, replace
+from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
+from harness.lora.pair import LowRank, Slice
 from harness.lora.spec import LoraSpec, SpecError
 
+_PREFIX = "base_model.model."
+FORMAT = "lora-harness"
+"""What stands in adapter_config.json, in place of PEFT's type, where PEFT has no such adapter."""
 
-def export_adapter(base: nn.Module, spec: LoraSpec, address: str, folder: Path) -> None:
-    """Write adapter_config.json and adapter_model.safetensors for the network `base`, whose address is noted.
 
-    Names inside are those of the unadapted network: the adapter loads on a plain transformers base.
+def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
+    """Write adapter_config.json and adapter_model.safetensors for the adapted network `base`, whose address is noted.
+
+    Names inside are those of the unadapted network: the adapter loads on the plain base.
     """
-    layers = {name: module for name, module in base.named_modules() if isinstance(module, LoraLinear | LoraConv)}
-    written = {id(tensor) for layer in layers.values() for tensor in (layer.lora_A, layer.lora_B)}
-    if written != {id(tensor) for tensor in adapter_parameters(base)}:
-        raise SpecError("a fused or recurrent layer is adapted; PEFT's format has no such adapter")
-    tensors = {}
+    layers = dict(adapted_layers(base))
+    foreign = [name for name, layer in layers.items() if not _known_to_peft(layer)]
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    alphas: dict[str, float] = {}
+    pairs: dict[str, dict[str, Any]] = {}
     for name, layer in layers.items():
-        tensors[f"base_model.model.{name}.lora_A.weight"] = layer.lora_A.detach().cpu().contiguous()
-        tensors[f"base_model.model.{name}.lora_B.weight"] = layer.lora_B.detach().cpu().contiguous()
-    config = {
-        "peft_type": "LORA",
-        "base_model_name_or_path": address,
-        "r": spec.rank,
-        "lora_alpha": spec.alpha,
-        "lora_dropout": spec.dropout,
-        "target_modules": sorted(layers),
-        "bias": "none",
-        "use_rslora": False,
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-    }
+        if foreign:
+            pairs[name] = {key: _describe(pair) for key, pair in layer.low_rank()}
+            tensors |= {f"{name}.{key}.{part}": tensor for key, part, tensor in _own_tensors(layer)}
+        else:
+            found, rank, scale = _peft_tensors(name, layer)
+            if rank:
+                tensors |= found
+                ranks[name], alphas[name] = rank, scale * rank
+    if foreign:
+        config = _foreign_config(address, pairs)
+    else:
+        config = _peft_config(address, peft_targets(base, list(ranks)), ranks, alphas, layers)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    save_file(tensors, folder / "adapter_model.safetensors")
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / _TENSORS)
+
+
+def import_adapter(base: nn.Module, folder: Path) -> dict[str, int]:
+    """Put the adapter of a folder into the plain network `base` and return {module: rank}.
+
+    Reads PEFT's LoRA (with DoRA and rsLoRA, without trained biases) and this module's own format. Raises SpecError
+    for another type, a module that is not there, or tensors that do not fit.
+    """
+    config = json.loads((folder / "adapter_config.json").read_text())
+    tensors = load_file(folder / _TENSORS)
+    base.requires_grad_(False)
+    if config.get("peft_type") not in ("LORA", FORMAT):
+        raise SpecError(f"{folder}: peft_type {config.get('peft_type')}; LORA can be read")
+    if config["peft_type"] == FORMAT:
+        return _import_own(base, config, tensors)
+    if config.get("bias", "none") != "none" or config.get("modules_to_save"):
+        raise SpecError(f"{folder}: it holds trained biases or whole modules beside LoRA")
+    return _import_peft(base, config, tensors, folder)
+
+
+def flat(pair: LowRank) -> tuple[Tensor, Tensor]:
+    """A and B on the original base, without ranks that are zero."""
+    down, up = (tensor.detach() for tensor in pair.factors())
+    if pair.form == "adalora":
+        kept = pair.lora_E.detach() != 0
+        down, up = down[kept], up[:, kept]
+    if pair.start_A is not None and pair.start_B is not None:
+        down, up = torch.cat([down, pair.start_A]), torch.cat([up, -pair.start_B], 1)
+    return down, up
+
+
+_TENSORS = "adapter_model.safetensors"
+
+
+def _known_to_peft(layer: Adapted) -> bool:
+    match layer:
+        case LoraLinear():
+            parts = len(layer.low_rank()) > 1 or next(iter(layer.pairs)) != "all"
+            return not parts or all(pair.form != "dora" for _, pair in layer.low_rank())
+        case LoraConv():
+            conv = layer.base
+            assert isinstance(conv, nn.Conv1d | nn.Conv2d)
+            # PEFT's branch takes neither of these over from the layer: it would compute something else.
+            return all(size == 1 for size in conv.dilation) and conv.padding_mode == "zeros"
+    return isinstance(layer, LoraEmbedding)
+
+
+def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, float]:
+    """One layer as PEFT names it: tensors, rank and scale. Parts of a fused projection become one block matrix."""
+    pairs = [pair for _, pair in layer.low_rank()]
+    scale, whole = pairs[0].scale, f"{_PREFIX}{name}"
+    outputs = layer.matrix(pairs[0]).shape[0] if len(pairs) == 1 else 0
+    weight = layer.base.get_parameter("weight")
+    outputs = weight.shape[1] if pairs[0].where.transposed else weight.shape[0]
+    downs, ups = [], []
+    for pair in pairs:
+        down, up = flat(pair)
+        rows = up.new_zeros(outputs, up.shape[1])
+        rows[pair.where.start : pair.where.stop] = up * (pair.scale / scale)
+        downs.append(down)
+        ups.append(rows)
+    down, up = torch.cat(downs), torch.cat(ups, 1)
+    rank = len(down)
+    if isinstance(layer, LoraConv):
+        kernel = layer.base.get_parameter("weight")
+        down, up = down.view(rank, *kernel.shape[1:]), up.view(*up.shape, *[1] * (kernel.ndim - 2))
+    if isinstance(layer, LoraEmbedding):
+        found = {f"{whole}.lora_embedding_A": down, f"{whole}.lora_embedding_B": up}
+    else:
+        found = {f"{whole}.lora_A.weight": down, f"{whole}.lora_B.weight": up}
+    if pairs[0].form == "dora":
+        found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, pairs[0].lora_m)
+    return found, rank, scale
+
+
+def _peft_magnitude(layer: Adapted, magnitude: Tensor) -> Tensor:
+    if isinstance(layer, LoraConv):
+        return magnitude.view(1, -1, *[1] * (layer.base.get_parameter("weight").ndim - 2))
+    return magnitude
+
+
+def _peft_config(
+    address: str,
+    targets: list[str] | str,
+    ranks: dict[str, int],
+    alphas: dict[str, float],
+    layers: dict[str, Adapted],
+) -> dict[str, Any]:
+    common = max(set(ranks.values()), key=list(ranks.values()).count) if ranks else 1
+    alpha = next((alphas[name] for name in ranks if ranks[name] == common), 1.0)
+    dropout = max((getattr(getattr(layer, "dropout", None), "p", 0.0) for layer in layers.values()), default=0.0)
+    return {
+        "peft_type": "LORA",
+        "base_model_name_or_path": address,
+        "r": common,
+        "lora_alpha": alpha,
+        "rank_pattern": {f"^{re.escape(name)}": rank for name, rank in ranks.items() if rank != common},
+        "alpha_pattern": {f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
+        "lora_dropout": dropout,
+        "target_modules": targets,
+        "use_dora": any(pair.form == "dora" for layer in layers.values() for _, pair in layer.low_rank()),
+        "bias": "none",
+        "use_rslora": False,
+        "fan_in_fan_out": any(is_transposed(layer.base) for layer in layers.values()),
+        "inference_mode": True,
+    }
+
+
+def peft_targets(base: nn.Module, modules: Sequence[str]) -> list[str] | str:
+    """The modules as PEFT takes them: by name, or as one pattern where a name is the ending of another's too."""
+    every = [name.replace(".base", "") for name, _ in base.named_modules()]
+    if any(other.endswith(f".{name}") for name in modules for other in every):
+        return "|".join(re.escape(name) for name in modules)
+    return sorted(modules)
+
+
+def _foreign_config(address: str, pairs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {"peft_type": FORMAT, "base_model_name_or_path": address, "layers": pairs}
+
+
+def _describe(pair: LowRank) -> dict[str, Any]:
+    where = pair.where
+    return {
+        "weight": where.weight,
+        "start": where.start,
+        "stop": where.stop,
+        "transposed": where.transposed,
+        "rows": where.rows,
+        "rank": len(flat(pair)[0]),
+        "scale": pair.scale,
+        "form": "dora" if pair.form == "dora" else "plain",
+    }
+
+
+def _own_tensors(layer: Adapted) -> Iterator[tuple[str, str, Tensor]]:
+    for key, pair in layer.low_rank():
+        down, up = flat(pair)
+        yield key, "A", down
+        yield key, "B", up
+        if pair.form == "dora":
+            yield key, "m", pair.lora_m
+
+
+def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, int]:
+    ranks = {}
+    for name, described in config["layers"].items():
+        layer = _module(base, name)
+        pairs = {}
+        branch = True
+        for key, facts in described.items():
+            where = Slice(facts["weight"], facts["start"], facts["stop"], facts["transposed"], facts["rows"])
+            parts = {part: tensors.get(f"{name}.{key}.{part}") for part in "ABm"}
+            pairs[key] = _pair(layer, name, where, facts["scale"], parts["A"], parts["B"], parts["m"])
+            branch = branch and where.rows is None
+            ranks[name] = facts["rank"]
+        form = LoraSpec(1, 1.0, (), conv_form="branch" if branch else "delta")
+        replace(base, name, _adapted(layer, name, pairs, form))
+    return ranks
+
+
+def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> dict[str, int]:
+    names = {re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors}
+    ranks = {}
+    for name in sorted(names):
+        layer, whole = _module(base, name), f"{_PREFIX}{name}"
+        down = tensors.get(f"{whole}.lora_A.weight", tensors.get(f"{whole}.lora_embedding_A"))
+        up = tensors.get(f"{whole}.lora_B.weight", tensors.get(f"{whole}.lora_embedding_B"))
+        if down is None or up is None:
+            raise SpecError(f"{folder}: {name} has no A or no B")
+        rank = len(down)
+        alpha = _of_pattern(config.get("alpha_pattern") or {}, name, config["lora_alpha"])
+        scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+        transposed = is_transposed(layer) or isinstance(layer, nn.Embedding)
+        where = Slice("weight", 0, up.shape[0], transposed)
+        magnitude = tensors.get(f"{whole}.lora_magnitude_vector")
+        pair = _pair(layer, name, where, scale, down.flatten(1), up.flatten(1), magnitude)
+        form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) * (not isinstance(layer, nn.Embedding)))
+        replace(base, name, _adapted(layer, name, {"all": pair}, form))
+        ranks[name] = rank
+    return ranks
+
+
+def _pair(
+    layer: nn.Module,
+    name: str,
+    where: Slice,
+    scale: float,
+    down: Tensor | None,
+    up: Tensor | None,
+    magnitude: Tensor | None,
+) -> LowRank:
+    if down is None or up is None:
+        raise SpecError(f"{name}: the adapter has no A or no B for it")
+    weight = layer.get_parameter(where.weight)
+    pair = LowRank(weight, where, len(down), scale, "plain" if magnitude is None else "dora")
+    if pair.lora_A.shape != down.shape or pair.lora_B.shape != up.shape:
+        raise SpecError(f"{name}: the adapter's {tuple(up.shape)} and {tuple(down.shape)} do not fit the layer")
+    with torch.no_grad():
+        pair.lora_A.copy_(down)
+        pair.lora_B.copy_(up)
+        if magnitude is not None:
+            pair.lora_m.copy_(magnitude.flatten())
+    return pair
+
+
+def _module(base: nn.Module, name: str) -> nn.Module:
+    try:
+        return base.get_submodule(name)
+    except AttributeError:
+        raise SpecError(f"{name}: the network has no such module") from None
+
+
+def _of_pattern(patterns: dict[str, float], name: str, default: float) -> float:
+    for pattern, value in patterns.items():
+        if re.search(rf"(^|\.){pattern.removeprefix('^')}$", name) or pattern == name:
+            return value
+    return default

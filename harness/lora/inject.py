@@ -1,14 +1,16 @@
-"""Putting low-rank branches into a network: which modules, in what order, and what that gave."""
+"""Putting low-rank pairs into a network: which modules, at which rank, in what order, and what that gave."""
 
+import dataclasses
 import difflib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import nn
 
-from harness.lora.delta import LoraConvDelta, LoraRecurrent
-from harness.lora.layers import LoraConv, LoraFused, LoraLinear, fan, is_linear
+from harness.lora.delta import LoraAttention, LoraKernel, LoraRecurrent, recurrent_weights
+from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
+from harness.lora.pair import LowRank, Slice
 from harness.lora.spec import LoraSpec, SpecError
 
 log = logging.getLogger(__name__)
@@ -16,97 +18,230 @@ log = logging.getLogger(__name__)
 _PART = re.compile(r"\[(\d+)/(\d+)\]$")
 
 
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A place that is adapted: its name in records, the module it is in, and the matrices there, by the pair's name."""
+
+    name: str
+    module: str
+    slices: dict[str, Slice]
+
+
 def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str, int]:
-    """Freeze `base`, put a branch beside every module that a target names, and return {module: rank}.
+    """Freeze `base`, put pairs into every module that a target names, and return {site: rank}.
 
     `names` maps target names to patterns that must match a module's whole name; a pattern that ends in [i/n] means
-    the i-th of n equal parts of a fused projection. Raises SpecError for a target that is unknown or matches nothing,
-    for a module without a low-rank form, and for a rank above min(inputs, outputs) of any module.
+    the i-th of n equal parts of a fused projection. A target that is no such name is taken as a pattern itself.
+    Raises SpecError for a target or a pattern of the specification that matches nothing, for a module without a
+    low-rank form, and for a rank above min(inputs, outputs).
     """
     base.requires_grad_(False)
+    places = sites(base, spec.targets, names, spec)
+    _check_patterns(spec, places)
     ranks: dict[str, int] = {}
-    matches = [(target, found) for target in spec.targets for found in _matches(base, target, names)]
-    for target, (module, index, count) in matches:
-        layer = base.get_submodule(module)
-        if count == 1:
-            _replace(base, module, _adapted(layer, module, spec))
-            ranks[module] = spec.rank
-        else:
-            _replace(base, module, _with_part(layer, module, spec, target, index, count))
-            ranks[f"{module}.{target}"] = spec.rank
-        log.debug("%s: rank %d (target %s)", module, spec.rank, target)
+    modules: dict[str, dict[str, LowRank]] = {}
+    for site in places:
+        rank = spec.rank_at(site.name)
+        log.debug("%s: rank %d", site.name, rank)
+        if rank:
+            modules.setdefault(site.module, {}).update(_pairs(base.get_submodule(site.module), site, spec, rank))
+            ranks[site.name] = rank
+    if not ranks:
+        raise SpecError("ranks: every layer has rank 0; lora=head trains the head alone")
+    for module, pairs in modules.items():
+        replace(base, module, _adapted(base.get_submodule(module), module, pairs, spec))
     return ranks
 
 
-def adapter_parameters(base: nn.Module) -> Iterator[nn.Parameter]:
-    """Every A and B inside `base`."""
-    return (tensor for name, tensor in base.named_parameters() if ".lora_" in f".{name}")
+def sites(base: nn.Module, targets: Iterable[str], names: Mapping[str, str], spec: LoraSpec) -> list[Site]:
+    """Every place the targets name, each once, in the order of the targets and of the network."""
+    found: dict[str, Site] = {}
+    taken: dict[str, list[Slice]] = {}
+    for target in targets:
+        for module, index, count in _matches(base, target, names):
+            site = _site(base, module, target, index, count, spec)
+            if site.name in found:
+                continue
+            for where in site.slices.values():
+                if any(_overlap(where, other) for other in taken.setdefault(site.module, [])):
+                    raise SpecError(f"target {target}: {site.name} is adapted already, as a whole or in other parts")
+                taken[site.module].append(where)
+            found[site.name] = site
+    return list(found.values())
+
+
+def adapted_layers(network: nn.Module) -> Iterator[tuple[str, Adapted]]:
+    """Every adapted layer inside `network`, by name."""
+    return ((name, module) for name, module in network.named_modules() if isinstance(module, Adapted))
+
+
+def pairs_of(network: nn.Module) -> Iterator[LowRank]:
+    """Every low-rank pair inside `network`."""
+    return (module for module in network.modules() if isinstance(module, LowRank))
+
+
+def adapter_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
+    """Every parameter of every pair inside `network`, trained or not."""
+    return (tensor for pair in pairs_of(network) for tensor in pair.parameters())
+
+
+def replace(base: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put `layer` where the module of that name is."""
+    parent, _, child = name.rpartition(".")
+    setattr(base.get_submodule(parent), child, layer)
 
 
 def _matches(base: nn.Module, target: str, names: Mapping[str, str]) -> list[tuple[str, int, int]]:
-    if target not in names:
-        near = difflib.get_close_matches(target, names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(names)}"
-        raise SpecError(f"target {target}: no such name{hint}")
-    pattern, index, count = names[target], 0, 1
+    pattern, index, count = names.get(target, target), 0, 1
     if part := _PART.search(pattern):
         index, count = int(part[1]), int(part[2])
         pattern = pattern[: part.start()]
-    found = [name for name, _ in base.named_modules() if re.fullmatch(pattern, name)]
-    if not found:
+    try:
+        found = [name for name, _ in base.named_modules() if name and re.fullmatch(pattern, name)]
+    except re.error as error:
+        raise SpecError(f"target {target}: {error}") from None
+    if not found and target in names:
         raise SpecError(f"target {target}: the pattern {pattern} matches no module")
+    if not found:
+        near = difflib.get_close_matches(target, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(names)}"
+        raise SpecError(f"target {target}: no such name, and as a pattern it matches no module{hint}")
     return [(name, index, count) for name in found]
 
 
-def _adapted(layer: nn.Module, name: str, spec: LoraSpec) -> nn.Module:
-    """The low-rank form of a whole layer, by its kind."""
-    if isinstance(layer, nn.Linear):
-        _check_rank(spec.rank, name, layer.in_features, layer.out_features)
-        return LoraLinear(layer, spec.rank, spec.scale, spec.dropout)
-    if isinstance(layer, nn.Conv1d | nn.Conv2d):
-        return _adapted_convolution(layer, name, spec)
-    if isinstance(layer, nn.LSTM | nn.GRU):
-        _refuse_dropout(name, spec)
-        _check_rank(spec.rank, name, layer.input_size, layer.hidden_size)
-        return LoraRecurrent(layer, spec.rank, spec.scale, spec.each_gate)
-    if is_linear(layer):
-        return _with_part(layer, name, spec, "all", 0, 1)
-    raise SpecError(f"{name}: {type(layer).__name__} has no low-rank form here; Linear, Conv and LSTM or GRU have")
+def _site(base: nn.Module, module: str, target: str, index: int, count: int, spec: LoraSpec) -> Site:
+    """The matrices of a module that a target names; the output projection of fused attention belongs to its parent."""
+    parent, _, child = module.rpartition(".")
+    if child == "out_proj" and isinstance(base.get_submodule(parent), nn.MultiheadAttention):
+        outputs = base.get_submodule(module).get_parameter("weight").shape[0]
+        return Site(module, parent, {"out_proj": Slice("out_proj.weight", 0, outputs)})
+    layer = base.get_submodule(module)
+    if count == 1:
+        return Site(module, module, _whole(layer, module, spec))
+    return Site(f"{module}.{target}", module, {target: _part(layer, module, index, count)})
 
 
-def _adapted_convolution(layer: nn.Conv1d | nn.Conv2d, name: str, spec: LoraSpec) -> nn.Module:
-    if layer.groups > 1:
-        raise SpecError(f"{name}: a convolution in {layer.groups} groups has no low-rank form here")
-    _check_rank(spec.rank, name, layer.in_channels, layer.out_channels)
+def _whole(layer: nn.Module, name: str, spec: LoraSpec) -> dict[str, Slice]:
+    """Every matrix of a layer, by its kind."""
+    match layer:
+        case nn.Linear():
+            return {"all": Slice("weight", 0, layer.out_features)}
+        case nn.Embedding():
+            return {"all": Slice("weight", 0, layer.embedding_dim, transposed=True)}
+        case nn.Conv1d() | nn.Conv2d():
+            return {"all": _kernel(layer, name, spec)}
+        case nn.LSTM() | nn.GRU():
+            return dict(_gates(layer, spec.each_gate))
+        case nn.MultiheadAttention() if layer.in_proj_weight is not None:
+            return {"all": Slice("in_proj_weight", 0, layer.in_proj_weight.shape[0])}
+    if is_transposed(layer):
+        return {"all": Slice("weight", 0, layer.get_parameter("weight").shape[1], transposed=True)}
+    raise SpecError(
+        f"{name}: {type(layer).__name__} has no low-rank form here; Linear, Embedding, Conv1d, Conv2d, LSTM, GRU and "
+        "MultiheadAttention have"
+    )
+
+
+def _kernel(layer: nn.Conv1d | nn.Conv2d, name: str, spec: LoraSpec) -> Slice:
     if spec.conv_form == "branch":
-        return LoraConv(layer, spec.rank, spec.scale, spec.dropout)
-    _refuse_dropout(name, spec)
+        return Slice("weight", 0, layer.out_channels)
     if not isinstance(layer, nn.Conv2d) or layer.kernel_size[0] != layer.kernel_size[1]:
         raise SpecError(f"{name}: loralib's factorisation is one of square two-dimensional kernels")
-    return LoraConvDelta(layer, spec.rank, spec.scale)
+    rows = layer.out_channels * layer.kernel_size[0]
+    return Slice("weight", 0, rows, rows=rows)
 
 
-def _with_part(layer: nn.Module, name: str, spec: LoraSpec, part: str, index: int, count: int) -> LoraFused:
-    inner = layer.base if isinstance(layer, LoraFused) else layer
-    if not is_linear(inner):
-        raise SpecError(f"{name}: {type(inner).__name__} is not a fused linear projection")
-    inputs, outputs = fan(inner)
-    _check_rank(spec.rank, name, inputs, outputs // count)
-    fused = layer if isinstance(layer, LoraFused) else LoraFused(layer, spec.scale, spec.dropout)
-    fused.add(part, index, count, spec.rank)
-    return fused
+def _gates(layer: nn.LSTM | nn.GRU, each_gate: bool) -> Iterator[tuple[str, Slice]]:
+    gates = (4 if isinstance(layer, nn.LSTM) else 3) if each_gate else 1
+    for weight in recurrent_weights(layer):
+        size = layer.get_parameter(weight).shape[0] // gates
+        for gate in range(gates):
+            yield f"{weight}_{gate}", Slice(weight, gate * size, (gate + 1) * size)
 
 
-def _check_rank(rank: int, name: str, inputs: int, outputs: int) -> None:
-    if rank > min(inputs, outputs):
-        raise SpecError(f"rank {rank}: above min(inputs, outputs) = {min(inputs, outputs)} of {name}")
+def _part(layer: nn.Module, name: str, index: int, count: int) -> Slice:
+    """One of several equal parts of a fused projection."""
+    if isinstance(layer, nn.MultiheadAttention) and layer.in_proj_weight is None:
+        weight = ("q_proj_weight", "k_proj_weight", "v_proj_weight")[index]
+        return Slice(weight, 0, layer.get_parameter(weight).shape[0])
+    transposed = is_transposed(layer)
+    if not transposed and not isinstance(layer, nn.Linear | nn.MultiheadAttention):
+        raise SpecError(f"{name}: {type(layer).__name__} is not a fused linear projection")
+    weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
+    outputs = layer.get_parameter(weight).shape[1 if transposed else 0]
+    if outputs % count:
+        raise SpecError(f"{name}: {outputs} outputs are not {count} equal parts")
+    size = outputs // count
+    return Slice(weight, index * size, (index + 1) * size, transposed)
 
 
-def _refuse_dropout(name: str, spec: LoraSpec) -> None:
+def _pairs(layer: nn.Module, site: Site, spec: LoraSpec, rank: int) -> dict[str, LowRank]:
+    way, made = spec.way, {}
+    for name, where in site.slices.items():
+        weight = layer.get_parameter(where.weight)
+        times = 1 if where.rows is None else where.rows // len(weight)  # loralib's A has k rows for each unit of rank
+        most = min(where.of(weight.detach()).shape) // times
+        if rank > most:
+            raise SpecError(f"rank {rank}: above min(inputs, outputs) = {most} of {site.name}")
+        if where.rows is not None and way.form == "dora":
+            raise SpecError(f"{site.name}: DoRA has one magnitude for each output; conv_form=delta has none of those")
+        scale = spec.scale_at(site.name, rank)
+        made[name] = LowRank(weight, where, rank * times, scale, way.form or "plain", way.train_a is not False)
+        if isinstance(layer, nn.Embedding) and way.form != "adalora":
+            nn.init.zeros_(made[name].lora_A)
+            nn.init.normal_(made[name].lora_B)
+            if way.train_a is False:
+                raise SpecError(f"{site.name}: an embedding's A starts at zero; LoRA-FA would keep it there")
+    return made
+
+
+def _adapted(layer: nn.Module, name: str, pairs: dict[str, LowRank], spec: LoraSpec) -> Adapted:
+    """The adapted form of a layer, by its kind."""
+    match layer:
+        case nn.Conv1d() | nn.Conv2d() if layer.groups == 1 and spec.conv_form == "branch":
+            return LoraConv(layer, pairs, spec.dropout)
+        case nn.Linear():
+            return LoraLinear(layer, pairs, spec.dropout)
+    if is_transposed(layer):
+        return LoraLinear(layer, pairs, spec.dropout)
     if spec.dropout:
-        raise SpecError(f"{name}: dropout {spec.dropout} needs a branch; here the weight itself is changed")
+        raise SpecError(
+            f"{name}: dropout {spec.dropout} needs a branch beside numbers; {type(layer).__name__} has none"
+        )
+    match layer:
+        case nn.Embedding():
+            if layer.max_norm is not None:
+                raise SpecError(f"{name}: this embedding shortens its own vectors (max_norm)")
+            return LoraEmbedding(layer, pairs)
+        case nn.Conv1d() | nn.Conv2d():
+            return LoraKernel(layer, pairs)
+        case nn.LSTM() | nn.GRU():
+            return LoraRecurrent(layer, pairs)
+        case _:
+            assert isinstance(layer, nn.MultiheadAttention)
+            return LoraAttention(layer, pairs)
 
 
-def _replace(base: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(base.get_submodule(parent), child, layer)
+def is_transposed(layer: nn.Module) -> bool:
+    """Whether a layer is transformers' Conv1D: a linear layer under another name, its weight (I, O)."""
+    return type(layer).__name__ == "Conv1D" and isinstance(layer.weight, nn.Parameter)
+
+
+def _overlap(one: Slice, other: Slice) -> bool:
+    return one.weight == other.weight and one.start < other.stop and other.start < one.stop
+
+
+def _check_patterns(spec: LoraSpec, places: list[Site]) -> None:
+    """A pattern that matches no layer is a mistake; one whose layers all went to earlier patterns has no effect."""
+    for key, pairs in (("ranks", spec.ranks), ("scales", spec.scales), ("alphas", spec.alphas)):
+        left = {site.name for site in places}
+        for pattern, value in pairs:
+            matched = {site.name for site in places if re.fullmatch(pattern, site.name)}
+            if not matched:
+                near = difflib.get_close_matches(pattern, [site.name for site in places], n=1, cutoff=0.3)
+                hint = f"; a layer's name: {near[0] if near else places[0].name}"
+                raise SpecError(f"{key} {pattern}: matches none of the targets' layers{hint}")
+            if not matched & left:
+                log.warning("lora.%s: %s has no effect, earlier patterns match all its layers", key, pattern)
+            log.debug("lora.%s: %s gives %s to %d layers", key, pattern, value, len(matched & left))
+            left -= matched

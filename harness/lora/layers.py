@@ -1,128 +1,131 @@
-"""Layers with a frozen weight and a low-rank branch beside it.
+"""Branch form: a frozen layer with low-rank pairs beside it. The weight itself is never made.
 
-Shapes: I inputs, O outputs of the branch, R rank. A is (R, I) and starts Kaiming-uniform, B is (O, R) and starts at
-zero, so that an adapted network starts as the network it was (Hu et al., 2022, section 4.1).
+Shapes: I inputs, O outputs, R rank.
 """
 
-import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from harness.lora.pair import LowRank
 
-class LoraLinear(nn.Module):
-    """y = Wx + b + s·BA·drop(x) beside a frozen nn.Linear."""
 
-    def __init__(self, base: nn.Linear, rank: int, scale: float, dropout: float = 0.0) -> None:
+class Adapted(nn.Module):
+    """A frozen layer `base` and the pairs that change its weights, by name."""
+
+    def __init__(self, base: nn.Module, pairs: Mapping[str, LowRank]) -> None:
         super().__init__()
         self.base = base
-        self.scale = scale
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.lora_A, self.lora_B = new_pair(base.weight, base.in_features, base.out_features, rank)
+        self.pairs = nn.ModuleDict(pairs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, I) to (…, O)."""
-        y: Tensor = self.base(x)
-        return y + self._branch(x)
-
-    def _branch(self, x: Tensor) -> Tensor:
-        return F.linear(F.linear(self.dropout(x), self.lora_A) * self.scale, self.lora_B)
-
-    def delta(self) -> Tensor:
-        """s·BA, shaped like the frozen weight: (O, I)."""
-        return self.scale * (self.lora_B @ self.lora_A)
-
-
-class LoraConv(nn.Module):
-    """A frozen convolution with a branch beside it: A is a convolution of the same geometry to R channels, B is 1×1.
-
-    So A is (R, I, k, …) and B (O, R, 1, …); the base has one group.
-    """
-
-    def __init__(self, base: nn.Conv1d | nn.Conv2d, rank: int, scale: float, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.base = base
-        self.scale = scale
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        down = torch.empty(rank, *base.weight.shape[1:], device=base.weight.device, dtype=base.weight.dtype)
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
-        up = torch.zeros(base.out_channels, rank, *[1] * (down.ndim - 2), device=down.device, dtype=down.dtype)
-        self.lora_A, self.lora_B = nn.Parameter(down), nn.Parameter(up)
-
-    def forward(self, x: Tensor) -> Tensor:
+    @abstractmethod
+    def forward(self, *inputs: Any) -> Any:
         """As the base."""
-        y: Tensor = self.base(x)
-        convolve = F.conv1d if isinstance(self.base, nn.Conv1d) else F.conv2d
-        # functional_call keeps the base's stride, padding, padding mode and dilation, whatever they are.
-        changed: dict[str, Tensor | None] = {"weight": self.lora_A, "bias": None}
-        low = functional_call(self.base, changed, (self.dropout(x),))  # type: ignore[arg-type]
-        return y + convolve(low * self.scale, self.lora_B)
 
-    def delta(self) -> Tensor:
-        """s·BA, shaped like the kernel: (O, I, k, …)."""
-        return self.scale * torch.einsum("or,r...->o...", self.lora_B.flatten(1), self.lora_A)
+    def low_rank(self) -> list[tuple[str, LowRank]]:
+        """The pairs and their names."""
+        return [(name, pair) for name, pair in self.pairs.items() if isinstance(pair, LowRank)]
+
+    def matrix(self, pair: LowRank) -> Tensor:
+        """The frozen matrix that a pair changes (O, I), a view."""
+        return pair.where.of(self.base.get_parameter(pair.where.weight))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Every weight of the base that is changed, as it is with the change: differentiable in the pairs."""
+        changed: dict[str, Tensor] = {}
+        for _, pair in self.low_rank():
+            name = pair.where.weight
+            weight = changed[name] if name in changed else self.base.get_parameter(name).clone()
+            pair.where.of(weight).copy_(pair.changed(self.matrix(pair)))
+            changed[name] = weight
+        return changed
 
 
-class LoraPart(nn.Module):
-    """The low-rank branch of one part of a fused projection: outputs `start` to `stop` of the whole."""
+class LoraLinear(Adapted):
+    """y = Wx + b + s·BA·drop(x) beside a frozen nn.Linear or transformers' Conv1D.
 
-    def __init__(self, like: Tensor, inputs: int, start: int, stop: int, rank: int) -> None:
-        super().__init__()
-        self.start, self.stop = start, stop
-        self.lora_A, self.lora_B = new_pair(like, inputs, stop - start, rank)
-
-
-class LoraFused(nn.Module):
-    """A frozen fused projection (query, key and value in one matrix) with a branch of its own for each named part.
-
-    The base is an nn.Linear, or transformers' Conv1D, whose weight is transposed: (I, O).
+    A pair may be of some outputs only: query, key and value fused in one matrix have a pair each.
     """
 
-    def __init__(self, base: nn.Module, scale: float, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.base = base
-        self.scale = scale
+    def __init__(self, base: nn.Module, pairs: Mapping[str, LowRank], dropout: float = 0.0) -> None:
+        super().__init__(base, pairs)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.parts = nn.ModuleDict()
-
-    def add(self, name: str, index: int, count: int, rank: int) -> None:
-        """Adapt the index-th of `count` equal parts."""
-        weight = self.base.weight
-        inputs, outputs = fan(self.base)
-        size = outputs // count
-        assert isinstance(weight, Tensor)
-        assert size * count == outputs
-        self.parts[name] = LoraPart(weight, inputs, index * size, (index + 1) * size, rank)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) to (…, O)."""
         y: Tensor = self.base(x)
         dropped = self.dropout(x)
-        for part in self.parts.values():
-            assert isinstance(part, LoraPart)
-            branch = F.linear(F.linear(dropped, part.lora_A) * self.scale, part.lora_B)
-            y = y + F.pad(branch, (part.start, y.shape[-1] - part.stop))
+        for _, pair in self.low_rank():
+            down, up = pair.factors()
+            change = F.linear(F.linear(dropped, down) * pair.scale, up)
+            start, stop = pair.where.start, pair.where.stop
+            if pair.form == "dora":
+                mine = y[..., start:stop].clone()
+                change = _magnified(mine, self._bias(start, stop), change, pair.share(self.matrix(pair)))
+            if start == 0 and stop == y.shape[-1]:
+                y = y + change
+            else:
+                y[..., start:stop] += change
         return y
 
-
-def fan(layer: nn.Module) -> tuple[int, int]:
-    """Inputs and outputs of a linear layer, transformers' transposed Conv1D included."""
-    if isinstance(layer, nn.Linear):
-        return layer.in_features, layer.out_features
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return weight.shape[0], weight.shape[1]
+    def _bias(self, start: int, stop: int) -> Tensor | None:
+        bias = self.base.bias
+        return bias[start:stop] if isinstance(bias, Tensor) else None
 
 
-def is_linear(layer: nn.Module) -> bool:
-    """Whether a layer is an nn.Linear or transformers' Conv1D (which is a linear layer under another name)."""
-    return isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D"
+class LoraConv(Adapted):
+    """A frozen convolution of one group with a branch: A is a convolution of its geometry to R channels, B is 1×1."""
+
+    def __init__(self, base: nn.Conv1d | nn.Conv2d, pairs: Mapping[str, LowRank], dropout: float = 0.0) -> None:
+        super().__init__(base, pairs)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the base."""
+        y: Tensor = self.base(x)
+        ((_, pair),) = self.low_rank()
+        down, up = pair.factors()
+        kernel = self.base.get_parameter("weight")
+        # functional_call keeps the base's stride, padding, padding mode and dilation, whatever they are.
+        geometry: dict[str, Tensor | None] = {"weight": down.view(len(down), *kernel.shape[1:]), "bias": None}
+        low = functional_call(self.base, geometry, (self.dropout(x),))  # type: ignore[arg-type]
+        convolve = F.conv1d if kernel.ndim == 3 else F.conv2d
+        ones = [1] * (kernel.ndim - 2)
+        change = convolve(low * pair.scale, up.view(*up.shape, *ones))
+        if pair.form == "dora":
+            bias = self.base.bias
+            flat_bias = bias.view(-1, *ones) if isinstance(bias, Tensor) else None
+            change = _magnified(y, flat_bias, change, pair.share(self.matrix(pair)).view(-1, *ones))
+        return y + change
 
 
-def new_pair(like: Tensor, inputs: int, outputs: int, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """A (R, I) and B (O, R) at their start, on the device and in the type of `like`."""
-    down = torch.empty(rank, inputs, device=like.device, dtype=like.dtype)
-    nn.init.kaiming_uniform_(down, a=math.sqrt(5))
-    return nn.Parameter(down), nn.Parameter(torch.zeros(outputs, rank, device=like.device, dtype=like.dtype))
+class LoraEmbedding(Adapted):
+    """A frozen nn.Embedding with a branch: A holds R numbers for each word, B makes them a vector.
+
+    A starts at zero and B at random, as in loralib: with the roles as elsewhere B would learn nothing at first from
+    the words that never came.
+    """
+
+    def __init__(self, base: nn.Embedding, pairs: Mapping[str, LowRank]) -> None:
+        super().__init__(base, pairs)
+        self.padding_id = base.padding_idx
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Ids (…) to vectors (…, O)."""
+        y: Tensor = self.base(x)
+        ((_, pair),) = self.low_rank()
+        down, up = pair.factors()
+        change = F.linear(F.embedding(x, down.t(), self.padding_id) * pair.scale, up)
+        if pair.form == "dora":
+            change = _magnified(y, None, change, pair.share(self.matrix(pair)))
+        return y + change
+
+
+def _magnified(y: Tensor, bias: Tensor | None, change: Tensor, share: Tensor) -> Tensor:
+    """What to add to y = Wx + b so that it becomes share·(Wx + change) + b (DoRA)."""
+    product = y if bias is None else y - bias
+    return (share - 1) * product + share * change

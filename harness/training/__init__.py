@@ -3,16 +3,19 @@
 from harness.training.callbacks import Curve, Guard, Meters, Watch
 from harness.training.interrupt import Interrupted, graceful_stop
 from harness.training.loop import Plan, fit, is_follower, make_trainer, plan, resolve_device, resolve_precision, test
-from harness.training.module import Diverged, Pruned, TrialModule
+from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
+from harness.training.ranks import FallingBudget, NestedRanks
 from harness.training.scores import ClassScores, Scores
 
 __all__ = [
     "ClassScores",
     "Curve",
     "Diverged",
+    "FallingBudget",
     "Guard",
     "Interrupted",
     "Meters",
+    "NestedRanks",
     "Plan",
     "Pruned",
     "Scores",
@@ -22,6 +25,7 @@ __all__ = [
     "graceful_stop",
     "is_follower",
     "make_trainer",
+    "mean_loss",
     "plan",
     "resolve_device",
     "resolve_precision",

@@ -110,10 +110,12 @@ class Watch(L.Callback):
     """Keeps the weights of the best evaluation, stops when nothing improves any more, and asks whether to prune.
 
     The weights are kept in a file: in memory they would count as the trial's.
-    `objective` is accuracy (higher is better) or loss (lower is better); `patience` counts evaluations.
+    `objective` is accuracy (higher is better) or loss (lower is better); `patience` counts evaluations. Those before
+    step `not_before` do not count at all: what AdaLoRA scores before it has shrunk is not what it will be.
     """
 
-    def __init__(self, objective: str, patience: int | None, report: Report, path: Path) -> None:
+    def __init__(self, objective: str, patience: int | None, report: Report, path: Path, not_before: int = 0) -> None:
+        self.not_before = not_before
         self.sign = -1.0 if objective == "loss" else 1.0
         self.objective, self.patience, self.report, self.path = objective, patience, report, path
         self.best: dict[str, float] = {}
@@ -123,6 +125,8 @@ class Watch(L.Callback):
         """Compare with the best so far, then report."""
         assert isinstance(module, TrialModule)
         scores = module.scores
+        if trainer.global_step < self.not_before:
+            return
         if not self.best or self.sign * scores[self.objective] > self.sign * self.best[self.objective]:
             self.best, self.best_step, self.evaluations_since = dict(scores), trainer.global_step, 0
             save_file({name: tensor.detach().cpu() for name, tensor in _trained(module)}, self.path)
@@ -142,5 +146,7 @@ class Watch(L.Callback):
                 tensor.copy_(stored[name])
 
 
-def _trained(module: L.LightningModule) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    return ((name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad)
+def _trained(module: L.LightningModule) -> Iterator[tuple[str, torch.Tensor]]:
+    """What training changes: trained weights, and buffers, since running statistics move with them."""
+    yield from ((name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad)
+    yield from module.named_buffers()

@@ -51,7 +51,7 @@ def resolve_device(accelerator: str, devices: int) -> torch.device:
         raise ConfigError("trainer.accelerator=gpu: no GPU was found; trainer.accelerator=cpu runs without one")
     if devices > gpus:
         raise ConfigError(f"trainer.devices={devices}: there are {gpus}")
-    return torch.device("cuda")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

@@ -1,6 +1,6 @@
 """A network as a LightningModule: loss, optimiser groups, schedule, scores."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import lightning as L
 import torch
@@ -21,10 +21,16 @@ class Pruned(Exception):
     """The trial was ended early because others of its kind did better by now."""
 
 
+def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean cross-entropy of a batch, over examples or over tokens; the label -100 asks for nothing."""
+    return F.cross_entropy(model(batch).flatten(0, -2), batch["labels"].flatten())
+
+
 class TrialModule(L.LightningModule):
     """Trains `model(batch) -> logits` with AdamW, linear warm-up and linear decay to zero.
 
-    `head_lr` is the learning rate of `model.head`, `lr` that of everything else. `warmup` is a share of `steps`.
+    `head_lr` is the learning rate of `model.head`, `lr` that of everything else, and the tensors in `fast` learn
+    `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`. `penalty` is added to the loss.
     The fused AdamW is several times faster than the default one, on a CPU too; under mixed precision Lightning
     does not combine it with clipping. Weight decay leaves biases and norms (all tensors of fewer than two dimensions)
     alone.
@@ -40,18 +46,23 @@ class TrialModule(L.LightningModule):
         warmup: float,
         steps: int,
         fused: bool = True,
+        fast: Collection[nn.Parameter] = (),
+        fast_ratio: float = 1.0,
+        penalty: Callable[[], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
         self.warmup_steps, self.steps, self.fused = round(warmup * steps), steps, fused
-        self.measure = measure
+        self.measure, self.penalty = measure, penalty
+        self.fast, self.fast_ratio = {id(tensor) for tensor in fast}, fast_ratio
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Mean cross-entropy of a batch, over examples or over tokens; the label -100 asks for nothing."""
-        return F.cross_entropy(self.model(batch).flatten(0, -2), batch["labels"].flatten())
+        """The mean loss of a batch, and the penalty if there is one."""
+        loss = mean_loss(self.model, batch)
+        return loss if self.penalty is None else loss + self.penalty()
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the scores."""
@@ -61,6 +72,10 @@ class TrialModule(L.LightningModule):
         """Add a batch to the scores and keep what it gave for each example."""
         items = self.measure.update(self.model(batch), batch["labels"])
         self.predictions.append((batch["rows"].cpu(), items.cpu()))
+
+    def on_test_start(self) -> None:
+        """Each test has predictions of its own."""
+        self.predictions = []
 
     def on_validation_epoch_end(self) -> None:
         """Close the scores of the validation split."""
@@ -75,18 +90,14 @@ class TrialModule(L.LightningModule):
             self.predictions = [batch for part in everyone for batch in part]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW over at most four groups: body or head, decayed or not."""
-        groups = []
+        """AdamW over groups of one learning rate each, decayed or not."""
         head = {id(tensor) for tensor in self.model.get_submodule("head").parameters()}
-        for in_head, lr in ((False, self.lr), (True, self.head_lr)):
-            for decayed in (True, False):
-                tensors = [
-                    tensor
-                    for tensor in self._trained()
-                    if (id(tensor) in head) == in_head and (tensor.ndim >= 2) == decayed
-                ]
-                if tensors:
-                    groups.append({"params": tensors, "lr": lr, "weight_decay": self.weight_decay if decayed else 0.0})
+        members: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for tensor in self._trained():
+            lr = self.head_lr if id(tensor) in head else self.lr
+            lr *= self.fast_ratio if id(tensor) in self.fast else 1.0
+            members.setdefault((lr, self.weight_decay if tensor.ndim >= 2 else 0.0), []).append(tensor)
+        groups = [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in members.items()]
         optimizer = torch.optim.AdamW(groups, fused=self.fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -28,7 +28,7 @@ def test_targets_match_whole_names_and_the_base_is_frozen():
     net = network()
     assert adapt(net, LoraSpec(2, 1.0, ("up", "down")), NAMES) == {"0.up": 2, "1.up": 2, "0.down": 2, "1.down": 2}
     trained = {name for name, tensor in net.named_parameters() if tensor.requires_grad}
-    assert trained == {f"{i}.{layer}.lora_{m}" for i in (0, 1) for layer in ("up", "down") for m in "AB"}
+    assert trained == {f"{i}.{layer}.pairs.all.lora_{m}" for i in (0, 1) for layer in ("up", "down") for m in "AB"}
     assert sum(tensor.numel() for tensor in adapter_parameters(net)) == 4 * 2 * (4 + 8)
     other = network()
     assert adapt(other, LoraSpec(2, 1.0, ("first",)), NAMES) == {"0.up": 2}
@@ -47,7 +47,7 @@ def test_training_moves_the_branches_and_not_one_bit_of_the_base():
         net(x).square().mean().backward()
         assert all(tensor.grad is not None for tensor in adapter_parameters(net))
         optimizer.step()
-    after = {name.replace(".base.", "."): tensor for name, tensor in net.state_dict().items() if "lora_" not in name}
+    after = {name.replace(".base.", "."): tensor for name, tensor in net.state_dict().items() if "pairs." not in name}
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert not torch.equal(net(x), start)
@@ -56,7 +56,7 @@ def test_training_moves_the_branches_and_not_one_bit_of_the_base():
 @pytest.mark.parametrize(
     ("targets", "rank", "line"),
     [
-        (("up", "dwn"), 1, "target dwn: no such name; did you mean down?"),
+        (("up", "dwn"), 1, "target dwn: no such name, and as a pattern it matches no module; did you mean down?"),
         (("up", "none"), 1, "matches no module"),
         (("norm",), 1, "0.norm: LayerNorm has no low-rank form here"),
         (("up",), 5, r"rank 5: above min(inputs, outputs) = 4 of 0.up"),
@@ -72,3 +72,67 @@ def test_what_does_not_fit_is_refused_by_name(targets, rank, line):
 def test_a_specification_has_a_rank_and_a_positive_scale(rank, scale):
     with pytest.raises(SpecError):
         LoraSpec(rank, scale, ("up",))
+
+
+def test_the_first_pattern_that_matches_decides_a_layers_rank_and_scale():
+    net = network()
+    ranks = ((r"0\..*", 3), (r".*\.up", 0), (r".*", 1))
+    spec = LoraSpec(2, 1.0, ("up", "down"), ranks=ranks, scales=((r"0\.up", 5.0),))
+    assert adapt(net, spec, NAMES) == {"0.up": 3, "0.down": 3, "1.down": 1}
+    assert isinstance(net[1].up, nn.Linear)
+    assert net[0].up.pairs["all"].scale == 5.0
+    assert net[0].down.pairs["all"].scale == 1.0
+
+
+def test_alpha_is_divided_by_each_layers_own_rank():
+    net = network()
+    adapt(net, LoraSpec(2, None, ("up",), alpha=8.0, ranks=(("0.up", 4),), alphas=(("1.up", 6.0),)), NAMES)
+    assert net[0].up.pairs["all"].scale == 2.0
+    assert net[1].up.pairs["all"].scale == 3.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"ranks": ((".*up", 1), ("9.up", 2))},
+            "ranks 9.up: matches none of the targets' layers; a layer's name: 1.up",
+        ),
+        ({"scales": (("1.down", 2.0),)}, "scales 1.down: matches none"),
+        ({"ranks": ((".*", 0),)}, "every layer has rank 0"),
+        ({"ranks": (("0.up", 5),)}, "rank 5: above min(inputs, outputs) = 4 of 0.up"),
+    ],
+)
+def test_a_pattern_without_a_layer_is_an_error(changes, line):
+    with pytest.raises(SpecError) as caught:
+        adapt(network(), LoraSpec(1, 1.0, ("up",), **changes), NAMES)
+    assert line in str(caught.value)
+
+
+def test_a_pattern_that_comes_too_late_is_told(caplog):
+    adapt(network(), LoraSpec(1, 1.0, ("up",), ranks=((".*", 1), ("0.up", 2))), NAMES)
+    assert "lora.ranks: 0.up has no effect" in caplog.text
+
+
+def test_parts_and_wholes_of_one_matrix_do_not_mix():
+    with pytest.raises(SpecError, match="adapted already"):
+        adapt(network(), LoraSpec(1, 1.0, ("up", "half")), NAMES | {"half": r"0\.up[0/2]"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"variant": "dorra"}, "no variant dorra; did you mean dora?"),
+        ({"variant": "dora+adalora"}, "more than one of them changes the same thing (form)"),
+        ({"variant": "rslora"}, "give alpha, not scale"),
+        ({"variant": "pissa+dylora"}, "needs a start at zero"),
+        ({"redistribute": 2.0}, "only with variant eva"),
+        ({"initial_rank": 4}, "only with variant adalora"),
+        ({"alpha": 2.0}, "give one of them"),
+        ({"ranks": (("(", 1),)}, "pattern (:"),
+    ],
+)
+def test_a_specification_that_contradicts_itself_is_refused(changes, line):
+    with pytest.raises(SpecError) as caught:
+        LoraSpec(2, 1.0, ("up",), **changes)
+    assert line in str(caught.value)

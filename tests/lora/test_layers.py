@@ -1,75 +1,101 @@
-"""Layers against the formula in float64: y = Wx + b + s·BAx."""
+"""Layers in the places they are used: dropout, packed sequences, encoder layers; and published counts."""
+
+import copy
 
 import pytest
 import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from harness.lora import LoraLinear
-from harness.lora.layers import LoraFused
-
-
-def randomise(module):
-    for name, tensor in module.named_parameters():
-        if "lora_" in name:
-            nn.init.normal_(tensor)
-
-
-def test_an_adapted_layer_starts_as_the_layer_it_was():
-    base = nn.Linear(6, 4)
-    layer = LoraLinear(base, rank=3, scale=2.0)
-    x = torch.randn(5, 6)
-    assert torch.equal(layer(x), base(x))
-    assert layer.lora_A.abs().max() > 0
-
-
-def test_forward_is_the_formula_and_delta_merges():
-    torch.manual_seed(0)
-    base = nn.Linear(6, 4, dtype=torch.float64)
-    layer = LoraLinear(base, rank=3, scale=1.7)
-    randomise(layer)
-    x = torch.randn(2, 5, 6, dtype=torch.float64)
-    expected = x @ base.weight.T + base.bias + 1.7 * x @ layer.lora_A.T @ layer.lora_B.T
-    torch.testing.assert_close(layer(x), expected)
-    torch.testing.assert_close(x @ (base.weight + layer.delta()).T + base.bias, expected)
-
-
-def test_gradients_are_those_of_the_formula():
-    torch.manual_seed(0)
-    base = nn.Linear(5, 4, dtype=torch.float64).requires_grad_(False)
-    layer = LoraLinear(base, rank=2, scale=0.5)
-    randomise(layer)
-    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(layer, (x,))
-    layer(x).sum().backward()
-    assert layer.lora_A.grad is not None
-    assert layer.lora_B.grad is not None
-    assert base.weight.grad is None
-
-
-@pytest.mark.parametrize("kind", ["linear", "conv1d"])
-def test_a_fused_projection_is_adapted_part_by_part(kind):
-    torch.manual_seed(0)
-    base = nn.Linear(6, 12) if kind == "linear" else Conv1D(12, 6)
-    base.double()
-    layer = LoraFused(base, scale=0.7)
-    layer.add("query", 0, 3, rank=2)
-    layer.add("value", 2, 3, rank=3)
-    x = torch.randn(5, 6, dtype=torch.float64)
-    assert torch.equal(layer(x), base(x))
-    randomise(layer)
-    change = torch.zeros(5, 12, dtype=torch.float64)
-    for name, start in (("query", 0), ("value", 8)):
-        part = layer.parts[name]
-        change[:, start : start + 4] = 0.7 * x @ part.lora_A.T @ part.lora_B.T
-    torch.testing.assert_close(layer(x), base(x) + change)
-    assert torch.equal(layer(x)[:, 4:8], base(x)[:, 4:8])
+from harness.lora import LoraSpec, SpecError, adapt, adapter_parameters, merge
+from tests.lora.test_variants import disturb
 
 
 def test_dropout_touches_the_branch_alone():
-    base = nn.Linear(6, 4)
-    layer = LoraLinear(base, rank=2, scale=1.0, dropout=0.999999)
-    randomise(layer)
+    net = nn.Sequential(nn.Linear(6, 4))
+    base = copy.deepcopy(net)
+    adapt(net, LoraSpec(2, 1.0, ("0",), dropout=0.999999), {})
+    disturb(net)
     x = torch.randn(5, 6)
-    torch.testing.assert_close(layer.train()(x), base(x), atol=1e-3, rtol=0)
-    assert not torch.allclose(layer.eval()(x), base(x), atol=1e-3)
+    torch.testing.assert_close(net.train()(x), base(x), atol=1e-3, rtol=0)
+    assert not torch.allclose(net.eval()(x), base(x), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_packed_sequences_are_those_of_merged_weights(kind):
+    torch.manual_seed(1)
+    net = nn.Sequential(kind(5, 4, num_layers=2, bidirectional=True, batch_first=True))
+    adapt(net, LoraSpec(2, 1.3, ("0",)), {})
+    disturb(net)
+    packed = pack_padded_sequence(torch.randn(3, 7, 5), torch.tensor([7, 4, 2]), batch_first=True)
+    apart = pad_packed_sequence(net[0](packed)[0], batch_first=True)[0]
+    undo = merge(net)
+    merged = pad_packed_sequence(net[0](packed)[0], batch_first=True)[0]
+    torch.testing.assert_close(apart, merged)
+    undo()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_encoder_layer_uses_the_adapted_attention_in_evaluation_too(training):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    net = nn.ModuleDict({"layer": layer})
+    names = {"q": r"layer\.self_attn[0/3]", "o": r"layer\.self_attn\.out_proj"}
+    adapt(net, LoraSpec(2, 1.0, ("q", "o")), names)
+    disturb(net)
+    x = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        apart = net.train(training)["layer"](x)
+        undo = merge(net)
+        torch.testing.assert_close(net["layer"](x), apart, atol=1e-6, rtol=1e-5)
+        undo()
+        assert not torch.allclose(apart, layer_of_base(net)(x), atol=1e-3)
+
+
+def layer_of_base(net: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "expected"),
+    [
+        ("0", {}, 5_120),
+        ("0", {"conv_form": "delta"}, 9_216),
+        ("1", {}, 167_936),
+        ("1", {"each_gate": True}, 278_528),
+    ],
+)
+def test_published_counts(target, changes, expected):
+    net = nn.Sequential(nn.Conv2d(64, 64, 3, device="meta"), nn.LSTM(256, 512, 2, bidirectional=True, device="meta"))
+    assert sum(tensor.numel() for tensor in net[1].parameters()) == 9_453_568
+    assert adapt(net, LoraSpec(8, 1.0, (target,), **changes), {}) == {target: 8}
+    assert sum(tensor.numel() for tensor in adapter_parameters(net)) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        (LoraSpec(1, 1.0, ("3",), conv_form="delta"), "3: loralib's factorisation"),
+        (LoraSpec(1, 1.0, ("1",), dropout=0.1), "1: dropout"),
+        (LoraSpec(5, 1.0, ("1",)), "rank 5: above min(inputs, outputs) = 4 of 1"),
+        (LoraSpec(7, 1.0, ("0",)), "rank 7: above min(inputs, outputs) = 6 of 0"),
+        (LoraSpec(3, 1.0, ("4",)), "rank 3: above min(inputs, outputs) = 2 of 4"),
+        (LoraSpec(1, 1.0, ("5",)), "shortens its own vectors"),
+        (LoraSpec(1, 1.0, ("6",)), "6: LayerNorm has no low-rank form"),
+        (LoraSpec(1, 1.0, ("q",)), "0: Conv2d is not a fused linear projection"),
+    ],
+)
+def test_forms_that_do_not_exist_are_refused_by_name(spec, line):
+    net = nn.Sequential(
+        nn.Conv2d(4, 6, 3),
+        nn.LSTM(4, 4),
+        nn.ReLU(),
+        nn.Conv1d(4, 6, 3),
+        nn.Conv2d(4, 2, 3, groups=2),
+        nn.Embedding(5, 4, max_norm=1.0),
+        nn.LayerNorm(4),
+    )
+    with pytest.raises(SpecError) as caught:
+        adapt(net, spec, {"q": "0[0/3]"})
+    assert line in str(caught.value)

@@ -1,0 +1,52 @@
+"""What a trial leaves on the disk beside its record: adapter or changed weights, head, predictions."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from harness import assets
+from harness.config import Config, LoraConfig, PartConfig, PeftConfig
+from harness.lora import export_adapter
+from harness.lora.peft import save_peft
+from harness.model import Network
+from harness.training import TrialModule
+
+
+def save_artifacts(config: Config, model: Network, module: TrialModule, folder: Path) -> dict[str, Any]:
+    """The adapter (or what was trained of the base), the head and the predictions; their sizes and digests."""
+    target = folder / "adapter"
+    target.mkdir(exist_ok=True)
+    match config.lora:
+        case LoraConfig():
+            export_adapter(model.base, config.model.weights.address, target)
+        case PeftConfig():
+            save_peft(model.base, target)
+        case PartConfig(name=name):
+            if trained := _trained_part(model.base, whole=name == "full"):
+                save_file(trained, target / "base.safetensors")
+    if head := {name: tensor.detach().cpu() for name, tensor in model.head.named_parameters()}:
+        save_file(head, target / "head.safetensors")
+    _save_predictions(module, folder / "predictions.csv")
+    files = sorted(target.iterdir())
+    return {
+        "path": f"{folder.parent.name}/{folder.name}/adapter",
+        "bytes": sum(file.stat().st_size for file in files),
+        "sha256": {file.name: assets.sha256_of(file) for file in files},
+    }
+
+
+def _trained_part(base: nn.Module, whole: bool) -> dict[str, Tensor]:
+    """The trained weights; of a whole base the buffers too, since running statistics moved with it."""
+    found = {name: tensor for name, tensor in base.named_parameters() if tensor.requires_grad}
+    buffers = dict(base.named_buffers()) if whole else {}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in {**found, **buffers}.items()}
+
+
+def _save_predictions(module: TrialModule, path: Path) -> None:
+    rows = torch.cat([rows for rows, _ in module.predictions]).tolist()
+    items = torch.cat([items for _, items in module.predictions]).tolist()
+    lines = [",".join(map(str, (row, *item))) for row, item in sorted(zip(rows, items, strict=True))]
+    path.write_text("\n".join([",".join(("row", *module.measure.columns)), *lines]) + "\n")

@@ -1,0 +1,38 @@
+"""Merging: the change of every pair written into its frozen weight, and undone bit for bit."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from harness.lora.inject import adapted_layers, replace
+
+
+@torch.no_grad()
+def merge(network: nn.Module) -> Callable[[], None]:
+    """Put every adapted layer's base back in its place with the changed weights; returns what undoes it.
+
+    The sum is made in float32 (or float64, if the weights are), whatever the type of the weights. The originals are
+    kept until undone: subtracting the change would not give them back exactly.
+    """
+    layers = dict(adapted_layers(network))
+    kept: list[tuple[nn.Parameter, Tensor]] = []
+    for name, layer in layers.items():
+        own = next(layer.parameters()).dtype
+        if own in (torch.bfloat16, torch.float16):
+            layer.float()
+        changed = {key: weight.to(own) for key, weight in layer.weights().items()}
+        layer.to(own)
+        for key, weight in changed.items():
+            parameter = layer.base.get_parameter(key)
+            kept.append((parameter, parameter.data))
+            parameter.data = weight
+        replace(network, name, layer.base)
+
+    def undo() -> None:
+        for parameter, original in kept:
+            parameter.data = original
+        for name, layer in layers.items():
+            replace(network, name, layer)
+
+    return undo

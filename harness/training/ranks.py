@@ -1,0 +1,36 @@
+"""What moves ranks while a trial trains: AdaLoRA's falling budget, DyLoRA's random prefixes."""
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+from torch import nn
+
+from harness.lora import Budget, highest_rank, set_active
+
+
+class FallingBudget(L.Callback):
+    """AdaLoRA: after every step look at the gradients, and enforce the budget that the schedule gives."""
+
+    def __init__(self, base: nn.Module, final: int, steps: int) -> None:
+        self.budget = Budget(base, final, steps)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """The gradients of this step are still there."""
+        self.budget.after_step(trainer.global_step)
+
+
+class NestedRanks(L.Callback):
+    """DyLoRA: every step trains a prefix of the ranks, its length uniform from 1 to the highest rank."""
+
+    def __init__(self, base: nn.Module, seed: int) -> None:
+        self.base, self.highest = base, highest_rank(base)
+        self.draw = np.random.default_rng(seed)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Draw a rank."""
+        set_active(self.base, int(self.draw.integers(1, self.highest + 1)))
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Outside of training all ranks count."""
+        set_active(self.base, self.highest)
