@@ -64,7 +64,7 @@ def prepare(model: Network, config: Config, feed: Feed | None = None) -> tuple[d
                 if feed is not None:
                     ranks = start(model.base, spec, feed) or ranks
             case PeftConfig(method=method, arguments=arguments, targets=targets):
-                model.base = adapt_peft(model.base, method, arguments, targets, model.targets)
+                model.base = adapt_peft(model.base, method, arguments or {}, targets, model.targets)
             case PartConfig(name=name):
                 _train_part(model.base, name)
     except SpecError as error:

@@ -52,6 +52,11 @@ def finished(entry: Record) -> bool:
     return not entry.reason.startswith("error:")
 
 
+def measure(entry: Record) -> str:
+    """The score that a trial is shown by: accuracy where there is one, else the loss of each token."""
+    return "accuracy" if any("accuracy" in scores for scores in entry.scores.values()) else "loss"
+
+
 def better(entry: Record, other: Record) -> bool:
     """Whether a trial's validation score is above another's, in the direction of the objective they share."""
     mine, theirs = (item.scores["val"][item.objective] for item in (entry, other))

@@ -298,7 +298,7 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         if facts.kept_ranks:
             lora["kept_ranks"] = facts.kept_ranks
     elif isinstance(config.lora, PeftConfig):
-        lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **config.lora.arguments}
+        lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **(config.lora.arguments or {})}
     return Record(
         study=place.study,
         trial=place.number,

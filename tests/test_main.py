@@ -92,12 +92,18 @@ def test_a_mistake_is_one_line_and_creates_nothing(harness, tmp_path, words, lin
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["lora.targets=[query,vaule]"], "target vaule: no such name; did you mean value?"),
+        (
+            ["lora.targets=[query,vaule]"],
+            "target vaule: no such name, and as a pattern it matches no module; did you mean value?",
+        ),
         (["lora.rank=385"], "rank 385: above min(inputs, outputs) = 384 of encoder.layer.0.attention.self.query"),
         (["trainer.accelerator=gpu"], "no GPU was found"),
         (["task=sst2", "task.data=/nowhere"], "task.data=/nowhere: no such folder"),
         (["task=text_csv"], "task.data: missing"),
-        (["run=study", "sweep=rank_alpha_lr", "lora.targets=[qery]"], "target qery: no such name; did you mean query?"),
+        (
+            ["run=study", "sweep=rank_alpha_lr", "lora.targets=[qery]"],
+            "target qery: no such name, and as a pattern it matches no module; did you mean query?",
+        ),
         (["run=study", "sweep=rank_alpha_lr", "trainer.accelerator=gpu"], "no GPU was found"),
         (["run=study", "sweep=rank_alpha_lr", "task=sst2", "task.data=/nowhere"], "no such folder"),
         (["results=/proc/nowhere"], "results=/proc/nowhere"),

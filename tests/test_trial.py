@@ -161,3 +161,64 @@ def test_a_stop_that_is_asked_for_ends_the_trial(run, monkeypatch):
     with graceful_stop(), pytest.raises(Interrupted) as caught:
         run(report=report)
     assert caught.value.exit_code == 143
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lora=rslora"],
+        ["lora=lora_plus"],
+        ["lora=lora_fa"],
+        ["lora=dora"],
+        ["lora=pissa"],
+        ["lora=olora"],
+        ["lora=eva", "lora.redistribute=2.0"],
+        ["lora=lora_ga"],
+        ["lora.variant=dora+rslora", "lora.alpha=4.0"],
+        ["lora=bitfit"],
+        ["lora=norms"],
+        ["lora=peft", "lora.method=LOHA", "lora.arguments={r: 2, alpha: 4}"],
+    ],
+)
+def test_every_variant_runs_from_its_configuration(run, words):
+    entry = run(*words, *(["lora.rank=2"] if "lora.rank" not in str(words) and needs_rank(words) else []))
+    assert (entry.state, entry.reason) == ("complete", "")
+    assert entry.params["adapter"] + entry.params["other"] > 0
+    assert 0 < entry.flops["forward"] < entry.flops["step"] < 3.5 * entry.flops["forward"]
+    if needs_rank(words):
+        assert entry.merge["max_logit_difference"] < 1e-4
+        assert entry.lora["ranks"].keys() >= entry.lora["effective_ranks"].keys()
+        assert entry.merge["latency_merged_s"] > 0
+
+
+def needs_rank(words: list[str]) -> bool:
+    return not any(name in words[0] for name in ("bitfit", "norms", "peft"))
+
+
+def test_adalora_ends_with_its_budget_and_names_its_allocation(run):
+    entry = run("lora=adalora", "lora.rank=2", "trainer.max_steps=20", "trainer.evaluations=4")
+    assert entry.state == "complete"
+    assert sum(entry.lora["kept_ranks"].values()) == 2 * 4
+    assert set(entry.lora["ranks"].values()) == {3}
+    assert entry.steps["best"] >= 14  # what it scored before its ranks were settled does not count
+
+
+def test_one_nested_run_is_scored_at_every_rank(run):
+    entry = run("lora=dylora", "lora.rank=3")
+    assert entry.state == "complete"
+    assert entry.scores.keys() == {
+        "val",
+        "test",
+        *(f"{split}@{rank}" for split in ("val", "test") for rank in (1, 2, 3)),
+    }
+    assert entry.scores["test@3"] == entry.scores["test"]
+
+
+def test_ranks_by_layer_are_in_the_record_and_out_of_the_fingerprints_way(run):
+    entry = run("lora.ranks=[[encoder.layer.0.*,1],[.*value,0]]")
+    assert entry.lora["ranks"] == {
+        "encoder.layer.0.attention.self.query": 1,
+        "encoder.layer.1.attention.self.query": 2,
+        "encoder.layer.0.attention.self.value": 1,
+    }
+    assert run("lora.ranks=[[.*value,0],[encoder.layer.0.*,1]]", number=1).fingerprint != entry.fingerprint

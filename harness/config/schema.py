@@ -147,7 +147,7 @@ class PeftConfig:
 
     name: Literal["peft"]
     method: Text
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] | None
     targets: Annotated[list[Text], Field(min_length=1)]
 
 

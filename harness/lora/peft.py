@@ -13,7 +13,9 @@ from torch import nn
 from harness.lora.exchange import peft_targets
 from harness.lora.spec import SpecError
 
-_PROMPTS = (
+# Prompts change the input, not the layers; the others need more than a training loop gives them and would be less than
+# they are: AdaLoRA its allocation after every step (lora=adalora has it), Poly task ids, XLoRA other adapters.
+_UNFIT = {
     "PROMPT_TUNING",
     "MULTITASK_PROMPT_TUNING",
     "P_TUNING",
@@ -21,7 +23,11 @@ _PROMPTS = (
     "CPT",
     "ADAPTION_PROMPT",
     "CARTRIDGE",
-)
+    "ADALORA",
+    "POLY",
+    "XLORA",
+    "TRAINABLE_TOKENS",
+}
 
 
 def adapt_peft(
@@ -66,7 +72,7 @@ def save_peft(base: Any, folder: Path) -> None:
 
 def _kind(peft: Any, method: str) -> Any:
     kinds = {str(name).rpartition(".")[2]: kind for name, kind in peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
-    usable = sorted(set(kinds) - set(_PROMPTS))
+    usable = sorted(set(kinds) - _UNFIT)
     if method.upper() not in usable:
         near = difflib.get_close_matches(method.upper(), usable, n=1)
         raise SpecError(

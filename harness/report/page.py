@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import record
-from harness.record import Record
+from harness.record import Record, measure
 from harness.report import plots
-from harness.report.table import TIES, ArmResult, arm_results, arm_rows, cost_of, markdown, pareto, trial_table
+from harness.report.table import TIES, ArmResult, arm_results, arm_rows, cost_of, markdown, pareto, shown, trial_table
 
 
 def write_report(folder: Path) -> str:
@@ -45,13 +45,13 @@ def _section(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
     states = Counter(entry.state for entry in records)
     parts = [
         f"Data: {first.data.get('name')} from {first.data.get('source')} "
-        f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} sentences). "
+        f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} examples). "
         f"{_shared(first)}Base: {first.model}. {len(records)} trials: "
         f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed.",
         f"Command: `{first.command}`",
     ]
     if any(result.best for result in results):
-        parts += [markdown(arm_rows(results)), _notes(), _answer(results), _fronts(records)]
+        parts += [markdown(arm_rows(results)), _notes(first), _answer(results), _fronts(records)]
     failures = [f"- trial {entry.trial} ({entry.arm}): {entry.reason}" for entry in records if entry.state == "fail"]
     if failures:
         parts.append("\n".join(["Failed trials:", *failures]))
@@ -63,12 +63,15 @@ def _shared(entry: Record) -> str:
     return "".join(f"{count} sentences stand in {splits} as published. " for splits, count in shared.items())
 
 
-def _notes() -> str:
+def _notes(entry: Record) -> str:
+    accuracy = measure(entry) == "accuracy"
+    brackets = "95 % Wilson interval" if accuracy else "95 % interval over test items, loss in nats a token"
+    test = "exact McNemar test" if accuracy else "sign-flip permutation test"
     return (
-        "Each row is the arm's trial with the best validation accuracy; test was not used to choose. Brackets: 95 % "
-        "Wilson interval. vs best: exact McNemar test on the same test items against the arm that is best on "
-        "validation, Holm-corrected; p below 0.05 is called a difference. One training seed each: the spread between "
-        "seeds is not in these intervals. Peak: memory in training above what the process held before the trial."
+        f"Each row is the arm's trial that did best on validation; test was not used to choose. Brackets: {brackets}. "
+        f"vs best: {test} on the same test items against the arm that is best on validation, Holm-corrected; p below "
+        "0.05 is called a difference. One training seed each: the spread between seeds is not in these intervals. "
+        "Peak: memory in training above what the process held before the trial."
     )
 
 
@@ -81,7 +84,7 @@ def _answer(results: Sequence[ArmResult]) -> str:
     arm, entry = min(adapted.items(), key=lambda item: item[1].params["adapter"])
     return (
         f"Smallest adapter with no difference shown from the best: {arm}, "
-        f"{entry.params['adapter']:,} adapter parameters, test accuracy {entry.scores['test']['accuracy']:.4f}."
+        f"{entry.params['adapter']:,} adapter parameters, test {measure(entry)} {shown(entry, 'test'):.4f}."
     )
 
 
@@ -91,9 +94,9 @@ def _fronts(records: Sequence[Record]) -> str:
         ("trainable", "trainable parameters"),
         ("memory", "bytes of peak memory in training above the bare process"),
     ):
-        lines.append(f"Pareto front, validation accuracy against {unit}:")
+        lines.append(f"Pareto front, validation {measure(records[0])} against {unit}:")
         lines += [
-            f"- trial {entry.trial} ({entry.arm}): {entry.scores['val']['accuracy']:.4f} at {cost_of(entry, cost):,}"
+            f"- trial {entry.trial} ({entry.arm}): {shown(entry, 'val'):.4f} at {cost_of(entry, cost):,}"
             for entry in pareto(records, cost)
         ]
         lines.append("")

@@ -16,26 +16,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from harness.record import Record
-from harness.report.table import MIB, ArmResult, cost_of, pareto
+from harness.record import Record, measure
+from harness.report.table import MIB, ArmResult, cost_of, pareto, shown
 
 # Okabe and Ito's colours: told apart with any colour vision; markers differ too, for print.
 _STYLE = {
     "lora": ("#0072B2", "o", "LoRA"),
     "full": ("#D55E00", "s", "full fine-tuning"),
     "head": ("#009E73", "^", "head only (frozen base)"),
+    "bitfit": ("#CC79A7", "v", "biases only (BitFit)"),
+    "norms": ("#E69F00", "P", "norms only"),
+    "peft": ("#56B4E9", "D", "PEFT"),
 }
 
 _LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 
 
 def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
-    """Validation accuracy of every complete trial against trainable parameters, and against peak memory."""
+    """The validation score of every complete trial against trainable parameters, and against peak memory."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
     left.set_xscale("log")
     _costs(left, records, "trainable", 1)
     left.set_xlabel("trainable parameters")
-    left.set_ylabel("validation accuracy")
+    left.set_ylabel(f"validation {measure(records[0])}")
     _costs(right, records, "memory", MIB)
     kind = next((entry.memory["kind"] for entry in records if entry.memory), "")
     right.set_xlabel(f"peak memory in training above the bare process, MiB ({kind})")
@@ -51,7 +54,7 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
         mine = [entry for entry in complete if entry.lora["name"] == name]
         axes.scatter(
             [cost_of(entry, cost) / unit for entry in mine],
-            [entry.scores["val"]["accuracy"] for entry in mine],
+            [shown(entry, "val") for entry in mine],
             color=colour,
             marker=marker,
             label=label,
@@ -62,7 +65,7 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
     front = pareto(records, cost)
     axes.step(
         [cost_of(entry, cost) / unit for entry in front],
-        [entry.scores["val"]["accuracy"] for entry in front],
+        [shown(entry, "val") for entry in front],
         where="post",
         color="#444444",
         linewidth=1,
@@ -71,7 +74,7 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
     axes.margins(y=0.12)
     placed: list[tuple[float, float]] = []
     for entry in reversed(front):  # the best first: a label that would lie on another is left out
-        point = (cost_of(entry, cost) / unit, entry.scores["val"]["accuracy"])
+        point = (cost_of(entry, cost) / unit, shown(entry, "val"))
         x, y = axes.transData.transform(point)
         if any(abs(x - left) < 40 and abs(y - low) < 16 for left, low in placed):
             continue
@@ -88,12 +91,12 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
 
 
 def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title: str, path: Path) -> None:
-    """Accuracy against rank: each arm's best trial on test with its 95 % interval, all trials on validation behind."""
+    """The score against rank: each arm's best trial on test with its 95 % interval, all trials on validation behind."""
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     tried = [entry for entry in records if entry.state == "complete" and "rank" in entry.lora]
     axes.scatter(
         [entry.lora["rank"] for entry in tried],
-        [entry.scores["val"]["accuracy"] for entry in tried],
+        [shown(entry, "val") for entry in tried],
         color="#999999",
         marker="x",
         s=30,
@@ -103,14 +106,16 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
     lines: dict[str, list[ArmResult]] = {}
     for result in results:
         if result.best is not None and "rank" in result.best.lora:
-            lines.setdefault(_beside_rank(result.arm), []).append(result)
+            lines.setdefault(_line_name(result.best, result.arm), []).append(result)
+            _nested_line(axes, result.best)
         elif result.best is not None and result.interval is not None:
             colour, _, label = _STYLE[result.best.lora["name"]]
-            score = result.best.scores["test"]["accuracy"]
+            score = shown(result.best, "test")
+            label = result.arm if result.best.lora["name"] == "peft" else label
             axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on test: {score:.3f}")
             axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
-    for (beside, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
-        _rank_line(axes, ranked, colour, marker, f"LoRA{beside}, best on validation, on test with 95 % interval")
+    for (name, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
+        _rank_line(axes, ranked, colour, marker, f"{name}, best on validation, on test with 95 % interval")
     ranks = [entry.lora["rank"] for entry in tried]
     if ranks:
         axes.set_xscale("log", base=2)
@@ -118,21 +123,33 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("LoRA rank")
-    axes.set_ylabel("accuracy")
+    axes.set_ylabel(measure(records[0]))
     axes.set_title(title)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
     _save(figure, path)
 
 
-def _beside_rank(arm: str) -> str:
-    """What else the arm sets: rank=4,targets=query gives ' targets=query'."""
-    return "".join(f" {part}" for part in arm.split(",") if "=" in part and not part.startswith("rank="))
+def _line_name(entry: Record, arm: str) -> str:
+    """The variant, and what else the arm sets: rank=4,targets=query gives 'lora targets=query'."""
+    beside = [part for part in arm.split(",") if "=" in part and not part.startswith(("rank=", "variant="))]
+    return " ".join([entry.lora.get("variant", "lora"), *beside])
+
+
+def _nested_line(axes: Axes, entry: Record) -> None:
+    """A nested adapter's score at every rank it was cut to, from one run."""
+    cuts = [name for name in entry.scores if name.startswith("test@")]
+    if cuts:
+        ranks = [int(name.partition("@")[2]) for name in cuts]
+        scores = [entry.scores[name][measure(entry)] for name in cuts]
+        axes.plot(
+            ranks, scores, color="#666666", marker=".", linewidth=1, label="one nested run, cut to each rank, on test"
+        )
 
 
 def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: str, label: str) -> None:
     points = [
-        (result.best.lora["rank"], result.best.scores["test"]["accuracy"], *result.interval)
+        (result.best.lora["rank"], shown(result.best, "test"), *result.interval)
         for result in results
         if result.best is not None and result.interval is not None
     ]

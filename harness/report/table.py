@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.record import Record, better
-from harness.report.statistics import holm, mcnemar_exact, wilson_interval
+from harness.record import Record, better, measure
+from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
 
 MIB = 2**20
 TIES = ("best on validation", "no difference shown", "better")
@@ -69,11 +69,11 @@ def arm_results(records: Sequence[Record], folder: Path) -> list[ArmResult]:
     best = {name: chosen for name, group in groups.items() if (chosen := _chosen(group)) is not None}
     leader = _chosen(list(best.values()))
     p_values = _paired(best, leader, folder) if leader is not None else {}
-    return [_result(name, groups[name], best.get(name), leader, p_values.get(name)) for name in names]
+    return [_result(name, groups[name], best.get(name), leader, p_values.get(name), folder) for name in names]
 
 
 def _result(
-    name: str, group: Sequence[Record], best: Record | None, leader: Record | None, p: float | None
+    name: str, group: Sequence[Record], best: Record | None, leader: Record | None, p: float | None, folder: Path
 ) -> ArmResult:
     states = [entry.state for entry in group]
     return ArmResult(
@@ -83,7 +83,7 @@ def _result(
         complete=states.count("complete"),
         pruned=states.count("pruned"),
         failed=states.count("fail"),
-        interval=wilson_interval(best.scores["test"]["accuracy"], best.data["rows"]["test"]) if best else None,
+        interval=_interval(best, folder) if best else None,
         p=p,
         verdict=_verdict(best, leader, p) if best and leader else "no complete trial",
     )
@@ -97,22 +97,50 @@ def _chosen(group: Sequence[Record]) -> Record | None:
     return chosen
 
 
+def _interval(entry: Record, folder: Path) -> tuple[float, float]:
+    if measure(entry) == "accuracy":
+        return wilson_interval(entry.scores["test"]["accuracy"], entry.data["rows"]["test"])
+    items = _items(entry, folder)
+    if items is None:
+        return entry.scores["test"]["loss"], entry.scores["test"]["loss"]
+    return ratio_interval(items, _tokens(entry, folder))
+
+
 def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, float]:
-    reference = _correct(leader, folder)
-    others = {name: _correct(entry, folder) for name, entry in best.items() if entry is not leader}
+    reference = _items(leader, folder)
+    others = {name: _items(entry, folder) for name, entry in best.items() if entry is not leader}
     if reference is None:
         return {}
-    raw = {name: mcnemar_exact(items, reference) for name, items in others.items() if items is not None}
+    raw = {name: _p_value(items, reference, measure(leader)) for name, items in others.items() if items is not None}
     return dict(zip(raw, holm(list(raw.values())), strict=True))
 
 
-def _correct(entry: Record, folder: Path) -> list[bool] | None:
-    """Which test items a trial got right, from its predictions."""
+def _p_value(items: list[float], reference: list[float], name: str) -> float:
+    if name == "accuracy":
+        return mcnemar_exact([item == 1 for item in items], [item == 1 for item in reference])
+    return sign_flip([item - other for item, other in zip(items, reference, strict=True)])
+
+
+def _predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
     path = folder / Path(entry.adapter["path"]).parent / "predictions.csv"
     if not path.exists():
         return None
     with open(path, newline="") as file:
-        return [row["label"] == row["predicted"] for row in csv.DictReader(file)]
+        return list(csv.DictReader(file))
+
+
+def _items(entry: Record, folder: Path) -> list[float] | None:
+    """What a trial did on each test item: 1 if it was right, or the nats that its tokens cost."""
+    rows = _predictions(entry, folder)
+    if rows is None:
+        return None
+    if measure(entry) == "accuracy":
+        return [float(row["label"] == row["predicted"]) for row in rows]
+    return [float(row["loss"]) * float(row["tokens"]) for row in rows]
+
+
+def _tokens(entry: Record, folder: Path) -> list[float]:
+    return [float(row["tokens"]) for row in _predictions(entry, folder) or ()]
 
 
 def _verdict(entry: Record, leader: Record, p: float | None) -> str:
@@ -122,21 +150,35 @@ def _verdict(entry: Record, leader: Record, p: float | None) -> str:
         return "not compared"
     if p >= 0.05:
         return "no difference shown"
-    return "better" if entry.scores["test"]["accuracy"] > leader.scores["test"]["accuracy"] else "worse"
+    return "better" if shown(entry, "test") * sign(entry) > shown(leader, "test") * sign(leader) else "worse"
+
+
+def shown(entry: Record, split: str) -> float:
+    """The score that a trial is shown by, on a split."""
+    return entry.scores[split][measure(entry)]
+
+
+def sign(entry: Record) -> float:
+    """1 where a higher score is better, −1 where a lower one is."""
+    return 1.0 if measure(entry) == "accuracy" else -1.0
 
 
 def pareto(records: Sequence[Record], cost: str) -> list[Record]:
-    """Complete trials that no other beats: none has at least their validation accuracy at less cost.
+    """Complete trials that no other beats: none has at least as good a validation score at less cost.
 
     `cost` is trainable (parameters) or memory (bytes).
     """
     complete = [entry for entry in records if entry.state == "complete"]
-    ordered = sorted(complete, key=lambda entry: (cost_of(entry, cost), -entry.scores["val"]["accuracy"], entry.trial))
+    ordered = sorted(complete, key=lambda entry: (cost_of(entry, cost), -_goodness(entry), entry.trial))
     front: list[Record] = []
     for entry in ordered:
-        if not front or entry.scores["val"]["accuracy"] > front[-1].scores["val"]["accuracy"]:
+        if not front or _goodness(entry) > _goodness(front[-1]):
             front.append(entry)
     return front
+
+
+def _goodness(entry: Record) -> float:
+    return sign(entry) * shown(entry, "val")
 
 
 def cost_of(entry: Record, cost: str) -> int:
@@ -146,14 +188,16 @@ def cost_of(entry: Record, cost: str) -> int:
 
 def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
     """The table of arms as text, header first."""
+    name = next((measure(result.best) for result in results if result.best), "accuracy")
+    short = "acc" if name == "accuracy" else name
     header = [
         "arm",
         "trials",
         "adapter",
         "trainable",
         "fewer",
-        "val acc",
-        "test acc [95 %]",
+        f"val {short}",
+        f"test {short} [95 %]",
         "lr",
         "scale",
         "peak MiB",
@@ -176,8 +220,8 @@ def _best_cells(entry: Record, interval: tuple[float, float]) -> list[str]:
         f"{entry.params['adapter']:,}",
         f"{trainable(entry):,}",
         f"{100 * (1 - trainable(entry) / entry.params['total']):.2f} %",
-        f"{entry.scores['val']['accuracy']:.4f}",
-        f"{entry.scores['test']['accuracy']:.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
+        f"{shown(entry, 'val'):.4f}",
+        f"{shown(entry, 'test'):.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
         f"{lr or entry.optimizer['lr']:.3g}",
         f"{entry.lora['scale']:.3g}" if "scale" in entry.lora else "",
         f"{cost_of(entry, 'memory') / MIB:.0f}",

@@ -6,7 +6,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from harness.record import Record
+from harness.record import Record, measure
 
 
 class Display:
@@ -40,12 +40,12 @@ class Display:
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
         """An evaluation of the running trial."""
-        self._bar.set_postfix_str(f"step {step} val {scores['accuracy']:.4f}")
+        self._bar.set_postfix_str(f"step {step} val {scores.get('accuracy', scores['loss']):.4f}")
 
     def end(self, entry: Record) -> None:
         """A trial ended."""
         self._done += 1
-        val = entry.scores.get("val", {}).get("accuracy")
+        val = entry.scores.get("val", {}).get(measure(entry))
         shown = f"val {val:.4f}" if val is not None else "no score"
         reason = f"  ({entry.reason})" if entry.reason else ""
         self._line(
