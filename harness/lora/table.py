@@ -1,0 +1,117 @@
+"""The table of variants and layer kinds, made by trying every one: `python -m harness.lora.table` prints it."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from harness.lora.exchange import export_adapter
+from harness.lora.inject import adapt, adapter_parameters
+from harness.lora.merge import merge
+from harness.lora.spec import VARIANTS, LoraSpec, SpecError
+from harness.lora.start import start
+
+
+class _Transposed(nn.Module):
+    """A linear layer whose weight is (I, O), as transformers' Conv1D."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(6, 12)), nn.Parameter(torch.randn(12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight + self.bias
+
+
+_Transposed.__name__ = "Conv1D"
+
+
+class _Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.attention(x, x, x)[0]
+        return out
+
+
+class _Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(6, 6, 2, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x)[0]
+        return out
+
+
+_Build = Callable[[], nn.Module]
+_IMAGE = (2, 4, 7, 7)
+# name, network, target pattern, shape of the input, convolution's form
+KINDS: list[tuple[str, _Build, str, tuple[int, ...], str]] = [
+    ("Linear", lambda: nn.Sequential(nn.Linear(6, 12)), "0", (5, 6), "branch"),
+    ("transposed Linear", lambda: nn.Sequential(_Transposed()), "0", (5, 6), "branch"),
+    ("part of fused q,k,v", lambda: nn.Sequential(nn.Linear(6, 12)), "0[0/3]", (5, 6), "branch"),
+    ("Embedding", lambda: nn.Sequential(nn.Embedding(9, 6)), "0", (5, 6), "branch"),
+    ("Conv1d, Conv2d", lambda: nn.Sequential(nn.Conv2d(4, 6, 3)), "0", _IMAGE, "branch"),
+    ("Conv in groups", lambda: nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)), "0", _IMAGE, "branch"),
+    ("Conv, loralib's", lambda: nn.Sequential(nn.Conv2d(4, 6, 3)), "0", _IMAGE, "delta"),
+    ("LSTM, GRU", _Recurrent, "layer", (3, 5, 6), "branch"),
+    ("MultiheadAttention", _Attention, r"attention[0/3]", (3, 5, 8), "branch"),
+]
+
+
+def table() -> str:
+    """Markdown: for each variant and kind of layer how its adapter is saved, or – where there is no such thing."""
+    header = ["`lora=`", "method", *(name for name, *_ in KINDS), "merges"]
+    rows = [header, ["---"] * len(header)]
+    for name, variant in VARIANTS.items():
+        cells = [_tried(name, kind) for kind in KINDS]
+        merges = "exactly" if all(error < 1e-9 for _, error in cells if error is not None) else "no"
+        rows.append([name, f"{variant.title} ({variant.source})", *(saved for saved, _ in cells), merges])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _tried(variant: str, kind: tuple[str, _Build, str, tuple[int, ...], str]) -> tuple[str, float | None]:
+    """PEFT or own (the format it is saved in) and by how much merging changes the output, in float64."""
+    _, build, target, shape, form = kind
+    torch.manual_seed(0)
+    net = build().double()
+    x = torch.randint(9, shape) if isinstance(next(net.children()), nn.Embedding) else torch.randn(shape).double()
+    by = {"scale": None, "alpha": 2.0} if variant == "rslora" else {"scale": 1.0, "alpha": None}
+    try:
+        spec = LoraSpec(
+            2,
+            by["scale"],
+            ("t",),
+            variant=variant,
+            alpha=by["alpha"],
+            conv_form="delta" if form == "delta" else "branch",
+        )
+        adapt(net, spec, {"t": target})
+
+        def feed(gradients: bool) -> None:
+            loss = (net(x) - 1).square().mean()
+            if gradients:
+                loss.backward()
+
+        start(net, spec, feed)
+    except SpecError:
+        return "–", None
+    for tensor in adapter_parameters(net):
+        tensor.data += 0.1 * torch.randn_like(tensor)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        export_adapter(net, "", Path(folder))
+        config = json.loads((Path(folder) / "adapter_config.json").read_text())
+        apart = net(x)
+        merge(net)
+        error = float((net(x) - apart).abs().max())
+    return ("PEFT" if config["peft_type"] == "LORA" else "own"), error
+
+
+if __name__ == "__main__":
+    print(table())
