@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from harness.lora.delta import LoraAttention
 from harness.lora.inject import _adapted, adapted_layers, is_transposed, replace
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.pair import LowRank, Slice
@@ -57,14 +59,14 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
 def import_adapter(base: nn.Module, folder: Path) -> dict[str, int]:
     """Put the adapter of a folder into the plain network `base` and return {module: rank}.
 
-    Reads PEFT's LoRA (with DoRA and rsLoRA, without trained biases) and this module's own format. Raises SpecError
-    for another type, a module that is not there, or tensors that do not fit.
+    Reads PEFT's LoRA (with DoRA and rsLoRA, without trained biases), its AdaLoRA, and this module's own format. Raises
+    SpecError for another type, a module that is not there, or tensors that do not fit.
     """
     config = json.loads((folder / "adapter_config.json").read_text())
     tensors = load_file(folder / _TENSORS)
     base.requires_grad_(False)
-    if config.get("peft_type") not in ("LORA", FORMAT):
-        raise SpecError(f"{folder}: peft_type {config.get('peft_type')}; LORA can be read")
+    if config.get("peft_type") not in ("LORA", "ADALORA", FORMAT):
+        raise SpecError(f"{folder}: peft_type {config.get('peft_type')}; LORA and ADALORA can be read")
     if config["peft_type"] == FORMAT:
         return _import_own(base, config, tensors)
     if config.get("bias", "none") != "none" or config.get("modules_to_save"):
@@ -96,6 +98,11 @@ def _known_to_peft(layer: Adapted) -> bool:
             assert isinstance(conv, nn.Conv1d | nn.Conv2d)
             # PEFT's branch takes neither of these over from the layer: it would compute something else.
             return all(size == 1 for size in conv.dilation) and conv.padding_mode == "zeros"
+        case LoraAttention():
+            fused = layer.base.get_parameter("out_proj.weight").shape  # PEFT takes projections of one size only
+            return layer.base.in_proj_weight is not None and all(
+                pair.form != "dora" and layer.matrix(pair).shape[1] == fused[1] for _, pair in layer.low_rank()
+            )
     return isinstance(layer, LoraEmbedding)
 
 
@@ -103,17 +110,15 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     """One layer as PEFT names it: tensors, rank and scale. Parts of a fused projection become one block matrix."""
     pairs = [pair for _, pair in layer.low_rank()]
     scale, whole = pairs[0].scale, f"{_PREFIX}{name}"
-    outputs = layer.matrix(pairs[0]).shape[0] if len(pairs) == 1 else 0
-    weight = layer.base.get_parameter("weight")
-    outputs = weight.shape[1] if pairs[0].where.transposed else weight.shape[0]
-    downs, ups = [], []
-    for pair in pairs:
-        down, up = flat(pair)
-        rows = up.new_zeros(outputs, up.shape[1])
-        rows[pair.where.start : pair.where.stop] = up * (pair.scale / scale)
-        downs.append(down)
-        ups.append(rows)
-    down, up = torch.cat(downs), torch.cat(ups, 1)
+    if isinstance(layer, LoraAttention):
+        blocks = [_block(layer, weight, scale) for weight in ("in_proj_weight", "out_proj.weight")]
+        rank = max(len(down) for down, _ in blocks)  # PEFT has one rank for both: the smaller is filled up with zeros
+        found = {}
+        for place, (down, up) in zip((whole, f"{whole}.base_layer.out_proj"), blocks, strict=True):
+            found[f"{place}.lora_A.weight"] = F.pad(down, (0, 0, 0, rank - len(down)))
+            found[f"{place}.lora_B.weight"] = F.pad(up, (0, rank - up.shape[1]))
+        return found, rank, scale
+    down, up = _block(layer, "weight", scale)
     rank = len(down)
     if isinstance(layer, LoraConv):
         kernel = layer.base.get_parameter("weight")
@@ -125,6 +130,23 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     if pairs[0].form == "dora":
         found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, pairs[0].lora_m)
     return found, rank, scale
+
+
+def _block(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, Tensor]:
+    """All pairs of a weight as one: A (ΣR, I) and B (O, ΣR), zero outside each part's own rows."""
+    whole = layer.base.get_parameter(weight).detach()
+    pairs = [pair for _, pair in layer.low_rank() if pair.where.weight == weight]
+    transposed = bool(pairs) and pairs[0].where.transposed
+    outputs = whole.shape[1 if transposed else 0]
+    inputs = whole.numel() // outputs
+    downs, ups = [whole.new_zeros(0, inputs)], [whole.new_zeros(outputs, 0)]
+    for pair in pairs:
+        down, up = flat(pair)
+        rows = up.new_zeros(outputs, up.shape[1])
+        rows[pair.where.start : pair.where.stop] = up * (pair.scale / scale)
+        downs.append(down)
+        ups.append(rows)
+    return torch.cat(downs), torch.cat(ups, 1)
 
 
 def _peft_magnitude(layer: Adapted, magnitude: Tensor) -> Tensor:
@@ -213,25 +235,48 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
 
 
 def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> dict[str, int]:
-    names = {re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors}
-    ranks = {}
-    for name in sorted(names):
-        layer, whole = _module(base, name), f"{_PREFIX}{name}"
-        down = tensors.get(f"{whole}.lora_A.weight", tensors.get(f"{whole}.lora_embedding_A"))
-        up = tensors.get(f"{whole}.lora_B.weight", tensors.get(f"{whole}.lora_embedding_B"))
+    places = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors})
+    ranks: dict[str, int] = {}
+    pairs: dict[str, dict[str, LowRank]] = {}
+    for place in places:
+        name = place.removesuffix(".base_layer.out_proj")
+        layer, (down, up, magnitude) = _module(base, name), _peft_pair(tensors, place)
         if down is None or up is None:
-            raise SpecError(f"{folder}: {name} has no A or no B")
-        rank = len(down)
-        alpha = _of_pattern(config.get("alpha_pattern") or {}, name, config["lora_alpha"])
-        scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+            raise SpecError(f"{folder}: {place} has no A or no B")
         transposed = is_transposed(layer) or isinstance(layer, nn.Embedding)
-        where = Slice("weight", 0, up.shape[0], transposed)
-        magnitude = tensors.get(f"{whole}.lora_magnitude_vector")
-        pair = _pair(layer, name, where, scale, down.flatten(1), up.flatten(1), magnitude)
-        form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) * (not isinstance(layer, nn.Embedding)))
-        replace(base, name, _adapted(layer, name, {"all": pair}, form))
-        ranks[name] = rank
+        weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
+        weight = weight if place == name else "out_proj.weight"
+        where = Slice(weight, 0, up.shape[0], transposed)
+        scale = _peft_scale(config, name, len(down))
+        key = "all" if place == name else "out_proj"
+        pairs.setdefault(name, {})[key] = _pair(layer, name, where, scale, down.flatten(1), up.flatten(1), magnitude)
+        ranks[name] = len(down)
+    for name, found in pairs.items():
+        layer = _module(base, name)
+        branch = not isinstance(layer, nn.Embedding | nn.MultiheadAttention)
+        form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) if branch else 0.0)
+        replace(base, name, _adapted(layer, name, found, form))
     return ranks
+
+
+def _peft_pair(tensors: dict[str, Tensor], place: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """A, B and DoRA's magnitude, AdaLoRA's values folded into A; under any of PEFT's names for them."""
+    found: dict[str, Tensor | None] = {}
+    for part in "AB":
+        names = (f"lora_{part}.weight", f"lora_embedding_{part}", f"lora_{part}")
+        found[part] = next((tensors[key] for name in names if (key := f"{_PREFIX}{place}.{name}") in tensors), None)
+    values = tensors.get(f"{_PREFIX}{place}.lora_E")
+    down = found["A"]
+    if values is not None and down is not None:
+        down = down * values
+    return down, found["B"], tensors.get(f"{_PREFIX}{place}.lora_magnitude_vector")
+
+
+def _peft_scale(config: dict[str, Any], name: str, rank: int) -> float:
+    if config["peft_type"] == "ADALORA":  # by the rank it started with, and never by zero
+        return float(config["lora_alpha"] / (config["init_r"] + 1e-5))
+    alpha = _of_pattern(config.get("alpha_pattern") or {}, name, config["lora_alpha"])
+    return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
 
 
 def _pair(
