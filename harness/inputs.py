@@ -7,14 +7,18 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from harness import assets
-from harness.config import Config
+from harness.config import Config, TextModelConfig, TextTaskConfig
 from harness.model import PAD_IDS, base_file, tokenizer_file
-from harness.task import Inputs, LengthBatches, Task, TextTask, build_task, encode
+from harness.task import Inputs, LengthBatches, Task, TextTask, VisionTask, build_task, encode, image_inputs
 
 
 def read_inputs(config: Config, task: Task, split: str) -> Inputs:
     """A split as the model of the configuration reads it; what is costly to make comes from the cache."""
+    if isinstance(task, VisionTask):
+        return image_inputs(task.splits[split], task.image_size)
     assert isinstance(task, TextTask)
+    assert isinstance(config.task, TextTaskConfig)
+    assert isinstance(config.model, TextModelConfig)
     tokenizer = tokenizer_file(config.model)
     return encode(task.splits[split], tokenizer, config.task.max_length, PAD_IDS[config.model.family])
 
@@ -28,11 +32,10 @@ def loader(config: Config, inputs: Inputs, training: bool, rank: int = 0, world:
 
 def input_digests(config: Config) -> dict[str, str]:
     """The digests of data, pretrained weights, and what turns the one into the other's input."""
-    return {
-        "data": build_task(config.task).sha256,
-        "base": base_identity(config)["sha256"],
-        "tokenizer": assets.sha256_of(tokenizer_file(config.model)),
-    }
+    digests = {"data": build_task(config.task).sha256, "base": base_identity(config)["sha256"]}
+    if isinstance(config.model, TextModelConfig):
+        digests["tokenizer"] = assets.sha256_of(tokenizer_file(config.model))
+    return digests
 
 
 def base_identity(config: Config) -> dict[str, Any]:

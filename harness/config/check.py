@@ -13,10 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from harness.config.schema import (
     READS,
     Config,
+    ImageTaskConfig,
     LoraConfig,
     PartConfig,
     PeftConfig,
     Range,
+    VisionModelConfig,
 )
 from harness.config.tree import ConfigError, Tree, lay_over, nearest
 
@@ -115,10 +117,20 @@ def _kind_mistakes(config: Config) -> list[str]:
     task, model = config.task, config.model
     if READS[task.reader] != model.kind:
         return [f"model={model.name}: a {model.kind} model; task={task.name} needs a {READS[task.reader]} model"]
+    if isinstance(model, VisionModelConfig) or isinstance(task, ImageTaskConfig):
+        return _size_mistakes(task, model)
     # RoBERTa counts its positions from the padding id on, which costs it two.
     longest = model.shape.positions - (2 if model.family == "roberta" else 0)
     if task.max_length > longest:
         return [f"task.max_length={task.max_length}: model={model.name} has {longest} positions"]
+    return []
+
+
+def _size_mistakes(task: Any, model: Any) -> list[str]:
+    if model.image_size not in (None, task.image_size):
+        return [f"model.image_size={model.image_size}: the images of task={task.name} are {task.image_size} pixels"]
+    if model.architecture == "vit_b_16" and task.image_size % 16:
+        return [f"task.image_size={task.image_size}: model={model.name} reads patches of 16; use a multiple of 16"]
     return []
 
 

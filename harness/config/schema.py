@@ -78,6 +78,48 @@ class TableTaskConfig(TextTaskConfig):
 
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class ImageTaskConfig:
+    """What every image classification task has.
+
+    `train_rows` and `eval_rows` (of validation and of test) are drawn evenly from the classes; null: all there are.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    data: Text | None
+    classes: Annotated[int, Strict(), Field(ge=2)] | None
+    split_seed: Natural
+    image_size: Annotated[int, Strict(), Field(ge=8)]
+    train_rows: Count | None
+    eval_rows: Count | None
+    validation_share: HeldOut
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class PublishedImagesConfig(ImageTaskConfig):
+    """A published data set with a test split of its own: a folder of its files, or the hub's Parquet files."""
+
+    reader: Literal["fashion_mnist", "cifar10"]
+    asset: AssetConfig
+    stand_in: Text | None
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class DigitsTaskConfig(ImageTaskConfig):
+    """The handwritten digits that scikit-learn ships."""
+
+    reader: Literal["digits"]
+    test_share: HeldOut
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class FolderTaskConfig(ImageTaskConfig):
+    """A user's own folder of class-named folders of images, or of train, validation and test, each such a folder."""
+
+    reader: Literal["image_folder"]
+    test_share: HeldOut
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
 class ShapeConfig:
     """The dimensions of a transformer encoder, enough to build it without its weights."""
 
@@ -104,10 +146,36 @@ class TextModelConfig:
     dropout: Share
 
 
-TaskConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
-ModelConfig = TextModelConfig
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class VisionModelConfig:
+    """A pretrained image network.
 
-READS: dict[str, str] = {"glue": "text", "rated": "text", "table": "text"}
+    With `classifier` its ImageNet classifier stays in the base and the head reads the 1,000 logits; without, the head
+    reads the features. `image_size` matters to a network with a table of positions; null: any size.
+    """
+
+    kind: Literal["vision"]
+    name: Text
+    architecture: Literal["efficientnet_lite0", "resnet18", "vit_b_16"]
+    weights: AssetConfig
+    classifier: Flag
+    image_size: Count | None
+
+
+TaskConfig = (
+    GlueTaskConfig | RatedTaskConfig | TableTaskConfig | PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
+)
+ModelConfig = TextModelConfig | VisionModelConfig
+
+READS: dict[str, str] = {
+    "glue": "text",
+    "rated": "text",
+    "table": "text",
+    "fashion_mnist": "vision",
+    "cifar10": "vision",
+    "digits": "vision",
+    "image_folder": "vision",
+}
 """For each reader of tasks, the kind of model that takes what it reads."""
 
 
@@ -232,7 +300,7 @@ class Config:
     results: Text
     seed: Natural
     task: Annotated[TaskConfig, Field(discriminator="reader")]
-    model: ModelConfig
+    model: Annotated[ModelConfig, Field(discriminator="kind")]
     lora: Annotated[LoraConfig | PeftConfig | PartConfig, Field(discriminator="name")]
     optimizer: OptimizerConfig
     trainer: TrainerConfig

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
-from harness.config import ModelConfig
+from harness.config import ModelConfig, TextModelConfig, VisionModelConfig
 from harness.model.base import Network
 from harness.model.text import build_text, text_base_file
+from harness.model.vision import build_vision, vision_file
 
 
 def build_model(config: ModelConfig, outputs: int, weights: bool = True) -> Network:
@@ -16,10 +17,22 @@ def build_model(config: ModelConfig, outputs: int, weights: bool = True) -> Netw
     """
     if not weights:
         with torch.device("meta"):
-            return build_text(config, outputs, weights=False)
-    return build_text(config, outputs, weights=True)
+            return _build(config, outputs, weights=False)
+    return _build(config, outputs, weights=True)
+
+
+def _build(config: ModelConfig, outputs: int, weights: bool) -> Network:
+    match config:
+        case TextModelConfig():
+            return build_text(config, outputs, weights)
+        case VisionModelConfig():
+            return build_vision(config, outputs, weights)
 
 
 def base_file(config: ModelConfig) -> Path:
     """The verified file that holds the pretrained weights."""
-    return text_base_file(config)
+    match config:
+        case TextModelConfig():
+            return text_base_file(config)
+        case VisionModelConfig():
+            return vision_file(config)

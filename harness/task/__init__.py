@@ -3,6 +3,21 @@
 from harness.task.base import Inputs, Task
 from harness.task.batches import EncodedSplit, LengthBatches, encode
 from harness.task.build import build_task
+from harness.task.images import ImageInputs, image_inputs
 from harness.task.text import Split, TextTask
+from harness.task.vision import ImageSplit, VisionTask
 
-__all__ = ["EncodedSplit", "Inputs", "LengthBatches", "Split", "Task", "TextTask", "build_task", "encode"]
+__all__ = [
+    "EncodedSplit",
+    "ImageInputs",
+    "ImageSplit",
+    "Inputs",
+    "LengthBatches",
+    "Split",
+    "Task",
+    "TextTask",
+    "VisionTask",
+    "build_task",
+    "encode",
+    "image_inputs",
+]

@@ -1,8 +1,9 @@
 """From a task's configuration to its data, by the kind of its reader."""
 
-from harness.config import TaskConfig
+from harness.config import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig, TaskConfig
 from harness.task.base import Task
 from harness.task.text import read_text
+from harness.task.vision import read_vision
 
 _built: dict[str, Task] = {}  # the last task of this process: a study asks for it at every trial
 
@@ -11,7 +12,15 @@ def build_task(config: TaskConfig) -> Task:
     """Read a task's data and split it, once a process. Raises ConfigError for data that cannot be learned from."""
     key = repr(config)
     if key not in _built:
-        task = read_text(config)
+        task = _read(config)
         _built.clear()
         _built[key] = task
     return _built[key]
+
+
+def _read(config: TaskConfig) -> Task:
+    match config:
+        case PublishedImagesConfig() | DigitsTaskConfig() | FolderTaskConfig():
+            return read_vision(config)
+        case _:
+            return read_text(config)

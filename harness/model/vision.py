@@ -1,0 +1,210 @@
+"""Image networks with ImageNet weights: built by timm and torchvision, weights checked and mapped, with a fresh head.
+
+Shapes: B images, C channels (1 or 3), S pixels a side, F features, K classes.
+"""
+
+import dataclasses
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from harness import assets
+from harness.config import VisionModelConfig
+from harness.model.base import Network
+
+_BLOCK = r"encoder\.layers\.encoder_layer_\d+"
+
+TARGETS: dict[str, dict[str, str]] = {
+    "efficientnet_lite0": {
+        "conv": r"conv_stem|conv_head|blocks\.\d+\.\d+\.conv_pwl?",  # all that mix channels: the 1×1 and the stem
+        "pointwise": r"conv_head|blocks\.\d+\.\d+\.conv_pwl?",
+        "depthwise": r"blocks\.\d+\.\d+\.conv_dw",
+        "stem": r"conv_stem",
+        "fc": r"classifier",
+    },
+    "resnet18": {
+        "conv": r"conv1|layer\d\.\d\.(conv\d|downsample\.0)",
+        "pointwise": r"layer\d\.\d\.downsample\.0",
+        "stem": r"conv1",
+        "fc": r"fc",
+    },
+    "vit_b_16": {  # one fused matrix holds query, key and value: [i/3] is its i-th third
+        "query": rf"{_BLOCK}\.self_attention[0/3]",
+        "key": rf"{_BLOCK}\.self_attention[1/3]",
+        "value": rf"{_BLOCK}\.self_attention[2/3]",
+        "output": rf"{_BLOCK}\.self_attention\.out_proj",
+        "ffn_up": rf"{_BLOCK}\.mlp\.0",
+        "ffn_down": rf"{_BLOCK}\.mlp\.3",
+        "stem": r"conv_proj",
+        "fc": r"heads\.head",
+    },
+}
+"""For each architecture, the pattern of module names behind the names that users write."""
+
+
+class VisionClassifier(Network):
+    """A pretrained network from images to features, or to ImageNet's 1,000 logits, and a fresh head."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        base: nn.Module,
+        head: nn.Module,
+        targets: dict[str, str],
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> None:
+        super().__init__(base, head, targets)
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (B, K) of `images`: bytes (B, C, S, S)."""
+        rest_frozen_norms(self.base)
+        images_BCSS = (batch["images"].to(self.mean.dtype) - self.mean) / self.std  # one channel becomes three alike
+        # A third faster on a CPU; the weights stay as they are, since a file of weights wants them contiguous.
+        features_BF = self.base(images_BCSS.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.head(features_BF)
+        return logits
+
+
+def rest_frozen_norms(base: nn.Module) -> None:
+    """Let batch norms whose weights are frozen use the pretrained statistics, and leave them as they are.
+
+    A frozen base is then frozen bit for bit, its buffers too; where the weights are trained, statistics are as well.
+    """
+    for module in base.modules():
+        if isinstance(module, _BatchNorm) and module.training and not module.weight.requires_grad:
+            module.eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Architecture:
+    """How to build a network, what its weights expect, and where its ImageNet classifier stands."""
+
+    build: Callable[[int | None], nn.Module]
+    rename: Callable[[str], str]
+    classifier: str
+    features: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def build_vision(config: VisionModelConfig, outputs: int, weights: bool) -> VisionClassifier:
+    """A network with a head of `outputs` classes; without `weights`, the base is shapes alone on the meta device.
+
+    Raises assets.AssetError if the weights cannot be had or are not what they should be.
+    """
+    kind = _ARCHITECTURES[config.architecture]
+    with torch.device("meta"):
+        base = kind.build(config.image_size)
+    if weights:
+        _load(base, kind, config)
+    features = 1000
+    if not config.classifier:
+        parent, _, name = kind.classifier.rpartition(".")
+        setattr(base.get_submodule(parent), name, nn.Identity())
+        features = kind.features
+    head = nn.Linear(features, outputs)
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return VisionClassifier(base, head, TARGETS[config.architecture], kind.mean, kind.std)
+
+
+def vision_file(config: VisionModelConfig) -> Path:
+    """The verified file of the pretrained weights."""
+    return assets.fetch(config.weights.address, config.weights.sha256)
+
+
+def _load(base: nn.Module, kind: _Architecture, config: VisionModelConfig) -> None:
+    """Put the file's tensors into a network on the meta device: each has its place, and no place is left empty."""
+    where = config.weights.address
+    try:
+        stored = torch.load(vision_file(config), map_location="cpu", weights_only=True)
+        state = {kind.rename(name): tensor for name, tensor in stored.items()}
+        if config.architecture == "vit_b_16" and config.image_size is not None:
+            state = _positions(state, config.image_size)
+        base.load_state_dict(state, assign=True)
+    except (RuntimeError, pickle.UnpicklingError, KeyError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise assets.AssetError(f"{where}: not the weights of {config.architecture}: {' '.join(lines[:3])}") from None
+
+
+def _positions(state: dict[str, Tensor], image_size: int) -> dict[str, Tensor]:
+    """The position table resampled from 14×14 patches to those of another image size (bicubic)."""
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made: dict[str, Tensor] = interpolate_embeddings(image_size, 16, dict(state))
+    return made
+
+
+def _efficientnet_lite0(_: int | None) -> nn.Module:
+    import timm  # a second of import that other models need not wait for
+
+    # TensorFlow's port: padding SAME (more on the right and below where the stride is 2) and norms with ε = 0.001.
+    made: nn.Module = timm.create_model("tf_efficientnet_lite0")
+    return made
+
+
+def _resnet18(_: int | None) -> nn.Module:
+    from torchvision.models import resnet18
+
+    made: nn.Module = resnet18()
+    return made
+
+
+def _vit_b_16(image_size: int | None) -> nn.Module:
+    from torchvision.models import vit_b_16
+
+    made: nn.Module = vit_b_16(image_size=image_size or 224)
+    return made
+
+
+_LITE0_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)  # blocks in each stage
+_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE0_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+def lite0_name(name: str) -> str:
+    """The name in timm's EfficientNet-lite0 of a tensor of the published file, whose blocks are counted through."""
+    outer, _, rest = name.partition(".")
+    if outer != "_blocks":
+        return f"{_LITE0_OUTER[outer]}.{rest}"
+    number, part, leaf = rest.split(".", 2)
+    stage, index = 0, int(number)
+    while index >= _LITE0_STAGES[stage]:
+        index -= _LITE0_STAGES[stage]
+        stage += 1
+    parts = _LITE0_BLOCK if stage else _LITE0_FIRST  # the first stage does not expand
+    return f"blocks.{stage}.{index}.{parts[part]}.{leaf}"
+
+
+def _same(name: str) -> str:
+    return name
+
+
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_ARCHITECTURES = {
+    "efficientnet_lite0": _Architecture(
+        _efficientnet_lite0, lite0_name, "classifier", 1280, mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+    ),
+    "resnet18": _Architecture(_resnet18, _same, "fc", 512, **_IMAGENET),
+    "vit_b_16": _Architecture(_vit_b_16, _same, "heads.head", 768, **_IMAGENET),
+}

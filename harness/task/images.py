@@ -1,0 +1,83 @@
+"""Images as a model reads them: brought to one size once, cached as bytes, sliced into batches.
+
+Shapes: N images of a split, B of a batch, C channels (1 or 3), S pixels a side.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from harness import assets
+from harness.config import ConfigError
+from harness.task.vision import ImageSplit
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageInputs:
+    """A split's images (N, C, S, S) as bytes, and their classes (N). All rows cost alike."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """What each row costs."""
+        return np.ones(len(self), dtype=np.int64)
+
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Images (B, C, S, S) as bytes, labels (B), rows (B)."""
+        chosen = list(rows)
+        return {
+            "images": torch.from_numpy(self.images[chosen]),
+            "labels": torch.from_numpy(self.labels[chosen]),
+            "rows": torch.tensor(chosen),
+        }
+
+
+def image_inputs(split: ImageSplit, size: int) -> ImageInputs:
+    """A split at `size` pixels a side: the shorter side is fitted, the longer one cropped to the centre.
+
+    Read from the cache, where it lies under the digest of all that shapes it. Raises ConfigError for a file that is
+    no image.
+    """
+    key = hashlib.sha256(repr(("bilinear", size, split.digests)).encode()).hexdigest()
+    path = assets.cache_folder() / "images" / f"{key}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = path.with_name(f"{key}.{os.getpid()}.npy")
+        np.save(scratch, np.stack([_fit(image, size) for image in _pictures(split)]))
+        os.replace(scratch, path)
+    return ImageInputs(np.load(path, mmap_mode="r"), split.labels)
+
+
+def _pictures(split: ImageSplit) -> Iterator[Image.Image]:
+    for image in split.images:
+        yield _open(image) if isinstance(image, Path) else Image.fromarray(image)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            upright: Image.Image = ImageOps.exif_transpose(image)
+            return upright.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ConfigError(f"task.data: {path} is no image that can be read: {error}") from None
+
+
+def _fit(image: Image.Image, size: int) -> np.ndarray:
+    """(C, S, S); Pillow's filters take all the pixels that they cover, so nothing is aliased."""
+    fitted = np.asarray(ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR))
+    return fitted[None] if fitted.ndim == 2 else fitted.transpose(2, 0, 1)

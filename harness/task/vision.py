@@ -1,0 +1,251 @@
+"""Image classification tasks: reading real images, and fixed splits that share no image."""
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from harness import assets
+from harness.config import ConfigError, DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
+
+VisionConfig = PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
+
+DEBIAN = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
+"""Where Debian's packages (dataset-fashion-mnist) put the published files."""
+
+_FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSplit:
+    """Images, either pixels (N, S, S) or (N, S, S, 3) as bytes or the files they are in; classes; a digest of each."""
+
+    images: np.ndarray | tuple[Path, ...]
+    labels: np.ndarray
+    digests: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def take(self, rows: Iterable[int]) -> "ImageSplit":
+        """The split that holds these rows, in this order."""
+        rows = np.fromiter(rows, dtype=np.int64)
+        images = self.images[rows] if isinstance(self.images, np.ndarray) else tuple(self.images[row] for row in rows)
+        return ImageSplit(images, self.labels[rows], tuple(self.digests[row] for row in rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class VisionTask:
+    """Three splits. `source` says where they came from, `sha256` is the digest of what they hold, `repeated` counts
+    the images that were left out of training because they stand elsewhere too.
+    """
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    splits: dict[str, ImageSplit]
+    sha256: str
+    repeated: int
+    image_size: int
+
+    @property
+    def outputs(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    def describe(self) -> dict[str, object]:
+        """Name, digest, rows, labels: what a record keeps of the data."""
+        counts = {name: np.bincount(split.labels, minlength=self.outputs) for name, split in self.splits.items()}
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "rows": {name: len(split) for name, split in self.splits.items()},
+            "labels": {name: count.tolist() for name, count in counts.items()},
+            "classes": list(self.classes),
+            "repeated": self.repeated,
+        }
+
+
+def read_vision(config: VisionConfig) -> VisionTask:
+    """Read a task's images and split them. Raises ConfigError for data that cannot be learned from."""
+    match config:
+        case PublishedImagesConfig():
+            source, classes, given = _read_published(config)
+        case DigitsTaskConfig():
+            source, classes, given = _read_digits()
+        case FolderTaskConfig():
+            source, classes, given = _read_folder(config)
+    where = f"task.data={config.data}" if config.data else f"task={config.name}"
+    if config.classes is not None and config.classes != len(classes):
+        raise ConfigError(f"{where}: {len(classes)} classes, task.classes={config.classes}")
+    whole = len(given["train"])
+    splits = _cut(given, config)
+    repeated = whole - sum(len(splits[name]) for name in splits if name not in given or name == "train")
+    for name, rows in (("train", config.train_rows), ("validation", config.eval_rows), ("test", config.eval_rows)):
+        splits[name] = _evenly(splits[name], rows, config.split_seed)
+        if not len(splits[name]):
+            raise ConfigError(f"{where}: the {name} split has no images")
+    if len(set(splits["train"].labels)) < 2:
+        raise ConfigError(f"{where}: the training split has {len(set(splits['train'].labels))} classes, 2 are needed")
+    return VisionTask(config.name, source, classes, splits, _digest(classes, splits), repeated, config.image_size)
+
+
+def _digest(classes: tuple[str, ...], splits: dict[str, ImageSplit]) -> str:
+    whole = hashlib.sha256(repr(classes).encode())
+    for name, split in splits.items():
+        whole.update(repr((name, split.digests, split.labels.tolist())).encode())
+    return whole.hexdigest()
+
+
+def _cut(given: dict[str, ImageSplit], config: VisionConfig) -> dict[str, ImageSplit]:
+    """Held-out splits stay as given, those not given are cut off; no image of one split stands in a later one.
+
+    An image that is repeated stays in the first of test, validation and training that has it, and only once in what
+    was not published as held out.
+    """
+    held: dict[str, ImageSplit] = {name: given[name] for name in ("test", "validation") if name in given}
+    if len(held) == 2:
+        held["validation"] = _without(held["validation"], held["test"].digests)
+    pool = _without(given["train"], [digest for split in held.values() for digest in split.digests], once=True)
+    order = np.random.default_rng(config.split_seed).permutation(len(pool))
+    start = 0
+    shares = {"validation": config.validation_share, "test": getattr(config, "test_share", 0.0)}
+    for name, share in shares.items():
+        if name not in held:
+            end = start + round(share * len(pool))
+            held[name] = pool.take(np.sort(order[start:end]))
+            start = end
+    return {"train": pool.take(np.sort(order[start:])), "validation": held["validation"], "test": held["test"]}
+
+
+def _without(split: ImageSplit, digests: Iterable[str], once: bool = False) -> ImageSplit:
+    seen = set(digests)
+    rows = []
+    for row, digest in enumerate(split.digests):
+        if digest not in seen:
+            rows.append(row)
+            if once:
+                seen.add(digest)
+    return split.take(rows)
+
+
+def _evenly(split: ImageSplit, rows: int | None, seed: int) -> ImageSplit:
+    """`rows` images drawn evenly from the classes, as far as each has enough; all of them where rows is None."""
+    if rows is None or rows >= len(split):
+        return split
+    order = np.random.default_rng(seed).permutation(len(split))
+    turn = np.zeros(len(split), dtype=np.int64)  # an image's place among those of its class
+    for label in np.unique(split.labels):
+        mine = order[split.labels[order] == label]
+        turn[mine] = np.arange(len(mine))
+    first = order[np.argsort(turn[order], kind="stable")]
+    return split.take(np.sort(first[:rows]))
+
+
+def _pixels(images: np.ndarray, labels: np.ndarray) -> ImageSplit:
+    digests = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in images)
+    return ImageSplit(images, labels.astype(np.int64), digests)
+
+
+def published_folder(config: PublishedImagesConfig) -> Path | None:
+    """The folder of published files on this machine: the user's, or Debian's; None where there is neither."""
+    if config.data is not None:
+        return Path(config.data).expanduser()
+    folder = DEBIAN.get(config.reader)
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _read_published(config: PublishedImagesConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit]]:
+    classes = _FASHION if config.reader == "fashion_mnist" else _CIFAR10
+    folder = published_folder(config)
+    if folder is None:
+        root = assets.fetch(config.asset.address, config.asset.sha256)
+        files = {name: next(root.rglob(f"{name}-*.parquet")) for name in ("train", "test")}
+        return config.asset.address, classes, {name: _read_parquet(path) for name, path in files.items()}
+    read = _read_idx if config.reader == "fashion_mnist" else _read_binary
+    try:
+        return str(folder), classes, {name: read(folder, name) for name in ("train", "test")}
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise ConfigError(f"task.data={folder}: {error}") from None
+
+
+def _read_idx(folder: Path, split: str) -> ImageSplit:
+    """The published idx files: big-endian sizes, then bytes."""
+    prefix = "train" if split == "train" else "t10k"
+    images = _idx(folder, f"{prefix}-images-idx3-ubyte", dimensions=3)
+    labels = _idx(folder, f"{prefix}-labels-idx1-ubyte", dimensions=1)
+    if len(images) != len(labels):
+        raise ValueError(f"{len(images)} images and {len(labels)} labels in {split}")
+    return _pixels(images, labels)
+
+
+def _idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
+    path = next((folder / file for file in (name, f"{name}.gz") if (folder / file).is_file()), None)
+    if path is None:
+        raise ValueError(f"no {name} or {name}.gz in it")
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if content[:4] != bytes([0, 0, 8, dimensions]):  # 8: unsigned bytes
+        raise ValueError(f"{path.name} is no idx file of bytes in {dimensions} dimensions")
+    sizes = np.frombuffer(content, dtype=">i4", count=dimensions, offset=4)
+    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(sizes)
+
+
+def _read_binary(folder: Path, split: str) -> ImageSplit:
+    """CIFAR-10's binary version: a byte of class, then 3 × 32 × 32 bytes; the other version is a pickle, never read."""
+    inner = folder / "cifar-10-batches-bin"
+    folder = inner if inner.is_dir() else folder
+    names = [f"data_batch_{number}.bin" for number in range(1, 6)] if split == "train" else ["test_batch.bin"]
+    rows = [np.fromfile(folder / name, dtype=np.uint8).reshape(-1, 3073) for name in names]
+    table = np.concatenate(rows)
+    return _pixels(np.ascontiguousarray(table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), table[:, 0])
+
+
+def _read_parquet(path: Path) -> ImageSplit:
+    """The hub's form of a published data set: an encoded image and a label a row."""
+    import pandas as pd
+    from PIL import Image
+
+    frame = pd.read_parquet(path)
+    column, label = (name for name in frame.columns if name in ("image", "img", "label"))
+    images = [np.asarray(Image.open(io.BytesIO(cell["bytes"]))) for cell in frame[column]]
+    return _pixels(np.stack(images), frame[label].to_numpy())
+
+
+def _read_digits() -> tuple[str, tuple[str, ...], dict[str, ImageSplit]]:
+    from sklearn.datasets import load_digits  # imported where it is needed: it is slow
+
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # published with 17 levels of grey
+    return "scikit-learn", tuple(str(digit) for digit in range(10)), {"train": _pixels(images, bunch.target)}
+
+
+def _read_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit]]:
+    if config.data is None:
+        raise ConfigError("task.data: missing; give a folder of class-named folders of images")
+    root = Path(config.data).expanduser()
+    if not root.is_dir():
+        raise ConfigError(f"task.data={config.data}: no such folder")
+    inner = {name: root / name for name in ("train", "validation", "test") if (root / name).is_dir()}
+    folders = inner if "train" in inner else {"train": root}
+    classes = tuple(sorted(folder.name for folder in folders["train"].iterdir() if folder.is_dir()))
+    return config.data, classes, {name: _files(folder, classes, config.data) for name, folder in folders.items()}
+
+
+def _files(root: Path, classes: tuple[str, ...], where: str) -> ImageSplit:
+    unknown = sorted({folder.name for folder in root.iterdir() if folder.is_dir()} - set(classes))
+    if unknown:
+        raise ConfigError(f"task.data={where}: class {unknown[0]!r} of {root.name} is absent from training")
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        found = sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in _SUFFIXES)
+        paths += found
+        labels += [label] * len(found)
+    return ImageSplit(tuple(paths), np.array(labels, dtype=np.int64), tuple(map(assets.sha256_of, paths)))
