@@ -260,24 +260,33 @@ def _from_web(address: str, sha256: str | None) -> Path:
     """One published file; torchvision's, for one, carry the first eight digits of their digest in their names."""
     name = PurePosixPath(address).name
     digits = re.fullmatch(r".+-([0-9a-f]{8,64})\.\w+", name)
-    if sha256 is None and digits is None:
+    expected = sha256 or (digits[1] if digits else "")
+    if not expected:
         raise AssetError(f"{address}: give its SHA-256; its name does not end in digits of it")
     folder = cache_folder() / "https" / hashlib.sha256(address.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / name
     if not path.exists():
-        scratch = folder / f"{name}.{os.getpid()}"
-        try:
-            # The scheme is https: nothing else leads here.
-            with urllib.request.urlopen(address, timeout=60) as answer, open(scratch, "wb") as file:  # noqa: S310
-                shutil.copyfileobj(answer, file)
-            found = sha256_of(scratch)
-            if not found.startswith((sha256 or (digits[1] if digits else "")).lower()):
-                raise AssetError(f"{address}: its SHA-256 is {found}, expected {sha256 or digits}; it is not used")
-            os.replace(scratch, path)
-        except OSError as error:
-            raise Unreachable(f"{address}: {error}") from None
-        finally:
-            scratch.unlink(missing_ok=True)
-    _pin(folder / f"{name}.sha256", path)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _download_file(address, expected.lower(), path)
+    if sha256 is not None:
+        _verify(path, sha256)
+    else:
+        _pin(folder / f"{name}.sha256", path)
     return path
+
+
+def _download_file(address: str, expected: str, path: Path) -> None:
+    """Fetch one file; it appears only when complete and when its digest starts with `expected`."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        # S310 warns of file: addresses; fetch lets none but https: come here.
+        with urllib.request.urlopen(address, timeout=60) as answer, open(scratch, "wb") as file:  # noqa: S310
+            shutil.copyfileobj(answer, file)
+        found = sha256_of(scratch)
+        if not found.startswith(expected):
+            raise AssetError(f"{address}: its SHA-256 is {found}, expected {expected}; it is not used")
+        os.replace(scratch, path)
+    except OSError as error:
+        raise Unreachable(f"{address}: {error}") from None
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -109,5 +109,19 @@ def tree(tiny_base: Path, tiny_data: Path) -> Callable[..., dict]:
 
 
 @pytest.fixture
+def compose_plain() -> Compose:
+    """What the overrides resolve to on top of conf/ alone, on the CPU and without tracking."""
+
+    def compose(*overrides: str) -> Config:
+        with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
+            composed = hydra.compose("config", overrides=["tracking=off", "trainer=cpu", *overrides])
+        container = OmegaConf.to_container(composed, resolve=True)
+        assert isinstance(container, dict)
+        return check(json.loads(json.dumps(container)))
+
+    return compose
+
+
+@pytest.fixture
 def compose(tree: Callable[..., dict]) -> Compose:
     return lambda *overrides: check(tree(*overrides))

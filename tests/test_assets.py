@@ -5,6 +5,8 @@ import io
 import os
 import stat
 import tarfile
+import urllib.error
+import urllib.request
 import zipfile
 
 import pytest
@@ -166,3 +168,46 @@ def test_a_hub_file_outside_lfs_is_checked_by_its_git_id(own_cache, tmp_path, mo
     else:
         with pytest.raises(assets.AssetError, match="not the file of that revision"):
             assets.fetch(f"hub:owner/name@{REVISION}", {"tokenizer.json": None})
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """What answers to https: a file by address; anything else is out of reach."""
+    files = {}
+
+    def answer(address, timeout):
+        if address not in files:
+            raise urllib.error.URLError("no route")
+        return io.BytesIO(files[address])
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    return files
+
+
+def test_a_published_file_is_fetched_once_and_its_digest_or_the_digits_in_its_name_are_checked(own_cache, web):
+    digest = hashlib.sha256(b"weights").hexdigest()
+    named, plain = f"https://host/models/net-{digest[:8]}.pth", "https://host/data.bin"
+    web |= {named: b"weights", plain: b"weights"}
+    paths = [assets.fetch(named, None), assets.fetch(named, digest), assets.fetch(plain, digest)]
+    assert [path.read_bytes() for path in paths] == [b"weights"] * 3
+    assert paths[0].name == f"net-{digest[:8]}.pth"
+    web.clear()
+    assets._fetched.clear()
+    assert assets.fetch(named, None) == paths[0]
+    for path, sha256 in ((paths[0], None), (paths[2], digest)):
+        path.write_bytes(b"tampered")
+        assets._fetched.clear()
+        with pytest.raises(assets.AssetError, match="it is not used"):
+            assets.fetch(named if sha256 is None else plain, sha256)
+
+
+def test_a_published_file_that_is_another_or_cannot_be_had_leaves_nothing(own_cache, web):
+    web["https://host/net-00000000.pth"] = b"weights"
+    for sha256 in (None, "0" * 64):
+        with pytest.raises(assets.AssetError, match="it is not used"):
+            assets.fetch("https://host/net-00000000.pth", sha256)
+    with pytest.raises(assets.AssetError, match="give its SHA-256"):
+        assets.fetch("https://host/net.pth", None)
+    with pytest.raises(assets.Unreachable, match="no route"):
+        assets.fetch("https://elsewhere/net-00000000.pth", None)
+    assert [path for path in own_cache.rglob("*") if path.is_file()] == []

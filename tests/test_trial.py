@@ -12,6 +12,8 @@ from transformers import BertModel
 from harness import assets, record, trial
 from harness.accounting import Params
 from harness.config import ConfigError
+from harness.inputs import read_inputs
+from harness.model import build_model
 from harness.record import Record
 from harness.task import build_task, encode
 from harness.training import Interrupted
@@ -222,3 +224,30 @@ def test_ranks_by_layer_are_in_the_record_and_out_of_the_fingerprints_way(run):
         "encoder.layer.0.attention.self.value": 1,
     }
     assert run("lora.ranks=[[.*value,0],[encoder.layer.0.*,1]]", number=1).fingerprint != entry.fingerprint
+
+
+@pytest.mark.parametrize(("arm", "words"), [("lora", ["lora.targets=[pointwise,fc]", "lora.rank=2"]), ("full", [])])
+def test_images_train_and_what_is_saved_gives_the_scored_predictions(compose_plain, tmp_path, arm, words):
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    words = ["model=efficientnet_lite0", f"lora={arm}", *words, "task=digits", "task.image_size=32"]
+    words += ["task.train_rows=64", "task.eval_rows=30", "trainer.batch_size=16", "trainer.max_steps=4"]
+    config = compose_plain(*words, "trainer.evaluations=2", "optimizer.lr=0.003")
+    entry = run_trial(config, Place("s", 0, "arm", folder), lambda step, scores: False)
+    assert (entry.state, entry.reason) == ("complete", "")
+    assert entry.data["rows"] == {"train": 64, "validation": 30, "test": 30}
+    assert entry.hardware["base"].startswith("57934424")
+
+    model = build_model(config.model, 10)
+    if arm == "lora":
+        base = PeftModel.from_pretrained(model.base, str(folder / "adapter"))
+    else:
+        base = model.base
+        assert base.load_state_dict(load_file(folder / "adapter" / "base.safetensors")) is not None
+    head = load_file(folder / "adapter" / "head.safetensors")
+    batch = read_inputs(config, build_task(config.task), "test").batch(range(30))
+    with torch.no_grad():
+        features = base.eval()((batch["images"] - model.mean) / model.std)
+    predicted = (features @ head["weight"].T + head["bias"]).argmax(1).tolist()
+    with open(folder / "predictions.csv", newline="") as file:
+        assert [int(row["predicted"]) for row in csv.DictReader(file)] == predicted

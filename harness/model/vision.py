@@ -128,7 +128,8 @@ def _load(base: nn.Module, kind: _Architecture, config: VisionModelConfig) -> No
     where = config.weights.address
     try:
         stored = torch.load(vision_file(config), map_location="cpu", weights_only=True)
-        state = {kind.rename(name): tensor for name, tensor in stored.items()}
+        # Some were stored as transposed views; what is saved later must be contiguous.
+        state = {kind.rename(name): tensor.contiguous() for name, tensor in stored.items()}
         if config.architecture == "vit_b_16" and config.image_size is not None:
             state = _positions(state, config.image_size)
         base.load_state_dict(state, assign=True)

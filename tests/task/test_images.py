@@ -1,0 +1,60 @@
+"""Images are brought to one size once, uncropped where square, centred where not; files that are none are named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.config import ConfigError
+from harness.task import ImageSplit, image_inputs
+
+
+def split_of(images, labels=None):
+    labels = np.zeros(len(images), dtype=np.int64) if labels is None else labels
+    return ImageSplit(images, labels, tuple(str(number) for number in range(len(images))))
+
+
+def test_a_batch_holds_the_images_of_its_rows(own_cache):
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    inputs = image_inputs(split_of(images, np.array([4, 3, 2, 1, 0])), 8)
+    batch = inputs.batch([3, 1])
+    assert batch["images"].shape == (2, 1, 8, 8)
+    assert np.array_equal(batch["images"][:, 0].numpy(), images[[3, 1]])
+    assert batch["labels"].tolist() == [1, 3]
+    assert batch["rows"].tolist() == [3, 1]
+    assert len(inputs) == 5
+    assert inputs.lengths.tolist() == [1] * 5
+    assert inputs[3] == 3
+
+
+def test_colours_come_channels_first_and_are_resized(own_cache):
+    image = np.zeros((1, 4, 4, 3), dtype=np.uint8)
+    image[..., 0], image[..., 2] = 200, 40
+    batch = image_inputs(split_of(image), 16).batch([0])
+    assert batch["images"].shape == (1, 3, 16, 16)
+    assert [channel.unique().tolist() for channel in batch["images"][0]] == [[200], [0], [40]]
+
+
+def test_a_long_image_is_cropped_to_its_middle_and_grey_or_paletted_files_become_colours(own_cache, tmp_path):
+    pixels = np.zeros((10, 30), dtype=np.uint8)
+    pixels[:, 10:20] = 250
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    Image.fromarray(pixels).convert("P").save(tmp_path / "palette.gif")
+    batch = image_inputs(split_of((tmp_path / "grey.png", tmp_path / "palette.gif")), 10).batch([0, 1])
+    assert batch["images"].shape == (2, 3, 10, 10)
+    assert batch["images"].unique().tolist() == [250]
+
+
+def test_images_are_resized_once_and_labels_are_not_cached(own_cache, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    first = image_inputs(split_of(images), 12)
+    monkeypatch.setattr("harness.task.images._fit", lambda *_: pytest.fail("resized twice"))
+    again = image_inputs(split_of(images, np.arange(5)), 12)
+    assert np.array_equal(first.images, again.images)
+    assert again.batch([4])["labels"].tolist() == [4]
+
+
+def test_a_file_that_is_no_image_is_named(own_cache, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"<html>")
+    with pytest.raises(ConfigError, match=r"broken\.png is no image"):
+        image_inputs(split_of((tmp_path / "broken.png",)), 8)
+    assert not list(own_cache.rglob("*.npy"))
