@@ -134,7 +134,8 @@ def _with_data(config: Config) -> Config:
             stand_in,
         )
     # What was said of the data set is not true of its stand-in; how much of it to read and how to split it still is.
-    kept = tuple(f"task.{key}=" for key in ("max_length", "split_seed", "image_size", "train_rows", "eval_rows"))
+    keys = ("max_length", "split_seed", "image_size", "train_rows", "validation_rows", "test_rows")
+    kept = tuple(f"task.{key}=" for key in keys)
     words = HydraConfig.get().overrides.task
     words = [word for word in words if not word.lstrip("+~").startswith(("task=", "task.")) or word.startswith(kept)]
     return _checked(hydra.compose("config", overrides=[*words, f"task={stand_in}"]))

@@ -231,7 +231,14 @@ def test_images_train_and_what_is_saved_gives_the_scored_predictions(compose_pla
     folder = tmp_path / "trial"
     folder.mkdir()
     words = ["model=efficientnet_lite0", f"lora={arm}", *words, "task=digits", "task.image_size=32"]
-    words += ["task.train_rows=64", "task.eval_rows=30", "trainer.batch_size=16", "trainer.max_steps=4"]
+    words += [
+        "task.train_rows=64",
+        "task.validation_rows=30",
+        "task.test_rows=30",
+        "trainer.batch_size=16",
+        "trainer.max_steps=4",
+        "trainer.threads=1",
+    ]
     config = compose_plain(*words, "trainer.evaluations=2", "optimizer.lr=0.003")
     entry = run_trial(config, Place("s", 0, "arm", folder), lambda step, scores: False)
     assert (entry.state, entry.reason) == ("complete", "")

@@ -81,7 +81,7 @@ class TableTaskConfig(TextTaskConfig):
 class ImageTaskConfig:
     """What every image classification task has.
 
-    `train_rows` and `eval_rows` (of validation and of test) are drawn evenly from the classes; null: all there are.
+    As many rows of a split as are asked for are drawn evenly from the classes; null: all there are.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -90,7 +90,8 @@ class ImageTaskConfig:
     split_seed: Natural
     image_size: Annotated[int, Strict(), Field(ge=8)]
     train_rows: Count | None
-    eval_rows: Count | None
+    validation_rows: Count | None
+    test_rows: Count | None
     validation_share: HeldOut
 
 

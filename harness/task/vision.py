@@ -89,7 +89,7 @@ def read_vision(config: VisionConfig) -> VisionTask:
     whole = len(given["train"])
     splits = _cut(given, config)
     repeated = whole - sum(len(splits[name]) for name in splits if name not in given or name == "train")
-    for name, rows in (("train", config.train_rows), ("validation", config.eval_rows), ("test", config.eval_rows)):
+    for name, rows in zip(splits, (config.train_rows, config.validation_rows, config.test_rows), strict=True):
         splits[name] = _evenly(splits[name], rows, config.split_seed)
         if not len(splits[name]):
             raise ConfigError(f"{where}: the {name} split has no images")

@@ -128,9 +128,11 @@ def test_fewer_rows_are_drawn_evenly_and_nest(config):
     assert set(counts) == {10, 11}
     assert set(tasks[50].splits["train"].digests) < set(tasks[103].splits["train"].digests)
     assert tasks[50].splits["test"].digests == tasks[103].splits["test"].digests
-    both = vision.read_vision(config("task=digits", "task.eval_rows=100", "task.train_rows=5000"))
-    assert {name: len(split) for name, split in both.splits.items()} == {"train": 899, "validation": 100, "test": 100}
-    assert both.describe()["labels"]["test"] == [10] * 10
+    both = vision.read_vision(
+        config("task=digits", "task.validation_rows=100", "task.test_rows=50", "task.train_rows=5000")
+    )
+    assert {name: len(split) for name, split in both.splits.items()} == {"train": 899, "validation": 100, "test": 50}
+    assert both.describe()["labels"]["test"] == [5] * 10
 
 
 def save_images(folder, classes, rows, seed):
