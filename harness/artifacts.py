@@ -24,8 +24,8 @@ def save_artifacts(config: Config, model: Network, module: TrialModule, folder: 
             export_adapter(model.base, config.model.weights.address, target)
         case PeftConfig():
             save_peft(model.base, target)
-        case PartConfig(name=name):
-            if trained := _trained_part(model.base, whole=name == "full"):
+        case PartConfig():
+            if trained := _trained_part(model.base):
                 save_file(trained, target / "base.safetensors")
     if head := {name: tensor.detach().cpu() for name, tensor in model.head.named_parameters()}:
         save_file(head, target / "head.safetensors")
@@ -38,11 +38,13 @@ def save_artifacts(config: Config, model: Network, module: TrialModule, folder: 
     }
 
 
-def _trained_part(base: nn.Module, whole: bool) -> dict[str, Tensor]:
-    """The trained weights; of a whole base the buffers too, since running statistics moved with it."""
-    found = {name: tensor for name, tensor in base.named_parameters() if tensor.requires_grad}
-    buffers = dict(base.named_buffers()) if whole else {}
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in {**found, **buffers}.items()}
+def _trained_part(base: nn.Module) -> dict[str, Tensor]:
+    """The trained weights, and the buffers of their layers, since a norm's running statistics moved with them."""
+    found: dict[str, Tensor] = {name: tensor for name, tensor in base.named_parameters() if tensor.requires_grad}
+    for name, layer in base.named_modules():
+        if any(tensor.requires_grad for tensor in layer.parameters(recurse=False)):
+            found |= {f"{name}.{key}": tensor for key, tensor in layer.named_buffers(recurse=False)}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
 
 
 def _save_predictions(module: TrialModule, path: Path) -> None:

@@ -169,3 +169,25 @@ def compose_real():
             return check(OmegaConf.to_container(hydra.compose("config", overrides=list(overrides)), resolve=True))
 
     return compose
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["model=vit_b_16", "lora.targets=[query,value]", "lora.rank=8"], 12 * 2 * 8 * (768 + 768)),
+        (["model=vit_b_16", "lora.targets=[output,ffn_up]", "lora.rank=1"], 12 * (768 + 768 + 768 + 3072)),
+        (["model=efficientnet_lite0", "lora.targets=[fc]", "lora.rank=4"], 4 * (1280 + 1000)),
+        (["model=efficientnet_lite0", "lora.targets=[stem,fc]", "lora.rank=2"], 2 * (3 * 3 * 3 + 32 + 1280 + 1000)),
+        (["model=resnet18", "lora.targets=[pointwise]", "lora.rank=4"], 4 * (64 + 128 + 128 + 256 + 256 + 512)),
+    ],
+)
+def test_image_networks_are_adapted_where_their_targets_say(compose_plain, words, expected):
+    counted = count(compose_plain("task=digits", *words))
+    assert counted["params"]["adapter"] == expected
+
+
+@pytest.mark.parametrize("targets", ["conv", "fc", "conv,fc", "depthwise"])
+def test_the_arms_of_the_cnn_experiment_fit_the_network(compose_plain, targets):
+    rank = 16 if targets != "depthwise" else 9
+    counted = count(compose_plain("+experiment=cnn_where", f"lora.targets=[{targets}]", f"lora.rank={rank}"))
+    assert set(counted["ranks"].values()) == {rank}

@@ -129,6 +129,8 @@ def _hush() -> None:
     # Batches are sliced from arrays in memory: loader processes would only cost.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    # Batch norms of a frozen base rest on purpose: their statistics are frozen too.
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # Lightning itself calls what torch has renamed.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*no.*`configure_callbacks`.*")
