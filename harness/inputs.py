@@ -9,13 +9,26 @@ from torch.utils.data import DataLoader
 from harness import assets
 from harness.config import Config, TextModelConfig, TextTaskConfig
 from harness.model import PAD_IDS, base_file, tokenizer_file
-from harness.task import Inputs, LengthBatches, Task, TextTask, VisionTask, build_task, encode, image_inputs
+from harness.task import (
+    Inputs,
+    LengthBatches,
+    SpeechTask,
+    Task,
+    TextTask,
+    VisionTask,
+    build_task,
+    encode,
+    image_inputs,
+    read_frames,
+)
 
 
 def read_inputs(config: Config, task: Task, split: str) -> Inputs:
     """A split as the model of the configuration reads it; what is costly to make comes from the cache."""
     if isinstance(task, VisionTask):
         return image_inputs(task.splits[split], task.image_size)
+    if isinstance(task, SpeechTask):
+        return read_frames(task.splits[split])
     assert isinstance(task, TextTask)
     assert isinstance(config.task, TextTaskConfig)
     assert isinstance(config.model, TextModelConfig)

@@ -18,6 +18,8 @@ from harness.config.schema import (
     PartConfig,
     PeftConfig,
     Range,
+    TextModelConfig,
+    TextTaskConfig,
     VisionModelConfig,
 )
 from harness.config.tree import ConfigError, Tree, lay_over, nearest
@@ -119,6 +121,8 @@ def _kind_mistakes(config: Config) -> list[str]:
         return [f"model={model.name}: a {model.kind} model; task={task.name} needs a {READS[task.reader]} model"]
     if isinstance(model, VisionModelConfig) or isinstance(task, ImageTaskConfig):
         return _size_mistakes(task, model)
+    if not isinstance(task, TextTaskConfig) or not isinstance(model, TextModelConfig):
+        return []
     # RoBERTa counts its positions from the padding id on, which costs it two.
     longest = model.shape.positions - (2 if model.family == "roberta" else 0)
     if task.max_length > longest:

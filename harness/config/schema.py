@@ -121,6 +121,24 @@ class FolderTaskConfig(ImageTaskConfig):
 
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class SpokenTaskConfig:
+    """A folder of recorded words, LABEL_SPEAKER_INDEX.wav, split by speaker.
+
+    `validation_speakers` and `test_speakers` are names, or how many speakers to draw by `split_seed`.
+    """
+
+    reader: Literal["spoken"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    data: Text | None
+    asset: AssetConfig | None
+    sample_rate: Count
+    classes: Annotated[int, Strict(), Field(ge=2)] | None
+    validation_speakers: Count | Annotated[list[Text], Field(min_length=1)]
+    test_speakers: Count | Annotated[list[Text], Field(min_length=1)]
+    split_seed: Natural
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
 class ShapeConfig:
     """The dimensions of a transformer encoder, enough to build it without its weights."""
 
@@ -163,10 +181,28 @@ class VisionModelConfig:
     image_size: Count | None
 
 
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class SpeechModelConfig:
+    """A pretrained LSTM over mel frames, and how what it says at each frame becomes one vector."""
+
+    kind: Literal["speech"]
+    name: Text
+    hidden: Count
+    layers: Count
+    weights: AssetConfig
+    pooling: Literal["mean", "last", "embedding"]
+
+
 TaskConfig = (
-    GlueTaskConfig | RatedTaskConfig | TableTaskConfig | PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
+    GlueTaskConfig
+    | RatedTaskConfig
+    | TableTaskConfig
+    | PublishedImagesConfig
+    | DigitsTaskConfig
+    | FolderTaskConfig
+    | SpokenTaskConfig
 )
-ModelConfig = TextModelConfig | VisionModelConfig
+ModelConfig = TextModelConfig | VisionModelConfig | SpeechModelConfig
 
 READS: dict[str, str] = {
     "glue": "text",
@@ -176,6 +212,7 @@ READS: dict[str, str] = {
     "cifar10": "vision",
     "digits": "vision",
     "image_folder": "vision",
+    "spoken": "speech",
 }
 """For each reader of tasks, the kind of model that takes what it reads."""
 

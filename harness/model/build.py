@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from harness.config import ModelConfig, TextModelConfig, VisionModelConfig
+from harness.config import ModelConfig, SpeechModelConfig, TextModelConfig, VisionModelConfig
 from harness.model.base import Network
+from harness.model.recurrent import build_speech, speech_base_file
 from harness.model.text import build_text, text_base_file
 from harness.model.vision import build_vision, vision_file
 
@@ -27,6 +28,8 @@ def _build(config: ModelConfig, outputs: int, weights: bool) -> Network:
             return build_text(config, outputs, weights)
         case VisionModelConfig():
             return build_vision(config, outputs, weights)
+        case SpeechModelConfig():
+            return build_speech(config, outputs, weights)
 
 
 def base_file(config: ModelConfig) -> Path:
@@ -36,3 +39,5 @@ def base_file(config: ModelConfig) -> Path:
             return text_base_file(config)
         case VisionModelConfig():
             return vision_file(config)
+        case SpeechModelConfig():
+            return speech_base_file(config)

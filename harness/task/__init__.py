@@ -3,16 +3,21 @@
 from harness.task.base import Inputs, Task
 from harness.task.batches import EncodedSplit, LengthBatches, encode
 from harness.task.build import build_task
+from harness.task.frames import FrameSplit, read_frames
 from harness.task.images import ImageInputs, image_inputs
+from harness.task.speech import SpeechSplit, SpeechTask
 from harness.task.text import Split, TextTask
 from harness.task.vision import ImageSplit, VisionTask
 
 __all__ = [
     "EncodedSplit",
+    "FrameSplit",
     "ImageInputs",
     "ImageSplit",
     "Inputs",
     "LengthBatches",
+    "SpeechSplit",
+    "SpeechTask",
     "Split",
     "Task",
     "TextTask",
@@ -20,4 +25,5 @@ __all__ = [
     "build_task",
     "encode",
     "image_inputs",
+    "read_frames",
 ]

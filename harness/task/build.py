@@ -1,7 +1,8 @@
 """From a task's configuration to its data, by the kind of its reader."""
 
-from harness.config import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig, TaskConfig
+from harness.config import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig, SpokenTaskConfig, TaskConfig
 from harness.task.base import Task
+from harness.task.speech import read_speech
 from harness.task.text import read_text
 from harness.task.vision import read_vision
 
@@ -22,5 +23,7 @@ def _read(config: TaskConfig) -> Task:
     match config:
         case PublishedImagesConfig() | DigitsTaskConfig() | FolderTaskConfig():
             return read_vision(config)
+        case SpokenTaskConfig():
+            return read_speech(config)
         case _:
             return read_text(config)
