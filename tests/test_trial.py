@@ -262,16 +262,17 @@ def test_images_train_and_what_is_saved_gives_the_scored_predictions(compose_pla
         assert [int(row["predicted"]) for row in csv.DictReader(file)] == predicted
 
 
-@pytest.mark.parametrize("arm", ["full", "head"])
+@pytest.mark.parametrize("arm", ["lora", "full", "head"])
 def test_words_train_and_are_scored_on_voices_that_were_not_heard(compose_speech, tmp_path, own_cache, arm):
     folder = tmp_path / "trial"
     folder.mkdir()
     words = [f"lora={arm}", "trainer.batch_size=8", "trainer.epochs=20.0", "trainer.evaluations=2"]
+    words += ["lora.targets=[lstm]", "lora.rank=4"] if arm == "lora" else []
     config = compose_speech(*words, "optimizer.lr=0.03", "optimizer.head_lr=0.1")
     entry = run_trial(config, Place("s", 0, "arm", folder), lambda step, scores: False)
     assert (entry.state, entry.reason) == ("complete", "")
     assert entry.data["rows"] == {"train": 36, "validation": 18, "test": 18}
     heard = entry.data["speakers"]
     assert not set(heard["test"]) & {*heard["train"], *heard["validation"]}
-    assert entry.scores["test"]["accuracy"] > (0.9 if arm == "full" else 0.6)
+    assert entry.scores["test"]["accuracy"] > (0.6 if arm == "head" else 0.9)
     assert entry.hardware["data"] == entry.data["sha256"]
