@@ -15,7 +15,8 @@ RECORDS = "records.jsonl"
 class Record:
     """Sizes are in bytes, times in seconds, accuracies in 0…1. What a failed trial did not reach is empty.
 
-    A score under a name like test@4 is that of a nested adapter cut to rank 4.
+    A score under a name like test@4 is that of a nested adapter cut to rank 4. `dead` names the trained tensors that
+    never got a gradient.
     """
 
     study: str
@@ -45,6 +46,7 @@ class Record:
     command: str
     flops: dict[str, int] = dataclasses.field(default_factory=dict)
     merge: dict[str, float] = dataclasses.field(default_factory=dict)
+    dead: list[str] = dataclasses.field(default_factory=list)
 
 
 def finished(entry: Record) -> bool:

@@ -46,6 +46,7 @@ from harness.training import (
     Meters,
     NestedRanks,
     Pruned,
+    Pulse,
     Scores,
     TrialModule,
     Watch,
@@ -91,6 +92,7 @@ class Facts:
     adapter: dict[str, Any] = field(default_factory=dict)
     flops: dict[str, int] = field(default_factory=dict)
     merge: dict[str, float] = field(default_factory=dict)
+    dead: list[str] = field(default_factory=list)
     effective_ranks: dict[str, float] = field(default_factory=dict)
     kept_ranks: dict[str, int] = field(default_factory=dict)
 
@@ -160,6 +162,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     moving, settled = _moving_ranks(config, model, length.steps)
     watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / _BEST, settled)
     module = _module(config, model, _measure(task), length.steps, precision)
+    pulse = Pulse()
     curve = Curve(place.folder / "metrics.csv", mirror.log, module.measure.names)
     trainer = make_trainer(
         place.folder,
@@ -168,7 +171,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         config.trainer.devices,
         precision,
         config.optimizer.clip,
-        [Guard(), meters, curve, *moving, watch],
+        [Guard(), meters, pulse, curve, *moving, watch],
     )
     ranks = trainer.global_rank, trainer.world_size
     started = time.perf_counter()
@@ -176,7 +179,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         fit(trainer, module, loader(config, train, True, *ranks), loader(config, validation, False, *ranks))
     finally:
         facts.time = {**meters.clock.summary(), "train_s": time.perf_counter() - started}
-        facts.memory = meters.parts
+        facts.memory, facts.dead = meters.parts, pulse.dead
         facts.steps = {"planned": length.steps, "made": trainer.global_step, "best": watch.best_step}
         facts.scores = {"val": watch.best} if watch.best else {}
     watch.restore(module)
@@ -327,4 +330,5 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
         flops=facts.flops,
         merge=facts.merge,
+        dead=facts.dead,
     )

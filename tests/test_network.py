@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 from transformers import (
     BertModel,
     DebertaV2Config,
@@ -17,6 +18,8 @@ from transformers import (
     RobertaModel,
 )
 
+from harness import composition
+from harness.composition import options
 from harness.config import ConfigError
 from harness.lora import LoraSpec, adapt, adapter_parameters
 from harness.model import TARGETS
@@ -156,12 +159,37 @@ def test_bert_and_roberta_share_their_names(family):
     assert len(ranks) == 12
 
 
+TARGETS_OF = {"vision": "[conv]", "speech": "[lstm]", "text": "[query,value]", "generator": "[query,value]"}
+
+
+@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("lora", [name for name in options("lora") if name != "peft"])
+def test_every_model_is_counted_with_every_variant_from_shapes_alone(compose_real, model, lora):
+    kind = compose_kind(model)
+    if (lora, kind) == ("norms", "speech"):
+        pytest.skip("an LSTM has no norms")
+    words = [f"model={model}", f"task={TASK_OF[kind]}", f"lora={lora}"]
+    if lora not in ("full", "head", "bitfit", "norms"):
+        targets = "[query,output]" if model.startswith("vit") else TARGETS_OF[kind]
+        words += [f"lora.targets={targets}", "lora.rank=1"]
+    params = count(compose_real(*words))["params"]
+    assert params["adapter"] + params["head"] + params["other"] == params["trainable"]
+    assert params["trainable"] + params["frozen"] == params["total"]
+    assert (params["adapter"] > 0) == (lora not in ("full", "head", "bitfit", "norms"))
+
+
+TASK_OF = {"vision": "digits", "speech": "spoken_digits", "text": "movie_snippets", "generator": "pairs"}
+
+
+def compose_kind(model: str) -> str:
+    return yaml.safe_load((composition.CONF / "model" / f"{model}.yaml").read_text())["kind"]
+
+
 @pytest.fixture
 def compose_real():
     import hydra
     from omegaconf import OmegaConf
 
-    from harness import composition
     from harness.config import check
 
     def compose(*overrides):

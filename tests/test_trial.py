@@ -49,6 +49,7 @@ def test_a_record_says_what_was_run_what_it_cost_and_what_it_scored(run, compose
     assert entry.steps["made"] == 120
     assert 0 < entry.time["step_median_s"] < entry.time["train_s"] < entry.time["total_s"]
     assert entry.scores["test"]["accuracy"] > 0.7
+    assert entry.dead == []
     assert entry.data["rows"] == {"train": 168, "validation": 24, "test": 48}
 
 

@@ -53,6 +53,11 @@ def _row(entry: Record) -> dict[str, Any]:
     row |= {f"{split}_{name}": value for split, scores in entry.scores.items() for name, value in scores.items()}
     row |= {f"memory_{name}": value for name, value in entry.memory.items()}
     row |= entry.time
+    row |= {f"flops_{name}": value for name, value in entry.flops.items()}
+    row |= {f"merge_{name}": value for name, value in entry.merge.items()}
+    effective = entry.lora.get("effective_ranks")
+    row["effective_rank_mean"] = sum(effective.values()) / len(effective) if effective else None
+    row |= {"adapter_bytes": entry.adapter.get("bytes"), "dead": " ".join(entry.dead)}
     row |= {f"steps_{name}": value for name, value in entry.steps.items()}
     return row | {"fingerprint": entry.fingerprint, "task": entry.task, "model": entry.model, "reason": entry.reason}
 

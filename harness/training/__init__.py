@@ -1,6 +1,6 @@
 """The training of one trial on Lightning: the module, what watches it, and how it stops."""
 
-from harness.training.callbacks import Curve, Guard, Meters, Watch
+from harness.training.callbacks import Curve, Guard, Meters, Pulse, Watch
 from harness.training.interrupt import Interrupted, graceful_stop
 from harness.training.loop import Plan, fit, is_follower, make_trainer, plan, resolve_device, resolve_precision, test
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
@@ -18,6 +18,7 @@ __all__ = [
     "NestedRanks",
     "Plan",
     "Pruned",
+    "Pulse",
     "Scores",
     "TrialModule",
     "Watch",

@@ -40,6 +40,26 @@ class Guard(L.Callback):
         raise_if_asked()
 
 
+class Pulse(L.Callback):
+    """Which trained tensors never got a gradient other than zero: they cost memory and learn nothing."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, torch.nn.Parameter] | None = None
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        """The gradients of this step are still there; only tensors that got none so far are looked at."""
+        if self._waiting is None:
+            self._waiting = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
+        for name, tensor in list(self._waiting.items()):
+            if tensor.grad is not None and bool(tensor.grad.any()):
+                del self._waiting[name]
+
+    @property
+    def dead(self) -> list[str]:
+        """Names inside the model, in its order."""
+        return [name.removeprefix("model.") for name in self._waiting or {}]
+
+
 class Meters(L.Callback):
     """Time of each step, and peaks of memory in training and in evaluation apart."""
 

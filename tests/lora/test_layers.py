@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -99,3 +101,35 @@ def test_forms_that_do_not_exist_are_refused_by_name(spec, line):
     with pytest.raises(SpecError) as caught:
         adapt(net, spec, {"q": "0[0/3]"})
     assert line in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    inputs=st.integers(1, 4),
+    outputs=st.integers(1, 4),
+    groups=st.integers(1, 3),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    flat=st.booleans(),
+    rank=st.integers(1, 3),
+    form=st.sampled_from(["branch", "delta"]),
+)
+def test_any_convolution_is_the_one_with_the_merged_kernel(
+    inputs, outputs, groups, kernel, stride, padding, dilation, flat, rank, form
+):
+    kind = nn.Conv1d if flat else nn.Conv2d
+    conv = kind(inputs * groups, outputs * groups, kernel, stride, padding, dilation, groups, padding_mode="zeros")
+    net = nn.Sequential(conv).double()
+    try:
+        adapt(net, LoraSpec(rank, 0.9, ("0",), conv_form=form), {})
+    except SpecError as error:
+        assert "above min" in str(error) or (flat and form == "delta")
+        return
+    disturb(net)
+    x = torch.randn(2, inputs * groups, *([8] if flat else [8, 7]), dtype=torch.float64)
+    apart = net(x)
+    undo = merge(net)
+    torch.testing.assert_close(net(x), apart)
+    undo()
