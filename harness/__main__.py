@@ -118,7 +118,7 @@ def _checked(composed: DictConfig) -> Config:
 def _with_data(config: Config) -> Config:
     """The same configuration, or, where the data set cannot be reached, with its stand-in, under its own name."""
     stand_in = getattr(config.task, "stand_in", None)
-    if stand_in is None or config.task.data is not None:
+    if stand_in is None or getattr(config.task, "data", None) is not None:
         return config
     from harness.task import build_task
 

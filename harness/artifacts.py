@@ -1,5 +1,6 @@
 """What a trial leaves on the disk beside its record: adapter or changed weights, head, predictions."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness import assets
-from harness.config import Config, LoraConfig, PartConfig, PeftConfig
+from harness.config import Config, GeneratorModelConfig, LoraConfig, PairTaskConfig, PartConfig, PeftConfig
+from harness.inputs import base_identity, codec_folder
 from harness.lora import export_adapter
 from harness.lora.peft import save_peft
-from harness.model import Network
-from harness.training import TrialModule
+from harness.model import Generator, Network, save_generator
+from harness.task import Inputs, PairInputs, build_task
+from harness.training import TrialModule, text_scores, write
 
 
 def save_artifacts(config: Config, model: Network, module: TrialModule, folder: Path) -> dict[str, Any]:
@@ -21,9 +24,11 @@ def save_artifacts(config: Config, model: Network, module: TrialModule, folder: 
     target.mkdir(exist_ok=True)
     match config.lora:
         case LoraConfig():
-            export_adapter(model.base, config.model.weights.address, target)
+            export_adapter(model.base, base_identity(config)["address"], target)
         case PeftConfig():
             save_peft(model.base, target)
+        case PartConfig(name="full") if isinstance(config.model, GeneratorModelConfig):
+            save_generator(model.base, codec_folder(config.model, build_task(config.task)), target)
         case PartConfig():
             if trained := _trained_part(model.base):
                 save_file(trained, target / "base.safetensors")
@@ -52,3 +57,25 @@ def _save_predictions(module: TrialModule, path: Path) -> None:
     items = torch.cat([items for _, items in module.predictions]).tolist()
     lines = [",".join(map(str, (row, *item))) for row, item in sorted(zip(rows, items, strict=True))]
     path.write_text("\n".join([",".join(("row", *module.measure.columns)), *lines]) + "\n")
+
+
+def write_texts(config: Config, model: Network, inputs: Inputs, device: torch.device, folder: Path) -> dict[str, float]:
+    """The scores of what a generator writes for the first test rows, and a table of it; nothing for other models."""
+    if not isinstance(config.task, PairTaskConfig) or config.task.generate_rows == 0:
+        return {}
+    assert isinstance(model, Generator)
+    assert isinstance(inputs, PairInputs)
+    rows = min(config.task.generate_rows, len(inputs))
+    written = write(model.to(device), inputs, rows, config.task.max_target, device)
+    scores, items = text_scores(written, inputs.references[:rows])
+    with open(folder / "written.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["row", "chrf", "written", "wanted"])
+        table.writerows(zip(range(rows), items, written, inputs.references[:rows], strict=True))
+    return scores
+
+
+def cut_rows(splits: dict[str, Inputs]) -> dict[str, Any]:
+    """How many sources and targets of each split were cut at their longest; nothing where no row can be."""
+    counts = {name: inputs.cut for name, inputs in splits.items() if isinstance(inputs, PairInputs)}
+    return {"cut": counts} if counts else {}

@@ -7,24 +7,31 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from harness import assets
-from harness.config import Config, TextModelConfig, TextTaskConfig
-from harness.model import PAD_IDS, base_file, tokenizer_file
+from harness.config import Config, ConfigError, GeneratorModelConfig, PairTaskConfig, TextModelConfig, TextTaskConfig
+from harness.model import PAD_IDS, base_file, generator_folder, marks_of, tokenizer_file
 from harness.task import (
     Inputs,
     LengthBatches,
+    Marks,
+    PairTask,
     SpeechTask,
     Task,
     TextTask,
     VisionTask,
     build_task,
+    codec_files,
     encode,
+    encode_pairs,
     image_inputs,
     read_frames,
+    train_tokenizer,
 )
 
 
 def read_inputs(config: Config, task: Task, split: str) -> Inputs:
     """A split as the model of the configuration reads it; what is costly to make comes from the cache."""
+    if isinstance(config.model, GeneratorModelConfig):
+        return _read_pairs(config, config.model, task, split)
     if isinstance(task, VisionTask):
         return image_inputs(task.splits[split], task.image_size)
     if isinstance(task, SpeechTask):
@@ -34,6 +41,28 @@ def read_inputs(config: Config, task: Task, split: str) -> Inputs:
     assert isinstance(config.model, TextModelConfig)
     tokenizer = tokenizer_file(config.model)
     return encode(task.splits[split], tokenizer, config.task.max_length, PAD_IDS[config.model.family])
+
+
+def _read_pairs(config: Config, model: GeneratorModelConfig, task: Task, split: str) -> Inputs:
+    assert isinstance(task, PairTask)
+    assert isinstance(config.task, PairTaskConfig)
+    folder = codec_folder(model, task)
+    longest = config.task.max_source, config.task.max_target
+    return encode_pairs(task.splits[split], folder, Marks(*marks_of(model)), model.separator, *longest)
+
+
+def codec_folder(model: GeneratorModelConfig, task: Task) -> Path:
+    """The folder of the tokenizer: as configured, or beside the weights, or learned from the training split."""
+    if model.tokenizer is not None:
+        return assets.fetch(model.tokenizer.address, model.tokenizer.sha256)
+    if (folder := generator_folder(model)) is not None:
+        return folder
+    assert isinstance(task, PairTask)
+    train = task.splits["train"]
+    first, last = (("<pad>", "</s>"), ()) if model.family == "t5" else ((), ("<|endoftext|>",))
+    if model.family == "marian":
+        raise ConfigError("model.tokenizer: missing; fresh weights of the family marian need one")
+    return train_tokenizer([*train.sources, *train.targets], model.shape.vocabulary, first, last)
 
 
 def loader(config: Config, inputs: Inputs, training: bool, rank: int = 0, world: int = 1) -> DataLoader[int]:
@@ -48,12 +77,17 @@ def input_digests(config: Config) -> dict[str, str]:
     digests = {"data": build_task(config.task).sha256, "base": base_identity(config)["sha256"]}
     if isinstance(config.model, TextModelConfig):
         digests["tokenizer"] = assets.sha256_of(tokenizer_file(config.model))
+    if isinstance(config.model, GeneratorModelConfig):
+        files = codec_files(codec_folder(config.model, build_task(config.task)))
+        digests["tokenizer"] = " ".join(map(assets.sha256_of, files))
     return digests
 
 
 def base_identity(config: Config) -> dict[str, Any]:
-    """Name, address and the digest of the weights file."""
+    """Name, address and the digest of the weights file; both say `fresh` where the weights are drawn by the seed."""
     weights = base_file(config.model)
+    if weights is None or config.model.weights is None:
+        return {"name": config.model.name, "address": "fresh", "sha256": "fresh"}
     return {
         "name": config.model.name,
         "address": config.model.weights.address,

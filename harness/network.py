@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import accounting
-from harness.config import Config, ConfigError, LoraConfig, PartConfig, PeftConfig
+from harness.config import Config, ConfigError, LoraConfig, PairTaskConfig, PartConfig, PeftConfig
 from harness.lora import PLUS_RATIO, LoraSpec, SpecError, adapt, adapter_parameters, merge, pairs_of, start
 from harness.lora.peft import adapt_peft, peft_parameters
 from harness.lora.start import Feed
@@ -104,7 +104,7 @@ def count(config: Config) -> dict[str, Any]:
 
     The reduction is the adapter against the base; with the head it is all that is trained against all there is.
     """
-    outputs = config.task.classes or build_task(config.task).outputs
+    outputs = _outputs(config)
     model = build_model(config.model, outputs, weights=False)
     base = sum(tensor.numel() for tensor in model.base.parameters())
     ranks, params = prepare(model, config)
@@ -156,3 +156,9 @@ def _seconds(model: Network, batch: dict[str, Tensor], repeats: int) -> float:
             torch.cuda.synchronize(out.device)
         times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+def _outputs(config: Config) -> int:
+    if isinstance(config.task, PairTaskConfig):
+        return 0
+    return config.task.classes or build_task(config.task).outputs

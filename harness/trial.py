@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from harness import assets, tracking
 from harness.accounting import flops_of
-from harness.artifacts import save_artifacts
+from harness.artifacts import cut_rows, save_artifacts, write_texts
 from harness.config import Config, ConfigError, LoraConfig, PeftConfig, fingerprint, plain, to_yaml
 from harness.inputs import base_identity, input_digests, loader, read_inputs
 from harness.lora import (
@@ -48,6 +48,7 @@ from harness.training import (
     Pruned,
     Pulse,
     Scores,
+    TokenScores,
     TrialModule,
     Watch,
     fit,
@@ -188,6 +189,8 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         set_active(model.base, rank)
         facts.scores |= {f"{name}@{rank}": test(trainer, module, batches) for name, batches in evaluate.items()}
     facts.scores["test"] = test(trainer, module, evaluate["test"])
+    facts.scores["test"] |= write_texts(config, model, held_out, device, place.folder)
+    facts.data |= cut_rows({"train": train, "validation": validation, "test": held_out})
     facts.effective_ranks, facts.kept_ranks = effective_ranks(model.base), kept_ranks(model.base)
     facts.adapter = save_artifacts(config, model, module, place.folder)
     facts.merge = compare_merged(model.to(device), _on(next(iter(evaluate["test"])), device))
@@ -287,7 +290,7 @@ def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirr
 
 
 def _measure(task: Task) -> Scores:
-    return ClassScores(task.outputs)
+    return ClassScores(task.outputs) if task.outputs else TokenScores()
 
 
 def _record(config: Config, place: Place, facts: Facts, state: State, reason: str) -> Record:

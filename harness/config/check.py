@@ -13,8 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from harness.config.schema import (
     READS,
     Config,
+    GeneratorModelConfig,
     ImageTaskConfig,
     LoraConfig,
+    PairTaskConfig,
     PartConfig,
     PeftConfig,
     Range,
@@ -58,9 +60,11 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     for key in ("run", "study", "results", "tracking", "sweep"):
         del tree[key]
     del tree["trainer"]["threads"]
-    for key in ("data", "asset", "stand_in", "validation", "test"):
+    for key in ("data", "asset", "stand_in", "validation", "test", "catalogues"):
         tree["task"].pop(key, None)
-    del tree["model"]["weights"], tree["model"]["name"], tree["task"]["name"]
+    for key in ("weights", "name", "tokenizer", "made_by"):
+        tree["model"].pop(key, None)
+    del tree["task"]["name"]
     del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
     lora = config.lora
     if isinstance(lora, LoraConfig):
@@ -119,6 +123,9 @@ def _kind_mistakes(config: Config) -> list[str]:
     task, model = config.task, config.model
     if READS[task.reader] != model.kind:
         return [f"model={model.name}: a {model.kind} model; task={task.name} needs a {READS[task.reader]} model"]
+    if isinstance(model, GeneratorModelConfig):
+        assert isinstance(task, PairTaskConfig)
+        return _generator_mistakes(task, model, config)
     if isinstance(model, VisionModelConfig) or isinstance(task, ImageTaskConfig):
         return _size_mistakes(task, model)
     if not isinstance(task, TextTaskConfig) or not isinstance(model, TextModelConfig):
@@ -136,6 +143,24 @@ def _size_mistakes(task: Any, model: Any) -> list[str]:
     if model.architecture == "vit_b_16" and task.image_size % 16:
         return [f"task.image_size={task.image_size}: model={model.name} reads patches of 16; use a multiple of 16"]
     return []
+
+
+def _generator_mistakes(task: PairTaskConfig, model: GeneratorModelConfig, config: Config) -> list[str]:
+    mistakes = []
+    if config.trainer.objective != "loss":
+        mistakes.append(f"trainer.objective={config.trainer.objective}: a generator has none; trainer.objective=loss")
+    if config.lora.name == "head":
+        mistakes.append(f"lora=head: model={model.name} has no fresh head; lora=lora or lora=full")
+    if model.weights is None and config.lora.name != "full":
+        mistakes.append("model.weights=null: fresh weights are trained as a whole; lora=full")
+    both = task.max_source + task.max_target
+    longest = both if model.family == "gpt2" else max(task.max_source, task.max_target)
+    if model.shape.positions is not None and longest > model.shape.positions:
+        mistakes.append(
+            f"task.max_source={task.max_source} and task.max_target={task.max_target}: model={model.name} has "
+            f"{model.shape.positions} positions"
+        )
+    return mistakes
 
 
 def _lora_mistakes(lora: LoraConfig | PeftConfig | PartConfig) -> list[str]:

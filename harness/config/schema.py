@@ -139,6 +139,45 @@ class SpokenTaskConfig:
 
 
 @dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class SequenceTaskConfig:
+    """What every task of source and target texts has. Lengths are in tokens; of the first `generate_rows` test rows
+    the texts are written, and compared with what they should be.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    split_seed: Natural
+    validation_share: HeldOut
+    test_share: HeldOut
+    max_source: Count
+    max_target: Annotated[int, Strict(), Field(ge=2)]
+    generate_rows: Natural
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class PairsTaskConfig(SequenceTaskConfig):
+    """Files with columns: source, target and group name one, or are templates with {column} in them."""
+
+    reader: Literal["pairs"]
+    asset: AssetConfig | None
+    data: Text | None
+    validation: Text | None
+    test: Text | None
+    source: Text
+    target: Text
+    group: Text | None
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class CatalogueTaskConfig(SequenceTaskConfig):
+    """English messages and their translations out of packages' message catalogues; `prompt` holds {source}."""
+
+    reader: Literal["catalogue"]
+    catalogues: Annotated[list[AssetConfig], Field(min_length=1)]
+    languages: Annotated[list[Text], Field(min_length=1)]
+    prompt: Annotated[str, Field(pattern=r"\{source\}")]
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
 class ShapeConfig:
     """The dimensions of a transformer encoder, enough to build it without its weights."""
 
@@ -193,6 +232,44 @@ class SpeechModelConfig:
     pooling: Literal["mean", "last", "embedding"]
 
 
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class GeneratorShapeConfig:
+    """The dimensions of a transformer that writes text; a decoder alone has as many decoder layers as layers.
+
+    `positions` is the longest sequence, null where they are relative; `head_size` is hidden / heads but for T5.
+    """
+
+    hidden: Count
+    layers: Count
+    decoder_layers: Count
+    heads: Count
+    head_size: Count
+    ffn: Count
+    vocabulary: Annotated[int, Strict(), Field(ge=300)]
+    positions: Count | None
+
+
+@dataclass(config=_CLOSED, frozen=True, kw_only=True)
+class GeneratorModelConfig:
+    """A language model: a decoder (gpt2), or an encoder and a decoder (t5, marian).
+
+    `weights` null: fresh weights, drawn by the seed. `tokenizer` null: the one beside the weights, or, where those are
+    fresh, one learned from the training split. `made_by` is the command that makes the weights if they are not there.
+    """
+
+    kind: Literal["generator"]
+    name: Text
+    family: Literal["gpt2", "t5", "marian"]
+    shape: GeneratorShapeConfig
+    weights: AssetConfig | None
+    tokenizer: AssetConfig | None
+    made_by: Text | None
+    separator: str
+    beams: Count
+    dropout: Share
+
+
+PairTaskConfig = PairsTaskConfig | CatalogueTaskConfig
 TaskConfig = (
     GlueTaskConfig
     | RatedTaskConfig
@@ -201,8 +278,10 @@ TaskConfig = (
     | DigitsTaskConfig
     | FolderTaskConfig
     | SpokenTaskConfig
+    | PairsTaskConfig
+    | CatalogueTaskConfig
 )
-ModelConfig = TextModelConfig | VisionModelConfig | SpeechModelConfig
+ModelConfig = TextModelConfig | VisionModelConfig | SpeechModelConfig | GeneratorModelConfig
 
 READS: dict[str, str] = {
     "glue": "text",
@@ -213,6 +292,8 @@ READS: dict[str, str] = {
     "digits": "vision",
     "image_folder": "vision",
     "spoken": "speech",
+    "pairs": "generator",
+    "catalogue": "generator",
 }
 """For each reader of tasks, the kind of model that takes what it reads."""
 

@@ -72,6 +72,11 @@ class LoraLinear(Adapted):
                 y[..., start:stop] += change
         return y
 
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight: T5's feed-forward layer asks its last projection what type it computes in."""
+        return self.base.get_parameter("weight")
+
     def _bias(self, start: int, stop: int) -> Tensor | None:
         bias = self.base.bias
         return bias[start:stop] if isinstance(bias, Tensor) else None

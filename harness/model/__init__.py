@@ -2,17 +2,23 @@
 
 from harness.model.base import Network
 from harness.model.build import base_file, build_model
+from harness.model.generator import GENERATOR_TARGETS, Generator, generator_folder, marks_of, save_generator
 from harness.model.recurrent import SpeechClassifier, VoiceEncoder
 from harness.model.text import PAD_IDS, TARGETS, TextClassifier, tokenizer_file
 
 __all__ = [
+    "GENERATOR_TARGETS",
     "PAD_IDS",
     "TARGETS",
+    "Generator",
     "Network",
     "SpeechClassifier",
     "TextClassifier",
     "VoiceEncoder",
     "base_file",
     "build_model",
+    "generator_folder",
+    "marks_of",
+    "save_generator",
     "tokenizer_file",
 ]

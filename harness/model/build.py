@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from harness.config import ModelConfig, SpeechModelConfig, TextModelConfig, VisionModelConfig
+from harness.config import GeneratorModelConfig, ModelConfig, SpeechModelConfig, TextModelConfig, VisionModelConfig
 from harness.model.base import Network
+from harness.model.generator import build_generator, generator_file
 from harness.model.recurrent import build_speech, speech_base_file
 from harness.model.text import build_text, text_base_file
 from harness.model.vision import build_vision, vision_file
@@ -30,10 +31,12 @@ def _build(config: ModelConfig, outputs: int, weights: bool) -> Network:
             return build_vision(config, outputs, weights)
         case SpeechModelConfig():
             return build_speech(config, outputs, weights)
+        case GeneratorModelConfig():
+            return build_generator(config, weights)
 
 
-def base_file(config: ModelConfig) -> Path:
-    """The verified file that holds the pretrained weights."""
+def base_file(config: ModelConfig) -> Path | None:
+    """The verified file that holds the pretrained weights; null where they are fresh."""
     match config:
         case TextModelConfig():
             return text_base_file(config)
@@ -41,3 +44,5 @@ def base_file(config: ModelConfig) -> Path:
             return vision_file(config)
         case SpeechModelConfig():
             return speech_base_file(config)
+        case GeneratorModelConfig():
+            return generator_file(config)

@@ -23,8 +23,7 @@ def write_report(folder: Path) -> str:
     trial_table(records).to_csv(folder / "table.csv", index=False)
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
-        key = (entry.task, entry.model, entry.data.get("sha256"), entry.base.get("sha256"))
-        groups.setdefault(key, []).append(entry)
+        groups.setdefault((entry.task, entry.model, entry.data.get("sha256"), _base(entry, records)), []).append(entry)
     sections = [(group, arm_results(group, folder)) for group in groups.values()]
     text = "\n\n".join([f"# {records[0].study}", *(_section(group, results) for group, results in sections)])
     (folder / "table.md").write_text(text + "\n")
@@ -37,6 +36,12 @@ def write_report(folder: Path) -> str:
         written += ["pareto.png", "rank_curve.png"]
     files = "\n".join(f"  {folder / name}" for name in written)
     return f"{text}\n\nWritten:\n{files}"
+
+
+def _base(entry: Record, records: Sequence[Record]) -> str | None:
+    """What base a trial is compared on; fresh weights are a control, and go with the pretrained ones of their name."""
+    names = [entry.base.get("sha256"), *(other.base.get("sha256") for other in records if other.model == entry.model)]
+    return next((name for name in names if name != "fresh"), "fresh")
 
 
 def _section(records: Sequence[Record], results: Sequence[ArmResult]) -> str:

@@ -3,8 +3,11 @@
 from harness.task.base import Inputs, Task
 from harness.task.batches import EncodedSplit, LengthBatches, encode
 from harness.task.build import build_task
+from harness.task.codec import codec_files, train_tokenizer
 from harness.task.frames import FrameSplit, read_frames
 from harness.task.images import ImageInputs, image_inputs
+from harness.task.pairs import PairSplit, PairTask
+from harness.task.sequences import Marks, PairInputs, encode_pairs
 from harness.task.speech import SpeechSplit, SpeechTask
 from harness.task.text import Split, TextTask
 from harness.task.vision import ImageSplit, VisionTask
@@ -16,6 +19,10 @@ __all__ = [
     "ImageSplit",
     "Inputs",
     "LengthBatches",
+    "Marks",
+    "PairInputs",
+    "PairSplit",
+    "PairTask",
     "SpeechSplit",
     "SpeechTask",
     "Split",
@@ -23,7 +30,10 @@ __all__ = [
     "TextTask",
     "VisionTask",
     "build_task",
+    "codec_files",
     "encode",
+    "encode_pairs",
     "image_inputs",
     "read_frames",
+    "train_tokenizer",
 ]

@@ -1,7 +1,16 @@
 """From a task's configuration to its data, by the kind of its reader."""
 
-from harness.config import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig, SpokenTaskConfig, TaskConfig
+from harness.config import (
+    CatalogueTaskConfig,
+    DigitsTaskConfig,
+    FolderTaskConfig,
+    PairsTaskConfig,
+    PublishedImagesConfig,
+    SpokenTaskConfig,
+    TaskConfig,
+)
 from harness.task.base import Task
+from harness.task.pairs import read_pairs
 from harness.task.speech import read_speech
 from harness.task.text import read_text
 from harness.task.vision import read_vision
@@ -25,5 +34,7 @@ def _read(config: TaskConfig) -> Task:
             return read_vision(config)
         case SpokenTaskConfig():
             return read_speech(config)
+        case PairsTaskConfig() | CatalogueTaskConfig():
+            return read_pairs(config)
         case _:
             return read_text(config)

@@ -130,7 +130,9 @@ def _read_glue(config: GlueTaskConfig) -> tuple[str, Frames]:
     else:
         folder = assets.fetch(config.asset.address, config.asset.sha256)
         files = {name: next((folder / "data").glob(f"{name}-*.parquet")) for name in ("train", "validation", "test")}
-        frames = {name: _columns(_load(path, "task.asset"), "sentence", "label", path) for name, path in files.items()}
+        frames = {
+            name: _columns(load_table(path, "task.asset"), "sentence", "label", path) for name, path in files.items()
+        }
         source = config.asset.address
     withheld = frames["test"].empty or set(frames["test"]["label"]) == {"-1"}
     if withheld:
@@ -146,7 +148,7 @@ def _glue_file(config: GlueTaskConfig, folder: Path, names: tuple[str, ...]) -> 
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise ConfigError(f"task.data={config.data}: no {' or '.join(names)} in it")
-    frame = _load(path, "task.data", header=None)
+    frame = load_table(path, "task.data", header=None)
     if frame.empty:
         return pd.DataFrame({"text": [], "label": []})
     first = [str(cell).lower() for cell in frame.iloc[0]]
@@ -183,7 +185,7 @@ def _cut_whole_sentences(train: pd.DataFrame, rows: int, seed: int) -> tuple[pd.
 def _read_rated(config: RatedTaskConfig) -> tuple[str, Frames]:
     """Rows of id, mean rating and text. Ids like 12_3 are sentence 3 of document 12, which is never split up."""
     path = assets.fetch(f"{config.asset.address}/{config.file}", config.asset.sha256)
-    frame = _load(path, "task.asset", header=None).set_axis(["id", "rating", "text"], axis=1)
+    frame = load_table(path, "task.asset", header=None).set_axis(["id", "rating", "text"], axis=1)
     frame["label"] = (frame["rating"].astype(float) > 0).astype(int).astype(str)
     frame["document"] = frame["id"].str.rsplit("_", n=1).str[0]
     frame = frame.drop_duplicates("text")
@@ -207,7 +209,7 @@ def _read_table(config: TableTaskConfig) -> tuple[str, Frames]:
 
 def _table(config: TableTaskConfig, key: str, name: str) -> pd.DataFrame:
     path = Path(name).expanduser()
-    return _columns(_load(path, key), config.text, config.label, path, key)
+    return _columns(load_table(path, key), config.text, config.label, path, key)
 
 
 def _cut(
@@ -243,7 +245,7 @@ def _no_text(cell: object) -> bool:
     return not isinstance(cell, str) or not cell.strip()
 
 
-def _load(path: Path, key: str, header: int | None = 0) -> pd.DataFrame:
+def load_table(path: Path, key: str, header: int | None = 0) -> pd.DataFrame:
     """One file as text cells; NA, None and null are words, not gaps."""
     kind = path.suffix.lower()
     try:

@@ -5,7 +5,8 @@ from harness.training.interrupt import Interrupted, graceful_stop
 from harness.training.loop import Plan, fit, is_follower, make_trainer, plan, resolve_device, resolve_precision, test
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
 from harness.training.ranks import FallingBudget, NestedRanks
-from harness.training.scores import ClassScores, Scores
+from harness.training.scores import ClassScores, Scores, TokenScores
+from harness.training.writing import text_scores, write
 
 __all__ = [
     "ClassScores",
@@ -20,6 +21,7 @@ __all__ = [
     "Pruned",
     "Pulse",
     "Scores",
+    "TokenScores",
     "TrialModule",
     "Watch",
     "fit",
@@ -31,4 +33,6 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "test",
+    "text_scores",
+    "write",
 ]

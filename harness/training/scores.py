@@ -1,11 +1,12 @@
 """Scores that add up over batches and devices, and what each example did, so that trials compare item by item."""
 
+import math
 from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 
@@ -47,3 +48,36 @@ class ClassScores(Scores):
         self.accuracy.reset()
         self.mean_loss.reset()
         return scores
+
+
+class TokenScores(Scores):
+    """Cross-entropy in nats a target token and its exponential, perplexity, of logits (B, L, V) against labels (B, L).
+
+    The mean is over all target tokens, whatever batches they came in; each example's row is the mean over its own
+    tokens, and how many they are.
+    """
+
+    names = ("loss", "perplexity")
+    columns = ("loss", "tokens")
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not a weighted MeanMetric: with its check for NaN disabled, torchmetrics 1.9 forgets the weights.
+        self.nats = SumMetric(nan_strategy="disable").set_dtype(torch.float64)
+        self.tokens = SumMetric(nan_strategy="disable").set_dtype(torch.float64)
+
+    def update(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """As Scores.update."""
+        loss_BL = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none", ignore_index=-100)
+        tokens_B = (labels != -100).sum(1)
+        nats_B = loss_BL.double().sum(1)
+        self.nats.update(nats_B)
+        self.tokens.update(tokens_B.double())
+        return torch.stack([nats_B / tokens_B, tokens_B.double()], 1)
+
+    def close(self) -> dict[str, float]:
+        """As Scores.close."""
+        loss = float(self.nats.compute() / self.tokens.compute())
+        self.nats.reset()
+        self.tokens.reset()
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}

@@ -128,3 +128,12 @@ def test_loss_is_minimised():
     )
     (result,) = arm_results([high, low], Path("/nowhere"))
     assert result.best == low
+
+
+def test_a_control_with_fresh_weights_stands_in_the_same_table(tmp_path):
+    control = dataclasses.replace(entry(2, "fresh", 0.5, 0.5, 0, name="full"), base={"name": "m", "sha256": "fresh"})
+    for item in (*RECORDS[:2], control):
+        record.append(tmp_path, item)
+    text = write_report(tmp_path)
+    assert text.count("Base:") == 1
+    assert "| fresh " in text

@@ -1,0 +1,162 @@
+"""Pairs of texts as token ids, encoded once and cached; batches as a causal or an encoder-decoder model reads them.
+
+Shapes: B pairs in a batch, S source tokens, T target tokens, L tokens of both.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from harness import assets
+from harness.task.codec import Codec, codec_files, load_codec
+from harness.task.pairs import PairSplit
+
+IGNORED = -100  # what cross-entropy leaves out
+
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """The ids that a model sets around texts: padding, the end, and what a decoder starts from.
+
+    `start` null: a causal model, which reads source and target as one sequence.
+    """
+
+    pad: int
+    end: int
+    start: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """Rows of token ids, end to end, and where each starts."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+
+    def row(self, index: int) -> np.ndarray:
+        """The ids of one row."""
+        return self.ids[self.starts[index] : self.starts[index + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Ids of each row."""
+        return np.diff(self.starts)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairInputs(Dataset[int]):
+    """A split of pairs as a model reads it. Items are row numbers; `cut` counts the rows cut at their longest."""
+
+    sources: Ragged
+    targets: Ragged
+    marks: Marks
+    codec: Codec
+    references: tuple[str, ...]
+    cut: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each pair."""
+        lengths: np.ndarray = self.sources.lengths + self.targets.lengths
+        return lengths
+
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Labels stand where their logits do, IGNORED where nothing is asked: on the source and on padding.
+
+        Causal: ids, mask and labels (B, L), prompt (B), the ids before the target. Encoder-decoder: ids and mask
+        (B, S), decoder_ids and labels (B, T). Always rows (B).
+        """
+        sources = [self.sources.row(index) for index in rows]
+        targets = [self.targets.row(index) for index in rows]
+        made = self._causal(sources, targets) if self.marks.start is None else self._paired(sources, targets)
+        return made | {"rows": torch.tensor(list(rows))}
+
+    def _causal(self, sources: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, Tensor]:
+        whole = [np.concatenate(pair) for pair in zip(sources, targets, strict=True)]
+        labels = [
+            np.concatenate([np.full(len(source) - 1, IGNORED), target])
+            for source, target in zip(sources, targets, strict=True)
+        ]
+        return {
+            "ids": _padded([ids[:-1] for ids in whole], self.marks.pad),
+            "mask": _padded([np.ones(len(ids) - 1, dtype=np.int64) for ids in whole], 0),
+            "labels": _padded(labels, IGNORED),
+            "prompt": torch.tensor([len(source) for source in sources]),
+        }
+
+    def _paired(self, sources: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, Tensor]:
+        return {
+            "ids": _padded(sources, self.marks.pad),
+            "mask": _padded([np.ones(len(source), dtype=np.int64) for source in sources], 0),
+            "decoder_ids": _padded([np.concatenate([[self.marks.start], ids[:-1]]) for ids in targets], self.marks.pad),
+            "labels": _padded(targets, IGNORED),
+        }
+
+    def texts(self, written: Tensor) -> list[str]:
+        """What rows of written ids say, each up to its end."""
+        end = self.marks.end
+        return [self.codec.decode(row[: row.index(end)] if end in row else row) for row in written.tolist()]
+
+
+def encode_pairs(
+    split: PairSplit, folder: Path, marks: Marks, separator: str, max_source: int, max_target: int
+) -> PairInputs:
+    """Tokenise a split by the codec of `folder`, or read it from the cache.
+
+    A source ends with the separator (causal) or the end mark, a target with the end mark, which a target that was cut
+    does not get: it does not end there. Both count towards the longest.
+    """
+    key = hashlib.sha256()
+    for part in (*map(assets.sha256_of, codec_files(folder)), repr((marks, separator, max_source, max_target))):
+        key.update(part.encode() + b"\0")
+    key.update(repr((split.sources, split.targets)).encode())
+    path = assets.cache_folder() / "tokens" / f"{key.hexdigest()}.npz"
+    codec = load_codec(folder)
+    if not path.exists():
+        _tokenise(split, codec, marks, separator, max_source, max_target, path)
+    with np.load(path) as arrays:
+        sources, targets = (Ragged(arrays[f"{side}_ids"], arrays[f"{side}_starts"]) for side in ("source", "target"))
+        cut = {"source": int(arrays["cut"][0]), "target": int(arrays["cut"][1])}
+    return PairInputs(sources, targets, marks, codec, split.targets, cut)
+
+
+def _tokenise(
+    split: PairSplit, codec: Codec, marks: Marks, separator: str, max_source: int, max_target: int, path: Path
+) -> None:
+    tail = [marks.end] if marks.start is not None else codec.sources([separator])[0]
+    read, written = codec.sources(split.sources), codec.targets(split.targets)
+    sources = [ids[: max_source - len(tail)] + tail for ids in read]
+    targets = [[*ids, marks.end] if len(ids) < max_target else ids[:max_target] for ids in written]
+    arrays = {"cut": np.array([_over(read, max_source - len(tail)), _over(written, max_target - 1)])}
+    for side, rows in (("source", sources), ("target", targets)):
+        arrays[f"{side}_ids"] = np.array([index for row in rows for index in row], dtype=np.int32)
+        arrays[f"{side}_starts"] = np.cumsum([0, *map(len, rows)])
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_name(f"{path.stem}.{os.getpid()}.npz")
+    np.savez(scratch, **arrays)  # type: ignore[arg-type]
+    os.replace(scratch, path)
+
+
+def _over(rows: list[list[int]], longest: int) -> int:
+    return sum(len(row) > longest for row in rows)
+
+
+def _padded(rows: list[np.ndarray], value: int) -> Tensor:
+    """Rows side by side, padded on the right (B, longest)."""
+    out = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
+    for index, row in enumerate(rows):
+        out[index, : len(row)] = row
+    return torch.from_numpy(out)
