@@ -1,34 +1,38 @@
 """The configuration of a trial or a study: schema, plain trees, checks."""
 
 from harness.config.check import check, fingerprint, plain, schema_keys
+from harness.config.models import (
+    GeneratorModelConfig,
+    ModelConfig,
+    SpeechModelConfig,
+    TextModelConfig,
+    VisionModelConfig,
+)
+from harness.config.scalars import AssetConfig
 from harness.config.schema import (
     DEFAULT_SCALE,
-    READS,
-    AssetConfig,
     BaselineConfig,
-    CatalogueTaskConfig,
     Config,
-    DigitsTaskConfig,
-    FolderTaskConfig,
-    GeneratorModelConfig,
-    GlueTaskConfig,
     LoraConfig,
-    ModelConfig,
-    PairsTaskConfig,
-    PairTaskConfig,
     PartConfig,
     PeftConfig,
-    PublishedImagesConfig,
     Range,
-    RatedTaskConfig,
-    SpeechModelConfig,
-    SpokenTaskConfig,
     SweepConfig,
+)
+from harness.config.tasks import (
+    READS,
+    CatalogueTaskConfig,
+    DigitsTaskConfig,
+    FolderTaskConfig,
+    GlueTaskConfig,
+    PairsTaskConfig,
+    PairTaskConfig,
+    PublishedImagesConfig,
+    RatedTaskConfig,
+    SpokenTaskConfig,
     TableTaskConfig,
     TaskConfig,
-    TextModelConfig,
     TextTaskConfig,
-    VisionModelConfig,
 )
 from harness.config.tree import ConfigError, dotted_keys, lay_over, nearest, to_yaml
 

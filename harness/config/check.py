@@ -10,20 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.config.schema import (
-    READS,
-    Config,
-    GeneratorModelConfig,
-    ImageTaskConfig,
-    LoraConfig,
-    PairTaskConfig,
-    PartConfig,
-    PeftConfig,
-    Range,
-    TextModelConfig,
-    TextTaskConfig,
-    VisionModelConfig,
-)
+from harness.config.models import GeneratorModelConfig, TextModelConfig, VisionModelConfig
+from harness.config.schema import Config, LoraConfig, PartConfig, PeftConfig, Range
+from harness.config.tasks import READS, ImageTaskConfig, PairTaskConfig, TextTaskConfig
 from harness.config.tree import ConfigError, Tree, lay_over, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)

@@ -1,0 +1,30 @@
+"""What the values of a configuration may be, and the address of an asset."""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, Strict
+from pydantic.dataclasses import dataclass
+
+CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)
+# Strict scalars: "8", 8.0 and true are not the rank 8.
+Count = Annotated[int, Strict(), Field(ge=1)]
+Natural = Annotated[int, Strict(), Field(ge=0)]
+Flag = Annotated[bool, Strict()]
+Number = Annotated[float, Strict()]
+Positive = Annotated[float, Strict(), Field(gt=0)]
+NotNegative = Annotated[float, Strict(), Field(ge=0)]
+Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+HeldOut = Annotated[float, Strict(), Field(gt=0, le=0.4)]
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class AssetConfig:
+    """Where a file or folder comes from, and the SHA-256 that proves it.
+
+    `sha256` is the digest of the whole (a package archive, a file), or one digest for each file of a hub repository;
+    null for a hub file means: the digest that the hub declares for the pinned revision.
+    """
+
+    address: Text
+    sha256: Text | dict[str, Text | None] | None
