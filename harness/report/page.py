@@ -8,7 +8,19 @@ from typing import Any
 from harness import record
 from harness.record import Record, measure
 from harness.report import plots
-from harness.report.table import TIES, ArmResult, arm_results, arm_rows, cost_of, markdown, pareto, shown, trial_table
+from harness.report.table import (
+    TIES,
+    ArmResult,
+    arm_results,
+    arm_rows,
+    cost_of,
+    markdown,
+    pareto,
+    shown,
+    sign,
+    trainable,
+    trial_table,
+)
 
 
 def write_report(folder: Path) -> str:
@@ -81,16 +93,27 @@ def _notes(entry: Record) -> str:
 
 
 def _answer(results: Sequence[ArmResult]) -> str:
-    """The question's answer in a sentence: the smallest adapter that the data cannot tell from the best."""
-    best = {result.arm: result.best for result in results if result.verdict in TIES and result.best is not None}
-    adapted = {arm: entry for arm, entry in best.items() if entry.params["adapter"]}
-    if not adapted:
-        return "No adapted arm was shown to tie with the best."
-    arm, entry = min(adapted.items(), key=lambda item: item[1].params["adapter"])
-    return (
-        f"Smallest adapter with no difference shown from the best: {arm}, "
-        f"{entry.params['adapter']:,} adapter parameters, test {measure(entry)} {shown(entry, 'test'):.4f}."
-    )
+    """The question's answer: the smallest adapter that the data cannot tell from the best, full fine-tuning beside."""
+    adapted = [result for result in results if result.best is not None and result.best.params["adapter"]]
+    ties = [result for result in adapted if result.verdict in TIES]
+    sentences = []
+    if ties:
+        smallest = min(ties, key=lambda result: result.best.params["adapter"] if result.best else 0)
+        sentences.append(f"Smallest adapter with no difference shown from the best: {_figures(smallest)}.")
+    elif adapted:
+        best = max(adapted, key=lambda result: sign(result.best) * shown(result.best, "val") if result.best else 0)
+        sentences.append(f"No adapted arm was shown to tie with the best; the best of them is {_figures(best)}.")
+    full = [result for result in results if result.best is not None and result.best.lora["name"] == "full"]
+    sentences += [f"Beside it {_figures(result)}." for result in full]
+    return " ".join(sentences)
+
+
+def _figures(result: ArmResult) -> str:
+    entry = result.best
+    assert entry is not None
+    adapter = entry.params["adapter"]
+    parameters = f"{adapter:,} adapter parameters" if adapter else f"{trainable(entry):,} trained parameters"
+    return f"{result.arm}, {parameters}, test {measure(entry)} {shown(entry, 'test'):.4f}"
 
 
 def _fronts(records: Sequence[Record]) -> str:

@@ -92,7 +92,7 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
 
 def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title: str, path: Path) -> None:
     """The score against rank: each arm's best trial on test with its 95 % interval, all trials on validation behind."""
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 5.6), layout="constrained")
     tried = [entry for entry in records if entry.state == "complete" and "rank" in entry.lora]
     axes.scatter(
         [entry.lora["rank"] for entry in tried],
@@ -126,7 +126,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
     axes.set_ylabel(measure(records[0]))
     axes.set_title(title)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
+    figure.legend(fontsize=9, loc="outside lower center", ncols=2 if len(lines) < 2 else 1, frameon=False)
     _save(figure, path)
 
 
