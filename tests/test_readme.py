@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from harness.lora.table import table
+
 ROOT = Path(__file__).parents[1]
 CURATED = ROOT / "results/curated"
 README = (ROOT / "README.md").read_text()
@@ -16,6 +20,21 @@ def test_the_table_is_the_one_the_sweep_wrote():
     assert len(answer) == 1
     for line in table + answer:
         assert line in README
+
+
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in CURATED.glob("*/table.md")))
+def test_every_curated_study_is_whole_and_its_answer_is_quoted(study):
+    folder = CURATED / study
+    lines = (folder / "table.md").read_text().splitlines()
+    (answer,) = [line for line in lines if line.startswith(("Smallest adapter", "No adapted arm"))]
+    assert answer in README
+    for name in ("pareto.png", "rank_curve.png"):
+        assert (folder / name).stat().st_size > 10_000
+    assert "Command: `python -m harness" in (folder / "table.md").read_text()
+
+
+def test_the_variants_are_those_that_were_tried():
+    assert table() in README
 
 
 def test_the_best_adapter_beats_the_frozen_base_by_two_points():
