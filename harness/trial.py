@@ -51,6 +51,7 @@ from harness.training import (
     TokenScores,
     TrialModule,
     Watch,
+    autocast,
     fit,
     make_trainer,
     mean_loss,
@@ -149,10 +150,12 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     model = build_model(config.model, task.outputs)
     train, validation, held_out = (read_inputs(config, task, split) for split in ("train", "validation", "test"))
     model.to(device)
-    feed = partial(_feed, model, loader(config, train, True), device, getattr(config.lora, "calibration", 0))
+    count = getattr(config.lora, "calibration", 0)
+    feed = partial(_feed, model, loader(config, train, True), device, precision, count)
     facts.ranks, params = prepare(model, config, feed)
     facts.params = asdict(params)
-    facts.flops = _step_flops(model, train, config.trainer.batch_size, device)
+    with autocast(precision, device):
+        facts.flops = _step_flops(model, train, config.trainer.batch_size, device)
 
     length = plan(
         -(-len(train) // (config.trainer.batch_size * config.trainer.devices)),
@@ -196,14 +199,17 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     facts.merge = compare_merged(model.to(device), _on(next(iter(evaluate["test"])), device))
 
 
-def _feed(model: Network, batches: DataLoader[int], device: torch.device, count: int, gradients: bool) -> None:
+def _feed(
+    model: Network, batches: DataLoader[int], device: torch.device, precision: str, count: int, gradients: bool
+) -> None:
     """Run some training batches through the model as it stands, for the variants that start from what they see."""
     model.eval()  # no dropout, and running statistics stay
     for module in model.modules():
         if isinstance(module, torch.nn.RNNBase):
             module.train()  # cuDNN has no backward pass of these in evaluation
     for batch in itertools.islice(batches, count):
-        loss = mean_loss(model, _on(batch, device)) / count
+        with autocast(precision, device):
+            loss = mean_loss(model, _on(batch, device)) / count
         if gradients:
             loss.backward()
     model.train()

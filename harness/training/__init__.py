@@ -2,7 +2,17 @@
 
 from harness.training.callbacks import Curve, Guard, Meters, Pulse, Watch
 from harness.training.interrupt import Interrupted, graceful_stop
-from harness.training.loop import Plan, fit, is_follower, make_trainer, plan, resolve_device, resolve_precision, test
+from harness.training.loop import (
+    Plan,
+    autocast,
+    fit,
+    is_follower,
+    make_trainer,
+    plan,
+    resolve_device,
+    resolve_precision,
+    test,
+)
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
 from harness.training.ranks import FallingBudget, NestedRanks
 from harness.training.scores import ClassScores, Scores, TokenScores
@@ -24,6 +34,7 @@ __all__ = [
     "TokenScores",
     "TrialModule",
     "Watch",
+    "autocast",
     "fit",
     "graceful_stop",
     "is_follower",

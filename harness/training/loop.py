@@ -63,6 +63,12 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
 
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """What the trainer computes in, for passes that are made before it."""
+    dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "32-true")
+
+
 def is_follower() -> bool:
     """Whether this process is one of several of a trial and not the first: it was started with a rank above 0."""
     return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK"))
