@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -61,8 +62,14 @@ class LoraLinear(Adapted):
         dropped = self.dropout(x)
         for _, pair in self.low_rank():
             down, up = pair.factors()
-            change = F.linear(F.linear(dropped, down) * pair.scale, up)
             start, stop = pair.where.start, pair.where.stop
+            low = F.linear(dropped, down)
+            if pair.form != "dora" and start == 0 and stop == y.shape[-1]:
+                # One kernel scales, multiplies and adds, in place of three.
+                flat = y.reshape(-1, stop), low.reshape(-1, low.shape[-1])
+                y = torch.addmm(*flat, up.t(), alpha=pair.scale).view(y.shape)
+                continue
+            change = F.linear(low * pair.scale, up)
             if pair.form == "dora":
                 mine = y[..., start:stop].clone()
                 change = _magnified(mine, self._bias(start, stop), change, pair.share(self.matrix(pair)))
