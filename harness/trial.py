@@ -308,7 +308,7 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         lora |= {"alpha": chosen.alpha or scale * chosen.rank, "scale": scale, "dropout": chosen.dropout}
         lora |= {"ranks": facts.ranks, "effective_ranks": facts.effective_ranks}
         if facts.kept_ranks:
-            lora["kept_ranks"] = facts.kept_ranks
+            lora["kept_ranks"] = [list(pair) for pair in facts.kept_ranks.items()]  # as lora.ranks takes them
     elif isinstance(config.lora, PeftConfig):
         lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **(config.lora.arguments or {})}
     return Record(

@@ -201,9 +201,11 @@ def needs_rank(words: list[str]) -> bool:
 def test_adalora_ends_with_its_budget_and_names_its_allocation(run):
     entry = run("lora=adalora", "lora.rank=2", "trainer.max_steps=20", "trainer.evaluations=4")
     assert entry.state == "complete"
-    assert sum(entry.lora["kept_ranks"].values()) == 2 * 4
+    assert sum(rank for _, rank in entry.lora["kept_ranks"]) == 2 * 4
     assert set(entry.lora["ranks"].values()) == {3}
     assert entry.steps["best"] >= 14  # what it scored before its ranks were settled does not count
+    again = run("lora.rank=2", f"lora.ranks={json.dumps(entry.lora['kept_ranks'])}", number=1)
+    assert again.lora["ranks"] == {name: rank for name, rank in entry.lora["kept_ranks"] if rank}
 
 
 def test_one_nested_run_is_scored_at_every_rank(run):

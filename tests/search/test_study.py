@@ -15,6 +15,7 @@ import yaml
 from harness import record
 from harness.config import ConfigError, check
 from harness.record import Record
+from harness.report import write_report
 from harness.search import check_study, open_ledger, run_study
 from harness.search import study as study_module
 from harness.search.study import _below_median, _open_optuna, cut_torn_tail
@@ -243,3 +244,18 @@ def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data
     assert records[: len(kept)] == kept
     assert sorted(entry.trial for entry in records) == [0, 1, 2, 3]
     assert all(entry.state == "complete" for entry in records)
+
+
+def test_variants_and_a_method_of_peft_are_arms_of_one_study(tree, tmp_path, own_cache):
+    composed = tree("sweep=variants", "run=study", "study=v", "lora.rank=2", "trainer.max_steps=4")
+    composed["sweep"] |= {"scientific": {"lora.variant": ["lora", "dora", "adalora"]}, "trials": 1, "prune_after": None}
+    composed["sweep"]["baselines"]["loha"]["set"]["lora"]["arguments"] = {"r": 2, "alpha": 4}
+    config = check(composed)
+    check_study(config)
+    with open_ledger(tmp_path / "results", "v") as ledger:
+        run_study(config, ledger)
+        text = write_report(ledger.folder)
+    states = {entry.arm: (entry.state, entry.reason) for entry in ledger.records}
+    arms = ("variant=lora", "variant=dora", "variant=adalora", "loha", "full", "head")
+    assert states == dict.fromkeys(arms, ("complete", ""))
+    assert all(f"| {arm} " in text for arm in arms)
