@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -115,7 +116,18 @@ def count(config: Config) -> dict[str, Any]:
         "fewer_trainable_percent": round(100 * (1 - params.adapter / base), 3) if params.adapter else None,
         "fewer_trainable_percent_with_head": round(100 * (1 - params.trainable / params.total), 3),
         "ranks": ranks,
-    }
+    } | _what_moves(config.lora)
+
+
+def _what_moves(lora: LoraConfig | PeftConfig | PartConfig) -> dict[str, str]:
+    """A word where ranks are not settled before training."""
+    if not isinstance(lora, LoraConfig):
+        return {}
+    if lora.redistribute > 1:
+        return {"note": "EVA moves ranks between layers once it has seen data: their sum stays, the parameters may not"}
+    if lora_spec(lora).way.form == "adalora":
+        return {"note": "AdaLoRA's ranks at its start; in training they are masked, which frees no memory"}
+    return {}
 
 
 @torch.no_grad()
@@ -125,13 +137,14 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
     In evaluation mode and the weights' own precision; medians in seconds over `repeats` passes of the batch.
     Empty where nothing can be merged.
     """
-    if not any(pairs_of(model.base)):
-        return {}
     mode = model.training
     model.eval()
     apart = model(batch)
     seconds_apart = _seconds(model, batch, repeats)
-    undo = merge(model.base)
+    undo = _merged(model.base)
+    if undo is None:
+        model.train(mode)
+        return {}
     try:
         merged = model(batch)
         seconds_merged = _seconds(model, batch, repeats)
@@ -145,6 +158,19 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
         "latency_apart_s": seconds_apart,
         "batch": float(len(batch["rows"])),
     }
+
+
+def _merged(base: nn.Module) -> Callable[[], None] | None:
+    """Merge what can be; returns what undoes it, or nothing."""
+    if any(pairs_of(base)):
+        return merge(base)
+    if not hasattr(base, "peft_config"):
+        return None
+    try:
+        base.merge_adapter()  # type: ignore[operator]
+    except (NotImplementedError, AttributeError, ValueError):  # PEFT's ways to say that a method does not merge
+        return None
+    return base.unmerge_adapter  # type: ignore[return-value]
 
 
 def _seconds(model: Network, batch: dict[str, Tensor], repeats: int) -> float:

@@ -10,12 +10,27 @@ from typing import Any
 
 import torch
 
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "timm",
+    "scikit-learn",
+    "soxr",
+    "sacrebleu",
+    "optuna",
+    "numpy",
+    "lora-harness",
+)
+
 
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    names = ("torch", "lightning", "transformers", "optuna", "numpy", "lora-harness")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 @functools.cache
@@ -42,7 +57,6 @@ def hardware() -> dict[str, Any]:
     return {
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
         "gpu": gpu,
         "platform": platform.platform(terse=True),
     }

@@ -1,6 +1,7 @@
 """The life of a trial: from a configuration to a record."""
 
 import itertools
+import re
 import shlex
 import sys
 import time
@@ -23,10 +24,12 @@ from harness.config import Config, ConfigError, LoraConfig, PeftConfig, fingerpr
 from harness.inputs import base_identity, input_digests, loader, read_inputs
 from harness.lora import (
     ORTHOGONALITY,
+    StartError,
     effective_ranks,
     final_budget,
     highest_rank,
     kept_ranks,
+    named_pairs,
     orthogonality,
     pairs_of,
     set_active,
@@ -84,6 +87,7 @@ class Facts:
     fingerprint: str = ""
     identity: dict[str, str] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)
     params: dict[str, int] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     time: dict[str, float] = field(default_factory=dict)
@@ -117,6 +121,8 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         state, reason = "pruned", str(stop)
     except Diverged as stop:
         state, reason = "fail", f"diverged: {stop}"
+    except StartError as stop:
+        state, reason = "fail", f"start: {stop}"
     except (torch.OutOfMemoryError, MemoryError) as stop:
         state, reason = "fail", f"out of memory: {str(stop).splitlines()[0] if str(stop) else ''}"
     except (ConfigError, assets.AssetError, Interrupted):
@@ -153,7 +159,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     count = getattr(config.lora, "calibration", 0)
     feed = partial(_feed, model, loader(config, train, True), device, precision, count)
     facts.ranks, params = prepare(model, config, feed)
-    facts.params = asdict(params)
+    facts.params, facts.scales = asdict(params), {name: pair.scale for name, pair in named_pairs(model.base)}
     with autocast(precision, device):
         facts.flops = _step_flops(model, train, config.trainer.batch_size, device)
 
@@ -203,16 +209,21 @@ def _feed(
     model: Network, batches: DataLoader[int], device: torch.device, precision: str, count: int, gradients: bool
 ) -> None:
     """Run some training batches through the model as it stands, for the variants that start from what they see."""
-    model.eval()  # no dropout, and running statistics stay
-    for module in model.modules():
-        if isinstance(module, torch.nn.RNNBase):
-            module.train()  # cuDNN has no backward pass of these in evaluation
+    _still(model)
     for batch in itertools.islice(batches, count):
         with autocast(precision, device):
             loss = mean_loss(model, _on(batch, device)) / count
         if gradients:
             loss.backward()
     model.train()
+
+
+def _still(model: Network) -> None:
+    """No dropout, and running statistics stay as they are: for passes that are not training."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.RNNBase):
+            module.train()  # cuDNN has no backward pass of these in evaluation
 
 
 def _on(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -222,10 +233,11 @@ def _on(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
 def _step_flops(model: Network, train: Inputs, batch_size: int, device: torch.device) -> dict[str, int]:
     """Of a forward pass, and of a whole step, on the first rows of the training split."""
     batch = _on(train.batch(range(min(batch_size, len(train)))), device)
-    with torch.random.fork_rng():  # dropout draws; the trial's own draws stay what they are
-        forward = flops_of(lambda: mean_loss(model, batch))
-        step = flops_of(lambda: mean_loss(model, batch).backward())
+    _still(model)
+    forward = flops_of(lambda: mean_loss(model, batch))
+    step = flops_of(lambda: mean_loss(model, batch).backward())
     model.zero_grad()
+    model.train()
     return {"forward": forward, "step": step, "examples": len(batch["rows"])}
 
 
@@ -251,7 +263,7 @@ def _module(config: Config, model: Network, measure: Scores, steps: int, precisi
     ratio, penalty = 1.0, None
     if isinstance(config.lora, LoraConfig):
         ratio = lr_ratio(config.lora)
-        fast = [pair.lora_B for pair in pairs_of(model.base)]
+        fast = [pair.zero_factor for pair in pairs_of(model.base)]
         if lora_spec(config.lora).way.form == "adalora":
             penalty = partial(_penalty, model)
     return TrialModule(
@@ -262,7 +274,8 @@ def _module(config: Config, model: Network, measure: Scores, steps: int, precisi
         config.optimizer.weight_decay,
         config.optimizer.warmup,
         steps,
-        fused=precision == "32-true" or config.optimizer.clip is None,
+        # Fused, the optimiser takes scaled gradients and leaves them so; AdaLoRA looks at them afterwards.
+        fused=precision == "32-true" or (config.optimizer.clip is None and penalty is None),
         fast=fast,
         fast_ratio=ratio,
         penalty=penalty,
@@ -302,13 +315,14 @@ def _measure(task: Task) -> Scores:
 def _record(config: Config, place: Place, facts: Facts, state: State, reason: str) -> Record:
     lora: dict[str, Any] = {"name": config.lora.name}
     if isinstance(config.lora, LoraConfig):
-        chosen, spec = config.lora, lora_spec(config.lora)
-        scale = spec.scale_at("", chosen.rank)
-        lora |= {"variant": chosen.variant, "rank": chosen.rank, "targets": list(chosen.targets)}
-        lora |= {"alpha": chosen.alpha or scale * chosen.rank, "scale": scale, "dropout": chosen.dropout}
-        lora |= {"ranks": facts.ranks, "effective_ranks": facts.effective_ranks}
-        if facts.kept_ranks:
-            lora["kept_ranks"] = [list(pair) for pair in facts.kept_ranks.items()]  # as lora.ranks takes them
+        lora = asdict(config.lora)  # with the patterns replaced by what they came to
+        scales = set(facts.scales.values())
+        scale = scales.pop() if len(scales) == 1 else None
+        lora |= {"scale": scale, "alpha": config.lora.alpha or (scale and scale * config.lora.rank)}
+        lora |= {"ranks": facts.ranks, "scales": facts.scales, "effective_ranks": facts.effective_ranks}
+        del lora["alphas"]
+        if facts.kept_ranks:  # as lora.ranks takes them
+            lora["kept_ranks"] = [[re.escape(name), rank] for name, rank in facts.kept_ranks.items()]
     elif isinstance(config.lora, PeftConfig):
         lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **(config.lora.arguments or {})}
     return Record(
@@ -334,7 +348,7 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         source=source(),
         data=facts.data,
         base=facts.base,
-        hardware=hardware() | facts.identity,
+        hardware=hardware() | {"threads": torch.get_num_threads()} | facts.identity,
         adapter=facts.adapter,
         command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
         flops=facts.flops,

@@ -11,12 +11,12 @@ from harness.lora.budget import (
     set_active,
 )
 from harness.lora.exchange import export_adapter, import_adapter
-from harness.lora.inject import adapt, adapted_layers, adapter_parameters, pairs_of
+from harness.lora.inject import adapt, adapted_layers, adapter_parameters, named_pairs, pairs_of
 from harness.lora.layers import LoraLinear
 from harness.lora.merge import merge
 from harness.lora.pair import LowRank, Slice
 from harness.lora.spec import PLUS_RATIO, VARIANTS, LoraSpec, SpecError, variant
-from harness.lora.start import start
+from harness.lora.start import StartError, start
 
 __all__ = [
     "ORTHOGONALITY",
@@ -28,6 +28,7 @@ __all__ = [
     "LowRank",
     "Slice",
     "SpecError",
+    "StartError",
     "adapt",
     "adapted_layers",
     "adapter_parameters",
@@ -38,6 +39,7 @@ __all__ = [
     "import_adapter",
     "kept_ranks",
     "merge",
+    "named_pairs",
     "orthogonality",
     "pairs_of",
     "set_active",

@@ -5,10 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from harness.lora.inject import adapted_layers, pairs_of
+from harness.lora.inject import named_pairs, pairs_of
 from harness.lora.pair import LowRank
 from harness.lora.spec import LoraSpec
-from harness.lora.start import site_name
 
 ORTHOGONALITY = 0.5
 """Weight of the orthogonality penalty beside the loss, γ in the AdaLoRA paper; PEFT's default."""
@@ -19,7 +18,10 @@ _PRUNINGS = 50  # about this many times the budget is enforced on the way
 
 
 def orthogonality(network: nn.Module) -> Tensor:
-    """The mean of ‖AAᵀ − I‖ and ‖BᵀB − I‖ over all pairs (Zhang et al., 2023, equation 4)."""
+    """The mean of ‖AAᵀ − I‖ and ‖BᵀB − I‖ over all pairs.
+
+    Zhang et al., 2023, equation 4, whose norms are squared; as in PEFT they are not.
+    """
     terms = []
     for pair in pairs_of(network):
         eye = torch.eye(pair.rank, device=pair.lora_A.device, dtype=pair.lora_A.dtype)
@@ -65,8 +67,8 @@ class Budget:
     def _look(self) -> None:
         for pair in self.pairs:
             for tensor in (pair.lora_A, pair.lora_B, pair.lora_E):
-                if tensor.grad is None:
-                    continue
+                if tensor.grad is None or not torch.isfinite(tensor.grad).all():
+                    continue  # a step that mixed precision skips
                 now = (tensor.detach() * tensor.grad).abs()
                 mean = self.sensitivity.get(id(tensor), torch.zeros_like(now))
                 spread = self.uncertainty.get(id(tensor), torch.zeros_like(now))
@@ -102,33 +104,20 @@ class Budget:
 
 def final_budget(network: nn.Module, spec: LoraSpec) -> int:
     """How many triplets AdaLoRA leaves in the whole network."""
-    return sum(
-        spec.final_rank_at(site_name(module, name))
-        for module, layer in adapted_layers(network)
-        for name, _ in layer.low_rank()
-    )
+    return sum(spec.final_rank_at(name) for name, _ in named_pairs(network))
 
 
 def kept_ranks(network: nn.Module) -> dict[str, int]:
     """{site: how many triplets AdaLoRA left}: an allocation that `lora.ranks` takes."""
-    return {
-        site_name(module, name): int(pair.lora_E.count_nonzero())
-        for module, layer in adapted_layers(network)
-        for name, pair in layer.low_rank()
-        if pair.form == "adalora"
-    }
+    return {name: int(pair.lora_E.count_nonzero()) for name, pair in named_pairs(network) if pair.form == "adalora"}
 
 
 def effective_ranks(network: nn.Module) -> dict[str, float]:
     """{site: effective rank of s·BA}, e to the entropy of its singular values' shares (Roy and Vetterli, 2007).
 
-    0 where nothing was learned. A site of several matrices, as a recurrent layer, has their mean.
+    0 where nothing was learned.
     """
-    found: dict[str, list[float]] = {}
-    for module, layer in adapted_layers(network):
-        for name, pair in layer.low_rank():
-            found.setdefault(site_name(module, name), []).append(effective_rank(pair))
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    return {name: effective_rank(pair) for name, pair in named_pairs(network)}
 
 
 @torch.no_grad()

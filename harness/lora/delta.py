@@ -3,13 +3,14 @@
 Recurrent layers, fused attention, and convolutions in groups or in loralib's factorisation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from harness.lora.layers import Adapted
+from harness.lora.pair import LowRank
 
 
 class LoraKernel(Adapted):
@@ -31,15 +32,26 @@ class LoraRecurrent(Adapted):
     The weights are made once a forward pass, not once a time step.
     """
 
+    def __init__(self, base: nn.LSTM | nn.GRU, pairs: Mapping[str, LowRank]) -> None:
+        super().__init__(base, pairs)
+        # cuDNN would move the changed weights, which are results of a computation, into one chunk of memory.
+        base.flatten_parameters = _leave_where_they_are  # type: ignore[method-assign]
+
     def forward(self, x: Any, state: Any = None) -> Any:
         """As the base: a tensor or a packed sequence in, (output, state) out."""
-        return functional_call(self.base, self.weights(), (x, state))
+        base = self.base
+        assert isinstance(base, nn.LSTM | nn.GRU)
+        kept = base._flat_weights
+        try:
+            return functional_call(base, self.weights(), (x, state))
+        finally:
+            base._flat_weights = kept  # else the changed weights and their graph live until the next pass
 
 
 class LoraAttention(Adapted):
     """A frozen nn.MultiheadAttention with changes in its fused or separate projections."""
 
-    def __init__(self, base: nn.MultiheadAttention, pairs: dict[str, Any]) -> None:
+    def __init__(self, base: nn.MultiheadAttention, pairs: Mapping[str, LowRank]) -> None:
         super().__init__(base, pairs)
         self.batch_first, self.num_heads, self.embed_dim = base.batch_first, base.num_heads, base.embed_dim
         self.in_proj_bias = base.in_proj_bias
@@ -61,6 +73,10 @@ class LoraAttention(Adapted):
         arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
         result: tuple[Tensor, Tensor | None] = functional_call(self.base, self.weights(), arguments)
         return result
+
+
+def _leave_where_they_are() -> None:
+    """In place of RNNBase.flatten_parameters."""
 
 
 def recurrent_weights(base: nn.LSTM | nn.GRU) -> Iterator[str]:

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from harness.lora.delta import LoraAttention
+from harness.lora.delta import LoraAttention, LoraKernel
 from harness.lora.inject import _adapted, adapted_layers, is_transposed, replace
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.pair import LowRank, Slice
@@ -48,7 +47,7 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
                 tensors |= found
                 ranks[name], alphas[name] = rank, scale * rank
     if foreign:
-        config = _foreign_config(address, pairs)
+        config = _foreign_config(address, pairs, layers)
     else:
         config = _peft_config(address, peft_targets(base, list(ranks)), ranks, alphas, layers)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,8 +68,14 @@ def import_adapter(base: nn.Module, folder: Path) -> dict[str, int]:
         raise SpecError(f"{folder}: peft_type {config.get('peft_type')}; LORA and ADALORA can be read")
     if config["peft_type"] == FORMAT:
         return _import_own(base, config, tensors)
-    if config.get("bias", "none") != "none" or config.get("modules_to_save"):
+    if config.get("bias", "none") != "none" or config.get("lora_bias") or config.get("modules_to_save"):
         raise SpecError(f"{folder}: it holds trained biases or whole modules beside LoRA")
+    way = str(config.get("init_lora_weights", True)).split("_niter")[0]
+    if way in _CHANGES_BASE:
+        raise SpecError(
+            f"{folder}: init_lora_weights={way} changes the base; save it with PEFT's "
+            "path_initial_model_for_weight_conversion, and it is one for the original base"
+        )
     return _import_peft(base, config, tensors, folder)
 
 
@@ -86,6 +91,8 @@ def flat(pair: LowRank) -> tuple[Tensor, Tensor]:
 
 
 _TENSORS = "adapter_model.safetensors"
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_PARTS = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
 
 
 def _known_to_peft(layer: Adapted) -> bool:
@@ -99,10 +106,9 @@ def _known_to_peft(layer: Adapted) -> bool:
             # PEFT's branch takes neither of these over from the layer: it would compute something else.
             return all(size == 1 for size in conv.dilation) and conv.padding_mode == "zeros"
         case LoraAttention():
-            fused = layer.base.get_parameter("out_proj.weight").shape  # PEFT takes projections of one size only
-            return layer.base.in_proj_weight is not None and all(
-                pair.form != "dora" and layer.matrix(pair).shape[1] == fused[1] for _, pair in layer.low_rank()
-            )
+            # PEFT (0.21) adds the output projection's change twice in its forward pass: not what was trained here.
+            places = {pair.where.weight for _, pair in layer.low_rank()}
+            return places == {"in_proj_weight"} and all(pair.form != "dora" for _, pair in layer.low_rank())
     return isinstance(layer, LoraEmbedding)
 
 
@@ -110,15 +116,7 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     """One layer as PEFT names it: tensors, rank and scale. Parts of a fused projection become one block matrix."""
     pairs = [pair for _, pair in layer.low_rank()]
     scale, whole = pairs[0].scale, f"{_PREFIX}{name}"
-    if isinstance(layer, LoraAttention):
-        blocks = [_block(layer, weight, scale) for weight in ("in_proj_weight", "out_proj.weight")]
-        rank = max(len(down) for down, _ in blocks)  # PEFT has one rank for both: the smaller is filled up with zeros
-        found = {}
-        for place, (down, up) in zip((whole, f"{whole}.base_layer.out_proj"), blocks, strict=True):
-            found[f"{place}.lora_A.weight"] = F.pad(down, (0, 0, 0, rank - len(down)))
-            found[f"{place}.lora_B.weight"] = F.pad(up, (0, rank - up.shape[1]))
-        return found, rank, scale
-    down, up = _block(layer, "weight", scale)
+    down, up = _block(layer, "in_proj_weight" if isinstance(layer, LoraAttention) else "weight", scale)
     rank = len(down)
     if isinstance(layer, LoraConv):
         kernel = layer.base.get_parameter("weight")
@@ -127,6 +125,9 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
         found = {f"{whole}.lora_embedding_A": down, f"{whole}.lora_embedding_B": up}
     else:
         found = {f"{whole}.lora_A.weight": down, f"{whole}.lora_B.weight": up}
+    if isinstance(layer, LoraAttention):  # PEFT adapts both projections or none: this one by nothing
+        found[f"{whole}.base_layer.out_proj.lora_A.weight"] = down.new_zeros(down.shape)
+        found[f"{whole}.base_layer.out_proj.lora_B.weight"] = down.new_zeros(down.shape[1], rank)
     if pairs[0].form == "dora":
         found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, pairs[0].lora_m)
     return found, rank, scale
@@ -164,7 +165,6 @@ def _peft_config(
 ) -> dict[str, Any]:
     common = max(set(ranks.values()), key=list(ranks.values()).count) if ranks else 1
     alpha = next((alphas[name] for name in ranks if ranks[name] == common), 1.0)
-    dropout = max((getattr(getattr(layer, "dropout", None), "p", 0.0) for layer in layers.values()), default=0.0)
     return {
         "peft_type": "LORA",
         "base_model_name_or_path": address,
@@ -172,7 +172,7 @@ def _peft_config(
         "lora_alpha": alpha,
         "rank_pattern": {f"^{re.escape(name)}": rank for name, rank in ranks.items() if rank != common},
         "alpha_pattern": {f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
-        "lora_dropout": dropout,
+        "lora_dropout": _dropout(layers),
         "target_modules": targets,
         "use_dora": any(pair.form == "dora" for layer in layers.values() for _, pair in layer.low_rank()),
         "bias": "none",
@@ -190,8 +190,14 @@ def peft_targets(base: nn.Module, modules: Sequence[str]) -> list[str] | str:
     return sorted(modules)
 
 
-def _foreign_config(address: str, pairs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {"peft_type": FORMAT, "base_model_name_or_path": address, "layers": pairs}
+def _foreign_config(address: str, pairs: dict[str, dict[str, Any]], layers: dict[str, Adapted]) -> dict[str, Any]:
+    kinds = {name: "delta" if isinstance(layer, LoraKernel) else "branch" for name, layer in layers.items()}
+    forms = {"conv_form": kinds, "lora_dropout": _dropout(layers)}
+    return {"peft_type": FORMAT, "base_model_name_or_path": address, "layers": pairs, **forms}
+
+
+def _dropout(layers: dict[str, Adapted]) -> float:
+    return max((getattr(getattr(layer, "dropout", None), "p", 0.0) for layer in layers.values()), default=0.0)
 
 
 def _describe(pair: LowRank) -> dict[str, Any]:
@@ -222,19 +228,21 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
     for name, described in config["layers"].items():
         layer = _module(base, name)
         pairs = {}
-        branch = True
         for key, facts in described.items():
             where = Slice(facts["weight"], facts["start"], facts["stop"], facts["transposed"], facts["rows"])
             parts = {part: tensors.get(f"{name}.{key}.{part}") for part in "ABm"}
             pairs[key] = _pair(layer, name, where, facts["scale"], parts["A"], parts["B"], parts["m"])
-            branch = branch and where.rows is None
             ranks[name] = facts["rank"]
-        form = LoraSpec(1, 1.0, (), conv_form="branch" if branch else "delta")
+        dropout = config["lora_dropout"] if isinstance(layer, nn.Linear) or is_transposed(layer) else 0.0
+        form = LoraSpec(1, 1.0, (), dropout=dropout, conv_form=config["conv_form"][name])
         replace(base, name, _adapted(layer, name, pairs, form))
     return ranks
 
 
 def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> dict[str, int]:
+    unread = [key for key in tensors if not key.removesuffix(".weight").endswith(_PARTS)]
+    if unread:
+        raise SpecError(f"{folder}: {unread[0]} is none of the tensors that are read")
     places = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors})
     ranks: dict[str, int] = {}
     pairs: dict[str, dict[str, LowRank]] = {}
@@ -243,13 +251,15 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
         layer, (down, up, magnitude) = _module(base, name), _peft_pair(tensors, place)
         if down is None or up is None:
             raise SpecError(f"{folder}: {place} has no A or no B")
+        if place != name:
+            if up.any():
+                raise SpecError(f"{folder}: {place} is adapted, which PEFT adds twice; only in_proj can be read")
+            continue
         transposed = is_transposed(layer) or isinstance(layer, nn.Embedding)
         weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
-        weight = weight if place == name else "out_proj.weight"
         where = Slice(weight, 0, up.shape[0], transposed)
         scale = _peft_scale(config, name, len(down))
-        key = "all" if place == name else "out_proj"
-        pairs.setdefault(name, {})[key] = _pair(layer, name, where, scale, down.flatten(1), up.flatten(1), magnitude)
+        pairs.setdefault(name, {})["all"] = _pair(layer, name, where, scale, down.flatten(1), up.flatten(1), magnitude)
         ranks[name] = len(down)
     for name, found in pairs.items():
         layer = _module(base, name)

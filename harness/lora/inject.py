@@ -20,11 +20,12 @@ _PART = re.compile(r"\[(\d+)/(\d+)\]$")
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """A place that is adapted: its name in records, the module it is in, and the matrices there, by the pair's name."""
+    """A matrix that is adapted: its name in records, the module it is in, the name of its pair there, and where."""
 
     name: str
     module: str
-    slices: dict[str, Slice]
+    key: str
+    where: Slice
 
 
 def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str, int]:
@@ -38,13 +39,14 @@ def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str
     base.requires_grad_(False)
     places = sites(base, spec.targets, names, spec)
     _check_patterns(spec, places)
+    _check_tied(base, places)
     ranks: dict[str, int] = {}
     modules: dict[str, dict[str, LowRank]] = {}
     for site in places:
         rank = spec.rank_at(site.name)
         log.debug("%s: rank %d", site.name, rank)
         if rank:
-            modules.setdefault(site.module, {}).update(_pairs(base.get_submodule(site.module), site, spec, rank))
+            modules.setdefault(site.module, {})[site.key] = _pair(base.get_submodule(site.module), site, spec, rank)
             ranks[site.name] = rank
     if not ranks:
         raise SpecError("ranks: every layer has rank 0; lora=head trains the head alone")
@@ -59,20 +61,26 @@ def sites(base: nn.Module, targets: Iterable[str], names: Mapping[str, str], spe
     taken: dict[str, list[Slice]] = {}
     for target in targets:
         for module, index, count in _matches(base, target, names):
-            site = _site(base, module, target, index, count, spec)
-            if site.name in found:
-                continue
-            for where in site.slices.values():
-                if any(_overlap(where, other) for other in taken.setdefault(site.module, [])):
+            for site in _sites(base, module, target, index, count, spec):
+                if site.name in found:
+                    continue
+                if any(_overlap(site.where, other) for other in taken.setdefault(site.module, [])):
                     raise SpecError(f"target {target}: {site.name} is adapted already, as a whole or in other parts")
-                taken[site.module].append(where)
-            found[site.name] = site
+                taken[site.module].append(site.where)
+                found[site.name] = site
     return list(found.values())
 
 
 def adapted_layers(network: nn.Module) -> Iterator[tuple[str, Adapted]]:
     """Every adapted layer inside `network`, by name."""
     return ((name, module) for name, module in network.named_modules() if isinstance(module, Adapted))
+
+
+def named_pairs(network: nn.Module) -> Iterator[tuple[str, LowRank]]:
+    """Every pair by the name of its site."""
+    for module, layer in adapted_layers(network):
+        for name, pair in layer.low_rank():
+            yield site_name(module, name), pair
 
 
 def pairs_of(network: nn.Module) -> Iterator[LowRank]:
@@ -109,16 +117,22 @@ def _matches(base: nn.Module, target: str, names: Mapping[str, str]) -> list[tup
     return [(name, index, count) for name in found]
 
 
-def _site(base: nn.Module, module: str, target: str, index: int, count: int, spec: LoraSpec) -> Site:
+def _sites(base: nn.Module, module: str, target: str, index: int, count: int, spec: LoraSpec) -> list[Site]:
     """The matrices of a module that a target names; the output projection of fused attention belongs to its parent."""
     parent, _, child = module.rpartition(".")
     if child == "out_proj" and isinstance(base.get_submodule(parent), nn.MultiheadAttention):
         outputs = base.get_submodule(module).get_parameter("weight").shape[0]
-        return Site(module, parent, {"out_proj": Slice("out_proj.weight", 0, outputs)})
+        return [Site(module, parent, "out_proj", Slice("out_proj.weight", 0, outputs))]
     layer = base.get_submodule(module)
-    if count == 1:
-        return Site(module, module, _whole(layer, module, spec))
-    return Site(f"{module}.{target}", module, {target: _part(layer, module, index, count)})
+    if count > 1:
+        key = target if target.isidentifier() else f"part{index}of{count}"
+        return [Site(f"{module}.{key}", module, key, _part(layer, module, index, count))]
+    return [Site(site_name(module, key), module, key, where) for key, where in _whole(layer, module, spec).items()]
+
+
+def site_name(module: str, key: str) -> str:
+    """The name of a pair's site: the module, or the part of it."""
+    return module if key == "all" else f"{module}.{key}"
 
 
 def _whole(layer: nn.Module, name: str, spec: LoraSpec) -> dict[str, Slice]:
@@ -132,7 +146,9 @@ def _whole(layer: nn.Module, name: str, spec: LoraSpec) -> dict[str, Slice]:
             return {"all": _kernel(layer, name, spec)}
         case nn.LSTM() | nn.GRU():
             return dict(_gates(layer, spec.each_gate))
-        case nn.MultiheadAttention() if layer.in_proj_weight is not None:
+        case nn.MultiheadAttention():
+            if layer.in_proj_weight is None:
+                raise SpecError(f"{name}: its projections differ in size; adapt its parts, as in {name}[0/3]")
             return {"all": Slice("in_proj_weight", 0, layer.in_proj_weight.shape[0])}
     if is_transposed(layer):
         return {"all": Slice("weight", 0, layer.get_parameter("weight").shape[1], transposed=True)}
@@ -156,12 +172,16 @@ def _gates(layer: nn.LSTM | nn.GRU, each_gate: bool) -> Iterator[tuple[str, Slic
     for weight in recurrent_weights(layer):
         size = layer.get_parameter(weight).shape[0] // gates
         for gate in range(gates):
-            yield f"{weight}_{gate}", Slice(weight, gate * size, (gate + 1) * size)
+            yield f"{weight}_gate{gate}" if each_gate else weight, Slice(weight, gate * size, (gate + 1) * size)
 
 
 def _part(layer: nn.Module, name: str, index: int, count: int) -> Slice:
     """One of several equal parts of a fused projection."""
+    if index >= count:
+        raise SpecError(f"{name}: part {index} of {count}; the last is {count - 1}")
     if isinstance(layer, nn.MultiheadAttention) and layer.in_proj_weight is None:
+        if count != 3:
+            raise SpecError(f"{name}: query, key and value are 3 parts, not {count}")
         weight = ("q_proj_weight", "k_proj_weight", "v_proj_weight")[index]
         return Slice(weight, 0, layer.get_parameter(weight).shape[0])
     transposed = is_transposed(layer)
@@ -175,24 +195,42 @@ def _part(layer: nn.Module, name: str, index: int, count: int) -> Slice:
     return Slice(weight, index * size, (index + 1) * size, transposed)
 
 
-def _pairs(layer: nn.Module, site: Site, spec: LoraSpec, rank: int) -> dict[str, LowRank]:
-    way, made = spec.way, {}
-    for name, where in site.slices.items():
-        weight = layer.get_parameter(where.weight)
-        times = 1 if where.rows is None else where.rows // len(weight)  # loralib's A has k rows for each unit of rank
-        most = min(where.of(weight.detach()).shape) // times
-        if rank > most:
-            raise SpecError(f"rank {rank}: above min(inputs, outputs) = {most} of {site.name}")
-        if where.rows is not None and way.form == "dora":
-            raise SpecError(f"{site.name}: DoRA has one magnitude for each output; conv_form=delta has none of those")
-        scale = spec.scale_at(site.name, rank)
-        made[name] = LowRank(weight, where, rank * times, scale, way.form or "plain", way.train_a is not False)
-        if isinstance(layer, nn.Embedding) and way.form != "adalora":
-            nn.init.zeros_(made[name].lora_A)
-            nn.init.normal_(made[name].lora_B)
-            if way.train_a is False:
-                raise SpecError(f"{site.name}: an embedding's A starts at zero; LoRA-FA would keep it there")
-    return made
+def _pair(layer: nn.Module, site: Site, spec: LoraSpec, rank: int) -> LowRank:
+    way, where = spec.way, site.where
+    weight = layer.get_parameter(where.weight)
+    times = 1 if where.rows is None else where.rows // len(weight)  # loralib's A has k rows for each unit of rank
+    most = min(where.of(weight.detach()).shape) // times
+    if rank > most:
+        raise SpecError(f"rank {rank}: above min(inputs, outputs) = {most} of {site.name}")
+    _check_way(layer, site, spec, rank * times, most * times)
+    scale = spec.scale_at(site.name, rank)
+    pair = LowRank(weight, where, rank * times, scale, way.form or "plain", way.train_a is not False)
+    pair.by_active_rank = way.form == "dylora" and spec.alpha is not None
+    if isinstance(layer, nn.Embedding) and way.form != "adalora":
+        pair.swapped = True
+        nn.init.zeros_(pair.lora_A)
+        nn.init.normal_(pair.lora_B)
+    return pair
+
+
+def _check_way(layer: nn.Module, site: Site, spec: LoraSpec, rank: int, most: int) -> None:
+    """Refuse what a variant has no form for, before anything is trained."""
+    way = spec.way
+    if site.where.rows is not None and way.form == "dora":
+        raise SpecError(f"{site.name}: DoRA has one magnitude for each output; conv_form=delta has none of those")
+    if isinstance(layer, nn.Embedding) and way.train_a is False:
+        raise SpecError(f"{site.name}: an embedding's A starts at zero; LoRA-FA would keep it there")
+    if way.start == "lora_ga" and 2 * rank > most:
+        raise SpecError(f"rank {rank}: LoRA-GA needs 2·rank singular vectors, {site.name} has {most}")
+    if way.start == "eva" and not (isinstance(layer, nn.Linear) or is_transposed(layer) or _plain_conv(layer, spec)):
+        raise SpecError(f"{site.name}: EVA needs a layer's input as a matrix; {type(layer).__name__} gives none here")
+
+
+def _plain_conv(layer: nn.Module, spec: LoraSpec) -> bool:
+    """Whether a convolution's patches are what its own arguments say: one group, and no padding of its own making."""
+    if not isinstance(layer, nn.Conv1d | nn.Conv2d) or layer.groups > 1 or spec.conv_form != "branch":
+        return False
+    return type(layer).forward in (nn.Conv1d.forward, nn.Conv2d.forward)
 
 
 def _adapted(layer: nn.Module, name: str, pairs: dict[str, LowRank], spec: LoraSpec) -> Adapted:
@@ -241,7 +279,20 @@ def _check_patterns(spec: LoraSpec, places: list[Site]) -> None:
                 near = difflib.get_close_matches(pattern, [site.name for site in places], n=1, cutoff=0.3)
                 hint = f"; a layer's name: {near[0] if near else places[0].name}"
                 raise SpecError(f"{key} {pattern}: matches none of the targets' layers{hint}")
+            if key != "ranks" and not any(spec.final_rank_at(name) for name in matched):
+                log.warning("lora.%s: %s has no effect, all its layers have rank 0", key, pattern)
             if not matched & left:
                 log.warning("lora.%s: %s has no effect, earlier patterns match all its layers", key, pattern)
             log.debug("lora.%s: %s gives %s to %d layers", key, pattern, value, len(matched & left))
             left -= matched
+
+
+def _check_tied(base: nn.Module, places: list[Site]) -> None:
+    """A weight that two modules share would be changed in one of them only, and merged into both."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in base.named_parameters(remove_duplicate=False):
+        names.setdefault(id(tensor), []).append(name)
+    for site in places:
+        shared = names[id(base.get_submodule(site.module).get_parameter(site.where.weight))]
+        if len(shared) > 1:
+            raise SpecError(f"{site.name}: its weight is shared, {' = '.join(shared)}; an adapter would be in one only")

@@ -45,7 +45,9 @@ class LowRank(nn.Module):
         self, weight: Tensor, where: Slice, rank: int, scale: float, form: Form = "plain", train_a: bool = True
     ) -> None:
         super().__init__()
-        self.where, self.scale, self.form, self.active = where, scale, form, rank
+        self.where, self.whole_scale, self.form, self.active = where, scale, form, rank
+        self.by_active_rank = False  # DyLoRA with alpha: a prefix of b ranks has s = alpha/b
+        self.swapped = False  # an embedding's A is what starts at zero
         matrix = where.of(weight.detach())
         outputs, inputs = matrix.shape
         self.lora_A = nn.Parameter(matrix.new_empty(rank, inputs), requires_grad=train_a)
@@ -58,13 +60,26 @@ class LowRank(nn.Module):
             nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         if form == "dora":
             self.lora_m = nn.Parameter(matrix.norm(dim=1))
-        self.start_A: Tensor | None = None  # what was taken out of W at the start, if the variant does so
-        self.start_B: Tensor | None = None
+        # What was taken out of W at the start, if the variant does so. The base as it is saved does not have them.
+        self.start_A: Tensor | None
+        self.start_B: Tensor | None
+        self.register_buffer("start_A", None, persistent=False)
+        self.register_buffer("start_B", None, persistent=False)
 
     @property
     def rank(self) -> int:
         """R."""
         return self.lora_A.shape[0]
+
+    @property
+    def scale(self) -> float:
+        """The scale s, as it counts now."""
+        return self.whole_scale * (self.rank / self.active if self.by_active_rank else 1.0)
+
+    @property
+    def zero_factor(self) -> nn.Parameter:
+        """Of A and B the one that starts at zero."""
+        return self.lora_A if self.swapped else self.lora_B
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """A and B as they count now, E folded into A: (R, I) and (O, R)."""
@@ -91,7 +106,7 @@ class LowRank(nn.Module):
             cross = (matrix @ down.t() * up).sum(1)
             square = (up @ (down @ down.t()) * up).sum(1)
             norm = (matrix.square().sum(1) + 2 * self.scale * cross + self.scale**2 * square).clamp_min(0).sqrt()
-        return self.lora_m / norm
+        return self.lora_m / norm.clamp_min(1e-12)  # a row of zeros, as a dead filter has, stays one
 
     def changed(self, matrix: Tensor) -> Tensor:
         """The matrix that the pair makes of W: W + s·BA, or m(W + s·BA)/‖W + s·BA‖."""

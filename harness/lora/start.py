@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.lora.inject import adapted_layers, replace
-from harness.lora.layers import Adapted, LoraConv, LoraLinear
+from harness.lora.inject import adapted_layers, named_pairs, replace
+from harness.lora.layers import Adapted, LoraLinear
 from harness.lora.pair import LowRank
-from harness.lora.spec import LoraSpec, SpecError
+from harness.lora.spec import LoraSpec
 
 Feed = Callable[[bool], None]
 """Runs some training batches through the network; if asked, with a backward pass of their mean loss."""
@@ -24,11 +24,15 @@ GAMMA = 16.0
 """LoRA-GA's γ: the start's size is the fourth root of O over √γ (Wang et al., 2024)."""
 
 
+class StartError(Exception):
+    """What the data showed is not enough for a start: a matter of this trial, not of its configuration."""
+
+
 def start(base: nn.Module, spec: LoraSpec, feed: Feed) -> dict[str, int]:
     """Give every pair of an adapted network the start its variant asks for; the network's output stays as it was.
 
-    Returns {site: rank} where EVA redistributed the ranks, else nothing. Raises SpecError for a layer that a start
-    cannot be made for.
+    Returns {site: rank} where EVA redistributed the ranks, else nothing. Raises StartError where the
+    data do not carry it.
     """
     match spec.way.start:
         case "pissa":
@@ -46,18 +50,7 @@ def start(base: nn.Module, spec: LoraSpec, feed: Feed) -> dict[str, int]:
 
 def ranks_of(base: nn.Module) -> dict[str, int]:
     """{site: rank} of an adapted network, sites named as `adapt` names them."""
-    ranks = {}
-    for module, layer in adapted_layers(base):
-        for name, pair in layer.low_rank():
-            ranks[site_name(module, name)] = pair.rank
-    return ranks
-
-
-def site_name(module: str, pair: str) -> str:
-    """The name of a pair's site: the module, or the part of it."""
-    if pair == "all" or pair.startswith("weight_"):
-        return module
-    return f"{module}.{pair}"
+    return {name: pair.rank for name, pair in named_pairs(base)}
 
 
 def _pairs(base: nn.Module) -> Iterator[tuple[Adapted, LowRank]]:
@@ -81,7 +74,10 @@ def _olora(matrix: Tensor, pair: LowRank) -> None:
 
 
 def _lora_ga(base: nn.Module, feed: Feed) -> None:
-    """A and B are singular vectors 1…R and R+1…2R of the loss's first gradient (Wang et al., 2024)."""
+    """A and B are singular vectors 1…R and R+1…2R of the loss's first gradient (Wang et al., 2024).
+
+    As in the paper; PEFT's form of it multiplies B by the singular values too.
+    """
     weights = {
         id(weight): weight for layer, pair in _pairs(base) for weight in [layer.base.get_parameter(pair.where.weight)]
     }
@@ -91,10 +87,8 @@ def _lora_ga(base: nn.Module, feed: Feed) -> None:
     for layer, pair in _pairs(base):
         gradient = layer.base.get_parameter(pair.where.weight).grad
         if gradient is None:
-            raise SpecError("variant lora_ga: a targeted layer gets no gradient")
+            raise StartError("lora_ga: a targeted layer gets no gradient")
         u, _, vh = torch.linalg.svd(pair.where.of(gradient).float(), full_matrices=False)
-        if 2 * pair.rank > len(vh):
-            raise SpecError(f"rank {pair.rank}: LoRA-GA needs 2·rank singular vectors, a layer has {len(vh)}")
         size = len(u) ** 0.25 / GAMMA**0.5
         pair.take_out(layer.matrix(pair), size * vh[: pair.rank], size * u[:, pair.rank : 2 * pair.rank])
     for weight in weights.values():
@@ -104,26 +98,23 @@ def _lora_ga(base: nn.Module, feed: Feed) -> None:
 
 
 def _eva(base: nn.Module, most: float, feed: Feed) -> None:
-    """A holds the leading right singular vectors of the layer's input (Paischer et al., 2024, section 3).
+    """A holds the leading principal directions of the layer's input (Paischer et al., 2024, section 3).
 
     With `most` above 1 ranks are redistributed: the components of all layers compete by the share of their layer's
     variance that they explain, a layer gets at most `most` times its rank, and the sum stays what it was. Every
     position of a batch counts, the padding of shorter rows too.
     """
     layers = dict(adapted_layers(base))
-    for name, layer in layers.items():
-        if not isinstance(layer, LoraLinear | LoraConv):
-            raise SpecError(f"{name}: EVA needs a layer's input as a matrix; {type(layer.base).__name__} gives none")
     with _gathered(layers) as seen, torch.no_grad():
         feed(False)
     vectors, shares, allotted = {}, {}, {}
     for name, layer in layers.items():
-        _, values, vh = torch.linalg.svd(seen[name], full_matrices=False)
+        _, values, vh = torch.linalg.svd(seen[name].triangle, full_matrices=False)
         explained = values.square() / values.square().sum()
         for key, pair in layer.low_rank():
             limit = min(max(pair.rank, round(most * pair.rank)), min(pair.lora_B.shape[0], len(vh)))
             if limit < pair.rank:
-                raise SpecError(f"rank {pair.rank}: EVA saw {len(vh)} directions in the input of {name}")
+                raise StartError(f"eva: {len(vh)} directions in the input of {name}, rank {pair.rank}")
             vectors[name, key], shares[name, key], allotted[name, key] = vh, explained[:limit], pair.rank
     ranks = _redistributed(shares, sum(allotted.values())) if most > 1 else allotted
     for (name, key), rank in ranks.items():
@@ -156,18 +147,34 @@ def _set_rank(base: nn.Module, name: str, key: str, rank: int, vectors: Tensor) 
     pair.active = rank
 
 
-@contextmanager
-def _gathered(layers: dict[str, Adapted]) -> Iterator[dict[str, Tensor]]:
-    """What each layer was fed, inside the context; after it, a matrix with the same right singular vectors each.
+class _Scatter:
+    """The spread of rows about their mean, kept as a triangle (I, I) at most, however many batches come."""
 
-    Only the triangle of a QR decomposition is kept, (I, I) at most, however many batches come.
-    """
-    seen: dict[str, Tensor] = {}
+    def __init__(self, rows: Tensor) -> None:
+        self.count, self.mean = len(rows), rows.mean(0)
+        self.triangle = torch.linalg.qr(rows - self.mean, mode="r").R
+
+    def add(self, rows: Tensor) -> None:
+        """Take further rows in: their own spread, and that between the two means."""
+        count, mean = len(rows), rows.mean(0)
+        between = (self.count * count / (self.count + count)) ** 0.5 * (self.mean - mean)
+        stacked = torch.cat([self.triangle, rows - mean, between[None]])
+        self.triangle = torch.linalg.qr(stacked, mode="r").R
+        self.mean = (self.count * self.mean + count * mean) / (self.count + count)
+        self.count += count
+
+
+@contextmanager
+def _gathered(layers: dict[str, Adapted]) -> Iterator[dict[str, _Scatter]]:
+    """What each layer is fed inside the context."""
+    seen: dict[str, _Scatter] = {}
 
     def look(name: str, layer: Adapted, _: nn.Module, inputs: tuple[Any, ...]) -> None:
         rows = _rows(layer, inputs[0].detach()).float()
-        rows = torch.cat([seen[name], rows]) if name in seen else rows
-        seen[name] = torch.linalg.qr(rows, mode="r").R
+        if name in seen:
+            seen[name].add(rows)
+        else:
+            seen[name] = _Scatter(rows)
 
     hooks = [layer.register_forward_pre_hook(partial(look, name, layer)) for name, layer in layers.items()]
     try:

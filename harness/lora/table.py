@@ -1,5 +1,6 @@
 """The table of variants and layer kinds, made by trying every one: `python -m harness.lora.table` prints it."""
 
+import importlib
 import json
 import tempfile
 from collections.abc import Callable
@@ -15,18 +16,10 @@ from harness.lora.spec import VARIANTS, LoraSpec, SpecError
 from harness.lora.start import start
 
 
-class _Transposed(nn.Module):
-    """A linear layer whose weight is (I, O), as transformers' Conv1D."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(6, 12)), nn.Parameter(torch.randn(12))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x @ self.weight + self.bias
-
-
-_Transposed.__name__ = "Conv1D"
+def _transposed() -> nn.Module:
+    """A linear layer whose weight is (I, O)."""
+    conv1d: nn.Module = importlib.import_module("transformers.pytorch_utils").Conv1D(12, 6)
+    return nn.Sequential(conv1d)
 
 
 class _Attention(nn.Module):
@@ -54,7 +47,7 @@ _IMAGE = (2, 4, 7, 7)
 # name, network, target pattern, shape of the input, convolution's form
 KINDS: list[tuple[str, _Build, str, tuple[int, ...], str]] = [
     ("Linear", lambda: nn.Sequential(nn.Linear(6, 12)), "0", (5, 6), "branch"),
-    ("transposed Linear", lambda: nn.Sequential(_Transposed()), "0", (5, 6), "branch"),
+    ("transposed Linear", _transposed, "0", (5, 6), "branch"),
     ("part of fused q,k,v", lambda: nn.Sequential(nn.Linear(6, 12)), "0[0/3]", (5, 6), "branch"),
     ("Embedding", lambda: nn.Sequential(nn.Embedding(9, 6)), "0", (5, 6), "branch"),
     ("Conv1d, Conv2d", lambda: nn.Sequential(nn.Conv2d(4, 6, 3)), "0", _IMAGE, "branch"),
@@ -108,9 +101,19 @@ def _tried(variant: str, kind: tuple[str, _Build, str, tuple[int, ...], str]) ->
         export_adapter(net, "", Path(folder))
         config = json.loads((Path(folder) / "adapter_config.json").read_text())
         apart = net(x)
+        if config["peft_type"] == "LORA":
+            assert float((_by_peft(build, Path(folder))(x) - apart).abs().max()) < 1e-6, (variant, kind[0])
         merge(net)
         error = float((net(x) - apart).abs().max())
     return ("PEFT" if config["peft_type"] == "LORA" else "own"), error
+
+
+def _by_peft(build: _Build, folder: Path) -> nn.Module:
+    """The network before any adapter, with the saved one put in by PEFT."""
+    peft = importlib.import_module("peft")
+    torch.manual_seed(0)
+    loaded: nn.Module = peft.PeftModel.from_pretrained(build().double(), str(folder)).eval()
+    return loaded
 
 
 if __name__ == "__main__":

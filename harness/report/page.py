@@ -84,11 +84,17 @@ def _notes(entry: Record) -> str:
     accuracy = measure(entry) == "accuracy"
     brackets = "95 % Wilson interval" if accuracy else "95 % interval over test items, loss in nats a token"
     test = "exact McNemar test" if accuracy else "sign-flip permutation test"
+    speakers = len(entry.data.get("speakers", {}).get("test", ()))
+    voices = (
+        f" The test items are of {speakers} speakers; intervals and tests are over items, not over voices."
+        if speakers
+        else ""
+    )
     return (
         f"Each row is the arm's trial that did best on validation; test was not used to choose. Brackets: {brackets}. "
         f"vs best: {test} on the same test items against the arm that is best on validation, Holm-corrected; p below "
         "0.05 is called a difference. One training seed each: the spread between seeds is not in these intervals. "
-        "Peak: memory in training above what the process held before the trial."
+        f"Peak: memory in training above what the process held before the trial.{voices}"
     )
 
 

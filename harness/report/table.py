@@ -228,7 +228,7 @@ def _best_cells(entry: Record, interval: tuple[float, float]) -> list[str]:
         f"{shown(entry, 'val'):.4f}",
         f"{shown(entry, 'test'):.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
         f"{lr or entry.optimizer['lr']:.3g}",
-        f"{entry.lora['scale']:.3g}" if "scale" in entry.lora else "",
+        f"{entry.lora['scale']:.3g}" if entry.lora.get("scale") else "",
         f"{cost_of(entry, 'memory') / MIB:.0f}",
         f"{1000 * entry.time['step_median_s']:.0f}",
     ]

@@ -113,7 +113,7 @@ class Curve(L.Callback):
         """The loss of this batch, and the learning rate that the next one gets."""
         if trainer.global_step % self.every == 0:
             lr = trainer.optimizers[0].param_groups[0]["lr"]
-            self._write(trainer.global_step, {"lr": lr, "train_loss": float(outputs["loss"])})
+            self._write(trainer.global_step, {"lr": lr, "train_loss": float(outputs["bare"])})
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """The scores of an evaluation."""

@@ -137,6 +137,8 @@ def _hush() -> None:
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     # Batch norms of a frozen base rest on purpose: their statistics are frozen too.
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    # A recurrent layer's changed weights are results, not stored in one piece.
+    warnings.filterwarnings("ignore", message=".*not part of single contiguous chunk.*")
     # Lightning itself calls what torch has renamed.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*no.*`configure_callbacks`.*")

@@ -59,10 +59,10 @@ class TrialModule(L.LightningModule):
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """The mean loss of a batch, and the penalty if there is one."""
+    def training_step(self, batch: Batch, _: int) -> Batch:
+        """The mean loss of a batch, with the penalty, if there is one, and `bare` without."""
         loss = mean_loss(self.model, batch)
-        return loss if self.penalty is None else loss + self.penalty()
+        return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": loss.detach()}
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the scores."""

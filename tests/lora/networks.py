@@ -96,6 +96,9 @@ KINDS = {
         24,
         {},
     ),
+    "attention's query and value": Kind(
+        lambda: Attention(), {"q": r"attention[0/3]", "v": r"attention[2/3]"}, _x(2, 5, 8), 32, 16, {}
+    ),
     "attention of three sizes": Kind(
         lambda: Attention(same=False), {"k": r"attention[1/3]", "v": r"attention[2/3]"}, _x(2, 5, 8), 14 + 18, 16, {}
     ),

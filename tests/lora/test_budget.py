@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import pytest
 import torch
@@ -102,3 +103,42 @@ def test_the_effective_rank_is_e_to_the_entropy_of_the_singular_values():
         shares = (values / values.sum()).tolist()
         assert found == pytest.approx(math.exp(-sum(share * math.log(share) for share in shares))), name
         assert 1 <= found <= 2
+
+
+def test_a_prefix_has_alpha_over_its_own_rank():
+    base = two_layers()
+    adapt(base, LoraSpec(4, None, ("0", "1"), variant="dylora", alpha=8.0), {})
+    for rank in (1, 2, 4):
+        set_active(base, rank)
+        assert [pair.scale for pair in pairs_of(base)] == [8.0 / rank] * 2
+
+
+def test_a_step_without_numbers_leaves_the_importance_alone():
+    base = two_layers()
+    adapt(base, LoraSpec(2, 1.0, ("0", "1"), variant="adalora"), {})
+    budget = Budget(base, 4, 20)
+    for value in (1.0, math.inf):
+        for pair in budget.pairs:
+            for tensor in (pair.lora_A, pair.lora_B, pair.lora_E):
+                tensor.grad = torch.full_like(tensor, value)
+        budget._look()
+    assert all(torch.isfinite(score).all() for score in budget.scores())
+
+
+def test_every_matrix_of_a_recurrent_layer_has_its_own_allocation():
+    base = nn.Sequential(nn.LSTM(6, 5, 2)).double()
+    adapt(base, LoraSpec(2, 1.0, ("0",), variant="adalora"), {})
+    disturb(base)
+    budget = Budget(base, 8, 20)
+    (base(torch.randn(3, 2, 6, dtype=torch.float64))[0] - 1).square().mean().backward()
+    budget._look()
+    budget.kept = budget._choose(8)
+    budget._mask()
+    kept = kept_ranks(base)
+    assert kept.keys() == {f"0.weight_{kind}_l{layer}" for kind in ("ih", "hh") for layer in (0, 1)}
+    assert sum(kept.values()) == 8
+    other = nn.Sequential(nn.LSTM(6, 5, 2))
+    ranks = tuple((re.escape(name), rank) for name, rank in kept.items())
+    assert adapt(other, LoraSpec(2, 1.0, ("0",), ranks=ranks), {}) == {
+        name: rank for name, rank in kept.items() if rank
+    }

@@ -21,12 +21,13 @@ PEFT_HAS = [
     "embedding",
     "conv1d",
     "conv2d",
+    "attention's query and value",
 ]
 CASES = [
     (variant, kind)
     for variant in VARIANTS
     for kind in PEFT_HAS
-    if not refused(variant, kind) and not (variant == "dora" and (kind.startswith("fused") or kind == "attention"))
+    if not refused(variant, kind) and not (variant == "dora" and kind.startswith(("fused", "attention")))
 ]
 
 
@@ -163,3 +164,37 @@ def test_an_adalora_adapter_of_peft_is_imported(tmp_path):
     assert import_adapter(base, tmp_path) == {"0": 4, "1": 4}
     x = torch.randn(3, 6)
     torch.testing.assert_close(base(x), theirs(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Adapter 'default'")  # PEFT of its own bias
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"init_lora_weights": "pissa"}, "init_lora_weights=pissa changes the base"),
+        ({"lora_bias": True}, "trained biases"),
+    ],
+)
+def test_what_would_be_read_wrongly_is_refused(tmp_path, changes, line):
+    theirs = get_peft_model(network(KINDS["linear"]).float(), LoraConfig(r=2, target_modules=["0"], **changes))
+    theirs.save_pretrained(str(tmp_path))
+    with pytest.raises(SpecError, match=line):
+        import_adapter(network(KINDS["linear"]), tmp_path)
+
+
+def test_an_attention_of_peft_is_read_only_where_peft_says_what_it_saves(tmp_path):
+    base = network(KINDS["attention"]).float()
+    theirs = get_peft_model(copy.deepcopy(base), LoraConfig(r=2, lora_alpha=2, target_modules=["attention"]))
+    for name, tensor in theirs.named_parameters():
+        if "lora_" in name:
+            nn.init.normal_(tensor)
+    theirs.save_pretrained(str(tmp_path))
+    with pytest.raises(SpecError, match="PEFT adds twice"):
+        import_adapter(copy.deepcopy(base), tmp_path)
+    for name, tensor in theirs.named_parameters():
+        if "out_proj.lora_B" in name:
+            nn.init.zeros_(tensor)
+    theirs.save_pretrained(str(tmp_path))
+    x = torch.randn(2, 5, 8)
+    expected = theirs(x)
+    import_adapter(base, tmp_path)
+    torch.testing.assert_close(base(x), expected, atol=1e-5, rtol=1e-5)

@@ -136,3 +136,31 @@ def test_a_specification_that_contradicts_itself_is_refused(changes, line):
     with pytest.raises(SpecError) as caught:
         LoraSpec(2, 1.0, ("up",), **changes)
     assert line in str(caught.value)
+
+
+def test_a_shared_weight_is_refused_with_both_its_names():
+    net = nn.ModuleDict({"embed": nn.Embedding(9, 4), "out": nn.Linear(4, 9, bias=False)})
+    net["out"].weight = net["embed"].weight
+    with pytest.raises(SpecError, match=r"its weight is shared, embed.weight = out.weight"):
+        adapt(net, LoraSpec(2, 1.0, ("embed",)), {})
+
+
+def test_a_part_given_as_a_pattern_has_a_name_of_its_own():
+    assert adapt(network(), LoraSpec(2, 1.0, (r"0\.up[1/2]",)), NAMES) == {"0.up.part1of2": 2}
+    with pytest.raises(SpecError, match="part 2 of 2"):
+        adapt(network(), LoraSpec(2, 1.0, (r"0\.up[2/2]",)), NAMES)
+
+
+def test_a_scale_for_layers_that_are_left_out_is_told(caplog):
+    adapt(network(), LoraSpec(1, 1.0, ("up",), ranks=(("0.up", 0),), scales=(("0.up", 2.0),)), NAMES)
+    assert "lora.scales: 0.up has no effect, all its layers have rank 0" in caplog.text
+
+
+def test_a_row_of_zeros_stays_one_under_dora():
+    net = nn.Sequential(nn.Linear(4, 3, bias=False))
+    with torch.no_grad():
+        net[0].weight[1] = 0
+    adapt(net, LoraSpec(2, 1.0, ("0",), variant="dora"), {})
+    out = net(torch.randn(5, 4))
+    assert torch.isfinite(out).all()
+    assert (out[:, 1] == 0).all()

@@ -1,9 +1,13 @@
 """Starts that look at data, against their definitions."""
 
+import copy
+
+import pytest
 import torch
+from peft import EvaConfig, LoraConfig, get_peft_model, initialize_lora_eva_weights
 from torch import nn
 
-from harness.lora import LoraSpec, adapt, pairs_of, start
+from harness.lora import LoraSpec, StartError, adapt, pairs_of, start
 from harness.lora.start import GAMMA
 
 
@@ -14,11 +18,12 @@ def subspace(rows: torch.Tensor) -> torch.Tensor:
 def test_eva_takes_the_leading_directions_of_all_the_inputs():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(8, 6)).double()
-    batches = [torch.randn(5, 8, dtype=torch.float64) * torch.arange(1, 9) for _ in range(4)]
+    batches = [torch.randn(size, 8, dtype=torch.float64) * torch.arange(1, 9) + size for size in (5, 9, 2, 7)]
     spec = LoraSpec(3, 1.0, ("0",), variant="eva")
     adapt(net, spec, {})
     start(net, spec, lambda gradients: [net(batch) for batch in batches])
-    _, _, vh = torch.linalg.svd(torch.cat(batches), full_matrices=False)
+    rows = torch.cat(batches)
+    _, _, vh = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
     (pair,) = pairs_of(net)
     torch.testing.assert_close(subspace(pair.lora_A), subspace(vh[:3]), atol=1e-5, rtol=1e-5)
 
@@ -35,7 +40,8 @@ def test_eva_on_a_convolution_is_eva_on_its_patches():
         kernel = torch.zeros(1, 18, dtype=torch.float64)
         kernel[0, channel] = 1
         rows.append(nn.functional.conv2d(x, kernel.view(1, 2, 3, 3), None, 2, 1, 2).flatten())
-    _, _, vh = torch.linalg.svd(torch.stack(rows, 1), full_matrices=False)
+    patches = torch.stack(rows, 1)
+    _, _, vh = torch.linalg.svd(patches - patches.mean(0), full_matrices=False)
     (pair,) = pairs_of(net)
     torch.testing.assert_close(subspace(pair.lora_A), subspace(vh[:4]), atol=1e-5, rtol=1e-5)
 
@@ -54,7 +60,7 @@ def test_redistributed_ranks_keep_their_sum_and_go_where_variance_is_concentrate
     ranks = start(net, spec, feed)
     shares = {}
     for name, x in (("flat", flat), ("steep", steep)):
-        values = torch.linalg.svdvals(x).square()
+        values = torch.linalg.svdvals(x - x.mean(0)).square()
         shares |= {(name, index): float(value / values.sum()) for index, value in enumerate(values[:4])}
     top = sorted(shares, key=shares.get, reverse=True)[:4]
     assert ranks == {name: sum(place[0] == name for place in top) for name in ("flat", "steep")}
@@ -94,3 +100,38 @@ def test_lora_ga_starts_from_the_singular_vectors_of_the_gradient():
     torch.testing.assert_close(net[0].base.weight, before - 0.5 * pair.lora_B @ pair.lora_A)
     assert net[0].base.weight.grad is None
     assert pair.lora_A.grad is None
+
+
+@pytest.mark.filterwarnings("ignore:lora with eva initialization:UserWarning")
+def test_eva_is_pefts():
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 6))
+    batches = [torch.randn(16, 8) @ torch.randn(8, 8) + 3 for _ in range(6)]
+    config = LoraConfig(
+        r=2, lora_alpha=2, target_modules=["0", "1"], init_lora_weights="eva", eva_config=EvaConfig(rho=1.0, tau=0.999)
+    )
+    theirs = get_peft_model(copy.deepcopy(base), config)
+    together = torch.cat(batches)
+    initialize_lora_eva_weights(
+        theirs,
+        [together] * 3,
+        forward_fn=lambda model, x: model(x),
+        prepare_model_inputs_fn=None,
+        prepare_layer_inputs_fn=None,
+        show_progress_bar=False,
+    )
+    spec = LoraSpec(2, 1.0, ("0", "1"), variant="eva")
+    adapt(base, spec, {})
+    start(base, spec, lambda gradients: base(together))
+    for index, pair in enumerate(pairs_of(base)):
+        other = theirs.base_model.model[index].lora_A["default"].weight
+        cosines = torch.linalg.svdvals(pair.lora_A @ torch.linalg.qr(other.t()).Q)
+        assert cosines.min() > 0.99  # PEFT stops early; without the means it would be 0.65
+
+
+def test_a_layer_that_hears_too_little_ends_the_trial_and_not_the_study():
+    net = nn.Sequential(nn.Linear(8, 8))
+    spec = LoraSpec(4, 1.0, ("0",), variant="eva")
+    adapt(net, spec, {})
+    with pytest.raises(StartError, match="2 directions in the input of 0, rank 4"):
+        start(net, spec, lambda gradients: net(torch.randn(2, 8)))
