@@ -1,7 +1,6 @@
 """The life of a trial: from a configuration to a record."""
 
 import itertools
-import re
 import shlex
 import sys
 import time
@@ -322,7 +321,7 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         lora |= {"ranks": facts.ranks, "scales": facts.scales, "effective_ranks": facts.effective_ranks}
         del lora["alphas"]
         if facts.kept_ranks:  # as lora.ranks takes them
-            lora["kept_ranks"] = [[re.escape(name), rank] for name, rank in facts.kept_ranks.items()]
+            lora["kept_ranks"] = [[name, rank] for name, rank in facts.kept_ranks.items()]
     elif isinstance(config.lora, PeftConfig):
         lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **(config.lora.arguments or {})}
     return Record(
