@@ -104,6 +104,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
         label="each complete trial, on validation",
     )
     lines: dict[str, list[ArmResult]] = {}
+    others = cycle(reversed(_LINES))
     for result in results:
         if result.best is not None and "rank" in result.best.lora:
             lines.setdefault(_line_name(result.best, result.arm), []).append(result)
@@ -111,7 +112,8 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
         elif result.best is not None and result.interval is not None:
             colour, _, label = _STYLE[result.best.lora["name"]]
             score = shown(result.best, "test")
-            label = result.arm if result.best.lora["name"] == "peft" else label
+            if result.arm != result.best.lora["name"]:  # an arm of the user's own, or a method of PEFT
+                colour, label = next(others), result.arm
             axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on test: {score:.3f}")
             axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
     for (name, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):

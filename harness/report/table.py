@@ -191,10 +191,19 @@ def cost_of(entry: Record, cost: str) -> int:
     return trainable(entry) if cost == "trainable" else int(entry.memory["train_peak"] - entry.memory["process"])
 
 
+# What a generator wrote for test rows, 0 to 100 (conf/task: generate_rows says for how many).
+_TEXT_SCORES = {"bleu": "BLEU", "chrf": "chrF"}
+
+
 def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
     """The table of arms as text, header first."""
     name = next((measure(result.best) for result in results if result.best), "accuracy")
     short = "acc" if name == "accuracy" else name
+    written = [
+        score
+        for score in _TEXT_SCORES
+        if any(result.best and score in result.best.scores["test"] for result in results)
+    ]
     header = [
         "arm",
         "trials",
@@ -203,6 +212,7 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         "fewer",
         f"val {short}",
         f"test {short} [95 %]",
+        *(_TEXT_SCORES[score] for score in written),
         "lr",
         "scale",
         "peak MiB",
@@ -214,12 +224,13 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         ended = f"{result.complete} + {result.pruned} pruned" if result.pruned else f"{result.complete}"
         ended += f" + {result.failed} failed" if result.failed else ""
         verdict = result.verdict + (f" (p {result.p:.2g})" if result.p is not None else "")
-        cells = _best_cells(result.best, result.interval) if result.best and result.interval else [""] * 9
+        blank = [""] * (len(header) - 3)
+        cells = _best_cells(result.best, result.interval, written) if result.best and result.interval else blank
         rows.append([result.arm, ended, *cells, verdict])
     return rows
 
 
-def _best_cells(entry: Record, interval: tuple[float, float]) -> list[str]:
+def _best_cells(entry: Record, interval: tuple[float, float], written: Sequence[str]) -> list[str]:
     lr = entry.optimizer["head_lr"] if entry.lora["name"] == "head" else None
     return [
         f"{entry.params['adapter']:,}",
@@ -227,6 +238,7 @@ def _best_cells(entry: Record, interval: tuple[float, float]) -> list[str]:
         f"{100 * (1 - trainable(entry) / entry.params['total']):.2f} %",
         f"{shown(entry, 'val'):.4f}",
         f"{shown(entry, 'test'):.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
+        *(f"{entry.scores['test'][score]:.1f}" for score in written),
         f"{lr or entry.optimizer['lr']:.3g}",
         f"{entry.lora['scale']:.3g}" if entry.lora.get("scale") else "",
         f"{cost_of(entry, 'memory') / MIB:.0f}",
