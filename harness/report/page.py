@@ -109,6 +109,9 @@ def _answer(results: Sequence[ArmResult]) -> str:
     elif adapted:
         best = max(adapted, key=lambda result: sign(result.best) * shown(result.best, "val") if result.best else 0)
         sentences.append(f"No adapted arm was shown to tie with the best; the best of them is {_figures(best)}.")
+    better = [result.arm for result in results if result.verdict == "better"]
+    if better:
+        sentences.append(f"On test {', '.join(better)} did better than the arm that is best on validation.")
     full = [result for result in results if result.best is not None and result.best.lora["name"] == "full"]
     sentences += [f"Beside it {_figures(result)}." for result in full]
     return " ".join(sentences)
