@@ -1,6 +1,6 @@
 """What every task has in common, and what a split looks like to a model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,21 @@ class Task(Protocol):
 
     def describe(self) -> dict[str, object]:
         """Name, source, digest, rows by split, labels by class: what a record keeps of the data."""
+
+
+def described(
+    name: str, source: str, sha256: str, classes: Sequence[str], labels: Mapping[str, Sequence[int] | np.ndarray]
+) -> dict[str, object]:
+    """What a record keeps of labelled data; `labels` are those of each split."""
+    counts = {split: np.bincount(numbers, minlength=len(classes)) for split, numbers in labels.items()}
+    return {
+        "name": name,
+        "source": source,
+        "sha256": sha256,
+        "rows": {split: len(numbers) for split, numbers in labels.items()},
+        "labels": {split: count.tolist() for split, count in counts.items()},
+        "classes": list(classes),
+    }
 
 
 class Inputs(Protocol):

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness import assets
 from harness.config import ConfigError, SpokenTaskConfig, nearest
+from harness.task.base import described
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav")  # label, speaker, index
 _SHOWN = 5  # mistakes of one kind that an error names
@@ -64,16 +65,9 @@ class SpeechTask:
 
     def describe(self) -> dict[str, object]:
         """Name, digest, rows, labels, speakers: what a record keeps of the data."""
-        counts = {name: np.bincount(split.labels, minlength=self.outputs) for name, split in self.splits.items()}
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(split) for name, split in self.splits.items()},
-            "labels": {name: count.tolist() for name, count in counts.items()},
-            "classes": list(self.classes),
-            "speakers": {name: sorted(set(split.speakers)) for name, split in self.splits.items()},
-        }
+        labels = {name: split.labels for name, split in self.splits.items()}
+        speakers = {name: sorted(set(split.speakers)) for name, split in self.splits.items()}
+        return described(self.name, self.source, self.sha256, self.classes, labels) | {"speakers": speakers}
 
 
 def read_speech(config: SpokenTaskConfig) -> SpeechTask:

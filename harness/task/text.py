@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness import assets
 from harness.config import ConfigError, GlueTaskConfig, RatedTaskConfig, TableTaskConfig, nearest
+from harness.task.base import described
 
 TextConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
 Frames = dict[str, pd.DataFrame]  # split name -> columns text, label
@@ -49,16 +50,8 @@ class TextTask:
 
     def describe(self) -> dict[str, object]:
         """Name, digest, rows, labels: what a record keeps of the data."""
-        counts = {name: np.bincount(split.labels, minlength=self.outputs) for name, split in self.splits.items()}
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(split) for name, split in self.splits.items()},
-            "labels": {name: count.tolist() for name, count in counts.items()},
-            "classes": list(self.classes),
-            "shared": self.shared,
-        }
+        labels = {name: split.labels for name, split in self.splits.items()}
+        return described(self.name, self.source, self.sha256, self.classes, labels) | {"shared": self.shared}
 
 
 def read_text(config: TextConfig) -> TextTask:

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness import assets
 from harness.config import ConfigError, DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
+from harness.task.base import described
 
 VisionConfig = PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
 
@@ -62,16 +63,8 @@ class VisionTask:
 
     def describe(self) -> dict[str, object]:
         """Name, digest, rows, labels: what a record keeps of the data."""
-        counts = {name: np.bincount(split.labels, minlength=self.outputs) for name, split in self.splits.items()}
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(split) for name, split in self.splits.items()},
-            "labels": {name: count.tolist() for name, count in counts.items()},
-            "classes": list(self.classes),
-            "repeated": self.repeated,
-        }
+        labels = {name: split.labels for name, split in self.splits.items()}
+        return described(self.name, self.source, self.sha256, self.classes, labels) | {"repeated": self.repeated}
 
 
 def read_vision(config: VisionConfig) -> VisionTask:
