@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from harness.lora.delta import LoraAttention, LoraKernel
-from harness.lora.inject import _adapted, adapted_layers, is_transposed, replace
+from harness.lora.inject import adapted_form, adapted_layers, is_transposed, replace
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.pair import LowRank, Slice
 from harness.lora.spec import LoraSpec, SpecError
@@ -235,7 +235,7 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
             ranks[name] = facts["rank"]
         dropout = config["lora_dropout"] if isinstance(layer, nn.Linear) or is_transposed(layer) else 0.0
         form = LoraSpec(1, 1.0, (), dropout=dropout, conv_form=config["conv_form"][name])
-        replace(base, name, _adapted(layer, name, pairs, form))
+        replace(base, name, adapted_form(layer, name, pairs, form))
     return ranks
 
 
@@ -265,7 +265,7 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
         layer = _module(base, name)
         branch = not isinstance(layer, nn.Embedding | nn.MultiheadAttention)
         form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) if branch else 0.0)
-        replace(base, name, _adapted(layer, name, found, form))
+        replace(base, name, adapted_form(layer, name, found, form))
     return ranks
 
 

@@ -51,7 +51,7 @@ def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str
     if not ranks:
         raise SpecError("ranks: every layer has rank 0; lora=head trains the head alone")
     for module, pairs in modules.items():
-        replace(base, module, _adapted(base.get_submodule(module), module, pairs, spec))
+        replace(base, module, adapted_form(base.get_submodule(module), module, pairs, spec))
     return ranks
 
 
@@ -233,7 +233,7 @@ def _plain_conv(layer: nn.Module, spec: LoraSpec) -> bool:
     return type(layer).forward in (nn.Conv1d.forward, nn.Conv2d.forward)
 
 
-def _adapted(layer: nn.Module, name: str, pairs: dict[str, LowRank], spec: LoraSpec) -> Adapted:
+def adapted_form(layer: nn.Module, name: str, pairs: dict[str, LowRank], spec: LoraSpec) -> Adapted:
     """The adapted form of a layer, by its kind."""
     match layer:
         case nn.Conv1d() | nn.Conv2d() if layer.groups == 1 and spec.conv_form == "branch":
