@@ -201,7 +201,8 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     facts.data |= cut_rows({"train": train, "validation": validation, "test": held_out})
     facts.effective_ranks, facts.kept_ranks = effective_ranks(model.base), kept_ranks(model.base)
     facts.adapter = save_artifacts(config, model, module, place.folder)
-    facts.merge = compare_merged(model.to(device), _on(next(iter(evaluate["test"])), device))
+    rows = range(min(config.trainer.batch_size, len(held_out)))
+    facts.merge = compare_merged(model.to(device), _on(held_out.batch(rows), device))
 
 
 def _feed(
