@@ -76,7 +76,7 @@ def _job(composed: DictConfig) -> None:
 
 
 def _run(composed: DictConfig) -> None:
-    config = _checked(composed)
+    config = _checked(_with_any_task(composed))
     if config.run == "report":
         _report(config)
         return
@@ -88,6 +88,22 @@ def _run(composed: DictConfig) -> None:
     _check_runnable(config)
     config = _with_data(config)
     (_study if config.run == "study" else _trial)(config)
+
+
+# For counting any task of a model's kind will do, where none was named.
+_COUNT_WITH = {"vision": ["task=digits"], "speech": ["task=spoken_digits"], "generator": ["task=pairs"]}
+
+
+def _with_any_task(composed: DictConfig) -> DictConfig:
+    """The composition itself, or, to count a model of another kind than the default task's, with a task that fits."""
+    words = list(HydraConfig.get().overrides.task)
+    named = any(word.lstrip("+").startswith(("task=", "experiment=")) for word in words)
+    more = _COUNT_WITH.get(composed.model.kind, [])
+    if composed.run != "count" or named or not more:
+        return composed
+    if composed.model.kind == "generator":
+        more = [*more, "trainer.objective=loss"]
+    return hydra.compose("config", overrides=[*words, *more])
 
 
 def _check_runnable(config: Config) -> None:
@@ -136,8 +152,13 @@ def _with_data(config: Config) -> Config:
     # What was said of the data set is not true of its stand-in; how much of it to read and how to split it still is.
     keys = ("max_length", "split_seed", "image_size", "train_rows", "validation_rows", "test_rows")
     kept = tuple(f"task.{key}=" for key in keys)
-    words = HydraConfig.get().overrides.task
-    words = [word for word in words if not word.lstrip("+~").startswith(("task=", "task.")) or word.startswith(kept)]
+    words = []
+    for word in HydraConfig.get().overrides.task:
+        bare = word.lstrip("+~")
+        if not bare.startswith(("task=", "task.")) or bare.startswith(kept):
+            words.append(word)
+        elif bare.startswith("task."):
+            log.warning("WARNING: %s was said of %s; it is not taken over.", word, config.task.name)
     return _checked(hydra.compose("config", overrides=[*words, f"task={stand_in}"]))
 
 

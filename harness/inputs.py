@@ -67,7 +67,9 @@ def codec_folder(model: GeneratorModelConfig, task: Task) -> Path:
 
 def loader(config: Config, inputs: Inputs, training: bool, rank: int = 0, world: int = 1) -> DataLoader[int]:
     """Batches of like length: shuffled by the seed in training, each example once otherwise."""
-    size = config.trainer.batch_size if training else max(64, config.trainer.batch_size)
+    size = config.trainer.batch_size
+    if not training and config.model.kind != "generator":  # whose logits are as large as its vocabulary
+        size = max(64, size)
     batches = LengthBatches(inputs.lengths, size, config.seed, training, rank, world)
     return DataLoader(inputs, batch_sampler=batches, collate_fn=inputs.batch)  # type: ignore[arg-type]
 

@@ -74,7 +74,10 @@ def test_a_fresh_base_is_trained_saved_and_adapted(words, tmp_path, model):
         (["lora=head"], "lora=head: model=small_gpt2 has no fresh head"),
         (["lora.rank=2"], "model.weights=null: fresh weights are trained as a whole"),
         (["task.max_source=60", "lora=full"], "model=small_gpt2 has 64 positions"),
-        (["model=minilm"], "model=minilm: a text model; task=pairs needs a generator model"),
+        (
+            ["model=minilm"],
+            "model=minilm: a text model, for tasks read by glue, rated, table; task=pairs needs a generator model",
+        ),
     ],
 )
 def test_settings_at_odds_are_named(words, more, message):

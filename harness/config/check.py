@@ -42,7 +42,8 @@ def plain(config: Any) -> Tree:
 def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     """Sixteen hex digits that two trials share only if they are the same experiment.
 
-    What does not change the outcome stays out: names, paths, tracking, thread count. `identity` holds what
+    What is not meant to change the outcome stays out: names, paths, tracking, and the number of threads, which rounds
+    otherwise. `identity` holds what
     only the machine can tell: the digests of data, weights and tokenizer, the device and the precision.
     """
     tree = plain(config)
@@ -111,7 +112,11 @@ def _dataclasses_in(hint: Any) -> list[Any]:
 def _kind_mistakes(config: Config) -> list[str]:
     task, model = config.task, config.model
     if READS[task.reader] != model.kind:
-        return [f"model={model.name}: a {model.kind} model; task={task.name} needs a {READS[task.reader]} model"]
+        readers = ", ".join(reader for reader, kind in READS.items() if kind == model.kind)
+        return [
+            f"model={model.name}: a {model.kind} model, for tasks read by {readers}; task={task.name} needs a "
+            f"{READS[task.reader]} model"
+        ]
     if isinstance(model, GeneratorModelConfig):
         assert isinstance(task, PairTaskConfig)
         return _generator_mistakes(task, model, config)
@@ -127,6 +132,8 @@ def _kind_mistakes(config: Config) -> list[str]:
 
 
 def _size_mistakes(task: Any, model: Any) -> list[str]:
+    if model.architecture == "vit_b_16" and model.image_size is None:
+        return [f"model.image_size=null: model={model.name} has a table of positions; give the images' size"]
     if model.image_size not in (None, task.image_size):
         return [f"model.image_size={model.image_size}: the images of task={task.name} are {task.image_size} pixels"]
     if model.architecture == "vit_b_16" and task.image_size % 16:

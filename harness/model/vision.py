@@ -133,7 +133,7 @@ def _load(base: nn.Module, kind: _Architecture, config: VisionModelConfig) -> No
         if config.architecture == "vit_b_16" and config.image_size is not None:
             state = _positions(state, config.image_size)
         base.load_state_dict(state, assign=True)
-    except (RuntimeError, pickle.UnpicklingError, KeyError, AttributeError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, AttributeError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         raise assets.AssetError(f"{where}: not the weights of {config.architecture}: {' '.join(lines[:3])}") from None
 

@@ -90,28 +90,32 @@ def _notes(entry: Record) -> str:
         if speakers
         else ""
     )
+    written = " BLEU and chrF are of the texts written for the first test rows." if not accuracy else ""
     return (
         f"Each row is the arm's trial that did best on validation; test was not used to choose. Brackets: {brackets}. "
         f"vs best: {test} on the same test items against the arm that is best on validation, Holm-corrected; p below "
         "0.05 is called a difference. One training seed each: the spread between seeds is not in these intervals. "
-        f"Peak: memory in training above what the process held before the trial.{voices}"
+        f"Peak: memory in training above what the process held before the trial; like the step time it is of one "
+        f"trial, and a process's first trial also pays for what is set up once.{written}{voices}"
     )
 
 
 def _answer(results: Sequence[ArmResult]) -> str:
     """The question's answer: the smallest adapter that the data cannot tell from the best, full fine-tuning beside."""
     adapted = [result for result in results if result.best is not None and result.best.params["adapter"]]
-    ties = [result for result in adapted if result.verdict in TIES]
+    leader = next((result.arm for result in results if result.verdict == "best on validation"), "")
+    better = [result.arm for result in results if result.verdict == "better"]
+    ties = [result for result in adapted if result.verdict in (("better",) if better else TIES)]
     sentences = []
+    if better:
+        sentences.append(f"Validation did not find the best arm: on test {', '.join(better)} did better than {leader}.")
     if ties:
         smallest = min(ties, key=lambda result: result.best.params["adapter"] if result.best else 0)
-        sentences.append(f"Smallest adapter with no difference shown from the best: {_figures(smallest)}.")
+        what = "of these" if better else "with no difference shown from the best"
+        sentences.append(f"Smallest adapter {what}: {_figures(smallest)}.")
     elif adapted:
         best = max(adapted, key=lambda result: sign(result.best) * shown(result.best, "val") if result.best else 0)
         sentences.append(f"No adapted arm was shown to tie with the best; the best of them is {_figures(best)}.")
-    better = [result.arm for result in results if result.verdict == "better"]
-    if better:
-        sentences.append(f"On test {', '.join(better)} did better than the arm that is best on validation.")
     full = [result for result in results if result.best is not None and result.best.lora["name"] == "full"]
     sentences += [f"Beside it {_figures(result)}." for result in full]
     return " ".join(sentences)

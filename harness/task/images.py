@@ -71,6 +71,8 @@ def _pictures(split: ImageSplit) -> Iterator[Image.Image]:
 def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would cut what is above 255
+                raise ConfigError(f"task.data: {path} has more than 8 bits a channel ({image.mode}); save it with 8")
             upright: Image.Image = ImageOps.exif_transpose(image)
             return upright.convert("RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:

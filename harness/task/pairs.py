@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from string import Formatter
 
 import numpy as np
 import pandas as pd
@@ -213,7 +214,9 @@ def _filled(table: pd.DataFrame, key: str, template: str, path: Path) -> list[st
 
 
 def _fill(template: str, row: Mapping[str, object]) -> str:
-    return template.format(**row)
+    """The template with a row's cells in it; nothing, and so refused, where a cell it names is a gap."""
+    named = {re.split(r"[.\[]", field)[0] for _, field, _, _ in Formatter().parse(template) if field}
+    return "" if any(_is_gap(row[name]) or row[name] == "" for name in named) else template.format(**row)
 
 
 def _is_gap(cell: object) -> bool:

@@ -11,7 +11,8 @@ import pytest
 
 from harness import record
 from harness.report import write_report
-from harness.report.table import arm_results, pareto
+from harness.report.page import _answer
+from harness.report.table import ArmResult, arm_results, pareto
 from tests.test_record import make
 
 
@@ -137,3 +138,14 @@ def test_a_control_with_fresh_weights_stands_in_the_same_table(tmp_path):
     text = write_report(tmp_path)
     assert text.count("Base:") == 1
     assert "| fresh " in text
+
+
+def test_where_validation_misled_the_answer_says_so():
+    arms = [("full", "best on validation", 0), ("rank=1", "no difference shown", 10), ("rank=4", "better", 40)]
+    results = [
+        ArmResult(arm, entry(index, arm, 0.8, 0.7, adapter), 1, 1, 0, 0, (0.6, 0.9), None, verdict)
+        for index, (arm, verdict, adapter) in enumerate(arms)
+    ]
+    said = _answer(results)
+    assert said.startswith("Validation did not find the best arm: on test rank=4 did better than full. ")
+    assert "Smallest adapter of these: rank=4, 40 adapter parameters" in said

@@ -6,6 +6,7 @@ from PIL import Image
 
 from harness.config import ConfigError
 from harness.task import ImageSplit, image_inputs
+from harness.task.images import _open
 
 
 def split_of(images, labels=None):
@@ -58,3 +59,10 @@ def test_a_file_that_is_no_image_is_named(own_cache, tmp_path):
     with pytest.raises(ConfigError, match=r"broken\.png is no image"):
         image_inputs(split_of((tmp_path / "broken.png",)), 8)
     assert not list(own_cache.rglob("*.npy"))
+
+
+def test_more_than_eight_bits_are_refused_by_name_and_not_cut(tmp_path):
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)).save(path)
+    with pytest.raises(ConfigError, match=r"deep\.png has more than 8 bits a channel"):
+        _open(path)

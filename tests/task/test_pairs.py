@@ -83,6 +83,15 @@ def test_columns_and_templates_make_a_question_answering_source(tmp_path):
     assert split.targets[0] == split.sources[0].removesuffix(".").rpartition(" ")[2]
 
 
+def test_a_gap_in_a_template_is_refused_like_any_other(tmp_path):
+    path = tmp_path / "qa.csv"
+    path.write_text(
+        "context,question,answer\n" + "".join(f"It is {i}.,{'' if i == 7 else 'What?'},{i}\n" for i in range(50))
+    )
+    with pytest.raises(ConfigError, match="1 rows have no source or no target"):
+        build_task(pairs(path, source="question: {question} context: {context}", target="answer"))
+
+
 def test_given_splits_are_kept_as_they_are_and_may_share_no_source(table, tmp_path):
     held = tmp_path / "held.csv"
     held.write_text("source,target\nnew,NEW\n")
