@@ -71,7 +71,7 @@ def loader(config: Config, inputs: Inputs, training: bool, rank: int = 0, world:
     if not training and config.model.kind != "generator":  # whose logits are as large as its vocabulary
         size = max(64, size)
     batches = LengthBatches(inputs.lengths, size, config.seed, training, rank, world)
-    return DataLoader(inputs, batch_sampler=batches, collate_fn=inputs.batch)  # type: ignore[arg-type]
+    return DataLoader(inputs, batch_sampler=batches, collate_fn=inputs.batch)
 
 
 def input_digests(config: Config) -> dict[str, str]:

@@ -139,8 +139,6 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
     """
     mode = model.training
     model.eval()
-    apart = model(batch)
-    seconds_apart = _seconds(model, batch, repeats)
     undo = _merged(model.base)
     if undo is None:
         model.train(mode)
@@ -150,7 +148,9 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
         seconds_merged = _seconds(model, batch, repeats)
     finally:
         undo()
-        model.train(mode)
+    apart = model(batch)
+    seconds_apart = _seconds(model, batch, repeats)
+    model.train(mode)
     return {
         "max_logit_difference": float((merged - apart).abs().max()),
         "max_logit": float(apart.abs().max()),

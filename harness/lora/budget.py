@@ -38,7 +38,7 @@ class Budget:
 
     def __init__(self, network: nn.Module, final: int, steps: int) -> None:
         self.pairs = list(pairs_of(network))
-        self.first, self.final, self.steps = sum(pair.rank for pair in self.pairs), final, steps
+        self.first, self.final = sum(pair.rank for pair in self.pairs), final
         self.warm, self.last = round(_WARM * steps), steps - round(_FINAL * steps)
         self.every = max(1, (self.last - self.warm) // _PRUNINGS)
         self.sensitivity: dict[int, Tensor] = {}

@@ -135,12 +135,9 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
 
 def _block(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, Tensor]:
     """All pairs of a weight as one: A (ΣR, I) and B (O, ΣR), zero outside each part's own rows."""
-    whole = layer.base.get_parameter(weight).detach()
     pairs = [pair for _, pair in layer.low_rank() if pair.where.weight == weight]
-    transposed = bool(pairs) and pairs[0].where.transposed
-    outputs = whole.shape[1 if transposed else 0]
-    inputs = whole.numel() // outputs
-    downs, ups = [whole.new_zeros(0, inputs)], [whole.new_zeros(outputs, 0)]
+    outputs = layer.base.get_parameter(weight).shape[1 if pairs[0].where.transposed else 0]
+    downs, ups = [], []
     for pair in pairs:
         down, up = flat(pair)
         rows = up.new_zeros(outputs, up.shape[1])
@@ -245,27 +242,24 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
         raise SpecError(f"{folder}: {unread[0]} is none of the tensors that are read")
     places = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors})
     ranks: dict[str, int] = {}
-    pairs: dict[str, dict[str, LowRank]] = {}
     for place in places:
-        name = place.removesuffix(".base_layer.out_proj")
-        layer, (down, up, magnitude) = _module(base, name), _peft_pair(tensors, place)
+        down, up, magnitude = _peft_pair(tensors, place)
         if down is None or up is None:
             raise SpecError(f"{folder}: {place} has no A or no B")
-        if place != name:
+        if place.endswith(".base_layer.out_proj"):
             if up.any():
                 raise SpecError(f"{folder}: {place} is adapted, which PEFT adds twice; only in_proj can be read")
             continue
+        layer = _module(base, place)
         transposed = is_transposed(layer) or isinstance(layer, nn.Embedding)
         weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
         where = Slice(weight, 0, up.shape[0], transposed)
-        scale = _peft_scale(config, name, len(down))
-        pairs.setdefault(name, {})["all"] = _pair(layer, name, where, scale, down.flatten(1), up.flatten(1), magnitude)
-        ranks[name] = len(down)
-    for name, found in pairs.items():
-        layer = _module(base, name)
+        scale = _peft_scale(config, place, len(down))
+        pair = _pair(layer, place, where, scale, down.flatten(1), up.flatten(1), magnitude)
         branch = not isinstance(layer, nn.Embedding | nn.MultiheadAttention)
         form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) if branch else 0.0)
-        replace(base, name, adapted_form(layer, name, found, form))
+        replace(base, place, adapted_form(layer, place, {"all": pair}, form))
+        ranks[place] = len(down)
     return ranks
 
 

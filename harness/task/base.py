@@ -1,10 +1,12 @@
 """What every task has in common, and what a split looks like to a model."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import Dataset
 
 
 class Task(Protocol):
@@ -41,17 +43,20 @@ def described(
     }
 
 
-class Inputs(Protocol):
-    """A split as a model reads it."""
+class Inputs(Dataset[int]):
+    """A split as a model reads it. Its items are row numbers: rows become tensors a batch at a time."""
 
     @property
+    @abstractmethod
     def lengths(self) -> np.ndarray:
         """What each row costs, in tokens or frames; ones where all rows cost alike."""
 
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> int:
-        """The row number itself: rows become tensors a batch at a time."""
-
+    @abstractmethod
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The inputs of a batch under the names its model knows, `labels` (B, …), and `rows` (B), their numbers."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> int:
+        return index

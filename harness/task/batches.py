@@ -5,16 +5,18 @@ Shapes: B examples in a batch, L tokens of the longest of them.
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 from harness import assets
+from harness.task.base import Inputs
+from harness.task.ragged import cached, padded, starts_of
 from harness.task.text import Split
 
 # Batches are cut from sorted runs of this many batches: near-equal lengths, and still a random order of examples.
@@ -22,19 +24,13 @@ _RUN = 50
 
 
 @dataclasses.dataclass(frozen=True)
-class EncodedSplit(Dataset[int]):
+class EncodedSplit(Inputs):
     """The token ids of a split end to end, where each sentence starts, the classes, and the id that pads a batch."""
 
     ids: np.ndarray
     starts: np.ndarray
     labels: np.ndarray
     pad_id: int
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> int:
-        return index
 
     @property
     def lengths(self) -> np.ndarray:
@@ -43,11 +39,7 @@ class EncodedSplit(Dataset[int]):
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B)."""
-        lengths = self.lengths[list(rows)]
-        columns = np.arange(lengths.max())
-        mask = columns < lengths[:, None]
-        where = np.minimum(self.starts[list(rows), None] + columns, len(self.ids) - 1)
-        ids = np.where(mask, self.ids[where], self.pad_id)
+        ids, mask = padded(self.ids, self.starts, rows, self.pad_id)
         return {
             "ids": torch.from_numpy(ids.astype(np.int64)),
             "mask": torch.from_numpy(mask.astype(np.int64)),
@@ -61,26 +53,18 @@ def encode(split: Split, tokenizer_file: Path, max_length: int, pad_id: int) -> 
     key = hashlib.sha256()
     for part in (assets.sha256_of(tokenizer_file), str(max_length), repr(split.texts)):
         key.update(part.encode() + b"\0")
-    path = assets.cache_folder() / "tokens" / f"{key.hexdigest()}.npz"
-    if not path.exists():
-        _tokenise(split.texts, tokenizer_file, max_length, path)
-    with np.load(path) as arrays:
-        ids, starts = arrays["ids"], arrays["starts"]
-    return EncodedSplit(ids, starts, np.array(split.labels, dtype=np.int64), pad_id)
+    arrays = cached("tokens", key.hexdigest(), partial(_tokenise, split.texts, tokenizer_file, max_length))
+    return EncodedSplit(arrays["ids"], arrays["starts"], np.array(split.labels, dtype=np.int64), pad_id)
 
 
-def _tokenise(texts: Sequence[str], tokenizer_file: Path, max_length: int, path: Path) -> None:
+def _tokenise(texts: Sequence[str], tokenizer_file: Path, max_length: int) -> dict[str, np.ndarray]:
     from tokenizers import Tokenizer  # imported where it is needed: a cached split needs no tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     encoded = [np.array(item.ids, dtype=np.int32) for item in tokenizer.encode_batch(list(texts))]
-    starts = np.cumsum([0, *map(len, encoded)])
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = path.with_name(f"{path.stem}.{os.getpid()}.npz")
-    np.savez(scratch, ids=np.concatenate(encoded), starts=starts)
-    os.replace(scratch, path)
+    return {"ids": np.concatenate(encoded), "starts": starts_of(encoded)}
 
 
 class LengthBatches(Sampler[list[int]]):

@@ -16,26 +16,21 @@ from torch import Tensor
 
 from harness import assets
 from harness.config import ConfigError
+from harness.task.base import Inputs
 from harness.task.vision import ImageSplit
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageInputs:
+class ImageInputs(Inputs):
     """A split's images (N, C, S, S) as bytes, and their classes (N). All rows cost alike."""
 
     images: np.ndarray
     labels: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
     @property
     def lengths(self) -> np.ndarray:
         """What each row costs."""
-        return np.ones(len(self), dtype=np.int64)
+        return np.ones(len(self.labels), dtype=np.int64)
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Images (B, C, S, S) as bytes, labels (B), rows (B)."""

@@ -5,18 +5,19 @@ Shapes: B pairs in a batch, S source tokens, T target tokens, L tokens of both.
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from harness import assets
+from harness.task.base import Inputs
 from harness.task.codec import Codec, codec_files, load_codec
 from harness.task.pairs import PairSplit
+from harness.task.ragged import cached, starts_of
 
 IGNORED = -100  # what cross-entropy leaves out
 
@@ -51,8 +52,8 @@ class Ragged:
 
 
 @dataclasses.dataclass(frozen=True)
-class PairInputs(Dataset[int]):
-    """A split of pairs as a model reads it. Items are row numbers; `cut` counts the rows cut at their longest."""
+class PairInputs(Inputs):
+    """A split of pairs as a model reads it; `cut` counts the rows cut at their longest."""
 
     sources: Ragged
     targets: Ragged
@@ -60,12 +61,6 @@ class PairInputs(Dataset[int]):
     codec: Codec
     references: tuple[str, ...]
     cut: dict[str, int]
-
-    def __len__(self) -> int:
-        return len(self.references)
-
-    def __getitem__(self, index: int) -> int:
-        return index
 
     @property
     def lengths(self) -> np.ndarray:
@@ -123,19 +118,17 @@ def encode_pairs(
     for part in (*map(assets.sha256_of, codec_files(folder)), repr((marks, separator, max_source, max_target))):
         key.update(part.encode() + b"\0")
     key.update(repr((split.sources, split.targets)).encode())
-    path = assets.cache_folder() / "tokens" / f"{key.hexdigest()}.npz"
     codec = load_codec(folder)
-    if not path.exists():
-        _tokenise(split, codec, marks, separator, max_source, max_target, path)
-    with np.load(path) as arrays:
-        sources, targets = (Ragged(arrays[f"{side}_ids"], arrays[f"{side}_starts"]) for side in ("source", "target"))
-        cut = {"source": int(arrays["cut"][0]), "target": int(arrays["cut"][1])}
+    make = partial(_tokenise, split, codec, marks, separator, max_source, max_target)
+    arrays = cached("tokens", key.hexdigest(), make)
+    sources, targets = (Ragged(arrays[f"{side}_ids"], arrays[f"{side}_starts"]) for side in ("source", "target"))
+    cut = {"source": int(arrays["cut"][0]), "target": int(arrays["cut"][1])}
     return PairInputs(sources, targets, marks, codec, split.targets, cut)
 
 
 def _tokenise(
-    split: PairSplit, codec: Codec, marks: Marks, separator: str, max_source: int, max_target: int, path: Path
-) -> None:
+    split: PairSplit, codec: Codec, marks: Marks, separator: str, max_source: int, max_target: int
+) -> dict[str, np.ndarray]:
     tail = [marks.end] if marks.start is not None else codec.sources([separator])[0]
     read, written = codec.sources(split.sources), codec.targets(split.targets)
     sources = [ids[: max_source - len(tail)] + tail for ids in read]
@@ -143,11 +136,8 @@ def _tokenise(
     arrays = {"cut": np.array([_over(read, max_source - len(tail)), _over(written, max_target - 1)])}
     for side, rows in (("source", sources), ("target", targets)):
         arrays[f"{side}_ids"] = np.array([index for row in rows for index in row], dtype=np.int32)
-        arrays[f"{side}_starts"] = np.cumsum([0, *map(len, rows)])
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = path.with_name(f"{path.stem}.{os.getpid()}.npz")
-    np.savez(scratch, **arrays)  # type: ignore[arg-type]
-    os.replace(scratch, path)
+        arrays[f"{side}_starts"] = starts_of(rows)
+    return arrays
 
 
 def _over(rows: list[list[int]], longest: int) -> int:

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from peft import PeftModel
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
 from harness.lora import SpecError
 from harness.lora.peft import adapt_peft, peft_parameters, save_peft
@@ -26,22 +26,13 @@ METHODS = [
 ]
 
 
-def bert() -> BertModel:
-    torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        vocab_size=40,
-        max_position_embeddings=40,
-    )
-    return BertModel(config).eval()
+@pytest.fixture
+def plain(tiny_base):
+    return BertModel.from_pretrained(tiny_base).eval()
 
 
 @pytest.mark.parametrize(("method", "arguments", "each"), METHODS)
-def test_a_method_is_counted_trained_and_loaded_by_peft(method, arguments, each, tmp_path):
-    plain = bert()
+def test_a_method_is_counted_trained_and_loaded_by_peft(plain, method, arguments, each, tmp_path):
     net = adapt_peft(copy.deepcopy(plain), method, arguments, ["query", "value"], TARGETS["bert"])
     trained = [tensor for tensor in net.parameters() if tensor.requires_grad]
     assert sum(tensor.numel() for tensor in trained) == 4 * each
@@ -68,7 +59,7 @@ def test_a_method_is_counted_trained_and_loaded_by_peft(method, arguments, each,
         ("ADALORA", {}, ["query"], "method ADALORA: no such method"),
     ],
 )
-def test_a_mistake_is_named(method, arguments, targets, line):
+def test_a_mistake_is_named(plain, method, arguments, targets, line):
     with pytest.raises(SpecError) as caught:
-        adapt_peft(bert(), method, arguments, targets, TARGETS["bert"])
+        adapt_peft(plain, method, arguments, targets, TARGETS["bert"])
     assert line in str(caught.value)
