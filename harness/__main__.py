@@ -215,7 +215,7 @@ def _trial(config: Config) -> None:
         started = time.perf_counter()
 
         def say(step: int, scores: dict[str, float]) -> bool:
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
             log.info("step %d, %.0f s: validation %s", step, time.perf_counter() - started, shown)
             return False
 

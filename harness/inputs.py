@@ -1,18 +1,30 @@
 """Task and model brought together: splits as the configured model reads them, and what all of it is made of."""
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from harness import assets
-from harness.config import Config, ConfigError, GeneratorModelConfig, PairTaskConfig, TextModelConfig, TextTaskConfig
+from harness.config import (
+    Config,
+    ConfigError,
+    GeneratorModelConfig,
+    MixtureTaskConfig,
+    PairTaskConfig,
+    TextModelConfig,
+    TextTaskConfig,
+)
 from harness.model import PAD_IDS, base_file, generator_folder, marks_of, tokenizer_file
 from harness.task import (
     Inputs,
     LengthBatches,
     Marks,
+    MixtureBatches,
+    MixtureInputs,
+    MixtureTask,
     PairTask,
     SpeechTask,
     Task,
@@ -30,6 +42,11 @@ from harness.task import (
 
 def read_inputs(config: Config, task: Task, split: str) -> Inputs:
     """A split as the model of the configuration reads it; what is costly to make comes from the cache."""
+    if isinstance(task, MixtureTask):
+        assert isinstance(config.task, MixtureTaskConfig)
+        parts = config.task.chosen
+        alone = {name: dataclasses.replace(config, task=part) for name, part in parts.items()}
+        return MixtureInputs([read_inputs(alone[name], part, split) for name, part in task.parts.items()])
     if isinstance(config.model, GeneratorModelConfig):
         return _read_pairs(config, config.model, task, split)
     if isinstance(task, VisionTask):
@@ -40,7 +57,7 @@ def read_inputs(config: Config, task: Task, split: str) -> Inputs:
     assert isinstance(config.task, TextTaskConfig)
     assert isinstance(config.model, TextModelConfig)
     tokenizer = tokenizer_file(config.model)
-    return encode(task.splits[split], tokenizer, config.task.max_length, PAD_IDS[config.model.family])
+    return encode(task.splits[split], tokenizer, config.task.max_length, PAD_IDS[config.model.family], task.spread)
 
 
 def _read_pairs(config: Config, model: GeneratorModelConfig, task: Task, split: str) -> Inputs:
@@ -66,11 +83,17 @@ def codec_folder(model: GeneratorModelConfig, task: Task) -> Path:
 
 
 def loader(config: Config, inputs: Inputs, training: bool, rank: int = 0, world: int = 1) -> DataLoader[int]:
-    """Batches of like length: shuffled by the seed in training, each example once otherwise."""
+    """Batches of like length and one task: shuffled by the seed in training, each example once otherwise."""
     size = config.trainer.batch_size
     if not training and config.model.kind != "generator":  # whose logits are as large as its vocabulary
         size = max(64, size)
-    batches = LengthBatches(inputs.lengths, size, config.seed, training, rank, world)
+    batches: Sampler[list[int]]
+    if isinstance(inputs, MixtureInputs):
+        assert isinstance(config.task, MixtureTaskConfig)
+        lengths = [part.lengths for part in inputs.parts]
+        batches = MixtureBatches(lengths, size, config.seed, training, config.task.sampling, rank, world)
+    else:
+        batches = LengthBatches(inputs.lengths, size, config.seed, training, rank, world)
     return DataLoader(inputs, batch_sampler=batches, collate_fn=inputs.batch)
 
 

@@ -10,11 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from harness import accounting
-from harness.config import Config, ConfigError, LoraConfig, PairTaskConfig, PartConfig, PeftConfig
+from harness.config import (
+    Config,
+    ConfigError,
+    LoraConfig,
+    MixtureTaskConfig,
+    PairTaskConfig,
+    PartConfig,
+    PartTaskConfig,
+    PeftConfig,
+)
 from harness.lora import PLUS_RATIO, LoraSpec, SpecError, adapt, adapter_parameters, merge, pairs_of, start
 from harness.lora.peft import adapt_peft, peft_parameters
 from harness.lora.start import Feed
-from harness.model import Network, build_model
+from harness.model import Network, Outputs, Uncertainty, build_model
 from harness.task import build_task
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.RMSNorm)
@@ -57,6 +66,8 @@ def prepare(model: Network, config: Config, feed: Feed | None = None) -> tuple[d
     none started. Raises ConfigError where the specification does not fit the network.
     """
     ranks: dict[str, int] = {}
+    if isinstance(config.task, MixtureTaskConfig) and config.task.weighting == "uncertainty":
+        model.weighting = Uncertainty(len(config.task.chosen)).to(next(model.parameters()).device)
     try:
         match config.lora:
             case LoraConfig():
@@ -184,7 +195,18 @@ def _seconds(model: Network, batch: dict[str, Tensor], repeats: int) -> float:
     return statistics.median(times)
 
 
-def _outputs(config: Config) -> int:
-    if isinstance(config.task, PairTaskConfig):
+def _outputs(config: Config) -> Outputs:
+    """As the task says; from the configuration alone where it can be."""
+    if isinstance(config.task, MixtureTaskConfig):
+        known = {name: _known_outputs(part) for name, part in config.task.chosen.items()}
+        if all(known.values()):
+            return {name: count for name, count in known.items() if count}
+    elif (count := _known_outputs(config.task)) is not None:
+        return count
+    return build_task(config.task).outputs
+
+
+def _known_outputs(task: PartTaskConfig | PairTaskConfig) -> int | None:
+    if isinstance(task, PairTaskConfig):
         return 0
-    return config.task.classes or build_task(config.task).outputs
+    return 1 if getattr(task, "answer", "class") == "number" else task.classes

@@ -37,7 +37,7 @@ from harness.model import Network, build_model
 from harness.network import compare_merged, lora_spec, lr_ratio, prepare
 from harness.provenance import hardware, source, versions
 from harness.record import Record, State
-from harness.task import Inputs, Task, build_task
+from harness.task import Inputs, MixtureTask, Task, TextTask, build_task
 from harness.training import (
     ClassScores,
     Curve,
@@ -46,7 +46,9 @@ from harness.training import (
     Guard,
     Interrupted,
     Meters,
+    MixtureScores,
     NestedRanks,
+    NumberScores,
     Pruned,
     Pulse,
     Scores,
@@ -201,8 +203,8 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     facts.data |= cut_rows({"train": train, "validation": validation, "test": held_out})
     facts.effective_ranks, facts.kept_ranks = effective_ranks(model.base), kept_ranks(model.base)
     facts.adapter = save_artifacts(config, model, module, place.folder)
-    rows = range(min(config.trainer.batch_size, len(held_out)))
-    facts.merge = compare_merged(model.to(device), _on(held_out.batch(rows), device))
+    sample = held_out.batch(held_out.sample(config.trainer.batch_size))
+    facts.merge = compare_merged(model.to(device), _on(sample, device))
 
 
 def _feed(
@@ -232,7 +234,7 @@ def _on(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
 
 def _step_flops(model: Network, train: Inputs, batch_size: int, device: torch.device) -> dict[str, int]:
     """Of a forward pass, and of a whole step, on the first rows of the training split."""
-    batch = _on(train.batch(range(min(batch_size, len(train)))), device)
+    batch = _on(train.batch(train.sample(batch_size)), device)
     _still(model)
     forward = flops_of(lambda: mean_loss(model, batch))
     step = flops_of(lambda: mean_loss(model, batch).backward())
@@ -279,6 +281,7 @@ def _module(config: Config, model: Network, measure: Scores, steps: int, precisi
         fast=fast,
         fast_ratio=ratio,
         penalty=penalty,
+        weigh=model.weighting.forward if model.weighting is not None else None,
     )
 
 
@@ -309,6 +312,11 @@ def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirr
 
 
 def _measure(task: Task) -> Scores:
+    if isinstance(task, MixtureTask):
+        return MixtureScores({name: _measure(part) for name, part in task.parts.items()})
+    if isinstance(task, TextTask) and task.spread is not None:
+        return NumberScores(*task.spread)
+    assert isinstance(task.outputs, int)
     return ClassScores(task.outputs) if task.outputs else TokenScores()
 
 

@@ -110,6 +110,37 @@ def tree(tiny_base: Path, tiny_data: Path) -> Callable[..., dict]:
     return compose
 
 
+@pytest.fixture(scope="session")
+def tiny_numbers(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """Some of the same sentences, 2.5 where they hold a good word and -1.5 elsewhere."""
+    lines = tiny_data.read_text().splitlines()[1:]
+    path = tmp_path_factory.mktemp("numbers") / "ratings.csv"
+    path.write_text("text,label\n" + "".join(f"{line[:-2]},{4 * int(line[-1]) - 1.5}\n" for line in lines[:150]))
+    return path
+
+
+@pytest.fixture
+def compose_mixture(tree: Callable[..., dict], tiny_numbers: Path) -> Compose:
+    """The tiny data as a mixture of two tasks of classes and one of numbers between them."""
+
+    def compose(*overrides: str, **changes: object) -> Config:
+        found = tree("trainer.objective=score", *overrides)
+        part = found["task"]
+        number = part | {"data": str(tiny_numbers), "answer": "number"}
+        found["task"] = {
+            "reader": "mixture",
+            "name": "mixture",
+            "tasks": {"good": part, "size": number, "again": part | {"split_seed": 1}},
+            "only": None,
+            "sampling": "round_robin",
+            "weighting": "equal",
+            "split_seed": 0,
+        } | changes
+        return check(found)
+
+    return compose
+
+
 @pytest.fixture
 def compose_plain() -> Compose:
     """What the overrides resolve to on top of conf/ alone, on the CPU and without tracking."""

@@ -70,7 +70,10 @@ def test_a_fresh_base_is_trained_saved_and_adapted(words, tmp_path, model):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["trainer.objective=accuracy", "lora=full"], "trainer.objective=accuracy: a generator has none"),
+        (
+            ["trainer.objective=accuracy", "lora=full"],
+            "trainer.objective=accuracy: task=.* has none; trainer.objective=loss",
+        ),
         (["lora=head"], "lora=head: model=small_gpt2 has no fresh head"),
         (["lora.rank=2"], "model.weights=null: fresh weights are trained as a whole"),
         (["task.max_source=60", "lora=full"], "model=small_gpt2 has 64 positions"),

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -279,3 +280,29 @@ def test_words_train_and_are_scored_on_voices_that_were_not_heard(compose_speech
     assert not set(heard["test"]) & {*heard["train"], *heard["validation"]}
     assert entry.scores["test"]["accuracy"] > (0.6 if arm == "head" else 0.9)
     assert entry.hardware["data"] == entry.data["sha256"]
+
+
+@pytest.mark.parametrize(("arm", "weighting"), [("lora", "equal"), ("full", "uncertainty")])
+def test_several_tasks_train_together_and_each_is_scored_by_itself(compose_mixture, tmp_path, arm, weighting):
+    folder = tmp_path / "trials" / "0000"
+    folder.mkdir(parents=True)
+    config = compose_mixture(f"lora={arm}", "trainer.max_steps=60", "optimizer.lr=1e-2", weighting=weighting)
+    entry = run_trial(config, Place("s", 0, "arm", folder), lambda step, scores: False)
+    assert (entry.state, entry.reason) == ("complete", "")
+    assert entry.params["head"] == 16 * (2 + 1 + 2) + 5
+    assert not entry.dead
+    if arm == "lora":
+        assert entry.params["other"] == 0
+    test = entry.scores["test"]
+    items = np.loadtxt(folder / "predictions.csv", delimiter=",", skiprows=1)
+    for number, name in enumerate(("good", "size", "again")):
+        label, predicted = items[items[:, 1] == number, 2:].T
+        if name == "size":
+            r2 = 1 - np.sum((label - predicted) ** 2) / np.sum((label - label.mean()) ** 2)
+            assert test["size/r2"] == pytest.approx(r2)
+            assert set(label.round(5)) == {-1.5, 2.5}
+        else:
+            assert test[f"{name}/accuracy"] == pytest.approx(np.mean(label == predicted))
+    assert test["score"] == pytest.approx(np.mean([test["good/accuracy"], test["size/r2"], test["again/accuracy"]]))
+    assert test["score"] > 0.5
+    assert len(load_file(folder / "adapter" / "head.safetensors")) == 6

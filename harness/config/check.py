@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.config.models import GeneratorModelConfig, TextModelConfig, VisionModelConfig
 from harness.config.schema import Config, LoraConfig, PartConfig, PeftConfig, Range
-from harness.config.tasks import READS, ImageTaskConfig, PairTaskConfig, TextTaskConfig
+from harness.config.tasks import READS, ImageTaskConfig, MixtureTaskConfig, PairTaskConfig, TextTaskConfig, kind_of
 from harness.config.tree import ConfigError, Tree, lay_over, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
@@ -27,7 +27,12 @@ def check(tree: Mapping[str, Any]) -> Config:
         config = _ADAPTER.validate_python(dict(tree))
     except ValidationError as error:
         raise ConfigError(*(_mistake(tree, item) for item in error.errors())) from None
-    mistakes = [*_kind_mistakes(config), *_lora_mistakes(config.lora), *_sweep_mistakes(config, tree)]
+    mistakes = [
+        *_kind_mistakes(config),
+        *_objective_mistakes(config),
+        *_lora_mistakes(config.lora),
+        *_sweep_mistakes(config, tree),
+    ]
     if mistakes:
         raise ConfigError(*mistakes)
     return config
@@ -50,11 +55,11 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     for key in ("run", "study", "results", "tracking", "sweep"):
         del tree[key]
     del tree["trainer"]["threads"]
-    for key in ("data", "asset", "stand_in", "validation", "test", "catalogues"):
-        tree["task"].pop(key, None)
+    for task in (tree["task"], *tree["task"].get("tasks", {}).values()):
+        for key in ("name", "data", "asset", "stand_in", "validation", "test", "catalogues"):
+            task.pop(key, None)
     for key in ("weights", "name", "tokenizer", "made_by"):
         tree["model"].pop(key, None)
-    del tree["task"]["name"]
     del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
     lora = config.lora
     if isinstance(lora, LoraConfig):
@@ -111,12 +116,20 @@ def _dataclasses_in(hint: Any) -> list[Any]:
 
 def _kind_mistakes(config: Config) -> list[str]:
     task, model = config.task, config.model
-    if READS[task.reader] != model.kind:
+    if kind_of(task) != model.kind:
         readers = ", ".join(reader for reader, kind in READS.items() if kind == model.kind)
         return [
             f"model={model.name}: a {model.kind} model, for tasks read by {readers}; task={task.name} needs a "
-            f"{READS[task.reader]} model"
+            f"{kind_of(task)} model"
         ]
+    if isinstance(task, MixtureTaskConfig):
+        if config.trainer.devices > 1:
+            return [
+                f"trainer.devices={config.trainer.devices}: task={task.name} has a head for each task, and a step "
+                "trains one of them: one device"
+            ]
+        alone = (dataclasses.replace(config, task=part) for part in task.tasks.values())
+        return [*_mixture_mistakes(task), *(mistake for part in alone for mistake in _kind_mistakes(part))]
     if isinstance(model, GeneratorModelConfig):
         assert isinstance(task, PairTaskConfig)
         return _generator_mistakes(task, model, config)
@@ -124,11 +137,37 @@ def _kind_mistakes(config: Config) -> list[str]:
         return _size_mistakes(task, model)
     if not isinstance(task, TextTaskConfig) or not isinstance(model, TextModelConfig):
         return []
+    mistakes = []
+    if task.answer == "number" and task.classes is not None:
+        mistakes.append(f"task.classes={task.classes}: task={task.name} answers with a number; task.classes=null")
     # RoBERTa counts its positions from the padding id on, which costs it two.
     longest = model.shape.positions - (2 if model.family == "roberta" else 0)
     if task.max_length > longest:
-        return [f"task.max_length={task.max_length}: model={model.name} has {longest} positions"]
-    return []
+        mistakes.append(f"task.max_length={task.max_length}: model={model.name} has {longest} positions")
+    return mistakes
+
+
+def _mixture_mistakes(task: MixtureTaskConfig) -> list[str]:
+    mistakes = []
+    if len(kinds := sorted({READS[part.reader] for part in task.tasks.values()})) > 1:
+        mistakes.append(f"task.tasks: one base cannot read {' and '.join(kinds)} tasks")
+    unknown = (name for name in task.only or () if name not in task.tasks)
+    return mistakes + [f"task.only={_show(task.only)}: no task {name}{nearest(name, task.tasks)}" for name in unknown]
+
+
+def _objective_mistakes(config: Config) -> list[str]:
+    """Whether what the best weights are chosen by is measured at all."""
+    task, objective = config.task, config.trainer.objective
+    possible: tuple[str, ...]
+    if isinstance(task, MixtureTaskConfig):
+        possible = ("score", "loss")
+    elif isinstance(task, PairTaskConfig) or getattr(task, "answer", "class") == "number":
+        possible = ("loss",)
+    else:
+        possible = ("accuracy", "loss")
+    if objective in possible:
+        return []
+    return [f"trainer.objective={objective}: task={task.name} has none; trainer.objective={possible[0]}"]
 
 
 def _size_mistakes(task: Any, model: Any) -> list[str]:
@@ -143,8 +182,6 @@ def _size_mistakes(task: Any, model: Any) -> list[str]:
 
 def _generator_mistakes(task: PairTaskConfig, model: GeneratorModelConfig, config: Config) -> list[str]:
     mistakes = []
-    if config.trainer.objective != "loss":
-        mistakes.append(f"trainer.objective={config.trainer.objective}: a generator has none; trainer.objective=loss")
     if config.lora.name == "head":
         mistakes.append(f"lora=head: model={model.name} has no fresh head; lora=lora or lora=full")
     if model.weights is None and config.lora.name != "full":

@@ -78,7 +78,7 @@ class TrainerConfig:
     max_steps: Count | None
     batch_size: Count
     evaluations: Count
-    objective: Literal["accuracy", "loss"]
+    objective: Literal["accuracy", "loss", "score"]
     patience: Count | None
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count

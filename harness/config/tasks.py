@@ -7,14 +7,19 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
 
+# Part of the names of scores and files, and a module's name in the network.
+TaskKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class TextTaskConfig:
-    """What every text classification task has."""
+    """What every text task has: the answer is a class, or a number. `train_rows` keeps so many of the training rows."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     data: Text | None
+    answer: Literal["class", "number"]
     classes: Annotated[int, Strict(), Field(ge=2)] | None
+    train_rows: Count | None
     split_seed: Natural
     max_length: Annotated[int, Strict(), Field(ge=2)]
 
@@ -30,7 +35,7 @@ class GlueTaskConfig(TextTaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class RatedTaskConfig(TextTaskConfig):
-    """Sentences with mean human ratings in −4…4; positive where the rating is above 0 (Hutto and Gilbert, 2014)."""
+    """Sentences with mean human ratings in −4…4, positive above 0 (Hutto and Gilbert, 2014)."""
 
     reader: Literal["rated"]
     asset: AssetConfig
@@ -153,7 +158,7 @@ class CatalogueTaskConfig(SequenceTaskConfig):
 
 
 PairTaskConfig = PairsTaskConfig | CatalogueTaskConfig
-TaskConfig = (
+PartTaskConfig = (
     GlueTaskConfig
     | RatedTaskConfig
     | TableTaskConfig
@@ -161,9 +166,32 @@ TaskConfig = (
     | DigitsTaskConfig
     | FolderTaskConfig
     | SpokenTaskConfig
-    | PairsTaskConfig
-    | CatalogueTaskConfig
 )
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class MixtureTaskConfig:
+    """Several tasks on one base, a head for each, in batches of one task.
+
+    `only` names those that are trained and scored; null: all. Tasks come in turn, or as often as the root of their
+    size says. Their losses count alike, or by learned uncertainty (Kendall et al., 2018).
+    """
+
+    reader: Literal["mixture"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    tasks: Annotated[dict[TaskKey, Annotated[PartTaskConfig, Field(discriminator="reader")]], Field(min_length=1)]
+    only: Annotated[list[Text], Field(min_length=1)] | None
+    sampling: Literal["round_robin", "root_size"]
+    weighting: Literal["equal", "uncertainty"]
+    split_seed: Natural
+
+    @property
+    def chosen(self) -> dict[str, PartTaskConfig]:
+        """The tasks that are trained, in their order."""
+        return {name: task for name, task in self.tasks.items() if self.only is None or name in self.only}
+
+
+TaskConfig = PartTaskConfig | PairsTaskConfig | CatalogueTaskConfig | MixtureTaskConfig
 
 READS: dict[str, str] = {
     "glue": "text",
@@ -177,4 +205,9 @@ READS: dict[str, str] = {
     "pairs": "generator",
     "catalogue": "generator",
 }
-"""For each reader of tasks, the kind of model that takes what it reads."""
+"""For each reader of tasks, the kind of model that takes what it reads; a mixture asks its first part."""
+
+
+def kind_of(task: TaskConfig) -> str:
+    """The kind of model that takes what a task reads."""
+    return READS[next(iter(task.tasks.values())).reader if isinstance(task, MixtureTaskConfig) else task.reader]

@@ -1,6 +1,6 @@
 """Pretrained networks, and a head on top."""
 
-from harness.model.base import Network
+from harness.model.base import Heads, Network, Outputs, Uncertainty
 from harness.model.build import base_file, build_model
 from harness.model.generator import GENERATOR_TARGETS, Generator, generator_folder, marks_of, save_generator
 from harness.model.recurrent import SpeechClassifier, VoiceEncoder
@@ -11,9 +11,12 @@ __all__ = [
     "PAD_IDS",
     "TARGETS",
     "Generator",
+    "Heads",
     "Network",
+    "Outputs",
     "SpeechClassifier",
     "TextClassifier",
+    "Uncertainty",
     "VoiceEncoder",
     "base_file",
     "build_model",

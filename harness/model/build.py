@@ -5,15 +5,17 @@ from pathlib import Path
 import torch
 
 from harness.config import GeneratorModelConfig, ModelConfig, SpeechModelConfig, TextModelConfig, VisionModelConfig
-from harness.model.base import Network
+from harness.model.base import Network, Outputs
 from harness.model.generator import build_generator, generator_file
 from harness.model.recurrent import build_speech, speech_base_file
 from harness.model.text import build_text, text_base_file
 from harness.model.vision import build_vision, vision_file
 
 
-def build_model(config: ModelConfig, outputs: int, weights: bool = True) -> Network:
-    """A network with pretrained weights; with `weights` off, shapes alone on the meta device, no download.
+def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> Network:
+    """A network with pretrained weights and a head, or one for each task.
+
+    With `weights` off it is shapes alone on the meta device, and nothing is downloaded.
 
     Raises assets.AssetError if the weights cannot be had or are not what they should be.
     """
@@ -23,7 +25,7 @@ def build_model(config: ModelConfig, outputs: int, weights: bool = True) -> Netw
     return _build(config, outputs, weights=True)
 
 
-def _build(config: ModelConfig, outputs: int, weights: bool) -> Network:
+def _build(config: ModelConfig, outputs: Outputs, weights: bool) -> Network:
     match config:
         case TextModelConfig():
             return build_text(config, outputs, weights)

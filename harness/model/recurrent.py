@@ -4,6 +4,7 @@ Shapes: B utterances, T frames of the longest, M mel bands, H hidden size, C cla
 """
 
 import pickle
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from harness import assets
 from harness.config import SpeechModelConfig
-from harness.model.base import Network
+from harness.model.base import Network, Outputs, linear, make_head
 
 _BANDS = 40  # mel bands that the encoder hears
 
@@ -48,7 +49,7 @@ class SpeechClassifier(Network):
     Pooling is the `mean` over an utterance's frames, the `last` of them, or the encoder's own `embedding` of it.
     """
 
-    def __init__(self, base: VoiceEncoder, head: nn.Linear, targets: dict[str, str], pooling: str) -> None:
+    def __init__(self, base: VoiceEncoder, head: nn.Module, targets: dict[str, str], pooling: str) -> None:
         super().__init__(base, head, targets)
         self.pooling = pooling
 
@@ -57,8 +58,7 @@ class SpeechClassifier(Network):
         pooled_BH = self._pool(self.base(batch["frames"]), batch["lengths"])
         if self.pooling == "embedding":
             pooled_BH = self.base.embed(pooled_BH)  # type: ignore[operator]
-        logits: Tensor = self.head(pooled_BH)
-        return logits
+        return self.answer(pooled_BH, batch)
 
     def _pool(self, outputs_BTH: Tensor, lengths_B: Tensor) -> Tensor:
         """The mean over an utterance's own frames, or what is said at the last of them: the final hidden state."""
@@ -68,12 +68,11 @@ class SpeechClassifier(Network):
         return (outputs_BTH * inside_BT.unsqueeze(2)).sum(1) / lengths_B.unsqueeze(1)
 
 
-def build_speech(config: SpeechModelConfig, outputs: int, weights: bool) -> SpeechClassifier:
+def build_speech(config: SpeechModelConfig, outputs: Outputs, weights: bool) -> SpeechClassifier:
     """As build_model, for a voice encoder."""
     projection = config.pooling == "embedding"
-    base, head = VoiceEncoder(config.hidden, config.layers, projection), nn.Linear(config.hidden, outputs)
-    nn.init.normal_(head.weight, std=0.02)
-    nn.init.zeros_(head.bias)
+    base = VoiceEncoder(config.hidden, config.layers, projection)
+    head = make_head(outputs, partial(linear, config.hidden))
     if weights:
         _load(base, config)
     targets = {"lstm": "lstm"} | ({"linear": "linear"} if projection else {})

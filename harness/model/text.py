@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from harness import assets
 from harness.config import AssetConfig, TextModelConfig
-from harness.model.base import Network
+from harness.model.base import Network, Outputs, linear, make_head
 
 _BERT = {
     "query": r"encoder\.layer\.\d+\.attention\.self\.query",
@@ -66,8 +66,7 @@ class TextClassifier(Network):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
         out = self.base(input_ids=batch["ids"], attention_mask=batch["mask"])
-        logits: Tensor = self.head(self._pool(out, batch["mask"]))
-        return logits
+        return self.answer(self._pool(out, batch["mask"]), batch)
 
     def _pool(self, out: object, mask: Tensor) -> Tensor:
         if self.pooling == "pooler":
@@ -85,8 +84,8 @@ class DenseHead(nn.Module):
     def __init__(self, hidden: int, outputs: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, outputs)
+        self.dense = linear(hidden, hidden)
+        self.out = linear(hidden, outputs)
 
     def forward(self, x_BH: Tensor) -> Tensor:
         """Logits (B, C)."""
@@ -95,7 +94,7 @@ class DenseHead(nn.Module):
         return logits
 
 
-def build_text(config: TextModelConfig, outputs: int, weights: bool) -> TextClassifier:
+def build_text(config: TextModelConfig, outputs: Outputs, weights: bool) -> TextClassifier:
     """The classifier, with the pretrained weights or with whatever the current device gives."""
     base = _load_base(config, _weights_folder(config.weights)) if weights else _empty_base(config)
     return _assemble(config, base, outputs)
@@ -115,17 +114,13 @@ def _weights_folder(weights: AssetConfig) -> Path:
     return assets.fetch(weights.address, weights.sha256)
 
 
-def _assemble(config: TextModelConfig, base: PreTrainedModel, outputs: int) -> TextClassifier:
+def _assemble(config: TextModelConfig, base: PreTrainedModel, outputs: Outputs) -> TextClassifier:
     hidden = config.shape.hidden
-    head: nn.Module
-    if config.head == "dense":
-        head = DenseHead(hidden, outputs, config.dropout)
-    else:
-        head = nn.Linear(hidden, outputs)
-    for module in head.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
+
+    def make(count: int) -> nn.Module:
+        return DenseHead(hidden, count, config.dropout) if config.head == "dense" else linear(hidden, count)
+
+    head = make_head(outputs, make)
     return TextClassifier(base, head, TARGETS[config.family], config.pooling)
 
 

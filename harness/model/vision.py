@@ -7,6 +7,7 @@ import dataclasses
 import pickle
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness import assets
 from harness.config import VisionModelConfig
-from harness.model.base import Network
+from harness.model.base import Network, Outputs, linear, make_head
 
 _BLOCK = r"encoder\.layers\.encoder_layer_\d+"
 
@@ -71,8 +72,7 @@ class VisionClassifier(Network):
         images_BCSS = (batch["images"].to(self.mean.dtype) - self.mean) / self.std  # one channel becomes three alike
         # A third faster on a CPU; the weights stay as they are, since a file of weights wants them contiguous.
         features_BF = self.base(images_BCSS.contiguous(memory_format=torch.channels_last))
-        logits: Tensor = self.head(features_BF)
-        return logits
+        return self.answer(features_BF, batch)
 
 
 def rest_frozen_norms(base: nn.Module) -> None:
@@ -97,7 +97,7 @@ class _Architecture:
     std: tuple[float, float, float]
 
 
-def build_vision(config: VisionModelConfig, outputs: int, weights: bool) -> VisionClassifier:
+def build_vision(config: VisionModelConfig, outputs: Outputs, weights: bool) -> VisionClassifier:
     """A network with a head of `outputs` classes; without `weights`, the base is shapes alone on the meta device.
 
     Raises assets.AssetError if the weights cannot be had or are not what they should be.
@@ -112,9 +112,7 @@ def build_vision(config: VisionModelConfig, outputs: int, weights: bool) -> Visi
         parent, _, name = kind.classifier.rpartition(".")
         setattr(base.get_submodule(parent), name, nn.Identity())
         features = kind.features
-    head = nn.Linear(features, outputs)
-    nn.init.normal_(head.weight, std=0.02)
-    nn.init.zeros_(head.bias)
+    head = make_head(outputs, partial(linear, features))
     return VisionClassifier(base, head, TARGETS[config.architecture], kind.mean, kind.std)
 
 

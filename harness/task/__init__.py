@@ -6,6 +6,7 @@ from harness.task.build import build_task
 from harness.task.codec import codec_files, train_tokenizer
 from harness.task.frames import FrameSplit, read_frames
 from harness.task.images import ImageInputs, image_inputs
+from harness.task.mixture import MixtureBatches, MixtureInputs, MixtureTask
 from harness.task.pairs import PairSplit, PairTask
 from harness.task.sequences import Marks, PairInputs, encode_pairs
 from harness.task.speech import SpeechSplit, SpeechTask
@@ -20,6 +21,9 @@ __all__ = [
     "Inputs",
     "LengthBatches",
     "Marks",
+    "MixtureBatches",
+    "MixtureInputs",
+    "MixtureTask",
     "PairInputs",
     "PairSplit",
     "PairTask",

@@ -17,8 +17,8 @@ class Task(Protocol):
         """As in the configuration."""
 
     @property
-    def outputs(self) -> int:
-        """How many classes there are; 0 where the answer is text."""
+    def outputs(self) -> int | dict[str, int]:
+        """How many classes there are, 1 for a number, 0 where the answer is text; by task, where there are several."""
 
     @property
     def sha256(self) -> str:
@@ -54,6 +54,10 @@ class Inputs(Dataset[int]):
     @abstractmethod
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The inputs of a batch under the names its model knows, `labels` (B, …), and `rows` (B), their numbers."""
+
+    def sample(self, count: int) -> range:
+        """Some rows that go into one batch, at most `count`."""
+        return range(min(count, len(self)))
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -25,7 +25,7 @@ _RUN = 50
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSplit(Inputs):
-    """The token ids of a split end to end, where each sentence starts, the classes, and the id that pads a batch."""
+    """The token ids of a split end to end, where each sentence starts, the answers, and the id that pads a batch."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -48,13 +48,22 @@ class EncodedSplit(Inputs):
         }
 
 
-def encode(split: Split, tokenizer_file: Path, max_length: int, pad_id: int) -> EncodedSplit:
-    """Tokenise a split, or read it from the cache, where it lies under the digest of all that shapes it."""
+def encode(
+    split: Split, tokenizer_file: Path, max_length: int, pad_id: int, spread: tuple[float, float] | None = None
+) -> EncodedSplit:
+    """Tokenise a split, or read it from the cache, where it lies under the digest of all that shapes it.
+
+    With `spread`, a mean and a standard deviation, the answers are numbers, and standardised.
+    """
     key = hashlib.sha256()
     for part in (assets.sha256_of(tokenizer_file), str(max_length), repr(split.texts)):
         key.update(part.encode() + b"\0")
     arrays = cached("tokens", key.hexdigest(), partial(_tokenise, split.texts, tokenizer_file, max_length))
-    return EncodedSplit(arrays["ids"], arrays["starts"], np.array(split.labels, dtype=np.int64), pad_id)
+    if spread is None:
+        labels = np.array(split.labels, dtype=np.int64)
+    else:
+        labels = ((np.array(split.labels) - spread[0]) / spread[1]).astype(np.float32)
+    return EncodedSplit(arrays["ids"], arrays["starts"], labels, pad_id)
 
 
 def _tokenise(texts: Sequence[str], tokenizer_file: Path, max_length: int) -> dict[str, np.ndarray]:

@@ -4,12 +4,14 @@ from harness.config import (
     CatalogueTaskConfig,
     DigitsTaskConfig,
     FolderTaskConfig,
+    MixtureTaskConfig,
     PairsTaskConfig,
     PublishedImagesConfig,
     SpokenTaskConfig,
     TaskConfig,
 )
 from harness.task.base import Task
+from harness.task.mixture import MixtureTask
 from harness.task.pairs import read_pairs
 from harness.task.speech import read_speech
 from harness.task.text import read_text
@@ -36,5 +38,7 @@ def _read(config: TaskConfig) -> Task:
             return read_speech(config)
         case PairsTaskConfig() | CatalogueTaskConfig():
             return read_pairs(config)
+        case MixtureTaskConfig():
+            return MixtureTask(config.name, {name: _read(part) for name, part in config.chosen.items()})
         case _:
             return read_text(config)

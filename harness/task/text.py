@@ -21,10 +21,10 @@ _OVERLAP_ALLOWED = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Sentences and their classes, 0…classes−1, in a fixed order."""
+    """Sentences and their answers in a fixed order: classes, 0…classes−1, or numbers."""
 
     texts: tuple[str, ...]
-    labels: tuple[int, ...]
+    labels: tuple[float, ...]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -33,7 +33,7 @@ class Split:
 @dataclasses.dataclass(frozen=True)
 class TextTask:
     """Three splits. `source` says where they came from, `sha256` is the digest of what they hold, `shared`
-    counts the sentences that stand in two splits as published.
+    counts the sentences that stand in two splits as published. Where the answer is a number there are no `classes`.
     """
 
     name: str
@@ -45,13 +45,31 @@ class TextTask:
 
     @property
     def outputs(self) -> int:
-        """How many classes there are."""
-        return len(self.classes)
+        """How many classes there are; 1 where the answer is a number."""
+        return len(self.classes) or 1
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """Mean and standard deviation of the training split's numbers, by which they are standardised."""
+        if self.classes:
+            return None
+        numbers = np.array(self.splits["train"].labels)
+        return float(numbers.mean()), float(numbers.std())
 
     def describe(self) -> dict[str, object]:
         """Name, digest, rows, labels: what a record keeps of the data."""
-        labels = {name: split.labels for name, split in self.splits.items()}
-        return described(self.name, self.source, self.sha256, self.classes, labels) | {"shared": self.shared}
+        if self.spread is None:
+            labels = {name: np.array(split.labels, dtype=int) for name, split in self.splits.items()}
+            return described(self.name, self.source, self.sha256, self.classes, labels) | {"shared": self.shared}
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "rows": {name: len(split) for name, split in self.splits.items()},
+            "mean": self.spread[0],
+            "sd": self.spread[1],
+            "shared": self.shared,
+        }
 
 
 def read_text(config: TextConfig) -> TextTask:
@@ -67,9 +85,45 @@ def read_text(config: TextConfig) -> TextTask:
 
 
 def _checked(config: TextConfig, source: str, frames: Frames) -> TextTask:
-    """Map labels to 0…n−1 by the training set's classes, and refuse what would make a score meaningless."""
-    classes = tuple(sorted(frames["train"]["label"].unique(), key=_natural)) if len(frames["train"]) else ()
+    """Labels as numbers, and a refusal of what would make a score meaningless."""
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
+    frames["train"] = _first_rows(config, frames["train"])
+    for name, frame in frames.items():
+        if frame.empty:
+            raise ConfigError(f"{where}: the {name} split has no rows")
+    classes, splits = _numbers(where, frames) if config.answer == "number" else _classes(config, where, frames)
+    shared = _shared_sentences(where, splits)
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(repr((name, split.texts, split.labels)).encode())
+    return TextTask(config.name, source, classes, splits, digest.hexdigest(), shared)
+
+
+def _first_rows(config: TextConfig, train: pd.DataFrame) -> pd.DataFrame:
+    """As many training rows as asked for: those of a smaller number are among those of a larger."""
+    if config.train_rows is None:
+        return train
+    if config.train_rows > len(train):
+        raise ConfigError(f"task.train_rows={config.train_rows}: the training split has {len(train)} rows")
+    order = np.random.default_rng(config.split_seed).permutation(len(train))
+    return train.iloc[sorted(order[: config.train_rows])]
+
+
+def _numbers(where: str, frames: Frames) -> tuple[tuple[str, ...], dict[str, Split]]:
+    splits = {}
+    for name, frame in frames.items():
+        labels = pd.to_numeric(frame["label"], errors="coerce").to_numpy(dtype=float)
+        if not (finite := np.isfinite(labels)).all():
+            raise ConfigError(f"{where}: label {frame['label'].iloc[int(np.argmin(finite))]!r} is no number")
+        splits[name] = Split(tuple(frame["text"]), tuple(labels.tolist()))
+    if len(set(splits["train"].labels)) < 2:
+        raise ConfigError(f"{where}: all numbers of the training split are the same")
+    return (), splits
+
+
+def _classes(config: TextConfig, where: str, frames: Frames) -> tuple[tuple[str, ...], dict[str, Split]]:
+    """Labels mapped to 0…n−1 by the training set's classes."""
+    classes = tuple(sorted(frames["train"]["label"].unique(), key=_natural))
     if len(classes) < 2:
         raise ConfigError(f"{where}: the training split has {len(classes)} classes; at least 2 are needed")
     if config.classes is not None and config.classes != len(classes):
@@ -77,17 +131,11 @@ def _checked(config: TextConfig, source: str, frames: Frames) -> TextTask:
     number = {label: index for index, label in enumerate(classes)}
     splits = {}
     for name, frame in frames.items():
-        if frame.empty:
-            raise ConfigError(f"{where}: the {name} split has no rows")
         unknown = sorted(set(frame["label"]) - set(classes))
         if unknown:
             raise ConfigError(f"{where}: label {unknown[0]!r} of the {name} split is absent from training")
         splits[name] = Split(tuple(frame["text"]), tuple(number[label] for label in frame["label"]))
-    shared = _shared_sentences(where, splits)
-    digest = hashlib.sha256()
-    for name, split in splits.items():
-        digest.update(repr((name, split.texts, split.labels)).encode())
-    return TextTask(config.name, source, classes, splits, digest.hexdigest(), shared)
+    return classes, splits
 
 
 def _shared_sentences(where: str, splits: dict[str, Split]) -> dict[str, int]:
@@ -179,7 +227,10 @@ def _read_rated(config: RatedTaskConfig) -> tuple[str, Frames]:
     """Rows of id, mean rating and text. Ids like 12_3 are sentence 3 of document 12, which is never split up."""
     path = assets.fetch(f"{config.asset.address}/{config.file}", config.asset.sha256)
     frame = load_table(path, "task.asset", header=None).set_axis(["id", "rating", "text"], axis=1)
-    frame["label"] = (frame["rating"].astype(float) > 0).astype(int).astype(str)
+    if config.answer == "number":
+        frame["label"] = frame["rating"].astype(str)
+    else:
+        frame["label"] = (frame["rating"].astype(float) > 0).astype(int).astype(str)
     frame["document"] = frame["id"].str.rsplit("_", n=1).str[0]
     frame = frame.drop_duplicates("text")
     return config.asset.address, _cut(frame, frame["document"], config)

@@ -15,7 +15,7 @@ from harness.training.loop import (
 )
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
 from harness.training.ranks import FallingBudget, NestedRanks
-from harness.training.scores import ClassScores, Scores, TokenScores
+from harness.training.scores import ClassScores, MixtureScores, NumberScores, Scores, TokenScores
 from harness.training.writing import text_scores, write
 
 __all__ = [
@@ -26,7 +26,9 @@ __all__ = [
     "Guard",
     "Interrupted",
     "Meters",
+    "MixtureScores",
     "NestedRanks",
+    "NumberScores",
     "Plan",
     "Pruned",
     "Pulse",

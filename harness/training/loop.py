@@ -84,26 +84,27 @@ def make_trainer(
     callbacks: Sequence[L.Callback],
 ) -> L.Trainer:
     """A trainer with a folder of its own; requeueing, logging and checkpoints are not Lightning's business here."""
-    return L.Trainer(
-        default_root_dir=folder,
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-        max_epochs=-1,
-        max_steps=length.steps,
-        val_check_interval=length.evaluate_every,
-        check_val_every_n_epoch=None,
-        gradient_clip_val=clip,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
-    )
+    with _quiet():
+        return L.Trainer(
+            default_root_dir=folder,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=devices,
+            strategy="ddp" if devices > 1 else "auto",
+            precision=precision,  # type: ignore[arg-type]
+            max_epochs=-1,
+            max_steps=length.steps,
+            val_check_interval=length.evaluate_every,
+            check_val_every_n_epoch=None,
+            gradient_clip_val=clip,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=list(callbacks),
+            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+        )
 
 
 def fit(trainer: L.Trainer, module: TrialModule, train: DataLoader[int], validation: DataLoader[int]) -> None:
@@ -139,6 +140,8 @@ def _hush() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # A recurrent layer's changed weights are results, not stored in one piece.
     warnings.filterwarnings("ignore", message=".*not part of single contiguous chunk.*")
+    # A trial is one process on purpose; on a cluster its worker is what srun starts.
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     # Lightning itself calls what torch has renamed.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*no.*`configure_callbacks`.*")

@@ -22,15 +22,21 @@ class Pruned(Exception):
 
 
 def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean cross-entropy of a batch, over examples or over tokens; the label -100 asks for nothing."""
-    return F.cross_entropy(model(batch).flatten(0, -2), batch["labels"].flatten())
+    """The mean loss of a batch: of classes the cross-entropy, over examples or over tokens, where the label -100 asks
+    for nothing; of numbers the squared error.
+    """
+    logits, labels = model(batch), batch["labels"]
+    if labels.is_floating_point():
+        return F.mse_loss(logits.squeeze(-1).float(), labels)
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
 class TrialModule(L.LightningModule):
     """Trains `model(batch) -> logits` with AdamW, linear warm-up and linear decay to zero.
 
     `head_lr` is the learning rate of `model.head`, `lr` that of everything else, and the tensors in `fast` learn
-    `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`. `penalty` is added to the loss.
+    `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`. `penalty` is added to the loss,
+    after `weigh` has weighted it by the batch's task.
     The fused AdamW is several times faster than the default one, on a CPU too; under mixed precision Lightning
     does not combine it with clipping. Weight decay leaves biases and norms (all tensors of fewer than two dimensions)
     alone.
@@ -49,28 +55,30 @@ class TrialModule(L.LightningModule):
         fast: Collection[nn.Parameter] = (),
         fast_ratio: float = 1.0,
         penalty: Callable[[], Tensor] | None = None,
+        weigh: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
         self.warmup_steps, self.steps, self.fused = round(warmup * steps), steps, fused
-        self.measure, self.penalty = measure, penalty
+        self.measure, self.penalty, self.weigh = measure, penalty, weigh
         self.fast, self.fast_ratio = {id(tensor) for tensor in fast}, fast_ratio
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: Batch, _: int) -> Batch:
-        """The mean loss of a batch, with the penalty, if there is one, and `bare` without."""
-        loss = mean_loss(self.model, batch)
-        return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": loss.detach()}
+        """The mean loss of a batch, weighted and with the penalty, where there are any, and `bare` without."""
+        bare = mean_loss(self.model, batch)
+        loss = bare if self.weigh is None else self.weigh(bare, batch["tasks"])
+        return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": bare.detach()}
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the scores."""
-        self.measure.update(self.model(batch), batch["labels"])
+        self.measure.update(self.model(batch), batch)
 
     def test_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the scores and keep what it gave for each example."""
-        items = self.measure.update(self.model(batch), batch["labels"])
+        items = self.measure.update(self.model(batch), batch)
         self.predictions.append((batch["rows"].cpu(), items.cpu()))
 
     def on_test_start(self) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,9 @@ TABLE = TableTaskConfig(
     name="mine",
     reader="table",
     data=None,
+    answer="class",
     classes=None,
+    train_rows=None,
     validation_share=0.2,
     test_share=0.2,
     split_seed=0,
@@ -83,7 +86,7 @@ BAD_TABLES = [
     ("missing.csv", None, "no such file"),
     ("d.xlsx", b"x", "ends in .csv"),
     ("d.csv", b"", "no such column"),
-    ("d.csv", b"text,label\n", "the training split has 0 classes"),
+    ("d.csv", b"text,label\n", "the train split has no rows"),
     ("d.csv", b"txt,label\na,1\nb,0\n", "no such column; did you mean txt?"),
     ("d.csv", "text,label\ncafé,1\nb,0\n".encode("latin-1"), "utf-8"),
     ("d.csv", b"text,label\n" + b"".join(b"s%d,1\n" % i for i in range(20)), "has 1 classes"),
@@ -144,7 +147,9 @@ def glue(tree, tmp_path):
             "data": str(folder),
             "asset": {"address": "hub:x", "sha256": None},
             "stand_in": None,
+            "answer": "class",
             "classes": 2,
+            "train_rows": None,
             "split_seed": 0,
             "max_length": 32,
         } | changes
@@ -182,7 +187,7 @@ def test_glues_own_files_have_a_header_and_no_test_labels(glue):
         ("a\tb\tc\n", "x\t1\n", "3 columns"),
         ("a\t1\nb\n", "x\t1\n", "row 2 has 1 fields"),
         (PLAIN, None, "no dev.tsv or validation.tsv"),
-        ("", "x\t1\n", "0 classes"),
+        ("", "x\t1\n", "the train split has no rows"),
         (PLAIN, "x\t5\n", "label '5' of the validation split"),
     ],
 )
@@ -208,3 +213,34 @@ def test_the_packaged_sentences_are_the_real_ones_and_documents_stay_whole(compo
     movie = build_task(compose("task=movie_snippets", "task.data=null").task)
     assert sum(len(split) for split in movie.splits.values()) == 10603
     assert sum(sum(split.labels) for split in movie.splits.values()) == 5242 - 1
+
+
+def test_smaller_training_sets_are_parts_of_larger_ones_and_the_other_splits_stay(tmp_path):
+    data = write(tmp_path / "data.csv", rows(100))
+    few, more, whole = (
+        build_task(dataclasses.replace(TABLE, data=data, train_rows=count)).splits for count in (10, 30, None)
+    )
+    assert [len(splits["train"]) for splits in (few, more, whole)] == [10, 30, 60]
+    assert set(few["train"].texts) < set(more["train"].texts) < set(whole["train"].texts)
+    assert few["test"] == whole["test"]
+    with pytest.raises(ConfigError, match="task.train_rows=61: the training split has 60 rows"):
+        build_task(dataclasses.replace(TABLE, data=data, train_rows=61))
+
+
+def test_numbers_are_read_as_they_are_and_their_spread_is_the_training_splits(tmp_path):
+    data = write(tmp_path / "data.csv", [(f"sentence {index}", index / 4 - 3) for index in range(50)])
+    task = build_task(dataclasses.replace(TABLE, data=data, answer="number"))
+    train = np.array(task.splits["train"].labels)
+    assert task.outputs == 1
+    assert task.spread == pytest.approx((train.mean(), train.std()))
+    for split in task.splits.values():
+        assert all(label == int(text.split()[1]) / 4 - 3 for text, label in zip(split.texts, split.labels, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"), [(["1", "two", "3"], "label 'two' is no number"), (["2", "2.0", "2"], "are the same")]
+)
+def test_labels_that_no_number_can_be_learned_from_are_refused(tmp_path, labels, said):
+    data = write(tmp_path / "data.csv", [(f"sentence {index}", labels[index % 3]) for index in range(60)])
+    with pytest.raises(ConfigError, match=said):
+        build_task(dataclasses.replace(TABLE, data=data, answer="number"))

@@ -16,7 +16,7 @@ def test_the_mean_is_over_tokens_whatever_the_batches():
         labels[row, length:] = -100
     expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
     measure = TokenScores()
-    rows = [measure.update(logits[a:b], labels[a:b]) for a, b in ((0, 1), (1, 5))]
+    rows = [measure.update(logits[a:b], {"labels": labels[a:b]}) for a, b in ((0, 1), (1, 5))]
     scores = measure.close()
     assert scores["loss"] == pytest.approx(float(expected), rel=1e-6)
     assert scores["perplexity"] == pytest.approx(math.exp(float(expected)), rel=1e-6)
@@ -27,7 +27,7 @@ def test_the_mean_is_over_tokens_whatever_the_batches():
 
 def test_a_logit_that_is_no_number_shows():
     measure = TokenScores()
-    measure.update(torch.full((1, 2, 3), torch.nan), torch.tensor([[1, -100]]))
+    measure.update(torch.full((1, 2, 3), torch.nan), {"labels": torch.tensor([[1, -100]])})
     assert not math.isfinite(measure.close()["loss"])
 
 

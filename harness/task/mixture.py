@@ -1,0 +1,129 @@
+"""Several tasks as one: their parts, their rows in one numbering, and batches that are each of one task."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from harness.task.base import Inputs, Task
+from harness.task.batches import LengthBatches
+
+Sampling = Literal["round_robin", "root_size"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureTask:
+    """Tasks by name, in the order in which batches number them."""
+
+    name: str
+    parts: dict[str, Task]
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """The outputs of each task's head."""
+        found = {name: part.outputs for name, part in self.parts.items()}
+        assert all(isinstance(count, int) for count in found.values()), "a mixture in a mixture"
+        return found  # type: ignore[return-value]
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the parts' digests, in their order."""
+        return hashlib.sha256(repr([(name, part.sha256) for name, part in self.parts.items()]).encode()).hexdigest()
+
+    def describe(self) -> dict[str, object]:
+        """Name, digest, and what each part says of itself."""
+        parts = {name: part.describe() for name, part in self.parts.items()}
+        return {"name": self.name, "sha256": self.sha256, "tasks": parts}
+
+
+class MixtureInputs(Inputs):
+    """The same split of several tasks, end to end: row numbers go on from one task to the next."""
+
+    def __init__(self, parts: Sequence[Inputs]) -> None:
+        self.parts = tuple(parts)
+        self.starts = np.cumsum([0, *map(len, self.parts)])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """As each part says."""
+        return np.concatenate([part.lengths for part in self.parts])
+
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """As the part that the rows are all of, with `tasks` (B), the number of that part."""
+        task = int(np.searchsorted(self.starts, rows[0], side="right")) - 1
+        start, stop = int(self.starts[task]), int(self.starts[task + 1])
+        assert all(start <= row < stop for row in rows), "rows of more than one task in one batch"
+        batch = self.parts[task].batch([row - start for row in rows])
+        return batch | {"rows": torch.tensor(list(rows)), "tasks": torch.full((len(rows),), task)}
+
+    def sample(self, count: int) -> range:
+        """The first rows of the first part."""
+        return self.parts[0].sample(count)
+
+
+class MixtureBatches(Sampler[list[int]]):
+    """Batches of one task each; in training the tasks come in turn, or as often as the root of their size says.
+
+    An epoch has as many batches as the parts have together. Where a task's rows are used up before, they come again in
+    another order. The order is a function of (seed, epoch) alone; the epoch counts iterations. With several devices
+    (`world`), each rank takes every world-th batch. In evaluation every row comes once.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[np.ndarray],
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        sampling: Sampling,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
+        self.sampling, self.rank, self.world, self.epoch = sampling, rank, world, 0
+        self.starts = np.cumsum([0, *map(len, lengths)])
+        self.total = sum(-(-len(part) // batch_size) for part in lengths)
+
+    def __len__(self) -> int:
+        return self.total // self.world if self.shuffle else len(list(self._once()))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch = self.epoch
+        self.epoch += 1
+        if not self.shuffle:
+            yield from self._once()
+            return
+        streams = [self._stream(task, epoch) for task in range(len(self.lengths))]
+        order = list(self._order(epoch))[: len(self) * self.world]
+        for place, task in enumerate(order):
+            rows = next(streams[task])
+            if place % self.world == self.rank:
+                yield rows
+
+    def _once(self) -> Iterator[list[int]]:
+        for task, lengths in enumerate(self.lengths):
+            for rows in LengthBatches(lengths, self.batch_size, self.seed, False, self.rank, self.world):
+                yield self._whole(task, rows)
+
+    def _stream(self, task: int, epoch: int) -> Iterator[list[int]]:
+        """A task's batches without end; its passes within an epoch have numbers of their own."""
+        passes = LengthBatches(self.lengths[task], self.batch_size, self.seed, True)
+        passes.epoch = epoch * (self.total + 1)
+        return (self._whole(task, rows) for rows in itertools.chain.from_iterable(itertools.repeat(passes)))
+
+    def _order(self, epoch: int) -> Iterator[int]:
+        tasks = len(self.lengths)
+        if self.sampling == "round_robin":
+            return (place % tasks for place in range(self.total))
+        weights = np.sqrt([len(part) for part in self.lengths])
+        draw = np.random.default_rng([self.seed, epoch, tasks])
+        return iter(draw.choice(tasks, self.total, p=weights / weights.sum()).tolist())
+
+    def _whole(self, task: int, rows: Sequence[int]) -> list[int]:
+        return [int(self.starts[task]) + row for row in rows]
