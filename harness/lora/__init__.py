@@ -15,6 +15,7 @@ from harness.lora.inject import adapt, adapted_layers, adapter_parameters, named
 from harness.lora.layers import LoraLinear
 from harness.lora.merge import merge
 from harness.lora.multitask import MtlLoraSpec, MtloraSpec, adapt_tasks, groups_of, task_adapters
+from harness.lora.packed import pack
 from harness.lora.pair import LowRank, Slice
 from harness.lora.route import Route
 from harness.lora.spec import PLUS_RATIO, VARIANTS, LoraSpec, SpecError, variant
@@ -48,6 +49,7 @@ __all__ = [
     "merge",
     "named_pairs",
     "orthogonality",
+    "pack",
     "pairs_of",
     "set_active",
     "start",

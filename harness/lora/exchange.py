@@ -136,7 +136,7 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     """One layer as PEFT names it: tensors, rank and scale. Parts of a fused projection become one block matrix."""
     pairs = [pair for _, pair in layer.low_rank()]
     scale, whole = pairs[0].scale, f"{_PREFIX}{name}"
-    down, up = _block(layer, "in_proj_weight" if isinstance(layer, LoraAttention) else "weight", scale)
+    down, up = block(layer, "in_proj_weight" if isinstance(layer, LoraAttention) else "weight", scale)
     rank = len(down)
     if isinstance(layer, LoraConv):
         kernel = layer.base.get_parameter("weight")
@@ -153,7 +153,7 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     return found, rank, scale
 
 
-def _block(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, Tensor]:
+def block(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, Tensor]:
     """All pairs of a weight as one: A (ΣR, I) and B (O, ΣR), zero outside each part's own rows."""
     pairs = [pair for _, pair in layer.low_rank() if pair.where.weight == weight]
     outputs = layer.base.get_parameter(weight).shape[1 if pairs[0].where.transposed else 0]

@@ -33,14 +33,17 @@ class Route:
         return self.rows
 
 
-def per_row(x: Tensor, downs: Tensor, ups: Tensor, rows: Tensor) -> Tensor:
-    """Every row's own product up·down·x.
+def add_per_row(y: Tensor, x: Tensor, downs: Tensor, ups: Tensor, rows: Tensor) -> Tensor:
+    """Y + up·down·x with the matrices of each row's own number.
 
-    `x` (B, …, I), or with rows and positions in one dimension; `downs` (N, R, I), `ups` (N, O, R), `rows` (B): gives
-    (B, …, O).
+    `x` (B, …, I) and `y` (B, …, O), or with rows and positions in one dimension; `downs` (N, R, I), `ups` (N, O, R),
+    `rows` (B). Rows need no order, and no number has to be known to the host: on a CPU this was as fast as one product
+    for each number over rows in order, from 1 to 64 numbers in 64 rows.
     """
-    low = torch.bmm(x.reshape(len(rows), -1, x.shape[-1]), downs[rows].transpose(1, 2))
-    return torch.bmm(low, ups[rows].transpose(1, 2)).view(*x.shape[:-1], ups.shape[1])
+    flat = x.reshape(len(rows), -1, x.shape[-1])
+    low = torch.bmm(flat, downs[rows].transpose(1, 2))
+    whole = torch.baddbmm(y.reshape(len(rows), -1, y.shape[-1]), low, ups[rows].transpose(1, 2))
+    return whole.view(y.shape)
 
 
 def stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

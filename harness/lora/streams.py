@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from harness.lora.layers import Adapted, LoraLinear
 from harness.lora.pair import LowRank, Slice
-from harness.lora.route import Route, per_row, stacked
+from harness.lora.route import Route, add_per_row, stacked
 
 SHARED = "all"
 """The name of the pair of a forked layer that belongs to no task: as that of any pair of a whole layer."""
@@ -49,23 +49,23 @@ class ForkedLinear(Adapted):
         dropped = self.dropout(x)
         own = dropped if self.first else x
         rows, pairs = self.route.rows, dict(self.low_rank())
+        with_shared = [task for task in self.tasks if SHARED in pairs and (self.both or task not in pairs)]
         if isinstance(rows, int):
             task = self.tasks[rows]
-            if SHARED in pairs and (self.both or task not in pairs):
-                y = y + _branch(dropped, pairs[SHARED])
-            return y + _branch(own, pairs[task]) if task in pairs else y
-        if SHARED in pairs and (self.both or any(task not in pairs for task in self.tasks)):
-            y = y + self._rows(dropped, rows, [SHARED if self.both or task not in pairs else "" for task in self.tasks])
-        return y + self._rows(own, rows, [task if task in pairs else "" for task in self.tasks])
+            y = _add(y, dropped, pairs[SHARED]) if task in with_shared else y
+            return _add(y, own, pairs[task]) if task in pairs else y
+        if with_shared == list(self.tasks):
+            y = _add(y, dropped, pairs[SHARED])
+        elif with_shared:
+            y = self._add_rows(y, dropped, rows, dict.fromkeys(with_shared, pairs[SHARED]))
+        return self._add_rows(y, own, rows, pairs)
 
-    def _rows(self, x: Tensor, rows: Tensor, keys: list[str]) -> Tensor:
-        """The terms of the rows, by the name of each task's pair; an empty name stands for no term."""
-        pairs = dict(self.low_rank())
-        if len(set(keys)) == 1:
-            return _branch(x, pairs[keys[0]])
+    def _add_rows(self, y: Tensor, x: Tensor, rows: Tensor, pairs: Mapping[str, LowRank]) -> Tensor:
+        """Add to each row the term of its task's pair, where there is one."""
         some = next(iter(pairs.values()))
         none = some.lora_A.new_zeros(0, some.lora_A.shape[1]), some.lora_B.new_zeros(len(some.lora_B), 0)
-        return per_row(x, *stacked([_scaled(pairs[key]) if key else none for key in keys]), rows)
+        downs, ups = stacked([_scaled(pairs[task]) if task in pairs else none for task in self.tasks])
+        return add_per_row(y, x, downs, ups, rows)
 
     def weights(self) -> dict[str, Tensor]:
         """The weight with the shared change; nothing where a task's stream is without it."""
@@ -90,9 +90,9 @@ class ForkedLinear(Adapted):
         return self.base.get_parameter("weight")
 
 
-def _branch(x: Tensor, pair: LowRank) -> Tensor:
+def _add(y: Tensor, x: Tensor, pair: LowRank) -> Tensor:
     down, up = pair.factors()
-    return F.linear(F.linear(x, down) * pair.scale, up)
+    return y + F.linear(F.linear(x, down) * pair.scale, up)
 
 
 def _scaled(pair: LowRank) -> tuple[Tensor, Tensor]:
@@ -166,9 +166,10 @@ class MixedLinear(LoraLinear):
         dropped = self.dropout(x)
         for pair in pairs:
             downs, ups = stacked([pair.factors_of(task) for task in pair.tasks])
-            change = pair.scale * per_row(dropped, downs, ups, rows)
-            if change.shape == y.shape:
-                y = y + change
+            part = slice(pair.where.start, pair.where.stop)
+            changed = add_per_row(y[..., part], dropped, pair.scale * downs, ups, rows)
+            if changed.shape == y.shape:
+                y = changed
             else:
-                y[..., pair.where.start : pair.where.stop] += change
+                y[..., part] = changed
         return y
