@@ -235,5 +235,5 @@ def _check_tasks(tasks: Sequence[str]) -> None:
         raise SpecError(f"tasks {', '.join(tasks) or 'none'}: one name for each")
     for task in tasks:  # they name modules
         taken = task in (SHARED, "shared") or hasattr(nn.ModuleDict(), task) or hasattr(nn.ParameterDict(), task)
-        if taken or not task.isidentifier():
+        if taken or not re.fullmatch("[A-Za-z0-9_]+", task):
             raise SpecError(f"task {task}: a name of letters, digits and _, other than all, shared, keys, pop and such")
