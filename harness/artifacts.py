@@ -9,7 +9,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness import assets
-from harness.config import Config, GeneratorModelConfig, LoraConfig, PairTaskConfig, PartConfig, PeftConfig
+from harness.config import (
+    Config,
+    GeneratorModelConfig,
+    LoraConfig,
+    MtlLoraConfig,
+    MtloraConfig,
+    PairTaskConfig,
+    PartConfig,
+    PeftConfig,
+)
 from harness.inputs import base_identity, codec_folder
 from harness.lora import export_adapter
 from harness.lora.peft import save_peft
@@ -23,7 +32,7 @@ def save_artifacts(config: Config, model: Network, module: TrialModule, folder: 
     target = folder / "adapter"
     target.mkdir(exist_ok=True)
     match config.lora:
-        case LoraConfig():
+        case LoraConfig() | MtloraConfig() | MtlLoraConfig():
             export_adapter(model.base, base_identity(config)["address"], target)
         case PeftConfig():
             save_peft(model.base, target)

@@ -1,9 +1,11 @@
 """A model adapted as the configuration says, counted and measured. It needs no trainer, so counting imports none."""
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,12 +17,30 @@ from harness.config import (
     ConfigError,
     LoraConfig,
     MixtureTaskConfig,
+    MtlLoraConfig,
+    MtloraConfig,
     PairTaskConfig,
     PartConfig,
     PartTaskConfig,
     PeftConfig,
+    TaskAdapterConfig,
 )
-from harness.lora import PLUS_RATIO, LoraSpec, SpecError, adapt, adapter_parameters, merge, pairs_of, start
+from harness.lora import (
+    PLUS_RATIO,
+    LoraSpec,
+    MtlLoraSpec,
+    MtloraSpec,
+    Route,
+    SpecError,
+    adapt,
+    adapt_tasks,
+    adapter_parameters,
+    groups_of,
+    merge,
+    pairs_of,
+    start,
+    task_adapters,
+)
 from harness.lora.peft import adapt_peft, peft_parameters
 from harness.lora.start import Feed
 from harness.model import Network, Outputs, Uncertainty, build_model
@@ -71,10 +91,12 @@ def prepare(model: Network, config: Config, feed: Feed | None = None) -> tuple[d
     try:
         match config.lora:
             case LoraConfig():
-                spec = lora_spec(config.lora)
+                spec = lora_spec(_matched(config, config.lora))
                 ranks = adapt(model.base, spec, model.targets)
                 if feed is not None:
                     ranks = start(model.base, spec, feed) or ranks
+            case MtloraConfig() | MtlLoraConfig():
+                ranks = _adapt_tasks(model, config, config.lora)
             case PeftConfig(method=method, arguments=arguments, targets=targets):
                 model.base = adapt_peft(model.base, method, arguments or {}, targets, model.targets)
             case PartConfig(name=name):
@@ -82,6 +104,54 @@ def prepare(model: Network, config: Config, feed: Feed | None = None) -> tuple[d
     except SpecError as error:
         raise ConfigError(f"lora: {error}") from None
     return ranks, accounting.count(model, adapters_of(model.base), model.head.parameters())
+
+
+def _adapt_tasks(model: Network, config: Config, lora: TaskAdapterConfig) -> dict[str, int]:
+    assert isinstance(config.task, MixtureTaskConfig)
+    route = Route()
+    ranks = adapt_tasks(model.base, task_spec(lora), model.targets, list(config.task.chosen), route)
+    model.register_forward_pre_hook(partial(_follow, route))
+    return ranks
+
+
+def _follow(route: Route, _: nn.Module, inputs: tuple[dict[str, Tensor]]) -> None:
+    """Whoever calls a network with a batch need not know that its layers ask for the rows' tasks."""
+    route.set(inputs[0]["tasks"])
+
+
+def task_spec(lora: TaskAdapterConfig) -> MtloraSpec | MtlLoraSpec:
+    """The specification of an adaptation for several tasks. Raises SpecError where it contradicts itself."""
+    match lora:
+        case MtloraConfig():
+            return MtloraSpec(
+                rank=lora.rank,
+                task_rank=lora.task_rank,
+                scale=lora.scale,
+                task_scale=lora.task_scale,
+                targets=tuple(lora.targets),
+                task_ranks=tuple(lora.task_ranks or ()),
+                dropout=lora.dropout,
+                blocks=lora.blocks,
+                mode=lora.mode,
+            )
+        case MtlLoraConfig():
+            targets, temperature = tuple(lora.targets), lora.temperature
+            return MtlLoraSpec(lora.rank, lora.scale, targets, lora.ups, temperature, lora.dropout)
+
+
+def _matched(config: Config, lora: LoraConfig) -> LoraConfig:
+    """The same adaptation, at the rank whose number of trained adapter parameters is nearest to the matched way's."""
+    if lora.match is None:
+        return lora
+    wanted = _adapter_size(config, lora.match)
+    one, two = (_adapter_size(config, dataclasses.replace(lora, match=None, rank=rank)) for rank in (1, 2))
+    rank = max(1, 1 + round((wanted - one) / (two - one)))  # each rank adds as much as the one before
+    return dataclasses.replace(lora, match=None, rank=rank)
+
+
+def _adapter_size(config: Config, lora: LoraConfig | TaskAdapterConfig) -> int:
+    model = build_model(config.model, _outputs(config), weights=False)
+    return prepare(model, dataclasses.replace(config, lora=lora))[1].adapter
 
 
 def adapters_of(base: nn.Module) -> list[nn.Parameter]:
@@ -120,17 +190,26 @@ def count(config: Config) -> dict[str, Any]:
     model = build_model(config.model, outputs, weights=False)
     base = sum(tensor.numel() for tensor in model.base.parameters())
     ranks, params = prepare(model, config)
-    return {
-        "model": config.model.name,
-        "lora": config.lora.name,
-        "params": asdict(params) | {"trainable": params.trainable, "base": base},
-        "fewer_trainable_percent": round(100 * (1 - params.adapter / base), 3) if params.adapter else None,
-        "fewer_trainable_percent_with_head": round(100 * (1 - params.trainable / params.total), 3),
-        "ranks": ranks,
-    } | _what_moves(config.lora)
+    return (
+        {
+            "model": config.model.name,
+            "lora": config.lora.name,
+            "params": asdict(params) | {"trainable": params.trainable, "base": base},
+            "fewer_trainable_percent": round(100 * (1 - params.adapter / base), 3) if params.adapter else None,
+            "fewer_trainable_percent_with_head": round(100 * (1 - params.trainable / params.total), 3),
+            "ranks": ranks,
+        }
+        | _what_moves(config.lora)
+        | ({"groups": groups} if (groups := task_groups(model)) else {})
+    )
 
 
-def _what_moves(lora: LoraConfig | PeftConfig | PartConfig) -> dict[str, str]:
+def task_groups(model: Network) -> dict[str, int]:
+    """Adapter parameters of what serves all tasks (`shared`) and of each task; nothing where tasks have none."""
+    return groups_of(model.base) if task_adapters(model.base) is not None else {}
+
+
+def _what_moves(lora: LoraConfig | TaskAdapterConfig | PeftConfig | PartConfig) -> dict[str, str]:
     """A word where ranks are not settled before training."""
     if not isinstance(lora, LoraConfig):
         return {}
@@ -150,6 +229,7 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
     """
     mode = model.training
     model.eval()
+    apart = model(batch)  # after which an adapter for several tasks knows which of them to merge for
     undo = _merged(model.base)
     if undo is None:
         model.train(mode)
@@ -159,7 +239,6 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
         seconds_merged = _seconds(model, batch, repeats)
     finally:
         undo()
-    apart = model(batch)
     seconds_apart = _seconds(model, batch, repeats)
     model.train(mode)
     return {

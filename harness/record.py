@@ -16,7 +16,8 @@ class Record:
     """Sizes are in bytes, times in seconds, accuracies in 0…1. What a failed trial did not reach is empty.
 
     A score under a name like test@4 is that of a nested adapter cut to rank 4. `dead` names the trained tensors that
-    never got a gradient.
+    never got a gradient. `groups` are the adapter parameters of all tasks (`shared`) and of each, and add up to
+    `params`' adapter; empty where no task has its own.
     """
 
     study: str
@@ -47,6 +48,7 @@ class Record:
     flops: dict[str, int] = dataclasses.field(default_factory=dict)
     merge: dict[str, float] = dataclasses.field(default_factory=dict)
     dead: list[str] = dataclasses.field(default_factory=list)
+    groups: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def finished(entry: Record) -> bool:

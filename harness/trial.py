@@ -19,7 +19,17 @@ from torch.utils.data import DataLoader
 from harness import assets, tracking
 from harness.accounting import flops_of
 from harness.artifacts import cut_rows, save_artifacts, write_texts
-from harness.config import Config, ConfigError, LoraConfig, PeftConfig, fingerprint, plain, to_yaml
+from harness.config import (
+    Config,
+    ConfigError,
+    LoraConfig,
+    MtlLoraConfig,
+    MtloraConfig,
+    PeftConfig,
+    fingerprint,
+    plain,
+    to_yaml,
+)
 from harness.inputs import base_identity, input_digests, loader, read_inputs
 from harness.lora import (
     ORTHOGONALITY,
@@ -34,7 +44,7 @@ from harness.lora import (
     set_active,
 )
 from harness.model import Network, build_model
-from harness.network import compare_merged, lora_spec, lr_ratio, prepare
+from harness.network import compare_merged, lora_spec, lr_ratio, prepare, task_groups
 from harness.provenance import hardware, source, versions
 from harness.record import Record, State
 from harness.task import Inputs, MixtureTask, Task, TextTask, build_task
@@ -90,6 +100,7 @@ class Facts:
     ranks: dict[str, int] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)
     params: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     time: dict[str, float] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -160,7 +171,8 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     count = getattr(config.lora, "calibration", 0)
     feed = partial(_feed, model, loader(config, train, True), device, precision, count)
     facts.ranks, params = prepare(model, config, feed)
-    facts.params, facts.scales = asdict(params), {name: pair.scale for name, pair in named_pairs(model.base)}
+    facts.params, facts.groups = asdict(params), task_groups(model)
+    facts.scales = {name: pair.scale for name, pair in named_pairs(model.base)}
     with autocast(precision, device):
         facts.flops = _step_flops(model, train, config.trainer.batch_size, device)
 
@@ -326,11 +338,15 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         lora = asdict(config.lora)  # with the patterns replaced by what they came to
         scales = set(facts.scales.values())
         scale = scales.pop() if len(scales) == 1 else None
-        lora |= {"scale": scale, "alpha": config.lora.alpha or (scale and scale * config.lora.rank)}
+        if config.lora.match is not None and facts.ranks:
+            lora["rank"] = max(facts.ranks.values())
+        lora |= {"scale": scale, "alpha": config.lora.alpha or (scale and scale * lora["rank"])}
         lora |= {"ranks": facts.ranks, "scales": facts.scales, "effective_ranks": facts.effective_ranks}
         del lora["alphas"]
         if facts.kept_ranks:  # as lora.ranks takes them
             lora["kept_ranks"] = [[name, rank] for name, rank in facts.kept_ranks.items()]
+    elif isinstance(config.lora, MtloraConfig | MtlLoraConfig):
+        lora = asdict(config.lora) | {"ranks": facts.ranks, "effective_ranks": facts.effective_ranks}
     elif isinstance(config.lora, PeftConfig):
         lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **(config.lora.arguments or {})}
     return Record(
@@ -362,4 +378,5 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         flops=facts.flops,
         merge=facts.merge,
         dead=facts.dead,
+        groups=facts.groups,
     )

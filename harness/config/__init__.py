@@ -19,6 +19,7 @@ from harness.config.schema import (
     Range,
     SweepConfig,
 )
+from harness.config.several import MtlLoraConfig, MtloraConfig, TaskAdapterConfig
 from harness.config.tasks import (
     READS,
     CatalogueTaskConfig,
@@ -54,6 +55,8 @@ __all__ = [
     "LoraConfig",
     "MixtureTaskConfig",
     "ModelConfig",
+    "MtlLoraConfig",
+    "MtloraConfig",
     "PairTaskConfig",
     "PairsTaskConfig",
     "PartConfig",
@@ -66,6 +69,7 @@ __all__ = [
     "SpokenTaskConfig",
     "SweepConfig",
     "TableTaskConfig",
+    "TaskAdapterConfig",
     "TaskConfig",
     "TextModelConfig",
     "TextTaskConfig",

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.config.models import GeneratorModelConfig, TextModelConfig, VisionModelConfig
-from harness.config.schema import Config, LoraConfig, PartConfig, PeftConfig, Range
+from harness.config.schema import Config, LoraConfig, PartConfig, Range
+from harness.config.several import MtlLoraConfig, MtloraConfig
 from harness.config.tasks import READS, ImageTaskConfig, MixtureTaskConfig, PairTaskConfig, TextTaskConfig, kind_of
 from harness.config.tree import ConfigError, Tree, lay_over, nearest
 
@@ -30,7 +31,7 @@ def check(tree: Mapping[str, Any]) -> Config:
     mistakes = [
         *_kind_mistakes(config),
         *_objective_mistakes(config),
-        *_lora_mistakes(config.lora),
+        *_lora_mistakes(config),
         *_sweep_mistakes(config, tree),
     ]
     if mistakes:
@@ -63,7 +64,11 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
     lora = config.lora
     if isinstance(lora, LoraConfig):
-        if lora.alpha and lora.variant == "lora" and not (lora.ranks or lora.alphas):  # the same thing in other words
+        if lora.match is None:
+            del tree["lora"]["match"]  # so that trials from before there was one are still known
+        if (
+            lora.alpha and lora.variant == "lora" and not (lora.ranks or lora.alphas or lora.match)
+        ):  # the same thing in other words
             tree["lora"] |= {"scale": lora.alpha / lora.rank, "alpha": None}
         else:
             tree["lora"]["scale"] = lora.update_scale
@@ -165,7 +170,7 @@ def _objective_mistakes(config: Config) -> list[str]:
         possible = ("loss",)
     else:
         possible = ("accuracy", "loss")
-    if objective in possible:
+    if objective in possible or config.run == "count":
         return []
     return [f"trainer.objective={objective}: task={task.name} has none; trainer.objective={possible[0]}"]
 
@@ -196,17 +201,29 @@ def _generator_mistakes(task: PairTaskConfig, model: GeneratorModelConfig, confi
     return mistakes
 
 
-def _lora_mistakes(lora: LoraConfig | PeftConfig | PartConfig) -> list[str]:
-    if not isinstance(lora, LoraConfig):
+def _lora_mistakes(config: Config) -> list[str]:
+    lora = config.lora
+    if isinstance(lora, PartConfig):
         return []
     mistakes = []
+    way = lora.match if isinstance(lora, LoraConfig) else lora
+    if isinstance(way, MtloraConfig | MtlLoraConfig) and not isinstance(config.task, MixtureTaskConfig):
+        key = f"lora.match={way.name}" if isinstance(lora, LoraConfig) else f"lora={way.name}"
+        mistakes.append(f"{key}: adapters for several tasks; task={config.task.name} is one, task=mixture is several")
+    doubles = sorted({name for name in lora.targets if lora.targets.count(name) > 1})
+    if doubles:
+        mistakes.append(f"lora.targets={_show(lora.targets)}: {', '.join(doubles)} named twice")
+    return [*mistakes, *_scale_mistakes(lora)] if isinstance(lora, LoraConfig) else mistakes
+
+
+def _scale_mistakes(lora: LoraConfig) -> list[str]:
+    mistakes = []
+    if lora.match is not None and (lora.ranks or lora.redistribute > 1 or "adalora" in lora.variant):
+        mistakes.append(f"lora.match={lora.match.name}: sets one rank for all layers; none by layer, none that moves")
     if lora.scale is not None and lora.alpha is not None:
         mistakes.append(f"lora.scale={lora.scale} and lora.alpha={lora.alpha}: give one of them, never both")
     if lora.scales and lora.alphas:
         mistakes.append("lora.scales and lora.alphas: give one of them, never both")
-    doubles = sorted({name for name in lora.targets if lora.targets.count(name) > 1})
-    if doubles:
-        mistakes.append(f"lora.targets={_show(lora.targets)}: {', '.join(doubles)} named twice")
     return mistakes
 
 

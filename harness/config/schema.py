@@ -7,6 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models import ModelConfig
 from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Share, Text
+from harness.config.several import Targets, TaskAdapterConfig
 from harness.config.tasks import TaskConfig
 
 DEFAULT_SCALE = 2.0
@@ -16,7 +17,8 @@ DEFAULT_SCALE = 2.0
 class LoraConfig:
     """Low-rank adaptation: y = Wx + b + s·BA·drop(x), s given as `scale`, or as `alpha` with s = alpha/rank.
 
-    `ranks`, `scales` and `alphas` are ordered [pattern, value] pairs over layer names; the first match decides.
+    `ranks`, `scales` and `alphas` are ordered [pattern, value] pairs over layer names; the first match decides. With
+    `match` the rank is the one that comes nearest to that way's number of parameters, and `rank` is not read.
     """
 
     name: Literal["lora"]
@@ -24,7 +26,7 @@ class LoraConfig:
     rank: Count
     scale: Positive | None
     alpha: Positive | None
-    targets: Annotated[list[Text], Field(min_length=1)]
+    targets: Targets
     dropout: Share
     ranks: list[tuple[Text, Natural]] | None
     scales: list[tuple[Text, Positive]] | None
@@ -34,6 +36,7 @@ class LoraConfig:
     lr_ratio: Positive | None
     redistribute: Annotated[float, Strict(), Field(ge=1)]
     initial_rank: Count | None
+    match: Annotated[TaskAdapterConfig, Field(discriminator="name")] | None
     calibration: Count
 
     @property
@@ -49,7 +52,7 @@ class PeftConfig:
     name: Literal["peft"]
     method: Text
     arguments: dict[str, Any] | None
-    targets: Annotated[list[Text], Field(min_length=1)]
+    targets: Targets
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -134,7 +137,7 @@ class Config:
     seed: Natural
     task: Annotated[TaskConfig, Field(discriminator="reader")]
     model: Annotated[ModelConfig, Field(discriminator="kind")]
-    lora: Annotated[LoraConfig | PeftConfig | PartConfig, Field(discriminator="name")]
+    lora: Annotated[LoraConfig | TaskAdapterConfig | PeftConfig | PartConfig, Field(discriminator="name")]
     optimizer: OptimizerConfig
     trainer: TrainerConfig
     tracking: TrackingConfig

@@ -14,7 +14,10 @@ from harness.lora.exchange import export_adapter, import_adapter
 from harness.lora.inject import adapt, adapted_layers, adapter_parameters, named_pairs, pairs_of
 from harness.lora.layers import LoraLinear
 from harness.lora.merge import merge
+from harness.lora.multitask import MtlLoraSpec, MtloraSpec, adapt_tasks, groups_of, task_adapters
+from harness.lora.packed import pack
 from harness.lora.pair import LowRank, Slice
+from harness.lora.route import Route
 from harness.lora.spec import PLUS_RATIO, VARIANTS, LoraSpec, SpecError, variant
 from harness.lora.start import StartError, start
 
@@ -26,23 +29,30 @@ __all__ = [
     "LoraLinear",
     "LoraSpec",
     "LowRank",
+    "MtlLoraSpec",
+    "MtloraSpec",
+    "Route",
     "Slice",
     "SpecError",
     "StartError",
     "adapt",
+    "adapt_tasks",
     "adapted_layers",
     "adapter_parameters",
     "effective_ranks",
     "export_adapter",
     "final_budget",
+    "groups_of",
     "highest_rank",
     "import_adapter",
     "kept_ranks",
     "merge",
     "named_pairs",
     "orthogonality",
+    "pack",
     "pairs_of",
     "set_active",
     "start",
+    "task_adapters",
     "variant",
 ]

@@ -115,15 +115,19 @@ def kept_ranks(network: nn.Module) -> dict[str, int]:
 def effective_ranks(network: nn.Module) -> dict[str, float]:
     """{site: effective rank of s·BA}, e to the entropy of its singular values' shares (Roy and Vetterli, 2007).
 
-    0 where nothing was learned.
+    0 where nothing was learned; of a mixture one for each task.
     """
-    return {name: effective_rank(pair) for name, pair in named_pairs(network)}
+    return {
+        name + ending: effective_rank(pair, *factors)
+        for name, pair in named_pairs(network)
+        for ending, factors in pair.changes().items()
+    }
 
 
 @torch.no_grad()
-def effective_rank(pair: LowRank) -> float:
+def effective_rank(pair: LowRank, down: Tensor, up: Tensor) -> float:
     """The effective rank of what a pair has learned: BA, less the B and A it started from where W gave them away."""
-    down, up = (tensor.double() for tensor in pair.factors())
+    down, up = down.double(), up.double()
     if pair.start_A is not None and pair.start_B is not None:
         down, up = torch.cat([down, pair.start_A.double()]), torch.cat([up, -pair.start_B.double()], 1)
     values = torch.linalg.svdvals(torch.linalg.qr(up).R @ torch.linalg.qr(down.t()).R.t())

@@ -5,9 +5,10 @@ put into the adapter (at twice the rank), AdaLoRA's values are folded into A, pa
 matrix. Layers that PEFT has no adapter for are written by the same names, and only this module reads them back.
 """
 
+import dataclasses
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ from torch import Tensor, nn
 from harness.lora.delta import LoraAttention, LoraKernel
 from harness.lora.inject import adapted_form, adapted_layers, is_transposed, replace
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
+from harness.lora.multitask import (
+    MtlLoraSpec,
+    MtloraSpec,
+    TaskAdapters,
+    adapt_tasks,
+    task_adapters,
+    task_tensors,
+)
 from harness.lora.pair import LowRank, Slice
+from harness.lora.route import Route
 from harness.lora.spec import LoraSpec, SpecError
 
 _PREFIX = "base_model.model."
@@ -31,6 +41,9 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
 
     Names inside are those of the unadapted network: the adapter loads on the plain base.
     """
+    if (plan := task_adapters(base)) is not None:
+        _write(_tasks_config(address, plan), task_tensors(base), folder)
+        return
     layers = dict(adapted_layers(base))
     foreign = [name for name, layer in layers.items() if not _known_to_peft(layer)]
     tensors: dict[str, Tensor] = {}
@@ -50,6 +63,10 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
         config = _foreign_config(address, pairs, layers)
     else:
         config = _peft_config(address, peft_targets(base, list(ranks)), ranks, alphas, layers)
+    _write(config, tensors, folder)
+
+
+def _write(config: dict[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / _TENSORS)
@@ -58,14 +75,17 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
 def import_adapter(base: nn.Module, folder: Path) -> dict[str, int]:
     """Put the adapter of a folder into the plain network `base` and return {module: rank}.
 
-    Reads PEFT's LoRA (with DoRA and rsLoRA, without trained biases), its AdaLoRA, and this module's own format. Raises
-    SpecError for another type, a module that is not there, or tensors that do not fit.
+    Reads PEFT's LoRA (with DoRA and rsLoRA, without trained biases), its AdaLoRA, and this module's own format; where
+    that is of several tasks, `task_adapters(base).route` says which. Raises SpecError for another type, a module that
+    is not there, or tensors that do not fit.
     """
     config = json.loads((folder / "adapter_config.json").read_text())
     tensors = load_file(folder / _TENSORS)
     base.requires_grad_(False)
     if config.get("peft_type") not in ("LORA", "ADALORA", FORMAT):
         raise SpecError(f"{folder}: peft_type {config.get('peft_type')}; LORA and ADALORA can be read")
+    if "tasks" in config and config["peft_type"] == FORMAT:
+        return _import_tasks(base, config, tensors)
     if config["peft_type"] == FORMAT:
         return _import_own(base, config, tensors)
     if config.get("bias", "none") != "none" or config.get("lora_bias") or config.get("modules_to_save"):
@@ -116,7 +136,7 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     """One layer as PEFT names it: tensors, rank and scale. Parts of a fused projection become one block matrix."""
     pairs = [pair for _, pair in layer.low_rank()]
     scale, whole = pairs[0].scale, f"{_PREFIX}{name}"
-    down, up = _block(layer, "in_proj_weight" if isinstance(layer, LoraAttention) else "weight", scale)
+    down, up = block(layer, "in_proj_weight" if isinstance(layer, LoraAttention) else "weight", scale)
     rank = len(down)
     if isinstance(layer, LoraConv):
         kernel = layer.base.get_parameter("weight")
@@ -133,7 +153,7 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     return found, rank, scale
 
 
-def _block(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, Tensor]:
+def block(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, Tensor]:
     """All pairs of a weight as one: A (ΣR, I) and B (O, ΣR), zero outside each part's own rows."""
     pairs = [pair for _, pair in layer.low_rank() if pair.where.weight == weight]
     outputs = layer.base.get_parameter(weight).shape[1 if pairs[0].where.transposed else 0]
@@ -233,6 +253,29 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
         dropout = config["lora_dropout"] if isinstance(layer, nn.Linear) or is_transposed(layer) else 0.0
         form = LoraSpec(1, 1.0, (), dropout=dropout, conv_form=config["conv_form"][name])
         replace(base, name, adapted_form(layer, name, pairs, form))
+    return ranks
+
+
+_TASK_SPECS = {"mtlora": MtloraSpec, "mtl_lora": MtlLoraSpec}
+
+
+def _tasks_config(address: str, plan: TaskAdapters) -> dict[str, Any]:
+    method = next(name for name, kind in _TASK_SPECS.items() if isinstance(plan.spec, kind))
+    how = {"method": method, "spec": dataclasses.asdict(plan.spec), "names": plan.names, "tasks": list(plan.tasks)}
+    return {"peft_type": FORMAT, "base_model_name_or_path": address, **how}
+
+
+def _import_tasks(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, int]:
+    values = config["spec"] | {"targets": tuple(config["spec"]["targets"])}
+    if "task_ranks" in values:
+        values["task_ranks"] = tuple((pattern, rank) for pattern, rank in values["task_ranks"])
+    ranks = adapt_tasks(base, _TASK_SPECS[config["method"]](**values), config["names"], config["tasks"], Route())
+    own = task_tensors(base)
+    if {key: tensor.shape for key, tensor in own.items()} != {key: tensor.shape for key, tensor in tensors.items()}:
+        raise SpecError("the adapter's tensors do not fit the network's layers")
+    with torch.no_grad():
+        for key, tensor in own.items():
+            tensor.copy_(tensors[key])
     return ranks
 
 

@@ -45,6 +45,10 @@ class Adapted(nn.Module):
             changed[name] = weight
         return changed
 
+    def merged(self) -> nn.Module:
+        """What stands in this layer's place once its changed weights are in the base."""
+        return self.base
+
 
 class LoraLinear(Adapted):
     """y = Wx + b + s·BA·drop(x) beside a frozen nn.Linear or transformers' Conv1D.

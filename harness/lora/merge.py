@@ -13,7 +13,8 @@ def merge(network: nn.Module) -> Callable[[], None]:
     """Put every adapted layer's base back in its place with the changed weights; returns what undoes it.
 
     The sum is made in float32 (or float64, if the weights are), whatever the type of the weights. The originals are
-    kept until undone: subtracting the change would not give them back exactly.
+    kept until undone: subtracting the change would not give them back exactly. What belongs to tasks: MTL-LoRA's change
+    is merged for the one task that the route names, of MTLoRA's pairs the shared ones only.
     """
     layers = dict(adapted_layers(network))
     kept: list[tuple[nn.Parameter, Tensor]] = []
@@ -27,7 +28,7 @@ def merge(network: nn.Module) -> Callable[[], None]:
             parameter = layer.base.get_parameter(key)
             kept.append((parameter, parameter.data))
             parameter.data = weight
-        replace(network, name, layer.base)
+        replace(network, name, layer.merged())
 
     def undo() -> None:
         for parameter, original in kept:

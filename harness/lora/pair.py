@@ -91,6 +91,10 @@ class LowRank(nn.Module):
             down, up = down[: self.active], up[:, : self.active]
         return down, up
 
+    def changes(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The factors of every change that the pair stands for, by the ending of its name: one, without an ending."""
+        return {"": self.factors()}
+
     def delta(self) -> Tensor:
         """s·BA, shaped like the matrix: (O, I)."""
         down, up = self.factors()
