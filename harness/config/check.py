@@ -59,6 +59,9 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     for task in (tree["task"], *tree["task"].get("tasks", {}).values()):
         for key in ("name", "data", "asset", "stand_in", "validation", "test", "catalogues"):
             task.pop(key, None)
+        for key, default in (("answer", "class"), ("train_rows", None)):  # trials from before there were these
+            if key in task and task[key] == default:
+                del task[key]
     for key in ("weights", "name", "tokenizer", "made_by"):
         tree["model"].pop(key, None)
     del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
@@ -66,9 +69,8 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     if isinstance(lora, LoraConfig):
         if lora.match is None:
             del tree["lora"]["match"]  # so that trials from before there was one are still known
-        if (
-            lora.alpha and lora.variant == "lora" and not (lora.ranks or lora.alphas or lora.match)
-        ):  # the same thing in other words
+        plainly = lora.variant == "lora" and not (lora.ranks or lora.alphas or lora.match)
+        if lora.alpha and plainly:  # the same thing in other words
             tree["lora"] |= {"scale": lora.alpha / lora.rank, "alpha": None}
         else:
             tree["lora"]["scale"] = lora.update_scale
