@@ -57,8 +57,9 @@ def finished(entry: Record) -> bool:
 
 
 def measure(entry: Record) -> str:
-    """The score that a trial is shown by: accuracy where there is one, else the loss of each token."""
-    return "accuracy" if any("accuracy" in scores for scores in entry.scores.values()) else "loss"
+    """The score that a trial is shown by: accuracy where there is one, of several tasks their mean, else the loss."""
+    known = {name for scores in entry.scores.values() for name in scores}
+    return next((name for name in ("accuracy", "score") if name in known), "loss")
 
 
 def better(entry: Record, other: Record) -> bool:

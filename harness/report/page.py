@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import record
 from harness.record import Record, measure
-from harness.report import plots
+from harness.report import multitask, plots
 from harness.report.table import (
     TIES,
     ArmResult,
@@ -33,6 +33,8 @@ def write_report(folder: Path) -> str:
     if not records:
         return f"{folder}: no records yet"
     trial_table(records).to_csv(folder / "table.csv", index=False)
+    if several := [entry for entry in records if multitask.tasks_of(entry)]:
+        return _write_several(several, folder)
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
         groups.setdefault((entry.task, entry.model, entry.data.get("sha256"), _base(entry, records)), []).append(entry)
@@ -46,6 +48,17 @@ def write_report(folder: Path) -> str:
         plots.pareto_picture(group, title, folder / "pareto.png")
         plots.rank_picture(group, results, title, folder / "rank_curve.png")
         written += ["pareto.png", "rank_curve.png"]
+    files = "\n".join(f"  {folder / name}" for name in written)
+    return f"{text}\n\nWritten:\n{files}"
+
+
+def _write_several(records: Sequence[Record], folder: Path) -> str:
+    text = f"# {records[0].study}\n\n{multitask.section(records, folder)}"
+    (folder / "table.md").write_text(text + "\n")
+    written = ["table.csv", "table.md", record.RECORDS]
+    if results := multitask.ways(records, folder):
+        plots.several_picture(results, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
+        written.append("multitask.png")
     files = "\n".join(f"  {folder / name}" for name in written)
     return f"{text}\n\nWritten:\n{files}"
 

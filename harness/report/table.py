@@ -71,8 +71,8 @@ def arm_results(records: Sequence[Record], folder: Path) -> list[ArmResult]:
     """One row an arm, in the order of the study. The trial is chosen on validation; test is only looked at."""
     names = list(dict.fromkeys(entry.arm for entry in sorted(records, key=lambda entry: entry.trial)))
     groups = {name: [entry for entry in records if entry.arm == name] for name in names}
-    best = {name: chosen for name, group in groups.items() if (chosen := _chosen(group)) is not None}
-    leader = _chosen(list(best.values()))
+    best = {name: entry for name, group in groups.items() if (entry := chosen(group)) is not None}
+    leader = chosen(list(best.values()))
     p_values = _paired(best, leader, folder) if leader is not None else {}
     return [_result(name, groups[name], best.get(name), leader, p_values.get(name), folder) for name in names]
 
@@ -94,12 +94,13 @@ def _result(
     )
 
 
-def _chosen(group: Sequence[Record]) -> Record | None:
-    chosen: Record | None = None
+def chosen(group: Sequence[Record]) -> Record | None:
+    """The complete trial that did best on validation, the first of those that did alike."""
+    best: Record | None = None
     for entry in sorted(group, key=lambda entry: entry.trial):
-        if entry.state == "complete" and (chosen is None or better(entry, chosen)):
-            chosen = entry
-    return chosen
+        if entry.state == "complete" and (best is None or better(entry, best)):
+            best = entry
+    return best
 
 
 def _interval(entry: Record, folder: Path) -> tuple[float, float]:
@@ -126,7 +127,8 @@ def _p_value(items: list[float], reference: list[float], name: str) -> float:
     return sign_flip([item - other for item, other in zip(items, reference, strict=True)])
 
 
-def _predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
+def predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
+    """What a trial answered to each test item, as its file says, if that is there."""
     path = folder / Path(entry.adapter["path"]).parent / "predictions.csv"
     if not path.exists():
         return None
@@ -135,17 +137,19 @@ def _predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
 
 
 def _items(entry: Record, folder: Path) -> list[float] | None:
-    """What a trial did on each test item: 1 if it was right, or the nats that its tokens cost."""
-    rows = _predictions(entry, folder)
+    """What a trial did on each test item: 1 if it was right, the nats that its tokens cost, or its squared error."""
+    rows = predictions(entry, folder)
     if rows is None:
         return None
     if measure(entry) == "accuracy":
         return [float(row["label"] == row["predicted"]) for row in rows]
+    if "tokens" not in rows[0]:  # numbers, whose loss is of standardised answers
+        return [((float(row["label"]) - float(row["predicted"])) / entry.data["sd"]) ** 2 for row in rows]
     return [float(row["loss"]) * float(row["tokens"]) for row in rows]
 
 
 def _tokens(entry: Record, folder: Path) -> list[float]:
-    return [float(row["tokens"]) for row in _predictions(entry, folder) or ()]
+    return [float(row.get("tokens", 1)) for row in predictions(entry, folder) or ()]
 
 
 def _verdict(entry: Record, leader: Record, p: float | None) -> str:
@@ -165,7 +169,7 @@ def shown(entry: Record, split: str) -> float:
 
 def sign(entry: Record) -> float:
     """1 where a higher score is better, −1 where a lower one is."""
-    return 1.0 if measure(entry) == "accuracy" else -1.0
+    return -1.0 if measure(entry) == "loss" else 1.0
 
 
 def pareto(records: Sequence[Record], cost: str) -> list[Record]:

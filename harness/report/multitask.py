@@ -1,0 +1,216 @@
+"""The answer of a multi-task study: each task's score by each way of sharing a base, against a run of the task alone."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.record import Record
+from harness.report.table import chosen, markdown, predictions, trainable
+
+_DRAWS = 2_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """What a trial answered to the test items of one task; `exact` where an answer is right or wrong."""
+
+    label: np.ndarray
+    predicted: np.ndarray
+    exact: bool
+
+    def score(self, weights: np.ndarray) -> np.ndarray:
+        """Accuracy, or root mean squared error in the answer's own unit, for each row of item weights (D, N)."""
+        right = (self.label == self.predicted).astype(float)
+        if self.exact:
+            return np.asarray(weights @ right / weights.sum(-1))
+        return np.asarray(np.sqrt(weights @ (self.label - self.predicted) ** 2 / weights.sum(-1)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """An arm's trial that did best on validation, its tasks' test scores, and its Δm with an interval, in percent."""
+
+    arm: str
+    best: Record
+    scores: dict[str, float]
+    gains: dict[str, float]
+    delta: float | None
+    interval: tuple[float, float] | None
+
+
+def tasks_of(entry: Record) -> list[str]:
+    """The tasks that a trial was of, in the order in which its predictions number them."""
+    return list(entry.data.get("tasks", {}))
+
+
+def is_error(entry: Record, task: str) -> bool:
+    """Whether a task's score is an error, lower being better."""
+    return f"{task}/rmse" in entry.scores["test"]
+
+
+def main_score(entry: Record, task: str, split: str = "test") -> float:
+    """A task's accuracy, or its root mean squared error."""
+    return entry.scores[split][f"{task}/rmse" if is_error(entry, task) else f"{task}/accuracy"]
+
+
+def gain(score: np.ndarray | float, alone: np.ndarray | float, error: bool) -> np.ndarray:
+    """What a task gains against its run alone, in percent of that: positive is better (Maninis et al., 2019)."""
+    share = 100 * (np.asarray(score) - alone) / alone
+    return -share if error else share
+
+
+def singles(records: Sequence[Record]) -> dict[str, Record]:
+    """For each task the run alone that did best on validation, if there is one."""
+    tasks = dict.fromkeys(task for entry in records for task in tasks_of(entry))
+    found = {task: chosen([entry for entry in records if tasks_of(entry) == [task]]) for task in tasks}
+    return {task: entry for task, entry in found.items() if entry is not None}
+
+
+def ways(records: Sequence[Record], folder: Path) -> list[Way]:
+    """Every arm of several tasks, in the study's order, against the runs of each task alone."""
+    together = [entry for entry in sorted(records, key=lambda entry: entry.trial) if len(tasks_of(entry)) > 1]
+    alone = singles(records)
+    groups = {arm: [entry for entry in together if entry.arm == arm] for arm in dict.fromkeys(e.arm for e in together)}
+    best = {arm: entry for arm, group in groups.items() if (entry := chosen(group)) is not None}
+    return [_way(arm, entry, alone, folder) for arm, entry in best.items()]
+
+
+def _way(arm: str, entry: Record, alone: Mapping[str, Record], folder: Path) -> Way:
+    tasks = tasks_of(entry)
+    scores = {task: main_score(entry, task) for task in tasks}
+    gains = {
+        task: float(gain(scores[task], main_score(alone[task], task), is_error(entry, task)))
+        for task in tasks
+        if task in alone
+    }
+    whole = len(gains) == len(tasks)  # Δm is of all tasks or of none
+    delta = sum(gains.values()) / len(tasks) if whole else None
+    return Way(arm, entry, scores, gains, delta, _interval(entry, alone, folder) if whole else None)
+
+
+def _interval(entry: Record, alone: Mapping[str, Record], folder: Path) -> tuple[float, float] | None:
+    """The 95 % interval of Δm by bootstrap over test items, the same draws for both runs of a task."""
+    mine = items_of(entry, folder)
+    total = np.zeros(_DRAWS)
+    for number, task in enumerate(tasks_of(entry)):
+        theirs = items_of(alone[task], folder).get(task)
+        if task not in mine or theirs is None:
+            return None
+        assert np.array_equal(mine[task].label, theirs.label), f"other test items of {task}"
+        count = len(theirs.label)
+        draws = np.random.default_rng(number).multinomial(count, np.full(count, 1 / count), size=_DRAWS)
+        weights = draws.astype(float)
+        total += gain(mine[task].score(weights), theirs.score(weights), is_error(entry, task))
+    low, high = np.percentile(total / len(tasks_of(entry)), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def items_of(entry: Record, folder: Path) -> dict[str, Items]:
+    """What a trial answered, by task; empty where its predictions are not there."""
+    rows = predictions(entry, folder)
+    if rows is None:
+        return {}
+    table = np.array([[float(row[name]) for name in ("task", "label", "predicted")] for row in rows])
+    found = {}
+    for number, task in enumerate(tasks_of(entry)):
+        mine = table[table[:, 0] == number]
+        found[task] = Items(mine[:, 1].round(4), mine[:, 2], exact=not is_error(entry, task))
+    return found
+
+
+def section(records: Sequence[Record], folder: Path) -> str:
+    """The study's text: what was shared how, at what cost, and what each task got."""
+    results, alone = ways(records, folder), singles(records)
+    first = records[0]
+    states = Counter(entry.state for entry in records)
+    tasks = list(dict.fromkeys(task for entry in records for task in tasks_of(entry)))
+    data = next(entry.data for entry in records if len(tasks_of(entry)) == max(len(tasks_of(e)) for e in records))
+    rows = ", ".join(f"{task} {part['rows']['train']:,}" for task, part in data["tasks"].items())
+    parts = [
+        f"Tasks and their training rows: {rows}. Base: {first.model}. {len(records)} trials: "
+        f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed.",
+        f"Command: `{first.command}`",
+    ]
+    if results:
+        parts += [markdown(_cost_rows(results)), markdown(_task_rows(results, alone, tasks)), _notes(), _answer(results)]
+    failures = [f"- trial {entry.trial} ({entry.arm}): {entry.reason}" for entry in records if entry.state == "fail"]
+    return "\n\n".join(parts + (["\n".join(["Failed trials:", *failures])] if failures else []))
+
+
+def _cost_rows(results: Sequence[Way]) -> list[list[str]]:
+    header = ["way", "adapter", "of it shared", "each task's", "dead", "trainable", "lr", "val score", "Δm [95 %]", ""]
+    rows = [header]
+    for way in results:
+        entry, groups = way.best, way.best.groups
+        own = sorted({count for name, count in groups.items() if name != "shared"})
+        dead = f"{entry.params['dead']:,}" if "dead" in entry.params else str(len(entry.dead))
+        rows.append(
+            [
+                way.arm,
+                f"{entry.params['adapter']:,}",
+                f"{groups.get('shared', entry.params['adapter']):,}",
+                " to ".join(f"{count:,}" for count in dict.fromkeys([own[0], own[-1]])) if own else "",
+                dead,
+                f"{trainable(entry):,}",
+                f"{entry.optimizer['lr']:.3g}",
+                f"{entry.scores['val']['score']:.4f}",
+                _delta(way),
+                verdict(way),
+            ]
+        )
+    return rows
+
+
+def _delta(way: Way) -> str:
+    if way.delta is None:
+        return ""
+    span = f" [{way.interval[0]:+.2f}, {way.interval[1]:+.2f}]" if way.interval else ""
+    return f"{way.delta:+.2f} %{span}"
+
+
+def verdict(way: Way) -> str:
+    """What Δm's interval says of the way against runs alone."""
+    if way.interval is None:
+        return "not compared"
+    if way.interval[0] > 0:
+        return "better than alone"
+    return "worse than alone" if way.interval[1] < 0 else "no difference shown"
+
+
+def _task_rows(results: Sequence[Way], alone: Mapping[str, Record], tasks: Sequence[str]) -> list[list[str]]:
+    sample = results[0].best
+    units = ["RMSE" if task in results[0].scores and is_error(sample, task) else "accuracy" for task in tasks]
+    rows = [["way", *(f"{task} ({unit})" for task, unit in zip(tasks, units, strict=True))]]
+    rows.append(["alone", *(f"{main_score(alone[task], task):.4f}" if task in alone else "" for task in tasks)])
+    for way in results:
+        cells = [f"{way.scores[task]:.4f}" if task in way.scores else "" for task in tasks]
+        gains = [f" ({way.gains[task]:+.1f} %)" if task in way.gains else "" for task in tasks]
+        rows.append([way.arm, *(cell + change for cell, change in zip(cells, gains, strict=True))])
+    return rows
+
+
+def _notes() -> str:
+    return (
+        "Each row is the arm's trial with the best validation score (the mean over tasks of accuracy, or of R² for "
+        "numbers); the table of tasks is of the test split, which was not used to choose. Δm is the mean over tasks of "
+        "what each gains against the best run of that task alone, in percent of that run's score, errors counted "
+        "downwards. Brackets: 95 % bootstrap interval over test items, paired, one way at a time; one training seed "
+        "each, and the spread between seeds is not in it. Dead: trained tensors that never got a gradient."
+    )
+
+
+def _answer(results: Sequence[Way]) -> str:
+    leader = max(results, key=lambda way: way.best.scores["val"]["score"])
+    compared = [way for way in results if way.interval is not None]
+    sentences = [f"Best on validation: {leader.arm}, {_figures(leader)}."]
+    for words, label in (("better than alone", "Better than runs alone"), ("worse than alone", "Worse")):
+        names = [way.arm for way in compared if verdict(way) == words]
+        sentences.append(f"{label}: {', '.join(names) if names else 'none shown'}.")
+    return " ".join(sentences)
+
+
+def _figures(way: Way) -> str:
+    return f"{trainable(way.best):,} trained parameters, Δm {_delta(way) or 'not compared'}"
