@@ -1,4 +1,4 @@
-"""The answer of a multi-task study: each task's score by each way of sharing a base, against a run of the task alone."""
+"""The answer of a multi-task study: each task by each way of sharing a base, against a run of the task alone."""
 
 import dataclasses
 from collections import Counter
@@ -135,7 +135,12 @@ def section(records: Sequence[Record], folder: Path) -> str:
         f"Command: `{first.command}`",
     ]
     if results:
-        parts += [markdown(_cost_rows(results)), markdown(_task_rows(results, alone, tasks)), _notes(), _answer(results)]
+        parts += [
+            markdown(_cost_rows(results)),
+            markdown(_task_rows(results, alone, tasks)),
+            _notes(),
+            _answer(results),
+        ]
     failures = [f"- trial {entry.trial} ({entry.arm}): {entry.reason}" for entry in records if entry.state == "fail"]
     return "\n\n".join(parts + (["\n".join(["Failed trials:", *failures])] if failures else []))
 
@@ -146,14 +151,13 @@ def _cost_rows(results: Sequence[Way]) -> list[list[str]]:
     for way in results:
         entry, groups = way.best, way.best.groups
         own = sorted({count for name, count in groups.items() if name != "shared"})
-        dead = f"{entry.params['dead']:,}" if "dead" in entry.params else str(len(entry.dead))
         rows.append(
             [
                 way.arm,
                 f"{entry.params['adapter']:,}",
                 f"{groups.get('shared', entry.params['adapter']):,}",
                 " to ".join(f"{count:,}" for count in dict.fromkeys([own[0], own[-1]])) if own else "",
-                dead,
+                str(len(entry.dead)),
                 f"{trainable(entry):,}",
                 f"{entry.optimizer['lr']:.3g}",
                 f"{entry.scores['val']['score']:.4f}",

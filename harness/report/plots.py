@@ -1,5 +1,6 @@
-"""The two pictures of a rank study: accuracy against cost with the Pareto front, and accuracy against rank."""
+"""Pictures: of a rank study the score against cost with the Pareto front, and against rank; of several tasks, gains."""
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from harness.record import Record, measure
-from harness.report.table import MIB, ArmResult, cost_of, pareto, shown
+from harness.report.multitask import Way
+from harness.report.table import MIB, ArmResult, cost_of, pareto, shown, trainable
 
 # Okabe and Ito's colours: told apart with any colour vision; markers differ too, for print.
 _STYLE = {
@@ -166,3 +168,42 @@ def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: st
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
+
+
+def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
+    """Left, what each way gains over runs alone against what it trains; right, what each task gains by each way."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained", width_ratios=(1, 1.25))
+    compared = [way for way in results if way.delta is not None and way.interval is not None]
+    for way, colour, marker in zip(compared, cycle(_LINES), cycle("oDv^sPX*"), strict=False):
+        assert way.delta is not None
+        assert way.interval is not None
+        reach = [[way.delta - way.interval[0]], [way.interval[1] - way.delta]]
+        left.errorbar(
+            [trainable(way.best)], [way.delta], yerr=reach, color=colour, marker=marker, capsize=3, label=way.arm
+        )
+    left.axhline(0, color="#444444", linewidth=1)
+    left.set_xscale("log")
+    left.set_xlabel("trained parameters, of all tasks together")
+    left.set_ylabel("Δm against a run of each task alone, % [95 %]")
+    left.legend(fontsize=9, loc="best")
+    left.grid(alpha=0.25)
+    _gains(right, [way for way in results if way.gains])
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def _gains(axes: Axes, results: Sequence[Way]) -> None:
+    """Ways by tasks, each cell the gain in percent, blue better and orange worse."""
+    tasks = list(dict.fromkeys(task for way in results for task in way.gains))
+    cells = [[way.gains.get(task, math.nan) for task in tasks] for way in results]
+    most = max((abs(cell) for row in cells for cell in row if math.isfinite(cell)), default=1.0)
+    axes.imshow(cells, cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
+    axes.set_xticks(range(len(tasks)), tasks, rotation=35, ha="right")
+    axes.set_yticks(range(len(results)), [way.arm for way in results])
+    for row, way in enumerate(cells):
+        for column, cell in enumerate(way):
+            dark = abs(cell) > 0.6 * most
+            axes.text(
+                column, row, f"{cell:+.1f}", ha="center", va="center", fontsize=9, color="white" if dark else "black"
+            )
+    axes.set_title("gain of each task against its run alone, %", fontsize=10)

@@ -155,9 +155,11 @@ def _same_study(ledger: Ledger, tree: dict[str, Any]) -> None:
 
 def _same_inputs(ledger: Ledger, config: Config) -> None:
     """Refuse to go on where data, weights or device are not those of the records so far: such trials do not compare."""
+    assert config.sweep is not None
     now = identity(config)
+    others = {arm.name for arm in arms(config.sweep) if any(key.startswith(("task", "model")) for key in arm.values)}
     for entry in ledger.records:
-        if (entry.task, entry.model) != (config.task.name, config.model.name):
+        if entry.arm in others or (entry.task, entry.model) != (config.task.name, config.model.name):
             continue  # the task or the model is what is compared
         changed = [key for key in now if entry.hardware.get(key, now[key]) != now[key]]
         if changed:

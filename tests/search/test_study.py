@@ -217,6 +217,14 @@ def test_other_data_under_the_same_name_is_refused(config, tmp_path, stubbed, mo
         finish(config(trials=2), tmp_path)
 
 
+def test_arms_of_other_data_by_design_are_no_other_inputs(config, tmp_path, stubbed):
+    sizes = {"scientific": {"task.train_rows": [20, 40]}, "baselines": {}}
+    finish(config(trials=1, **sizes), tmp_path)
+    records = finish(config(trials=2, **sizes), tmp_path)
+    assert len(records) == 4
+    assert len({entry.hardware["data"] for entry in records}) == 2
+
+
 def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data):
     """Real trials, killed with SIGKILL in the middle, then finished by a fresh process."""
     composed = tmp_path / "config.yaml"

@@ -1,0 +1,99 @@
+"""Δm and what is said of it, on made-up answers whose scores are known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import record
+from harness.report import write_report
+from harness.report.multitask import gain, verdict, ways
+from tests.test_record import make
+
+ITEMS = 200
+LABELS = {"a": np.arange(ITEMS) % 2, "b": np.linspace(-2, 2, ITEMS)}
+
+
+def answers(task, error):
+    """Labels with a share `error` of them wrong, or all off by `error`."""
+    labels = LABELS[task].astype(float)
+    if task == "b":
+        return labels + error
+    wrong = np.arange(ITEMS) < round(error * ITEMS)
+    return np.where(wrong, 1 - labels, labels)
+
+
+def entry(number, arm, errors, val, **changes):
+    scores = {"score": val, "loss": 1.0}
+    test = scores | {f"{t}/{'rmse' if t == 'b' else 'accuracy'}": e if t == "b" else 1 - e for t, e in errors.items()}
+    return make(
+        number,
+        arm=arm,
+        objective="score",
+        lora={"name": "lora"},
+        scores={"val": scores, "test": test},
+        data={"name": "mixture", "tasks": {task: {"rows": {"train": 10, "test": ITEMS}} for task in errors}},
+        params={"adapter": 10, "head": 2, "other": 0, "frozen": 1000, "total": 1012},
+        **changes,
+    )
+
+
+RECORDS = [
+    (0, "only=a", {"a": 0.2}, 0.8),
+    (1, "only=a", {"a": 0.1}, 0.7),  # better on test, and that must not matter
+    (2, "only=b", {"b": 0.5}, 0.6),
+    (3, "together", {"a": 0.1, "b": 0.25}, 0.9),
+    (4, "worse", {"a": 0.4, "b": 0.75}, 0.5),
+    (5, "same", {"a": 0.2, "b": 0.5}, 0.6),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number, arm, errors, val in RECORDS:
+        record.append(tmp_path, entry(number, arm, errors, val))
+        path = tmp_path / f"trials/{number:04d}/predictions.csv"
+        path.parent.mkdir(parents=True)
+        lines = [
+            f"{place * ITEMS + row},{place},{LABELS[task][row]},{guess}"
+            for place, (task, error) in enumerate(errors.items())
+            for row, guess in enumerate(answers(task, error))
+        ]
+        path.write_text("\n".join(["row,task,label,predicted", *lines]) + "\n")
+    return tmp_path
+
+
+def test_delta_m_is_the_mean_gain_over_the_runs_alone_that_validation_chose(folder):
+    found = {way.arm: way for way in ways(record.read(folder), folder)}
+    assert list(found) == ["together", "worse", "same"]
+    assert found["together"].gains == pytest.approx({"a": 100 * (0.9 - 0.8) / 0.8, "b": 50.0})
+    assert found["together"].delta == pytest.approx((12.5 + 50) / 2)
+    assert found["worse"].delta == pytest.approx((-25 - 50) / 2)
+    low, high = found["together"].interval
+    assert low < found["together"].delta < high
+    # All of b's answers are off alike, so that its gain is sure; a's errors are nested, its gain a ratio of shares.
+    assert high - low < 10
+    assert [verdict(way) for way in found.values()] == ["better than alone", "worse than alone", "no difference shown"]
+    assert found["same"].interval == pytest.approx((0, 0))
+
+
+def test_the_page_shows_both_tables_and_draws(folder):
+    text = write_report(folder)
+    assert "| together" in text
+    assert "0.9000 (+12.5 %)" in text
+    assert "Better than runs alone: together. Worse: worse." in text
+    assert (folder / "table.md").read_text().startswith("# ")
+    assert (folder / "multitask.png").stat().st_size > 10_000
+
+
+def test_a_task_without_a_run_alone_is_not_compared(tmp_path):
+    record.append(tmp_path, entry(0, "together", {"a": 0.1, "b": 0.2}, 0.9))
+    (way,) = ways(record.read(tmp_path), tmp_path)
+    assert (way.delta, way.interval, verdict(way)) == (None, None, "not compared")
+    assert "not compared" in write_report(tmp_path)
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_gain_is_positive_where_the_score_is_better(score, alone):
+    assert (gain(score, alone, error=False) > 0) == (score > alone)
+    assert (gain(score, alone, error=True) > 0) == (score < alone)
