@@ -56,7 +56,7 @@ def _write_several(records: Sequence[Record], folder: Path) -> str:
     text = f"# {records[0].study}\n\n{multitask.section(records, folder)}"
     (folder / "table.md").write_text(text + "\n")
     written = ["table.csv", "table.md", record.RECORDS]
-    if results := multitask.ways(records, folder):
+    if results := [way for way in multitask.ways(records, folder) if way.interval is not None]:
         plots.several_picture(results, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
         written.append("multitask.png")
     files = "\n".join(f"  {folder / name}" for name in written)

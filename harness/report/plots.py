@@ -171,10 +171,12 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
-    """Left, what each way gains over runs alone against what it trains; right, what each task gains by each way."""
+    """Left, what each way gains over runs alone against what it trains; right, what each task gains by each way.
+
+    Every way was compared: its interval is there.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained", width_ratios=(1, 1.25))
-    compared = [way for way in results if way.delta is not None and way.interval is not None]
-    for way, colour, marker in zip(compared, cycle(_LINES), cycle("oDv^sPX*"), strict=False):
+    for way, colour, marker in zip(results, cycle(_LINES), cycle("oDv^sPX*"), strict=False):
         assert way.delta is not None
         assert way.interval is not None
         reach = [[way.delta - way.interval[0]], [way.interval[1] - way.delta]]
@@ -187,7 +189,7 @@ def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
     left.set_ylabel("Δm against a run of each task alone, % [95 %]")
     left.legend(fontsize=9, loc="best")
     left.grid(alpha=0.25)
-    _gains(right, [way for way in results if way.gains])
+    _gains(right, results)
     figure.suptitle(title)
     _save(figure, path)
 
