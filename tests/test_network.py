@@ -1,5 +1,6 @@
 """Exact trainable-parameter counts, from shapes alone."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -183,6 +184,8 @@ def test_every_model_is_counted_with_every_variant_from_shapes_alone(compose_rea
 
 def nothing_there(model: str, kind: str, lora: str) -> str | None:
     """Why a model has nothing for a variant, as the error says it."""
+    if lora in ("mtlora", "mtl_lora", "shared"):
+        return "adapters for several tasks"
     if model.startswith("small_") and lora != "full":
         return "fresh weights"
     if kind == "generator" and lora == "head":
@@ -236,3 +239,66 @@ def test_the_arms_of_the_cnn_experiment_fit_the_network(compose_plain, targets):
     rank = 16 if targets != "depthwise" else 9
     counted = count(compose_plain("+experiment=cnn_where", f"lora.targets=[{targets}]", f"lora.rank={rank}"))
     assert set(counted["ranks"].values()) == {rank}
+
+
+MINILM, TASKS = (384, 1536), 8  # sizes, and tasks of the packaged mixture
+PER_RANK = 4 * 2 * MINILM[0] + 2 * sum(MINILM)  # all linear layers of one block
+FORKED = 2 * MINILM[0] + 2 * sum(MINILM)  # but for query, key and value
+MIXED = 5 * MINILM[0] + MINILM[1]  # their inputs
+
+
+@pytest.mark.parametrize(
+    ("words", "shared", "own"),
+    [
+        (["lora=mtlora"], 6 * 8 * PER_RANK, 8 * FORKED),
+        (["lora=mtlora", "lora.rank=4", "lora.task_rank=2", "lora.blocks=3"], 6 * 4 * PER_RANK, 3 * 2 * FORKED),
+        (
+            ["lora=mtl_lora", "lora.rank=4", "lora.ups=2"],
+            6 * 4 * (MIXED + 2 * (PER_RANK - MIXED)),
+            6 * 6 * (4 * 4 + 2),
+        ),
+    ],
+)
+def test_adapters_of_tasks_are_counted_by_group_without_data(compose_plain, words, shared, own):
+    counted = count(compose_plain("task=mixture", "run=count", *words))
+    groups = counted["groups"]
+    assert groups.pop("shared") == shared
+    assert set(groups.values()) == {own}
+    assert len(groups) == TASKS
+    assert counted["params"]["adapter"] == shared + TASKS * own
+    only = count(compose_plain("task=mixture", "run=count", "task.only=[nyt,tweets]", *words))["groups"]
+    assert only == {"shared": shared, "nyt": own, "tweets": own}
+
+
+@pytest.mark.parametrize("words", [[], ["lora@lora.match=mtl_lora"], ["lora.match.rank=3"], ["lora.variant=dora"]])
+def test_one_adapter_for_all_tasks_has_the_rank_nearest_to_another_ways_count(compose_plain, words):
+    config = compose_plain("task=mixture", "run=count", "lora=shared", *words)
+    counted = count(config)
+    (rank,) = set(counted["ranks"].values())
+    wanted = count(dataclasses.replace(config, lora=config.lora.match))["params"]["adapter"]
+
+    def size(rank):
+        changed = dataclasses.replace(config.lora, match=None, rank=rank)
+        return count(dataclasses.replace(config, lora=changed))["params"]["adapter"]
+
+    assert counted["params"]["adapter"] == size(rank)
+    assert abs(size(rank) - wanted) <= min(abs(size(rank - 1) - wanted), abs(size(rank + 1) - wanted))
+    assert "groups" not in counted
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["task=tweets", "lora=mtlora"], "lora=mtlora: adapters for several tasks; task=tweets is one"),
+        (["task=tweets", "lora=shared"], "lora.match=mtlora: adapters for several tasks"),
+        (["task=mixture", "lora=shared", "lora.ranks=[[.*,1]]"], "lora.match=mtlora: sets one rank for all layers"),
+        (["task=mixture", "lora=mtlora", "lora.targets=[query,query]"], "query named twice"),
+        (["task=mixture", "lora=mtlora", "lora.targets=[query,value]"], "never fork, so that task adapters have no"),
+        (["task=mixture", "lora=mtlora", "lora.task_ranks=[[move,1]]"], "matches no task; did you mean movie?"),
+        (["task=mixture", "lora=mtlora", "lora.blocks=7"], "blocks 7: the network has 6"),
+    ],
+)
+def test_adapters_of_tasks_that_do_not_fit_are_refused_by_name(compose_plain, words, line):
+    with pytest.raises(ConfigError) as caught:
+        count(compose_plain("run=count", *words))
+    assert line in str(caught.value)

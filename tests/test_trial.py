@@ -14,6 +14,7 @@ from harness import assets, record, trial
 from harness.accounting import Params
 from harness.config import ConfigError
 from harness.inputs import read_inputs
+from harness.lora import import_adapter, task_adapters
 from harness.model import build_model
 from harness.record import Record
 from harness.task import build_task, encode
@@ -306,3 +307,46 @@ def test_several_tasks_train_together_and_each_is_scored_by_itself(compose_mixtu
     assert test["score"] == pytest.approx(np.mean([test["good/accuracy"], test["size/r2"], test["again/accuracy"]]))
     assert test["score"] > 0.5
     assert len(load_file(folder / "adapter" / "head.safetensors")) == 6
+
+
+@pytest.mark.parametrize("way", ["mtlora", "mtl_lora", "shared"])
+def test_adapters_of_several_tasks_train_and_what_is_saved_gives_the_scored_answers(compose_mixture, tmp_path, way):
+    folder = tmp_path / "trials" / "0000"
+    folder.mkdir(parents=True)
+    config = compose_mixture(f"lora={way}", "trainer.max_steps=60", "optimizer.lr=1e-2")
+    entry = run_trial(config, Place("s", 0, "arm", folder), lambda step, scores: False)
+    assert (entry.state, entry.reason) == ("complete", "")
+    assert entry.scores["test"]["score"] > 0.4
+    assert entry.merge["max_logit_difference"] < 1e-4
+    tasks = ["good", "size", "again"]
+    if way == "shared":
+        (rank,) = set(entry.lora["ranks"].values())
+        assert (entry.lora["rank"], entry.lora["match"]["name"], entry.groups) == (rank, "mtlora", {})
+        assert len(entry.lora["ranks"]) == len(entry.lora["effective_ranks"]) == 12
+    else:
+        assert list(entry.groups) == ["shared", *tasks]
+        assert sum(entry.groups.values()) == entry.params["adapter"]
+        mixed = len([name for name in entry.lora["effective_ranks"] if name.endswith(".size")])
+        assert mixed == (12 if way == "mtl_lora" else 3)
+    forked = ("attention.output.dense", "intermediate.dense", "output.dense")
+    dead = {f"base.encoder.layer.1.{name}.pairs.all.lora_{part}" for name in forked for part in "AB"}
+    assert set(entry.dead) == (dead if way == "mtlora" else set())
+
+    task = build_task(config.task)
+    model = build_model(config.model, task.outputs).eval()
+    import_adapter(model.base, folder / "adapter")
+    model.head.load_state_dict(load_file(folder / "adapter" / "head.safetensors"))
+    inputs, plan = read_inputs(config, task, "test"), task_adapters(model.base)
+    items = np.loadtxt(folder / "predictions.csv", delimiter=",", skiprows=1)
+    for number, name in enumerate(tasks):
+        rows = items[items[:, 1] == number]
+        batch = inputs.batch([int(row) for row in rows[:, 0]])
+        if plan is not None:
+            plan.route.set(batch["tasks"])
+        with torch.no_grad():
+            answers = model(batch)
+        if name == "size":
+            mean, sd = task.parts["size"].spread
+            np.testing.assert_allclose(answers[:, 0] * sd + mean, rows[:, 3], atol=1e-3)
+        else:
+            assert answers.argmax(1).tolist() == rows[:, 3].tolist()
