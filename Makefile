@@ -14,9 +14,10 @@ test: $(VENV)/tested         ## style, types, import contract, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
-benchmark: $(VENV)/installed ## Lightning over a bare loop; a step of ours and of PEFT's
+benchmark: $(VENV)/installed ## Lightning over a bare loop; a step of ours and of PEFT's; many adapters on one base
 	$(BIN)/python benchmarks/lightning_overhead.py
 	$(BIN)/python benchmarks/against_peft.py
+	$(BIN)/python benchmarks/many_adapters.py
 
 lock: $(VENV)/tested         ## write down the versions that are installed
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^pip==' > requirements.lock

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from harness.lora.exchange import block, import_adapter
 from harness.lora.inject import adapted_layers, replace
 from harness.lora.layers import LoraLinear
 from harness.lora.multitask import task_adapters
-from harness.lora.route import Route, add_per_row, stacked
+from harness.lora.route import Route, add_one, add_per_row, stacked
 from harness.lora.spec import SpecError
 
 
@@ -38,7 +37,7 @@ class PackedLinear(nn.Module):
         y: Tensor = self.base(x)
         rows = self.route.rows
         if isinstance(rows, int):
-            return y + F.linear(F.linear(x, self.downs[rows]), self.ups[rows])
+            return add_one(y, x, self.downs[rows], self.ups[rows])
         return add_per_row(y, x, self.downs, self.ups, rows)
 
     @property

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from harness.lora.layers import Adapted, LoraLinear
 from harness.lora.pair import LowRank, Slice
-from harness.lora.route import Route, add_per_row, stacked
+from harness.lora.route import Route, add_one, add_per_row, stacked
 
 SHARED = "all"
 """The name of the pair of a forked layer that belongs to no task: as that of any pair of a whole layer."""
@@ -91,8 +90,8 @@ class ForkedLinear(Adapted):
 
 
 def _add(y: Tensor, x: Tensor, pair: LowRank) -> Tensor:
-    down, up = pair.factors()
-    return y + F.linear(F.linear(x, down) * pair.scale, up)
+    down, up = _scaled(pair)
+    return add_one(y, x, down, up.t())
 
 
 def _scaled(pair: LowRank) -> tuple[Tensor, Tensor]:

@@ -425,3 +425,19 @@ def test_the_last_block_is_found_by_its_number(names, last):
     with suppress(SpecError):
         _blocks(["fc"])
         raise AssertionError
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_half_precision_under_autocast_is_near_the_whole_and_trains(spec):
+    _, net, route = adapted(spec)
+    net.float()
+    disturb(net)
+    x = torch.randn(6, 4, 6)
+    for rows in (0, torch.tensor([0, 1, 2, 2, 1, 0])):
+        route.set(rows)
+        exact = net(x).detach()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = net(x)
+        torch.testing.assert_close(out.float(), exact, atol=0.2, rtol=0.05)
+        out.float().square().sum().backward()
+    assert all(tensor.grad.isfinite().all() for tensor in net.parameters() if tensor.grad is not None)

@@ -136,3 +136,16 @@ def test_an_adapter_for_several_tasks_stands_alone(tmp_path):
     export_adapter(net, "path:base", tmp_path)
     with pytest.raises(SpecError, match="stands alone"):
         pack(base, [tmp_path], Route())
+
+
+def test_half_precision_under_autocast_is_near_the_whole(tmp_path):
+    base, _, folders = written(tmp_path)
+    route = Route()
+    base.float()
+    pack(base, folders, route)
+    x = torch.randn(6, 3, 6)
+    for rows in (3, torch.tensor([0, 1, 2, 3, 4, 0])):
+        route.set(rows)
+        exact = base(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(base(x).float(), exact, atol=0.1, rtol=0.05)

@@ -1,0 +1,145 @@
+"""Adapters of many tasks beside one base, against one merged model for each task: memory, and a mixed batch.
+
+The merged models share their embeddings, which no adapter touches, and each runs on its own rows alone, padded to the
+longest of them. Interleaved pairs, medians; the ratio of times is taken side by side.
+
+    python benchmarks/many_adapters.py
+"""
+
+import argparse
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from harness.accounting import bytes_of
+from harness.composition import CONF
+from harness.config import Config, check
+from harness.inputs import read_inputs
+from harness.lora import LoraSpec, Route, adapt, adapter_parameters, export_adapter, import_adapter, merge, pack
+from harness.model import Network, build_model
+from harness.task import build_task
+
+RANK, ROWS = 8, 64
+TARGETS = ("query", "key", "value", "output", "ffn_up", "ffn_down")
+HEADER = ("adapters", "packed MiB", "merged MiB", "packed RSS", "merged RSS", "packed rows/s", "merged rows/s", "time")
+
+
+def main() -> None:
+    """Print a row for each number of adapters."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--adapters", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--pairs", type=int, default=9)
+    arguments = parser.parse_args()
+    config = _config()
+    base = build_model(config.model, 2).eval()
+    batch = read_inputs(config, build_task(config.task), "test").batch(range(ROWS))
+    print(
+        f"rank {RANK} on all linear layers of {config.model.name}, {ROWS} sentences a batch, {torch.get_num_threads()} "
+        "threads; time: packed over merged"
+    )
+    print("  ".join(HEADER))
+    for count in arguments.adapters:
+        row = _row(base, batch, count, arguments.pairs)
+        print("  ".join(value.rjust(len(title)) for title, value in zip(HEADER, row, strict=True)), flush=True)
+
+
+def _config() -> Config:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose("config", ["model.dropout=0"])
+    tree = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(tree, dict)
+    return check({str(key): value for key, value in tree.items()})
+
+
+@torch.no_grad()
+def _row(base: Network, batch: dict[str, Tensor], count: int, pairs: int) -> list[str]:
+    with tempfile.TemporaryDirectory() as place:
+        folders = [_adapter(base, Path(place) / str(number), number) for number in range(count)]
+        before = _resident()
+        route = Route()
+        packed = _copy(base)
+        pack(packed.base, folders, route)
+        packed_grew, before = _resident() - before, _resident()
+        merged = [_merged(base, folder) for folder in folders]
+        merged_grew = _resident() - before
+    rows = torch.arange(ROWS)[torch.randperm(ROWS, generator=torch.Generator().manual_seed(0))] % count
+    route.set(rows)
+    parts = [(model, _only(batch, rows == number)) for number, model in enumerate(merged)]
+
+    def together() -> Tensor:
+        out: Tensor = packed(batch)
+        return out
+
+    def apart() -> Tensor:
+        out = torch.empty(ROWS, 2)
+        for number, (model, part) in enumerate(parts):
+            out[rows == number] = model(part)
+        return out
+
+    torch.testing.assert_close(together(), apart(), atol=1e-3, rtol=1e-3)
+    times = [_pair(together, apart, turn) for turn in range(pairs)]
+    ratios = [one / other for one, other in times]
+    rates = [ROWS / statistics.median(column) for column in zip(*times, strict=True)]
+    sizes = [bytes_of(_tensors([packed])), bytes_of(_tensors(merged)), packed_grew, merged_grew]
+    shown = [f"{size / 2**20:.0f}" for size in sizes]
+    span = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return [str(count), *shown, *(f"{rate:.1f}" for rate in rates), span]
+
+
+def _adapter(base: Network, folder: Path, seed: int) -> Path:
+    """A folder with an adapter that has learned something else than every other."""
+    model = _copy(base)
+    adapt(model.base, LoraSpec(RANK, 2.0, TARGETS), model.targets)
+    draw = torch.Generator().manual_seed(seed)
+    for tensor in adapter_parameters(model.base):
+        tensor.add_(torch.randn(tensor.shape, generator=draw), alpha=0.01)
+    export_adapter(model.base, "", folder)
+    return folder
+
+
+def _merged(base: Network, folder: Path) -> Network:
+    model = _copy(base)
+    model.base.encoder = copy.deepcopy(base.base.encoder)
+    import_adapter(model.base, folder)
+    merge(model.base)
+    return model
+
+
+def _copy(base: Network) -> Network:
+    """The same weights under modules of its own."""
+    return copy.deepcopy(base, {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())})
+
+
+def _only(batch: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    longest = int(batch["mask"][rows].sum(1).max())
+    return {key: batch[key][rows, :longest] for key in ("ids", "mask")}
+
+
+def _tensors(models: list[Network]) -> list[Tensor]:
+    return [tensor for model in models for tensor in (*model.base.parameters(), *model.base.buffers())]
+
+
+def _pair(together: Callable[[], Tensor], apart: Callable[[], Tensor], turn: int) -> tuple[float, float]:
+    seconds = {}
+    for name, work in sorted({"together": together, "apart": apart}.items(), reverse=turn % 2 == 0):
+        started = time.perf_counter()
+        work()
+        seconds[name] = time.perf_counter() - started
+    return seconds["together"], seconds["apart"]
+
+
+def _resident() -> int:
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * 4096
+
+
+if __name__ == "__main__":
+    main()
