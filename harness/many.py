@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from harness.config import Config, ConfigError, check, plain
+from harness.config import Config, ConfigError, MixtureTaskConfig, check, plain
 from harness.inputs import base_identity
 from harness.lora import Route, SpecError, pack
 from harness.model import Network, build_model
@@ -27,7 +27,10 @@ class Many(nn.Module):
         network.head = RowHeads(heads, route)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, C) of a batch with `adapters` (B), the number of each row's trial; -inf past a trial's classes."""
+        """Logits (B, C) of a batch with `adapters` (B), the number of each row's trial; -inf past a trial's classes.
+
+        Where a trial answers with a number it is the first, standardised as its labels were.
+        """
         self.route.set(batch["adapters"])
         logits: Tensor = self.network(batch)
         return logits
@@ -64,7 +67,7 @@ def load_many(folders: Sequence[Path]) -> Many:
     """
     configs = [_config(folder) for folder in folders]
     _check_bases(folders, configs)
-    stored = [load_file(folder / "adapter" / "head.safetensors") for folder in folders]
+    stored = [_stored_head(folder, config) for folder, config in zip(folders, configs, strict=True)]
     network = build_model(configs[0].model, _outputs(stored[0]))
     route = Route()
     try:
@@ -94,6 +97,16 @@ def _base(config: Config) -> dict[str, Any]:
     """What makes a base, and what is read from it, the same: head and dropout are the trial's own."""
     tree = {key: value for key, value in plain(config.model).items() if key not in ("name", "head", "dropout")}
     return tree | {"weights": base_identity(config)["sha256"]}
+
+
+def _stored_head(folder: Path, config: Config) -> dict[str, Tensor]:
+    tensors = load_file(folder / "adapter" / "head.safetensors")
+    if not isinstance(config.task, MixtureTaskConfig):
+        return tensors
+    if len(config.task.chosen) > 1:
+        raise ConfigError(f"{folder}: a trial of several tasks, with a head for each; trials of one are put together")
+    (task,) = config.task.chosen
+    return {name.removeprefix(f"{task}."): tensor for name, tensor in tensors.items()}
 
 
 def _head(config: Config, tensors: dict[str, Tensor]) -> nn.Module:

@@ -15,11 +15,11 @@ from tests.lora.test_variants import disturb
 
 
 @pytest.fixture
-def left(compose, tmp_path, own_cache):
+def left(compose, compose_mixture, tmp_path, own_cache):
     """Writes what a trial leaves, its adapter and head anything but their start, and returns the folder."""
 
-    def go(*words):
-        config = compose(*words)
+    def go(*words, only=None):
+        config = compose(*words) if only is None else compose_mixture(*words, only=only)
         folder = tmp_path / "trials" / f"{len(list(tmp_path.glob('trials/*'))):04d}"
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(to_yaml(plain(config)))
@@ -75,3 +75,15 @@ def test_trials_that_cannot_lie_beside_each_other_are_refused(left, tmp_path):
         load_many([folder, left("lora=head")])
     with pytest.raises(ConfigError, match="is DoRA; only A and B"):
         load_many([folder, left("lora=dora", "lora.rank=2")])
+
+
+def test_a_task_that_a_mixture_was_narrowed_to_is_one_and_several_are_refused(left, compose):
+    folders = [left("seed=1"), left(only=["size"])]
+    many = load_many(folders)
+    config = compose()
+    batch = read_inputs(config, build_task(config.task), "test").batch(range(4))
+    with torch.no_grad():
+        mixed = many(batch | {"adapters": torch.tensor([0, 1, 1, 0])})
+    assert mixed.isfinite().tolist() == [[True, True], [True, False], [True, False], [True, True]]
+    with pytest.raises(ConfigError, match="a trial of several tasks"):
+        load_many([folders[0], left(only=["size", "good"])])
