@@ -36,6 +36,8 @@ def check(tree: Mapping[str, Any]) -> Config:
     ]
     if mistakes:
         raise ConfigError(*mistakes)
+    if config.run == "claims" and config.claims is None:
+        raise ConfigError("run=claims: claims is empty; +experiment=claims has them")
     return config
 
 
@@ -53,7 +55,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     only the machine can tell: the digests of data, weights and tokenizer, the device and the precision.
     """
     tree = plain(config)
-    for key in ("run", "study", "results", "tracking", "sweep"):
+    for key in ("run", "study", "results", "tracking", "sweep", "claims"):
         del tree[key]
     del tree["trainer"]["threads"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial

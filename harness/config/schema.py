@@ -136,10 +136,21 @@ class SweepConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
+class ClaimsConfig:
+    """What claims are judged by: studies by their part in it, each as the words of the command that runs it.
+
+    `run` false: a study that is not finished is left as it is, and what it would show can't be tested.
+    """
+
+    run: Flag
+    studies: dict[str, Annotated[list[Text], Field(min_length=1)]]
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
 class Config:
     """One trial, or one study of trials, wholly resolved."""
 
-    run: Literal["trial", "study", "report", "count"]
+    run: Literal["trial", "study", "report", "count", "claims"]
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     results: Text
     seed: Natural
@@ -150,3 +161,4 @@ class Config:
     trainer: TrainerConfig
     tracking: TrackingConfig
     sweep: SweepConfig | None
+    claims: ClaimsConfig | None = None

@@ -40,7 +40,7 @@ def merge(network: nn.Module) -> Callable[[], None]:
 
 
 def bare(network: nn.Module) -> Callable[[], None]:
-    """Put every adapted layer's base back in its place as it is: the network without adapters; returns what undoes it."""
+    """Put every adapted layer's base back in its place as it is: no adapters are left; returns what undoes it."""
     layers = dict(adapted_layers(network))
     for name, layer in layers.items():
         replace(network, name, layer.base)
