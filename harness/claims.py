@@ -48,7 +48,7 @@ def _study(results: Path, words: list[str], may_run: bool, compose: Compose, run
     except (ConfigError, AssetError) as error:
         return Study(command, missing=" ".join(str(error).splitlines()))
     if done is None or not complete(done):
-        return Study(command, missing=f"no finished study {name}")
+        return Study(command, missing=f"no finished study {name}{_progress(done or folders[0])}")
     log.info("%s: %d records", done.name, len(record.read(done)))
     return Study(command, folder=done, records=tuple(record.read(done)))
 
@@ -64,12 +64,24 @@ def complete(folder: Path) -> bool:
 
     The study's own configuration says how many they are; what the schema has gained since does not matter.
     """
+    planned, left = _trials(folder)
+    return planned > 0 and left == 0
+
+
+def _progress(folder: Path) -> str:
+    planned, left = _trials(folder)
+    return f" ({planned - left} of {planned} trials)" if planned else ""
+
+
+def _trials(folder: Path) -> tuple[int, int]:
+    """How many trials a study has, and how many are not recorded; nothing where there is no study."""
     path = folder / CONFIG
     if not path.exists():
-        return False
+        return 0, 0
     try:
         sweep = _SWEEP.validate_python(yaml.safe_load(path.read_text()).get("sweep"))
     except ValidationError:
-        return False
-    numbers = {entry.trial for entry in record.read(folder) if finished(entry)}
-    return numbers >= set(range(len(arms(sweep)) * sweep.trials))
+        return 0, 0
+    planned = set(range(len(arms(sweep)) * sweep.trials))
+    recorded = {entry.trial for entry in record.read(folder) if finished(entry)}
+    return len(planned), len(planned - recorded)
