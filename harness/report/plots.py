@@ -1,5 +1,4 @@
-"""Pictures: of a rank study the score against cost with the Pareto front, and against rank; of several tasks, gains;
-lines through means."""
+"""Pictures: of a rank study the score against cost with its Pareto front, and against rank; gains by task; means."""
 
 import dataclasses
 import math
