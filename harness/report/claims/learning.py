@@ -24,7 +24,7 @@ def overfits_less(study: Study) -> Judgement:
     rule = (
         "where each training row is seen more than once: training less test accuracy is shown to be smaller than full "
         f"fine-tuning's (mean over splits, Student's t), and test accuracy to lose less than {_MARGIN} (items over all "
-        "splits); in part where only the first is shown. Same steps, no early stop, rate tuned for each"
+        "splits); in part where only the first is shown. Same steps, no early stop, the best of the draws of a rate"
     )
     return Judgement("less over-fitting on little data", rule, (_overfits(study),))
 
