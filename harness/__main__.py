@@ -3,6 +3,7 @@
 python -m harness +experiment=sst2_rank_sweep
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -85,8 +86,11 @@ def _run(composed: DictConfig) -> None:
 
         print(json.dumps(count(config), indent=2))
         return
+    if config.run == "claims":
+        _claims(config)
+        return
     _check_runnable(config)
-    config = _with_data(config)
+    config = _with_data(config, list(HydraConfig.get().overrides.task))
     (_study if config.run == "study" else _trial)(config)
 
 
@@ -131,7 +135,7 @@ def _checked(composed: DictConfig) -> Config:
     return check({str(key): value for key, value in tree.items()})
 
 
-def _with_data(config: Config) -> Config:
+def _with_data(config: Config, overrides: list[str]) -> Config:
     """The same configuration, or, where the data set cannot be reached, with its stand-in, under its own name."""
     stand_in = getattr(config.task, "stand_in", None)
     if stand_in is None or getattr(config.task, "data", None) is not None:
@@ -153,7 +157,7 @@ def _with_data(config: Config) -> Config:
     keys = ("max_length", "split_seed", "image_size", "train_rows", "validation_rows", "test_rows")
     kept = tuple(f"task.{key}=" for key in keys)
     words = []
-    for word in HydraConfig.get().overrides.task:
+    for word in overrides:
         bare = word.lstrip("+~")
         if not bare.startswith(("task=", "task.")) or bare.startswith(kept):
             words.append(word)
@@ -170,6 +174,37 @@ def _report(config: Config) -> None:
         known = sorted(path.parent.name for path in Path(config.results).glob("*/records.jsonl"))
         raise ConfigError(f"study={config.study}: no records in {folder}; studies there: {', '.join(known) or 'none'}")
     print(write_report(folder))
+
+
+def _claims(config: Config) -> None:
+    """Judge what is said of LoRA; each study that is not finished is run first, and tells its progress as ever."""
+    from harness.claims import BERT_LARGE, gather
+    from harness.network import count
+    from harness.report.claims import write_claims
+
+    assert config.claims is not None
+
+    def compose(words: list[str]) -> Config:
+        try:
+            return _as_here(_checked(hydra.compose("config", overrides=words)), config)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(composition.explain(error, words)) from None
+
+    def run(part: Config, words: list[str]) -> str:
+        _check_runnable(part)
+        part = _as_here(_with_data(part, words), config)
+        with contextlib.redirect_stdout(sys.stderr):  # the answer of this command is the claims
+            _study(part)
+        return part.study
+
+    studies = gather(Path(config.results), config.claims, compose, run)
+    print(write_claims(Path(config.results) / config.study, studies, count(compose(BERT_LARGE)), " ".join(BERT_LARGE)))
+
+
+def _as_here(part: Config, config: Config) -> Config:
+    """A study's configuration, run where and as this command is."""
+    trainer = dataclasses.replace(part.trainer, accelerator=config.trainer.accelerator, threads=config.trainer.threads)
+    return dataclasses.replace(part, results=config.results, tracking=config.tracking, trainer=trainer)
 
 
 def _study(config: Config) -> None:

@@ -82,8 +82,13 @@ def codec_folder(model: GeneratorModelConfig, task: Task) -> Path:
     return train_tokenizer([*train.sources, *train.targets], model.shape.vocabulary, first, last)
 
 
-def loader(config: Config, inputs: Inputs, training: bool, rank: int = 0, world: int = 1) -> DataLoader[int]:
-    """Batches of like length and one task: shuffled by the seed in training, each example once otherwise."""
+def loader(
+    config: Config, inputs: Inputs, training: bool, rank: int = 0, world: int = 1, rows: int | None = None
+) -> DataLoader[int]:
+    """Batches of like length and one task: shuffled by the seed in training, each example once otherwise.
+
+    With `rows`, of so many first ones of a task of its own.
+    """
     size = config.trainer.batch_size
     if not training and config.model.kind != "generator":  # whose logits are as large as its vocabulary
         size = max(64, size)
@@ -93,7 +98,7 @@ def loader(config: Config, inputs: Inputs, training: bool, rank: int = 0, world:
         lengths = [part.lengths for part in inputs.parts]
         batches = MixtureBatches(lengths, size, config.seed, training, config.task.sampling, rank, world)
     else:
-        batches = LengthBatches(inputs.lengths, size, config.seed, training, rank, world)
+        batches = LengthBatches(inputs.lengths[:rows], size, config.seed, training, rank, world)
     return DataLoader(inputs, batch_sampler=batches, collate_fn=inputs.batch)
 
 

@@ -35,6 +35,7 @@ from harness.lora import (
     adapt,
     adapt_tasks,
     adapter_parameters,
+    bare,
     groups_of,
     merge,
     pairs_of,
@@ -225,7 +226,8 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
     """The largest difference of a logit when the change is merged into the weights, and the latency of both.
 
     In evaluation mode and the weights' own precision; medians in seconds over `repeats` passes of the batch.
-    Empty where nothing can be merged.
+    `latency_base_s` is that of the same network without adapters; PEFT leaves its layers in place, and then there is
+    none. Empty where nothing can be merged.
     """
     mode = model.training
     model.eval()
@@ -239,6 +241,7 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
         seconds_merged = _seconds(model, batch, repeats)
     finally:
         undo()
+    latency = _base_latency(model, batch, repeats)
     seconds_apart = _seconds(model, batch, repeats)
     model.train(mode)
     return {
@@ -247,7 +250,18 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
         "latency_merged_s": seconds_merged,
         "latency_apart_s": seconds_apart,
         "batch": float(len(batch["rows"])),
-    }
+    } | latency
+
+
+def _base_latency(model: Network, batch: dict[str, Tensor], repeats: int) -> dict[str, float]:
+    if not any(pairs_of(model.base)) or task_adapters(model.base) is not None:
+        return {}
+    undo = bare(model.base)
+    try:
+        model(batch)
+        return {"latency_base_s": _seconds(model, batch, repeats)}
+    finally:
+        undo()
 
 
 def _merged(base: nn.Module) -> Callable[[], None] | None:

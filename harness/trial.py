@@ -210,6 +210,9 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     for rank in _nested(model) if moving else ():
         set_active(model.base, rank)
         facts.scores |= {f"{name}@{rank}": test(trainer, module, batches) for name, batches in evaluate.items()}
+    if config.trainer.score_train:
+        seen = loader(config, train, False, *ranks, rows=len(held_out))
+        facts.scores["train"] = test(trainer, module, seen)
     facts.scores["test"] = test(trainer, module, evaluate["test"])
     facts.scores["test"] |= write_texts(config, model, held_out, device, place.folder)
     facts.data |= cut_rows({"train": train, "validation": validation, "test": held_out})

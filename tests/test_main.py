@@ -69,6 +69,7 @@ MISTAKES = [
     (["lora=full", "+lora.rank=4"], "lora.rank: no such key"),
     (["run=sweep"], 'run="sweep": input should be'),
     (["run=study"], "sweep is empty"),
+    (["run=claims"], "claims is empty; +experiment=claims has them"),
     (["run=report", "study=none"], "study=none: no records in"),
     (["lora.rank"], "lora.rank"),
     (["model=minilm", "model.poling=mean"], "model.poling=mean: no such key; did you mean model.pooling?"),
@@ -218,6 +219,23 @@ def test_a_report_is_made_again_from_the_records(harness, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "1 trials: 1 complete" in done.stdout
     assert (folder / "rank_curve.png").exists()
+
+
+def test_claims_run_the_study_they_need_once_and_judge_from_its_records(harness, tiny, tmp_path):
+    words = [*tiny, "run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1]}"]
+    words += ["sweep.trials=1", "sweep.baselines={full: {set: {lora: {name: full}}, nuisance: {}}}"]
+    quoted = ",".join(f"'{word}'" for word in words)
+    claims = ["+experiment=claims", "tracking=off", f"claims.studies={{rank: [{quoted}], lstm: ['+experiment=none']}}"]
+    done = harness(*claims)
+    assert done.returncode == 0, done.stderr
+    assert "s is not finished: running it" in done.stderr
+    assert len(record.read(tmp_path / "results/s")) == 2
+    assert "| 99.5 % fewer trainable parameters on BERT-large" in done.stdout
+    assert "| 48 test items" in done.stdout
+    assert "+experiment=none: no such experiment" in done.stdout
+    again = harness(*claims, "claims.run=false")
+    assert again.stdout == done.stdout
+    assert (tmp_path / "results/claims/claims.md").exists()
 
 
 def test_an_unforeseen_failure_names_its_log(harness, tmp_path):

@@ -35,6 +35,15 @@ def test_every_curated_study_is_whole_and_its_answer_is_quoted(study):
     assert "Command: `python -m harness" in (folder / "table.md").read_text()
 
 
+def test_the_claims_are_as_printed():
+    lines = (CURATED / "claims/claims.md").read_text().splitlines()
+    assert sum(line.startswith("- *") for line in lines) == 13
+    for line in lines[1:]:
+        assert line in README
+    for name in ("little_data.png",):
+        assert (CURATED / "claims" / name).stat().st_size > 10_000
+
+
 def test_the_variants_are_those_that_were_tried():
     assert table() in README
 

@@ -55,6 +55,22 @@ def test_a_record_says_what_was_run_what_it_cost_and_what_it_scored(run, compose
     assert entry.data["rows"] == {"train": 168, "validation": 24, "test": 48}
 
 
+def test_training_rows_are_scored_where_that_is_asked_for(run):
+    entry = run("trainer.max_steps=60", "optimizer.lr=0.03", "optimizer.head_lr=0.1", "trainer.score_train=true")
+    assert set(entry.scores) == {"val", "train", "test"}
+    assert entry.scores["train"]["accuracy"] > 0.7
+    assert entry.scores["train"] != entry.scores["test"]
+    again = run("trainer.max_steps=60", "optimizer.lr=0.03", "optimizer.head_lr=0.1", number=1)
+    assert again.scores["test"] == entry.scores["test"]
+    assert again.fingerprint != entry.fingerprint
+
+
+def test_the_latency_of_the_plain_base_is_measured_beside_the_merged_one(run):
+    names = {"latency_merged_s", "latency_apart_s", "latency_base_s"}
+    assert names < set(run("trainer.max_steps=1").merge)
+    assert run("trainer.max_steps=1", "lora=full", number=1).merge == {}
+
+
 def test_the_saved_adapter_and_head_give_the_scored_predictions_through_peft(run, compose, tiny_base, tmp_path):
     entry = run("trainer.max_steps=30", "optimizer.lr=0.02")
     folder = tmp_path / "results" / "s" / entry.adapter["path"]

@@ -12,6 +12,7 @@ from harness.config.scalars import AssetConfig
 from harness.config.schema import (
     DEFAULT_SCALE,
     BaselineConfig,
+    ClaimsConfig,
     Config,
     LoraConfig,
     PartConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "AssetConfig",
     "BaselineConfig",
     "CatalogueTaskConfig",
+    "ClaimsConfig",
     "Config",
     "ConfigError",
     "DigitsTaskConfig",

@@ -36,6 +36,8 @@ def check(tree: Mapping[str, Any]) -> Config:
     ]
     if mistakes:
         raise ConfigError(*mistakes)
+    if config.run == "claims" and config.claims is None:
+        raise ConfigError("run=claims: claims is empty; +experiment=claims has them")
     return config
 
 
@@ -53,9 +55,11 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     only the machine can tell: the digests of data, weights and tokenizer, the device and the precision.
     """
     tree = plain(config)
-    for key in ("run", "study", "results", "tracking", "sweep"):
+    for key in ("run", "study", "results", "tracking", "sweep", "claims"):
         del tree[key]
     del tree["trainer"]["threads"]
+    if not config.trainer.score_train:  # a trial from before there was this key is the same trial
+        del tree["trainer"]["score_train"]
     for task in (tree["task"], *tree["task"].get("tasks", {}).values()):
         for key in ("name", "data", "asset", "stand_in", "validation", "test", "catalogues"):
             task.pop(key, None)
@@ -166,6 +170,8 @@ def _objective_mistakes(config: Config) -> list[str]:
     """Whether what the best weights are chosen by is measured at all."""
     task, objective = config.task, config.trainer.objective
     possible: tuple[str, ...]
+    if isinstance(task, MixtureTaskConfig) and config.trainer.score_train:
+        return [f"trainer.score_train=true: task={task.name} is several tasks; trainer.score_train=false"]
     if isinstance(task, MixtureTaskConfig):
         possible = ("score", "loss")
     elif isinstance(task, PairTaskConfig) or getattr(task, "answer", "class") == "number":
@@ -254,6 +260,7 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
         except ConfigError as error:
             mistakes.append(f"sweep: {error}")
     both = sorted(set(sweep.scientific) & set(sweep.nuisance))
+    mistakes += [f"sweep.across: {key} is not scientific" for key in sweep.across or () if key not in sweep.scientific]
     return mistakes + [f"sweep: {key} is both scientific and nuisance" for key in both]
 
 

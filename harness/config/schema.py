@@ -75,7 +75,10 @@ class OptimizerConfig:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class TrainerConfig:
-    """How long, in what batches, and on what a trial runs."""
+    """How long, in what batches, and on what a trial runs.
+
+    `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
+    """
 
     epochs: Positive
     max_steps: Count | None
@@ -87,6 +90,7 @@ class TrainerConfig:
     devices: Count
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     threads: Count | None
+    score_train: Flag = False
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -117,7 +121,10 @@ class BaselineConfig:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class SweepConfig:
-    """What is searched: scientific values are compared, nuisance values are tuned for each of them alike."""
+    """What is searched: scientific values are compared, nuisance values are tuned for each of them alike.
+
+    `across` names scientific keys that every baseline takes all values of, too.
+    """
 
     scientific: dict[str, Annotated[list[Any], Field(min_length=1)]]
     nuisance: dict[str, Range]
@@ -125,13 +132,25 @@ class SweepConfig:
     trials: Count
     startup: Count
     prune_after: Count | None
+    across: list[Text] | None = None
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class ClaimsConfig:
+    """What claims are judged by: studies by their part in it, each as the words of the command that runs it.
+
+    `run` false: a study that is not finished is left as it is, and what it would show can't be tested.
+    """
+
+    run: Flag
+    studies: dict[str, Annotated[list[Text], Field(min_length=1)]]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class Config:
     """One trial, or one study of trials, wholly resolved."""
 
-    run: Literal["trial", "study", "report", "count"]
+    run: Literal["trial", "study", "report", "count", "claims"]
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     results: Text
     seed: Natural
@@ -142,3 +161,4 @@ class Config:
     trainer: TrainerConfig
     tracking: TrackingConfig
     sweep: SweepConfig | None
+    claims: ClaimsConfig | None = None

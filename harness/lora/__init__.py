@@ -13,7 +13,7 @@ from harness.lora.budget import (
 from harness.lora.exchange import export_adapter, import_adapter
 from harness.lora.inject import adapt, adapted_layers, adapter_parameters, named_pairs, pairs_of
 from harness.lora.layers import LoraLinear
-from harness.lora.merge import merge
+from harness.lora.merge import bare, merge
 from harness.lora.multitask import MtlLoraSpec, MtloraSpec, adapt_tasks, groups_of, task_adapters
 from harness.lora.packed import pack
 from harness.lora.pair import LowRank, Slice
@@ -39,6 +39,7 @@ __all__ = [
     "adapt_tasks",
     "adapted_layers",
     "adapter_parameters",
+    "bare",
     "effective_ranks",
     "export_adapter",
     "final_budget",

@@ -1,4 +1,4 @@
-"""Merging: the change of every pair written into its frozen weight, and undone bit for bit."""
+"""Merging: the change of every pair written into its frozen weight, or left out; both undone bit for bit."""
 
 from collections.abc import Callable
 
@@ -33,6 +33,19 @@ def merge(network: nn.Module) -> Callable[[], None]:
     def undo() -> None:
         for parameter, original in kept:
             parameter.data = original
+        for name, layer in layers.items():
+            replace(network, name, layer)
+
+    return undo
+
+
+def bare(network: nn.Module) -> Callable[[], None]:
+    """Put every adapted layer's base back in its place as it is: no adapters are left; returns what undoes it."""
+    layers = dict(adapted_layers(network))
+    for name, layer in layers.items():
+        replace(network, name, layer.base)
+
+    def undo() -> None:
         for name, layer in layers.items():
             replace(network, name, layer)
 

@@ -1,7 +1,9 @@
-"""Pictures: of a rank study the score against cost with the Pareto front, and against rank; of several tasks, gains."""
+"""Pictures: of a rank study the score against cost with its Pareto front, and against rank; gains by task; means."""
 
+import dataclasses
 import math
 import os
+import statistics
 import tempfile
 from collections.abc import Sequence
 from itertools import cycle
@@ -163,6 +165,38 @@ def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: st
     axes.errorbar(
         ranks, scores, yerr=[below, above], color=colour, marker=marker, capsize=3, linewidth=1.4, label=label
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """Points of one way of training (a key of the styles), and what they are; the line joins the means at each x."""
+
+    style: str
+    label: str
+    points: Sequence[tuple[float, float]]
+    dotted: bool = False
+
+
+def lines_picture(lines: Sequence[Line], x: str, y: str, title: str, path: Path) -> None:
+    """Points over a logarithmic axis, and a line through their means."""
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for line in lines:
+        colour, marker, name = _STYLE[line.style]
+        places = sorted({place for place, _ in line.points})
+        means = [statistics.fmean(score for place, score in line.points if place == at) for at in places]
+        axes.plot(places, means, ":" if line.dotted else "-", color=colour, label=f"{name}{line.label}")
+        xs, ys = zip(*line.points, strict=True)
+        axes.scatter(xs, ys, color=colour, marker=marker, s=18, linewidths=0)
+    axes.set_xscale("log")
+    axes.set_xticks(sorted({place for line in lines for place, _ in line.points}))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=9)
+    _save(figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -106,15 +106,15 @@ def chosen(group: Sequence[Record]) -> Record | None:
 def _interval(entry: Record, folder: Path) -> tuple[float, float]:
     if measure(entry) == "accuracy":
         return wilson_interval(entry.scores["test"]["accuracy"], entry.data["rows"]["test"])
-    items = _items(entry, folder)
+    items = outcomes(entry, folder)
     if items is None:
         return entry.scores["test"]["loss"], entry.scores["test"]["loss"]
     return ratio_interval(items, _tokens(entry, folder))
 
 
 def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, float]:
-    reference = _items(leader, folder)
-    others = {name: _items(entry, folder) for name, entry in best.items() if entry is not leader}
+    reference = outcomes(leader, folder)
+    others = {name: outcomes(entry, folder) for name, entry in best.items() if entry is not leader}
     if reference is None:
         return {}
     raw = {name: _p_value(items, reference, measure(leader)) for name, items in others.items() if items is not None}
@@ -136,7 +136,7 @@ def predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
         return list(csv.DictReader(file))
 
 
-def _items(entry: Record, folder: Path) -> list[float] | None:
+def outcomes(entry: Record, folder: Path) -> list[float] | None:
     """What a trial did on each test item: 1 if it was right, the nats that its tokens cost, or its squared error."""
     rows = predictions(entry, folder)
     if rows is None:

@@ -31,14 +31,19 @@ class Arm:
 
 
 def arms(sweep: SweepConfig) -> list[Arm]:
-    """The product of all scientific values, then the baselines."""
-    keys = list(sweep.scientific)
-    products = itertools.product(*sweep.scientific.values()) if keys else ()
-    compared = [
-        Arm(_name(dict(zip(keys, values, strict=True))), dict(zip(keys, values, strict=True)), sweep.nuisance)
-        for values in products
+    """The product of all scientific values, then the baselines, each over the keys that go across them."""
+    compared = [Arm(_name(point), point, sweep.nuisance) for point in _product(sweep, list(sweep.scientific)) if point]
+    beside = [
+        Arm(",".join(filter(None, (name, _name(point)))), {**arm.set, **point}, arm.nuisance)
+        for name, arm in sweep.baselines.items()
+        for point in _product(sweep, sweep.across or [])
     ]
-    return compared + [Arm(name, arm.set, arm.nuisance) for name, arm in sweep.baselines.items()]
+    return compared + beside
+
+
+def _product(sweep: SweepConfig, keys: Sequence[str]) -> list[dict[str, Any]]:
+    values = itertools.product(*(sweep.scientific[key] for key in keys))
+    return [dict(zip(keys, chosen, strict=True)) for chosen in values]
 
 
 def distributions(arm: Arm) -> dict[str, BaseDistribution]:
@@ -106,4 +111,6 @@ def _name(values: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "all"  # of what there is: no limit was given
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.report.statistics import holm, mcnemar_exact, wilson_interval
+from harness.report.statistics import (
+    holm,
+    mcnemar_exact,
+    median_ratio,
+    normal_quantile,
+    paired_shares,
+    t_interval,
+    t_quantile,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(("right", "items"), [(0, 10), (5, 10), (1300, 1590), (872, 872)])
@@ -29,3 +38,44 @@ def test_holm():
     assert holm([]) == []
     draws = np.random.default_rng(0).uniform(size=7)
     assert all(0 <= raw <= adjusted <= 1 for raw, adjusted in zip(draws, holm(list(draws)), strict=True))
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.99, 1 - 0.05 / 6])
+def test_quantiles(level):
+    assert normal_quantile(level) == pytest.approx(stats.norm.ppf(0.5 + level / 2), abs=1e-12)
+    for freedom in (1, 2, 7, 100, 5_000):
+        assert t_quantile(level, freedom) == pytest.approx(stats.t.ppf(0.5 + level / 2, freedom), rel=1e-8)
+
+
+def test_t_interval():
+    values = [0.3, -0.1, 0.25, 0.02]
+    expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert t_interval(values) == pytest.approx((np.mean(values), *expected))
+
+
+def test_paired_shares_by_hand():
+    # 2 gained, 1 lost of 10; with half an item more in each cell 2.5 and 1.5 of 12.
+    first = [True] * 2 + [False] * 1 + [True] * 7
+    second = [False] * 2 + [True] * 1 + [True] * 7
+    centre, variance = 1 / 12, ((2.5 + 1.5) / 12 - (1 / 12) ** 2) / 12
+    half = stats.norm.ppf(0.975) * variance**0.5
+    assert paired_shares(first, second) == pytest.approx((0.1, centre - half, centre + half))
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0.02, 0.02), (0.10, 0.05), (0.01, 0.0)])
+def test_paired_shares_hold_their_level(gained, lost):
+    draw, covered = np.random.default_rng(1), 0
+    for _ in range(1_000):
+        fate = draw.choice(3, size=300, p=[1 - gained - lost, gained, lost])
+        _, low, high = paired_shares(list(fate == 1), list(fate == 2))
+        covered += low <= gained - lost <= high
+    assert covered >= 935  # 950 less two standard errors
+
+
+def test_median_ratio():
+    draw = np.random.default_rng(2)
+    value, low, high = median_ratio(draw.normal(2.0, 0.1, 60), draw.normal(4.0, 0.1, 60))
+    assert low < 0.5 < high
+    assert high - low < 0.06
+    assert value == pytest.approx(0.5, abs=0.02)
+    assert median_ratio([3.0, 3.0], [6.0, 6.0]) == (0.5, 0.5, 0.5)

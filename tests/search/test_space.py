@@ -41,6 +41,17 @@ def test_arms_are_the_product_and_then_the_baselines():
     assert arms(sweep())[1].values == {"lora.rank": 1, "lora.targets": ["query", "value"]}
 
 
+def test_a_baseline_takes_every_value_that_goes_across():
+    every = arms(sweep(scientific={"task.train_rows": [50, None], "lora.rank": [1]}, across=["task.train_rows"]))
+    assert [arm.name for arm in every] == [
+        "train_rows=50,rank=1",
+        "train_rows=all,rank=1",
+        "head,train_rows=50",
+        "head,train_rows=all",
+    ]
+    assert every[2].values == {"lora": {"name": "head"}, "task.train_rows": 50}
+
+
 def test_the_schedule_treats_arms_alike_and_keeps_numbers_when_trials_are_added():
     few, more = schedule(arms(sweep()), 2), schedule(arms(sweep()), 3)
     assert more[: len(few)] == few

@@ -1,0 +1,114 @@
+"""What LoRA is said to leave alone: what the base and earlier tasks knew before."""
+
+import csv
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.record import Record
+from harness.report.claims.evidence import Estimate, Study, adapted, full
+from harness.report.claims.rules import NATS_MARGIN, Finding, Judgement, Verdict, above, points, untested
+from harness.report.statistics import normal_quantile
+
+# New tasks are learned alike where their validation scores differ by no more than this: one point.
+MATCHED = 0.01
+
+Items = dict[tuple[int, int], float]  # task and row -> how much of being right on it was lost
+
+
+def forgets_less(study: Study) -> Judgement:
+    """One adapter, continued from task to task, against full fine-tuning of the same sequence."""
+    rule = (
+        f"at new-task scores that differ by at most {100 * MATCHED:.0f} point on validation (of all such pairs of a "
+        "trial with one continued adapter and one of full fine-tuning the pair that learned most): shown to lose less "
+        "of the accuracy that earlier tasks had when just learned (same test items, mean over tasks); and the base's "
+        f"masked-LM loss on general text rises by at least {NATS_MARGIN} nats less (same passages, no interval)"
+    )
+    return Judgement("forgetting reduced", rule, _findings(study))
+
+
+def _findings(study: Study) -> tuple[Finding, ...]:
+    pair = matched_pair(study)
+    if pair is None:
+        why = "no pair of LoRA and full fine-tuning at matched new-task scores"
+        return (untested(study, why),)
+    found = [_earlier_tasks(study, *pair), _base(study, *pair)]
+    return tuple(finding for finding in found if finding is not None)
+
+
+def matched_pair(study: Study) -> tuple[Record, Record] | None:
+    """The trials that are compared: alike on new tasks, and of such pairs the one that learned most."""
+    ours = [entry for entry in adapted(study) if _learned(entry) and _of(entry, "sequence").get("learn") == "continued"]
+    theirs = [entry for entry in full(study) if _learned(entry)]
+    pairs = [(one, other) for one in ours for other in theirs if abs(new_score(one) - new_score(other)) <= MATCHED]
+    return max(pairs, key=lambda pair: min(map(new_score, pair)), default=None)
+
+
+def _of(entry: Record, name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = getattr(entry, name, {})
+    return found
+
+
+def _learned(entry: Record) -> bool:
+    """Whether the trial went through all of its tasks."""
+    matrix = _of(entry, "sequence").get("val", [])
+    return entry.state == "complete" and len(matrix) > 2 and len(matrix) == len(matrix[0]) + 1
+
+
+def new_score(entry: Record) -> float:
+    """The mean over tasks of the validation score just after each was learned."""
+    matrix = _of(entry, "sequence")["val"]
+    return statistics.fmean(matrix[task + 1][task] for task in range(len(matrix) - 1))
+
+
+def _earlier_tasks(study: Study, ours: Record, theirs: Record) -> Finding:
+    tasks = len(_of(ours, "sequence")["tasks"])
+    first, second = (lost_items(entry, study.folder, tasks) for entry in (ours, theirs))
+    if not first or first.keys() != second.keys():
+        return untested(study, "predictions were not kept")
+    both = {key: (first[key], second[key]) for key in first}
+    by_task = [[pair for (task, _), pair in both.items() if task == number] for number in range(tasks - 1)]
+    estimate = stratified([[one - other for one, other in pairs] for pairs in by_task])
+    mine, other = (100 * stratified([[pair[side] for pair in pairs] for pairs in by_task])[0] for side in (0, 1))
+    figure = f"earlier tasks lose {mine:.1f} points, full {other:.1f}: {points(estimate)}; {_alike(ours, theirs)}"
+    verdict = above(-estimate[2], -estimate[1])
+    return Finding(study.label, figure, f"{len(first):,} test items, 1 pair", verdict, study.command)
+
+
+def _alike(ours: Record, theirs: Record) -> str:
+    return f"new tasks {new_score(ours):.3f} and {new_score(theirs):.3f} ({ours.arm}, {theirs.arm})"
+
+
+def lost_items(entry: Record, folder: Path, tasks: int) -> Items:
+    """For each test item of each task but the last: right when its task was just learned, less right in the end."""
+    path = folder / Path(entry.adapter["path"]).parent / "predictions.csv"
+    lost: Items = {}
+    if not path.exists():
+        return lost
+    with open(path, newline="") as file:
+        for line in csv.DictReader(file):
+            learned, task, row = int(line["learned"]), int(line["task"]), int(line["row"])
+            if task < tasks - 1 and learned in (task + 1, tasks):
+                hit = float(line["label"] == line["predicted"])
+                lost[task, row] = lost.get((task, row), 0.0) + (hit if learned == task + 1 else -hit)
+    return lost
+
+
+def stratified(groups: Sequence[Sequence[float]]) -> Estimate:
+    """The mean of the groups' means and its 95 % interval, items being drawn within each group."""
+    mean = statistics.fmean(statistics.fmean(group) for group in groups)
+    variance = sum(statistics.variance(group) / len(group) for group in groups) / len(groups) ** 2
+    half = normal_quantile(0.95) * math.sqrt(variance)
+    return mean, mean - half, mean + half
+
+
+def _base(study: Study, ours: Record, theirs: Record) -> Finding | None:
+    """The loss on general text; nothing where no probe was made."""
+    mine, other = (_of(entry, "probe").get("change") for entry in (ours, theirs))
+    if mine is None or other is None:
+        return None
+    verdict: Verdict = "holds" if other - mine >= NATS_MARGIN else "does not hold"
+    figure = f"masked-LM loss of the base {mine:+.3f} nats, full {other:+.3f}; {_alike(ours, theirs)}"
+    return Finding(study.label, figure, "1 pair", verdict, study.command)

@@ -1,0 +1,161 @@
+"""What LoRA is said to keep: accuracy, on a large base, in a CNN, in an LSTM, at whatever rank."""
+
+from collections.abc import Sequence
+
+from harness.record import Record, measure
+from harness.report.claims.evidence import Study, adapted, better_by, full, right, winners
+from harness.report.claims.rules import (
+    FEWER_PERCENT,
+    LOSS_MARGIN,
+    NATS_MARGIN,
+    Finding,
+    Judgement,
+    Verdict,
+    above,
+    no_loss,
+    points,
+    untested,
+)
+from harness.report.statistics import holm, mcnemar_exact, paired_shares, sign_flip
+from harness.report.table import chosen, outcomes, trainable
+
+_MARGIN = f"{100 * LOSS_MARGIN:.0f} points"
+_ITEMS = "predictions were not kept"
+
+
+def no_accuracy_lost(study: Study) -> Judgement:
+    """The other half of the claim about BERT-large, on the base that was there."""
+    rule = (
+        f"of the trials with at least {FEWER_PERCENT} % fewer trained parameters the best on validation, against full "
+        f"fine-tuning: shown on the same test items to lose less than {_MARGIN} (paired, Agresti and Min 2005)"
+    )
+    claim = f"{FEWER_PERCENT} % fewer without loss of accuracy"
+    return Judgement(claim, rule, (_no_accuracy_lost(study),))
+
+
+def _no_accuracy_lost(study: Study) -> Finding:
+    small = [entry for entry in adapted(study) if _fewer(entry) >= FEWER_PERCENT]
+    ours, theirs = chosen(small), chosen(full(study))
+    if ours is None or theirs is None:
+        return untested(study, "no pair of LoRA and full fine-tuning")
+    first, second = right(ours, study.folder), right(theirs, study.folder)
+    if first is None or second is None:
+        return untested(study, _ITEMS)
+    estimate = paired_shares(first, second)
+    figure = f"{ours.arm} ({_fewer(ours):.2f} % fewer) {points(estimate)} against full"
+    where = study.label if ours.model == "bert_large" else f"{study.label} (in place of BERT-large)"
+    return Finding(where, figure, f"{len(first):,} test items", no_loss(*estimate[1:]), study.command)
+
+
+def _fewer(entry: Record) -> float:
+    return 100 * (1 - trainable(entry) / entry.params["total"])
+
+
+def lstm_compresses(study: Study) -> Judgement:
+    """Every rank against full fine-tuning."""
+    rule = (
+        f"each rank's best on validation, against full fine-tuning's: shown to lose less than {_MARGIN}, all intervals "
+        "together at 95 % (Bonferroni); in part where some ranks are shown to"
+    )
+    return Judgement("an LSTM's update is compressible without loss", rule, (_lstm(study),))
+
+
+def _lstm(study: Study) -> Finding:
+    best = winners(adapted(study), lambda entry: entry.lora.get("rank"))
+    reference = chosen(full(study))
+    if not best or reference is None:
+        return untested(study, "no pair of LoRA and full fine-tuning")
+    theirs = right(reference, study.folder)
+    ours = [right(entry, study.folder) for entry in best]
+    if theirs is None:
+        return untested(study, _ITEMS)
+    level = 1 - 0.05 / len(best)
+    found = {
+        entry.lora["rank"]: paired_shares(items, theirs, level)
+        for entry, items in zip(best, ours, strict=True)
+        if items is not None
+    }
+    verdicts = {no_loss(*estimate[1:]) for estimate in found.values()}
+    kept = [rank for rank, estimate in found.items() if no_loss(*estimate[1:]) == "holds"]
+    least = min(found)
+    figure = f"rank {least} {points(found[least])} against full; kept at ranks {', '.join(map(str, kept)) or 'none'}"
+    verdict: Verdict = "holds in part" if kept else "can't be tested here"
+    if len(verdicts) == 1:
+        verdict = verdicts.pop()
+    return Finding(study.label, figure, _count(reference, len(theirs)), verdict, study.command)
+
+
+def _count(entry: Record, items: int) -> str:
+    speakers = len(entry.data.get("speakers", {}).get("test", ()))
+    return f"{items:,} test items" + (f" of {speakers} voices" if speakers else "")
+
+
+def cnn_dense_layers(study: Study) -> Judgement:
+    """The fully connected layer alone against the convolutions alone."""
+    rule = (
+        "LoRA on the fully connected layers alone, its trial best on validation, against that on the convolutions "
+        "alone: shown to be better on the same test items"
+    )
+    return Judgement("in a CNN the fully connected layers benefit most", rule, (_cnn(study),))
+
+
+def _cnn(study: Study) -> Finding:
+    by_target = {tuple(entry.lora["targets"]): entry for entry in winners(adapted(study), _targets)}
+    dense, convolutions = by_target.get(("fc",)), by_target.get(("conv",))
+    if dense is None or convolutions is None:
+        return untested(study, "no pair of fc and conv")
+    first, second = right(dense, study.folder), right(convolutions, study.folder)
+    if first is None or second is None:
+        return untested(study, _ITEMS)
+    estimate = paired_shares(first, second)
+    figure = f"{dense.arm} {points(estimate)} against {convolutions.arm}"
+    head = chosen([entry for entry in study.records if entry.lora["name"] == "head"])
+    frozen = right(head, study.folder) if head is not None else None
+    if frozen is not None:
+        figure += f", {points(paired_shares(first, frozen))} against a frozen base"
+    return Finding(study.label, figure, f"{len(first):,} test items", above(*estimate[1:]), study.command)
+
+
+def _targets(entry: Record) -> tuple[str, ...]:
+    return tuple(entry.lora.get("targets", ()))
+
+
+def rank_matters(studies: Sequence[Study]) -> Judgement:
+    """Whether the choice of a rank changes the outcome once everything else is tuned at each."""
+    rule = (
+        f"some rank differs from the one best on validation by more than {_MARGIN} (or {NATS_MARGIN} nats a token), "
+        "p below 0.05 (McNemar's exact test or sign flips on the same test items, Holm); rate and scale tuned at each"
+    )
+    return Judgement("the outcome is sensitive to the rank", rule, tuple(_rank(study) for study in studies))
+
+
+def _rank(study: Study) -> Finding:
+    records = [entry for entry in adapted(study) if _targets(entry) == _targets(chosen(adapted(study)) or entry)]
+    best = winners(records, lambda entry: entry.lora.get("rank"))
+    leader = chosen(best)
+    if leader is None or len(best) < 2:
+        return untested(study, "fewer than two ranks")
+    others = [entry for entry in best if entry is not leader]
+    reference = outcomes(leader, study.folder)
+    compared = [outcomes(entry, study.folder) for entry in others]
+    if reference is None or any(items is None for items in compared):
+        return untested(study, _ITEMS)
+    p_values = holm([_p(leader, items, reference) for items in compared if items is not None])
+    apart = [better_by(entry, leader) for entry in others]
+    margin = LOSS_MARGIN if measure(leader) == "accuracy" else NATS_MARGIN
+    differ = any(p < 0.05 and abs(gain) > margin for p, gain in zip(p_values, apart, strict=True))
+    shown = [_apart(entry, gain, p) for entry, gain, p in zip(others, apart, p_values, strict=True)]
+    figure = f"against rank {leader.lora['rank']}: {', '.join(shown)}"
+    verdict: Verdict = "holds" if differ else "does not hold"
+    return Finding(study.label, figure, f"{len(reference):,} test items", verdict, study.command)
+
+
+def _p(leader: Record, items: list[float], reference: list[float]) -> float:
+    if measure(leader) == "accuracy":
+        return mcnemar_exact([item == 1 for item in items], [item == 1 for item in reference])
+    return sign_flip([item - other for item, other in zip(items, reference, strict=True)])
+
+
+def _apart(entry: Record, gain: float, p: float) -> str:
+    shown = f"{100 * gain:+.1f}" if measure(entry) == "accuracy" else f"{gain:+.2f} nats"
+    return f"r{entry.lora['rank']} {shown} (p {p:.2g})"
