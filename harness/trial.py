@@ -26,6 +26,7 @@ from harness.config import (
     MtlLoraConfig,
     MtloraConfig,
     PeftConfig,
+    TextModelConfig,
     fingerprint,
     plain,
     to_yaml,
@@ -45,6 +46,7 @@ from harness.lora import (
 )
 from harness.model import Network, build_model
 from harness.network import compare_merged, lora_spec, lr_ratio, prepare, task_groups
+from harness.probe import probe_digest, probe_loss
 from harness.provenance import hardware, source, versions
 from harness.record import Record, State
 from harness.task import Inputs, MixtureTask, Task, TextTask, build_task
@@ -113,6 +115,7 @@ class Facts:
     dead: list[str] = field(default_factory=list)
     effective_ranks: dict[str, float] = field(default_factory=dict)
     kept_ranks: dict[str, int] = field(default_factory=dict)
+    probe: dict[str, float] = field(default_factory=dict)
 
 
 def run_trial(config: Config, place: Place, report: Report) -> Record:
@@ -168,6 +171,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     model = build_model(config.model, task.outputs)
     train, validation, held_out = (read_inputs(config, task, split) for split in ("train", "validation", "test"))
     model.to(device)
+    _probe(config, model, device, facts, "before")
     count = getattr(config.lora, "calibration", 0)
     feed = partial(_feed, model, loader(config, train, True), device, precision, count)
     facts.ranks, params = prepare(model, config, feed)
@@ -206,6 +210,7 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         facts.steps = {"planned": length.steps, "made": trainer.global_step, "best": watch.best_step}
         facts.scores = {"val": watch.best} if watch.best else {}
     watch.restore(module)
+    _probe(config, model, device, facts, "after")
     evaluate = {"val": loader(config, validation, False, *ranks), "test": loader(config, held_out, False, *ranks)}
     for rank in _nested(model) if moving else ():
         set_active(model.base, rank)
@@ -217,6 +222,16 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     facts.adapter = save_artifacts(config, model, module, place.folder)
     sample = held_out.batch(held_out.sample(config.trainer.batch_size))
     facts.merge = compare_merged(model.to(device), _on(sample, device))
+
+
+def _probe(config: Config, model: Network, device: torch.device, facts: Facts, when: str) -> None:
+    """Note the base's loss on general text, if the configuration asks for it, and in the end its change."""
+    if config.probe is None:
+        return
+    assert isinstance(config.model, TextModelConfig)
+    facts.probe[when] = probe_loss(config.probe, config.model, model.base.to(device), device)
+    if when == "after":
+        facts.probe["change"] = facts.probe["after"] - facts.probe["before"]
 
 
 def _feed(
@@ -304,10 +319,18 @@ def _penalty(model: Network) -> Tensor:
 def identity(config: Config) -> dict[str, str]:
     """What only the machine can tell of a trial: digests of data, weights and tokenizer, device and precision."""
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
-    return input_digests(config) | {
-        "device": device.type,
-        "precision": resolve_precision(config.trainer.precision, device),
-    }
+    text = {}
+    if config.probe is not None:
+        assert isinstance(config.model, TextModelConfig)
+        text = {"probe": probe_digest(config.probe, config.model)}
+    return (
+        input_digests(config)
+        | text
+        | {
+            "device": device.type,
+            "precision": resolve_precision(config.trainer.precision, device),
+        }
+    )
 
 
 def fingerprint_of(config: Config) -> str:
@@ -379,4 +402,5 @@ def _record(config: Config, place: Place, facts: Facts, state: State, reason: st
         merge=facts.merge,
         dead=facts.dead,
         groups=facts.groups,
+        probe=facts.probe,
     )

@@ -8,6 +8,7 @@ from harness.config.models import (
     TextModelConfig,
     VisionModelConfig,
 )
+from harness.config.probe import ProbeConfig
 from harness.config.scalars import AssetConfig
 from harness.config.schema import (
     DEFAULT_SCALE,
@@ -62,6 +63,7 @@ __all__ = [
     "PartConfig",
     "PartTaskConfig",
     "PeftConfig",
+    "ProbeConfig",
     "PublishedImagesConfig",
     "Range",
     "RatedTaskConfig",

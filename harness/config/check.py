@@ -31,6 +31,7 @@ def check(tree: Mapping[str, Any]) -> Config:
     mistakes = [
         *_kind_mistakes(config),
         *_objective_mistakes(config),
+        *_probe_mistakes(config),
         *_lora_mistakes(config),
         *_sweep_mistakes(config, tree),
     ]
@@ -62,6 +63,10 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
         for key, default in (("answer", "class"), ("train_rows", None)):  # trials from before there were these
             if key in task and task[key] == default:
                 del task[key]
+    if tree["probe"] is None:  # as before there were any
+        del tree["probe"]
+    else:
+        del tree["probe"]["asset"]
     for key in ("weights", "name", "tokenizer", "made_by"):
         tree["model"].pop(key, None)
     del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
@@ -175,6 +180,17 @@ def _objective_mistakes(config: Config) -> list[str]:
     if objective in possible or config.run == "count":
         return []
     return [f"trainer.objective={objective}: task={task.name} has none; trainer.objective={possible[0]}"]
+
+
+def _probe_mistakes(config: Config) -> list[str]:
+    if config.probe is None:
+        return []
+    if not isinstance(config.model, TextModelConfig):
+        return [f"probe={config.probe.name}: it hides tokens of an encoder; model={config.model.name} is none of text"]
+    longest = config.model.shape.positions - (2 if config.model.family == "roberta" else 0)
+    if config.probe.length > longest:
+        return [f"probe.length={config.probe.length}: model={config.model.name} has {longest} positions"]
+    return []
 
 
 def _size_mistakes(task: Any, model: Any) -> list[str]:

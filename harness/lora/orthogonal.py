@@ -26,6 +26,7 @@ def add_pairs(network: nn.Module, task: int) -> None:
             layer.pairs[f"{key}_task{task}"] = _fresh(layer, pair)
         for key, pair in layer.low_rank():
             pair.requires_grad_(key.endswith(f"_task{task}"))
+            pair.zero_grad()  # frozen, it needs the room no more
 
 
 def _fresh(layer: LoraLinear, pair: LowRank) -> LowRank:

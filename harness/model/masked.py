@@ -5,7 +5,6 @@ Shapes: M hidden tokens, H hidden size, V vocabulary.
 
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -8,6 +8,8 @@ from harness.task.frames import FrameSplit, read_frames
 from harness.task.images import ImageInputs, image_inputs
 from harness.task.mixture import MixtureBatches, MixtureInputs, MixtureTask
 from harness.task.pairs import PairSplit, PairTask
+from harness.task.passages import Passages, cut_passages, hidden_places, read_documents
+from harness.task.ragged import cached
 from harness.task.sequences import Marks, PairInputs, encode_pairs
 from harness.task.speech import SpeechSplit, SpeechTask
 from harness.task.text import Split, TextTask
@@ -27,6 +29,7 @@ __all__ = [
     "PairInputs",
     "PairSplit",
     "PairTask",
+    "Passages",
     "SpeechSplit",
     "SpeechTask",
     "Split",
@@ -34,10 +37,14 @@ __all__ = [
     "TextTask",
     "VisionTask",
     "build_task",
+    "cached",
     "codec_files",
+    "cut_passages",
     "encode",
     "encode_pairs",
+    "hidden_places",
     "image_inputs",
+    "read_documents",
     "read_frames",
     "train_tokenizer",
 ]
