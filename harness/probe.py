@@ -39,9 +39,7 @@ def probe_loss(config: ProbeConfig, model: TextModelConfig, base: nn.Module, dev
     mode = base.training
     base.eval()
     try:
-        hidden, labels = _hidden(
-            base, held_out, hidden_places(*held_out.shape, config.share, config.seed), mask, device
-        )
+        hidden, labels = _hidden(base, held_out, hidden_places(held_out, config.share, config.seed), mask, device)
         return _mean_loss(head, hidden, labels)
     finally:
         base.train(mode)
@@ -114,17 +112,15 @@ def _fitted(
     """Fit the head to what the unmodified base makes of the training passages."""
     torch.manual_seed(0)
     base = build_model(model, 2).base.to(device).eval()
-    draws = [
-        _hidden(base, train, hidden_places(*train.shape, share, seed), mask, device) for seed in range(1, _DRAWS + 1)
-    ]
+    draws = [_hidden(base, train, hidden_places(train, share, seed), mask, device) for seed in range(1, _DRAWS + 1)]
     hidden, labels = (torch.cat(parts) for parts in zip(*draws, strict=True))
     head.to(device)
     centre, spread = hidden.mean(0), hidden.std(0).clamp_min(1e-6)
     _begin(head, labels)
     _fit(head, (hidden - centre) / spread, labels)
     with torch.no_grad():  # the head reads what the base says as it is: its scale goes into the first layer
-        head.dense.weight /= spread
-        head.dense.bias -= head.dense.weight @ centre
+        head.dense.weight.div_(spread)
+        head.dense.bias.sub_(head.dense.weight @ centre)
     return {name: tensor.cpu().numpy() for name, tensor in head.state_dict().items()}
 
 

@@ -51,6 +51,7 @@ class Record:
     dead: list[str] = dataclasses.field(default_factory=list)
     groups: dict[str, int] = dataclasses.field(default_factory=dict)
     probe: dict[str, float] = dataclasses.field(default_factory=dict)
+    sequence: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def finished(entry: Record) -> bool:

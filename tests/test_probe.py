@@ -149,13 +149,13 @@ def test_passages_are_whole_and_documents_are_on_one_side(general, tiny_base, ow
 
 
 def test_places_are_drawn_by_the_seed_and_never_at_the_ends():
-    places = hidden_places(50, 12, 0.3, 0)
+    places = hidden_places(np.zeros((50, 12)), 0.3, 0)
     assert places.shape == (50, 3)
     assert places.min() >= 1
     assert places.max() <= 10
     assert all(len(set(row)) == 3 for row in places.tolist())
-    assert np.array_equal(places, hidden_places(50, 12, 0.3, 0))
-    assert not np.array_equal(places, hidden_places(50, 12, 0.3, 1))
+    assert np.array_equal(places, hidden_places(np.zeros((50, 12)), 0.3, 0))
+    assert not np.array_equal(places, hidden_places(np.zeros((50, 12)), 0.3, 1))
 
 
 def test_blank_lines_part_the_documents_of_a_text(tmp_path):

@@ -13,7 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 from harness.config.models import GeneratorModelConfig, TextModelConfig, VisionModelConfig
 from harness.config.schema import Config, LoraConfig, PartConfig, Range
 from harness.config.several import MtlLoraConfig, MtloraConfig
-from harness.config.tasks import READS, ImageTaskConfig, MixtureTaskConfig, PairTaskConfig, TextTaskConfig, kind_of
+from harness.config.tasks import (
+    READS,
+    ContinualTaskConfig,
+    ImageTaskConfig,
+    MixtureTaskConfig,
+    PairTaskConfig,
+    SeveralTaskConfig,
+    TextTaskConfig,
+    kind_of,
+)
 from harness.config.tree import ConfigError, Tree, lay_over, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
@@ -134,14 +143,15 @@ def _kind_mistakes(config: Config) -> list[str]:
             f"model={model.name}: a {model.kind} model, for tasks read by {readers}; task={task.name} needs a "
             f"{kind_of(task)} model"
         ]
-    if isinstance(task, MixtureTaskConfig):
+    if isinstance(task, SeveralTaskConfig):
         if config.trainer.devices > 1:
             return [
                 f"trainer.devices={config.trainer.devices}: task={task.name} has a head for each task, and a step "
                 "trains one of them: one device"
             ]
         alone = (dataclasses.replace(config, task=part) for part in task.tasks.values())
-        return [*_mixture_mistakes(task), *(mistake for part in alone for mistake in _kind_mistakes(part))]
+        whole = _mixture_mistakes(task) if isinstance(task, MixtureTaskConfig) else _sequence_mistakes(task, config)
+        return [*whole, *(mistake for part in alone for mistake in _kind_mistakes(part))]
     if isinstance(model, GeneratorModelConfig):
         assert isinstance(task, PairTaskConfig)
         return _generator_mistakes(task, model, config)
@@ -167,11 +177,31 @@ def _mixture_mistakes(task: MixtureTaskConfig) -> list[str]:
     return mistakes + [f"task.only={_show(task.only)}: no task {name}{nearest(name, task.tasks)}" for name in unknown]
 
 
+def _sequence_mistakes(task: ContinualTaskConfig, config: Config) -> list[str]:
+    mistakes = [
+        f"task.order={_show(task.order)}: no task {name}{nearest(name, task.tasks)}"
+        for name in task.order or ()
+        if name not in task.tasks
+    ]
+    if task.order and len(set(task.order)) < len(task.order):
+        mistakes.append(f"task.order={_show(task.order)}: a task is learned once")
+    if kinds := sorted({READS[part.reader] for part in task.tasks.values()} - {"text"}):
+        mistakes.append(f"task.tasks: a sequence is of text tasks, not of {' and '.join(kinds)}")
+    if task.learn != "continued" and not isinstance(config.lora, LoraConfig):
+        mistakes.append(f"task.learn={task.learn}: it needs adapters; lora={config.lora.name} has task.learn=continued")
+    if isinstance(config.lora, LoraConfig) and any(name in config.lora.variant for name in ("adalora", "dylora")):
+        mistakes.append(f"lora.variant={config.lora.variant}: its ranks move within one training; none in a sequence")
+    asked = {(getattr(part, "answer", ""), getattr(part, "classes", None)) for part in task.chosen.values()}
+    if not mistakes and task.heads == "shared" and (len(asked) > 1 or ("number", None) in asked):
+        mistakes.append("task.heads=shared: the tasks have not the same classes; task.heads=separate")
+    return mistakes
+
+
 def _objective_mistakes(config: Config) -> list[str]:
     """Whether what the best weights are chosen by is measured at all."""
     task, objective = config.task, config.trainer.objective
     possible: tuple[str, ...]
-    if isinstance(task, MixtureTaskConfig):
+    if isinstance(task, SeveralTaskConfig):
         possible = ("score", "loss")
     elif isinstance(task, PairTaskConfig) or getattr(task, "answer", "class") == "number":
         possible = ("loss",)

@@ -4,6 +4,7 @@ from harness.task.base import Inputs, Task
 from harness.task.batches import EncodedSplit, LengthBatches, encode
 from harness.task.build import build_task
 from harness.task.codec import codec_files, train_tokenizer
+from harness.task.continual import OneOfTasks, TaskSequence
 from harness.task.frames import FrameSplit, read_frames
 from harness.task.images import ImageInputs, image_inputs
 from harness.task.mixture import MixtureBatches, MixtureInputs, MixtureTask
@@ -26,6 +27,7 @@ __all__ = [
     "MixtureBatches",
     "MixtureInputs",
     "MixtureTask",
+    "OneOfTasks",
     "PairInputs",
     "PairSplit",
     "PairTask",
@@ -34,6 +36,7 @@ __all__ = [
     "SpeechTask",
     "Split",
     "Task",
+    "TaskSequence",
     "TextTask",
     "VisionTask",
     "build_task",

@@ -67,7 +67,7 @@ def _cut(
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    first, last = (tokenizer.token_to_id(mark) for mark in marks)
+    first, last = (int(tokenizer.token_to_id(mark)) for mark in marks)
     draw = np.random.default_rng(seed)
     held = set(draw.permutation(len(documents))[: max(1, round(share * len(documents)))].tolist())
     rows: dict[str, list[list[int]]] = {"train": [], "held_out": []}
@@ -79,8 +79,9 @@ def _cut(
     return {name: array[draw.permutation(len(array))] for name, array in arrays.items()}
 
 
-def hidden_places(passages: int, length: int, share: float, seed: int) -> np.ndarray:
-    """Where tokens are hidden (N, M), drawn without replacement; the marks at both ends never are."""
-    count = max(1, round(share * (length - 2)))
-    draw = np.random.default_rng(seed)
-    return 1 + np.argsort(draw.random((passages, length - 2)), axis=1)[:, :count]
+def hidden_places(passages_NL: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Where tokens of each passage are hidden (N, M), drawn without replacement; the marks at both ends never are."""
+    count, inner = len(passages_NL), passages_NL.shape[1] - 2
+    draw = np.random.default_rng(seed).random((count, inner))
+    places: np.ndarray = 1 + np.argsort(draw, axis=1)[:, : max(1, round(share * inner))]
+    return places
