@@ -31,7 +31,7 @@ _STYLE = {
     "peft": ("#56B4E9", "D", "PEFT"),
 }
 
-_LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 
 
 def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
@@ -46,7 +46,7 @@ def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
     right.set_xlabel(f"peak memory in training above the bare process, MiB ({kind})")
     left.legend(loc="best", fontsize=9)
     figure.suptitle(f"{title}: every complete trial; line: the Pareto front")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
@@ -106,7 +106,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
         label="each complete trial, on validation",
     )
     lines: dict[str, list[ArmResult]] = {}
-    others = cycle(reversed(_LINES))
+    others = cycle(reversed(LINES))
     for result in results:
         if result.best is not None and "rank" in result.best.lora:
             lines.setdefault(_line_name(result.best, result.arm), []).append(result)
@@ -118,7 +118,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
                 colour, label = next(others), result.arm
             axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on test: {score:.3f}")
             axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
-    for (name, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
+    for (name, ranked), colour, marker in zip(lines.items(), cycle(LINES), cycle("oDv^s"), strict=False):
         _rank_line(axes, ranked, colour, marker, f"{name}, best on validation, on test with 95 % interval")
     ranks = [entry.lora["rank"] for entry in tried]
     if ranks:
@@ -131,7 +131,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
     axes.set_title(title)
     axes.grid(alpha=0.25)
     figure.legend(fontsize=9, loc="outside lower center", ncols=2 if len(lines) < 2 else 1, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _line_name(entry: Record, arm: str) -> str:
@@ -165,7 +165,8 @@ def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: st
     )
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write the picture, with nothing in it that differs from run to run."""
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
 
@@ -176,7 +177,7 @@ def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
     Every way was compared: its interval is there.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained", width_ratios=(1, 1.25))
-    for way, colour, marker in zip(results, cycle(_LINES), cycle("oDv^sPX*"), strict=False):
+    for way, colour, marker in zip(results, cycle(LINES), cycle("oDv^sPX*"), strict=False):
         assert way.delta is not None
         assert way.interval is not None
         reach = [[way.delta - way.interval[0]], [way.interval[1] - way.delta]]
@@ -191,7 +192,7 @@ def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
     left.grid(alpha=0.25)
     _gains(right, results)
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _gains(axes: Axes, results: Sequence[Way]) -> None:

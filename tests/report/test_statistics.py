@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.report.statistics import holm, mcnemar_exact, wilson_interval
+from harness.report.statistics import holm, mcnemar_exact, stratified_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("right", "items"), [(0, 10), (5, 10), (1300, 1590), (872, 872)])
@@ -29,3 +29,11 @@ def test_holm():
     assert holm([]) == []
     draws = np.random.default_rng(0).uniform(size=7)
     assert all(0 <= raw <= adjusted <= 1 for raw, adjusted in zip(draws, holm(list(draws)), strict=True))
+
+
+def test_the_mean_of_groups_has_the_interval_of_a_bootstrap_within_groups():
+    draw = np.random.default_rng(0)
+    strata = [(draw.random(count) < share).astype(float) for count, share in ((300, 0.8), (150, 0.6), (200, 0.9))]
+    means = [np.mean([draw.choice(values, len(values)).mean() for values in strata]) for _ in range(4000)]
+    low, high = stratified_interval([values.tolist() for values in strata])
+    assert (low, high) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.004)
