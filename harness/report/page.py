@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import record
 from harness.record import Record, measure
-from harness.report import continual, courses, multitask, plots
+from harness.report import continual, multitask, plots
 from harness.report.table import (
     TIES,
     ArmResult,
@@ -60,8 +60,8 @@ def _write_sequences(records: Sequence[Record], folder: Path) -> str:
     written = ["table.csv", "table.md", record.RECORDS]
     if results := continual.courses(records, folder):
         title = f"{records[0].task}, {records[0].model}"
-        courses.matrices_picture(results, title, folder / "matrices.png")
-        courses.forgetting_picture(results, continual.level_of(records), title, folder / "forgetting.png")
+        plots.matrices_picture(results, title, folder / "matrices.png")
+        plots.forgetting_picture(results, continual.level_of(records), title, folder / "forgetting.png")
         written += ["matrices.png", "forgetting.png"]
     files = "\n".join(f"  {folder / name}" for name in written)
     return f"{text}\n\nWritten:\n{files}"

@@ -15,9 +15,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from harness.record import Record, measure
+from harness.report.continual import Course
 from harness.report.multitask import Way
 from harness.report.table import MIB, ArmResult, cost_of, pareto, shown, trainable
 
@@ -31,7 +33,7 @@ _STYLE = {
     "peft": ("#56B4E9", "D", "PEFT"),
 }
 
-LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+_LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 
 
 def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
@@ -46,7 +48,7 @@ def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
     right.set_xlabel(f"peak memory in training above the bare process, MiB ({kind})")
     left.legend(loc="best", fontsize=9)
     figure.suptitle(f"{title}: every complete trial; line: the Pareto front")
-    save(figure, path)
+    _save(figure, path)
 
 
 def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
@@ -106,7 +108,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
         label="each complete trial, on validation",
     )
     lines: dict[str, list[ArmResult]] = {}
-    others = cycle(reversed(LINES))
+    others = cycle(reversed(_LINES))
     for result in results:
         if result.best is not None and "rank" in result.best.lora:
             lines.setdefault(_line_name(result.best, result.arm), []).append(result)
@@ -118,7 +120,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
                 colour, label = next(others), result.arm
             axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on test: {score:.3f}")
             axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
-    for (name, ranked), colour, marker in zip(lines.items(), cycle(LINES), cycle("oDv^s"), strict=False):
+    for (name, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
         _rank_line(axes, ranked, colour, marker, f"{name}, best on validation, on test with 95 % interval")
     ranks = [entry.lora["rank"] for entry in tried]
     if ranks:
@@ -131,7 +133,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
     axes.set_title(title)
     axes.grid(alpha=0.25)
     figure.legend(fontsize=9, loc="outside lower center", ncols=2 if len(lines) < 2 else 1, frameon=False)
-    save(figure, path)
+    _save(figure, path)
 
 
 def _line_name(entry: Record, arm: str) -> str:
@@ -165,8 +167,7 @@ def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: st
     )
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the picture, with nothing in it that differs from run to run."""
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
 
@@ -177,7 +178,7 @@ def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
     Every way was compared: its interval is there.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained", width_ratios=(1, 1.25))
-    for way, colour, marker in zip(results, cycle(LINES), cycle("oDv^sPX*"), strict=False):
+    for way, colour, marker in zip(results, cycle(_LINES), cycle("oDv^sPX*"), strict=False):
         assert way.delta is not None
         assert way.interval is not None
         reach = [[way.delta - way.interval[0]], [way.interval[1] - way.delta]]
@@ -192,7 +193,7 @@ def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
     left.grid(alpha=0.25)
     _gains(right, results)
     figure.suptitle(title)
-    save(figure, path)
+    _save(figure, path)
 
 
 def _gains(axes: Axes, results: Sequence[Way]) -> None:
@@ -210,3 +211,72 @@ def _gains(axes: Axes, results: Sequence[Way]) -> None:
                 column, row, f"{cell:+.1f}", ha="center", va="center", fontsize=9, color="white" if dark else "black"
             )
     axes.set_title("gain of each task against its run alone, %", fontsize=10)
+
+
+def matrices_picture(results: Sequence[Course], title: str, path: Path) -> None:
+    """Each arm's best trial: a row for the start and after each task, a column for each task, the test score."""
+    width = 2.1 + 2.5 * len(results)
+    figure, panels = plt.subplots(
+        1, len(results), figsize=(width, 4.2), sharey=True, layout="constrained", squeeze=False
+    )
+    values = [value for course in results for row in course.best.sequence["test"] for value in row]
+    low, high = min(values), max(values)
+    for axes, course in zip(panels[0], results, strict=True):
+        _matrix(axes, course.best, low, high)
+        figures = course.best.sequence
+        axes.set_title(f"{course.arm}\nACC {figures['acc']:.3f}, forgetting {figures['forgetting']:.3f}", fontsize=10)
+    names = results[0].best.sequence["tasks"]
+    panels[0][0].set_yticks(range(len(names) + 1), ["at the start", *(f"after {name}" for name in names)])
+    figure.suptitle(f"{title}: test score of each task (columns) as tasks are learned (rows); framed: just learned")
+    _save(figure, path)
+
+
+def _matrix(axes: Axes, entry: Record, low: float, high: float) -> None:
+    matrix, names = entry.sequence["test"], entry.sequence["tasks"]
+    axes.imshow(matrix, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    for row, scores in enumerate(matrix):
+        for column, score in enumerate(scores):
+            dark = score < low + 0.55 * (high - low)
+            colour = "white" if dark else "black"
+            axes.text(column, row, f"{score:.3f}", ha="center", va="center", fontsize=9, color=colour)
+            if row == column + 1:
+                axes.add_patch(
+                    Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor="white", linewidth=1.6)
+                )
+
+
+def forgetting_picture(results: Sequence[Course], level: float, title: str, path: Path) -> None:
+    """Every complete trial: forgetting, and the change of the probe, against the mean score of tasks just learned."""
+    probed = any("change" in entry.probe for course in results for entry in course.group)
+    figure, panels = plt.subplots(
+        1, 2 if probed else 1, figsize=(11 if probed else 6, 4.8), layout="constrained", squeeze=False
+    )
+    _scatter(panels[0][0], results, [(entry, entry.sequence.get("forgetting")) for entry in _all(results)])
+    panels[0][0].set_ylabel("forgetting (mean over all tasks but the last)")
+    if probed:
+        _scatter(panels[0][1], results, [(entry, entry.probe.get("change")) for entry in _all(results)])
+        panels[0][1].set_ylabel("change of masked-LM loss on general text, nats")
+    for axes in panels[0]:
+        axes.axhline(0, color="#444444", linewidth=0.8)
+        axes.set_xlabel("mean test score of tasks just learned")
+        axes.grid(alpha=0.25)
+    labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(*labels, fontsize=9, loc="outside lower center", ncols=len(results), frameon=False)
+    figure.suptitle(f"{title}: every complete trial; ringed: matched, at least {level:.3f} on validation")
+    _save(figure, path)
+
+
+def _all(results: Sequence[Course]) -> list[Record]:
+    return [entry for course in results for entry in course.group if entry.state == "complete"]
+
+
+def _scatter(axes: Axes, results: Sequence[Course], values: Sequence[tuple[Record, float | None]]) -> None:
+    for course, colour, marker in zip(results, cycle(_LINES), cycle("oDvs^P"), strict=False):
+        points = [(entry.sequence["new"], y) for entry, y in values if entry.arm == course.arm and y is not None]
+        if points:
+            xs, ys = zip(*points, strict=True)
+            axes.scatter(xs, ys, color=colour, marker=marker, s=52, label=course.arm, linewidths=0, alpha=0.85)
+        for entry, y in values:
+            if course.matched is not None and entry.trial == course.matched.trial and y is not None:
+                axes.scatter([entry.sequence["new"]], [y], s=150, facecolors="none", edgecolors=colour, linewidths=1.4)

@@ -67,7 +67,7 @@ def _cut(
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    first, last = (int(tokenizer.token_to_id(mark)) for mark in marks)
+    first, last = (tokenizer.get_vocab()[mark] for mark in marks)
     draw = np.random.default_rng(seed)
     held = set(draw.permutation(len(documents))[: max(1, round(share * len(documents)))].tolist())
     rows: dict[str, list[list[int]]] = {"train": [], "held_out": []}
