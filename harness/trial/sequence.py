@@ -2,8 +2,8 @@
 
 import csv
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from harness.analysis import summary
 from harness.artifacts import save_trained, saved_files
 from harness.config import Config, ConfigError, ContinualTaskConfig
 from harness.inputs import loader, read_inputs
-from harness.lora import SpecError, add_pairs, effective_ranks, overlap
+from harness.lora import SpecError, add_pairs, effective_ranks, named_pairs, overlap
 from harness.model import Network, build_model
 from harness.network import compare_merged
 from harness.task import Inputs, OneOfTasks, TaskSequence
@@ -53,21 +53,22 @@ def live_sequence(config: Config, place: Place, report: Report, mirror: tracking
     names = list(task.parts)
     facts.sequence = {"tasks": names, "learn": config.task.learn, "heads": config.task.heads}
     facts.steps = {"planned": 0, "made": 0, "best": 0}
-    alive, started = Alive(), time.perf_counter()
+    lessons = Lessons(config, model, task, splits, place, facts, mirror, meters, device, precision)
+    started = time.perf_counter()
     try:
         exam.sit(learned=0)
         for number, name in enumerate(names):
             state.begin()
             if number and config.task.learn == "orthogonal":
-                _add_pairs(model, number)
-            _learn(config, place, mirror, facts, model, task, splits, name, meters, alive, device, precision)
+                _add_pairs(model, number, facts)
+            lessons.give(name)
             state.end()
             scores = exam.sit(learned=number + 1)
             if report(facts.steps["made"], scores) and number + 1 < len(names):
                 raise Pruned(f"below the median of its arm after {name}")
     finally:
         facts.time = {**meters.clock.summary(), "train_s": time.perf_counter() - started}
-        facts.memory, facts.dead = meters.parts, alive.dead
+        facts.memory, facts.dead = meters.parts, lessons.dead
         facts.scores = {split: dict(rows[-1]) for split, rows in exam.rows.items() if rows}
         facts.sequence |= exam.matrices()
     probe(config, model, device, facts, "after")
@@ -95,70 +96,73 @@ def _splits(config: Config, task: TaskSequence) -> Splits:
     }
 
 
-def _add_pairs(model: Network, number: int) -> None:
+def _add_pairs(model: Network, number: int, facts: Facts) -> None:
     try:
         add_pairs(model.base, number)
     except SpecError as error:
         raise ConfigError(f"task.learn=orthogonal: {error}") from None
+    facts.ranks = {name: pair.rank for name, pair in named_pairs(model.base)}
+    facts.scales = {name: pair.scale for name, pair in named_pairs(model.base)}
 
 
-def _learn(
-    config: Config,
-    place: Place,
-    mirror: tracking.Mirror,
-    facts: Facts,
-    model: Network,
-    task: TaskSequence,
-    splits: Splits,
-    name: str,
-    meters: Meters,
-    alive: "Alive",
-    device: torch.device,
-    precision: str,
-) -> None:
-    """Fit one task, with an optimiser and a schedule of its own, and leave the weights of its best evaluation."""
-    train, validation = splits["train"][name], splits["validation"][name]
-    trainer_config = config.trainer
-    batches = -(-len(train) // trainer_config.batch_size)
-    length = plan(batches, trainer_config.epochs, trainer_config.max_steps, trainer_config.evaluations)
-    module = make_module(config, model, measure(task.parts[name]), length.steps, precision)
-    objective = "loss" if trainer_config.objective == "loss" or "accuracy" not in module.measure.names else "accuracy"
-    watch = Watch(objective, trainer_config.patience, lambda *_: False, place.folder / BEST)
-    before, pulse = facts.steps["made"], Pulse()
+@dataclass
+class Lessons:
+    """Fits one task after another. `reached` are the trained tensors that got a gradient in any of them."""
 
-    def log(step: int, values: dict[str, float]) -> None:
-        mirror.log(before + step, {f"{name}/{key}": value for key, value in values.items()})
+    config: Config
+    model: Network
+    task: TaskSequence
+    splits: Splits
+    place: Place
+    facts: Facts
+    mirror: tracking.Mirror
+    meters: Meters
+    device: torch.device
+    precision: str
+    trained: dict[str, None] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
 
-    curve = Curve(place.folder / f"metrics_{name}.csv", log, module.measure.names)
-    callbacks: list[L.Callback] = [Guard(), meters, pulse, curve, watch]
-    trainer = make_trainer(place.folder, length, device, 1, precision, config.optimizer.clip, callbacks)
-    facts.steps["planned"] += length.steps
-    try:
-        fit(trainer, module, loader(config, train, True), loader(config, validation, False))
-    finally:
-        facts.steps["made"] = before + trainer.global_step
-        alive.note(model, pulse)
-    watch.restore(module)
-    facts.steps["best"] = before + watch.best_step
-    model.to(device)
+    def give(self, name: str) -> None:
+        """Fit a task, with an optimiser and a schedule of its own, and leave the weights of its best evaluation."""
+        trainer_config, steps = self.config.trainer, self.facts.steps
+        train, validation = self.splits["train"][name], self.splits["validation"][name]
+        batches = -(-len(train) // trainer_config.batch_size)
+        length = plan(batches, trainer_config.epochs, trainer_config.max_steps, trainer_config.evaluations)
+        module = make_module(self.config, self.model, measure(self.task.parts[name]), length.steps, self.precision)
+        by_accuracy = trainer_config.objective == "score" and "accuracy" in module.measure.names
+        objective = "accuracy" if by_accuracy else "loss"
+        watch = Watch(objective, trainer_config.patience, lambda *_: False, self.place.folder / BEST)
+        pulse, curve = Pulse(), self._curve(name, module.measure.names)
+        callbacks: list[L.Callback] = [Guard(), self.meters, pulse, curve, watch]
+        clip = self.config.optimizer.clip
+        trainer = make_trainer(self.place.folder, length, self.device, 1, self.precision, clip, callbacks)
+        before = steps["made"]
+        steps["planned"] += length.steps
+        try:
+            fit(trainer, module, loader(self.config, train, True), loader(self.config, validation, False))
+        finally:
+            steps["made"] = before + trainer.global_step
+            self._note(pulse)
+        watch.restore(module)
+        steps["best"] = before + watch.best_step
+        self.model.to(self.device)
 
+    def _curve(self, name: str, scores: Sequence[str]) -> Curve:
+        before = self.facts.steps["made"]
 
-class Alive:
-    """Which trained tensors got a gradient in any of the tasks: a head gets none from the tasks of others."""
+        def log(step: int, values: dict[str, float]) -> None:
+            self.mirror.log(before + step, {f"{name}/{key}": value for key, value in values.items()})
 
-    def __init__(self) -> None:
-        self.trained: dict[str, None] = {}
-        self.reached: set[str] = set()
+        return Curve(self.place.folder / f"metrics_{name}.csv", log, scores)
 
-    def note(self, model: Network, pulse: Pulse) -> None:
-        """After a task."""
-        names = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
+    def _note(self, pulse: Pulse) -> None:
+        names = [name for name, tensor in self.model.named_parameters() if tensor.requires_grad]
         self.trained |= dict.fromkeys(names)
         self.reached |= set(names) - set(pulse.dead)
 
     @property
     def dead(self) -> list[str]:
-        """Those that never did."""
+        """The trained tensors that never got a gradient; a head gets none from the tasks of others."""
         return [name for name in self.trained if name not in self.reached]
 
 
