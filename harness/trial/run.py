@@ -32,8 +32,7 @@ from harness.training import (
     Pruned,
 )
 from harness.trial.sequence import live_sequence
-from harness.trial.shared import BEST, Facts, Place, Report
-from harness.trial.single import live_single
+from harness.trial.single import BEST, Facts, Place, Report, live_single
 
 
 def run_trial(config: Config, place: Place, report: Report) -> Record:

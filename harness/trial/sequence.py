@@ -21,7 +21,7 @@ from harness.model import Network, build_model
 from harness.network import compare_merged
 from harness.task import Inputs, OneOfTasks, TaskSequence
 from harness.training import Curve, Guard, Meters, Plan, Pruned, Pulse, Watch, fit, make_trainer, plan, test
-from harness.trial.shared import (
+from harness.trial.single import (
     BEST,
     Facts,
     Place,

@@ -1,49 +1,114 @@
-"""The life of a trial of one task, or of several at once: fitted once, selected on validation, scored on test."""
+"""The life of a trial that is fitted once, and the steps that every trial's life has."""
 
+import itertools
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from harness import tracking
+from harness.accounting import flops_of
 from harness.artifacts import cut_rows, save_artifacts, write_texts
 from harness.config import (
     Config,
+    ContinualTaskConfig,
+    LoraConfig,
+    TextModelConfig,
+    fingerprint,
 )
-from harness.inputs import loader, read_inputs
+from harness.inputs import base_identity, input_digests, loader, read_inputs
 from harness.lora import (
+    ORTHOGONALITY,
     effective_ranks,
+    final_budget,
+    highest_rank,
     kept_ranks,
+    named_pairs,
+    orthogonality,
+    overlap,
+    pairs_of,
     set_active,
 )
-from harness.model import build_model
-from harness.network import compare_merged
+from harness.model import Network, build_model
+from harness.network import compare_merged, lora_spec, lr_ratio, prepare, task_groups
+from harness.probe import probe_digest, probe_loss
+from harness.task import Inputs, MixtureTask, Task, TextTask, build_task
 from harness.training import (
+    ClassScores,
     Curve,
+    FallingBudget,
     Guard,
     Meters,
+    MixtureScores,
+    NestedRanks,
+    NumberScores,
     Pulse,
+    Scores,
+    TokenScores,
+    TrialModule,
     Watch,
+    autocast,
     fit,
     make_trainer,
+    mean_loss,
     plan,
+    resolve_device,
+    resolve_precision,
     test,
 )
-from harness.trial.shared import (
-    BEST,
-    Facts,
-    Place,
-    Report,
-    adapt_and_count,
-    make_module,
-    measure,
-    moving_ranks,
-    nested,
-    on_device,
-    open_trial,
-    probe,
-)
+
+BEST = "best.safetensors"
+"""The weights of the best evaluation so far, while a trial runs."""
+
+Report = Callable[[int, dict[str, float]], bool]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose."""
+
+    study: str
+    number: int
+    arm: str
+    folder: Path
+    point: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Facts:
+    """What is known of a trial so far; a trial that ends early leaves a record of what it reached."""
+
+    fingerprint: str = ""
+    identity: dict[str, str] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)
+    params: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    time: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] = field(default_factory=dict)
+    adapter: dict[str, Any] = field(default_factory=dict)
+    flops: dict[str, int] = field(default_factory=dict)
+    merge: dict[str, float] = field(default_factory=dict)
+    dead: list[str] = field(default_factory=list)
+    effective_ranks: dict[str, float] = field(default_factory=dict)
+    kept_ranks: dict[str, int] = field(default_factory=dict)
+    probe: dict[str, float] = field(default_factory=dict)
+    sequence: dict[str, Any] = field(default_factory=dict)
 
 
 def live_single(config: Config, place: Place, report: Report, mirror: tracking.Mirror, facts: Facts) -> None:
-    """The life of a trial on one screen; what it learns on the way goes into `facts`."""
+    """The life of a trial of one task, or of several at once; what it learns on the way goes into `facts`."""
     task, device, precision = open_trial(config, facts)
     meters = Meters(device)
     model = build_model(config.model, task.outputs)
@@ -94,3 +159,162 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
     facts.adapter = save_artifacts(config, model, module, place.folder)
     sample = held_out.batch(held_out.sample(config.trainer.batch_size))
     facts.merge = compare_merged(model.to(device), on_device(sample, device))
+
+
+def open_trial(config: Config, facts: Facts) -> tuple[Task, torch.device, str]:
+    """Settle device, precision, threads and seeds, read the task, and note what the trial is; the last is precision."""
+    device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+    precision = resolve_precision(config.trainer.precision, device)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    L.seed_everything(config.seed, verbose=False)
+    task = build_task(config.task)
+    facts.data, facts.base = task.describe(), base_identity(config)
+    facts.identity = identity(config)
+    facts.fingerprint = fingerprint(config, facts.identity)
+    return task, device, precision
+
+
+def adapt_and_count(
+    config: Config, model: Network, train: Inputs, device: torch.device, precision: str, facts: Facts
+) -> None:
+    """Adapt the model, from training batches where its variant starts from them, and count parameters and FLOPs."""
+    calibration = getattr(config.lora, "calibration", 0)
+    feed_model = partial(_feed, model, loader(config, train, True), device, precision, calibration)
+    facts.ranks, params = prepare(model, config, feed_model)
+    facts.params, facts.groups = asdict(params), task_groups(model)
+    facts.scales = {name: pair.scale for name, pair in named_pairs(model.base)}
+    with autocast(precision, device):
+        facts.flops = _step_flops(model, train, config.trainer.batch_size, device)
+
+
+def probe(config: Config, model: Network, device: torch.device, facts: Facts, when: str) -> None:
+    """Note the base's loss on general text, if the configuration asks for it, and in the end its change."""
+    if config.probe is None:
+        return
+    assert isinstance(config.model, TextModelConfig)
+    facts.probe[when] = probe_loss(config.probe, config.model, model.base.to(device), device)
+    if when == "after":
+        facts.probe["change"] = facts.probe["after"] - facts.probe["before"]
+
+
+def _feed(
+    model: Network, batches: DataLoader[int], device: torch.device, precision: str, count: int, gradients: bool
+) -> None:
+    """Run some training batches through the model as it stands, for the variants that start from what they see."""
+    _still(model)
+    for batch in itertools.islice(batches, count):
+        with autocast(precision, device):
+            loss = mean_loss(model, on_device(batch, device)) / count
+        if gradients:
+            loss.backward()
+    model.train()
+
+
+def _still(model: Network) -> None:
+    """No dropout, and running statistics stay as they are: for passes that are not training."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.RNNBase):
+            module.train()  # cuDNN has no backward pass of these in evaluation
+
+
+def on_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The batch where the network is."""
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def _step_flops(model: Network, train: Inputs, batch_size: int, device: torch.device) -> dict[str, int]:
+    """Of a forward pass, and of a whole step, on the first rows of the training split."""
+    batch = on_device(train.batch(train.sample(batch_size)), device)
+    _still(model)
+    forward = flops_of(lambda: mean_loss(model, batch))
+    step = flops_of(lambda: mean_loss(model, batch).backward())
+    model.zero_grad()
+    model.train()
+    return {"forward": forward, "step": step, "examples": len(batch["rows"])}
+
+
+def moving_ranks(config: Config, model: Network, steps: int) -> tuple[list[L.Callback], int]:
+    """What moves ranks in training, and from which step on they are settled."""
+    if not isinstance(config.lora, LoraConfig):
+        return [], 0
+    spec = lora_spec(config.lora)
+    if spec.way.form == "adalora":
+        falling = FallingBudget(model.base, final_budget(model.base, spec), steps)
+        return [falling], falling.budget.last
+    return ([NestedRanks(model.base, config.seed)], 0) if spec.way.form == "dylora" else ([], 0)
+
+
+def nested(model: Network) -> range:
+    """The ranks that a nested adapter is scored at: all of them."""
+    nested = any(pair.form == "dylora" for pair in pairs_of(model.base))
+    return range(1, highest_rank(model.base) + 1) if nested else range(0)
+
+
+def make_module(config: Config, model: Network, measure: Scores, steps: int, precision: str) -> TrialModule:
+    """The network as it is trained for so many steps, with the penalties that its way of adaptation asks for."""
+    fast: list[torch.nn.Parameter] = []
+    ratio, penalty = 1.0, None
+    if isinstance(config.lora, LoraConfig):
+        ratio = lr_ratio(config.lora)
+        fast = [pair.zero_factor for pair in pairs_of(model.base)]
+        if lora_spec(config.lora).way.form == "adalora":
+            penalty = partial(_penalty, model)
+        if isinstance(config.task, ContinualTaskConfig) and config.task.learn == "orthogonal":
+            penalty = partial(_overlap, model, config.task.penalty)
+    return TrialModule(
+        model,
+        measure,
+        config.optimizer.lr,
+        config.optimizer.head_lr or config.optimizer.lr,
+        config.optimizer.weight_decay,
+        config.optimizer.warmup,
+        steps,
+        # Fused, the optimiser takes scaled gradients and leaves them so; AdaLoRA looks at them afterwards.
+        fused=precision == "32-true" or (config.optimizer.clip is None and penalty is None),
+        fast=fast,
+        fast_ratio=ratio,
+        penalty=penalty,
+        weigh=model.weighting.forward if model.weighting is not None else None,
+    )
+
+
+def _penalty(model: Network) -> Tensor:
+    return ORTHOGONALITY * orthogonality(model.base)
+
+
+def _overlap(model: Network, weight: float) -> Tensor:
+    return weight * overlap(model.base)
+
+
+def identity(config: Config) -> dict[str, str]:
+    """What only the machine can tell of a trial: digests of data, weights and tokenizer, device and precision."""
+    device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+    text = {}
+    if config.probe is not None:
+        assert isinstance(config.model, TextModelConfig)
+        text = {"probe": probe_digest(config.probe, config.model)}
+    return (
+        input_digests(config)
+        | text
+        | {
+            "device": device.type,
+            "precision": resolve_precision(config.trainer.precision, device),
+        }
+    )
+
+
+def fingerprint_of(config: Config) -> str:
+    """The fingerprint of a trial that has not run."""
+    return fingerprint(config, identity(config))
+
+
+def measure(task: Task) -> Scores:
+    """What is scored of a task, by the kind of its answers."""
+    if isinstance(task, MixtureTask):
+        return MixtureScores({name: measure(part) for name, part in task.parts.items()})
+    if isinstance(task, TextTask) and task.spread is not None:
+        return NumberScores(*task.spread)
+    assert isinstance(task.outputs, int)
+    return ClassScores(task.outputs) if task.outputs else TokenScores()
