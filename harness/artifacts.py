@@ -31,6 +31,13 @@ def save_artifacts(config: Config, model: Network, module: TrialModule, folder: 
     """The adapter (or what was trained of the base), the head and the predictions; their sizes and digests."""
     target = folder / "adapter"
     target.mkdir(exist_ok=True)
+    save_trained(config, model, target)
+    _save_predictions(module, folder / "predictions.csv")
+    return saved_files(folder)
+
+
+def save_trained(config: Config, model: Network, target: Path) -> None:
+    """The adapter, or what was trained of the base, and the head, into a folder."""
     match config.lora:
         case LoraConfig() | MtloraConfig() | MtlLoraConfig():
             export_adapter(model.base, base_identity(config)["address"], target)
@@ -43,12 +50,16 @@ def save_artifacts(config: Config, model: Network, module: TrialModule, folder: 
                 save_file(trained, target / "base.safetensors")
     if head := {name: tensor.detach().cpu() for name, tensor in model.head.named_parameters()}:
         save_file(head, target / "head.safetensors")
-    _save_predictions(module, folder / "predictions.csv")
-    files = sorted(target.iterdir())
+
+
+def saved_files(folder: Path) -> dict[str, Any]:
+    """Where the saved weights of a trial are, their bytes, and the digest of each file."""
+    target = folder / "adapter"
+    files = sorted(path for path in target.rglob("*") if path.is_file())
     return {
         "path": f"{folder.parent.name}/{folder.name}/adapter",
         "bytes": sum(file.stat().st_size for file in files),
-        "sha256": {file.name: assets.sha256_of(file) for file in files},
+        "sha256": {file.relative_to(target).as_posix(): assets.sha256_of(file) for file in files},
     }
 
 

@@ -15,6 +15,7 @@ from harness import accounting
 from harness.config import (
     Config,
     ConfigError,
+    ContinualTaskConfig,
     LoraConfig,
     MixtureTaskConfig,
     MtlLoraConfig,
@@ -23,6 +24,7 @@ from harness.config import (
     PartConfig,
     PartTaskConfig,
     PeftConfig,
+    SeveralTaskConfig,
     TaskAdapterConfig,
 )
 from harness.lora import (
@@ -290,9 +292,11 @@ def _seconds(model: Network, batch: dict[str, Tensor], repeats: int) -> float:
 
 def _outputs(config: Config) -> Outputs:
     """As the task says; from the configuration alone where it can be."""
-    if isinstance(config.task, MixtureTaskConfig):
+    if isinstance(config.task, SeveralTaskConfig):
         known = {name: _known_outputs(part) for name, part in config.task.chosen.items()}
         if all(known.values()):
+            if isinstance(config.task, ContinualTaskConfig) and config.task.heads == "shared":
+                return next(count for count in known.values() if count)
             return {name: count for name, count in known.items() if count}
     elif (count := _known_outputs(config.task)) is not None:
         return count

@@ -17,7 +17,8 @@ class Record:
 
     A score under a name like test@4 is that of a nested adapter cut to rank 4. `dead` names the trained tensors that
     never got a gradient. `groups` are the adapter parameters of all tasks (`shared`) and of each, and add up to
-    `params`' adapter; empty where no task has its own.
+    `params`' adapter; empty where no task has its own. `probe` has the base's masked-LM loss in nats on general text
+    before and after, and the change.
     """
 
     study: str
@@ -49,6 +50,8 @@ class Record:
     merge: dict[str, float] = dataclasses.field(default_factory=dict)
     dead: list[str] = dataclasses.field(default_factory=list)
     groups: dict[str, int] = dataclasses.field(default_factory=dict)
+    probe: dict[str, float] = dataclasses.field(default_factory=dict)
+    sequence: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def finished(entry: Record) -> bool:

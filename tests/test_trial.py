@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import BertModel
 
-from harness import assets, record, trial
+from harness import assets, record
 from harness.accounting import Params
 from harness.config import ConfigError
 from harness.inputs import read_inputs
@@ -19,7 +19,7 @@ from harness.model import build_model
 from harness.record import Record
 from harness.task import build_task, encode
 from harness.training import Interrupted
-from harness.trial import Place, fingerprint_of, run_trial
+from harness.trial import Place, fingerprint_of, run_trial, single
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_running_out_of_memory_fails_the_trial(run, monkeypatch):
     def exhausted(*_, **__):
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
-    monkeypatch.setattr(trial, "fit", exhausted)
+    monkeypatch.setattr(single, "fit", exhausted)
     entry = run()
     assert (entry.state, entry.reason) == ("fail", "out of memory: tried to allocate 20 GiB")
 
@@ -142,7 +142,7 @@ def test_a_defect_fails_the_trial_and_leaves_its_traceback(run, monkeypatch, tmp
     def broken(*_, **__):
         raise RuntimeError("shapes do not fit\nmore")
 
-    monkeypatch.setattr(trial, "fit", broken)
+    monkeypatch.setattr(single, "fit", broken)
     entry = run()
     assert entry.reason == "error: RuntimeError: shapes do not fit"
     assert "shapes do not fit" in (tmp_path / "results/s/trials/0000/error.log").read_text()

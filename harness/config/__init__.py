@@ -8,6 +8,7 @@ from harness.config.models import (
     TextModelConfig,
     VisionModelConfig,
 )
+from harness.config.probe import ProbeConfig
 from harness.config.scalars import AssetConfig
 from harness.config.schema import (
     DEFAULT_SCALE,
@@ -24,6 +25,7 @@ from harness.config.several import MtlLoraConfig, MtloraConfig, TaskAdapterConfi
 from harness.config.tasks import (
     READS,
     CatalogueTaskConfig,
+    ContinualTaskConfig,
     DigitsTaskConfig,
     FolderTaskConfig,
     GlueTaskConfig,
@@ -33,6 +35,7 @@ from harness.config.tasks import (
     PartTaskConfig,
     PublishedImagesConfig,
     RatedTaskConfig,
+    SeveralTaskConfig,
     SpokenTaskConfig,
     TableTaskConfig,
     TaskConfig,
@@ -50,6 +53,7 @@ __all__ = [
     "ClaimsConfig",
     "Config",
     "ConfigError",
+    "ContinualTaskConfig",
     "DigitsTaskConfig",
     "FolderTaskConfig",
     "GeneratorModelConfig",
@@ -64,9 +68,11 @@ __all__ = [
     "PartConfig",
     "PartTaskConfig",
     "PeftConfig",
+    "ProbeConfig",
     "PublishedImagesConfig",
     "Range",
     "RatedTaskConfig",
+    "SeveralTaskConfig",
     "SpeechModelConfig",
     "SpokenTaskConfig",
     "SweepConfig",

@@ -13,7 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 from harness.config.models import GeneratorModelConfig, TextModelConfig, VisionModelConfig
 from harness.config.schema import Config, LoraConfig, PartConfig, Range
 from harness.config.several import MtlLoraConfig, MtloraConfig
-from harness.config.tasks import READS, ImageTaskConfig, MixtureTaskConfig, PairTaskConfig, TextTaskConfig, kind_of
+from harness.config.tasks import (
+    READS,
+    ContinualTaskConfig,
+    ImageTaskConfig,
+    MixtureTaskConfig,
+    PairTaskConfig,
+    SeveralTaskConfig,
+    TextTaskConfig,
+    kind_of,
+)
 from harness.config.tree import ConfigError, Tree, lay_over, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
@@ -31,6 +40,7 @@ def check(tree: Mapping[str, Any]) -> Config:
     mistakes = [
         *_kind_mistakes(config),
         *_objective_mistakes(config),
+        *_probe_mistakes(config),
         *_lora_mistakes(config),
         *_sweep_mistakes(config, tree),
     ]
@@ -66,6 +76,10 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
         for key, default in (("answer", "class"), ("train_rows", None)):  # trials from before there were these
             if key in task and task[key] == default:
                 del task[key]
+    if tree["probe"] is None:  # as before there were any
+        del tree["probe"]
+    else:
+        del tree["probe"]["asset"]
     for key in ("weights", "name", "tokenizer", "made_by"):
         tree["model"].pop(key, None)
     del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
@@ -133,14 +147,15 @@ def _kind_mistakes(config: Config) -> list[str]:
             f"model={model.name}: a {model.kind} model, for tasks read by {readers}; task={task.name} needs a "
             f"{kind_of(task)} model"
         ]
-    if isinstance(task, MixtureTaskConfig):
+    if isinstance(task, SeveralTaskConfig):
         if config.trainer.devices > 1:
             return [
                 f"trainer.devices={config.trainer.devices}: task={task.name} has a head for each task, and a step "
                 "trains one of them: one device"
             ]
         alone = (dataclasses.replace(config, task=part) for part in task.tasks.values())
-        return [*_mixture_mistakes(task), *(mistake for part in alone for mistake in _kind_mistakes(part))]
+        whole = _mixture_mistakes(task) if isinstance(task, MixtureTaskConfig) else _sequence_mistakes(task, config)
+        return [*whole, *(mistake for part in alone for mistake in _kind_mistakes(part))]
     if isinstance(model, GeneratorModelConfig):
         assert isinstance(task, PairTaskConfig)
         return _generator_mistakes(task, model, config)
@@ -166,13 +181,33 @@ def _mixture_mistakes(task: MixtureTaskConfig) -> list[str]:
     return mistakes + [f"task.only={_show(task.only)}: no task {name}{nearest(name, task.tasks)}" for name in unknown]
 
 
+def _sequence_mistakes(task: ContinualTaskConfig, config: Config) -> list[str]:
+    mistakes = [
+        f"task.order={_show(task.order)}: no task {name}{nearest(name, task.tasks)}"
+        for name in task.order or ()
+        if name not in task.tasks
+    ]
+    if task.order and len(set(task.order)) < len(task.order):
+        mistakes.append(f"task.order={_show(task.order)}: a task is learned once")
+    if kinds := sorted({READS[part.reader] for part in task.tasks.values()} - {"text"}):
+        mistakes.append(f"task.tasks: a sequence is of text tasks, not of {' and '.join(kinds)}")
+    if task.learn != "continued" and not isinstance(config.lora, LoraConfig):
+        mistakes.append(f"task.learn={task.learn}: it needs adapters; lora={config.lora.name} has task.learn=continued")
+    if isinstance(config.lora, LoraConfig) and any(name in config.lora.variant for name in ("adalora", "dylora")):
+        mistakes.append(f"lora.variant={config.lora.variant}: its ranks move within one training; none in a sequence")
+    asked = {(getattr(part, "answer", ""), getattr(part, "classes", None)) for part in task.chosen.values()}
+    if not mistakes and task.heads == "shared" and (len(asked) > 1 or ("number", None) in asked):
+        mistakes.append("task.heads=shared: the tasks have not the same classes; task.heads=separate")
+    return mistakes
+
+
 def _objective_mistakes(config: Config) -> list[str]:
     """Whether what the best weights are chosen by is measured at all."""
     task, objective = config.task, config.trainer.objective
     possible: tuple[str, ...]
-    if isinstance(task, MixtureTaskConfig) and config.trainer.score_train:
+    if isinstance(task, SeveralTaskConfig) and config.trainer.score_train:
         return [f"trainer.score_train=true: task={task.name} is several tasks; trainer.score_train=false"]
-    if isinstance(task, MixtureTaskConfig):
+    if isinstance(task, SeveralTaskConfig):
         possible = ("score", "loss")
     elif isinstance(task, PairTaskConfig) or getattr(task, "answer", "class") == "number":
         possible = ("loss",)
@@ -181,6 +216,17 @@ def _objective_mistakes(config: Config) -> list[str]:
     if objective in possible or config.run == "count":
         return []
     return [f"trainer.objective={objective}: task={task.name} has none; trainer.objective={possible[0]}"]
+
+
+def _probe_mistakes(config: Config) -> list[str]:
+    if config.probe is None:
+        return []
+    if not isinstance(config.model, TextModelConfig):
+        return [f"probe={config.probe.name}: it hides tokens of an encoder; model={config.model.name} is none of text"]
+    longest = config.model.shape.positions - (2 if config.model.family == "roberta" else 0)
+    if config.probe.length > longest:
+        return [f"probe.length={config.probe.length}: model={config.model.name} has {longest} positions"]
+    return []
 
 
 def _size_mistakes(task: Any, model: Any) -> list[str]:

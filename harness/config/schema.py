@@ -6,6 +6,7 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.models import ModelConfig
+from harness.config.probe import ProbeConfig
 from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Share, Text
 from harness.config.several import Targets, TaskAdapterConfig
 from harness.config.tasks import TaskConfig
@@ -160,5 +161,6 @@ class Config:
     optimizer: OptimizerConfig
     trainer: TrainerConfig
     tracking: TrackingConfig
+    probe: ProbeConfig | None
     sweep: SweepConfig | None
     claims: ClaimsConfig | None = None

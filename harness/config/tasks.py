@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
-from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
+from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, NotNegative, Text
 
 # Part of the names of scores and files, and a module's name in the network.
 TaskKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -191,7 +191,32 @@ class MixtureTaskConfig:
         return {name: task for name, task in self.tasks.items() if self.only is None or name in self.only}
 
 
-TaskConfig = PartTaskConfig | PairsTaskConfig | CatalogueTaskConfig | MixtureTaskConfig
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class ContinualTaskConfig:
+    """Text tasks learned one after another, in the order of `order`, or as they stand.
+
+    `learn`: one adapter continued, or one for each task, kept with its head, or pairs orthogonal to the earlier ones
+    (O-LoRA), `penalty` times their overlap being added to the loss. `heads` shared: one for all tasks, which then have
+    the same classes.
+    """
+
+    reader: Literal["sequence"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    tasks: Annotated[dict[TaskKey, Annotated[PartTaskConfig, Field(discriminator="reader")]], Field(min_length=2)]
+    order: Annotated[list[Text], Field(min_length=2)] | None
+    learn: Literal["continued", "separate", "orthogonal"]
+    heads: Literal["shared", "separate"]
+    penalty: NotNegative
+    split_seed: Natural
+
+    @property
+    def chosen(self) -> dict[str, PartTaskConfig]:
+        """The tasks in the order they are learned."""
+        return {name: self.tasks[name] for name in self.order or self.tasks}
+
+
+SeveralTaskConfig = MixtureTaskConfig | ContinualTaskConfig
+TaskConfig = PartTaskConfig | PairsTaskConfig | CatalogueTaskConfig | SeveralTaskConfig
 
 READS: dict[str, str] = {
     "glue": "text",
@@ -205,9 +230,9 @@ READS: dict[str, str] = {
     "pairs": "generator",
     "catalogue": "generator",
 }
-"""For each reader of tasks, the kind of model that takes what it reads; a mixture asks its first part."""
+"""For each reader of tasks, the kind of model that takes what it reads; several tasks ask their first one."""
 
 
 def kind_of(task: TaskConfig) -> str:
     """The kind of model that takes what a task reads."""
-    return READS[next(iter(task.tasks.values())).reader if isinstance(task, MixtureTaskConfig) else task.reader]
+    return READS[next(iter(task.tasks.values())).reader if isinstance(task, SeveralTaskConfig) else task.reader]

@@ -15,6 +15,7 @@ from harness.lora.inject import adapt, adapted_layers, adapter_parameters, named
 from harness.lora.layers import LoraLinear
 from harness.lora.merge import bare, merge
 from harness.lora.multitask import MtlLoraSpec, MtloraSpec, adapt_tasks, groups_of, task_adapters
+from harness.lora.orthogonal import add_pairs, overlap
 from harness.lora.packed import pack
 from harness.lora.pair import LowRank, Slice
 from harness.lora.route import Route
@@ -39,6 +40,7 @@ __all__ = [
     "adapt_tasks",
     "adapted_layers",
     "adapter_parameters",
+    "add_pairs",
     "bare",
     "effective_ranks",
     "export_adapter",
@@ -50,6 +52,7 @@ __all__ = [
     "merge",
     "named_pairs",
     "orthogonality",
+    "overlap",
     "pack",
     "pairs_of",
     "set_active",

@@ -41,7 +41,8 @@ class Adapted(nn.Module):
         for _, pair in self.low_rank():
             name = pair.where.weight
             weight = changed[name] if name in changed else self.base.get_parameter(name).clone()
-            pair.where.of(weight).copy_(pair.changed(self.matrix(pair)))
+            matrix = pair.where.of(weight)  # with what earlier pairs of the same matrix have made of it
+            matrix.copy_(pair.changed(matrix))
             changed[name] = weight
         return changed
 

@@ -3,15 +3,18 @@
 from harness.model.base import Heads, Network, Outputs, Uncertainty
 from harness.model.build import base_file, build_model
 from harness.model.generator import GENERATOR_TARGETS, Generator, generator_folder, marks_of, save_generator
+from harness.model.masked import SPECIALS, MaskedHead, mask_id, masked_head
 from harness.model.recurrent import SpeechClassifier, VoiceEncoder
 from harness.model.text import PAD_IDS, TARGETS, TextClassifier, tokenizer_file
 
 __all__ = [
     "GENERATOR_TARGETS",
     "PAD_IDS",
+    "SPECIALS",
     "TARGETS",
     "Generator",
     "Heads",
+    "MaskedHead",
     "Network",
     "Outputs",
     "SpeechClassifier",
@@ -22,6 +25,8 @@ __all__ = [
     "build_model",
     "generator_folder",
     "marks_of",
+    "mask_id",
+    "masked_head",
     "save_generator",
     "tokenizer_file",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import record
 from harness.record import Record, measure
-from harness.report import multitask, plots
+from harness.report import continual, multitask, plots
 from harness.report.table import (
     TIES,
     ArmResult,
@@ -33,6 +33,8 @@ def write_report(folder: Path) -> str:
     if not records:
         return f"{folder}: no records yet"
     trial_table(records).to_csv(folder / "table.csv", index=False)
+    if in_turn := [entry for entry in records if continual.is_sequence(entry)]:
+        return _write_sequences(in_turn, folder)
     if several := [entry for entry in records if multitask.tasks_of(entry)]:
         return _write_several(several, folder)
     groups: dict[tuple[Any, ...], list[Record]] = {}
@@ -48,6 +50,19 @@ def write_report(folder: Path) -> str:
         plots.pareto_picture(group, title, folder / "pareto.png")
         plots.rank_picture(group, results, title, folder / "rank_curve.png")
         written += ["pareto.png", "rank_curve.png"]
+    files = "\n".join(f"  {folder / name}" for name in written)
+    return f"{text}\n\nWritten:\n{files}"
+
+
+def _write_sequences(records: Sequence[Record], folder: Path) -> str:
+    text = f"# {records[0].study}\n\n{continual.section(records, folder)}"
+    (folder / "table.md").write_text(text + "\n")
+    written = ["table.csv", "table.md", record.RECORDS]
+    if results := continual.courses(records, folder):
+        title = f"{records[0].task}, {records[0].model}"
+        plots.matrices_picture(results, title, folder / "matrices.png")
+        plots.forgetting_picture(results, continual.level_of(records), title, folder / "forgetting.png")
+        written += ["matrices.png", "forgetting.png"]
     files = "\n".join(f"  {folder / name}" for name in written)
     return f"{text}\n\nWritten:\n{files}"
 

@@ -29,6 +29,20 @@ def mcnemar_exact(first: Sequence[bool], second: Sequence[bool]) -> float:
     return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n) if n else 1.0
 
 
+def stratified_interval(strata: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The 95 % interval of the mean of several groups' means, the items within each group independent.
+
+    By the variance of a stratified mean (Cochran, 1977, section 5.3), each group with the same weight.
+    """
+    means = [sum(values) / len(values) for values in strata]
+    squares = [
+        sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1) / len(values)
+        for values, mean in zip(strata, means, strict=True)
+    ]
+    centre, half = sum(means) / len(means), _Z95 * math.sqrt(sum(squares)) / len(means)
+    return centre - half, centre + half
+
+
 def ratio_interval(sums: Sequence[float], counts: Sequence[float]) -> tuple[float, float]:
     """The 95 % interval of Σ sums / Σ counts over independent items, as of a loss over the tokens of sentences.
 

@@ -56,6 +56,10 @@ def _row(entry: Record) -> dict[str, Any]:
     row |= {f"flops_{name}": value for name, value in entry.flops.items()}
     row |= {f"merge_{name}": value for name, value in entry.merge.items()}
     effective = entry.lora.get("effective_ranks")
+    for name in ("acc", "bwt", "fwt", "forgetting", "new", "overlap", "kept"):
+        if name in entry.sequence:
+            row[f"sequence_{name}"] = entry.sequence[name]
+    row |= {f"probe_{name}": value for name, value in entry.probe.items()}
     row["effective_rank_mean"] = sum(effective.values()) / len(effective) if effective else None
     row |= {"adapter_bytes": entry.adapter.get("bytes"), "dead": " ".join(entry.dead)}
     row |= {f"steps_{name}": value for name, value in entry.steps.items()}

@@ -2,6 +2,7 @@
 
 from harness.config import (
     CatalogueTaskConfig,
+    ContinualTaskConfig,
     DigitsTaskConfig,
     FolderTaskConfig,
     MixtureTaskConfig,
@@ -11,6 +12,7 @@ from harness.config import (
     TaskConfig,
 )
 from harness.task.base import Task
+from harness.task.continual import TaskSequence
 from harness.task.mixture import MixtureTask
 from harness.task.pairs import read_pairs
 from harness.task.speech import read_speech
@@ -40,5 +42,8 @@ def _read(config: TaskConfig) -> Task:
             return read_pairs(config)
         case MixtureTaskConfig():
             return MixtureTask(config.name, {name: _read(part) for name, part in config.chosen.items()})
+        case ContinualTaskConfig():
+            parts = MixtureTask(config.name, {name: _read(part) for name, part in config.chosen.items()})
+            return TaskSequence(parts, config.heads == "shared")
         case _:
             return read_text(config)

@@ -10,6 +10,7 @@ from harness.report.statistics import (
     median_ratio,
     normal_quantile,
     paired_shares,
+    stratified_interval,
     t_interval,
     t_quantile,
     wilson_interval,
@@ -79,3 +80,11 @@ def test_median_ratio():
     assert high - low < 0.06
     assert value == pytest.approx(0.5, abs=0.02)
     assert median_ratio([3.0, 3.0], [6.0, 6.0]) == (0.5, 0.5, 0.5)
+
+
+def test_the_mean_of_groups_has_the_interval_of_a_bootstrap_within_groups():
+    draw = np.random.default_rng(0)
+    strata = [(draw.random(count) < share).astype(float) for count, share in ((300, 0.8), (150, 0.6), (200, 0.9))]
+    means = [np.mean([draw.choice(values, len(values)).mean() for values in strata]) for _ in range(4000)]
+    low, high = stratified_interval([values.tolist() for values in strata])
+    assert (low, high) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.004)

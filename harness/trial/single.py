@@ -1,10 +1,7 @@
-"""The life of a trial: from a configuration to a record."""
+"""The life of a trial that is fitted once, and the steps that every trial's life has."""
 
 import itertools
-import shlex
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -16,50 +13,42 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from harness import assets, tracking
+from harness import tracking
 from harness.accounting import flops_of
 from harness.artifacts import cut_rows, save_artifacts, write_texts
 from harness.config import (
     Config,
-    ConfigError,
+    ContinualTaskConfig,
     LoraConfig,
-    MtlLoraConfig,
-    MtloraConfig,
-    PeftConfig,
+    TextModelConfig,
     fingerprint,
-    plain,
-    to_yaml,
 )
 from harness.inputs import base_identity, input_digests, loader, read_inputs
 from harness.lora import (
     ORTHOGONALITY,
-    StartError,
     effective_ranks,
     final_budget,
     highest_rank,
     kept_ranks,
     named_pairs,
     orthogonality,
+    overlap,
     pairs_of,
     set_active,
 )
 from harness.model import Network, build_model
 from harness.network import compare_merged, lora_spec, lr_ratio, prepare, task_groups
-from harness.provenance import hardware, source, versions
-from harness.record import Record, State
+from harness.probe import probe_digest, probe_loss
 from harness.task import Inputs, MixtureTask, Task, TextTask, build_task
 from harness.training import (
     ClassScores,
     Curve,
-    Diverged,
     FallingBudget,
     Guard,
-    Interrupted,
     Meters,
     MixtureScores,
     NestedRanks,
     NumberScores,
-    Pruned,
     Pulse,
     Scores,
     TokenScores,
@@ -75,7 +64,8 @@ from harness.training import (
     test,
 )
 
-_BEST = "best.safetensors"
+BEST = "best.safetensors"
+"""The weights of the best evaluation so far, while a trial runs."""
 
 Report = Callable[[int, dict[str, float]], bool]
 
@@ -113,68 +103,19 @@ class Facts:
     dead: list[str] = field(default_factory=list)
     effective_ranks: dict[str, float] = field(default_factory=dict)
     kept_ranks: dict[str, int] = field(default_factory=dict)
+    probe: dict[str, float] = field(default_factory=dict)
+    sequence: dict[str, Any] = field(default_factory=dict)
 
 
-def run_trial(config: Config, place: Place, report: Report) -> Record:
-    """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
-
-    `report` hears the validation scores after each evaluation and answers whether to prune. Raises ConfigError for a
-    configuration that cannot run at all, and Interrupted when a stop was asked for.
-    """
-    facts, started = Facts(), time.perf_counter()
-    config_tree = plain(config)
-    (place.folder / "config.yaml").write_text(to_yaml(config_tree))
-    mirror = _mirror(config, config_tree, place)
-    state: State = "complete"
-    reason = ""
-    try:
-        _live(config, place, report, mirror, facts)
-    except Pruned as stop:
-        state, reason = "pruned", str(stop)
-    except Diverged as stop:
-        state, reason = "fail", f"diverged: {stop}"
-    except StartError as stop:
-        state, reason = "fail", f"start: {stop}"
-    except (torch.OutOfMemoryError, MemoryError) as stop:
-        state, reason = "fail", f"out of memory: {str(stop).splitlines()[0] if str(stop) else ''}"
-    except (ConfigError, assets.AssetError, Interrupted):
-        mirror.finish({}, failed=True)
-        raise
-    except Exception as error:
-        # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
-        (place.folder / "error.log").write_text(traceback.format_exc())
-        state, reason = "fail", f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    finally:
-        (place.folder / _BEST).unlink(missing_ok=True)
-    facts.time["total_s"] = time.perf_counter() - started
-    record = _record(config, place, facts, state, reason)
-    mirror.finish(asdict(record), failed=state == "fail")
-    return record
-
-
-def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror, facts: Facts) -> None:
-    """The life of a trial on one screen; what it learns on the way goes into `facts`."""
-    device = resolve_device(config.trainer.accelerator, config.trainer.devices)
-    precision = resolve_precision(config.trainer.precision, device)
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
-    L.seed_everything(config.seed, verbose=False)
-    task = build_task(config.task)
-    facts.data, facts.base = task.describe(), base_identity(config)
-    facts.identity = identity(config)
-    facts.fingerprint = fingerprint(config, facts.identity)
-
+def live_single(config: Config, place: Place, report: Report, mirror: tracking.Mirror, facts: Facts) -> None:
+    """The life of a trial of one task, or of several at once; what it learns on the way goes into `facts`."""
+    task, device, precision = open_trial(config, facts)
     meters = Meters(device)
     model = build_model(config.model, task.outputs)
     train, validation, held_out = (read_inputs(config, task, split) for split in ("train", "validation", "test"))
     model.to(device)
-    count = getattr(config.lora, "calibration", 0)
-    feed = partial(_feed, model, loader(config, train, True), device, precision, count)
-    facts.ranks, params = prepare(model, config, feed)
-    facts.params, facts.groups = asdict(params), task_groups(model)
-    facts.scales = {name: pair.scale for name, pair in named_pairs(model.base)}
-    with autocast(precision, device):
-        facts.flops = _step_flops(model, train, config.trainer.batch_size, device)
+    probe(config, model, device, facts, "before")
+    adapt_and_count(config, model, train, device, precision, facts)
 
     length = plan(
         -(-len(train) // (config.trainer.batch_size * config.trainer.devices)),
@@ -182,9 +123,9 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         config.trainer.max_steps,
         config.trainer.evaluations,
     )
-    moving, settled = _moving_ranks(config, model, length.steps)
-    watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / _BEST, settled)
-    module = _module(config, model, _measure(task), length.steps, precision)
+    moving, settled = moving_ranks(config, model, length.steps)
+    watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / BEST, settled)
+    module = make_module(config, model, measure(task), length.steps, precision)
     pulse = Pulse()
     curve = Curve(place.folder / "metrics.csv", mirror.log, module.measure.names)
     trainer = make_trainer(
@@ -206,8 +147,9 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
         facts.steps = {"planned": length.steps, "made": trainer.global_step, "best": watch.best_step}
         facts.scores = {"val": watch.best} if watch.best else {}
     watch.restore(module)
+    probe(config, model, device, facts, "after")
     evaluate = {"val": loader(config, validation, False, *ranks), "test": loader(config, held_out, False, *ranks)}
-    for rank in _nested(model) if moving else ():
+    for rank in nested(model) if moving else ():
         set_active(model.base, rank)
         facts.scores |= {f"{name}@{rank}": test(trainer, module, batches) for name, batches in evaluate.items()}
     if config.trainer.score_train:
@@ -219,7 +161,44 @@ def _live(config: Config, place: Place, report: Report, mirror: tracking.Mirror,
     facts.effective_ranks, facts.kept_ranks = effective_ranks(model.base), kept_ranks(model.base)
     facts.adapter = save_artifacts(config, model, module, place.folder)
     sample = held_out.batch(held_out.sample(config.trainer.batch_size))
-    facts.merge = compare_merged(model.to(device), _on(sample, device))
+    facts.merge = compare_merged(model.to(device), on_device(sample, device))
+
+
+def open_trial(config: Config, facts: Facts) -> tuple[Task, torch.device, str]:
+    """Settle device, precision, threads and seeds, read the task, and note what the trial is; the last is precision."""
+    device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+    precision = resolve_precision(config.trainer.precision, device)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    L.seed_everything(config.seed, verbose=False)
+    task = build_task(config.task)
+    facts.data, facts.base = task.describe(), base_identity(config)
+    facts.identity = identity(config)
+    facts.fingerprint = fingerprint(config, facts.identity)
+    return task, device, precision
+
+
+def adapt_and_count(
+    config: Config, model: Network, train: Inputs, device: torch.device, precision: str, facts: Facts
+) -> None:
+    """Adapt the model, from training batches where its variant starts from them, and count parameters and FLOPs."""
+    calibration = getattr(config.lora, "calibration", 0)
+    feed_model = partial(_feed, model, loader(config, train, True), device, precision, calibration)
+    facts.ranks, params = prepare(model, config, feed_model)
+    facts.params, facts.groups = asdict(params), task_groups(model)
+    facts.scales = {name: pair.scale for name, pair in named_pairs(model.base)}
+    with autocast(precision, device):
+        facts.flops = _step_flops(model, train, config.trainer.batch_size, device)
+
+
+def probe(config: Config, model: Network, device: torch.device, facts: Facts, when: str) -> None:
+    """Note the base's loss on general text, if the configuration asks for it, and in the end its change."""
+    if config.probe is None:
+        return
+    assert isinstance(config.model, TextModelConfig)
+    facts.probe[when] = probe_loss(config.probe, config.model, model.base.to(device), device)
+    if when == "after":
+        facts.probe["change"] = facts.probe["after"] - facts.probe["before"]
 
 
 def _feed(
@@ -229,7 +208,7 @@ def _feed(
     _still(model)
     for batch in itertools.islice(batches, count):
         with autocast(precision, device):
-            loss = mean_loss(model, _on(batch, device)) / count
+            loss = mean_loss(model, on_device(batch, device)) / count
         if gradients:
             loss.backward()
     model.train()
@@ -243,13 +222,14 @@ def _still(model: Network) -> None:
             module.train()  # cuDNN has no backward pass of these in evaluation
 
 
-def _on(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def on_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The batch where the network is."""
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def _step_flops(model: Network, train: Inputs, batch_size: int, device: torch.device) -> dict[str, int]:
     """Of a forward pass, and of a whole step, on the first rows of the training split."""
-    batch = _on(train.batch(train.sample(batch_size)), device)
+    batch = on_device(train.batch(train.sample(batch_size)), device)
     _still(model)
     forward = flops_of(lambda: mean_loss(model, batch))
     step = flops_of(lambda: mean_loss(model, batch).backward())
@@ -258,7 +238,7 @@ def _step_flops(model: Network, train: Inputs, batch_size: int, device: torch.de
     return {"forward": forward, "step": step, "examples": len(batch["rows"])}
 
 
-def _moving_ranks(config: Config, model: Network, steps: int) -> tuple[list[L.Callback], int]:
+def moving_ranks(config: Config, model: Network, steps: int) -> tuple[list[L.Callback], int]:
     """What moves ranks in training, and from which step on they are settled."""
     if not isinstance(config.lora, LoraConfig):
         return [], 0
@@ -269,13 +249,14 @@ def _moving_ranks(config: Config, model: Network, steps: int) -> tuple[list[L.Ca
     return ([NestedRanks(model.base, config.seed)], 0) if spec.way.form == "dylora" else ([], 0)
 
 
-def _nested(model: Network) -> range:
+def nested(model: Network) -> range:
     """The ranks that a nested adapter is scored at: all of them."""
     nested = any(pair.form == "dylora" for pair in pairs_of(model.base))
     return range(1, highest_rank(model.base) + 1) if nested else range(0)
 
 
-def _module(config: Config, model: Network, measure: Scores, steps: int, precision: str) -> TrialModule:
+def make_module(config: Config, model: Network, measure: Scores, steps: int, precision: str) -> TrialModule:
+    """The network as it is trained for so many steps, with the penalties that its way of adaptation asks for."""
     fast: list[torch.nn.Parameter] = []
     ratio, penalty = 1.0, None
     if isinstance(config.lora, LoraConfig):
@@ -283,6 +264,8 @@ def _module(config: Config, model: Network, measure: Scores, steps: int, precisi
         fast = [pair.zero_factor for pair in pairs_of(model.base)]
         if lora_spec(config.lora).way.form == "adalora":
             penalty = partial(_penalty, model)
+        if isinstance(config.task, ContinualTaskConfig) and config.task.learn == "orthogonal":
+            penalty = partial(_overlap, model, config.task.penalty)
     return TrialModule(
         model,
         measure,
@@ -304,13 +287,25 @@ def _penalty(model: Network) -> Tensor:
     return ORTHOGONALITY * orthogonality(model.base)
 
 
+def _overlap(model: Network, weight: float) -> Tensor:
+    return weight * overlap(model.base)
+
+
 def identity(config: Config) -> dict[str, str]:
     """What only the machine can tell of a trial: digests of data, weights and tokenizer, device and precision."""
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
-    return input_digests(config) | {
-        "device": device.type,
-        "precision": resolve_precision(config.trainer.precision, device),
-    }
+    text = {}
+    if config.probe is not None:
+        assert isinstance(config.model, TextModelConfig)
+        text = {"probe": probe_digest(config.probe, config.model)}
+    return (
+        input_digests(config)
+        | text
+        | {
+            "device": device.type,
+            "precision": resolve_precision(config.trainer.precision, device),
+        }
+    )
 
 
 def fingerprint_of(config: Config) -> str:
@@ -318,68 +313,11 @@ def fingerprint_of(config: Config) -> str:
     return fingerprint(config, identity(config))
 
 
-def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirror:
-    settings = config.tracking
-    name = f"{place.arm}-{place.number:04d}"
-    return tracking.start(
-        settings.mode, settings.project, settings.entity, place.study, name, tree, place.folder.parent.parent
-    )
-
-
-def _measure(task: Task) -> Scores:
+def measure(task: Task) -> Scores:
+    """What is scored of a task, by the kind of its answers."""
     if isinstance(task, MixtureTask):
-        return MixtureScores({name: _measure(part) for name, part in task.parts.items()})
+        return MixtureScores({name: measure(part) for name, part in task.parts.items()})
     if isinstance(task, TextTask) and task.spread is not None:
         return NumberScores(*task.spread)
     assert isinstance(task.outputs, int)
     return ClassScores(task.outputs) if task.outputs else TokenScores()
-
-
-def _record(config: Config, place: Place, facts: Facts, state: State, reason: str) -> Record:
-    lora: dict[str, Any] = {"name": config.lora.name}
-    if isinstance(config.lora, LoraConfig):
-        lora = asdict(config.lora)  # with the patterns replaced by what they came to
-        scales = set(facts.scales.values())
-        scale = scales.pop() if len(scales) == 1 else None
-        if config.lora.match is not None and facts.ranks:
-            lora["rank"] = max(facts.ranks.values())
-        lora |= {"scale": scale, "alpha": config.lora.alpha or (scale and scale * lora["rank"])}
-        lora |= {"ranks": facts.ranks, "scales": facts.scales, "effective_ranks": facts.effective_ranks}
-        del lora["alphas"]
-        if facts.kept_ranks:  # as lora.ranks takes them
-            lora["kept_ranks"] = [[name, rank] for name, rank in facts.kept_ranks.items()]
-    elif isinstance(config.lora, MtloraConfig | MtlLoraConfig):
-        lora = asdict(config.lora) | {"ranks": facts.ranks, "effective_ranks": facts.effective_ranks}
-    elif isinstance(config.lora, PeftConfig):
-        lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **(config.lora.arguments or {})}
-    return Record(
-        study=place.study,
-        trial=place.number,
-        arm=place.arm,
-        point=place.point,
-        objective=config.trainer.objective,
-        state=state,
-        reason=reason,
-        fingerprint=facts.fingerprint,
-        task=config.task.name,
-        model=config.model.name,
-        lora=lora,
-        optimizer=asdict(config.optimizer) | {"batch_size": config.trainer.batch_size * config.trainer.devices},
-        params=facts.params,
-        memory=facts.memory,
-        time=facts.time,
-        scores=facts.scores,
-        steps=facts.steps,
-        seeds={"trial": config.seed, "split": config.task.split_seed},
-        versions=versions(),
-        source=source(),
-        data=facts.data,
-        base=facts.base,
-        hardware=hardware() | {"threads": torch.get_num_threads()} | facts.identity,
-        adapter=facts.adapter,
-        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
-        flops=facts.flops,
-        merge=facts.merge,
-        dead=facts.dead,
-        groups=facts.groups,
-    )

@@ -1,0 +1,59 @@
+"""O-LoRA: each task adds a pair in directions that earlier tasks left free (Wang et al., 2023).
+
+The earlier pairs are frozen and still count: y = Wx + b + Σ_i s·B_i A_i x. Only the newest pair and the head learn.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from harness.lora.inject import adapted_layers
+from harness.lora.layers import LoraLinear
+from harness.lora.pair import LowRank, Slice
+from harness.lora.spec import SpecError
+
+
+def add_pairs(network: nn.Module, task: int) -> None:
+    """Freeze every pair and put a fresh one of the same rank and scale beside each of the first task's.
+
+    `task` counts from 1 for the second one. Raises SpecError where a pair is no plain one of a linear layer.
+    """
+    for name, layer in adapted_layers(network):
+        firsts = {key: pair for key, pair in layer.low_rank() if "_task" not in key}
+        for key, pair in firsts.items():
+            plain = pair.form == "plain" and pair.start_A is None and not pair.swapped
+            if not isinstance(layer, LoraLinear) or not plain:
+                raise SpecError(f"{name}: O-LoRA adds up plain pairs of linear layers")
+            layer.pairs[f"{key}_task{task}"] = _fresh(layer, pair)
+        for key, pair in layer.low_rank():
+            pair.requires_grad_(key.endswith(f"_task{task}"))
+            pair.zero_grad()  # frozen, it needs the room no more
+
+
+def _fresh(layer: LoraLinear, pair: LowRank) -> LowRank:
+    weight = layer.base.get_parameter(pair.where.weight)
+    made = LowRank(weight, pair.where, pair.rank, pair.whole_scale)
+    return made.to(pair.lora_A.device).train(pair.training)
+
+
+def overlap(network: nn.Module) -> Tensor:
+    """Σ over layers and earlier tasks i of ‖A_i A_tᵀ‖²_F, the squared entries summed, t being the newest task.
+
+    Wang et al. (2023), equations 7 and 8, whose A is our A transposed. The published code sums absolute values in
+    place of squares; the equation is what is computed here. Zero where there is one task only.
+    """
+    total: Tensor | None = None
+    for _, layer in adapted_layers(network):
+        for pairs in _stacks(layer.low_rank()).values():
+            *earlier, newest = pairs
+            for pair in earlier:
+                term = (pair.lora_A @ newest.lora_A.t()).square().sum()
+                total = term if total is None else total + term
+    return torch.zeros(()) if total is None else total
+
+
+def _stacks(pairs: list[tuple[str, LowRank]]) -> dict[Slice, list[LowRank]]:
+    """The pairs of each matrix, in the order they were added."""
+    found: dict[Slice, list[LowRank]] = {}
+    for _, pair in pairs:
+        found.setdefault(pair.where, []).append(pair)
+    return found

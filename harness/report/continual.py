@@ -1,0 +1,180 @@
+"""The answer of a study of task sequences: what is remembered, what forgotten, and that at a matched new-task score."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.record import Record
+from harness.report.statistics import stratified_interval
+from harness.report.table import chosen, markdown, predictions, trainable
+
+Interval = tuple[float, float] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """An arm: its trial that did best on validation, its intervals, and its trial at the matched new-task score."""
+
+    arm: str
+    group: list[Record]
+    best: Record
+    acc: Interval
+    bwt: Interval
+    matched: Record | None
+
+
+def is_sequence(entry: Record) -> bool:
+    """Whether the trial learned tasks one after another."""
+    return bool(entry.sequence)
+
+
+def new_score(entry: Record, split: str) -> float:
+    """The mean score of each task when it had just been learned."""
+    matrix: list[list[float]] = entry.sequence[split]
+    return sum(row[task] for task, row in enumerate(matrix[1:])) / (len(matrix) - 1)
+
+
+def level_of(records: Sequence[Record]) -> float:
+    """The highest new-task score on validation that a complete trial of every arm reaches."""
+    arms = {entry.arm for entry in records if entry.state == "complete"}
+    return min(max(new_score(entry, "val") for entry in _complete(records, arm)) for arm in arms)
+
+
+def courses(records: Sequence[Record], folder: Path) -> list[Course]:
+    """Every arm with a complete trial, in the study's order."""
+    found = []
+    for arm in dict.fromkeys(entry.arm for entry in sorted(records, key=lambda entry: entry.trial)):
+        group = [entry for entry in records if entry.arm == arm]
+        best = chosen(group)
+        if best is not None:
+            matched = _matched(_complete(records, arm), level_of(records))
+            found.append(Course(arm, group, best, *_intervals(best, folder), matched))
+    return found
+
+
+def _complete(records: Sequence[Record], arm: str) -> list[Record]:
+    return [entry for entry in records if entry.arm == arm and entry.state == "complete"]
+
+
+def _matched(group: Sequence[Record], level: float) -> Record | None:
+    """The trial whose new-task score on validation is the nearest to the level of those that reach it."""
+    reaching = [entry for entry in group if new_score(entry, "val") >= level - 1e-9]
+    return min(reaching, key=lambda entry: (new_score(entry, "val"), entry.trial), default=None)
+
+
+def _intervals(entry: Record, folder: Path) -> tuple[Interval, Interval]:
+    """The 95 % intervals over test items of the final mean score and of backward transfer, where tasks have classes."""
+    rows = predictions(entry, folder)
+    if rows is None or any(f"{task}/accuracy" not in entry.scores["test"] for task in entry.sequence["tasks"]):
+        return None, None
+    tasks = len(entry.sequence["tasks"])
+    right: dict[tuple[int, int], list[float]] = {}
+    for row in rows:  # sorted by row within each, so that items of two rows of the matrix are paired
+        hit = float(float(row["label"]) == float(row["predicted"]))
+        right.setdefault((int(row["learned"]), int(row["task"])), []).append(hit)
+    last = [right[tasks, task] for task in range(tasks)]
+    moved = [
+        [now - then for now, then in zip(last[task], right[task + 1, task], strict=True)] for task in range(tasks - 1)
+    ]
+    return stratified_interval(last), stratified_interval(moved)
+
+
+def section(records: Sequence[Record], folder: Path) -> str:
+    """The study's text."""
+    results, first = courses(records, folder), records[0]
+    states = Counter(entry.state for entry in records)
+    parts = first.data.get("tasks", {})
+    rows = ", ".join(f"{task} ({part['rows']['test']:,} test sentences)" for task, part in parts.items())
+    text = [
+        f"Tasks in the order they are learned: {rows}; a head that is {first.sequence['heads']}. Base: {first.model}. "
+        f"{len(records)} trials: {states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed.",
+        f"Command: `{first.command}`",
+    ]
+    if results:
+        level = level_of(records)
+        text += [markdown(_rows(results)), _notes(), _matched_text(level), markdown(_matched_rows(results))]
+        text.append(_answer(results, level))
+    failures = [f"- trial {entry.trial} ({entry.arm}): {entry.reason}" for entry in records if entry.state == "fail"]
+    return "\n\n".join(text + (["\n".join(["Failed trials:", *failures])] if failures else []))
+
+
+def _rows(results: Sequence[Course]) -> list[list[str]]:
+    header = ["arm", "trials", "trained at a time", "kept", "lr", "val ACC", "ACC [95 %]", "new", "BWT [95 %]"]
+    rows = [[*header, "forgetting", "FWT", "probe change"]]
+    for course in results:
+        entry, figures = course.best, course.best.sequence
+        head = entry.lora["name"] == "head"
+        rows.append(
+            [
+                course.arm,
+                str(len(course.group)),
+                f"{trainable(entry):,}",
+                f"{figures['kept']:,}",
+                f"{entry.optimizer['head_lr' if head else 'lr']:.3g}",
+                f"{entry.scores['val']['score']:.4f}",
+                f"{figures['acc']:.4f}{_span(course.acc, '.3f')}",
+                f"{figures['new']:.4f}",
+                f"{figures['bwt']:+.4f}{_span(course.bwt, '+.3f')}",
+                f"{figures['forgetting']:.4f}",
+                f"{figures['fwt']:+.4f}",
+                _probe(entry),
+            ]
+        )
+    return rows
+
+
+def _span(interval: Interval, form: str) -> str:
+    return f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
+
+
+def _probe(entry: Record) -> str:
+    return f"{entry.probe['change']:+.4f}" if "change" in entry.probe else ""
+
+
+def _notes() -> str:
+    return (
+        "Each row is the arm's trial with the best mean validation score after the last task; test was not used to "
+        "choose. ACC: the mean test score of all tasks in the end; new: of each when it had just been learned; BWT: "
+        "the mean of their difference over all tasks but the last; forgetting: likewise against the best score since "
+        "it was learned; FWT: what earlier tasks gave before a task was learned, over a fresh head on the bare base. "
+        "Kept: adapter and head parameters that all tasks need in the end. Probe change: of the base's masked-LM loss "
+        "on held-out general text, nats a token; an unmodified base has exactly 0, and "
+        "an adapter's goes when it is taken off (learned apart, it is the last task's that is on). Brackets: 95 % over "
+        "test items; one training seed and one order of tasks, whose spread is not in them."
+    )
+
+
+def _matched_text(level: float) -> str:
+    return (
+        f"At a matched new-task score: {level:.4f} on validation is the highest that a trial of every arm reaches; of "
+        "each arm the trial that reaches it most narrowly."
+    )
+
+
+def _matched_rows(results: Sequence[Course]) -> list[list[str]]:
+    rows = [["arm", "trial", "new (val)", "new (test)", "forgetting", "BWT", "ACC", "probe change"]]
+    for course in results:
+        if (entry := course.matched) is not None:
+            figures = entry.sequence
+            cells = [f"{new_score(entry, 'val'):.4f}", f"{figures['new']:.4f}", f"{figures['forgetting']:.4f}"]
+            cells += [f"{figures['bwt']:+.4f}", f"{figures['acc']:.4f}", _probe(entry)]
+            rows.append([course.arm, str(entry.trial), *cells])
+    return rows
+
+
+def _answer(results: Sequence[Course], level: float) -> str:
+    leader = max(results, key=lambda course: course.best.scores["val"]["score"])
+    figures = leader.best.sequence
+    said = [
+        f"Remembered best on validation: {leader.arm}, final test score {figures['acc']:.4f}"
+        f"{_span(leader.acc, '.3f')}, forgetting {figures['forgetting']:.4f}."
+    ]
+    matched = [(course.matched, course.arm) for course in results if course.matched is not None]
+    order = sorted(matched, key=lambda pair: pair[0].sequence["forgetting"])
+    words = ", ".join(f"{arm} {entry.sequence['forgetting']:.4f}" for entry, arm in order)
+    said.append(f"Forgetting where new tasks score at least {level:.4f} on validation: {words}.")
+    if probed := [(entry.probe["change"], arm) for entry, arm in matched if "change" in entry.probe]:
+        changes = ", ".join(f"{arm} {change:+.4f}" for change, arm in sorted(probed))
+        said.append(f"The same trials' change of the masked-LM loss on general text: {changes}.")
+    return " ".join(said)

@@ -1,0 +1,133 @@
+"""From a configuration to a record: one trial lives, and whatever its end, what is known of it is written down."""
+
+import shlex
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from harness import assets, tracking
+from harness.config import (
+    Config,
+    ConfigError,
+    ContinualTaskConfig,
+    LoraConfig,
+    MtlLoraConfig,
+    MtloraConfig,
+    PeftConfig,
+    plain,
+    to_yaml,
+)
+from harness.lora import (
+    StartError,
+)
+from harness.provenance import hardware, source, versions
+from harness.record import Record, State
+from harness.training import (
+    Diverged,
+    Interrupted,
+    Pruned,
+)
+from harness.trial.sequence import live_sequence
+from harness.trial.single import BEST, Facts, Place, Report, live_single
+
+
+def run_trial(config: Config, place: Place, report: Report) -> Record:
+    """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
+
+    `report` hears the validation scores after each evaluation and answers whether to prune. Raises ConfigError for a
+    configuration that cannot run at all, and Interrupted when a stop was asked for.
+    """
+    facts, started = Facts(), time.perf_counter()
+    config_tree = plain(config)
+    (place.folder / "config.yaml").write_text(to_yaml(config_tree))
+    mirror = _mirror(config, config_tree, place)
+    state: State = "complete"
+    reason = ""
+    try:
+        live = live_sequence if isinstance(config.task, ContinualTaskConfig) else live_single
+        live(config, place, report, mirror, facts)
+    except Pruned as stop:
+        state, reason = "pruned", str(stop)
+    except Diverged as stop:
+        state, reason = "fail", f"diverged: {stop}"
+    except StartError as stop:
+        state, reason = "fail", f"start: {stop}"
+    except (torch.OutOfMemoryError, MemoryError) as stop:
+        state, reason = "fail", f"out of memory: {str(stop).splitlines()[0] if str(stop) else ''}"
+    except (ConfigError, assets.AssetError, Interrupted):
+        mirror.finish({}, failed=True)
+        raise
+    except Exception as error:
+        # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
+        (place.folder / "error.log").write_text(traceback.format_exc())
+        state, reason = "fail", f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    finally:
+        (place.folder / BEST).unlink(missing_ok=True)
+    facts.time["total_s"] = time.perf_counter() - started
+    record = _record(config, place, facts, state, reason)
+    mirror.finish(asdict(record), failed=state == "fail")
+    return record
+
+
+def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirror:
+    settings = config.tracking
+    name = f"{place.arm}-{place.number:04d}"
+    return tracking.start(
+        settings.mode, settings.project, settings.entity, place.study, name, tree, place.folder.parent.parent
+    )
+
+
+def _record(config: Config, place: Place, facts: Facts, state: State, reason: str) -> Record:
+    lora: dict[str, Any] = {"name": config.lora.name}
+    if isinstance(config.lora, LoraConfig):
+        lora = asdict(config.lora)  # with the patterns replaced by what they came to
+        scales = set(facts.scales.values())
+        scale = scales.pop() if len(scales) == 1 else None
+        if config.lora.match is not None and facts.ranks:
+            lora["rank"] = max(facts.ranks.values())
+        lora |= {"scale": scale, "alpha": config.lora.alpha or (scale and scale * lora["rank"])}
+        lora |= {"ranks": facts.ranks, "scales": facts.scales, "effective_ranks": facts.effective_ranks}
+        del lora["alphas"]
+        if facts.kept_ranks:  # as lora.ranks takes them
+            lora["kept_ranks"] = [[name, rank] for name, rank in facts.kept_ranks.items()]
+    elif isinstance(config.lora, MtloraConfig | MtlLoraConfig):
+        lora = asdict(config.lora) | {"ranks": facts.ranks, "effective_ranks": facts.effective_ranks}
+    elif isinstance(config.lora, PeftConfig):
+        lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **(config.lora.arguments or {})}
+    return Record(
+        study=place.study,
+        trial=place.number,
+        arm=place.arm,
+        point=place.point,
+        objective=config.trainer.objective,
+        state=state,
+        reason=reason,
+        fingerprint=facts.fingerprint,
+        task=config.task.name,
+        model=config.model.name,
+        lora=lora,
+        optimizer=asdict(config.optimizer) | {"batch_size": config.trainer.batch_size * config.trainer.devices},
+        params=facts.params,
+        memory=facts.memory,
+        time=facts.time,
+        scores=facts.scores,
+        steps=facts.steps,
+        seeds={"trial": config.seed, "split": config.task.split_seed},
+        versions=versions(),
+        source=source(),
+        data=facts.data,
+        base=facts.base,
+        hardware=hardware() | {"threads": torch.get_num_threads()} | facts.identity,
+        adapter=facts.adapter,
+        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
+        flops=facts.flops,
+        merge=facts.merge,
+        dead=facts.dead,
+        groups=facts.groups,
+        probe=facts.probe,
+        sequence=facts.sequence,
+    )
