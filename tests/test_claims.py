@@ -99,9 +99,9 @@ def test_a_study_that_cannot_be_had_says_why_and_the_others_go_on(tmp_path, erro
         raise error
 
     claims = ClaimsConfig(
-        run=True, studies={"x": ["+experiment=x"], "lstm": ["+experiment=lstm"], "cnn": ["+experiment=cnn"]}
+        run=True, studies={"little": ["+experiment=x"], "lstm": ["+experiment=lstm"], "cnn": ["+experiment=cnn"]}
     )
     studies = gather(tmp_path, claims, stub(cnn=None, lstm=None), run)
-    assert studies["x"].missing == "+experiment=x: no such experiment"
+    assert studies["little"].missing == "+experiment=x: no such experiment"
     assert studies["lstm"].missing == "task.data: missing"
     assert studies["cnn"].records

@@ -70,6 +70,7 @@ MISTAKES = [
     (["run=sweep"], 'run="sweep": input should be'),
     (["run=study"], "sweep is empty"),
     (["run=claims"], "claims is empty; +experiment=claims has them"),
+    (["+experiment=claims", "+claims.studies.rnk=[x]"], "claims.studies.rnk"),
     (["run=report", "study=none"], "study=none: no records in"),
     (["lora.rank"], "lora.rank"),
     (["model=minilm", "model.poling=mean"], "model.poling=mean: no such key; did you mean model.pooling?"),

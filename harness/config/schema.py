@@ -136,6 +136,9 @@ class SweepConfig:
     across: list[Text] | None = None
 
 
+ClaimPart = Literal["rank", "cnn", "lstm", "translation", "little", "lr", "continual"]
+
+
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class ClaimsConfig:
     """What claims are judged by: studies by their part in it, each as the words of the command that runs it.
@@ -144,7 +147,7 @@ class ClaimsConfig:
     """
 
     run: Flag
-    studies: dict[str, Annotated[list[Text], Field(min_length=1)]]
+    studies: dict[ClaimPart, Annotated[list[Text], Field(min_length=1)]]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

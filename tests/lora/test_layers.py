@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from harness.lora import LoraSpec, SpecError, adapt, adapter_parameters, merge
+from harness.lora import LoraSpec, SpecError, adapt, adapter_parameters, bare, merge
 from tests.lora.test_variants import disturb
 
 
@@ -21,6 +21,21 @@ def test_dropout_touches_the_branch_alone():
     x = torch.randn(5, 6)
     torch.testing.assert_close(net.train()(x), base(x), atol=1e-3, rtol=0)
     assert not torch.allclose(net.eval()(x), base(x), atol=1e-3)
+
+
+def test_a_bare_network_is_the_base_to_the_bit_and_comes_back_as_it_was():
+    net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    base = copy.deepcopy(net)
+    adapt(net, LoraSpec(2, 1.0, ("0", "2")), {})
+    disturb(net)
+    x = torch.randn(5, 6)
+    adapted = net(x)
+    undo = bare(net)
+    assert torch.equal(net(x), base(x))
+    assert [type(layer) for layer in net] == [type(layer) for layer in base]
+    undo()
+    assert torch.equal(net(x), adapted)
+    assert not torch.equal(adapted, base(x))
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
