@@ -234,7 +234,7 @@ def test_claims_run_the_study_they_need_once_and_judge_from_its_records(harness,
     assert "s is not finished: running it" in done.stderr
     assert [entry.arm for entry in record.read(tmp_path / "results/s")] == ["rank=1", "full", "head"]
     assert "| 99.5 % fewer trainable parameters on BERT-large" in done.stdout
-    assert "| 48 test items" in done.stdout
+    assert "| 1 + 1 trials" in done.stdout
     assert "+experiment=none: no such experiment" in done.stdout
     again = harness(*claims, "claims.run=false")
     assert again.stdout == done.stdout
