@@ -207,24 +207,24 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
-    """Left, what each way gains over runs alone against what it trains; right, what each task gains by each way.
+    """Left, Δm of each way with its interval and what it trains; right, what each task gains by each way, in percent.
 
     Every way was compared: its interval is there.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained", width_ratios=(1, 1.25))
-    for way, colour, marker in zip(results, cycle(_LINES), cycle("oDv^sPX*"), strict=False):
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(13, 1.6 + 0.5 * len(results)), layout="constrained", width_ratios=(1, 1.6), sharey=True
+    )
+    for row, way in enumerate(results):
         assert way.delta is not None
         assert way.interval is not None
         reach = [[way.delta - way.interval[0]], [way.interval[1] - way.delta]]
-        left.errorbar(
-            [trainable(way.best)], [way.delta], yerr=reach, color=colour, marker=marker, capsize=3, label=way.arm
-        )
-    left.axhline(0, color="#444444", linewidth=1)
-    left.set_xscale("log")
-    left.set_xlabel("trained parameters, of all tasks together")
-    left.set_ylabel("Δm against a run of each task alone, % [95 %]")
-    left.legend(fontsize=9, loc="best")
-    left.grid(alpha=0.25)
+        left.errorbar([way.delta], [row], xerr=reach, color=_LINES[0], marker="o", capsize=3)
+        words = f"{trainable(way.best):,} trained"
+        left.annotate(words, (way.delta, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+    left.axvline(0, color="#444444", linewidth=1)
+    left.set_xlabel("Δm against a run of each task alone, % [95 %]")
+    left.set_title("all tasks", fontsize=10)
+    left.grid(alpha=0.25, axis="x")
     _gains(right, results)
     figure.suptitle(title)
     _save(figure, path)
@@ -244,6 +244,7 @@ def _gains(axes: Axes, results: Sequence[Way]) -> None:
             axes.text(
                 column, row, f"{cell:+.1f}", ha="center", va="center", fontsize=9, color="white" if dark else "black"
             )
+<<<<<<< Updated upstream
     axes.set_title("gain of each task against its run alone, %", fontsize=10)
 
 
@@ -314,3 +315,6 @@ def _scatter(axes: Axes, results: Sequence[Course], values: Sequence[tuple[Recor
         for entry, y in values:
             if course.matched is not None and entry.trial == course.matched.trial and y is not None:
                 axes.scatter([entry.sequence["new"]], [y], s=150, facecolors="none", edgecolors=colour, linewidths=1.4)
+=======
+    axes.set_title("each task, %: above 0 better than its run alone", fontsize=10)
+>>>>>>> Stashed changes
