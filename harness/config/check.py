@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.config.models import GeneratorModelConfig, TextModelConfig, VisionModelConfig
+from harness.config.models import GeneratorModelConfig, ModelConfig, TextModelConfig, VisionModelConfig
 from harness.config.schema import Config, LoraConfig, PartConfig, Range
 from harness.config.several import MtlLoraConfig, MtloraConfig
 from harness.config.tasks import (
@@ -36,13 +36,18 @@ def check(tree: Mapping[str, Any]) -> Config:
     try:
         config = _ADAPTER.validate_python(dict(tree))
     except ValidationError as error:
-        raise ConfigError(*(_mistake(tree, item) for item in error.errors())) from None
+        firsts: dict[str, str] = {}  # one for each value: a value that may be of two kinds is wrong as both
+        for item in error.errors():
+            said = _mistake(tree, item)
+            firsts.setdefault(said.rpartition(": ")[0] or said, said)
+        raise ConfigError(*firsts.values()) from None
     mistakes = [
         *_kind_mistakes(config),
         *_objective_mistakes(config),
         *_probe_mistakes(config),
         *_lora_mistakes(config),
         *_sweep_mistakes(config, tree),
+        *_spread_mistakes(config),
     ]
     if mistakes:
         raise ConfigError(*mistakes)
@@ -67,7 +72,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     tree = plain(config)
     for key in ("run", "study", "results", "tracking", "sweep", "claims"):
         del tree[key]
-    del tree["trainer"]["threads"]
+    del tree["trainer"]["threads"], tree["trainer"]["strategy"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial
         del tree["trainer"]["score_train"]
     for task in (tree["task"], *tree["task"].get("tasks", {}).values()):
@@ -156,6 +161,8 @@ def _kind_mistakes(config: Config) -> list[str]:
         alone = (dataclasses.replace(config, task=part) for part in task.tasks.values())
         whole = _mixture_mistakes(task) if isinstance(task, MixtureTaskConfig) else _sequence_mistakes(task, config)
         return [*whole, *(mistake for part in alone for mistake in _kind_mistakes(part))]
+    if uneven := _head_mistakes(model):
+        return uneven
     if isinstance(model, GeneratorModelConfig):
         assert isinstance(task, PairTaskConfig)
         return _generator_mistakes(task, model, config)
@@ -229,6 +236,16 @@ def _probe_mistakes(config: Config) -> list[str]:
     return []
 
 
+def _head_mistakes(model: ModelConfig) -> list[str]:
+    """Attention heads share out the hidden size, but for T5, whose heads have a size of their own."""
+    if not isinstance(model, TextModelConfig | GeneratorModelConfig) or model.family == "t5":
+        return []
+    shape = model.shape
+    if shape.hidden % shape.heads:
+        return [f"model.shape.heads={shape.heads}: model.shape.hidden={shape.hidden} is no multiple of it"]
+    return []
+
+
 def _size_mistakes(task: Any, model: Any) -> list[str]:
     if model.architecture == "vit_b_16" and model.image_size is None:
         return [f"model.image_size=null: model={model.name} has a table of positions; give the images' size"]
@@ -278,6 +295,25 @@ def _scale_mistakes(lora: LoraConfig) -> list[str]:
         mistakes.append(f"lora.scale={lora.scale} and lora.alpha={lora.alpha}: give one of them, never both")
     if lora.scales and lora.alphas:
         mistakes.append("lora.scales and lora.alphas: give one of them, never both")
+    return mistakes
+
+
+# What these do looks at whole weights before training, or between steps.
+_NOT_SPREAD = ("adalora", "eva", "lora_ga")
+
+
+def _spread_mistakes(config: Config) -> list[str]:
+    """What a base that is spread over devices cannot do."""
+    if config.trainer.strategy != "fsdp":
+        return []
+    where, lora = "trainer.strategy=fsdp", config.lora
+    mistakes = []
+    if config.model.kind not in ("text", "generator"):
+        mistakes.append(f"{where}: for transformers; model={config.model.name} is a {config.model.kind} model")
+    if isinstance(lora, LoraConfig) and (found := [one for one in _NOT_SPREAD if one in lora.variant.split("+")]):
+        mistakes.append(f"{where}: lora.variant={found[0]} needs whole weights on one device; trainer.strategy=ddp")
+    elif not isinstance(lora, LoraConfig | PartConfig):
+        mistakes.append(f"{where}: lora={lora.name} is not known to work there; lora=lora, or trainer.strategy=ddp")
     return mistakes
 
 

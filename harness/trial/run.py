@@ -26,10 +26,13 @@ from harness.lora import (
 )
 from harness.provenance import hardware, source, versions
 from harness.record import Record, State
+from harness.redaction import redact
 from harness.training import (
     Diverged,
     Interrupted,
     Pruned,
+    close_ranks,
+    tell,
 )
 from harness.trial.sequence import live_sequence
 from harness.trial.single import BEST, Facts, Place, Report, live_single
@@ -43,6 +46,8 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
     """
     facts, started = Facts(), time.perf_counter()
     config_tree = plain(config)
+    # What the first of several processes runs the others run too.
+    tell({"config": config_tree, "number": place.number, "arm": place.arm})
     (place.folder / "config.yaml").write_text(to_yaml(config_tree))
     mirror = _mirror(config, config_tree, place)
     state: State = "complete"
@@ -63,10 +68,11 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         raise
     except Exception as error:
         # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
-        (place.folder / "error.log").write_text(traceback.format_exc())
+        (place.folder / "error.log").write_text(redact(traceback.format_exc()))
         state, reason = "fail", f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     finally:
         (place.folder / BEST).unlink(missing_ok=True)
+        close_ranks()
     facts.time["total_s"] = time.perf_counter() - started
     record = _record(config, place, facts, state, reason)
     mirror.finish(asdict(record), failed=state == "fail")
