@@ -26,11 +26,11 @@ def test_the_table_is_the_one_the_sweep_wrote():
 def test_every_curated_study_is_whole_and_its_answer_is_quoted(study):
     folder = CURATED / study
     lines = (folder / "table.md").read_text().splitlines()
-    beginnings = ("Smallest adapter", "No adapted arm", "Validation did not", "Remembered best")
+    beginnings = ("Smallest adapter", "No adapted arm", "Validation did not", "Remembered best", "Best on validation")
     (answer,) = [line for line in lines if line.startswith(beginnings)]
     assert answer in README
-    sequence = answer.startswith("Remembered best")
-    for name in ("matrices.png", "forgetting.png") if sequence else ("pareto.png", "rank_curve.png"):
+    pictures = {"Remembered best": ("matrices.png", "forgetting.png"), "Best on validation": ("multitask.png",)}
+    for name in next((pictures[key] for key in pictures if answer.startswith(key)), ("pareto.png", "rank_curve.png")):
         assert (folder / name).stat().st_size > 10_000
     assert "Command: `python -m harness" in (folder / "table.md").read_text()
 

@@ -222,6 +222,7 @@ def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
         words = f"{trainable(way.best):,} trained"
         left.annotate(words, (way.delta, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
     left.axvline(0, color="#444444", linewidth=1)
+    left.margins(x=0.14)
     left.set_xlabel("Δm against a run of each task alone, % [95 %]")
     left.set_title("all tasks", fontsize=10)
     left.grid(alpha=0.25, axis="x")
