@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import assets, composition
 from harness.config import Config, ConfigError, check
+from harness.devices import Ranks, resolve_device, together
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ def _answering() -> Iterator[None]:
 
 
 def _leave(code: int, message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    if code == 70 or os.environ.get("RANK", "0") == "0":  # several processes of a trial make the same mistake
+        print(message, file=sys.stderr, flush=True)
     sys.exit(code)
 
 
@@ -89,9 +91,29 @@ def _run(composed: DictConfig) -> None:
     if config.run == "claims":
         _claims(config)
         return
+    ranks = together(config)
     _check_runnable(config)
     config = _with_data(config, list(HydraConfig.get().overrides.task))
-    (_study if config.run == "study" else _trial)(config)
+    with _all_ranks(config, ranks) as first:
+        if first:
+            (_study if config.run == "study" else _trial)(config)
+        else:
+            from harness.followers import follow
+
+            follow()
+
+
+@contextmanager
+def _all_ranks(config: Config, ranks: Ranks | None) -> Iterator[bool]:
+    """Whether this process leads; where several were started for every trial, they are joined meanwhile."""
+    if ranks is None:
+        yield True
+        return
+    from harness.training import company, graceful_stop
+
+    device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+    with company(ranks, device), graceful_stop():
+        yield ranks.rank == 0
 
 
 # For counting any task of a model's kind will do, where none was named.
@@ -113,8 +135,6 @@ def _with_any_task(composed: DictConfig) -> DictConfig:
 def _check_runnable(config: Config) -> None:
     """Say what cannot run before anything is fetched or made."""
     if config.run == "study":
-        if config.trainer.devices > 1:
-            raise ConfigError(f"trainer.devices={config.trainer.devices}: a study runs its trials on one device each")
         from harness.search import check_study
 
         check_study(config)
@@ -123,7 +143,6 @@ def _check_runnable(config: Config) -> None:
     if (folder / "config.yaml").exists():
         raise ConfigError(f"study={config.study}: that is a study; give single trials a name of their own")
     from harness.network import count
-    from harness.training import resolve_device
 
     count(config)
     resolve_device(config.trainer.accelerator, config.trainer.devices)

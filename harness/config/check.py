@@ -43,6 +43,7 @@ def check(tree: Mapping[str, Any]) -> Config:
         *_probe_mistakes(config),
         *_lora_mistakes(config),
         *_sweep_mistakes(config, tree),
+        *_spread_mistakes(config),
     ]
     if mistakes:
         raise ConfigError(*mistakes)
@@ -67,7 +68,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     tree = plain(config)
     for key in ("run", "study", "results", "tracking", "sweep", "claims"):
         del tree[key]
-    del tree["trainer"]["threads"]
+    del tree["trainer"]["threads"], tree["trainer"]["strategy"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial
         del tree["trainer"]["score_train"]
     for task in (tree["task"], *tree["task"].get("tasks", {}).values()):
@@ -278,6 +279,25 @@ def _scale_mistakes(lora: LoraConfig) -> list[str]:
         mistakes.append(f"lora.scale={lora.scale} and lora.alpha={lora.alpha}: give one of them, never both")
     if lora.scales and lora.alphas:
         mistakes.append("lora.scales and lora.alphas: give one of them, never both")
+    return mistakes
+
+
+# What these do looks at whole weights before training, or between steps.
+_NOT_SPREAD = ("adalora", "eva", "lora_ga")
+
+
+def _spread_mistakes(config: Config) -> list[str]:
+    """What a base that is spread over devices cannot do."""
+    if config.trainer.strategy != "fsdp":
+        return []
+    where, lora = "trainer.strategy=fsdp", config.lora
+    mistakes = []
+    if config.model.kind not in ("text", "generator"):
+        mistakes.append(f"{where}: for transformers; model={config.model.name} is a {config.model.kind} model")
+    if isinstance(lora, LoraConfig) and (found := [one for one in _NOT_SPREAD if one in lora.variant.split("+")]):
+        mistakes.append(f"{where}: lora.variant={found[0]} needs whole weights on one device; trainer.strategy=ddp")
+    if isinstance(lora, PeftConfig):
+        mistakes.append(f"{where}: lora={lora.name} is not known to work there; lora=lora, or trainer.strategy=ddp")
     return mistakes
 
 

@@ -89,6 +89,7 @@ class TrainerConfig:
     patience: Count | None
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count
+    strategy: Literal["auto", "ddp", "fsdp"]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     threads: Count | None
     score_train: Flag = False

@@ -17,12 +17,12 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from harness.config import Config, ConfigError, check, lay_over, plain, to_yaml
+from harness.devices import resolve_device
 from harness.network import count
 from harness.record import Record, finished
 from harness.search.display import Display
 from harness.search.ledger import CONFIG, Ledger
 from harness.search.space import Arm, Point, arms, distributions, propose
-from harness.training import resolve_device
 from harness.trial import Place, fingerprint_of, identity, run_trial
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 _JOURNAL = "optuna.journal"
 _UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another: the study itself is broken
 # What may differ when a study is taken up again: where and how it runs, and how many trials it may take.
-_FREE = ("run", "results", "tracking", "trainer.accelerator", "trainer.devices", "trainer.threads", "sweep.trials")
+_HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
+_FREE = ("run", "results", "tracking", *_HOW, "sweep.trials")
 
 # Optuna announces each trial by default; the display does that.
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -80,8 +80,8 @@ class LengthBatches(Sampler[list[int]]):
     """Batches of near-equal length. The order is a function of (seed, epoch) alone; the epoch counts iterations.
 
     With `shuffle` off, every example comes once, longest first, so that a batch too large fails at once. With several
-    devices (`world`), each rank takes every world-th batch in training, the same number of them on all, and every
-    world-th example in evaluation, all of them on some rank.
+    devices (`world`), each rank takes every world-th batch in training, and every world-th example in evaluation, all
+    of them on some rank; always the same number of batches on all, since a base spread over them is gathered for each.
     """
 
     def __init__(
@@ -93,13 +93,15 @@ class LengthBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         if self.shuffle:
             return -(-len(self.lengths) // self.batch_size) // self.world
-        return -(-len(range(self.rank, len(self.lengths), self.world)) // self.batch_size)
+        return -(-len(range(0, len(self.lengths), self.world)) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         if self.shuffle:
             mine = self._shuffled()[self.rank :: self.world][: len(self)]
         else:
-            mine = self._split(np.argsort(-self.lengths, kind="stable")[self.rank :: self.world])
+            order = np.argsort(-self.lengths, kind="stable")[self.rank :: self.world]
+            even = [piece.tolist() for piece in np.array_split(order, len(self))]
+            mine = self._split(order) if self.world == 1 else even
         self.epoch += 1
         yield from mine
 

@@ -1,6 +1,7 @@
 """The training of one trial on Lightning: the module, what watches it, and how it stops."""
 
 from harness.training.callbacks import Curve, Guard, Meters, Pulse, Watch
+from harness.training.company import OutOfStep, agree, close_ranks, company, hear, tell
 from harness.training.interrupt import Interrupted, graceful_stop
 from harness.training.loop import (
     Plan,
@@ -9,13 +10,12 @@ from harness.training.loop import (
     is_follower,
     make_trainer,
     plan,
-    resolve_device,
-    resolve_precision,
     test,
 )
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
 from harness.training.ranks import FallingBudget, NestedRanks
 from harness.training.scores import ClassScores, MixtureScores, NumberScores, Scores, TokenScores
+from harness.training.sharding import gather
 from harness.training.writing import text_scores, write
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "MixtureScores",
     "NestedRanks",
     "NumberScores",
+    "OutOfStep",
     "Plan",
     "Pruned",
     "Pulse",
@@ -36,15 +37,19 @@ __all__ = [
     "TokenScores",
     "TrialModule",
     "Watch",
+    "agree",
     "autocast",
+    "close_ranks",
+    "company",
     "fit",
+    "gather",
     "graceful_stop",
+    "hear",
     "is_follower",
     "make_trainer",
     "mean_loss",
     "plan",
-    "resolve_device",
-    "resolve_precision",
+    "tell",
     "test",
     "text_scores",
     "write",

@@ -10,11 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness.accounting import MemoryMeter, StepClock
+from harness.training.company import agree
 from harness.training.interrupt import raise_if_asked
 from harness.training.module import Diverged, Pruned, TrialModule
+from harness.training.sharding import fill, part, whole
 
 Report = Callable[[int, dict[str, float]], bool]
 """Called with the step and the validation scores after each evaluation; true means: end this trial."""
+
+_LEFT = 2  # what agree() hears of a process that leaves in the middle of a report
 
 
 class Guard(L.Callback):
@@ -28,16 +32,18 @@ class Guard(L.Callback):
     ) -> None:
         """At each step boundary; the loss is read only every few steps, since reading it waits for the device."""
         raise_if_asked()
-        if trainer.global_step % self.every == 0 and not torch.isfinite(outputs["loss"]):
+        if trainer.global_step % self.every == 0 and agree(int(not torch.isfinite(outputs["loss"]))):
             raise Diverged(f"training loss {float(outputs['loss'])} at step {trainer.global_step}")
 
-    def on_validation_batch_end(self, *_: Any) -> None:
-        """At each step boundary."""
-        raise_if_asked()
+    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """At each step boundary; several devices may have unlike numbers of batches, and stop after the evaluation."""
+        if trainer.world_size == 1:
+            raise_if_asked()
 
-    def on_test_batch_end(self, *_: Any) -> None:
-        """At each step boundary."""
-        raise_if_asked()
+    def on_test_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """As in validation."""
+        if trainer.world_size == 1:
+            raise_if_asked()
 
 
 class Pulse(L.Callback):
@@ -51,8 +57,15 @@ class Pulse(L.Callback):
         if self._waiting is None:
             self._waiting = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
         for name, tensor in list(self._waiting.items()):
-            if tensor.grad is not None and bool(tensor.grad.any()):
+            if tensor.grad is not None and bool(part(tensor.grad).any()):
                 del self._waiting[name]
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """A tensor that is spread over devices is alive if any part of it is."""
+        waiting = self._waiting or {}
+        for name, tensor in module.named_parameters():
+            if tensor is not part(tensor) and tensor.requires_grad and agree(int(name not in waiting)):
+                waiting.pop(name, None)
 
     @property
     def dead(self) -> list[str]:
@@ -149,21 +162,33 @@ class Watch(L.Callback):
             return
         if not self.best or self.sign * scores[self.objective] > self.sign * self.best[self.objective]:
             self.best, self.best_step, self.evaluations_since = dict(scores), trainer.global_step, 0
-            save_file({name: tensor.detach().cpu() for name, tensor in _trained(module)}, self.path)
+            save_file({name: whole(tensor) for name, tensor in _trained(module)}, self.path)
         else:
             self.evaluations_since += 1
-        losing = self.report(trainer.global_step, scores)
+        losing = self._verdict(trainer.global_step, scores)
         if losing and trainer.global_step < trainer.max_steps:  # a trial that has run its course is complete
             raise Pruned(f"below the median of its arm at step {trainer.global_step}")
         if self.patience is not None and self.evaluations_since >= self.patience:
             trainer.should_stop = True
+
+    def _verdict(self, step: int, scores: dict[str, float]) -> bool:
+        """Whether to prune: what the first process is answered goes for all, and so does its leaving the trial."""
+        try:
+            losing = self.report(step, scores)
+        except BaseException:
+            agree(_LEFT)
+            raise
+        verdict = agree(int(losing))
+        if verdict == _LEFT:
+            raise RuntimeError("another process of this trial left it")
+        return bool(verdict)
 
     def restore(self, module: L.LightningModule) -> None:
         """Put the weights of the best evaluation back."""
         stored = load_file(self.path)
         with torch.no_grad():
             for name, tensor in _trained(module):
-                tensor.copy_(stored[name])
+                fill(tensor, stored[name])
 
 
 def _trained(module: L.LightningModule) -> Iterator[tuple[str, torch.Tensor]]:

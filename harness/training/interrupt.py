@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from harness.training.company import agree
+
 
 class Interrupted(Exception):
     """The trial was asked to stop, by Ctrl-C or SIGTERM; `exit_code` is what the process should answer."""
@@ -31,10 +33,15 @@ class _Request:
 _request = _Request()
 
 
+def asked() -> int:
+    """The signal that asked this process to stop, 0 if none did."""
+    return _request.signum or 0
+
+
 def raise_if_asked() -> None:
-    """Called at step boundaries."""
-    if _request.signum is not None:
-        raise Interrupted(_request.signum)
+    """Called at step boundaries; with several processes of a trial by each of them, and they all stop if one must."""
+    if signum := agree(asked()):
+        raise Interrupted(signum)
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
-from harness.config import ConfigError
+from harness.devices import ranks
 from harness.training.interrupt import raise_if_asked
 from harness.training.module import TrialModule
+from harness.training.sharding import strategy_of
 
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -42,27 +43,6 @@ def plan(batches: int, epochs: float, max_steps: int | None, evaluations: int) -
     return Plan(steps=every * min(evaluations, steps), evaluate_every=every)
 
 
-def resolve_device(accelerator: str, devices: int) -> torch.device:
-    """The device a trial runs on; raises ConfigError where there are fewer than it asks for."""
-    gpus = torch.cuda.device_count()
-    if accelerator == "cpu" or (accelerator == "auto" and gpus == 0):
-        return torch.device("cpu")
-    if gpus == 0:
-        raise ConfigError("trainer.accelerator=gpu: no GPU was found; trainer.accelerator=cpu runs without one")
-    if devices > gpus:
-        raise ConfigError(f"trainer.devices={devices}: there are {gpus}")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """Auto is bf16-mixed on a GPU that has it, 16-mixed on another, 32-true on a CPU."""
-    if precision != "auto":
-        return precision
-    if device.type == "cpu":
-        return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-
-
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """What the trainer computes in, for passes that are made before it."""
     dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
@@ -70,8 +50,8 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 
 def is_follower() -> bool:
-    """Whether this process is one of several of a trial and not the first: it was started with a rank above 0."""
-    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK"))
+    """Whether this process was started by Lightning, for a trial that the first process leads."""
+    return not ranks().by and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def make_trainer(
@@ -79,17 +59,21 @@ def make_trainer(
     length: Plan,
     device: torch.device,
     devices: int,
+    strategy: str,
+    some_rest: bool,
     precision: str,
     clip: float | None,
     callbacks: Sequence[L.Callback],
 ) -> L.Trainer:
     """A trainer with a folder of its own; requeueing, logging and checkpoints are not Lightning's business here."""
+    nodes = ranks().nodes if devices > 1 else 1
     with _quiet():
-        return L.Trainer(
+        trainer = L.Trainer(
             default_root_dir=folder,
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=devices,
-            strategy="ddp" if devices > 1 else "auto",
+            devices=devices // nodes,
+            num_nodes=nodes,
+            strategy=strategy_of(strategy, devices, some_rest),
             precision=precision,  # type: ignore[arg-type]
             max_epochs=-1,
             max_steps=length.steps,
@@ -103,8 +87,12 @@ def make_trainer(
             enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=list(callbacks),
-            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+            plugins=[SLURMEnvironment(auto_requeue=False)] if "SLURM_NTASKS" in os.environ else None,
         )
+    if devices > 1:
+        # Lightning would end each process of an evaluation at a batch of its own; ours end at a step, together.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def fit(trainer: L.Trainer, module: TrialModule, train: DataLoader[int], validation: DataLoader[int]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.training.scores import Scores
+from harness.training.sharding import shard
 
 Batch = dict[str, Tensor]
 
@@ -36,7 +37,7 @@ class TrialModule(L.LightningModule):
 
     `head_lr` is the learning rate of `model.head`, `lr` that of everything else, and the tensors in `fast` learn
     `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`. `penalty` is added to the loss,
-    after `weigh` has weighted it by the batch's task.
+    after `weigh` has weighted it by the batch's task. With `spread` the weights are shared out over the devices.
     The fused AdamW is several times faster than the default one, on a CPU too; under mixed precision Lightning
     does not combine it with clipping. Weight decay leaves biases and norms (all tensors of fewer than two dimensions)
     alone.
@@ -56,15 +57,25 @@ class TrialModule(L.LightningModule):
         fast_ratio: float = 1.0,
         penalty: Callable[[], Tensor] | None = None,
         weigh: Callable[[Tensor, Tensor], Tensor] | None = None,
+        spread: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
         self.warmup_steps, self.steps, self.fused = round(warmup * steps), steps, fused
         self.measure, self.penalty, self.weigh = measure, penalty, weigh
-        self.fast, self.fast_ratio = {id(tensor) for tensor in fast}, fast_ratio
+        # By name: a model that is spread over devices has its weights replaced.
+        ids = {id(tensor) for tensor in fast}
+        self.fast = {name for name, tensor in model.named_parameters() if id(tensor) in ids}
+        self.fast_ratio, self.spread = fast_ratio, spread
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
+
+    def configure_model(self) -> None:
+        """Called by the trainer before it makes the optimiser."""
+        if self.spread:
+            assert self.device_mesh is not None
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def training_step(self, batch: Batch, _: int) -> Batch:
         """The mean loss of a batch, weighted and with the penalty, where there are any, and `bare` without."""
@@ -101,17 +112,17 @@ class TrialModule(L.LightningModule):
         """AdamW over groups of one learning rate each, decayed or not."""
         head = {id(tensor) for tensor in self.model.get_submodule("head").parameters()}
         members: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for tensor in self._trained():
+        for name, tensor in self._trained():
             lr = self.head_lr if id(tensor) in head else self.lr
-            lr *= self.fast_ratio if id(tensor) in self.fast else 1.0
+            lr *= self.fast_ratio if name in self.fast else 1.0
             members.setdefault((lr, self.weight_decay if tensor.ndim >= 2 else 0.0), []).append(tensor)
         groups = [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in members.items()]
         optimizer = torch.optim.AdamW(groups, fused=self.fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _trained(self) -> Iterator[nn.Parameter]:
-        return (tensor for tensor in self.model.parameters() if tensor.requires_grad)
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, tensor) for name, tensor in self.model.named_parameters() if tensor.requires_grad)
 
     def _rate(self, step: int) -> float:
         if step < self.warmup_steps:

@@ -30,6 +30,8 @@ from harness.training import (
     Diverged,
     Interrupted,
     Pruned,
+    close_ranks,
+    tell,
 )
 from harness.trial.sequence import live_sequence
 from harness.trial.single import BEST, Facts, Place, Report, live_single
@@ -43,6 +45,8 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
     """
     facts, started = Facts(), time.perf_counter()
     config_tree = plain(config)
+    # What the first of several processes runs the others run too.
+    tell({"config": config_tree, "number": place.number, "arm": place.arm})
     (place.folder / "config.yaml").write_text(to_yaml(config_tree))
     mirror = _mirror(config, config_tree, place)
     state: State = "complete"
@@ -67,6 +71,7 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         state, reason = "fail", f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     finally:
         (place.folder / BEST).unlink(missing_ok=True)
+        close_ranks()
     facts.time["total_s"] = time.perf_counter() - started
     record = _record(config, place, facts, state, reason)
     mirror.finish(asdict(record), failed=state == "fail")

@@ -135,7 +135,7 @@ class Lessons:
         pulse, curve = Pulse(), self._curve(name, module.measure.names)
         callbacks: list[L.Callback] = [Guard(), self.meters, pulse, curve, watch]
         clip = self.config.optimizer.clip
-        trainer = make_trainer(self.place.folder, length, self.device, 1, self.precision, clip, callbacks)
+        trainer = make_trainer(self.place.folder, length, self.device, 1, "auto", self.precision, clip, callbacks)
         before = steps["made"]
         steps["planned"] += length.steps
         try:
@@ -220,7 +220,7 @@ class Exam:
         folder: Path,
     ) -> None:
         self.config, self.model, self.state, self.device = config, model, state, device
-        self.trainer = make_trainer(folder, Plan(1, 1), device, 1, precision, None, [Guard()])
+        self.trainer = make_trainer(folder, Plan(1, 1), device, 1, "auto", precision, None, [Guard()])
         self.modules = {
             name: make_module(config, model, measure(part), 1, precision) for name, part in task.parts.items()
         }

@@ -1,5 +1,6 @@
 """The life of a trial that is fitted once, and the steps that every trial's life has."""
 
+import copy
 import itertools
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from harness.config import (
     TextModelConfig,
     fingerprint,
 )
+from harness.devices import resolve_device, resolve_precision
 from harness.inputs import base_identity, input_digests, loader, read_inputs
 from harness.lora import (
     ORTHOGONALITY,
@@ -56,11 +58,10 @@ from harness.training import (
     Watch,
     autocast,
     fit,
+    gather,
     make_trainer,
     mean_loss,
     plan,
-    resolve_device,
-    resolve_precision,
     test,
 )
 
@@ -113,9 +114,12 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
     meters = Meters(device)
     model = build_model(config.model, task.outputs)
     train, validation, held_out = (read_inputs(config, task, split) for split in ("train", "validation", "test"))
-    model.to(device)
-    probe(config, model, device, facts, "before")
-    adapt_and_count(config, model, train, device, precision, facts)
+    spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
+    home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread over several
+    model.to(home)
+    probe(config, model, home, facts, "before")
+    adapt_and_count(config, model, train, home, precision, facts)
+    trained = copy.deepcopy(model) if spread else model
 
     length = plan(
         -(-len(train) // (config.trainer.batch_size * config.trainer.devices)),
@@ -123,9 +127,9 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
         config.trainer.max_steps,
         config.trainer.evaluations,
     )
-    moving, settled = moving_ranks(config, model, length.steps)
+    moving, settled = moving_ranks(config, trained, length.steps)
     watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / BEST, settled)
-    module = make_module(config, model, measure(task), length.steps, precision)
+    module = make_module(config, trained, measure(task), length.steps, precision, spread)
     pulse = Pulse()
     curve = Curve(place.folder / "metrics.csv", mirror.log, module.measure.names)
     trainer = make_trainer(
@@ -133,6 +137,7 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
         length,
         device,
         config.trainer.devices,
+        config.trainer.strategy,
         precision,
         config.optimizer.clip,
         [Guard(), meters, pulse, curve, *moving, watch],
@@ -147,21 +152,23 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
         facts.steps = {"planned": length.steps, "made": trainer.global_step, "best": watch.best_step}
         facts.scores = {"val": watch.best} if watch.best else {}
     watch.restore(module)
-    probe(config, model, device, facts, "after")
     evaluate = {"val": loader(config, validation, False, *ranks), "test": loader(config, held_out, False, *ranks)}
     for rank in nested(model) if moving else ():
-        set_active(model.base, rank)
+        set_active(trained.base, rank)
         facts.scores |= {f"{name}@{rank}": test(trainer, module, batches) for name, batches in evaluate.items()}
     if config.trainer.score_train:
         seen = loader(config, train, False, *ranks, rows=len(held_out))
         facts.scores["train"] = test(trainer, module, seen)
     facts.scores["test"] = test(trainer, module, evaluate["test"])
-    facts.scores["test"] |= write_texts(config, model, held_out, device, place.folder)
+    facts.scores["test"] |= write_texts(config, trained, held_out, device, place.folder)
+    if spread:
+        gather(trained, model)
+    probe(config, model, home, facts, "after")
     facts.data |= cut_rows({"train": train, "validation": validation, "test": held_out})
     facts.effective_ranks, facts.kept_ranks = effective_ranks(model.base), kept_ranks(model.base)
     facts.adapter = save_artifacts(config, model, module, place.folder)
     sample = held_out.batch(held_out.sample(config.trainer.batch_size))
-    facts.merge = compare_merged(model.to(device), on_device(sample, device))
+    facts.merge = compare_merged(model.to(home), on_device(sample, home))
 
 
 def open_trial(config: Config, facts: Facts) -> tuple[Task, torch.device, str]:
@@ -255,7 +262,7 @@ def nested(model: Network) -> range:
     return range(1, highest_rank(model.base) + 1) if nested else range(0)
 
 
-def make_module(config: Config, model: Network, measure: Scores, steps: int, precision: str) -> TrialModule:
+def make_module(config: Config, model: Network, measure: Scores, steps: int, precision: str, spread: bool = False) -> TrialModule:
     """The network as it is trained for so many steps, with the penalties that its way of adaptation asks for."""
     fast: list[torch.nn.Parameter] = []
     ratio, penalty = 1.0, None
@@ -280,6 +287,7 @@ def make_module(config: Config, model: Network, measure: Scores, steps: int, pre
         fast_ratio=ratio,
         penalty=penalty,
         weigh=model.weighting.forward if model.weighting is not None else None,
+        spread=spread,
     )
 
 
