@@ -1,0 +1,201 @@
+"""Several processes train one trial as one process would: with all of the base on each, and with it spread over them.
+
+The processes are real, two on the CPU over gloo, started as torchrun starts them.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+
+from harness import record, trial
+from harness.config import ConfigError, check, lay_over, plain
+from harness.devices import ranks, together
+from harness.task import LengthBatches
+from harness.trial import Place, run_trial
+
+# What every process runs: the first each of the trials, the others what it tells them.
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from harness.config import check
+from harness.devices import ranks, resolve_device
+from harness.followers import follow
+from harness.record import append
+from harness.training import company, graceful_stop
+from harness.trial import Place, run_trial
+
+with company(ranks(), resolve_device("cpu", 2)), graceful_stop():
+    if ranks().rank:
+        follow()
+    else:
+        for number, (name, tree) in enumerate(json.loads(Path("trials.json").read_text()).items()):
+            folder = Path(name)
+            folder.mkdir()
+            place = Place("s", number, name, folder)
+            append(Path(), run_trial(check(tree), place, lambda step, scores: name == "pruned" and step == 4))
+"""
+
+
+def start(folder: Path, command: list[str]) -> list[subprocess.Popen]:
+    """Two processes, told of each other as by torchrun."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "t", "OMP_NUM_THREADS": "1"}
+    told |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "HARNESS_CACHE": str(folder / "cache")}
+    return [
+        subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            env=os.environ | told | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+class Both:
+    """The batches that the two processes have at each step, as one."""
+
+    def __init__(self, lengths, size, seed):
+        parts = [LengthBatches(lengths, size, seed, True, rank, 2) for rank in range(2)]
+        self.batches = [first + second for first, second in zip(*parts, strict=True)]
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self):
+        return len(self.batches)
+
+
+WORDS = ["model.dropout=0.0", "optimizer.lr=0.01", "optimizer.head_lr=0.05", "trainer.max_steps=8"]
+VARIANTS = {
+    "dora": (["lora.variant=dora+lora_plus", "lora.targets=[query,ffn_up]"], ("ddp", "fsdp")),
+    "full": (["lora=full"], ("fsdp",)),
+}
+
+
+def test_two_processes_train_as_one_does_whole_or_spread(tree, tmp_path, own_cache, monkeypatch):
+    trees, alone = {}, {}
+    for name, (words, strategies) in VARIANTS.items():
+        alone[name] = tree(*WORDS, *words)
+        for strategy in strategies:
+            changes = {"trainer.devices": 2, "trainer.strategy": strategy}
+            trees[f"{strategy}-{name}"] = lay_over(alone[name], changes)
+    trees["pruned"] = trees["ddp-dora"]
+    (tmp_path / "trials.json").write_text(json.dumps(trees))
+    processes = start(tmp_path, ["-c", SCRIPT])
+    assert [(process.communicate(timeout=120)[1], process.returncode)[1] for process in processes] == [0, 0]
+    records = {entry.arm: entry for entry in record.read(tmp_path)}
+    assert list(records) == list(trees)
+    assert (records["pruned"].state, records["pruned"].steps["made"]) == ("pruned", 4)
+
+    before = trial.loader
+
+    def union(config, inputs, training, *rank):
+        if not training:
+            return before(config, inputs, training, *rank)
+        both = Both(inputs.lengths, config.trainer.batch_size, config.seed)
+        return DataLoader(inputs, batch_sampler=both, collate_fn=inputs.batch)
+
+    monkeypatch.setattr(trial, "loader", union)
+    for number, (name, composed) in enumerate(alone.items()):
+        folder = tmp_path / "alone" / name
+        folder.mkdir(parents=True)
+        one = run_trial(check(composed), Place("s", number, name, folder), lambda *_: False)
+        for strategy in VARIANTS[name][1]:
+            same(one, folder, records[f"{strategy}-{name}"], tmp_path / f"{strategy}-{name}")
+
+
+def same(one, folder, several, other):
+    """Equal in counts, and within float tolerance in everything trained."""
+    assert (several.state, several.reason) == ("complete", "")
+    assert several.params == one.params
+    assert several.flops == one.flops
+    assert several.lora.get("ranks") == one.lora.get("ranks")
+    assert (several.steps, several.dead, several.data) == (one.steps, one.dead, one.data)
+    assert several.scores["test"]["loss"] == pytest.approx(one.scores["test"]["loss"], abs=1e-5)
+    assert several.scores["val"] == pytest.approx(one.scores["val"], abs=1e-5)
+    assert several.merge.keys() == one.merge.keys()
+    files = sorted(path.name for path in (folder / "adapter").iterdir())
+    assert files == sorted(path.name for path in (other / "adapter").iterdir())
+    for file in (name for name in files if name.endswith(".safetensors")):
+        mine, theirs = load_file(folder / "adapter" / file), load_file(other / "adapter" / file)
+        assert mine.keys() == theirs.keys()
+        for key, tensor in mine.items():
+            assert (theirs[key] - tensor).abs().max() < 2e-4, key  # of weights that moved by 8 · 0.01, or 16 times that
+    assert len((other / "predictions.csv").read_text().splitlines()) == 49
+
+
+def test_a_stop_reaches_every_process_and_none_hangs(tree, tmp_path, own_cache):
+    changes = {"trainer.devices": 2, "trainer.max_steps": 100_000, "trainer.epochs": 1e6, "trainer.evaluations": 1}
+    (tmp_path / "trials.json").write_text(json.dumps({"long": lay_over(tree(), changes)}))
+    processes = start(tmp_path, ["-c", SCRIPT])
+    curve = tmp_path / "long/metrics.csv"
+    deadline = time.monotonic() + 60
+    while (not curve.exists() or curve.read_text().count("\n") < 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)  # one of them is told; both stop, at the same step
+    said = [process.communicate(timeout=30)[1] for process in processes]
+    assert all("Interrupted: SIGTERM" in text for text in said), said
+    assert not (tmp_path / record.RECORDS).exists()
+
+
+@pytest.fixture
+def torchrun(monkeypatch):
+    def started(world):
+        for name, value in {"TORCHELASTIC_RUN_ID": "t", "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("LOCAL_RANK", "0")
+
+    return started
+
+
+def test_a_study_with_several_devices_says_how_it_is_started(compose, torchrun):
+    study = ["run=study", "sweep=rank_alpha_lr", "trainer=ddp"]
+    with pytest.raises(ConfigError, match="torchrun --nproc-per-node 2 -m harness"):
+        together(compose(*study))
+    assert together(compose()) is None
+    torchrun(2)
+    assert together(compose(*study)).world == 2
+    with pytest.raises(ConfigError, match=r"trainer\.devices=1: torchrun started 2 processes"):
+        together(compose(*study, "trainer.devices=1"))
+
+
+def test_srun_tasks_are_one_trial_only_where_a_trial_has_several_devices(compose, monkeypatch):
+    told = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_NODES": "2"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    found = ranks()
+    assert (found.rank, found.world, found.local, found.nodes, found.by) == (3, 4, 1, 2, "srun")
+    assert together(compose()) is None
+    assert compose("trainer=ddp").trainer.devices == 4
+    assert together(compose("trainer=ddp")) == found
+    with pytest.raises(ConfigError, match="srun started 4 processes"):
+        together(compose("trainer=ddp", "trainer.devices=2"))
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["lora.variant=adalora"], r"lora\.variant=adalora needs whole weights"),
+        (["lora.variant=eva"], r"lora\.variant=eva needs whole weights"),
+        (["lora=peft", "lora.method=LOHA"], "lora=peft is not known to work"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused(tree, words, line):
+    with pytest.raises(ConfigError, match=line):
+        check(lay_over(tree(*words), {"trainer.strategy": "fsdp", "trainer.devices": 2}))
+    assert plain(check(lay_over(tree(*words), {"trainer.strategy": "ddp", "trainer.devices": 2})))
