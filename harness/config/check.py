@@ -296,8 +296,12 @@ def _spread_mistakes(config: Config) -> list[str]:
         mistakes.append(f"{where}: for transformers; model={config.model.name} is a {config.model.kind} model")
     if isinstance(lora, LoraConfig) and (found := [one for one in _NOT_SPREAD if one in lora.variant.split("+")]):
         mistakes.append(f"{where}: lora.variant={found[0]} needs whole weights on one device; trainer.strategy=ddp")
-    if isinstance(lora, PeftConfig):
+    elif not isinstance(lora, LoraConfig | PartConfig):
         mistakes.append(f"{where}: lora={lora.name} is not known to work there; lora=lora, or trainer.strategy=ddp")
+    if config.task.reader == "mixture":
+        mistakes.append(
+            f"{where}: devices that train unlike tasks in one step wait for each other; trainer.strategy=ddp"
+        )
     return mistakes
 
 
