@@ -106,7 +106,7 @@ def lightning(config: Config, data: Inputs, steps: int) -> float:
         curve = Curve(Path(folder) / "metrics.csv", lambda step, values: None, ("accuracy", "loss"))
         callbacks = [Guard(), Meters(device), curve, span]
         length = Plan(steps=steps, evaluate_every=steps)
-        trainer = make_trainer(Path(folder), length, device, 1, "auto", False, "32-true", 1.0, callbacks)
+        trainer = make_trainer(Path(folder), length, device, 1, "auto", "32-true", 1.0, callbacks)
         trainer.limit_val_batches = 0
         trainer.fit(module, loader)
     return span.seconds

@@ -24,8 +24,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import assets, composition
-from harness.config import Config, ConfigError, check
+from harness.config import Config, ConfigError, LoraConfig, check
 from harness.devices import Ranks, resolve_device, together
+from harness.preflight import refuse_early
+from harness.redaction import redact
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +65,13 @@ def _answering() -> Iterator[None]:
 
 def _leave(code: int, message: str) -> None:
     if code == 70 or os.environ.get("RANK", "0") == "0":  # several processes of a trial make the same mistake
-        print(message, file=sys.stderr, flush=True)
+        print(redact(message), file=sys.stderr, flush=True)
     sys.exit(code)
 
 
 def _write_log() -> Path:
     with tempfile.NamedTemporaryFile("w", prefix="harness-", suffix=".log", delete=False) as file:
-        file.write(traceback.format_exc())
+        file.write(redact(traceback.format_exc()))
     return Path(file.name)
 
 
@@ -92,6 +94,7 @@ def _run(composed: DictConfig) -> None:
         _claims(config)
         return
     ranks = together(config)
+    refuse_early(config)
     _check_runnable(config)
     config = _with_data(config, list(HydraConfig.get().overrides.task))
     with _all_ranks(config, ranks) as first:
@@ -133,7 +136,14 @@ def _with_any_task(composed: DictConfig) -> DictConfig:
 
 
 def _check_runnable(config: Config) -> None:
-    """Say what cannot run before anything is fetched or made."""
+    """Say what cannot run before anything is fetched or made, what is quick to see first."""
+    resolve_device(config.trainer.accelerator, config.trainer.devices)
+    _check_variant(config)
+    own = config.task.reader in ("table", "image_folder", "pairs", "spoken")
+    if own and getattr(config.task, "asset", None) is None:
+        from harness.task import build_task
+
+        build_task(config.task)
     if config.run == "study":
         from harness.search import check_study
 
@@ -145,7 +155,16 @@ def _check_runnable(config: Config) -> None:
     from harness.network import count
 
     count(config)
-    resolve_device(config.trainer.accelerator, config.trainer.devices)
+
+
+def _check_variant(config: Config) -> None:
+    if isinstance(config.lora, LoraConfig):
+        from harness.lora import SpecError, variant
+
+        try:
+            variant(config.lora.variant)
+        except SpecError as error:
+            raise ConfigError(f"lora.variant={config.lora.variant}: {error}") from None
 
 
 def _checked(composed: DictConfig) -> Config:

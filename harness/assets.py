@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -185,9 +186,12 @@ def unpack(archive: Path, folder: Path) -> None:
                 _check_members(archive, {item.name: item.size for item in tape.getmembers()})
                 tape.extractall(folder, filter="data")
             _drop_single_root(folder)
-    except (zipfile.BadZipFile, tarfile.TarError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error) as error:
         shutil.rmtree(folder)
         raise AssetError(f"{archive}: {error}") from None
+    except AssetError:
+        shutil.rmtree(folder)
+        raise
 
 
 def _check_members(archive: Path, names: Mapping[str, int]) -> None:

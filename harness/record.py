@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.redaction import redact_tree
+
 State = Literal["complete", "pruned", "fail"]
 
 RECORDS = "records.jsonl"
@@ -73,7 +75,8 @@ def better(entry: Record, other: Record) -> bool:
 
 def to_json(record: Record, indent: int | None = None) -> str:
     """The record as JSON; NaN and infinity are refused, since JSON has neither."""
-    return json.dumps(dataclasses.asdict(record), indent=indent, allow_nan=False, ensure_ascii=False)
+    tree = redact_tree(dataclasses.asdict(record))
+    return json.dumps(tree, indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def append(folder: Path, record: Record) -> None:

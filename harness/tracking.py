@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.redaction import redact, redact_tree
+
 log = logging.getLogger(__name__)
 
 _INIT_SECONDS = 20  # W&B's own limit of 90 s is long to wait for a network that is not there
@@ -27,7 +29,7 @@ class Mirror:
 
     def finish(self, summary: Mapping[str, Any], failed: bool) -> None:
         """Write the record's figures as the run's summary and close the run."""
-        self._try(lambda: self._run.summary.update(dict(summary)))
+        self._try(lambda: self._run.summary.update(redact_tree(dict(summary))))
         self._try(lambda: self._run.finish(exit_code=int(failed)))
 
     def _try(self, action: Any) -> None:
@@ -64,11 +66,11 @@ def start(
             continue
         try:
             run = wandb.init(
-                project=project,
-                entity=entity,
+                project=redact(project),
+                entity=redact(entity) if entity else None,
                 group=group,
                 name=name,
-                config=dict(config),
+                config=redact_tree(dict(config)),
                 dir=folder,
                 mode=attempt,  # type: ignore[arg-type]
                 reinit="create_new",
@@ -105,4 +107,4 @@ def _has_key() -> bool:
 
 def _short(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    return redact(f"{type(error).__name__}: {lines[0] if lines else ''}")

@@ -211,3 +211,30 @@ def test_a_published_file_that_is_another_or_cannot_be_had_leaves_nothing(own_ca
     with pytest.raises(assets.Unreachable, match="no route"):
         assets.fetch("https://elsewhere/net-00000000.pth", None)
     assert [path for path in own_cache.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("kind", ["hard link", "device", "absolute link"])
+def test_members_that_are_more_than_files_are_refused(tmp_path, kind):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tape:
+        item = tarfile.TarInfo("inner/member")
+        item.type = {"hard link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "absolute link": tarfile.SYMTYPE}[kind]
+        item.linkname = {"hard link": "../../outside", "device": "", "absolute link": "/etc"}[kind]
+        tape.addfile(item)
+    with pytest.raises(assets.AssetError):
+        assets.unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_is_capped_and_a_member_that_lies_about_its_size_is_refused(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("big", b"0" * 5000)
+    monkeypatch.setattr(assets, "_MAX_UNPACKED", 1000)
+    with pytest.raises(assets.AssetError, match="more than 1000"):
+        assets.unpack(tmp_path / "big.zip", tmp_path / "out")
+    # The directory at the end of the archive says 10 bytes.
+    lying = (tmp_path / "big.zip").read_bytes().replace((5000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    (tmp_path / "lying.zip").write_bytes(lying)
+    with pytest.raises(assets.AssetError):
+        assets.unpack(tmp_path / "lying.zip", tmp_path / "out2")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out2").exists()

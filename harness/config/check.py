@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.config.models import GeneratorModelConfig, TextModelConfig, VisionModelConfig
+from harness.config.models import GeneratorModelConfig, ModelConfig, TextModelConfig, VisionModelConfig
 from harness.config.schema import Config, LoraConfig, PartConfig, Range
 from harness.config.several import MtlLoraConfig, MtloraConfig
 from harness.config.tasks import (
@@ -36,7 +36,11 @@ def check(tree: Mapping[str, Any]) -> Config:
     try:
         config = _ADAPTER.validate_python(dict(tree))
     except ValidationError as error:
-        raise ConfigError(*(_mistake(tree, item) for item in error.errors())) from None
+        firsts: dict[str, str] = {}  # one for each value: a value that may be of two kinds is wrong as both
+        for item in error.errors():
+            said = _mistake(tree, item)
+            firsts.setdefault(said.rpartition(": ")[0] or said, said)
+        raise ConfigError(*firsts.values()) from None
     mistakes = [
         *_kind_mistakes(config),
         *_objective_mistakes(config),
@@ -157,6 +161,8 @@ def _kind_mistakes(config: Config) -> list[str]:
         alone = (dataclasses.replace(config, task=part) for part in task.tasks.values())
         whole = _mixture_mistakes(task) if isinstance(task, MixtureTaskConfig) else _sequence_mistakes(task, config)
         return [*whole, *(mistake for part in alone for mistake in _kind_mistakes(part))]
+    if uneven := _head_mistakes(model):
+        return uneven
     if isinstance(model, GeneratorModelConfig):
         assert isinstance(task, PairTaskConfig)
         return _generator_mistakes(task, model, config)
@@ -230,6 +236,16 @@ def _probe_mistakes(config: Config) -> list[str]:
     return []
 
 
+def _head_mistakes(model: ModelConfig) -> list[str]:
+    """Attention heads share out the hidden size, but for T5, whose heads have a size of their own."""
+    if not isinstance(model, TextModelConfig | GeneratorModelConfig) or model.family == "t5":
+        return []
+    shape = model.shape
+    if shape.hidden % shape.heads:
+        return [f"model.shape.heads={shape.heads}: model.shape.hidden={shape.hidden} is no multiple of it"]
+    return []
+
+
 def _size_mistakes(task: Any, model: Any) -> list[str]:
     if model.architecture == "vit_b_16" and model.image_size is None:
         return [f"model.image_size=null: model={model.name} has a table of positions; give the images' size"]
@@ -298,10 +314,6 @@ def _spread_mistakes(config: Config) -> list[str]:
         mistakes.append(f"{where}: lora.variant={found[0]} needs whole weights on one device; trainer.strategy=ddp")
     elif not isinstance(lora, LoraConfig | PartConfig):
         mistakes.append(f"{where}: lora={lora.name} is not known to work there; lora=lora, or trainer.strategy=ddp")
-    if config.task.reader == "mixture":
-        mistakes.append(
-            f"{where}: devices that train unlike tasks in one step wait for each other; trainer.strategy=ddp"
-        )
     return mistakes
 
 

@@ -15,6 +15,8 @@ Positive = Annotated[float, Strict(), Field(gt=0)]
 NotNegative = Annotated[float, Strict(), Field(ge=0)]
 Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+Address = Annotated[str, Field(pattern=r"^(hub|pypi|https|path):.+")]
 HeldOut = Annotated[float, Strict(), Field(gt=0, le=0.4)]
 
 
@@ -26,5 +28,5 @@ class AssetConfig:
     null for a hub file means: the digest that the hub declares for the pinned revision.
     """
 
-    address: Text
-    sha256: Text | dict[str, Text | None] | None
+    address: Address
+    sha256: Digest | dict[str, Digest | None] | None

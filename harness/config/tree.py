@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from harness.redaction import redact_tree
+
 Tree = dict[str, Any]
 
 
@@ -19,7 +21,7 @@ class ConfigError(Exception):
 
 def to_yaml(tree: Mapping[str, Any]) -> str:
     """A tree as YAML, its keys in the order of the schema."""
-    text: str = yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(redact_tree(dict(tree)), sort_keys=False, allow_unicode=True)
     return text
 
 

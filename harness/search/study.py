@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -19,6 +18,7 @@ from optuna.trial import TrialState
 from harness.config import Config, ConfigError, check, lay_over, plain, to_yaml
 from harness.devices import resolve_device
 from harness.network import count
+from harness.preflight import same_question
 from harness.record import Record, finished
 from harness.search.display import Display
 from harness.search.ledger import CONFIG, Ledger
@@ -29,10 +29,6 @@ log = logging.getLogger(__name__)
 
 _JOURNAL = "optuna.journal"
 _UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another: the study itself is broken
-# What may differ when a study is taken up again: where and how it runs, and how many trials it may take.
-_HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
-_FREE = ("run", "results", "tracking", *_HOW, "sweep.trials")
-
 # Optuna announces each trial by default; the display does that.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -63,7 +59,8 @@ def run_study(config: Config, ledger: Ledger) -> None:
     assert sweep is not None
     tree = plain(config)
     all_arms = arms(sweep)
-    _same_study(ledger, tree)
+    same_question(ledger.folder, tree)
+    (ledger.folder / CONFIG).write_text(to_yaml(tree))
     _same_inputs(ledger, config)
     mirror = _open_optuna(ledger, config.trainer.objective)
     slots = schedule(all_arms, sweep.trials)
@@ -139,21 +136,6 @@ def check_study(config: Config) -> None:
         raise ConfigError(*(f"arm {', '.join(names)}: {mistake}" for mistake, names in mistakes.items()))
 
 
-def _same_study(ledger: Ledger, tree: dict[str, Any]) -> None:
-    """Write the study's configuration, or refuse to go on with one that asks another question."""
-    path = ledger.folder / CONFIG
-    now = _flat(tree)
-    if path.exists():
-        before = _flat(yaml.safe_load(path.read_text()))
-        changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key)]
-        if changed and ledger.records:
-            raise ConfigError(
-                f"study={tree['study']}: begun with another configuration; give it another name, or set back:",
-                *(f"  {key}: was {before.get(key)}, is {now.get(key)}" for key in changed),
-            )
-    path.write_text(to_yaml(tree))
-
-
 def _same_inputs(ledger: Ledger, config: Config) -> None:
     """Refuse to go on where data, weights or device are not those of the records so far: such trials do not compare."""
     assert config.sweep is not None
@@ -168,17 +150,6 @@ def _same_inputs(ledger: Ledger, config: Config) -> None:
                 f"study={config.study}: begun on other inputs; give it another name, or set back:",
                 *(f"  {key}: was {entry.hardware[key]}, is {now[key]}" for key in changed),
             )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
-
-
-def _is_free(key: str) -> bool:
-    return any(key == free or key.startswith(free + ".") for free in _FREE)
 
 
 def _open_optuna(ledger: Ledger, objective: str) -> optuna.Study:

@@ -60,7 +60,6 @@ def make_trainer(
     device: torch.device,
     devices: int,
     strategy: str,
-    some_rest: bool,
     precision: str,
     clip: float | None,
     callbacks: Sequence[L.Callback],
@@ -73,7 +72,7 @@ def make_trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=devices // nodes,
             num_nodes=nodes,
-            strategy=strategy_of(strategy, devices, some_rest),
+            strategy=strategy_of(strategy, devices),
             precision=precision,  # type: ignore[arg-type]
             max_epochs=-1,
             max_steps=length.steps,

@@ -10,13 +10,13 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def strategy_of(name: str, devices: int, some_rest: bool) -> Strategy | str:
-    """Lightning's strategy for so many devices; with `some_rest` a step may leave trained weights out."""
+def strategy_of(name: str, devices: int) -> Strategy | str:
+    """Lightning's strategy for so many devices."""
     if devices == 1:
         return "auto"
     if name == "fsdp":
         return ModelParallelStrategy(data_parallel_size=devices, tensor_parallel_size=1)
-    return DDPStrategy(find_unused_parameters=some_rest)
+    return DDPStrategy()
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:

@@ -1,0 +1,37 @@
+"""Secrets are taken out of every text before it is written, printed or sent."""
+
+import json
+import os
+import re
+from typing import Any
+
+# Names of variables whose values are secrets; of an address only the password in it is.
+_SECRET = re.compile(r"(API_?KEY|TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIALS?)$|^PGPASSWORD$", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?<=://)([^\s:/@]*):([^\s@]+)@")
+_SHORTEST = 6  # characters; a shorter value is no secret, and would be found in ordinary words
+_GONE = "***"
+
+
+def redact(text: str) -> str:
+    """The text with every secret of the environment, and every password in an address, replaced by ***."""
+    for secret in _secrets():
+        for form in {secret, json.dumps(secret)[1:-1]}:
+            text = text.replace(form, _GONE)
+    return _ADDRESS.sub(rf"\1:{_GONE}@", text)
+
+
+def redact_tree(tree: Any) -> Any:
+    """The same for every text in plain containers, keys too."""
+    if isinstance(tree, dict):
+        return {redact_tree(key): redact_tree(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(redact_tree(value) for value in tree)
+    return redact(tree) if isinstance(tree, str) else tree
+
+
+def _secrets() -> list[str]:
+    """The longest first, so that one which holds another goes as a whole."""
+    found = {value for name, value in os.environ.items() if _SECRET.search(name)}
+    for value in os.environ.values():
+        found |= {match[2] for match in _ADDRESS.finditer(value)}
+    return sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)

@@ -1,0 +1,360 @@
+"""Mistakes that people make, each answered in one line with the key, the value and the rule, before anything is made.
+
+The table goes through the command's own job: groups are composed by Hydra, once for all lines that choose alike, and
+values are read by Hydra's parser. Some lines are real processes; tests/test_main.py has the misspelt ones as such.
+"""
+
+import copy
+import csv
+import os
+import resource
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import hydra
+import pytest
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from harness import __main__ as command
+from harness import composition, record
+from harness.config import check, plain
+from harness.model import build_model
+from harness.preflight import limits, same_question
+from tests.test_record import make
+
+STUDY = ["run=study", "sweep=rank_alpha_lr"]
+CSV = ["task=text_csv", "task.data=given.csv"]
+IMAGES = ["task=image_folder", "model=resnet18", "lora.targets=[conv]"]
+SPEECH = ["task=spoken_digits", "model=lstm_speech", "lora.targets=[lstm]"]
+PAIRS = ["task=pairs", "model=t5_small", "trainer.objective=loss"]
+
+# What is said, and what the answer holds.
+MISTAKES = [
+    # ranks and scales
+    (["lora.rank=0"], "lora.rank=0: input should be greater than or equal to 1"),
+    (["lora.rank=-1"], "lora.rank=-1: input should be greater than or equal to 1"),
+    (["lora.rank=abc"], 'lora.rank="abc": input should be a valid integer'),
+    (["lora.rank=8.0"], "lora.rank=8.0: input should be a valid integer"),
+    (["lora.rank=true"], "lora.rank=true: input should be a valid integer"),
+    (["lora.rank=''"], 'lora.rank="": input should be a valid integer'),
+    (["lora.rank=null"], "lora.rank=null: input should be a valid integer"),
+    (["lora.rank=1e3"], "lora.rank=1000.0: input should be a valid integer"),
+    (["lora.rank=[4,8]"], "lora.rank=[4, 8]: input should be a valid integer"),
+    (["lora.rank=385"], "lora.rank=385: above min(inputs, outputs) = 384 of query in model=minilm"),
+    (["lora.rank=385", "lora.targets=[ffn_up]"], "= 384 of ffn_up in model=minilm"),
+    (["model=bert_base", "lora.rank=1000"], "lora.rank=1000: above min(inputs, outputs) = 768 of query"),
+    ([*SPEECH, "lora.rank=41"], "lora.rank=41: above min(inputs, outputs) = 40 of lstm"),
+    (["task=digits", "model=efficientnet_lite0", "lora.targets=[depthwise]", "lora.rank=10"], "= 9 of depthwise"),
+    (["lora.alpha=0"], "lora.alpha=0: input should be greater than 0"),
+    (["lora.alpha=-2"], "lora.alpha=-2: input should be greater than 0"),
+    (["lora.alpha=nan"], "lora.alpha=NaN: input should be a finite number"),
+    (["lora.alpha=inf"], "lora.alpha=Infinity: input should be a finite number"),
+    (["lora.alpha=16", "lora.scale=2"], "lora.scale=2.0 and lora.alpha=16.0: give one of them, never both"),
+    (["lora.scale=two"], 'lora.scale="two": input should be a valid number'),
+    (["lora.dropout=1"], "lora.dropout=1: input should be less than 1"),
+    (["lora.dropout=-0.1"], "lora.dropout=-0.1: input should be greater than or equal to 0"),
+    # where
+    (["lora.targets=query"], 'lora.targets="query": input should be a valid list'),
+    (["lora.targets=[]"], "lora.targets=[]: list should have at least 1 item"),
+    (["lora.targets=[query,query]"], 'lora.targets=["query", "query"]: query named twice'),
+    (["lora.targets=[1]"], "lora.targets.0=1: input should be a valid string"),
+    (["lora.targets=[qery]"], "target qery: no such name in model=minilm"),
+    (["lora.targets=[query,vaule]"], "did you mean value?"),
+    (["lora.targets=[conv]"], "target conv: no such name in model=minilm"),
+    (["task=digits", "model=resnet18", "lora.targets=[query]"], "valid: conv, pointwise, stem, fc"),
+    ([*SPEECH, "lora.targets=[lsmt]"], "did you mean lstm?"),
+    (['lora.targets=["[bad"]'], "target [bad: unterminated character set"),
+    (["lora.targets=[pooler]"], "target pooler: no such name, and as a pattern it matches no module"),
+    (["lora.targets=[.*attention.*]"], "has no low-rank form here"),
+    (['lora.ranks=[[".*",a]]'], 'lora.ranks.0.1="a": input should be a valid integer'),
+    (['lora.ranks=[[".*nothing.*",2]]'], "ranks .*nothing.*: matches none of the targets' layers"),
+    (['lora.ranks=[[".*",0]]'], "every layer has rank 0; lora=head trains the head alone"),
+    # variants and methods
+    (["lora.variant=doar"], "lora.variant=doar: variant doar: no variant doar; did you mean dora?"),
+    (["lora.variant=dora+adalora"], "more than one of them changes the same thing"),
+    (["lora.variant=rslora"], "give alpha, not scale"),
+    (["lora.lr_ratio=4"], "lr_ratio 4.0: has no effect without variant lora_plus"),
+    (["lora.redistribute=0.5"], "lora.redistribute=0.5: input should be greater than or equal to 1"),
+    (["lora.initial_rank=2"], "initial_rank 2: at least rank, and only with variant adalora"),
+    (["lora=peft", "lora.method=LOKO"], "method LOKO: no such method; did you mean LOKR?"),
+    (["lora=lroa"], "lora=lroa: no such lora; did you mean lora?"),
+    # model
+    (["model=minlm"], "model=minlm: no such model; did you mean minilm?"),
+    (["model=resnet18"], "model=resnet18: a vision model"),
+    (["model=bert_base", "task=digits"], "task=digits needs a vision model"),
+    (["model.pooling=max"], 'model.pooling="max": input should be'),
+    (["model.shape.hidden=0"], "model.shape.hidden=0: input should be greater than or equal to 1"),
+    (["model.shape.heads=7"], "model.shape.heads=7: model.shape.hidden=384 is no multiple of it"),
+    (["model.weights.address=nowhere"], 'model.weights.address="nowhere": string should match pattern'),
+    (["model.weights.address=path:/nowhere"], "model.weights.address=path:/nowhere: no such file or folder"),
+    (["model.weights.sha256=abc"], 'model.weights.sha256="abc": string should match pattern'),
+    # data
+    (["task=movi_snippets"], "task=movi_snippets: no such task; did you mean movie_snippets?"),
+    (["task.max_length=1"], "task.max_length=1: input should be greater than or equal to 2"),
+    (["task.max_length=513"], "task.max_length=513: model=minilm has 512 positions"),
+    (["task.validation_share=0"], "task.validation_share=0: input should be greater than 0"),
+    (["task.test_share=0.9"], "task.test_share=0.9: input should be less than or equal to 0.4"),
+    (["task.split_seed=-1"], "task.split_seed=-1: input should be greater than or equal to 0"),
+    (["task.name=a/b"], 'task.name="a/b": string should match pattern'),
+    (["task.classes=1"], "task.classes=1: input should be greater than or equal to 2"),
+    (["task=text_csv"], "task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file"),
+    (["task=text_csv", "task.data=/nowhere.csv"], "task.data=/nowhere.csv: no such file"),
+    (["task=text_csv", "task.data=given.txt2"], "task.data=given.txt2: expected a file that ends in .csv"),
+    (["task=text_csv", "task.data=."], "expected a file that ends in .csv"),
+    (["task=text_csv", "task.data=3"], "task.data=3: input should be a valid string"),
+    (["task=text_csv", "task.data=header.csv"], "task.data=header.csv: the train split has no rows"),
+    (["task=text_csv", "task.data=latin1.csv"], "task.data=latin1.csv: 'utf-8' codec can't decode"),
+    (["task=text_csv", "task.data=one.csv"], "task.data=one.csv: the training split has 1 classes"),
+    (["task=text_csv", "task.data=empty.csv"], "task.text=text: empty.csv has no such column"),
+    (["task=text_csv", "task.data=ragged.csv"], "row 3 has 3 fields, the first has 2"),
+    (["task=text_csv", "task.data=gaps.csv"], "task.data=gaps.csv: 1 rows have no text or no label"),
+    (["task=text_csv", "task.data=broken.parquet"], "task.data=broken.parquet: "),
+    ([*CSV, "task.text=txt"], "task.text=txt: given.csv has no such column; did you mean text?"),
+    ([*CSV, "task.label=lable"], "task.label=lable: given.csv has no such column; did you mean label?"),
+    ([*CSV, "task.classes=5"], "2 classes in the training split, task.classes=5"),
+    ([*CSV, "task.test=other.csv"], "label 'maybe' of the test split is absent from training"),
+    ([*CSV, "task.validation=given.csv", "task.test=given.csv"], "validation sentences stand in train too"),
+    ([*CSV, "task.test=gone.csv"], "task.test=gone.csv: no such file"),
+    ([*IMAGES], "task.data: missing; give a folder of class-named folders of images"),
+    ([*IMAGES, "task.data=gone"], "task.data=gone: no such folder"),
+    ([*IMAGES, "task.data=hollow"], "task.data=hollow: the train split has no images"),
+    (["task=digits", "model=resnet18", "task.image_size=4"], "task.image_size=4: input should be greater than"),
+    (["task=digits", "model=vit_b_16", "task.image_size=20"], "task.image_size=20: model=vit_b_16 reads patches of 16"),
+    ([*SPEECH, "task.data=gone"], "task.data=gone: no such folder"),
+    ([*SPEECH, "task.data=hollow"], "task.data=hollow: no .wav file in it"),
+    ([*PAIRS[:2]], "trainer.objective=accuracy: "),
+    ([*PAIRS, "task.data=gone.csv"], "task.data=gone.csv: no such file"),
+    ([*PAIRS, "task.data=given.csv", "task.source=txt"], "task.source=txt: given.csv has no such column"),
+    ([*PAIRS, "task.max_target=1"], "task.max_target=1: input should be greater than or equal to 2"),
+    (["task=sst2", "task.data=gone"], "task.data=gone: no such folder"),
+    (["task=mixture", "trainer.objective=score", "task.only=[movy]"], 'task.only=["movy"]: no task movy; did you mean'),
+    (["task=mixture", "task.sampling=random"], 'task.sampling="random": input should be'),
+    # optimiser and trainer
+    (["optimizer=sgd"], "optimizer=sgd: no such optimizer; valid: adamw"),
+    (["optimizer.lr=0"], "optimizer.lr=0: input should be greater than 0"),
+    (["optimizer.lr=nan"], "optimizer.lr=NaN: input should be a finite number"),
+    (["optimizer.lr=1e-3x"], 'optimizer.lr="1e-3x": input should be a valid number'),
+    (["optimizer.weight_decay=-1"], "optimizer.weight_decay=-1: input should be greater than or equal to 0"),
+    (["optimizer.warmup=1.5"], "optimizer.warmup=1.5: input should be less than 1"),
+    (["optimizer.clip=0"], "optimizer.clip=0: input should be greater than 0"),
+    (["trainer=gup"], "trainer=gup: no such trainer"),
+    (["trainer.epochs=0"], "trainer.epochs=0: input should be greater than 0"),
+    (["trainer.max_steps=0"], "trainer.max_steps=0: input should be greater than or equal to 1"),
+    (["trainer.batch_size=1.5"], "trainer.batch_size=1.5: input should be a valid integer"),
+    (["trainer.evaluations=0"], "trainer.evaluations=0: input should be greater than or equal to 1"),
+    (["trainer.objective=f1"], 'trainer.objective="f1": input should be'),
+    (["trainer.accelerator=tpu"], 'trainer.accelerator="tpu": input should be'),
+    (["trainer.devices=auto"], 'trainer.devices="auto": input should be a valid integer'),
+    (["trainer.devices=4096"], "trainer.devices=4096: there are"),
+    (["trainer.precision=fp16"], 'trainer.precision="fp16": input should be'),
+    (["trainer.strategy=deepspeed"], 'trainer.strategy="deepspeed": input should be'),
+    (["trainer=fsdp", *IMAGES, "task.data=."], "trainer.strategy=fsdp: for transformers; model=resnet18"),
+    ([*STUDY, "trainer=ddp"], "trainer.devices=2: all processes of a study are started first, by torchrun"),
+    # where results go
+    (["tracking.mode=sometimes"], 'tracking.mode="sometimes": input should be'),
+    (["seed=1.5"], "seed=1.5: input should be a valid integer"),
+    (["study=a/b"], 'study="a/b": string should match pattern'),
+    (["study=.."], 'study="..": string should match pattern'),
+    (["results=''"], 'results="": string should have at least 1 character'),
+    (["results=/proc/nowhere"], "results=/proc/nowhere: /proc cannot be written"),
+    (["results=given.csv/inside"], "results=given.csv/inside: "),
+    (["run=report", "study=none"], "study=none: no records in"),
+    (["run=sweep"], 'run="sweep": input should be'),
+    # what is searched
+    (["run=study"], "run=study: sweep is empty"),
+    ([*STUDY, "sweep.trials=0"], "sweep.trials=0: input should be greater than or equal to 1"),
+    ([*STUDY, "sweep.nuisance={optimizer.lr: {low: 1.0, high: 0.1, log: true}}"], "low must be below high"),
+    ([*STUDY, "sweep.nuisance={optimizer.lr: {low: 0.0, high: 0.1, log: true}}"], "a log range starts above 0"),
+    ([*STUDY, "sweep.nuisance={optimizer.lrr: {low: 0.1, high: 0.2}}"], "optimizer.lrr: no such key; did you mean"),
+    ([*STUDY, "sweep.scientific={}", "sweep.baselines={}"], "sweep.scientific: an empty search space"),
+    ([*STUDY, "sweep.scientific={lora.rnk: [1, 2]}"], "lora.rnk: no such key; did you mean lora.rank?"),
+    ([*STUDY, "sweep.scientific={lora.rank: []}"], "list should have at least 1 item"),
+    ([*STUDY, "sweep.scientific={lora.rank: [0, 2]}"], "lora.rank=0: input should be greater than or equal to 1"),
+    ([*STUDY, "sweep.scientific={lora.rank: [1, 1000]}"], "lora.rank=1000: above min(inputs, outputs) = 384"),
+    ([*STUDY, "sweep.scientific={lora.rank: [2, 2]}"], "sweep: two arms are called rank=2"),
+    ([*STUDY, "lora.targets=[qery]"], "target qery: no such name in model=minilm"),
+    ([*STUDY, "task.data=gone"], "task.data=gone: no such file"),
+    # a study that was begun as it is composed from conf/, with ranks 1 and 2
+    ([*STUDY, "study=begun"], "sweep.scientific.lora.rank=[1, 2, 4, 8, 16, 32]: study=begun was begun with another"),
+]
+assert len(MISTAKES) >= 80
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """Trees by the groups that were chosen, with what Hydra says of itself."""
+    known = {}
+    composition.register_sweeps(ConfigStore.instance())
+
+    def compose(groups):
+        if groups not in known:
+            with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
+                known[groups] = hydra.compose("config", overrides=list(groups), return_hydra_config=True)
+        return copy.deepcopy(known[groups])
+
+    yield compose
+    HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Data with one thing wrong in each file, and a study that was begun."""
+    good = [(f"sentence number {n}", n % 2) for n in range(40)]
+    write(tmp_path / "given.csv", good)
+    write(tmp_path / "given.txt2", good)
+    write(tmp_path / "header.csv", [])
+    write(tmp_path / "one.csv", [(text, 1) for text, _ in good])
+    write(tmp_path / "other.csv", [("another sentence", "maybe")])
+    write(tmp_path / "gaps.csv", [*good, ("", 1)])
+    (tmp_path / "latin1.csv").write_bytes("text,label\ncafé,1\nthé,0\n".encode("latin-1"))
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "ragged.csv").write_text("text,label\na,0\nb,1,2\n")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 not one")
+    for name in ("hollow/a", "hollow/b", "results/begun"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path
+
+
+def write(path: Path, rows: list[tuple[str, object]]) -> None:
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+
+
+def begin(folder: Path, tree: dict) -> None:
+    """A study's folder as it is after its first record."""
+    kept = plain(check(tree))
+    kept["sweep"]["scientific"] = {"lora.rank": [1, 2]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(kept))
+    record.append(folder, make(0))
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def answer(composed, monkeypatch):
+    """Run the command's job on some words; what it would train is not trained."""
+    for name in ("_study", "_trial"):
+        monkeypatch.setattr(command, name, lambda _: pytest.fail("it was accepted"))
+    parser = OverridesParser.create()
+
+    def job(words: list[str]) -> int:
+        chosen = tuple(word for word in words if word.partition("=")[0] in composition.groups())
+        with command._answering():
+            tree = composed(chosen)
+            HydraConfig.instance().set_config(tree)
+            OmegaConf.set_struct(tree, False)
+            del tree["hydra"]
+            for override in parser.parse_overrides([word for word in words if word not in chosen]):
+                OmegaConf.update(tree, override.key_or_group, override.value(), merge=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                command._run(tree)
+        return 0
+
+    def run(words: list[str]) -> int:
+        monkeypatch.setattr(sys, "argv", ["harness", *words])  # what a composition error is explained from
+        with pytest.raises(SystemExit) as left:
+            job(words)
+        return left.value.code
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "line"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_mistake_is_answered_in_one_line_and_nothing_is_made(answer, composed, files, capsys, words, line):
+    if "study=begun" in words:
+        tree = OmegaConf.to_container(composed(tuple(STUDY)), resolve=True)
+        del tree["hydra"]
+        begin(files / "results/begun", tree | {"study": "begun"})
+    before = listing(files)
+    assert answer(words) == 2
+    said = capsys.readouterr()
+    assert line in said.err
+    assert len(said.err.strip().splitlines()) == 1, said.err
+    assert said.out == ""
+    assert listing(files) == before
+
+
+REAL = [
+    (["lora.rank=385"], "lora.rank=385: above min(inputs, outputs) = 384"),
+    (["task=text_csv", "task.data=gone.csv"], "task.data=gone.csv: no such file"),
+    ([*STUDY, "sweep.scientific={lora.rank: [0]}"], "lora.rank=0: input should be"),
+    (["trainer.accelerator=gpu"], "no GPU was found"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), REAL, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_real_process_answers_soon(tmp_path, words, line):
+    """In seconds of the processor, which a busy machine does not stretch: under 3 here, and room for a slower one."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "HARNESS_CACHE": str(tmp_path / "cache")}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "harness", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 6
+    said = [text for text in done.stderr.splitlines() if not text.startswith("import time:")]
+    assert done.returncode == 2
+    assert len(said) == 1
+    assert line in said[0]
+    imported = {text.rpartition("|")[2].strip() for text in done.stderr.splitlines()}
+    assert not imported & {"lightning", "transformers", "torchvision", "timm", "peft"}
+    assert ("torch" in imported) == ("accelerator" in words[0])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model=minilm",),
+        ("model=roberta_large",),
+        ("model=efficientnet_lite0", "task=digits"),
+        ("model=resnet18", "task=digits"),
+        ("model=lstm_speech", "task=spoken_digits"),
+        ("model=gpt2", "task=pairs"),
+        ("model=t5_small", "task=pairs"),
+        ("model=opus_mt", "task=pairs"),
+    ],
+)
+def test_the_limits_said_early_are_those_of_the_network(composed, words):
+    from harness.lora import LoraSpec
+    from harness.lora.inject import sites
+
+    tree = OmegaConf.to_container(composed((*words, "lora=full")), resolve=True)
+    del tree["hydra"]
+    tree["trainer"]["objective"] = "loss" if "task=pairs" in words else "accuracy"
+    config = check(tree)
+    network = build_model(config.model, 10, weights=False)
+    spec = LoraSpec(rank=1, scale=1.0, targets=())
+    known = limits(config.model)
+    assert set(known) == set(network.targets)
+    for name, most in known.items():
+        found = sites(network.base, [name], network.targets, spec)
+        shapes = [
+            site.where.of(network.base.get_submodule(site.module).get_parameter(site.where.weight).detach()).shape
+            for site in found
+        ]
+        assert min(min(shape) for shape in shapes) == most, name
+
+
+def test_a_study_may_be_taken_up_with_what_does_not_change_its_question(tree, tmp_path):
+    now = plain(check(tree("sweep=rank_alpha_lr", "run=study", "study=begun")))
+    begin(tmp_path, now)
+    kept = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    free = kept | {"results": "elsewhere", "trainer": kept["trainer"] | {"threads": 1, "strategy": "ddp"}}
+    same_question(tmp_path, free)
