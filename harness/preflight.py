@@ -53,12 +53,9 @@ _CHILDREN = {
 
 
 def refuse_early(config: Config) -> None:
-    """Raise ConfigError for what needs no network, no data and no torch to be seen."""
+    """Raise ConfigError for what is wrong with a trial or a study and needs no network, data or torch to be seen."""
     _files(config)
-    if config.run == "count":
-        return
-    if config.run != "report":
-        writable(Path(config.results))
+    writable(Path(config.results))
     if config.run == "study" and getattr(config.task, "stand_in", None) is None:  # which may be what was trained on
         same_question(Path(config.results) / config.study, plain(config))
     mistakes = [mistake for each in _arms(config) for mistake in _layers(each)]
@@ -142,7 +139,7 @@ def _files(config: Config) -> None:
     made_by = getattr(config.model, "made_by", None)
     if address.startswith("path:") and not Path(address[5:]).expanduser().exists() and made_by is None:
         mistakes.append(f"model.weights.address={address}: no such file or folder")
-    if mistakes and config.run != "count":
+    if mistakes:
         raise ConfigError(*mistakes)
 
 
