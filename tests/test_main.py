@@ -96,15 +96,15 @@ def test_a_mistake_is_one_line_and_creates_nothing(harness, tmp_path, words, lin
     [
         (
             ["lora.targets=[query,vaule]"],
-            "target vaule: no such name, and as a pattern it matches no module; did you mean value?",
+            "target vaule: no such name in model=minilm, and as a pattern it matches no module; did you mean value?",
         ),
-        (["lora.rank=385"], "rank 385: above min(inputs, outputs) = 384 of encoder.layer.0.attention.self.query"),
+        (["lora.rank=385"], "lora.rank=385: above min(inputs, outputs) = 384 of query in model=minilm"),
         (["trainer.accelerator=gpu"], "no GPU was found"),
         (["task=sst2", "task.data=/nowhere"], "task.data=/nowhere: no such folder"),
         (["task=text_csv"], "task.data: missing"),
         (
             ["run=study", "sweep=rank_alpha_lr", "lora.targets=[qery]"],
-            "target qery: no such name, and as a pattern it matches no module; did you mean query?",
+            "target qery: no such name in model=minilm, and as a pattern it matches no module; did you mean query?",
         ),
         (["run=study", "sweep=rank_alpha_lr", "trainer.accelerator=gpu"], "no GPU was found"),
         (["run=study", "sweep=rank_alpha_lr", "task=sst2", "task.data=/nowhere"], "no such folder"),
