@@ -26,6 +26,7 @@ from harness.lora import (
 )
 from harness.provenance import hardware, source, versions
 from harness.record import Record, State
+from harness.redaction import redact
 from harness.training import (
     Diverged,
     Interrupted,
@@ -67,7 +68,7 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         raise
     except Exception as error:
         # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
-        (place.folder / "error.log").write_text(traceback.format_exc())
+        (place.folder / "error.log").write_text(redact(traceback.format_exc()))
         state, reason = "fail", f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     finally:
         (place.folder / BEST).unlink(missing_ok=True)

@@ -262,7 +262,9 @@ def nested(model: Network) -> range:
     return range(1, highest_rank(model.base) + 1) if nested else range(0)
 
 
-def make_module(config: Config, model: Network, measure: Scores, steps: int, precision: str, spread: bool = False) -> TrialModule:
+def make_module(
+    config: Config, model: Network, measure: Scores, steps: int, precision: str, spread: bool = False
+) -> TrialModule:
     """The network as it is trained for so many steps, with the penalties that its way of adaptation asks for."""
     fast: list[torch.nn.Parameter] = []
     ratio, penalty = 1.0, None
