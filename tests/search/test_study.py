@@ -114,7 +114,7 @@ def test_a_finished_study_runs_nothing_and_more_trials_only_add(config, tmp_path
 
 def test_another_question_under_the_same_name_is_refused_with_the_difference(config, tmp_path, stubbed):
     finish(config(trials=1), tmp_path)
-    with pytest.raises(ConfigError, match=r"sweep\.scientific\.lora\.rank: was \[1, 2\], is \[1, 4\]"):
+    with pytest.raises(ConfigError, match=r"lora\.rank=\[1, 4\]: study=s was begun with another \w+, \[1, 2\]"):
         finish(config(trials=1, scientific={"lora.rank": [1, 4]}), tmp_path)
 
 
