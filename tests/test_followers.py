@@ -16,11 +16,11 @@ import pytest
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from harness import record, trial
+from harness import record
 from harness.config import ConfigError, check, lay_over, plain
 from harness.devices import ranks, together
 from harness.task import LengthBatches
-from harness.trial import Place, run_trial
+from harness.trial import Place, run_trial, single
 
 # What every process runs: the first each of the trials, the others what it tells them.
 SCRIPT = """
@@ -118,7 +118,7 @@ def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_
     assert list(records) == list(trees)[:-1]
     assert (records["pruned"].state, records["pruned"].steps["made"]) == ("pruned", 4)
 
-    before = trial.loader
+    before = single.loader
 
     def union(config, inputs, training, *rank):
         if not training:
@@ -126,7 +126,7 @@ def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_
         both = Both(inputs.lengths, config.trainer.batch_size, config.seed)
         return DataLoader(inputs, batch_sampler=both, collate_fn=inputs.batch)
 
-    monkeypatch.setattr(trial, "loader", union)
+    monkeypatch.setattr(single, "loader", union)
     folder = tmp_path / "alone"
     folder.mkdir()
     one = run_trial(check(alone["dora"]), Place("s", 0, "alone", folder), lambda *_: False)

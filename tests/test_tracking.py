@@ -1,5 +1,7 @@
 """The mirror holds what the trial said, and cannot fail it."""
 
+import time
+
 import pytest
 
 from harness import tracking
@@ -34,7 +36,9 @@ def test_an_offline_run_is_on_disk_with_the_line_that_syncs_it(tmp_path):
     mirror.log(1, {"train_loss": 0.5})
     mirror.finish({"scores": {"val": {"accuracy": 0.75}}}, failed=False)
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    content = file.read_bytes()
+    deadline = time.monotonic() + 20
+    while b"accuracy" not in (content := file.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.1)  # another process writes it
     for said in (b"train_loss", b"rank", b"accuracy", b"study"):
         assert said in content
     assert tracking.sync_hint(tmp_path) == f"wandb sync {tmp_path}/wandb/offline-run-*"

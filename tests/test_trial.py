@@ -303,7 +303,7 @@ def test_words_train_and_are_scored_on_voices_that_were_not_heard(compose_speech
 def test_several_tasks_train_together_and_each_is_scored_by_itself(compose_mixture, tmp_path, arm, weighting):
     folder = tmp_path / "trials" / "0000"
     folder.mkdir(parents=True)
-    config = compose_mixture(f"lora={arm}", "trainer.max_steps=60", "optimizer.lr=1e-2", weighting=weighting)
+    config = compose_mixture(f"lora={arm}", "trainer.max_steps=120", "optimizer.lr=1e-2", weighting=weighting)
     entry = run_trial(config, Place("s", 0, "arm", folder), lambda step, scores: False)
     assert (entry.state, entry.reason) == ("complete", "")
     assert entry.params["head"] == 16 * (2 + 1 + 2) + 5

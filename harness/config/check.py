@@ -202,8 +202,10 @@ def _sequence_mistakes(task: ContinualTaskConfig, config: Config) -> list[str]:
         mistakes.append(f"task.learn={task.learn}: it needs adapters; lora={config.lora.name} has task.learn=continued")
     if isinstance(config.lora, LoraConfig) and any(name in config.lora.variant for name in ("adalora", "dylora")):
         mistakes.append(f"lora.variant={config.lora.variant}: its ranks move within one training; none in a sequence")
+    if mistakes:
+        return mistakes
     asked = {(getattr(part, "answer", ""), getattr(part, "classes", None)) for part in task.chosen.values()}
-    if not mistakes and task.heads == "shared" and (len(asked) > 1 or ("number", None) in asked):
+    if task.heads == "shared" and (len(asked) > 1 or ("number", None) in asked):
         mistakes.append("task.heads=shared: the tasks have not the same classes; task.heads=separate")
     return mistakes
 

@@ -1,6 +1,7 @@
 """The answer of a multi-task study: each task by each way of sharing a base, against a run of the task alone."""
 
 import dataclasses
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,17 +96,26 @@ def _interval(entry: Record, alone: Mapping[str, Record], folder: Path) -> tuple
     """The 95 % interval of Δm by bootstrap over test items, the same draws for both runs of a task."""
     mine = items_of(entry, folder)
     total = np.zeros(_DRAWS)
-    for number, task in enumerate(tasks_of(entry)):
+    for task in tasks_of(entry):
         theirs = items_of(alone[task], folder).get(task)
         if task not in mine or theirs is None:
             return None
         assert np.array_equal(mine[task].label, theirs.label), f"other test items of {task}"
         count = len(theirs.label)
-        draws = np.random.default_rng(number).multinomial(count, np.full(count, 1 / count), size=_DRAWS)
+        draws = np.random.default_rng(_sentences(entry, task)).multinomial(
+            count, np.full(count, 1 / count), size=_DRAWS
+        )
         weights = draws.astype(float)
         total += gain(mine[task].score(weights), theirs.score(weights), is_error(entry, task))
     low, high = np.percentile(total / len(tasks_of(entry)), [2.5, 97.5])
     return float(low), float(high)
+
+
+def _sentences(entry: Record, task: str) -> int:
+    """A seed that tasks on the same test items have in common, so that these are drawn together."""
+    data = entry.data["tasks"][task]
+    items = (data.get("source"), data.get("name"), data["rows"].get("test"))
+    return int.from_bytes(hashlib.sha256(repr(items).encode()).digest()[:4], "big")
 
 
 def items_of(entry: Record, folder: Path) -> dict[str, Items]:
@@ -150,6 +160,7 @@ def _cost_rows(results: Sequence[Way]) -> list[list[str]]:
     rows = [header]
     for way in results:
         entry, groups = way.best, way.best.groups
+        rate = (entry.lora["name"] == "head" and entry.optimizer["head_lr"]) or entry.optimizer["lr"]
         own = sorted({count for name, count in groups.items() if name != "shared"})
         rows.append(
             [
@@ -159,7 +170,7 @@ def _cost_rows(results: Sequence[Way]) -> list[list[str]]:
                 " to ".join(f"{count:,}" for count in dict.fromkeys([own[0], own[-1]])) if own else "",
                 str(len(entry.dead)),
                 f"{trainable(entry):,}",
-                f"{entry.optimizer['lr']:.3g}",
+                f"{rate:.3g}",
                 f"{entry.scores['val']['score']:.4f}",
                 _delta(way),
                 verdict(way),
@@ -198,10 +209,11 @@ def _task_rows(results: Sequence[Way], alone: Mapping[str, Record], tasks: Seque
 
 def _notes() -> str:
     return (
-        "Each row is the arm's trial with the best validation score (the mean over tasks of accuracy, or of R² for "
+        "Alone is LoRA on one task. Each row is the arm's trial with the best validation score (the mean over tasks of accuracy, or of R² for "
         "numbers); the table of tasks is of the test split, which was not used to choose. Δm is the mean over tasks of "
         "what each gains against the best run of that task alone, in percent of that run's score, errors counted "
-        "downwards. Brackets: 95 % bootstrap interval over test items, paired, one way at a time; one training seed "
+        "downwards. Brackets: 95 % bootstrap interval over test items, paired, tasks on the same items drawn together, "
+        "one way at a time; one training seed "
         "each, and the spread between seeds is not in it. Dead: trained tensors that never got a gradient."
     )
 
@@ -213,6 +225,9 @@ def _answer(results: Sequence[Way]) -> str:
     for words, label in (("better than alone", "Better than runs alone"), ("worse than alone", "Worse")):
         names = [way.arm for way in compared if verdict(way) == words]
         sentences.append(f"{label}: {', '.join(names) if names else 'none shown'}.")
+    tasks = dict.fromkeys(task for way in results for task in way.gains)
+    if losing := [task for task in tasks if all(way.gains.get(task, 0) < 0 for way in results)]:
+        sentences.append(f"Every way loses on {', '.join(losing)}.")
     return " ".join(sentences)
 
 
