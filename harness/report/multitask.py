@@ -209,7 +209,8 @@ def _task_rows(results: Sequence[Way], alone: Mapping[str, Record], tasks: Seque
 
 def _notes() -> str:
     return (
-        "Alone is LoRA on one task. Each row is the arm's trial with the best validation score (the mean over tasks of accuracy, or of R² for "
+        "Alone is LoRA on one task. Each row is the arm's trial with the best validation score (the mean over tasks "
+        "of accuracy, or of R² for "
         "numbers); the table of tasks is of the test split, which was not used to choose. Δm is the mean over tasks of "
         "what each gains against the best run of that task alone, in percent of that run's score, errors counted "
         "downwards. Brackets: 95 % bootstrap interval over test items, paired, tasks on the same items drawn together, "

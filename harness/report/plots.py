@@ -298,7 +298,7 @@ def forgetting_picture(results: Sequence[Course], level: float, title: str, path
         axes.grid(alpha=0.25)
     labels = panels[0][0].get_legend_handles_labels()
     figure.legend(*labels, fontsize=9, loc="outside lower center", ncols=len(results), frameon=False)
-    figure.suptitle(f"{title}: every complete trial; ringed: matched, at least {level:.3f} on validation")
+    figure.suptitle(f"{title}: every complete trial; ringed: matched at {level:.3f} on validation")
     _save(figure, path)
 
 

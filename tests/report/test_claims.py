@@ -305,7 +305,7 @@ def test_learning_rates(maker, ours, verdict, flat):
 def continual(maker, name, new, lost, change, learn="continued"):
     """A trial over two tasks whose first loses `lost` of its accuracy while the second is learned."""
     entry = maker.add(name)
-    sequence = {"tasks": ["a", "b"], "learn": learn, "val": [[0.5, 0.5], [new, 0.5], [new - lost, new]]}
+    sequence = {"tasks": ["a", "b"], "learn": learn, "new": new, "val": [[0.5, 0.5], [new, 0.5], [new - lost, new]]}
     object.__setattr__(entry, "sequence", sequence)
     object.__setattr__(entry, "probe", {"before": 2.0, "after": 2.0 + change, "change": change})
     with open(maker.folder / f"trials/{entry.trial:04d}/predictions.csv", "w", newline="") as file:
