@@ -33,8 +33,6 @@ HEADER = (
     "adapters",
     "packed MiB",
     "merged MiB",
-    "packed RSS",
-    "merged RSS",
     "packed rows/s",
     "merged rows/s",
     "time packed/merged",
@@ -52,7 +50,7 @@ def main() -> None:
     batch = read_inputs(config, build_task(config.task), "test").batch(range(ROWS))
     print(
         f"rank {RANK} on all linear layers of {config.model.name}, {ROWS} sentences a batch, {torch.get_num_threads()} "
-        "threads; RSS in MiB, rows per CPU second"
+        "threads; MiB of weights, rows per CPU second"
     )
     print("  ".join(HEADER))
     for count in arguments.adapters:
@@ -72,13 +70,10 @@ def _config() -> Config:
 def _row(base: Network, batch: dict[str, Tensor], count: int, pairs: int) -> list[str]:
     with tempfile.TemporaryDirectory() as place:
         folders = [_adapter(base, Path(place) / str(number), number) for number in range(count)]
-        before = _resident()
         route = Route()
         packed = _copy(base)
         pack(packed.base, folders, route)
-        packed_grew, before = _resident() - before, _resident()
         merged = [_merged(base, folder) for folder in folders]
-        merged_grew = _resident() - before
     rows = torch.arange(ROWS)[torch.randperm(ROWS, generator=torch.Generator().manual_seed(0))] % count
     route.set(rows)
     parts = [(model, _only(batch, rows == number)) for number, model in enumerate(merged)]
@@ -97,7 +92,7 @@ def _row(base: Network, batch: dict[str, Tensor], count: int, pairs: int) -> lis
     times = [_pair(together, apart, turn) for turn in range(pairs)]
     ratios = [one / other for one, other in times]
     rates = [ROWS / statistics.median(column) for column in zip(*times, strict=True)]
-    sizes = [bytes_of(_tensors([packed])), bytes_of(_tensors(merged)), packed_grew, merged_grew]
+    sizes = [bytes_of(_tensors([packed])), bytes_of(_tensors(merged))]
     shown = [f"{size / 2**20:.0f}" for size in sizes]
     span = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     return [str(count), *shown, *(f"{rate:.1f}" for rate in rates), span]
@@ -143,11 +138,6 @@ def _pair(together: Callable[[], Tensor], apart: Callable[[], Tensor], turn: int
         work()
         seconds[name] = time.process_time() - started
     return seconds["together"], seconds["apart"]
-
-
-def _resident() -> int:
-    pages = Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * 4096
 
 
 if __name__ == "__main__":

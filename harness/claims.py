@@ -50,7 +50,8 @@ def _study(results: Path, words: list[str], may_run: bool, compose: Compose, run
     if done is None or not complete(done):
         return Study(command, missing=f"no finished study {name}{_progress(done or folders[0])}")
     log.info("%s: %d records", done.name, len(record.read(done)))
-    return Study(command, folder=done, records=tuple(record.read(done)))
+    records = tuple(record.read(done))
+    return Study(records[0].command, folder=done, records=records)  # it may have said more than ours
 
 
 def _stand_in(words: list[str], config: Config, compose: Compose) -> list[str]:

@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from harness.config import Config, ConfigError, MixtureTaskConfig, check, plain
+from harness.config import Config, ConfigError, ContinualTaskConfig, MixtureTaskConfig, check, plain
 from harness.inputs import base_identity
 from harness.lora import Route, SpecError, pack
 from harness.model import Network, build_model
@@ -21,10 +21,10 @@ from harness.model import Network, build_model
 class Many(nn.Module):
     """A network beside which the adapters of several trials lie, and a head for each."""
 
-    def __init__(self, network: Network, heads: Sequence[nn.Module], route: Route) -> None:
+    def __init__(self, network: Network, heads: Sequence[nn.Module], route: Route, widest: int) -> None:
         super().__init__()
         self.network, self.route = network, route
-        network.head = RowHeads(heads, route)
+        network.head = RowHeads(heads, route, widest)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, C) of a batch with `adapters` (B), the number of each row's trial; -inf past a trial's classes.
@@ -37,11 +37,11 @@ class Many(nn.Module):
 
 
 class RowHeads(nn.Module):
-    """The head of each row's own trial."""
+    """The head of each row's own trial; `widest` is the number of outputs of the widest."""
 
-    def __init__(self, heads: Sequence[nn.Module], route: Route) -> None:
+    def __init__(self, heads: Sequence[nn.Module], route: Route, widest: int) -> None:
         super().__init__()
-        self.heads, self.route = nn.ModuleList(heads), route
+        self.heads, self.route, self.widest = nn.ModuleList(heads), route, widest
 
     def forward(self, x_BH: Tensor) -> Tensor:
         """Logits (B, C)."""
@@ -51,9 +51,8 @@ class RowHeads(nn.Module):
         parts: dict[int, Tensor] = {
             number: self.heads[number](x_BH[rows == number]) for number in rows.unique().tolist()
         }
-        widest = max(part.shape[1] for part in parts.values())
         some = next(iter(parts.values()))
-        logits = some.new_full((len(x_BH), widest), -torch.inf)
+        logits = some.new_full((len(x_BH), self.widest), -torch.inf)
         for number, part in parts.items():
             logits[rows == number, : part.shape[1]] = part
         return logits
@@ -75,7 +74,7 @@ def load_many(folders: Sequence[Path]) -> Many:
     except SpecError as error:
         raise ConfigError(str(error)) from None
     heads = [_head(config, tensors) for config, tensors in zip(configs, stored, strict=True)]
-    return Many(network, heads, route).eval()
+    return Many(network, heads, route, max(map(_outputs, stored))).eval()
 
 
 def _config(folder: Path) -> Config:
@@ -101,6 +100,8 @@ def _base(config: Config) -> dict[str, Any]:
 
 def _stored_head(folder: Path, config: Config) -> dict[str, Tensor]:
     tensors = load_file(folder / "adapter" / "head.safetensors")
+    if isinstance(config.task, ContinualTaskConfig) and config.task.heads == "separate":
+        raise ConfigError(f"{folder}: a trial of several tasks, with a head for each; trials of one are put together")
     if not isinstance(config.task, MixtureTaskConfig):
         return tensors
     if len(config.task.chosen) > 1:

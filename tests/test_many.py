@@ -64,7 +64,7 @@ def test_a_mixed_batch_gives_every_row_its_own_trials_logits(left, compose, tmp_
             torch.testing.assert_close(mine[:, :classes], alone(batch)[numbers == number], atol=1e-5, rtol=1e-5)
             assert bool((mine[:, classes:] == -torch.inf).all())
             one = many(batch | {"adapters": torch.full((8,), number)})
-            torch.testing.assert_close(one, alone(batch), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(one[:, :classes], alone(batch), atol=1e-5, rtol=1e-5)
 
 
 def test_trials_that_cannot_lie_beside_each_other_are_refused(left, tmp_path):

@@ -1,7 +1,7 @@
 """The answer of a study, written from its records: table.csv, table.md, pareto.png, rank_curve.png."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from harness.report.table import (
     trial_table,
 )
 
+Written = tuple[str, list[str]]  # a text, and the names of its pictures
+Kind = Callable[[Sequence[Record], Path], Written]
+
 
 def write_report(folder: Path) -> str:
     """Write the files and return what the terminal shows. A study without a complete trial has a table only.
@@ -33,49 +36,55 @@ def write_report(folder: Path) -> str:
     if not records:
         return f"{folder}: no records yet"
     trial_table(records).to_csv(folder / "table.csv", index=False)
-    if in_turn := [entry for entry in records if continual.is_sequence(entry)]:
-        return _write_sequences(in_turn, folder)
-    if several := [entry for entry in records if multitask.tasks_of(entry)]:
-        return _write_several(several, folder)
+    kinds: dict[Kind, list[Record]] = {}
+    for entry in records:
+        kinds.setdefault(_kind(entry), []).append(entry)
+    parts = [kind(group, folder) for kind, group in kinds.items()]
+    text = "\n\n".join([f"# {records[0].study}", *(text for text, _ in parts)])
+    (folder / "table.md").write_text(text + "\n")
+    written = ["table.csv", "table.md", record.RECORDS, *(name for _, names in parts for name in names)]
+    files = "\n".join(f"  {folder / name}" for name in written)
+    return f"{text}\n\nWritten:\n{files}"
+
+
+def _kind(entry: Record) -> Kind:
+    if continual.is_sequence(entry):
+        return _write_sequences
+    return _write_several if multitask.tasks_of(entry) else _write_single
+
+
+def _write_single(records: Sequence[Record], folder: Path) -> Written:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
         groups.setdefault((entry.task, entry.model, entry.data.get("sha256"), _base(entry, records)), []).append(entry)
     sections = [(group, arm_results(group, folder)) for group in groups.values()]
-    text = "\n\n".join([f"# {records[0].study}", *(_section(group, results) for group, results in sections)])
-    (folder / "table.md").write_text(text + "\n")
-    written = ["table.csv", "table.md", record.RECORDS]
+    text = "\n\n".join(_section(group, results) for group, results in sections)
+    written = []
     group, results = max(sections, key=lambda section: len(section[0]))
     if any(result.best for result in results):
         title = f"{group[0].task}, {group[0].model}"
         plots.pareto_picture(group, title, folder / "pareto.png")
         plots.rank_picture(group, results, title, folder / "rank_curve.png")
         written += ["pareto.png", "rank_curve.png"]
-    files = "\n".join(f"  {folder / name}" for name in written)
-    return f"{text}\n\nWritten:\n{files}"
+    return text, written
 
 
-def _write_sequences(records: Sequence[Record], folder: Path) -> str:
-    text = f"# {records[0].study}\n\n{continual.section(records, folder)}"
-    (folder / "table.md").write_text(text + "\n")
-    written = ["table.csv", "table.md", record.RECORDS]
+def _write_sequences(records: Sequence[Record], folder: Path) -> Written:
+    written = []
     if results := continual.courses(records, folder):
         title = f"{records[0].task}, {records[0].model}"
         plots.matrices_picture(results, title, folder / "matrices.png")
         plots.forgetting_picture(results, continual.level_of(records), title, folder / "forgetting.png")
         written += ["matrices.png", "forgetting.png"]
-    files = "\n".join(f"  {folder / name}" for name in written)
-    return f"{text}\n\nWritten:\n{files}"
+    return continual.section(records, folder), written
 
 
-def _write_several(records: Sequence[Record], folder: Path) -> str:
-    text = f"# {records[0].study}\n\n{multitask.section(records, folder)}"
-    (folder / "table.md").write_text(text + "\n")
-    written = ["table.csv", "table.md", record.RECORDS]
+def _write_several(records: Sequence[Record], folder: Path) -> Written:
+    written = []
     if results := [way for way in multitask.ways(records, folder) if way.interval is not None]:
         plots.several_picture(results, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
         written.append("multitask.png")
-    files = "\n".join(f"  {folder / name}" for name in written)
-    return f"{text}\n\nWritten:\n{files}"
+    return multitask.section(records, folder), written
 
 
 def _base(entry: Record, records: Sequence[Record]) -> str | None:

@@ -13,7 +13,7 @@ from harness.config import (
 )
 from harness.task.base import Task
 from harness.task.continual import TaskSequence
-from harness.task.mixture import MixtureTask
+from harness.task.mixture import MixtureTask, refuse_leaks
 from harness.task.pairs import read_pairs
 from harness.task.speech import read_speech
 from harness.task.text import read_text
@@ -41,7 +41,9 @@ def _read(config: TaskConfig) -> Task:
         case PairsTaskConfig() | CatalogueTaskConfig():
             return read_pairs(config)
         case MixtureTaskConfig():
-            return MixtureTask(config.name, {name: _read(part) for name, part in config.chosen.items()})
+            together = MixtureTask(config.name, {name: _read(part) for name, part in config.chosen.items()})
+            refuse_leaks(together.parts)
+            return together
         case ContinualTaskConfig():
             parts = MixtureTask(config.name, {name: _read(part) for name, part in config.chosen.items()})
             return TaskSequence(parts, config.heads == "shared")

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from harness.config import ConfigError
 from harness.task.base import Inputs, Task
 from harness.task.batches import LengthBatches
+from harness.task.text import OVERLAP_ALLOWED, TextTask
 
 Sampling = Literal["round_robin", "root_size"]
 
@@ -40,6 +42,21 @@ class MixtureTask:
         """Name, digest, and what each part says of itself."""
         parts = {name: part.describe() for name, part in self.parts.items()}
         return {"name": self.name, "sha256": self.sha256, "tasks": parts}
+
+
+def refuse_leaks(parts: Mapping[str, Task]) -> None:
+    """Raise ConfigError where sentences that one task is scored on are in the training split of another."""
+    texts = {name: part.splits for name, part in parts.items() if isinstance(part, TextTask)}
+    for first, second in itertools.permutations(texts, 2):
+        known = set(texts[first]["train"].texts)
+        for split in ("validation", "test"):
+            held = texts[second][split].texts
+            shared = sum(text in known for text in held)
+            if shared > OVERLAP_ALLOWED * len(held):
+                raise ConfigError(
+                    f"task.tasks: {shared} of {len(held)} {split} sentences of {second} stand in the training "
+                    f"split of {first}; give both the same split_seed and shares"
+                )
 
 
 class MixtureInputs(Inputs):

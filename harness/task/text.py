@@ -16,7 +16,7 @@ TextConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
 Frames = dict[str, pd.DataFrame]  # split name -> columns text, label
 
 # Up to this share of a held-out split may stand in the training set too: SST-2 as published has 2 of 1,821.
-_OVERLAP_ALLOWED = 0.01
+OVERLAP_ALLOWED = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _shared_sentences(where: str, splits: dict[str, Split]) -> dict[str, int]:
         for second in names[index + 1 :]:
             known = set(splits[first].texts)
             shared = sum(text in known for text in splits[second].texts)
-            if shared > _OVERLAP_ALLOWED * len(splits[second]):
+            if shared > OVERLAP_ALLOWED * len(splits[second]):
                 raise ConfigError(f"{where}: {shared} of {len(splits[second])} {second} sentences stand in {first} too")
             if shared:
                 found[f"{first} and {second}"] = shared

@@ -17,7 +17,7 @@ from harness.artifacts import save_trained, saved_files
 from harness.config import Config, ConfigError, ContinualTaskConfig
 from harness.inputs import loader, read_inputs
 from harness.lora import SpecError, add_pairs, effective_ranks, named_pairs, overlap
-from harness.model import Network, build_model
+from harness.model import Heads, Network, build_model
 from harness.network import compare_merged
 from harness.task import Inputs, OneOfTasks, TaskSequence
 from harness.training import Curve, Guard, Meters, Plan, Pruned, Pulse, Watch, fit, make_trainer, plan, test
@@ -192,9 +192,19 @@ class Kept:
     def parameters(self) -> int:
         """Adapter and head parameters that have to be kept to answer every task as it was scored."""
         if self.apart:
-            return sum(tensor.numel() for state in self.states for tensor in state.values())
+            # Each task's own head alone: with one for each, a state holds those of the others too.
+            return sum(
+                tensor.numel()
+                for task, state in enumerate(self.states)
+                for name, tensor in state.items()
+                if not self._others_head(name, task)
+            )
         own = [tensor for name, tensor in self.model.named_parameters() if tensor.requires_grad or ".lora_" in name]
         return sum(tensor.numel() for tensor in own)
+
+    def _others_head(self, name: str, task: int) -> bool:
+        heads = list(self.model.head) if isinstance(self.model.head, Heads) else []
+        return any(name.startswith(f"head.{other}.") for other in heads if other != heads[task])
 
     def _now(self) -> State:
         return {name: tensor.detach().clone() for name, tensor in self.model.named_parameters() if tensor.requires_grad}

@@ -1,6 +1,7 @@
 """Rows of several tasks in one numbering, in batches of one task each, whose order is a function of seed and epoch."""
 
 import collections
+import dataclasses
 import math
 
 import numpy as np
@@ -92,3 +93,16 @@ def test_only_the_chosen_tasks_are_there_and_a_misspelt_one_is_named(compose_mix
         compose_mixture(only=["agan"])
     with pytest.raises(ConfigError, match="trainer.objective=accuracy: task=mixture has none"):
         compose_mixture("trainer.objective=accuracy")
+
+
+def test_what_one_task_is_scored_on_is_not_learned_by_another(compose_mixture):
+    config = compose_mixture()
+    other = dataclasses.replace(config.task.tasks["again"], split_seed=1)
+    leaking = dataclasses.replace(config.task, tasks=config.task.tasks | {"again": other})
+    with pytest.raises(ConfigError, match="validation sentences of again stand in the training split of good"):
+        build_task(leaking)
+
+
+def test_the_packaged_tasks_are_split_alike_by_one_seed(compose_plain):
+    config = compose_plain("task=mixture", "trainer.objective=score", "task.split_seed=5")
+    assert {part.split_seed for part in config.task.tasks.values()} == {5}

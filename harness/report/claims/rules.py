@@ -7,6 +7,7 @@ from typing import Literal
 from harness.report.claims.evidence import Estimate, Study
 
 Verdict = Literal["holds", "holds in part", "does not hold", "can't be tested here"]
+CANT: Verdict = "can't be tested here"
 
 # Two points of accuracy. A paired interval over some thousand test items reaches about that far to either side: a
 # narrower margin could not be shown here, and a wider one would call half of what fine-tuning gains over a frozen base
