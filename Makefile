@@ -14,6 +14,9 @@ test: $(VENV)/tested         ## style, types, import contract, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
+test-cluster: $(VENV)/tested ## the tests with a real PostgreSQL and a real SLURM: apt-get install postgresql slurm-wlm munge
+	$(BIN)/python -m pytest -m cluster -rs
+
 benchmark: $(VENV)/installed ## Lightning over a bare loop; a step of ours and of PEFT's; many adapters on one base
 	$(BIN)/python benchmarks/lightning_overhead.py
 	$(BIN)/python benchmarks/against_peft.py
@@ -32,4 +35,4 @@ $(VENV)/tested: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[test]'
 	touch $@ $(VENV)/installed
 
-.PHONY: sweep test benchmark lock
+.PHONY: sweep test test-cluster benchmark lock

@@ -93,6 +93,9 @@ def _run(composed: DictConfig) -> None:
     if config.run == "claims":
         _claims(config)
         return
+    if config.run in ("worker", "status", "rebuild"):
+        _on_study(config)
+        return
     ranks = together(config)
     refuse_early(config)
     _check_runnable(config)
@@ -145,8 +148,11 @@ def _check_runnable(config: Config) -> None:
 
         build_task(config.task)
     if config.run == "study":
-        from harness.search import check_study
+        from harness.fleet import check_launch
+        from harness.search import check_study, check_workers
 
+        check_workers(getattr(config.launch, "workers", 1))
+        check_launch(config)
         check_study(config)
         return
     folder = Path(config.results) / config.study
@@ -242,23 +248,44 @@ def _claims(config: Config) -> None:
 def _as_here(part: Config, config: Config) -> Config:
     """A study's configuration, run where and as this command is."""
     trainer = dataclasses.replace(part.trainer, accelerator=config.trainer.accelerator, threads=config.trainer.threads)
-    return dataclasses.replace(part, results=config.results, tracking=config.tracking, trainer=trainer)
+    return dataclasses.replace(
+        part, results=config.results, tracking=config.tracking, launch=config.launch, trainer=trainer
+    )
+
+
+def _on_study(config: Config) -> None:
+    """What is asked of a study that was begun: its own file says what it is."""
+    from harness.search import load_study, rebuild, standing, study_folder
+
+    config = dataclasses.replace(load_study(config.results, config.study), run=config.run)
+    folder = study_folder(config)
+    if config.run == "status":
+        print("\n".join(standing(config, folder).lines()))
+    elif config.run == "rebuild":
+        log.info(rebuild(config, folder))
+    else:
+        from harness.search import join
+        from harness.training import graceful_stop
+
+        with graceful_stop(), join(config, folder) as worker:
+            worker.work()
 
 
 def _study(config: Config) -> None:
+    from harness.fleet import run_workers
     from harness.report import write_report
-    from harness.search import open_ledger, run_study
+    from harness.search import begin_study
     from harness.tracking import sync_hint
     from harness.training import graceful_stop
     from harness.trial import identity
 
     identity(config)  # data and weights are read and checked before anything is made
-    with open_ledger(Path(config.results), config.study) as ledger:
-        with graceful_stop():
-            run_study(config, ledger)
-        print(write_report(ledger.folder))
-        if hint := sync_hint(ledger.folder):
-            log.info("W&B runs are offline; to upload them: %s", hint)
+    folder = begin_study(config)
+    with graceful_stop():
+        run_workers(config, folder)
+    print(write_report(folder))
+    if hint := sync_hint(folder):
+        log.info("W&B runs are offline; to upload them: %s", hint)
 
 
 def _trial(config: Config) -> None:

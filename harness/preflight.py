@@ -163,7 +163,7 @@ def writable(results: Path) -> None:
 
 # What may differ when a study is taken up again: where and how it runs, and how many trials it may take.
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
-_FREE = ("run", "results", "tracking", *_HOW, "sweep.trials")
+_FREE = ("run", "results", "tracking", "launch", *_HOW, "sweep.trials")
 
 
 def same_question(folder: Path, tree: Mapping[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.lines import Lines
 from harness.redaction import redact_tree
 
 State = Literal["complete", "pruned", "fail"]
@@ -20,7 +20,8 @@ class Record:
     A score under a name like test@4 is that of a nested adapter cut to rank 4. `dead` names the trained tensors that
     never got a gradient. `groups` are the adapter parameters of all tasks (`shared`) and of each, and add up to
     `params`' adapter; empty where no task has its own. `probe` has the base's masked-LM loss in nats on general text
-    before and after, and the change.
+    before and after, and the change. `attempt` counts how often the trial was begun; `reports` holds [step, objective]
+    of each evaluation on validation, empty where another trial's result was looked up.
     """
 
     study: str
@@ -54,6 +55,8 @@ class Record:
     groups: dict[str, int] = dataclasses.field(default_factory=dict)
     probe: dict[str, float] = dataclasses.field(default_factory=dict)
     sequence: dict[str, Any] = dataclasses.field(default_factory=dict)
+    attempt: int = 1
+    reports: list[list[float]] = dataclasses.field(default_factory=list)
 
 
 def finished(entry: Record) -> bool:
@@ -80,49 +83,40 @@ def to_json(record: Record, indent: int | None = None) -> str:
 
 
 def append(folder: Path, record: Record) -> None:
-    """Add one line to the folder's log. When this returns, the line is on the disk."""
-    path = folder / RECORDS
-    line = to_json(record).encode() + b"\n"
-    fresh = not path.exists()
-    with open(path, "ab+") as file:
-        _cut_torn_tail(file)
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-    if fresh:
-        _sync_folder(folder)
+    """Add one line to the folder's log. When this returns, the line is on the disk. The caller holds a lock."""
+    Lines(folder / RECORDS).append(to_json(record))
+
+
+class Log:
+    """The records of a study as they grow, in the order they were written.
+
+    A last line cut short by a crash is left out. A trial that was run again, after an error, has the record of its
+    last run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = Lines(folder / RECORDS)
+        self._latest: dict[int, Record] = {}
+
+    def refresh(self) -> None:
+        """Read what was added since the last time."""
+        for fields in self._lines.new():
+            entry = Record(**fields)
+            self._latest.pop(entry.trial, None)
+            self._latest[entry.trial] = entry
+
+    @property
+    def records(self) -> list[Record]:
+        """One for each trial."""
+        return list(self._latest.values())
+
+    def get(self, trial: int) -> Record | None:
+        """The record of a trial, if it has one."""
+        return self._latest.get(trial)
 
 
 def read(folder: Path) -> list[Record]:
-    """The records of a study in the order they were first written; a last line cut short by a crash is left out.
-
-    A trial that was run again, after an error, has the record of its last run.
-    """
-    path = folder / RECORDS
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    latest: dict[int, Record] = {}
-    for line in lines[:-1]:
-        entry = Record(**json.loads(line))
-        latest[entry.trial] = entry
-    return list(latest.values())
-
-
-def _cut_torn_tail(file: Any) -> None:
-    size = file.seek(0, os.SEEK_END)
-    if size == 0:
-        return
-    file.seek(0)
-    content = file.read()
-    if not content.endswith(b"\n"):
-        file.truncate(content.rfind(b"\n") + 1)
-    file.seek(0, os.SEEK_END)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """The records of a study, as in `Log`."""
+    log = Log(folder)
+    log.refresh()
+    return log.records

@@ -1,12 +1,19 @@
 """The W&B mirror of a trial: configuration, counts, curves and scores. It can be off, and it never fails a trial."""
 
+import csv
+import dataclasses
 import logging
 import netrc
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from harness.config import TrackingConfig
+from harness.record import Record
 from harness.redaction import redact, redact_tree
 
 log = logging.getLogger(__name__)
@@ -81,6 +88,35 @@ def start(
             _refused.add(attempt)
             log.warning("W&B %s: %s", attempt, _short(error))
     return Mirror(None)
+
+
+def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], folder: Path) -> int:
+    """Make a study's runs again from its records and curves; offline runs take the place of those that are there.
+
+    Returns how many were made.
+    """
+    if resolve_mode(settings.mode) == "disabled":
+        return 0
+    for path in (folder / "wandb").glob("offline-run-*"):
+        shutil.rmtree(path)
+    for entry in records:
+        trial = folder / "trials" / f"{entry.trial:04d}"
+        tree = yaml.safe_load((trial / "config.yaml").read_text()) if (trial / "config.yaml").exists() else {}
+        name = f"{entry.arm}-{entry.trial:04d}"
+        mirror = start(settings.mode, settings.project, settings.entity, study, name, tree, folder)
+        for step, values in _curve(trial / "metrics.csv"):
+            mirror.log(step, values)
+        mirror.finish(dataclasses.asdict(entry), failed=entry.state == "fail")
+    return len(records)
+
+
+def _curve(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    if not path.exists():
+        return
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            step = int(row.pop("step"))
+            yield step, {name: float(value) for name, value in row.items() if value}
 
 
 def resolve_mode(mode: str) -> str:

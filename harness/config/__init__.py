@@ -1,6 +1,7 @@
 """The configuration of a trial or a study: schema, plain trees, checks."""
 
 from harness.config.check import check, fingerprint, plain, schema_keys
+from harness.config.launch import HereConfig, LaunchConfig, LocalConfig, SlurmConfig
 from harness.config.models import (
     GeneratorModelConfig,
     ModelConfig,
@@ -20,6 +21,7 @@ from harness.config.schema import (
     PeftConfig,
     Range,
     SweepConfig,
+    TrackingConfig,
 )
 from harness.config.several import MtlLoraConfig, MtloraConfig, TaskAdapterConfig
 from harness.config.tasks import (
@@ -58,6 +60,9 @@ __all__ = [
     "FolderTaskConfig",
     "GeneratorModelConfig",
     "GlueTaskConfig",
+    "HereConfig",
+    "LaunchConfig",
+    "LocalConfig",
     "LoraConfig",
     "MixtureTaskConfig",
     "ModelConfig",
@@ -73,6 +78,7 @@ __all__ = [
     "Range",
     "RatedTaskConfig",
     "SeveralTaskConfig",
+    "SlurmConfig",
     "SpeechModelConfig",
     "SpokenTaskConfig",
     "SweepConfig",
@@ -81,6 +87,7 @@ __all__ = [
     "TaskConfig",
     "TextModelConfig",
     "TextTaskConfig",
+    "TrackingConfig",
     "VisionModelConfig",
     "check",
     "dotted_keys",

@@ -70,7 +70,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     only the machine can tell: the digests of data, weights and tokenizer, the device and the precision.
     """
     tree = plain(config)
-    for key in ("run", "study", "results", "tracking", "sweep", "claims"):
+    for key in ("run", "study", "results", "tracking", "launch", "sweep", "claims"):
         del tree[key]
     del tree["trainer"]["threads"], tree["trainer"]["strategy"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
+from harness.config.launch import LaunchConfig
 from harness.config.models import ModelConfig
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Share, Text
@@ -155,7 +156,7 @@ class ClaimsConfig:
 class Config:
     """One trial, or one study of trials, wholly resolved."""
 
-    run: Literal["trial", "study", "report", "count", "claims"]
+    run: Literal["trial", "study", "worker", "status", "rebuild", "report", "count", "claims"]
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     results: Text
     seed: Natural
@@ -165,6 +166,7 @@ class Config:
     optimizer: OptimizerConfig
     trainer: TrainerConfig
     tracking: TrackingConfig
+    launch: Annotated[LaunchConfig, Field(discriminator="name")]
     probe: ProbeConfig | None
     sweep: SweepConfig | None
     claims: ClaimsConfig | None = None

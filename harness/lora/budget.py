@@ -55,6 +55,26 @@ class Budget:
         if step >= self.last or falling:
             self._mask()
 
+    def state(self) -> dict[str, list[Tensor]]:
+        """Both moving averages and the last choice, in the order of the tensors."""
+        return {
+            "sensitivity": [self.sensitivity[key] for key in self._keys() if key in self.sensitivity],
+            "uncertainty": [self.uncertainty[key] for key in self._keys() if key in self.uncertainty],
+            "kept": self.kept,
+        }
+
+    def load(self, state: dict[str, list[Tensor]]) -> None:
+        """Take up what `state` gave, on the device of the pairs."""
+        device = self.pairs[0].lora_A.device
+        sensitivity, uncertainty, self.kept = (
+            [tensor.to(device) for tensor in state[name]] for name in ("sensitivity", "uncertainty", "kept")
+        )
+        self.sensitivity = dict(zip(self._keys(), sensitivity, strict=False))  # empty before the first step
+        self.uncertainty = dict(zip(self._keys(), uncertainty, strict=False))
+
+    def _keys(self) -> list[int]:
+        return [id(tensor) for pair in self.pairs for tensor in (pair.lora_A, pair.lora_B, pair.lora_E)]
+
     def budget(self, step: int) -> int:
         """How many triplets may stay after a step."""
         if step <= self.warm:

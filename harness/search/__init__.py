@@ -1,7 +1,27 @@
-"""Studies: what is compared, what is tuned for each of it, and a loop that can be stopped and resumed."""
+"""Studies: what is compared, what is tuned for each of it, and workers that share the trials."""
 
 from harness.search.ledger import Ledger, open_ledger
+from harness.search.rebuild import rebuild
 from harness.search.space import Arm, arms
-from harness.search.study import check_study, run_study
+from harness.search.status import Lookout, Standing, standing
+from harness.search.storage import check_workers
+from harness.search.study import begin_study, check_study, load_study, study_folder
+from harness.search.worker import Worker, join
 
-__all__ = ["Arm", "Ledger", "arms", "check_study", "open_ledger", "run_study"]
+__all__ = [
+    "Arm",
+    "Ledger",
+    "Lookout",
+    "Standing",
+    "Worker",
+    "arms",
+    "begin_study",
+    "check_study",
+    "check_workers",
+    "join",
+    "load_study",
+    "open_ledger",
+    "rebuild",
+    "standing",
+    "study_folder",
+]

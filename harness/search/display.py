@@ -42,9 +42,10 @@ class Display:
         """An evaluation of the running trial."""
         self._bar.set_postfix_str(f"step {step} val {scores.get('accuracy', scores['loss']):.4f}")
 
-    def end(self, entry: Record) -> None:
-        """A trial ended."""
-        self._done += 1
+    def end(self, entry: Record, done: int) -> None:
+        """A trial ended; `done` of all are recorded by now, whoever made them."""
+        self._bar.update(done - self._done)
+        self._done = done
         val = entry.scores.get("val", {}).get(measure(entry))
         shown = f"val {val:.4f}" if val is not None else "no score"
         reason = f"  ({entry.reason})" if entry.reason else ""
@@ -52,7 +53,6 @@ class Display:
             f"{self._done:3d}/{self._total} {self._what:48} {shown}  {entry.time['total_s']:5.1f} s  "
             f"{entry.state}{reason}"
         )
-        self._bar.update()
 
     def _line(self, text: str) -> None:
         self._bar.clear()

@@ -1,4 +1,4 @@
-"""The folder of a study: one writer at a time, records that are never lost, a folder for each trial."""
+"""The folder of single trials: one writer at a time, records that are never lost, a folder for each trial."""
 
 import fcntl
 import shutil
@@ -15,7 +15,7 @@ CONFIG = "config.yaml"
 
 
 class Ledger:
-    """The records of one study, and the paths of its files. Made by `open_ledger`, which holds the lock."""
+    """The records of single trials, and the paths of its files. Made by `open_ledger`, which holds the lock."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,12 +36,15 @@ class Ledger:
         return max((entry.trial for entry in self.records), default=-1) + 1
 
     def trial_folder(self, number: int) -> Path:
-        """A fresh folder for a trial. What an interrupted attempt at the same trial left there is removed."""
+        """A fresh folder for a trial. Of what an interrupted attempt left there, only the checkpoint stays."""
         folder = self.folder / "trials" / f"{number:04d}"
         assert all(entry.trial != number or not record.finished(entry) for entry in self.records), "run already"
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.is_dir() and path.name != "checkpoint":
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
         return folder
 
 

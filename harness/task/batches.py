@@ -88,7 +88,11 @@ class LengthBatches(Sampler[list[int]]):
         self, lengths: np.ndarray, batch_size: int, seed: int, shuffle: bool, rank: int = 0, world: int = 1
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
-        self.rank, self.world, self.epoch = rank, world, 0
+        self.rank, self.world, self.epoch, self.skip = rank, world, 0, 0
+
+    def resume_at(self, batches: int) -> None:
+        """Begin as if so many batches had been drawn."""
+        self.epoch, self.skip = divmod(batches, len(self))
 
     def __len__(self) -> int:
         if self.shuffle:
@@ -103,7 +107,8 @@ class LengthBatches(Sampler[list[int]]):
             even = [piece.tolist() for piece in np.array_split(order, len(self))]
             mine = self._split(order) if self.world == 1 else even
         self.epoch += 1
-        yield from mine
+        skip, self.skip = self.skip, 0
+        yield from mine[skip:]
 
     def _split(self, order: np.ndarray) -> list[list[int]]:
         return [order[start : start + self.batch_size].tolist() for start in range(0, len(order), self.batch_size)]

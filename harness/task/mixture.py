@@ -104,8 +104,13 @@ class MixtureBatches(Sampler[list[int]]):
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
         self.sampling, self.rank, self.world, self.epoch = sampling, rank, world, 0
+        self.skip = 0
         self.starts = np.cumsum([0, *map(len, lengths)])
         self.total = sum(-(-len(part) // batch_size) for part in lengths)
+
+    def resume_at(self, batches: int) -> None:
+        """Begin as if so many batches had been drawn."""
+        self.epoch, self.skip = divmod(batches, len(self))
 
     def __len__(self) -> int:
         return self.total // self.world if self.shuffle else len(list(self._once()))
@@ -116,11 +121,12 @@ class MixtureBatches(Sampler[list[int]]):
         if not self.shuffle:
             yield from self._once()
             return
+        skip, self.skip = self.skip, 0
         streams = [self._stream(task, epoch) for task in range(len(self.lengths))]
         order = list(self._order(epoch))[: len(self) * self.world]
         for place, task in enumerate(order):
             rows = next(streams[task])
-            if place % self.world == self.rank:
+            if place % self.world == self.rank and place // self.world >= skip:
                 yield rows
 
     def _once(self) -> Iterator[list[int]]:

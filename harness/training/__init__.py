@@ -2,7 +2,7 @@
 
 from harness.training.callbacks import Curve, Guard, Meters, Pulse, Watch
 from harness.training.company import OutOfStep, agree, close_ranks, company, hear, tell
-from harness.training.interrupt import Interrupted, graceful_stop
+from harness.training.interrupt import Interrupted, end_if_asked, graceful_stop
 from harness.training.loop import (
     Plan,
     autocast,
@@ -14,6 +14,7 @@ from harness.training.loop import (
 )
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
 from harness.training.ranks import FallingBudget, NestedRanks
+from harness.training.resume import Keeper
 from harness.training.scores import ClassScores, MixtureScores, NumberScores, Scores, TokenScores
 from harness.training.sharding import gather
 from harness.training.writing import text_scores, write
@@ -25,6 +26,7 @@ __all__ = [
     "FallingBudget",
     "Guard",
     "Interrupted",
+    "Keeper",
     "Meters",
     "MixtureScores",
     "NestedRanks",
@@ -41,6 +43,7 @@ __all__ = [
     "autocast",
     "close_ranks",
     "company",
+    "end_if_asked",
     "fit",
     "gather",
     "graceful_stop",

@@ -15,6 +15,8 @@ from harness.training.interrupt import raise_if_asked
 from harness.training.module import Diverged, Pruned, TrialModule
 from harness.training.sharding import fill, part, whole
 
+_PATIENCE_S = 10.0  # a stop that is asked for waits so long for an evaluation to end
+
 Report = Callable[[int, dict[str, float]], bool]
 """Called with the step and the validation scores after each evaluation; true means: end this trial."""
 
@@ -22,23 +24,30 @@ _LEFT = 2  # what agree() hears of a process that leaves in the middle of a repo
 
 
 class Guard(L.Callback):
-    """Ends a trial whose loss is no finite number, and one that was asked to stop."""
+    """Ends a trial whose loss is no finite number, and one that was asked to stop.
 
-    def __init__(self, every: int = 10) -> None:
-        self.every = every
+    `kept`: between two steps somebody else ends the trial, who puts it down first.
+    """
+
+    def __init__(self, every: int = 10, kept: bool = False) -> None:
+        self.every, self.kept = every, kept
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        """At each step boundary; the loss is read only every few steps, since reading it waits for the device."""
-        raise_if_asked()
+        """After each step; the loss is read only every few steps, since reading it waits for the device."""
+        if not self.kept:
+            raise_if_asked()
         if trainer.global_step % self.every == 0 and agree(int(not torch.isfinite(outputs["loss"]))):
             raise Diverged(f"training loss {float(outputs['loss'])} at step {trainer.global_step}")
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """At each step boundary; several devices may have unlike numbers of batches, and stop after the evaluation."""
+        """An evaluation that is soon over is finished: after it the trial can be put down.
+
+        Several devices may have unlike numbers of batches, and stop after the evaluation.
+        """
         if trainer.world_size == 1:
-            raise_if_asked()
+            raise_if_asked(_PATIENCE_S)
 
     def on_test_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """As in validation."""
@@ -51,11 +60,14 @@ class Pulse(L.Callback):
 
     def __init__(self) -> None:
         self._waiting: dict[str, torch.nn.Parameter] | None = None
+        self._resumed: list[str] | None = None
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         """The gradients of this step are still there; only tensors that got none so far are looked at."""
         if self._waiting is None:
             self._waiting = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
+            if self._resumed is not None:
+                self._waiting = {name: self._waiting[name] for name in self._resumed}
         for name, tensor in list(self._waiting.items()):
             if tensor.grad is not None and bool(part(tensor.grad).any()):
                 del self._waiting[name]
@@ -66,6 +78,14 @@ class Pulse(L.Callback):
         for name, tensor in module.named_parameters():
             if tensor is not part(tensor) and tensor.requires_grad and agree(int(name not in waiting)):
                 waiting.pop(name, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was not seen to learn yet."""
+        return {} if self._waiting is None else {"waiting": list(self._waiting)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As it was."""
+        self._resumed = state_dict.get("waiting")
 
     @property
     def dead(self) -> list[str]:
@@ -81,6 +101,17 @@ class Meters(L.Callback):
         self.train_peak = self.eval_peak = 0
         self._fresh = True  # the next training step opens a new window of the peak
         self.parts: dict[str, object] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured so far."""
+        times = {"seconds": list(self.clock.seconds), "examples": list(self.clock.examples)}
+        return times | {"train_peak": self.train_peak, "eval_peak": self.eval_peak, "parts": dict(self.parts)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As it was; the peaks are those of all processes that trained."""
+        self.clock.seconds, self.clock.examples = state_dict["seconds"], state_dict["examples"]
+        self.train_peak, self.eval_peak = state_dict["train_peak"], state_dict["eval_peak"]
+        self.parts = state_dict["parts"]
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """The first step warms up: its peak does not count."""
@@ -120,6 +151,18 @@ class Curve(L.Callback):
         with open(self.path, "w", newline="") as file:
             csv.writer(file).writerow(self.columns)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The file so far."""
+        return {"text": self.path.read_text()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Write what was written, here and to the mirror."""
+        self.path.write_text(state_dict["text"])
+        with open(self.path, newline="") as file:
+            for row in csv.DictReader(file):
+                step = int(row.pop("step"))
+                self.mirror(step, {name: float(value) for name, value in row.items() if value})
+
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
@@ -153,6 +196,21 @@ class Watch(L.Callback):
         self.objective, self.patience, self.report, self.path = objective, patience, report, path
         self.best: dict[str, float] = {}
         self.best_step = self.evaluations_since = 0
+        self.reports: list[tuple[int, dict[str, float]]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was reported, and the best of it, weights included."""
+        kept = {"best": self.best, "best_step": self.best_step, "evaluations_since": self.evaluations_since}
+        return kept | {"reports": self.reports, "weights": load_file(self.path) if self.best else {}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As it was; who listens hears of all evaluations again."""
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        self.evaluations_since, self.reports = state_dict["evaluations_since"], state_dict["reports"]
+        if self.best:
+            save_file(state_dict["weights"], self.path)
+        for step, scores in self.reports:
+            self.report(step, scores)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Compare with the best so far, then report."""
@@ -162,9 +220,10 @@ class Watch(L.Callback):
             return
         if not self.best or self.sign * scores[self.objective] > self.sign * self.best[self.objective]:
             self.best, self.best_step, self.evaluations_since = dict(scores), trainer.global_step, 0
-            save_file({name: whole(tensor) for name, tensor in _trained(module)}, self.path)
+            save_file({name: whole(tensor) for name, tensor in trained(module)}, self.path)
         else:
             self.evaluations_since += 1
+        self.reports.append((trainer.global_step, dict(scores)))
         losing = self._verdict(trainer.global_step, scores)
         if losing and trainer.global_step < trainer.max_steps:  # a trial that has run its course is complete
             raise Pruned(f"below the median of its arm at step {trainer.global_step}")
@@ -187,11 +246,11 @@ class Watch(L.Callback):
         """Put the weights of the best evaluation back."""
         stored = load_file(self.path)
         with torch.no_grad():
-            for name, tensor in _trained(module):
+            for name, tensor in trained(module):
                 fill(tensor, stored[name])
 
 
-def _trained(module: L.LightningModule) -> Iterator[tuple[str, torch.Tensor]]:
+def trained(module: L.LightningModule) -> Iterator[tuple[str, torch.Tensor]]:
     """What training changes: trained weights, and buffers, since running statistics move with them."""
     yield from ((name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad)
     yield from module.named_buffers()

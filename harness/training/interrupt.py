@@ -2,15 +2,18 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from harness.training.company import agree
 
+_HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last is how SLURM says that the time is nearly up
+
 
 class Interrupted(Exception):
-    """The trial was asked to stop, by Ctrl-C or SIGTERM; `exit_code` is what the process should answer."""
+    """The trial was asked to stop, by a signal; `exit_code` is what the process should answer."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -22,38 +25,63 @@ class _Request:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self.since = 0.0
+        self.active = False
 
     def receive(self, signum: int, _: FrameType | None) -> None:
-        if self.signum is not None:
-            os._exit(128 + signum)  # asked twice: at once
-        self.signum = signum
-        os.write(2, b"\nstopping after this step; once more to stop at once\n")
+        if self.signum is None:
+            self.signum, self.since = signum, time.monotonic()
+            os.write(2, b"\nstopping after this step; once more to stop at once\n")
+        elif signum == signal.SIGINT:
+            os._exit(128 + signum)  # a person who asks twice means at once; a cluster just repeats itself
 
 
 _request = _Request()
 
 
-def asked() -> int:
-    """The signal that asked this process to stop, 0 if none did."""
-    return _request.signum or 0
+def stop_is_asked() -> bool:
+    """Whether a signal has asked this process for a stop."""
+    return _request.signum is not None
 
 
-def raise_if_asked() -> None:
-    """Called at step boundaries; with several processes of a trial by each of them, and they all stop if one must."""
-    if signum := agree(asked()):
+def asked(patience_s: float = 0.0) -> int:
+    """The signal that asked this process to stop so many seconds ago, 0 if none did."""
+    return _request.signum if _request.signum and time.monotonic() - _request.since >= patience_s else 0
+
+
+def raise_if_asked(patience_s: float = 0.0) -> None:
+    """Called at step boundaries; with several processes of a trial by each of them, and they all stop if one must.
+
+    With patience where what is under way is better finished, if it does not take long.
+    """
+    if signum := agree(asked(patience_s)):
         raise Interrupted(signum)
+
+
+def end_if_asked() -> None:
+    """The same between two trials, which one process decides upon."""
+    if signum := asked():
+        raise Interrupted(signum)
+
+
+def reclaim() -> None:
+    """Be the one who hears of signals again, where a library has put itself before us."""
+    if _request.active:
+        for signum in _HEARD:
+            signal.signal(signum, _request.receive)
 
 
 @contextmanager
 def graceful_stop() -> Iterator[None]:
-    """Inside, the first SIGINT or SIGTERM ends the trial at its next step boundary, the second at once."""
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    """Inside, the first SIGINT, SIGTERM or SIGUSR2 ends the trial at its next step boundary, another SIGINT at once."""
+    before = {signum: signal.getsignal(signum) for signum in _HEARD}
     _request.signum = None
+    _request.active = True
     try:
-        for signum in before:
-            signal.signal(signum, _request.receive)
+        reclaim()
         yield
     finally:
+        _request.active = False
         for signum, handler in before.items():
             signal.signal(signum, handler)
         _request.signum = None

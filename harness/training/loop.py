@@ -123,6 +123,8 @@ def _hush() -> None:
     # Batches are sliced from arrays in memory: loader processes would only cost.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    # Where the data go on is told to the sampler, not to the loader.
+    warnings.filterwarnings("ignore", message=".*You're resuming from a checkpoint that ended before the epoch.*")
     # Batch norms of a frozen base rest on purpose: their statistics are frozen too.
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # A recurrent layer's changed weights are results, not stored in one piece.

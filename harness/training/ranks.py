@@ -15,6 +15,14 @@ class FallingBudget(L.Callback):
     def __init__(self, base: nn.Module, final: int, steps: int) -> None:
         self.budget = Budget(base, final, steps)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the budget remembers of the gradients."""
+        return self.budget.state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As it was."""
+        self.budget.load(state_dict)
+
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """The gradients of this step are still there."""
         self.budget.after_step(trainer.global_step)
@@ -26,6 +34,14 @@ class NestedRanks(L.Callback):
     def __init__(self, base: nn.Module, seed: int) -> None:
         self.base, self.highest = base, highest_rank(base)
         self.draw = np.random.default_rng(seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's state."""
+        return dict(self.draw.bit_generator.state)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As it was."""
+        self.draw.bit_generator.state = state_dict
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Draw a rank."""

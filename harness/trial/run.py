@@ -1,6 +1,7 @@
 """From a configuration to a record: one trial lives, and whatever its end, what is known of it is written down."""
 
 import shlex
+import shutil
 import sys
 import time
 import traceback
@@ -18,15 +19,18 @@ from harness.config import (
     MtlLoraConfig,
     MtloraConfig,
     PeftConfig,
+    fingerprint,
     plain,
     to_yaml,
 )
+from harness.inputs import base_identity
 from harness.lora import (
     StartError,
 )
 from harness.provenance import hardware, source, versions
 from harness.record import Record, State
 from harness.redaction import redact
+from harness.task import build_task
 from harness.training import (
     Diverged,
     Interrupted,
@@ -35,7 +39,7 @@ from harness.training import (
     tell,
 )
 from harness.trial.sequence import live_sequence
-from harness.trial.single import BEST, Facts, Place, Report, live_single
+from harness.trial.single import BEST, CHECKPOINTS, Facts, Place, Report, identity, live_single
 
 
 def run_trial(config: Config, place: Place, report: Report) -> Record:
@@ -74,9 +78,18 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         (place.folder / BEST).unlink(missing_ok=True)
         close_ranks()
     facts.time["total_s"] = time.perf_counter() - started
+    shutil.rmtree(place.folder / CHECKPOINTS, ignore_errors=True)
     record = _record(config, place, facts, state, reason)
     mirror.finish(asdict(record), failed=state == "fail")
     return record
+
+
+def lost_record(config: Config, place: Place, reason: str) -> Record:
+    """The record of a trial that nobody finished."""
+    found = identity(config)
+    facts = Facts(fingerprint=fingerprint(config, found), identity=found, time={"total_s": 0.0})
+    facts.data, facts.base = build_task(config.task).describe(), base_identity(config)
+    return _record(config, place, facts, "fail", reason)
 
 
 def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirror:

@@ -47,6 +47,7 @@ from harness.training import (
     Curve,
     FallingBudget,
     Guard,
+    Keeper,
     Meters,
     MixtureScores,
     NestedRanks,
@@ -65,6 +66,7 @@ from harness.training import (
     test,
 )
 
+CHECKPOINTS = "checkpoint"
 BEST = "best.safetensors"
 """The weights of the best evaluation so far, while a trial runs."""
 
@@ -130,7 +132,7 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
     moving, settled = moving_ranks(config, trained, length.steps)
     watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / BEST, settled)
     module = make_module(config, trained, measure(task), length.steps, precision, spread)
-    pulse = Pulse()
+    pulse, keeper = Pulse(), Keeper(place.folder / CHECKPOINTS, facts.fingerprint)
     curve = Curve(place.folder / "metrics.csv", mirror.log, module.measure.names)
     trainer = make_trainer(
         place.folder,
@@ -140,16 +142,19 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
         config.trainer.strategy,
         precision,
         config.optimizer.clip,
-        [Guard(), meters, pulse, curve, *moving, watch],
+        [keeper, Guard(kept=True), meters, pulse, curve, *moving, watch],
     )
     ranks = trainer.global_rank, trainer.world_size
     started = time.perf_counter()
+    training = loader(config, train, True, *ranks)
+    keeper.batches = training.batch_sampler
     try:
-        fit(trainer, module, loader(config, train, True, *ranks), loader(config, validation, False, *ranks))
+        fit(trainer, module, training, loader(config, validation, False, *ranks))
     finally:
         facts.time = {**meters.clock.summary(), "train_s": time.perf_counter() - started}
         facts.memory, facts.dead = meters.parts, pulse.dead
         facts.steps = {"planned": length.steps, "made": trainer.global_step, "best": watch.best_step}
+        facts.steps |= {"resumed": keeper.resumed_at} if keeper.resumed_at else {}
         facts.scores = {"val": watch.best} if watch.best else {}
     watch.restore(module)
     evaluate = {"val": loader(config, validation, False, *ranks), "test": loader(config, held_out, False, *ranks)}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from harness.config import BaselineConfig, Range, SweepConfig
 from harness.search import Arm, arms
+from harness.search.claims import schedule
 from harness.search.space import propose
-from harness.search.study import schedule
 from tests.test_record import make
 
 LR = Range(low=1e-4, high=1e-2, log=True)

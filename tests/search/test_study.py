@@ -16,9 +16,10 @@ from harness import record
 from harness.config import ConfigError, check
 from harness.record import Record
 from harness.report import write_report
-from harness.search import check_study, open_ledger, run_study
+from harness.search import begin_study, check_study, join, open_ledger
 from harness.search import study as study_module
-from harness.search.study import _below_median, _open_optuna, cut_torn_tail
+from harness.search import worker as worker_module
+from harness.search.storage import KernelLock, open_storage
 from harness.training import Interrupted
 from tests.test_record import make
 
@@ -42,7 +43,7 @@ def stub(config, place, report) -> Record:
         study=place.study,
         arm=place.arm,
         point=place.point,
-        fingerprint=study_module.fingerprint_of(config),
+        fingerprint=worker_module.fingerprint_of(config),
         task=config.task.name,
         model=config.model.name,
         hardware=study_module.identity(config),
@@ -56,13 +57,20 @@ def stub(config, place, report) -> Record:
 
 @pytest.fixture
 def stubbed(monkeypatch):
-    monkeypatch.setattr(study_module, "run_trial", stub)
+    monkeypatch.setattr(worker_module, "run_trial", stub)
 
 
 def finish(config, tmp_path):
-    with open_ledger(tmp_path / "results", "s") as ledger:
-        run_study(config, ledger)
-        return list(ledger.records)
+    config = dataclasses.replace(config, results=str(tmp_path / "results"))
+    folder = begin_study(config)
+    with join(config, folder) as worker:
+        worker.work()
+    return record.read(folder)
+
+
+def told(entries):
+    """Records without what an interruption may change."""
+    return [dataclasses.replace(entry, attempt=1) for entry in entries]
 
 
 def optuna_trials(tmp_path):
@@ -93,11 +101,11 @@ def test_a_stopped_study_goes_on_to_the_same_records(config, tmp_path, stubbed, 
             raise Interrupted(signal.SIGINT)
         return stub(trial_config, place, report)
 
-    monkeypatch.setattr(study_module, "run_trial", stops)
+    monkeypatch.setattr(worker_module, "run_trial", stops)
     with pytest.raises(Interrupted):
         finish(config(), tmp_path / "b")
     resumed = finish(config(), tmp_path / "b")
-    assert resumed == undisturbed
+    assert told(resumed) == told(undisturbed)
     assert ran == [*range(stop_at + 1), *range(stop_at, 8)]
     states = [trial.state.name for trial in optuna_trials(tmp_path / "b")]
     assert states.count("COMPLETE") == 8
@@ -108,7 +116,7 @@ def test_a_finished_study_runs_nothing_and_more_trials_only_add(config, tmp_path
     first = finish(config(trials=1), tmp_path)
     more = finish(config(trials=2), tmp_path)
     assert more[:4] == first
-    monkeypatch.setattr(study_module, "run_trial", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(worker_module, "run_trial", lambda *_: pytest.fail("trained again"))
     assert finish(config(trials=2), tmp_path) == more
 
 
@@ -125,7 +133,7 @@ def test_a_suggestion_that_was_trained_before_is_looked_up(config, tmp_path, mon
         trained.append(place.number)
         return stub(trial_config, place, report)
 
-    monkeypatch.setattr(study_module, "run_trial", once)
+    monkeypatch.setattr(worker_module, "run_trial", once)
     records = finish(config(trials=3, nuisance={}, baselines={}), tmp_path)
     assert trained == [0, 1]
     assert [entry.reason for entry in records[2:]] == [
@@ -135,12 +143,12 @@ def test_a_suggestion_that_was_trained_before_is_looked_up(config, tmp_path, mon
 
 
 def test_an_arm_that_cannot_run_is_said_before_anything_is_trained(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(study_module, "run_trial", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(worker_module, "run_trial", lambda *_: pytest.fail("trained"))
     with pytest.raises(ConfigError, match="arm rank=40: lora: rank 40: above min"):
         check_study(config(scientific={"lora.rank": [1, 40]}))
 
 
-def test_one_process_at_a_time(config, tmp_path):
+def test_single_trials_are_one_process_at_a_time(tmp_path):
     with open_ledger(tmp_path, "s"), pytest.raises(ConfigError, match="another process"), open_ledger(tmp_path, "s"):
         pass
 
@@ -151,7 +159,9 @@ def test_a_torn_journal_is_mended_and_nothing_told_is_lost(config, tmp_path, stu
     whole = path.read_bytes()
     for cut in (1, 5, 30):
         path.write_bytes(whole + b'{"op_code": 4, "worker_id": "x"'[:-cut])
-        cut_torn_tail(path)
+        lock = KernelLock(path)
+        lock.acquire()
+        lock.release()
         assert path.read_bytes() == whole
     path.write_bytes(whole + b'{"op_')
     finish(config(trials=2), tmp_path)
@@ -160,48 +170,28 @@ def test_a_torn_journal_is_mended_and_nothing_told_is_lost(config, tmp_path, stu
 
 def test_a_trial_left_running_is_settled_by_its_record_or_failed(config, tmp_path, stubbed):
     finish(config(trials=1), tmp_path)
-    with open_ledger(tmp_path / "results", "s") as ledger:
-        mirror = _open_optuna(ledger, "accuracy")
-        for number in (90, 91):
-            mirror.enqueue_trial({}, user_attrs={"trial": number, "arm": "rank=1"})
-            mirror.ask()
-        ledger.add(make(90))
-        mirror.enqueue_trial({}, user_attrs={"trial": 92, "arm": "rank=1"})
-    with open_ledger(tmp_path / "results", "s") as ledger:
-        mirror = _open_optuna(ledger, "accuracy")
-        states = {trial.user_attrs["trial"]: trial.state.name for trial in mirror.get_trials()}
+    folder = tmp_path / "results/s"
+    storage, name = open_storage(folder)
+    mirror = optuna.load_study(study_name=name, storage=storage)
+    for number in (90, 91):
+        mirror.enqueue_trial({}, user_attrs={"trial": number, "arm": "rank=1", "attempt": 1})
+        mirror.ask()
+    record.append(folder, make(90))
+    mirror.enqueue_trial({}, user_attrs={"trial": 92, "arm": "rank=1", "attempt": 1})
+    finish(config(trials=1), tmp_path)
+    states = {trial.user_attrs["trial"]: trial.state.name for trial in optuna_trials(tmp_path)}
     assert (states[90], states[91], states[92]) == ("COMPLETE", "FAIL", "FAIL")
-
-
-@pytest.mark.parametrize(("value", "pruned"), [(0.2, True), (0.5, False), (0.9, False)])
-def test_a_trial_is_compared_with_its_own_arm_alone(value, pruned):
-    study = optuna.create_study(direction="maximize")
-
-    def add(arm, values):
-        study.enqueue_trial({}, user_attrs={"arm": arm})
-        trial = study.ask()
-        for step, score in values:
-            trial.report(score, step)
-        return trial
-
-    for score in (0.4, 0.5, 0.6):
-        study.tell(add("a", [(10, score)]), score)
-        study.tell(add("b", [(10, score + 10)]), score)
-    study.tell(add("a", [(5, 0.99)]), state=optuna.trial.TrialState.PRUNED)
-    trial = add("a", [(10, value)])
-    assert _below_median(study, trial, "a", 10, after=3) == pruned
-    assert not _below_median(study, trial, "a", 10, after=4)
 
 
 def test_unforeseen_failures_one_after_another_end_the_study(config, tmp_path, monkeypatch):
     def broken(trial_config, place, report):
         return dataclasses.replace(stub(trial_config, place, report), state="fail", reason="error: X", scores={})
 
-    monkeypatch.setattr(study_module, "run_trial", broken)
+    monkeypatch.setattr(worker_module, "run_trial", broken)
     with pytest.raises(RuntimeError, match="the last 3 trials failed alike"):
         finish(config(), tmp_path)
     assert len(record.read(tmp_path / "results/s")) == 3
-    monkeypatch.setattr(study_module, "run_trial", stub)  # mended: the same command tries them again
+    monkeypatch.setattr(worker_module, "run_trial", stub)  # mended: the same command tries them again
     records = finish(config(), tmp_path)
     assert sorted(entry.trial for entry in records) == list(range(8))
     assert {entry.state for entry in record.read(tmp_path / "results/s")} == {"complete"}
@@ -230,12 +220,13 @@ def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data
     composed = tmp_path / "config.yaml"
     from harness.config import plain
 
-    composed.write_text(yaml.safe_dump(json.loads(json.dumps(plain(config(trials=1))))))
+    plan = dataclasses.replace(config(trials=1), results=str(tmp_path / "results"))
+    composed.write_text(yaml.safe_dump(json.loads(json.dumps(plain(plan)))))
     script = (
         "import sys, yaml\nfrom pathlib import Path\nfrom harness.config import check\n"
-        "from harness.search import check_study, open_ledger, run_study\n"
+        "from harness.search import begin_study, join\n"
         f"config = check(yaml.safe_load(open({str(composed)!r})))\n"
-        f"with open_ledger(Path({str(tmp_path / 'results')!r}), 's') as ledger: run_study(config, ledger)\n"
+        "with join(config, begin_study(config)) as worker: worker.work()\n"
     )
     environment = os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")}
     first = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL)
@@ -260,10 +251,12 @@ def test_variants_and_a_method_of_peft_are_arms_of_one_study(tree, tmp_path, own
     composed["sweep"]["baselines"]["loha"]["set"]["lora"]["arguments"] = {"r": 2, "alpha": 4}
     config = check(composed)
     check_study(config)
-    with open_ledger(tmp_path / "results", "v") as ledger:
-        run_study(config, ledger)
-        text = write_report(ledger.folder)
-    states = {entry.arm: (entry.state, entry.reason) for entry in ledger.records}
+    config = dataclasses.replace(config, results=str(tmp_path / "results"))
+    folder = begin_study(config)
+    with join(config, folder) as worker:
+        worker.work()
+    states = {entry.arm: (entry.state, entry.reason) for entry in record.read(folder)}
+    text = write_report(folder)
     arms = ("variant=lora", "variant=dora", "variant=adalora", "loha", "full", "head")
     assert states == dict.fromkeys(arms, ("complete", ""))
     assert all(f"| {arm} " in text for arm in arms)

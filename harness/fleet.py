@@ -1,0 +1,163 @@
+"""The workers of a study, wherever they run, and what a person sees of them.
+
+The command that starts them may be closed and started again: they are found by their signs of life, and by their jobs.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from harness.config import Config, ConfigError, HereConfig, LocalConfig, SlurmConfig
+from harness.devices import resolve_device
+from harness.launch import Process, Resources, stop_all, submit, waiting_or_running
+from harness.record import Record, measure
+from harness.search import Lookout, Standing, join
+from harness.training import Interrupted, end_if_asked
+
+log = logging.getLogger(__name__)
+
+_JOBS = "jobs.json"
+_LOOK_S = 0.5
+_STOP_S = 20.0
+_ASK_SLURM_S = 5.0
+_IN_VAIN = 5  # times that jobs are queued again without a new record
+
+
+def run_workers(config: Config, folder: Path) -> None:
+    """Have every trial of the study run, and return when all of them have a record.
+
+    Raises Interrupted when a stop was asked for; workers of this machine are stopped first, SLURM's go on.
+    """
+    match config.launch:
+        case HereConfig():
+            with join(config, folder) as worker:
+                worker.work()
+        case LocalConfig(workers=workers):
+            _run_local(config, folder, workers)
+        case SlurmConfig():
+            _run_slurm(config, folder, config.launch)
+
+
+def command(config: Config) -> list[str]:
+    """What starts one more worker of a study."""
+    results = str(Path(config.results).absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    return [sys.executable, "-m", "harness", "run=worker", f"study={config.study}", f"results='{results}'"]
+
+
+def check_launch(config: Config) -> None:
+    """Say what cannot be launched before anything is made. Raises ConfigError."""
+    if isinstance(config.launch, LocalConfig):
+        device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+        if device.type == "cuda" and config.launch.workers > len(_gpus()):
+            raise ConfigError(
+                f"launch.workers={config.launch.workers}: a worker has a GPU of its own, and there are {len(_gpus())}; "
+                "trainer.accelerator=cpu runs without"
+            )
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _run_local(config: Config, folder: Path, workers: int) -> None:
+    """Keep so many workers going, those of an earlier command included, until the study is done."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = str(max(1, cores // workers))
+    gpus = _gpus() if resolve_device(config.trainer.accelerator, 1).type == "cuda" else []
+    started: list[Process] = []
+
+    def start(number: int) -> None:
+        mine = gpus[number % len(gpus)] if gpus else ""
+        extra = {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": mine}
+        started.append(Process(command(config), extra, folder / "workers" / f"{len(started):02d}-{os.getpid()}.log"))
+
+    with closing(Board(config, folder)) as board:
+        for number in range(len(board.show().workers), workers):
+            start(number)
+        try:
+            while not _settled(board.show(), started):
+                end_if_asked()
+                # One that was killed is replaced; a trial that kills every worker is given up after some attempts.
+                killed = sum((process.code or 0) < 0 for process in started)
+                if len(started) < workers + killed and killed <= 5 * workers:
+                    start(len(started))
+                time.sleep(_LOOK_S)
+        except Interrupted as stop:
+            stop_all(started, stop.exit_code - 128, _STOP_S)
+            raise
+
+
+def _settled(standing: Standing, started: Sequence[Process]) -> bool:
+    """Whether the study is done. Raises RuntimeError where nobody is left to go on with it."""
+    running = any(process.code is None for process in started)
+    if standing.done == standing.total:
+        return not running
+    failed = [process for process in started if (process.code or 0) > 0]
+    if failed and not running and not standing.workers:
+        raise RuntimeError(f"all workers ended, the last with: {failed[-1].last_words()}")
+    return False
+
+
+def _run_slurm(config: Config, folder: Path, settings: SlurmConfig) -> None:
+    """Queue the workers that are not queued or running yet, and watch until the study is done."""
+    path = folder / _JOBS
+    resources = Resources(
+        settings.partition, settings.gpus, settings.cpus, settings.memory_gb, settings.minutes, settings.signal_s
+    )
+    in_vain, done = 0, -1
+    with closing(Board(config, folder)) as board:
+        while (standing := board.show()).done < standing.total:
+            end_if_asked()
+            known: list[str] = json.loads(path.read_text()) if path.exists() else []
+            there = waiting_or_running(known)
+            if missing := max(0, min(settings.workers, standing.total - standing.done) - len(there)):
+                in_vain, done = in_vain + 1 if standing.done == done else 0, standing.done
+                if in_vain > _IN_VAIN:
+                    raise RuntimeError(f"jobs end and no trial is recorded; they wrote to {folder / 'slurm'}")
+                new = submit(command(config), missing, resources, folder / "slurm", config.study)
+                log.info("queued %s", ", ".join(new))
+                path.write_text(json.dumps([*there, *new]))
+            time.sleep(_ASK_SLURM_S)
+
+
+class Board:
+    """What a person sees of all workers: a line for each trial that ended, and on a terminal a table that is alive."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self._lookout = Lookout(config, folder)
+        self._told: set[tuple[int, int]] | None = None
+        self._height = 0
+
+    def show(self) -> Standing:
+        """Look, and show what is new."""
+        standing = self._lookout.look()
+        records = self._lookout.log.records
+        news = [entry for entry in records if self._told is not None and (entry.trial, entry.attempt) not in self._told]
+        first = self._told is None
+        self._told = {(entry.trial, entry.attempt) for entry in records}
+        lines = [_ended(entry) for entry in news]
+        table = standing.lines() if first or sys.stderr.isatty() else []
+        if lines or table:
+            back = f"\x1b[{self._height}F\x1b[J" if self._height else ""
+            print(back + "\n".join(lines + table), file=sys.stderr, flush=True)
+        self._height = len(table) if sys.stderr.isatty() else 0
+        return standing
+
+    def close(self) -> None:
+        """Look no more."""
+        self._lookout.close()
+
+
+def _ended(entry: Record) -> str:
+    value = entry.scores.get("val", {}).get(measure(entry))
+    shown = f"val {value:.4f}" if value is not None else "no score"
+    reason = f"  ({entry.reason})" if entry.reason else ""
+    return f"trial {entry.trial:3d} {entry.arm:24} {shown}  {entry.time['total_s']:5.1f} s  {entry.state}{reason}"

@@ -1,0 +1,56 @@
+"""A log of JSON lines: appended and synced, read as it grows; a line cut short by a crash costs that line only."""
+
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+
+class Lines:
+    """One file of lines. Appending is for one process at a time: the caller holds a lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read = 0  # bytes, always up to the end of a line
+
+    def append(self, line: str) -> None:
+        """Add a line. When this returns, it is on the disk."""
+        fresh = not self.path.exists()
+        with open(self.path, "ab+") as file:
+            cut_torn_tail(file)
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if fresh:
+            sync_folder(self.path.parent)
+
+    def new(self) -> list[Any]:
+        """What whole lines say that were not read before."""
+        if not self.path.exists():
+            return []
+        with open(self.path, "rb") as file:
+            file.seek(self._read)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._read += len(whole) + len(newline)
+        return [json.loads(line) for line in whole.split(b"\n") if line]
+
+
+def cut_torn_tail(file: IO[bytes]) -> None:
+    """A process killed while it wrote leaves half a line, and one more line after it would be lost too."""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    file.seek(size - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder last: a new file's, or one that was replaced."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,166 @@
+"""Who may do what in a study that several workers share: one lock for all of it, and a lease for each trial.
+
+A lease is a lock that its holder keeps while a trial runs, and a file in which it gives a sign of life. The lock goes
+with the process that holds it; the sign tells of a process that was stopped and still holds it.
+"""
+
+import fcntl
+import json
+import os
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+LOCKS = ".locks"
+
+
+class Locks(Protocol):
+    """Locks under a name. `certain`: a lock that is free means that its holder is gone, not just out of reach."""
+
+    certain: bool
+
+    @abstractmethod
+    def mutex(self) -> AbstractContextManager[None]:
+        """The lock of the whole study, waited for; held for moments only."""
+
+    @abstractmethod
+    def take(self, name: str) -> bool:
+        """Take a lock if it is free."""
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Let go of a lock that was taken here."""
+
+    @abstractmethod
+    def is_free(self, name: str) -> bool:
+        """Whether nobody holds a lock."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class FileLocks(Locks):
+    """Kernel locks on files of one machine: they go with the process, however it ends."""
+
+    certain = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / LOCKS
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._held: dict[str, IO[bytes]] = {}
+
+    @contextmanager
+    def mutex(self) -> Iterator[None]:
+        """As Locks.mutex."""
+        with open(self.folder / "study", "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def take(self, name: str) -> bool:
+        """As Locks.take."""
+        file = open(self.folder / f"{name}.lock", "ab")  # noqa: SIM115  held until it is dropped
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._held[name] = file
+        return True
+
+    def drop(self, name: str) -> None:
+        """As Locks.drop."""
+        if file := self._held.pop(name, None):
+            (self.folder / f"{name}.lock").unlink(missing_ok=True)
+            file.close()
+
+    def is_free(self, name: str) -> bool:
+        """As Locks.is_free."""
+        try:
+            with open(self.folder / f"{name}.lock", "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return True
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """As Locks.close."""
+        for name in list(self._held):
+            self.drop(name)
+
+
+class Signs:
+    """Signs of life: a file for each lease, written anew by its holder's thread, watched by everyone else.
+
+    A watcher trusts its own clock alone: it counts for how long the same sign has stood.
+    """
+
+    def __init__(self, folder: Path, locks: Locks, lease_s: float) -> None:
+        self.folder = folder / LOCKS
+        self.locks, self.lease_s = locks, lease_s
+        self.beat_s = min(5.0, lease_s / 10)
+        self._seen: dict[str, tuple[str, float]] = {}
+
+    def alive(self, name: str) -> bool:
+        """Whether the holder of a lease is still there. Asked under the mutex."""
+        free = self.locks.is_free(name)
+        if free and self.locks.certain:
+            return False
+        sign = self.read(name)
+        token = json.dumps(sign)
+        before, since = self._seen.get(name, ("", 0.0))
+        if token != before:
+            before, since = self._seen[name] = token, time.monotonic()
+        return time.monotonic() - since < (min(30.0, self.lease_s / 2) if free else self.lease_s)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """The last sign under a name; empty where there is none."""
+        try:
+            sign: dict[str, Any] = json.loads((self.folder / f"{name}.sign").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return sign
+
+    def all(self) -> dict[str, dict[str, Any]]:
+        """Every sign there is, by name."""
+        return {path.stem: self.read(path.stem) for path in sorted(self.folder.glob("*.sign"))}
+
+
+class Beat:
+    """Gives signs of life for a lease until it is closed; `say` adds what a watcher is told."""
+
+    def __init__(self, folder: Path, name: str, every_s: float, told: dict[str, Any]) -> None:
+        self.path = folder / LOCKS / f"{name}.sign"
+        self._told, self._count = told, 0
+        self._end = threading.Event()
+        self._write()
+        self._thread = threading.Thread(target=self._run, args=(every_s,), daemon=True)
+        self._thread.start()
+
+    def say(self, told: dict[str, Any]) -> None:
+        """What is told from the next sign on."""
+        self._told = self._told | told
+
+    def close(self) -> None:
+        """No more signs, and the file is removed."""
+        self._end.set()
+        self._thread.join()
+        self.path.unlink(missing_ok=True)
+
+    def _run(self, every_s: float) -> None:
+        while not self._end.wait(every_s):
+            try:
+                self._write()
+            except OSError:  # a full disk ends trials elsewhere, with a reason; the sign alone must not
+                continue
+
+    def _write(self) -> None:
+        self._count += 1
+        staged = self.path.with_suffix(".new")
+        staged.write_text(json.dumps(self._told | {"pid": os.getpid(), "beat": self._count}))
+        os.replace(staged, self.path)

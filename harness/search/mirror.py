@@ -1,0 +1,148 @@
+"""Optuna's mirror of a study, which its dashboard and plots can read. The records are the truth; it follows them.
+
+Whatever goes wrong in it is said once, and the study goes on: the next worker that looks, or run=rebuild, mends it.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from harness import faults
+from harness.record import Record
+from harness.redaction import redact
+from harness.search.claims import Claim, Slot
+from harness.search.pruning import curve_of
+from harness.search.space import Arm, distributions
+from harness.search.storage import close_storage, open_storage
+
+log = logging.getLogger(__name__)
+
+# Optuna announces each trial by default; the display does that.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class OptunaMirror:
+    """One study of Optuna's. Entering and settling is for one process at a time: the caller holds the study's lock."""
+
+    def __init__(self, folder: Path, objective: str, all_arms: Sequence[Arm]) -> None:
+        self.objective = objective
+        self._arms = {arm.name: arm for arm in all_arms}
+        self._names = CategoricalDistribution(list(self._arms))
+        self._failing = False
+        self._storage, self._name = open_storage(folder)
+        self._study = self._open()
+        self._trial: optuna.Trial | None = None
+
+    def close(self) -> None:
+        """Let go of the storage."""
+        close_storage(self._storage)
+
+    def enter(self, slot: Slot, claim: Claim) -> None:
+        """A trial is claimed."""
+        self._trial = None
+        told = {"trial": slot.number, "arm": slot.arm.name, "attempt": claim.attempt}
+
+        def enter() -> None:
+            self._fail_waiting()
+            self._study.enqueue_trial({"arm": slot.arm.name} | claim.point, user_attrs=told)
+            self._trial = self._study.ask({"arm": self._names} | distributions(slot.arm))
+
+        self._try(enter)
+
+    def report(self, step: int, value: float) -> None:
+        """An evaluation of the trial that was entered."""
+        if (trial := self._trial) is not None:
+            self._try(lambda: trial.report(value, step))
+
+    def tell(self, entry: Record) -> None:
+        """The trial that was entered has a record."""
+        if (trial := self._trial) is not None:
+            self._try(lambda: self._tell(trial.number, entry))
+
+    def put_back(self) -> None:
+        """The trial that was entered was not finished; it is entered again when it goes on."""
+        if (trial := self._trial) is not None:
+            self._try(lambda: self._study.tell(trial, state=TrialState.FAIL))
+
+    def settle(self, record_of: Callable[[int], Record | None], live: Callable[[int, int], bool]) -> None:
+        """Settle every trial left running: by its record, or, where nobody is at it any more, as failed.
+
+        `live` says of a trial and an attempt whether a worker is at it.
+        """
+
+        def settle() -> None:
+            self._fail_waiting()
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                number, attempt = trial.user_attrs.get("trial", -1), trial.user_attrs.get("attempt", 1)
+                entry = record_of(number)
+                faults.point("in_reconcile")
+                if entry is not None and entry.attempt == attempt:
+                    self._tell(trial.number, entry)
+                elif not live(number, attempt):
+                    self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+        self._try(settle)
+
+    def catch_up(self, records: Sequence[Record]) -> None:
+        """Add what was recorded while Optuna's storage was out of reach."""
+
+        def catch_up() -> None:
+            ended = (TrialState.COMPLETE, TrialState.PRUNED)
+            known = {trial.user_attrs.get("trial") for trial in self._study.get_trials(deepcopy=False, states=ended)}
+            missed = [entry for entry in records if entry.state != "fail" and entry.trial not in known]
+            self._study.add_trials([self._remembered(entry) for entry in missed if entry.arm in self._arms])
+
+        self._try(catch_up)
+
+    def rebuild(self, records: Sequence[Record]) -> int:
+        """Make the study again from the records alone; returns how many trials it holds."""
+        optuna.delete_study(study_name=self._name, storage=self._storage)
+        self._study = self._open()
+        entries = [entry for entry in records if entry.arm in self._arms]
+        self._study.add_trials([self._remembered(entry) for entry in entries])
+        return len(entries)
+
+    def _open(self) -> optuna.Study:
+        direction = StudyDirection.MINIMIZE if self.objective == "loss" else StudyDirection.MAXIMIZE
+        return optuna.create_study(
+            storage=self._storage, study_name=self._name, direction=direction, load_if_exists=True
+        )
+
+    def _remembered(self, entry: Record) -> optuna.trial.FrozenTrial:
+        done = entry.state == "complete"
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}[entry.state]
+        return optuna.trial.create_trial(
+            state=state,
+            value=entry.scores["val"][self.objective] if done else None,
+            params={"arm": entry.arm} | entry.point,
+            distributions={"arm": self._names} | distributions(self._arms[entry.arm]),
+            user_attrs={"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempt},
+            intermediate_values=curve_of(entry),
+        )
+
+    def _tell(self, number: int, entry: Record) -> None:
+        if entry.state == "complete":
+            self._study.tell(number, entry.scores["val"][self.objective], skip_if_finished=True)
+        else:
+            state = TrialState.PRUNED if entry.state == "pruned" else TrialState.FAIL
+            self._study.tell(number, state=state, skip_if_finished=True)
+
+    def _fail_waiting(self) -> None:
+        """Entered, and killed before it began."""
+        while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self._study.tell(self._study.ask(), state=TrialState.FAIL)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+            self._failing = False
+        except Exception as error:  # a mirror that breaks must not take the trial with it
+            if not self._failing:
+                said = redact(" ".join(str(error).split()))[:200]
+                log.warning("Optuna's mirror: %s: %s; the records are complete", type(error).__name__, said)
+            self._failing = True

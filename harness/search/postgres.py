@@ -1,0 +1,114 @@
+"""Locks in PostgreSQL, for workers on several machines: they go with the connection that took them."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from harness.search.locks import LOCKS, Locks
+from harness.search.storage import unreachable
+
+log = logging.getLogger(__name__)
+
+_PATIENCE_S = 600  # a database that is started anew is waited for
+
+
+class PostgresLocks(Locks):
+    """Advisory locks of one session.
+
+    A connection that drops loses its locks; they are taken again with the next one. So a lock that is free does not
+    prove that its holder is gone (`certain`): its signs of life decide.
+    """
+
+    certain = False
+
+    def __init__(self, address: str, folder: Path, scope: str) -> None:
+        (folder / LOCKS).mkdir(parents=True, exist_ok=True)
+        self._scope = scope
+        self._held: set[str] = set()
+        try:
+            named = make_url(address).set(drivername="postgresql")
+            self._address = named.render_as_string(hide_password=False)
+            self._connection = self._connect()
+        except (psycopg.Error, ArgumentError, ValueError) as error:
+            raise unreachable(error) from None
+
+    @contextmanager
+    def mutex(self) -> Iterator[None]:
+        """As Locks.mutex."""
+        self._ask("SELECT pg_advisory_lock(%s)", "study")
+        try:
+            yield
+        finally:
+            try:
+                self._connection.execute("SELECT pg_advisory_unlock(%s)", (self._key("study"),))
+            except psycopg.OperationalError:
+                self._connection.close()  # and the lock with it
+
+    def take(self, name: str) -> bool:
+        """As Locks.take."""
+        taken = self._ask("SELECT pg_try_advisory_lock(%s)", name)
+        if taken:
+            self._held.add(name)
+        return taken
+
+    def drop(self, name: str) -> None:
+        """As Locks.drop."""
+        if name in self._held:
+            self._held.discard(name)
+            self._ask("SELECT pg_advisory_unlock(%s)", name)
+
+    def is_free(self, name: str) -> bool:
+        """As Locks.is_free."""
+        if name in self._held:
+            return False
+        free = self._ask("SELECT pg_try_advisory_lock(%s)", name)
+        if free:
+            self._ask("SELECT pg_advisory_unlock(%s)", name)
+        return free
+
+    def close(self) -> None:
+        """As Locks.close."""
+        self._held.clear()
+        self._connection.close()
+
+    def _connect(self) -> psycopg.Connection[tuple[bool]]:
+        return psycopg.connect(
+            self._address,
+            autocommit=True,
+            connect_timeout=2,
+            keepalives=1,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+
+    def _ask(self, question: str, name: str) -> bool:
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                if self._connection.closed:
+                    self._reconnect()
+                row = self._connection.execute(question.encode(), (self._key(name),)).fetchone()
+                return row is not None and row[0] is not False
+            except psycopg.OperationalError as error:
+                self._connection.close()
+                if time.monotonic() > until:
+                    raise unreachable(error) from None
+                time.sleep(1)
+
+    def _reconnect(self) -> None:
+        log.warning("the database's connection dropped; connecting again")
+        self._connection = self._connect()
+        for name in self._held:
+            self._connection.execute("SELECT pg_try_advisory_lock(%s)", (self._key(name),))
+
+    def _key(self, name: str) -> int:
+        digest = hashlib.sha256(f"{self._scope}/{name}".encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)

@@ -1,0 +1,75 @@
+"""How a study stands: what has a record, who is at work on what, and how it goes."""
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config
+from harness.record import Log
+from harness.search.claims import Claims, schedule
+from harness.search.locks import Signs
+from harness.search.space import arms
+from harness.search.storage import open_locks
+from harness.search.worker import workers_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """`workers` are the last signs of those that are there, by name."""
+
+    total: int
+    done: int
+    states: Mapping[str, int]
+    workers: dict[str, dict[str, Any]]
+
+    def lines(self) -> list[str]:
+        """As a person reads it."""
+        ended = ", ".join(f"{count} {state}" for state, count in self.states.items())
+        shown = [f"{self.done} of {self.total} trials are recorded{f' ({ended})' if ended else ''}"]
+        shown += [_line(sign) for sign in self.workers.values()]
+        return shown if self.workers else [*shown, "no worker is running"]
+
+
+def _line(sign: dict[str, Any]) -> str:
+    where = f"  {sign.get('job', sign['host'])}:{sign['pid']}"
+    if sign.get("trial") is None:
+        return f"{where:24} is free"
+    again = f" attempt {sign['attempt']}" if sign["attempt"] > 1 else ""
+    score = f" val {sign['score']:.4f}" if sign.get("score") is not None else ""
+    passed = time.time() - sign["since"]
+    return f"{where:24} trial {sign['trial']:3d} {sign['arm']}{again}  step {sign['step']}{score}  {passed:.0f} s"
+
+
+def standing(config: Config, folder: Path) -> Standing:
+    """How a study stands, looked at once."""
+    with closing(Lookout(config, folder)) as lookout:
+        return lookout.look()
+
+
+class Lookout:
+    """Watches a study without being one of its workers."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        assert config.sweep is not None
+        self._slots = schedule(arms(config.sweep), config.sweep.trials)
+        self._locks = open_locks(folder)
+        self._signs = Signs(folder, self._locks, config.launch.lease_s)
+        self.log, self._claims = Log(folder), Claims(folder)
+
+    def look(self) -> Standing:
+        """How the study stands now."""
+        with self._locks.mutex():
+            self.log.refresh()
+            self._claims.refresh()
+            workers = workers_of(self._signs)
+        ended = [slot.number for slot in self._slots if self._claims.done(slot.number, self.log)]
+        states: Counter[str] = Counter(entry.state for number in ended if (entry := self.log.get(number)) is not None)
+        return Standing(len(self._slots), len(ended), states, workers)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._locks.close()

@@ -1,0 +1,270 @@
+"""A worker of a study: claim a trial, run it, record it, tell Optuna; beside any number of others, until none is left.
+
+The record log and the log of claims are the truth. Both are written under the study's lock only.
+"""
+
+import dataclasses
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness import faults, record
+from harness.config import Config, ConfigError, plain
+from harness.record import Log, Record
+from harness.search.claims import REQUEUES, Claim, Claims, Slot, ready, schedule
+from harness.search.display import Display
+from harness.search.locks import Beat, Signs
+from harness.search.mirror import OptunaMirror
+from harness.search.pruning import below_median, curve_of
+from harness.search.space import Arm, Point, arms, propose
+from harness.search.storage import check_workers, open_locks
+from harness.search.study import same_inputs, trial_config
+from harness.training import end_if_asked
+from harness.trial import Place, fingerprint_of, lost_record, run_trial
+
+_UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another: the study itself is broken
+_POLL_S = (0.1, 2.0)  # between looks for a trial whose turn has come, first and longest
+
+
+class Worker:
+    """One of the workers of a study. Made by `join`, which gives signs of life for as long as it is there."""
+
+    def __init__(self, config: Config, folder: Path, name: str, signs: Signs, beat: Beat) -> None:
+        assert config.sweep is not None
+        self.config, self.sweep, self.folder, self.name = config, config.sweep, folder, name
+        self.tree = plain(config)
+        self.signs, self.locks, self.beat = signs, signs.locks, beat
+        self.log, self.claims = Log(folder), Claims(folder)
+        self.arms: list[Arm] = arms(self.sweep)
+        self.slots = schedule(self.arms, self.sweep.trials)
+        with self.locks.mutex():
+            self._refresh()
+            self.mirror = OptunaMirror(folder, config.trainer.objective, self.arms)
+
+    def work(self) -> None:
+        """Run trials until every slot of the study has a record, whoever makes it."""
+        with Display(len(self.slots), self.done) as display:
+            pause = _POLL_S[0]
+            while True:
+                end_if_asked()
+                with self.locks.mutex():
+                    taken = self._claim()
+                if taken is not None:
+                    faults.point("after_claim")
+                    self._run(*taken, display)
+                    pause = _POLL_S[0]
+                elif self.done == len(self.slots):
+                    with self.locks.mutex():
+                        self.mirror.catch_up(self.log.records)
+                    return
+                else:
+                    time.sleep(pause)
+                    pause = min(2 * pause, _POLL_S[1])
+
+    def close(self) -> None:
+        """Let go of Optuna's storage."""
+        self.mirror.close()
+
+    @property
+    def done(self) -> int:
+        """How many slots have a record."""
+        return sum(self.claims.done(slot.number, self.log) for slot in self.slots)
+
+    def _refresh(self) -> None:
+        self.log.refresh()
+        self.claims.refresh()
+
+    def _claim(self) -> tuple[Slot, Claim] | None:
+        """The next trial whose turn it is and that nobody is at, claimed; nothing if there is none now."""
+        self._refresh()
+        self.mirror.settle(self.log.get, self._is_live)
+        self._stop_if_broken()
+        for slot in ready(self.slots, self.claims, self.log):
+            if self.claims.running(slot.number, self.log, self.signs.alive):
+                continue
+            last = self.claims.last(slot.number)
+            if last is not None and self.claims.lost(slot.number) > REQUEUES:
+                self._give_up(slot, last)
+                continue
+            point = last.point if last else self._propose(slot)
+            claim = Claim(slot.number, self.claims.attempts(slot.number) + 1, self.name, point)
+            self.claims.add(claim)
+            self.mirror.enter(slot, claim)
+            return slot, claim
+        return None
+
+    def _is_live(self, trial: int, attempt: int) -> bool:
+        same = self.claims.attempts(trial) == attempt
+        return same and self.claims.running(trial, self.log, self.signs.alive)
+
+    def _earlier(self, slot: Slot) -> list[Record]:
+        """The records of the arm's earlier slots, in their order."""
+        same = [other.number for other in self.slots if other.arm.name == slot.arm.name and other.index < slot.index]
+        return [entry for number in same if (entry := self.log.get(number)) is not None]
+
+    def _propose(self, slot: Slot) -> Point:
+        objective = self.config.trainer.objective
+        return propose(slot.arm, slot.index, self.config.seed, self.sweep.startup, objective, self._earlier(slot))
+
+    def _give_up(self, slot: Slot, last: Claim) -> None:
+        """A trial whose workers vanished again and again fails, so that the study ends."""
+        reason = f"lost: its worker vanished {self.claims.lost(slot.number)} times"
+        place = Place(self.config.study, slot.number, slot.arm.name, self.folder, last.point)
+        entry = lost_record(trial_config(self.tree, slot.arm, last.point), place, reason)
+        record.append(self.folder, dataclasses.replace(entry, attempt=last.attempt))
+        self._refresh()
+
+    def _run(self, slot: Slot, claim: Claim, display: Display) -> None:
+        """One trial from claim to record. The record is on the disk before Optuna hears of it."""
+        display.begin(slot.number, slot.arm.name, claim.point)
+        told = {"trial": slot.number, "arm": slot.arm.name, "attempt": claim.attempt, "since": time.time()}
+        self.beat.say(told | {"step": 0, "score": None})
+        try:
+            entry = self._train(slot, claim, display)
+        except Exception:
+            self._put_back(claim)
+            raise
+        faults.point("before_record")
+        accepted = self._accept(claim, entry)
+        faults.point("before_tell")
+        if accepted:
+            self.mirror.tell(entry)
+            display.end(entry, self.done)
+        self.beat.say({"trial": None})
+
+    def _train(self, slot: Slot, claim: Claim, display: Display) -> Record:
+        trial = trial_config(self.tree, slot.arm, claim.point)
+        objective = self.config.trainer.objective
+        others = [curve_of(entry) for entry in self._earlier(slot) if entry.state != "fail"]
+        reports: dict[int, float] = {}
+
+        def report(step: int, scores: dict[str, float]) -> bool:
+            reports[step] = scores[objective]
+            self.mirror.report(step, scores[objective])
+            self.beat.say({"step": step, "score": scores[objective]})
+            display.scores(step, scores)
+            after, sign = self.sweep.prune_after, -1.0 if objective == "loss" else 1.0
+            return after is not None and below_median(reports, others, step, after, sign)
+
+        fingerprint = fingerprint_of(trial)
+        if known := self._find(fingerprint):
+            reason = f"same configuration as trial {known.trial}: looked up, not trained again"
+            return dataclasses.replace(
+                known,
+                trial=slot.number,
+                arm=slot.arm.name,
+                point=claim.point,
+                reason=reason,
+                attempt=claim.attempt,
+                reports=[],
+            )
+        folder = attempt_folder(self.folder, claim)
+        entry = run_trial(trial, Place(self.config.study, slot.number, slot.arm.name, folder, claim.point), report)
+        made = [[step, value] for step, value in reports.items()]
+        return dataclasses.replace(entry, attempt=claim.attempt, reports=made, adapter=_published(entry))
+
+    def _find(self, fingerprint: str) -> Record | None:
+        """A complete trial of the same configuration; failures and pruned trials are no answer."""
+        same = (entry for entry in self.log.records if entry.fingerprint == fingerprint)
+        return next((entry for entry in same if entry.state == "complete"), None)
+
+    def _accept(self, claim: Claim, entry: Record) -> bool:
+        """Record a result, unless the trial was given to another worker: this one was taken for dead."""
+        with self.locks.mutex():
+            self._refresh()
+            if self.claims.last(claim.trial) != claim or self.claims.done(claim.trial, self.log):
+                self.mirror.put_back()
+                return False
+            publish(self.folder, claim)
+            record.append(self.folder, entry)
+            self._refresh()
+        for path in (self.folder / "trials").glob(f"{claim.trial:04d}-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        return True
+
+    def _put_back(self, claim: Claim) -> None:
+        with self.locks.mutex():
+            self._refresh()
+            if self.claims.last(claim.trial) == claim:
+                self.claims.put_back(claim)
+            self.mirror.put_back()
+
+    def _stop_if_broken(self) -> None:
+        last = self.log.records[-_UNEXPECTED_LIMIT:]
+        broken = [entry for entry in last if not record.finished(entry) and self.claims.done(entry.trial, self.log)]
+        if len(broken) == _UNEXPECTED_LIMIT:
+            raise RuntimeError(f"the last {_UNEXPECTED_LIMIT} trials failed alike: {broken[-1].reason}")
+
+
+@contextmanager
+def join(config: Config, folder: Path) -> Iterator[Worker]:
+    """Become a worker of a study that was begun. Raises ConfigError where its data are others or it has room for one.
+
+    While inside, others see signs of life of this process; when it ends, however it does, its trial is free.
+    """
+    same_inputs(config, folder)
+    locks = open_locks(folder)
+    try:
+        signs = Signs(folder, locks, config.launch.lease_s)
+        name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        with locks.mutex():
+            check_workers(1 + len(workers_of(signs)))
+            if not locks.take(name):
+                raise ConfigError(f"study={folder.name}: the lock {name} is taken")
+            beat = Beat(folder, name, signs.beat_s, _where())
+        try:
+            with closing(Worker(config, folder, name, signs, beat)) as worker:
+                yield worker
+        finally:
+            beat.close()
+            locks.drop(name)
+    finally:
+        locks.close()
+
+
+def workers_of(signs: Signs) -> dict[str, dict[str, Any]]:
+    """The last sign of every worker that is there. Asked under the study's lock."""
+    return {name: sign for name, sign in signs.all().items() if signs.alive(name)}
+
+
+def _where() -> dict[str, Any]:
+    told: dict[str, Any] = {"host": socket.gethostname(), "trial": None}
+    if job := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        told["job"] = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID', '0')}"
+    return told
+
+
+def attempt_folder(study: Path, claim: Claim) -> Path:
+    """A fresh folder for one attempt at a trial, with the checkpoint of the attempt before, if it left one.
+
+    An attempt has a folder of its own until it is recorded: a worker that was taken for dead may wake up and write.
+    """
+    trials = study / "trials"
+    here = trials / f"{claim.trial:04d}-{claim.attempt}"
+    shutil.rmtree(here, ignore_errors=True)
+    here.mkdir(parents=True)
+    for attempt in reversed(range(1, claim.attempt)):
+        left = trials / f"{claim.trial:04d}-{attempt}" / "checkpoint"
+        if left.is_dir():
+            left.rename(here / "checkpoint")
+            break
+    return here
+
+
+def publish(study: Path, claim: Claim) -> None:
+    """Give the folder of the attempt that is recorded the trial's own name. A trial that was looked up has none."""
+    trials = study / "trials"
+    here, final = trials / f"{claim.trial:04d}-{claim.attempt}", trials / f"{claim.trial:04d}"
+    if here.is_dir():
+        shutil.rmtree(final, ignore_errors=True)
+        here.rename(final)
+
+
+def _published(entry: Record) -> dict[str, Any]:
+    return entry.adapter | {"path": f"trials/{entry.trial:04d}/adapter"} if entry.adapter else {}

@@ -1,0 +1,116 @@
+"""A study in PostgreSQL: leases that go with the connection, connections that drop, a password that nobody sees."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness import record
+from harness.config import HereConfig, check
+from harness.search import join, rebuild, standing
+from tests.cluster.services import PASSWORD
+from tests.search import crowd, stub
+
+pytestmark = pytest.mark.cluster
+TOTAL = 16
+
+
+@pytest.fixture
+def config(tree, monkeypatch, postgres):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    composed = tree("sweep=rank_alpha_lr", "run=study", "study=s", "launch.lease_s=5.0")
+    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "trials": 4, "startup": 2, "prune_after": 2}
+    return check(composed)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_budget_is_exact_and_the_records_are_the_same_for_any_number_of_workers(config, tmp_path, workers):
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "many")
+    crowd.wait(crowd.crowd(config, workers, 0.05))
+    crowd.sound(folder, TOTAL)
+    assert crowd.told(folder) == alone
+    assert set(crowd.ran(folder).values()) == {1}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_workers_killed_at_random_moments(config, tmp_path, seed):
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "killed")
+    crowd.harass(config, folder, 4, 0.2, 12, seed, TOTAL)
+    crowd.sound(folder, TOTAL)
+    assert crowd.told(folder) == alone
+
+
+@pytest.mark.parametrize("fault", ["after_claim", "before_record", "before_tell"])
+def test_workers_killed_at_a_named_point(config, tmp_path, fault):
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "killed")
+    crowd.wait(crowd.crowd(config, 2, 0.02, HARNESS_FAULT=fault))
+    crowd.wait(crowd.crowd(config, 2, 0.02))
+    crowd.sound(folder, TOTAL)
+    assert crowd.told(folder) == alone
+
+
+def test_a_worker_that_was_stopped_past_its_lease_is_refused_when_it_wakes_up(config, tmp_path):
+    launch = HereConfig(name="here", lease_s=1.0)
+    config, folder = crowd.begin(dataclasses.replace(config, launch=launch), tmp_path, "stopped")
+    (sleeper,) = crowd.crowd(config, 1, 0.6)
+    crowd.until_begun(folder)
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    crowd.wait(crowd.crowd(config, 1, 0.0))
+    os.kill(sleeper.pid, signal.SIGCONT)
+    crowd.wait([sleeper])
+    crowd.sound(folder, TOTAL)
+    assert next(entry for entry in record.read(folder) if entry.trial == 0).attempt == 2
+
+
+def test_a_database_that_is_started_anew_costs_no_trial(config, tmp_path, postgres):
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "restarted")
+    processes = crowd.crowd(config, 3, 1.0)
+    crowd.until_begun(folder, count=3)
+    postgres.stop()
+    time.sleep(1)
+    postgres.start()
+    crowd.wait(processes)
+    assert {process.exitcode for process in processes} == {0}
+    crowd.sound(folder, TOTAL)
+    assert crowd.told(folder) == alone
+    assert set(crowd.ran(folder).values()) == {1}
+
+
+def test_a_study_moves_to_another_storage_and_back(config, tmp_path, monkeypatch, postgres):
+    config, folder = crowd.begin(config, tmp_path, "moved")
+    with join(config, folder) as worker:
+        worker.work()
+    for address in ("journal", postgres.address):
+        monkeypatch.setenv("HARNESS_STORAGE", address)
+        assert f"{TOTAL} trials in Optuna's study" in rebuild(config, folder)
+        crowd.sound(folder, TOTAL)
+        assert standing(config, folder).done == TOTAL
+
+
+def test_the_password_is_in_no_file_and_in_no_message(config, tmp_path, monkeypatch, postgres):
+    config, folder = crowd.begin(config, tmp_path, "secret")
+    with join(config, folder) as worker:
+        worker.work()
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+    for address in (postgres.address.replace("/harness", "/nowhere"), "mysql://u:" + PASSWORD + "@h/d"):
+        words = ["run=status", "study=s", f"results={tmp_path}/secret"]
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", *words],
+            env=os.environ | {"HARNESS_STORAGE": address},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "HARNESS_STORAGE=" in done.stderr
+        assert PASSWORD not in done.stderr + done.stdout

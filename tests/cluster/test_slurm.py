@@ -1,0 +1,117 @@
+"""A sweep on a real SLURM: its jobs are preempted, told that their time is up, and killed while it runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness import record
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def words(tiny_base, tiny_data):
+    """A study of two ranks and two baselines whose trials take some seconds."""
+    shape = "{hidden: 16, layers: 2, heads: 2, ffn: 32, vocabulary: 40, positions: 40, types: 2}"
+    return [
+        "task=text_csv",
+        f"task.data={tiny_data}",
+        f"model.shape={shape}",
+        f"model.weights.address=path:{tiny_base}",
+        "model.weights.sha256=null",
+        "task.max_length=40",
+        "lora.dropout=0.1",
+        "trainer=cpu",
+        "trainer.threads=1",
+        "trainer.batch_size=8",
+        "trainer.epochs=100.0",
+        "trainer.max_steps=600",
+        "trainer.evaluations=4",
+        "tracking=off",
+        "run=study",
+        "study=s",
+        "sweep=rank_alpha_lr",
+        "sweep.scientific={lora.rank: [1, 2]}",
+        "sweep.trials=2",
+        "sweep.startup=1",
+        "sweep.prune_after=1",
+    ]
+
+
+def essence(folder):
+    """What must be the same whatever happened to the workers."""
+    return {
+        entry.trial: (entry.arm, entry.point, entry.state, entry.fingerprint, entry.scores, entry.adapter.get("sha256"))
+        for entry in record.read(folder)
+    }
+
+
+def wait_for(condition, what, within_s=300):
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.2)
+
+
+def test_a_sweep_that_is_preempted_and_killed_ends_with_the_records_of_an_undisturbed_one(
+    words, slurm, postgres, tmp_path
+):
+    environment = os.environ | slurm.environment | {"HARNESS_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "harness", *words]
+    alone = subprocess.run(
+        [*command, "results=alone"],
+        cwd=tmp_path,
+        env={name: value for name, value in environment.items() if name != "HARNESS_STORAGE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert alone.returncode == 0, alone.stderr
+    more = ["launch=slurm", "launch.workers=2", "launch.cpus=4", "launch.memory_gb=1", "launch.lease_s=20.0"]
+    folder = tmp_path / "results/s"
+    claims = folder / "claims.jsonl"
+
+    def claimed():
+        lines = [json.loads(line) for line in claims.read_text().splitlines()] if claims.exists() else []
+        return [line for line in lines if line["event"] == "claim"]
+
+    def put_back():
+        return claims.read_text().count('"back"') if claims.exists() else 0
+
+    def signs():
+        told = [json.loads(path.read_text()) for path in (folder / ".locks").glob("*.sign")]
+        return [sign for sign in told if sign.get("trial") is not None]
+
+    first = subprocess.Popen(
+        [*command, *more], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: len(signs()) == 2, "two workers begin")
+    time.sleep(1)
+    # A more urgent job wants the whole node: both are preempted, put their trials back, and are queued again.
+    slurm.ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 2")
+    wait_for(lambda: put_back() == 2, "both put their trials back")
+    wait_for(lambda: len(claimed()) >= 4 and signs(), "they go on")
+    # The command that launched is gone; a worker is killed as by the kernel.
+    first.kill()
+    first.wait()
+    wait_for(lambda: signs(), "a worker is at work")
+    os.kill(signs()[0]["pid"], signal.SIGKILL)
+    # The same command again: it finds its jobs, and fills up what is missing.
+    again = subprocess.Popen([*command, *more], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: slurm.running() and signs(), "workers are at work again")
+    before = put_back()
+    # As SLURM does when a job's time is nearly up.
+    for job in slurm.running():
+        slurm.ask("scancel", "--signal=USR2", job)
+    wait_for(lambda: put_back() > before or again.poll() is not None, "a worker ends in time")
+    _, said = again.communicate(timeout=600)
+    assert again.returncode == 0, said
+    assert essence(folder) == essence(tmp_path / "alone/s")
+    assert len((folder / record.RECORDS).read_text().splitlines()) == 8
+    assert any(entry.steps.get("resumed") for entry in record.read(folder)), "nothing went on from a checkpoint"
+    assert max(entry.attempt for entry in record.read(folder)) > 1

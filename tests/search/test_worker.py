@@ -1,0 +1,162 @@
+"""Any number of workers, however they end: exact budgets, each trial once, the records of an undisturbed study."""
+
+import dataclasses
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from harness import record
+from harness.config import ConfigError, HereConfig, check
+from harness.search import begin_study, join, load_study, standing
+from tests.search import crowd, stub
+
+TOTAL = 16  # four arms of four trials
+
+
+@pytest.fixture
+def config(tree, monkeypatch):
+    """A study of cheap trials, some of them pruned, TPE in the last two rounds."""
+    stub.cheap(monkeypatch.setattr, 0.0)
+    composed = tree("sweep=rank_alpha_lr", "run=study", "study=s", "launch.lease_s=3.0")
+    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "trials": 4, "startup": 2, "prune_after": 2}
+    return check(composed)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_budget_is_exact_and_the_records_are_the_same_for_any_number_of_workers(config, tmp_path, workers):
+    alone = crowd.undisturbed(config, tmp_path)
+    assert "pruned" in {entry.state for entry in alone}
+    config, folder = crowd.begin(config, tmp_path, "many")
+    crowd.wait(crowd.crowd(config, workers, 0.05))
+    crowd.sound(folder, TOTAL)
+    assert crowd.told(folder) == alone
+    assert set(crowd.ran(folder).values()) == {1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_workers_killed_at_random_moments_lose_nothing_and_repeat_nothing_that_was_recorded(config, tmp_path, seed):
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "killed")
+    crowd.harass(config, folder, 4, 0.06, 12, seed, TOTAL)
+    crowd.sound(folder, TOTAL)
+    assert crowd.told(folder) == alone
+
+
+@pytest.mark.parametrize("fault", ["after_claim", "before_record", "before_tell", "in_reconcile"])
+def test_workers_killed_at_a_named_point(config, tmp_path, fault):
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "killed")
+    for _ in range(2):
+        victims = crowd.crowd(config, 2, 0.02, HARNESS_FAULT=fault)
+        crowd.wait(victims)
+        assert -signal.SIGKILL in {process.exitcode for process in victims} or fault == "in_reconcile"
+    crowd.wait(crowd.crowd(config, 2, 0.02))
+    crowd.sound(folder, TOTAL)
+    assert crowd.told(folder) == alone
+
+
+def test_a_trial_that_kills_every_worker_is_queued_three_times_and_then_fails(config, tmp_path):
+    config, folder = crowd.begin(config, tmp_path, "killed")
+    for _ in range(4):
+        crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_claim"))
+    assert record.read(folder) == []
+    crowd.wait(crowd.crowd(config, 1, 0.0))
+    crowd.sound(folder, TOTAL)
+    first = next(entry for entry in record.read(folder) if entry.trial == 0)
+    assert (first.state, first.reason) == ("fail", "lost: its worker vanished 4 times")
+    assert {entry.state for entry in record.read(folder) if entry.trial} <= {"complete", "pruned"}
+
+
+def test_a_worker_that_was_stopped_past_its_lease_is_refused_when_it_wakes_up(config, tmp_path):
+    config, folder = crowd.begin(dataclasses.replace(config, launch=_lease(1.0)), tmp_path, "stopped")
+    (sleeper,) = crowd.crowd(config, 1, 0.6)
+    crowd.until_begun(folder)
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    crowd.wait(crowd.crowd(config, 1, 0.0))
+    assert crowd.ran(folder)["end 0"] == 1
+    os.kill(sleeper.pid, signal.SIGCONT)
+    crowd.wait([sleeper])
+    assert sleeper.exitcode == 0
+    assert crowd.ran(folder)["end 0"] == 2
+    crowd.sound(folder, TOTAL)
+    assert next(entry for entry in record.read(folder) if entry.trial == 0).attempt == 2
+    assert not [path for path in (folder / "trials").iterdir() if "-" in path.name]
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_worker_that_is_asked_to_stop_puts_its_trial_back(config, tmp_path, signum, code):
+    config, folder = crowd.begin(config, tmp_path, "asked")
+    for _ in range(5):  # more often than a lost trial is queued again
+        (folder / "ran.log").unlink(missing_ok=True)
+        (asked,) = crowd.crowd(config, 1, 60.0)
+        crowd.until_begun(folder)
+        os.kill(asked.pid, signum)
+        crowd.wait([asked], 20)
+        assert asked.exitcode == code
+    crowd.wait(crowd.crowd(config, 1, 0.0))
+    crowd.sound(folder, TOTAL)
+    assert {entry.attempt for entry in record.read(folder)} == {1, 6}
+
+
+def test_what_a_person_is_told_while_workers_run(config, tmp_path):
+    config, folder = crowd.begin(config, tmp_path, "seen")
+    processes = crowd.crowd(config, 2, 2.0)
+    end = time.monotonic() + 30
+    while len(standing(config, folder).workers) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    crowd.until_begun(folder)
+    time.sleep(1)
+    lines = standing(config, folder).lines()
+    assert lines[0] == "0 of 16 trials are recorded"
+    assert sum(" trial " in line for line in lines) == 2
+    for process in processes:
+        process.kill()
+        process.join()
+    assert standing(config, folder).lines()[1] == "no worker is running"
+
+
+def test_sqlite_has_room_for_one_worker(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_STORAGE", f"sqlite:///{tmp_path}/optuna.db")
+    config, folder = crowd.begin(config, tmp_path, "lite")
+    (first,) = crowd.crowd(config, 1, 1.0)
+    crowd.until_begun(folder)
+    with pytest.raises(ConfigError, match="HARNESS_STORAGE is SQLite, which crashes"), join(config, folder):
+        pass
+    first.kill()
+    first.join()
+    with join(config, folder) as worker:
+        worker.work()
+    crowd.sound(folder, TOTAL)
+
+
+def test_a_study_is_not_worked_on_in_two_storages(config, tmp_path, monkeypatch):
+    config, folder = crowd.begin(config, tmp_path, "here")
+    monkeypatch.setenv("HARNESS_STORAGE", f"sqlite:///{tmp_path}/optuna.db")
+    with pytest.raises(ConfigError, match="study=s is kept in journal"), join(config, folder):
+        pass
+
+
+def test_a_worker_needs_nothing_but_the_name_of_the_study(config, tmp_path):
+    config = dataclasses.replace(config, results=str(tmp_path / "results"))
+    begin_study(config)
+    assert load_study(config.results, "s") == config
+    with pytest.raises(ConfigError, match="study=other: no such study"):
+        load_study(config.results, "other")
+
+
+def test_a_point_is_kept_when_its_trial_is_queued_again(config, tmp_path):
+    config, folder = crowd.begin(config, tmp_path, "kept")
+    crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_claim"))
+    with join(config, folder) as worker:
+        worker.work()
+    claims = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
+    first, second = (claim for claim in claims if claim["trial"] == 0)
+    assert (first["attempt"], second["attempt"]) == (1, 2)
+    assert first["point"] == second["point"]
+
+
+def _lease(seconds):
+    return HereConfig(name="here", lease_s=seconds)

@@ -1,0 +1,52 @@
+"""Commands as processes: they live on, they are told to end, and what they said last is known."""
+
+import signal
+import sys
+import time
+
+import pytest
+
+from harness.launch import Job, Process, stop_all, waiting_or_running
+
+
+def test_a_process_is_in_a_session_of_its_own_and_writes_to_its_log(tmp_path):
+    script = "import os; print(os.getsid(0) == os.getpid(), os.environ['MINE'])"
+    process = Process([sys.executable, "-c", script], {"MINE": "yes"}, tmp_path / "logs" / "a.log")
+    while process.code is None:
+        time.sleep(0.01)
+    assert process.code == 0
+    assert process.last_words() == "True yes"
+
+
+def test_all_are_told_to_end_and_who_does_not_is_killed(tmp_path):
+    here = "print('here', flush=True); time.sleep(60)"
+    deaf = f"signal.signal(signal.SIGTERM, signal.SIG_IGN); {here}"
+    processes = [
+        Process([sys.executable, "-c", f"import signal, time; {script}"], {}, tmp_path / f"{index}.log")
+        for index, script in enumerate((here, deaf))
+    ]
+    while not all(process.last_words() for process in processes):
+        time.sleep(0.01)
+    stop_all(processes, signal.SIGTERM, 0.5)
+    until = time.monotonic() + 5
+    while any(process.code is None for process in processes) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert [process.code for process in processes] == [-signal.SIGTERM, -signal.SIGKILL]
+
+
+@pytest.mark.parametrize(("code", "fails"), [(0, False), (143, False), (140, False), (2, True), (70, True)])
+def test_a_job_that_was_told_to_end_has_not_failed(code, fails):
+    job = Job([sys.executable, "-c", f"raise SystemExit({code})"])
+    if fails:
+        with pytest.raises(Exception, match=f"exit status {code}"):
+            job()
+    else:
+        assert job() == code
+
+
+def test_a_job_is_nothing_but_its_argument_vector():
+    assert vars(Job(["a", "b"])) == {"argv": ["a", "b"]}
+
+
+def test_no_jobs_are_asked_about_where_none_are_known():
+    assert waiting_or_running([]) == []
