@@ -66,5 +66,6 @@ def test_the_figures_are_those_of_the_stored_outputs():
     assert f"{record['scores']['test']['accuracy']:.4f}" in README
     printed = (CURATED / "lightning_overhead.txt").read_text().strip().splitlines()[-1]
     assert printed in README
-    for line in (CURATED / "against_peft.txt").read_text().strip().splitlines():
-        assert line in README
+    for name in ("against_peft.txt", "many_adapters.txt"):
+        for line in (CURATED / name).read_text().strip().splitlines():
+            assert line in README
