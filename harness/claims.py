@@ -48,7 +48,8 @@ def _study(results: Path, words: list[str], may_run: bool, compose: Compose, run
     except (ConfigError, AssetError) as error:
         return Study(command, missing=" ".join(str(error).splitlines()))
     if done is None or not complete(done):
-        return Study(command, missing=f"no finished study {name}{_progress(done or folders[0])}")
+        begun = done or next((folder for folder in folders if folder.exists()), folders[0])
+        return Study(command, missing=f"no finished study {name}{_progress(begun)}")
     log.info("%s: %d records", done.name, len(record.read(done)))
     records = tuple(record.read(done))
     return Study(records[0].command, folder=done, records=records)  # it may have said more than ours

@@ -26,11 +26,12 @@ class Uncertainty(nn.Module):
 
     def __init__(self, tasks: int) -> None:
         super().__init__()
-        self.log_variance = nn.Parameter(torch.zeros(tasks))
+        # A tensor for each task: one that is not in the batch gets no gradient, and the optimiser leaves it alone.
+        self.log_variance = nn.ParameterList([nn.Parameter(torch.zeros(())) for _ in range(tasks)])
 
     def forward(self, loss: Tensor, tasks_B: Tensor) -> Tensor:
         """The weighted loss of a batch of one task."""
-        s = self.log_variance[tasks_B[0]]
+        s: Tensor = self.log_variance[int(tasks_B[0])]
         return torch.exp(-s) * loss + s
 
 

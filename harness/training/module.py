@@ -35,9 +35,11 @@ def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
 class TrialModule(L.LightningModule):
     """Trains `model(batch) -> logits` with AdamW, linear warm-up and linear decay to zero.
 
-    `head_lr` is the learning rate of `model.head`, `lr` that of everything else, and the tensors in `fast` learn
-    `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`. `penalty` is added to the loss,
-    after `weigh` has weighted it by the batch's task. With `spread` the weights are shared out over the devices.
+    `head_lr` is the learning rate of `model.head` and of the learned weights of tasks, `lr` that of everything else,
+    and the tensors in `fast` learn `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`. `penalty` is
+    added to the loss, after `weigh` has weighted it by the batch's task. With `spread` the weights are shared out over
+    the devices.
+
     The fused AdamW is several times faster than the default one, on a CPU too; under mixed precision Lightning
     does not combine it with clipping. Weight decay leaves biases and norms (all tensors of fewer than two dimensions)
     alone.
@@ -110,7 +112,9 @@ class TrialModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over groups of one learning rate each, decayed or not."""
-        head = {id(tensor) for tensor in self.model.get_submodule("head").parameters()}
+        weighting = getattr(self.model, "weighting", None)
+        fresh = [self.model.get_submodule("head"), *([weighting] if weighting is not None else [])]
+        head = {id(tensor) for part in fresh for tensor in part.parameters()}
         members: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, tensor in self._trained():
             lr = self.head_lr if id(tensor) in head else self.lr
