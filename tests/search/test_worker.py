@@ -49,8 +49,8 @@ def test_workers_killed_at_random_moments_lose_nothing_and_repeat_nothing_that_w
 def test_workers_killed_at_a_named_point(config, tmp_path, fault):
     alone = crowd.undisturbed(config, tmp_path)
     config, folder = crowd.begin(config, tmp_path, "killed")
-    for _ in range(2):
-        victims = crowd.crowd(config, 2, 0.02, HARNESS_FAULT=fault)
+    for count in (2, 1):  # three at most may die of one trial, which four would fail
+        victims = crowd.crowd(config, count, 0.02, HARNESS_FAULT=fault)
         crowd.wait(victims)
         assert -signal.SIGKILL in {process.exitcode for process in victims} or fault == "in_reconcile"
     crowd.wait(crowd.crowd(config, 2, 0.02))
