@@ -1,13 +1,12 @@
 """The answer of a study of task sequences: what is remembered, what forgotten, and that at a matched new-task score."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.record import Record
 from harness.report.statistics import stratified_interval
-from harness.report.table import chosen, markdown, predictions, trainable
+from harness.report.table import chosen, failures, markdown, predictions, tally, trainable
 
 Interval = tuple[float, float] | None
 
@@ -85,23 +84,21 @@ def _intervals(entry: Record, folder: Path) -> tuple[Interval, Interval]:
     return stratified_interval(last), stratified_interval(moved)
 
 
-def section(records: Sequence[Record], folder: Path) -> str:
+def section(records: Sequence[Record], results: Sequence[Course]) -> str:
     """The study's text."""
-    results, first = courses(records, folder), records[0]
-    states = Counter(entry.state for entry in records)
+    first = records[0]
     parts = first.data.get("tasks", {})
     rows = ", ".join(f"{task} ({part['rows']['test']:,} test sentences)" for task, part in parts.items())
     text = [
         f"Tasks in the order they are learned: {rows}; a head that is {first.sequence['heads']}. Base: {first.model}. "
-        f"{len(records)} trials: {states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed.",
+        f"{tally(records)}",
         f"Command: `{first.command}`",
     ]
     if results:
         level = level_of(records)
         text += [markdown(_rows(results)), _notes(), _matched_text(level), markdown(_matched_rows(results))]
         text.append(_answer(results, level))
-    failures = [f"- trial {entry.trial} ({entry.arm}): {entry.reason}" for entry in records if entry.state == "fail"]
-    return "\n\n".join(text + (["\n".join(["Failed trials:", *failures])] if failures else []))
+    return "\n\n".join([*text, *failures(records)])
 
 
 def _rows(results: Sequence[Course]) -> list[list[str]]:

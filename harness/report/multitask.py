@@ -2,14 +2,13 @@
 
 import dataclasses
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from harness.record import Record
-from harness.report.table import chosen, markdown, predictions, trainable
+from harness.report.table import chosen, failures, markdown, predictions, tally, trainable
 
 _DRAWS = 2_000
 
@@ -131,17 +130,14 @@ def items_of(entry: Record, folder: Path) -> dict[str, Items]:
     return found
 
 
-def section(records: Sequence[Record], folder: Path) -> str:
+def section(records: Sequence[Record], results: Sequence[Way]) -> str:
     """The study's text: what was shared how, at what cost, and what each task got."""
-    results, alone = ways(records, folder), singles(records)
-    first = records[0]
-    states = Counter(entry.state for entry in records)
+    alone, first = singles(records), records[0]
     tasks = list(dict.fromkeys(task for entry in records for task in tasks_of(entry)))
     data = next(entry.data for entry in records if len(tasks_of(entry)) == max(len(tasks_of(e)) for e in records))
     rows = ", ".join(f"{task} {part['rows']['train']:,}" for task, part in data["tasks"].items())
     parts = [
-        f"Tasks and their training rows: {rows}. Base: {first.model}. {len(records)} trials: "
-        f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed.",
+        f"Tasks and their training rows: {rows}. Base: {first.model}. {tally(records)}",
         f"Command: `{first.command}`",
     ]
     if results:
@@ -151,8 +147,7 @@ def section(records: Sequence[Record], folder: Path) -> str:
             _notes(),
             _answer(results),
         ]
-    failures = [f"- trial {entry.trial} ({entry.arm}): {entry.reason}" for entry in records if entry.state == "fail"]
-    return "\n\n".join(parts + (["\n".join(["Failed trials:", *failures])] if failures else []))
+    return "\n\n".join([*parts, *failures(records)])
 
 
 def _cost_rows(results: Sequence[Way]) -> list[list[str]]:

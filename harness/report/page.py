@@ -1,6 +1,5 @@
 """The answer of a study, written from its records: table.csv, table.md, pareto.png, rank_curve.png."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,12 @@ from harness.report.table import (
     arm_results,
     arm_rows,
     cost_of,
+    failures,
     markdown,
     pareto,
     shown,
     sign,
+    tally,
     trainable,
     trial_table,
 )
@@ -76,15 +77,16 @@ def _write_sequences(records: Sequence[Record], folder: Path) -> Written:
         plots.matrices_picture(results, title, folder / "matrices.png")
         plots.forgetting_picture(results, continual.level_of(records), title, folder / "forgetting.png")
         written += ["matrices.png", "forgetting.png"]
-    return continual.section(records, folder), written
+    return continual.section(records, results), written
 
 
 def _write_several(records: Sequence[Record], folder: Path) -> Written:
     written = []
-    if results := [way for way in multitask.ways(records, folder) if way.interval is not None]:
-        plots.several_picture(results, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
+    results = multitask.ways(records, folder)
+    if compared := [way for way in results if way.interval is not None]:
+        plots.several_picture(compared, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
         written.append("multitask.png")
-    return multitask.section(records, folder), written
+    return multitask.section(records, results), written
 
 
 def _base(entry: Record, records: Sequence[Record]) -> str | None:
@@ -96,20 +98,15 @@ def _base(entry: Record, records: Sequence[Record]) -> str | None:
 def _section(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
     first = records[0]
     rows = first.data.get("rows", {})
-    states = Counter(entry.state for entry in records)
     parts = [
         f"Data: {first.data.get('name')} from {first.data.get('source')} "
         f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} examples). "
-        f"{_shared(first)}Base: {first.model}. {len(records)} trials: "
-        f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed.",
+        f"{_shared(first)}Base: {first.model}. {tally(records)}",
         f"Command: `{first.command}`",
     ]
     if any(result.best for result in results):
         parts += [markdown(arm_rows(results)), _notes(first), _answer(results), _fronts(records)]
-    failures = [f"- trial {entry.trial} ({entry.arm}): {entry.reason}" for entry in records if entry.state == "fail"]
-    if failures:
-        parts.append("\n".join(["Failed trials:", *failures]))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *failures(records)])
 
 
 def _shared(entry: Record) -> str:

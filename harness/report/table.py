@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,19 @@ def _row(entry: Record) -> dict[str, Any]:
     row |= {"adapter_bytes": entry.adapter.get("bytes"), "dead": " ".join(entry.dead)}
     row |= {f"steps_{name}": value for name, value in entry.steps.items()}
     return row | {"fingerprint": entry.fingerprint, "task": entry.task, "model": entry.model, "reason": entry.reason}
+
+
+def tally(records: Sequence[Record]) -> str:
+    """How many trials there are, and how they ended."""
+    states = Counter(entry.state for entry in records)
+    ended = f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed"
+    return f"{len(records)} trials: {ended}."
+
+
+def failures(records: Sequence[Record]) -> list[str]:
+    """A paragraph that names every failed trial and its reason; none where none failed."""
+    lines = [f"- trial {entry.trial} ({entry.arm}): {entry.reason}" for entry in records if entry.state == "fail"]
+    return ["\n".join(["Failed trials:", *lines])] if lines else []
 
 
 def trainable(entry: Record) -> int:

@@ -66,15 +66,15 @@ class Claims:
 
     def add(self, claim: Claim) -> None:
         """Claim a trial. When this returns, it is on the disk."""
-        self._write("claim", **dataclasses.asdict(claim))
+        self._write({"event": "claim"} | dataclasses.asdict(claim))
 
     def put_back(self, claim: Claim) -> None:
         """A stop was asked for: the trial goes on elsewhere, and this attempt does not count as lost."""
-        self._write("back", trial=claim.trial, attempt=claim.attempt)
+        self._write({"event": "back", "trial": claim.trial, "attempt": claim.attempt})
 
     def open_again(self, trial: int) -> None:
         """The trial's record says an unforeseen error, and the user asks again."""
-        self._write("again", trial=trial)
+        self._write({"event": "again", "trial": trial})
 
     def last(self, trial: int) -> Claim | None:
         """The last claim of a trial."""
@@ -99,8 +99,8 @@ class Claims:
         claim = self._last.get(trial)
         return claim is not None and not self.done(trial, log) and trial not in self._back and alive(claim.worker)
 
-    def _write(self, event: str, **fields: object) -> None:
-        self._lines.append(json.dumps({"event": event, **fields}))
+    def _write(self, event: dict[str, object]) -> None:
+        self._lines.append(json.dumps(event))
         self.refresh()
 
 

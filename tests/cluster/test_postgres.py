@@ -29,21 +29,12 @@ def config(tree, monkeypatch, postgres):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_budget_is_exact_and_the_records_are_the_same_for_any_number_of_workers(config, tmp_path, workers):
-    alone = crowd.undisturbed(config, tmp_path)
-    config, folder = crowd.begin(config, tmp_path, "many")
-    crowd.wait(crowd.crowd(config, workers, 0.05))
-    crowd.sound(folder, TOTAL)
-    assert crowd.told(folder) == alone
-    assert set(crowd.ran(folder).values()) == {1}
+    crowd.same_for_any_number(config, tmp_path, workers, TOTAL)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_workers_killed_at_random_moments(config, tmp_path, seed):
-    alone = crowd.undisturbed(config, tmp_path)
-    config, folder = crowd.begin(config, tmp_path, "killed")
-    crowd.harass(config, folder, 4, 0.2, 12, seed, TOTAL)
-    crowd.sound(folder, TOTAL)
-    assert crowd.told(folder) == alone
+    crowd.same_after_random_kills(config, tmp_path, 0.2, seed, TOTAL)
 
 
 @pytest.mark.parametrize("fault", ["after_claim", "before_record", "before_tell"])

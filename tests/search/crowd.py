@@ -61,6 +61,26 @@ def harass(config, folder, count, seconds, kills, seed, total):
     wait(processes)
 
 
+def same_for_any_number(config, tmp_path, workers, total):
+    """The budget is exact, every trial runs once, and the records are those of one worker, which it returns."""
+    alone = undisturbed(config, tmp_path)
+    config, folder = begin(config, tmp_path, "many")
+    wait(crowd(config, workers, 0.05))
+    sound(folder, total)
+    assert told(folder) == alone
+    assert set(ran(folder).values()) == {1}
+    return alone
+
+
+def same_after_random_kills(config, tmp_path, seconds, seed, total):
+    """Whoever is killed whenever, the records are those of one worker that nobody disturbs."""
+    alone = undisturbed(config, tmp_path)
+    config, folder = begin(config, tmp_path, "killed")
+    harass(config, folder, 4, seconds, 12, seed, total)
+    sound(folder, total)
+    assert told(folder) == alone
+
+
 def sound(folder, total):
     """Every trial has one record, Optuna's study says the same, nothing is left open."""
     records = record.read(folder)

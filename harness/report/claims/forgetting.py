@@ -1,19 +1,15 @@
 """What LoRA is said to leave alone: what the base and earlier tasks knew before."""
 
-import csv
-import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.record import Record
 from harness.report.claims.evidence import Estimate, Study, adapted, full
 from harness.report.claims.rules import NATS_MARGIN, Finding, Judgement, Verdict, above, points, untested
-from harness.report.statistics import normal_quantile
-
-# New tasks are learned alike where their validation scores differ by no more than this: one point.
-MATCHED = 0.01
+from harness.report.continual import MATCHED, new_score
+from harness.report.statistics import stratified_interval
+from harness.report.table import predictions
 
 Pairs = list[tuple[Record, Record]]
 Items = dict[tuple[int, int], float]  # task and row -> how much of being right on it was lost
@@ -40,30 +36,24 @@ def _findings(study: Study) -> tuple[Finding, ...]:
 
 def matched_pairs(study: Study) -> Pairs:
     """The trials that are compared: every one adapter and full fine-tuning that learned new tasks alike."""
-    ours = [entry for entry in adapted(study) if _learned(entry) and _of(entry, "sequence").get("learn") == "continued"]
+    ours = [entry for entry in adapted(study) if _learned(entry) and entry.sequence.get("learn") == "continued"]
     theirs = [entry for entry in full(study) if _learned(entry)]
-    return [(one, other) for one in ours for other in theirs if abs(new_score(one) - new_score(other)) <= MATCHED]
-
-
-def _of(entry: Record, name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = getattr(entry, name, {})
-    return found
+    return [
+        (one, other)
+        for one in ours
+        for other in theirs
+        if abs(new_score(one, "val") - new_score(other, "val")) <= MATCHED
+    ]
 
 
 def _learned(entry: Record) -> bool:
     """Whether the trial went through all of its tasks."""
-    matrix = _of(entry, "sequence").get("val", [])
+    matrix = entry.sequence.get("val", [])
     return entry.state == "complete" and len(matrix) > 2 and len(matrix) == len(matrix[0]) + 1
 
 
-def new_score(entry: Record) -> float:
-    """The mean over tasks of the validation score just after each was learned."""
-    matrix = _of(entry, "sequence")["val"]
-    return statistics.fmean(matrix[task + 1][task] for task in range(len(matrix) - 1))
-
-
 def _earlier_tasks(study: Study, pairs: Pairs) -> Finding:
-    tasks = len(_of(pairs[0][0], "sequence")["tasks"])
+    tasks = len(pairs[0][0].sequence["tasks"])
     lost = {entry.trial: lost_items(entry, study.folder, tasks) for pair in pairs for entry in pair}
     keys = lost[pairs[0][0].trial].keys()
     if not keys or any(items.keys() != keys for items in lost.values()):
@@ -73,7 +63,9 @@ def _earlier_tasks(study: Study, pairs: Pairs) -> Finding:
     }
     by_task = [[pair for (task, _), pair in both.items() if task == number] for number in range(tasks - 1)]
     estimate = stratified([[one - other for one, other in pairs] for pairs in by_task])
-    mine, other = (100 * stratified([[pair[side] for pair in pairs] for pairs in by_task])[0] for side in (0, 1))
+    mine, other = (
+        100 * statistics.fmean(statistics.fmean(pair[side] for pair in pairs) for pairs in by_task) for side in (0, 1)
+    )
     figure = f"earlier tasks lose {mine:.1f} points, full {other:.1f}: {points(estimate)}; {_alike(pairs)}"
     verdict = above(-estimate[2], -estimate[1])
     return Finding(study.label, figure, f"{len(keys):,} test items, {len(pairs)} pairs", verdict, study.command)
@@ -81,38 +73,31 @@ def _earlier_tasks(study: Study, pairs: Pairs) -> Finding:
 
 def _alike(pairs: Pairs) -> str:
     """What new tasks scored on test, where what they were matched by was not looked at."""
-    ours, theirs = (statistics.fmean(_of(pair[side], "sequence")["new"] for pair in pairs) for side in (0, 1))
+    ours, theirs = (statistics.fmean(pair[side].sequence["new"] for pair in pairs) for side in (0, 1))
     return f"new tasks {ours:.3f} and {theirs:.3f} on test"
 
 
 def lost_items(entry: Record, folder: Path, tasks: int) -> Items:
     """For each test item of each task but the last: right when its task was just learned, less right in the end."""
-    path = folder / Path(entry.adapter["path"]).parent / "predictions.csv"
     lost: Items = {}
-    if not path.exists():
-        return lost
-    with open(path, newline="") as file:
-        for line in csv.DictReader(file):
-            learned, task, row = int(line["learned"]), int(line["task"]), int(line["row"])
-            if task < tasks - 1 and learned in (task + 1, tasks):
-                hit = float(line["label"] == line["predicted"])
-                lost[task, row] = lost.get((task, row), 0.0) + (hit if learned == task + 1 else -hit)
+    for line in predictions(entry, folder) or ():
+        learned, task, row = int(line["learned"]), int(line["task"]), int(line["row"])
+        if task < tasks - 1 and learned in (task + 1, tasks):
+            hit = float(line["label"] == line["predicted"])
+            lost[task, row] = lost.get((task, row), 0.0) + (hit if learned == task + 1 else -hit)
     return lost
 
 
 def stratified(groups: Sequence[Sequence[float]]) -> Estimate:
     """The mean of the groups' means and its 95 % interval, items being drawn within each group."""
-    mean = statistics.fmean(statistics.fmean(group) for group in groups)
-    variance = sum(statistics.variance(group) / len(group) for group in groups) / len(groups) ** 2
-    half = normal_quantile(0.95) * math.sqrt(variance)
-    return mean, mean - half, mean + half
+    return statistics.fmean(statistics.fmean(group) for group in groups), *stratified_interval(groups)
 
 
 def _base(study: Study, pairs: Pairs) -> Finding | None:
     """The loss on general text; nothing where no probe was made."""
-    if any("change" not in _of(entry, "probe") for pair in pairs for entry in pair):
+    if any("change" not in entry.probe for pair in pairs for entry in pair):
         return None
-    changes = [(float(_of(one, "probe")["change"]), float(_of(two, "probe")["change"])) for one, two in pairs]
+    changes = [(one.probe["change"], two.probe["change"]) for one, two in pairs]
     less = [theirs - ours for ours, theirs in changes]
     verdict: Verdict = "can't be tested here"
     if min(less) >= NATS_MARGIN:
