@@ -81,7 +81,7 @@ def test_a_worker_that_was_stopped_past_its_lease_is_refused_when_it_wakes_up(co
 def test_a_worker_that_is_asked_to_stop_puts_its_trial_back(config, tmp_path, signum, code):
     config, folder = crowd.begin(config, tmp_path, "asked")
     for _ in range(5):  # more often than a lost trial is queued again
-        (folder / "ran.log").unlink(missing_ok=True)
+        crowd.notes_of(folder).unlink(missing_ok=True)
         (asked,) = crowd.crowd(config, 1, 60.0)
         crowd.until_begun(folder)
         os.kill(asked.pid, signum)

@@ -1,0 +1,85 @@
+"""A tiny encoder with weights and tokenizer, tiny data, and configurations of them composed from the real files."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from harness import composition
+
+GOOD = ("bright", "warm", "lovely", "clever", "tender", "funny")
+BAD = ("dull", "cold", "ugly", "stupid", "harsh", "boring")
+FILLER = ("the", "film", "is", "a", "story", "of", "people", "and", "music", "in", "town")
+
+
+def write_base(folder: Path) -> Path:
+    """The weights and the tokenizer of a 2-layer, 16-wide BERT."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *GOOD, *BAD, *FILLER, "[MASK]"]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        vocab_size=40,
+        max_position_embeddings=40,
+    )
+    base = BertModel(config)
+    base.embeddings.position_embeddings.weight.data.zero_()  # words alone then tell the classes apart
+    base.save_pretrained(folder)
+    return folder
+
+
+def write_data(folder: Path) -> Path:
+    """A CSV of 240 distinct sentences, positive where they hold a good word."""
+    draw = random.Random(0)
+    rows: dict[str, int] = {}
+    while len(rows) < 240:
+        label = len(rows) % 2
+        words = draw.sample(FILLER, draw.randint(1, 3)) + [draw.choice(GOOD if label else BAD)]
+        draw.shuffle(words)
+        rows.setdefault(" ".join(words), label)
+    path = folder / "reviews.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows.items()))
+    return path
+
+
+def compose_tree(base: Path, data: Path, *overrides: str) -> dict[str, Any]:
+    """A resolved tree from conf/, the base and the data in place, and overrides on top."""
+    shape = "{hidden: 16, layers: 2, heads: 2, ffn: 32, vocabulary: 40, positions: 40, types: 2}"
+    composition.register_sweeps(ConfigStore.instance())
+    with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
+        composed = hydra.compose(
+            "config",
+            overrides=[
+                "task=text_csv",
+                f"task.data={data}",
+                f"model.shape={shape}",
+                f"model.weights.address=path:{base}",
+                "model.weights.sha256=null",
+                "tracking=off",
+                "trainer=cpu",
+                "task.max_length=40",
+                "trainer.batch_size=8",
+                "trainer.max_steps=8",
+                "trainer.evaluations=2",
+                *([] if any(word.startswith("lora=") for word in overrides) else ["lora.rank=2"]),
+                *overrides,
+            ],
+        )
+    container = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(container, dict)
+    found: dict[str, Any] = json.loads(json.dumps(container))
+    return found
