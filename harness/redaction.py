@@ -14,19 +14,27 @@ _GONE = "***"
 
 def redact(text: str) -> str:
     """The text with every secret of the environment, and every password in an address, replaced by ***."""
-    for secret in _secrets():
-        for form in {secret, json.dumps(secret)[1:-1]}:
-            text = text.replace(form, _GONE)
-    return _ADDRESS.sub(rf"\1:{_GONE}@", text)
+    return _without(text, _secrets())
 
 
 def redact_tree(tree: Any) -> Any:
     """The same for every text in plain containers, keys too."""
+    return _walk(tree, _secrets())
+
+
+def _walk(tree: Any, secrets: list[str]) -> Any:
     if isinstance(tree, dict):
-        return {redact_tree(key): redact_tree(value) for key, value in tree.items()}
+        return {_walk(key, secrets): _walk(value, secrets) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(redact_tree(value) for value in tree)
-    return redact(tree) if isinstance(tree, str) else tree
+        return type(tree)(_walk(value, secrets) for value in tree)
+    return _without(tree, secrets) if isinstance(tree, str) else tree
+
+
+def _without(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        for form in {secret, json.dumps(secret)[1:-1]}:
+            text = text.replace(form, _GONE)
+    return _ADDRESS.sub(rf"\1:{_GONE}@", text)
 
 
 def _secrets() -> list[str]:

@@ -27,7 +27,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class OptunaMirror:
-    """One study of Optuna's. Entering and settling is for one process at a time: the caller holds the study's lock."""
+    """One study of Optuna's. Settling is for one process at a time: the caller holds the study's lock."""
 
     def __init__(self, folder: Path, objective: str, all_arms: Sequence[Arm]) -> None:
         self.objective = objective
@@ -36,38 +36,42 @@ class OptunaMirror:
         self._failing = False
         self._storage, self._name = open_storage(folder)
         self._study = self._open()
-        self._trial: optuna.Trial | None = None
+        self._trial: int | None = None  # Optuna's id of the trial that was entered
 
     def close(self) -> None:
         """Let go of the storage."""
         close_storage(self._storage)
 
     def enter(self, slot: Slot, claim: Claim) -> None:
-        """A trial is claimed."""
+        """A trial is begun. Entered whole, as running: nobody else can be handed it."""
         self._trial = None
-        told = {"trial": slot.number, "arm": slot.arm.name, "attempt": claim.attempt}
 
         def enter() -> None:
-            self._fail_waiting()
-            self._study.enqueue_trial({"arm": slot.arm.name} | claim.point, user_attrs=told)
-            self._trial = self._study.ask({"arm": self._names} | distributions(slot.arm))
+            entered = optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params={"arm": slot.arm.name} | claim.point,
+                distributions={"arm": self._names} | distributions(slot.arm),
+                user_attrs={"trial": slot.number, "arm": slot.arm.name, "attempt": claim.attempt},
+            )
+            study = self._storage.get_study_id_from_name(self._name)
+            self._trial = self._storage.create_new_trial(study, entered)
 
         self._try(enter)
 
     def report(self, step: int, value: float) -> None:
         """An evaluation of the trial that was entered."""
         if (trial := self._trial) is not None:
-            self._try(lambda: trial.report(value, step))
+            self._try(lambda: self._storage.set_trial_intermediate_value(trial, step, value))
 
     def tell(self, entry: Record) -> None:
         """The trial that was entered has a record."""
         if (trial := self._trial) is not None:
-            self._try(lambda: self._tell(trial.number, entry))
+            self._try(lambda: self._tell(self._storage.get_trial_number_from_id(trial), entry))
 
     def put_back(self) -> None:
         """The trial that was entered was not finished; it is entered again when it goes on."""
         if (trial := self._trial) is not None:
-            self._try(lambda: self._study.tell(trial, state=TrialState.FAIL))
+            self._try(lambda: self._fail(self._storage.get_trial_number_from_id(trial)))
 
     def settle(self, record_of: Callable[[int], Record | None], live: Callable[[int, int], bool]) -> None:
         """Settle every trial left running: by its record, or, where nobody is at it any more, as failed.
@@ -76,7 +80,6 @@ class OptunaMirror:
         """
 
         def settle() -> None:
-            self._fail_waiting()
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 number, attempt = trial.user_attrs.get("trial", -1), trial.user_attrs.get("attempt", 1)
                 entry = record_of(number)
@@ -84,7 +87,7 @@ class OptunaMirror:
                 if entry is not None and entry.attempt == attempt:
                     self._tell(trial.number, entry)
                 elif not live(number, attempt):
-                    self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                    self._fail(trial.number)
 
         self._try(settle)
 
@@ -132,10 +135,8 @@ class OptunaMirror:
             state = TrialState.PRUNED if entry.state == "pruned" else TrialState.FAIL
             self._study.tell(number, state=state, skip_if_finished=True)
 
-    def _fail_waiting(self) -> None:
-        """Entered, and killed before it began."""
-        while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._study.tell(self._study.ask(), state=TrialState.FAIL)
+    def _fail(self, number: int) -> None:
+        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _try(self, action: Callable[[], object]) -> None:
         try:

@@ -46,6 +46,7 @@ class Worker:
         with self.locks.mutex():
             self._refresh()
             self.mirror = OptunaMirror(folder, config.trainer.objective, self.arms)
+            self._settle()
 
     def work(self) -> None:
         """Run trials until every slot of the study has a record, whoever makes it."""
@@ -56,11 +57,11 @@ class Worker:
                 with self.locks.mutex():
                     taken = self._claim()
                 if taken is not None:
-                    faults.point("after_claim")
                     self._run(*taken, display)
                     pause = _POLL_S[0]
                 elif self.done == len(self.slots):
                     with self.locks.mutex():
+                        self._settle()
                         self.mirror.catch_up(self.log.records)
                     return
                 else:
@@ -83,21 +84,24 @@ class Worker:
     def _claim(self) -> tuple[Slot, Claim] | None:
         """The next trial whose turn it is and that nobody is at, claimed; nothing if there is none now."""
         self._refresh()
-        self.mirror.settle(self.log.get, self._is_live)
         self._stop_if_broken()
         for slot in ready(self.slots, self.claims, self.log):
             if self.claims.running(slot.number, self.log, self.signs.alive):
                 continue
             last = self.claims.last(slot.number)
-            if last is not None and self.claims.lost(slot.number) > REQUEUES:
-                self._give_up(slot, last)
-                continue
+            if last is not None:
+                self._settle()
+                if self.claims.lost(slot.number) > REQUEUES:
+                    self._give_up(slot, last)
+                    continue
             point = last.point if last else self._propose(slot)
             claim = Claim(slot.number, self.claims.attempts(slot.number) + 1, self.name, point)
             self.claims.add(claim)
-            self.mirror.enter(slot, claim)
             return slot, claim
         return None
+
+    def _settle(self) -> None:
+        self.mirror.settle(self.log.get, self._is_live)
 
     def _is_live(self, trial: int, attempt: int) -> bool:
         same = self.claims.attempts(trial) == attempt
@@ -122,6 +126,8 @@ class Worker:
 
     def _run(self, slot: Slot, claim: Claim, display: Display) -> None:
         """One trial from claim to record. The record is on the disk before Optuna hears of it."""
+        self.mirror.enter(slot, claim)
+        faults.point("after_claim")
         display.begin(slot.number, slot.arm.name, claim.point)
         told = {"trial": slot.number, "arm": slot.arm.name, "attempt": claim.attempt, "since": time.time()}
         self.beat.say(told | {"step": 0, "score": None})
