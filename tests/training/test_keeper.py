@@ -105,7 +105,7 @@ def test_two_processes_put_down_a_trial_and_go_on(tree, tmp_path, own_cache):
         assert alone["state"] == again["state"] == "complete", (alone["reason"], again["reason"])
         made = [steps for steps, _, _ in again["rounds"]]
         assert made == [steps for steps, _, _ in second[f"{name}-again"]["rounds"]], "both stop at the same step"
-        assert sum(made, []) == alone["rounds"][0][0] == list(range(1, 17))
+        assert [step for part in made for step in part] == alone["rounds"][0][0] == list(range(1, 17))
         saves = [saves for _, saves, _ in again["rounds"]]
         assert saves == [[3], [4], [*range(4, 11)], [11], [16], [16], []], "the first one's clock alone counts"
         assert again["rounds"][-1][2] == []
