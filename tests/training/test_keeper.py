@@ -88,19 +88,20 @@ STOPS += [([1, "step", 16], None), ([1, "test", 1], None), (None, None)]
 
 
 def test_two_processes_put_down_a_trial_and_go_on(tree, tmp_path, own_cache):
-    arms = {"lora": ["lora.rank=2", "lora.dropout=0.2"], "full": ["lora=full"]}
+    adapted = ["lora.rank=2", "lora.dropout=0.2"]
+    arms = {"ddp-lora": adapted, "fsdp-lora": adapted, "fsdp-full": ["lora=full"]}
     rounds = []
-    for strategy in ("ddp", "fsdp"):
-        for arm, words in arms.items():
-            made = lay_over(tree(*WORDS, *words), {"trainer.devices": 2, "trainer.strategy": strategy})
-            rounds += [(f"{strategy}-{arm}", made, ALONE), (f"{strategy}-{arm}-again", made, STOPS)]
+    for name, words in arms.items():
+        spread = {"trainer.devices": 2, "trainer.strategy": name.partition("-")[0]}
+        made = lay_over(tree(*WORDS, *words), spread)
+        rounds += [(name, made, ALONE), (f"{name}-again", made, STOPS)]
     (tmp_path / "rounds.json").write_text(json.dumps(rounds))
     (tmp_path / "script.py").write_text(SCRIPT)
     processes = start(tmp_path, ["script.py"])
     said = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "".join(said)
     first, second = (json.loads((tmp_path / f"found{rank}.json").read_text()) for rank in range(2))
-    for name in [f"{strategy}-{arm}" for strategy in ("ddp", "fsdp") for arm in arms]:
+    for name in arms:
         alone, again = first[name], first[f"{name}-again"]
         assert alone["state"] == again["state"] == "complete", (alone["reason"], again["reason"])
         made = [steps for steps, _, _ in again["rounds"]]
