@@ -80,6 +80,36 @@ def compose_mixture(tree: Callable[..., dict], tiny_numbers: Path) -> Compose:
 
 
 @pytest.fixture
+def several(tree: Callable[..., dict], tiny_data: Path, tmp_path: Path, own_cache: Path) -> Callable[..., dict]:
+    """A tree of three tasks: the tiny reviews, the same with classes swapped, and the first again."""
+    lines = tiny_data.read_text().splitlines()
+    swapped = [lines[0], *(f"{line.rpartition(',')[0]},{1 - int(line[-1])}" for line in lines[1:])]
+    (tmp_path / "swapped.csv").write_text("\n".join(swapped) + "\n")
+
+    def go(*overrides: str) -> dict:
+        made = tree("trainer.objective=accuracy", *overrides)
+        part = made["task"]
+        made["task"] = {
+            "reader": "sequence",
+            "name": "sequence",
+            "tasks": {
+                "first": part,
+                "second": part | {"data": str(tmp_path / "swapped.csv")},
+                "third": part | {"split_seed": 1},
+            },
+            "order": None,
+            "learn": "continued",
+            "heads": "shared",
+            "penalty": 0.5,
+            "split_seed": 0,
+        }
+        made["trainer"]["objective"] = "score"
+        return made
+
+    return go
+
+
+@pytest.fixture
 def compose_plain() -> Compose:
     """What the overrides resolve to on top of conf/ alone, on the CPU and without tracking."""
 

@@ -21,36 +21,6 @@ NAMES = ["first", "second", "third"]
 
 
 @pytest.fixture
-def several(tree, tiny_data, tmp_path, own_cache):
-    """A tree of three tasks: the tiny reviews, the same with classes swapped, and the first again."""
-    lines = tiny_data.read_text().splitlines()
-    swapped = [lines[0], *(f"{line.rpartition(',')[0]},{1 - int(line[-1])}" for line in lines[1:])]
-    (tmp_path / "swapped.csv").write_text("\n".join(swapped) + "\n")
-
-    def go(*overrides):
-        made = tree("trainer.objective=accuracy", *overrides)
-        part = made["task"]
-        made["task"] = {
-            "reader": "sequence",
-            "name": "sequence",
-            "tasks": {
-                "first": part,
-                "second": part | {"data": str(tmp_path / "swapped.csv")},
-                "third": part | {"split_seed": 1},
-            },
-            "order": None,
-            "learn": "continued",
-            "heads": "shared",
-            "penalty": 0.5,
-            "split_seed": 0,
-        }
-        made["trainer"]["objective"] = "score"
-        return made
-
-    return go
-
-
-@pytest.fixture
 def run(several, tmp_path):
     def go(*overrides, number=0, report=lambda step, scores: False, **task) -> Record:
         folder = tmp_path / "results" / "s" / "trials" / f"{number:04d}"

@@ -3,6 +3,7 @@
 from harness.training.callbacks import Curve, Guard, Meters, Pulse, Watch
 from harness.training.company import OutOfStep, agree, close_ranks, company, hear, tell
 from harness.training.interrupt import Interrupted, end_if_asked, graceful_stop
+from harness.training.keeper import Keeper
 from harness.training.loop import (
     Plan,
     autocast,
@@ -14,12 +15,13 @@ from harness.training.loop import (
 )
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
 from harness.training.ranks import FallingBudget, NestedRanks
-from harness.training.resume import Keeper
+from harness.training.resume import Checkpoints, random_state, set_random_state
 from harness.training.scores import ClassScores, MixtureScores, NumberScores, Scores, TokenScores
 from harness.training.sharding import gather
 from harness.training.writing import text_scores, write
 
 __all__ = [
+    "Checkpoints",
     "ClassScores",
     "Curve",
     "Diverged",
@@ -52,6 +54,8 @@ __all__ = [
     "make_trainer",
     "mean_loss",
     "plan",
+    "random_state",
+    "set_random_state",
     "tell",
     "test",
     "text_scores",

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness.accounting import MemoryMeter, StepClock
-from harness.training.company import agree
+from harness.training.company import agree, agree_each
 from harness.training.interrupt import raise_if_asked
 from harness.training.module import Diverged, Pruned, TrialModule
 from harness.training.sharding import fill, part, whole
@@ -59,33 +59,37 @@ class Pulse(L.Callback):
     """Which trained tensors never got a gradient other than zero: they cost memory and learn nothing."""
 
     def __init__(self) -> None:
+        self._trained: dict[str, torch.nn.Parameter] = {}
         self._waiting: dict[str, torch.nn.Parameter] | None = None
-        self._resumed: list[str] | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """What is trained."""
+        self._trained = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         """The gradients of this step are still there; only tensors that got none so far are looked at."""
         if self._waiting is None:
-            self._waiting = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
-            if self._resumed is not None:
-                self._waiting = {name: self._waiting[name] for name in self._resumed}
+            self._waiting = dict(self._trained)
         for name, tensor in list(self._waiting.items()):
             if tensor.grad is not None and bool(part(tensor.grad).any()):
                 del self._waiting[name]
 
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """A tensor that is spread over devices is alive if any part of it is."""
-        waiting = self._waiting or {}
-        for name, tensor in module.named_parameters():
-            if tensor is not part(tensor) and tensor.requires_grad and agree(int(name not in waiting)):
-                waiting.pop(name, None)
+        self.load_state_dict(self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        """What was not seen to learn yet."""
-        return {} if self._waiting is None else {"waiting": list(self._waiting)}
+        """What no device has seen to learn yet; each of them must ask."""
+        return {} if self._waiting is None else {"waiting": self._everywhere()}
+
+    def _everywhere(self) -> list[str]:
+        learned = agree_each([int(name not in (self._waiting or {})) for name in self._trained])
+        return [name for name, seen in zip(self._trained, learned, strict=True) if not seen]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As it was."""
-        self._resumed = state_dict.get("waiting")
+        if state_dict:
+            self._waiting = {name: self._trained[name] for name in state_dict["waiting"]}
 
     @property
     def dead(self) -> list[str]:

@@ -63,11 +63,47 @@ def _control() -> Any:
 
 def agree(code: int) -> int:
     """The highest of all processes' codes. Each must ask at the same place, the same number of times."""
+    return agree_each([code])[0]
+
+
+def agree_each(codes: list[int]) -> list[int]:
+    """The same of several codes at once."""
     if (group := _control()) is None:
-        return code
-    highest = torch.tensor([code])
+        return codes
+    highest = torch.tensor(codes)
     dist.all_reduce(highest, dist.ReduceOp.MAX, group)
-    return int(highest)
+    found: list[int] = highest.tolist()
+    return found
+
+
+def share(content: bytes) -> bytes:
+    """What the first process has, for all. Each must ask at the same place."""
+    return content if _control() is None else _broadcast(content)
+
+
+def collect(content: bytes) -> list[bytes]:
+    """What each process has, in their order, for all. Each must ask at the same place."""
+    if (group := _control()) is None:
+        return [content]
+    lengths = [torch.zeros(1, dtype=torch.long) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(lengths, torch.tensor([len(content)]), group)
+    longest = int(max(lengths))
+    parts = [torch.empty(longest, dtype=torch.uint8) for _ in lengths]
+    dist.all_gather(parts, _bytes(content.ljust(longest, b"\0")), group)
+    return [part[: int(length)].numpy().tobytes() for part, length in zip(parts, lengths, strict=True)]
+
+
+def _broadcast(content: bytes) -> bytes:
+    """The first process's bytes; the others' own do not matter."""
+    length = torch.tensor([len(content)])
+    dist.broadcast(length, 0, _group)
+    tensor = _bytes(content) if dist.get_rank() == 0 else torch.empty(int(length), dtype=torch.uint8)
+    dist.broadcast(tensor, 0, _group)
+    return tensor.numpy().tobytes()
+
+
+def _bytes(content: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
 def tell(message: Any) -> None:
@@ -78,20 +114,14 @@ def tell(message: Any) -> None:
     if _broken:
         raise OutOfStep("a process of the last trial failed by itself; the same command goes on from here")
     if _group is not None and dist.get_rank() == 0:
-        text = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8)
-        dist.broadcast(torch.tensor([len(text)]), 0, _group)
-        dist.broadcast(text, 0, _group)
+        _broadcast(json.dumps(message).encode())
 
 
 def hear() -> Any:
     """What the first process says. Raises OutOfStep."""
     if _broken:
         raise OutOfStep("a process of the last trial failed by itself")
-    length = torch.zeros(1, dtype=torch.long)
-    dist.broadcast(length, 0, _group)
-    text = torch.empty(int(length), dtype=torch.uint8)
-    dist.broadcast(text, 0, _group)
-    return json.loads(text.numpy().tobytes())
+    return json.loads(_broadcast(b""))
 
 
 def close_ranks() -> None:

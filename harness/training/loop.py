@@ -102,6 +102,7 @@ def fit(trainer: L.Trainer, module: TrialModule, train: DataLoader[int], validat
 
 def test(trainer: L.Trainer, module: TrialModule, loader: DataLoader[int]) -> dict[str, float]:
     """The scores on a split, with the weights as they are."""
+    raise_if_asked()  # here all processes of a trial are at the same place
     with _quiet():
         trainer.test(module, loader, verbose=False)
     return dict(module.scores)

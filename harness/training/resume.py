@@ -1,9 +1,10 @@
-"""Checkpoints of a trial: it is put down between two steps and taken up again there, bit for bit on a CPU.
+"""Checkpoints of a trial on the disk, and the state of what it draws from.
 
 A checkpoint is staged beside its place, synced and moved there; its digest lies beside it, the trial's fingerprint
 inside. One that is torn, altered or another trial's is passed over for the one before it, or for the start.
 """
 
+import io
 import logging
 import os
 import random
@@ -11,15 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from torch import Tensor
 
 from harness import faults
 from harness.assets import sha256_of
 from harness.lines import sync_folder
-from harness.training.callbacks import trained
-from harness.training.interrupt import raise_if_asked, reclaim, stop_is_asked
 
 log = logging.getLogger(__name__)
 
@@ -27,101 +24,36 @@ EVERY_S = 60.0  # a process that is killed loses no more than this; a shorter tr
 _KEPT = 2
 
 
-class Keeper(L.Callback):
-    """Puts a trial down when a stop is asked for, and every minute; takes it up where it was put down.
-
-    It comes first of all callbacks, so that what they do before a step is still to come at the point it keeps.
-    With several devices it only ends the trial.
-    """
+class Checkpoints:
+    """Those of one trial, and the time since the last of them."""
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder, self.fingerprint = folder, fingerprint
-        self.batches: Any = None  # of the training loader, which needs the trainer
-        self.resumed_at = 0
-        self._state: dict[str, Any] = {}
-        self._random: dict[str, Any] | None = None
         self._last = time.monotonic()
 
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Weights and the position in the data, before the loader begins."""
-        if trainer.world_size > 1:
-            return
-        self._state = load(self.folder, self.fingerprint)
-        if not self._state:
-            return
-        self.resumed_at = self._state["step"]
-        _put_back(trained(module), self._state["weights"])
-        trainer.fit_loop.load_state_dict(self._state["loops"])
-        self.batches.resume_at(self._state["batches"])
+    def due(self) -> bool:
+        """Whether the last one is so old that a kill would lose too much."""
+        return time.monotonic() - self._last > EVERY_S
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """What exists only now: optimiser, schedule, what the other callbacks remember."""
-        reclaim()  # Lightning's answer to SIGTERM would end the trial before it is put down
-        state, self._state = self._state, {}
-        if not state:
-            return
-        trainer.optimizers[0].load_state_dict(state["optimizer"])
-        trainer.lr_scheduler_configs[0].scheduler.load_state_dict(state["schedule"])
-        trainer.precision_plugin.load_state_dict(state["precision"])
-        self._remind(trainer, state)
-        trainer.should_stop = state["ended"]
-        self._random = state["random"]
-        log.info("trial goes on from step %d", self.resumed_at)
-
-    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        """Between two steps."""
-        if self._random is not None:
-            _set_random_state(self._random)
-            self._random = None
-        faults.point("in_training")
-        if stop_is_asked() or time.monotonic() - self._last > EVERY_S:
-            self._save(trainer, module, ended=False)
-        raise_if_asked()
-
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """The evaluation that follows may take long, too."""
-        if stop_is_asked() or time.monotonic() - self._last > EVERY_S:
-            self._save(trainer, module, ended=True)
-        raise_if_asked()
-
-    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """After the last step there is nothing to train, and no other hook is called."""
-        state, self._state = self._state, {}
-        if state:
-            self._remind(trainer, state)
-
-    def _remind(self, trainer: L.Trainer, state: dict[str, Any]) -> None:
-        for callback in self._others(trainer):
-            callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
-
-    def _others(self, trainer: L.Trainer) -> list[L.Callback]:
-        return [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
-
-    def _save(self, trainer: L.Trainer, module: L.LightningModule, ended: bool) -> None:
-        if trainer.world_size > 1:
-            return
-        loops = _between_batches(trainer.fit_loop.state_dict())
-        state = {
-            "fingerprint": self.fingerprint,
-            "step": trainer.global_step,
-            "ended": ended,
-            "batches": loops["epoch_loop.batch_progress"]["total"]["completed"],
-            "loops": loops,
-            "weights": {name: tensor.detach().cpu() for name, tensor in trained(module)},
-            "optimizer": trainer.optimizers[0].state_dict(),
-            "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
-            "precision": trainer.precision_plugin.state_dict(),
-            "callbacks": {type(callback).__name__: callback.state_dict() for callback in self._others(trainer)},
-            "random": _random_state(),
-        }
-        save(self.folder, state)
+    def save(self, state: dict[str, Any]) -> None:
+        """As `save`."""
+        save(self.folder, {"fingerprint": self.fingerprint} | state)
         self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any]:
+        """As `load`."""
+        return load(self.folder, self.fingerprint)
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; when this returns it is on the disk, and of earlier ones the last is kept."""
+    """Write a checkpoint; when this returns it is on the disk, and of earlier ones the last is kept.
+
+    It has the number of its step, or the next free one: where another has that number it is never written over, since
+    between file and digest there would be a moment without either.
+    """
     folder.mkdir(exist_ok=True)
-    path = folder / f"{state['step']:08d}.pt"
+    last = max((int(path.stem) for path in folder.glob("*.pt")), default=-1)
+    path = folder / f"{max(state['step'], last + 1):08d}.pt"
     staged = folder / f".{path.name}"
     with open(staged, "wb") as file:
         torch.save(state, file)
@@ -150,22 +82,19 @@ def load(folder: Path, fingerprint: str) -> dict[str, Any]:
     return {}
 
 
-def _put_back(tensors: Any, kept: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, tensor in tensors:
-            tensor.copy_(kept[name])
+def packed(state: Any) -> bytes:
+    """A state as one process sends it to another."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
 
 
-def _between_batches(loops: dict[str, Any]) -> dict[str, Any]:
-    """Lightning's counters as they stand between two batches; it is asked when the next one was already fetched."""
-    progress = loops["epoch_loop.batch_progress"]
-    for count in (progress["total"], progress["current"]):
-        count["ready"] = count["started"] = count["processed"] = count["completed"]
-    progress["is_last_batch"] = False
-    return loops
+def unpacked(content: bytes) -> Any:
+    """What `packed` made."""
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def _random_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
     """Of the generators that training draws from; numpy's global one is none of them."""
     return {
         "python": random.getstate(),
@@ -174,7 +103,8 @@ def _random_state() -> dict[str, Any]:
     }
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def set_random_state(state: dict[str, Any]) -> None:
+    """Draw on from there."""
     random.setstate(state["python"])
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():

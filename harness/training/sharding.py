@@ -56,12 +56,17 @@ def part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def like(tensor: Tensor, full: Tensor) -> Tensor:
+    """What every device has all of, spread over them as `tensor` is, if it is."""
+    if isinstance(tensor, DTensor):
+        return distribute_tensor(full.to(tensor.device), tensor.device_mesh, tensor.placements)
+    return full
+
+
 @torch.no_grad()
 def fill(tensor: Tensor, full: Tensor) -> None:
     """Set a tensor, spread or not, to what `full` holds."""
-    if isinstance(tensor, DTensor):
-        full = distribute_tensor(full.to(tensor.device), tensor.device_mesh, tensor.placements)
-    tensor.copy_(full)
+    tensor.copy_(like(tensor, full))
 
 
 @torch.no_grad()

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from harness.training.interrupt import raise_if_asked
+
 
 class _Writer(Protocol):
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor: ...
@@ -23,6 +25,7 @@ def write(model: Any, inputs: Any, rows: int, max_new_tokens: int, device: torch
     split: _Split = inputs
     texts = []
     for start in range(0, rows, size):
+        raise_if_asked()
         batch = split.batch(range(start, min(start + size, rows)))
         written = writer.generate({name: tensor.to(device) for name, tensor in batch.items()}, max_new_tokens)
         texts += split.texts(written)

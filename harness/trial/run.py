@@ -78,9 +78,9 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         (place.folder / BEST).unlink(missing_ok=True)
         close_ranks()
     facts.time["total_s"] = time.perf_counter() - started
-    shutil.rmtree(place.folder / CHECKPOINTS, ignore_errors=True)
     record = _record(config, place, facts, state, reason)
     mirror.finish(asdict(record), failed=state == "fail")
+    shutil.rmtree(place.folder / CHECKPOINTS, ignore_errors=True)  # last of all: until then a kill costs no training
     return record
 
 

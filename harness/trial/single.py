@@ -43,6 +43,7 @@ from harness.network import compare_merged, lora_spec, lr_ratio, prepare, task_g
 from harness.probe import probe_digest, probe_loss
 from harness.task import Inputs, MixtureTask, Task, TextTask, build_task
 from harness.training import (
+    Checkpoints,
     ClassScores,
     Curve,
     FallingBudget,
@@ -132,7 +133,7 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
     moving, settled = moving_ranks(config, trained, length.steps)
     watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / BEST, settled)
     module = make_module(config, trained, measure(task), length.steps, precision, spread)
-    pulse, keeper = Pulse(), Keeper(place.folder / CHECKPOINTS, facts.fingerprint)
+    pulse, keeper = Pulse(), Keeper(Checkpoints(place.folder / CHECKPOINTS, facts.fingerprint))
     curve = Curve(place.folder / "metrics.csv", mirror.log, module.measure.names)
     trainer = make_trainer(
         place.folder,
@@ -158,14 +159,15 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
         facts.scores = {"val": watch.best} if watch.best else {}
     watch.restore(module)
     evaluate = {"val": loader(config, validation, False, *ranks), "test": loader(config, held_out, False, *ranks)}
-    for rank in nested(model) if moving else ():
-        set_active(trained.base, rank)
-        facts.scores |= {f"{name}@{rank}": test(trainer, module, batches) for name, batches in evaluate.items()}
-    if config.trainer.score_train:
-        seen = loader(config, train, False, *ranks, rows=len(held_out))
-        facts.scores["train"] = test(trainer, module, seen)
-    facts.scores["test"] = test(trainer, module, evaluate["test"])
-    facts.scores["test"] |= write_texts(config, trained, held_out, device, place.folder)
+    with keeper.holding(trainer, module):
+        for rank in nested(model) if moving else ():
+            set_active(trained.base, rank)
+            facts.scores |= {f"{name}@{rank}": test(trainer, module, batches) for name, batches in evaluate.items()}
+        if config.trainer.score_train:
+            seen = loader(config, train, False, *ranks, rows=len(held_out))
+            facts.scores["train"] = test(trainer, module, seen)
+        facts.scores["test"] = test(trainer, module, evaluate["test"])
+        facts.scores["test"] |= write_texts(config, trained, held_out, device, place.folder)
     if spread:
         gather(trained, model)
     probe(config, model, home, facts, "after")

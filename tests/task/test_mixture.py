@@ -58,6 +58,20 @@ def test_the_order_is_a_function_of_seed_and_epoch_and_no_pass_repeats_another(s
         assert epochs[0] != epochs[1]
 
 
+@settings(max_examples=60, deadline=None)
+@given(SIZES, st.sampled_from(["round_robin", "root_size"]), st.integers(1, 3), st.data())
+def test_who_resumes_draws_what_is_left(sizes, sampling, world, data):
+    for rank in range(world):
+        whole, later = (batches(sizes, sampling, rank=rank, world=world) for _ in range(2))
+        if len(whole) == 0:
+            return
+        drawn = data.draw(st.integers(0, 3 * len(whole) - 1))
+        epochs = [rows for _ in range(3) for rows in whole]
+        later.resume_at(drawn)
+        left = [rows for _ in range(3 - drawn // len(later)) for rows in later]
+        assert left == epochs[drawn:]
+
+
 def test_within_a_task_every_row_comes_before_one_comes_again():
     rows = [row for batch in batches([8, 40]) for row in batch if row < 8]
     assert sorted(rows[:8]) == sorted(rows[8:16]) == list(range(8))

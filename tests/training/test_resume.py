@@ -12,9 +12,9 @@ import torch
 import yaml
 
 from harness.config import plain
-from harness.training import Interrupted, graceful_stop, resume
+from harness.training import Interrupted, TrialModule, graceful_stop, resume
 from harness.training.resume import load, save
-from harness.trial import Place, run_trial
+from harness.trial import Place, run_trial, single
 
 WORDS = ["trainer.epochs=20.0", "trainer.max_steps=48", "trainer.batch_size=16", "trainer.evaluations=4"]
 CASES = {
@@ -27,26 +27,32 @@ CASES = {
 }
 
 
-def train(config, folder: Path, stop_at: int | None = None):
-    """Run a trial; a signal comes in the middle of step `stop_at`."""
+def train(config, folder: Path, stop_at: int | None = None, stop_in_test: int | None = None, signum=signal.SIGTERM):
+    """Run a trial; a signal comes in the middle of step `stop_at`, or of so many batches of tests."""
     folder.mkdir(parents=True, exist_ok=True)
     module = sys.modules["harness.training.callbacks"]
-    steps = []
+    steps, tests = [], []
 
     def on_step(guard, trainer, *_):
         steps.append(trainer.global_step)
         if trainer.global_step == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signum)
 
-    before = module.Guard.on_train_batch_end
-    module.Guard.on_train_batch_end = on_step
+    def on_test(module, batch, index):
+        tests.append(index)
+        if len(tests) == stop_in_test:
+            os.kill(os.getpid(), signum)
+        test_step(module, batch, index)
+
+    before, test_step = module.Guard.on_train_batch_end, TrialModule.test_step
+    module.Guard.on_train_batch_end, TrialModule.test_step = on_step, on_test
     try:
         with graceful_stop():
             entry = run_trial(config, Place("s", 0, "arm", folder), lambda *_: False)
     except Interrupted:
         entry = None
     finally:
-        module.Guard.on_train_batch_end = before
+        module.Guard.on_train_batch_end, TrialModule.test_step = before, test_step
     return entry, steps
 
 
@@ -76,6 +82,56 @@ def test_a_trial_put_down_several_times_ends_as_an_undisturbed_one(compose, tmp_
     assert essence(entry, tmp_path / "again") == essence(alone, tmp_path / "alone")
     assert entry.memory.keys() == alone.memory.keys()
     assert not (tmp_path / "again" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("case", "signum"),
+    [("dropout, several epochs", signal.SIGTERM), ("dylora", signal.SIGTERM), ("patience", signal.SIGINT)],
+)
+def test_a_stop_in_the_final_tests_loses_no_training(compose, tmp_path, own_cache, case, signum):
+    config = compose(*WORDS, *CASES[case], "trainer.score_train=true")
+    alone, _ = train(config, tmp_path / "alone")
+    _, steps = train(config, tmp_path / "again", stop_in_test=1, signum=signum)
+    assert steps[-1] == alone.steps["made"]
+    for stop_in_test in (2, None):  # within the second test, and to the end
+        entry, steps = train(config, tmp_path / "again", stop_in_test=stop_in_test, signum=signum)
+        assert steps == []
+    assert entry.steps["resumed"] == alone.steps["made"]
+    assert essence(entry, tmp_path / "again") == essence(alone, tmp_path / "alone")
+    assert not (tmp_path / "again" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("sampling", ["round_robin", "root_size"])
+def test_a_mixture_with_learned_weights_goes_on_with_the_task_whose_turn_it_is(
+    compose_mixture, tmp_path, own_cache, sampling
+):
+    config = compose_mixture(*WORDS, "model.dropout=0.2", sampling=sampling, weighting="uncertainty")
+    alone, steps = train(config, tmp_path / "alone")
+    assert alone.state == "complete", alone.reason
+    taken = []
+    for stop_at in (20, 47):  # an epoch has 27 steps
+        taken += train(config, tmp_path / "again", stop_at)[1]
+    taken += train(config, tmp_path / "again", stop_in_test=2)[1]
+    entry, part = train(config, tmp_path / "again")
+    assert taken + part == steps
+    assert essence(entry, tmp_path / "again") == essence(alone, tmp_path / "alone")
+
+
+def test_a_tensor_that_learned_nothing_is_dead_after_the_training_was_over(compose, tmp_path, own_cache):
+    config = compose(*WORDS, "lora=head")
+    before = resume.EVERY_S
+    resume.EVERY_S = 0.0
+    try:
+        train(config, tmp_path / "t", 48)
+    finally:
+        resume.EVERY_S = before
+    state = load(tmp_path / "t/checkpoint", single.fingerprint_of(config))
+    assert state["ended"]
+    state["callbacks"]["Pulse"]["waiting"] = ["model.head.bias"]
+    save(tmp_path / "t/checkpoint", state)
+    entry, _ = train(config, tmp_path / "t", stop_in_test=1)
+    entry, _ = train(config, tmp_path / "t")
+    assert entry.dead == ["head.bias"]
 
 
 def test_what_was_reported_before_is_reported_again_to_who_goes_on(compose, tmp_path, own_cache):
