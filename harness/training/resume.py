@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 60.0  # a process that is killed loses no more than this; a shorter trial is put down only when asked
 _KEPT = 2
+_FORM = 1  # of what a checkpoint holds; one of another form was written by another version
 
 
 class Checkpoints:
@@ -56,7 +57,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     path = folder / f"{max(state['step'], last + 1):08d}.pt"
     staged = folder / f".{path.name}"
     with open(staged, "wb") as file:
-        torch.save(state, file)
+        torch.save({"form": _FORM} | state, file)
         file.flush()
         os.fsync(file.fileno())
     faults.point("in_checkpoint")
@@ -76,9 +77,12 @@ def load(folder: Path, fingerprint: str) -> dict[str, Any]:
             log.warning("%s is damaged: it is passed over", path)
             continue
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if state["fingerprint"] == fingerprint:
+        if state.get("form") != _FORM:
+            log.warning("%s was written by another version: it is passed over", path)
+        elif state["fingerprint"] != fingerprint:
+            log.warning("%s is another trial's (%s): it is passed over", path, state["fingerprint"])
+        else:
             return state
-        log.warning("%s is another trial's (%s): it is passed over", path, state["fingerprint"])
     return {}
 
 

@@ -189,6 +189,12 @@ def test_two_are_kept_and_what_is_read_is_tensors_alone(tmp_path):
     assert load(tmp_path / "nowhere", "f") == {}
 
 
+def test_a_checkpoint_of_another_form_is_passed_over(tmp_path, monkeypatch):
+    save(tmp_path, {"step": 1, "fingerprint": "f"})
+    monkeypatch.setattr("harness.training.resume._FORM", 2)
+    assert load(tmp_path, "f") == {}
+
+
 @pytest.mark.parametrize("fault", ["in_training", "in_checkpoint"])
 def test_kill_9_in_the_middle(compose, tmp_path, own_cache, fault):
     config = compose(*WORDS)
