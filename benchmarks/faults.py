@@ -185,17 +185,13 @@ def out_of_disk(study: Study) -> int:
     while times < 3 and not study.done:
         processes = study.start(study.workers)
         study.moment(processes)
-        with open(study.folder / "ballast", "wb") as ballast:
+        with open(study.folder / "ballast", "wb", buffering=0) as ballast:
             try:
                 while True:
                     ballast.write(bytes(4096))
-                    ballast.flush()
             except OSError:
                 times += 1
-            try:
-                time.sleep(1.0)
-            finally:
-                ballast.truncate(0)
+            time.sleep(1.0)
         (study.folder / "ballast").unlink()
         crowd.wait(processes, 300.0)
     return times

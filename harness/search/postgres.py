@@ -46,10 +46,7 @@ class PostgresLocks(Locks):
         try:
             yield
         finally:
-            try:
-                self._connection.execute("SELECT pg_advisory_unlock(%s)", (self._key("study"),))
-            except psycopg.OperationalError:
-                self._connection.close()  # and the lock with it
+            self._let_go("study")
 
     def take(self, name: str) -> bool:
         """As Locks.take."""
@@ -62,7 +59,7 @@ class PostgresLocks(Locks):
         """As Locks.drop."""
         if name in self._held:
             self._held.discard(name)
-            self._ask("SELECT pg_advisory_unlock(%s)", name)
+            self._let_go(name)
 
     def is_free(self, name: str) -> bool:
         """As Locks.is_free."""
@@ -77,6 +74,12 @@ class PostgresLocks(Locks):
         """As Locks.close."""
         self._held.clear()
         self._connection.close()
+
+    def _let_go(self, name: str) -> None:
+        try:
+            self._connection.execute("SELECT pg_advisory_unlock(%s)", (self._key(name),))
+        except psycopg.OperationalError:
+            self._connection.close()  # and the lock with it
 
     def _connect(self) -> psycopg.Connection[tuple[bool]]:
         return psycopg.connect(
