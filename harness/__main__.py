@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Run the command and exit: 0 done, 2 a mistake in the configuration, 69 an asset that cannot be had,
-    70 an unforeseen failure, 130 or 143 stopped by a signal.
+    70 an unforeseen failure, 75 to be started again, 130 or 143 stopped by a signal.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "matplotlib", "huggingface_hub"):
@@ -264,15 +264,16 @@ def _on_study(config: Config) -> None:
     elif config.run == "rebuild":
         log.info(rebuild(config, folder))
     else:
+        from harness.fleet import replaced_when_worn
         from harness.search import join
         from harness.training import graceful_stop
 
-        with graceful_stop(), join(config, folder) as worker:
+        with replaced_when_worn(config), graceful_stop(), join(config, folder) as worker:
             worker.work()
 
 
 def _study(config: Config) -> None:
-    from harness.fleet import run_workers
+    from harness.fleet import replaced_when_worn, run_workers
     from harness.report import write_report
     from harness.search import begin_study
     from harness.tracking import sync_hint
@@ -281,7 +282,7 @@ def _study(config: Config) -> None:
 
     identity(config)  # data and weights are read and checked before anything is made
     folder = begin_study(config)
-    with graceful_stop():
+    with replaced_when_worn(config), graceful_stop():
         run_workers(config, folder)
     print(write_report(folder))
     if hint := sync_hint(folder):

@@ -8,15 +8,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from harness import tracking
 from harness.config import Config, ConfigError, HereConfig, LocalConfig, SlurmConfig
 from harness.devices import resolve_device
 from harness.launch import Process, Resources, stop_all, submit, waiting_or_running
 from harness.record import Record, measure
-from harness.search import Lookout, Standing, join
+from harness.search import REPLACED, Lookout, Standing, WornOut, join
 from harness.training import Interrupted, end_if_asked
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,25 @@ def run_workers(config: Config, folder: Path) -> None:
             _run_local(config, folder, workers)
         case SlurmConfig():
             _run_slurm(config, folder, config.launch)
+
+
+@contextmanager
+def replaced_when_worn(config: Config) -> Iterator[None]:
+    """Inside, a worker that is worn out is replaced: the same command starts again in this process, nothing is lost.
+
+    A process that shares its trials with others ends instead, and so do they.
+    """
+    try:
+        yield
+    except WornOut as worn:
+        if config.trainer.devices > 1:
+            raise
+        log.warning("study %s: this worker replaced itself because of %s", config.study, worn)
+        tracking.close()
+        os.environ[REPLACED] = f"{os.environ.get(REPLACED, '')} {config.study}".strip()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  as this process was started
 
 
 def command(config: Config) -> list[str]:

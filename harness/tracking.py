@@ -6,6 +6,7 @@ import logging
 import netrc
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,14 @@ def start(
             _refused.add(attempt)
             log.warning("W&B %s: %s", attempt, _short(error))
     return Mirror(None)
+
+
+def close() -> None:
+    """End W&B's own process, which would outlive a process that replaces itself."""
+    if "wandb" in sys.modules:
+        import wandb
+
+        wandb.teardown()
 
 
 def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], folder: Path) -> int:

@@ -6,10 +6,30 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from harness import record
+
+ROOT = Path(__file__).parents[1]
+
+# The command, in which trials of rank 2 ask for more than there is, and leave behind what they held.
+LEAK = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+import torch
+from harness.__main__ import main
+from harness.trial import run
+live, kept = run.live_single, []
+def greedy(config, *more):
+    live(config, *more)
+    if getattr(config.lora, "rank", 0) == 2:
+        kept.append(torch.ones(100 << 20))
+        torch.empty(8 << 30)
+run.live_single = greedy
+main()
+"""
 
 
 @pytest.fixture
@@ -33,15 +53,15 @@ def launch(tiny_base, tiny_data, tmp_path):
         "sweep=rank_alpha_lr",
         "sweep.scientific={lora.rank: [1, 2]}",
         "sweep.trials=1",
-        "launch=local",
-        "launch.workers=2",
     ]
 
-    def start(*more):
+    def start(*more, script=("-m", "harness")):
+        if "launch=here" not in more:
+            more = ("launch=local", "launch.workers=2", *more)
         return subprocess.Popen(
-            [sys.executable, "-m", "harness", *words, *more],
+            [sys.executable, *script, *words, *more],
             cwd=tmp_path,
-            env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")},
+            env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -89,3 +109,23 @@ def test_ctrl_c_reaches_all_workers_and_the_same_command_goes_on(launch, tmp_pat
     assert not list((folder / ".locks").glob("*.sign"))
     events = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
     assert {event["event"] for event in events} == {"claim", "back"}
+
+
+def test_a_worker_that_a_trial_left_without_memory_replaces_itself(launch, tmp_path):
+    here = launch("launch=here", script=("-c", LEAK))
+    out, said = here.communicate(timeout=400)
+    assert here.returncode == 0, said
+    assert said.count("this worker replaced itself because of 4") == 1, said
+    assert "| rank=2 | 0 + 1 failed" in out
+    records = record.read(tmp_path / "results/s")
+    assert [entry.trial for entry in records] == [0, 1, 2, 3]
+    assert [entry.state for entry in records] == ["complete", "fail", "complete", "complete"]
+    greedy = records[1]
+    assert greedy.reason.startswith("out of memory: 32,768 MiB were asked for, ")
+    assert greedy.reason.endswith("; the address space has 16,384 MiB")
+    assert {name: greedy.memory[name] for name in ("asked", "limit")} == {"asked": 32 << 30, "limit": 16 << 30}
+    assert greedy.memory["train_peak"] > 0, "what it held before is kept"
+    claims = [json.loads(line) for line in (tmp_path / "results/s/claims.jsonl").read_text().splitlines()]
+    assert len({claim["worker"] for claim in claims}) == 2
+    assert {int(claim["worker"].split("-")[-2]) for claim in claims} == {here.pid}
+    assert not list((tmp_path / "results/s/.locks").glob("*.sign"))

@@ -19,6 +19,9 @@ from harness.search.space import Arm, Point, arms
 from harness.search.storage import open_locks, study_id
 from harness.trial import identity
 
+REPLACED = "HARNESS_REPLACED"
+"""Names the studies of a command that has replaced its own process: it is not a user who asks again."""
+
 
 def begin_study(config: Config) -> Path:
     """Make the folder of a study, or open it again; trials that ended in an unforeseen error are tried again.
@@ -39,7 +42,8 @@ def begin_study(config: Config) -> Path:
         _keep(folder, plain(config))
         same_inputs(config, folder)
         study_id(folder)
-        for entry in log.records:
+        again = config.study not in os.environ.get(REPLACED, "").split()
+        for entry in log.records if again else ():
             if not finished(entry) and claims.done(entry.trial, log):
                 claims.open_again(entry.trial)
     return folder
