@@ -71,6 +71,12 @@ def command(config: Config) -> list[str]:
 
 def check_launch(config: Config) -> None:
     """Say what cannot be launched before anything is made. Raises ConfigError."""
+    devices, gpus = config.trainer.devices, getattr(config.launch, "gpus", 0)
+    if gpus not in (0, devices) and devices > 1 and config.trainer.accelerator != "cpu":
+        raise ConfigError(
+            f"launch.gpus={gpus}: a trial has trainer.devices={devices}, each with a GPU of its own; "
+            f"launch.gpus={devices}"
+        )
     if isinstance(config.launch, LocalConfig):
         device = resolve_device(config.trainer.accelerator, config.trainer.devices)
         if device.type == "cuda" and config.launch.workers > len(_gpus()):
@@ -130,7 +136,13 @@ def _run_slurm(config: Config, folder: Path, settings: SlurmConfig) -> None:
     """Queue the workers that are not queued or running yet, and watch until the study is done."""
     path = folder / _JOBS
     resources = Resources(
-        settings.partition, settings.gpus, settings.cpus, settings.memory_gb, settings.minutes, settings.signal_s
+        tasks=config.trainer.devices,
+        partition=settings.partition,
+        gpus=settings.gpus,
+        cpus=settings.cpus,
+        memory_gb=settings.memory_gb,
+        minutes=settings.minutes,
+        signal_s=settings.signal_s,
     )
     in_vain, done = 0, -1
     with closing(Board(config, folder)) as board:

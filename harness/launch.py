@@ -57,8 +57,9 @@ def stop_all(processes: Sequence[Process], signum: int, within_s: float) -> None
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What each job of an array gets."""
+    """What each job of an array gets; the cores are those of each of its tasks, which run the command together."""
 
+    tasks: int
     partition: str | None
     gpus: int
     cpus: int
@@ -104,7 +105,7 @@ def submit(argv: Sequence[str], count: int, resources: Resources, folder: Path, 
         "time": resources.minutes,
         "cpus_per_task": resources.cpus,
         "mem": f"{resources.memory_gb}GB",
-        "ntasks_per_node": 1,
+        "ntasks_per_node": resources.tasks,
         "signal_delay_s": resources.signal_s,
         "srun_args": [f"--cpus-per-task={resources.cpus}"],  # SLURM 22.05 and later do not hand it on
         "additional_parameters": {"requeue": True},

@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 
 from harness import record
+from harness.config import ConfigError
+from harness.fleet import check_launch
+from harness.search import begin_study
+from harness.trial import identity
+from tests.test_record import make
 
 ROOT = Path(__file__).parents[1]
 
@@ -109,6 +114,19 @@ def test_ctrl_c_reaches_all_workers_and_the_same_command_goes_on(launch, tmp_pat
     assert not list((folder / ".locks").glob("*.sign"))
     events = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
     assert {event["event"] for event in events} == {"claim", "back"}
+
+
+def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, tmp_path):
+    """A login node has no GPU, and its records say cuda where its own device is a CPU."""
+    study = ["run=study", "study=s", "sweep=rank_alpha_lr", "launch=slurm", "trainer.accelerator=gpu", "launch.gpus=2"]
+    config = compose(*study, "trainer=ddp", "trainer.devices=2")
+    check_launch(config)
+    folder = begin_study(config)
+    hardware = identity(compose("trainer.accelerator=cpu")) | {"device": "cuda", "precision": "bf16-mixed"}
+    record.append(folder, make(0, study="s", task=config.task.name, model=config.model.name, hardware=hardware))
+    begin_study(config)
+    with pytest.raises(ConfigError, match="launch.gpus=2: a trial has trainer.devices=4"):
+        check_launch(compose(*study, "trainer=ddp", "trainer.devices=4"))
 
 
 def test_a_worker_that_a_trial_left_without_memory_replaces_itself(launch, tmp_path):

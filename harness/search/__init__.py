@@ -5,7 +5,7 @@ from harness.search.rebuild import rebuild
 from harness.search.space import Arm, arms
 from harness.search.status import Lookout, Standing, standing
 from harness.search.storage import check_workers
-from harness.search.study import REPLACED, begin_study, check_study, load_study, study_folder
+from harness.search.study import REPLACED, begin_study, check_study, found_here, load_study, study_folder
 from harness.search.worker import Worker, WornOut, join
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "begin_study",
     "check_study",
     "check_workers",
+    "found_here",
     "join",
     "load_study",
     "open_ledger",

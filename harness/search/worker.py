@@ -16,7 +16,7 @@ from typing import Any
 
 from harness import faults, record
 from harness.config import Config, ConfigError, plain
-from harness.exhaustion import Baseline
+from harness.exhaustion import MIB, Baseline
 from harness.record import Log, Record
 from harness.search.claims import REQUEUES, Claim, Claims, Slot, ready, schedule
 from harness.search.display import Display
@@ -129,6 +129,8 @@ class Worker:
     def _give_up(self, slot: Slot, last: Claim) -> None:
         """A trial whose workers vanished again and again fails, so that the study ends."""
         reason = f"lost: its worker vanished {self.claims.lost(slot.number)} times"
+        if held := self.signs.read(last.worker).get("resident"):
+            reason += f"; the last held {held // MIB:,} MiB: a kernel that is short of memory kills without a word"
         place = Place(self.config.study, slot.number, slot.arm.name, self.folder, last.point)
         entry = lost_record(trial_config(self.tree, slot.arm, last.point), place, reason)
         record.append(self.folder, dataclasses.replace(entry, attempt=last.attempt))

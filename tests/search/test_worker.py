@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import time
 
@@ -59,7 +60,9 @@ def test_a_trial_that_kills_every_worker_is_queued_three_times_and_then_fails(co
     crowd.wait(crowd.crowd(config, 1, 0.0))
     crowd.sound(folder, TOTAL)
     first = next(entry for entry in record.read(folder) if entry.trial == 0)
-    assert (first.state, first.reason) == ("fail", "lost: its worker vanished 4 times")
+    assert first.state == "fail"
+    assert re.match(r"lost: its worker vanished 4 times; the last held \d+ MiB: a kernel that is short", first.reason)
+    assert 50 < int(first.reason.split()[9].replace(",", "")) < 5000
     assert {entry.state for entry in record.read(folder) if entry.trial} <= {"complete", "pruned"}
 
 
