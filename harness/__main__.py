@@ -57,6 +57,8 @@ def _answering() -> Iterator[None]:
         _leave(2, composition.explain(error, sys.argv[1:]))
     except assets.AssetError as error:
         _leave(69, str(error))
+    except KeyboardInterrupt:  # before there is anything to be put down, or after it was
+        _leave(130, "stopped by SIGINT; the same command goes on from here")
     except Exception as error:  # the last line of defence: no bare traceback on a screen that nobody watches
         if code := getattr(error, "exit_code", None):
             _leave(code, f"stopped by {error}; the same command goes on from here")

@@ -6,6 +6,8 @@ The command that starts them may be closed and started again: they are found by 
 import json
 import logging
 import os
+import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,10 +17,10 @@ from pathlib import Path
 from harness import tracking
 from harness.config import Config, ConfigError, HereConfig, LocalConfig, SlurmConfig
 from harness.devices import resolve_device
-from harness.launch import Process, Resources, stop_all, submit, waiting_or_running
+from harness.launch import Process, Resources, Stranger, stop_all, submit, waiting_or_running
 from harness.record import Record, measure
 from harness.search import REPLACED, Lookout, Standing, WornOut, join
-from harness.training import Interrupted, end_if_asked
+from harness.training import Interrupted, end_if_asked, when_asked_twice
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,10 @@ def _run_local(config: Config, folder: Path, workers: int) -> None:
         started.append(Process(command(config), extra, folder / "workers" / f"{len(started):02d}-{os.getpid()}.log"))
 
     with closing(Board(config, folder)) as board:
-        for number in range(len(board.show().workers), workers):
+        found = board.show().workers
+        here = [Stranger(sign["pid"]) for sign in found.values() if sign["host"] == socket.gethostname()]
+        when_asked_twice(lambda: stop_all([*started, *here], signal.SIGKILL, 0))
+        for number in range(len(found), workers):
             start(number)
         try:
             while not _settled(board.show(), started):
@@ -117,7 +122,7 @@ def _run_local(config: Config, folder: Path, workers: int) -> None:
                     start(len(started))
                 time.sleep(_LOOK_S)
         except Interrupted as stop:
-            stop_all(started, stop.exit_code - 128, _STOP_S)
+            stop_all([*started, *here], stop.exit_code - 128, _STOP_S)
             raise
 
 

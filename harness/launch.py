@@ -44,7 +44,29 @@ class Process:
         return lines[-1] if lines else ""
 
 
-def stop_all(processes: Sequence[Process], signum: int, within_s: float) -> None:
+class Stranger:
+    """A process of this machine that another command started."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    @property
+    def code(self) -> int | None:
+        """0 once it is gone, however it ended; nothing while it runs."""
+        try:
+            os.kill(self._pid, 0)
+        except ProcessLookupError:
+            return 0
+        stat = Path(f"/proc/{self._pid}/stat")  # one that ended stays in the table until who started it looks
+        return 0 if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z" else None
+
+    def stop(self, signum: int) -> None:
+        """Ask it to end."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signum)
+
+
+def stop_all(processes: Sequence[Process | Stranger], signum: int, within_s: float) -> None:
     """Ask all to end, wait, and kill what is still there."""
     for process in processes:
         process.stop(signum)

@@ -37,6 +37,20 @@ main()
 """
 
 
+# The command, in which a step takes for ever.
+STUCK = """
+import sys, time
+from harness.__main__ import main
+from harness.trial import run
+def stuck(*_):
+    print("a step begins", file=sys.stderr, flush=True)
+    time.sleep(600)
+run.live_single = stuck
+main()
+"""
+STOPPING = "stopping after this step; once more to stop at once\n"
+
+
 @pytest.fixture
 def launch(tiny_base, tiny_data, tmp_path):
     """The command of a tiny study with two workers; further words on top."""
@@ -101,19 +115,82 @@ def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch
     assert all(entry.hardware["threads"] == 1 for entry in record.read(folder))
 
 
-def test_ctrl_c_reaches_all_workers_and_the_same_command_goes_on(launch, tmp_path):
+LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]
+
+
+def at_work(folder):
+    """The signs of the workers that have a trial and train."""
+    if not folder.exists():
+        return []
+    signs = [json.loads(path.read_text()) for path in (folder / ".locks").glob("*.sign")]
+    curves = [folder / f"trials/{sign['trial']:04d}-1/metrics.csv" for sign in signs if sign.get("trial") is not None]
+    return signs if len(signs) == 2 == len(curves) and all(curve.exists() for curve in curves) else []
+
+
+def claimed(folder):
+    """What the log of claims says, in its order."""
+    return [json.loads(line)["event"] for line in (folder / "claims.jsonl").read_text().splitlines()]
+
+
+def gone(pid):
+    return not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["its own workers", "workers of an earlier command"])
+def test_ctrl_c_reaches_all_workers_and_puts_their_trials_back(launch, tmp_path, again):
     folder = tmp_path / "results/s"
-    first = launch("trainer.max_steps=2000", "trainer.epochs=100.0")
-    wait_for(lambda: (folder / "claims.jsonl").exists())
-    time.sleep(2)
-    first.send_signal(signal.SIGINT)
+    command = launch(*LONG)
+    wait_for(lambda: at_work(folder))
+    signs = at_work(folder)
+    if again:
+        command.kill()
+        command.communicate()
+        command = launch(*LONG)
+        assert "of 4 trials are recorded" in command.stderr.readline()
+    command.send_signal(signal.SIGINT)
     asked = time.monotonic()
-    _, said = first.communicate(timeout=60)
-    assert first.returncode == 130, said
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == 130, said
     assert time.monotonic() - asked < 20
+    assert all(gone(sign["pid"]) for sign in signs)
     assert not list((folder / ".locks").glob("*.sign"))
-    events = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
-    assert {event["event"] for event in events} == {"claim", "back"}
+    assert claimed(folder) == ["claim", "claim", "back", "back"]
+
+
+def test_ctrl_c_twice_ends_all_at_once(launch, tmp_path):
+    folder = tmp_path / "results/s"
+    command = launch(*LONG)
+    wait_for(lambda: at_work(folder))
+    signs = at_work(folder)
+    for sign in signs:
+        os.kill(sign["pid"], signal.SIGSTOP)  # a step that takes for ever
+    command.send_signal(signal.SIGINT)
+    assert STOPPING in iter(command.stderr.readline, "")
+    command.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    command.communicate(timeout=60)
+    assert time.monotonic() - asked < 2
+    assert command.returncode == 130
+    wait_for(lambda: all(gone(sign["pid"]) for sign in signs), 2)
+
+
+def test_one_worker_ends_as_it_is_asked(launch, tmp_path):
+    folder = tmp_path / "results/s"
+    for number, run in enumerate(("study", "worker")):
+        stuck = launch("launch=here", *LONG, f"run={run}", script=("-c", STUCK))
+        assert "a step begins\n" in iter(stuck.stderr.readline, "")
+        stuck.send_signal(signal.SIGINT)
+        assert STOPPING in iter(stuck.stderr.readline, "")
+        stuck.send_signal(signal.SIGINT)
+        stuck.communicate(timeout=2)
+        assert stuck.returncode == 130
+        assert claimed(folder) == ["claim"] * (number + 1), "there was no time to put it back"
+    worker = launch("launch=here", *LONG, "run=worker")
+    wait_for(lambda: (folder / "trials/0000-3/metrics.csv").exists())
+    worker.send_signal(signal.SIGTERM)
+    _, said = worker.communicate(timeout=20)
+    assert worker.returncode == 143, said
+    assert claimed(folder) == ["claim"] * 3 + ["back"]
 
 
 def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, tmp_path):
