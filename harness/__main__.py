@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import assets, composition
 from harness.config import Config, ConfigError, LoraConfig, check
-from harness.devices import Ranks, resolve_device, together
+from harness.devices import Ranks, elsewhere, ranks, resolve_device, together
 from harness.preflight import refuse_early
 from harness.redaction import redact
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Run the command and exit: 0 done, 2 a mistake in the configuration, 69 an asset that cannot be had,
-    70 an unforeseen failure, 130 or 143 stopped by a signal.
+    70 an unforeseen failure, 75 to be started again, 130 or 143 stopped by a signal.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "matplotlib", "huggingface_hub"):
@@ -57,6 +57,8 @@ def _answering() -> Iterator[None]:
         _leave(2, composition.explain(error, sys.argv[1:]))
     except assets.AssetError as error:
         _leave(69, str(error))
+    except KeyboardInterrupt:  # before there is anything to be put down, or after it was
+        _leave(130, "stopped by SIGINT; the same command goes on from here")
     except Exception as error:  # the last line of defence: no bare traceback on a screen that nobody watches
         if code := getattr(error, "exit_code", None):
             _leave(code, f"stopped by {error}; the same command goes on from here")
@@ -64,7 +66,7 @@ def _answering() -> Iterator[None]:
 
 
 def _leave(code: int, message: str) -> None:
-    if code == 70 or os.environ.get("RANK", "0") == "0":  # several processes of a trial make the same mistake
+    if code == 70 or ranks().rank == 0:  # several processes of a trial make the same mistake
         print(redact(message), file=sys.stderr, flush=True)
     sys.exit(code)
 
@@ -82,6 +84,8 @@ def _job(composed: DictConfig) -> None:
 
 def _run(composed: DictConfig) -> None:
     config = _checked(_with_any_task(composed))
+    if config.run in ("report", "claims", "rebuild") and (found := ranks()).world > 1:
+        raise ConfigError(f"run={config.run}: it takes one process; {found.by} started {found.world}")
     if config.run == "report":
         _report(config)
         return
@@ -96,30 +100,27 @@ def _run(composed: DictConfig) -> None:
     if config.run in ("worker", "status", "rebuild"):
         _on_study(config)
         return
-    ranks = together(config)
+    started = together(config)
     refuse_early(config)
     _check_runnable(config)
     config = _with_data(config, list(HydraConfig.get().overrides.task))
-    with _all_ranks(config, ranks) as first:
-        if first:
-            (_study if config.run == "study" else _trial)(config)
-        else:
-            from harness.followers import follow
-
-            follow()
+    _lead_or_follow(config, started, _study if config.run == "study" else _trial)
 
 
-@contextmanager
-def _all_ranks(config: Config, ranks: Ranks | None) -> Iterator[bool]:
-    """Whether this process leads; where several were started for every trial, they are joined meanwhile."""
-    if ranks is None:
-        yield True
+def _lead_or_follow(config: Config, started: Ranks | None, lead: Callable[[Config], None]) -> None:
+    """Lead; or, where several processes were started for every trial and another is the first, do as that one does."""
+    if started is None:
+        lead(config)
         return
+    from harness.followers import follow
     from harness.training import company, graceful_stop
 
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
-    with company(ranks, device), graceful_stop():
-        yield ranks.rank == 0
+    with company(started, device), graceful_stop():
+        if started.rank == 0:
+            lead(config)
+        else:
+            follow()
 
 
 # For counting any task of a model's kind will do, where none was named.
@@ -140,7 +141,8 @@ def _with_any_task(composed: DictConfig) -> DictConfig:
 
 def _check_runnable(config: Config) -> None:
     """Say what cannot run before anything is fetched or made, what is quick to see first."""
-    resolve_device(config.trainer.accelerator, config.trainer.devices)
+    if not elsewhere(config):
+        resolve_device(config.trainer.accelerator, config.trainer.devices)
     _check_variant(config)
     own = config.task.reader in ("table", "image_folder", "pairs", "spoken")
     if own and getattr(config.task, "asset", None) is None:
@@ -264,24 +266,28 @@ def _on_study(config: Config) -> None:
     elif config.run == "rebuild":
         log.info(rebuild(config, folder))
     else:
-        from harness.search import join
-        from harness.training import graceful_stop
+        _lead_or_follow(config, together(config), _work)
 
-        with graceful_stop(), join(config, folder) as worker:
-            worker.work()
+
+def _work(config: Config) -> None:
+    from harness.fleet import replaced_when_worn
+    from harness.search import join, study_folder
+    from harness.training import graceful_stop
+
+    with replaced_when_worn(config), graceful_stop(), join(config, study_folder(config)) as worker:
+        worker.work()
 
 
 def _study(config: Config) -> None:
-    from harness.fleet import run_workers
+    from harness.fleet import replaced_when_worn, run_workers
     from harness.report import write_report
-    from harness.search import begin_study
+    from harness.search import begin_study, found_here
     from harness.tracking import sync_hint
     from harness.training import graceful_stop
-    from harness.trial import identity
 
-    identity(config)  # data and weights are read and checked before anything is made
+    found_here(config)  # data and weights are read and checked before anything is made
     folder = begin_study(config)
-    with graceful_stop():
+    with replaced_when_worn(config), graceful_stop():
         run_workers(config, folder)
     print(write_report(folder))
     if hint := sync_hint(folder):

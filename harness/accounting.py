@@ -91,9 +91,11 @@ class MemoryMeter:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.kind = "cuda allocated" if device.type == "cuda" else "resident set"
-        _release_freed()  # what an earlier trial left must not count for this one
-        self.process = 0 if device.type == "cuda" else _resident("VmRSS")
+        release_freed()  # what an earlier trial left must not count for this one
+        self.process = 0 if device.type == "cuda" else resident("VmRSS")
         self.reserved = 0
+        if device.type != "cuda" or torch.cuda.is_initialized():
+            self.reset()  # a trial that runs out of memory says its own peak, not an earlier one's
 
     def reset(self) -> None:
         """Start a new peak from what is held now."""
@@ -106,7 +108,7 @@ class MemoryMeter:
     def peak(self) -> int:
         """The highest since the last reset, in bytes."""
         if self.device.type != "cuda":
-            return _resident("VmHWM")
+            return resident("VmHWM")
         torch.cuda.synchronize(self.device)
         self.reserved = torch.cuda.max_memory_reserved(self.device)
         return torch.cuda.max_memory_allocated(self.device)
@@ -159,7 +161,8 @@ class StepClock:
         return time.perf_counter()
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
+    """Bytes of this process, by a name of /proc/self/status: VmRSS is the resident set, VmHWM its peak."""
     if sys.platform != "linux":  # elsewhere the kernel keeps one peak for the whole life of the process
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -174,7 +177,7 @@ def _reset_resident_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _release_freed() -> None:
+def release_freed() -> None:
     """Give back what is no longer held: the resident set then is what is, not what an earlier trial was.
 
     A trainer and its model refer to each other, so that only the collector of cycles frees them.

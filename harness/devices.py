@@ -42,6 +42,9 @@ def together(config: Config) -> Ranks | None:
     them: each would then draw trials of its own. Tasks of srun that run trials on one device each share none.
     """
     found, devices = ranks(), config.trainer.devices
+    if config.run == "study" and devices > 1 and config.launch.name != "here":
+        _check_launched(config, found)
+        return None
     if found.world == devices > 1:
         return found
     if found.by == "torchrun" or (found.by and devices > 1):
@@ -52,6 +55,22 @@ def together(config: Config) -> Ranks | None:
             f"{devices} -m harness, or by srun --ntasks={devices} python -m harness"
         )
     return None
+
+
+def elsewhere(config: Config) -> bool:
+    """Whether this command trains nothing itself and knows nothing of the machines that do."""
+    return config.run == "study" and config.launch.name == "slurm"
+
+
+def _check_launched(config: Config, found: Ranks) -> None:
+    """Workers that are started by this command: SLURM starts all processes of each."""
+    if config.launch.name == "local":
+        raise ConfigError(
+            f"trainer.devices={config.trainer.devices}: launch=local starts a process for each worker, not one for "
+            "each device; launch=slurm does, or launch=here with all of them started first, by torchrun or srun"
+        )
+    if found.world > 1:
+        raise ConfigError(f"launch=slurm: one process queues the jobs; {found.by} started {found.world}")
 
 
 def resolve_device(accelerator: str, devices: int) -> "torch.device":

@@ -6,18 +6,21 @@ The command that starts them may be closed and started again: they are found by 
 import json
 import logging
 import os
+import signal
+import socket
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from harness import tracking
 from harness.config import Config, ConfigError, HereConfig, LocalConfig, SlurmConfig
 from harness.devices import resolve_device
-from harness.launch import Process, Resources, stop_all, submit, waiting_or_running
+from harness.launch import Process, Resources, Stranger, stop_all, submit, waiting_or_running
 from harness.record import Record, measure
-from harness.search import Lookout, Standing, join
-from harness.training import Interrupted, end_if_asked
+from harness.search import REPLACED, Lookout, Standing, WornOut, join
+from harness.training import Interrupted, end_if_asked, when_asked_twice
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,25 @@ def run_workers(config: Config, folder: Path) -> None:
             _run_slurm(config, folder, config.launch)
 
 
+@contextmanager
+def replaced_when_worn(config: Config) -> Iterator[None]:
+    """Inside, a worker that is worn out is replaced: the same command starts again in this process, nothing is lost.
+
+    A process that shares its trials with others ends instead, and so do they.
+    """
+    try:
+        yield
+    except WornOut as worn:
+        if config.trainer.devices > 1:
+            raise
+        log.warning("study %s: this worker replaced itself because of %s", config.study, worn)
+        tracking.close()
+        os.environ[REPLACED] = f"{os.environ.get(REPLACED, '')} {config.study}".strip()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  as this process was started
+
+
 def command(config: Config) -> list[str]:
     """What starts one more worker of a study."""
     results = str(Path(config.results).absolute()).replace("\\", "\\\\").replace("'", "\\'")
@@ -51,6 +73,12 @@ def command(config: Config) -> list[str]:
 
 def check_launch(config: Config) -> None:
     """Say what cannot be launched before anything is made. Raises ConfigError."""
+    devices, gpus = config.trainer.devices, getattr(config.launch, "gpus", 0)
+    if gpus not in (0, devices) and devices > 1 and config.trainer.accelerator != "cpu":
+        raise ConfigError(
+            f"launch.gpus={gpus}: a trial has trainer.devices={devices}, each with a GPU of its own; "
+            f"launch.gpus={devices}"
+        )
     if isinstance(config.launch, LocalConfig):
         device = resolve_device(config.trainer.accelerator, config.trainer.devices)
         if device.type == "cuda" and config.launch.workers > len(_gpus()):
@@ -80,7 +108,10 @@ def _run_local(config: Config, folder: Path, workers: int) -> None:
         started.append(Process(command(config), extra, folder / "workers" / f"{len(started):02d}-{os.getpid()}.log"))
 
     with closing(Board(config, folder)) as board:
-        for number in range(len(board.show().workers), workers):
+        found = board.show().workers
+        here = [Stranger(sign["pid"]) for sign in found.values() if sign["host"] == socket.gethostname()]
+        when_asked_twice(lambda: stop_all([*started, *here], signal.SIGKILL, 0))
+        for number in range(len(found), workers):
             start(number)
         try:
             while not _settled(board.show(), started):
@@ -91,7 +122,7 @@ def _run_local(config: Config, folder: Path, workers: int) -> None:
                     start(len(started))
                 time.sleep(_LOOK_S)
         except Interrupted as stop:
-            stop_all(started, stop.exit_code - 128, _STOP_S)
+            stop_all([*started, *here], stop.exit_code - 128, _STOP_S)
             raise
 
 
@@ -110,7 +141,13 @@ def _run_slurm(config: Config, folder: Path, settings: SlurmConfig) -> None:
     """Queue the workers that are not queued or running yet, and watch until the study is done."""
     path = folder / _JOBS
     resources = Resources(
-        settings.partition, settings.gpus, settings.cpus, settings.memory_gb, settings.minutes, settings.signal_s
+        tasks=config.trainer.devices,
+        partition=settings.partition,
+        gpus=settings.gpus,
+        cpus=settings.cpus,
+        memory_gb=settings.memory_gb,
+        minutes=settings.minutes,
+        signal_s=settings.signal_s,
     )
     in_vain, done = 0, -1
     with closing(Board(config, folder)) as board:

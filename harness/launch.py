@@ -44,7 +44,29 @@ class Process:
         return lines[-1] if lines else ""
 
 
-def stop_all(processes: Sequence[Process], signum: int, within_s: float) -> None:
+class Stranger:
+    """A process of this machine that another command started."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    @property
+    def code(self) -> int | None:
+        """0 once it is gone, however it ended; nothing while it runs."""
+        try:
+            os.kill(self._pid, 0)
+        except ProcessLookupError:
+            return 0
+        stat = Path(f"/proc/{self._pid}/stat")  # one that ended stays in the table until who started it looks
+        return 0 if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z" else None
+
+    def stop(self, signum: int) -> None:
+        """Ask it to end."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signum)
+
+
+def stop_all(processes: Sequence[Process | Stranger], signum: int, within_s: float) -> None:
     """Ask all to end, wait, and kill what is still there."""
     for process in processes:
         process.stop(signum)
@@ -57,8 +79,9 @@ def stop_all(processes: Sequence[Process], signum: int, within_s: float) -> None
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What each job of an array gets."""
+    """What each job of an array gets; the cores are those of each of its tasks, which run the command together."""
 
+    tasks: int
     partition: str | None
     gpus: int
     cpus: int
@@ -104,7 +127,7 @@ def submit(argv: Sequence[str], count: int, resources: Resources, folder: Path, 
         "time": resources.minutes,
         "cpus_per_task": resources.cpus,
         "mem": f"{resources.memory_gb}GB",
-        "ntasks_per_node": 1,
+        "ntasks_per_node": resources.tasks,
         "signal_delay_s": resources.signal_s,
         "srun_args": [f"--cpus-per-task={resources.cpus}"],  # SLURM 22.05 and later do not hand it on
         "additional_parameters": {"requeue": True},

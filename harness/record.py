@@ -64,6 +64,11 @@ def finished(entry: Record) -> bool:
     return not entry.reason.startswith("error:")
 
 
+def hurt(entry: Record) -> bool:
+    """Whether a trial ended in a way that may have harmed the process it ran in."""
+    return entry.reason.startswith(("error:", "out of memory:"))
+
+
 def measure(entry: Record) -> str:
     """The score that a trial is shown by: accuracy where there is one, of several tasks their mean, else the loss."""
     known = {name for scores in entry.scores.values() for name in scores}

@@ -6,6 +6,7 @@ import logging
 import netrc
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,14 @@ def start(
     return Mirror(None)
 
 
+def close() -> None:
+    """End W&B's own process, which would outlive a process that replaces itself."""
+    if "wandb" in sys.modules:
+        import wandb
+
+        wandb.teardown()
+
+
 def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], folder: Path) -> int:
     """Make a study's runs again from its records and curves; offline runs take the place of those that are there.
 
@@ -104,10 +113,21 @@ def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], fol
         tree = yaml.safe_load((trial / "config.yaml").read_text()) if (trial / "config.yaml").exists() else {}
         name = f"{entry.arm}-{entry.trial:04d}"
         mirror = start(settings.mode, settings.project, settings.entity, study, name, tree, folder)
-        for step, values in _curve(trial / "metrics.csv"):
+        for step, values in _curves(trial, entry.sequence.get("tasks", ())):
             mirror.log(step, values)
         mirror.finish(dataclasses.asdict(entry), failed=entry.state == "fail")
     return len(records)
+
+
+def _curves(trial: Path, tasks: Sequence[str]) -> Iterator[tuple[int, dict[str, float]]]:
+    """A trial's curve, or those of the tasks that it learned one after another, on one axis of steps."""
+    yield from _curve(trial / "metrics.csv")
+    before = 0
+    for task in tasks:
+        last = 0
+        for last, values in _curve(trial / f"metrics_{task}.csv"):
+            yield before + last, {f"{task}/{name}": value for name, value in values.items()}
+        before += last
 
 
 def _curve(path: Path) -> Iterator[tuple[int, dict[str, float]]]:

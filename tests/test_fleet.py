@@ -6,10 +6,49 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from harness import record
+from harness.config import ConfigError
+from harness.fleet import check_launch
+from harness.search import begin_study
+from harness.trial import identity
+from tests.test_record import make
+
+ROOT = Path(__file__).parents[1]
+
+# The command, in which trials of rank 2 ask for more than there is, and leave behind what they held.
+LEAK = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+import torch
+from harness.__main__ import main
+from harness.trial import run
+live, kept = run.live_single, []
+def greedy(config, *more):
+    live(config, *more)
+    if getattr(config.lora, "rank", 0) == 2:
+        kept.append(torch.ones(100 << 20))
+        torch.empty(8 << 30)
+run.live_single = greedy
+main()
+"""
+
+
+# The command, in which a step takes for ever.
+STUCK = """
+import sys, time
+from harness.__main__ import main
+from harness.trial import run
+def stuck(*_):
+    print("a step begins", file=sys.stderr, flush=True)
+    time.sleep(600)
+run.live_single = stuck
+main()
+"""
+STOPPING = "stopping after this step; once more to stop at once\n"
 
 
 @pytest.fixture
@@ -33,15 +72,15 @@ def launch(tiny_base, tiny_data, tmp_path):
         "sweep=rank_alpha_lr",
         "sweep.scientific={lora.rank: [1, 2]}",
         "sweep.trials=1",
-        "launch=local",
-        "launch.workers=2",
     ]
 
-    def start(*more):
+    def start(*more, script=("-m", "harness")):
+        if "launch=here" not in more:
+            more = ("launch=local", "launch.workers=2", *more)
         return subprocess.Popen(
-            [sys.executable, "-m", "harness", *words, *more],
+            [sys.executable, *script, *words, *more],
             cwd=tmp_path,
-            env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")},
+            env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -76,16 +115,112 @@ def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch
     assert all(entry.hardware["threads"] == 1 for entry in record.read(folder))
 
 
-def test_ctrl_c_reaches_all_workers_and_the_same_command_goes_on(launch, tmp_path):
+LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]
+
+
+def at_work(folder):
+    """The signs of the workers that have a trial and train."""
+    if not folder.exists():
+        return []
+    signs = [json.loads(path.read_text()) for path in (folder / ".locks").glob("*.sign")]
+    curves = [folder / f"trials/{sign['trial']:04d}-1/metrics.csv" for sign in signs if sign.get("trial") is not None]
+    return signs if len(signs) == 2 == len(curves) and all(curve.exists() for curve in curves) else []
+
+
+def claimed(folder):
+    """What the log of claims says, in its order."""
+    return [json.loads(line)["event"] for line in (folder / "claims.jsonl").read_text().splitlines()]
+
+
+def gone(pid):
+    return not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["its own workers", "workers of an earlier command"])
+def test_ctrl_c_reaches_all_workers_and_puts_their_trials_back(launch, tmp_path, again):
     folder = tmp_path / "results/s"
-    first = launch("trainer.max_steps=2000", "trainer.epochs=100.0")
-    wait_for(lambda: (folder / "claims.jsonl").exists())
-    time.sleep(2)
-    first.send_signal(signal.SIGINT)
+    command = launch(*LONG)
+    wait_for(lambda: at_work(folder))
+    signs = at_work(folder)
+    if again:
+        command.kill()
+        command.communicate()
+        command = launch(*LONG)
+        assert "of 4 trials are recorded" in command.stderr.readline()
+    command.send_signal(signal.SIGINT)
     asked = time.monotonic()
-    _, said = first.communicate(timeout=60)
-    assert first.returncode == 130, said
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == 130, said
     assert time.monotonic() - asked < 20
+    assert all(gone(sign["pid"]) for sign in signs)
     assert not list((folder / ".locks").glob("*.sign"))
-    events = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
-    assert {event["event"] for event in events} == {"claim", "back"}
+    assert claimed(folder) == ["claim", "claim", "back", "back"]
+
+
+def test_ctrl_c_twice_ends_all_at_once(launch, tmp_path):
+    folder = tmp_path / "results/s"
+    command = launch(*LONG)
+    wait_for(lambda: at_work(folder))
+    signs = at_work(folder)
+    for sign in signs:
+        os.kill(sign["pid"], signal.SIGSTOP)  # a step that takes for ever
+    command.send_signal(signal.SIGINT)
+    assert STOPPING in iter(command.stderr.readline, "")
+    command.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    command.communicate(timeout=60)
+    assert time.monotonic() - asked < 2
+    assert command.returncode == 130
+    wait_for(lambda: all(gone(sign["pid"]) for sign in signs), 2)
+
+
+def test_one_worker_ends_as_it_is_asked(launch, tmp_path):
+    folder = tmp_path / "results/s"
+    for number, run in enumerate(("study", "worker")):
+        stuck = launch("launch=here", *LONG, f"run={run}", script=("-c", STUCK))
+        assert "a step begins\n" in iter(stuck.stderr.readline, "")
+        stuck.send_signal(signal.SIGINT)
+        assert STOPPING in iter(stuck.stderr.readline, "")
+        stuck.send_signal(signal.SIGINT)
+        stuck.communicate(timeout=2)
+        assert stuck.returncode == 130
+        assert claimed(folder) == ["claim"] * (number + 1), "there was no time to put it back"
+    worker = launch("launch=here", *LONG, "run=worker")
+    wait_for(lambda: (folder / "trials/0000-3/metrics.csv").exists())
+    worker.send_signal(signal.SIGTERM)
+    _, said = worker.communicate(timeout=20)
+    assert worker.returncode == 143, said
+    assert claimed(folder) == ["claim"] * 3 + ["back"]
+
+
+def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, tmp_path):
+    """A login node has no GPU, and its records say cuda where its own device is a CPU."""
+    study = ["run=study", "study=s", "sweep=rank_alpha_lr", "launch=slurm", "trainer.accelerator=gpu", "launch.gpus=2"]
+    config = compose(*study, "trainer=ddp", "trainer.devices=2")
+    check_launch(config)
+    folder = begin_study(config)
+    hardware = identity(compose("trainer.accelerator=cpu")) | {"device": "cuda", "precision": "bf16-mixed"}
+    record.append(folder, make(0, study="s", task=config.task.name, model=config.model.name, hardware=hardware))
+    begin_study(config)
+    with pytest.raises(ConfigError, match="launch.gpus=2: a trial has trainer.devices=4"):
+        check_launch(compose(*study, "trainer=ddp", "trainer.devices=4"))
+
+
+def test_a_worker_that_a_trial_left_without_memory_replaces_itself(launch, tmp_path):
+    here = launch("launch=here", script=("-c", LEAK))
+    out, said = here.communicate(timeout=400)
+    assert here.returncode == 0, said
+    assert said.count("this worker replaced itself because of 4") == 1, said
+    assert "| rank=2 | 0 + 1 failed" in out
+    records = record.read(tmp_path / "results/s")
+    assert [entry.trial for entry in records] == [0, 1, 2, 3]
+    assert [entry.state for entry in records] == ["complete", "fail", "complete", "complete"]
+    greedy = records[1]
+    assert greedy.reason.startswith("out of memory: 32,768 MiB were asked for, ")
+    assert greedy.reason.endswith("; the address space has 16,384 MiB")
+    assert {name: greedy.memory[name] for name in ("asked", "limit")} == {"asked": 32 << 30, "limit": 16 << 30}
+    assert greedy.memory["train_peak"] > 0, "what it held before is kept"
+    claims = [json.loads(line) for line in (tmp_path / "results/s/claims.jsonl").read_text().splitlines()]
+    assert len({claim["worker"] for claim in claims}) == 2
+    assert {int(claim["worker"].split("-")[-2]) for claim in claims} == {here.pid}
+    assert not list((tmp_path / "results/s/.locks").glob("*.sign"))

@@ -3,6 +3,7 @@
 The processes are real, two on the CPU over gloo, started as torchrun starts them.
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 from harness import record
 from harness.config import ConfigError, check, lay_over, plain
 from harness.devices import ranks, together
+from harness.search import begin_study
 from harness.task import LengthBatches
 from harness.trial import Place, run_trial, single
 
@@ -52,6 +54,7 @@ def start(folder: Path, command: list[str]) -> list[subprocess.Popen]:
         port = free.getsockname()[1]
     told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "t", "OMP_NUM_THREADS": "1"}
     told |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "HARNESS_CACHE": str(folder / "cache")}
+    told |= {"PYTHONPATH": str(Path(__file__).parents[1])}
     return [
         subprocess.Popen(
             [sys.executable, *command],
@@ -157,6 +160,30 @@ def same(one, folder, several, other):
     assert lines[0] == lines[1] == one.data["rows"]["test"] + 1
 
 
+def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, tmp_path, own_cache):
+    composed = tree("run=study", "study=s", "sweep=rank_alpha_lr", "trainer=ddp", "trainer.accelerator=cpu")
+    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "trials": 1}
+    folder = begin_study(check(composed))
+    processes = start(tmp_path, ["-m", "harness", "run=worker", "study=s"])
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    records = record.read(folder)
+    assert [(entry.trial, entry.state) for entry in records] == [(number, "complete") for number in range(4)]
+    assert {entry.optimizer["batch_size"] for entry in records} == {16}, "eight rows on each device"
+    claims = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
+    assert {int(claim["worker"].split("-")[-2]) for claim in claims} == {processes[0].pid}
+
+
+@pytest.mark.parametrize("run", ["claims", "rebuild"])
+def test_what_takes_one_process_is_refused_in_one_line(tmp_path, run):
+    more = ["+experiment=claims"] if run == "claims" else []
+    processes = start(tmp_path, ["-m", "harness", *more, f"run={run}", "study=s"])
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    assert "".join(said) == f"run={run}: it takes one process; torchrun started 2\n"
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.fixture
 def torchrun(monkeypatch):
     def started(world):
@@ -173,8 +200,15 @@ def test_a_study_with_several_devices_says_how_it_is_started(compose, torchrun):
     with pytest.raises(ConfigError, match="torchrun --nproc-per-node 2 -m harness"):
         together(compose(*study))
     assert together(compose()) is None
+    slurm = compose(*study, "launch=slurm")
+    assert together(slurm) is None, "its jobs start all processes"
+    with pytest.raises(ConfigError, match=r"trainer\.devices=2: launch=local starts a process for each worker"):
+        together(compose(*study, "launch=local"))
     torchrun(2)
     assert together(compose(*study)).world == 2
+    assert together(dataclasses.replace(slurm, run="worker")).world == 2
+    with pytest.raises(ConfigError, match="launch=slurm: one process queues the jobs; torchrun started 2"):
+        together(slurm)
     with pytest.raises(ConfigError, match=r"trainer\.devices=1: torchrun started 2 processes"):
         together(compose(*study, "trainer.devices=1"))
 

@@ -44,6 +44,21 @@ def test_an_offline_run_is_on_disk_with_the_line_that_syncs_it(tmp_path):
     assert tracking.sync_hint(tmp_path) == f"wandb sync {tmp_path}/wandb/offline-run-*"
 
 
+def test_curves_are_read_from_the_disk_as_they_were_logged(tmp_path):
+    assert list(tracking._curves(tmp_path, ["a"])) == []
+    for name, loss in (("metrics", 0.5), ("metrics_a", 0.25), ("metrics_b", 0.125)):
+        (tmp_path / f"{name}.csv").write_text(f"step,train_loss,val_loss\n10,{loss},\n20,,{loss}\n")
+    alone = [(10, {"train_loss": 0.5}), (20, {"val_loss": 0.5})]
+    assert list(tracking._curves(tmp_path, ())) == alone
+    assert list(tracking._curves(tmp_path, ["b", "a"])) == [
+        *alone,
+        (10, {"b/train_loss": 0.125}),
+        (20, {"b/val_loss": 0.125}),
+        (30, {"a/train_loss": 0.25}),
+        (40, {"a/val_loss": 0.25}),
+    ]
+
+
 def test_a_mirror_that_breaks_is_said_once_and_then_silent(caplog):
     class Broken:
         calls = 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -131,11 +132,18 @@ def test_a_loss_that_is_no_number_fails_the_trial(run):
 
 def test_running_out_of_memory_fails_the_trial(run, monkeypatch):
     def exhausted(*_, **__):
-        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+        torch.empty(1 << 60, dtype=torch.uint8)
 
     monkeypatch.setattr(single, "fit", exhausted)
     entry = run()
-    assert (entry.state, entry.reason) == ("fail", "out of memory: tried to allocate 20 GiB")
+    assert entry.state == "fail"
+    assert re.fullmatch(
+        r"out of memory: 1,099,511,627,776 MiB were asked for, [\d,]+ MiB had been reached; .* has [\d,]+ MiB",
+        entry.reason,
+    )
+    assert entry.memory["asked"] == 1 << 60
+    assert 0 < entry.memory["reached"] < entry.memory["limit"]
+    assert record.finished(entry), "it is not tried again"
 
 
 def test_a_defect_fails_the_trial_and_leaves_its_traceback(run, monkeypatch, tmp_path):

@@ -46,7 +46,7 @@ def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
     left.set_xlabel("trainable parameters")
     left.set_ylabel(f"validation {measure(records[0])}")
     _costs(right, records, "memory", MIB)
-    kind = next((entry.memory["kind"] for entry in records if entry.memory), "")
+    kind = next((entry.memory["kind"] for entry in records if "kind" in entry.memory), "")
     right.set_xlabel(f"peak memory in training above the bare process, MiB ({kind})")
     left.legend(loc="best", fontsize=9)
     figure.suptitle(f"{title}: every complete trial; line: the Pareto front")

@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from harness.accounting import resident
+
 LOCKS = ".locks"
 
 
@@ -159,8 +161,11 @@ class Beat:
             except OSError:  # a full disk ends trials elsewhere, with a reason; the sign alone must not
                 continue
 
+    def _own(self) -> dict[str, Any]:
+        return {"pid": os.getpid(), "beat": self._count, "resident": resident("VmRSS")}
+
     def _write(self) -> None:
         self._count += 1
         staged = self.path.with_suffix(".new")
-        staged.write_text(json.dumps(self._told | {"pid": os.getpid(), "beat": self._count}))
+        staged.write_text(json.dumps(self._told | self._own()))
         os.replace(staged, self.path)

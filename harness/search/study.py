@@ -1,5 +1,6 @@
 """A study is begun once, checked, and opened again: what it may be asked, and what a trial of it is."""
 
+import dataclasses
 import os
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,7 @@ import yaml
 
 from harness import record
 from harness.config import Config, ConfigError, check, lay_over, plain, to_yaml
-from harness.devices import resolve_device
+from harness.devices import elsewhere
 from harness.network import count
 from harness.preflight import same_question
 from harness.record import Log, finished
@@ -18,6 +19,9 @@ from harness.search.ledger import CONFIG
 from harness.search.space import Arm, Point, arms
 from harness.search.storage import open_locks, study_id
 from harness.trial import identity
+
+REPLACED = "HARNESS_REPLACED"
+"""Names the studies of a command that has replaced its own process: it is not a user who asks again."""
 
 
 def begin_study(config: Config) -> Path:
@@ -39,7 +43,8 @@ def begin_study(config: Config) -> Path:
         _keep(folder, plain(config))
         same_inputs(config, folder)
         study_id(folder)
-        for entry in log.records:
+        again = config.study not in os.environ.get(REPLACED, "").split()
+        for entry in log.records if again else ():
             if not finished(entry) and claims.done(entry.trial, log):
                 claims.open_again(entry.trial)
     return folder
@@ -67,7 +72,6 @@ def trial_config(tree: dict[str, Any], arm: Arm, point: Point) -> Config:
 def check_study(config: Config) -> None:
     """Compose, check and build every arm on the meta device; raises ConfigError with all that cannot run."""
     assert config.sweep is not None
-    resolve_device(config.trainer.accelerator, config.trainer.devices)
     tree, all_arms = plain(config), arms(config.sweep)
     names = [arm.name for arm in all_arms]
     if doubles := {name for name in names if names.count(name) > 1}:
@@ -90,10 +94,19 @@ def _keep(folder: Path, tree: dict[str, Any]) -> None:
     os.replace(staged, folder / CONFIG)  # a worker that starts just now reads the one or the other
 
 
+def found_here(config: Config) -> dict[str, str]:
+    """The identity of the study's trials, as far as this machine can tell it: its device need not be the workers'."""
+    if not elsewhere(config):
+        return identity(config)
+    trainer = dataclasses.replace(config.trainer, accelerator="cpu", devices=1)
+    found = identity(dataclasses.replace(config, trainer=trainer))
+    return {key: value for key, value in found.items() if key not in ("device", "precision")}
+
+
 def same_inputs(config: Config, folder: Path) -> None:
     """Refuse to go on where data, weights or device are not those of the records so far: such trials do not compare."""
     assert config.sweep is not None
-    now = identity(config)
+    now = found_here(config)
     others = {arm.name for arm in arms(config.sweep) if any(key.startswith(("task", "model")) for key in arm.values)}
     for entry in record.read(folder):
         if entry.arm in others or (entry.task, entry.model) != (config.task.name, config.model.name):

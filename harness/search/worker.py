@@ -16,6 +16,7 @@ from typing import Any
 
 from harness import faults, record
 from harness.config import Config, ConfigError, plain
+from harness.exhaustion import MIB, Baseline
 from harness.record import Log, Record
 from harness.search.claims import REQUEUES, Claim, Claims, Slot, ready, schedule
 from harness.search.display import Display
@@ -30,6 +31,12 @@ from harness.trial import Place, fingerprint_of, lost_record, run_trial
 
 _UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another: the study itself is broken
 _POLL_S = (0.1, 2.0)  # between looks for a trial whose turn has come, first and longest
+
+
+class WornOut(Exception):
+    """This process is no place for another trial; the study goes on in a new one. `exit_code` is for who cannot."""
+
+    exit_code = 75
 
 
 class Worker:
@@ -49,7 +56,8 @@ class Worker:
             self._settle()
 
     def work(self) -> None:
-        """Run trials until every slot of the study has a record, whoever makes it."""
+        """Run trials until every slot of the study has a record, whoever makes it. Raises WornOut."""
+        fresh = Baseline()
         with Display(len(self.slots), self.done) as display:
             pause = _POLL_S[0]
             while True:
@@ -57,7 +65,9 @@ class Worker:
                 with self.locks.mutex():
                     taken = self._claim()
                 if taken is not None:
-                    self._run(*taken, display)
+                    ended = self._run(*taken, display)
+                    if record.hurt(ended) and (lost := fresh.lost()):
+                        raise WornOut(lost)
                     pause = _POLL_S[0]
                 elif self.done == len(self.slots):
                     with self.locks.mutex():
@@ -119,12 +129,14 @@ class Worker:
     def _give_up(self, slot: Slot, last: Claim) -> None:
         """A trial whose workers vanished again and again fails, so that the study ends."""
         reason = f"lost: its worker vanished {self.claims.lost(slot.number)} times"
+        if held := self.signs.read(last.worker).get("resident"):
+            reason += f"; the last held {held // MIB:,} MiB: a kernel that is short of memory kills without a word"
         place = Place(self.config.study, slot.number, slot.arm.name, self.folder, last.point)
         entry = lost_record(trial_config(self.tree, slot.arm, last.point), place, reason)
         record.append(self.folder, dataclasses.replace(entry, attempt=last.attempt))
         self._refresh()
 
-    def _run(self, slot: Slot, claim: Claim, display: Display) -> None:
+    def _run(self, slot: Slot, claim: Claim, display: Display) -> Record:
         """One trial from claim to record. The record is on the disk before Optuna hears of it."""
         self.mirror.enter(slot, claim)
         faults.point("after_claim")
@@ -143,6 +155,7 @@ class Worker:
             self.mirror.tell(entry)
             display.end(entry, self.done)
         self.beat.say({"trial": None})
+        return entry
 
     def _train(self, slot: Slot, claim: Claim, display: Display) -> Record:
         trial = trial_config(self.tree, slot.arm, claim.point)

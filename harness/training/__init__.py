@@ -2,7 +2,7 @@
 
 from harness.training.callbacks import Curve, Guard, Meters, Pulse, Watch
 from harness.training.company import OutOfStep, agree, close_ranks, company, hear, tell
-from harness.training.interrupt import Interrupted, end_if_asked, graceful_stop
+from harness.training.interrupt import Interrupted, end_if_asked, graceful_stop, when_asked_twice
 from harness.training.keeper import Keeper
 from harness.training.loop import (
     Plan,
@@ -59,5 +59,6 @@ __all__ = [
     "tell",
     "test",
     "text_scores",
+    "when_asked_twice",
     "write",
 ]

@@ -33,6 +33,8 @@ def company(ranks: Ranks, device: torch.device) -> Iterator[None]:
     if ranks.by == "srun":
         from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+        # Lightning asks for it, and srun --ntasks alone does not say it.
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(ranks.world // ranks.nodes))
         place = SLURMEnvironment(auto_requeue=False)
         os.environ |= {"MASTER_ADDR": place.main_address, "MASTER_PORT": str(place.main_port)}
     if device.type == "cuda":

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -27,12 +27,15 @@ class _Request:
         self.signum: int | None = None
         self.since = 0.0
         self.active = False
+        self.at_once: Callable[[], None] | None = None
 
     def receive(self, signum: int, _: FrameType | None) -> None:
         if self.signum is None:
             self.signum, self.since = signum, time.monotonic()
             os.write(2, b"\nstopping after this step; once more to stop at once\n")
         elif signum == signal.SIGINT:
+            if self.at_once is not None:
+                self.at_once()
             os._exit(128 + signum)  # a person who asks twice means at once; a cluster just repeats itself
 
 
@@ -64,6 +67,11 @@ def end_if_asked() -> None:
         raise Interrupted(signum)
 
 
+def when_asked_twice(action: Callable[[], None]) -> None:
+    """What is to be done, of a signal's handler, before this process leaves at once; until `graceful_stop` ends."""
+    _request.at_once = action
+
+
 def reclaim() -> None:
     """Be the one who hears of signals again, where a library has put itself before us."""
     if _request.active:
@@ -84,4 +92,4 @@ def graceful_stop() -> Iterator[None]:
         _request.active = False
         for signum, handler in before.items():
             signal.signal(signum, handler)
-        _request.signum = None
+        _request.signum, _request.at_once = None, None

@@ -23,6 +23,8 @@ from harness.config import (
     plain,
     to_yaml,
 )
+from harness.devices import resolve_device
+from harness.exhaustion import in_words, is_out_of_memory, what_ran_out
 from harness.inputs import base_identity
 from harness.lora import (
     StartError,
@@ -65,15 +67,13 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         state, reason = "fail", f"diverged: {stop}"
     except StartError as stop:
         state, reason = "fail", f"start: {stop}"
-    except (torch.OutOfMemoryError, MemoryError) as stop:
-        state, reason = "fail", f"out of memory: {str(stop).splitlines()[0] if str(stop) else ''}"
     except (ConfigError, assets.AssetError, Interrupted):
         mirror.finish({}, failed=True)
         raise
     except Exception as error:
+        state, reason = "fail", _failed(error, config, facts)
         # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
         (place.folder / "error.log").write_text(redact(traceback.format_exc()))
-        state, reason = "fail", f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     finally:
         (place.folder / BEST).unlink(missing_ok=True)
         close_ranks()
@@ -82,6 +82,15 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
     mirror.finish(asdict(record), failed=state == "fail")
     shutil.rmtree(place.folder / CHECKPOINTS, ignore_errors=True)  # last of all: until then a kill costs no training
     return record
+
+
+def _failed(error: Exception, config: Config, facts: Facts) -> str:
+    """Why a trial failed that did not mean to; what is known of memory that ran out goes into `facts`."""
+    if not is_out_of_memory(error):
+        return f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    found = what_ran_out(error, resolve_device(config.trainer.accelerator, config.trainer.devices))
+    facts.memory |= found
+    return in_words(found)
 
 
 def lost_record(config: Config, place: Place, reason: str) -> Record:

@@ -115,3 +115,51 @@ def test_a_sweep_that_is_preempted_and_killed_ends_with_the_records_of_an_undist
     assert len((folder / record.RECORDS).read_text().splitlines()) == 8
     assert any(entry.steps.get("resumed") for entry in record.read(folder)), "nothing went on from a checkpoint"
     assert max(entry.attempt for entry in record.read(folder)) > 1
+
+
+# Two devices a trial, on CPUs; 20 steps, so that starting the processes is what takes time.
+TWO = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_steps=20", "sweep.trials=1"]
+
+
+def complete(folder, trials, attempts=frozenset({1})):
+    """Every trial has one record, and was trained by two processes at once, which claimed it once."""
+    records = record.read(folder)
+    assert sorted((entry.trial, entry.state) for entry in records) == [(number, "complete") for number in range(trials)]
+    assert len((folder / record.RECORDS).read_text().splitlines()) == trials
+    assert {entry.optimizer["batch_size"] for entry in records} == {16}, "eight rows on each device"
+    assert {entry.attempt for entry in records} == attempts
+    claims = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
+    assert sum(claim["event"] == "claim" for claim in claims) == sum(entry.attempt for entry in records)
+
+
+def test_the_tasks_of_srun_are_one_worker_where_a_trial_has_several_devices(words, slurm, tmp_path):
+    environment = os.environ | slurm.environment | {"HARNESS_CACHE": str(tmp_path / "cache")}
+    step = ["srun", "--ntasks=2", "--cpus-per-task=1", sys.executable, "-m", "harness"]
+    once = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "check": False}
+    done = subprocess.run([*step, *words, *TWO], **once)
+    assert done.returncode == 0, done.stderr
+    complete(tmp_path / "results/s", 4)
+    refused = subprocess.run([*step, "run=rebuild", "study=s"], **once)
+    assert "run=rebuild: it takes one process; srun started 2" in refused.stderr
+    assert refused.stderr.count("it takes one process") == 1
+    # The same study again, its records gone, by workers that are told its name alone.
+    for name in (record.RECORDS, "claims.jsonl"):
+        (tmp_path / "results/s" / name).unlink()
+    done = subprocess.run([*step, "run=worker", "study=s"], **once)
+    assert done.returncode == 0, done.stderr
+    complete(tmp_path / "results/s", 4)
+
+
+def test_a_job_has_a_task_for_each_device_and_all_of_them_put_down_what_is_preempted(words, slurm, postgres, tmp_path):
+    environment = os.environ | slurm.environment | {"HARNESS_CACHE": str(tmp_path / "cache")}
+    more = ["launch=slurm", "launch.workers=1", "launch.cpus=2", "launch.memory_gb=1", "launch.gpus=0"]
+    command = [sys.executable, "-m", "harness", *words, *TWO, *more, "trainer.max_steps=300"]
+    folder = tmp_path / "results/s"
+    launched = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    curve = folder / "trials/0000-1/metrics.csv"
+    wait_for(lambda: curve.exists() and curve.read_text().count("\n") > 3, "two processes train")
+    slurm.ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 1")
+    wait_for(lambda: '"back"' in (folder / "claims.jsonl").read_text(), "the trial is put back")
+    _, said = launched.communicate(timeout=400)
+    assert launched.returncode == 0, said
+    complete(folder, 4, attempts={1, 2})

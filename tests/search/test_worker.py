@@ -3,14 +3,17 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import time
 
 import pytest
+import torch
 
 from harness import record
 from harness.config import ConfigError, HereConfig, check
-from harness.search import begin_study, join, load_study, standing
+from harness.search import REPLACED, WornOut, begin_study, join, load_study, standing
+from harness.search import worker as worker_module
 from tests.search import crowd, stub
 
 TOTAL = 16  # four arms of four trials
@@ -57,7 +60,9 @@ def test_a_trial_that_kills_every_worker_is_queued_three_times_and_then_fails(co
     crowd.wait(crowd.crowd(config, 1, 0.0))
     crowd.sound(folder, TOTAL)
     first = next(entry for entry in record.read(folder) if entry.trial == 0)
-    assert (first.state, first.reason) == ("fail", "lost: its worker vanished 4 times")
+    assert first.state == "fail"
+    assert re.match(r"lost: its worker vanished 4 times; the last held \d+ MiB: a kernel that is short", first.reason)
+    assert 50 < int(first.reason.split()[9].replace(",", "")) < 5000
     assert {entry.state for entry in record.read(folder) if entry.trial} <= {"complete", "pruned"}
 
 
@@ -147,6 +152,57 @@ def test_a_point_is_kept_when_its_trial_is_queued_again(config, tmp_path):
     first, second = (claim for claim in claims if claim["trial"] == 0)
     assert (first["attempt"], second["attempt"]) == (1, 2)
     assert first["point"] == second["point"]
+
+
+def failing(monkeypatch, reason, numbers):
+    """Those trials fail for that reason."""
+    cheap = worker_module.run_trial
+
+    def run_trial(config, place, report):
+        entry = cheap(config, place, report)
+        return dataclasses.replace(entry, state="fail", reason=reason) if place.number in numbers else entry
+
+    monkeypatch.setattr(worker_module, "run_trial", run_trial)
+
+
+def test_trials_that_run_out_of_memory_are_no_sign_of_a_broken_study(config, tmp_path, monkeypatch):
+    failing(monkeypatch, "out of memory: 9 MiB", range(TOTAL))
+    config, folder = crowd.begin(config, tmp_path, "greedy")
+    with join(config, folder) as worker:
+        worker.work()
+    crowd.sound(folder, TOTAL)
+    failing(monkeypatch, "error: ValueError: no", range(TOTAL))
+    config, folder = crowd.begin(config, tmp_path, "broken")
+    with pytest.raises(RuntimeError, match="the last 3 trials failed alike"), join(config, folder) as worker:
+        worker.work()
+
+
+def test_a_process_whose_gpu_answers_with_errors_runs_no_other_trial(config, tmp_path, monkeypatch):
+    def synchronize():
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered\nmore")
+
+    failing(monkeypatch, "error: AcceleratorError: CUDA error: device-side assert triggered", [2])
+    config, folder = crowd.begin(config, tmp_path, "poisoned")
+    with join(config, folder) as worker, monkeypatch.context() as device:
+        device.setattr(torch.cuda, "is_initialized", lambda: worker.done > 1)
+        device.setattr(torch.cuda, "synchronize", synchronize)
+        with pytest.raises(WornOut, match="a GPU that answers with errors: CUDA error: device-side"):
+            worker.work()
+    assert [entry.trial for entry in record.read(folder)] == [0, 1, 2]
+    assert not list((folder / ".locks").glob("*.sign"))
+
+
+def test_a_command_that_replaced_its_process_does_not_ask_for_failed_trials_again(config, tmp_path, monkeypatch):
+    config, folder = crowd.begin(config, tmp_path, "again")
+    failing(monkeypatch, "error: AcceleratorError: CUDA error", [2])
+    with join(config, folder) as worker:
+        worker.work()
+    monkeypatch.setenv(REPLACED, "other s")
+    begin_study(config)
+    assert standing(config, folder).done == TOTAL
+    monkeypatch.setenv(REPLACED, "other")
+    begin_study(config)
+    assert standing(config, folder).done == TOTAL - 1
 
 
 def _lease(seconds):
