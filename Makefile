@@ -22,6 +22,10 @@ benchmark: $(VENV)/installed ## Lightning over a bare loop; a step of ours and o
 	$(BIN)/python benchmarks/against_peft.py
 	$(BIN)/python benchmarks/many_adapters.py
 
+faults: $(VENV)/tested       ## workers killed, stopped, out of disk and database: half an hour; then how many a study bears
+	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m benchmarks.load
+
 lock: $(VENV)/tested         ## write down the versions that are installed
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^pip==' > requirements.lock
 
@@ -35,4 +39,4 @@ $(VENV)/tested: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[test]'
 	touch $@ $(VENV)/installed
 
-.PHONY: sweep test test-cluster benchmark lock
+.PHONY: sweep test test-cluster benchmark faults lock

@@ -446,6 +446,7 @@ def main() -> None:
     arguments = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="harness-faults-"))
     os.environ |= {"HARNESS_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    os.environ["TQDM_DISABLE"] = "1"
     os.environ.pop("HARNESS_STORAGE", None)
     wrong = run(Campaign(home, arguments.seed, arguments.share, arguments.only))
     if wrong:

@@ -55,7 +55,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     last = max((int(path.stem) for path in folder.glob("*.pt")), default=-1)
     path = folder / f"{max(state['step'], last + 1):08d}.pt"
-    staged = folder / f".{path.name}"
+    staged = path.with_suffix(".new")
     with open(staged, "wb") as file:
         torch.save({"form": _FORM} | state, file)
         file.flush()

@@ -189,6 +189,17 @@ def test_two_are_kept_and_what_is_read_is_tensors_alone(tmp_path):
     assert load(tmp_path / "nowhere", "f") == {}
 
 
+def test_what_a_kill_leaves_half_written_is_in_nobodys_way(tmp_path, monkeypatch):
+    save(tmp_path, {"step": 1, "fingerprint": "f"})
+    monkeypatch.setattr("harness.training.resume.os.replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save(tmp_path, {"step": 2, "fingerprint": "f"})
+    monkeypatch.undo()
+    assert load(tmp_path, "f")["step"] == 1
+    save(tmp_path, {"step": 3, "fingerprint": "f"})
+    assert load(tmp_path, "f")["step"] == 3
+
+
 def test_a_checkpoint_of_another_form_is_passed_over(tmp_path, monkeypatch):
     save(tmp_path, {"step": 1, "fingerprint": "f"})
     monkeypatch.setattr("harness.training.resume._FORM", 2)
