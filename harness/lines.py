@@ -35,6 +35,13 @@ class Lines:
         return [json.loads(line) for line in whole.split(b"\n") if line]
 
 
+def mend(path: Path) -> None:
+    """Cut half a line off the end, so that others can read the file, too. The caller holds the lock of who appends."""
+    if path.exists():
+        with open(path, "ab+") as file:
+            cut_torn_tail(file)
+
+
 def cut_torn_tail(file: IO[bytes]) -> None:
     """A process killed while it wrote leaves half a line, and one more line after it would be lost too."""
     size = file.seek(0, os.SEEK_END)

@@ -49,6 +49,16 @@ def test_the_variants_are_those_that_were_tried():
     assert table() in README
 
 
+def test_the_campaign_found_nothing_in_four_hundred_kills():
+    lines = (CURATED / "faults.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
+    assert {cell for row in rows for cell in row[4:]} == {"0"}
+    kills = {row[0].removeprefix("kill -9 ") for row in rows if row[0].startswith("kill -9")}
+    assert {"after_claim", "before_record", "before_tell", "in_reconcile", "in_training", "in_checkpoint"} < kills
+    assert sum(int(row[2]) for row in rows if row[0].startswith("kill -9")) >= 400
+    assert {row[1] for row in rows} == {"journal", "PostgreSQL"}
+
+
 def test_the_best_adapter_beats_the_frozen_base_by_two_points():
     lines = (CURATED / "movie_snippets_rank_sweep/table.md").read_text().splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
@@ -66,6 +76,6 @@ def test_the_figures_are_those_of_the_stored_outputs():
     assert f"{record['scores']['test']['accuracy']:.4f}" in README
     printed = (CURATED / "lightning_overhead.txt").read_text().strip().splitlines()[-1]
     assert printed in README
-    for name in ("against_peft.txt", "many_adapters.txt"):
+    for name in ("against_peft.txt", "many_adapters.txt", "faults.md", "load.md", "cluster.txt"):
         for line in (CURATED / name).read_text().strip().splitlines():
             assert line in README

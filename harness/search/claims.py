@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from harness.lines import Lines
-from harness.record import Log
+from harness.lines import Lines, mend
+from harness.record import RECORDS, Log
 from harness.search.space import Arm, Point
 
 CLAIMS = "claims.jsonl"
@@ -102,6 +102,12 @@ class Claims:
     def _write(self, event: dict[str, object]) -> None:
         self._lines.append(json.dumps(event))
         self.refresh()
+
+
+def mend_logs(folder: Path) -> None:
+    """Cut off what a crash left of a line, in the records and the claims. The caller holds the study's lock."""
+    for name in (RECORDS, CLAIMS):
+        mend(folder / name)
 
 
 def ready(slots: Sequence[Slot], claims: Claims, log: Log) -> Iterable[Slot]:

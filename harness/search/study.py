@@ -14,7 +14,7 @@ from harness.devices import elsewhere
 from harness.network import count
 from harness.preflight import same_question
 from harness.record import Log, finished
-from harness.search.claims import Claims
+from harness.search.claims import Claims, mend_logs
 from harness.search.ledger import CONFIG
 from harness.search.space import Arm, Point, arms
 from harness.search.storage import open_locks, study_id
@@ -37,6 +37,7 @@ def begin_study(config: Config) -> Path:
     except OSError as error:
         raise ConfigError(f"results={config.results}: {error.strerror or error}") from None
     with closing(locks), locks.mutex():
+        mend_logs(folder)
         log, claims = Log(folder), Claims(folder)
         log.refresh()
         claims.refresh()

@@ -18,7 +18,7 @@ from harness import faults, record
 from harness.config import Config, ConfigError, plain
 from harness.exhaustion import MIB, Baseline
 from harness.record import Log, Record
-from harness.search.claims import REQUEUES, Claim, Claims, Slot, ready, schedule
+from harness.search.claims import REQUEUES, Claim, Claims, Slot, mend_logs, ready, schedule
 from harness.search.display import Display
 from harness.search.locks import Beat, Signs
 from harness.search.mirror import OptunaMirror
@@ -51,6 +51,7 @@ class Worker:
         self.arms: list[Arm] = arms(self.sweep)
         self.slots = schedule(self.arms, self.sweep.trials)
         with self.locks.mutex():
+            mend_logs(folder)
             self._refresh()
             self.mirror = OptunaMirror(folder, config.trainer.objective, self.arms)
             self._settle()

@@ -114,6 +114,19 @@ def test_what_a_person_is_told_while_workers_run(config, tmp_path):
     assert standing(config, folder).lines()[1] == "no worker is running"
 
 
+def test_half_a_line_at_the_end_of_a_log_is_cut_off_by_who_joins(config, tmp_path):
+    config, folder = crowd.begin(config, tmp_path, "torn")
+    crowd.wait(crowd.crowd(config, 1, 0.0))
+    logs = [folder / "records.jsonl", folder / "claims.jsonl"]
+    whole = [path.read_bytes() for path in logs]
+    for take_up in (lambda: crowd.wait(crowd.crowd(config, 1, 0.0)), lambda: begin_study(config)):
+        for path in logs:
+            with open(path, "ab") as file:
+                file.write(path.read_bytes().splitlines()[-1])
+        take_up()
+        assert [path.read_bytes() for path in logs] == whole
+
+
 def test_sqlite_has_room_for_one_worker(config, tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_STORAGE", f"sqlite:///{tmp_path}/optuna.db")
     config, folder = crowd.begin(config, tmp_path, "lite")
