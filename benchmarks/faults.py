@@ -430,6 +430,7 @@ def _with_storage(campaign: Campaign, storage: str) -> None:
         campaign.row(name, campaign.cheap, storage, 24, fault)
         campaign.row(f"{name}, real trials", campaign.real, storage, 8, fault)
     campaign.row("SIGSTOP past the lease", campaign.cheap, storage, 8, stopped)
+    campaign.row("SIGSTOP past the lease, real trials", campaign.real, storage, 6, stopped)
     campaign.row("logs with a torn line", campaign.cheap, storage, 24, torn)
     if _can_mount(campaign.home):
         campaign.row("disk full", campaign.cheap, storage, 12, out_of_disk, "No space left", disk=True)

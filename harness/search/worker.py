@@ -4,8 +4,8 @@ The record log and the log of claims are the truth. Both are written under the s
 """
 
 import dataclasses
+import logging
 import os
-import shutil
 import socket
 import time
 import uuid
@@ -18,6 +18,7 @@ from harness import faults, record
 from harness.config import Config, ConfigError, plain
 from harness.exhaustion import MIB, Baseline
 from harness.record import Log, Record
+from harness.search.attempts import attempt_folder, forget_attempts, keep_result, publish, published
 from harness.search.claims import REQUEUES, Claim, Claims, Slot, mend_logs, ready, schedule
 from harness.search.display import Display
 from harness.search.locks import Beat, Signs
@@ -26,8 +27,10 @@ from harness.search.pruning import below_median, curve_of
 from harness.search.space import Arm, Point, arms, propose
 from harness.search.storage import check_workers, open_locks
 from harness.search.study import same_inputs, trial_config
-from harness.training import end_if_asked
+from harness.training import Interrupted, end_if_asked
 from harness.trial import Place, fingerprint_of, lost_record, run_trial
+
+log = logging.getLogger(__name__)
 
 _UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another: the study itself is broken
 _POLL_S = (0.1, 2.0)  # between looks for a trial whose turn has come, first and longest
@@ -67,7 +70,7 @@ class Worker:
                     taken = self._claim()
                 if taken is not None:
                     ended = self._run(*taken, display)
-                    if record.hurt(ended) and (lost := fresh.lost()):
+                    if ended is not None and record.hurt(ended) and (lost := fresh.lost()):
                         raise WornOut(lost)
                     pause = _POLL_S[0]
                 elif self.done == len(self.slots):
@@ -137,8 +140,11 @@ class Worker:
         record.append(self.folder, dataclasses.replace(entry, attempt=last.attempt))
         self._refresh()
 
-    def _run(self, slot: Slot, claim: Claim, display: Display) -> Record:
-        """One trial from claim to record. The record is on the disk before Optuna hears of it."""
+    def _run(self, slot: Slot, claim: Claim, display: Display) -> Record | None:
+        """One trial from claim to record. The record is on the disk before Optuna hears of it.
+
+        There is none where the trial was given to another worker meanwhile, who then removed this one's files.
+        """
         self.mirror.enter(slot, claim)
         faults.point("after_claim")
         display.begin(slot.number, slot.arm.name, claim.point)
@@ -146,9 +152,11 @@ class Worker:
         self.beat.say(told | {"step": 0, "score": None})
         try:
             entry = self._train(slot, claim, display)
-        except Exception:
-            self._put_back(claim)
-            raise
+        except Exception as error:
+            if self._put_back(claim) or isinstance(error, Interrupted):
+                raise
+            log.warning("trial %d was given to another worker while this one was not to be seen", claim.trial)
+            return None
         faults.point("before_record")
         accepted = self._accept(claim, entry)
         faults.point("before_tell")
@@ -184,10 +192,14 @@ class Worker:
                 attempt=claim.attempt,
                 reports=[],
             )
-        folder = attempt_folder(self.folder, claim)
+        folder, kept = attempt_folder(self.folder, claim, fingerprint)
+        if kept is not None:
+            return dataclasses.replace(kept, attempt=claim.attempt)
         entry = run_trial(trial, Place(self.config.study, slot.number, slot.arm.name, folder, claim.point), report)
         made = [[step, value] for step, value in reports.items()]
-        return dataclasses.replace(entry, attempt=claim.attempt, reports=made, adapter=_published(entry))
+        entry = dataclasses.replace(entry, attempt=claim.attempt, reports=made, adapter=published(entry))
+        keep_result(folder, entry)
+        return entry
 
     def _find(self, fingerprint: str) -> Record | None:
         """A complete trial of the same configuration; failures and pruned trials are no answer."""
@@ -204,16 +216,17 @@ class Worker:
             publish(self.folder, claim)
             record.append(self.folder, entry)
             self._refresh()
-        for path in (self.folder / "trials").glob(f"{claim.trial:04d}-*"):
-            shutil.rmtree(path, ignore_errors=True)
+        forget_attempts(self.folder, claim.trial)
         return True
 
-    def _put_back(self, claim: Claim) -> None:
+    def _put_back(self, claim: Claim) -> bool:
+        """Let others have the trial; returns whether it was still this worker's."""
         with self.locks.mutex():
             self._refresh()
-            if self.claims.last(claim.trial) == claim:
+            if mine := self.claims.last(claim.trial) == claim:
                 self.claims.put_back(claim)
             self.mirror.put_back()
+        return mine
 
     def _stop_if_broken(self) -> None:
         last = self.log.records[-_UNEXPECTED_LIMIT:]
@@ -258,33 +271,3 @@ def _where() -> dict[str, Any]:
     if job := os.environ.get("SLURM_ARRAY_JOB_ID"):
         told["job"] = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID', '0')}"
     return told
-
-
-def attempt_folder(study: Path, claim: Claim) -> Path:
-    """A fresh folder for one attempt at a trial, with the checkpoint of the attempt before, if it left one.
-
-    An attempt has a folder of its own until it is recorded: a worker that was taken for dead may wake up and write.
-    """
-    trials = study / "trials"
-    here = trials / f"{claim.trial:04d}-{claim.attempt}"
-    shutil.rmtree(here, ignore_errors=True)
-    here.mkdir(parents=True)
-    for attempt in reversed(range(1, claim.attempt)):
-        left = trials / f"{claim.trial:04d}-{attempt}" / "checkpoint"
-        if left.is_dir():
-            left.rename(here / "checkpoint")
-            break
-    return here
-
-
-def publish(study: Path, claim: Claim) -> None:
-    """Give the folder of the attempt that is recorded the trial's own name. A trial that was looked up has none."""
-    trials = study / "trials"
-    here, final = trials / f"{claim.trial:04d}-{claim.attempt}", trials / f"{claim.trial:04d}"
-    if here.is_dir():
-        shutil.rmtree(final, ignore_errors=True)
-        here.rename(final)
-
-
-def _published(entry: Record) -> dict[str, Any]:
-    return entry.adapter | {"path": f"trials/{entry.trial:04d}/adapter"} if entry.adapter else {}

@@ -50,6 +50,7 @@ def test_workers_killed_at_a_named_point(config, tmp_path, fault):
     crowd.wait(crowd.crowd(config, 2, 0.02))
     crowd.sound(folder, TOTAL)
     assert crowd.told(folder) == alone
+    assert set(crowd.ran(folder).values()) == {1}, "what was finished is not trained again"
 
 
 def test_a_trial_that_kills_every_worker_is_queued_three_times_and_then_fails(config, tmp_path):
