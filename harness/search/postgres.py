@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from harness.search.locks import LOCKS, Locks
 from harness.search.storage import unreachable
+from harness.training import end_if_asked
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class PostgresLocks(Locks):
                 return row is not None and row[0] is not False
             except psycopg.OperationalError as error:
                 self._connection.close()
+                end_if_asked()  # who asks for a stop does not wait for a database
                 if time.monotonic() > until:
                     raise unreachable(error) from None
                 time.sleep(1)

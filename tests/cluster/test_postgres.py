@@ -75,6 +75,19 @@ def test_a_database_that_is_started_anew_costs_no_trial(config, tmp_path, postgr
     assert set(crowd.ran(folder).values()) == {1}
 
 
+def test_a_stop_does_not_wait_for_a_database_that_is_away(config, tmp_path, postgres):
+    config, folder = crowd.begin(config, tmp_path, "away")
+    (worker,) = crowd.crowd(config, 1, 60.0)
+    crowd.until_begun(folder)
+    postgres.stop()
+    os.kill(worker.pid, signal.SIGTERM)
+    crowd.wait([worker], 20)
+    postgres.start()
+    assert worker.exitcode == 143
+    crowd.wait(crowd.crowd(config, 1, 0.0))
+    crowd.sound(folder, TOTAL)
+
+
 def test_a_study_moves_to_another_storage_and_back(config, tmp_path, monkeypatch, postgres):
     config, folder = crowd.begin(config, tmp_path, "moved")
     with join(config, folder) as worker:
