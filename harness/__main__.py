@@ -67,7 +67,8 @@ def _answering() -> Iterator[None]:
 
 def _leave(code: int, message: str) -> None:
     if code == 70 or ranks().rank == 0:  # several processes of a trial make the same mistake
-        print(redact(message), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            print(redact(message), file=sys.stderr, flush=True)
     sys.exit(code)
 
 

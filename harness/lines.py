@@ -32,7 +32,13 @@ class Lines:
             file.seek(self._read)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._read += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.split(b"\n") if line]
+        return [self._parsed(line) for line in whole.split(b"\n") if line]
+
+    def _parsed(self, line: bytes) -> Any:
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise ValueError(f"{self.path}: a line was damaged from outside, {line[:60]!r}: take it out") from None
 
 
 def mend(path: Path) -> None:

@@ -167,9 +167,9 @@ _FREE = ("run", "results", "tracking", "launch", *_HOW, "sweep.trials")
 
 
 def same_question(folder: Path, tree: Mapping[str, Any]) -> None:
-    """Raise ConfigError where a study that has records was begun with another configuration."""
-    path, records = folder / "config.yaml", folder / "records.jsonl"
-    if not path.exists() or not records.exists() or not records.stat().st_size:
+    """Raise ConfigError where a study was begun with another configuration: points were drawn by it, or trials run."""
+    path, logs = folder / "config.yaml", (folder / "claims.jsonl", folder / "records.jsonl")
+    if not path.exists() or not any(log.exists() and log.stat().st_size for log in logs):
         return
     before, now = _flat(yaml.safe_load(path.read_text())), _flat(tree)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key)]

@@ -8,6 +8,7 @@ from typing import Any
 # Names of variables whose values are secrets; of an address only the password in it is.
 _SECRET = re.compile(r"(API_?KEY|TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIALS?)$|^PGPASSWORD$", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?<=://)([^\s:/@]*):([^\s@]+)@")
+_PARAMETER = re.compile(r"([?&]password=)[^&\s]+", re.IGNORECASE)
 _SHORTEST = 6  # characters; a shorter value is no secret, and would be found in ordinary words
 _GONE = "***"
 
@@ -34,7 +35,7 @@ def _without(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         for form in {secret, json.dumps(secret)[1:-1]}:
             text = text.replace(form, _GONE)
-    return _ADDRESS.sub(rf"\1:{_GONE}@", text)
+    return _PARAMETER.sub(rf"\1{_GONE}", _ADDRESS.sub(rf"\1:{_GONE}@", text))
 
 
 def _secrets() -> list[str]:

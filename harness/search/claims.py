@@ -60,9 +60,11 @@ class Claims:
             elif line["event"] == "back":
                 self._lost[trial] -= 1
                 self._back.add(trial)
-            else:
+            elif line["event"] == "again":
                 self._open_from[trial] = self.attempts(trial) + 1
                 self._lost[trial] = 0
+            else:
+                raise ValueError(f"{self._lines.path}: no such event: {line['event']}")
 
     def add(self, claim: Claim) -> None:
         """Claim a trial. When this returns, it is on the disk."""

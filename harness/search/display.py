@@ -1,6 +1,7 @@
 """What a person sees while a study runs: a line for each finished trial, and on a terminal a bar with the time left."""
 
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -55,6 +56,7 @@ class Display:
         )
 
     def _line(self, text: str) -> None:
-        self._bar.clear()
-        print(text, file=sys.stderr, flush=True)
-        self._bar.refresh()
+        with suppress(OSError):  # a terminal may go, its study must not
+            self._bar.clear()
+            print(text, file=sys.stderr, flush=True)
+            self._bar.refresh()

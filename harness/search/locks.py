@@ -11,7 +11,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -82,7 +82,7 @@ class FileLocks(Locks):
     def is_free(self, name: str) -> bool:
         """As Locks.is_free."""
         try:
-            with open(self.folder / f"{name}.lock", "rb") as file:
+            with open(self.folder / f"{name}.lock", "rb+") as file:  # over NFS who locks must be able to write
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except FileNotFoundError:
             return True
@@ -105,7 +105,7 @@ class Signs:
     def __init__(self, folder: Path, locks: Locks, lease_s: float) -> None:
         self.folder = folder / LOCKS
         self.locks, self.lease_s = locks, lease_s
-        self.beat_s = min(5.0, lease_s / 10)
+        self.beat_s = _beat_s(lease_s)
         self._seen: dict[str, tuple[str, float]] = {}
 
     def alive(self, name: str) -> bool:
@@ -124,13 +124,38 @@ class Signs:
         """The last sign under a name; empty where there is none."""
         try:
             sign: dict[str, Any] = json.loads((self.folder / f"{name}.sign").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (OSError, json.JSONDecodeError):  # gone, being written anew, or out of the network's sight
             return {}
         return sign
 
     def all(self) -> dict[str, dict[str, Any]]:
         """Every sign there is, by name."""
-        return {path.stem: self.read(path.stem) for path in sorted(self.folder.glob("*.sign"))}
+        read = {path.stem: self.read(path.stem) for path in sorted(self.folder.glob("*.sign"))}
+        return {name: sign for name, sign in read.items() if sign}
+
+
+def remove_dead_signs(folder: Path, lease_s: float) -> list[str]:
+    """Look for some beats, in any storage; returns who gave a sign meanwhile, and removes the signs of all others."""
+    before = _texts(folder)
+    if before:
+        time.sleep(2.5 * _beat_s(lease_s))
+    now = _texts(folder)
+    beating = [path for path, text in now.items() if before.get(path) != text]
+    for path in set(now) - set(beating):
+        path.unlink(missing_ok=True)
+    return [path.stem for path in beating]
+
+
+def _texts(folder: Path) -> dict[Path, str]:
+    found = {}
+    for path in (folder / LOCKS).glob("*.sign"):
+        with suppress(FileNotFoundError):
+            found[path] = path.read_text()
+    return found
+
+
+def _beat_s(lease_s: float) -> float:
+    return min(5.0, lease_s / 10)
 
 
 class Beat:

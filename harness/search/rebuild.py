@@ -6,11 +6,10 @@ from pathlib import Path
 from harness import tracking
 from harness.config import Config, ConfigError
 from harness.record import RECORDS, Log
-from harness.search.locks import Signs
+from harness.search.locks import remove_dead_signs
 from harness.search.mirror import OptunaMirror
 from harness.search.space import arms
 from harness.search.storage import JOURNAL, forget_place, open_locks, storage_kind
-from harness.search.worker import workers_of
 from harness.secrets import storage_address
 
 
@@ -20,10 +19,10 @@ def rebuild(config: Config, folder: Path) -> str:
     Raises ConfigError while a worker is there.
     """
     assert config.sweep is not None
+    if remove_dead_signs(folder, config.launch.lease_s):
+        raise ConfigError(f"study={config.study}: workers are running; stop them first")
     forget_place(folder)
     with closing(open_locks(folder)) as locks, locks.mutex():
-        if workers_of(Signs(folder, locks, config.launch.lease_s)):
-            raise ConfigError(f"study={config.study}: workers are running; stop them first")
         if storage_kind(storage_address()) == "journal":
             (folder / JOURNAL).unlink(missing_ok=True)  # however it was damaged
         log = Log(folder)

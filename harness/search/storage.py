@@ -136,11 +136,12 @@ def close_storage(storage: BaseStorage) -> None:
 
 def open_locks(folder: Path) -> Locks:
     """The locks that fit the storage: the kernel's on one machine, the database's where workers are on several."""
+    scope = study_id(folder)
     if storage_kind(storage_address()) != "postgresql":
         return FileLocks(folder)
     from harness.search.postgres import PostgresLocks  # a driver that one machine does not need
 
-    return PostgresLocks(storage_address(), folder, study_id(folder))
+    return PostgresLocks(storage_address(), folder, scope)
 
 
 def unreachable(error: Exception) -> ConfigError:

@@ -57,7 +57,7 @@ def load_study(results: str, study: str) -> Config:
     if not path.exists():
         raise ConfigError(f"study={study}: no such study in {results}; begin it with run=study")
     tree = yaml.safe_load(path.read_text())
-    return check(tree | {"results": results})
+    return check(tree | {"results": results, "study": study})
 
 
 def study_folder(config: Config) -> Path:

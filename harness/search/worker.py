@@ -70,6 +70,7 @@ class Worker:
                     taken = self._claim()
                 if taken is not None:
                     ended = self._run(*taken, display)
+                    end_if_asked()
                     if ended is not None and record.hurt(ended) and (lost := fresh.lost()):
                         raise WornOut(lost)
                     pause = _POLL_S[0]

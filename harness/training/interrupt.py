@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from harness.training.company import agree
@@ -32,7 +32,8 @@ class _Request:
     def receive(self, signum: int, _: FrameType | None) -> None:
         if self.signum is None:
             self.signum, self.since = signum, time.monotonic()
-            os.write(2, b"\nstopping after this step; once more to stop at once\n")
+            with suppress(OSError):  # a terminal that is gone asked for it, or what it was piped into
+                os.write(2, b"\nstopping after this step; once more to stop at once\n")
         elif signum == signal.SIGINT:
             if self.at_once is not None:
                 self.at_once()

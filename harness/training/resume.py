@@ -61,7 +61,10 @@ def save(folder: Path, state: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     faults.point("in_checkpoint")
-    path.with_suffix(".sha256").write_text(sha256_of(staged))
+    with open(path.with_suffix(".sha256"), "w") as file:
+        file.write(sha256_of(staged))
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(staged, path)
     sync_folder(folder)
     for old in sorted(folder.glob("*.pt"))[:-_KEPT]:
