@@ -296,7 +296,7 @@ def _study(config: Config) -> None:
 
 
 def _trial(config: Config) -> None:
-    from harness.record import to_json
+    from harness.record import Record, to_json
     from harness.search import open_ledger
     from harness.tracking import sync_hint
     from harness.training import graceful_stop, is_follower
@@ -326,9 +326,12 @@ def _trial(config: Config) -> None:
             log.info("step %d, %.0f s: validation %s", step, time.perf_counter() - started, shown)
             return False
 
+        def keep(entry: Record) -> bool:
+            ledger.add(entry)
+            return True
+
         with graceful_stop():
-            record = run_trial(config, Place(config.study, number, config.lora.name, folder), say)
-        ledger.add(record)
+            record = run_trial(config, Place(config.study, number, config.lora.name, folder), say, keep)
         print(to_json(record, indent=2))
         if hint := sync_hint(ledger.folder):
             log.info("W&B runs are offline; to upload them: %s", hint)

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _INIT_SECONDS = 20  # W&B's own limit of 90 s is long to wait for a network that is not there
 
+_FINISH_SECONDS = 60  # by default a network that went away meanwhile is waited for without end
 
 _refused: set[str] = set()  # modes that failed in this process: the next trial does not wait for them again
 
@@ -61,6 +62,7 @@ def start(
 
     lean = wandb.Settings(
         init_timeout=_INIT_SECONDS,
+        finish_timeout=_FINISH_SECONDS,
         console="off",
         silent=True,
         disable_git=True,

@@ -56,6 +56,7 @@ def forget_attempts(study: Path, trial: int) -> None:
     """Remove what attempts at a recorded trial left."""
     for path in (study / "trials").glob(f"{trial:04d}-*"):
         shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(_folder(study, trial) / _CHECKPOINTS, ignore_errors=True)
 
 
 def _result(folder: Path, fingerprint: str) -> Record | None:

@@ -158,14 +158,17 @@ class Worker:
                 raise
             log.warning("trial %d was given to another worker while this one was not to be seen", claim.trial)
             return None
+        self.beat.say({"trial": None})
+        return entry
+
+    def _end(self, claim: Claim, entry: Record, display: Display) -> bool:
         faults.point("before_record")
         accepted = self._accept(claim, entry)
         faults.point("before_tell")
         if accepted:
             self.mirror.tell(entry)
             display.end(entry, self.done)
-        self.beat.say({"trial": None})
-        return entry
+        return accepted
 
     def _train(self, slot: Slot, claim: Claim, display: Display) -> Record:
         trial = trial_config(self.tree, slot.arm, claim.point)
@@ -182,30 +185,33 @@ class Worker:
             return after is not None and below_median(reports, others, step, after, sign)
 
         fingerprint = fingerprint_of(trial)
-        if known := self._find(fingerprint):
-            reason = f"same configuration as trial {known.trial}: looked up, not trained again"
-            return dataclasses.replace(
-                known,
-                trial=slot.number,
-                arm=slot.arm.name,
-                point=claim.point,
-                reason=reason,
-                attempt=claim.attempt,
-                reports=[],
-            )
-        folder, kept = attempt_folder(self.folder, claim, fingerprint)
-        if kept is not None:
-            return dataclasses.replace(kept, attempt=claim.attempt)
-        entry = run_trial(trial, Place(self.config.study, slot.number, slot.arm.name, folder, claim.point), report)
-        made = [[step, value] for step, value in reports.items()]
-        entry = dataclasses.replace(entry, attempt=claim.attempt, reports=made, adapter=published(entry))
-        keep_result(folder, entry)
-        return entry
+        folder, entry = None, self._known(slot, claim, fingerprint)
+        if entry is None:
+            folder, entry = attempt_folder(self.folder, claim, fingerprint)
+        if entry is not None:
+            entry = dataclasses.replace(entry, attempt=claim.attempt)
+            self._end(claim, entry, display)
+            return entry
+        assert folder is not None
+        place = Place(self.config.study, slot.number, slot.arm.name, folder, claim.point)
 
-    def _find(self, fingerprint: str) -> Record | None:
-        """A complete trial of the same configuration; failures and pruned trials are no answer."""
-        same = (entry for entry in self.log.records if entry.fingerprint == fingerprint)
-        return next((entry for entry in same if entry.state == "complete"), None)
+        def accept(entry: Record) -> bool:
+            made = [[step, value] for step, value in reports.items()]
+            entry = dataclasses.replace(entry, attempt=claim.attempt, reports=made, adapter=published(entry))
+            keep_result(place.folder, entry)
+            return self._end(claim, entry, display)
+
+        return run_trial(trial, place, report, accept)
+
+    def _known(self, slot: Slot, claim: Claim, fingerprint: str) -> Record | None:
+        """What a complete trial of the same configuration found; failures and pruned trials are no answer."""
+        for entry in self.log.records:
+            if entry.fingerprint == fingerprint and entry.state == "complete":
+                reason = f"same configuration as trial {entry.trial}: looked up, not trained again"
+                return dataclasses.replace(
+                    entry, trial=slot.number, arm=slot.arm.name, point=claim.point, reason=reason, reports=[]
+                )
+        return None
 
     def _accept(self, claim: Claim, entry: Record) -> bool:
         """Record a result, unless the trial was given to another worker: this one was taken for dead."""

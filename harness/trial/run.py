@@ -5,6 +5,7 @@ import shutil
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -43,11 +44,14 @@ from harness.training import (
 from harness.trial.sequence import live_sequence
 from harness.trial.single import BEST, CHECKPOINTS, Facts, Place, Report, identity, live_single
 
+Accept = Callable[[Record], bool]
 
-def run_trial(config: Config, place: Place, report: Report) -> Record:
+
+def run_trial(config: Config, place: Place, report: Report, accept: Accept = lambda _: True) -> Record:
     """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
 
-    `report` hears the validation scores after each evaluation and answers whether to prune. Raises ConfigError for a
+    `report` hears the validation scores after each evaluation and answers whether to prune. `accept` writes the record
+    down, before W&B hears of it and before the checkpoints are removed, and answers whether it counts. Raises ConfigError for a
     configuration that cannot run at all, and Interrupted when a stop was asked for.
     """
     facts, started = Facts(), time.perf_counter()
@@ -79,7 +83,8 @@ def run_trial(config: Config, place: Place, report: Report) -> Record:
         close_ranks()
     facts.time["total_s"] = time.perf_counter() - started
     record = _record(config, place, facts, state, reason)
-    mirror.finish(asdict(record), failed=state == "fail")
+    counts = accept(record)
+    mirror.finish(asdict(record) if counts else {}, failed=state == "fail" or not counts)
     shutil.rmtree(place.folder / CHECKPOINTS, ignore_errors=True)  # last of all: until then a kill costs no training
     return record
 

@@ -25,7 +25,8 @@ IDENTITY = {"data": "d", "base": "b", "tokenizer": "t", "device": "cpu", "precis
 REAL = None
 """In place of the seconds that a trial takes: a trial as ever, which is put down after each step."""
 
-Run = Callable[[Config, Place, Callable[[int, dict[str, float]], bool]], Record]
+Report = Callable[[int, dict[str, float]], bool]
+Accept = Callable[[Record], bool]
 
 
 def score_of(config: Config) -> float:
@@ -33,10 +34,21 @@ def score_of(config: Config) -> float:
     return round(0.5 + 0.001 * getattr(config.lora, "rank", 5) + config.optimizer.lr, 6)
 
 
-def stub(seconds: float) -> Run:
+def accepting(run: Callable[[Config, Place, Report], Record]) -> Callable[[Config, Place, Report, Accept], Record]:
+    """A trial's record is accepted as soon as it is there."""
+
+    def run_trial(config: Config, place: Place, report: Report, accept: Accept) -> Record:
+        entry = run(config, place, report)
+        accept(entry)
+        return entry
+
+    return run_trial
+
+
+def stub(seconds: float) -> Callable[[Config, Place, Report], Record]:
     """A trial of so many seconds."""
 
-    def run_trial(config: Config, place: Place, report: Callable[[int, dict[str, float]], bool]) -> Record:
+    def run_trial(config: Config, place: Place, report: Report) -> Record:
         score = score_of(config)
         entry = make(
             place.number,
@@ -64,7 +76,7 @@ def stub(seconds: float) -> Run:
 
 def cheap(patch: Callable[[object, str, object], None], seconds: float) -> None:
     """Replace what costs: training, reading data, counting."""
-    patch(worker_module, "run_trial", stub(seconds))
+    patch(worker_module, "run_trial", accepting(stub(seconds)))
     patch(worker_module, "fingerprint_of", lambda config: fingerprint(config, IDENTITY))
     patch(study_module, "identity", lambda config: dict(IDENTITY))
 
@@ -78,11 +90,13 @@ def watch(notes: Path) -> None:
     run, append, ask, claim = worker_module.run_trial, record.append, worker_module.end_if_asked, Worker._claim
     asked = 0.0
 
-    def run_trial(config: Config, place: Place, report: Callable[[int, dict[str, float]], bool]) -> Record:
+    def run_trial(config: Config, place: Place, report: Report, accept: Accept) -> Record:
+        def end(entry: Record) -> bool:
+            note(notes, f"end {place.number} {os.getpid()}")
+            return accept(entry)
+
         note(notes, f"begin {place.number} {os.getpid()} {_state_of(notes, place.number)}")
-        entry = run(config, place, report)
-        note(notes, f"end {place.number} {os.getpid()}")
-        return entry
+        return run(config, place, report, end)
 
     def add(folder: Path, entry: Record) -> None:
         append(folder, entry)

@@ -21,6 +21,7 @@ from harness.search import study as study_module
 from harness.search import worker as worker_module
 from harness.search.storage import KernelLock, open_storage
 from harness.training import Interrupted
+from tests.search.stub import accepting
 from tests.test_record import make
 
 
@@ -57,7 +58,7 @@ def stub(config, place, report) -> Record:
 
 @pytest.fixture
 def stubbed(monkeypatch):
-    monkeypatch.setattr(worker_module, "run_trial", stub)
+    monkeypatch.setattr(worker_module, "run_trial", accepting(stub))
 
 
 def finish(config, tmp_path):
@@ -101,7 +102,7 @@ def test_a_stopped_study_goes_on_to_the_same_records(config, tmp_path, stubbed, 
             raise Interrupted(signal.SIGINT)
         return stub(trial_config, place, report)
 
-    monkeypatch.setattr(worker_module, "run_trial", stops)
+    monkeypatch.setattr(worker_module, "run_trial", accepting(stops))
     with pytest.raises(Interrupted):
         finish(config(), tmp_path / "b")
     resumed = finish(config(), tmp_path / "b")
@@ -133,7 +134,7 @@ def test_a_suggestion_that_was_trained_before_is_looked_up(config, tmp_path, mon
         trained.append(place.number)
         return stub(trial_config, place, report)
 
-    monkeypatch.setattr(worker_module, "run_trial", once)
+    monkeypatch.setattr(worker_module, "run_trial", accepting(once))
     records = finish(config(trials=3, nuisance={}, baselines={}), tmp_path)
     assert trained == [0, 1]
     assert [entry.reason for entry in records[2:]] == [
@@ -186,11 +187,11 @@ def test_unforeseen_failures_one_after_another_end_the_study(config, tmp_path, m
     def broken(trial_config, place, report):
         return dataclasses.replace(stub(trial_config, place, report), state="fail", reason="error: X", scores={})
 
-    monkeypatch.setattr(worker_module, "run_trial", broken)
+    monkeypatch.setattr(worker_module, "run_trial", accepting(broken))
     with pytest.raises(RuntimeError, match="the last 3 trials failed alike"):
         finish(config(), tmp_path)
     assert len(record.read(tmp_path / "results/s")) == 3
-    monkeypatch.setattr(worker_module, "run_trial", stub)  # mended: the same command tries them again
+    monkeypatch.setattr(worker_module, "run_trial", accepting(stub))  # mended: the same command tries them again
     records = finish(config(), tmp_path)
     assert sorted(entry.trial for entry in records) == list(range(8))
     assert {entry.state for entry in record.read(tmp_path / "results/s")} == {"complete"}

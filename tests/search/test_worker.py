@@ -172,8 +172,11 @@ def failing(monkeypatch, reason, numbers):
     """Those trials fail for that reason."""
     cheap = worker_module.run_trial
 
-    def run_trial(config, place, report):
-        entry = cheap(config, place, report)
+    def run_trial(config, place, report, accept):
+        def failed(entry):
+            return accept(dataclasses.replace(entry, state="fail", reason=reason) if place.number in numbers else entry)
+
+        entry = cheap(config, place, report, failed)
         return dataclasses.replace(entry, state="fail", reason=reason) if place.number in numbers else entry
 
     monkeypatch.setattr(worker_module, "run_trial", run_trial)
