@@ -10,14 +10,23 @@ import os
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeVar
 
 from harness.accounting import resident
+from harness.training import end_if_asked
 
 LOCKS = ".locks"
+PATIENCE_S = 5.0  # with a lock that does not come, once a stop was asked for
+_POLL_S = 0.005
+
+Found = TypeVar("Found")
+
+
+class LockLost(Exception):
+    """The study's lock went with a connection while it was held: what was done under it is done again."""
 
 
 class Locks(Protocol):
@@ -59,7 +68,10 @@ class FileLocks(Locks):
     def mutex(self) -> Iterator[None]:
         """As Locks.mutex."""
         with open(self.folder / "study", "ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            waited = time.monotonic()
+            while not _locked(file):
+                stop_waiting(waited)
+                time.sleep(_POLL_S)
             yield
 
     def take(self, name: str) -> bool:
@@ -94,6 +106,30 @@ class FileLocks(Locks):
         """As Locks.close."""
         for name in list(self._held):
             self.drop(name)
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def stop_waiting(since: float) -> None:
+    """Raise Interrupted where a stop was asked for and the lock does not come: its holder may be stopped itself."""
+    if time.monotonic() - since > PATIENCE_S:
+        end_if_asked()
+
+
+def under(locks: Locks, action: Callable[[], Found]) -> Found:
+    """What an action finds under the study's lock, done again if the lock was lost meanwhile."""
+    while True:
+        try:
+            with locks.mutex():
+                return action()
+        except LockLost:
+            continue
 
 
 class Signs:

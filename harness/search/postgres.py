@@ -11,12 +11,12 @@ import psycopg
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from harness.search.locks import LOCKS, Locks
-from harness.search.storage import unreachable
-from harness.training import end_if_asked
+from harness.search.locks import LOCKS, LockLost, Locks, stop_waiting
+from harness.search.storage import KEEPALIVES, unreachable
 
 log = logging.getLogger(__name__)
 
+_POLL_S = 0.02
 _PATIENCE_S = 600  # a database that is started anew is waited for
 
 
@@ -33,6 +33,7 @@ class PostgresLocks(Locks):
         (folder / LOCKS).mkdir(parents=True, exist_ok=True)
         self._scope = scope
         self._held: set[str] = set()
+        self._inside = False
         try:
             named = make_url(address).set(drivername="postgresql")
             self._address = named.render_as_string(hide_password=False)
@@ -43,10 +44,15 @@ class PostgresLocks(Locks):
     @contextmanager
     def mutex(self) -> Iterator[None]:
         """As Locks.mutex."""
-        self._ask("SELECT pg_advisory_lock(%s)", "study")
+        since = time.monotonic()
+        while not self._ask("SELECT pg_try_advisory_lock(%s)", "study"):
+            stop_waiting(since)
+            time.sleep(_POLL_S)
+        self._inside = True
         try:
             yield
         finally:
+            self._inside = False
             self._let_go("study")
 
     def take(self, name: str) -> bool:
@@ -91,10 +97,12 @@ class PostgresLocks(Locks):
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,
+            tcp_user_timeout=60_000,
+            options=KEEPALIVES,
         )
 
     def _ask(self, question: str, name: str) -> bool:
-        until = time.monotonic() + _PATIENCE_S
+        since = time.monotonic()
         while True:
             try:
                 if self._connection.closed:
@@ -103,8 +111,10 @@ class PostgresLocks(Locks):
                 return row is not None and row[0] is not False
             except psycopg.OperationalError as error:
                 self._connection.close()
-                end_if_asked()  # who asks for a stop does not wait for a database
-                if time.monotonic() > until:
+                if self._inside:
+                    raise LockLost from None
+                stop_waiting(since)
+                if time.monotonic() - since > _PATIENCE_S:
                     raise unreachable(error) from None
                 time.sleep(1)
 

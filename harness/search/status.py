@@ -11,7 +11,7 @@ from typing import Any
 from harness.config import Config
 from harness.record import Log
 from harness.search.claims import Claims, schedule
-from harness.search.locks import Signs
+from harness.search.locks import Signs, under
 from harness.search.space import arms
 from harness.search.storage import open_locks
 from harness.search.worker import workers_of
@@ -62,13 +62,15 @@ class Lookout:
 
     def look(self) -> Standing:
         """How the study stands now."""
-        with self._locks.mutex():
-            self.log.refresh()
-            self._claims.refresh()
-            workers = workers_of(self._signs)
+        workers = under(self._locks, self._look)
         ended = [slot.number for slot in self._slots if self._claims.done(slot.number, self.log)]
         states: Counter[str] = Counter(entry.state for number in ended if (entry := self.log.get(number)) is not None)
         return Standing(len(self._slots), len(ended), states, workers)
+
+    def _look(self) -> dict[str, dict[str, Any]]:
+        self.log.refresh()
+        self._claims.refresh()
+        return workers_of(self._signs)
 
     def close(self) -> None:
         """Look no more."""

@@ -22,6 +22,8 @@ from harness.secrets import storage_address
 JOURNAL = "optuna.journal"
 _PLACE = "storage.json"
 _CONNECT_SECONDS = 2
+# On the server's side, too: a machine that is lost must not hold its locks for hours.
+KEEPALIVES = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 # A connection that idles through a long trial must still be there for its result, or be seen to be gone.
 _ENGINE = {
     "pool_pre_ping": True,
@@ -32,6 +34,8 @@ _ENGINE = {
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
+        "options": KEEPALIVES,
     },
 }
 

@@ -21,7 +21,7 @@ from harness.record import Log, Record
 from harness.search.attempts import attempt_folder, forget_attempts, keep_result, publish, published
 from harness.search.claims import REQUEUES, Claim, Claims, Slot, mend_logs, ready, schedule
 from harness.search.display import Display
-from harness.search.locks import Beat, Signs
+from harness.search.locks import Beat, Signs, under
 from harness.search.mirror import OptunaMirror
 from harness.search.pruning import below_median, curve_of
 from harness.search.space import Arm, Point, arms, propose
@@ -66,8 +66,7 @@ class Worker:
             pause = _POLL_S[0]
             while True:
                 end_if_asked()
-                with self.locks.mutex():
-                    taken = self._claim()
+                taken = under(self.locks, self._claim)
                 if taken is not None:
                     ended = self._run(*taken, display)
                     end_if_asked()
@@ -75,9 +74,7 @@ class Worker:
                         raise WornOut(lost)
                     pause = _POLL_S[0]
                 elif self.done == len(self.slots):
-                    with self.locks.mutex():
-                        self._settle()
-                        self.mirror.catch_up(self.log.records)
+                    under(self.locks, self._finish)
                     return
                 else:
                     time.sleep(pause)
@@ -114,6 +111,10 @@ class Worker:
             self.claims.add(claim)
             return slot, claim
         return None
+
+    def _finish(self) -> None:
+        self._settle()
+        self.mirror.catch_up(self.log.records)
 
     def _settle(self) -> None:
         self.mirror.settle(self.log.get, self._is_live)
@@ -215,7 +216,8 @@ class Worker:
 
     def _accept(self, claim: Claim, entry: Record) -> bool:
         """Record a result, unless the trial was given to another worker: this one was taken for dead."""
-        with self.locks.mutex():
+
+        def accept() -> bool:
             self._refresh()
             if self.claims.last(claim.trial) != claim or self.claims.done(claim.trial, self.log):
                 self.mirror.put_back()
@@ -223,17 +225,23 @@ class Worker:
             publish(self.folder, claim)
             record.append(self.folder, entry)
             self._refresh()
-        forget_attempts(self.folder, claim.trial)
-        return True
+            return True
+
+        if accepted := under(self.locks, accept):
+            forget_attempts(self.folder, claim.trial)
+        return accepted
 
     def _put_back(self, claim: Claim) -> bool:
         """Let others have the trial; returns whether it was still this worker's."""
-        with self.locks.mutex():
+
+        def put_back() -> bool:
             self._refresh()
             if mine := self.claims.last(claim.trial) == claim:
                 self.claims.put_back(claim)
             self.mirror.put_back()
-        return mine
+            return mine
+
+        return under(self.locks, put_back)
 
     def _stop_if_broken(self) -> None:
         last = self.log.records[-_UNEXPECTED_LIMIT:]

@@ -51,8 +51,8 @@ def run_trial(config: Config, place: Place, report: Report, accept: Accept = lam
     """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
 
     `report` hears the validation scores after each evaluation and answers whether to prune. `accept` writes the record
-    down, before W&B hears of it and before the checkpoints are removed, and answers whether it counts. Raises ConfigError for a
-    configuration that cannot run at all, and Interrupted when a stop was asked for.
+    down, before W&B hears of it and before the checkpoints are removed, and answers whether it counts. Raises
+    ConfigError for a configuration that cannot run at all, and Interrupted when a stop was asked for.
     """
     facts, started = Facts(), time.perf_counter()
     config_tree = plain(config)

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
 from harness import record
-from harness.config import HereConfig, check
+from harness.config import ConfigError, HereConfig, check
 from harness.search import join, rebuild, standing
+from harness.search.locks import under
+from harness.search.storage import open_locks
 from tests.cluster.services import PASSWORD
 from tests.search import crowd, stub
 
@@ -86,6 +89,43 @@ def test_a_stop_does_not_wait_for_a_database_that_is_away(config, tmp_path, post
     assert worker.exitcode == 143
     crowd.wait(crowd.crowd(config, 1, 0.0))
     crowd.sound(folder, TOTAL)
+
+
+def test_what_is_done_under_a_lock_that_was_lost_is_done_again(config, tmp_path, postgres):
+    config, folder = crowd.begin(config, tmp_path, "lost")
+    seen = []
+    with closing(open_locks(folder)) as locks:
+
+        def action():
+            seen.append(locks.is_free("worker"))
+            if len(seen) == 1:
+                postgres.stop()
+                postgres.start()
+            return locks.is_free("worker")
+
+        assert under(locks, action)
+    assert seen == [True, True]
+
+
+def test_a_worker_without_the_address_does_not_join(config, tmp_path, monkeypatch):
+    config, folder = crowd.begin(config, tmp_path, "elsewhere")
+    monkeypatch.delenv("HARNESS_STORAGE")
+    with pytest.raises(ConfigError, match="study=s is kept in postgresql://"), join(config, folder):
+        pass
+
+
+def test_a_refused_rebuild_changes_nothing(config, tmp_path):
+    config, folder = crowd.begin(config, tmp_path, "refused")
+    (worker,) = crowd.crowd(config, 1, 60.0)
+    crowd.until_begun(folder)
+    before = (folder / "storage.json").read_bytes()
+    with pytest.raises(ConfigError, match="workers are running"):
+        rebuild(config, folder)
+    assert (folder / "storage.json").read_bytes() == before
+    worker.kill()
+    worker.join()
+    assert "0 trials in Optuna's study" in rebuild(config, folder)
+    assert list((folder / ".locks").glob("*.sign")) == []
 
 
 def test_a_study_moves_to_another_storage_and_back(config, tmp_path, monkeypatch, postgres):

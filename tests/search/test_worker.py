@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import time
 
@@ -113,6 +114,37 @@ def test_what_a_person_is_told_while_workers_run(config, tmp_path):
         process.kill()
         process.join()
     assert standing(config, folder).lines()[1] == "no worker is running"
+
+
+def test_a_question_is_kept_from_the_first_claim_on(config, tmp_path):
+    config, folder = crowd.begin(config, tmp_path, "asked")
+    crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_claim"))
+    other = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, weight_decay=0.5))
+    with pytest.raises(ConfigError, match=r"optimizer\.weight_decay=0\.5: study=s was begun with another"):
+        begin_study(other)
+
+
+def test_a_copy_of_a_study_is_a_study_of_its_own(config, tmp_path):
+    config, folder = crowd.begin(config, tmp_path, "copied")
+    shutil.copytree(folder, folder.with_name("copy"))
+    assert load_study(config.results, "copy").study == "copy"
+
+
+def test_an_unknown_event_is_not_guessed_at(config, tmp_path):
+    config, folder = crowd.begin(config, tmp_path, "unknown")
+    (folder / "claims.jsonl").write_text('{"event": "note", "trial": 0}\n')
+    with pytest.raises(ValueError, match="claims.jsonl: no such event: note"), join(config, folder):
+        pass
+
+
+def test_who_waits_for_a_lock_that_does_not_come_can_be_stopped(config, tmp_path, monkeypatch):
+    config, folder = crowd.begin(config, tmp_path, "held")
+    with FileLocks(folder).mutex():
+        (waiter,) = crowd.crowd(config, 1, 0.0)
+        time.sleep(1.0)
+        os.kill(waiter.pid, signal.SIGTERM)
+        crowd.wait([waiter], 20)
+    assert waiter.exitcode == 143
 
 
 def test_half_a_line_at_the_end_of_a_log_is_cut_off_by_who_joins(config, tmp_path):
