@@ -15,6 +15,7 @@ from harness import record
 from harness.config import ConfigError, HereConfig, check
 from harness.search import REPLACED, WornOut, begin_study, join, load_study, standing
 from harness.search import worker as worker_module
+from harness.search.locks import FileLocks
 from tests.search import crowd, stub
 
 TOTAL = 16  # four arms of four trials
