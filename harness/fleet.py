@@ -95,34 +95,63 @@ def _gpus() -> list[str]:
     return named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
 
 
+class Crew:
+    """The workers of this machine: those that this command started, and those of an earlier one, which it found."""
+
+    def __init__(self, argv: Sequence[str], folder: Path, workers: int, gpus: Sequence[str]) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = str(max(1, cores // workers))
+        self._argv, self._folder, self._workers, self._gpus = argv, folder, workers, gpus
+        self.started: list[Process] = []
+        self._found: dict[int, Stranger] = {}
+
+    def keep(self, standing: Standing) -> None:
+        """Start those that are missing. One that failed is not replaced, one that was killed is."""
+        others = self._others(standing)
+        for _ in range(len(self.started) - self._killed() + others, self._workers):
+            self._start()
+
+    def stop(self, signum: int, within_s: float) -> None:
+        """End all of them."""
+        stop_all([*self.started, *self._found.values()], signum, within_s)
+
+    def _others(self, standing: Standing) -> int:
+        """How many are there that others started. One that replaces itself gives no sign for a moment."""
+        own = {process.pid for process in self.started}
+        far = 0
+        for sign in standing.workers.values():
+            if sign["host"] != socket.gethostname():
+                far += 1
+            elif sign["pid"] not in own:
+                self._found.setdefault(sign["pid"], Stranger(sign["pid"]))
+        self._found = {pid: stranger for pid, stranger in self._found.items() if stranger.code is None}
+        return far + len(self._found)
+
+    def _killed(self) -> int:
+        return sum((process.code or 0) < 0 for process in self.started)
+
+    def _start(self) -> None:
+        number = len(self.started)
+        mine = self._gpus[number % len(self._gpus)] if self._gpus else ""
+        extra = {"OMP_NUM_THREADS": self._threads, "CUDA_VISIBLE_DEVICES": mine}
+        log_file = self._folder / "workers" / f"{number:02d}-{os.getpid()}.log"
+        self.started.append(Process(self._argv, extra, log_file))
+
+
 def _run_local(config: Config, folder: Path, workers: int) -> None:
     """Keep so many workers going, those of an earlier command included, until the study is done."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(max(1, cores // workers))
     gpus = _gpus() if resolve_device(config.trainer.accelerator, 1).type == "cuda" else []
-    started: list[Process] = []
-
-    def start(number: int) -> None:
-        mine = gpus[number % len(gpus)] if gpus else ""
-        extra = {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": mine}
-        started.append(Process(command(config), extra, folder / "workers" / f"{len(started):02d}-{os.getpid()}.log"))
-
+    crew = Crew(command(config), folder, workers, gpus)
     with closing(Board(config, folder)) as board:
-        found = board.show().workers
-        here = [Stranger(sign["pid"]) for sign in found.values() if sign["host"] == socket.gethostname()]
-        when_asked_twice(lambda: stop_all([*started, *here], signal.SIGKILL, 0))
-        for number in range(len(found), workers):
-            start(number)
+        when_asked_twice(lambda: crew.stop(signal.SIGKILL, 0))
         try:
-            while not _settled(board.show(), started):
+            while not _settled(standing := board.show(), crew.started):
                 end_if_asked()
-                # One that was killed is replaced; a trial that kills every worker is given up after some attempts.
-                killed = sum((process.code or 0) < 0 for process in started)
-                if len(started) < workers + killed and killed <= 5 * workers:
-                    start(len(started))
+                if standing.done < standing.total:
+                    crew.keep(standing)
                 time.sleep(_LOOK_S)
         except Interrupted as stop:
-            stop_all([*started, *here], stop.exit_code - 128, _STOP_S)
+            crew.stop(stop.exit_code - 128, _STOP_S)
             raise
 
 

@@ -28,6 +28,11 @@ class Process:
             )
 
     @property
+    def pid(self) -> int:
+        """Of the command, and of its session."""
+        return self._process.pid
+
+    @property
     def code(self) -> int | None:
         """The exit code, negative for a signal; nothing while it runs."""
         return self._process.poll()

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,8 +13,8 @@ import pytest
 
 from harness import record
 from harness.config import ConfigError
-from harness.fleet import check_launch
-from harness.search import begin_study
+from harness.fleet import Crew, check_launch
+from harness.search import Standing, begin_study
 from harness.trial import identity
 from tests.test_record import make
 
@@ -113,6 +114,57 @@ def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch
     assert [claim["attempt"] for claim in claims] == [1] * 4
     assert sorted(entry.trial for entry in record.read(folder)) == [0, 1, 2, 3]
     assert all(entry.hardware["threads"] == 1 for entry in record.read(folder))
+
+
+def standing(*pids, done=0, **told):
+    """What a lookout sees of workers of this machine."""
+    signs = {str(pid): {"host": socket.gethostname(), "pid": pid} | told for pid in pids}
+    return Standing(4, done, {}, signs)
+
+
+@pytest.fixture
+def crew(tmp_path):
+    """Workers that do nothing but say a word, killed in the end."""
+    crews = []
+
+    def make_crew(workers, gpus=()):
+        waiting = [sys.executable, "-c", "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(60)"]
+        crews.append(Crew(waiting, tmp_path, workers, gpus))
+        return crews[-1]
+
+    yield make_crew
+    for one in crews:
+        one.stop(signal.SIGKILL, 0)
+        for process in one.started:
+            ended(process)
+
+
+def ended(process):
+    wait_for(lambda: process.code is not None, 10)
+
+
+def kill(process):
+    process.stop(signal.SIGKILL)
+    ended(process)
+
+
+def test_workers_of_an_earlier_command_are_counted_for_as_long_as_they_run(crew):
+    earlier, later = crew(2), crew(2)
+    earlier.keep(standing())
+    first, second = earlier.started
+    for _ in range(3):
+        later.keep(standing(first.pid, second.pid))
+    later.keep(standing())  # they replace themselves: no sign, and yet they run
+    assert not later.started
+    kill(first)
+    for _ in range(3):
+        later.keep(standing(second.pid))
+    assert len(later.started) == 1
+    (own,) = later.started
+    kill(own)
+    later.keep(standing(second.pid, own.pid))
+    later.keep(standing(second.pid, *(process.pid for process in later.started)))
+    assert len(later.started) == 2
 
 
 LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]
