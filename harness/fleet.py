@@ -28,6 +28,7 @@ _JOBS = "jobs.json"
 _LOOK_S = 0.5
 _STOP_S = 20.0
 _ASK_SLURM_S = 5.0
+_KILLED = 5  # times that each worker is killed without a new record; a trial that does it is given up before
 _IN_VAIN = 5  # times that jobs are queued again without a new record
 
 
@@ -104,11 +105,19 @@ class Crew:
         self._argv, self._folder, self._workers, self._gpus = argv, folder, workers, gpus
         self.started: list[Process] = []
         self._found: dict[int, Stranger] = {}
+        self._done, self._killed_before = 0, 0
 
     def keep(self, standing: Standing) -> None:
-        """Start those that are missing. One that failed is not replaced, one that was killed is."""
-        others = self._others(standing)
-        for _ in range(len(self.started) - self._killed() + others, self._workers):
+        """Start those that are missing. One that failed is not replaced, one that was killed is.
+
+        Raises RuntimeError where they are killed again and again, and no trial ends.
+        """
+        killed = [process for process in self.started if (process.code or 0) < 0]
+        if standing.done != self._done:
+            self._done, self._killed_before = standing.done, len(killed)
+        if len(killed) - self._killed_before > _KILLED * self._workers:
+            raise RuntimeError(f"workers are killed again and again, the last after: {killed[-1].last_words()}")
+        for _ in range(len(self.started) - len(killed) + self._others(standing), self._workers):
             self._start()
 
     def stop(self, signum: int, within_s: float) -> None:
@@ -126,9 +135,6 @@ class Crew:
                 self._found.setdefault(sign["pid"], Stranger(sign["pid"]))
         self._found = {pid: stranger for pid, stranger in self._found.items() if stranger.code is None}
         return far + len(self._found)
-
-    def _killed(self) -> int:
-        return sum((process.code or 0) < 0 for process in self.started)
 
     def _start(self) -> None:
         number = len(self.started)
@@ -152,6 +158,9 @@ def _run_local(config: Config, folder: Path, workers: int) -> None:
                 time.sleep(_LOOK_S)
         except Interrupted as stop:
             crew.stop(stop.exit_code - 128, _STOP_S)
+            raise
+        except RuntimeError:
+            crew.stop(signal.SIGTERM, _STOP_S)
             raise
 
 

@@ -116,6 +116,13 @@ def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch
     assert all(entry.hardware["threads"] == 1 for entry in record.read(folder))
 
 
+WAITING = """
+import os, time
+print(os.environ["CUDA_VISIBLE_DEVICES"] or "no GPU", flush=True)
+time.sleep(60)
+"""
+
+
 def standing(*pids, done=0, **told):
     """What a lookout sees of workers of this machine."""
     signs = {str(pid): {"host": socket.gethostname(), "pid": pid} | told for pid in pids}
@@ -128,7 +135,7 @@ def crew(tmp_path):
     crews = []
 
     def make_crew(workers, gpus=()):
-        waiting = [sys.executable, "-c", "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(60)"]
+        waiting = [sys.executable, "-c", WAITING]
         crews.append(Crew(waiting, tmp_path, workers, gpus))
         return crews[-1]
 
@@ -165,6 +172,17 @@ def test_workers_of_an_earlier_command_are_counted_for_as_long_as_they_run(crew)
     later.keep(standing(second.pid, own.pid))
     later.keep(standing(second.pid, *(process.pid for process in later.started)))
     assert len(later.started) == 2
+
+
+def test_workers_that_are_killed_again_and_again_are_given_up_aloud(crew):
+    one = crew(1)
+    for done in (0, 0, 0, 1, 1, 1, 1, 1, 1):
+        one.keep(standing(done=done))
+        wait_for(lambda: one.started[-1].last_words() == "no GPU", 10)
+        kill(one.started[-1])
+    assert len(one.started) == 9, "a new record clears them of it"
+    with pytest.raises(RuntimeError, match="killed again and again, the last after: no GPU"):
+        one.keep(standing(done=1))
 
 
 LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]
