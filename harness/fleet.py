@@ -105,6 +105,7 @@ class Crew:
         self._argv, self._folder, self._workers, self._gpus = argv, folder, workers, gpus
         self.started: list[Process] = []
         self._found: dict[int, Stranger] = {}
+        self._sees: dict[int, str] = {}  # the GPUs of each process
         self._done, self._killed_before = 0, 0
 
     def keep(self, standing: Standing) -> None:
@@ -133,15 +134,22 @@ class Crew:
                 far += 1
             elif sign["pid"] not in own:
                 self._found.setdefault(sign["pid"], Stranger(sign["pid"]))
+                self._sees[sign["pid"]] = sign.get("gpus", "")
         self._found = {pid: stranger for pid, stranger in self._found.items() if stranger.code is None}
         return far + len(self._found)
 
     def _start(self) -> None:
-        number = len(self.started)
-        mine = self._gpus[number % len(self._gpus)] if self._gpus else ""
+        mine = self._free_gpu()
         extra = {"OMP_NUM_THREADS": self._threads, "CUDA_VISIBLE_DEVICES": mine}
-        log_file = self._folder / "workers" / f"{number:02d}-{os.getpid()}.log"
+        log_file = self._folder / "workers" / f"{len(self.started):02d}-{os.getpid()}.log"
         self.started.append(Process(self._argv, extra, log_file))
+        self._sees[self.started[-1].pid] = mine
+
+    def _free_gpu(self) -> str:
+        """The first that no worker has; where others have them all, one that the fewest have."""
+        running = [process.pid for process in self.started if process.code is None]
+        taken = [gpu for pid in (*running, *self._found) for gpu in self._sees[pid].split(",")]
+        return min(self._gpus, key=taken.count, default="")
 
 
 def _run_local(config: Config, folder: Path, workers: int) -> None:

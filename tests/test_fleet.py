@@ -136,7 +136,7 @@ def crew(tmp_path):
 
     def make_crew(workers, gpus=()):
         waiting = [sys.executable, "-c", WAITING]
-        crews.append(Crew(waiting, tmp_path, workers, gpus))
+        crews.append(Crew(waiting, tmp_path / str(len(crews)), workers, gpus))
         return crews[-1]
 
     yield make_crew
@@ -183,6 +183,24 @@ def test_workers_that_are_killed_again_and_again_are_given_up_aloud(crew):
     assert len(one.started) == 9, "a new record clears them of it"
     with pytest.raises(RuntimeError, match="killed again and again, the last after: no GPU"):
         one.keep(standing(done=1))
+
+
+def test_a_worker_gets_a_gpu_that_no_other_has(crew):
+    def seen(process):
+        wait_for(process.last_words, 10)
+        return process.last_words()
+
+    earlier, later = crew(1, "0123"), crew(4, "0123")
+    earlier.keep(standing())
+    (other,) = earlier.started
+    later.keep(standing(other.pid, gpus="0"))
+    assert [seen(process) for process in later.started] == ["1", "2", "3"]
+    kill(later.started[1])
+    later.keep(standing(other.pid, gpus="0"))
+    assert seen(later.started[-1]) == "2"
+    kill(other)
+    later.keep(standing())
+    assert seen(later.started[-1]) == "0"
 
 
 LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]

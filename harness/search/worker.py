@@ -275,6 +275,7 @@ def workers_of(signs: Signs) -> dict[str, dict[str, Any]]:
 
 def _where() -> dict[str, Any]:
     told: dict[str, Any] = {"host": socket.gethostname(), "trial": None}
+    told["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if job := os.environ.get("SLURM_ARRAY_JOB_ID"):
         told["job"] = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID', '0')}"
     return told
