@@ -199,16 +199,33 @@ def _run_slurm(config: Config, folder: Path, settings: SlurmConfig) -> None:
     with closing(Board(config, folder)) as board:
         while (standing := board.show()).done < standing.total:
             end_if_asked()
-            known: list[str] = json.loads(path.read_text()) if path.exists() else []
-            there = waiting_or_running(known)
+            there = waiting_or_running(_read_jobs(path))
             if missing := max(0, min(settings.workers, standing.total - standing.done) - len(there)):
                 in_vain, done = in_vain + 1 if standing.done == done else 0, standing.done
                 if in_vain > _IN_VAIN:
                     raise RuntimeError(f"jobs end and no trial is recorded; they wrote to {folder / 'slurm'}")
+                end_if_asked()
                 new = submit(command(config), missing, resources, folder / "slurm", config.study)
                 log.info("queued %s", ", ".join(new))
-                path.write_text(json.dumps([*there, *new]))
+                _write_jobs(path, [*there, *new])
             time.sleep(_ASK_SLURM_S)
+
+
+def _read_jobs(path: Path) -> list[str]:
+    """The ids of the jobs that were queued. Raises RuntimeError for a file that does not say them."""
+    try:
+        known = json.loads(path.read_text()) if path.exists() else []
+    except ValueError:
+        known = None
+    if not isinstance(known, list):
+        raise RuntimeError(f"{path} is torn: remove it when squeue shows no job of this study (scancel ends them)")
+    return [str(job) for job in known]
+
+
+def _write_jobs(path: Path, ids: Sequence[str]) -> None:
+    staged = path.with_suffix(".new")
+    staged.write_text(json.dumps(ids))
+    os.replace(staged, path)
 
 
 class Board:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 class Process:
@@ -148,12 +151,15 @@ def submit(argv: Sequence[str], count: int, resources: Resources, folder: Path, 
 
 
 def waiting_or_running(ids: Sequence[str]) -> list[str]:
-    """Those of the jobs that SLURM has in its queue, waiting or running."""
+    """Those of the jobs that SLURM has in its queue, waiting or running; all of them while it does not answer."""
     arrays = sorted({job.partition("_")[0] for job in ids})
     if not arrays:
         return []
     asked = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
     asked.append("--states=PENDING,RUNNING,SUSPENDED,COMPLETING,CONFIGURING,REQUEUED")
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode and "Invalid job id" not in done.stderr:  # which means: ended so long ago that it is forgotten
+        log.warning("squeue does not answer: %s", " ".join(done.stderr.split()) or f"it ended with {done.returncode}")
+        return list(ids)
     there = set(done.stdout.split())
     return [job for job in ids if job in there]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import record
+from harness import fleet, record
 from harness.config import ConfigError
 from harness.fleet import Crew, check_launch
 from harness.search import Standing, begin_study
@@ -201,6 +201,46 @@ def test_a_worker_gets_a_gpu_that_no_other_has(crew):
     kill(other)
     later.keep(standing())
     assert seen(later.started[-1]) == "0"
+
+
+class Queue:
+    """A board and a SLURM: what is seen at each look, and how many jobs are queued then; all of them end at once."""
+
+    def __init__(self, monkeypatch, tmp_path):
+        self.folder, self.looks, self.queued = tmp_path, [], []
+        for name in ("Board", "submit", "waiting_or_running"):
+            monkeypatch.setattr(fleet, name, getattr(self, name.lower()))
+        monkeypatch.setattr(fleet, "_ASK_SLURM_S", 0.0)
+
+    def board(self, *_):
+        return self
+
+    def show(self):
+        return self.looks.pop(0)
+
+    def close(self):
+        pass
+
+    def waiting_or_running(self, ids):
+        return []
+
+    def submit(self, argv, count, *_):
+        self.queued.append(count)
+        return [f"{len(self.queued)}_{index}" for index in range(count)]
+
+
+@pytest.fixture
+def queue(monkeypatch, tmp_path):
+    return Queue(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize("torn", ["", '["7_0", "7', "{}"])
+def test_a_file_of_jobs_that_is_torn_is_named_and_no_job_is_queued(compose, queue, torn):
+    (queue.folder / "jobs.json").write_text(torn)
+    queue.looks = [standing()]
+    with pytest.raises(RuntimeError, match=r"jobs\.json is torn: remove it when squeue shows no job"):
+        fleet.run_workers(compose("launch=slurm"), queue.folder)
+    assert not queue.queued
 
 
 LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]

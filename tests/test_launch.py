@@ -1,5 +1,6 @@
 """Commands as processes: they live on, they are told to end, and what they said last is known."""
 
+import os
 import signal
 import sys
 import time
@@ -50,3 +51,21 @@ def test_a_job_is_nothing_but_its_argument_vector():
 
 def test_no_jobs_are_asked_about_where_none_are_known():
     assert waiting_or_running([]) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "there"),
+    [
+        ("echo 7_1; exit 0", ["7_1"]),
+        ("echo slurm_load_jobs error: Invalid job id specified >&2; exit 1", []),
+        ("echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1", ["7_0", "7_1"]),
+        ("exit 1", ["7_0", "7_1"]),
+    ],
+    ids=["one has ended", "all are forgotten", "it does not answer", "it says nothing"],
+)
+def test_jobs_are_taken_for_gone_only_where_slurm_says_so(tmp_path, monkeypatch, said, there):
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\n{said}\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert waiting_or_running(["7_0", "7_1"]) == there
