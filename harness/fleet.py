@@ -18,8 +18,10 @@ from harness import tracking
 from harness.config import Config, ConfigError, HereConfig, LocalConfig, SlurmConfig
 from harness.devices import resolve_device
 from harness.launch import Process, Resources, Stranger, stop_all, submit, waiting_or_running
+from harness.lines import Lines
 from harness.record import Record, measure
 from harness.search import REPLACED, Lookout, Standing, WornOut, join
+from harness.search.claims import CLAIMS
 from harness.training import Interrupted, end_if_asked, when_asked_twice
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ _LOOK_S = 0.5
 _STOP_S = 20.0
 _ASK_SLURM_S = 5.0
 _KILLED = 5  # times that each worker is killed without a new record; a trial that does it is given up before
-_IN_VAIN = 5  # times that jobs are queued again without a new record
+_IN_VAIN = 5  # times that jobs are queued again without a new record or a trial put back with its checkpoint
 
 
 def run_workers(config: Config, folder: Path) -> None:
@@ -195,13 +197,16 @@ def _run_slurm(config: Config, folder: Path, settings: SlurmConfig) -> None:
         minutes=settings.minutes,
         signal_s=settings.signal_s,
     )
-    in_vain, done = 0, -1
+    in_vain, progress = 0, (-1, 0)
+    claims, back = Lines(folder / CLAIMS), 0
     with closing(Board(config, folder)) as board:
         while (standing := board.show()).done < standing.total:
             end_if_asked()
             there = waiting_or_running(_read_jobs(path))
             if missing := max(0, min(settings.workers, standing.total - standing.done) - len(there)):
-                in_vain, done = in_vain + 1 if standing.done == done else 0, standing.done
+                back += sum(line["event"] == "back" for line in claims.new())
+                before, progress = progress, (standing.done, back)
+                in_vain = in_vain + 1 if progress == before else 0
                 if in_vain > _IN_VAIN:
                     raise RuntimeError(f"jobs end and no trial is recorded; they wrote to {folder / 'slurm'}")
                 end_if_asked()

@@ -243,6 +243,22 @@ def test_a_file_of_jobs_that_is_torn_is_named_and_no_job_is_queued(compose, queu
     assert not queue.queued
 
 
+def test_jobs_that_only_put_their_trials_back_are_queued_again_and_those_that_do_nothing_are_given_up(compose, queue):
+    def put_back():
+        with open(queue.folder / "claims.jsonl", "a") as file:
+            file.write('{"event": "back", "trial": 0, "attempt": 1}\n')
+        return standing()
+
+    looks = [*[put_back] * 9, *[standing] * 5, lambda: standing(done=1), *[lambda: standing(done=1)] * 6]
+    queue.show = lambda: looks.pop(0)()
+    with pytest.raises(RuntimeError, match="jobs end and no trial is recorded"):
+        fleet.run_workers(compose("launch=slurm", "launch.workers=2"), queue.folder)
+    assert not looks
+    assert queue.queued == [2] * 20
+    known = json.loads((queue.folder / "jobs.json").read_text())
+    assert known == ["20_0", "20_1"]
+
+
 LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]
 
 
