@@ -130,15 +130,12 @@ class Crew:
     def _others(self, standing: Standing) -> int:
         """How many are there that others started. One that replaces itself gives no sign for a moment."""
         own = {process.pid for process in self.started}
-        far = 0
-        for sign in standing.workers.values():
-            if sign["host"] != socket.gethostname():
-                far += 1
-            elif sign["pid"] not in own:
-                self._found.setdefault(sign["pid"], Stranger(sign["pid"]))
-                self._sees[sign["pid"]] = sign.get("gpus", "")
-        self._found = {pid: stranger for pid, stranger in self._found.items() if stranger.code is None}
-        return far + len(self._found)
+        near = [sign for sign in standing.workers.values() if sign["host"] == socket.gethostname()]
+        signs = {sign["pid"]: sign for sign in near if sign["pid"] not in own}
+        self._sees |= {pid: sign.get("gpus", "") for pid, sign in signs.items()}
+        known = self._found | {pid: Stranger(pid, sign.get("started")) for pid, sign in signs.items()}
+        self._found = {pid: stranger for pid, stranger in known.items() if pid in signs or stranger.code is None}
+        return len(standing.workers) - len(near) + len(self._found)
 
     def _start(self) -> None:
         mine = self._free_gpu()

@@ -52,26 +52,47 @@ class Process:
         return lines[-1] if lines else ""
 
 
-class Stranger:
-    """A process of this machine that another command started."""
+def started_at(pid: int) -> int | None:
+    """When a process of this machine was started, in ticks since the machine was; nothing where that cannot be known.
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    With its number it names a process for good: numbers are given again.
+    """
+    stat = _stat(pid)
+    return int(stat[19]) if stat else None
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third, the state, on (proc(5)); none where there is no such file."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+class Stranger:
+    """A process of this machine that another command started, and when it did, as `started_at` says."""
+
+    def __init__(self, pid: int, started: int | None) -> None:
+        self._pid, self._started = pid, started
 
     @property
     def code(self) -> int | None:
         """0 once it is gone, however it ended; nothing while it runs."""
         try:
             os.kill(self._pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # another user's is none of ours
             return 0
-        stat = Path(f"/proc/{self._pid}/stat")  # one that ended stays in the table until who started it looks
-        return 0 if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z" else None
+        stat = _stat(self._pid)
+        if not stat:
+            return None
+        ended = stat[0] == "Z"  # it stays in the table until who started it looks
+        return 0 if ended or self._started not in (None, int(stat[19])) else None
 
     def stop(self, signum: int) -> None:
         """Ask it to end."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signum)
+        if self.code is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self._pid, signum)
 
 
 def stop_all(processes: Sequence[Process | Stranger], signum: int, within_s: float) -> None:
