@@ -6,6 +6,7 @@ The command that starts them may be closed and started again: they are found by 
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -22,6 +23,8 @@ from harness.lines import Lines
 from harness.record import Record, measure
 from harness.search import REPLACED, Lookout, Standing, WornOut, join
 from harness.search.claims import CLAIMS
+from harness.search.storage import storage_kind
+from harness.secrets import storage_address
 from harness.training import Interrupted, end_if_asked, when_asked_twice
 
 log = logging.getLogger(__name__)
@@ -82,6 +85,14 @@ def check_launch(config: Config) -> None:
             f"launch.gpus={gpus}: a trial has trainer.devices={devices}, each with a GPU of its own; "
             f"launch.gpus={devices}"
         )
+    if isinstance(config.launch, SlurmConfig):
+        if storage_kind(storage_address()) != "postgresql":
+            raise ConfigError(
+                "launch=slurm: workers may be on several machines, which share no kernel locks; set "
+                "HARNESS_STORAGE=postgresql://USER:PASSWORD@HOST/NAME"
+            )
+        if shutil.which("sbatch") is None:
+            raise ConfigError("launch=slurm: there is no sbatch here; launch=local runs workers on this machine")
     if isinstance(config.launch, LocalConfig):
         device = resolve_device(config.trainer.accelerator, config.trainer.devices)
         if device.type == "cuda" and config.launch.workers > len(_gpus()):

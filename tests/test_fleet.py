@@ -337,11 +337,31 @@ def test_one_worker_ends_as_it_is_asked(launch, tmp_path):
     assert claimed(folder) == ["claim"] * 3 + ["back"]
 
 
-def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, tmp_path):
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """What launch=slurm needs, in name."""
+    monkeypatch.setenv("HARNESS_STORAGE", "postgresql://u:p@h/d")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "sbatch").touch(0o755)
+
+
+def test_jobs_need_a_database_and_slurm(compose, cluster, tmp_path, monkeypatch):
+    config = compose("run=study", "study=s", "sweep=rank_alpha_lr", "launch=slurm")
+    check_launch(config)
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="launch=slurm: there is no sbatch here; launch=local"):
+        check_launch(config)
+    monkeypatch.delenv("HARNESS_STORAGE")
+    with pytest.raises(ConfigError, match="launch=slurm: workers may be on several machines.* HARNESS_STORAGE=postg"):
+        check_launch(config)
+
+
+def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, cluster, tmp_path, monkeypatch):
     """A login node has no GPU, and its records say cuda where its own device is a CPU."""
     study = ["run=study", "study=s", "sweep=rank_alpha_lr", "launch=slurm", "trainer.accelerator=gpu", "launch.gpus=2"]
     config = compose(*study, "trainer=ddp", "trainer.devices=2")
     check_launch(config)
+    monkeypatch.delenv("HARNESS_STORAGE")
     folder = begin_study(config)
     hardware = identity(compose("trainer.accelerator=cpu")) | {"device": "cuda", "precision": "bf16-mixed"}
     record.append(folder, make(0, study="s", task=config.task.name, model=config.model.name, hardware=hardware))
