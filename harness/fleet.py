@@ -131,17 +131,17 @@ class Crew:
             self._done, self._killed_before = standing.done, len(killed)
         if len(killed) - self._killed_before > _KILLED * self._workers:
             raise RuntimeError(f"workers are killed again and again, the last after: {killed[-1].last_words()}")
-        for _ in range(len(self.started) - len(killed) + self._others(standing), self._workers):
+        for _ in range(len(self.started) - len(killed) + self.others(standing), self._workers):
             self._start()
 
     def stop(self, signum: int, within_s: float) -> None:
         """End all of them."""
         stop_all([*self.started, *self._found.values()], signum, within_s)
 
-    def _others(self, standing: Standing) -> int:
+    def others(self, standing: Standing) -> int:
         """How many are there that others started. One that replaces itself gives no sign for a moment."""
         own = {process.pid for process in self.started}
-        near = [sign for sign in standing.workers.values() if sign["host"] == socket.gethostname()]
+        near = [sign for sign in standing.workers.values() if sign.get("host") == socket.gethostname()]
         signs = {sign["pid"]: sign for sign in near if sign["pid"] not in own}
         self._sees |= {pid: sign.get("gpus", "") for pid, sign in signs.items()}
         known = self._found | {pid: Stranger(pid, sign.get("started")) for pid, sign in signs.items()}
@@ -170,6 +170,7 @@ def _run_local(config: Config, folder: Path, workers: int) -> None:
         when_asked_twice(lambda: crew.stop(signal.SIGKILL, 0))
         try:
             while not _settled(standing := board.show(), crew.started):
+                crew.others(standing)  # they are to be stopped, too
                 end_if_asked()
                 if standing.done < standing.total:
                     crew.keep(standing)
