@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from harness import tracking
@@ -261,7 +261,8 @@ class Board:
         table = standing.lines() if first or sys.stderr.isatty() else []
         if lines or table:
             back = f"\x1b[{self._height}F\x1b[J" if self._height else ""
-            print(back + "\n".join(lines + table), file=sys.stderr, flush=True)
+            with suppress(OSError):  # nobody looks any more; the workers go on
+                print(back + "\n".join(lines + table), file=sys.stderr, flush=True)
         self._height = len(table) if sys.stderr.isatty() else 0
         return standing
 

@@ -1,5 +1,6 @@
 """Workers of this machine under one command, which may go and come again."""
 
+import io
 import json
 import os
 import signal
@@ -257,6 +258,17 @@ def test_jobs_that_only_put_their_trials_back_are_queued_again_and_those_that_do
     assert queue.queued == [2] * 20
     known = json.loads((queue.folder / "jobs.json").read_text())
     assert known == ["20_0", "20_1"]
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_command(compose, tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    board = fleet.Board(compose("run=study", "study=s", "sweep=rank_alpha_lr"), tmp_path)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert board.show().done == 0
+    board.close()
 
 
 LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]
