@@ -6,20 +6,25 @@ The command that starts them may be closed and started again: they are found by 
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from harness import tracking
 from harness.config import Config, ConfigError, HereConfig, LocalConfig, SlurmConfig
 from harness.devices import resolve_device
 from harness.launch import Process, Resources, Stranger, stop_all, submit, waiting_or_running
+from harness.lines import Lines
 from harness.record import Record, measure
 from harness.search import REPLACED, Lookout, Standing, WornOut, join
+from harness.search.claims import CLAIMS
+from harness.search.storage import storage_kind
+from harness.secrets import storage_address
 from harness.training import Interrupted, end_if_asked, when_asked_twice
 
 log = logging.getLogger(__name__)
@@ -28,7 +33,8 @@ _JOBS = "jobs.json"
 _LOOK_S = 0.5
 _STOP_S = 20.0
 _ASK_SLURM_S = 5.0
-_IN_VAIN = 5  # times that jobs are queued again without a new record
+_KILLED = 5  # times that each worker is killed without a new record; a trial that does it is given up before
+_IN_VAIN = 5  # times that jobs are queued again without a new record or a trial put back with its checkpoint
 
 
 def run_workers(config: Config, folder: Path) -> None:
@@ -79,6 +85,14 @@ def check_launch(config: Config) -> None:
             f"launch.gpus={gpus}: a trial has trainer.devices={devices}, each with a GPU of its own; "
             f"launch.gpus={devices}"
         )
+    if isinstance(config.launch, SlurmConfig):
+        if storage_kind(storage_address()) != "postgresql":
+            raise ConfigError(
+                "launch=slurm: workers may be on several machines, which share no kernel locks; set "
+                "HARNESS_STORAGE=postgresql://USER:PASSWORD@HOST/NAME"
+            )
+        if shutil.which("sbatch") is None:
+            raise ConfigError("launch=slurm: there is no sbatch here; launch=local runs workers on this machine")
     if isinstance(config.launch, LocalConfig):
         device = resolve_device(config.trainer.accelerator, config.trainer.devices)
         if device.type == "cuda" and config.launch.workers > len(_gpus()):
@@ -95,34 +109,77 @@ def _gpus() -> list[str]:
     return named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
 
 
+class Crew:
+    """The workers of this machine: those that this command started, and those of an earlier one, which it found."""
+
+    def __init__(self, argv: Sequence[str], folder: Path, workers: int, gpus: Sequence[str]) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = str(max(1, cores // workers))
+        self._argv, self._folder, self._workers, self._gpus = argv, folder, workers, gpus
+        self.started: list[Process] = []
+        self._found: dict[int, Stranger] = {}
+        self._sees: dict[int, str] = {}  # the GPUs of each process
+        self._done, self._killed_before = 0, 0
+
+    def keep(self, standing: Standing) -> None:
+        """Start those that are missing. One that failed is not replaced, one that was killed is.
+
+        Raises RuntimeError where they are killed again and again, and no trial ends.
+        """
+        killed = [process for process in self.started if (process.code or 0) < 0]
+        if standing.done != self._done:
+            self._done, self._killed_before = standing.done, len(killed)
+        if len(killed) - self._killed_before > _KILLED * self._workers:
+            raise RuntimeError(f"workers are killed again and again, the last after: {killed[-1].last_words()}")
+        for _ in range(len(self.started) - len(killed) + self.others(standing), self._workers):
+            self._start()
+
+    def stop(self, signum: int, within_s: float) -> None:
+        """End all of them."""
+        stop_all([*self.started, *self._found.values()], signum, within_s)
+
+    def others(self, standing: Standing) -> int:
+        """How many are there that others started. One that replaces itself gives no sign for a moment."""
+        own = {process.pid for process in self.started}
+        near = [sign for sign in standing.workers.values() if sign.get("host") == socket.gethostname()]
+        signs = {sign["pid"]: sign for sign in near if sign["pid"] not in own}
+        self._sees |= {pid: sign.get("gpus", "") for pid, sign in signs.items()}
+        known = self._found | {pid: Stranger(pid, sign.get("started")) for pid, sign in signs.items()}
+        self._found = {pid: stranger for pid, stranger in known.items() if pid in signs or stranger.code is None}
+        return len(standing.workers) - len(near) + len(self._found)
+
+    def _start(self) -> None:
+        mine = self._free_gpu()
+        extra = {"OMP_NUM_THREADS": self._threads, "CUDA_VISIBLE_DEVICES": mine}
+        log_file = self._folder / "workers" / f"{len(self.started):02d}-{os.getpid()}.log"
+        self.started.append(Process(self._argv, extra, log_file))
+        self._sees[self.started[-1].pid] = mine
+
+    def _free_gpu(self) -> str:
+        """The first that no worker has; where others have them all, one that the fewest have."""
+        running = [process.pid for process in self.started if process.code is None]
+        taken = [gpu for pid in (*running, *self._found) for gpu in self._sees[pid].split(",")]
+        return min(self._gpus, key=taken.count, default="")
+
+
 def _run_local(config: Config, folder: Path, workers: int) -> None:
     """Keep so many workers going, those of an earlier command included, until the study is done."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(max(1, cores // workers))
     gpus = _gpus() if resolve_device(config.trainer.accelerator, 1).type == "cuda" else []
-    started: list[Process] = []
-
-    def start(number: int) -> None:
-        mine = gpus[number % len(gpus)] if gpus else ""
-        extra = {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": mine}
-        started.append(Process(command(config), extra, folder / "workers" / f"{len(started):02d}-{os.getpid()}.log"))
-
+    crew = Crew(command(config), folder, workers, gpus)
     with closing(Board(config, folder)) as board:
-        found = board.show().workers
-        here = [Stranger(sign["pid"]) for sign in found.values() if sign["host"] == socket.gethostname()]
-        when_asked_twice(lambda: stop_all([*started, *here], signal.SIGKILL, 0))
-        for number in range(len(found), workers):
-            start(number)
+        when_asked_twice(lambda: crew.stop(signal.SIGKILL, 0))
         try:
-            while not _settled(board.show(), started):
+            while not _settled(standing := board.show(), crew.started):
+                crew.others(standing)  # they are to be stopped, too
                 end_if_asked()
-                # One that was killed is replaced; a trial that kills every worker is given up after some attempts.
-                killed = sum((process.code or 0) < 0 for process in started)
-                if len(started) < workers + killed and killed <= 5 * workers:
-                    start(len(started))
+                if standing.done < standing.total:
+                    crew.keep(standing)
                 time.sleep(_LOOK_S)
         except Interrupted as stop:
-            stop_all([*started, *here], stop.exit_code - 128, _STOP_S)
+            crew.stop(stop.exit_code - 128, _STOP_S)
+            raise
+        except RuntimeError:
+            crew.stop(signal.SIGTERM, _STOP_S)
             raise
 
 
@@ -149,20 +206,40 @@ def _run_slurm(config: Config, folder: Path, settings: SlurmConfig) -> None:
         minutes=settings.minutes,
         signal_s=settings.signal_s,
     )
-    in_vain, done = 0, -1
+    in_vain, progress = 0, (-1, 0)
+    claims, back = Lines(folder / CLAIMS), 0
     with closing(Board(config, folder)) as board:
         while (standing := board.show()).done < standing.total:
             end_if_asked()
-            known: list[str] = json.loads(path.read_text()) if path.exists() else []
-            there = waiting_or_running(known)
+            there = waiting_or_running(_read_jobs(path))
             if missing := max(0, min(settings.workers, standing.total - standing.done) - len(there)):
-                in_vain, done = in_vain + 1 if standing.done == done else 0, standing.done
+                back += sum(line["event"] == "back" for line in claims.new())
+                before, progress = progress, (standing.done, back)
+                in_vain = in_vain + 1 if progress == before else 0
                 if in_vain > _IN_VAIN:
                     raise RuntimeError(f"jobs end and no trial is recorded; they wrote to {folder / 'slurm'}")
+                end_if_asked()
                 new = submit(command(config), missing, resources, folder / "slurm", config.study)
                 log.info("queued %s", ", ".join(new))
-                path.write_text(json.dumps([*there, *new]))
+                _write_jobs(path, [*there, *new])
             time.sleep(_ASK_SLURM_S)
+
+
+def _read_jobs(path: Path) -> list[str]:
+    """The ids of the jobs that were queued. Raises RuntimeError for a file that does not say them."""
+    try:
+        known = json.loads(path.read_text()) if path.exists() else []
+    except ValueError:
+        known = None
+    if not isinstance(known, list):
+        raise RuntimeError(f"{path} is torn: remove it when squeue shows no job of this study (scancel ends them)")
+    return [str(job) for job in known]
+
+
+def _write_jobs(path: Path, ids: Sequence[str]) -> None:
+    staged = path.with_suffix(".new")
+    staged.write_text(json.dumps(ids))
+    os.replace(staged, path)
 
 
 class Board:
@@ -184,7 +261,8 @@ class Board:
         table = standing.lines() if first or sys.stderr.isatty() else []
         if lines or table:
             back = f"\x1b[{self._height}F\x1b[J" if self._height else ""
-            print(back + "\n".join(lines + table), file=sys.stderr, flush=True)
+            with suppress(OSError):  # nobody looks any more; the workers go on
+                print(back + "\n".join(lines + table), file=sys.stderr, flush=True)
         self._height = len(table) if sys.stderr.isatty() else 0
         return standing
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 class Process:
@@ -28,6 +31,11 @@ class Process:
             )
 
     @property
+    def pid(self) -> int:
+        """Of the command, and of its session."""
+        return self._process.pid
+
+    @property
     def code(self) -> int | None:
         """The exit code, negative for a signal; nothing while it runs."""
         return self._process.poll()
@@ -44,26 +52,47 @@ class Process:
         return lines[-1] if lines else ""
 
 
-class Stranger:
-    """A process of this machine that another command started."""
+def started_at(pid: int) -> int | None:
+    """When a process of this machine was started, in ticks since the machine was; nothing where that cannot be known.
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    With its number it names a process for good: numbers are given again.
+    """
+    stat = _stat(pid)
+    return int(stat[19]) if stat else None
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third, the state, on (proc(5)); none where there is no such file."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+class Stranger:
+    """A process of this machine that another command started, and when it did, as `started_at` says."""
+
+    def __init__(self, pid: int, started: int | None) -> None:
+        self._pid, self._started = pid, started
 
     @property
     def code(self) -> int | None:
         """0 once it is gone, however it ended; nothing while it runs."""
         try:
             os.kill(self._pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # another user's is none of ours
             return 0
-        stat = Path(f"/proc/{self._pid}/stat")  # one that ended stays in the table until who started it looks
-        return 0 if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z" else None
+        stat = _stat(self._pid)
+        if not stat:
+            return None
+        ended = stat[0] == "Z"  # it stays in the table until who started it looks
+        return 0 if ended or self._started not in (None, int(stat[19])) else None
 
     def stop(self, signum: int) -> None:
         """Ask it to end."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signum)
+        if self.code is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self._pid, signum)
 
 
 def stop_all(processes: Sequence[Process | Stranger], signum: int, within_s: float) -> None:
@@ -143,12 +172,15 @@ def submit(argv: Sequence[str], count: int, resources: Resources, folder: Path, 
 
 
 def waiting_or_running(ids: Sequence[str]) -> list[str]:
-    """Those of the jobs that SLURM has in its queue, waiting or running."""
+    """Those of the jobs that SLURM has in its queue, waiting or running; all of them while it does not answer."""
     arrays = sorted({job.partition("_")[0] for job in ids})
     if not arrays:
         return []
     asked = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
     asked.append("--states=PENDING,RUNNING,SUSPENDED,COMPLETING,CONFIGURING,REQUEUED")
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode and "Invalid job id" not in done.stderr:  # which means: ended so long ago that it is forgotten
+        log.warning("squeue does not answer: %s", " ".join(done.stderr.split()) or f"it ended with {done.returncode}")
+        return list(ids)
     there = set(done.stdout.split())
     return [job for job in ids if job in there]

@@ -1,8 +1,10 @@
 """Workers of this machine under one command, which may go and come again."""
 
+import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import record
+from harness import fleet, record
 from harness.config import ConfigError
-from harness.fleet import check_launch
-from harness.search import begin_study
+from harness.fleet import Crew, check_launch
+from harness.search import Standing, begin_study
 from harness.trial import identity
 from tests.test_record import make
 
@@ -115,6 +117,160 @@ def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch
     assert all(entry.hardware["threads"] == 1 for entry in record.read(folder))
 
 
+WAITING = """
+import os, time
+print(os.environ["CUDA_VISIBLE_DEVICES"] or "no GPU", flush=True)
+time.sleep(60)
+"""
+
+
+def standing(*pids, done=0, **told):
+    """What a lookout sees of workers of this machine."""
+    signs = {str(pid): {"host": socket.gethostname(), "pid": pid} | told for pid in pids}
+    return Standing(4, done, {}, signs)
+
+
+@pytest.fixture
+def crew(tmp_path):
+    """Workers that do nothing but say a word, killed in the end."""
+    crews = []
+
+    def make_crew(workers, gpus=()):
+        waiting = [sys.executable, "-c", WAITING]
+        crews.append(Crew(waiting, tmp_path / str(len(crews)), workers, gpus))
+        return crews[-1]
+
+    yield make_crew
+    for one in crews:
+        one.stop(signal.SIGKILL, 0)
+        for process in one.started:
+            ended(process)
+
+
+def ended(process):
+    wait_for(lambda: process.code is not None, 10)
+
+
+def kill(process):
+    process.stop(signal.SIGKILL)
+    ended(process)
+
+
+def test_workers_of_an_earlier_command_are_counted_for_as_long_as_they_run(crew):
+    earlier, later = crew(2), crew(2)
+    earlier.keep(standing())
+    first, second = earlier.started
+    for _ in range(3):
+        later.keep(standing(first.pid, second.pid))
+    later.keep(standing())  # they replace themselves: no sign, and yet they run
+    assert not later.started
+    kill(first)
+    for _ in range(3):
+        later.keep(standing(second.pid))
+    assert len(later.started) == 1
+    (own,) = later.started
+    kill(own)
+    later.keep(standing(second.pid, own.pid))
+    later.keep(standing(second.pid, *(process.pid for process in later.started)))
+    assert len(later.started) == 2
+
+
+def test_workers_that_are_killed_again_and_again_are_given_up_aloud(crew):
+    one = crew(1)
+    for done in (0, 0, 0, 1, 1, 1, 1, 1, 1):
+        one.keep(standing(done=done))
+        wait_for(lambda: one.started[-1].last_words() == "no GPU", 10)
+        kill(one.started[-1])
+    assert len(one.started) == 9, "a new record clears them of it"
+    with pytest.raises(RuntimeError, match="killed again and again, the last after: no GPU"):
+        one.keep(standing(done=1))
+
+
+def test_a_worker_gets_a_gpu_that_no_other_has(crew):
+    def seen(process):
+        wait_for(process.last_words, 10)
+        return process.last_words()
+
+    earlier, later = crew(1, "0123"), crew(4, "0123")
+    earlier.keep(standing())
+    (other,) = earlier.started
+    later.keep(standing(other.pid, gpus="0"))
+    assert [seen(process) for process in later.started] == ["1", "2", "3"]
+    kill(later.started[1])
+    later.keep(standing(other.pid, gpus="0"))
+    assert seen(later.started[-1]) == "2"
+    kill(other)
+    later.keep(standing())
+    assert seen(later.started[-1]) == "0"
+
+
+class Queue:
+    """A board and a SLURM: what is seen at each look, and how many jobs are queued then; all of them end at once."""
+
+    def __init__(self, monkeypatch, tmp_path):
+        self.folder, self.looks, self.queued = tmp_path, [], []
+        for name in ("Board", "submit", "waiting_or_running"):
+            monkeypatch.setattr(fleet, name, getattr(self, name.lower()))
+        monkeypatch.setattr(fleet, "_ASK_SLURM_S", 0.0)
+
+    def board(self, *_):
+        return self
+
+    def show(self):
+        return self.looks.pop(0)
+
+    def close(self):
+        pass
+
+    def waiting_or_running(self, ids):
+        return []
+
+    def submit(self, argv, count, *_):
+        self.queued.append(count)
+        return [f"{len(self.queued)}_{index}" for index in range(count)]
+
+
+@pytest.fixture
+def queue(monkeypatch, tmp_path):
+    return Queue(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize("torn", ["", '["7_0", "7', "{}"])
+def test_a_file_of_jobs_that_is_torn_is_named_and_no_job_is_queued(compose, queue, torn):
+    (queue.folder / "jobs.json").write_text(torn)
+    queue.looks = [standing()]
+    with pytest.raises(RuntimeError, match=r"jobs\.json is torn: remove it when squeue shows no job"):
+        fleet.run_workers(compose("launch=slurm"), queue.folder)
+    assert not queue.queued
+
+
+def test_jobs_that_only_put_their_trials_back_are_queued_again_and_those_that_do_nothing_are_given_up(compose, queue):
+    def put_back():
+        with open(queue.folder / "claims.jsonl", "a") as file:
+            file.write('{"event": "back", "trial": 0, "attempt": 1}\n')
+        return standing()
+
+    looks = [*[put_back] * 9, *[standing] * 5, lambda: standing(done=1), *[lambda: standing(done=1)] * 6]
+    queue.show = lambda: looks.pop(0)()
+    with pytest.raises(RuntimeError, match="jobs end and no trial is recorded"):
+        fleet.run_workers(compose("launch=slurm", "launch.workers=2"), queue.folder)
+    assert not looks
+    assert queue.queued == [2] * 20
+    known = json.loads((queue.folder / "jobs.json").read_text())
+    assert known == ["20_0", "20_1"]
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_command(compose, tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    board = fleet.Board(compose("run=study", "study=s", "sweep=rank_alpha_lr"), tmp_path)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert board.show().done == 0
+    board.close()
+
+
 LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]
 
 
@@ -193,11 +349,31 @@ def test_one_worker_ends_as_it_is_asked(launch, tmp_path):
     assert claimed(folder) == ["claim"] * 3 + ["back"]
 
 
-def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, tmp_path):
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """What launch=slurm needs, in name."""
+    monkeypatch.setenv("HARNESS_STORAGE", "postgresql://u:p@h/d")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "sbatch").touch(0o755)
+
+
+def test_jobs_need_a_database_and_slurm(compose, cluster, tmp_path, monkeypatch):
+    config = compose("run=study", "study=s", "sweep=rank_alpha_lr", "launch=slurm")
+    check_launch(config)
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="launch=slurm: there is no sbatch here; launch=local"):
+        check_launch(config)
+    monkeypatch.delenv("HARNESS_STORAGE")
+    with pytest.raises(ConfigError, match="launch=slurm: workers may be on several machines.* HARNESS_STORAGE=postg"):
+        check_launch(config)
+
+
+def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, cluster, tmp_path, monkeypatch):
     """A login node has no GPU, and its records say cuda where its own device is a CPU."""
     study = ["run=study", "study=s", "sweep=rank_alpha_lr", "launch=slurm", "trainer.accelerator=gpu", "launch.gpus=2"]
     config = compose(*study, "trainer=ddp", "trainer.devices=2")
     check_launch(config)
+    monkeypatch.delenv("HARNESS_STORAGE")
     folder = begin_study(config)
     hardware = identity(compose("trainer.accelerator=cpu")) | {"device": "cuda", "precision": "bf16-mixed"}
     record.append(folder, make(0, study="s", task=config.task.name, model=config.model.name, hardware=hardware))

@@ -17,6 +17,7 @@ from typing import Any
 from harness import faults, record
 from harness.config import Config, ConfigError, plain
 from harness.exhaustion import MIB, Baseline
+from harness.launch import started_at
 from harness.record import Log, Record
 from harness.search.attempts import attempt_folder, forget_attempts, keep_result, publish, published
 from harness.search.claims import REQUEUES, Claim, Claims, Slot, mend_logs, ready, schedule
@@ -283,6 +284,7 @@ def workers_of(signs: Signs) -> dict[str, dict[str, Any]]:
 
 def _where() -> dict[str, Any]:
     told: dict[str, Any] = {"host": socket.gethostname(), "trial": None}
+    told |= {"started": started_at(os.getpid()), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
     if job := os.environ.get("SLURM_ARRAY_JOB_ID"):
         told["job"] = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID', '0')}"
     return told
