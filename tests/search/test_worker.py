@@ -118,7 +118,7 @@ def test_what_a_person_is_told_while_workers_run(config, tmp_path):
 
 
 def test_a_question_is_kept_from_the_first_claim_on(config, tmp_path):
-    config, folder = crowd.begin(config, tmp_path, "asked")
+    config, _ = crowd.begin(config, tmp_path, "asked")
     crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_claim"))
     other = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, weight_decay=0.5))
     with pytest.raises(ConfigError, match=r"optimizer\.weight_decay=0\.5: study=s was begun with another"):
