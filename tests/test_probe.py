@@ -14,7 +14,7 @@ from harness.model import build_model, masked_head
 from harness.probe import probe_digest, probe_loss
 from harness.task import cut_passages, hidden_places, read_documents
 from harness.trial import Place, fingerprint_of, run_trial
-from tests.conftest import BAD, FILLER, GOOD
+from tests.tiny import BAD, FILLER, GOOD
 
 CPU = torch.device("cpu")
 

@@ -20,7 +20,7 @@ from harness.training import end_if_asked
 
 LOCKS = ".locks"
 PATIENCE_S = 5.0  # with a lock that does not come, once a stop was asked for
-_POLL_S = 0.005
+_POLL_S = 0.01
 
 Found = TypeVar("Found")
 
@@ -68,10 +68,9 @@ class FileLocks(Locks):
     def mutex(self) -> Iterator[None]:
         """As Locks.mutex."""
         with open(self.folder / "study", "ab") as file:
-            waited = time.monotonic()
+            since = time.monotonic()
             while not _locked(file):
-                stop_waiting(waited)
-                time.sleep(_POLL_S)
+                pause(since)
             yield
 
     def take(self, name: str) -> bool:
@@ -116,10 +115,15 @@ def _locked(file: IO[bytes]) -> bool:
     return True
 
 
-def stop_waiting(since: float) -> None:
-    """Raise Interrupted where a stop was asked for and the lock does not come: its holder may be stopped itself."""
-    if time.monotonic() - since > PATIENCE_S:
+def pause(since: float) -> None:
+    """Between two looks at a lock that is waited for; who has waited longer looks more often.
+
+    Raises Interrupted where a stop was asked for and the lock does not come: its holder may be stopped itself.
+    """
+    waited = time.monotonic() - since
+    if waited > PATIENCE_S:
         end_if_asked()
+    time.sleep(_POLL_S / (1 + 10 * waited))
 
 
 def under(locks: Locks, action: Callable[[], Found]) -> Found:

@@ -11,12 +11,11 @@ import psycopg
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from harness.search.locks import LOCKS, LockLost, Locks, stop_waiting
+from harness.search.locks import LOCKS, LockLost, Locks, pause
 from harness.search.storage import KEEPALIVES, unreachable
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.02
 _PATIENCE_S = 600  # a database that is started anew is waited for
 
 
@@ -46,8 +45,7 @@ class PostgresLocks(Locks):
         """As Locks.mutex."""
         since = time.monotonic()
         while not self._ask("SELECT pg_try_advisory_lock(%s)", "study"):
-            stop_waiting(since)
-            time.sleep(_POLL_S)
+            pause(since)
         self._inside = True
         try:
             yield
@@ -113,7 +111,7 @@ class PostgresLocks(Locks):
                 self._connection.close()
                 if self._inside:
                     raise LockLost from None
-                stop_waiting(since)
+                pause(since)
                 if time.monotonic() - since > _PATIENCE_S:
                     raise unreachable(error) from None
                 time.sleep(1)
