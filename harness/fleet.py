@@ -20,9 +20,9 @@ from harness.config import Config, ConfigError, HereConfig, LocalConfig, SlurmCo
 from harness.devices import resolve_device
 from harness.launch import Process, Resources, Stranger, stop_all, submit, waiting_or_running
 from harness.lines import Lines
-from harness.record import Record, measure
 from harness.search import REPLACED, Lookout, Standing, WornOut, join
 from harness.search.claims import CLAIMS
+from harness.search.display import outcome
 from harness.search.storage import storage_kind
 from harness.secrets import storage_address
 from harness.training import Interrupted, end_if_asked, when_asked_twice
@@ -257,7 +257,7 @@ class Board:
         news = [entry for entry in records if self._told is not None and (entry.trial, entry.attempt) not in self._told]
         first = self._told is None
         self._told = {(entry.trial, entry.attempt) for entry in records}
-        lines = [_ended(entry) for entry in news]
+        lines = [f"trial {entry.trial:3d} {entry.arm:24} {outcome(entry)}" for entry in news]
         table = standing.lines() if first or sys.stderr.isatty() else []
         if lines or table:
             back = f"\x1b[{self._height}F\x1b[J" if self._height else ""
@@ -269,10 +269,3 @@ class Board:
     def close(self) -> None:
         """Look no more."""
         self._lookout.close()
-
-
-def _ended(entry: Record) -> str:
-    value = entry.scores.get("val", {}).get(measure(entry))
-    shown = f"val {value:.4f}" if value is not None else "no score"
-    reason = f"  ({entry.reason})" if entry.reason else ""
-    return f"trial {entry.trial:3d} {entry.arm:24} {shown}  {entry.time['total_s']:5.1f} s  {entry.state}{reason}"

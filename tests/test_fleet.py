@@ -18,6 +18,7 @@ from harness.fleet import Crew, check_launch
 from harness.search import Standing, begin_study
 from harness.trial import identity
 from tests.test_record import make
+from tests.tiny import words_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,14 +57,8 @@ STOPPING = "stopping after this step; once more to stop at once\n"
 @pytest.fixture
 def launch(tiny_base, tiny_data, tmp_path):
     """The command of a tiny study with two workers; further words on top."""
-    shape = "{hidden: 16, layers: 2, heads: 2, ffn: 32, vocabulary: 40, positions: 40, types: 2}"
     words = [
-        "task=text_csv",
-        f"task.data={tiny_data}",
-        f"model.shape={shape}",
-        f"model.weights.address=path:{tiny_base}",
-        "model.weights.sha256=null",
-        "task.max_length=40",
+        *words_of(tiny_base, tiny_data),
         "trainer=cpu",
         "trainer.batch_size=8",
         "trainer.max_steps=30",

@@ -13,6 +13,7 @@ import pytest
 
 from harness import record
 from tests.test_record import make
+from tests.tiny import words_of
 
 
 @pytest.fixture
@@ -32,14 +33,8 @@ def harness(tmp_path, tiny_base, tiny_data):
 
 @pytest.fixture
 def tiny(tiny_base, tiny_data):
-    shape = "{hidden: 16, layers: 2, heads: 2, ffn: 32, vocabulary: 40, positions: 40, types: 2}"
     return [
-        "task=text_csv",
-        f"task.data={tiny_data}",
-        f"model.shape={shape}",
-        f"model.weights.address=path:{tiny_base}",
-        "model.weights.sha256=null",
-        "task.max_length=40",
+        *words_of(tiny_base, tiny_data),
         "trainer.batch_size=8",
         "trainer.max_steps=8",
         "trainer.evaluations=2",

@@ -56,22 +56,28 @@ def write_data(folder: Path) -> Path:
     return path
 
 
+def words_of(base: Path, data: Path) -> list[str]:
+    """What a command line says to have the base and the data in place."""
+    return [
+        "task=text_csv",
+        f"task.data={data}",
+        "model.shape={hidden: 16, layers: 2, heads: 2, ffn: 32, vocabulary: 40, positions: 40, types: 2}",
+        f"model.weights.address=path:{base}",
+        "model.weights.sha256=null",
+        "task.max_length=40",
+    ]
+
+
 def compose_tree(base: Path, data: Path, *overrides: str) -> dict[str, Any]:
     """A resolved tree from conf/, the base and the data in place, and overrides on top."""
-    shape = "{hidden: 16, layers: 2, heads: 2, ffn: 32, vocabulary: 40, positions: 40, types: 2}"
     composition.register_sweeps(ConfigStore.instance())
     with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
         composed = hydra.compose(
             "config",
             overrides=[
-                "task=text_csv",
-                f"task.data={data}",
-                f"model.shape={shape}",
-                f"model.weights.address=path:{base}",
-                "model.weights.sha256=null",
+                *words_of(base, data),
                 "tracking=off",
                 "trainer=cpu",
-                "task.max_length=40",
                 "trainer.batch_size=8",
                 "trainer.max_steps=8",
                 "trainer.evaluations=2",

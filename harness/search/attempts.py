@@ -12,9 +12,9 @@ from harness import record
 from harness.lines import Lines
 from harness.record import Record
 from harness.search.claims import Claim
+from harness.trial import CHECKPOINTS
 
 _RESULT = "record.json"
-_CHECKPOINTS = "checkpoint"
 
 
 def attempt_folder(study: Path, claim: Claim, fingerprint: str) -> tuple[Path, Record | None]:
@@ -28,8 +28,8 @@ def attempt_folder(study: Path, claim: Claim, fingerprint: str) -> tuple[Path, R
             return here, kept
     here.mkdir(parents=True)
     for left in earlier:
-        if (left / _CHECKPOINTS).is_dir():
-            (left / _CHECKPOINTS).rename(here / _CHECKPOINTS)
+        if (left / CHECKPOINTS).is_dir():
+            (left / CHECKPOINTS).rename(here / CHECKPOINTS)
             break
     return here, None
 
@@ -56,7 +56,7 @@ def forget_attempts(study: Path, trial: int) -> None:
     """Remove what attempts at a recorded trial left."""
     for path in (study / "trials").glob(f"{trial:04d}-*"):
         shutil.rmtree(path, ignore_errors=True)
-    shutil.rmtree(_folder(study, trial) / _CHECKPOINTS, ignore_errors=True)
+    shutil.rmtree(_folder(study, trial) / CHECKPOINTS, ignore_errors=True)
 
 
 def _result(folder: Path, fingerprint: str) -> Record | None:

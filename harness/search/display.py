@@ -10,6 +10,14 @@ from tqdm import tqdm
 from harness.record import Record, measure
 
 
+def outcome(entry: Record) -> str:
+    """What became of a trial, in a line that says more before it."""
+    value = entry.scores.get("val", {}).get(measure(entry))
+    shown = f"val {value:.4f}" if value is not None else "no score"
+    reason = f"  ({entry.reason})" if entry.reason else ""
+    return f"{shown}  {entry.time['total_s']:5.1f} s  {entry.state}{reason}"
+
+
 class Display:
     """Progress on standard error; in a log file only the lines."""
 
@@ -47,13 +55,7 @@ class Display:
         """A trial ended; `done` of all are recorded by now, whoever made them."""
         self._bar.update(done - self._done)
         self._done = done
-        val = entry.scores.get("val", {}).get(measure(entry))
-        shown = f"val {val:.4f}" if val is not None else "no score"
-        reason = f"  ({entry.reason})" if entry.reason else ""
-        self._line(
-            f"{self._done:3d}/{self._total} {self._what:48} {shown}  {entry.time['total_s']:5.1f} s  "
-            f"{entry.state}{reason}"
-        )
+        self._line(f"{self._done:3d}/{self._total} {self._what:48} {outcome(entry)}")
 
     def _line(self, text: str) -> None:
         with suppress(OSError):  # a terminal may go, its study must not

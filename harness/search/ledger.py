@@ -10,6 +10,7 @@ from typing import IO
 from harness import record
 from harness.config import ConfigError
 from harness.record import Record
+from harness.trial import CHECKPOINTS
 
 CONFIG = "config.yaml"
 
@@ -41,7 +42,7 @@ class Ledger:
         assert all(entry.trial != number or not record.finished(entry) for entry in self.records), "run already"
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
-            if path.is_dir() and path.name != "checkpoint":
+            if path.is_dir() and path.name != CHECKPOINTS:
                 shutil.rmtree(path)
             elif path.is_file():
                 path.unlink()

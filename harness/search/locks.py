@@ -76,9 +76,7 @@ class FileLocks(Locks):
     def take(self, name: str) -> bool:
         """As Locks.take."""
         file = open(self.folder / f"{name}.lock", "ab")  # noqa: SIM115  held until it is dropped
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             file.close()
             return False
         self._held[name] = file
@@ -94,12 +92,9 @@ class FileLocks(Locks):
         """As Locks.is_free."""
         try:
             with open(self.folder / f"{name}.lock", "rb+") as file:  # over NFS who locks must be able to write
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return _locked(file)
         except FileNotFoundError:
             return True
-        except BlockingIOError:
-            return False
-        return True
 
     def close(self) -> None:
         """As Locks.close."""

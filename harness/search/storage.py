@@ -90,7 +90,7 @@ def study_id(folder: Path) -> str:
     Raises ConfigError where the study was begun in another storage: its workers would not know of each other.
     """
     address, path = storage_address(), folder / _PLACE
-    here = {"kind": storage_kind(address), "address": _public(address)}
+    here = {"kind": storage_kind(address), "address": redact(address)}
     if not path.exists():
         staged = folder / f"{_PLACE}.{os.getpid()}"
         staged.write_text(json.dumps(here | {"id": uuid.uuid4().hex[:12]}))
@@ -152,8 +152,3 @@ def unreachable(error: Exception) -> ConfigError:
     """One line for a storage that does not answer."""
     said = redact(" ".join(str(error.__cause__ or error).split()))
     return ConfigError(f"HARNESS_STORAGE={redact(storage_address())}: cannot be opened: {said[:200]}")
-
-
-def _public(address: str) -> str:
-    """The address without its password."""
-    return redact(address)

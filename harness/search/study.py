@@ -17,7 +17,7 @@ from harness.record import Log, finished
 from harness.search.claims import Claims, mend_logs
 from harness.search.ledger import CONFIG
 from harness.search.space import Arm, Point, arms
-from harness.search.storage import open_locks, study_id
+from harness.search.storage import open_locks
 from harness.trial import identity
 
 REPLACED = "HARNESS_REPLACED"
@@ -43,7 +43,6 @@ def begin_study(config: Config) -> Path:
         claims.refresh()
         _keep(folder, plain(config))
         same_inputs(config, folder)
-        study_id(folder)
         again = config.study not in os.environ.get(REPLACED, "").split()
         for entry in log.records if again else ():
             if not finished(entry) and claims.done(entry.trial, log):

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from harness import record
-from harness.config import ConfigError, HereConfig, check
+from harness.config import ConfigError, HereConfig
 from harness.search import join, rebuild, standing
 from harness.search.locks import under
 from harness.search.storage import open_locks
@@ -25,9 +25,7 @@ TOTAL = 16
 @pytest.fixture
 def config(tree, monkeypatch, postgres):
     stub.cheap(monkeypatch.setattr, 0.0)
-    composed = tree("sweep=rank_alpha_lr", "run=study", "study=s", "launch.lease_s=5.0")
-    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "trials": 4, "startup": 2, "prune_after": 2}
-    return check(composed)
+    return crowd.four_arms(tree, 5.0)
 
 
 @pytest.mark.parametrize("workers", [1, 4])

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from harness import record
+from tests.tiny import words_of
 
 pytestmark = pytest.mark.cluster
 
@@ -17,14 +18,8 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def words(tiny_base, tiny_data):
     """A study of two ranks and two baselines whose trials take some seconds."""
-    shape = "{hidden: 16, layers: 2, heads: 2, ffn: 32, vocabulary: 40, positions: 40, types: 2}"
     return [
-        "task=text_csv",
-        f"task.data={tiny_data}",
-        f"model.shape={shape}",
-        f"model.weights.address=path:{tiny_base}",
-        "model.weights.sha256=null",
-        "task.max_length=40",
+        *words_of(tiny_base, tiny_data),
         "lora.dropout=0.1",
         "trainer=cpu",
         "trainer.threads=1",

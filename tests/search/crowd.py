@@ -5,15 +5,16 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import optuna
 
 from harness import record
 from harness.assets import sha256_of
-from harness.config import Config
+from harness.config import Config, check
 from harness.record import Record
 from harness.search import begin_study, join
 from harness.search.claims import REQUEUES
@@ -41,6 +42,13 @@ class Audit:
     def __add__(self, other: "Audit") -> "Audit":
         both = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
         return Audit(*(one + two for one, two in both))
+
+
+def four_arms(tree: Callable[..., dict[str, Any]], lease_s: float) -> Config:
+    """A study of sixteen trials, some of them pruned, TPE in the last two rounds."""
+    composed = tree("sweep=rank_alpha_lr", "run=study", "study=s", f"launch.lease_s={lease_s}")
+    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "trials": 4, "startup": 2, "prune_after": 2}
+    return check(composed)
 
 
 def begin(config: Config, tmp_path: Path, name: str) -> tuple[Config, Path]:

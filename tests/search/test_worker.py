@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness import record
-from harness.config import ConfigError, HereConfig, check
+from harness.config import ConfigError, HereConfig
 from harness.search import REPLACED, WornOut, begin_study, join, load_study, standing
 from harness.search import worker as worker_module
 from harness.search.locks import FileLocks
@@ -25,9 +25,7 @@ TOTAL = 16  # four arms of four trials
 def config(tree, monkeypatch):
     """A study of cheap trials, some of them pruned, TPE in the last two rounds."""
     stub.cheap(monkeypatch.setattr, 0.0)
-    composed = tree("sweep=rank_alpha_lr", "run=study", "study=s", "launch.lease_s=3.0")
-    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "trials": 4, "startup": 2, "prune_after": 2}
-    return check(composed)
+    return crowd.four_arms(tree, 3.0)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
