@@ -40,6 +40,7 @@ def main() -> None:
     for noisy in ("httpx", "httpx2", "matplotlib", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.umask(0o077)
+    os.environ.pop("WANDB_SERVICE", None)  # another process's writes files with its rights, and ends with it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and one place below says what went wrong
     composition.register_sweeps(ConfigStore.instance())
     with _answering():
