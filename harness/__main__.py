@@ -263,6 +263,9 @@ def _on_study(config: Config) -> None:
 
     config = dataclasses.replace(load_study(config.results, config.study), run=config.run)
     folder = study_folder(config)
+    words = [word for word in HydraConfig.get().overrides.task if not word.startswith(("run=", "study=", "results="))]
+    if config.run == "worker" and words:
+        log.info("run=worker does what %s says; not heard here: %s", folder / "config.yaml", " ".join(words))
     if config.run == "status":
         print("\n".join(standing(config, folder).lines()))
     elif config.run == "rebuild":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +58,33 @@ class Record:
     sequence: dict[str, Any] = dataclasses.field(default_factory=dict)
     attempt: int = 1
     reports: list[list[float]] = dataclasses.field(default_factory=list)
+
+
+def sayable(entry: Record) -> Record:
+    """The record itself; with a number in it that is NaN or infinite, which JSON has no word for, a failed one.
+
+    The number is left out, and the reason says which one it was.
+    """
+    found: list[str] = []
+    tree = _finite({field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}, "", found)
+    if not found:
+        return entry
+    reason = "; ".join(part for part in (entry.reason, f"diverged: {', '.join(found)}") if part)
+    return dataclasses.replace(entry, **{**tree, "state": "fail", "reason": reason})
+
+
+def _finite(tree: Any, name: str, found: list[str]) -> Any:
+    """The same mapping without numbers that are not finite; each is added to `found` with its name and value."""
+    if not isinstance(tree, dict):
+        return tree
+    kept = {}
+    for key, value in tree.items():
+        path = f"{name}.{key}" if name else str(key)
+        if isinstance(value, float) and not math.isfinite(value):
+            found.append(f"{path} is {value}")
+        else:
+            kept[key] = _finite(value, path, found)
+    return kept
 
 
 def finished(entry: Record) -> bool:

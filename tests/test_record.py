@@ -64,3 +64,19 @@ def test_a_number_that_is_none_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         record.append(tmp_path, bad)
     assert record.read(tmp_path) == []
+
+
+def test_a_trial_with_a_number_that_is_none_failed_and_its_other_numbers_stay(tmp_path):
+    good = make(0)
+    assert record.sayable(good) is good
+    bad = dataclasses.replace(
+        good, probe={"before": 2.5, "after": math.inf}, merge={"error": math.nan}, reason="stopped"
+    )
+    told = record.sayable(bad)
+    assert (told.state, told.probe, told.merge) == ("fail", {"before": 2.5}, {})
+    assert told.reason == "stopped; diverged: merge.error is nan, probe.after is inf"
+    assert dataclasses.replace(
+        told, state=good.state, reason="", probe=good.probe, merge=good.merge
+    ) == dataclasses.replace(good, reason="")
+    record.append(tmp_path, told)
+    assert record.read(tmp_path) == [told]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 
 import numpy as np
@@ -128,6 +129,14 @@ def test_a_loss_that_is_no_number_fails_the_trial(run):
     assert entry.state == "fail"
     assert entry.reason.startswith("diverged")
     assert "test" not in entry.scores
+
+
+def test_a_measure_that_is_no_number_fails_the_trial_and_is_named(run, monkeypatch):
+    monkeypatch.setattr(single, "compare_merged", lambda *_: {"error": math.nan, "scale": 1.0})
+    entry = run()
+    assert (entry.state, entry.reason) == ("fail", "diverged: merge.error is nan")
+    assert entry.merge == {"scale": 1.0}
+    assert 0 <= entry.scores["test"]["accuracy"] <= 1
 
 
 def test_running_out_of_memory_fails_the_trial(run, monkeypatch):

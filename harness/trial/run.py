@@ -31,7 +31,7 @@ from harness.lora import (
     StartError,
 )
 from harness.provenance import hardware, source, versions
-from harness.record import Record, State
+from harness.record import Record, State, sayable
 from harness.redaction import redact
 from harness.task import build_task
 from harness.training import (
@@ -82,7 +82,7 @@ def run_trial(config: Config, place: Place, report: Report, accept: Accept = lam
         (place.folder / BEST).unlink(missing_ok=True)
         close_ranks()
     facts.time["total_s"] = time.perf_counter() - started
-    record = _record(config, place, facts, state, reason)
+    record = sayable(_record(config, place, facts, state, reason))
     counts = accept(record)
     mirror.finish(asdict(record) if counts else {}, failed=state == "fail" or not counts)
     shutil.rmtree(place.folder / CHECKPOINTS, ignore_errors=True)  # last of all: until then a kill costs no training
