@@ -218,8 +218,9 @@ def _report(config: Config) -> None:
     from harness.report import write_report
 
     folder = Path(config.results) / config.study
-    if not (folder / "records.jsonl").exists():
-        known = sorted(path.parent.name for path in Path(config.results).glob("*/records.jsonl"))
+    logs = [path for path in Path(config.results).glob("*/records.jsonl") if path.stat().st_size]
+    if folder / "records.jsonl" not in logs:
+        known = sorted(path.parent.name for path in logs)
         raise ConfigError(f"study={config.study}: no records in {folder}; studies there: {', '.join(known) or 'none'}")
     print(write_report(folder))
 

@@ -213,7 +213,7 @@ def _run_slurm(config: Config, folder: Path, settings: SlurmConfig) -> None:
             end_if_asked()
             there = waiting_or_running(_read_jobs(path))
             if missing := max(0, min(settings.workers, standing.total - standing.done) - len(there)):
-                back += sum(line["event"] == "back" for line in claims.new())
+                back += sum(line["event"] == "back" and "why" not in line for line in claims.new())
                 before, progress = progress, (standing.done, back)
                 in_vain = in_vain + 1 if progress == before else 0
                 if in_vain > _IN_VAIN:

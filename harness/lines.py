@@ -43,9 +43,8 @@ class Lines:
 
 def mend(path: Path) -> None:
     """Cut half a line off the end, so that others can read the file, too. The caller holds the lock of who appends."""
-    if path.exists():
-        with open(path, "ab+") as file:
-            cut_torn_tail(file)
+    with open(path, "ab+") as file:
+        cut_torn_tail(file)
 
 
 def cut_torn_tail(file: IO[bytes]) -> None:
@@ -58,6 +57,15 @@ def cut_torn_tail(file: IO[bytes]) -> None:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
     file.seek(0, os.SEEK_END)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make what is in a folder last, and in the folders in it."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with open(Path(place) / name, "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))
 
 
 def sync_folder(folder: Path) -> None:

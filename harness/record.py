@@ -12,6 +12,7 @@ from harness.redaction import redact_tree
 State = Literal["complete", "pruned", "fail"]
 
 RECORDS = "records.jsonl"
+_GONE = object()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def sayable(entry: Record) -> Record:
     The number is left out, and the reason says which one it was.
     """
     found: list[str] = []
-    tree = _finite({field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}, "", found)
+    tree = {field.name: _finite(getattr(entry, field.name), field.name, found) for field in dataclasses.fields(entry)}
     if not found:
         return entry
     reason = "; ".join(part for part in (entry.reason, f"diverged: {', '.join(found)}") if part)
@@ -74,17 +75,21 @@ def sayable(entry: Record) -> Record:
 
 
 def _finite(tree: Any, name: str, found: list[str]) -> Any:
-    """The same mapping without numbers that are not finite; each is added to `found` with its name and value."""
-    if not isinstance(tree, dict):
-        return tree
-    kept = {}
-    for key, value in tree.items():
-        path = f"{name}.{key}" if name else str(key)
-        if isinstance(value, float) and not math.isfinite(value):
-            found.append(f"{path} is {value}")
-        else:
-            kept[key] = _finite(value, path, found)
-    return kept
+    """The same without numbers that are not finite; each is added to `found` with its name and value.
+
+    A row of numbers means something only as a whole: with one of them it is left out.
+    """
+    if isinstance(tree, float) and not math.isfinite(tree):
+        found.append(f"{name} is {tree}")
+        return _GONE
+    if isinstance(tree, dict):
+        named = {key: _finite(value, f"{name}.{key}", found) for key, value in tree.items()}
+        return {key: value for key, value in named.items() if value is not _GONE}
+    if isinstance(tree, list):
+        rows = [_finite(item, f"{name}[{index}]", found) for index, item in enumerate(tree)]
+        kept = [item for item in rows if item is not _GONE]
+        return kept if len(kept) == len(rows) or isinstance(tree[0], list) else _GONE
+    return tree
 
 
 def finished(entry: Record) -> bool:

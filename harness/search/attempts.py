@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import record
-from harness.lines import Lines
+from harness.lines import Lines, sync_folder, sync_tree
 from harness.record import Record
 from harness.search.claims import Claim
 from harness.trial import CHECKPOINTS
@@ -35,8 +35,14 @@ def attempt_folder(study: Path, claim: Claim, fingerprint: str) -> tuple[Path, R
 
 
 def keep_result(folder: Path, entry: Record) -> None:
-    """Put a trial's record beside its files. When this returns, it is on the disk."""
+    """Put a trial's record beside its files. When this returns, they all are on the disk."""
+    sync_tree(folder)
     Lines(folder / _RESULT).append(record.to_json(entry))
+
+
+def has_result(study: Path, trial: int, fingerprint: str) -> bool:
+    """Whether an attempt at a trial left a result."""
+    return any(_result(folder, fingerprint) for folder in (study / "trials").glob(f"{trial:04d}-*"))
 
 
 def publish(study: Path, claim: Claim) -> None:
@@ -45,6 +51,7 @@ def publish(study: Path, claim: Claim) -> None:
     if here.is_dir():
         shutil.rmtree(final, ignore_errors=True)
         here.rename(final)
+        sync_folder(final.parent)
 
 
 def published(entry: Record) -> dict[str, Any]:

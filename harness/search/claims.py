@@ -54,6 +54,8 @@ class Claims:
         for line in self._lines.new():
             trial = line["trial"]
             if line["event"] == "claim":
+                if line["attempt"] <= self.attempts(trial):
+                    continue  # two had the study's lock, as after a lost connection: the first has the trial
                 self._last[trial] = Claim(trial, line["attempt"], line["worker"], line["point"])
                 self._lost[trial] = self._lost.get(trial, 0) + 1
                 self._back.discard(trial)
@@ -70,9 +72,12 @@ class Claims:
         """Claim a trial. When this returns, it is on the disk."""
         self._write({"event": "claim"} | dataclasses.asdict(claim))
 
-    def put_back(self, claim: Claim) -> None:
-        """A stop was asked for: the trial goes on elsewhere, and this attempt does not count as lost."""
-        self._write({"event": "back", "trial": claim.trial, "attempt": claim.attempt})
+    def put_back(self, claim: Claim, why: str | None = None) -> None:
+        """A stop was asked for: the trial goes on elsewhere, and this attempt does not count as lost.
+
+        Where it was not asked for, `why` the worker cannot go on with it.
+        """
+        self._write({"event": "back", "trial": claim.trial, "attempt": claim.attempt} | ({"why": why} if why else {}))
 
     def open_again(self, trial: int) -> None:
         """The trial's record says an unforeseen error, and the user asks again."""
@@ -107,7 +112,10 @@ class Claims:
 
 
 def mend_logs(folder: Path) -> None:
-    """Cut off what a crash left of a line, in the records and the claims. The caller holds the study's lock."""
+    """Cut off what a crash left of a line, in the records and the claims. The caller holds the study's lock.
+
+    They are made where there are none: a machine that looked for one in vain may not see it for a while.
+    """
     for name in (RECORDS, CLAIMS):
         mend(folder / name)
 

@@ -9,6 +9,7 @@ from typing import IO
 
 from harness import record
 from harness.config import ConfigError
+from harness.lines import sync_tree
 from harness.record import Record
 from harness.trial import CHECKPOINTS
 
@@ -23,7 +24,8 @@ class Ledger:
         self.records = record.read(folder)
 
     def add(self, entry: Record) -> None:
-        """Write a record; when this returns it is on the disk."""
+        """Write a record; when this returns it is on the disk, and the trial's files before it."""
+        sync_tree(self.folder / "trials" / f"{entry.trial:04d}")
         record.append(self.folder, entry)
         self.records = [other for other in self.records if other.trial != entry.trial] + [entry]
 

@@ -6,6 +6,7 @@ with the process that holds it; the sign tells of a process that was stopped and
 
 import fcntl
 import json
+import logging
 import os
 import threading
 import time
@@ -18,9 +19,13 @@ from typing import IO, Any, Protocol, TypeVar
 from harness.accounting import resident
 from harness.training import end_if_asked
 
+log = logging.getLogger(__name__)
+
 LOCKS = ".locks"
+_BLINK_S = 15.0  # who has nothing else to do looks more often than that
 PATIENCE_S = 5.0  # with a lock that does not come, once a stop was asked for
 _POLL_S = 0.01
+_SAY_S = 30.0
 
 Found = TypeVar("Found")
 
@@ -68,15 +73,15 @@ class FileLocks(Locks):
     def mutex(self) -> Iterator[None]:
         """As Locks.mutex."""
         with open(self.folder / "study", "ab") as file:
-            since = time.monotonic()
-            while not _locked(file):
-                pause(since)
+            for _ in tries():
+                if locked(file):
+                    break
             yield
 
     def take(self, name: str) -> bool:
         """As Locks.take."""
         file = open(self.folder / f"{name}.lock", "ab")  # noqa: SIM115  held until it is dropped
-        if not _locked(file):
+        if not locked(file):
             file.close()
             return False
         self._held[name] = file
@@ -92,7 +97,7 @@ class FileLocks(Locks):
         """As Locks.is_free."""
         try:
             with open(self.folder / f"{name}.lock", "rb+") as file:  # over NFS who locks must be able to write
-                return _locked(file)
+                return locked(file)
         except FileNotFoundError:
             return True
 
@@ -102,7 +107,8 @@ class FileLocks(Locks):
             self.drop(name)
 
 
-def _locked(file: IO[bytes]) -> bool:
+def locked(file: IO[bytes]) -> bool:
+    """Take the kernel's lock on a file if it is free."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -110,15 +116,23 @@ def _locked(file: IO[bytes]) -> bool:
     return True
 
 
-def pause(since: float) -> None:
-    """Between two looks at a lock that is waited for; who has waited longer looks more often.
+def tries() -> Iterator[None]:
+    """Looks at the study's lock, one after another, until the caller has it; who has waited longer looks more often.
 
     Raises Interrupted where a stop was asked for and the lock does not come: its holder may be stopped itself.
     """
-    waited = time.monotonic() - since
-    if waited > PATIENCE_S:
-        end_if_asked()
-    time.sleep(_POLL_S / (1 + 10 * waited))
+    since, said = time.monotonic(), False
+    while True:
+        yield
+        waited = time.monotonic() - since
+        if waited > PATIENCE_S:
+            end_if_asked()
+        if waited > _SAY_S and not said:
+            log.warning(
+                "the study's lock has been held for %.0f s: is a worker stopped (T in ps)? Go on waiting", waited
+            )
+            said = True
+        time.sleep(_POLL_S / (1 + 10 * waited))
 
 
 def under(locks: Locks, action: Callable[[], Found]) -> Found:
@@ -134,14 +148,15 @@ def under(locks: Locks, action: Callable[[], Found]) -> Found:
 class Signs:
     """Signs of life: a file for each lease, written anew by its holder's thread, watched by everyone else.
 
-    A watcher trusts its own clock alone: it counts for how long the same sign has stood.
+    A watcher trusts its own clock alone: it counts for how long it has seen the same sign. Where it has not looked for
+    a while it begins anew: it may have been stopped itself, together with whom it watches.
     """
 
     def __init__(self, folder: Path, locks: Locks, lease_s: float) -> None:
         self.folder = folder / LOCKS
         self.locks, self.lease_s = locks, lease_s
         self.beat_s = _beat_s(lease_s)
-        self._seen: dict[str, tuple[str, float]] = {}
+        self._seen: dict[str, tuple[str, float, float]] = {}  # the sign, since when, and when it was looked at last
 
     def alive(self, name: str) -> bool:
         """Whether the holder of a lease is still there. Asked under the mutex."""
@@ -150,10 +165,12 @@ class Signs:
             return False
         sign = self.read(name)
         token = json.dumps(sign)
-        before, since = self._seen.get(name, ("", 0.0))
-        if token != before:
-            before, since = self._seen[name] = token, time.monotonic()
-        return time.monotonic() - since < (min(30.0, self.lease_s / 2) if free else self.lease_s)
+        now = time.monotonic()
+        before, since, looked = self._seen.get(name, ("", 0.0, 0.0))
+        if token != before or now - looked > max(_BLINK_S, 3 * self.beat_s):
+            since = now
+        self._seen[name] = token, since, now
+        return now - since < (min(30.0, self.lease_s / 2) if free else self.lease_s)
 
     def read(self, name: str) -> dict[str, Any]:
         """The last sign under a name; empty where there is none."""

@@ -16,6 +16,7 @@ from harness import faults
 from harness.record import Record
 from harness.redaction import redact
 from harness.search.claims import Claim, Slot
+from harness.search.locks import LockLost
 from harness.search.pruning import curve_of
 from harness.search.space import Arm, distributions
 from harness.search.storage import close_storage, open_storage
@@ -142,6 +143,8 @@ class OptunaMirror:
         try:
             action()
             self._failing = False
+        except LockLost:  # of the study's lock, under which it is settled
+            raise
         except Exception as error:  # a mirror that breaks must not take the trial with it
             if not self._failing:
                 said = redact(" ".join(str(error).split()))[:200]

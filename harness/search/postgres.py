@@ -11,8 +11,9 @@ import psycopg
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from harness.search.locks import LOCKS, LockLost, Locks, pause
+from harness.search.locks import LOCKS, PATIENCE_S, LockLost, Locks, tries
 from harness.search.storage import KEEPALIVES, unreachable
+from harness.training import end_if_asked
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ class PostgresLocks(Locks):
     @contextmanager
     def mutex(self) -> Iterator[None]:
         """As Locks.mutex."""
-        since = time.monotonic()
-        while not self._ask("SELECT pg_try_advisory_lock(%s)", "study"):
-            pause(since)
+        for _ in tries():
+            if self._ask("SELECT pg_try_advisory_lock(%s)", "study"):
+                break
         self._inside = True
         try:
             yield
@@ -104,6 +105,8 @@ class PostgresLocks(Locks):
         while True:
             try:
                 if self._connection.closed:
+                    if self._inside:
+                        raise LockLost
                     self._reconnect()
                 row = self._connection.execute(question.encode(), (self._key(name),)).fetchone()
                 return row is not None and row[0] is not False
@@ -111,8 +114,10 @@ class PostgresLocks(Locks):
                 self._connection.close()
                 if self._inside:
                     raise LockLost from None
-                pause(since)
-                if time.monotonic() - since > _PATIENCE_S:
+                waited = time.monotonic() - since
+                if waited > PATIENCE_S:
+                    end_if_asked()
+                if waited > _PATIENCE_S:
                     raise unreachable(error) from None
                 time.sleep(1)
 

@@ -1,8 +1,8 @@
 """Where Optuna keeps a study: a journal file on one machine, PostgreSQL on a cluster, SQLite for one worker."""
 
-import fcntl
 import json
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import IO, Any
@@ -16,12 +16,13 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from harness.config import ConfigError
 from harness.lines import cut_torn_tail
 from harness.redaction import redact
-from harness.search.locks import FileLocks, Locks
+from harness.search.locks import FileLocks, Locks, locked
 from harness.secrets import storage_address
 
 JOURNAL = "optuna.journal"
 _PLACE = "storage.json"
 _CONNECT_SECONDS = 2
+_PATIENCE_S, _POLL_S = 10.0, 0.005  # with the journal's lock, which is held for milliseconds
 # On the server's side, too: a machine that is lost must not hold its locks for hours.
 KEEPALIVES = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 # A connection that idles through a long trial must still be there for its result, or be seen to be gone.
@@ -51,9 +52,14 @@ class KernelLock(BaseJournalFileLock):
         self._file: IO[bytes] | None = None
 
     def acquire(self) -> bool:
-        """Wait for the lock."""
+        """Wait for the lock. Raises TimeoutError: who holds it may be stopped, and a mirror must not stop others."""
         self._file = open(self._path, "ab+")  # noqa: SIM115  held until it is released
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        until = time.monotonic() + _PATIENCE_S
+        while not locked(self._file):
+            if time.monotonic() > until:
+                self._file.close()
+                raise TimeoutError(f"{self._path.name} has been locked for {_PATIENCE_S:.0f} s: is a worker stopped?")
+            time.sleep(_POLL_S)
         cut_torn_tail(self._file)
         self._file.flush()
         return True

@@ -18,11 +18,12 @@ from harness import faults, record
 from harness.config import Config, ConfigError, plain
 from harness.exhaustion import MIB, Baseline
 from harness.launch import started_at
-from harness.record import Log, Record
-from harness.search.attempts import attempt_folder, forget_attempts, keep_result, publish, published
+from harness.record import Log, Record, sayable
+from harness.redaction import redact
+from harness.search.attempts import attempt_folder, forget_attempts, has_result, keep_result, publish, published
 from harness.search.claims import REQUEUES, Claim, Claims, Slot, mend_logs, ready, schedule
 from harness.search.display import Display
-from harness.search.locks import Beat, Signs, under
+from harness.search.locks import Beat, LockLost, Signs, under
 from harness.search.mirror import OptunaMirror
 from harness.search.pruning import below_median, curve_of
 from harness.search.space import Arm, Point, arms, propose
@@ -54,11 +55,8 @@ class Worker:
         self.log, self.claims = Log(folder), Claims(folder)
         self.arms: list[Arm] = arms(self.sweep)
         self.slots = schedule(self.arms, self.sweep.trials)
-        with self.locks.mutex():
-            mend_logs(folder)
-            self._refresh()
-            self.mirror = OptunaMirror(folder, config.trainer.objective, self.arms)
-            self._settle()
+        self.mirror = OptunaMirror(folder, config.trainer.objective, self.arms)
+        under(self.locks, self._begin)
 
     def work(self) -> None:
         """Run trials until every slot of the study has a record, whoever makes it. Raises WornOut."""
@@ -90,6 +88,11 @@ class Worker:
         """How many slots have a record."""
         return sum(self.claims.done(slot.number, self.log) for slot in self.slots)
 
+    def _begin(self) -> None:
+        mend_logs(self.folder)
+        self._refresh()
+        self._settle()
+
     def _refresh(self) -> None:
         self.log.refresh()
         self.claims.refresh()
@@ -104,12 +107,14 @@ class Worker:
             last = self.claims.last(slot.number)
             if last is not None:
                 self._settle()
-                if self.claims.lost(slot.number) > REQUEUES:
+                if self.claims.lost(slot.number) > REQUEUES and not self._has_result(slot, last):
                     self._give_up(slot, last)
                     continue
             point = last.point if last else self._propose(slot)
             claim = Claim(slot.number, self.claims.attempts(slot.number) + 1, self.name, point)
             self.claims.add(claim)
+            if self.claims.last(slot.number) != claim:
+                raise LockLost
             return slot, claim
         return None
 
@@ -133,6 +138,10 @@ class Worker:
         objective = self.config.trainer.objective
         return propose(slot.arm, slot.index, self.config.seed, self.sweep.startup, objective, self._earlier(slot))
 
+    def _has_result(self, slot: Slot, last: Claim) -> bool:
+        trial = trial_config(self.tree, slot.arm, last.point)
+        return has_result(self.folder, slot.number, fingerprint_of(trial))
+
     def _give_up(self, slot: Slot, last: Claim) -> None:
         """A trial whose workers vanished again and again fails, so that the study ends."""
         reason = f"lost: its worker vanished {self.claims.lost(slot.number)} times"
@@ -142,6 +151,7 @@ class Worker:
         entry = lost_record(trial_config(self.tree, slot.arm, last.point), place, reason)
         record.append(self.folder, dataclasses.replace(entry, attempt=last.attempt))
         self._refresh()
+        forget_attempts(self.folder, slot.number)
 
     def _run(self, slot: Slot, claim: Claim, display: Display) -> Record | None:
         """One trial from claim to record. The record is on the disk before Optuna hears of it.
@@ -156,7 +166,8 @@ class Worker:
         try:
             entry = self._train(slot, claim, display)
         except Exception as error:
-            if self._put_back(claim) or isinstance(error, Interrupted):
+            why = None if isinstance(error, Interrupted) else redact(f"{type(error).__name__}: {error}")
+            if self._put_back(claim, why) or why is None:
                 raise
             log.warning("trial %d was given to another worker while this one was not to be seen", claim.trial)
             return None
@@ -199,7 +210,8 @@ class Worker:
 
         def accept(entry: Record) -> bool:
             made = [[step, value] for step, value in reports.items()]
-            entry = dataclasses.replace(entry, attempt=claim.attempt, reports=made, adapter=published(entry))
+            found = published(entry)
+            entry = sayable(dataclasses.replace(entry, attempt=claim.attempt, reports=made, adapter=found))
             keep_result(place.folder, entry)
             return self._end(claim, entry, display)
 
@@ -232,13 +244,13 @@ class Worker:
             forget_attempts(self.folder, claim.trial)
         return accepted
 
-    def _put_back(self, claim: Claim) -> bool:
+    def _put_back(self, claim: Claim, why: str | None) -> bool:
         """Let others have the trial; returns whether it was still this worker's."""
 
         def put_back() -> bool:
             self._refresh()
             if mine := self.claims.last(claim.trial) == claim:
-                self.claims.put_back(claim)
+                self.claims.put_back(claim, why)
             self.mirror.put_back()
             return mine
 
@@ -262,11 +274,14 @@ def join(config: Config, folder: Path) -> Iterator[Worker]:
     try:
         signs = Signs(folder, locks, config.launch.lease_s)
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        with locks.mutex():
+
+        def enrol() -> Beat:
             check_workers(1 + len(workers_of(signs)))
             if not locks.take(name):
                 raise ConfigError(f"study={folder.name}: the lock {name} is taken")
-            beat = Beat(folder, name, signs.beat_s, _where())
+            return Beat(folder, name, signs.beat_s, _where())
+
+        beat = under(locks, enrol)
         try:
             with closing(Worker(config, folder, name, signs, beat)) as worker:
                 yield worker

@@ -232,7 +232,7 @@ def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data
     first = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL)
     log = tmp_path / "results/s" / record.RECORDS
     deadline = time.monotonic() + 120
-    while not log.exists() and time.monotonic() < deadline:
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.01)
     first.kill()
     first.wait()
