@@ -340,7 +340,7 @@ def _nothing() -> Iterator[None]:
 @contextmanager
 def _small_disk(folder: Path) -> Iterator[None]:
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
     try:
         yield
     finally:
@@ -434,6 +434,7 @@ def _with_storage(campaign: Campaign, storage: str) -> None:
     campaign.row("logs with a torn line", campaign.cheap, storage, 24, torn)
     if _can_mount(campaign.home):
         campaign.row("disk full", campaign.cheap, storage, 12, out_of_disk, "No space left", disk=True)
+        campaign.row("disk full, real trials", campaign.real, storage, 6, out_of_disk, "No space left", disk=True)
     else:
         print("a full disk is left out: nothing can be mounted here", file=sys.stderr)
 

@@ -24,7 +24,7 @@ from tests.search import crowd
 
 ROUNDS = {1: 1, 4: 2, 16: 4, 64: 8}  # trials of each of 64 arms, by the number of workers
 SECONDS = 0.5
-WORKERS, WARM = 4, 200  # of the soak; memory is looked at from so many trials on
+WORKERS, WARM, LIMIT_MIB = 4, 200, 30  # of the soak; memory is looked at from so many trials on
 MIB = 2**20
 
 
@@ -60,7 +60,9 @@ def main() -> None:
 def _row(home: Path, storage: str, workers: int) -> None:
     config = _study(home, {"lora.rank": list(range(1, 9)), "optimizer.weight_decay": _decays(8)}, ROUNDS[workers])
     config, folder = crowd.begin(config, Path(tempfile.mkdtemp(dir=home)), "load")
-    crowd.wait(crowd.crowd(config, workers, SECONDS), 600.0)
+    processes = crowd.crowd(config, workers, SECONDS)
+    crowd.wait(processes, 600.0)
+    assert {process.exitcode for process in processes} == {0}, "not all of them worked"
     notes = crowd.notes(folder)
     ends = sorted(float(words[-1]) for words in notes if words[0] == "ack")
     assert len(ends) == len(record.read(folder)) == 64 * ROUNDS[workers]
@@ -91,6 +93,8 @@ def _soak(home: Path, trials: int) -> None:
         time.sleep(1.0)
     print(file=sys.stderr)
     grown = [(last[pid] - size) / MIB for pid, size in first.items()]
+    assert len(grown) == WORKERS
+    assert max(grown) < LIMIT_MIB, grown
     kept = crowd.told(folder)
     assert crowd.audit(folder, trials, kept) == crowd.Audit()
     print(

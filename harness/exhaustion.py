@@ -1,5 +1,6 @@
-"""Memory that ran out: which errors mean it, what is known of it, and whether a process is as it was before."""
+"""Memory or disk that ran out: which errors mean it, what is known, and whether a process is as it was before."""
 
+import errno
 import os
 import re
 import resource
@@ -17,6 +18,23 @@ _MARGIN = 256 * MIB
 _MEANS_IT = ("can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED", "Cannot allocate memory")
 _ASKED = re.compile(r"allocate ([\d.]+) (bytes|[KMGTPE]iB)", re.IGNORECASE)
 _UNITS = {"bytes": 1} | {f"{letter}ib": 2 ** (10 * power) for power, letter in enumerate("kmgtpe", 1)}
+
+
+class DiskFull(Exception):
+    """No trial can go on; each does, from where it was, when there is room again. `exit_code` is the process's."""
+
+    exit_code = 75
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came of, says that nothing more can be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):  # of safetensors
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def is_out_of_memory(error: BaseException) -> bool:

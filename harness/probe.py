@@ -9,6 +9,7 @@ Shapes: N passages, L tokens in each, M hidden tokens in all, H hidden size, V v
 """
 
 import hashlib
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -26,16 +27,19 @@ _BATCH = 64  # passages; the same before and after, so that sums are added in th
 _DRAWS, _EPOCHS, _ROWS, _LR, _WARMUP = 3, 3, 256, 3e-3, 50
 
 
-def probe_loss(config: ProbeConfig, model: TextModelConfig, base: nn.Module, device: torch.device) -> float:
+def probe_loss(
+    config: ProbeConfig, model: TextModelConfig, base: nn.Module, device: torch.device, between: Callable[[], None]
+) -> float:
     """Mean cross-entropy in nats of the hidden tokens of the held-out passages; `base` may be adapted or trained.
 
     Nothing of the probe is kept: it would count as the trial's memory. Randomness and the mode of `base` are left as
-    they were. Raises ConfigError for a tokenizer without a mask token, or for too little text.
+    they were. Fitting a head takes minutes: `between` is called after each of its steps, and may raise. Raises
+    ConfigError for a tokenizer without a mask token, or for too little text.
     """
     passages, mask = _passages(config, model)
     held_out = passages["held_out"][: config.passages]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        head = _head(config, model, passages["train"], mask, device)
+        head = _head(config, model, passages["train"], mask, device, between)
     mode = base.training
     base.eval()
     try:
@@ -91,7 +95,12 @@ def _mean_loss(head: MaskedHead, hidden: Tensor, labels: Tensor) -> float:
 
 
 def _head(
-    config: ProbeConfig, model: TextModelConfig, train: np.ndarray, mask: int, device: torch.device
+    config: ProbeConfig,
+    model: TextModelConfig,
+    train: np.ndarray,
+    mask: int,
+    device: torch.device,
+    between: Callable[[], None],
 ) -> MaskedHead:
     """The head of the weights file, or one fitted to the unmodified base, from the cache after the first time."""
     head, stored = masked_head(model)
@@ -101,13 +110,20 @@ def _head(
         key = hashlib.sha256(train.tobytes())
         for part in (assets.sha256_of(weights), repr((mask, config.share, _DRAWS, _EPOCHS, _ROWS, _LR, _WARMUP))):
             key.update(part.encode() + b"\0")
-        arrays = cached("heads", key.hexdigest(), partial(_fitted, model, head, train, mask, config.share, device))
+        fitted = partial(_fitted, model, head, train, mask, config.share, device, between)
+        arrays = cached("heads", key.hexdigest(), fitted)
         head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return head.to(device).eval()
 
 
 def _fitted(
-    model: TextModelConfig, head: MaskedHead, train: np.ndarray, mask: int, share: float, device: torch.device
+    model: TextModelConfig,
+    head: MaskedHead,
+    train: np.ndarray,
+    mask: int,
+    share: float,
+    device: torch.device,
+    between: Callable[[], None],
 ) -> dict[str, np.ndarray]:
     """Fit the head to what the unmodified base makes of the training passages."""
     torch.manual_seed(0)
@@ -117,7 +133,7 @@ def _fitted(
     head.to(device)
     centre, spread = hidden.mean(0), hidden.std(0).clamp_min(1e-6)
     _begin(head, labels)
-    _fit(head, (hidden - centre) / spread, labels)
+    _fit(head, (hidden - centre) / spread, labels, between)
     with torch.no_grad():  # the head reads what the base says as it is: its scale goes into the first layer
         head.dense.weight.div_(spread)
         head.dense.bias.sub_(head.dense.weight @ centre)
@@ -134,7 +150,7 @@ def _begin(head: MaskedHead, labels: Tensor) -> None:
     nn.init.zeros_(head.dense.bias)
 
 
-def _fit(head: MaskedHead, hidden: Tensor, labels: Tensor) -> None:
+def _fit(head: MaskedHead, hidden: Tensor, labels: Tensor, between: Callable[[], None]) -> None:
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=0.01, fused=True)
     steps = _EPOCHS * -(-len(labels) // _ROWS)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -147,3 +163,4 @@ def _fit(head: MaskedHead, hidden: Tensor, labels: Tensor) -> None:
             loss.backward()
             optimizer.step()
             schedule.step()
+            between()

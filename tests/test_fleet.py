@@ -245,7 +245,12 @@ def test_jobs_that_only_put_their_trials_back_are_queued_again_and_those_that_do
             file.write('{"event": "back", "trial": 0, "attempt": 1}\n')
         return standing()
 
-    looks = [*[put_back] * 9, *[standing] * 5, lambda: standing(done=1), *[lambda: standing(done=1)] * 6]
+    def failed():
+        with open(queue.folder / "claims.jsonl", "a") as file:
+            file.write('{"event": "back", "trial": 0, "attempt": 1, "why": "AssetError: no base here"}\n')
+        return standing(done=1)
+
+    looks = [*[put_back] * 9, *[standing] * 5, lambda: standing(done=1), *[failed] * 6]
     queue.show = lambda: looks.pop(0)()
     with pytest.raises(RuntimeError, match="jobs end and no trial is recorded"):
         fleet.run_workers(compose("launch=slurm", "launch.workers=2"), queue.folder)

@@ -147,7 +147,7 @@ def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, tmp_path, 
     log = tmp_path / "results/s" / record.RECORDS
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not log.exists() and time.monotonic() < deadline:
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signum)
     _, said = process.communicate(timeout=60)

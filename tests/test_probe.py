@@ -56,9 +56,9 @@ def test_an_adapter_that_has_learned_nothing_changes_nothing(probing, tiny_base)
 
     config = probing()
     model = build_model(config.model, 2)
-    before = probe_loss(config.probe, config.model, model.base, CPU)
+    before = probe_loss(config.probe, config.model, model.base, CPU, lambda: None)
     prepare(model, config)
-    assert probe_loss(config.probe, config.model, model.base, CPU) == before
+    assert probe_loss(config.probe, config.model, model.base, CPU, lambda: None) == before
 
 
 @pytest.mark.parametrize("arm", ["lora", "full"])
@@ -84,7 +84,7 @@ def test_the_fitted_head_knows_more_than_how_frequent_words_are(probing, tiny_ba
     save_file(tensors, tmp_path / "vivid/model.safetensors", {"format": "pt"})
     (tmp_path / "vivid/tokenizer.json").write_text((tiny_base / "tokenizer.json").read_text())
     config = probing("probe.passages=100", f"model.weights.address=path:{tmp_path}/vivid")
-    loss = probe_loss(config.probe, config.model, build_model(config.model, 2).base, CPU)
+    loss = probe_loss(config.probe, config.model, build_model(config.model, 2).base, CPU, lambda: None)
     assert loss < np.log(len([*FILLER, *GOOD, *BAD])) - 0.5
 
 
@@ -92,17 +92,27 @@ def test_the_fit_is_made_once_and_leaves_randomness_alone(probing, own_cache):
     config = probing()
     base = build_model(config.model, 2).base.train()
     torch.manual_seed(7)
-    first = probe_loss(config.probe, config.model, base, CPU)
+    first = probe_loss(config.probe, config.model, base, CPU, lambda: None)
     drawn = torch.rand(3)
     (stored,) = (own_cache / "heads").glob("*.npz")
     stamp = stored.stat().st_mtime_ns
     torch.manual_seed(7)
-    assert probe_loss(config.probe, config.model, base, CPU) == first
+    assert probe_loss(config.probe, config.model, base, CPU, lambda: None) == first
     assert torch.equal(torch.rand(3), drawn)
     torch.manual_seed(7)
     assert torch.equal(torch.rand(3), drawn)
     assert stored.stat().st_mtime_ns == stamp
     assert base.training
+
+
+def test_a_fit_that_is_left_leaves_nothing(probing, own_cache):
+    def leave():
+        raise InterruptedError
+
+    config = probing()
+    with pytest.raises(InterruptedError):
+        probe_loss(config.probe, config.model, build_model(config.model, 2).base, CPU, leave)
+    assert not list((own_cache / "heads").glob("*.npz"))
 
 
 @pytest.mark.parametrize(("config", "kind"), [(BertConfig, BertForMaskedLM), (RobertaConfig, RobertaForMaskedLM)])

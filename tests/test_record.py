@@ -80,7 +80,9 @@ def test_a_trial_with_a_number_that_is_none_failed_and_its_other_numbers_stay(tm
     ) == dataclasses.replace(good, reason="")
     record.append(tmp_path, told)
     assert record.read(tmp_path) == [told]
-    rows = dataclasses.replace(good, reports=[[1, 0.5], [2, math.nan]], sequence={"test": [[math.inf, 0.1], [0.2, 0.3]]})
+    rows = dataclasses.replace(
+        good, reports=[[1, 0.5], [2, math.nan]], sequence={"test": [[math.inf, 0.1], [0.2, 0.3]]}
+    )
     told = record.sayable(rows)
     assert (told.reports, told.sequence) == ([[1, 0.5]], {"test": [[0.2, 0.3]]})
     assert told.reason == "diverged: sequence.test[0][0] is inf, reports[1][1] is nan"

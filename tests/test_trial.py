@@ -1,6 +1,7 @@
 """A trial from configuration to record, on a tiny encoder; its files; the ways it can end."""
 
 import csv
+import errno
 import json
 import math
 import re
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import BertModel
 
 from harness import assets, record
 from harness.accounting import Params
 from harness.config import ConfigError
+from harness.exhaustion import DiskFull
 from harness.inputs import read_inputs
 from harness.lora import import_adapter, task_adapters
 from harness.model import build_model
@@ -137,6 +140,25 @@ def test_a_measure_that_is_no_number_fails_the_trial_and_is_named(run, monkeypat
     assert (entry.state, entry.reason) == ("fail", "diverged: merge.error is nan")
     assert entry.merge == {"scale": 1.0}
     assert 0 <= entry.scores["test"]["accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_no_failure_of_the_trial(run, monkeypatch, error):
+    def full(*_, **__):
+        try:
+            raise error
+        finally:
+            raise RuntimeError("unexpected pos 704 vs 598")  # as torch.save does, the cause behind it
+
+    monkeypatch.setattr(single, "fit", full)
+    with pytest.raises(DiskFull, match="a disk that is full: unexpected pos"):
+        run()
 
 
 def test_running_out_of_memory_fails_the_trial(run, monkeypatch):

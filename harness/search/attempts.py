@@ -42,7 +42,8 @@ def keep_result(folder: Path, entry: Record) -> None:
 
 def has_result(study: Path, trial: int, fingerprint: str) -> bool:
     """Whether an attempt at a trial left a result."""
-    return any(_result(folder, fingerprint) for folder in (study / "trials").glob(f"{trial:04d}-*"))
+    folders = (_folder(study, trial), *(study / "trials").glob(f"{trial:04d}-*"))
+    return any(_result(folder, fingerprint) for folder in folders)
 
 
 def publish(study: Path, claim: Claim) -> None:

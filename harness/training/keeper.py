@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -22,7 +23,7 @@ _DUE = 1  # what agree() hears of the first process's clock; every signal that a
 
 
 class Keeper(L.Callback):
-    """Puts a trial down when a stop is asked for, and every minute; takes it up where it was put down.
+    """Puts a trial down when a stop is asked for, every minute, and before evaluations; takes it up from there.
 
     It comes first of all callbacks, so that what they do before a step is still to come at the point it keeps. Several
     processes of a trial agree on the step; the first of them writes, and reads for all. Each goes on with the random
@@ -74,6 +75,9 @@ class Keeper(L.Callback):
         self._remind(trainer, state)
         trainer.should_stop = state["ended"]
         log.info("trial goes on from step %d", self.resumed_at)
+        if (threads := state.get("threads")) not in (None, torch.get_num_threads()):
+            now = torch.get_num_threads()
+            log.warning("begun with %d threads, goes on with %d: last digits differ; trainer.threads=N", threads, now)
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         """Between two steps."""
@@ -118,7 +122,8 @@ class Keeper(L.Callback):
 
     def _pause(self, trainer: L.Trainer, module: L.LightningModule, ended: bool) -> None:
         """One answer of all processes for two questions: has any heard a signal, and is the first one's minute over."""
-        due = trainer.is_global_zero and self.checkpoints.due()
+        evaluates = not ended and (trainer.global_step + 1) % int(trainer.val_check_interval) == 0  # after this step
+        due = trainer.is_global_zero and self.checkpoints.due(evaluates)
         code = agree(asked() or (_DUE if due else 0))
         if code:
             self._save(trainer, module, ended)
@@ -136,6 +141,7 @@ class Keeper(L.Callback):
             "loops": loops,
             "weights": _gathered(trained(module), first),
             "callbacks": {type(callback).__name__: callback.state_dict() for callback in self._others(trainer)},
+            "threads": torch.get_num_threads(),
             "random": [unpacked(each) for each in collect(packed(self._last_random if ended else random_state()))],
         }
         if not ended:

@@ -21,6 +21,7 @@ from harness.lines import sync_folder
 log = logging.getLogger(__name__)
 
 EVERY_S = 60.0  # a process that is killed loses no more than this; a shorter trial is put down only when asked
+_EVALUATES_S = 10.0  # the same before a step that an evaluation follows, in which no trial can be put down
 _KEPT = 2
 _FORM = 1  # of what a checkpoint holds; one of another form was written by another version
 
@@ -32,9 +33,9 @@ class Checkpoints:
         self.folder, self.fingerprint = folder, fingerprint
         self._last = time.monotonic()
 
-    def due(self) -> bool:
-        """Whether the last one is so old that a kill would lose too much."""
-        return time.monotonic() - self._last > EVERY_S
+    def due(self, evaluates: bool) -> bool:
+        """Whether the last one is so old that a kill would lose too much, in this step or an evaluation after it."""
+        return time.monotonic() - self._last > (min(_EVALUATES_S, EVERY_S) if evaluates else EVERY_S)
 
     def save(self, state: dict[str, Any]) -> None:
         """As `save`."""

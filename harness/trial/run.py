@@ -25,7 +25,7 @@ from harness.config import (
     to_yaml,
 )
 from harness.devices import resolve_device
-from harness.exhaustion import in_words, is_out_of_memory, what_ran_out
+from harness.exhaustion import DiskFull, in_words, is_disk_full, is_out_of_memory, what_ran_out
 from harness.inputs import base_identity
 from harness.lora import (
     StartError,
@@ -52,7 +52,7 @@ def run_trial(config: Config, place: Place, report: Report, accept: Accept = lam
 
     `report` hears the validation scores after each evaluation and answers whether to prune. `accept` writes the record
     down, before W&B hears of it and before the checkpoints are removed, and answers whether it counts. Raises
-    ConfigError for a configuration that cannot run at all, and Interrupted when a stop was asked for.
+    ConfigError for a configuration that cannot run at all, Interrupted when a stop was asked for, and DiskFull.
     """
     facts, started = Facts(), time.perf_counter()
     config_tree = plain(config)
@@ -75,6 +75,9 @@ def run_trial(config: Config, place: Place, report: Report, accept: Accept = lam
         mirror.finish({}, failed=True)
         raise
     except Exception as error:
+        if is_disk_full(error):
+            mirror.finish({}, failed=True)
+            raise DiskFull(f"a disk that is full: {str(error).splitlines()[0]}") from error
         state, reason = "fail", _failed(error, config, facts)
         # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
         (place.folder / "error.log").write_text(redact(traceback.format_exc()))

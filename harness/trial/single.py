@@ -59,6 +59,7 @@ from harness.training import (
     TrialModule,
     Watch,
     autocast,
+    end_if_asked,
     fit,
     gather,
     make_trainer,
@@ -210,7 +211,7 @@ def probe(config: Config, model: Network, device: torch.device, facts: Facts, wh
     if config.probe is None:
         return
     assert isinstance(config.model, TextModelConfig)
-    facts.probe[when] = probe_loss(config.probe, config.model, model.base.to(device), device)
+    facts.probe[when] = probe_loss(config.probe, config.model, model.base.to(device), device, end_if_asked)
     if when == "after":
         facts.probe["change"] = facts.probe["after"] - facts.probe["before"]
 

@@ -42,7 +42,9 @@ def test_workers_killed_at_random_moments(config, tmp_path, seed):
 def test_workers_killed_at_a_named_point(config, tmp_path, fault):
     alone = crowd.undisturbed(config, tmp_path)
     config, folder = crowd.begin(config, tmp_path, "killed")
-    crowd.wait(crowd.crowd(config, 2, 0.02, HARNESS_FAULT=fault))
+    victims = crowd.crowd(config, 2, 0.02, HARNESS_FAULT=fault)
+    crowd.wait(victims)
+    assert -signal.SIGKILL in {victim.exitcode for victim in victims}
     crowd.wait(crowd.crowd(config, 2, 0.02))
     crowd.sound(folder, TOTAL)
     assert crowd.told(folder) == alone

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,9 @@ def test_a_sweep_that_is_preempted_and_killed_ends_with_the_records_of_an_undist
         told = [json.loads(path.read_text()) for path in (folder / ".locks").glob("*.sign")]
         return [sign for sign in told if sign.get("trial") is not None]
 
+    def restarts(job):
+        return int(re.search(r"Restarts=(\d+)", slurm.ask("scontrol", "show", "job", job))[1])
+
     first = subprocess.Popen(
         [*command, *more], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -101,11 +105,11 @@ def test_a_sweep_that_is_preempted_and_killed_ends_with_the_records_of_an_undist
     # The same command again: it finds its jobs, and fills up what is missing.
     again = subprocess.Popen([*command, *more], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: slurm.running() and signs(), "workers are at work again")
-    before = put_back()
-    # As SLURM does when a job's time is nearly up.
-    for job in slurm.running():
+    # As SLURM does when a job's time is nearly up: the job puts its trial back, and itself back into the queue.
+    began = {job: restarts(job) for job in slurm.running()}
+    for job in began:
         slurm.ask("scancel", "--signal=USR2", job)
-    wait_for(lambda: put_back() > before or again.poll() is not None, "a worker ends in time")
+    wait_for(lambda: all(restarts(job) > before for job, before in began.items()), "the jobs run again")
     _, said = again.communicate(timeout=600)
     assert again.returncode == 0, said
     assert essence(folder) == essence(tmp_path / "alone/s")

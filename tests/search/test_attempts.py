@@ -1,6 +1,8 @@
 """A result is kept from the moment that there is one: no attempt at a trial trains what another has finished."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,20 @@ def test_a_result_that_was_not_recorded_is_found_with_its_files(tmp_path):
     assert kept == DONE
     assert (again / "predictions.csv").read_text() == "row"
     assert not folder.exists()
+
+
+def test_a_trials_files_are_on_the_disk_before_its_result_says_so(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").resolve().name))
+    folder, _ = attempt_folder(tmp_path, claim(1), "f")
+    (folder / "adapter").mkdir()
+    (folder / "adapter/weights").write_text("w")
+    keep_result(folder, DONE)
+    assert set(synced[:-2]) == {"weights", "adapter", folder.name}
+    assert synced[-2:] == ["record.json", folder.name]
+    synced.clear()
+    publish(tmp_path, claim(1))
+    assert synced == ["trials"]
 
 
 def test_who_vanished_between_the_folders_last_name_and_the_record_lost_nothing(tmp_path):

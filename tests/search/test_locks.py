@@ -55,6 +55,15 @@ def test_who_holds_its_lock_without_a_sign_is_dead_after_the_lease(tmp_path, loc
     assert signs.alive("a")
 
 
+def test_who_was_stopped_together_with_whom_it_watches_begins_to_watch_anew(tmp_path, locks, monkeypatch):
+    clock = iter((1.0, 100.0, 110.0, 119.0, 121.0))
+    monkeypatch.setattr("harness.search.locks.time.monotonic", lambda: next(clock))
+    signs = Signs(tmp_path, FileLocks(tmp_path), lease_s=20.0)
+    locks.take("a")
+    (locks.folder / "a.sign").write_text('{"beat": 1}')
+    assert [signs.alive("a") for _ in range(5)] == [True] * 4 + [False], "both were away until 100"
+
+
 def test_a_free_lock_that_may_have_dropped_is_given_time(tmp_path):
     loose = FileLocks(tmp_path)
     loose.certain = False

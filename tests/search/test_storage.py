@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness.config import ConfigError
-from harness.search.storage import check_workers, open_locks, open_storage, study_id
+from harness.search.storage import KernelLock, check_workers, open_locks, open_storage, study_id
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,17 @@ def test_a_bad_address_is_one_line_at_once(tmp_path, monkeypatch, address, line)
 def _open(folder):
     open_locks(folder)
     open_storage(folder)
+
+
+def test_a_journal_whose_lock_does_not_come_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.search.storage._PATIENCE_S", 0.05)
+    one, other = (KernelLock(tmp_path / "optuna.journal") for _ in range(2))
+    assert one.acquire()
+    with pytest.raises(TimeoutError, match=r"optuna\.journal has been locked for 0 s: is a worker stopped"):
+        other.acquire()
+    one.release()
+    assert other.acquire()
+    other.release()
 
 
 def test_sqlite_is_for_one_worker(monkeypatch):

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from harness import record
+from harness.assets import AssetError
 from harness.config import ConfigError, HereConfig
+from harness.lines import Lines
 from harness.search import REPLACED, WornOut, begin_study, join, load_study, standing
 from harness.search import worker as worker_module
-from harness.search.locks import FileLocks
+from harness.search.locks import FileLocks, LockLost
 from tests.search import crowd, stub
 
 TOTAL = 16  # four arms of four trials
@@ -43,14 +45,76 @@ def test_workers_killed_at_random_moments_lose_nothing_and_repeat_nothing_that_w
 def test_workers_killed_at_a_named_point(config, tmp_path, fault):
     alone = crowd.undisturbed(config, tmp_path)
     config, folder = crowd.begin(config, tmp_path, "killed")
+    if fault == "in_reconcile":  # there must be something to reconcile
+        crowd.wait(crowd.crowd(config, 1, 0.02, HARNESS_FAULT="after_claim"))
     for count in (2, 1):  # three at most may die of one trial, which four would fail
         victims = crowd.crowd(config, count, 0.02, HARNESS_FAULT=fault)
         crowd.wait(victims)
-        assert -signal.SIGKILL in {process.exitcode for process in victims} or fault == "in_reconcile"
+        assert -signal.SIGKILL in {process.exitcode for process in victims}
     crowd.wait(crowd.crowd(config, 2, 0.02))
     crowd.sound(folder, TOTAL)
     assert crowd.told(folder) == alone
     assert set(crowd.ran(folder).values()) == {1}, "what was finished is not trained again"
+
+
+def test_a_result_is_taken_over_however_many_workers_vanished_before_they_recorded_it(config, tmp_path):
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "killed")
+    for _ in range(5):
+        crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="before_record"))
+    assert record.read(folder) == []
+    crowd.wait(crowd.crowd(config, 1, 0.0))
+    crowd.sound(folder, TOTAL)
+    assert crowd.told(folder) == alone
+    assert crowd.ran(folder)["end 0"] == 1
+    assert next(entry for entry in record.read(folder) if entry.trial == 0).attempt == 6
+
+
+def test_of_two_that_have_the_studys_lock_the_first_to_claim_has_the_trial(config, tmp_path, monkeypatch):
+    config, folder = crowd.begin(config, tmp_path, "two")
+    with join(config, folder) as worker:
+        add = worker.claims.add
+
+        def second(claim):
+            monkeypatch.setattr(worker.claims, "add", add)
+            first = dataclasses.asdict(dataclasses.replace(claim, worker="other"))
+            Lines(folder / "claims.jsonl").append(json.dumps({"event": "claim"} | first))
+            add(claim)
+
+        monkeypatch.setattr(worker.claims, "add", second)
+        worker.work()
+    crowd.sound(folder, TOTAL)
+    attempts = {entry.trial: entry.attempt for entry in record.read(folder)}
+    assert attempts == {trial: 1 + (trial == 0) for trial in range(TOTAL)}, "the other is gone by then"
+
+
+def test_a_lock_that_is_lost_while_optunas_study_is_settled_is_no_failure_of_the_mirror(config, tmp_path):
+    def live(*_):
+        raise LockLost
+
+    config, folder = crowd.begin(config, tmp_path, "lost")
+    with join(config, folder) as worker:
+        worker.mirror.enter(*worker._claim())
+        with pytest.raises(LockLost):
+            worker.mirror.settle(lambda _: None, live)
+
+
+def test_a_worker_that_cannot_go_on_puts_its_trial_back_and_says_why(config, tmp_path, monkeypatch):
+    def fingerprint_of(_):
+        raise AssetError("base: it cannot be had")
+
+    config, folder = crowd.begin(config, tmp_path, "without")
+    with monkeypatch.context() as away:
+        away.setattr(worker_module, "fingerprint_of", fingerprint_of)
+        for _ in range(5):
+            with pytest.raises(AssetError), join(config, folder) as worker:
+                worker.work()
+    told = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
+    assert [line.get("why") for line in told if line["event"] == "back"] == ["AssetError: base: it cannot be had"] * 5
+    with join(config, folder) as worker:
+        worker.work()
+    crowd.sound(folder, TOTAL)
+    assert "fail" not in {entry.state for entry in record.read(folder)}
 
 
 def test_a_trial_that_kills_every_worker_is_queued_three_times_and_then_fails(config, tmp_path):

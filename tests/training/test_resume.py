@@ -232,6 +232,28 @@ def test_kill_9_in_the_middle(compose, tmp_path, own_cache, fault):
     assert essence(entry, folder) == essence(alone, tmp_path / "alone")
 
 
+def test_a_checkpoint_is_made_before_the_step_that_an_evaluation_follows(compose, tmp_path, own_cache, monkeypatch):
+    monkeypatch.setattr("harness.training.callbacks._PATIENCE_S", 0.0)
+    monkeypatch.setattr(resume, "_EVALUATES_S", 0.0)
+    config = compose(*WORDS)
+    alone, _ = train(config, tmp_path / "alone")
+    _, steps = train(config, tmp_path / "t", 12)
+    assert steps[-1] == 12
+    assert [path.stem for path in sorted((tmp_path / "t/checkpoint").glob("*.pt"))] == ["00000011"]
+    entry, _ = train(config, tmp_path / "t")
+    assert entry.steps["resumed"] == 11
+    assert essence(entry, tmp_path / "t") == essence(alone, tmp_path / "alone")
+
+
+def test_it_is_said_where_another_number_of_threads_goes_on(compose, tmp_path, own_cache, caplog):
+    config = compose(*WORDS)
+    train(config, tmp_path / "t", 12)
+    state = load(tmp_path / "t/checkpoint", single.fingerprint_of(config))
+    save(tmp_path / "t/checkpoint", state | {"threads": 7})
+    train(config, tmp_path / "t")
+    assert "begun with 7 threads, goes on with 1: last digits differ; trainer.threads=N" in caplog.text
+
+
 def test_an_evaluation_that_takes_long_is_not_waited_for(compose, tmp_path, own_cache, monkeypatch):
     monkeypatch.setattr("harness.training.callbacks._PATIENCE_S", 0.0)
     config = compose(*WORDS)
