@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 LOCKS = ".locks"
 _BLINK_S = 15.0  # who has nothing else to do looks more often than that
 PATIENCE_S = 5.0  # with a lock that does not come, once a stop was asked for
-_POLL_S = 0.01
+_LOOK_S = 0.1
 _SAY_S = 30.0
 
 Found = TypeVar("Found")
@@ -73,9 +73,7 @@ class FileLocks(Locks):
     def mutex(self) -> Iterator[None]:
         """As Locks.mutex."""
         with open(self.folder / "study", "ab") as file:
-            for _ in tries():
-                if locked(file):
-                    break
+            wait_for(file, impatience())
             yield
 
     def take(self, name: str) -> bool:
@@ -116,23 +114,41 @@ def locked(file: IO[bytes]) -> bool:
     return True
 
 
-def tries() -> Iterator[None]:
-    """Looks at the study's lock, one after another, until the caller has it; who has waited longer looks more often.
+def wait_for(file: IO[bytes], look: Callable[[], None]) -> None:
+    """Take the kernel's lock on a file, in the order of asking. `look` is called now and then meanwhile, and may raise.
 
-    Raises Interrupted where a stop was asked for and the lock does not come: its holder may be stopped itself.
+    A thread waits in the kernel, which neither costs time nor lets anyone pass by; who gives up closes the file.
+    """
+    if locked(file):
+        return
+    taken = threading.Event()
+
+    def take() -> None:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        taken.set()
+
+    threading.Thread(target=take, daemon=True).start()
+    while not taken.wait(_LOOK_S):
+        look()
+
+
+def impatience() -> Callable[[], None]:
+    """What to do while the study's lock does not come: its holder may be stopped itself.
+
+    Raises Interrupted where a stop was asked for, and says it once after half a minute.
     """
     since, said = time.monotonic(), False
-    while True:
-        yield
+
+    def look() -> None:
+        nonlocal said
         waited = time.monotonic() - since
         if waited > PATIENCE_S:
             end_if_asked()
         if waited > _SAY_S and not said:
-            log.warning(
-                "the study's lock has been held for %.0f s: is a worker stopped (T in ps)? Go on waiting", waited
-            )
+            log.warning("the study's lock has been held for %.0f s: is a worker stopped (T in ps)? Waiting on", waited)
             said = True
-        time.sleep(_POLL_S / (1 + 10 * waited))
+
+    return look
 
 
 def under(locks: Locks, action: Callable[[], Found]) -> Found:

@@ -5,6 +5,7 @@ Whatever goes wrong in it is said once, and the study goes on: the next worker t
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -131,13 +132,16 @@ class OptunaMirror:
 
     def _tell(self, number: int, entry: Record) -> None:
         if entry.state == "complete":
-            self._study.tell(number, entry.scores["val"][self.objective], skip_if_finished=True)
+            self._say(number, TrialState.COMPLETE, entry.scores["val"][self.objective])
         else:
-            state = TrialState.PRUNED if entry.state == "pruned" else TrialState.FAIL
-            self._study.tell(number, state=state, skip_if_finished=True)
+            self._say(number, TrialState.PRUNED if entry.state == "pruned" else TrialState.FAIL)
 
     def _fail(self, number: int) -> None:
-        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        self._say(number, TrialState.FAIL)
+
+    def _say(self, number: int, state: TrialState, value: float | None = None) -> None:
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # who settles the study said it just then
+            self._study.tell(number, value, state=state, skip_if_finished=True)
 
     def _try(self, action: Callable[[], object]) -> None:
         try:

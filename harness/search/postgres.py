@@ -11,12 +11,13 @@ import psycopg
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from harness.search.locks import LOCKS, PATIENCE_S, LockLost, Locks, tries
+from harness.search.locks import LOCKS, PATIENCE_S, LockLost, Locks, impatience
 from harness.search.storage import KEEPALIVES, unreachable
 from harness.training import end_if_asked
 
 log = logging.getLogger(__name__)
 
+_QUEUE_MS = 2000  # for the study's lock; then it is seen whether a stop was asked for
 _PATIENCE_S = 600  # a database that is started anew is waited for
 
 
@@ -44,9 +45,9 @@ class PostgresLocks(Locks):
     @contextmanager
     def mutex(self) -> Iterator[None]:
         """As Locks.mutex."""
-        for _ in tries():
-            if self._ask("SELECT pg_try_advisory_lock(%s)", "study"):
-                break
+        look = impatience()
+        while not self._ask("SELECT pg_advisory_lock(%s)", "study"):  # the server's queue: nobody passes by
+            look()
         self._inside = True
         try:
             yield
@@ -97,7 +98,7 @@ class PostgresLocks(Locks):
             keepalives_interval=10,
             keepalives_count=3,
             tcp_user_timeout=60_000,
-            options=KEEPALIVES,
+            options=f"{KEEPALIVES} -c lock_timeout={_QUEUE_MS}",
         )
 
     def _ask(self, question: str, name: str) -> bool:
@@ -110,6 +111,8 @@ class PostgresLocks(Locks):
                     self._reconnect()
                 row = self._connection.execute(question.encode(), (self._key(name),)).fetchone()
                 return row is not None and row[0] is not False
+            except psycopg.errors.LockNotAvailable:
+                return False
             except psycopg.OperationalError as error:
                 self._connection.close()
                 if self._inside:

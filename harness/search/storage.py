@@ -16,13 +16,13 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from harness.config import ConfigError
 from harness.lines import cut_torn_tail
 from harness.redaction import redact
-from harness.search.locks import FileLocks, Locks, locked
+from harness.search.locks import FileLocks, Locks, wait_for
 from harness.secrets import storage_address
 
 JOURNAL = "optuna.journal"
 _PLACE = "storage.json"
 _CONNECT_SECONDS = 2
-_PATIENCE_S, _POLL_S = 10.0, 0.005  # with the journal's lock, which is held for milliseconds
+_PATIENCE_S = 10.0  # with the journal's lock, which is held for milliseconds
 # On the server's side, too: a machine that is lost must not hold its locks for hours.
 KEEPALIVES = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 # A connection that idles through a long trial must still be there for its result, or be seen to be gone.
@@ -55,11 +55,16 @@ class KernelLock(BaseJournalFileLock):
         """Wait for the lock. Raises TimeoutError: who holds it may be stopped, and a mirror must not stop others."""
         self._file = open(self._path, "ab+")  # noqa: SIM115  held until it is released
         until = time.monotonic() + _PATIENCE_S
-        while not locked(self._file):
+
+        def look() -> None:
             if time.monotonic() > until:
-                self._file.close()
                 raise TimeoutError(f"{self._path.name} has been locked for {_PATIENCE_S:.0f} s: is a worker stopped?")
-            time.sleep(_POLL_S)
+
+        try:
+            wait_for(self._file, look)
+        except TimeoutError:
+            self._file.close()
+            raise
         cut_torn_tail(self._file)
         self._file.flush()
         return True

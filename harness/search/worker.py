@@ -35,6 +35,7 @@ from harness.trial import Place, fingerprint_of, lost_record, run_trial
 log = logging.getLogger(__name__)
 
 _UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another: the study itself is broken
+_TRUST_S = 2.0  # in a worker that was there
 _POLL_S = (0.1, 2.0)  # between looks for a trial whose turn has come, first and longest
 
 
@@ -55,7 +56,9 @@ class Worker:
         self.log, self.claims = Log(folder), Claims(folder)
         self.arms: list[Arm] = arms(self.sweep)
         self.slots = schedule(self.arms, self.sweep.trials)
-        self.mirror = OptunaMirror(folder, config.trainer.objective, self.arms)
+        self._trusted: dict[str, float] = {}
+        with self.locks.mutex():  # Optuna's tables are made by the first
+            self.mirror = OptunaMirror(folder, config.trainer.objective, self.arms)
         under(self.locks, self._begin)
 
     def work(self) -> None:
@@ -102,7 +105,7 @@ class Worker:
         self._refresh()
         self._stop_if_broken()
         for slot in ready(self.slots, self.claims, self.log):
-            if self.claims.running(slot.number, self.log, self.signs.alive):
+            if self.claims.running(slot.number, self.log, self._alive):
                 continue
             last = self.claims.last(slot.number)
             if last is not None:
@@ -127,7 +130,16 @@ class Worker:
 
     def _is_live(self, trial: int, attempt: int) -> bool:
         same = self.claims.attempts(trial) == attempt
-        return same and self.claims.running(trial, self.log, self.signs.alive)
+        return same and self.claims.running(trial, self.log, self._alive)
+
+    def _alive(self, name: str) -> bool:
+        """Who was just seen to be there is not looked at again: every look costs others the study's lock."""
+        now = time.monotonic()
+        if now - self._trusted.get(name, -_TRUST_S) < _TRUST_S:
+            return True
+        if alive := self.signs.alive(name):
+            self._trusted[name] = now
+        return alive
 
     def _earlier(self, slot: Slot) -> list[Record]:
         """The records of the arm's earlier slots, in their order."""
