@@ -17,7 +17,7 @@ from harness.training import end_if_asked
 
 log = logging.getLogger(__name__)
 
-_QUEUE_MS = 2000  # for the study's lock; then it is seen whether a stop was asked for
+_QUEUE_MS = 8000  # for the study's lock; then it is seen whether a stop was asked for, and the place is lost
 _PATIENCE_S = 600  # a database that is started anew is waited for
 
 
