@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,9 +37,14 @@ class Lines:
 
     def _parsed(self, line: bytes) -> Any:
         try:
-            return json.loads(line)
+            return json.loads(line, object_hook=_once)
         except ValueError:
             raise ValueError(f"{self.path}: a line was damaged from outside, {line[:60]!r}: take it out") from None
+
+
+def _once(item: dict[str, Any]) -> dict[str, Any]:
+    """Names and words come again in every line; a process that keeps thousands of them keeps one copy of each."""
+    return {sys.intern(name): sys.intern(value) if isinstance(value, str) else value for name, value in item.items()}
 
 
 def mend(path: Path) -> None:

@@ -76,6 +76,13 @@ def test_the_figures_are_those_of_the_stored_outputs():
     assert f"{record['scores']['test']['accuracy']:.4f}" in README
     printed = (CURATED / "lightning_overhead.txt").read_text().strip().splitlines()[-1]
     assert printed in README
-    for name in ("against_peft.txt", "many_adapters.txt", "faults.md"):
+    for name in ("against_peft.txt", "many_adapters.txt", "faults.md", "load.md"):
         for line in (CURATED / name).read_text().strip().splitlines():
             assert line in README
+
+
+def test_the_clusters_tests_were_green_and_none_was_skipped():
+    last = (CURATED / "cluster.txt").read_text().strip().splitlines()[-1]
+    assert last in README
+    assert "passed" in last
+    assert not {"failed", "skipped", "error"} & set(last.replace(",", "").split())
