@@ -49,8 +49,11 @@ def _once(item: dict[str, Any]) -> dict[str, Any]:
 
 def mend(path: Path) -> None:
     """Cut half a line off the end, so that others can read the file, too. The caller holds the lock of who appends."""
+    fresh = not path.exists()
     with open(path, "ab+") as file:
         cut_torn_tail(file)
+    if fresh:
+        sync_folder(path.parent)
 
 
 def cut_torn_tail(file: IO[bytes]) -> None:

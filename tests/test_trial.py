@@ -157,7 +157,7 @@ def test_a_full_disk_is_no_failure_of_the_trial(run, monkeypatch, error):
             raise RuntimeError("unexpected pos 704 vs 598")  # as torch.save does, the cause behind it
 
     monkeypatch.setattr(single, "fit", full)
-    with pytest.raises(DiskFull, match="a disk that is full: unexpected pos"):
+    with pytest.raises(DiskFull, match="a disk that is full: RuntimeError: unexpected pos"):
         run()
 
 

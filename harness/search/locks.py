@@ -121,15 +121,20 @@ def wait_for(file: IO[bytes], look: Callable[[], None]) -> None:
     """
     if locked(file):
         return
-    taken = threading.Event()
+    ended, failed = threading.Event(), []
 
     def take() -> None:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        taken.set()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # of a network's file system
+            failed.append(error)
+        ended.set()
 
     threading.Thread(target=take, daemon=True).start()
-    while not taken.wait(_LOOK_S):
+    while not ended.wait(_LOOK_S):
         look()
+    if failed:
+        raise failed[0]
 
 
 def impatience() -> Callable[[], None]:

@@ -18,6 +18,9 @@ from harness.training import end_if_asked
 log = logging.getLogger(__name__)
 
 _QUEUE_MS = 8000  # for the study's lock; then it is seen whether a stop was asked for, and the place is lost
+# A worker that was stopped while it waited is given the lock all the same: it must answer, or its session ends.
+_TAKE = "SELECT pg_advisory_lock(%s), set_config('idle_session_timeout', '60s', false)"
+_CONFIRM = "SELECT set_config('idle_session_timeout', '0', false), %s::bigint"
 _PATIENCE_S = 600  # a database that is started anew is waited for
 
 
@@ -46,7 +49,7 @@ class PostgresLocks(Locks):
     def mutex(self) -> Iterator[None]:
         """As Locks.mutex."""
         look = impatience()
-        while not self._ask("SELECT pg_advisory_lock(%s)", "study"):  # the server's queue: nobody passes by
+        while not self._taken():
             look()
         self._inside = True
         try:
@@ -54,6 +57,14 @@ class PostgresLocks(Locks):
         finally:
             self._inside = False
             self._let_go("study")
+
+    def _taken(self) -> bool:
+        """Whether the server's queue, in which nobody passes by, has given this session the study's lock."""
+        if not self._ask(_TAKE, "study"):
+            return False
+        connection = self._connection
+        self._ask(_CONFIRM, "study")
+        return self._connection is connection
 
     def take(self, name: str) -> bool:
         """As Locks.take."""

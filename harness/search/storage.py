@@ -24,7 +24,9 @@ _PLACE = "storage.json"
 _CONNECT_SECONDS = 2
 _PATIENCE_S = 10.0  # with the journal's lock, which is held for milliseconds
 # On the server's side, too: a machine that is lost must not hold its locks for hours.
-KEEPALIVES = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+KEEPALIVES = (
+    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c tcp_user_timeout=60000"
+)
 # A connection that idles through a long trial must still be there for its result, or be seen to be gone.
 _ENGINE = {
     "pool_pre_ping": True,

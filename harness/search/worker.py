@@ -179,7 +179,11 @@ class Worker:
             entry = self._train(slot, claim, display)
         except Exception as error:
             why = None if isinstance(error, Interrupted) else redact(f"{type(error).__name__}: {error}")
-            if self._put_back(claim, why) or why is None:
+            try:
+                mine = self._put_back(claim, why)
+            except OSError:  # a full disk: the claim counts as lost, the reason stays what it was
+                raise error from None
+            if mine or why is None:
                 raise
             log.warning("trial %d was given to another worker while this one was not to be seen", claim.trial)
             return None

@@ -77,7 +77,7 @@ def run_trial(config: Config, place: Place, report: Report, accept: Accept = lam
     except Exception as error:
         if is_disk_full(error):
             mirror.finish({}, failed=True)
-            raise DiskFull(f"a disk that is full: {str(error).splitlines()[0]}") from error
+            raise DiskFull(f"a disk that is full: {type(error).__name__}: {error}") from error
         state, reason = "fail", _failed(error, config, facts)
         # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
         (place.folder / "error.log").write_text(redact(traceback.format_exc()))

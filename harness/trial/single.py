@@ -211,7 +211,9 @@ def probe(config: Config, model: Network, device: torch.device, facts: Facts, wh
     if config.probe is None:
         return
     assert isinstance(config.model, TextModelConfig)
-    facts.probe[when] = probe_loss(config.probe, config.model, model.base.to(device), device, end_if_asked)
+    alone = config.trainer.devices == 1  # one of several must not leave the others
+    between = end_if_asked if alone else lambda: None
+    facts.probe[when] = probe_loss(config.probe, config.model, model.base.to(device), device, between)
     if when == "after":
         facts.probe["change"] = facts.probe["after"] - facts.probe["before"]
 

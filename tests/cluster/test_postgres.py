@@ -13,6 +13,7 @@ import pytest
 from harness import record
 from harness.config import ConfigError, HereConfig
 from harness.search import join, rebuild, standing
+from harness.search import postgres as locks_in_postgres
 from harness.search.locks import under
 from harness.search.storage import open_locks
 from tests.cluster.services import PASSWORD
@@ -105,6 +106,18 @@ def test_what_is_done_under_a_lock_that_was_lost_is_done_again(config, tmp_path,
 
         assert under(locks, action)
     assert seen == [True, True]
+
+
+def test_a_lock_that_was_given_to_who_does_not_answer_is_taken_back(config, tmp_path, monkeypatch):
+    config, folder = crowd.begin(config, tmp_path, "silent")
+    with closing(open_locks(folder)) as silent, closing(open_locks(folder)) as other:
+        assert silent._ask(locks_in_postgres._TAKE.replace("60s", "500ms"), "study")  # and is stopped then
+        before = silent._connection
+        with other.mutex():
+            silent._ask(locks_in_postgres._CONFIRM, "study")
+            assert silent._connection is not before, "its session has ended"
+        with silent.mutex():
+            time.sleep(0.1)
 
 
 def test_a_worker_without_the_address_does_not_join(config, tmp_path, monkeypatch):
