@@ -218,11 +218,17 @@ def _report(config: Config) -> None:
     from harness.report import write_report
 
     folder = Path(config.results) / config.study
-    logs = [path for path in Path(config.results).glob("*/records.jsonl") if path.stat().st_size]
-    if folder / "records.jsonl" not in logs:
-        known = sorted(path.parent.name for path in logs)
+    if not _has_records(folder):
+        known = sorted(
+            path.parent.name for path in Path(config.results).glob("*/records.jsonl") if _has_records(path.parent)
+        )
         raise ConfigError(f"study={config.study}: no records in {folder}; studies there: {', '.join(known) or 'none'}")
     print(write_report(folder))
+
+
+def _has_records(folder: Path) -> bool:
+    path = folder / "records.jsonl"
+    return path.exists() and path.stat().st_size > 0
 
 
 def _claims(config: Config) -> None:

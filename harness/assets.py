@@ -23,6 +23,8 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from harness.lines import replace_text
+
 _fetched: dict[str, Path] = {}  # what this process has fetched and checked already
 
 _MAX_UNPACKED = 20 * 1024**3  # bytes; a package that unpacks to more is not one of ours
@@ -167,9 +169,7 @@ def _pin(note: Path, path: Path) -> None:
     if note.exists():
         _verify(path, note.read_text().strip())
         return
-    scratch = note.with_name(f"{note.name}.{os.getpid()}")
-    scratch.write_text(sha256_of(path) + "\n")
-    os.replace(scratch, note)
+    replace_text(note, sha256_of(path) + "\n")
 
 
 def unpack(archive: Path, folder: Path) -> None:

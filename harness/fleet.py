@@ -19,7 +19,7 @@ from harness import tracking
 from harness.config import Config, ConfigError, HereConfig, LocalConfig, SlurmConfig
 from harness.devices import resolve_device
 from harness.launch import Process, Resources, Stranger, stop_all, submit, waiting_or_running
-from harness.lines import Lines
+from harness.lines import Lines, replace_text
 from harness.search import REPLACED, Lookout, Standing, WornOut, join
 from harness.search.claims import CLAIMS
 from harness.search.display import outcome
@@ -221,7 +221,7 @@ def _run_slurm(config: Config, folder: Path, settings: SlurmConfig) -> None:
                 end_if_asked()
                 new = submit(command(config), missing, resources, folder / "slurm", config.study)
                 log.info("queued %s", ", ".join(new))
-                _write_jobs(path, [*there, *new])
+                replace_text(path, json.dumps([*there, *new]))
             time.sleep(_ASK_SLURM_S)
 
 
@@ -234,12 +234,6 @@ def _read_jobs(path: Path) -> list[str]:
     if not isinstance(known, list):
         raise RuntimeError(f"{path} is torn: remove it when squeue shows no job of this study (scancel ends them)")
     return [str(job) for job in known]
-
-
-def _write_jobs(path: Path, ids: Sequence[str]) -> None:
-    staged = path.with_suffix(".new")
-    staged.write_text(json.dumps(ids))
-    os.replace(staged, path)
 
 
 class Board:

@@ -68,6 +68,13 @@ def cut_torn_tail(file: IO[bytes]) -> None:
     file.seek(0, os.SEEK_END)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file anew: who reads it just then finds the one text or the other, whole."""
+    staged = path.with_name(f"{path.name}.{os.getpid()}")
+    staged.write_text(text)
+    os.replace(staged, path)
+
+
 def sync_tree(folder: Path) -> None:
     """Make what is in a folder last, and in the folders in it."""
     for place, _, names in os.walk(folder):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,6 +107,12 @@ def measure(entry: Record) -> str:
     """The score that a trial is shown by: accuracy where there is one, of several tasks their mean, else the loss."""
     known = {name for scores in entry.scores.values() for name in scores}
     return next((name for name in ("accuracy", "score") if name in known), "loss")
+
+
+def answered(records: Iterable[Record], fingerprint: str) -> Record | None:
+    """A complete trial of the same configuration, if there is one; failures and pruned trials are no answer."""
+    same = (entry for entry in records if entry.fingerprint == fingerprint)
+    return next((entry for entry in same if entry.state == "complete"), None)
 
 
 def better(entry: Record, other: Record) -> bool:

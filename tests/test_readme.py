@@ -76,7 +76,7 @@ def test_the_figures_are_those_of_the_stored_outputs():
     assert f"{record['scores']['test']['accuracy']:.4f}" in README
     printed = (CURATED / "lightning_overhead.txt").read_text().strip().splitlines()[-1]
     assert printed in README
-    for name in ("against_peft.txt", "many_adapters.txt", "faults.md", "load.md"):
+    for name in ("against_peft.txt", "many_adapters.txt", "faults.md", "load.md", "cluster.txt"):
         for line in (CURATED / name).read_text().strip().splitlines():
             assert line in README
 

@@ -30,9 +30,8 @@ class Ledger:
         self.records = [other for other in self.records if other.trial != entry.trial] + [entry]
 
     def find(self, fingerprint: str) -> Record | None:
-        """A finished trial of the same configuration, if there is one; failures and pruned trials are no answer."""
-        same = (entry for entry in self.records if entry.fingerprint == fingerprint)
-        return next((entry for entry in same if entry.state == "complete"), None)
+        """As record.answered."""
+        return record.answered(self.records, fingerprint)
 
     def next_number(self) -> int:
         """One above the highest number in use."""

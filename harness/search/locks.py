@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
 from harness.accounting import resident
+from harness.lines import replace_text
 from harness.training import end_if_asked
 
 log = logging.getLogger(__name__)
@@ -264,6 +265,4 @@ class Beat:
 
     def _write(self) -> None:
         self._count += 1
-        staged = self.path.with_suffix(".new")
-        staged.write_text(json.dumps(self._told | self._own()))
-        os.replace(staged, self.path)
+        replace_text(self.path, json.dumps(self._told | self._own()))

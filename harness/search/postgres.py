@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from harness.search.locks import LOCKS, PATIENCE_S, LockLost, Locks, impatience
-from harness.search.storage import KEEPALIVES, unreachable
+from harness.search.storage import CONNECTION, KEEPALIVES, unreachable
 from harness.training import end_if_asked
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _QUEUE_MS = 8000  # for the study's lock; then it is seen whether a stop was ask
 # A worker that was stopped while it waited is given the lock all the same: it must answer, or its session ends.
 _TAKE = "SELECT pg_advisory_lock(%s), set_config('idle_session_timeout', '60s', false)"
 _CONFIRM = "SELECT set_config('idle_session_timeout', '0', false), %s::bigint"
-_PATIENCE_S = 600  # a database that is started anew is waited for
+_AWAY_S = 600  # a database that is started anew is waited for
 
 
 class PostgresLocks(Locks):
@@ -100,17 +100,8 @@ class PostgresLocks(Locks):
             self._connection.close()  # and the lock with it
 
     def _connect(self) -> psycopg.Connection[tuple[bool]]:
-        return psycopg.connect(
-            self._address,
-            autocommit=True,
-            connect_timeout=2,
-            keepalives=1,
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            tcp_user_timeout=60_000,
-            options=f"{KEEPALIVES} -c lock_timeout={_QUEUE_MS}",
-        )
+        how = CONNECTION | {"options": f"{KEEPALIVES} -c lock_timeout={_QUEUE_MS}"}
+        return psycopg.connect(self._address, autocommit=True, **how)
 
     def _ask(self, question: str, name: str) -> bool:
         since = time.monotonic()
@@ -131,7 +122,7 @@ class PostgresLocks(Locks):
                 waited = time.monotonic() - since
                 if waited > PATIENCE_S:
                     end_if_asked()
-                if waited > _PATIENCE_S:
+                if waited > _AWAY_S:
                     raise unreachable(error) from None
                 time.sleep(1)
 

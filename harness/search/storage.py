@@ -28,19 +28,16 @@ KEEPALIVES = (
     "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c tcp_user_timeout=60000"
 )
 # A connection that idles through a long trial must still be there for its result, or be seen to be gone.
-_ENGINE = {
-    "pool_pre_ping": True,
-    "pool_recycle": 1800,
-    "connect_args": {
-        "connect_timeout": _CONNECT_SECONDS,
-        "keepalives": 1,
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 60_000,
-        "options": KEEPALIVES,
-    },
+CONNECTION: dict[str, Any] = {
+    "connect_timeout": _CONNECT_SECONDS,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "options": KEEPALIVES,
 }
+_ENGINE = {"pool_pre_ping": True, "pool_recycle": 1800, "connect_args": CONNECTION}
 
 
 class KernelLock(BaseJournalFileLock):
@@ -64,7 +61,7 @@ class KernelLock(BaseJournalFileLock):
 
         try:
             wait_for(self._file, look)
-        except TimeoutError:
+        except OSError:
             self._file.close()
             raise
         cut_torn_tail(self._file)

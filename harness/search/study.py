@@ -11,6 +11,7 @@ import yaml
 from harness import record
 from harness.config import Config, ConfigError, check, lay_over, plain, to_yaml
 from harness.devices import elsewhere
+from harness.lines import replace_text
 from harness.network import count
 from harness.preflight import same_question
 from harness.record import Log, finished
@@ -89,9 +90,7 @@ def check_study(config: Config) -> None:
 def _keep(folder: Path, tree: dict[str, Any]) -> None:
     """Write the study's configuration, unless the study was begun with another question."""
     same_question(folder, tree)
-    staged = folder / f"{CONFIG}.{os.getpid()}"
-    staged.write_text(to_yaml(tree))
-    os.replace(staged, folder / CONFIG)  # a worker that starts just now reads the one or the other
+    replace_text(folder / CONFIG, to_yaml(tree))
 
 
 def found_here(config: Config) -> dict[str, str]:

@@ -234,14 +234,14 @@ class Worker:
         return run_trial(trial, place, report, accept)
 
     def _known(self, slot: Slot, claim: Claim, fingerprint: str) -> Record | None:
-        """What a complete trial of the same configuration found; failures and pruned trials are no answer."""
-        for entry in self.log.records:
-            if entry.fingerprint == fingerprint and entry.state == "complete":
-                reason = f"same configuration as trial {entry.trial}: looked up, not trained again"
-                return dataclasses.replace(
-                    entry, trial=slot.number, arm=slot.arm.name, point=claim.point, reason=reason, reports=[]
-                )
-        return None
+        """What a complete trial of the same configuration found, as this trial's."""
+        entry = record.answered(self.log.records, fingerprint)
+        if entry is None:
+            return None
+        reason = f"same configuration as trial {entry.trial}: looked up, not trained again"
+        return dataclasses.replace(
+            entry, trial=slot.number, arm=slot.arm.name, point=claim.point, reason=reason, reports=[]
+        )
 
     def _accept(self, claim: Claim, entry: Record) -> bool:
         """Record a result, unless the trial was given to another worker: this one was taken for dead."""
