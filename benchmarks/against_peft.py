@@ -16,13 +16,13 @@ from omegaconf import OmegaConf
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from harness.composition import CONF
 from harness.config import Config, check
-from harness.inputs import loader, read_inputs
+from harness.config.composition import CONF
 from harness.lora import LoraSpec, adapt
 from harness.model import Network, build_model
 from harness.task import build_task
 from harness.training import mean_loss
+from harness.trial.inputs import loader, read_inputs
 
 TARGETS = ("query", "key", "value", "output", "ffn_up", "ffn_down")
 RANK = 8

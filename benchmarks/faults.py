@@ -31,13 +31,13 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 
 from harness import record
+from harness.cluster.storage import JOURNAL
 from harness.config import Config, check
 from harness.record import Record
-from harness.search.storage import JOURNAL
 from tests import tiny
+from tests.cluster import crowd
+from tests.cluster.crowd import Audit
 from tests.cluster.services import Postgres, free_port, missing
-from tests.search import crowd
-from tests.search.crowd import Audit
 
 POINTS = ("after_claim", "before_record", "before_tell", "in_reconcile", "in_training", "in_checkpoint")
 IN_TRIALS = ("in_training", "in_checkpoint")

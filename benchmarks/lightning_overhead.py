@@ -20,14 +20,22 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from harness.composition import CONF
 from harness.config import Config, check
-from harness.inputs import loader as make_loader
-from harness.inputs import read_inputs
+from harness.config.composition import CONF
 from harness.model import build_model
-from harness.network import prepare
 from harness.task import Inputs, build_task
-from harness.training import ClassScores, Curve, Guard, Meters, Plan, TrialModule, make_trainer
+from harness.training import (
+    ClassMetrics,
+    DivergenceCheck,
+    MetricsCsvLogger,
+    Plan,
+    ResourceMeter,
+    TrialModule,
+    make_trainer,
+)
+from harness.trial.adapt import prepare
+from harness.trial.inputs import loader as make_loader
+from harness.trial.inputs import read_inputs
 
 
 def main() -> None:
@@ -62,7 +70,7 @@ def _parts(config: Config, data: Inputs, steps: int) -> tuple[TrialModule, DataL
     model = build_model(config.model, 2)
     prepare(model, config)
     loader = make_loader(config, data, training=True)
-    return TrialModule(model, ClassScores(2), 1e-3, 1e-3, 0.01, 0.06, steps), loader
+    return TrialModule(model, ClassMetrics(2), 1e-3, 1e-3, 0.01, 0.06, steps), loader
 
 
 def bare(config: Config, data: Inputs, steps: int) -> float:
@@ -103,8 +111,8 @@ def lightning(config: Config, data: Inputs, steps: int) -> float:
     span = _Span()
     with tempfile.TemporaryDirectory() as folder:
         device = torch.device("cpu")
-        curve = Curve(Path(folder) / "metrics.csv", lambda step, values: None, ("accuracy", "loss"))
-        callbacks = [Guard(), Meters(device), curve, span]
+        curve = MetricsCsvLogger(Path(folder) / "metrics.csv", lambda step, values: None, ("accuracy", "loss"))
+        callbacks = [DivergenceCheck(), ResourceMeter(device), curve, span]
         length = Plan(steps=steps, evaluate_every=steps)
         trainer = make_trainer(Path(folder), length, device, 1, "auto", "32-true", 1.0, callbacks)
         trainer.limit_val_batches = 0

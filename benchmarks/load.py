@@ -19,8 +19,8 @@ from pathlib import Path
 from harness import record
 from harness.config import Config, check
 from tests import tiny
+from tests.cluster import crowd
 from tests.cluster.services import Postgres, missing
-from tests.search import crowd
 
 ROUNDS = {1: 1, 4: 2, 16: 4, 64: 8}  # trials of each of 64 arms, by the number of workers
 SECONDS = 0.5

@@ -19,13 +19,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from harness.accounting import bytes_of
-from harness.composition import CONF
 from harness.config import Config, check
-from harness.inputs import read_inputs
-from harness.lora import LoraSpec, Route, adapt, adapter_parameters, export_adapter, import_adapter, merge, pack
+from harness.config.composition import CONF
+from harness.lora import LoraSpec, TaskRouter, adapt, adapter_parameters, export_adapter, import_adapter, merge, pack
 from harness.model import Network, build_model
 from harness.task import build_task
+from harness.training.accounting import bytes_of
+from harness.trial.inputs import read_inputs
 
 RANK, ROWS = 8, 64
 TARGETS = ("query", "key", "value", "output", "ffn_up", "ffn_down")
@@ -70,7 +70,7 @@ def _config() -> Config:
 def _row(base: Network, batch: dict[str, Tensor], count: int, pairs: int) -> list[str]:
     with tempfile.TemporaryDirectory() as place:
         folders = [_adapter(base, Path(place) / str(number), number) for number in range(count)]
-        route = Route()
+        route = TaskRouter()
         packed = _copy(base)
         pack(packed.base, folders, route)
         merged = [_merged(base, folder) for folder in folders]

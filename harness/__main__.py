@@ -23,11 +23,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness import assets, composition
-from harness.config import Config, ConfigError, LoraConfig, check
-from harness.devices import Ranks, elsewhere, ranks, resolve_device, together
-from harness.preflight import refuse_early
-from harness.redaction import redact
+from harness.config import Config, ConfigError, LoraConfig, check, composition
+from harness.config.preflight import validate_before_import
+from harness.config.processes import ProcessInfo, launched_process_group, process_info, trains_remotely
+from harness.system import assets
+from harness.system.redaction import redact
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def _answering() -> Iterator[None]:
 
 
 def _leave(code: int, message: str) -> None:
-    if code == 70 or ranks().rank == 0:  # several processes of a trial make the same mistake
+    if code == 70 or process_info().rank == 0:  # several processes of a trial make the same mistake
         with contextlib.suppress(OSError):
             print(redact(message), file=sys.stderr, flush=True)
     sys.exit(code)
@@ -86,13 +86,13 @@ def _job(composed: DictConfig) -> None:
 
 def _run(composed: DictConfig) -> None:
     config = _checked(_with_any_task(composed))
-    if config.run in ("report", "claims", "rebuild") and (found := ranks()).world > 1:
+    if config.run in ("report", "claims", "rebuild") and (found := process_info()).world > 1:
         raise ConfigError(f"run={config.run}: it takes one process; {found.by} started {found.world}")
     if config.run == "report":
         _report(config)
         return
     if config.run == "count":
-        from harness.network import count  # torch is imported only by what needs it
+        from harness.trial.adapt import count  # torch is imported only by what needs it
 
         print(json.dumps(count(config), indent=2))
         return
@@ -102,23 +102,25 @@ def _run(composed: DictConfig) -> None:
     if config.run in ("worker", "status", "rebuild"):
         _on_study(config)
         return
-    started = together(config)
-    refuse_early(config)
+    started = launched_process_group(config)
+    validate_before_import(config)
     _check_runnable(config)
     config = _with_data(config, list(HydraConfig.get().overrides.task))
     _lead_or_follow(config, started, _study if config.run == "study" else _trial)
 
 
-def _lead_or_follow(config: Config, started: Ranks | None, lead: Callable[[Config], None]) -> None:
+def _lead_or_follow(config: Config, started: ProcessInfo | None, lead: Callable[[Config], None]) -> None:
     """Lead; or, where several processes were started for every trial and another is the first, do as that one does."""
     if started is None:
         lead(config)
         return
-    from harness.followers import follow
-    from harness.training import company, graceful_stop
+    from harness.devices import resolve_device
+    from harness.system.signals import graceful_stop
+    from harness.training import process_group
+    from harness.trial.ddp_followers import follow
 
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
-    with company(started, device), graceful_stop():
+    with process_group(started, device), graceful_stop():
         if started.rank == 0:
             lead(config)
         else:
@@ -143,7 +145,9 @@ def _with_any_task(composed: DictConfig) -> DictConfig:
 
 def _check_runnable(config: Config) -> None:
     """Say what cannot run before anything is fetched or made, what is quick to see first."""
-    if not elsewhere(config):
+    if not trains_remotely(config):
+        from harness.devices import resolve_device
+
         resolve_device(config.trainer.accelerator, config.trainer.devices)
     _check_variant(config)
     own = config.task.reader in ("table", "image_folder", "pairs", "spoken")
@@ -152,8 +156,8 @@ def _check_runnable(config: Config) -> None:
 
         build_task(config.task)
     if config.run == "study":
-        from harness.fleet import check_launch
-        from harness.search import check_study, check_workers
+        from harness.cluster import check_study, check_workers
+        from harness.cluster.launchers import check_launch
 
         check_workers(getattr(config.launch, "workers", 1))
         check_launch(config)
@@ -162,7 +166,7 @@ def _check_runnable(config: Config) -> None:
     folder = Path(config.results) / config.study
     if (folder / "config.yaml").exists():
         raise ConfigError(f"study={config.study}: that is a study; give single trials a name of their own")
-    from harness.network import count
+    from harness.trial.adapt import count
 
     count(config)
 
@@ -234,8 +238,8 @@ def _has_records(folder: Path) -> bool:
 def _claims(config: Config) -> None:
     """Judge what is said of LoRA; each study that is not finished is run first, and tells its progress as ever."""
     from harness.claims import BERT_LARGE, gather
-    from harness.network import count
     from harness.report.claims import write_claims
+    from harness.trial.adapt import count
 
     assert config.claims is not None
 
@@ -266,7 +270,7 @@ def _as_here(part: Config, config: Config) -> Config:
 
 def _on_study(config: Config) -> None:
     """What is asked of a study that was begun: its own file says what it is."""
-    from harness.search import load_study, rebuild, standing, study_folder
+    from harness.cluster import load_study, rebuild, standing, study_folder
 
     config = dataclasses.replace(load_study(config.results, config.study), run=config.run)
     folder = study_folder(config)
@@ -278,28 +282,28 @@ def _on_study(config: Config) -> None:
     elif config.run == "rebuild":
         log.info(rebuild(config, folder))
     else:
-        _lead_or_follow(config, together(config), _work)
+        _lead_or_follow(config, launched_process_group(config), _work)
 
 
 def _work(config: Config) -> None:
-    from harness.fleet import replaced_when_worn
-    from harness.search import join, study_folder
-    from harness.training import graceful_stop
+    from harness.cluster import join, study_folder
+    from harness.cluster.launchers import restart_when_unhealthy
+    from harness.system.signals import graceful_stop
 
-    with replaced_when_worn(config), graceful_stop(), join(config, study_folder(config)) as worker:
+    with restart_when_unhealthy(config), graceful_stop(), join(config, study_folder(config)) as worker:
         worker.work()
 
 
 def _study(config: Config) -> None:
-    from harness.fleet import replaced_when_worn, run_workers
+    from harness.cluster import begin_study, input_identity
+    from harness.cluster.launchers import restart_when_unhealthy, run_workers
     from harness.report import write_report
-    from harness.search import begin_study, found_here
-    from harness.tracking import sync_hint
-    from harness.training import graceful_stop
+    from harness.system.signals import graceful_stop
+    from harness.trial.tracking import sync_hint
 
-    found_here(config)  # data and weights are read and checked before anything is made
+    input_identity(config)  # data and weights are read and checked before anything is made
     folder = begin_study(config)
-    with replaced_when_worn(config), graceful_stop():
+    with restart_when_unhealthy(config), graceful_stop():
         run_workers(config, folder)
     print(write_report(folder))
     if hint := sync_hint(folder):
@@ -307,18 +311,19 @@ def _study(config: Config) -> None:
 
 
 def _trial(config: Config) -> None:
+    from harness.cluster import open_ledger
     from harness.record import Record, to_json
-    from harness.search import open_ledger
-    from harness.tracking import sync_hint
-    from harness.training import graceful_stop, is_follower
-    from harness.trial import Place, fingerprint_of, run_trial
+    from harness.system.signals import graceful_stop
+    from harness.training import is_follower
+    from harness.trial import TrialContext, fingerprint_of, run_trial
+    from harness.trial.tracking import sync_hint
 
     fingerprint = fingerprint_of(config)
     if is_follower():
         # Rank 0 keeps the record; the other devices of its trial train beside it and leave nothing.
         with tempfile.TemporaryDirectory() as scratch, graceful_stop():
             quiet = dataclasses.replace(config, tracking=dataclasses.replace(config.tracking, mode="off"))
-            entry = run_trial(quiet, Place(config.study, 0, config.lora.name, Path(scratch)), lambda *_: False)
+            entry = run_trial(quiet, TrialContext(config.study, 0, config.lora.name, Path(scratch)), lambda *_: False)
         if entry.state == "fail":
             _leave(70, f"a follower of the trial failed: {entry.reason}")
         return
@@ -342,7 +347,7 @@ def _trial(config: Config) -> None:
             return True
 
         with graceful_stop():
-            record = run_trial(config, Place(config.study, number, config.lora.name, folder), say, keep)
+            record = run_trial(config, TrialContext(config.study, number, config.lora.name, folder), say, keep)
         print(to_json(record, indent=2))
         if hint := sync_hint(ledger.folder):
             log.info("W&B runs are offline; to upload them: %s", hint)

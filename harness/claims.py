@@ -9,12 +9,12 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from harness import record
-from harness.assets import AssetError
+from harness.cluster.ledger import CONFIG
 from harness.config import ClaimsConfig, Config, ConfigError, SweepConfig
-from harness.record import finished
+from harness.record import is_final
 from harness.report.claims import Study
 from harness.search import arms
-from harness.search.ledger import CONFIG
+from harness.system.assets import AssetError
 
 # The claim is about this base; targets and rank as in the first comparisons of LoRA with full fine-tuning.
 BERT_LARGE = ["run=count", "model=bert_large", "lora.rank=16", "lora.targets=[query,value]"]
@@ -85,5 +85,5 @@ def _trials(folder: Path) -> tuple[int, int]:
     except ValidationError:
         return 0, 0
     planned = set(range(len(arms(sweep)) * sweep.trials))
-    recorded = {entry.trial for entry in record.read(folder) if finished(entry)}
+    recorded = {entry.trial for entry in record.read(folder) if is_final(entry)}
     return len(planned), len(planned - recorded)

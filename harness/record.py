@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.lines import Lines
-from harness.redaction import redact_tree
+from harness.system.jsonl import JsonlLog
+from harness.system.redaction import redact_tree
 
 State = Literal["complete", "pruned", "fail"]
 
@@ -62,7 +62,7 @@ class Record:
     reports: list[list[float]] = dataclasses.field(default_factory=list)
 
 
-def sayable(entry: Record) -> Record:
+def fail_if_not_finite(entry: Record) -> Record:
     """The record itself; with a number in it that is NaN or infinite, which JSON has no word for, a failed one.
 
     The number is left out, and the reason says which one it was.
@@ -93,23 +93,23 @@ def _finite(tree: Any, name: str, found: list[str]) -> Any:
     return tree
 
 
-def finished(entry: Record) -> bool:
+def is_final(entry: Record) -> bool:
     """Whether a trial came to an end of its own; an unforeseen error is none, and is tried again."""
     return not entry.reason.startswith("error:")
 
 
-def hurt(entry: Record) -> bool:
+def process_suspect(entry: Record) -> bool:
     """Whether a trial ended in a way that may have harmed the process it ran in."""
     return entry.reason.startswith(("error:", "out of memory:"))
 
 
-def measure(entry: Record) -> str:
+def headline_metric(entry: Record) -> str:
     """The score that a trial is shown by: accuracy where there is one, of several tasks their mean, else the loss."""
     known = {name for scores in entry.scores.values() for name in scores}
     return next((name for name in ("accuracy", "score") if name in known), "loss")
 
 
-def answered(records: Iterable[Record], fingerprint: str) -> Record | None:
+def find_complete(records: Iterable[Record], fingerprint: str) -> Record | None:
     """A complete trial of the same configuration, if there is one; failures and pruned trials are no answer."""
     same = (entry for entry in records if entry.fingerprint == fingerprint)
     return next((entry for entry in same if entry.state == "complete"), None)
@@ -129,7 +129,7 @@ def to_json(record: Record, indent: int | None = None) -> str:
 
 def append(folder: Path, record: Record) -> None:
     """Add one line to the folder's log. When this returns, the line is on the disk. The caller holds a lock."""
-    Lines(folder / RECORDS).append(to_json(record))
+    JsonlLog(folder / RECORDS).append(to_json(record))
 
 
 class Log:
@@ -140,7 +140,7 @@ class Log:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._lines = Lines(folder / RECORDS)
+        self._lines = JsonlLog(folder / RECORDS)
         self._latest: dict[int, Record] = {}
 
     def refresh(self) -> None:

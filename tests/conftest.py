@@ -11,8 +11,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from harness import composition
-from harness.config import Config, check
+from harness.config import Config, check, composition
 from tests import tiny
 
 Compose = Callable[..., Config]

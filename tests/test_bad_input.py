@@ -22,10 +22,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from harness import __main__ as command
-from harness import composition, record
-from harness.config import check, plain
+from harness import record
+from harness.config import check, composition, to_dict
+from harness.config.preflight import check_same_config, limits
 from harness.model import build_model
-from harness.preflight import limits, same_question
 from tests.test_record import make
 
 STUDY = ["run=study", "sweep=rank_alpha_lr"]
@@ -228,7 +228,7 @@ def write(path: Path, rows: list[tuple[str, object]]) -> None:
 
 def begin(folder: Path, tree: dict) -> None:
     """A study's folder as it is after its first record."""
-    kept = plain(check(tree))
+    kept = to_dict(check(tree))
     kept["sweep"]["scientific"] = {"lora.rank": [1, 2]}
     (folder / "config.yaml").write_text(yaml.safe_dump(kept))
     record.append(folder, make(0))
@@ -333,7 +333,7 @@ def test_a_real_process_answers_soon(tmp_path, words, line):
 )
 def test_the_limits_said_early_are_those_of_the_network(composed, words):
     from harness.lora import LoraSpec
-    from harness.lora.inject import sites
+    from harness.lora.inject import find_targets
 
     tree = OmegaConf.to_container(composed((*words, "lora=full")), resolve=True)
     del tree["hydra"]
@@ -344,7 +344,7 @@ def test_the_limits_said_early_are_those_of_the_network(composed, words):
     known = limits(config.model)
     assert set(known) == set(network.targets)
     for name, most in known.items():
-        found = sites(network.base, [name], network.targets, spec)
+        found = find_targets(network.base, [name], network.targets, spec)
         shapes = [
             site.where.of(network.base.get_submodule(site.module).get_parameter(site.where.weight).detach()).shape
             for site in found
@@ -353,8 +353,8 @@ def test_the_limits_said_early_are_those_of_the_network(composed, words):
 
 
 def test_a_study_may_be_taken_up_with_what_does_not_change_its_question(tree, tmp_path):
-    now = plain(check(tree("sweep=rank_alpha_lr", "run=study", "study=begun")))
+    now = to_dict(check(tree("sweep=rank_alpha_lr", "run=study", "study=begun")))
     begin(tmp_path, now)
     kept = yaml.safe_load((tmp_path / "config.yaml").read_text())
     free = kept | {"results": "elsewhere", "trainer": kept["trainer"] | {"threads": 1, "strategy": "ddp"}}
-    same_question(tmp_path, free)
+    check_same_config(tmp_path, free)

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from harness import record
-from harness.assets import AssetError
 from harness.claims import complete, gather
 from harness.config import ClaimsConfig, ConfigError, to_yaml
+from harness.system.assets import AssetError
 from tests.test_record import make
 
 SWEEP = {

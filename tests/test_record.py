@@ -68,11 +68,11 @@ def test_a_number_that_is_none_is_refused_and_nothing_is_written(tmp_path):
 
 def test_a_trial_with_a_number_that_is_none_failed_and_its_other_numbers_stay(tmp_path):
     good = make(0)
-    assert record.sayable(good) is good
+    assert record.fail_if_not_finite(good) is good
     bad = dataclasses.replace(
         good, probe={"before": 2.5, "after": math.inf}, merge={"error": math.nan}, reason="stopped"
     )
-    told = record.sayable(bad)
+    told = record.fail_if_not_finite(bad)
     assert (told.state, told.probe, told.merge) == ("fail", {"before": 2.5}, {})
     assert told.reason == "stopped; diverged: merge.error is nan, probe.after is inf"
     assert dataclasses.replace(
@@ -83,6 +83,6 @@ def test_a_trial_with_a_number_that_is_none_failed_and_its_other_numbers_stay(tm
     rows = dataclasses.replace(
         good, reports=[[1, 0.5], [2, math.nan]], sequence={"test": [[math.inf, 0.1], [0.2, 0.3]]}
     )
-    told = record.sayable(rows)
+    told = record.fail_if_not_finite(rows)
     assert (told.reports, told.sequence) == ([[1, 0.5]], {"test": [[0.2, 0.3]]})
     assert told.reason == "diverged: sequence.test[0][0] is inf, reports[1][1] is nan"

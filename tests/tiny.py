@@ -9,7 +9,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from harness import composition
+from harness.config import composition
 
 GOOD = ("bright", "warm", "lovely", "clever", "tender", "funny")
 BAD = ("dull", "cold", "ugly", "stupid", "harsh", "boring")

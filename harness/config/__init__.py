@@ -1,6 +1,6 @@
 """The configuration of a trial or a study: schema, plain trees, checks."""
 
-from harness.config.check import check, fingerprint, plain, schema_keys
+from harness.config.check import check, fingerprint, schema_keys, to_dict
 from harness.config.launch import HereConfig, LaunchConfig, LocalConfig, SlurmConfig
 from harness.config.models import (
     GeneratorModelConfig,
@@ -9,6 +9,7 @@ from harness.config.models import (
     TextModelConfig,
     VisionModelConfig,
 )
+from harness.config.multitask import MtlLoraConfig, MtloraConfig, TaskAdapterConfig
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import AssetConfig
 from harness.config.schema import (
@@ -16,27 +17,26 @@ from harness.config.schema import (
     BaselineConfig,
     ClaimsConfig,
     Config,
+    ExtraArmConfig,
     LoraConfig,
-    PartConfig,
     PeftConfig,
     Range,
     SweepConfig,
     TrackingConfig,
 )
-from harness.config.several import MtlLoraConfig, MtloraConfig, TaskAdapterConfig
 from harness.config.tasks import (
     READS,
     CatalogueTaskConfig,
     ContinualTaskConfig,
     DigitsTaskConfig,
+    FileSeq2seqTaskConfig,
     FolderTaskConfig,
     GlueTaskConfig,
     MixtureTaskConfig,
-    PairsTaskConfig,
-    PairTaskConfig,
     PartTaskConfig,
     PublishedImagesConfig,
     RatedTaskConfig,
+    Seq2seqTaskConfig,
     SeveralTaskConfig,
     SpokenTaskConfig,
     TableTaskConfig,
@@ -44,7 +44,7 @@ from harness.config.tasks import (
     TextTaskConfig,
     kind_of,
 )
-from harness.config.tree import ConfigError, dotted_keys, lay_over, nearest, to_yaml
+from harness.config.tree import ConfigError, apply_overrides, dotted_keys, nearest, to_yaml
 
 __all__ = [
     "DEFAULT_SCALE",
@@ -57,6 +57,8 @@ __all__ = [
     "ConfigError",
     "ContinualTaskConfig",
     "DigitsTaskConfig",
+    "ExtraArmConfig",
+    "FileSeq2seqTaskConfig",
     "FolderTaskConfig",
     "GeneratorModelConfig",
     "GlueTaskConfig",
@@ -68,15 +70,13 @@ __all__ = [
     "ModelConfig",
     "MtlLoraConfig",
     "MtloraConfig",
-    "PairTaskConfig",
-    "PairsTaskConfig",
-    "PartConfig",
     "PartTaskConfig",
     "PeftConfig",
     "ProbeConfig",
     "PublishedImagesConfig",
     "Range",
     "RatedTaskConfig",
+    "Seq2seqTaskConfig",
     "SeveralTaskConfig",
     "SlurmConfig",
     "SpeechModelConfig",
@@ -89,13 +89,13 @@ __all__ = [
     "TextTaskConfig",
     "TrackingConfig",
     "VisionModelConfig",
+    "apply_overrides",
     "check",
     "dotted_keys",
     "fingerprint",
     "kind_of",
-    "lay_over",
     "nearest",
-    "plain",
     "schema_keys",
+    "to_dict",
     "to_yaml",
 ]

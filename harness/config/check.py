@@ -11,19 +11,19 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.config.models import GeneratorModelConfig, ModelConfig, TextModelConfig, VisionModelConfig
-from harness.config.schema import Config, LoraConfig, PartConfig, Range
-from harness.config.several import MtlLoraConfig, MtloraConfig
+from harness.config.multitask import MtlLoraConfig, MtloraConfig
+from harness.config.schema import BaselineConfig, Config, LoraConfig, Range
 from harness.config.tasks import (
     READS,
     ContinualTaskConfig,
     ImageTaskConfig,
     MixtureTaskConfig,
-    PairTaskConfig,
+    Seq2seqTaskConfig,
     SeveralTaskConfig,
     TextTaskConfig,
     kind_of,
 )
-from harness.config.tree import ConfigError, Tree, lay_over, nearest
+from harness.config.tree import ConfigError, Tree, apply_overrides, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
 
@@ -56,7 +56,7 @@ def check(tree: Mapping[str, Any]) -> Config:
     return config
 
 
-def plain(config: Any) -> Tree:
+def to_dict(config: Any) -> Tree:
     """A configuration object as a plain tree: what is written to files and hashed."""
     tree: Tree = dataclasses.asdict(config)
     return tree
@@ -69,7 +69,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     otherwise. `identity` holds what
     only the machine can tell: the digests of data, weights and tokenizer, the device and the precision.
     """
-    tree = plain(config)
+    tree = to_dict(config)
     for key in ("run", "study", "results", "tracking", "launch", "sweep", "claims"):
         del tree[key]
     del tree["trainer"]["threads"], tree["trainer"]["strategy"]
@@ -164,7 +164,7 @@ def _kind_mistakes(config: Config) -> list[str]:
     if uneven := _head_mistakes(model):
         return uneven
     if isinstance(model, GeneratorModelConfig):
-        assert isinstance(task, PairTaskConfig)
+        assert isinstance(task, Seq2seqTaskConfig)
         return _generator_mistakes(task, model, config)
     if isinstance(model, VisionModelConfig) or isinstance(task, ImageTaskConfig):
         return _size_mistakes(task, model)
@@ -218,7 +218,7 @@ def _objective_mistakes(config: Config) -> list[str]:
         return [f"trainer.score_train=true: task={task.name} is several tasks; trainer.score_train=false"]
     if isinstance(task, SeveralTaskConfig):
         possible = ("score", "loss")
-    elif isinstance(task, PairTaskConfig) or getattr(task, "answer", "class") == "number":
+    elif isinstance(task, Seq2seqTaskConfig) or getattr(task, "answer", "class") == "number":
         possible = ("loss",)
     else:
         possible = ("accuracy", "loss")
@@ -258,7 +258,7 @@ def _size_mistakes(task: Any, model: Any) -> list[str]:
     return []
 
 
-def _generator_mistakes(task: PairTaskConfig, model: GeneratorModelConfig, config: Config) -> list[str]:
+def _generator_mistakes(task: Seq2seqTaskConfig, model: GeneratorModelConfig, config: Config) -> list[str]:
     mistakes = []
     if config.lora.name == "head":
         mistakes.append(f"lora=head: model={model.name} has no fresh head; lora=lora or lora=full")
@@ -276,7 +276,7 @@ def _generator_mistakes(task: PairTaskConfig, model: GeneratorModelConfig, confi
 
 def _lora_mistakes(config: Config) -> list[str]:
     lora = config.lora
-    if isinstance(lora, PartConfig):
+    if isinstance(lora, BaselineConfig):
         return []
     mistakes = []
     way = lora.match if isinstance(lora, LoraConfig) else lora
@@ -314,7 +314,7 @@ def _spread_mistakes(config: Config) -> list[str]:
         mistakes.append(f"{where}: for transformers; model={config.model.name} is a {config.model.kind} model")
     if isinstance(lora, LoraConfig) and (found := [one for one in _NOT_SPREAD if one in lora.variant.split("+")]):
         mistakes.append(f"{where}: lora.variant={found[0]} needs whole weights on one device; trainer.strategy=ddp")
-    elif not isinstance(lora, LoraConfig | PartConfig):
+    elif not isinstance(lora, LoraConfig | BaselineConfig):
         mistakes.append(f"{where}: lora={lora.name} is not known to work there; lora=lora, or trainer.strategy=ddp")
     return mistakes
 
@@ -340,7 +340,7 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
         mistakes.append("sweep.scientific: an empty search space")
     for key in (*sweep.scientific, *sweep.nuisance):
         try:
-            lay_over(tree, {key: None})
+            apply_overrides(tree, {key: None})
         except ConfigError as error:
             mistakes.append(f"sweep: {error}")
     both = sorted(set(sweep.scientific) & set(sweep.nuisance))

@@ -7,9 +7,9 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.launch import LaunchConfig
 from harness.config.models import ModelConfig
+from harness.config.multitask import Targets, TaskAdapterConfig
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Share, Text
-from harness.config.several import Targets, TaskAdapterConfig
 from harness.config.tasks import TaskConfig
 
 DEFAULT_SCALE = 2.0
@@ -58,7 +58,7 @@ class PeftConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class PartConfig:
+class BaselineConfig:
     """A part of the base is trained as it is: all of it, its biases (BitFit), its norms, or nothing but the head."""
 
     name: Literal["full", "bitfit", "norms", "head"]
@@ -115,7 +115,7 @@ class Range:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class BaselineConfig:
+class ExtraArmConfig:
     """A further arm of the study: what it sets, and what is tuned for it."""
 
     set: dict[str, Any]
@@ -131,7 +131,7 @@ class SweepConfig:
 
     scientific: dict[str, Annotated[list[Any], Field(min_length=1)]]
     nuisance: dict[str, Range]
-    baselines: dict[str, BaselineConfig]
+    baselines: dict[str, ExtraArmConfig]
     trials: Count
     startup: Count
     prune_after: Count | None
@@ -162,7 +162,7 @@ class Config:
     seed: Natural
     task: Annotated[TaskConfig, Field(discriminator="reader")]
     model: Annotated[ModelConfig, Field(discriminator="kind")]
-    lora: Annotated[LoraConfig | TaskAdapterConfig | PeftConfig | PartConfig, Field(discriminator="name")]
+    lora: Annotated[LoraConfig | TaskAdapterConfig | PeftConfig | BaselineConfig, Field(discriminator="name")]
     optimizer: OptimizerConfig
     trainer: TrainerConfig
     tracking: TrackingConfig

@@ -119,7 +119,7 @@ class SpokenTaskConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class SequenceTaskConfig:
+class BaseSeq2seqTaskConfig:
     """What every task of source and target texts has. Lengths are in tokens; of the first `generate_rows` test rows
     the texts are written, and compared with what they should be.
     """
@@ -134,7 +134,7 @@ class SequenceTaskConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class PairsTaskConfig(SequenceTaskConfig):
+class FileSeq2seqTaskConfig(BaseSeq2seqTaskConfig):
     """Files with columns: source, target and group name one, or are templates with {column} in them."""
 
     reader: Literal["pairs"]
@@ -148,7 +148,7 @@ class PairsTaskConfig(SequenceTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class CatalogueTaskConfig(SequenceTaskConfig):
+class CatalogueTaskConfig(BaseSeq2seqTaskConfig):
     """English messages and their translations out of packages' message catalogues; `prompt` holds {source}."""
 
     reader: Literal["catalogue"]
@@ -157,7 +157,7 @@ class CatalogueTaskConfig(SequenceTaskConfig):
     prompt: Annotated[str, Field(pattern=r"\{source\}")]
 
 
-PairTaskConfig = PairsTaskConfig | CatalogueTaskConfig
+Seq2seqTaskConfig = FileSeq2seqTaskConfig | CatalogueTaskConfig
 PartTaskConfig = (
     GlueTaskConfig
     | RatedTaskConfig
@@ -216,7 +216,7 @@ class ContinualTaskConfig:
 
 
 SeveralTaskConfig = MixtureTaskConfig | ContinualTaskConfig
-TaskConfig = PartTaskConfig | PairsTaskConfig | CatalogueTaskConfig | SeveralTaskConfig
+TaskConfig = PartTaskConfig | FileSeq2seqTaskConfig | CatalogueTaskConfig | SeveralTaskConfig
 
 READS: dict[str, str] = {
     "glue": "text",

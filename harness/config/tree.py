@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from harness.redaction import redact_tree
+from harness.system.redaction import redact_tree
 
 Tree = dict[str, Any]
 
@@ -25,7 +25,7 @@ def to_yaml(tree: Mapping[str, Any]) -> str:
     return text
 
 
-def lay_over(tree: Mapping[str, Any], values: Mapping[str, Any]) -> Tree:
+def apply_overrides(tree: Mapping[str, Any], values: Mapping[str, Any]) -> Tree:
     """A copy of `tree` in which every dotted key of `values` is set; a key that is not there is an error."""
     result = copy.deepcopy(dict(tree))
     for key, value in values.items():

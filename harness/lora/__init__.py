@@ -1,6 +1,6 @@
 """Low-rank adaptation: specifications, layers, putting them into a network, merging, exchange with PEFT."""
 
-from harness.lora.budget import (
+from harness.lora.adalora import (
     ORTHOGONALITY,
     Budget,
     effective_ranks,
@@ -10,17 +10,17 @@ from harness.lora.budget import (
     orthogonality,
     set_active,
 )
-from harness.lora.exchange import export_adapter, import_adapter
-from harness.lora.inject import adapt, adapted_layers, adapter_parameters, named_pairs, pairs_of
+from harness.lora.initialisation import StartError, initialise
+from harness.lora.inject import adapt, adapted_layers, adapter_parameters, named_updates, updates_of
 from harness.lora.layers import LoraLinear
 from harness.lora.merge import bare, merge
+from harness.lora.multi_adapter import pack
 from harness.lora.multitask import MtlLoraSpec, MtloraSpec, adapt_tasks, groups_of, task_adapters
-from harness.lora.orthogonal import add_pairs, overlap
-from harness.lora.packed import pack
-from harness.lora.pair import LowRank, Slice
-from harness.lora.route import Route
+from harness.lora.orthogonal import add_updates, overlap
+from harness.lora.peft_format import export_adapter, import_adapter
+from harness.lora.routing import TaskRouter
 from harness.lora.spec import PLUS_RATIO, VARIANTS, LoraSpec, SpecError, variant
-from harness.lora.start import StartError, start
+from harness.lora.update import LowRankUpdate, WeightSlice
 
 __all__ = [
     "ORTHOGONALITY",
@@ -29,18 +29,18 @@ __all__ = [
     "Budget",
     "LoraLinear",
     "LoraSpec",
-    "LowRank",
+    "LowRankUpdate",
     "MtlLoraSpec",
     "MtloraSpec",
-    "Route",
-    "Slice",
     "SpecError",
     "StartError",
+    "TaskRouter",
+    "WeightSlice",
     "adapt",
     "adapt_tasks",
     "adapted_layers",
     "adapter_parameters",
-    "add_pairs",
+    "add_updates",
     "bare",
     "effective_ranks",
     "export_adapter",
@@ -48,15 +48,15 @@ __all__ = [
     "groups_of",
     "highest_rank",
     "import_adapter",
+    "initialise",
     "kept_ranks",
     "merge",
-    "named_pairs",
+    "named_updates",
     "orthogonality",
     "overlap",
     "pack",
-    "pairs_of",
     "set_active",
-    "start",
     "task_adapters",
+    "updates_of",
     "variant",
 ]

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from torch import nn
 
-from harness.lora.delta import LoraAttention, LoraKernel, LoraRecurrent, recurrent_weights
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
-from harness.lora.pair import LowRank, Slice
 from harness.lora.spec import LoraSpec, SpecError
+from harness.lora.update import LowRankUpdate, WeightSlice
+from harness.lora.weight_space_layers import LoraAttention, LoraKernel, LoraRecurrent, recurrent_weights
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +19,13 @@ _PART = re.compile(r"\[(\d+)/(\d+)\]$")
 
 
 @dataclasses.dataclass(frozen=True)
-class Site:
+class AdapterTarget:
     """A matrix that is adapted: its name in records, the module it is in, the name of its pair there, and where."""
 
     name: str
     module: str
     key: str
-    where: Slice
+    where: WeightSlice
 
 
 def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str, int]:
@@ -37,11 +37,11 @@ def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str
     low-rank form, and for a rank above min(inputs, outputs).
     """
     base.requires_grad_(False)
-    places = sites(base, spec.targets, names, spec)
+    places = find_targets(base, spec.targets, names, spec)
     _check_patterns(spec, places)
     _check_tied(base, places)
     ranks: dict[str, int] = {}
-    modules: dict[str, dict[str, LowRank]] = {}
+    modules: dict[str, dict[str, LowRankUpdate]] = {}
     for site in places:
         rank = spec.rank_at(site.name)
         log.debug("%s: rank %d", site.name, rank)
@@ -51,14 +51,16 @@ def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str
     if not ranks:
         raise SpecError("ranks: every layer has rank 0; lora=head trains the head alone")
     for module, pairs in modules.items():
-        replace(base, module, adapted_form(base.get_submodule(module), module, pairs, spec))
+        replace(base, module, adapted_layer(base.get_submodule(module), module, pairs, spec))
     return ranks
 
 
-def sites(base: nn.Module, targets: Iterable[str], names: Mapping[str, str], spec: LoraSpec) -> list[Site]:
+def find_targets(
+    base: nn.Module, targets: Iterable[str], names: Mapping[str, str], spec: LoraSpec
+) -> list[AdapterTarget]:
     """Every place the targets name, each once, in the order of the targets and of the network."""
-    found: dict[str, Site] = {}
-    taken: dict[str, list[Slice]] = {}
+    found: dict[str, AdapterTarget] = {}
+    taken: dict[str, list[WeightSlice]] = {}
     for target in targets:
         for module, index, count in _matches(base, target, names):
             for site in _sites(base, module, target, index, count, spec):
@@ -76,21 +78,21 @@ def adapted_layers(network: nn.Module) -> Iterator[tuple[str, Adapted]]:
     return ((name, module) for name, module in network.named_modules() if isinstance(module, Adapted))
 
 
-def named_pairs(network: nn.Module) -> Iterator[tuple[str, LowRank]]:
+def named_updates(network: nn.Module) -> Iterator[tuple[str, LowRankUpdate]]:
     """Every pair by the name of its site."""
     for module, layer in adapted_layers(network):
         for name, pair in layer.low_rank():
-            yield site_name(module, name), pair
+            yield target_name(module, name), pair
 
 
-def pairs_of(network: nn.Module) -> Iterator[LowRank]:
+def updates_of(network: nn.Module) -> Iterator[LowRankUpdate]:
     """Every low-rank pair inside `network`."""
-    return (module for module in network.modules() if isinstance(module, LowRank))
+    return (module for module in network.modules() if isinstance(module, LowRankUpdate))
 
 
 def adapter_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
     """Every parameter of every pair inside `network`, trained or not."""
-    return (tensor for pair in pairs_of(network) for tensor in pair.parameters())
+    return (tensor for pair in updates_of(network) for tensor in pair.parameters())
 
 
 def replace(base: nn.Module, name: str, layer: nn.Module) -> None:
@@ -117,31 +119,34 @@ def _matches(base: nn.Module, target: str, names: Mapping[str, str]) -> list[tup
     return [(name, index, count) for name in found]
 
 
-def _sites(base: nn.Module, module: str, target: str, index: int, count: int, spec: LoraSpec) -> list[Site]:
+def _sites(base: nn.Module, module: str, target: str, index: int, count: int, spec: LoraSpec) -> list[AdapterTarget]:
     """The matrices of a module that a target names; the output projection of fused attention belongs to its parent."""
     parent, _, child = module.rpartition(".")
     if child == "out_proj" and isinstance(base.get_submodule(parent), nn.MultiheadAttention):
         outputs = base.get_submodule(module).get_parameter("weight").shape[0]
-        return [Site(module, parent, "out_proj", Slice("out_proj.weight", 0, outputs))]
+        return [AdapterTarget(module, parent, "out_proj", WeightSlice("out_proj.weight", 0, outputs))]
     layer = base.get_submodule(module)
     if count > 1:
         key = target if target.isidentifier() else f"part{index}of{count}"
-        return [Site(f"{module}.{key}", module, key, _part(layer, module, index, count))]
-    return [Site(site_name(module, key), module, key, where) for key, where in _whole(layer, module, spec).items()]
+        return [AdapterTarget(f"{module}.{key}", module, key, _part(layer, module, index, count))]
+    return [
+        AdapterTarget(target_name(module, key), module, key, where)
+        for key, where in _whole(layer, module, spec).items()
+    ]
 
 
-def site_name(module: str, key: str) -> str:
+def target_name(module: str, key: str) -> str:
     """The name of a pair's site: the module, or the part of it."""
     return module if key == "all" else f"{module}.{key}"
 
 
-def _whole(layer: nn.Module, name: str, spec: LoraSpec) -> dict[str, Slice]:
+def _whole(layer: nn.Module, name: str, spec: LoraSpec) -> dict[str, WeightSlice]:
     """Every matrix of a layer, by its kind."""
     match layer:
         case nn.Linear():
-            return {"all": Slice("weight", 0, layer.out_features)}
+            return {"all": WeightSlice("weight", 0, layer.out_features)}
         case nn.Embedding():
-            return {"all": Slice("weight", 0, layer.embedding_dim, transposed=True)}
+            return {"all": WeightSlice("weight", 0, layer.embedding_dim, transposed=True)}
         case nn.Conv1d() | nn.Conv2d():
             return {"all": _kernel(layer, name, spec)}
         case nn.LSTM() | nn.GRU():
@@ -149,33 +154,33 @@ def _whole(layer: nn.Module, name: str, spec: LoraSpec) -> dict[str, Slice]:
         case nn.MultiheadAttention():
             if layer.in_proj_weight is None:
                 raise SpecError(f"{name}: its projections differ in size; adapt its parts, as in {name}[0/3]")
-            return {"all": Slice("in_proj_weight", 0, layer.in_proj_weight.shape[0])}
+            return {"all": WeightSlice("in_proj_weight", 0, layer.in_proj_weight.shape[0])}
     if is_transposed(layer):
-        return {"all": Slice("weight", 0, layer.get_parameter("weight").shape[1], transposed=True)}
+        return {"all": WeightSlice("weight", 0, layer.get_parameter("weight").shape[1], transposed=True)}
     raise SpecError(
         f"{name}: {type(layer).__name__} has no low-rank form here; Linear, Embedding, Conv1d, Conv2d, LSTM, GRU and "
         "MultiheadAttention have"
     )
 
 
-def _kernel(layer: nn.Conv1d | nn.Conv2d, name: str, spec: LoraSpec) -> Slice:
+def _kernel(layer: nn.Conv1d | nn.Conv2d, name: str, spec: LoraSpec) -> WeightSlice:
     if spec.conv_form == "branch":
-        return Slice("weight", 0, layer.out_channels)
+        return WeightSlice("weight", 0, layer.out_channels)
     if not isinstance(layer, nn.Conv2d) or layer.kernel_size[0] != layer.kernel_size[1]:
         raise SpecError(f"{name}: loralib's factorisation is one of square two-dimensional kernels")
     rows = layer.out_channels * layer.kernel_size[0]
-    return Slice("weight", 0, rows, rows=rows)
+    return WeightSlice("weight", 0, rows, rows=rows)
 
 
-def _gates(layer: nn.LSTM | nn.GRU, each_gate: bool) -> Iterator[tuple[str, Slice]]:
+def _gates(layer: nn.LSTM | nn.GRU, each_gate: bool) -> Iterator[tuple[str, WeightSlice]]:
     gates = (4 if isinstance(layer, nn.LSTM) else 3) if each_gate else 1
     for weight in recurrent_weights(layer):
         size = layer.get_parameter(weight).shape[0] // gates
         for gate in range(gates):
-            yield f"{weight}_gate{gate}" if each_gate else weight, Slice(weight, gate * size, (gate + 1) * size)
+            yield f"{weight}_gate{gate}" if each_gate else weight, WeightSlice(weight, gate * size, (gate + 1) * size)
 
 
-def _part(layer: nn.Module, name: str, index: int, count: int) -> Slice:
+def _part(layer: nn.Module, name: str, index: int, count: int) -> WeightSlice:
     """One of several equal parts of a fused projection."""
     if index >= count:
         raise SpecError(f"{name}: part {index} of {count}; the last is {count - 1}")
@@ -183,7 +188,7 @@ def _part(layer: nn.Module, name: str, index: int, count: int) -> Slice:
         if count != 3:
             raise SpecError(f"{name}: query, key and value are 3 parts, not {count}")
         weight = ("q_proj_weight", "k_proj_weight", "v_proj_weight")[index]
-        return Slice(weight, 0, layer.get_parameter(weight).shape[0])
+        return WeightSlice(weight, 0, layer.get_parameter(weight).shape[0])
     transposed = is_transposed(layer)
     if not transposed and not isinstance(layer, nn.Linear | nn.MultiheadAttention):
         raise SpecError(f"{name}: {type(layer).__name__} is not a fused linear projection")
@@ -192,10 +197,10 @@ def _part(layer: nn.Module, name: str, index: int, count: int) -> Slice:
     if outputs % count:
         raise SpecError(f"{name}: {outputs} outputs are not {count} equal parts")
     size = outputs // count
-    return Slice(weight, index * size, (index + 1) * size, transposed)
+    return WeightSlice(weight, index * size, (index + 1) * size, transposed)
 
 
-def _pair(layer: nn.Module, site: Site, spec: LoraSpec, rank: int) -> LowRank:
+def _pair(layer: nn.Module, site: AdapterTarget, spec: LoraSpec, rank: int) -> LowRankUpdate:
     way, where = spec.way, site.where
     weight = layer.get_parameter(where.weight)
     times = 1 if where.rows is None else where.rows // len(weight)  # loralib's A has k rows for each unit of rank
@@ -204,7 +209,7 @@ def _pair(layer: nn.Module, site: Site, spec: LoraSpec, rank: int) -> LowRank:
         raise SpecError(f"rank {rank}: above min(inputs, outputs) = {most} of {site.name}")
     _check_way(layer, site, spec, rank * times, most * times)
     scale = spec.scale_at(site.name, rank)
-    pair = LowRank(weight, where, rank * times, scale, way.form or "plain", way.train_a is not False)
+    pair = LowRankUpdate(weight, where, rank * times, scale, way.form or "plain", way.train_a is not False)
     pair.by_active_rank = way.form == "dylora" and spec.alpha is not None
     if isinstance(layer, nn.Embedding) and way.form != "adalora":
         pair.swapped = True
@@ -213,7 +218,7 @@ def _pair(layer: nn.Module, site: Site, spec: LoraSpec, rank: int) -> LowRank:
     return pair
 
 
-def _check_way(layer: nn.Module, site: Site, spec: LoraSpec, rank: int, most: int) -> None:
+def _check_way(layer: nn.Module, site: AdapterTarget, spec: LoraSpec, rank: int, most: int) -> None:
     """Refuse what a variant has no form for, before anything is trained."""
     way = spec.way
     if site.where.rows is not None and way.form == "dora":
@@ -233,7 +238,7 @@ def _plain_conv(layer: nn.Module, spec: LoraSpec) -> bool:
     return type(layer).forward in (nn.Conv1d.forward, nn.Conv2d.forward)
 
 
-def adapted_form(layer: nn.Module, name: str, pairs: dict[str, LowRank], spec: LoraSpec) -> Adapted:
+def adapted_layer(layer: nn.Module, name: str, pairs: dict[str, LowRankUpdate], spec: LoraSpec) -> Adapted:
     """The adapted form of a layer, by its kind."""
     match layer:
         case nn.Conv1d() | nn.Conv2d() if layer.groups == 1 and spec.conv_form == "branch":
@@ -265,11 +270,11 @@ def is_transposed(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Conv1D" and isinstance(layer.weight, nn.Parameter)
 
 
-def _overlap(one: Slice, other: Slice) -> bool:
+def _overlap(one: WeightSlice, other: WeightSlice) -> bool:
     return one.weight == other.weight and one.start < other.stop and other.start < one.stop
 
 
-def _check_patterns(spec: LoraSpec, places: list[Site]) -> None:
+def _check_patterns(spec: LoraSpec, places: list[AdapterTarget]) -> None:
     """A pattern that matches no layer is a mistake; one whose layers all went to earlier patterns has no effect."""
     for key, pairs in (("ranks", spec.ranks), ("scales", spec.scales), ("alphas", spec.alphas)):
         left = {site.name for site in places}
@@ -287,7 +292,7 @@ def _check_patterns(spec: LoraSpec, places: list[Site]) -> None:
             left -= matched
 
 
-def _check_tied(base: nn.Module, places: list[Site]) -> None:
+def _check_tied(base: nn.Module, places: list[AdapterTarget]) -> None:
     """A weight that two modules share would be changed in one of them only, and merged into both."""
     names: dict[int, list[str]] = {}
     for name, tensor in base.named_parameters(remove_duplicate=False):

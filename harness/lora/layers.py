@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from harness.lora.pair import LowRank
+from harness.lora.update import LowRankUpdate
 
 
 class Adapted(nn.Module):
     """A frozen layer `base` and the pairs that change its weights, by name."""
 
-    def __init__(self, base: nn.Module, pairs: Mapping[str, LowRank]) -> None:
+    def __init__(self, base: nn.Module, pairs: Mapping[str, LowRankUpdate]) -> None:
         super().__init__()
         self.base = base
         self.pairs = nn.ModuleDict(pairs)
@@ -27,11 +27,11 @@ class Adapted(nn.Module):
     def forward(self, *inputs: Any) -> Any:
         """As the base."""
 
-    def low_rank(self) -> list[tuple[str, LowRank]]:
+    def low_rank(self) -> list[tuple[str, LowRankUpdate]]:
         """The pairs and their names."""
-        return [(name, pair) for name, pair in self.pairs.items() if isinstance(pair, LowRank)]
+        return [(name, pair) for name, pair in self.pairs.items() if isinstance(pair, LowRankUpdate)]
 
-    def matrix(self, pair: LowRank) -> Tensor:
+    def matrix(self, pair: LowRankUpdate) -> Tensor:
         """The frozen matrix that a pair changes (O, I), a view."""
         return pair.where.of(self.base.get_parameter(pair.where.weight))
 
@@ -57,7 +57,7 @@ class LoraLinear(Adapted):
     A pair may be of some outputs only: query, key and value fused in one matrix have a pair each.
     """
 
-    def __init__(self, base: nn.Module, pairs: Mapping[str, LowRank], dropout: float = 0.0) -> None:
+    def __init__(self, base: nn.Module, pairs: Mapping[str, LowRankUpdate], dropout: float = 0.0) -> None:
         super().__init__(base, pairs)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
@@ -97,7 +97,7 @@ class LoraLinear(Adapted):
 class LoraConv(Adapted):
     """A frozen convolution of one group with a branch: A is a convolution of its geometry to R channels, B is 1×1."""
 
-    def __init__(self, base: nn.Conv1d | nn.Conv2d, pairs: Mapping[str, LowRank], dropout: float = 0.0) -> None:
+    def __init__(self, base: nn.Conv1d | nn.Conv2d, pairs: Mapping[str, LowRankUpdate], dropout: float = 0.0) -> None:
         super().__init__(base, pairs)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
@@ -127,7 +127,7 @@ class LoraEmbedding(Adapted):
     the words that never came.
     """
 
-    def __init__(self, base: nn.Embedding, pairs: Mapping[str, LowRank]) -> None:
+    def __init__(self, base: nn.Embedding, pairs: Mapping[str, LowRankUpdate]) -> None:
         super().__init__(base, pairs)
         self.padding_id = base.padding_idx
 

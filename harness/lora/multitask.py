@@ -9,12 +9,12 @@ from typing import Literal
 
 from torch import nn
 
-from harness.lora.inject import adapt, adapted_layers, named_pairs, replace, site_name
+from harness.lora.inject import adapt, adapted_layers, named_updates, replace, target_name
 from harness.lora.layers import LoraLinear
-from harness.lora.pair import LowRank
-from harness.lora.route import Route
+from harness.lora.multitask_layers import SHARED, MtlLoraLinear, MtlLoraUpdate, MtLoraLinear
+from harness.lora.routing import TaskRouter
 from harness.lora.spec import LoraSpec, SpecError
-from harness.lora.streams import SHARED, ForkedLinear, MixedLinear, TaskMix
+from harness.lora.update import LowRankUpdate
 
 _NEVER_FORK = ("query", "key", "value")  # the attention map belongs to all tasks
 _BLOCK = re.compile(r"(\D*)(\d+)(?:\.|$)")
@@ -91,7 +91,7 @@ class TaskAdapters:
     spec: MtloraSpec | MtlLoraSpec
     names: dict[str, str]
     tasks: tuple[str, ...]
-    route: Route
+    route: TaskRouter
 
 
 def adapt_tasks(
@@ -99,7 +99,7 @@ def adapt_tasks(
     spec: MtloraSpec | MtlLoraSpec,
     names: Mapping[str, str],
     tasks: Sequence[str],
-    route: Route,
+    route: TaskRouter,
 ) -> dict[str, int]:
     """Freeze `base`, put the pairs of all tasks into it, and return {site: rank}.
 
@@ -114,7 +114,7 @@ def adapt_tasks(
         case MtlLoraSpec():
             _mix(base, spec, names, tasks, route)
     base.task_adapters = TaskAdapters(spec, dict(names), tuple(tasks), route)  # type: ignore[assignment]
-    return {name: pair.rank for name, pair in named_pairs(base)}
+    return {name: pair.rank for name, pair in named_updates(base)}
 
 
 def task_adapters(base: nn.Module) -> TaskAdapters | None:
@@ -140,16 +140,16 @@ def groups_of(base: nn.Module) -> dict[str, int]:
     for _, layer in adapted_layers(base):
         for key, pair in layer.low_rank():
             whole = sum(tensor.numel() for tensor in pair.parameters())
-            if isinstance(pair, TaskMix):
+            if isinstance(pair, MtlLoraUpdate):
                 for task in pair.tasks:
                     own = sum(tensor.numel() for tensor in pair.of_task(task))
                     groups[task] += own
                     whole -= own
-            groups[key if isinstance(layer, ForkedLinear) and key != SHARED else "shared"] += whole
+            groups[key if isinstance(layer, MtLoraLinear) and key != SHARED else "shared"] += whole
     return groups
 
 
-def _fork(base: nn.Module, spec: MtloraSpec, names: Mapping[str, str], tasks: Sequence[str], route: Route) -> None:
+def _fork(base: nn.Module, spec: MtloraSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter) -> None:
     ranks = _task_ranks(spec, tasks)
     order = [name for name, _ in base.named_modules()]
     adapt(base, LoraSpec(spec.rank, spec.scale, spec.targets, spec.dropout), names)
@@ -163,21 +163,23 @@ def _fork(base: nn.Module, spec: MtloraSpec, names: Mapping[str, str], tasks: Se
         for task, rank in ranks.items():
             most = min(where.of(weight.detach()).shape)
             if rank > most:
-                raise SpecError(f"task_rank {rank}: above min(inputs, outputs) = {most} of {site_name(module, task)}")
-            pairs[task] = LowRank(weight, where, rank, spec.task_scale)
+                raise SpecError(f"task_rank {rank}: above min(inputs, outputs) = {most} of {target_name(module, task)}")
+            pairs[task] = LowRankUpdate(weight, where, rank, spec.task_scale)
         both = spec.mode == "both"
-        replace(base, module, ForkedLinear(layer.base, pairs, tasks, route, both, index == 0, layer.dropout))
+        replace(base, module, MtLoraLinear(layer.base, pairs, tasks, route, both, index == 0, layer.dropout))
 
 
-def _mix(base: nn.Module, spec: MtlLoraSpec, names: Mapping[str, str], tasks: Sequence[str], route: Route) -> None:
+def _mix(base: nn.Module, spec: MtlLoraSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter) -> None:
     adapt(base, LoraSpec(spec.rank, spec.scale, spec.targets, spec.dropout), names)
     for module, adapted in list(adapted_layers(base)):
         layer = _linear(adapted, module, "MTL-LoRA")
         pairs = {
-            key: TaskMix(layer.weight, pair.where, spec.rank, spec.scale, tasks, spec.ups, spec.temperature, route)
+            key: MtlLoraUpdate(
+                layer.weight, pair.where, spec.rank, spec.scale, tasks, spec.ups, spec.temperature, route
+            )
             for key, pair in layer.low_rank()
         }
-        replace(base, module, MixedLinear(layer.base, pairs, spec.dropout))
+        replace(base, module, MtlLoraLinear(layer.base, pairs, spec.dropout))
 
 
 def _linear(layer: nn.Module, name: str, method: str) -> LoraLinear:

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from harness.lora.inject import adapted_layers
 from harness.lora.layers import LoraLinear
-from harness.lora.pair import LowRank, Slice
 from harness.lora.spec import SpecError
+from harness.lora.update import LowRankUpdate, WeightSlice
 
 
-def add_pairs(network: nn.Module, task: int) -> None:
+def add_updates(network: nn.Module, task: int) -> None:
     """Freeze every pair and put a fresh one of the same rank and scale beside each of the first task's.
 
     `task` counts from 1 for the second one. Raises SpecError where a pair is no plain one of a linear layer.
@@ -29,9 +29,9 @@ def add_pairs(network: nn.Module, task: int) -> None:
             pair.zero_grad()  # frozen, it needs the room no more
 
 
-def _fresh(layer: LoraLinear, pair: LowRank) -> LowRank:
+def _fresh(layer: LoraLinear, pair: LowRankUpdate) -> LowRankUpdate:
     weight = layer.base.get_parameter(pair.where.weight)
-    made = LowRank(weight, pair.where, pair.rank, pair.whole_scale)
+    made = LowRankUpdate(weight, pair.where, pair.rank, pair.whole_scale)
     return made.to(pair.lora_A.device).train(pair.training)
 
 
@@ -51,9 +51,9 @@ def overlap(network: nn.Module) -> Tensor:
     return torch.zeros(()) if total is None else total
 
 
-def _stacks(pairs: list[tuple[str, LowRank]]) -> dict[Slice, list[LowRank]]:
+def _stacks(pairs: list[tuple[str, LowRankUpdate]]) -> dict[WeightSlice, list[LowRankUpdate]]:
     """The pairs of each matrix, in the order they were added."""
-    found: dict[Slice, list[LowRank]] = {}
+    found: dict[WeightSlice, list[LowRankUpdate]] = {}
     for _, pair in pairs:
         found.setdefault(pair.where, []).append(pair)
     return found

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harness.lora.exchange import export_adapter
+from harness.lora.initialisation import initialise
 from harness.lora.inject import adapt, adapter_parameters
 from harness.lora.merge import merge
+from harness.lora.peft_format import export_adapter
 from harness.lora.spec import VARIANTS, LoraSpec, SpecError
-from harness.lora.start import start
 
 
 def _transposed() -> nn.Module:
@@ -92,7 +92,7 @@ def _tried(variant: str, kind: tuple[str, _Build, str, tuple[int, ...], str]) ->
             if gradients:
                 loss.backward()
 
-        start(net, spec, feed)
+        initialise(net, spec, feed)
     except SpecError:
         return "–", None
     for tensor in adapter_parameters(net):

@@ -22,10 +22,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from harness import assets
 from harness.config import GeneratorModelConfig
 from harness.model.base import Network
 from harness.model.text import TARGETS
+from harness.system import assets
 
 _GPT2 = {name: rf"transformer\.{pattern}" for name, pattern in TARGETS["gpt2"].items()}
 _T5 = {
@@ -140,7 +140,7 @@ def save_generator(base: nn.Module, codec: Path, folder: Path) -> None:
             shutil.copyfile(codec / name, folder / name)
 
 
-def marks_of(config: GeneratorModelConfig) -> tuple[int, int, int | None]:
+def special_tokens_of(config: GeneratorModelConfig) -> tuple[int, int, int | None]:
     """The ids of padding, of the end, and of what a decoder starts from (null: a causal model)."""
     last = config.shape.vocabulary - 1
     return {"gpt2": (last, last, None), "t5": (0, 1, 0), "marian": (last, 0, last)}[config.family]
@@ -189,7 +189,7 @@ def _prompts(batch: dict[str, Tensor], pad: int) -> tuple[Tensor, Tensor]:
 
 
 def _gpt2_config(config: GeneratorModelConfig) -> PreTrainedConfig:
-    shape, (pad, end, _) = config.shape, marks_of(config)
+    shape, (pad, end, _) = config.shape, special_tokens_of(config)
     return GPT2Config(
         vocab_size=shape.vocabulary,
         n_positions=shape.positions or 1024,
@@ -207,7 +207,7 @@ def _gpt2_config(config: GeneratorModelConfig) -> PreTrainedConfig:
 
 
 def _t5_config(config: GeneratorModelConfig) -> PreTrainedConfig:
-    shape, (pad, end, _) = config.shape, marks_of(config)
+    shape, (pad, end, _) = config.shape, special_tokens_of(config)
     return T5Config(
         vocab_size=shape.vocabulary,
         d_model=shape.hidden,
@@ -223,7 +223,7 @@ def _t5_config(config: GeneratorModelConfig) -> PreTrainedConfig:
 
 
 def _marian_config(config: GeneratorModelConfig) -> PreTrainedConfig:
-    shape, (pad, end, _) = config.shape, marks_of(config)
+    shape, (pad, end, _) = config.shape, special_tokens_of(config)
     return MarianConfig(
         vocab_size=shape.vocabulary,
         max_position_embeddings=shape.positions or 512,
@@ -252,5 +252,5 @@ _FAMILIES: dict[str, tuple[Any, Any]] = {
 
 def _transformers_config(config: GeneratorModelConfig) -> PreTrainedConfig:
     made: PreTrainedConfig = _FAMILIES[config.family][0](config)
-    made.decoder_start_token_id = marks_of(config)[2]
+    made.decoder_start_token_id = special_tokens_of(config)[2]
     return made

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harness import assets
 from harness.config import SpeechModelConfig
 from harness.model.base import Network, Outputs, linear, make_head
+from harness.system import assets
 
 _BANDS = 40  # mel bands that the encoder hears
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel, RobertaConfig, RobertaModel
 from transformers.utils import logging as transformers_logging
 
-from harness import assets
 from harness.config import AssetConfig, TextModelConfig
 from harness.model.base import Network, Outputs, linear, make_head
+from harness.system import assets
 
 _BERT = {
     "query": r"encoder\.layer\.\d+\.attention\.self\.query",

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness import assets
 from harness.config import VisionModelConfig
 from harness.model.base import Network, Outputs, linear, make_head
+from harness.system import assets
 
 _BLOCK = r"encoder\.layers\.encoder_layer_\d+"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import record
-from harness.record import Record, measure
+from harness.record import Record, headline_metric
 from harness.report import continual, multitask, plots
 from harness.report.table import (
     TIES,
@@ -115,7 +115,7 @@ def _shared(entry: Record) -> str:
 
 
 def _notes(entry: Record) -> str:
-    accuracy = measure(entry) == "accuracy"
+    accuracy = headline_metric(entry) == "accuracy"
     brackets = "95 % Wilson interval" if accuracy else "95 % interval over test items, loss in nats a token"
     test = "exact McNemar test" if accuracy else "sign-flip permutation test"
     speakers = len(entry.data.get("speakers", {}).get("test", ()))
@@ -160,7 +160,7 @@ def _figures(result: ArmResult) -> str:
     assert entry is not None
     adapter = entry.params["adapter"]
     parameters = f"{adapter:,} adapter parameters" if adapter else f"{trainable(entry):,} trained parameters"
-    return f"{result.arm}, {parameters}, test {measure(entry)} {shown(entry, 'test'):.4f}"
+    return f"{result.arm}, {parameters}, test {headline_metric(entry)} {shown(entry, 'test'):.4f}"
 
 
 def _fronts(records: Sequence[Record]) -> str:
@@ -169,7 +169,7 @@ def _fronts(records: Sequence[Record]) -> str:
         ("trainable", "trainable parameters"),
         ("memory", "bytes of peak memory in training above the bare process"),
     ):
-        lines.append(f"Pareto front, validation {measure(records[0])} against {unit}:")
+        lines.append(f"Pareto front, validation {headline_metric(records[0])} against {unit}:")
         lines += [
             f"- trial {entry.trial} ({entry.arm}): {shown(entry, 'val'):.4f} at {cost_of(entry, cost):,}"
             for entry in pareto(records, cost)

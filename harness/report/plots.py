@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from harness.record import Record, measure
+from harness.record import Record, headline_metric
 from harness.report.continual import Course
 from harness.report.multitask import Way
 from harness.report.table import MIB, ArmResult, cost_of, pareto, shown, trainable
@@ -44,7 +44,7 @@ def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
     left.set_xscale("log")
     _costs(left, records, "trainable", 1)
     left.set_xlabel("trainable parameters")
-    left.set_ylabel(f"validation {measure(records[0])}")
+    left.set_ylabel(f"validation {headline_metric(records[0])}")
     _costs(right, records, "memory", MIB)
     kind = next((entry.memory["kind"] for entry in records if "kind" in entry.memory), "")
     right.set_xlabel(f"peak memory in training above the bare process, MiB ({kind})")
@@ -131,7 +131,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("LoRA rank")
-    axes.set_ylabel(measure(records[0]))
+    axes.set_ylabel(headline_metric(records[0]))
     axes.set_title(title)
     axes.grid(alpha=0.25)
     figure.legend(fontsize=9, loc="outside lower center", ncols=2 if len(lines) < 2 else 1, frameon=False)
@@ -149,7 +149,7 @@ def _nested_line(axes: Axes, entry: Record) -> None:
     cuts = [name for name in entry.scores if name.startswith("test@")]
     if cuts:
         ranks = [int(name.partition("@")[2]) for name in cuts]
-        scores = [entry.scores[name][measure(entry)] for name in cuts]
+        scores = [entry.scores[name][headline_metric(entry)] for name in cuts]
         axes.plot(
             ranks, scores, color="#666666", marker=".", linewidth=1, label="one nested run, cut to each rank, on test"
         )

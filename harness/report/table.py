@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.record import Record, better, measure
+from harness.record import Record, better, headline_metric
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
 
 MIB = 2**20
@@ -122,7 +122,7 @@ def chosen(group: Sequence[Record]) -> Record | None:
 
 
 def _interval(entry: Record, folder: Path) -> tuple[float, float]:
-    if measure(entry) == "accuracy":
+    if headline_metric(entry) == "accuracy":
         return wilson_interval(entry.scores["test"]["accuracy"], entry.data["rows"]["test"])
     items = outcomes(entry, folder)
     if items is None:
@@ -135,7 +135,9 @@ def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, 
     others = {name: outcomes(entry, folder) for name, entry in best.items() if entry is not leader}
     if reference is None:
         return {}
-    raw = {name: _p_value(items, reference, measure(leader)) for name, items in others.items() if items is not None}
+    raw = {
+        name: _p_value(items, reference, headline_metric(leader)) for name, items in others.items() if items is not None
+    }
     return dict(zip(raw, holm(list(raw.values())), strict=True))
 
 
@@ -159,7 +161,7 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     rows = predictions(entry, folder)
     if rows is None:
         return None
-    if measure(entry) == "accuracy":
+    if headline_metric(entry) == "accuracy":
         return [float(row["label"] == row["predicted"]) for row in rows]
     if "tokens" not in rows[0]:  # numbers, whose loss is of standardised answers
         return [((float(row["label"]) - float(row["predicted"])) / entry.data["sd"]) ** 2 for row in rows]
@@ -182,12 +184,12 @@ def _verdict(entry: Record, leader: Record, p: float | None) -> str:
 
 def shown(entry: Record, split: str) -> float:
     """The score that a trial is shown by, on a split."""
-    return entry.scores[split][measure(entry)]
+    return entry.scores[split][headline_metric(entry)]
 
 
 def sign(entry: Record) -> float:
     """1 where a higher score is better, −1 where a lower one is."""
-    return -1.0 if measure(entry) == "loss" else 1.0
+    return -1.0 if headline_metric(entry) == "loss" else 1.0
 
 
 def pareto(records: Sequence[Record], cost: str) -> list[Record]:
@@ -219,7 +221,7 @@ _TEXT_SCORES = {"bleu": "BLEU", "chrf": "chrF"}
 
 def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
     """The table of arms as text, header first."""
-    name = next((measure(result.best) for result in results if result.best), "accuracy")
+    name = next((headline_metric(result.best) for result in results if result.best), "accuracy")
     short = "acc" if name == "accuracy" else name
     written = [
         score

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from harness import assets
+from harness.system import assets
 from harness.task.base import Inputs
 from harness.task.ragged import cached, padded, starts_of
 from harness.task.text import Split

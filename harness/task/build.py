@@ -4,17 +4,17 @@ from harness.config import (
     CatalogueTaskConfig,
     ContinualTaskConfig,
     DigitsTaskConfig,
+    FileSeq2seqTaskConfig,
     FolderTaskConfig,
     MixtureTaskConfig,
-    PairsTaskConfig,
     PublishedImagesConfig,
     SpokenTaskConfig,
     TaskConfig,
 )
 from harness.task.base import Task
-from harness.task.continual import TaskSequence
+from harness.task.continual import ContinualTask
 from harness.task.mixture import MixtureTask, refuse_leaks
-from harness.task.pairs import read_pairs
+from harness.task.seq2seq import read_seq2seq
 from harness.task.speech import read_speech
 from harness.task.text import read_text
 from harness.task.vision import read_vision
@@ -38,14 +38,14 @@ def _read(config: TaskConfig) -> Task:
             return read_vision(config)
         case SpokenTaskConfig():
             return read_speech(config)
-        case PairsTaskConfig() | CatalogueTaskConfig():
-            return read_pairs(config)
+        case FileSeq2seqTaskConfig() | CatalogueTaskConfig():
+            return read_seq2seq(config)
         case MixtureTaskConfig():
             together = MixtureTask(config.name, {name: _read(part) for name, part in config.chosen.items()})
             refuse_leaks(together.parts)
             return together
         case ContinualTaskConfig():
             parts = MixtureTask(config.name, {name: _read(part) for name, part in config.chosen.items()})
-            return TaskSequence(parts, config.heads == "shared")
+            return ContinualTask(parts, config.heads == "shared")
         case _:
             return read_text(config)

@@ -13,7 +13,7 @@ from harness.task.mixture import MixtureTask
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskSequence:
+class ContinualTask:
     """Tasks by name in the order they are learned, with one head for all of them or one for each.
 
     Raises ConfigError where they share a head and their classes are not the same.

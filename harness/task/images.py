@@ -14,8 +14,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from harness import assets
 from harness.config import ConfigError
+from harness.system import assets
 from harness.task.base import Inputs
 from harness.task.vision import ImageSplit
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from harness import assets
 from harness.config import ConfigError
+from harness.system import assets
 from harness.task.ragged import cached
 
 Passages = dict[str, np.ndarray]  # train and held_out, (N, L) each

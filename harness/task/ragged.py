@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from harness import assets
+from harness.system import assets
 
 
 def padded(

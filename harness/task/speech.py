@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import assets
 from harness.config import ConfigError, SpokenTaskConfig, nearest
+from harness.system import assets
 from harness.task.base import described
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav")  # label, speaker, index

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness import assets
 from harness.config import ConfigError, GlueTaskConfig, RatedTaskConfig, TableTaskConfig, nearest
+from harness.system import assets
 from harness.task.base import described
 
 TextConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig

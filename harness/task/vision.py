@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import assets
 from harness.config import ConfigError, DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
+from harness.system import assets
 from harness.task.base import described
 
 VisionConfig = PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig

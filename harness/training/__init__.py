@@ -1,9 +1,15 @@
 """The training of one trial on Lightning: the module, what watches it, and how it stops."""
 
-from harness.training.callbacks import Curve, Guard, Meters, Pulse, Watch
-from harness.training.company import OutOfStep, agree, close_ranks, company, hear, tell
-from harness.training.interrupt import Interrupted, end_if_asked, graceful_stop, when_asked_twice
-from harness.training.keeper import Keeper
+from harness.training.callbacks import (
+    BestCheckpoint,
+    DivergenceCheck,
+    MetricsCsvLogger,
+    ResourceMeter,
+    UnusedParameterCheck,
+)
+from harness.training.checkpoint import Checkpoints, random_state, set_random_state
+from harness.training.checkpoint_callback import CheckpointCallback
+from harness.training.generation import generate_texts, text_scores
 from harness.training.loop import (
     Plan,
     autocast,
@@ -13,52 +19,54 @@ from harness.training.loop import (
     plan,
     test,
 )
+from harness.training.metrics import ClassMetrics, Metrics, MixtureMetrics, RegressionMetrics, TokenMetrics
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
-from harness.training.ranks import FallingBudget, NestedRanks
-from harness.training.resume import Checkpoints, random_state, set_random_state
-from harness.training.scores import ClassScores, MixtureScores, NumberScores, Scores, TokenScores
-from harness.training.sharding import gather
-from harness.training.writing import text_scores, write
+from harness.training.process_group import (
+    ProcessDesync,
+    all_reduce_max,
+    broadcast_object,
+    final_barrier,
+    process_group,
+    receive_object,
+)
+from harness.training.rank_schedules import FallingBudget, NestedRanks
+from harness.training.sharding import gather_full_model
 
 __all__ = [
+    "BestCheckpoint",
+    "CheckpointCallback",
     "Checkpoints",
-    "ClassScores",
-    "Curve",
+    "ClassMetrics",
     "Diverged",
+    "DivergenceCheck",
     "FallingBudget",
-    "Guard",
-    "Interrupted",
-    "Keeper",
-    "Meters",
-    "MixtureScores",
+    "Metrics",
+    "MetricsCsvLogger",
+    "MixtureMetrics",
     "NestedRanks",
-    "NumberScores",
-    "OutOfStep",
     "Plan",
+    "ProcessDesync",
     "Pruned",
-    "Pulse",
-    "Scores",
-    "TokenScores",
+    "RegressionMetrics",
+    "ResourceMeter",
+    "TokenMetrics",
     "TrialModule",
-    "Watch",
-    "agree",
+    "UnusedParameterCheck",
+    "all_reduce_max",
     "autocast",
-    "close_ranks",
-    "company",
-    "end_if_asked",
+    "broadcast_object",
+    "final_barrier",
     "fit",
-    "gather",
-    "graceful_stop",
-    "hear",
+    "gather_full_model",
+    "generate_texts",
     "is_follower",
     "make_trainer",
     "mean_loss",
     "plan",
+    "process_group",
     "random_state",
+    "receive_object",
     "set_random_state",
-    "tell",
     "test",
     "text_scores",
-    "when_asked_twice",
-    "write",
 ]

@@ -9,11 +9,10 @@ import lightning as L
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.accounting import MemoryMeter, StepClock
-from harness.training.company import agree, agree_each
-from harness.training.interrupt import raise_if_asked
+from harness.training.accounting import MemoryMeter, StepClock
 from harness.training.module import Diverged, Pruned, TrialModule
-from harness.training.sharding import fill, part, whole
+from harness.training.process_group import all_reduce_max, all_reduce_max_each, raise_if_stop_requested_on_all
+from harness.training.sharding import copy_into, to_full, to_local
 
 _PATIENCE_S = 10.0  # a stop that is asked for waits so long for an evaluation to end
 
@@ -23,7 +22,7 @@ Report = Callable[[int, dict[str, float]], bool]
 _LEFT = 2  # what agree() hears of a process that leaves in the middle of a report
 
 
-class Guard(L.Callback):
+class DivergenceCheck(L.Callback):
     """Ends a trial whose loss is no finite number, and one that was asked to stop.
 
     `kept`: between two steps somebody else ends the trial, who puts it down first.
@@ -37,8 +36,8 @@ class Guard(L.Callback):
     ) -> None:
         """After each step; the loss is read only every few steps, since reading it waits for the device."""
         if not self.kept:
-            raise_if_asked()
-        if trainer.global_step % self.every == 0 and agree(int(not torch.isfinite(outputs["loss"]))):
+            raise_if_stop_requested_on_all()
+        if trainer.global_step % self.every == 0 and all_reduce_max(int(not torch.isfinite(outputs["loss"]))):
             raise Diverged(f"training loss {float(outputs['loss'])} at step {trainer.global_step}")
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
@@ -47,15 +46,15 @@ class Guard(L.Callback):
         Several devices may have unlike numbers of batches, and stop after the evaluation.
         """
         if trainer.world_size == 1:
-            raise_if_asked(_PATIENCE_S)
+            raise_if_stop_requested_on_all(_PATIENCE_S)
 
     def on_test_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """As in validation."""
         if trainer.world_size == 1:
-            raise_if_asked()
+            raise_if_stop_requested_on_all()
 
 
-class Pulse(L.Callback):
+class UnusedParameterCheck(L.Callback):
     """Which trained tensors never got a gradient other than zero: they cost memory and learn nothing."""
 
     def __init__(self) -> None:
@@ -71,7 +70,7 @@ class Pulse(L.Callback):
         if self._waiting is None:
             self._waiting = dict(self._trained)
         for name, tensor in list(self._waiting.items()):
-            if tensor.grad is not None and bool(part(tensor.grad).any()):
+            if tensor.grad is not None and bool(to_local(tensor.grad).any()):
                 del self._waiting[name]
 
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -83,7 +82,7 @@ class Pulse(L.Callback):
         return {} if self._waiting is None else {"waiting": self._everywhere()}
 
     def _everywhere(self) -> list[str]:
-        learned = agree_each([int(name not in (self._waiting or {})) for name in self._trained])
+        learned = all_reduce_max_each([int(name not in (self._waiting or {})) for name in self._trained])
         return [name for name, seen in zip(self._trained, learned, strict=True) if not seen]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -97,7 +96,7 @@ class Pulse(L.Callback):
         return [name.removeprefix("model.") for name in self._waiting or {}]
 
 
-class Meters(L.Callback):
+class ResourceMeter(L.Callback):
     """Time of each step, and peaks of memory in training and in evaluation apart."""
 
     def __init__(self, device: torch.device) -> None:
@@ -141,7 +140,7 @@ class Meters(L.Callback):
         self._fresh = True
 
 
-class Curve(L.Callback):
+class MetricsCsvLogger(L.Callback):
     """Learning curves: one row in metrics.csv every few steps and at each evaluation, mirrored to `mirror`."""
 
     def __init__(
@@ -186,7 +185,7 @@ class Curve(L.Callback):
         self.mirror(step, values)
 
 
-class Watch(L.Callback):
+class BestCheckpoint(L.Callback):
     """Keeps the weights of the best evaluation, stops when nothing improves any more, and asks whether to prune.
 
     The weights are kept in a file: in memory they would count as the trial's.
@@ -224,7 +223,7 @@ class Watch(L.Callback):
             return
         if not self.best or self.sign * scores[self.objective] > self.sign * self.best[self.objective]:
             self.best, self.best_step, self.evaluations_since = dict(scores), trainer.global_step, 0
-            save_file({name: whole(tensor) for name, tensor in trained(module)}, self.path)
+            save_file({name: to_full(tensor) for name, tensor in trained(module)}, self.path)
         else:
             self.evaluations_since += 1
         self.reports.append((trainer.global_step, dict(scores)))
@@ -239,9 +238,9 @@ class Watch(L.Callback):
         try:
             losing = self.report(step, scores)
         except BaseException:
-            agree(_LEFT)
+            all_reduce_max(_LEFT)
             raise
-        verdict = agree(int(losing))
+        verdict = all_reduce_max(int(losing))
         if verdict == _LEFT:
             raise RuntimeError("another process of this trial left it")
         return bool(verdict)
@@ -251,7 +250,7 @@ class Watch(L.Callback):
         stored = load_file(self.path)
         with torch.no_grad():
             for name, tensor in trained(module):
-                fill(tensor, stored[name])
+                copy_into(tensor, stored[name])
 
 
 def trained(module: L.LightningModule) -> Iterator[tuple[str, torch.Tensor]]:

@@ -14,9 +14,9 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
-from harness.devices import ranks
-from harness.training.interrupt import raise_if_asked
+from harness.config.processes import process_info
 from harness.training.module import TrialModule
+from harness.training.process_group import raise_if_stop_requested_on_all
 from harness.training.sharding import strategy_of
 
 for _name in ("lightning.pytorch", "lightning.fabric"):
@@ -51,7 +51,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 def is_follower() -> bool:
     """Whether this process was started by Lightning, for a trial that the first process leads."""
-    return not ranks().by and os.environ.get("LOCAL_RANK", "0") != "0"
+    return not process_info().by and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def make_trainer(
@@ -65,7 +65,7 @@ def make_trainer(
     callbacks: Sequence[L.Callback],
 ) -> L.Trainer:
     """A trainer with a folder of its own; requeueing, logging and checkpoints are not Lightning's business here."""
-    nodes = ranks().nodes if devices > 1 else 1
+    nodes = process_info().nodes if devices > 1 else 1
     with _quiet():
         trainer = L.Trainer(
             default_root_dir=folder,
@@ -102,7 +102,7 @@ def fit(trainer: L.Trainer, module: TrialModule, train: DataLoader[int], validat
 
 def test(trainer: L.Trainer, module: TrialModule, loader: DataLoader[int]) -> dict[str, float]:
     """The scores on a split, with the weights as they are."""
-    raise_if_asked()  # here all processes of a trial are at the same place
+    raise_if_stop_requested_on_all()  # here all processes of a trial are at the same place
     with _quiet():
         trainer.test(module, loader, verbose=False)
     return dict(module.scores)
@@ -116,7 +116,7 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         except SIGTERMException:
-            raise_if_asked()
+            raise_if_stop_requested_on_all()
             raise
 
 

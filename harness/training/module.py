@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.training.scores import Scores
+from harness.training.metrics import Metrics
 from harness.training.sharding import shard
 
 Batch = dict[str, Tensor]
@@ -48,7 +48,7 @@ class TrialModule(L.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        measure: Scores,
+        measure: Metrics,
         lr: float,
         head_lr: float,
         weight_decay: float,

@@ -43,7 +43,7 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
             yield from _blocks(child)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def to_full(tensor: Tensor) -> Tensor:
     """All of a tensor, on the CPU. Where it is spread over devices each of them must ask."""
     full = tensor.detach()
     if isinstance(full, DTensor):
@@ -51,12 +51,12 @@ def whole(tensor: Tensor) -> Tensor:
     return full.cpu()
 
 
-def part(tensor: Tensor) -> Tensor:
+def to_local(tensor: Tensor) -> Tensor:
     """What this device holds of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def like(tensor: Tensor, full: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, full: Tensor) -> Tensor:
     """What every device has all of, spread over them as `tensor` is, if it is."""
     if isinstance(tensor, DTensor):
         return distribute_tensor(full.to(tensor.device), tensor.device_mesh, tensor.placements)
@@ -64,18 +64,18 @@ def like(tensor: Tensor, full: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fill(tensor: Tensor, full: Tensor) -> None:
+def copy_into(tensor: Tensor, full: Tensor) -> None:
     """Set a tensor, spread or not, to what `full` holds."""
-    tensor.copy_(like(tensor, full))
+    tensor.copy_(shard_like(tensor, full))
 
 
 @torch.no_grad()
-def gather(spread: nn.Module, model: nn.Module) -> None:
+def gather_full_model(spread: nn.Module, model: nn.Module) -> None:
     """Bring what was trained of a spread model back into the same model on one device, buffers too."""
     for (name, theirs), (same, mine) in zip(spread.named_parameters(), model.named_parameters(), strict=True):
         assert name == same
         if mine.requires_grad:
-            mine.copy_(whole(theirs))
+            mine.copy_(to_full(theirs))
     for (name, moved), (same, kept) in zip(spread.named_buffers(), model.named_buffers(), strict=True):
         assert name == same
-        kept.copy_(whole(moved))
+        kept.copy_(to_full(moved))

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from harness import assets, tracking
 from harness.config import (
     Config,
     ConfigError,
@@ -21,33 +20,30 @@ from harness.config import (
     MtloraConfig,
     PeftConfig,
     fingerprint,
-    plain,
+    to_dict,
     to_yaml,
 )
 from harness.devices import resolve_device
-from harness.exhaustion import DiskFull, in_words, is_disk_full, is_out_of_memory, what_ran_out
-from harness.inputs import base_identity
 from harness.lora import (
     StartError,
 )
-from harness.provenance import hardware, source, versions
-from harness.record import Record, State, sayable
-from harness.redaction import redact
+from harness.record import Record, State, fail_if_not_finite
+from harness.system import assets
+from harness.system.redaction import redact
+from harness.system.signals import Interrupted
 from harness.task import build_task
-from harness.training import (
-    Diverged,
-    Interrupted,
-    Pruned,
-    close_ranks,
-    tell,
-)
-from harness.trial.sequence import live_sequence
-from harness.trial.single import BEST, CHECKPOINTS, Facts, Place, Report, identity, live_single
+from harness.training import Diverged, Pruned, broadcast_object, final_barrier
+from harness.trial import tracking
+from harness.trial.continual.run import train_and_evaluate_continual
+from harness.trial.inputs import base_identity
+from harness.trial.out_of_memory import DiskFull, in_words, is_disk_full, is_out_of_memory, what_ran_out
+from harness.trial.provenance import hardware, source, versions
+from harness.trial.single import BEST, CHECKPOINTS, Facts, Report, TrialContext, identity, train_and_evaluate
 
 Accept = Callable[[Record], bool]
 
 
-def run_trial(config: Config, place: Place, report: Report, accept: Accept = lambda _: True) -> Record:
+def run_trial(config: Config, place: TrialContext, report: Report, accept: Accept = lambda _: True) -> Record:
     """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
 
     `report` hears the validation scores after each evaluation and answers whether to prune. `accept` writes the record
@@ -55,15 +51,15 @@ def run_trial(config: Config, place: Place, report: Report, accept: Accept = lam
     ConfigError for a configuration that cannot run at all, Interrupted when a stop was asked for, and DiskFull.
     """
     facts, started = Facts(), time.perf_counter()
-    config_tree = plain(config)
+    config_tree = to_dict(config)
     # What the first of several processes runs the others run too.
-    tell({"config": config_tree, "number": place.number, "arm": place.arm})
+    broadcast_object({"config": config_tree, "number": place.number, "arm": place.arm})
     (place.folder / "config.yaml").write_text(to_yaml(config_tree))
     mirror = _mirror(config, config_tree, place)
     state: State = "complete"
     reason = ""
     try:
-        live = live_sequence if isinstance(config.task, ContinualTaskConfig) else live_single
+        live = train_and_evaluate_continual if isinstance(config.task, ContinualTaskConfig) else train_and_evaluate
         live(config, place, report, mirror, facts)
     except Pruned as stop:
         state, reason = "pruned", str(stop)
@@ -83,9 +79,9 @@ def run_trial(config: Config, place: Place, report: Report, accept: Accept = lam
         (place.folder / "error.log").write_text(redact(traceback.format_exc()))
     finally:
         (place.folder / BEST).unlink(missing_ok=True)
-        close_ranks()
+        final_barrier()
     facts.time["total_s"] = time.perf_counter() - started
-    record = sayable(_record(config, place, facts, state, reason))
+    record = fail_if_not_finite(_record(config, place, facts, state, reason))
     counts = accept(record)
     mirror.finish(asdict(record) if counts else {}, failed=state == "fail" or not counts)
     shutil.rmtree(place.folder / CHECKPOINTS, ignore_errors=True)  # last of all: until then a kill costs no training
@@ -101,7 +97,7 @@ def _failed(error: Exception, config: Config, facts: Facts) -> str:
     return in_words(found)
 
 
-def lost_record(config: Config, place: Place, reason: str) -> Record:
+def lost_record(config: Config, place: TrialContext, reason: str) -> Record:
     """The record of a trial that nobody finished."""
     found = identity(config)
     facts = Facts(fingerprint=fingerprint(config, found), identity=found, time={"total_s": 0.0})
@@ -109,7 +105,7 @@ def lost_record(config: Config, place: Place, reason: str) -> Record:
     return _record(config, place, facts, "fail", reason)
 
 
-def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirror:
+def _mirror(config: Config, tree: dict[str, Any], place: TrialContext) -> tracking.Mirror:
     settings = config.tracking
     name = f"{place.arm}-{place.number:04d}"
     return tracking.start(
@@ -117,7 +113,7 @@ def _mirror(config: Config, tree: dict[str, Any], place: Place) -> tracking.Mirr
     )
 
 
-def _record(config: Config, place: Place, facts: Facts, state: State, reason: str) -> Record:
+def _record(config: Config, place: TrialContext, facts: Facts, state: State, reason: str) -> Record:
     lora: dict[str, Any] = {"name": config.lora.name}
     if isinstance(config.lora, LoraConfig):
         lora = asdict(config.lora)  # with the patterns replaced by what they came to

@@ -14,9 +14,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from harness import tracking
-from harness.accounting import flops_of
-from harness.artifacts import cut_rows, save_artifacts, write_texts
 from harness.config import (
     Config,
     ContinualTaskConfig,
@@ -25,48 +22,51 @@ from harness.config import (
     fingerprint,
 )
 from harness.devices import resolve_device, resolve_precision
-from harness.inputs import base_identity, input_digests, loader, read_inputs
 from harness.lora import (
     ORTHOGONALITY,
     effective_ranks,
     final_budget,
     highest_rank,
     kept_ranks,
-    named_pairs,
+    named_updates,
     orthogonality,
     overlap,
-    pairs_of,
     set_active,
+    updates_of,
 )
 from harness.model import Network, build_model
-from harness.network import compare_merged, lora_spec, lr_ratio, prepare, task_groups
-from harness.probe import probe_digest, probe_loss
+from harness.system.signals import raise_if_stop_requested
 from harness.task import Inputs, MixtureTask, Task, TextTask, build_task
 from harness.training import (
+    BestCheckpoint,
+    CheckpointCallback,
     Checkpoints,
-    ClassScores,
-    Curve,
+    ClassMetrics,
+    DivergenceCheck,
     FallingBudget,
-    Guard,
-    Keeper,
-    Meters,
-    MixtureScores,
+    Metrics,
+    MetricsCsvLogger,
+    MixtureMetrics,
     NestedRanks,
-    NumberScores,
-    Pulse,
-    Scores,
-    TokenScores,
+    RegressionMetrics,
+    ResourceMeter,
+    TokenMetrics,
     TrialModule,
-    Watch,
+    UnusedParameterCheck,
     autocast,
-    end_if_asked,
     fit,
-    gather,
+    gather_full_model,
     make_trainer,
     mean_loss,
     plan,
     test,
 )
+from harness.trial import tracking
+from harness.trial.accounting import flops_of
+from harness.trial.adapt import compare_merged, lora_spec, lr_ratio, prepare, task_groups
+from harness.trial.artifacts import cut_rows, save_artifacts, write_texts
+from harness.trial.inputs import base_identity, input_digests, loader, read_inputs
+from harness.trial.probe import probe_digest, probe_loss
 
 CHECKPOINTS = "checkpoint"
 BEST = "best.safetensors"
@@ -76,7 +76,7 @@ Report = Callable[[int, dict[str, float]], bool]
 
 
 @dataclass(frozen=True)
-class Place:
+class TrialContext:
     """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose."""
 
     study: str
@@ -112,10 +112,12 @@ class Facts:
     sequence: dict[str, Any] = field(default_factory=dict)
 
 
-def live_single(config: Config, place: Place, report: Report, mirror: tracking.Mirror, facts: Facts) -> None:
+def train_and_evaluate(
+    config: Config, place: TrialContext, report: Report, mirror: tracking.Mirror, facts: Facts
+) -> None:
     """The life of a trial of one task, or of several at once; what it learns on the way goes into `facts`."""
     task, device, precision = open_trial(config, facts)
-    meters = Meters(device)
+    meters = ResourceMeter(device)
     model = build_model(config.model, task.outputs)
     train, validation, held_out = (read_inputs(config, task, split) for split in ("train", "validation", "test"))
     spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
@@ -132,10 +134,13 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
         config.trainer.evaluations,
     )
     moving, settled = moving_ranks(config, trained, length.steps)
-    watch = Watch(config.trainer.objective, config.trainer.patience, report, place.folder / BEST, settled)
+    watch = BestCheckpoint(config.trainer.objective, config.trainer.patience, report, place.folder / BEST, settled)
     module = make_module(config, trained, measure(task), length.steps, precision, spread)
-    pulse, keeper = Pulse(), Keeper(Checkpoints(place.folder / CHECKPOINTS, facts.fingerprint))
-    curve = Curve(place.folder / "metrics.csv", mirror.log, module.measure.names)
+    pulse, keeper = (
+        UnusedParameterCheck(),
+        CheckpointCallback(Checkpoints(place.folder / CHECKPOINTS, facts.fingerprint)),
+    )
+    curve = MetricsCsvLogger(place.folder / "metrics.csv", mirror.log, module.measure.names)
     trainer = make_trainer(
         place.folder,
         length,
@@ -144,7 +149,7 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
         config.trainer.strategy,
         precision,
         config.optimizer.clip,
-        [keeper, Guard(kept=True), meters, pulse, curve, *moving, watch],
+        [keeper, DivergenceCheck(kept=True), meters, pulse, curve, *moving, watch],
     )
     ranks = trainer.global_rank, trainer.world_size
     started = time.perf_counter()
@@ -170,7 +175,7 @@ def live_single(config: Config, place: Place, report: Report, mirror: tracking.M
         facts.scores["test"] = test(trainer, module, evaluate["test"])
         facts.scores["test"] |= write_texts(config, trained, held_out, device, place.folder)
     if spread:
-        gather(trained, model)
+        gather_full_model(trained, model)
     probe(config, model, home, facts, "after")
     facts.data |= cut_rows({"train": train, "validation": validation, "test": held_out})
     facts.effective_ranks, facts.kept_ranks = effective_ranks(model.base), kept_ranks(model.base)
@@ -201,7 +206,7 @@ def adapt_and_count(
     feed_model = partial(_feed, model, loader(config, train, True), device, precision, calibration)
     facts.ranks, params = prepare(model, config, feed_model)
     facts.params, facts.groups = asdict(params), task_groups(model)
-    facts.scales = {name: pair.scale for name, pair in named_pairs(model.base)}
+    facts.scales = {name: pair.scale for name, pair in named_updates(model.base)}
     with autocast(precision, device):
         facts.flops = _step_flops(model, train, config.trainer.batch_size, device)
 
@@ -212,7 +217,7 @@ def probe(config: Config, model: Network, device: torch.device, facts: Facts, wh
         return
     assert isinstance(config.model, TextModelConfig)
     alone = config.trainer.devices == 1  # one of several must not leave the others
-    between = end_if_asked if alone else lambda: None
+    between = raise_if_stop_requested if alone else lambda: None
     facts.probe[when] = probe_loss(config.probe, config.model, model.base.to(device), device, between)
     if when == "after":
         facts.probe["change"] = facts.probe["after"] - facts.probe["before"]
@@ -268,19 +273,19 @@ def moving_ranks(config: Config, model: Network, steps: int) -> tuple[list[L.Cal
 
 def nested(model: Network) -> range:
     """The ranks that a nested adapter is scored at: all of them."""
-    nested = any(pair.form == "dylora" for pair in pairs_of(model.base))
+    nested = any(pair.form == "dylora" for pair in updates_of(model.base))
     return range(1, highest_rank(model.base) + 1) if nested else range(0)
 
 
 def make_module(
-    config: Config, model: Network, measure: Scores, steps: int, precision: str, spread: bool = False
+    config: Config, model: Network, measure: Metrics, steps: int, precision: str, spread: bool = False
 ) -> TrialModule:
     """The network as it is trained for so many steps, with the penalties that its way of adaptation asks for."""
     fast: list[torch.nn.Parameter] = []
     ratio, penalty = 1.0, None
     if isinstance(config.lora, LoraConfig):
         ratio = lr_ratio(config.lora)
-        fast = [pair.zero_factor for pair in pairs_of(model.base)]
+        fast = [pair.zero_factor for pair in updates_of(model.base)]
         if lora_spec(config.lora).way.form == "adalora":
             penalty = partial(_penalty, model)
         if isinstance(config.task, ContinualTaskConfig) and config.task.learn == "orthogonal":
@@ -333,11 +338,11 @@ def fingerprint_of(config: Config) -> str:
     return fingerprint(config, identity(config))
 
 
-def measure(task: Task) -> Scores:
+def measure(task: Task) -> Metrics:
     """What is scored of a task, by the kind of its answers."""
     if isinstance(task, MixtureTask):
-        return MixtureScores({name: measure(part) for name, part in task.parts.items()})
+        return MixtureMetrics({name: measure(part) for name, part in task.parts.items()})
     if isinstance(task, TextTask) and task.spread is not None:
-        return NumberScores(*task.spread)
+        return RegressionMetrics(*task.spread)
     assert isinstance(task.outputs, int)
-    return ClassScores(task.outputs) if task.outputs else TokenScores()
+    return ClassMetrics(task.outputs) if task.outputs else TokenMetrics()

@@ -15,8 +15,8 @@ from harness.lora import (
     LoraSpec,
     MtlLoraSpec,
     MtloraSpec,
-    Route,
     SpecError,
+    TaskRouter,
     adapt,
     adapt_tasks,
     adapter_parameters,
@@ -60,10 +60,10 @@ SPECS = {
 MTLORA = [name for name in SPECS if name != "mixture"]
 
 
-def adapted(spec, tasks=TASKS) -> tuple[nn.Module, nn.Module, Route]:
+def adapted(spec, tasks=TASKS) -> tuple[nn.Module, nn.Module, TaskRouter]:
     torch.manual_seed(0)
     base = Encoder().double()
-    net, route = copy.deepcopy(base), Route()
+    net, route = copy.deepcopy(base), TaskRouter()
     adapt_tasks(net, spec, NAMES, tasks, route)
     return base, net, route
 
@@ -227,7 +227,7 @@ def test_mtl_lora_of_one_task_one_up_and_the_identity_is_lora():
     plain = Encoder().double()
     net = copy.deepcopy(plain)
     adapt(plain, LoraSpec(2, 0.7, ("up", "down")), NAMES)
-    adapt_tasks(net, MtlLoraSpec(2, 0.7, ("up", "down"), ups=1), NAMES, ["movie"], Route())
+    adapt_tasks(net, MtlLoraSpec(2, 0.7, ("up", "down"), ups=1), NAMES, ["movie"], TaskRouter())
     disturb(plain)
     theirs, ours = dict(plain.named_parameters()), dict(net.named_parameters())
     with torch.no_grad():
@@ -283,7 +283,7 @@ def test_the_published_count_of_mtl_lora():
     with torch.device("meta"):
         base = LlamaModel(config)
     spec = MtlLoraSpec(8, 2.0, ("query", "key", "value", "output"))
-    ranks = adapt_tasks(base, spec, TARGETS["llama"], [f"task{index}" for index in range(8)], Route())
+    ranks = adapt_tasks(base, spec, TARGETS["llama"], [f"task{index}" for index in range(8)], TaskRouter())
     assert sum(groups_of(base).values()) == 16_845_824 == 128 * (8 * 4096 + 8 * 64 + 3 * 4096 * 8 + 8 * 3)
     assert len(ranks) == 128
 
@@ -297,7 +297,7 @@ def bert(layers: int = 4) -> BertModel:
 
 def test_task_pairs_are_in_the_last_blocks_and_never_on_query_key_and_value():
     base = bert()
-    ranks = adapt_tasks(base, MtloraSpec(4, 2, 1.0, 1.0, ALL, blocks=2), TARGETS["bert"], ["movie"], Route())
+    ranks = adapt_tasks(base, MtloraSpec(4, 2, 1.0, 1.0, ALL, blocks=2), TARGETS["bert"], ["movie"], TaskRouter())
     own = {name for name in ranks if name.endswith(".movie")}
     sides = ("attention.output.dense", "intermediate.dense", "output.dense")
     assert own == {f"encoder.layer.{block}.{side}.movie" for block in (2, 3) for side in sides}
@@ -310,7 +310,7 @@ def test_task_pairs_are_in_the_last_blocks_and_never_on_query_key_and_value():
 def test_a_fused_projection_is_mixed_part_by_part_and_never_forks():
     torch.manual_seed(0)
     base = GPT2Model(GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=20, n_positions=8)).eval()
-    net, route = copy.deepcopy(base), Route()
+    net, route = copy.deepcopy(base), TaskRouter()
     adapt_tasks(net, MtlLoraSpec(2, 1.0, ("query", "value")), TARGETS["gpt2"], ["a", "b"], route)
     disturb(net)
     ids = torch.randint(20, (4, 5))
@@ -323,14 +323,14 @@ def test_a_fused_projection_is_mixed_part_by_part_and_never_forks():
         undo()
         mine = torch.tensor([0, 1, 1, 0]) == task
         torch.testing.assert_close(mixed[mine], merged[mine], atol=1e-4, rtol=1e-4)
-    ranks = adapt_tasks(base, MtloraSpec(2, 2, 1.0, 1.0, ("query", "output")), TARGETS["gpt2"], ["a"], Route())
+    ranks = adapt_tasks(base, MtloraSpec(2, 2, 1.0, 1.0, ("query", "output")), TARGETS["gpt2"], ["a"], TaskRouter())
     assert [name for name in ranks if name.endswith(".a")] == ["h.1.attn.c_proj.a"]
 
 
 def test_dropout_is_for_the_shared_stream_and_the_first_fork():
     torch.manual_seed(0)
     base = Encoder().double()
-    net, route = copy.deepcopy(base), Route()
+    net, route = copy.deepcopy(base), TaskRouter()
     adapt_tasks(net, MtloraSpec(2, 2, 1.0, 1.0, ("up", "down"), dropout=0.999999), NAMES, ["movie"], route)
     disturb(net)
     x = torch.randn(4, 6, dtype=torch.float64)
@@ -397,14 +397,14 @@ UNFIT = [
 @pytest.mark.parametrize(("spec", "tasks", "line"), UNFIT)
 def test_a_specification_that_does_not_fit_is_refused_by_name(spec, tasks, line):
     with pytest.raises(SpecError) as caught:
-        adapt_tasks(bert(), spec, TARGETS["bert"], tasks, Route())
+        adapt_tasks(bert(), spec, TARGETS["bert"], tasks, TaskRouter())
     assert line in str(caught.value)
 
 
 def test_a_network_without_numbered_blocks_has_no_last_one():
     net = nn.ModuleDict({"first": nn.Linear(3, 3)})
     with pytest.raises(SpecError, match="no numbered blocks"):
-        adapt_tasks(net, MtloraSpec(1, 1, 1.0, 1.0, ("first",)), {}, TASKS, Route())
+        adapt_tasks(net, MtloraSpec(1, 1, 1.0, 1.0, ("first",)), {}, TASKS, TaskRouter())
 
 
 @pytest.mark.parametrize(

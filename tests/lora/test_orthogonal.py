@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from harness.lora import LoraSpec, SpecError, adapt, add_pairs, export_adapter, merge, named_pairs, overlap
+from harness.lora import LoraSpec, SpecError, adapt, add_updates, export_adapter, merge, named_updates, overlap
 
 RANK, SCALE = 2, 1.5
 
@@ -25,7 +25,7 @@ def learned(base: nn.Module, tasks: int) -> tuple[nn.Module, list[list[dict[str,
     history = []
     for task in range(tasks):
         if task:
-            add_pairs(net, task)
+            add_updates(net, task)
         trained = [tensor for tensor in net.parameters() if tensor.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=0.05)
         for _ in range(3):
@@ -33,17 +33,17 @@ def learned(base: nn.Module, tasks: int) -> tuple[nn.Module, list[list[dict[str,
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        history.append([copy.deepcopy(pair.state_dict()) for _, pair in named_pairs(net)])
+        history.append([copy.deepcopy(pair.state_dict()) for _, pair in named_updates(net)])
     return net, history
 
 
 def test_earlier_pairs_stay_bit_for_bit_and_only_the_newest_learns(base):
     net, history = learned(base, 3)
-    names = [name for name, _ in named_pairs(net)]
+    names = [name for name, _ in named_updates(net)]
     assert names == [f"{layer}{task}" for layer in "02" for task in ("", ".all_task1", ".all_task2")]
     for layer in range(2):
         for task in range(3):
-            now = dict(list(named_pairs(net))[3 * layer + task][1].named_parameters())
+            now = dict(list(named_updates(net))[3 * layer + task][1].named_parameters())
             then = history[task][layer * (task + 1) + task]
             assert all(torch.equal(now[key], then[key]) for key in ("lora_A", "lora_B"))
             assert now["lora_B"].any()
@@ -53,7 +53,7 @@ def test_earlier_pairs_stay_bit_for_bit_and_only_the_newest_learns(base):
 
 def test_the_output_is_the_base_with_every_change_added(base):
     net, _ = learned(base, 3)
-    pairs = dict(named_pairs(net))
+    pairs = dict(named_updates(net))
     dense = copy.deepcopy(base)
     with torch.no_grad():
         for layer in "02":
@@ -71,13 +71,13 @@ def test_a_fresh_pair_changes_nothing(base):
     net, _ = learned(base, 1)
     x = torch.randn(7, 6).double()
     before = net(x)
-    add_pairs(net, 1)
+    add_updates(net, 1)
     assert torch.equal(net(x), before)
 
 
 def test_the_penalty_is_the_sum_of_squares_over_earlier_tasks(base):
     net, _ = learned(base, 3)
-    pairs = dict(named_pairs(net))
+    pairs = dict(named_updates(net))
     expected = 0.0
     for layer in "02":
         newest = pairs[f"{layer}.all_task2"].lora_A.detach()
@@ -94,10 +94,10 @@ def test_the_penalty_is_the_sum_of_squares_over_earlier_tasks(base):
 def test_the_penalty_of_orthogonal_subspaces_is_zero(base):
     net, _ = learned(base, 1)
     assert overlap(net).item() == 0.0
-    add_pairs(net, 1)
+    add_updates(net, 1)
     with torch.no_grad():
         for layer, width in (("0", 6), ("2", 8)):
-            pairs = dict(named_pairs(net))
+            pairs = dict(named_updates(net))
             rows = torch.linalg.qr(torch.randn(width, 2 * RANK).double())[0].t()
             pairs[layer].lora_A.copy_(rows[:RANK])
             pairs[f"{layer}.all_task1"].lora_A.copy_(rows[RANK:])
@@ -118,8 +118,8 @@ def test_what_is_no_sum_of_plain_pairs_is_refused(base, variant):
     net = copy.deepcopy(base)
     adapt(net, LoraSpec(RANK, SCALE, ("all",), variant=variant), {"all": "[02]"})
     if variant == "pissa":
-        from harness.lora import start
+        from harness.lora import initialise
 
-        start(net, LoraSpec(RANK, SCALE, ("all",), variant=variant), lambda gradients: None)
+        initialise(net, LoraSpec(RANK, SCALE, ("all",), variant=variant), lambda gradients: None)
     with pytest.raises(SpecError, match="plain pairs of linear layers"):
-        add_pairs(net, 1)
+        add_updates(net, 1)

@@ -16,9 +16,9 @@ from harness.lora import (
     effective_ranks,
     export_adapter,
     import_adapter,
+    initialise,
     merge,
-    pairs_of,
-    start,
+    updates_of,
 )
 from tests.lora.networks import KINDS, Kind
 
@@ -67,7 +67,7 @@ def adapted(variant: str, kind: Kind) -> tuple[nn.Module, nn.Module, torch.Tenso
         if gradients:
             loss.backward()
 
-    start(net, spec_of(variant, kind), feed)
+    initialise(net, spec_of(variant, kind), feed)
     return base, net, x
 
 
@@ -119,7 +119,7 @@ def test_the_count_is_the_formula(variant, kind):
     if variant == "dora":
         expected += facts.outputs
     if variant == "adalora":
-        expected += sum(pair.rank for pair in pairs_of(net))
+        expected += sum(pair.rank for pair in updates_of(net))
     assert sum(tensor.numel() for tensor in net.parameters() if tensor.requires_grad) == expected
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from harness import assets
 from harness.config import AssetConfig, GeneratorModelConfig
 from harness.lora import LoraSpec, adapt, adapter_parameters
-from harness.model import base_file, build_model, marks_of, save_generator
+from harness.model import base_file, build_model, save_generator, special_tokens_of
+from harness.system import assets
 
 SHAPES = {"gpt2": 24, "t5": None, "marian": 24}
 FAMILIES = tuple(SHAPES)
@@ -38,7 +38,7 @@ def model(family, **changes):
 
 def batch(family, rows):
     """Two target ids after each source."""
-    pad, _, start = marks_of(config(family))
+    pad, _, start = special_tokens_of(config(family))
     width = max(map(len, rows))
     if start is None:
         ids = [row + [7, 8] + [pad] * (width - len(row)) for row in rows]
@@ -97,7 +97,7 @@ def test_what_is_written_for_a_source_does_not_depend_on_the_others_in_its_batch
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_writing_takes_the_likeliest_token_of_the_forward_pass(family):
     writer = model(family)
-    pad, _, start = marks_of(config(family))
+    pad, _, start = special_tokens_of(config(family))
     row, written = ROWS[0], []
     wanted = writer.generate(batch(family, [row]), 5)[0].tolist()
     while len(written) < len(wanted):

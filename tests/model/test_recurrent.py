@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from harness.assets import AssetError
 from harness.lora import LoraSpec, adapt
 from harness.model import build_model
+from harness.system.assets import AssetError
 from harness.task.mel import mel_frames
 
 torch.manual_seed(1)

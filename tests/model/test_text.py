@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness import assets
 from harness.model import build_model
+from harness.system import assets
 
 IDS = torch.tensor([[2, 10, 11, 3], [2, 12, 3, 0]])
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness import assets
 from harness.model import base_file, build_model
 from harness.model.vision import TARGETS, lite0_name
+from harness.system import assets
 from harness.task.images import image_inputs
 from harness.task.vision import ImageSplit
 

@@ -4,9 +4,9 @@ import matplotlib.image
 import pytest
 
 from harness import record
-from harness.analysis import summary
 from harness.report import write_report
 from harness.report.continual import courses, level_of, new_score
+from harness.trial.continual.forgetting import summary
 from tests.test_record import make
 
 NAMES = ["a", "b", "c"]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config import BaselineConfig, Range, SweepConfig
+from harness.cluster.assignments import schedule
+from harness.config import ExtraArmConfig, Range, SweepConfig
 from harness.search import Arm, arms
-from harness.search.claims import schedule
 from harness.search.space import propose
 from tests.test_record import make
 
@@ -22,7 +22,7 @@ def sweep(**changes):
     values = {
         "scientific": {"lora.rank": [1, 2], "lora.targets": [["query"], ["query", "value"]]},
         "nuisance": {"optimizer.lr": LR},
-        "baselines": {"head": BaselineConfig(set={"lora": {"name": "head"}}, nuisance={"optimizer.head_lr": LR})},
+        "baselines": {"head": ExtraArmConfig(set={"lora": {"name": "head"}}, nuisance={"optimizer.head_lr": LR})},
         "trials": 3,
         "startup": 2,
         "prune_after": None,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.config import ConfigError
-from harness.inputs import loader, read_inputs
 from harness.task import MixtureBatches, build_task
+from harness.trial.inputs import loader, read_inputs
 
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=4)
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harness import assets
 from harness.config import ConfigError
+from harness.system import assets
 from harness.task import build_task, vision
 
 

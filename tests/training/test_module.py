@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.training import ClassScores, Diverged, TrialModule, plan
+from harness.training import ClassMetrics, Diverged, TrialModule, plan
 
 
 class Toy(nn.Module):
@@ -20,7 +20,7 @@ class Toy(nn.Module):
 
 def module(**changes):
     values = {"lr": 1e-3, "head_lr": 1e-2, "weight_decay": 0.1, "warmup": 0.2, "steps": 10} | changes
-    return TrialModule(Toy(), ClassScores(2), **values)
+    return TrialModule(Toy(), ClassMetrics(2), **values)
 
 
 def test_every_trained_tensor_is_in_one_group_and_biases_and_norms_are_not_decayed():

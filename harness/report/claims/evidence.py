@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.record import Record, measure
+from harness.record import Record, headline_metric
 from harness.report.statistics import median_ratio
 from harness.report.table import chosen, cost_of, outcomes, sign
 
@@ -53,7 +53,7 @@ def winners(records: Sequence[Record], key: Callable[[Record], object]) -> list[
 
 def right(entry: Record, folder: Path) -> list[bool] | None:
     """Whether the trial was right on each test item; None where the items were not kept or have no right answer."""
-    items = outcomes(entry, folder) if measure(entry) == "accuracy" else None
+    items = outcomes(entry, folder) if headline_metric(entry) == "accuracy" else None
     return None if items is None else [item == 1 for item in items]
 
 
@@ -149,5 +149,5 @@ def gap(entry: Record, name: str) -> float:
 
 def better_by(first: Record, second: Record) -> float:
     """How much better the first trial's test score is, in the score's own unit."""
-    name = measure(first)
+    name = headline_metric(first)
     return sign(first) * (first.scores["test"][name] - second.scores["test"][name])

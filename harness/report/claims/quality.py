@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from harness.record import Record, measure
+from harness.record import Record, headline_metric
 from harness.report.claims.evidence import Study, adapted, better_by, full, right, winners
 from harness.report.claims.rules import (
     CANT,
@@ -146,10 +146,10 @@ def _rank(study: Study) -> Finding:
         return untested(study, _ITEMS)
     p_values = holm([_p(leader, items, reference) for items in compared if items is not None])
     apart = [better_by(entry, leader) for entry in others]
-    margin = LOSS_MARGIN if measure(leader) == "accuracy" else NATS_MARGIN
+    margin = LOSS_MARGIN if headline_metric(leader) == "accuracy" else NATS_MARGIN
     shown = [_apart(entry, gain, p) for entry, gain, p in zip(others, apart, p_values, strict=True)]
     verdict: Verdict = CANT
-    if measure(leader) == "accuracy":
+    if headline_metric(leader) == "accuracy":
         right_there = [item == 1 for item in reference]
         level = 1 - 0.05 / len(others)
         spans = [paired_shares([item == 1 for item in items or ()], right_there, level) for items in compared]
@@ -165,11 +165,11 @@ def _rank(study: Study) -> Finding:
 
 
 def _p(leader: Record, items: list[float], reference: list[float]) -> float:
-    if measure(leader) == "accuracy":
+    if headline_metric(leader) == "accuracy":
         return mcnemar_exact([item == 1 for item in items], [item == 1 for item in reference])
     return sign_flip([item - other for item, other in zip(items, reference, strict=True)])
 
 
 def _apart(entry: Record, gain: float, p: float) -> str:
-    shown = f"{100 * gain:+.1f}" if measure(entry) == "accuracy" else f"{gain:+.2f} nats"
+    shown = f"{100 * gain:+.1f}" if headline_metric(entry) == "accuracy" else f"{gain:+.2f} nats"
     return f"r{entry.lora['rank']} {shown} (p {p:.2g})"

@@ -1,0 +1,56 @@
+"""Where the configuration files are, and what a composition error means in one line."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from harness.config import Config, nearest, schema_keys
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def _folder(name: str) -> Path:
+    """In an installed wheel the folder is inside the package, in a checkout beside it."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
+CONF = _folder("conf")
+SWEEPS = _folder("sweeps")
+
+
+def register_sweeps(store: ConfigStore) -> None:
+    """Make each file of sweeps/ an option of the group `sweep`."""
+    for path in sorted(SWEEPS.glob("*.yaml")):
+        store.store(group="sweep", name=path.stem, node=OmegaConf.load(path))
+
+
+def options(group: str) -> list[str]:
+    """The names a group can take."""
+    folder = SWEEPS if group == "sweep" else CONF / group
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def groups() -> list[str]:
+    """The names of all groups."""
+    return sorted([path.name for path in CONF.iterdir() if path.is_dir()] + ["sweep"])
+
+
+def explain(error: Exception, words: Sequence[str]) -> str:
+    """One line for a composition error: the word at fault, the rule, and the nearest valid name."""
+    text = str(error)
+    for word in words:
+        key, found, value = word.lstrip("+~").partition("=")
+        if not found or not re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", text):
+            continue
+        if key == "experiment" and not word.startswith("+"):
+            return f"{word}: an experiment is added; write +{word}"
+        if key in groups() and value not in options(key):
+            return f"{word}: no such {key}{nearest(value, options(key))}; valid: {', '.join(options(key))}"
+        valid = [*schema_keys(Config), *groups()]
+        if key not in valid:
+            return f"{word}: no such key{nearest(key, valid)}"
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())

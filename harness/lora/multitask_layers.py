@@ -1,0 +1,174 @@
+"""Layers whose low-rank change depends on the task of a row: MTLoRA's fork, MTL-LoRA's mixture.
+
+Shapes: I inputs, O outputs, R rank, T tasks, N ups (MTL-LoRA's several B).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from harness.lora.layers import Adapted, LoraLinear
+from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
+from harness.lora.update import LowRankUpdate, WeightSlice
+
+SHARED = "all"
+"""The name of the pair of a forked layer that belongs to no task: as that of any pair of a whole layer."""
+
+
+class MtLoraLinear(Adapted):
+    """A frozen linear layer with a shared pair and a pair for each task (MTLoRA; Agiza et al., 2024).
+
+    y_t = Wx + b + s_t·B_t A_t x. With `both`, the shared term s·BA·drop(x) is in it too; without, a task that has a
+    pair of its own leaves the shared pair unused. A task without one goes on with the shared term alone. Where a task
+    has no feature of its own yet, at the `first` fork of the network, its pair sees drop(x), later x.
+
+    A row has one stream here, its task's, from the first fork on. The published code carries a shared stream on beside
+    the tasks', and W is applied to that one.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module,
+        pairs: Mapping[str, LowRankUpdate],
+        tasks: Sequence[str],
+        route: TaskRouter,
+        both: bool,
+        first: bool,
+        dropout: nn.Module,
+    ) -> None:
+        super().__init__(base, pairs)
+        self.tasks, self.route, self.both, self.first = tuple(tasks), route, both, first
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, …, I) to (B, …, O), each row as the route says."""
+        y: Tensor = self.base(x)
+        dropped = self.dropout(x)
+        own = dropped if self.first else x
+        rows, pairs = self.route.rows, dict(self.low_rank())
+        with_shared = [task for task in self.tasks if SHARED in pairs and (self.both or task not in pairs)]
+        if isinstance(rows, int):
+            task = self.tasks[rows]
+            y = _add(y, dropped, pairs[SHARED]) if task in with_shared else y
+            return _add(y, own, pairs[task]) if task in pairs else y
+        if with_shared == list(self.tasks):
+            y = _add(y, dropped, pairs[SHARED])
+        elif with_shared:
+            y = self._add_rows(y, dropped, rows, dict.fromkeys(with_shared, pairs[SHARED]))
+        return self._add_rows(y, own, rows, pairs)
+
+    def _add_rows(self, y: Tensor, x: Tensor, rows: Tensor, pairs: Mapping[str, LowRankUpdate]) -> Tensor:
+        """Add to each row the term of its task's pair, where there is one."""
+        some = next(iter(pairs.values()))
+        none = some.lora_A.new_zeros(0, some.lora_A.shape[1]), some.lora_B.new_zeros(len(some.lora_B), 0)
+        downs, ups = stacked([_scaled(pairs[task]) if task in pairs else none for task in self.tasks])
+        return add_per_row(y, x, downs, ups, rows)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weight with the shared change; nothing where a task's stream is without it."""
+        pairs = dict(self.low_rank())
+        if not self.both or SHARED not in pairs:
+            return {}
+        shared, weight = pairs[SHARED], self.base.get_parameter("weight").clone()
+        shared.where.of(weight).copy_(shared.changed(self.matrix(shared)))
+        return {"weight": weight}
+
+    def merged(self) -> nn.Module:
+        """The same layer without the shared pair, where that is in the weight now; the tasks' stay beside it."""
+        if not self.both:
+            return self
+        rest = {key: pair for key, pair in self.low_rank() if key != SHARED}
+        layer = MtLoraLinear(self.base, rest, self.tasks, self.route, True, self.first, self.dropout)
+        return layer.train(self.training)
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, as of an adapted linear layer."""
+        return self.base.get_parameter("weight")
+
+
+def _add(y: Tensor, x: Tensor, pair: LowRankUpdate) -> Tensor:
+    down, up = _scaled(pair)
+    return add_one(y, x, down, up.t())
+
+
+def _scaled(pair: LowRankUpdate) -> tuple[Tensor, Tensor]:
+    down, up = pair.factors()
+    return down * pair.scale, up
+
+
+class MtlLoraUpdate(LowRankUpdate):
+    """The change s·(Σ_i softmax(w_t/τ)_i B^i)·Λ_t·A of task t (MTL-LoRA; Yang et al., 2025).
+
+    A and every B^i belong to all tasks, Λ_t (R, R) and w_t (N) to one. Λ_t starts as the identity, B^i at zero, w
+    Kaiming-uniform. As a pair it is that of the route's task, so it merges and is measured for that one.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        where: WeightSlice,
+        rank: int,
+        scale: float,
+        tasks: Sequence[str],
+        ups: int,
+        temperature: float,
+        route: TaskRouter,
+    ) -> None:
+        super().__init__(weight, where, rank, scale)
+        self.tasks, self.temperature, self.route = tuple(tasks), temperature, route
+        self.lora_B = nn.Parameter(self.lora_B.new_zeros(ups, *self.lora_B.shape))
+        eye = torch.eye(rank, dtype=self.lora_A.dtype, device=self.lora_A.device)
+        logits = nn.init.kaiming_uniform_(self.lora_A.new_empty(len(self.tasks), ups), a=math.sqrt(5))
+        # A tensor for each task: one that is not in the batch gets no gradient, and the optimiser leaves it alone.
+        self.lora_L = nn.ParameterDict({task: nn.Parameter(eye.clone()) for task in self.tasks})
+        self.lora_w = nn.ParameterDict(
+            {task: nn.Parameter(row.clone()) for task, row in zip(self.tasks, logits, strict=True)}
+        )
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Λ_t A (R, I) and Σ_i softmax(w_t/τ)_i B^i (O, R) of the task that all rows share."""
+        return self.factors_of(self.tasks[self.route.one])
+
+    def changes(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The factors of every task."""
+        return {f".{task}": self.factors_of(task) for task in self.tasks}
+
+    def factors_of(self, task: str) -> tuple[Tensor, Tensor]:
+        """The same of one task."""
+        # At τ = 0.1 half precision would move the shares by whole percents.
+        share = torch.softmax(self.lora_w[task].to(self._exact) / self.temperature, 0)
+        up = (share[:, None, None] * self.lora_B).sum(0).to(self.lora_B.dtype)
+        return self.lora_L[task] @ self.lora_A, up
+
+    @property
+    def _exact(self) -> torch.dtype:
+        return torch.promote_types(self.lora_A.dtype, torch.float32)
+
+    def of_task(self, task: str) -> list[nn.Parameter]:
+        """What belongs to one task alone."""
+        return [self.lora_L[task], self.lora_w[task]]
+
+
+class MtlLoraLinear(LoraLinear):
+    """A frozen linear layer whose changes are each row's task's mixture (MTL-LoRA)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, …, I) to (B, …, O), each row as the route says."""
+        pairs = [pair for _, pair in self.low_rank() if isinstance(pair, MtlLoraUpdate)]
+        rows = pairs[0].route.rows
+        if isinstance(rows, int):
+            return super().forward(x)
+        y: Tensor = self.base(x)
+        dropped = self.dropout(x)
+        for pair in pairs:
+            downs, ups = stacked([pair.factors_of(task) for task in pair.tasks])
+            part = slice(pair.where.start, pair.where.stop)
+            changed = add_per_row(y[..., part], dropped, pair.scale * downs, ups, rows)
+            if changed.shape == y.shape:
+                y = changed
+            else:
+                y[..., part] = changed
+        return y

@@ -1,0 +1,363 @@
+"""Adapters on disk in PEFT's format, out and in: `peft.PeftModel.from_pretrained(base, folder)` reads them.
+
+Every change is written as one that belongs to the *original* base: what a variant took out of a weight at its start is
+put into the adapter (at twice the rank), AdaLoRA's values are folded into A, parts of a fused projection become one
+matrix. Layers that PEFT has no adapter for are written by the same names, and only this module reads them back.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from harness.lora.inject import adapted_layer, adapted_layers, is_transposed, replace
+from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
+from harness.lora.multitask import (
+    MtlLoraSpec,
+    MtloraSpec,
+    TaskAdapters,
+    adapt_tasks,
+    task_adapters,
+    task_tensors,
+)
+from harness.lora.routing import TaskRouter
+from harness.lora.spec import LoraSpec, SpecError
+from harness.lora.update import LowRankUpdate, WeightSlice
+from harness.lora.weight_space_layers import LoraAttention, LoraKernel
+
+_PREFIX = "base_model.model."
+FORMAT = "lora-harness"
+"""What stands in adapter_config.json, in place of PEFT's type, where PEFT has no such adapter."""
+
+
+def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
+    """Write adapter_config.json and adapter_model.safetensors for the adapted network `base`, whose address is noted.
+
+    Names inside are those of the unadapted network: the adapter loads on the plain base.
+    """
+    if (plan := task_adapters(base)) is not None:
+        _write(_tasks_config(address, plan), task_tensors(base), folder)
+        return
+    layers = dict(adapted_layers(base))
+    foreign = [name for name, layer in layers.items() if not _known_to_peft(layer)]
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    alphas: dict[str, float] = {}
+    pairs: dict[str, dict[str, Any]] = {}
+    for name, layer in layers.items():
+        if foreign:
+            pairs[name] = {key: _describe(pair) for key, pair in layer.low_rank()}
+            tensors |= {f"{name}.{key}.{part}": tensor for key, part, tensor in _own_tensors(layer)}
+        else:
+            found, rank, scale = _peft_tensors(name, layer)
+            if rank:
+                tensors |= found
+                ranks[name], alphas[name] = rank, scale * rank
+    if foreign:
+        config = _foreign_config(address, pairs, layers)
+    else:
+        config = _peft_config(address, peft_targets(base, list(ranks)), ranks, alphas, layers)
+    _write(config, tensors, folder)
+
+
+def _write(config: dict[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / _TENSORS)
+
+
+def import_adapter(base: nn.Module, folder: Path) -> dict[str, int]:
+    """Put the adapter of a folder into the plain network `base` and return {module: rank}.
+
+    Reads PEFT's LoRA (with DoRA and rsLoRA, without trained biases), its AdaLoRA, and this module's own format; where
+    that is of several tasks, `task_adapters(base).route` says which. Raises SpecError for another type, a module that
+    is not there, or tensors that do not fit.
+    """
+    config = json.loads((folder / "adapter_config.json").read_text())
+    tensors = load_file(folder / _TENSORS)
+    base.requires_grad_(False)
+    if config.get("peft_type") not in ("LORA", "ADALORA", FORMAT):
+        raise SpecError(f"{folder}: peft_type {config.get('peft_type')}; LORA and ADALORA can be read")
+    if "tasks" in config and config["peft_type"] == FORMAT:
+        return _import_tasks(base, config, tensors)
+    if config["peft_type"] == FORMAT:
+        return _import_own(base, config, tensors)
+    if config.get("bias", "none") != "none" or config.get("lora_bias") or config.get("modules_to_save"):
+        raise SpecError(f"{folder}: it holds trained biases or whole modules beside LoRA")
+    way = str(config.get("init_lora_weights", True)).split("_niter")[0]
+    if way in _CHANGES_BASE:
+        raise SpecError(
+            f"{folder}: init_lora_weights={way} changes the base; save it with PEFT's "
+            "path_initial_model_for_weight_conversion, and it is one for the original base"
+        )
+    return _import_peft(base, config, tensors, folder)
+
+
+def foldable_factors(pair: LowRankUpdate) -> tuple[Tensor, Tensor]:
+    """A and B on the original base, without ranks that are zero."""
+    down, up = (tensor.detach() for tensor in pair.factors())
+    if pair.form == "adalora":
+        kept = pair.lora_E.detach() != 0
+        down, up = down[kept], up[:, kept]
+    if pair.start_A is not None and pair.start_B is not None:
+        down, up = torch.cat([down, pair.start_A]), torch.cat([up, -pair.start_B], 1)
+    return down, up
+
+
+_TENSORS = "adapter_model.safetensors"
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_PARTS = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
+
+
+def _known_to_peft(layer: Adapted) -> bool:
+    match layer:
+        case LoraLinear():
+            parts = len(layer.low_rank()) > 1 or next(iter(layer.pairs)) != "all"
+            return not parts or all(pair.form != "dora" for _, pair in layer.low_rank())
+        case LoraConv():
+            conv = layer.base
+            assert isinstance(conv, nn.Conv1d | nn.Conv2d)
+            # PEFT's branch takes neither of these over from the layer: it would compute something else.
+            return all(size == 1 for size in conv.dilation) and conv.padding_mode == "zeros"
+        case LoraAttention():
+            # PEFT (0.21) adds the output projection's change twice in its forward pass: not what was trained here.
+            places = {pair.where.weight for _, pair in layer.low_rank()}
+            return places == {"in_proj_weight"} and all(pair.form != "dora" for _, pair in layer.low_rank())
+    return isinstance(layer, LoraEmbedding)
+
+
+def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, float]:
+    """One layer as PEFT names it: tensors, rank and scale. Parts of a fused projection become one block matrix."""
+    pairs = [pair for _, pair in layer.low_rank()]
+    scale, whole = pairs[0].scale, f"{_PREFIX}{name}"
+    down, up = block_diagonal(layer, "in_proj_weight" if isinstance(layer, LoraAttention) else "weight", scale)
+    rank = len(down)
+    if isinstance(layer, LoraConv):
+        kernel = layer.base.get_parameter("weight")
+        down, up = down.view(rank, *kernel.shape[1:]), up.view(*up.shape, *[1] * (kernel.ndim - 2))
+    if isinstance(layer, LoraEmbedding):
+        found = {f"{whole}.lora_embedding_A": down, f"{whole}.lora_embedding_B": up}
+    else:
+        found = {f"{whole}.lora_A.weight": down, f"{whole}.lora_B.weight": up}
+    if isinstance(layer, LoraAttention):  # PEFT adapts both projections or none: this one by nothing
+        found[f"{whole}.base_layer.out_proj.lora_A.weight"] = down.new_zeros(down.shape)
+        found[f"{whole}.base_layer.out_proj.lora_B.weight"] = down.new_zeros(down.shape[1], rank)
+    if pairs[0].form == "dora":
+        found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, pairs[0].lora_m)
+    return found, rank, scale
+
+
+def block_diagonal(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, Tensor]:
+    """All pairs of a weight as one: A (ΣR, I) and B (O, ΣR), zero outside each part's own rows."""
+    pairs = [pair for _, pair in layer.low_rank() if pair.where.weight == weight]
+    outputs = layer.base.get_parameter(weight).shape[1 if pairs[0].where.transposed else 0]
+    downs, ups = [], []
+    for pair in pairs:
+        down, up = foldable_factors(pair)
+        rows = up.new_zeros(outputs, up.shape[1])
+        rows[pair.where.start : pair.where.stop] = up * (pair.scale / scale)
+        downs.append(down)
+        ups.append(rows)
+    return torch.cat(downs), torch.cat(ups, 1)
+
+
+def _peft_magnitude(layer: Adapted, magnitude: Tensor) -> Tensor:
+    if isinstance(layer, LoraConv):
+        return magnitude.view(1, -1, *[1] * (layer.base.get_parameter("weight").ndim - 2))
+    return magnitude
+
+
+def _peft_config(
+    address: str,
+    targets: list[str] | str,
+    ranks: dict[str, int],
+    alphas: dict[str, float],
+    layers: dict[str, Adapted],
+) -> dict[str, Any]:
+    common = max(set(ranks.values()), key=list(ranks.values()).count) if ranks else 1
+    alpha = next((alphas[name] for name in ranks if ranks[name] == common), 1.0)
+    return {
+        "peft_type": "LORA",
+        "base_model_name_or_path": address,
+        "r": common,
+        "lora_alpha": alpha,
+        "rank_pattern": {f"^{re.escape(name)}": rank for name, rank in ranks.items() if rank != common},
+        "alpha_pattern": {f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
+        "lora_dropout": _dropout(layers),
+        "target_modules": targets,
+        "use_dora": any(pair.form == "dora" for layer in layers.values() for _, pair in layer.low_rank()),
+        "bias": "none",
+        "use_rslora": False,
+        "fan_in_fan_out": any(is_transposed(layer.base) for layer in layers.values()),
+        "inference_mode": True,
+    }
+
+
+def peft_targets(base: nn.Module, modules: Sequence[str]) -> list[str] | str:
+    """The modules as PEFT takes them: by name, or as one pattern where a name is the ending of another's too."""
+    every = [name.replace(".base", "") for name, _ in base.named_modules()]
+    if any(other.endswith(f".{name}") for name in modules for other in every):
+        return "|".join(re.escape(name) for name in modules)
+    return sorted(modules)
+
+
+def _foreign_config(address: str, pairs: dict[str, dict[str, Any]], layers: dict[str, Adapted]) -> dict[str, Any]:
+    kinds = {name: "delta" if isinstance(layer, LoraKernel) else "branch" for name, layer in layers.items()}
+    forms = {"conv_form": kinds, "lora_dropout": _dropout(layers)}
+    return {"peft_type": FORMAT, "base_model_name_or_path": address, "layers": pairs, **forms}
+
+
+def _dropout(layers: dict[str, Adapted]) -> float:
+    return max((getattr(getattr(layer, "dropout", None), "p", 0.0) for layer in layers.values()), default=0.0)
+
+
+def _describe(pair: LowRankUpdate) -> dict[str, Any]:
+    where = pair.where
+    return {
+        "weight": where.weight,
+        "start": where.start,
+        "stop": where.stop,
+        "transposed": where.transposed,
+        "rows": where.rows,
+        "rank": len(foldable_factors(pair)[0]),
+        "scale": pair.scale,
+        "form": "dora" if pair.form == "dora" else "plain",
+    }
+
+
+def _own_tensors(layer: Adapted) -> Iterator[tuple[str, str, Tensor]]:
+    for key, pair in layer.low_rank():
+        down, up = foldable_factors(pair)
+        yield key, "A", down
+        yield key, "B", up
+        if pair.form == "dora":
+            yield key, "m", pair.lora_m
+
+
+def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, int]:
+    ranks = {}
+    for name, described in config["layers"].items():
+        layer = _module(base, name)
+        pairs = {}
+        for key, facts in described.items():
+            where = WeightSlice(facts["weight"], facts["start"], facts["stop"], facts["transposed"], facts["rows"])
+            parts = {part: tensors.get(f"{name}.{key}.{part}") for part in "ABm"}
+            pairs[key] = _pair(layer, name, where, facts["scale"], parts["A"], parts["B"], parts["m"])
+            ranks[name] = facts["rank"]
+        dropout = config["lora_dropout"] if isinstance(layer, nn.Linear) or is_transposed(layer) else 0.0
+        form = LoraSpec(1, 1.0, (), dropout=dropout, conv_form=config["conv_form"][name])
+        replace(base, name, adapted_layer(layer, name, pairs, form))
+    return ranks
+
+
+_TASK_SPECS = {"mtlora": MtloraSpec, "mtl_lora": MtlLoraSpec}
+
+
+def _tasks_config(address: str, plan: TaskAdapters) -> dict[str, Any]:
+    method = next(name for name, kind in _TASK_SPECS.items() if isinstance(plan.spec, kind))
+    how = {"method": method, "spec": dataclasses.asdict(plan.spec), "names": plan.names, "tasks": list(plan.tasks)}
+    return {"peft_type": FORMAT, "base_model_name_or_path": address, **how}
+
+
+def _import_tasks(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, int]:
+    values = config["spec"] | {"targets": tuple(config["spec"]["targets"])}
+    if "task_ranks" in values:
+        values["task_ranks"] = tuple((pattern, rank) for pattern, rank in values["task_ranks"])
+    ranks = adapt_tasks(base, _TASK_SPECS[config["method"]](**values), config["names"], config["tasks"], TaskRouter())
+    own = task_tensors(base)
+    if {key: tensor.shape for key, tensor in own.items()} != {key: tensor.shape for key, tensor in tensors.items()}:
+        raise SpecError("the adapter's tensors do not fit the network's layers")
+    with torch.no_grad():
+        for key, tensor in own.items():
+            tensor.copy_(tensors[key])
+    return ranks
+
+
+def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> dict[str, int]:
+    unread = [key for key in tensors if not key.removesuffix(".weight").endswith(_PARTS)]
+    if unread:
+        raise SpecError(f"{folder}: {unread[0]} is none of the tensors that are read")
+    places = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors})
+    ranks: dict[str, int] = {}
+    for place in places:
+        down, up, magnitude = _peft_pair(tensors, place)
+        if down is None or up is None:
+            raise SpecError(f"{folder}: {place} has no A or no B")
+        if place.endswith(".base_layer.out_proj"):
+            if up.any():
+                raise SpecError(f"{folder}: {place} is adapted, which PEFT adds twice; only in_proj can be read")
+            continue
+        layer = _module(base, place)
+        transposed = is_transposed(layer) or isinstance(layer, nn.Embedding)
+        weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
+        where = WeightSlice(weight, 0, up.shape[0], transposed)
+        scale = _peft_scale(config, place, len(down))
+        pair = _pair(layer, place, where, scale, down.flatten(1), up.flatten(1), magnitude)
+        branch = not isinstance(layer, nn.Embedding | nn.MultiheadAttention)
+        form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) if branch else 0.0)
+        replace(base, place, adapted_layer(layer, place, {"all": pair}, form))
+        ranks[place] = len(down)
+    return ranks
+
+
+def _peft_pair(tensors: dict[str, Tensor], place: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """A, B and DoRA's magnitude, AdaLoRA's values folded into A; under any of PEFT's names for them."""
+    found: dict[str, Tensor | None] = {}
+    for part in "AB":
+        names = (f"lora_{part}.weight", f"lora_embedding_{part}", f"lora_{part}")
+        found[part] = next((tensors[key] for name in names if (key := f"{_PREFIX}{place}.{name}") in tensors), None)
+    values = tensors.get(f"{_PREFIX}{place}.lora_E")
+    down = found["A"]
+    if values is not None and down is not None:
+        down = down * values
+    return down, found["B"], tensors.get(f"{_PREFIX}{place}.lora_magnitude_vector")
+
+
+def _peft_scale(config: dict[str, Any], name: str, rank: int) -> float:
+    if config["peft_type"] == "ADALORA":  # by the rank it started with, and never by zero
+        return float(config["lora_alpha"] / (config["init_r"] + 1e-5))
+    alpha = _of_pattern(config.get("alpha_pattern") or {}, name, config["lora_alpha"])
+    return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
+
+
+def _pair(
+    layer: nn.Module,
+    name: str,
+    where: WeightSlice,
+    scale: float,
+    down: Tensor | None,
+    up: Tensor | None,
+    magnitude: Tensor | None,
+) -> LowRankUpdate:
+    if down is None or up is None:
+        raise SpecError(f"{name}: the adapter has no A or no B for it")
+    weight = layer.get_parameter(where.weight)
+    pair = LowRankUpdate(weight, where, len(down), scale, "plain" if magnitude is None else "dora")
+    if pair.lora_A.shape != down.shape or pair.lora_B.shape != up.shape:
+        raise SpecError(f"{name}: the adapter's {tuple(up.shape)} and {tuple(down.shape)} do not fit the layer")
+    with torch.no_grad():
+        pair.lora_A.copy_(down)
+        pair.lora_B.copy_(up)
+        if magnitude is not None:
+            pair.lora_m.copy_(magnitude.flatten())
+    return pair
+
+
+def _module(base: nn.Module, name: str) -> nn.Module:
+    try:
+        return base.get_submodule(name)
+    except AttributeError:
+        raise SpecError(f"{name}: the network has no such module") from None
+
+
+def _of_pattern(patterns: dict[str, float], name: str, default: float) -> float:
+    for pattern, value in patterns.items():
+        if re.search(rf"(^|\.){pattern.removeprefix('^')}$", name) or pattern == name:
+            return value
+    return default

@@ -1,0 +1,84 @@
+"""Delta form: s·BA is added to a frozen weight before the layer uses it, where a branch beside it will not do.
+
+Recurrent layers, fused attention, and convolutions in groups or in loralib's factorisation.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from harness.lora.layers import Adapted
+from harness.lora.update import LowRankUpdate
+
+
+class LoraKernel(Adapted):
+    """A frozen convolution whose kernel is changed, in any number of groups.
+
+    The kernel (O, I/groups, k, …) is a matrix with one row for each output channel; so A holds R kernels, B says how
+    much of each an output channel adds to its own. For a depthwise convolution that is k×k to rank, then 1×1.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the base."""
+        y: Tensor = functional_call(self.base, self.weights(), (x,))
+        return y
+
+
+class LoraRecurrent(Adapted):
+    """A frozen nn.LSTM or nn.GRU with a change in the input and hidden weights of every layer and direction.
+
+    The weights are made once a forward pass, not once a time step.
+    """
+
+    def __init__(self, base: nn.LSTM | nn.GRU, pairs: Mapping[str, LowRankUpdate]) -> None:
+        super().__init__(base, pairs)
+        # cuDNN would move the changed weights, which are results of a computation, into one chunk of memory.
+        base.flatten_parameters = _leave_where_they_are  # type: ignore[method-assign]
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        """As the base: a tensor or a packed sequence in, (output, state) out."""
+        base = self.base
+        assert isinstance(base, nn.LSTM | nn.GRU)
+        kept = base._flat_weights
+        try:
+            return functional_call(base, self.weights(), (x, state))
+        finally:
+            base._flat_weights = kept  # else the changed weights and their graph live until the next pass
+
+
+class LoraAttention(Adapted):
+    """A frozen nn.MultiheadAttention with changes in its fused or separate projections."""
+
+    def __init__(self, base: nn.MultiheadAttention, pairs: Mapping[str, LowRankUpdate]) -> None:
+        super().__init__(base, pairs)
+        self.batch_first, self.num_heads, self.embed_dim = base.batch_first, base.num_heads, base.embed_dim
+        self.in_proj_bias = base.in_proj_bias
+        # PyTorch's encoder layers read the projections past forward() in evaluation if these are of one size: not here.
+        self._qkv_same_embed_dim = False
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As nn.MultiheadAttention."""
+        arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
+        result: tuple[Tensor, Tensor | None] = functional_call(self.base, self.weights(), arguments)
+        return result
+
+
+def _leave_where_they_are() -> None:
+    """In place of RNNBase.flatten_parameters."""
+
+
+def recurrent_weights(base: nn.LSTM | nn.GRU) -> Iterator[str]:
+    """The names of the input and hidden weights of all layers and directions."""
+    return (name for name, _ in base.named_parameters() if name.startswith(("weight_ih", "weight_hh")))

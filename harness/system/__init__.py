@@ -1,0 +1,1 @@
+"""What needs neither torch nor Lightning: files, processes, signals, downloads, redaction."""

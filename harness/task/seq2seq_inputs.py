@@ -1,0 +1,152 @@
+"""Pairs of texts as token ids, encoded once and cached; batches as a causal or an encoder-decoder model reads them.
+
+Shapes: B pairs in a batch, S source tokens, T target tokens, L tokens of both.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.system import assets
+from harness.task.base import Inputs
+from harness.task.ragged import cached, starts_of
+from harness.task.seq2seq import Seq2seqSplit
+from harness.task.tokenizers import TextTokenizer, load_codec, tokenizer_files
+
+IGNORED = -100  # what cross-entropy leaves out
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecialTokens:
+    """The ids that a model sets around texts: padding, the end, and what a decoder starts from.
+
+    `start` null: a causal model, which reads source and target as one sequence.
+    """
+
+    pad: int
+    end: int
+    start: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """Rows of token ids, end to end, and where each starts."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+
+    def row(self, index: int) -> np.ndarray:
+        """The ids of one row."""
+        return self.ids[self.starts[index] : self.starts[index + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Ids of each row."""
+        return np.diff(self.starts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seq2seqInputs(Inputs):
+    """A split of pairs as a model reads it; `cut` counts the rows cut at their longest."""
+
+    sources: Ragged
+    targets: Ragged
+    marks: SpecialTokens
+    codec: TextTokenizer
+    references: tuple[str, ...]
+    cut: dict[str, int]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each pair."""
+        lengths: np.ndarray = self.sources.lengths + self.targets.lengths
+        return lengths
+
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Labels stand where their logits do, IGNORED where nothing is asked: on the source and on padding.
+
+        Causal: ids, mask and labels (B, L), prompt (B), the ids before the target. Encoder-decoder: ids and mask
+        (B, S), decoder_ids and labels (B, T). Always rows (B).
+        """
+        sources = [self.sources.row(index) for index in rows]
+        targets = [self.targets.row(index) for index in rows]
+        made = self._causal(sources, targets) if self.marks.start is None else self._paired(sources, targets)
+        return made | {"rows": torch.tensor(list(rows))}
+
+    def _causal(self, sources: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, Tensor]:
+        whole = [np.concatenate(pair) for pair in zip(sources, targets, strict=True)]
+        labels = [
+            np.concatenate([np.full(len(source) - 1, IGNORED), target])
+            for source, target in zip(sources, targets, strict=True)
+        ]
+        return {
+            "ids": _padded([ids[:-1] for ids in whole], self.marks.pad),
+            "mask": _padded([np.ones(len(ids) - 1, dtype=np.int64) for ids in whole], 0),
+            "labels": _padded(labels, IGNORED),
+            "prompt": torch.tensor([len(source) for source in sources]),
+        }
+
+    def _paired(self, sources: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, Tensor]:
+        return {
+            "ids": _padded(sources, self.marks.pad),
+            "mask": _padded([np.ones(len(source), dtype=np.int64) for source in sources], 0),
+            "decoder_ids": _padded([np.concatenate([[self.marks.start], ids[:-1]]) for ids in targets], self.marks.pad),
+            "labels": _padded(targets, IGNORED),
+        }
+
+    def texts(self, written: Tensor) -> list[str]:
+        """What rows of written ids say, each up to its end."""
+        end = self.marks.end
+        return [self.codec.decode(row[: row.index(end)] if end in row else row) for row in written.tolist()]
+
+
+def encode_seq2seq(
+    split: Seq2seqSplit, folder: Path, marks: SpecialTokens, separator: str, max_source: int, max_target: int
+) -> Seq2seqInputs:
+    """Tokenise a split by the codec of `folder`, or read it from the cache.
+
+    A source ends with the separator (causal) or the end mark, a target with the end mark, which a target that was cut
+    does not get: it does not end there. Both count towards the longest.
+    """
+    key = hashlib.sha256()
+    for part in (*map(assets.sha256_of, tokenizer_files(folder)), repr((marks, separator, max_source, max_target))):
+        key.update(part.encode() + b"\0")
+    key.update(repr((split.sources, split.targets)).encode())
+    codec = load_codec(folder)
+    make = partial(_tokenise, split, codec, marks, separator, max_source, max_target)
+    arrays = cached("tokens", key.hexdigest(), make)
+    sources, targets = (Ragged(arrays[f"{side}_ids"], arrays[f"{side}_starts"]) for side in ("source", "target"))
+    cut = {"source": int(arrays["cut"][0]), "target": int(arrays["cut"][1])}
+    return Seq2seqInputs(sources, targets, marks, codec, split.targets, cut)
+
+
+def _tokenise(
+    split: Seq2seqSplit, codec: TextTokenizer, marks: SpecialTokens, separator: str, max_source: int, max_target: int
+) -> dict[str, np.ndarray]:
+    tail = [marks.end] if marks.start is not None else codec.sources([separator])[0]
+    read, written = codec.sources(split.sources), codec.targets(split.targets)
+    sources = [ids[: max_source - len(tail)] + tail for ids in read]
+    targets = [[*ids, marks.end] if len(ids) < max_target else ids[:max_target] for ids in written]
+    arrays = {"cut": np.array([_over(read, max_source - len(tail)), _over(written, max_target - 1)])}
+    for side, rows in (("source", sources), ("target", targets)):
+        arrays[f"{side}_ids"] = np.array([index for row in rows for index in row], dtype=np.int32)
+        arrays[f"{side}_starts"] = starts_of(rows)
+    return arrays
+
+
+def _over(rows: list[list[int]], longest: int) -> int:
+    return sum(len(row) > longest for row in rows)
+
+
+def _padded(rows: list[np.ndarray], value: int) -> Tensor:
+    """Rows side by side, padded on the right (B, longest)."""
+    out = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
+    for index, row in enumerate(rows):
+        out[index, : len(row)] = row
+    return torch.from_numpy(out)

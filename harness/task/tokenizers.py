@@ -1,0 +1,135 @@
+"""Texts to token ids and back, by the tokenizer that stands beside a generator's weights."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.config import ConfigError
+from harness.system import assets
+
+
+class TextTokenizer(Protocol):
+    """No special tokens are added; what they are is the model's affair."""
+
+    def sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of what is read."""
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of what is written."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of written ids, special tokens left out."""
+
+
+class FastCodec:
+    """One tokenizer.json for what is read and what is written."""
+
+    def __init__(self, path: Path) -> None:
+        from tokenizers import Tokenizer  # imported where it is needed: cached ids need no tokenizer
+
+        self.tokenizer: Any = Tokenizer.from_file(str(path))
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+
+    def sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of what is read."""
+        return [item.ids for item in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of what is written."""
+        return self.sources(texts)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of written ids, special tokens left out."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+
+class MarianCodec:
+    """Marian's two SentencePiece models, one a language, over one vocabulary (Junczys-Dowmunt et al., 2018)."""
+
+    def __init__(self, folder: Path) -> None:
+        import sentencepiece
+
+        self.pieces = {
+            side: sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{side}.spm"))
+            for side in ("source", "target")
+        }
+        self.number: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        self.piece = {index: piece for piece, index in self.number.items()}
+
+    def sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of what is read."""
+        return self._ids("source", texts)
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of what is written."""
+        return self._ids("target", texts)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of written ids, special tokens left out."""
+        pieces = [self.piece[index] for index in ids if self.piece[index] not in ("</s>", "<pad>", "<unk>")]
+        text: str = self.pieces["target"].decode(pieces)
+        return text
+
+    def _ids(self, side: str, texts: Sequence[str]) -> list[list[int]]:
+        unknown = self.number["<unk>"]
+        split = self.pieces[side].encode(list(texts), out_type=str)
+        return [[self.number.get(piece, unknown) for piece in pieces] for pieces in split]
+
+
+def load_codec(folder: Path) -> TextTokenizer:
+    """The codec of a folder that holds a tokenizer.json, or Marian's source.spm, target.spm and vocab.json."""
+    if (folder / "tokenizer.json").is_file():
+        return FastCodec(folder / "tokenizer.json")
+    if (folder / "source.spm").is_file():
+        return MarianCodec(folder)
+    raise assets.AssetError(f"{folder}: no tokenizer.json and no source.spm in it")
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files that make a folder's codec what it is."""
+    if (folder / "tokenizer.json").is_file():
+        return [folder / "tokenizer.json"]
+    return [folder / name for name in ("source.spm", "target.spm", "vocab.json")]
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, first: Sequence[str], last: Sequence[str]) -> Path:
+    """The folder of a byte-level BPE tokenizer of exactly `vocabulary` tokens, learned from `texts` once and cached.
+
+    `first` and `last` are special tokens, at the lowest and the highest ids. Raises ConfigError where the texts
+    yield fewer tokens.
+    """
+    kept = list(texts)
+    digest = hashlib.sha256(repr((kept, vocabulary, tuple(first), tuple(last))).encode()).hexdigest()
+    folder = assets.cache_folder() / "tokenizers" / digest[:16]
+    if not (folder / "tokenizer.json").exists():
+        tokenizer = _learned(kept, vocabulary, first, last)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = folder / f"tokenizer.{os.getpid()}"
+        tokenizer.save(str(scratch))
+        os.replace(scratch, folder / "tokenizer.json")
+    return folder
+
+
+def _learned(texts: list[str], vocabulary: int, first: Sequence[str], last: Sequence[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - len(last),
+        special_tokens=list(first),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(list(last))
+    found = tokenizer.get_vocab_size()
+    if found != vocabulary:
+        raise ConfigError(f"model.shape.vocabulary={vocabulary}: the training texts yield {found} tokens")
+    return tokenizer

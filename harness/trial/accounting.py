@@ -1,0 +1,62 @@
+"""What a trial costs: parameters in groups that add up, and the operations of a step."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclasses.dataclass(frozen=True)
+class Params:
+    """Parameter counts by tensor identity: a tensor that is used twice counts once."""
+
+    adapter: int
+    head: int
+    other: int
+    frozen: int
+    total: int
+
+    def __post_init__(self) -> None:
+        assert self.adapter + self.head + self.other + self.frozen == self.total
+
+    @property
+    def trainable(self) -> int:
+        """All that receives updates."""
+        return self.adapter + self.head + self.other
+
+
+def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.Parameter]) -> Params:
+    """Count a network's parameters; `other` is what is trained and belongs to neither adapter nor head."""
+    sizes = {id(tensor): tensor.numel() for tensor in model.parameters()}
+    trained = {id(tensor) for tensor in model.parameters() if tensor.requires_grad}
+    adapter_ids = {id(tensor) for tensor in adapter} & trained
+    head_ids = {id(tensor) for tensor in head} & trained
+    assert not adapter_ids & head_ids, "a tensor is counted as adapter and as head"
+
+    def total(ids: Iterable[int]) -> int:
+        return sum(sizes[key] for key in ids)
+
+    return Params(
+        adapter=total(adapter_ids),
+        head=total(head_ids),
+        other=total(trained - adapter_ids - head_ids),
+        frozen=total(sizes.keys() - trained),
+        total=total(sizes),
+    )
+
+
+def flops_of(work: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions that `work` does, by torch's counter.
+
+    A multiplication and an addition are two. Elementwise work is not counted. The fused recurrent layers of oneDNN are
+    turned off meanwhile, since the counter does not know them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")  # of Intel's GPUs
+        with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+            work()
+    total: int = counter.get_total_flops()
+    return total

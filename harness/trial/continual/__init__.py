@@ -1,0 +1,1 @@
+"""A trial that learns several tasks one after another."""

@@ -1,0 +1,402 @@
+"""Workers of this machine under one command, which may go and come again."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import record
+from harness.cluster import StudyStatus, begin_study, launchers
+from harness.cluster.launchers import LocalWorkerPool, check_launch
+from harness.config import ConfigError
+from harness.trial import identity
+from tests.test_record import make
+from tests.tiny import words_of
+
+ROOT = Path(__file__).parents[2]
+
+# The command, in which trials of rank 2 ask for more than there is, and leave behind what they held.
+LEAK = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+import torch
+from harness.__main__ import main
+from harness.trial import run
+live, kept = run.train_and_evaluate, []
+def greedy(config, *more):
+    live(config, *more)
+    if getattr(config.lora, "rank", 0) == 2:
+        kept.append(torch.ones(100 << 20))
+        torch.empty(8 << 30)
+run.train_and_evaluate = greedy
+main()
+"""
+
+
+# The command, in which a step takes for ever.
+STUCK = """
+import sys, time
+from harness.__main__ import main
+from harness.trial import run
+def stuck(*_):
+    print("a step begins", file=sys.stderr, flush=True)
+    time.sleep(600)
+run.train_and_evaluate = stuck
+main()
+"""
+STOPPING = "stopping after this step; once more to stop at once\n"
+
+
+@pytest.fixture
+def launch(tiny_base, tiny_data, tmp_path):
+    """The command of a tiny study with two workers; further words on top."""
+    words = [
+        *words_of(tiny_base, tiny_data),
+        "trainer=cpu",
+        "trainer.batch_size=8",
+        "trainer.max_steps=30",
+        "trainer.evaluations=3",
+        "tracking=off",
+        "run=study",
+        "study=s",
+        "sweep=rank_alpha_lr",
+        "sweep.scientific={lora.rank: [1, 2]}",
+        "sweep.trials=1",
+    ]
+
+    def start(*more, script=("-m", "harness")):
+        if "launch=here" not in more:
+            more = ("launch=local", "launch.workers=2", *more)
+        return subprocess.Popen(
+            [sys.executable, *script, *words, *more],
+            cwd=tmp_path,
+            env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def wait_for(condition, within_s=300):
+    end = time.monotonic() + within_s
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert condition()
+
+
+def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch, tmp_path):
+    folder = tmp_path / "results/s"
+    first = launch()
+    wait_for(lambda: len(list((folder / ".locks").glob("*.sign"))) == 2 if folder.exists() else False)
+    first.kill()
+    first.communicate()
+    pids = {json.loads(path.read_text())["pid"] for path in (folder / ".locks").glob("*.sign")}
+    again = launch()
+    out, said = again.communicate(timeout=400)
+    assert again.returncode == 0, said
+    assert "of 4 trials are recorded" in said
+    assert "Smallest adapter" in out
+    claims = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
+    assert {int(claim["worker"].split("-")[-2]) for claim in claims} <= pids, "more workers than were asked for"
+    assert [claim["attempt"] for claim in claims] == [1] * 4
+    assert sorted(entry.trial for entry in record.read(folder)) == [0, 1, 2, 3]
+    assert all(entry.hardware["threads"] == 1 for entry in record.read(folder))
+
+
+WAITING = """
+import os, time
+print(os.environ["CUDA_VISIBLE_DEVICES"] or "no GPU", flush=True)
+time.sleep(60)
+"""
+
+
+def standing(*pids, done=0, **told):
+    """What a lookout sees of workers of this machine."""
+    signs = {str(pid): {"host": socket.gethostname(), "pid": pid} | told for pid in pids}
+    return StudyStatus(4, done, {}, signs)
+
+
+@pytest.fixture
+def crew(tmp_path):
+    """Workers that do nothing but say a word, killed in the end."""
+    crews = []
+
+    def make_crew(workers, gpus=()):
+        waiting = [sys.executable, "-c", WAITING]
+        crews.append(LocalWorkerPool(waiting, tmp_path / str(len(crews)), workers, gpus))
+        return crews[-1]
+
+    yield make_crew
+    for one in crews:
+        one.stop(signal.SIGKILL, 0)
+        for process in one.started:
+            ended(process)
+
+
+def ended(process):
+    wait_for(lambda: process.code is not None, 10)
+
+
+def kill(process):
+    process.stop(signal.SIGKILL)
+    ended(process)
+
+
+def test_workers_of_an_earlier_command_are_counted_for_as_long_as_they_run(crew):
+    earlier, later = crew(2), crew(2)
+    earlier.keep(standing())
+    first, second = earlier.started
+    for _ in range(3):
+        later.keep(standing(first.pid, second.pid))
+    later.keep(standing())  # they replace themselves: no sign, and yet they run
+    assert not later.started
+    kill(first)
+    for _ in range(3):
+        later.keep(standing(second.pid))
+    assert len(later.started) == 1
+    (own,) = later.started
+    kill(own)
+    later.keep(standing(second.pid, own.pid))
+    later.keep(standing(second.pid, *(process.pid for process in later.started)))
+    assert len(later.started) == 2
+
+
+def test_workers_that_are_killed_again_and_again_are_given_up_aloud(crew):
+    one = crew(1)
+    for done in (0, 0, 0, 1, 1, 1, 1, 1, 1):
+        one.keep(standing(done=done))
+        wait_for(lambda: one.started[-1].last_words() == "no GPU", 10)
+        kill(one.started[-1])
+    assert len(one.started) == 9, "a new record clears them of it"
+    with pytest.raises(RuntimeError, match="killed again and again, the last after: no GPU"):
+        one.keep(standing(done=1))
+
+
+def test_a_worker_gets_a_gpu_that_no_other_has(crew):
+    def seen(process):
+        wait_for(process.last_words, 10)
+        return process.last_words()
+
+    earlier, later = crew(1, "0123"), crew(4, "0123")
+    earlier.keep(standing())
+    (other,) = earlier.started
+    later.keep(standing(other.pid, gpus="0"))
+    assert [seen(process) for process in later.started] == ["1", "2", "3"]
+    kill(later.started[1])
+    later.keep(standing(other.pid, gpus="0"))
+    assert seen(later.started[-1]) == "2"
+    kill(other)
+    later.keep(standing())
+    assert seen(later.started[-1]) == "0"
+
+
+class Queue:
+    """A board and a SLURM: what is seen at each look, and how many jobs are queued then; all of them end at once."""
+
+    def __init__(self, monkeypatch, tmp_path):
+        self.folder, self.looks, self.queued = tmp_path, [], []
+        for name in ("Board", "submit", "waiting_or_running"):
+            monkeypatch.setattr(launchers, name, getattr(self, name.lower()))
+        monkeypatch.setattr(launchers, "_ASK_SLURM_S", 0.0)
+
+    def board(self, *_):
+        return self
+
+    def show(self):
+        return self.looks.pop(0)
+
+    def close(self):
+        pass
+
+    def waiting_or_running(self, ids):
+        return []
+
+    def submit(self, argv, count, *_):
+        self.queued.append(count)
+        return [f"{len(self.queued)}_{index}" for index in range(count)]
+
+
+@pytest.fixture
+def queue(monkeypatch, tmp_path):
+    return Queue(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize("torn", ["", '["7_0", "7', "{}"])
+def test_a_file_of_jobs_that_is_torn_is_named_and_no_job_is_queued(compose, queue, torn):
+    (queue.folder / "jobs.json").write_text(torn)
+    queue.looks = [standing()]
+    with pytest.raises(RuntimeError, match=r"jobs\.json is torn: remove it when squeue shows no job"):
+        launchers.run_workers(compose("launch=slurm"), queue.folder)
+    assert not queue.queued
+
+
+def test_jobs_that_only_put_their_trials_back_are_queued_again_and_those_that_do_nothing_are_given_up(compose, queue):
+    def requeue():
+        with open(queue.folder / "claims.jsonl", "a") as file:
+            file.write('{"event": "back", "trial": 0, "attempt": 1}\n')
+        return standing()
+
+    def failed():
+        with open(queue.folder / "claims.jsonl", "a") as file:
+            file.write('{"event": "back", "trial": 0, "attempt": 1, "why": "AssetError: no base here"}\n')
+        return standing(done=1)
+
+    looks = [*[requeue] * 9, *[standing] * 5, lambda: standing(done=1), *[failed] * 6]
+    queue.show = lambda: looks.pop(0)()
+    with pytest.raises(RuntimeError, match="jobs end and no trial is recorded"):
+        launchers.run_workers(compose("launch=slurm", "launch.workers=2"), queue.folder)
+    assert not looks
+    assert queue.queued == [2] * 20
+    known = json.loads((queue.folder / "jobs.json").read_text())
+    assert known == ["20_0", "20_1"]
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_command(compose, tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    board = launchers.WorkerTable(compose("run=study", "study=s", "sweep=rank_alpha_lr"), tmp_path)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert board.show().done == 0
+    board.close()
+
+
+LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]
+
+
+def at_work(folder):
+    """The signs of the workers that have a trial and train."""
+    if not folder.exists():
+        return []
+    signs = [json.loads(path.read_text()) for path in (folder / ".locks").glob("*.sign")]
+    curves = [folder / f"trials/{sign['trial']:04d}-1/metrics.csv" for sign in signs if sign.get("trial") is not None]
+    return signs if len(signs) == 2 == len(curves) and all(curve.exists() for curve in curves) else []
+
+
+def claimed(folder):
+    """What the log of claims says, in its order."""
+    return [json.loads(line)["event"] for line in (folder / "claims.jsonl").read_text().splitlines()]
+
+
+def gone(pid):
+    return not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["its own workers", "workers of an earlier command"])
+def test_ctrl_c_reaches_all_workers_and_puts_their_trials_back(launch, tmp_path, again):
+    folder = tmp_path / "results/s"
+    command = launch(*LONG)
+    wait_for(lambda: at_work(folder))
+    signs = at_work(folder)
+    if again:
+        command.kill()
+        command.communicate()
+        command = launch(*LONG)
+        assert "of 4 trials are recorded" in command.stderr.readline()
+    command.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == 130, said
+    assert time.monotonic() - asked < 20
+    assert all(gone(sign["pid"]) for sign in signs)
+    assert not list((folder / ".locks").glob("*.sign"))
+    assert claimed(folder) == ["claim", "claim", "back", "back"]
+
+
+def test_ctrl_c_twice_ends_all_at_once(launch, tmp_path):
+    folder = tmp_path / "results/s"
+    command = launch(*LONG)
+    wait_for(lambda: at_work(folder))
+    signs = at_work(folder)
+    for sign in signs:
+        os.kill(sign["pid"], signal.SIGSTOP)  # a step that takes for ever
+    command.send_signal(signal.SIGINT)
+    assert STOPPING in iter(command.stderr.readline, "")
+    command.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    command.communicate(timeout=60)
+    assert time.monotonic() - asked < 2
+    assert command.returncode == 130
+    wait_for(lambda: all(gone(sign["pid"]) for sign in signs), 2)
+
+
+def test_one_worker_ends_as_it_is_asked(launch, tmp_path):
+    folder = tmp_path / "results/s"
+    for number, run in enumerate(("study", "worker")):
+        stuck = launch("launch=here", *LONG, f"run={run}", script=("-c", STUCK))
+        assert "a step begins\n" in iter(stuck.stderr.readline, "")
+        stuck.send_signal(signal.SIGINT)
+        assert STOPPING in iter(stuck.stderr.readline, "")
+        stuck.send_signal(signal.SIGINT)
+        stuck.communicate(timeout=2)
+        assert stuck.returncode == 130
+        assert claimed(folder) == ["claim"] * (number + 1), "there was no time to put it back"
+    worker = launch("launch=here", *LONG, "run=worker")
+    wait_for(lambda: (folder / "trials/0000-3/metrics.csv").exists())
+    worker.send_signal(signal.SIGTERM)
+    _, said = worker.communicate(timeout=20)
+    assert worker.returncode == 143, said
+    assert claimed(folder) == ["claim"] * 3 + ["back"]
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """What launch=slurm needs, in name."""
+    monkeypatch.setenv("HARNESS_STORAGE", "postgresql://u:p@h/d")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "sbatch").touch(0o755)
+
+
+def test_jobs_need_a_database_and_slurm(compose, cluster, tmp_path, monkeypatch):
+    config = compose("run=study", "study=s", "sweep=rank_alpha_lr", "launch=slurm")
+    check_launch(config)
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="launch=slurm: there is no sbatch here; launch=local"):
+        check_launch(config)
+    monkeypatch.delenv("HARNESS_STORAGE")
+    with pytest.raises(ConfigError, match="launch=slurm: workers may be on several machines.* HARNESS_STORAGE=postg"):
+        check_launch(config)
+
+
+def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, cluster, tmp_path, monkeypatch):
+    """A login node has no GPU, and its records say cuda where its own device is a CPU."""
+    study = ["run=study", "study=s", "sweep=rank_alpha_lr", "launch=slurm", "trainer.accelerator=gpu", "launch.gpus=2"]
+    config = compose(*study, "trainer=ddp", "trainer.devices=2")
+    check_launch(config)
+    monkeypatch.delenv("HARNESS_STORAGE")
+    folder = begin_study(config)
+    hardware = identity(compose("trainer.accelerator=cpu")) | {"device": "cuda", "precision": "bf16-mixed"}
+    record.append(folder, make(0, study="s", task=config.task.name, model=config.model.name, hardware=hardware))
+    begin_study(config)
+    with pytest.raises(ConfigError, match="launch.gpus=2: a trial has trainer.devices=4"):
+        check_launch(compose(*study, "trainer=ddp", "trainer.devices=4"))
+
+
+def test_a_worker_that_a_trial_left_without_memory_replaces_itself(launch, tmp_path):
+    here = launch("launch=here", script=("-c", LEAK))
+    out, said = here.communicate(timeout=400)
+    assert here.returncode == 0, said
+    assert said.count("this worker replaced itself because of 4") == 1, said
+    assert "| rank=2 | 0 + 1 failed" in out
+    records = record.read(tmp_path / "results/s")
+    assert [entry.trial for entry in records] == [0, 1, 2, 3]
+    assert [entry.state for entry in records] == ["complete", "fail", "complete", "complete"]
+    greedy = records[1]
+    assert greedy.reason.startswith("out of memory: 32,768 MiB were asked for, ")
+    assert greedy.reason.endswith("; the address space has 16,384 MiB")
+    assert {name: greedy.memory[name] for name in ("asked", "limit")} == {"asked": 32 << 30, "limit": 16 << 30}
+    assert greedy.memory["train_peak"] > 0, "what it held before is kept"
+    claims = [json.loads(line) for line in (tmp_path / "results/s/claims.jsonl").read_text().splitlines()]
+    assert len({claim["worker"] for claim in claims}) == 2
+    assert {int(claim["worker"].split("-")[-2]) for claim in claims} == {here.pid}
+    assert not list((tmp_path / "results/s/.locks").glob("*.sign"))

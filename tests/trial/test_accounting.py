@@ -1,0 +1,59 @@
+"""Counts add up by tensor identity; memory components add up to the peak."""
+
+import pytest
+import torch
+from torch import nn
+
+from harness.training.accounting import MemoryMeter, StepClock, bytes_of, optimizer_bytes
+from harness.trial.accounting import Params, count
+
+
+def test_a_shared_tensor_counts_once_and_groups_add_up():
+    base = nn.Linear(4, 3)
+    tied = nn.Linear(4, 3)
+    tied.weight = base.weight
+    model = nn.ModuleDict({"base": base, "tied": tied, "head": nn.Linear(3, 2)})
+    base.weight.requires_grad_(False)
+    params = count(model, adapter=[tied.bias], head=model["head"].parameters())
+    assert params == Params(adapter=3, head=8, other=3, frozen=12, total=26)
+    assert params.trainable == 14
+
+
+def test_groups_that_do_not_add_up_are_an_error():
+    with pytest.raises(AssertionError):
+        Params(adapter=1, head=1, other=1, frozen=1, total=5)
+
+
+def test_bytes_of_gradients_and_adamw_states_follow_from_shapes():
+    model = nn.Linear(10, 5)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(2, 10)).sum().backward()
+    optimizer.step()
+    assert bytes_of(model.parameters()) == 55 * 4
+    assert optimizer_bytes(optimizer) == 2 * 55 * 4 + 2 * 4  # two moments, and a step counter for each tensor
+
+
+def test_memory_components_add_up_and_the_peak_sees_an_allocation():
+    model = nn.Linear(10, 5)
+    optimizer = torch.optim.AdamW(model.parameters())
+    meter = MemoryMeter(torch.device("cpu"))
+    meter.reset()
+    before = meter.peak()
+    torch.ones(64 * 2**20 // 4).sum()
+    peak = meter.peak()
+    assert peak - before > 60 * 2**20
+    parts = meter.components(model, optimizer, peak, before)
+    assert sum(parts[name] for name in ("process", "parameters", "gradients", "optimizer", "activations")) == peak
+    meter.reset()
+    assert meter.peak() < peak
+
+
+def test_the_clock_leaves_the_first_steps_out():
+    clock = StepClock(torch.device("cpu"), warmup=2)
+    for _ in range(5):
+        clock.start()
+        clock.stop(examples=8)
+    clock.seconds = [9.0, 9.0, 0.1, 0.2, 0.3]
+    summary = clock.summary()
+    assert summary["step_median_s"] == pytest.approx(0.2)
+    assert summary["examples_per_s"] == pytest.approx(24 / 0.6)

@@ -1,0 +1,243 @@
+"""Several processes train one trial as one process would: with all of the base on each, and with it spread over them.
+
+The processes are real, two on the CPU over gloo, started as torchrun starts them.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+
+from harness import record
+from harness.cluster import begin_study
+from harness.config import ConfigError, apply_overrides, check, to_dict
+from harness.config.processes import launched_process_group, process_info
+from harness.task import LengthBatches
+from harness.trial import TrialContext, run_trial, single
+
+# What every process runs: the first each of the trials, the others what it tells them.
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from harness.config import check
+from harness.devices import process_info, resolve_device
+from harness.trial.ddp_followers import follow
+from harness.record import append
+from harness.training import graceful_stop
+from harness.training import process_group
+from harness.trial import TrialContext, run_trial
+
+with company(process_info(), resolve_device("cpu", 2)), graceful_stop():
+    if process_info().rank:
+        follow()
+    else:
+        for number, (name, tree) in enumerate(json.loads(Path("trials.json").read_text()).items()):
+            folder = Path(name)
+            folder.mkdir()
+            place = TrialContext("s", number, name, folder)
+            append(Path(), run_trial(check(tree), place, lambda step, scores: name == "pruned" and step == 4))
+"""
+
+
+def start(folder: Path, command: list[str]) -> list[subprocess.Popen]:
+    """Two processes, told of each other as by torchrun."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "t", "OMP_NUM_THREADS": "1"}
+    told |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "HARNESS_CACHE": str(folder / "cache")}
+    told |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return [
+        subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            env=os.environ | told | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+class Both:
+    """The batches that the two processes have at each step, as one."""
+
+    def __init__(self, lengths, size, seed):
+        parts = [LengthBatches(lengths, size, seed, True, rank, 2) for rank in range(2)]
+        self.batches = [first + second for first, second in zip(*parts, strict=True)]
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self):
+        return len(self.batches)
+
+
+WORDS = ["model.dropout=0.0", "optimizer.lr=0.01", "optimizer.head_lr=0.05", "trainer.max_steps=8"]
+
+
+@pytest.fixture
+def alone(tree, compose_plain, tmp_path):
+    """Trials as one process runs them: an encoder adapted; a small T5, whose tied weights are trained as a whole."""
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("source,target\n" + "".join(f"page {n} of {7 * n},Seite {n} von {7 * n}\n" for n in range(80)))
+    shape = (
+        "{hidden: 16, layers: 2, decoder_layers: 1, heads: 2, head_size: 8, ffn: 32, vocabulary: 300, positions: 64}"
+    )
+    words = ["task=pairs", f"task.data={pairs}", "task.max_source=12", "task.max_target=12", "task.generate_rows=4"]
+    words += ["model=small_t5", f"model.shape={shape}", "lora=full", "trainer.objective=loss"]
+    t5 = compose_plain(*WORDS, *words, "trainer.batch_size=8", "trainer.evaluations=2")
+    encoder = tree(*WORDS, "lora.variant=dora+lora_plus", "lora.targets=[query,ffn_up]")
+    return {"dora": encoder, "t5": json.loads(json.dumps(to_dict(t5)))}
+
+
+def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_cache, monkeypatch):
+    trees = {}
+    for name, composed in alone.items():
+        for strategy in ("ddp", "fsdp"):
+            trees[f"{strategy}-{name}"] = apply_overrides(
+                composed, {"trainer.devices": 2, "trainer.strategy": strategy}
+            )
+    trees["pruned"] = trees["ddp-dora"]
+    endless = {"trainer.max_steps": 100_000, "trainer.epochs": 1e6, "trainer.evaluations": 1}
+    trees["endless"] = apply_overrides(trees["ddp-dora"], endless)
+    (tmp_path / "trials.json").write_text(json.dumps(trees))
+    processes = start(tmp_path, ["-c", SCRIPT])
+    curve = tmp_path / "endless/metrics.csv"
+    deadline = time.monotonic() + 600  # a busy machine starts two processes slowly
+    while (not curve.exists() or curve.read_text().count("\n") < 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)  # one of them is told; both stop, at the same step
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert all("Interrupted: SIGTERM" in text for text in said), said
+    records = {entry.arm: entry for entry in record.read(tmp_path)}
+    assert list(records) == list(trees)[:-1]
+    assert (records["pruned"].state, records["pruned"].steps["made"]) == ("pruned", 4)
+
+    before = single.loader
+
+    def union(config, inputs, training, *rank):
+        if not training:
+            return before(config, inputs, training, *rank)
+        both = Both(inputs.lengths, config.trainer.batch_size, config.seed)
+        return DataLoader(inputs, batch_sampler=both, collate_fn=inputs.batch)
+
+    monkeypatch.setattr(single, "loader", union)
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    one = run_trial(check(alone["dora"]), TrialContext("s", 0, "alone", folder), lambda *_: False)
+    for name in ("ddp-dora", "fsdp-dora"):
+        same(one, folder, records[name], tmp_path / name)
+    # One process would take the mean over all tokens of a step, each of two takes it over its own.
+    same(records["ddp-t5"], tmp_path / "ddp-t5", records["fsdp-t5"], tmp_path / "fsdp-t5")
+
+
+def same(one, folder, several, other):
+    """Equal in counts, and within float tolerance in everything trained."""
+    assert (several.state, several.reason) == ("complete", "")
+    assert several.params == one.params
+    assert several.flops == one.flops
+    assert several.lora.get("ranks") == one.lora.get("ranks")
+    assert (several.steps, several.dead, several.data) == (one.steps, one.dead, one.data)
+    assert several.scores["test"]["loss"] == pytest.approx(one.scores["test"]["loss"], abs=1e-5)
+    assert several.scores["val"] == pytest.approx(one.scores["val"], abs=1e-5)
+    assert several.merge.keys() == one.merge.keys()
+    files = sorted(path.name for path in (folder / "adapter").iterdir())
+    assert files == sorted(path.name for path in (other / "adapter").iterdir())
+    for file in (name for name in files if name.endswith(".safetensors")):
+        mine, theirs = load_file(folder / "adapter" / file), load_file(other / "adapter" / file)
+        assert mine.keys() == theirs.keys()
+        for key, tensor in mine.items():
+            assert (theirs[key] - tensor).abs().max() < 2e-4, key  # of weights that moved by 8 · 0.01, or 16 times that
+    lines = [len((path / "predictions.csv").read_text().splitlines()) for path in (folder, other)]
+    assert lines[0] == lines[1] == one.data["rows"]["test"] + 1
+
+
+def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, tmp_path, own_cache):
+    composed = tree("run=study", "study=s", "sweep=rank_alpha_lr", "trainer=ddp", "trainer.accelerator=cpu")
+    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "trials": 1}
+    folder = begin_study(check(composed))
+    processes = start(tmp_path, ["-m", "harness", "run=worker", "study=s"])
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    records = record.read(folder)
+    assert [(entry.trial, entry.state) for entry in records] == [(number, "complete") for number in range(4)]
+    assert {entry.optimizer["batch_size"] for entry in records} == {16}, "eight rows on each device"
+    claims = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
+    assert {int(claim["worker"].split("-")[-2]) for claim in claims} == {processes[0].pid}
+
+
+@pytest.mark.parametrize("run", ["claims", "rebuild"])
+def test_what_takes_one_process_is_refused_in_one_line(tmp_path, run):
+    more = ["+experiment=claims"] if run == "claims" else []
+    processes = start(tmp_path, ["-m", "harness", *more, f"run={run}", "study=s"])
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    assert "".join(said) == f"run={run}: it takes one process; torchrun started 2\n"
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture
+def torchrun(monkeypatch):
+    def started(world):
+        for name, value in {"TORCHELASTIC_RUN_ID": "t", "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("LOCAL_RANK", "0")
+
+    return started
+
+
+def test_a_study_with_several_devices_says_how_it_is_started(compose, torchrun):
+    study = ["run=study", "sweep=rank_alpha_lr", "trainer=ddp"]
+    with pytest.raises(ConfigError, match="torchrun --nproc-per-node 2 -m harness"):
+        launched_process_group(compose(*study))
+    assert launched_process_group(compose()) is None
+    slurm = compose(*study, "launch=slurm")
+    assert launched_process_group(slurm) is None, "its jobs start all processes"
+    with pytest.raises(ConfigError, match=r"trainer\.devices=2: launch=local starts a process for each worker"):
+        launched_process_group(compose(*study, "launch=local"))
+    torchrun(2)
+    assert launched_process_group(compose(*study)).world == 2
+    assert launched_process_group(dataclasses.replace(slurm, run="worker")).world == 2
+    with pytest.raises(ConfigError, match="launch=slurm: one process queues the jobs; torchrun started 2"):
+        launched_process_group(slurm)
+    with pytest.raises(ConfigError, match=r"trainer\.devices=1: torchrun started 2 processes"):
+        launched_process_group(compose(*study, "trainer.devices=1"))
+
+
+def test_srun_tasks_are_one_trial_only_where_a_trial_has_several_devices(compose, monkeypatch):
+    told = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_NODES": "2"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    found = process_info()
+    assert (found.rank, found.world, found.local, found.nodes, found.by) == (3, 4, 1, 2, "srun")
+    assert launched_process_group(compose()) is None
+    assert compose("trainer=ddp").trainer.devices == 4
+    assert launched_process_group(compose("trainer=ddp")) == found
+    with pytest.raises(ConfigError, match="srun started 4 processes"):
+        launched_process_group(compose("trainer=ddp", "trainer.devices=2"))
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["lora.variant=adalora"], r"lora\.variant=adalora needs whole weights"),
+        (["lora.variant=eva"], r"lora\.variant=eva needs whole weights"),
+        (["lora=peft", "lora.method=LOHA"], "lora=peft is not known to work"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused(tree, words, line):
+    with pytest.raises(ConfigError, match=line):
+        check(apply_overrides(tree(*words), {"trainer.strategy": "fsdp", "trainer.devices": 2}))
+    assert to_dict(check(apply_overrides(tree(*words), {"trainer.strategy": "ddp", "trainer.devices": 2})))

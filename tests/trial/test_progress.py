@@ -1,0 +1,118 @@
+"""A trial over a sequence of tasks that is put down anywhere ends as an undisturbed one, bit for bit."""
+
+import os
+import signal
+
+import pytest
+
+from harness.config import check
+from harness.system.signals import Interrupted, graceful_stop
+from harness.training import DivergenceCheck, TrialModule, checkpoint
+from harness.trial import TrialContext, run_trial
+
+WORDS = ["model.dropout=0.2", "trainer.epochs=20.0", "trainer.max_steps=12", "trainer.batch_size=16"]
+WAYS = {
+    "continued": ({}, ["lora.dropout=0.2"]),
+    "separate": ({"learn": "separate"}, ["optimizer.lr=0.01"]),
+    "orthogonal": ({"learn": "orthogonal"}, ["optimizer.lr=0.01"]),
+    "full": ({"heads": "separate"}, ["lora=full"]),
+    "head": ({}, ["lora=head", "trainer.patience=1", "optimizer.head_lr=0.3"]),
+}
+# Steps 1 to 12 are the first task's, and so on; an exam has three tasks, of two splits, of one batch each.
+STOPS = [("test", 1), ("step", 1), ("step", 5), ("step", 12), ("test", 4), ("step", 18), ("test", 2), ("step", 36)]
+
+
+@pytest.fixture
+def train(several, tmp_path, monkeypatch):
+    """Run a trial; a signal comes in its step so and so, or in the test batch so and so of this run."""
+
+    def go(name: str, words, task, stop=("", 0), heard=None):
+        folder = tmp_path / "trials" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        made = several(*WORDS, *words)
+        made["task"] |= task
+        counts, steps = {"test": 0}, []
+        test_step = TrialModule.test_step
+
+        def on_step(guard, trainer, *_):
+            steps.append(trainer.global_step)
+            counts["step"] = go.made[name] = go.made.get(name, 0) + 1
+            if stop == ("step", counts["step"]):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def on_test(module, batch, index):
+            counts["test"] += 1
+            if stop == ("test", counts["test"]):
+                os.kill(os.getpid(), signal.SIGTERM)
+            test_step(module, batch, index)
+
+        def report(step, scores):
+            if heard is not None:
+                heard.append((step, scores))
+            return False
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DivergenceCheck, "on_train_batch_end", on_step)
+            patch.setattr(TrialModule, "test_step", on_test)
+            try:
+                with graceful_stop():
+                    return run_trial(check(made), TrialContext("s", 0, "arm", folder), report), steps
+            except Interrupted:
+                return None, steps
+
+    go.made = {}
+    return go
+
+
+def essence(entry, folder):
+    """What must be the same."""
+    steps = {key: value for key, value in entry.steps.items() if key != "resumed"}
+    files = {path.name: path.read_text() for path in folder.glob("*.csv")}
+    assert set(files) == {"predictions.csv", "metrics_first.csv", "metrics_second.csv", "metrics_third.csv"}
+    return entry.state, entry.scores, entry.sequence, entry.adapter["sha256"], steps, entry.dead, entry.lora, files
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_sequence_put_down_in_lessons_and_exams_ends_as_an_undisturbed_one(train, tmp_path, way):
+    task, words = WAYS[way]
+    heard, again = [], []
+    alone, steps = train("alone", words, task, heard=heard)
+    assert alone.state == "complete", alone.reason
+    taken = []
+    for stop in STOPS:
+        entry, part = train("again", words, task, stop)
+        taken += part
+        assert entry is None or (stop[0] == "step" and train.made["again"] < stop[1]), stop  # patience made it shorter
+        if entry is not None:
+            break
+    else:
+        entry, part = train("again", words, task, heard=again)
+        taken += part
+        assert again == heard
+    assert taken == steps, "a step was made twice or left out"
+    assert essence(entry, tmp_path / "trials/again") == essence(alone, tmp_path / "trials/alone")
+    assert entry.steps["resumed"] > 0
+    assert not (tmp_path / "trials/again/checkpoint").exists()
+
+
+def test_a_sequence_goes_on_from_the_minutes_checkpoint_after_a_kill(train, tmp_path, monkeypatch):
+    words, task = ["optimizer.lr=0.01"], {"learn": "orthogonal"}
+    alone, _ = train("alone", words, task)
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)  # one at each step
+    train("again", words, task, ("test", 15))  # in the exam after the second task
+    monkeypatch.undo()
+    paths = sorted((tmp_path / "trials/again/checkpoint").glob("*.pt"))
+    assert len(paths) == 2
+    paths[-1].write_bytes(paths[-1].read_bytes()[:-9])  # that of the stop: what a kill would not have written
+    entry, steps = train("again", words, task)
+    assert steps == list(range(1, 13)), "the third task alone was learned"
+    assert entry.steps["resumed"] == 24
+    assert essence(entry, tmp_path / "trials/again") == essence(alone, tmp_path / "trials/alone")
+
+
+def test_another_sequences_checkpoint_is_passed_over(train, tmp_path):
+    train("again", [], {}, ("step", 15))
+    alone, _ = train("alone", ["seed=1"], {})
+    entry, _ = train("again", ["seed=1"], {})
+    assert "resumed" not in entry.steps
+    assert essence(entry, tmp_path / "trials/again") == essence(alone, tmp_path / "trials/alone")
