@@ -1,17 +1,10 @@
 """Low-rank adaptation: specifications, layers, putting them into a network, merging, exchange with PEFT."""
 
-from harness.lora.adalora import (
-    ORTHOGONALITY,
-    Budget,
-    effective_ranks,
-    final_budget,
-    highest_rank,
-    kept_ranks,
-    orthogonality,
-    set_active,
-)
-from harness.lora.initialisation import StartError, initialise
-from harness.lora.inject import adapt, adapted_layers, adapter_parameters, named_updates, updates_of
+from harness.lora.adapted import adapted_layers, adapter_parameters, named_updates, updates_of
+from harness.lora.effective_rank import effective_ranks
+from harness.lora.errors import InitialisationError, SpecError
+from harness.lora.initialisation import initialise
+from harness.lora.inject import adapt
 from harness.lora.layers import LoraLinear
 from harness.lora.merge import bare, merge
 from harness.lora.multi_adapter import pack
@@ -19,21 +12,24 @@ from harness.lora.multitask import MtlLoraSpec, MtloraSpec, adapt_tasks, groups_
 from harness.lora.orthogonal import add_updates, overlap
 from harness.lora.peft_format import export_adapter, import_adapter
 from harness.lora.routing import TaskRouter
-from harness.lora.spec import PLUS_RATIO, VARIANTS, LoraSpec, SpecError, variant
+from harness.lora.spec import LoraSpec
 from harness.lora.update import LowRankUpdate, WeightSlice
+from harness.lora.variants import VARIANTS, Feed, variant
+from harness.lora.variants.adalora import ORTHOGONALITY, Budget, final_budget, kept_ranks, orthogonality
+from harness.lora.variants.dylora import highest_rank, set_active
 
 __all__ = [
     "ORTHOGONALITY",
-    "PLUS_RATIO",
     "VARIANTS",
     "Budget",
+    "Feed",
+    "InitialisationError",
     "LoraLinear",
     "LoraSpec",
     "LowRankUpdate",
     "MtlLoraSpec",
     "MtloraSpec",
     "SpecError",
-    "StartError",
     "TaskRouter",
     "WeightSlice",
     "adapt",

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from torch import nn
 
+from harness.lora.adapted import is_transposed, replace, target_name
+from harness.lora.errors import SpecError
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
-from harness.lora.spec import LoraSpec, SpecError
+from harness.lora.spec import LoraSpec
 from harness.lora.update import LowRankUpdate, WeightSlice
+from harness.lora.variants import Place
 from harness.lora.weight_space_layers import LoraAttention, LoraKernel, LoraRecurrent, recurrent_weights
 
 log = logging.getLogger(__name__)
@@ -46,7 +49,7 @@ def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str
         rank = spec.rank_at(site.name)
         log.debug("%s: rank %d", site.name, rank)
         if rank:
-            modules.setdefault(site.module, {})[site.key] = _pair(base.get_submodule(site.module), site, spec, rank)
+            modules.setdefault(site.module, {})[site.key] = _update(base.get_submodule(site.module), site, spec, rank)
             ranks[site.name] = rank
     if not ranks:
         raise SpecError("ranks: every layer has rank 0; lora=head trains the head alone")
@@ -71,34 +74,6 @@ def find_targets(
                 taken[site.module].append(site.where)
                 found[site.name] = site
     return list(found.values())
-
-
-def adapted_layers(network: nn.Module) -> Iterator[tuple[str, Adapted]]:
-    """Every adapted layer inside `network`, by name."""
-    return ((name, module) for name, module in network.named_modules() if isinstance(module, Adapted))
-
-
-def named_updates(network: nn.Module) -> Iterator[tuple[str, LowRankUpdate]]:
-    """Every pair by the name of its site."""
-    for module, layer in adapted_layers(network):
-        for name, pair in layer.low_rank():
-            yield target_name(module, name), pair
-
-
-def updates_of(network: nn.Module) -> Iterator[LowRankUpdate]:
-    """Every low-rank pair inside `network`."""
-    return (module for module in network.modules() if isinstance(module, LowRankUpdate))
-
-
-def adapter_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
-    """Every parameter of every pair inside `network`, trained or not."""
-    return (tensor for pair in updates_of(network) for tensor in pair.parameters())
-
-
-def replace(base: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put `layer` where the module of that name is."""
-    parent, _, child = name.rpartition(".")
-    setattr(base.get_submodule(parent), child, layer)
 
 
 def _matches(base: nn.Module, target: str, names: Mapping[str, str]) -> list[tuple[str, int, int]]:
@@ -133,11 +108,6 @@ def _sites(base: nn.Module, module: str, target: str, index: int, count: int, sp
         AdapterTarget(target_name(module, key), module, key, where)
         for key, where in _whole(layer, module, spec).items()
     ]
-
-
-def target_name(module: str, key: str) -> str:
-    """The name of a pair's site: the module, or the part of it."""
-    return module if key == "all" else f"{module}.{key}"
 
 
 def _whole(layer: nn.Module, name: str, spec: LoraSpec) -> dict[str, WeightSlice]:
@@ -200,35 +170,26 @@ def _part(layer: nn.Module, name: str, index: int, count: int) -> WeightSlice:
     return WeightSlice(weight, index * size, (index + 1) * size, transposed)
 
 
-def _pair(layer: nn.Module, site: AdapterTarget, spec: LoraSpec, rank: int) -> LowRankUpdate:
-    way, where = spec.way, site.where
+def _update(layer: nn.Module, target: AdapterTarget, spec: LoraSpec, rank: int) -> LowRankUpdate:
+    where, method = target.where, spec.method
     weight = layer.get_parameter(where.weight)
     times = 1 if where.rows is None else where.rows // len(weight)  # loralib's A has k rows for each unit of rank
-    most = min(where.of(weight.detach()).shape) // times
-    if rank > most:
-        raise SpecError(f"rank {rank}: above min(inputs, outputs) = {most} of {site.name}")
-    _check_way(layer, site, spec, rank * times, most * times)
-    scale = spec.scale_at(site.name, rank)
-    pair = LowRankUpdate(weight, where, rank * times, scale, way.form or "plain", way.train_a is not False)
-    pair.by_active_rank = way.form == "dylora" and spec.alpha is not None
-    if isinstance(layer, nn.Embedding) and way.form != "adalora":
-        pair.swapped = True
-        nn.init.zeros_(pair.lora_A)
-        nn.init.normal_(pair.lora_B)
-    return pair
+    highest = min(where.of(weight.detach()).shape) // times
+    if rank > highest:
+        raise SpecError(f"rank {rank}: above min(inputs, outputs) = {highest} of {target.name}")
+    place = Place(target.name, layer, where, rank * times, highest * times, _reads_rows(layer, spec))
+    for check in method.checks:
+        check(place)
+    scale, train_a = spec.scale_at(target.name, rank), method.train_a is not False
+    update = method.update(weight, where, rank * times, scale, train_a=train_a, by_alpha=spec.alpha is not None)
+    if isinstance(layer, nn.Embedding):
+        update.swap_start()
+    return update
 
 
-def _check_way(layer: nn.Module, site: AdapterTarget, spec: LoraSpec, rank: int, most: int) -> None:
-    """Refuse what a variant has no form for, before anything is trained."""
-    way = spec.way
-    if site.where.rows is not None and way.form == "dora":
-        raise SpecError(f"{site.name}: DoRA has one magnitude for each output; conv_form=delta has none of those")
-    if isinstance(layer, nn.Embedding) and way.train_a is False:
-        raise SpecError(f"{site.name}: an embedding's A starts at zero; LoRA-FA would keep it there")
-    if way.start == "lora_ga" and 2 * rank > most:
-        raise SpecError(f"rank {rank}: LoRA-GA needs 2·rank singular vectors, {site.name} has {most}")
-    if way.start == "eva" and not (isinstance(layer, nn.Linear) or is_transposed(layer) or _plain_conv(layer, spec)):
-        raise SpecError(f"{site.name}: EVA needs a layer's input as a matrix; {type(layer).__name__} gives none here")
+def _reads_rows(layer: nn.Module, spec: LoraSpec) -> bool:
+    """Whether a layer's input is a matrix with a row for each position or patch."""
+    return isinstance(layer, nn.Linear) or is_transposed(layer) or _plain_conv(layer, spec)
 
 
 def _plain_conv(layer: nn.Module, spec: LoraSpec) -> bool:
@@ -263,11 +224,6 @@ def adapted_layer(layer: nn.Module, name: str, pairs: dict[str, LowRankUpdate], 
         case _:
             assert isinstance(layer, nn.MultiheadAttention)
             return LoraAttention(layer, pairs)
-
-
-def is_transposed(layer: nn.Module) -> bool:
-    """Whether a layer is transformers' Conv1D: a linear layer under another name, its weight (I, O)."""
-    return type(layer).__name__ == "Conv1D" and isinstance(layer.weight, nn.Parameter)
 
 
 def _overlap(one: WeightSlice, other: WeightSlice) -> bool:

@@ -42,7 +42,7 @@ class Adapted(nn.Module):
             name = pair.where.weight
             weight = changed[name] if name in changed else self.base.get_parameter(name).clone()
             matrix = pair.where.of(weight)  # with what earlier pairs of the same matrix have made of it
-            matrix.copy_(pair.changed(matrix))
+            matrix.copy_(pair.merged_weight(matrix))
             changed[name] = weight
         return changed
 
@@ -69,15 +69,15 @@ class LoraLinear(Adapted):
             down, up = pair.factors()
             start, stop = pair.where.start, pair.where.stop
             low = F.linear(dropped, down)
-            if pair.form != "dora" and start == 0 and stop == y.shape[-1]:
+            if pair.magnitude is None and start == 0 and stop == y.shape[-1]:
                 # One kernel scales, multiplies and adds, in place of three.
                 flat = y.reshape(-1, stop), low.reshape(-1, low.shape[-1])
                 y = torch.addmm(*flat, up.t(), alpha=pair.scale).view(y.shape)
                 continue
             change = F.linear(low * pair.scale, up)
-            if pair.form == "dora":
+            if (scaling := pair.output_scaling(self.matrix(pair))) is not None:
                 mine = y[..., start:stop].clone()
-                change = _magnified(mine, self._bias(start, stop), change, pair.share(self.matrix(pair)))
+                change = _magnified(mine, self._bias(start, stop), change, scaling)
             if start == 0 and stop == y.shape[-1]:
                 y = y + change
             else:
@@ -113,10 +113,10 @@ class LoraConv(Adapted):
         convolve = F.conv1d if kernel.ndim == 3 else F.conv2d
         ones = [1] * (kernel.ndim - 2)
         change = convolve(low * pair.scale, up.view(*up.shape, *ones))
-        if pair.form == "dora":
+        if (scaling := pair.output_scaling(self.matrix(pair))) is not None:
             bias = self.base.bias
             flat_bias = bias.view(-1, *ones) if isinstance(bias, Tensor) else None
-            change = _magnified(y, flat_bias, change, pair.share(self.matrix(pair)).view(-1, *ones))
+            change = _magnified(y, flat_bias, change, scaling.view(-1, *ones))
         return y + change
 
 
@@ -137,12 +137,12 @@ class LoraEmbedding(Adapted):
         ((_, pair),) = self.low_rank()
         down, up = pair.factors()
         change = F.linear(F.embedding(x, down.t(), self.padding_id) * pair.scale, up)
-        if pair.form == "dora":
-            change = _magnified(y, None, change, pair.share(self.matrix(pair)))
+        if (scaling := pair.output_scaling(self.matrix(pair))) is not None:
+            change = _magnified(y, None, change, scaling)
         return y + change
 
 
-def _magnified(y: Tensor, bias: Tensor | None, change: Tensor, share: Tensor) -> Tensor:
-    """What to add to y = Wx + b so that it becomes share·(Wx + change) + b (DoRA)."""
+def _magnified(y: Tensor, bias: Tensor | None, change: Tensor, scaling: Tensor) -> Tensor:
+    """What to add to y = Wx + b so that it becomes scaling·(Wx + change) + b (DoRA)."""
     product = y if bias is None else y - bias
-    return (share - 1) * product + share * change
+    return (scaling - 1) * product + scaling * change

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from harness.lora.inject import adapted_layers, replace
+from harness.lora.adapted import adapted_layers, replace
 
 
 @torch.no_grad()

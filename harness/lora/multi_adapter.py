@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harness.lora.inject import adapted_layers, replace
+from harness.lora.adapted import adapted_layers, replace
+from harness.lora.errors import SpecError
 from harness.lora.layers import LoraLinear
 from harness.lora.multitask import task_adapters
 from harness.lora.peft_format import block_diagonal, import_adapter
 from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
-from harness.lora.spec import SpecError
 
 
 class PackedLinear(nn.Module):
@@ -75,7 +75,7 @@ def _taken_out(base: nn.Module, folder: Path) -> dict[str, tuple[Tensor, Tensor]
         raise SpecError(f"{folder}: an adapter for several tasks has a route of its own and stands alone")
     factors = {}
     for name, layer in list(adapted_layers(base)):
-        if not isinstance(layer, LoraLinear) or any(pair.form != "plain" for _, pair in layer.low_rank()):
+        if not isinstance(layer, LoraLinear) or any(pair.magnitude is not None for _, pair in layer.low_rank()):
             kind = type(layer.base).__name__ if not isinstance(layer, LoraLinear) else "DoRA"
             raise SpecError(f"{folder}: {name} is {kind}; only A and B on linear layers are packed")
         factors[name] = block_diagonal(layer, "weight", 1.0)

@@ -9,11 +9,13 @@ from typing import Literal
 
 from torch import nn
 
-from harness.lora.inject import adapt, adapted_layers, named_updates, replace, target_name
+from harness.lora.adapted import adapted_layers, named_updates, replace, target_name
+from harness.lora.errors import SpecError
+from harness.lora.inject import adapt
 from harness.lora.layers import LoraLinear
 from harness.lora.multitask_layers import SHARED, MtlLoraLinear, MtlLoraUpdate, MtLoraLinear
 from harness.lora.routing import TaskRouter
-from harness.lora.spec import LoraSpec, SpecError
+from harness.lora.spec import LoraSpec
 from harness.lora.update import LowRankUpdate
 
 _NEVER_FORK = ("query", "key", "value")  # the attention map belongs to all tasks

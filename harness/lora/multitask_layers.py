@@ -72,7 +72,7 @@ class MtLoraLinear(Adapted):
         if not self.both or SHARED not in pairs:
             return {}
         shared, weight = pairs[SHARED], self.base.get_parameter("weight").clone()
-        shared.where.of(weight).copy_(shared.changed(self.matrix(shared)))
+        shared.where.of(weight).copy_(shared.merged_weight(self.matrix(shared)))
         return {"weight": weight}
 
     def merged(self) -> nn.Module:
@@ -132,7 +132,7 @@ class MtlLoraUpdate(LowRankUpdate):
         """Λ_t A (R, I) and Σ_i softmax(w_t/τ)_i B^i (O, R) of the task that all rows share."""
         return self.factors_of(self.tasks[self.route.one])
 
-    def changes(self) -> dict[str, tuple[Tensor, Tensor]]:
+    def factor_pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
         """The factors of every task."""
         return {f".{task}": self.factors_of(task) for task in self.tasks}
 

@@ -6,9 +6,9 @@ The earlier pairs are frozen and still count: y = Wx + b + Σ_i s·B_i A_i x. On
 import torch
 from torch import Tensor, nn
 
-from harness.lora.inject import adapted_layers
+from harness.lora.adapted import adapted_layers
+from harness.lora.errors import SpecError
 from harness.lora.layers import LoraLinear
-from harness.lora.spec import SpecError
 from harness.lora.update import LowRankUpdate, WeightSlice
 
 
@@ -20,7 +20,7 @@ def add_updates(network: nn.Module, task: int) -> None:
     for name, layer in adapted_layers(network):
         firsts = {key: pair for key, pair in layer.low_rank() if "_task" not in key}
         for key, pair in firsts.items():
-            plain = pair.form == "plain" and pair.start_A is None and not pair.swapped
+            plain = type(pair) is LowRankUpdate and pair.start_A is None and not pair.swapped
             if not isinstance(layer, LoraLinear) or not plain:
                 raise SpecError(f"{name}: O-LoRA adds up plain pairs of linear layers")
             layer.pairs[f"{key}_task{task}"] = _fresh(layer, pair)

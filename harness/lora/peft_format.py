@@ -16,7 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from harness.lora.inject import adapted_layer, adapted_layers, is_transposed, replace
+from harness.lora.adapted import adapted_layers, is_transposed, replace
+from harness.lora.errors import SpecError
+from harness.lora.inject import adapted_layer
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.multitask import (
     MtlLoraSpec,
@@ -27,8 +29,9 @@ from harness.lora.multitask import (
     task_tensors,
 )
 from harness.lora.routing import TaskRouter
-from harness.lora.spec import LoraSpec, SpecError
+from harness.lora.spec import LoraSpec
 from harness.lora.update import LowRankUpdate, WeightSlice
+from harness.lora.variants.dora import DoraUpdate
 from harness.lora.weight_space_layers import LoraAttention, LoraKernel
 
 _PREFIX = "base_model.model."
@@ -99,17 +102,6 @@ def import_adapter(base: nn.Module, folder: Path) -> dict[str, int]:
     return _import_peft(base, config, tensors, folder)
 
 
-def foldable_factors(pair: LowRankUpdate) -> tuple[Tensor, Tensor]:
-    """A and B on the original base, without ranks that are zero."""
-    down, up = (tensor.detach() for tensor in pair.factors())
-    if pair.form == "adalora":
-        kept = pair.lora_E.detach() != 0
-        down, up = down[kept], up[:, kept]
-    if pair.start_A is not None and pair.start_B is not None:
-        down, up = torch.cat([down, pair.start_A]), torch.cat([up, -pair.start_B], 1)
-    return down, up
-
-
 _TENSORS = "adapter_model.safetensors"
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _PARTS = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
@@ -119,7 +111,7 @@ def _known_to_peft(layer: Adapted) -> bool:
     match layer:
         case LoraLinear():
             parts = len(layer.low_rank()) > 1 or next(iter(layer.pairs)) != "all"
-            return not parts or all(pair.form != "dora" for _, pair in layer.low_rank())
+            return not parts or all(pair.magnitude is None for _, pair in layer.low_rank())
         case LoraConv():
             conv = layer.base
             assert isinstance(conv, nn.Conv1d | nn.Conv2d)
@@ -128,7 +120,7 @@ def _known_to_peft(layer: Adapted) -> bool:
         case LoraAttention():
             # PEFT (0.21) adds the output projection's change twice in its forward pass: not what was trained here.
             places = {pair.where.weight for _, pair in layer.low_rank()}
-            return places == {"in_proj_weight"} and all(pair.form != "dora" for _, pair in layer.low_rank())
+            return places == {"in_proj_weight"} and all(pair.magnitude is None for _, pair in layer.low_rank())
     return isinstance(layer, LoraEmbedding)
 
 
@@ -148,8 +140,8 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     if isinstance(layer, LoraAttention):  # PEFT adapts both projections or none: this one by nothing
         found[f"{whole}.base_layer.out_proj.lora_A.weight"] = down.new_zeros(down.shape)
         found[f"{whole}.base_layer.out_proj.lora_B.weight"] = down.new_zeros(down.shape[1], rank)
-    if pairs[0].form == "dora":
-        found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, pairs[0].lora_m)
+    if (magnitude := pairs[0].magnitude) is not None:
+        found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, magnitude)
     return found, rank, scale
 
 
@@ -159,7 +151,7 @@ def block_diagonal(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, T
     outputs = layer.base.get_parameter(weight).shape[1 if pairs[0].where.transposed else 0]
     downs, ups = [], []
     for pair in pairs:
-        down, up = foldable_factors(pair)
+        down, up = pair.foldable_factors()
         rows = up.new_zeros(outputs, up.shape[1])
         rows[pair.where.start : pair.where.stop] = up * (pair.scale / scale)
         downs.append(down)
@@ -191,7 +183,7 @@ def _peft_config(
         "alpha_pattern": {f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
         "lora_dropout": _dropout(layers),
         "target_modules": targets,
-        "use_dora": any(pair.form == "dora" for layer in layers.values() for _, pair in layer.low_rank()),
+        "use_dora": any(pair.magnitude is not None for layer in layers.values() for _, pair in layer.low_rank()),
         "bias": "none",
         "use_rslora": False,
         "fan_in_fan_out": any(is_transposed(layer.base) for layer in layers.values()),
@@ -225,19 +217,19 @@ def _describe(pair: LowRankUpdate) -> dict[str, Any]:
         "stop": where.stop,
         "transposed": where.transposed,
         "rows": where.rows,
-        "rank": len(foldable_factors(pair)[0]),
+        "rank": len(pair.foldable_factors()[0]),
         "scale": pair.scale,
-        "form": "dora" if pair.form == "dora" else "plain",
+        "form": "plain" if pair.magnitude is None else "dora",
     }
 
 
 def _own_tensors(layer: Adapted) -> Iterator[tuple[str, str, Tensor]]:
     for key, pair in layer.low_rank():
-        down, up = foldable_factors(pair)
+        down, up = pair.foldable_factors()
         yield key, "A", down
         yield key, "B", up
-        if pair.form == "dora":
-            yield key, "m", pair.lora_m
+        if pair.magnitude is not None:
+            yield key, "m", pair.magnitude
 
 
 def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, int]:
@@ -338,14 +330,15 @@ def _pair(
     if down is None or up is None:
         raise SpecError(f"{name}: the adapter has no A or no B for it")
     weight = layer.get_parameter(where.weight)
-    pair = LowRankUpdate(weight, where, len(down), scale, "plain" if magnitude is None else "dora")
+    form = LowRankUpdate if magnitude is None else DoraUpdate
+    pair = form(weight, where, len(down), scale)
     if pair.lora_A.shape != down.shape or pair.lora_B.shape != up.shape:
         raise SpecError(f"{name}: the adapter's {tuple(up.shape)} and {tuple(down.shape)} do not fit the layer")
     with torch.no_grad():
         pair.lora_A.copy_(down)
         pair.lora_B.copy_(up)
-        if magnitude is not None:
-            pair.lora_m.copy_(magnitude.flatten())
+        if magnitude is not None and pair.magnitude is not None:
+            pair.magnitude.copy_(magnitude.flatten())
     return pair
 
 

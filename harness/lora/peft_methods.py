@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from harness.lora.errors import SpecError
 from harness.lora.peft_format import peft_targets
-from harness.lora.spec import SpecError
 
 # Prompts change the input, not the layers; the others need more than a training loop gives them and would be less than
 # they are: AdaLoRA its allocation after every step (lora=adalora has it), Poly task ids, XLoRA other adapters.

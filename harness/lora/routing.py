@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.lora.spec import SpecError
+from harness.lora.errors import SpecError
 
 
 class TaskRouter:

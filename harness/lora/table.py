@@ -9,11 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from harness.lora.adapted import adapter_parameters
+from harness.lora.errors import SpecError
 from harness.lora.initialisation import initialise
-from harness.lora.inject import adapt, adapter_parameters
+from harness.lora.inject import adapt
 from harness.lora.merge import merge
 from harness.lora.peft_format import export_adapter
-from harness.lora.spec import VARIANTS, LoraSpec, SpecError
+from harness.lora.spec import LoraSpec
+from harness.lora.variants import VARIANTS
 
 
 def _transposed() -> nn.Module:

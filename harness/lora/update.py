@@ -1,4 +1,4 @@
-"""A low-rank change of a matrix, apart from the layer it is in: the pair A, B and what each form makes of it.
+"""A low-rank change of a matrix, apart from the layer that it is in: the factors A and B, and what they make of it.
 
 Shapes: I inputs, O outputs, R rank. A is (R, I) and starts Kaiming-uniform, B is (O, R) and starts at zero, so that an
 adapted network starts as the network it was (Hu et al., 2022, section 4.1).
@@ -6,11 +6,10 @@ adapted network starts as the network it was (Hu et al., 2022, section 4.1).
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-
-from harness.lora.spec import Form
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,37 +33,47 @@ class WeightSlice:
 
 
 class LowRankUpdate(nn.Module):
-    """The change s·B·A of a frozen matrix W.
+    """The change s·B·A of a frozen matrix W. Variants that make something else of A and B are subclasses.
 
-    Forms: `plain`; `dora`, where the direction W + s·BA has a trained magnitude m for each output (Liu et al., 2024,
-    equation 5); `adalora`, s·B·diag(E)·A with E starting at zero (Zhang et al., 2023, equation 3); `dylora`, whose
-    first `active` ranks alone count (Valipour et al., 2023).
+    `scale` is s. `by_alpha` says that it was given as alpha/rank, which matters where the rank changes.
     """
 
+    form: ClassVar[str] = "plain"
+    """How an update is named in files: `plain` updates add s·B·A to the weight."""
+
     def __init__(
-        self, weight: Tensor, where: WeightSlice, rank: int, scale: float, form: Form = "plain", train_a: bool = True
+        self,
+        weight: Tensor,
+        where: WeightSlice,
+        rank: int,
+        scale: float,
+        *,
+        train_a: bool = True,
+        by_alpha: bool = False,
     ) -> None:
         super().__init__()
-        self.where, self.whole_scale, self.form, self.active = where, scale, form, rank
-        self.by_active_rank = False  # DyLoRA with alpha: a prefix of b ranks has s = alpha/b
+        self.where, self.whole_scale, self.by_alpha = where, scale, by_alpha
         self.swapped = False  # an embedding's A is what starts at zero
         matrix = where.of(weight.detach())
         outputs, inputs = matrix.shape
         self.lora_A = nn.Parameter(matrix.new_empty(rank, inputs), requires_grad=train_a)
         self.lora_B = nn.Parameter(matrix.new_zeros(outputs, rank))
-        if form == "adalora":
-            nn.init.normal_(self.lora_A, std=0.02)
-            nn.init.normal_(self.lora_B, std=0.02)
-            self.lora_E = nn.Parameter(matrix.new_zeros(rank))
-        else:
-            nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        if form == "dora":
-            self.lora_m = nn.Parameter(matrix.norm(dim=1))
+        self.reset(matrix)
         # What was taken out of W at the start, if the variant does so. The base as it is saved does not have them.
         self.start_A: Tensor | None
         self.start_B: Tensor | None
         self.register_buffer("start_A", None, persistent=False)
         self.register_buffer("start_B", None, persistent=False)
+
+    def reset(self, matrix: Tensor) -> None:
+        """Draw the start of the trained tensors; `matrix` (O, I) is W."""
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+
+    def swap_start(self) -> None:
+        """Start A at zero and B at random, as embeddings do: elsewhere a word that never came would learn nothing."""
+        self.swapped = True
+        nn.init.zeros_(self.lora_A)
+        nn.init.normal_(self.lora_B)
 
     @property
     def rank(self) -> int:
@@ -73,8 +82,8 @@ class LowRankUpdate(nn.Module):
 
     @property
     def scale(self) -> float:
-        """The scale s, as it counts now."""
-        return self.whole_scale * (self.rank / self.active if self.by_active_rank else 1.0)
+        """The scale s that applies now."""
+        return self.whole_scale
 
     @property
     def zero_factor(self) -> nn.Parameter:
@@ -82,40 +91,39 @@ class LowRankUpdate(nn.Module):
         return self.lora_A if self.swapped else self.lora_B
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """A and B as they count now, E folded into A: (R, I) and (O, R)."""
-        down: Tensor = self.lora_A
-        up: Tensor = self.lora_B
-        if self.form == "adalora":
-            down = down * self.lora_E[:, None]
-        if self.active < self.rank:
-            down, up = down[: self.active], up[:, : self.active]
-        return down, up
+        """A and B as they apply now: (R, I) and (O, R)."""
+        return self.lora_A, self.lora_B
 
-    def changes(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """The factors of every change that the pair stands for, by the ending of its name: one, without an ending."""
+    def factor_pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The factors of every change that the update stands for, by the ending of its name: one, without an ending."""
         return {"": self.factors()}
+
+    def foldable_factors(self) -> tuple[Tensor, Tensor]:
+        """A and B (detached) of the change to the *original* base: what was taken out of W at the start is added."""
+        down, up = (tensor.detach() for tensor in self.factors())
+        if self.start_A is not None and self.start_B is not None:
+            down, up = torch.cat([down, self.start_A]), torch.cat([up, -self.start_B], 1)
+        return down, up
 
     def delta(self) -> Tensor:
         """s·BA, shaped like the matrix: (O, I)."""
         down, up = self.factors()
         return self.scale * (up @ down)
 
-    def share(self, matrix: Tensor) -> Tensor:
-        """DoRA: m/‖W + s·BA‖ for each output (O); the norm is taken as a constant (Liu et al., 2024, section 4.3).
+    def output_scaling(self, matrix: Tensor) -> Tensor | None:
+        """What each output of W + s·BA is multiplied by (O), if the variant does so."""
+        return None
 
-        ‖w + s·b·A‖² = ‖w‖² + 2s·b·(A·w) + s²·b·(AAᵀ)·b, so that no matrix of W's size is made.
-        """
-        with torch.no_grad():
-            down, up = self.factors()
-            cross = (matrix @ down.t() * up).sum(1)
-            square = (up @ (down @ down.t()) * up).sum(1)
-            norm = (matrix.square().sum(1) + 2 * self.scale * cross + self.scale**2 * square).clamp_min(0).sqrt()
-        return self.lora_m / norm.clamp_min(1e-12)  # a row of zeros, as a dead filter has, stays one
+    @property
+    def magnitude(self) -> nn.Parameter | None:
+        """The trained magnitude of each output (O), if the variant has one."""
+        return None
 
-    def changed(self, matrix: Tensor) -> Tensor:
-        """The matrix that the pair makes of W: W + s·BA, or m(W + s·BA)/‖W + s·BA‖."""
+    def merged_weight(self, matrix: Tensor) -> Tensor:
+        """The matrix that the update makes of W: W + s·BA, each output scaled where the variant does so."""
         whole = matrix + self.delta()
-        return self.share(matrix)[:, None] * whole if self.form == "dora" else whole
+        scaling = self.output_scaling(matrix)
+        return whole if scaling is None else scaling[:, None] * whole
 
     def split_off(self, matrix: Tensor, down: Tensor, up: Tensor) -> None:
         """Start from this A and B, and subtract s·BA from W in place, so that the sum is as before."""

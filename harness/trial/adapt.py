@@ -27,7 +27,7 @@ from harness.config import (
     TaskAdapterConfig,
 )
 from harness.lora import (
-    PLUS_RATIO,
+    Feed,
     LoraSpec,
     MtlLoraSpec,
     MtloraSpec,
@@ -43,7 +43,6 @@ from harness.lora import (
     task_adapters,
     updates_of,
 )
-from harness.lora.initialisation import Feed
 from harness.lora.peft_methods import adapt_peft, peft_parameters
 from harness.model import Network, Outputs, Uncertainty, build_model
 from harness.task import build_task
@@ -70,7 +69,7 @@ def lora_spec(lora: LoraConfig) -> LoraSpec:
             redistribute=lora.redistribute,
             initial_rank=lora.initial_rank,
         )
-        if lora.lr_ratio is not None and not spec.way.plus:
+        if lora.lr_ratio is not None and not spec.method.plus:
             raise SpecError(f"lr_ratio {lora.lr_ratio}: has no effect without variant lora_plus")
     except SpecError as error:
         raise ConfigError(f"lora: {error}") from None
@@ -79,7 +78,8 @@ def lora_spec(lora: LoraConfig) -> LoraSpec:
 
 def lr_ratio(lora: LoraConfig) -> float:
     """How much faster B learns than A: 1, or LoRA+'s ratio."""
-    return (lora.lr_ratio or PLUS_RATIO) if lora_spec(lora).way.plus else 1.0
+    usual = lora_spec(lora).method.plus
+    return 1.0 if usual is None else lora.lr_ratio or usual
 
 
 def prepare(model: Network, config: Config, feed: Feed | None = None) -> tuple[dict[str, int], accounting.Params]:
@@ -218,7 +218,7 @@ def _what_moves(lora: LoraConfig | TaskAdapterConfig | PeftConfig | BaselineConf
         return {}
     if lora.redistribute > 1:
         return {"note": "EVA moves ranks between layers once it has seen data: their sum stays, the parameters may not"}
-    if lora_spec(lora).way.form == "adalora":
+    if lora_spec(lora).method.rank_schedule == "allocated":
         return {"note": "AdaLoRA's ranks at its start; in training they are masked, which frees no memory"}
     return {}
 

@@ -25,7 +25,7 @@ from harness.config import (
 )
 from harness.devices import resolve_device
 from harness.lora import (
-    StartError,
+    InitialisationError,
 )
 from harness.record import Record, State, fail_if_not_finite
 from harness.system import assets
@@ -65,7 +65,7 @@ def run_trial(config: Config, place: TrialContext, report: Report, accept: Accep
         state, reason = "pruned", str(stop)
     except Diverged as stop:
         state, reason = "fail", f"diverged: {stop}"
-    except StartError as stop:
+    except InitialisationError as stop:
         state, reason = "fail", f"start: {stop}"
     except (ConfigError, assets.AssetError, Interrupted):
         mirror.finish({}, failed=True)

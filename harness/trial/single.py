@@ -265,16 +265,15 @@ def moving_ranks(config: Config, model: Network, steps: int) -> tuple[list[L.Cal
     if not isinstance(config.lora, LoraConfig):
         return [], 0
     spec = lora_spec(config.lora)
-    if spec.way.form == "adalora":
-        falling = FallingBudget(model.base, final_budget(model.base, spec), steps)
+    if spec.method.rank_schedule == "allocated":
+        falling = FallingBudget(model.base, final_budget(model.base, spec.final_rank_at), steps)
         return [falling], falling.budget.last
-    return ([NestedRanks(model.base, config.seed)], 0) if spec.way.form == "dylora" else ([], 0)
+    return ([NestedRanks(model.base, config.seed)], 0) if spec.method.rank_schedule == "nested" else ([], 0)
 
 
 def nested(model: Network) -> range:
     """The ranks that a nested adapter is scored at: all of them."""
-    nested = any(pair.form == "dylora" for pair in updates_of(model.base))
-    return range(1, highest_rank(model.base) + 1) if nested else range(0)
+    return range(1, highest_rank(model.base) + 1)
 
 
 def make_module(
@@ -286,7 +285,7 @@ def make_module(
     if isinstance(config.lora, LoraConfig):
         ratio = lr_ratio(config.lora)
         fast = [pair.zero_factor for pair in updates_of(model.base)]
-        if lora_spec(config.lora).way.form == "adalora":
+        if lora_spec(config.lora).method.rank_schedule == "allocated":
             penalty = partial(_penalty, model)
         if isinstance(config.task, ContinualTaskConfig) and config.task.learn == "orthogonal":
             penalty = partial(_overlap, model, config.task.penalty)

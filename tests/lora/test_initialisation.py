@@ -7,8 +7,8 @@ import torch
 from peft import EvaConfig, LoraConfig, get_peft_model, initialize_lora_eva_weights
 from torch import nn
 
-from harness.lora import LoraSpec, StartError, adapt, initialise, updates_of
-from harness.lora.initialisation import GAMMA
+from harness.lora import InitialisationError, LoraSpec, adapt, initialise, updates_of
+from harness.lora.variants.lora_ga import GAMMA
 
 
 def subspace(rows: torch.Tensor) -> torch.Tensor:
@@ -133,5 +133,5 @@ def test_a_layer_that_hears_too_little_ends_the_trial_and_not_the_study():
     net = nn.Sequential(nn.Linear(8, 8))
     spec = LoraSpec(4, 1.0, ("0",), variant="eva")
     adapt(net, spec, {})
-    with pytest.raises(StartError, match="2 directions in the input of 0, rank 4"):
+    with pytest.raises(InitialisationError, match="2 directions in the input of 0, rank 4"):
         initialise(net, spec, lambda gradients: net(torch.randn(2, 8)))

@@ -1,13 +1,49 @@
-"""Ranks that are decided in training: AdaLoRA's budget, DyLoRA's prefixes; and the rank that a change really has."""
+"""AdaLoRA: s·B·diag(E)·A, its triplets ranked by importance and masked down to a budget (Zhang et al., 2023)."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from harness.lora.inject import named_updates, updates_of
-from harness.lora.spec import LoraSpec
+from harness.lora.adapted import named_updates, updates_of
 from harness.lora.update import LowRankUpdate
+from harness.lora.variants.variant import Variant
+
+
+class AdaLoraUpdate(LowRankUpdate):
+    """The change s·B·diag(E)·A (Zhang et al., 2023, equation 3); E (R) starts at zero."""
+
+    form = "adalora"
+
+    @override
+    def reset(self, matrix: Tensor) -> None:
+        nn.init.normal_(self.lora_A, std=0.02)
+        nn.init.normal_(self.lora_B, std=0.02)
+        self.lora_E = nn.Parameter(matrix.new_zeros(self.rank))
+
+    def swap_start(self) -> None:
+        """E is what starts at zero, here as elsewhere."""
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """A with E folded in, and B: (R, I) and (O, R)."""
+        return self.lora_A * self.lora_E[:, None], self.lora_B
+
+    def foldable_factors(self) -> tuple[Tensor, Tensor]:
+        """The same without the triplets that are masked."""
+        down, up = super().foldable_factors()
+        kept = self.lora_E.detach() != 0
+        return down[kept], up[:, kept]
+
+
+def first_rank(rank: int, initial: int | None, final: int) -> int:
+    """The rank of a layer at the start: `final` times the share by which the whole budget shrinks.
+
+    `initial` is the rank at which a layer of the common `rank` starts; by default 1.5 times it, as in the paper.
+    """
+    return math.ceil(final * (initial or math.ceil(1.5 * rank)) / rank)
+
 
 ORTHOGONALITY = 0.5
 """Weight of the orthogonality penalty beside the loss, γ in the AdaLoRA paper; PEFT's default."""
@@ -37,7 +73,7 @@ class Budget:
     """
 
     def __init__(self, network: nn.Module, final: int, steps: int) -> None:
-        self.pairs = list(updates_of(network))
+        self.pairs = adalora_updates(network)
         self.first, self.final = sum(pair.rank for pair in self.pairs), final
         self.warm, self.last = round(_WARM * steps), steps - round(_FINAL * steps)
         self.every = max(1, (self.last - self.warm) // _PRUNINGS)
@@ -122,49 +158,30 @@ class Budget:
             pair.lora_E.masked_fill_(~kept, 0.0)
 
 
-def final_budget(network: nn.Module, spec: LoraSpec) -> int:
+def final_budget(network: nn.Module, final_rank_at: Callable[[str], int]) -> int:
     """How many triplets AdaLoRA leaves in the whole network."""
-    return sum(spec.final_rank_at(name) for name, _ in named_updates(network))
+    return sum(final_rank_at(name) for name, _ in named_updates(network))
+
+
+def adalora_updates(network: nn.Module) -> list[AdaLoraUpdate]:
+    """Every update of AdaLoRA's form, in the network's order."""
+    return [update for update in updates_of(network) if isinstance(update, AdaLoraUpdate)]
 
 
 def kept_ranks(network: nn.Module) -> dict[str, int]:
-    """{site: how many triplets AdaLoRA left}: an allocation that `lora.ranks` takes."""
-    return {name: int(pair.lora_E.count_nonzero()) for name, pair in named_updates(network) if pair.form == "adalora"}
-
-
-def effective_ranks(network: nn.Module) -> dict[str, float]:
-    """{site: effective rank of s·BA}, e to the entropy of its singular values' shares (Roy and Vetterli, 2007).
-
-    0 where nothing was learned; of a mixture one for each task.
-    """
+    """{target: how many triplets AdaLoRA left}: an allocation that `lora.ranks` takes."""
     return {
-        name + ending: effective_rank(pair, *factors)
-        for name, pair in named_updates(network)
-        for ending, factors in pair.changes().items()
+        name: int(update.lora_E.count_nonzero())
+        for name, update in named_updates(network)
+        if isinstance(update, AdaLoraUpdate)
     }
 
 
-@torch.no_grad()
-def effective_rank(pair: LowRankUpdate, down: Tensor, up: Tensor) -> float:
-    """The effective rank of what a pair has learned: BA, less the B and A it started from where W gave them away."""
-    down, up = down.double(), up.double()
-    if pair.start_A is not None and pair.start_B is not None:
-        down, up = torch.cat([down, pair.start_A.double()]), torch.cat([up, -pair.start_B.double()], 1)
-    values = torch.linalg.svdvals(torch.linalg.qr(up).R @ torch.linalg.qr(down.t()).R.t())
-    values = values[values > 1e-12 * max(float(values.max()), 1e-300)] if len(values) else values
-    if not len(values):
-        return 0.0
-    shares = values / values.sum()
-    return math.exp(float(-(shares * shares.log()).sum()))
-
-
-def set_active(network: nn.Module, rank: int) -> None:
-    """DyLoRA: let only the first `rank` ranks of every pair count (all of those that have fewer)."""
-    for pair in updates_of(network):
-        if pair.form == "dylora":
-            pair.active = min(rank, pair.rank)
-
-
-def highest_rank(network: nn.Module) -> int:
-    """The highest rank among the pairs."""
-    return max(pair.rank for pair in updates_of(network))
+VARIANT = Variant(
+    "AdaLoRA",
+    "Zhang et al., 2023",
+    form=AdaLoraUpdate,
+    rank_schedule="allocated",
+    takes=("initial_rank",),
+    note="AdaLoRA's ranks at its start; in training they are masked, which frees no memory",
+)

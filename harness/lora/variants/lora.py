@@ -1,0 +1,5 @@
+"""LoRA: y = Wx + b + s·BA·drop(x) (Hu et al., 2022, equation 3)."""
+
+from harness.lora.variants.variant import Variant
+
+VARIANT = Variant("LoRA", "Hu et al., 2022")

@@ -1,0 +1,5 @@
+"""rsLoRA: s = alpha/√rank (Kalajdzievski, 2023)."""
+
+from harness.lora.variants.variant import Variant
+
+VARIANT = Variant("rsLoRA", "Kalajdzievski, 2023", root=True)
