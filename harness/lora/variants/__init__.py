@@ -1,6 +1,7 @@
 """The published variants of LoRA, one file each: its row, its start, its form, its checks."""
 
 import difflib
+import importlib
 
 from harness.lora.errors import SpecError
 from harness.lora.variants import adalora, dora, dylora, eva, lora, lora_fa, lora_ga, lora_plus, olora, pissa, rslora
@@ -16,11 +17,27 @@ VARIANTS: dict[str, Variant] = {
 
 
 def variant(name: str) -> Variant:
-    """The variant, or several joined by +. Raises SpecError for an unknown name, or two that change the same thing."""
-    parts = name.split("+")
-    for part in parts:
-        if part not in VARIANTS:
-            near = difflib.get_close_matches(part, VARIANTS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(VARIANTS)}, joined by +"
-            raise SpecError(f"variant {name}: no variant {part}{hint}")
-    return join(name, [VARIANTS[part] for part in parts])
+    """The variant, or several joined by +; `package.module:NAME` is a Variant of one's own.
+
+    Raises SpecError for an unknown name, or two that change the same thing.
+    """
+    return join(name, [_guest(name, part) if ":" in part else _known(name, part) for part in name.split("+")])
+
+
+def _known(name: str, part: str) -> Variant:
+    if part not in VARIANTS:
+        near = difflib.get_close_matches(part, VARIANTS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(VARIANTS)}, joined by +"
+        raise SpecError(f"variant {name}: no variant {part}{hint}")
+    return VARIANTS[part]
+
+
+def _guest(name: str, path: str) -> Variant:
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SpecError(f"variant {name}: {path} cannot be imported, {error}") from None
+    if not isinstance(found, Variant):
+        raise SpecError(f"variant {name}: {path} is no harness.lora.variants.Variant")
+    return found
