@@ -1,4 +1,4 @@
-"""Putting low-rank pairs into a network: which modules, at which rank, in what order, and what that gave."""
+"""Puts low-rank updates into a network: finds the targets, checks them, and replaces their layers."""
 
 import dataclasses
 import difflib
@@ -23,7 +23,7 @@ _PART = re.compile(r"\[(\d+)/(\d+)\]$")
 
 @dataclasses.dataclass(frozen=True)
 class AdapterTarget:
-    """A matrix that is adapted: its name in records, the module it is in, the name of its pair there, and where."""
+    """A matrix to adapt: its name in records, its module, the key of its update there, and the slice of the weight."""
 
     name: str
     module: str
@@ -32,7 +32,7 @@ class AdapterTarget:
 
 
 def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str, int]:
-    """Freeze `base`, put pairs into every module that a target names, and return {site: rank}.
+    """Freeze `base`, put updates into every module that a target names, and return {target: rank}.
 
     `names` maps target names to patterns that must match a module's whole name; a pattern that ends in [i/n] means
     the i-th of n equal parts of a fused projection. A target that is no such name is taken as a pattern itself.
@@ -40,39 +40,45 @@ def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str
     low-rank form, and for a rank above min(inputs, outputs).
     """
     base.requires_grad_(False)
-    places = find_targets(base, spec.targets, names, spec)
-    _check_patterns(spec, places)
-    _check_tied(base, places)
-    ranks: dict[str, int] = {}
-    modules: dict[str, dict[str, LowRankUpdate]] = {}
-    for site in places:
-        rank = spec.rank_at(site.name)
-        log.debug("%s: rank %d", site.name, rank)
-        if rank:
-            modules.setdefault(site.module, {})[site.key] = _update(base.get_submodule(site.module), site, spec, rank)
-            ranks[site.name] = rank
+    targets = find_targets(base, spec.targets, names, spec)
+    _check_patterns(spec, targets)
+    _check_tied(base, targets)
+    method, train_a = spec.method, spec.method.train_a is not False
+    updates: dict[str, dict[str, LowRankUpdate]] = {}
+    ranks = {target.name: rank for target in targets if (rank := spec.rank_at(target.name))}
     if not ranks:
         raise SpecError("ranks: every layer has rank 0; lora=head trains the head alone")
-    for module, pairs in modules.items():
-        replace(base, module, adapted_layer(base.get_submodule(module), module, pairs, spec))
+    for target in targets:
+        if not (rank := ranks.get(target.name, 0)):
+            continue
+        log.debug("%s: rank %d", target.name, rank)
+        layer, where = base.get_submodule(target.module), target.where
+        rows, scale = _rows_of_a(layer, target, spec, rank), spec.scale_at(target.name, rank)
+        weight = layer.get_parameter(where.weight)
+        update = method.update(weight, where, rows, scale, train_a=train_a, by_alpha=spec.alpha is not None)
+        if isinstance(layer, nn.Embedding):
+            update.swap_start()
+        updates.setdefault(target.module, {})[target.key] = update
+    for module, by_key in updates.items():
+        replace(base, module, adapted_layer(base.get_submodule(module), module, by_key, spec))
     return ranks
 
 
 def find_targets(
     base: nn.Module, targets: Iterable[str], names: Mapping[str, str], spec: LoraSpec
 ) -> list[AdapterTarget]:
-    """Every place the targets name, each once, in the order of the targets and of the network."""
+    """Every matrix that the targets name, each once, in the order of the targets and of the network."""
     found: dict[str, AdapterTarget] = {}
     taken: dict[str, list[WeightSlice]] = {}
     for target in targets:
         for module, index, count in _matches(base, target, names):
-            for site in _sites(base, module, target, index, count, spec):
-                if site.name in found:
+            for place in _targets_in(base, module, target, index, count, spec):
+                if place.name in found:
                     continue
-                if any(_overlap(site.where, other) for other in taken.setdefault(site.module, [])):
-                    raise SpecError(f"target {target}: {site.name} is adapted already, as a whole or in other parts")
-                taken[site.module].append(site.where)
-                found[site.name] = site
+                if any(_overlap(place.where, other) for other in taken.setdefault(place.module, [])):
+                    raise SpecError(f"target {target}: {place.name} is adapted already, as a whole or in other parts")
+                taken[place.module].append(place.where)
+                found[place.name] = place
     return list(found.values())
 
 
@@ -94,7 +100,9 @@ def _matches(base: nn.Module, target: str, names: Mapping[str, str]) -> list[tup
     return [(name, index, count) for name in found]
 
 
-def _sites(base: nn.Module, module: str, target: str, index: int, count: int, spec: LoraSpec) -> list[AdapterTarget]:
+def _targets_in(
+    base: nn.Module, module: str, target: str, index: int, count: int, spec: LoraSpec
+) -> list[AdapterTarget]:
     """The matrices of a module that a target names; the output projection of fused attention belongs to its parent."""
     parent, _, child = module.rpartition(".")
     if child == "out_proj" and isinstance(base.get_submodule(parent), nn.MultiheadAttention):
@@ -170,21 +178,20 @@ def _part(layer: nn.Module, name: str, index: int, count: int) -> WeightSlice:
     return WeightSlice(weight, index * size, (index + 1) * size, transposed)
 
 
-def _update(layer: nn.Module, target: AdapterTarget, spec: LoraSpec, rank: int) -> LowRankUpdate:
-    where, method = target.where, spec.method
-    weight = layer.get_parameter(where.weight)
-    times = 1 if where.rows is None else where.rows // len(weight)  # loralib's A has k rows for each unit of rank
+def _rows_of_a(layer: nn.Module, target: AdapterTarget, spec: LoraSpec, rank: int) -> int:
+    """The rows of A at that rank: in loralib's factorisation k for each unit of rank, else one.
+
+    Raises SpecError for a rank that is too high, and where the variant is not supported.
+    """
+    weight, where = layer.get_parameter(target.where.weight), target.where
+    times = 1 if where.rows is None else where.rows // len(weight)
     highest = min(where.of(weight.detach()).shape) // times
     if rank > highest:
         raise SpecError(f"rank {rank}: above min(inputs, outputs) = {highest} of {target.name}")
     place = Place(target.name, layer, where, rank * times, highest * times, _reads_rows(layer, spec))
-    for check in method.checks:
+    for check in spec.method.checks:
         check(place)
-    scale, train_a = spec.scale_at(target.name, rank), method.train_a is not False
-    update = method.update(weight, where, rank * times, scale, train_a=train_a, by_alpha=spec.alpha is not None)
-    if isinstance(layer, nn.Embedding):
-        update.swap_start()
-    return update
+    return rank * times
 
 
 def _reads_rows(layer: nn.Module, spec: LoraSpec) -> bool:
@@ -233,11 +240,11 @@ def _overlap(one: WeightSlice, other: WeightSlice) -> bool:
 def _check_patterns(spec: LoraSpec, places: list[AdapterTarget]) -> None:
     """A pattern that matches no layer is a mistake; one whose layers all went to earlier patterns has no effect."""
     for key, pairs in (("ranks", spec.ranks), ("scales", spec.scales), ("alphas", spec.alphas)):
-        left = {site.name for site in places}
+        left = {place.name for place in places}
         for pattern, value in pairs:
-            matched = {site.name for site in places if re.fullmatch(pattern, site.name)}
+            matched = {place.name for place in places if re.fullmatch(pattern, place.name)}
             if not matched:
-                near = difflib.get_close_matches(pattern, [site.name for site in places], n=1, cutoff=0.3)
+                near = difflib.get_close_matches(pattern, [place.name for place in places], n=1, cutoff=0.3)
                 hint = f"; a layer's name: {near[0] if near else places[0].name}"
                 raise SpecError(f"{key} {pattern}: matches none of the targets' layers{hint}")
             if key != "ranks" and not any(spec.final_rank_at(name) for name in matched):
@@ -253,7 +260,8 @@ def _check_tied(base: nn.Module, places: list[AdapterTarget]) -> None:
     names: dict[int, list[str]] = {}
     for name, tensor in base.named_parameters(remove_duplicate=False):
         names.setdefault(id(tensor), []).append(name)
-    for site in places:
-        shared = names[id(base.get_submodule(site.module).get_parameter(site.where.weight))]
+    for place in places:
+        shared = names[id(base.get_submodule(place.module).get_parameter(place.where.weight))]
         if len(shared) > 1:
-            raise SpecError(f"{site.name}: its weight is shared, {' = '.join(shared)}; an adapter would be in one only")
+            tied = " = ".join(shared)
+            raise SpecError(f"{place.name}: its weight is shared, {tied}; an adapter would be in one only")

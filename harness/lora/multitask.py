@@ -103,7 +103,7 @@ def adapt_tasks(
     tasks: Sequence[str],
     route: TaskRouter,
 ) -> dict[str, int]:
-    """Freeze `base`, put the pairs of all tasks into it, and return {site: rank}.
+    """Freeze `base`, put the pairs of all tasks into it, and return {target: rank}.
 
     A task's own pair has its layer's name and the task's: encoder.layer.5.output.dense.movie. The layers take each
     row's task from `route`, a number in the order of `tasks`. Raises SpecError as `adapt` does, and where a task
