@@ -1,4 +1,6 @@
-# The two commands of this project. Both make their own environment; nothing else is needed but Python 3.11 or later.
+# `make sweep` and `make test` make their own environment; nothing else is needed but Python 3.11 or later.
+# On a machine without a GPU they install the CPU build of torch where the package index in use has one;
+# TORCH=default installs the default build.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -6,6 +8,13 @@ BIN    := $(VENV)/bin
 
 sweep: $(VENV)/installed     ## the rank sweep: search, table, pictures
 	$(BIN)/python -m harness +experiment=sst2_rank_sweep
+
+check: $(VENV)/tested        ## style, types, import contract, and the tests of configuration and documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_config.py tests/test_constraints.py tests/test_docs.py tests/test_extras.py tests/test_results.py
 
 test: $(VENV)/tested         ## style, types, import contract, tests
 	$(BIN)/ruff check .
@@ -26,17 +35,28 @@ faults: $(VENV)/tested       ## workers killed, stopped, out of disk and databas
 	$(BIN)/python -m benchmarks.faults
 	$(BIN)/python -m benchmarks.load
 
+docs: .venv-docs/installed   ## the documentation as a site: build/site/index.html
+	.venv-docs/bin/python docs/stage.py build/docs
+	.venv-docs/bin/zensical build --clean --strict
+
 lock: $(VENV)/tested         ## write down the versions that are installed
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^pip==' > requirements.lock
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable .
+	$(BIN)/python tools/constraints.py torch > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable .
 	touch $@
 
 $(VENV)/tested: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[test]'
+	$(BIN)/python tools/constraints.py torch torchvision > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/installed
 
-.PHONY: sweep test test-cluster benchmark faults lock
+.venv-docs/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet 'zensical>=0.0.73,<0.2'
+	touch $@
+
+.PHONY: sweep check test test-cluster benchmark faults docs lock

@@ -23,7 +23,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness.cluster.database import storage_address
 from harness.config import Config, ConfigError, LoraConfig, check, composition
+from harness.config.extras import check_extras
 from harness.config.preflight import validate_before_import
 from harness.config.processes import ProcessInfo, launched_process_group, process_info, trains_remotely
 from harness.system import assets
@@ -91,6 +93,7 @@ def _run(composed: DictConfig) -> None:
     if config.run == "report":
         _report(config)
         return
+    check_extras(config, storage_address())
     if config.run == "count":
         from harness.trial.adapt import count  # torch is imported only by what needs it
 
@@ -250,6 +253,7 @@ def _claims(config: Config) -> None:
             raise ConfigError(composition.explain(error, words)) from None
 
     def run(part: Config, words: list[str]) -> str:
+        check_extras(part, storage_address())
         _check_runnable(part)
         part = _as_here(_with_data(part, words), config)
         with contextlib.redirect_stdout(sys.stderr):  # the answer of this command is the claims
@@ -282,6 +286,7 @@ def _on_study(config: Config) -> None:
     elif config.run == "rebuild":
         log.info(rebuild(config, folder))
     else:
+        check_extras(config, storage_address())
         _lead_or_follow(config, launched_process_group(config), _work)
 
 

@@ -8,16 +8,19 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from harness.config import ConfigError
 from harness.system import assets
 from harness.task.base import Inputs
 from harness.task.vision import ImageSplit
+
+if TYPE_CHECKING:  # Pillow comes with the extra vision; a text user may not have it
+    from PIL.Image import Image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +61,16 @@ def image_inputs(split: ImageSplit, size: int) -> ImageInputs:
     return ImageInputs(np.load(path, mmap_mode="r"), split.labels)
 
 
-def _pictures(split: ImageSplit) -> Iterator[Image.Image]:
+def _pictures(split: ImageSplit) -> Iterator["Image"]:
+    from PIL import Image
+
     for image in split.images:
         yield _open(image) if isinstance(image, Path) else Image.fromarray(image)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path) -> "Image":
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):  # Pillow would cut what is above 255
@@ -74,7 +81,10 @@ def _open(path: Path) -> Image.Image:
         raise ConfigError(f"task.data: {path} is no image that can be read: {error}") from None
 
 
-def _fit(image: Image.Image, size: int) -> np.ndarray:
+def _fit(image: "Image", size: int) -> np.ndarray:
     """(C, S, S); Pillow's filters take all the pixels that they cover, so nothing is aliased."""
-    fitted = np.asarray(ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR))
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    fitted = np.asarray(ImageOps.fit(image, (size, size), method=Resampling.BILINEAR))
     return fitted[None] if fitted.ndim == 2 else fitted.transpose(2, 0, 1)

@@ -6,14 +6,17 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Formatter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import polib
 
 from harness.config import CatalogueTaskConfig, ConfigError, FileSeq2seqTaskConfig, nearest
 from harness.system import assets
 from harness.task.text import load_table
+
+if TYPE_CHECKING:  # it comes with the extra translation; a text user may not have it
+    from polib import POEntry
 
 PairConfig = FileSeq2seqTaskConfig | CatalogueTaskConfig
 SPLITS = ("train", "validation", "test")
@@ -121,6 +124,8 @@ def _read_catalogues(config: CatalogueTaskConfig) -> tuple[str, dict[str, pd.Dat
 
 def _messages(path: Path, left_out: dict[str, int]) -> Iterable[tuple[str, str]]:
     """The usable messages of one catalogue; why others are not is counted in `left_out`."""
+    import polib
+
     catalogue = polib.pofile(str(path))
     two_forms = "nplurals=2" in catalogue.metadata.get("Plural-Forms", "").replace(" ", "")
     for entry in catalogue:
@@ -132,7 +137,7 @@ def _messages(path: Path, left_out: dict[str, int]) -> Iterable[tuple[str, str]]
                 yield message, translation
 
 
-def _forms(entry: polib.POEntry, two_forms: bool) -> list[tuple[str, str, str]]:
+def _forms(entry: "POEntry", two_forms: bool) -> list[tuple[str, str, str]]:
     """(message, translation, why it is left out or nothing): one, or singular and plural where they correspond."""
     if entry.obsolete or entry.fuzzy:
         return [(entry.msgid, "", "obsolete or fuzzy")]

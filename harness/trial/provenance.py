@@ -29,8 +29,16 @@ _PACKAGES = (
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+    """Versions of what a result depends on; packages of extras that are not installed are left out."""
+    found = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version()} | {name: version for name, version in found.items() if version}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache

@@ -1,0 +1,97 @@
+"""Rewrite what is generated in README.md and docs/: tables of results, the table of variants, the reference of keys.
+
+    python docs/generate.py            # rewrite
+    python docs/generate.py --check    # say which pages are not current; exit code 1 if any
+
+A block is everything between the lines `<!-- generated: NAME ARGUMENT -->` and `<!-- end -->`.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+import keys  # noqa: E402  a script's own folder, like the repository's, is on the path by now
+
+CURATED = ROOT / "results/curated"
+BLOCK = re.compile(r"(<!-- generated: (\w+) ?([\w./-]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+ANSWERS = ("Smallest adapter", "No adapted arm", "Validation did not", "Remembered best", "Best on validation")
+
+
+def table(study: str) -> str:
+    """The first table of a curated study."""
+    lines = _lines(f"{study}/table.md")
+    first = next(index for index, line in enumerate(lines) if line.startswith("|"))
+    rest = lines[first:]
+    return "\n".join(rest[: rest.index("")])
+
+
+def answer(study: str) -> str:
+    """The sentence that answers the question of a curated study."""
+    (found,) = [line for line in _lines(f"{study}/table.md") if line.startswith(ANSWERS)]
+    return found
+
+
+def page(name: str) -> str:
+    """A curated Markdown file without its title."""
+    lines = [line for line in _lines(name) if not line.startswith("# ")]
+    return "\n".join(lines).strip()
+
+
+def output(name: str) -> str:
+    """What a command printed."""
+    return "```text\n" + "\n".join(_lines(name)).strip() + "\n```"
+
+
+def variants(_: str) -> str:
+    """The table of variants and kinds of layers, made by trying every one."""
+    from harness.lora.table import table as tried  # seconds of import that other blocks need not wait for
+
+    return tried()
+
+
+BLOCKS: dict[str, Callable[[str], str]] = {
+    "table": table,
+    "answer": answer,
+    "page": page,
+    "output": output,
+    "variants": variants,
+    "keys": lambda _: keys.reference(),
+    "experiments": lambda _: keys.experiments(),
+}
+
+
+def pages() -> list[Path]:
+    """Every page that may hold a generated block."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rewritten(text: str) -> str:
+    """The page with every block made anew."""
+    return BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]](found[3])}\n{found[4]}", text)
+
+
+def _lines(name: str) -> list[str]:
+    return (CURATED / name).read_text().splitlines()
+
+
+def main() -> int:
+    """Rewrite the pages, or with --check only compare; returns the exit code."""
+    stale = []
+    for path in pages():
+        before = path.read_text()
+        after = rewritten(before)
+        if after != before:
+            stale.append(path.relative_to(ROOT))
+            if "--check" not in sys.argv:
+                path.write_text(after)
+    for path in stale:
+        print(f"{path}: {'not current; run python docs/generate.py' if '--check' in sys.argv else 'rewritten'}")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
