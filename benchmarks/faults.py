@@ -31,7 +31,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 
 from harness import record
-from harness.cluster.storage import JOURNAL
+from harness.cluster.optuna_storage import JOURNAL
 from harness.config import Config, check
 from harness.record import Record
 from tests import tiny
@@ -39,7 +39,7 @@ from tests.cluster import crowd
 from tests.cluster.crowd import Audit
 from tests.cluster.services import Postgres, free_port, missing
 
-POINTS = ("after_claim", "before_record", "before_tell", "in_reconcile", "in_training", "in_checkpoint")
+POINTS = ("after_assignment", "before_record", "before_tell", "in_reconcile", "in_training", "in_checkpoint")
 IN_TRIALS = ("in_training", "in_checkpoint")
 LEASE_S = 3.0
 PER_STUDY = 8
@@ -125,7 +125,9 @@ def killed_at(study: Study, point: str) -> int:
     often = 12 if point in IN_TRIALS else 3
     killed = 0
     while killed < PER_STUDY and not study.done:
-        wave = [] if point != "in_reconcile" else study.start(1, HARNESS_FAULT="after_claim")  # leaves one to settle
+        wave = (
+            [] if point != "in_reconcile" else study.start(1, HARNESS_FAULT="after_assignment")
+        )  # leaves one to settle
         for _ in range(study.workers):
             wave += study.start(1, HARNESS_FAULT=f"{point}:{study.draw.randint(1, often)}")
         crowd.wait(wave, 300.0)
@@ -170,7 +172,7 @@ def torn(study: Study) -> int:
         for process in processes:
             process.kill()
         crowd.wait(processes)
-        logs = (study.folder / name for name in ("records.jsonl", "claims.jsonl", JOURNAL))
+        logs = (study.folder / name for name in ("records.jsonl", "attempts.jsonl", JOURNAL))
         for path in (path for path in logs if path.exists() and path.stat().st_size):
             line = path.read_bytes().splitlines()[-1]
             with open(path, "ab") as file:

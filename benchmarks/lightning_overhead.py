@@ -30,6 +30,7 @@ from harness.training import (
     MetricsCsvLogger,
     Plan,
     ResourceMeter,
+    StopRequestCheck,
     TrialModule,
     make_trainer,
 )
@@ -70,7 +71,9 @@ def _parts(config: Config, data: Inputs, steps: int) -> tuple[TrialModule, DataL
     model = build_model(config.model, 2)
     prepare(model, config)
     loader = make_loader(config, data, training=True)
-    return TrialModule(model, ClassMetrics(2), 1e-3, 1e-3, 0.01, 0.06, steps), loader
+    return TrialModule(
+        model, ClassMetrics(2), lr=1e-3, head_lr=1e-3, weight_decay=0.01, warmup=0.06, steps=steps
+    ), loader
 
 
 def bare(config: Config, data: Inputs, steps: int) -> float:
@@ -112,9 +115,9 @@ def lightning(config: Config, data: Inputs, steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         device = torch.device("cpu")
         curve = MetricsCsvLogger(Path(folder) / "metrics.csv", lambda step, values: None, ("accuracy", "loss"))
-        callbacks = [DivergenceCheck(), ResourceMeter(device), curve, span]
+        callbacks = [StopRequestCheck(), DivergenceCheck(), ResourceMeter(device), curve, span]
         length = Plan(steps=steps, evaluate_every=steps)
-        trainer = make_trainer(Path(folder), length, device, 1, "auto", "32-true", 1.0, callbacks)
+        trainer = make_trainer(Path(folder), length, device, callbacks, precision="32-true", clip=1.0)
         trainer.limit_val_batches = 0
         trainer.fit(module, loader)
     return span.seconds

@@ -1,6 +1,6 @@
-"""How many workers a study bears: trials a second and waits for a claim, with trials that cost nothing but time.
+"""How many workers a study bears: trials a second and waits for an assignment, with trials that cost nothing but time.
 
-A wait is from asking for the study's lock until the claim is on the disk and Optuna's mirror told. A soak of many
+A wait is from asking for the study's lock until the assignment is on the disk and Optuna's mirror told. A soak of many
 trials follows, for the memory of each worker. Needs Linux.
 
     python -m benchmarks.load > results/curated/load.md
@@ -68,7 +68,7 @@ def _row(home: Path, storage: str, workers: int) -> None:
     assert len(ends) == len(record.read(folder)) == 64 * ROUNDS[workers]
     tenth = len(ends) // 10  # workers come one after another, and go when nothing is left for them
     rate = (len(ends) - 2 * tenth - 1) / (ends[-1 - tenth] - ends[tenth])
-    waits = [float(words[3]) for words in notes if words[0] == "claim"]
+    waits = [float(words[3]) for words in notes if words[0] == "assign"]
     shown = (statistics.median(waits), statistics.quantiles(waits, n=20)[-1], max(waits))
     times = " | ".join(f"{1000 * wait:.0f} ms" for wait in shown)
     print(f"| {storage} | {workers} | {len(ends)} | {rate:.1f} | {workers / SECONDS:.0f} | {times} |", flush=True)

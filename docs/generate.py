@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 import keys  # noqa: E402  a script's own folder, like the repository's, is on the path by now
+import records  # noqa: E402
 
 CURATED = ROOT / "results/curated"
 BLOCK = re.compile(r"(<!-- generated: (\w+) ?([\w./-]*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -53,11 +54,17 @@ def variants(_: str) -> str:
     return tried()
 
 
+def record(_: str) -> str:
+    """The sections of a record: what each holds, and of each field its unit, column and key in W&B."""
+    return records.reference()
+
+
 BLOCKS: dict[str, Callable[[str], str]] = {
     "table": table,
     "answer": answer,
     "page": page,
     "output": output,
+    "record": record,
     "variants": variants,
     "keys": lambda _: keys.reference(),
     "experiments": lambda _: keys.experiments(),

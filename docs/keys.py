@@ -20,6 +20,7 @@ MEANINGS = {
     "name": "what records and tables call it",
     "reader": "the kind of task; the option sets it",
     "kind": "the kind of model; the option sets it",
+    "arguments": "the arguments of the constructor of your own class",
     "data": "your own copy: a file or a folder; null: the source named by `asset`",
     "asset": "where the data come from",
     "weights": "where the pretrained weights come from",

@@ -89,8 +89,8 @@ def several(tree: Callable[..., dict], tiny_data: Path, tmp_path: Path, own_cach
         made = tree("trainer.objective=accuracy", *overrides)
         part = made["task"]
         made["task"] = {
-            "reader": "sequence",
-            "name": "sequence",
+            "reader": "continual",
+            "name": "continual",
             "tasks": {
                 "first": part,
                 "second": part | {"data": str(tmp_path / "swapped.csv")},

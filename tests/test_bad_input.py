@@ -21,10 +21,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+import harness.cluster.single
+import harness.commands.study
 from harness import __main__ as command
 from harness import record
-from harness.config import check, composition, to_dict
-from harness.config.preflight import check_same_config, limits
+from harness.commands import guest
+from harness.commands.failures import exit_codes
+from harness.commands.job import Job
+from harness.config import MODELS, check, composition, to_dict
+from harness.config.preflight import check_same_config
 from harness.model import build_model
 from tests.test_record import make
 
@@ -32,7 +37,7 @@ STUDY = ["run=study", "sweep=rank_alpha_lr"]
 CSV = ["task=text_csv", "task.data=given.csv"]
 IMAGES = ["task=image_folder", "model=resnet18", "lora.targets=[conv]"]
 SPEECH = ["task=spoken_digits", "model=lstm_speech", "lora.targets=[lstm]"]
-PAIRS = ["task=pairs", "model=t5_small", "trainer.objective=loss"]
+PAIRS = ["task=seq2seq", "model=t5_small", "trainer.objective=loss"]
 
 # What is said, and what the answer holds.
 MISTAKES = [
@@ -241,22 +246,24 @@ def listing(folder: Path) -> list[str]:
 @pytest.fixture
 def answer(composed, monkeypatch):
     """Run the command's job on some words; what it would train is not trained."""
-    for name in ("_study", "_trial"):
-        monkeypatch.setattr(command, name, lambda _: pytest.fail("it was accepted"))
+    for place, name in ((harness.commands.study, "opened_study"), (harness.cluster.single, "join_single")):
+        monkeypatch.setattr(place, name, lambda _: pytest.fail("it was accepted"))
     parser = OverridesParser.create()
 
     def job(words: list[str]) -> int:
         chosen = tuple(word for word in words if word.partition("=")[0] in composition.groups())
-        with command._answering():
+        with exit_codes():
             tree = composed(chosen)
             HydraConfig.instance().set_config(tree)
+            said = tuple(HydraConfig.get().overrides.task)
             OmegaConf.set_struct(tree, False)
             del tree["hydra"]
             for override in parser.parse_overrides([word for word in words if word not in chosen]):
                 OmegaConf.update(tree, override.key_or_group, override.value(), merge=False)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                command._run(tree)
+                asked = Job(tree, said)
+                command.COMMANDS.get(asked.run, guest.run)(asked)
         return 0
 
     def run(words: list[str]) -> int:
@@ -318,30 +325,18 @@ def test_a_real_process_answers_soon(tmp_path, words, line):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("model=minilm",),
-        ("model=roberta_large",),
-        ("model=efficientnet_lite0", "task=digits"),
-        ("model=resnet18", "task=digits"),
-        ("model=lstm_speech", "task=spoken_digits"),
-        ("model=gpt2", "task=pairs"),
-        ("model=t5_small", "task=pairs"),
-        ("model=opus_mt", "task=pairs"),
-    ],
-)
-def test_the_limits_said_early_are_those_of_the_network(composed, words):
+@pytest.mark.parametrize("model", sorted(path.stem for path in (composition.CONF / "model").glob("*.yaml")))
+def test_the_limits_said_early_are_those_of_the_network(composed, model):
     from harness.lora import LoraSpec
     from harness.lora.inject import find_targets
 
-    tree = OmegaConf.to_container(composed((*words, "lora=full")), resolve=True)
+    words = MODELS[composed((f"model={model}", "task=digits")).model.kind].count_with
+    tree = OmegaConf.to_container(composed((f"model={model}", *words, "lora=full")), resolve=True)
     del tree["hydra"]
-    tree["trainer"]["objective"] = "loss" if "task=pairs" in words else "accuracy"
     config = check(tree)
     network = build_model(config.model, 10, weights=False)
     spec = LoraSpec(rank=1, scale=1.0, targets=())
-    known = limits(config.model)
+    known = config.model.rank_limits
     assert set(known) == set(network.targets)
     for name, most in known.items():
         found = find_targets(network.base, [name], network.targets, spec)
@@ -350,6 +345,8 @@ def test_the_limits_said_early_are_those_of_the_network(composed, words):
             for site in found
         ]
         assert min(min(shape) for shape in shapes) == most, name
+    inside = {name for name, _ in network.base.named_children()}
+    assert inside <= set(config.model.children), "a target may name any child of the network"
 
 
 def test_a_study_may_be_taken_up_with_what_does_not_change_its_question(tree, tmp_path):

@@ -10,7 +10,8 @@ import torch
 from harness import record
 from harness.lora import adapter_parameters
 from harness.task import build_task
-from harness.trial import TrialContext, run_trial
+from harness.trial import TrialContext
+from harness.trial.run import run_trial
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -44,10 +45,11 @@ def test_the_tutorial_serves_what_the_trial_predicted(reviews, compose, tiny_bas
 def test_the_records_are_read_as_the_pages_say(reviews):
     names: dict = {}
     exec(code("reference/record.md", 0), names)
-    assert names["best"]["trial"] == 0
+    assert names["best"].trial == 0
     exec(code("reference/python_api.md", 0), names)
     (row,) = names["frame"].to_dict("records")
-    assert row == {"arm": "rank=2", "accuracy": names["best"]["scores"]["test"]["accuracy"], "adapter": 256}
+    assert (row["arm"], row["params_adapter"]) == ("rank=2", 256)
+    assert row["test_accuracy"] == names["accuracies"]["rank=2"] == names["best"].scores["test"]["accuracy"]
 
 
 def test_the_adapter_of_a_network_of_one_s_own_goes_out_and_in(tmp_path):

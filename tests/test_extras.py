@@ -54,9 +54,9 @@ CASES = [
     (["task=spoken_digits", "model=lstm_speech"], "soxr", "task=spoken_digits: needs the extra speech"),
     (["task=digits", "model=resnet18"], "timm", "task=digits: needs the extra vision"),
     (
-        ["task=pairs", "model=t5_small", "trainer.objective=loss"],
+        ["task=seq2seq", "model=t5_small", "trainer.objective=loss"],
         "sacrebleu",
-        "task=pairs: needs the extra translation",
+        "task=seq2seq: needs the extra translation",
     ),
     (["launch=slurm"], "submitit", "launch=slurm: needs the extra cluster"),
 ]
@@ -87,6 +87,6 @@ def test_a_text_user_needs_no_extra(monkeypatch):
 
 def test_counting_needs_only_what_builds_the_network(monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda _: None)
-    extras.check_extras(compose(["run=count", "task=pairs", "model=gpt2", "trainer.objective=loss"]), "journal")
+    extras.check_extras(compose(["run=count", "task=seq2seq", "model=gpt2", "trainer.objective=loss"]), "journal")
     with pytest.raises(ConfigError, match="extra vision"):
         extras.check_extras(compose(["run=count", "task=digits", "model=resnet18"]), "journal")

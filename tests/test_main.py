@@ -64,7 +64,7 @@ MISTAKES = [
     (["lora=full", "+lora.rank=4"], "lora.rank: no such key"),
     (["run=sweep"], 'run="sweep": input should be'),
     (["run=study"], "sweep is empty"),
-    (["run=claims"], "claims is empty; +experiment=claims has them"),
+    (["run=studies.claims:command"], "claims: nothing to judge by; +experiment=claims names the studies"),
     (["+experiment=claims", "+claims.studies.rnk=[x]"], "claims.studies.rnk"),
     (["run=report", "study=none"], "study=none: no records in"),
     (["lora.rank"], "lora.rank"),
@@ -131,7 +131,11 @@ def test_one_trial_prints_its_record_and_is_not_trained_twice(harness, tiny, tmp
     assert "wandb sync" in first.stderr
     again = harness(*tiny)
     assert json.loads(again.stdout) == printed
-    assert "looked up, not trained again" in again.stderr
+    assert "trial 0 has the same configuration: looked up, not trained again\n" in again.stderr
+    threads = printed["environment"]["threads"]
+    elsewhere = harness(*tiny, f"trainer.threads={threads + 1}")
+    assert json.loads(elsewhere.stdout) == printed
+    assert f"looked up, not trained again; made elsewhere: threads {threads} (now {threads + 1})\n" in elsewhere.stderr
     other = harness(*tiny, "seed=1", "tracking=off")
     assert json.loads(other.stdout)["trial"] == 1
     config = tmp_path / "results/single/trials/0001/config.yaml"
@@ -203,7 +207,7 @@ def test_hydras_own_habits_work(harness, tmp_path):
 def test_multirun_makes_a_record_for_each(harness, tiny, tmp_path):
     done = harness("-m", *[word for word in tiny if not word.startswith("lora.rank")], "lora.rank=1,2", "tracking=off")
     assert done.returncode == 0, done.stderr
-    assert [entry.lora["rank"] for entry in record.read(tmp_path / "results/single")] == [1, 2]
+    assert [entry.lora.rank for entry in record.read(tmp_path / "results/single")] == [1, 2]
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "results"}
 
 

@@ -1,4 +1,4 @@
-"""Nothing that a user names is run, nothing is unpickled, no secret is kept, and what is kept is the owner's alone."""
+"""Nothing that data names is run, nothing is unpickled, no secret is kept, and what is kept is the owner's alone."""
 
 import ast
 import json

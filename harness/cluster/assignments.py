@@ -1,4 +1,4 @@
-"""Who works on which trial of a study: a synced line for every claim, and what may be claimed next."""
+"""Which worker has which trial of a study: one synced line for every assignment, and which trials come next."""
 
 import dataclasses
 import json
@@ -6,32 +6,36 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.record import RECORDS, Log
-from harness.search.space import Arm, Point
+from harness.search.arms import Arm, Point
 from harness.system.jsonl import JsonlLog, repair_tail
+from harness.system.study_files import attempts_path
 
-CLAIMS = "claims.jsonl"
 REQUEUES = 3
+"""How many attempts at a trial may vanish before it fails."""
+_FORMER_EVENTS = {"claim": "assign", "back": "requeue", "again": "reopen"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """A trial's place in the schedule: the arm, and the how-manieth of that arm it is."""
+    """A trial's place in the schedule: `index` counts the trials of its arm from 0."""
 
     number: int
     arm: Arm
     index: int
 
 
-def schedule(all_arms: list[Arm], trials: int) -> list[Slot]:
-    """Round by round over the arms, so that a study stopped early has still treated them alike."""
+def schedule(all_arms: list[Arm], trials: int, first: int = 0) -> list[Slot]:
+    """Round by round over the arms, so that a study stopped early has treated them alike; numbered from `first`."""
     return [
-        Slot(index * len(all_arms) + place, arm, index) for index in range(trials) for place, arm in enumerate(all_arms)
+        Slot(first + index * len(all_arms) + place, arm, index)
+        for index in range(trials)
+        for place, arm in enumerate(all_arms)
     ]
 
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """The `attempt`-th time that a trial is begun, by which worker, and the point proposed for it."""
+    """Attempt number `attempt` (from 1) at a trial, by one worker, with the point proposed for the trial."""
 
     trial: int
     attempt: int
@@ -40,60 +44,71 @@ class Assignment:
 
 
 class AssignmentLog:
-    """The log of claims: what was begun, put back by a worker that was asked to stop, and opened again by a user."""
+    """The log of attempts: trials assigned to workers, requeued by workers that stop, and reopened by a user.
+
+    Writing takes the study's lock. Raises ValueError for a line of no known event.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._lines = JsonlLog(folder / CLAIMS)
+        self._lines = JsonlLog(attempts_path(folder))
         self._last: dict[int, Assignment] = {}
         self._open_from: dict[int, int] = {}  # records of earlier attempts do not count
         self._lost: dict[int, int] = {}
-        self._back: set[int] = set()
+        self._requeued: set[int] = set()
+        self._interrupted = 0
+
+    @property
+    def interrupted(self) -> int:
+        """How many attempts were requeued because a stop was requested, and so left a checkpoint."""
+        return self._interrupted
 
     def refresh(self) -> None:
         """Read what was added since the last time."""
         for line in self._lines.new():
-            trial = line["trial"]
-            if line["event"] == "claim":
+            trial, event = line["trial"], _FORMER_EVENTS.get(line["event"], line["event"])
+            if event == "assign":
                 if line["attempt"] <= self.attempts(trial):
-                    continue  # two had the study's lock, as after a lost connection: the first has the trial
+                    continue  # two held the study's lock, as after a lost connection: the first has the trial
                 self._last[trial] = Assignment(trial, line["attempt"], line["worker"], line["point"])
                 self._lost[trial] = self._lost.get(trial, 0) + 1
-                self._back.discard(trial)
-            elif line["event"] == "back":
+                self._requeued.discard(trial)
+            elif event == "requeue":
                 self._lost[trial] -= 1
-                self._back.add(trial)
-            elif line["event"] == "again":
+                self._requeued.add(trial)
+                self._interrupted += "why" not in line
+            elif event == "reopen":
                 self._open_from[trial] = self.attempts(trial) + 1
                 self._lost[trial] = 0
             else:
-                raise ValueError(f"{self._lines.path}: no such event: {line['event']}")
+                raise ValueError(f"{self._lines.path}: no such event: {event}")
 
-    def add(self, claim: Assignment) -> None:
-        """Claim a trial. When this returns, it is on the disk."""
-        self._write({"event": "claim"} | dataclasses.asdict(claim))
+    def add(self, assignment: Assignment) -> None:
+        """Assign a trial. When this returns, the line is on the disk."""
+        self._write({"event": "assign"} | dataclasses.asdict(assignment))
 
-    def requeue(self, claim: Assignment, why: str | None = None) -> None:
-        """A stop was asked for: the trial goes on elsewhere, and this attempt does not count as lost.
+    def requeue(self, assignment: Assignment, why: str | None = None) -> None:
+        """Give a trial up for another worker, without counting the attempt as lost.
 
-        Where it was not asked for, `why` the worker cannot go on with it.
+        `why` is None where a stop was requested, else the reason why this worker cannot continue.
         """
-        self._write({"event": "back", "trial": claim.trial, "attempt": claim.attempt} | ({"why": why} if why else {}))
+        reason = {"why": why} if why else {}
+        self._write({"event": "requeue", "trial": assignment.trial, "attempt": assignment.attempt} | reason)
 
     def reopen(self, trial: int) -> None:
-        """The trial's record says an unforeseen error, and the user asks again."""
-        self._write({"event": "again", "trial": trial})
+        """Allow another attempt at a trial that failed with an unforeseen error."""
+        self._write({"event": "reopen", "trial": trial})
 
     def last(self, trial: int) -> Assignment | None:
-        """The last claim of a trial."""
+        """The last assignment of a trial."""
         return self._last.get(trial)
 
     def attempts(self, trial: int) -> int:
-        """How often a trial was begun."""
-        claim = self._last.get(trial)
-        return claim.attempt if claim else 0
+        """How many attempts at a trial were begun."""
+        assignment = self._last.get(trial)
+        return assignment.attempt if assignment else 0
 
     def lost(self, trial: int) -> int:
-        """How many attempts have been begun since it was opened and not put back, a running one included."""
+        """How many attempts were begun since the trial was opened and not requeued, a running one included."""
         return self._lost.get(trial, 0)
 
     def done(self, trial: int, log: Log) -> bool:
@@ -102,9 +117,9 @@ class AssignmentLog:
         return entry is not None and entry.attempt >= self._open_from.get(trial, 0)
 
     def running(self, trial: int, log: Log, alive: Callable[[str], bool]) -> bool:
-        """Whether a worker that is still there is at it."""
-        claim = self._last.get(trial)
-        return claim is not None and not self.done(trial, log) and trial not in self._back and alive(claim.worker)
+        """Whether the trial is assigned to a worker that is alive."""
+        last = self._last.get(trial)
+        return last is not None and not self.done(trial, log) and trial not in self._requeued and alive(last.worker)
 
     def _write(self, event: dict[str, object]) -> None:
         self._lines.append(json.dumps(event))
@@ -112,22 +127,23 @@ class AssignmentLog:
 
 
 def repair_logs(folder: Path) -> None:
-    """Cut off what a crash left of a line, in the records and the claims. The caller holds the study's lock.
+    """Cut a torn line off the end of the records and of the attempts. The caller holds the study's lock.
 
-    They are made where there are none: a machine that looked for one in vain may not see it for a while.
+    Files that do not exist are created: on a network file system, a machine that looked for one in vain may not see
+    it for a while.
     """
-    for name in (RECORDS, CLAIMS):
-        repair_tail(folder / name)
+    for path in (folder / RECORDS, attempts_path(folder)):
+        repair_tail(path)
 
 
-def ready(slots: Sequence[Slot], claims: AssignmentLog, log: Log) -> Iterable[Slot]:
+def ready(slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Iterable[Slot]:
     """Slots whose turn it is: all earlier slots of their arm have ended.
 
     So what a slot proposes, and what it is pruned against, is the same for any number of workers, whatever happens to
-    them; arms go on beside each other.
+    them; the arms proceed in parallel.
     """
     begun: set[str] = set()
     for slot in slots:
-        if slot.arm.name not in begun and not claims.done(slot.number, log):
+        if slot.arm.name not in begun and not assignments.done(slot.number, log):
             begun.add(slot.arm.name)
             yield slot

@@ -1,4 +1,4 @@
-"""How a study stands: what has a record, who is at work on what, and how it goes."""
+"""The status of a study: what has a record, which worker has which trial, and how far it is."""
 
 import dataclasses
 import time
@@ -9,45 +9,49 @@ from pathlib import Path
 from typing import Any
 
 from harness.cluster.assignments import AssignmentLog, schedule
-from harness.cluster.locks import HeartbeatMonitor, with_study_lock
+from harness.cluster.heartbeat import HeartbeatMonitor
+from harness.cluster.locks import with_study_lock
 from harness.cluster.storage import open_locks
-from harness.cluster.worker import workers_of
 from harness.config import Config
 from harness.record import Log
-from harness.search.space import arms
+from harness.search.arms import arms
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyStatus:
-    """`workers` are the last signs of those that are there, by name."""
+    """`states` counts the records by state; `workers` holds the last heartbeat of each live worker, by name.
+
+    `interrupted` counts the attempts that were requeued with a checkpoint because a stop was requested.
+    """
 
     total: int
     done: int
     states: Mapping[str, int]
     workers: dict[str, dict[str, Any]]
+    interrupted: int = 0
 
     def lines(self) -> list[str]:
-        """As a person reads it."""
+        """The status as text: a summary, then one line for each worker."""
         ended = ", ".join(f"{count} {state}" for state, count in self.states.items())
-        shown = [f"{self.done} of {self.total} trials are recorded{f' ({ended})' if ended else ''}"]
-        shown += [_line(sign) for sign in self.workers.values()]
-        return shown if self.workers else [*shown, "no worker is running"]
+        summary = f"{self.done} of {self.total} trials are recorded{f' ({ended})' if ended else ''}"
+        return [summary, *(map(_line, self.workers.values()) if self.workers else ["no worker is running"])]
 
 
-def _line(sign: dict[str, Any]) -> str:
-    where = f"  {sign.get('job', sign['host'])}:{sign['pid']}"
-    if sign.get("trial") is None:
+def _line(heartbeat: dict[str, Any]) -> str:
+    where = f"  {heartbeat.get('job', heartbeat['host'])}:{heartbeat['pid']}"
+    if heartbeat.get("trial") is None:
         return f"{where:24} is free"
-    again = f" attempt {sign['attempt']}" if sign["attempt"] > 1 else ""
-    score = f" val {sign['score']:.4f}" if sign.get("score") is not None else ""
-    passed = time.time() - sign["since"]
-    return f"{where:24} trial {sign['trial']:3d} {sign['arm']}{again}  step {sign['step']}{score}  {passed:.0f} s"
+    again = f" attempt {heartbeat['attempt']}" if heartbeat["attempt"] > 1 else ""
+    score = f" val {heartbeat['score']:.4f}" if heartbeat.get("score") is not None else ""
+    trial = f"trial {heartbeat['trial']:3d} {heartbeat['arm']}{again}"
+    passed = time.time() - heartbeat["since"]
+    return f"{where:24} {trial}  step {heartbeat['step']}{score}  {passed:.0f} s"
 
 
-def standing(config: Config, folder: Path) -> StudyStatus:
-    """How a study stands, looked at once."""
-    with closing(StudyMonitor(config, folder)) as lookout:
-        return lookout.look()
+def study_status(config: Config, folder: Path) -> StudyStatus:
+    """The status of a study, read once."""
+    with closing(StudyMonitor(config, folder)) as monitor:
+        return monitor.read()
 
 
 class StudyMonitor:
@@ -57,21 +61,21 @@ class StudyMonitor:
         assert config.sweep is not None
         self._slots = schedule(arms(config.sweep), config.sweep.trials)
         self._locks = open_locks(folder)
-        self._signs = HeartbeatMonitor(folder, self._locks, config.launch.lease_s)
-        self.log, self._claims = Log(folder), AssignmentLog(folder)
+        self._heartbeats = HeartbeatMonitor(folder, self._locks, config.launch.lease_s)
+        self.log, self._assignments = Log(folder), AssignmentLog(folder)
 
-    def look(self) -> StudyStatus:
-        """How the study stands now."""
-        workers = with_study_lock(self._locks, self._look)
-        ended = [slot.number for slot in self._slots if self._claims.done(slot.number, self.log)]
+    def read(self) -> StudyStatus:
+        """The status of the study now."""
+        workers = with_study_lock(self._locks, self._read_workers)
+        ended = [slot.number for slot in self._slots if self._assignments.done(slot.number, self.log)]
         states: Counter[str] = Counter(entry.state for number in ended if (entry := self.log.get(number)) is not None)
-        return StudyStatus(len(self._slots), len(ended), states, workers)
+        return StudyStatus(len(self._slots), len(ended), states, workers, self._assignments.interrupted)
 
-    def _look(self) -> dict[str, dict[str, Any]]:
+    def _read_workers(self) -> dict[str, dict[str, Any]]:
         self.log.refresh()
-        self._claims.refresh()
-        return workers_of(self._signs)
+        self._assignments.refresh()
+        return self._heartbeats.workers()
 
     def close(self) -> None:
-        """Look no more."""
+        """Close the locks."""
         self._locks.close()

@@ -1,6 +1,7 @@
-"""Optuna's mirror of a study, which its dashboard and plots can read. The records are the truth; it follows them.
+"""The mirror of a study in Optuna's storage, which its dashboard and plots read. The records are the truth.
 
-Whatever goes wrong in it is said once, and the study goes on: the next worker that looks, or run=rebuild, mends it.
+An error of the mirror is logged once, and the study continues: the next worker that reconciles, or run=rebuild, repairs
+the mirror.
 """
 
 import logging
@@ -15,10 +16,11 @@ from optuna.trial import TrialState
 
 from harness.cluster.assignments import Assignment, Slot
 from harness.cluster.locks import LockLost
-from harness.cluster.storage import close_storage, open_storage
+from harness.cluster.optuna_storage import close_storage, open_storage
 from harness.record import Record
+from harness.search.arms import Arm
 from harness.search.pruning import curve_of
-from harness.search.space import Arm, distributions
+from harness.search.space import distributions
 from harness.system import fault_injection
 from harness.system.redaction import redact
 
@@ -29,7 +31,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class OptunaMirror:
-    """One study of Optuna's. Settling is for one process at a time: the caller holds the study's lock."""
+    """One study in Optuna's storage. The caller of `reconcile` and `backfill` holds the study's lock."""
 
     def __init__(self, folder: Path, objective: str, all_arms: Sequence[Arm]) -> None:
         self.objective = objective
@@ -38,50 +40,50 @@ class OptunaMirror:
         self._failing = False
         self._storage, self._name = open_storage(folder)
         self._study = self._open()
-        self._trial: int | None = None  # Optuna's id of the trial that was entered
+        self._trial: int | None = None  # Optuna's id of the running trial
 
     def close(self) -> None:
-        """Let go of the storage."""
+        """Close the storage."""
         close_storage(self._storage)
 
-    def enter(self, slot: Slot, claim: Assignment) -> None:
-        """A trial is begun. Entered whole, as running: nobody else can be handed it."""
+    def begin(self, slot: Slot, assignment: Assignment) -> None:
+        """Add a trial as running, with its parameters, so that Optuna gives it to no other worker."""
         self._trial = None
 
-        def enter() -> None:
-            entered = optuna.trial.create_trial(
+        def begin() -> None:
+            running = optuna.trial.create_trial(
                 state=TrialState.RUNNING,
-                params={"arm": slot.arm.name} | claim.point,
+                params={"arm": slot.arm.name} | assignment.point,
                 distributions={"arm": self._names} | distributions(slot.arm),
-                user_attrs={"trial": slot.number, "arm": slot.arm.name, "attempt": claim.attempt},
+                user_attrs={"trial": slot.number, "arm": slot.arm.name, "attempt": assignment.attempt},
             )
             study = self._storage.get_study_id_from_name(self._name)
-            self._trial = self._storage.create_new_trial(study, entered)
+            self._trial = self._storage.create_new_trial(study, running)
 
-        self._try(enter)
+        self._try(begin)
 
     def report(self, step: int, value: float) -> None:
-        """An evaluation of the trial that was entered."""
+        """Add an evaluation of the running trial."""
         if (trial := self._trial) is not None:
             self._try(lambda: self._storage.set_trial_intermediate_value(trial, step, value))
 
     def tell(self, entry: Record) -> None:
-        """The trial that was entered has a record."""
+        """Finish the running trial by its record."""
         if (trial := self._trial) is not None:
             self._try(lambda: self._tell(self._storage.get_trial_number_from_id(trial), entry))
 
     def requeue(self) -> None:
-        """The trial that was entered was not finished; it is entered again when it goes on."""
+        """Fail the running trial, which was not finished; its next attempt adds it again."""
         if (trial := self._trial) is not None:
             self._try(lambda: self._fail(self._storage.get_trial_number_from_id(trial)))
 
-    def settle(self, record_of: Callable[[int], Record | None], live: Callable[[int, int], bool]) -> None:
-        """Settle every trial left running: by its record, or, where nobody is at it any more, as failed.
+    def reconcile(self, record_of: Callable[[int], Record | None], live: Callable[[int, int], bool]) -> None:
+        """Finish every trial left running: by its record, or as failed where no worker has it any more.
 
-        `live` says of a trial and an attempt whether a worker is at it.
+        `live` tells of a trial and an attempt whether a worker has it.
         """
 
-        def settle() -> None:
+        def reconcile() -> None:
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 number, attempt = trial.user_attrs.get("trial", -1), trial.user_attrs.get("attempt", 1)
                 entry = record_of(number)
@@ -91,25 +93,25 @@ class OptunaMirror:
                 elif not live(number, attempt):
                     self._fail(trial.number)
 
-        self._try(settle)
+        self._try(reconcile)
 
     def backfill(self, records: Sequence[Record]) -> None:
-        """Add what was recorded while Optuna's storage was out of reach."""
+        """Add records that were written while Optuna's storage was out of reach."""
 
         def backfill() -> None:
             ended = (TrialState.COMPLETE, TrialState.PRUNED)
             known = {trial.user_attrs.get("trial") for trial in self._study.get_trials(deepcopy=False, states=ended)}
             missed = [entry for entry in records if entry.state != "fail" and entry.trial not in known]
-            self._study.add_trials([self._remembered(entry) for entry in missed if entry.arm in self._arms])
+            self._study.add_trials([self._frozen_trial(entry) for entry in missed if entry.arm in self._arms])
 
         self._try(backfill)
 
     def rebuild(self, records: Sequence[Record]) -> int:
-        """Make the study again from the records alone; returns how many trials it holds."""
+        """Rebuild the study from the records alone; returns how many trials it holds."""
         optuna.delete_study(study_name=self._name, storage=self._storage)
         self._study = self._open()
         entries = [entry for entry in records if entry.arm in self._arms]
-        self._study.add_trials([self._remembered(entry) for entry in entries])
+        self._study.add_trials([self._frozen_trial(entry) for entry in entries])
         return len(entries)
 
     def _open(self) -> optuna.Study:
@@ -118,12 +120,12 @@ class OptunaMirror:
             storage=self._storage, study_name=self._name, direction=direction, load_if_exists=True
         )
 
-    def _remembered(self, entry: Record) -> optuna.trial.FrozenTrial:
-        done = entry.state == "complete"
+    def _frozen_trial(self, entry: Record) -> optuna.trial.FrozenTrial:
+        complete = entry.state == "complete"
         state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}[entry.state]
         return optuna.trial.create_trial(
             state=state,
-            value=entry.scores["val"][self.objective] if done else None,
+            value=entry.score("val", self.objective) if complete else None,
             params={"arm": entry.arm} | entry.point,
             distributions={"arm": self._names} | distributions(self._arms[entry.arm]),
             user_attrs={"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempt},
@@ -132,25 +134,25 @@ class OptunaMirror:
 
     def _tell(self, number: int, entry: Record) -> None:
         if entry.state == "complete":
-            self._say(number, TrialState.COMPLETE, entry.scores["val"][self.objective])
+            self._finish(number, TrialState.COMPLETE, entry.score("val", self.objective))
         else:
-            self._say(number, TrialState.PRUNED if entry.state == "pruned" else TrialState.FAIL)
+            self._finish(number, TrialState.PRUNED if entry.state == "pruned" else TrialState.FAIL)
 
     def _fail(self, number: int) -> None:
-        self._say(number, TrialState.FAIL)
+        self._finish(number, TrialState.FAIL)
 
-    def _say(self, number: int, state: TrialState, value: float | None = None) -> None:
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # who settles the study said it just then
+    def _finish(self, number: int, state: TrialState, value: float | None = None) -> None:
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another worker reconciled it just then
             self._study.tell(number, value, state=state, skip_if_finished=True)
 
     def _try(self, action: Callable[[], object]) -> None:
         try:
             action()
             self._failing = False
-        except LockLost:  # of the study's lock, under which it is settled
+        except LockLost:  # of the study's lock, under which the mirror is reconciled
             raise
         except Exception as error:  # a mirror that breaks must not take the trial with it
             if not self._failing:
-                said = redact(" ".join(str(error).split()))[:200]
-                log.warning("Optuna's mirror: %s: %s; the records are complete", type(error).__name__, said)
+                message = redact(" ".join(str(error).split()))[:200]
+                log.warning("Optuna's mirror: %s: %s; the records are complete", type(error).__name__, message)
             self._failing = True

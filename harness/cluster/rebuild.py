@@ -1,28 +1,29 @@
-"""Make a study's mirrors again from its records: Optuna's study, and W&B's runs."""
+"""Rebuild a study's mirrors from its records: Optuna's study, and W&B's runs."""
 
 from contextlib import closing
 from pathlib import Path
 
-from harness.cluster.database import storage_address
-from harness.cluster.locks import remove_dead_signs
+from harness.cluster.database import storage_address, storage_kind
+from harness.cluster.heartbeat import remove_stale_heartbeats
 from harness.cluster.optuna_mirror import OptunaMirror
-from harness.cluster.storage import JOURNAL, forget_place, open_locks, storage_kind
+from harness.cluster.optuna_storage import JOURNAL
+from harness.cluster.storage import forget_storage, open_locks
 from harness.config import Config, ConfigError
 from harness.record import RECORDS, Log
-from harness.search.space import arms
+from harness.search.arms import arms
 from harness.trial import tracking
 
 
 def rebuild(config: Config, folder: Path) -> str:
-    """Make the mirrors again, in whatever storage is named now; returns a line that says what they hold.
+    """Rebuild the mirrors, in the storage that the environment names now; returns a line that says what they hold.
 
-    Raises ConfigError while a worker is there.
+    Raises ConfigError while a worker runs.
     """
     assert config.sweep is not None
-    if remove_dead_signs(folder, config.launch.lease_s):
+    if remove_stale_heartbeats(folder, config.launch.lease_s):
         raise ConfigError(f"study={config.study}: workers are running; stop them first")
-    forget_place(folder)
-    with closing(open_locks(folder)) as locks, locks.mutex():
+    forget_storage(folder)
+    with closing(open_locks(folder)) as locks, locks.study_lock():
         if storage_kind(storage_address()) == "journal":
             (folder / JOURNAL).unlink(missing_ok=True)  # however it was damaged
         log = Log(folder)

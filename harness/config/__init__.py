@@ -2,57 +2,40 @@
 
 from harness.config.check import check, fingerprint, schema_keys, to_dict
 from harness.config.launch import HereConfig, LaunchConfig, LocalConfig, SlurmConfig
-from harness.config.models import (
-    GeneratorModelConfig,
-    ModelConfig,
-    SpeechModelConfig,
-    TextModelConfig,
-    VisionModelConfig,
-)
+from harness.config.lora import DEFAULT_SCALE, BaselineConfig, LoraConfig, PeftConfig
+from harness.config.models import MODELS, ModelConfig, Tokens
+from harness.config.models.generator import GeneratorModelConfig
+from harness.config.models.guest import GuestModelConfig
+from harness.config.models.speech import MEL_BANDS, SpeechModelConfig
+from harness.config.models.text import TextModelConfig
+from harness.config.models.vision import VisionModelConfig
 from harness.config.multitask import MtlLoraConfig, MtloraConfig, TaskAdapterConfig
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import AssetConfig
 from harness.config.schema import (
-    DEFAULT_SCALE,
-    BaselineConfig,
-    ClaimsConfig,
     Config,
     ExtraArmConfig,
-    LoraConfig,
-    PeftConfig,
     Range,
     SweepConfig,
     TrackingConfig,
 )
-from harness.config.tasks import (
-    READS,
-    CatalogueTaskConfig,
-    ContinualTaskConfig,
-    DigitsTaskConfig,
-    FileSeq2seqTaskConfig,
-    FolderTaskConfig,
-    GlueTaskConfig,
-    MixtureTaskConfig,
-    PartTaskConfig,
-    PublishedImagesConfig,
-    RatedTaskConfig,
-    Seq2seqTaskConfig,
-    SeveralTaskConfig,
-    SpokenTaskConfig,
-    TableTaskConfig,
-    TaskConfig,
-    TextTaskConfig,
-    kind_of,
-)
+from harness.config.stored import read_stored
+from harness.config.tasks import Outputs, TaskConfig
+from harness.config.tasks.guest import GuestTaskConfig
+from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
+from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
+from harness.config.tasks.speech import SpokenTaskConfig
+from harness.config.tasks.text import GlueTaskConfig, RatedTaskConfig, TableTaskConfig
+from harness.config.tasks.vision import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
 from harness.config.tree import ConfigError, apply_overrides, dotted_keys, nearest, to_yaml
 
 __all__ = [
     "DEFAULT_SCALE",
-    "READS",
+    "MEL_BANDS",
+    "MODELS",
     "AssetConfig",
     "BaselineConfig",
     "CatalogueTaskConfig",
-    "ClaimsConfig",
     "Config",
     "ConfigError",
     "ContinualTaskConfig",
@@ -62,6 +45,8 @@ __all__ = [
     "FolderTaskConfig",
     "GeneratorModelConfig",
     "GlueTaskConfig",
+    "GuestModelConfig",
+    "GuestTaskConfig",
     "HereConfig",
     "LaunchConfig",
     "LocalConfig",
@@ -70,14 +55,12 @@ __all__ = [
     "ModelConfig",
     "MtlLoraConfig",
     "MtloraConfig",
-    "PartTaskConfig",
+    "Outputs",
     "PeftConfig",
     "ProbeConfig",
     "PublishedImagesConfig",
     "Range",
     "RatedTaskConfig",
-    "Seq2seqTaskConfig",
-    "SeveralTaskConfig",
     "SlurmConfig",
     "SpeechModelConfig",
     "SpokenTaskConfig",
@@ -86,15 +69,15 @@ __all__ = [
     "TaskAdapterConfig",
     "TaskConfig",
     "TextModelConfig",
-    "TextTaskConfig",
+    "Tokens",
     "TrackingConfig",
     "VisionModelConfig",
     "apply_overrides",
     "check",
     "dotted_keys",
     "fingerprint",
-    "kind_of",
     "nearest",
+    "read_stored",
     "schema_keys",
     "to_dict",
     "to_yaml",

@@ -1,5 +1,6 @@
 """Where the configuration files are, and what a composition error means in one line."""
 
+import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from harness.config import Config, nearest, schema_keys
+from harness.config.guests import add_folder, guest_folders, use_folders
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -28,10 +30,19 @@ def register_sweeps(store: ConfigStore) -> None:
         store.store(group="sweep", name=path.stem, node=OmegaConf.load(path))
 
 
+def use_config_dir(words: Sequence[str]) -> None:
+    """Take the options of groups, and guests, from the folder that --config-dir names, too."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd")
+    if (folder := parser.parse_known_args(list(words))[0].config_dir) is not None:
+        add_folder(folder)
+    use_folders()
+
+
 def options(group: str) -> list[str]:
     """The names a group can take."""
-    folder = SWEEPS if group == "sweep" else CONF / group
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    folders = [SWEEPS if group == "sweep" else CONF / group, *(Path(folder) / group for folder in guest_folders())]
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 
 def groups() -> list[str]:

@@ -13,18 +13,15 @@ _MODULES = {
 }
 """The modules that each extra of pyproject.toml installs; everything else is a base dependency."""
 
-_EXTRA_OF_MODEL = {"vision": "vision", "speech": "speech", "generator": "translation"}
-"""By the kind of model; a task is read by the same packages as the model that learns it."""
-
 
 def check_extras(config: Config, storage: str) -> None:
     """Raise ConfigError where the configuration, or the address of the storage, needs an extra that is not installed.
 
     Nothing is imported for it.
     """
-    extra = _EXTRA_OF_MODEL.get(config.model.kind)
-    counts = config.run == "count" and extra != "vision"  # shapes alone read no recordings and write no texts
-    needed = {f"task={config.task.name}": None if counts else extra}
+    model = config.model
+    # A task is read by the same packages as the model that learns it.
+    needed = {f"task={config.task.name}": model.extra if config.run != "count" or model.extra_to_count else None}
     if config.launch.name == "slurm":
         needed["launch=slurm"] = "cluster"
     elif storage.startswith("postgresql"):

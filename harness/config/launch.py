@@ -14,6 +14,10 @@ class HereConfig:
     name: Literal["here"]
     lease_s: Positive
 
+    @property
+    def workers(self) -> int:
+        return 1
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class LocalConfig:
@@ -26,7 +30,10 @@ class LocalConfig:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class SlurmConfig:
-    """An array of SLURM jobs; each gets so many GPUs, cores, GB and minutes, and is told `signal_s` before they end."""
+    """An array of SLURM jobs, one a worker, with the GPUs, cores, memory and minutes of each.
+
+    SLURM signals a job `signal_s` seconds before its time is up.
+    """
 
     name: Literal["slurm"]
     lease_s: Positive

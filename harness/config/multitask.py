@@ -5,13 +5,23 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from harness.config.adaptation import Adaptation, only_for_mixtures, repeated_targets
 from harness.config.scalars import CLOSED, Count, Natural, Positive, Share, Text
 
 Targets = Annotated[list[Text], Field(min_length=1)]
 
 
+class TaskAdaptation(Adaptation):
+    """An adapter for each task of a mixture."""
+
+    targets: list[str]
+
+    def mistakes(self, task: str, is_mixture: bool) -> list[str]:
+        return [*only_for_mixtures(f"lora={self.name}", task, is_mixture), *repeated_targets(self.targets)]
+
+
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class MtloraConfig:
+class MtloraConfig(TaskAdaptation):
     """MTLoRA: a shared pair on every target, and a pair for each task in the last blocks. Both scales are s itself.
 
     `task_ranks` are ordered [pattern, rank] pairs over task names; the first match decides, else `task_rank`.
@@ -30,7 +40,7 @@ class MtloraConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class MtlLoraConfig:
+class MtlLoraConfig(TaskAdaptation):
     """MTL-LoRA: A and `ups` B in common, a matrix for each task between them, and each task's shares of the B."""
 
     name: Literal["mtl_lora"]

@@ -10,91 +10,35 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.config import (
     Config,
     ConfigError,
-    GeneratorModelConfig,
-    LoraConfig,
-    ModelConfig,
-    SpeechModelConfig,
-    TextModelConfig,
-    VisionModelConfig,
     apply_overrides,
     check,
-    nearest,
+    read_stored,
     to_dict,
 )
+from harness.system.study_files import CONFIG, attempts_path
 
 _LEAST_FREE = 32 * 2**20  # bytes; the smallest trial's files fit, and an error can still be written down
-_ATTENTION = ("query", "key", "value", "output")
-_FFN = ("ffn_up", "ffn_down")
-_CROSS = tuple(f"cross_{name}" for name in _ATTENTION)
-
-# The least of min(inputs, outputs) among the layers of each name.
-_IMAGES: dict[str, dict[str, int]] = {
-    "efficientnet_lite0": {"conv": 16, "pointwise": 16, "depthwise": 9, "stem": 27, "fc": 1000},
-    "resnet18": {"conv": 64, "pointwise": 64, "stem": 64, "fc": 512},
-    "vit_b_16": dict.fromkeys((*_ATTENTION, *_FFN, "stem", "fc"), 768),
-}
-
-# What a target without a dot may name beside these: children of the network itself.
-_CHILDREN = {
-    "text": ("embeddings", "encoder", "pooler"),
-    "generator": ("transformer", "lm_head", "shared", "encoder", "decoder", "model"),
-    "speech": ("lstm", "linear"),
-    "vision": (
-        *("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool", "classifier"),
-        *("conv1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc"),
-        *("conv_proj", "encoder", "heads"),
-    ),
-}
 
 
 def validate_before_import(config: Config) -> None:
     """Raise ConfigError for what is wrong with a trial or a study and needs no network, data or torch to be seen."""
-    _files(config)
+    if missing := [*config.task.missing_files(), *config.model.missing_files()]:
+        raise ConfigError(*missing)
     writable(Path(config.results))
-    if config.run == "study" and getattr(config.task, "stand_in", None) is None:  # which may be what was trained on
+    if config.run == "study" and config.task.fallback is None:  # which may be what was trained on
         check_same_config(Path(config.results) / config.study, to_dict(config))
     mistakes = [mistake for each in _arms(config) for mistake in _layers(each)]
     if mistakes:
         raise ConfigError(*dict.fromkeys(mistakes))
 
 
-def limits(model: ModelConfig) -> dict[str, int]:
-    """The names of a model's layers, each with the highest rank that all layers of that name can have."""
-    match model:
-        case TextModelConfig(shape=shape):
-            return dict.fromkeys(_ATTENTION, shape.hidden) | dict.fromkeys(_FFN, min(shape.hidden, shape.ffn))
-        case GeneratorModelConfig(shape=wide, family=family):
-            inner = wide.heads * wide.head_size if family == "t5" else wide.hidden
-            names = _ATTENTION if family == "gpt2" else (*_ATTENTION, *_CROSS)
-            return dict.fromkeys(names, min(wide.hidden, inner)) | dict.fromkeys(_FFN, min(wide.hidden, wide.ffn))
-        case SpeechModelConfig():
-            return {"lstm": min(40, model.hidden)} | ({"linear": model.hidden} if model.pooling == "embedding" else {})
-        case VisionModelConfig():
-            known = _IMAGES[model.architecture]
-            return known if model.classifier else {name: most for name, most in known.items() if name != "fc"}
-
-
 def _layers(config: Config) -> Iterator[str]:
-    lora = config.lora
-    if not isinstance(lora, LoraConfig):
-        return
-    known, name = limits(config.model), config.model.name
-    for target in lora.targets:
-        if target.isidentifier() and target not in known and target not in _CHILDREN[config.model.kind]:
-            hint = nearest(target, known) or f"; valid: {', '.join(known)}"
-            yield f"lora.targets={_shown(lora.targets)}: target {target}: no such name in model={name}, and as a " + (
-                f"pattern it matches no module{hint}"
-            )
-    most = {target: known[target] for target in lora.targets if target in known}
-    above = [target for target in most if lora.rank > most[target]]
-    if above and not lora.ranks and lora.conv_form == "branch":
-        least = min(above, key=lambda target: most[target])
-        yield f"lora.rank={lora.rank}: above min(inputs, outputs) = {most[least]} of {least} in model={name}"
+    known = config.model.rank_limits
+    if known is not None:
+        yield from config.lora.layer_mistakes(known, config.model.children, config.model.name)
 
 
 def _arms(config: Config) -> Iterator[Config]:
@@ -122,31 +66,6 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _files(config: Config) -> None:
-    """Files and folders that are named and not there. A path inside an asset is looked for when that is fetched."""
-    task: Any = config.task
-    named = [(f"task.tasks.{name}.", part) for name, part in getattr(task, "tasks", {}).items()] or [("task.", task)]
-    mistakes = []
-    for prefix, part in named:
-        if config.task.reader == "pairs" and getattr(part, "asset", None) is not None:
-            continue
-        for key in ("data", "validation", "test"):
-            value = getattr(part, key, None)
-            if isinstance(value, str) and not Path(value).expanduser().exists():
-                mistakes.append(f"{prefix}{key}={value}: no such {_kind_of(part.reader)}")
-    weights: Any = config.model.weights
-    address = getattr(weights, "address", "")
-    made_by = getattr(config.model, "made_by", None)
-    if address.startswith("path:") and not Path(address[5:]).expanduser().exists() and made_by is None:
-        mistakes.append(f"model.weights.address={address}: no such file or folder")
-    if mistakes:
-        raise ConfigError(*mistakes)
-
-
-def _kind_of(reader: str) -> str:
-    return "file" if reader in ("table", "pairs", "rated") else "folder"
-
-
 def writable(results: Path) -> None:
     """Raise ConfigError where nothing can be written under `results`; leaves nothing there."""
     place = results.absolute()
@@ -168,10 +87,10 @@ _FREE = ("run", "results", "tracking", "launch", *_HOW, "sweep.trials")
 
 def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:
     """Raise ConfigError where a study was begun with another configuration: points were drawn by it, or trials run."""
-    path, logs = folder / "config.yaml", (folder / "claims.jsonl", folder / "records.jsonl")
+    path, logs = folder / CONFIG, (attempts_path(folder), folder / "records.jsonl")
     if not path.exists() or not any(log.exists() and log.stat().st_size for log in logs):
         return
-    before, now = _flat(yaml.safe_load(path.read_text())), _flat(tree)
+    before, now = _flat(read_stored(path)), _flat(tree)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key)]
     if changed:
         study = tree["study"]

@@ -10,9 +10,9 @@ from harness.config.tree import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class ProcessInfo:
-    """This process among those that were started together: its number, how many there are, on how many machines."""
+    """This process in its launch: its index, all processes, its index on this machine, all machines."""
 
-    rank: int
+    process_index: int
     world: int
     local: int
     nodes: int
@@ -20,7 +20,7 @@ class ProcessInfo:
 
 
 def process_info() -> ProcessInfo:
-    """What torchrun or srun says of this process; one alone where neither started it."""
+    """The launch by torchrun or srun that this process is part of; a single process where neither started it."""
     told = os.environ
     if "TORCHELASTIC_RUN_ID" in told:
         world, on_node = int(told["WORLD_SIZE"]), int(told["LOCAL_WORLD_SIZE"])

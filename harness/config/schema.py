@@ -2,66 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from harness.config.guests import DottedPath
 from harness.config.launch import LaunchConfig
-from harness.config.models import ModelConfig
-from harness.config.multitask import Targets, TaskAdapterConfig
+from harness.config.lora import BaselineConfig, LoraConfig, PeftConfig
+from harness.config.models import AnyModel
+from harness.config.multitask import TaskAdapterConfig
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Share, Text
-from harness.config.tasks import TaskConfig
-
-DEFAULT_SCALE = 2.0
-
-
-@dataclass(config=CLOSED, frozen=True, kw_only=True)
-class LoraConfig:
-    """Low-rank adaptation: y = Wx + b + s·BA·drop(x), s given as `scale`, or as `alpha` with s = alpha/rank.
-
-    `ranks`, `scales` and `alphas` are ordered [pattern, value] pairs over layer names; the first match decides. With
-    `match` the rank is the one that comes nearest to that way's number of parameters, and `rank` is not read.
-    """
-
-    name: Literal["lora"]
-    variant: Text
-    rank: Count
-    scale: Positive | None
-    alpha: Positive | None
-    targets: Targets
-    dropout: Share
-    ranks: list[tuple[Text, Natural]] | None
-    scales: list[tuple[Text, Positive]] | None
-    alphas: list[tuple[Text, Positive]] | None
-    conv_form: Literal["branch", "delta"]
-    each_gate: Flag
-    lr_ratio: Positive | None
-    redistribute: Annotated[float, Strict(), Field(ge=1)]
-    initial_rank: Count | None
-    match: Annotated[TaskAdapterConfig, Field(discriminator="name")] | None
-    calibration: Count
-
-    @property
-    def update_scale(self) -> float | None:
-        """The scale s where it is given or the default of 2; None where alpha decides."""
-        return self.scale or (None if self.alpha else DEFAULT_SCALE)
-
-
-@dataclass(config=CLOSED, frozen=True, kw_only=True)
-class PeftConfig:
-    """Any method of PEFT by its type (VERA, LOHA, IA3, …) with that method's own arguments."""
-
-    name: Literal["peft"]
-    method: Text
-    arguments: dict[str, Any] | None
-    targets: Targets
-
-
-@dataclass(config=CLOSED, frozen=True, kw_only=True)
-class BaselineConfig:
-    """A part of the base is trained as it is: all of it, its biases (BitFit), its norms, or nothing but the head."""
-
-    name: Literal["full", "bitfit", "norms", "head"]
+from harness.config.tasks import AnyTask
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -138,30 +89,16 @@ class SweepConfig:
     across: list[Text] | None = None
 
 
-ClaimPart = Literal["rank", "cnn", "lstm", "translation", "little", "lr", "continual"]
-
-
-@dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ClaimsConfig:
-    """What claims are judged by: studies by their part in it, each as the words of the command that runs it.
-
-    `run` false: a study that is not finished is left as it is, and what it would show can't be tested.
-    """
-
-    run: Flag
-    studies: dict[ClaimPart, Annotated[list[Text], Field(min_length=1)]]
-
-
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class Config:
     """One trial, or one study of trials, wholly resolved."""
 
-    run: Literal["trial", "study", "worker", "status", "rebuild", "report", "count", "claims"]
+    run: Literal["trial", "study", "worker", "status", "rebuild", "report", "count"] | DottedPath  # a guest's command
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     results: Text
     seed: Natural
-    task: Annotated[TaskConfig, Field(discriminator="reader")]
-    model: Annotated[ModelConfig, Field(discriminator="kind")]
+    task: AnyTask
+    model: AnyModel
     lora: Annotated[LoraConfig | TaskAdapterConfig | PeftConfig | BaselineConfig, Field(discriminator="name")]
     optimizer: OptimizerConfig
     trainer: TrainerConfig
@@ -169,4 +106,4 @@ class Config:
     launch: Annotated[LaunchConfig, Field(discriminator="name")]
     probe: ProbeConfig | None
     sweep: SweepConfig | None
-    claims: ClaimsConfig | None = None
+    arguments: dict[str, Any] | None = None

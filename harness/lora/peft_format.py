@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.lora.adapted import adapted_layers, is_transposed, replace
+from harness.lora.adapter_config import TENSORS, check_fields, read_config, read_tensors
 from harness.lora.errors import SpecError
 from harness.lora.inject import adapted_layer
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
@@ -72,18 +73,17 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
 def _write(config: dict[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / _TENSORS)
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / TENSORS)
 
 
 def import_adapter(base: nn.Module, folder: Path) -> dict[str, int]:
     """Put the adapter of a folder into the plain network `base` and return {module: rank}.
 
     Reads PEFT's LoRA (with DoRA and rsLoRA, without trained biases), its AdaLoRA, and this module's own format; where
-    that is of several tasks, `task_adapters(base).route` says which. Raises SpecError for another type, a module that
-    is not there, or tensors that do not fit.
+    that is of several tasks, `task_adapters(base).route` says which. Raises SpecError for another type, a field that
+    asks for more than that, a module that is not there, or tensors that do not fit.
     """
-    config = json.loads((folder / "adapter_config.json").read_text())
-    tensors = load_file(folder / _TENSORS)
+    config, tensors = read_config(folder), read_tensors(folder)
     base.requires_grad_(False)
     if config.get("peft_type") not in ("LORA", "ADALORA", FORMAT):
         raise SpecError(f"{folder}: peft_type {config.get('peft_type')}; LORA and ADALORA can be read")
@@ -91,19 +91,11 @@ def import_adapter(base: nn.Module, folder: Path) -> dict[str, int]:
         return _import_tasks(base, config, tensors)
     if config["peft_type"] == FORMAT:
         return _import_own(base, config, tensors)
-    if config.get("bias", "none") != "none" or config.get("lora_bias") or config.get("modules_to_save"):
-        raise SpecError(f"{folder}: it holds trained biases or whole modules beside LoRA")
-    way = str(config.get("init_lora_weights", True)).split("_niter")[0]
-    if way in _CHANGES_BASE:
-        raise SpecError(
-            f"{folder}: init_lora_weights={way} changes the base; save it with PEFT's "
-            "path_initial_model_for_weight_conversion, and it is one for the original base"
-        )
+    check_fields(config, folder)
     return _import_peft(base, config, tensors, folder)
 
 
-_TENSORS = "adapter_model.safetensors"
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_PEFT_DEFAULT = 8  # of r and of lora_alpha, where a file leaves them out
 _PARTS = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
 
 
@@ -193,7 +185,8 @@ def _peft_config(
 
 def peft_targets(base: nn.Module, modules: Sequence[str]) -> list[str] | str:
     """The modules as PEFT takes them: by name, or as one pattern where a name is the ending of another's too."""
-    every = [name.replace(".base", "") for name, _ in base.named_modules()]
+    names = [name for name, _ in base.named_modules()]
+    every = [*names, *(name.replace(".base", "") for name in names)]  # an adapted layer's parts are under its `base`
     if any(other.endswith(f".{name}") for name in modules for other in every):
         return "|".join(re.escape(name) for name in modules)
     return sorted(modules)
@@ -285,6 +278,11 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
             if up.any():
                 raise SpecError(f"{folder}: {place} is adapted, which PEFT adds twice; only in_proj can be read")
             continue
+        if config["peft_type"] == "ADALORA" and not len(down):  # every rank of the layer was taken
+            continue
+        if bool(config.get("use_dora")) != (magnitude is not None):
+            has = "no" if magnitude is None else "a"
+            raise SpecError(f"{folder}: use_dora={bool(config.get('use_dora'))}, but {place} has {has} magnitude")
         layer = _module(base, place)
         transposed = is_transposed(layer) or isinstance(layer, nn.Embedding)
         weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
@@ -293,7 +291,10 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
         pair = _pair(layer, place, where, scale, down.flatten(1), up.flatten(1), magnitude)
         branch = not isinstance(layer, nn.Embedding | nn.MultiheadAttention)
         form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) if branch else 0.0)
-        replace(base, place, adapted_layer(layer, place, {"all": pair}, form))
+        adapted = adapted_layer(layer, place, {"all": pair}, form)
+        if not _known_to_peft(adapted):
+            raise SpecError(f"{folder}: {place}: PEFT's branch has other padding or dilation than the layer; not read")
+        replace(base, place, adapted)
         ranks[place] = len(down)
     return ranks
 
@@ -313,8 +314,11 @@ def _peft_pair(tensors: dict[str, Tensor], place: str) -> tuple[Tensor | None, T
 
 def _peft_scale(config: dict[str, Any], name: str, rank: int) -> float:
     if config["peft_type"] == "ADALORA":  # by the rank it started with, and never by zero
-        return float(config["lora_alpha"] / (config["init_r"] + 1e-5))
-    alpha = _of_pattern(config.get("alpha_pattern") or {}, name, config["lora_alpha"])
+        return float(config.get("lora_alpha", _PEFT_DEFAULT) / (config.get("init_r", 12) + 1e-5))
+    stated = _of_patterns(config.get("rank_pattern") or {}, name, config.get("r", _PEFT_DEFAULT))
+    if rank not in stated:  # PEFT sorts patterns as it saves them: which of several counted is for the tensors to say
+        raise SpecError(f"{name}: adapter_config.json gives it rank {stated[0]}, its tensors have rank {rank}")
+    alpha = _of_patterns(config.get("alpha_pattern") or {}, name, config.get("lora_alpha", _PEFT_DEFAULT))[0]
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
 
 
@@ -349,8 +353,13 @@ def _module(base: nn.Module, name: str) -> nn.Module:
         raise SpecError(f"{name}: the network has no such module") from None
 
 
-def _of_pattern(patterns: dict[str, float], name: str, default: float) -> float:
-    for pattern, value in patterns.items():
-        if re.search(rf"(^|\.){pattern.removeprefix('^')}$", name) or pattern == name:
-            return value
-    return default
+def _of_patterns(patterns: Mapping[str, float], name: str, default: float) -> list[float]:
+    """The values of the patterns that match the name or its end after a dot, as PEFT's get_pattern_key has it.
+
+    The first one counts.
+    """
+    try:
+        found = [value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", name)]
+    except re.error as error:
+        raise SpecError(f"adapter_config.json: pattern {error.pattern!r}: {error}") from None
+    return found or [patterns.get(name, default)]

@@ -1,13 +1,15 @@
 """What every model has in common: a pretrained base, a fresh head, and names for the layers an adapter can go to."""
 
+import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-Outputs = int | Mapping[str, int]
-"""How many outputs a head has; of each task, where there are several."""
+from harness.config import Outputs
+from harness.system.assets import AssetError
 
 
 class Heads(nn.ModuleDict):
@@ -50,6 +52,15 @@ class Network(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, C), or (B, L, C) where every token has an answer."""
 
+    @property
+    def head_names(self) -> list[str]:
+        """The tasks that have a head of their own; none where there is one head."""
+        return list(self.head) if isinstance(self.head, Heads) else []
+
+    def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
+        """Save the whole base in a format of its own, with its tokenizer; False where it has none."""
+        return False
+
     def answer(self, features: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """What the head, or the head of the batch's task, makes of features (B, F)."""
         if isinstance(self.head, Heads):
@@ -71,3 +82,16 @@ def linear(features: int, outputs: int) -> nn.Linear:
     nn.init.normal_(head.weight, std=0.02)
     nn.init.zeros_(head.bias)
     return head
+
+
+def check_layers(base: nn.Module, unplaced: Iterable[str], address: str) -> None:
+    """Raise AssetError where tensors of a file that found no place are of layers past the network's last one."""
+    lists = {name: len(module) for name, module in base.named_modules() if isinstance(module, nn.ModuleList)}
+    past = set()
+    for tensor in unplaced:
+        for layers, count in lists.items():
+            match = re.match(rf"(?:.*\.)?({re.escape(layers)}\.(\d+))\.", tensor)
+            if match and int(match[2]) >= count:
+                past.add(match[1])
+    if past:
+        raise AssetError(f"{address}: its layers {', '.join(sorted(past))} have no place; set model.shape to its depth")

@@ -1,15 +1,26 @@
-"""From a model's configuration to the network, by its kind."""
+"""From a model's configuration to the network, by the module that its class names."""
 
+import importlib
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 
-from harness.config import GeneratorModelConfig, ModelConfig, SpeechModelConfig, TextModelConfig, VisionModelConfig
-from harness.model.base import Network, Outputs
-from harness.model.generator import build_generator, generator_file
-from harness.model.recurrent import build_speech, speech_base_file
-from harness.model.text import build_text, text_base_file
-from harness.model.vision import build_vision, vision_file
+from harness.config import ModelConfig, Outputs, Tokens
+from harness.model.base import Network
+
+
+class ModelModule(Protocol):
+    """What the module of a kind of model has; `config` is of that kind's own class."""
+
+    def build(self, config: Any, outputs: Outputs, weights: bool) -> Network:
+        """The network with pretrained weights, or with whatever the current device gives."""
+
+    def base_file(self, config: Any) -> Path | None:
+        """The verified file of the pretrained weights; None where they are fresh."""
+
+    def tokens(self, config: Any) -> Tokens | None:
+        """How it wants texts; None where it takes none."""
 
 
 def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> Network:
@@ -21,30 +32,19 @@ def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> 
     """
     if not weights:
         with torch.device("meta"):
-            return _build(config, outputs, weights=False)
-    return _build(config, outputs, weights=True)
-
-
-def _build(config: ModelConfig, outputs: Outputs, weights: bool) -> Network:
-    match config:
-        case TextModelConfig():
-            return build_text(config, outputs, weights)
-        case VisionModelConfig():
-            return build_vision(config, outputs, weights)
-        case SpeechModelConfig():
-            return build_speech(config, outputs, weights)
-        case GeneratorModelConfig():
-            return build_generator(config, weights)
+            return _module(config).build(config, outputs, weights=False)
+    return _module(config).build(config, outputs, weights=True)
 
 
 def base_file(config: ModelConfig) -> Path | None:
-    """The verified file that holds the pretrained weights; null where they are fresh."""
-    match config:
-        case TextModelConfig():
-            return text_base_file(config)
-        case VisionModelConfig():
-            return vision_file(config)
-        case SpeechModelConfig():
-            return speech_base_file(config)
-        case GeneratorModelConfig():
-            return generator_file(config)
+    """The verified file that holds the pretrained weights; None where they are fresh."""
+    return _module(config).base_file(config)
+
+
+def model_tokens(config: ModelConfig) -> Tokens | None:
+    """How a model wants texts; None where it takes none."""
+    return _module(config).tokens(config)
+
+
+def _module(config: ModelConfig) -> ModelModule:
+    return cast(ModelModule, importlib.import_module(config.module))

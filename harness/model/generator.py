@@ -1,4 +1,4 @@
-"""Language models from transformers: built from their dimensions, weights loaded and checked, asked to write.
+"""Language models from transformers: built from their dimensions, weights loaded and checked; text generation.
 
 Shapes: B texts, S tokens read, L tokens of a target or of both, V vocabulary.
 """
@@ -22,8 +22,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from harness.config import GeneratorModelConfig
-from harness.model.base import Network
+from harness.config import ConfigError, GeneratorModelConfig, Outputs, Tokens
+from harness.model.base import Network, check_layers
+from harness.model.config_file import check_config_file
 from harness.model.text import TARGETS
 from harness.system import assets
 
@@ -76,9 +77,15 @@ class Generator(Network):
         logits: Tensor = self.base(**inputs, use_cache=False).logits
         return logits
 
+    def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
+        """As a folder that transformers loads."""
+        assert tokenizer is not None
+        save_generator(self.base, tokenizer, folder)
+        return True
+
     @torch.no_grad()
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
-        """Ids (B, at most max_new_tokens) written for the sources of a batch; after its end a row holds padding.
+        """Ids (B, at most max_new_tokens) generated for the sources of a batch; after its end a row holds padding.
 
         Greedy, or the best of `beams` beams. Of a causal batch only the prompts are read, moved to the right, so that
         what is written follows on them at once.
@@ -102,8 +109,8 @@ class Generator(Network):
         return written[:, ids.shape[1] :] if self.causal else written[:, 1:]
 
 
-def build_generator(config: GeneratorModelConfig, weights: bool) -> Generator:
-    """A language model with pretrained weights, or fresh ones where the configuration names none; or shapes alone."""
+def build(config: GeneratorModelConfig, _: Outputs, weights: bool) -> Generator:
+    """A language model, as harness.model.build says; its weights are fresh where the configuration names none."""
     made = _transformers_config(config)
     if weights and config.weights is not None:
         base = _load(config, made)
@@ -118,26 +125,50 @@ def generator_folder(config: GeneratorModelConfig) -> Path | None:
     if config.weights is None:
         return None
     try:
-        return assets.fetch(config.weights.address, config.weights.sha256)
+        folder = assets.fetch(config.weights.address, config.weights.sha256)
     except assets.AssetError as error:
         if config.made_by is None or isinstance(error, assets.Unreachable):
             raise
         raise assets.AssetError(f"{error}; this makes it: {config.made_by}") from None
+    check_config_file(folder, _transformers_config(config), config.name, config.weights.address)
+    return folder
 
 
-def generator_file(config: GeneratorModelConfig) -> Path | None:
+def base_file(config: GeneratorModelConfig) -> Path | None:
     """The verified file of the pretrained weights; null where they are fresh."""
     folder = generator_folder(config)
     return None if folder is None else _weights_file(config, folder)
 
 
-def save_generator(base: nn.Module, codec: Path, folder: Path) -> None:
-    """A folder that transformers loads, and `path:` too: weights, their configuration, the tokenizer of `codec`."""
+def tokens(config: GeneratorModelConfig) -> Tokens:
+    """The tokenizer as configured, or beside the weights, or to be learned; and the ids set around texts."""
+    pad, end, start = special_tokens_of(config)
+    if config.tokenizer is not None:
+        folder = assets.fetch(config.tokenizer.address, config.tokenizer.sha256)
+    elif (beside := generator_folder(config)) is not None:
+        folder = beside
+    elif config.family == "marian":
+        raise ConfigError("model.tokenizer: missing; fresh weights of the family marian need one")
+    else:
+        first, last = _LEARNED[config.family]
+        return Tokens(None, pad, end, start, config.separator, config.shape.vocabulary, first, last)
+    return Tokens(folder, pad, end, start, config.separator)
+
+
+# Special tokens of a tokenizer that is learned, at its lowest and its highest ids.
+_LEARNED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "t5": (("<pad>", "</s>"), ()),
+    "gpt2": ((), ("<|endoftext|>",)),
+}
+
+
+def save_generator(base: nn.Module, tokenizer: Path, folder: Path) -> None:
+    """A folder that transformers loads, and `path:` too: weights, their configuration, the tokenizer in `tokenizer`."""
     assert isinstance(base, PreTrainedModel)
     base.save_pretrained(folder)
     for name in ("tokenizer.json", "source.spm", "target.spm", "vocab.json"):
-        if (codec / name).is_file():
-            shutil.copyfile(codec / name, folder / name)
+        if (tokenizer / name).is_file():
+            shutil.copyfile(tokenizer / name, folder / name)
 
 
 def special_tokens_of(config: GeneratorModelConfig) -> tuple[int, int, int | None]:
@@ -163,7 +194,7 @@ def _load(config: GeneratorModelConfig, made: PreTrainedConfig) -> PreTrainedMod
     base, report = _FAMILIES[config.family][1].from_pretrained(
         folder,
         config=made,
-        generation_config=GenerationConfig(),  # how to write is our own affair, and its file may not be there
+        generation_config=GenerationConfig(),  # ours is set in `generate`, and its file may not be there
         attn_implementation="sdpa",
         dtype=torch.float32,
         # The other kind is a pickle, which transformers reads as tensors only.
@@ -174,6 +205,7 @@ def _load(config: GeneratorModelConfig, made: PreTrainedConfig) -> PreTrainedMod
     absent = [*report["missing_keys"], *report["mismatched_keys"]]
     if absent:
         raise assets.AssetError(f"{config.weights.address}: no fitting weights for {', '.join(map(str, absent[:3]))}")
+    check_layers(base, report["unexpected_keys"], config.weights.address)
     loaded: PreTrainedModel = base
     return loaded
 

@@ -1,4 +1,4 @@
-"""The head that guesses hidden tokens: read from a base's own weights file, or fresh, to be fitted to the frozen base.
+"""The masked-LM head: read from a base's own weights file, or fresh, to be fitted to the frozen base.
 
 Shapes: M hidden tokens, H hidden size, V vocabulary.
 """
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.config import TextModelConfig
-from harness.model.text import text_base_file
+from harness.model.text import base_file
 
 SPECIALS = {"bert": ("[CLS]", "[SEP]", "[MASK]"), "roberta": ("<s>", "</s>", "<mask>")}
 """The tokens at both ends of a text, and the one that hides a token, by family."""
@@ -54,7 +54,7 @@ class MaskedHead(nn.Module):
 
 def masked_head(config: TextModelConfig) -> tuple[MaskedHead, bool]:
     """The head over the pretrained embeddings, and whether the weights file has it; else it is fresh."""
-    path = text_base_file(config)
+    path = base_file(config)
     with safe_open(path, "pt") as file:
         names = set(file.keys())
         (embeddings,) = (name for name in names if name.endswith("embeddings.word_embeddings.weight"))

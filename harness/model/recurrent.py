@@ -10,11 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harness.config import SpeechModelConfig
-from harness.model.base import Network, Outputs, linear, make_head
+from harness.config import MEL_BANDS, Outputs, SpeechModelConfig
+from harness.model.base import Network, linear, make_head
 from harness.system import assets
-
-_BANDS = 40  # mel bands that the encoder hears
 
 
 class VoiceEncoder(nn.Module):
@@ -25,11 +23,11 @@ class VoiceEncoder(nn.Module):
 
     def __init__(self, hidden: int, layers: int, projection: bool) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(_BANDS, hidden, layers, batch_first=True)
+        self.lstm = nn.LSTM(MEL_BANDS, hidden, layers, batch_first=True)
         self.linear = nn.Linear(hidden, hidden) if projection else None
 
     def forward(self, frames_BTM: Tensor) -> Tensor:
-        """What the last layer says at every frame: (B, T, H).
+        """Outputs of the last layer at every frame: (B, T, H).
 
         The LSTM looks back only, so frames that pad an utterance change nothing before its end. Packing them away
         would give the same numbers at less than half the speed on a CPU.
@@ -44,7 +42,7 @@ class VoiceEncoder(nn.Module):
 
 
 class SpeechClassifier(Network):
-    """A voice encoder, what it says at each frame pooled to one vector, and a fresh head.
+    """A voice encoder, its outputs at each frame pooled to one vector, and a fresh head.
 
     Pooling is the `mean` over an utterance's frames, the `last` of them, or the encoder's own `embedding` of it.
     """
@@ -61,15 +59,15 @@ class SpeechClassifier(Network):
         return self.answer(pooled_BH, batch)
 
     def _pool(self, outputs_BTH: Tensor, lengths_B: Tensor) -> Tensor:
-        """The mean over an utterance's own frames, or what is said at the last of them: the final hidden state."""
+        """The mean over an utterance's own frames, or the output at the last of them: the final hidden state."""
         if self.pooling != "mean":
             return outputs_BTH[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
         inside_BT = torch.arange(outputs_BTH.shape[1], device=lengths_B.device) < lengths_B.unsqueeze(1)
         return (outputs_BTH * inside_BT.unsqueeze(2)).sum(1) / lengths_B.unsqueeze(1)
 
 
-def build_speech(config: SpeechModelConfig, outputs: Outputs, weights: bool) -> SpeechClassifier:
-    """As build_model, for a voice encoder."""
+def build(config: SpeechModelConfig, outputs: Outputs, weights: bool) -> SpeechClassifier:
+    """A classifier over a voice encoder, as harness.model.build says."""
     projection = config.pooling == "embedding"
     base = VoiceEncoder(config.hidden, config.layers, projection)
     head = make_head(outputs, partial(linear, config.hidden))
@@ -79,16 +77,20 @@ def build_speech(config: SpeechModelConfig, outputs: Outputs, weights: bool) -> 
     return SpeechClassifier(base, head, targets, config.pooling)
 
 
-def speech_base_file(config: SpeechModelConfig) -> Path:
+def base_file(config: SpeechModelConfig) -> Path:
     """The verified file of the pretrained weights."""
     return assets.fetch(config.weights.address, config.weights.sha256)
+
+
+def tokens(_: SpeechModelConfig) -> None:
+    """It takes no texts."""
 
 
 def _load(base: VoiceEncoder, config: SpeechModelConfig) -> None:
     wanted = base.state_dict()
     try:
         # weights_only: tensors and plain containers, no code.
-        found = torch.load(speech_base_file(config), map_location="cpu", weights_only=True)["model_state"]
+        found = torch.load(base_file(config), map_location="cpu", weights_only=True)["model_state"]
         unfit = [name for name, tensor in wanted.items() if name not in found or found[name].shape != tensor.shape]
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
         reason = type(error).__name__

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel, RobertaConfig, RobertaModel
 from transformers.utils import logging as transformers_logging
 
-from harness.config import AssetConfig, TextModelConfig
-from harness.model.base import Network, Outputs, linear, make_head
+from harness.config import Outputs, TextModelConfig, Tokens
+from harness.model.base import Network, check_layers, linear, make_head
+from harness.model.config_file import check_config_file
 from harness.system import assets
 
 _BERT = {
@@ -94,24 +95,31 @@ class DenseHead(nn.Module):
         return logits
 
 
-def build_text(config: TextModelConfig, outputs: Outputs, weights: bool) -> TextClassifier:
-    """The classifier, with the pretrained weights or with whatever the current device gives."""
-    base = _load_base(config, _weights_folder(config.weights)) if weights else _empty_base(config)
+def build(config: TextModelConfig, outputs: Outputs, weights: bool) -> TextClassifier:
+    """A classifier, as harness.model.build says."""
+    base = _load_base(config, _weights_folder(config)) if weights else _empty_base(config)
     return _assemble(config, base, outputs)
 
 
-def text_base_file(config: TextModelConfig) -> Path:
+def base_file(config: TextModelConfig) -> Path:
     """The verified file of the pretrained weights."""
-    return _weights_folder(config.weights) / "model.safetensors"
+    return _weights_folder(config) / "model.safetensors"
 
 
 def tokenizer_file(config: TextModelConfig) -> Path:
     """The tokenizer that belongs to the weights."""
-    return _weights_folder(config.weights) / "tokenizer.json"
+    return _weights_folder(config) / "tokenizer.json"
 
 
-def _weights_folder(weights: AssetConfig) -> Path:
-    return assets.fetch(weights.address, weights.sha256)
+def tokens(config: TextModelConfig) -> Tokens:
+    """The tokenizer, and what pads a batch."""
+    return Tokens(tokenizer_file(config), PAD_IDS[config.family])
+
+
+def _weights_folder(config: TextModelConfig) -> Path:
+    folder = assets.fetch(config.weights.address, config.weights.sha256)
+    check_config_file(folder, _transformers_config(config), config.name, config.weights.address)
+    return folder
 
 
 def _assemble(config: TextModelConfig, base: PreTrainedModel, outputs: Outputs) -> TextClassifier:
@@ -171,5 +179,6 @@ def _load_base(config: TextModelConfig, folder: Path) -> PreTrainedModel:
     absent = [*report["missing_keys"], *report["mismatched_keys"]]
     if absent:
         raise assets.AssetError(f"{config.weights.address}: no fitting weights for {', '.join(map(str, absent[:3]))}")
+    check_layers(base, report["unexpected_keys"], config.weights.address)
     loaded: PreTrainedModel = base.train()  # transformers hands it out in evaluation mode: dropout would be off
     return loaded

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.config import VisionModelConfig
-from harness.model.base import Network, Outputs, linear, make_head
+from harness.config import Outputs, VisionModelConfig
+from harness.model.base import Network, linear, make_head
 from harness.system import assets
 
 _BLOCK = r"encoder\.layers\.encoder_layer_\d+"
@@ -97,11 +97,8 @@ class _Architecture:
     std: tuple[float, float, float]
 
 
-def build_vision(config: VisionModelConfig, outputs: Outputs, weights: bool) -> VisionClassifier:
-    """A network with a head of `outputs` classes; without `weights`, the base is shapes alone on the meta device.
-
-    Raises assets.AssetError if the weights cannot be had or are not what they should be.
-    """
+def build(config: VisionModelConfig, outputs: Outputs, weights: bool) -> VisionClassifier:
+    """A classifier, as harness.model.build says; without `weights`, its base is shapes alone on the meta device."""
     kind = _ARCHITECTURES[config.architecture]
     with torch.device("meta"):
         base = kind.build(config.image_size)
@@ -113,19 +110,24 @@ def build_vision(config: VisionModelConfig, outputs: Outputs, weights: bool) -> 
         setattr(base.get_submodule(parent), name, nn.Identity())
         features = kind.features
     head = make_head(outputs, partial(linear, features))
-    return VisionClassifier(base, head, TARGETS[config.architecture], kind.mean, kind.std)
+    targets = {name: TARGETS[config.architecture][name] for name in config.rank_limits}
+    return VisionClassifier(base, head, targets, kind.mean, kind.std)
 
 
-def vision_file(config: VisionModelConfig) -> Path:
+def base_file(config: VisionModelConfig) -> Path:
     """The verified file of the pretrained weights."""
     return assets.fetch(config.weights.address, config.weights.sha256)
+
+
+def tokens(_: VisionModelConfig) -> None:
+    """It takes no texts."""
 
 
 def _load(base: nn.Module, kind: _Architecture, config: VisionModelConfig) -> None:
     """Put the file's tensors into a network on the meta device: each has its place, and no place is left empty."""
     where = config.weights.address
     try:
-        stored = torch.load(vision_file(config), map_location="cpu", weights_only=True)
+        stored = torch.load(base_file(config), map_location="cpu", weights_only=True)
         # Some were stored as transposed views; what is saved later must be contiguous.
         state = {kind.rename(name): tensor.contiguous() for name, tensor in stored.items()}
         if config.architecture == "vit_b_16" and config.image_size is not None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from harness.record import Record
 from harness.report.statistics import stratified_interval
-from harness.report.table import chosen, failures, markdown, predictions, tally, trainable
+from harness.report.table import best_on_validation, failures, markdown, predictions, tally
 
 Interval = tuple[float, float] | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Course:
+class ContinualResult:
     """An arm: its trial that did best on validation, its intervals, and its trial at the matched new-task score."""
 
     arm: str
@@ -27,33 +27,28 @@ class Course:
 MATCHED = 0.01
 
 
-def is_sequence(entry: Record) -> bool:
-    """Whether the trial learned tasks one after another."""
-    return bool(entry.sequence)
-
-
 def new_score(entry: Record, split: str) -> float:
     """The mean score of each task when it had just been learned."""
-    matrix: list[list[float]] = entry.sequence[split]
+    matrix = entry.continual.val if split == "val" else entry.continual.test
     return sum(row[task] for task, row in enumerate(matrix[1:])) / (len(matrix) - 1)
 
 
 def level_of(records: Sequence[Record]) -> float:
     """The highest new-task score on validation that every arm reaches; a head alone learns less, and is left out."""
     done = [entry for entry in records if entry.state == "complete"]
-    arms = {entry.arm for entry in done if entry.lora["name"] != "head"} or {entry.arm for entry in done}
+    arms = {entry.arm for entry in done if entry.lora.name != "head"} or {entry.arm for entry in done}
     return min(max(new_score(entry, "val") for entry in _complete(records, arm)) for arm in arms)
 
 
-def courses(records: Sequence[Record], folder: Path) -> list[Course]:
+def continual_results(records: Sequence[Record], folder: Path) -> list[ContinualResult]:
     """Every arm with a complete trial, in the study's order."""
     found = []
     for arm in dict.fromkeys(entry.arm for entry in sorted(records, key=lambda entry: entry.trial)):
         group = [entry for entry in records if entry.arm == arm]
-        best = chosen(group)
+        best = best_on_validation(group)
         if best is not None:
             matched = _matched(_complete(records, arm), level_of(records))
-            found.append(Course(arm, group, best, *_intervals(best, folder), matched))
+            found.append(ContinualResult(arm, group, best, *_intervals(best, folder), matched))
     return found
 
 
@@ -70,27 +65,27 @@ def _matched(group: Sequence[Record], level: float) -> Record | None:
 def _intervals(entry: Record, folder: Path) -> tuple[Interval, Interval]:
     """The 95 % intervals over test items of the final mean score and of backward transfer, where tasks have classes."""
     rows = predictions(entry, folder)
-    if rows is None or any(f"{task}/accuracy" not in entry.scores["test"] for task in entry.sequence["tasks"]):
+    if rows is None or any(f"{task}/accuracy" not in entry.scores["test"] for task in entry.continual.tasks):
         return None, None
-    tasks = len(entry.sequence["tasks"])
-    right: dict[tuple[int, int], list[float]] = {}
+    tasks = len(entry.continual.tasks)
+    correct: dict[tuple[int, int], list[float]] = {}
     for row in rows:  # sorted by row within each, so that items of two rows of the matrix are paired
         hit = float(float(row["label"]) == float(row["predicted"]))
-        right.setdefault((int(row["learned"]), int(row["task"])), []).append(hit)
-    last = [right[tasks, task] for task in range(tasks)]
+        correct.setdefault((int(row["learned"]), int(row["task"])), []).append(hit)
+    last = [correct[tasks, task] for task in range(tasks)]
     moved = [
-        [now - then for now, then in zip(last[task], right[task + 1, task], strict=True)] for task in range(tasks - 1)
+        [now - then for now, then in zip(last[task], correct[task + 1, task], strict=True)] for task in range(tasks - 1)
     ]
     return stratified_interval(last), stratified_interval(moved)
 
 
-def section(records: Sequence[Record], results: Sequence[Course]) -> str:
+def section(records: Sequence[Record], results: Sequence[ContinualResult]) -> str:
     """The study's text."""
     first = records[0]
-    parts = first.data.get("tasks", {})
-    rows = ", ".join(f"{task} ({part['rows']['test']:,} test sentences)" for task, part in parts.items())
+    parts = first.data.tasks
+    rows = ", ".join(f"{task} ({part.rows['test']:,} test sentences)" for task, part in parts.items())
     text = [
-        f"Tasks in the order they are learned: {rows}; a head that is {first.sequence['heads']}. Base: {first.model}. "
+        f"Tasks in the order they are learned: {rows}; a head that is {first.continual.heads}. Base: {first.model}. "
         f"{tally(records)}",
         f"Command: `{first.command}`",
     ]
@@ -101,25 +96,25 @@ def section(records: Sequence[Record], results: Sequence[Course]) -> str:
     return "\n\n".join([*text, *failures(records)])
 
 
-def _rows(results: Sequence[Course]) -> list[list[str]]:
+def _rows(results: Sequence[ContinualResult]) -> list[list[str]]:
     header = ["arm", "trials", "trained at a time", "kept", "lr", "val ACC", "ACC [95 %]", "new", "BWT [95 %]"]
     rows = [[*header, "forgetting", "FWT", "probe change"]]
-    for course in results:
-        entry, figures = course.best, course.best.sequence
-        head = entry.lora["name"] == "head"
+    for result in results:
+        entry, figures = result.best, result.best.continual_summary
+        head = entry.lora.name == "head"
         rows.append(
             [
-                course.arm,
-                str(len(course.group)),
-                f"{trainable(entry):,}",
-                f"{figures['kept']:,}",
-                f"{entry.optimizer['head_lr' if head else 'lr']:.3g}",
-                f"{entry.scores['val']['score']:.4f}",
-                f"{figures['acc']:.4f}{_span(course.acc, '.3f')}",
-                f"{figures['new']:.4f}",
-                f"{figures['bwt']:+.4f}{_span(course.bwt, '+.3f')}",
-                f"{figures['forgetting']:.4f}",
-                f"{figures['fwt']:+.4f}",
+                result.arm,
+                str(len(result.group)),
+                f"{entry.parameters.trainable:,}",
+                f"{figures.kept:,}",
+                f"{entry.optimizer.head_lr if head else entry.optimizer.lr:.3g}",
+                f"{entry.score('val', 'score'):.4f}",
+                f"{figures.acc:.4f}{_span(result.acc, '.3f')}",
+                f"{figures.new:.4f}",
+                f"{figures.bwt:+.4f}{_span(result.bwt, '+.3f')}",
+                f"{figures.forgetting:.4f}",
+                f"{figures.fwt:+.4f}",
                 _probe(entry),
             ]
         )
@@ -131,7 +126,7 @@ def _span(interval: Interval, form: str) -> str:
 
 
 def _probe(entry: Record) -> str:
-    return f"{entry.probe['change']:+.4f}" if "change" in entry.probe else ""
+    return f"{entry.probe.change:+.4f}" if entry.probe.change is not None else ""
 
 
 def _notes() -> str:
@@ -154,31 +149,31 @@ def _matched_text(level: float) -> str:
     )
 
 
-def _matched_rows(results: Sequence[Course]) -> list[list[str]]:
+def _matched_rows(results: Sequence[ContinualResult]) -> list[list[str]]:
     rows = [["arm", "trial", "new (val)", "new (test)", "forgetting", "BWT", "ACC", "probe change"]]
-    for course in results:
-        if (entry := course.matched) is not None:
-            figures = entry.sequence
-            cells = [f"{new_score(entry, 'val'):.4f}", f"{figures['new']:.4f}", f"{figures['forgetting']:.4f}"]
-            cells += [f"{figures['bwt']:+.4f}", f"{figures['acc']:.4f}", _probe(entry)]
-            rows.append([course.arm, str(entry.trial), *cells])
+    for result in results:
+        if (entry := result.matched) is not None:
+            figures = entry.continual_summary
+            cells = [f"{new_score(entry, 'val'):.4f}", f"{figures.new:.4f}", f"{figures.forgetting:.4f}"]
+            cells += [f"{figures.bwt:+.4f}", f"{figures.acc:.4f}", _probe(entry)]
+            rows.append([result.arm, str(entry.trial), *cells])
         else:
-            rows.append([course.arm, "none", *[""] * 6])
+            rows.append([result.arm, "none", *[""] * 6])
     return rows
 
 
-def _answer(results: Sequence[Course], level: float) -> str:
-    leader = max(results, key=lambda course: course.best.scores["val"]["score"])
-    figures = leader.best.sequence
+def _answer(results: Sequence[ContinualResult], level: float) -> str:
+    leader = max(results, key=lambda result: result.best.score("val", "score"))
+    figures = leader.best.continual_summary
     said = [
-        f"Remembered best on validation: {leader.arm}, final test score {figures['acc']:.4f}"
-        f"{_span(leader.acc, '.3f')}, forgetting {figures['forgetting']:.4f}."
+        f"Remembered best on validation: {leader.arm}, final test score {figures.acc:.4f}"
+        f"{_span(leader.acc, '.3f')}, forgetting {figures.forgetting:.4f}."
     ]
-    matched = [(course.matched, course.arm) for course in results if course.matched is not None]
-    order = sorted(matched, key=lambda pair: pair[0].sequence["forgetting"])
-    words = ", ".join(f"{arm} {entry.sequence['forgetting']:.4f}" for entry, arm in order)
+    matched = [(result.matched, result.arm) for result in results if result.matched is not None]
+    order = sorted(matched, key=lambda pair: pair[0].continual_summary.forgetting)
+    words = ", ".join(f"{arm} {entry.continual_summary.forgetting:.4f}" for entry, arm in order)
     said.append(f"Forgetting where new tasks score {level:.4f} on validation, within a point: {words}.")
-    if probed := [(entry.probe["change"], arm) for entry, arm in matched if "change" in entry.probe]:
+    if probed := [(entry.probe.change, arm) for entry, arm in matched if entry.probe.change is not None]:
         changes = ", ".join(f"{arm} {change:+.4f}" for change, arm in sorted(probed))
         said.append(f"The same trials' change of the masked-LM loss on general text: {changes}.")
     return " ".join(said)

@@ -1,4 +1,4 @@
-"""The answer of a multi-task study: each task by each way of sharing a base, against a run of the task alone."""
+"""The answer of a multi-task study: each task by each result of sharing a base, against a run of the task alone."""
 
 import dataclasses
 import hashlib
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.record import Record
-from harness.report.table import chosen, failures, markdown, predictions, tally, trainable
+from harness.report.table import best_on_validation, failures, markdown, predictions, tally
 
 _DRAWS = 2_000
 
@@ -23,14 +23,14 @@ class Items:
 
     def score(self, weights: np.ndarray) -> np.ndarray:
         """Accuracy, or root mean squared error in the answer's own unit, for each row of item weights (D, N)."""
-        right = (self.label == self.predicted).astype(float)
+        correct = (self.label == self.predicted).astype(float)
         if self.exact:
-            return np.asarray(weights @ right / weights.sum(-1))
+            return np.asarray(weights @ correct / weights.sum(-1))
         return np.asarray(np.sqrt(weights @ (self.label - self.predicted) ** 2 / weights.sum(-1)))
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class MultitaskResult:
     """An arm's trial that did best on validation, its tasks' test scores, and its Δm with an interval, in percent."""
 
     arm: str
@@ -43,7 +43,7 @@ class Way:
 
 def tasks_of(entry: Record) -> list[str]:
     """The tasks that a trial was of, in the order in which its predictions number them."""
-    return list(entry.data.get("tasks", {}))
+    return list(entry.data.tasks)
 
 
 def is_error(entry: Record, task: str) -> bool:
@@ -53,7 +53,7 @@ def is_error(entry: Record, task: str) -> bool:
 
 def main_score(entry: Record, task: str, split: str = "test") -> float:
     """A task's accuracy, or its root mean squared error."""
-    return entry.scores[split][f"{task}/rmse" if is_error(entry, task) else f"{task}/accuracy"]
+    return entry.score(split, f"{task}/rmse" if is_error(entry, task) else f"{task}/accuracy")
 
 
 def gain(score: np.ndarray | float, alone: np.ndarray | float, error: bool) -> np.ndarray:
@@ -65,20 +65,20 @@ def gain(score: np.ndarray | float, alone: np.ndarray | float, error: bool) -> n
 def singles(records: Sequence[Record]) -> dict[str, Record]:
     """For each task the run alone that did best on validation, if there is one."""
     tasks = dict.fromkeys(task for entry in records for task in tasks_of(entry))
-    found = {task: chosen([entry for entry in records if tasks_of(entry) == [task]]) for task in tasks}
+    found = {task: best_on_validation([entry for entry in records if tasks_of(entry) == [task]]) for task in tasks}
     return {task: entry for task, entry in found.items() if entry is not None}
 
 
-def ways(records: Sequence[Record], folder: Path) -> list[Way]:
+def multitask_results(records: Sequence[Record], folder: Path) -> list[MultitaskResult]:
     """Every arm of several tasks, in the study's order, against the runs of each task alone."""
     together = [entry for entry in sorted(records, key=lambda entry: entry.trial) if len(tasks_of(entry)) > 1]
     alone = singles(records)
     groups = {arm: [entry for entry in together if entry.arm == arm] for arm in dict.fromkeys(e.arm for e in together)}
-    best = {arm: entry for arm, group in groups.items() if (entry := chosen(group)) is not None}
-    return [_way(arm, entry, alone, folder) for arm, entry in best.items()]
+    best = {arm: entry for arm, group in groups.items() if (entry := best_on_validation(group)) is not None}
+    return [_result(arm, entry, alone, folder) for arm, entry in best.items()]
 
 
-def _way(arm: str, entry: Record, alone: Mapping[str, Record], folder: Path) -> Way:
+def _result(arm: str, entry: Record, alone: Mapping[str, Record], folder: Path) -> MultitaskResult:
     tasks = tasks_of(entry)
     scores = {task: main_score(entry, task) for task in tasks}
     gains = {
@@ -88,7 +88,7 @@ def _way(arm: str, entry: Record, alone: Mapping[str, Record], folder: Path) -> 
     }
     whole = len(gains) == len(tasks)  # Δm is of all tasks or of none
     delta = sum(gains.values()) / len(tasks) if whole else None
-    return Way(arm, entry, scores, gains, delta, _interval(entry, alone, folder) if whole else None)
+    return MultitaskResult(arm, entry, scores, gains, delta, _interval(entry, alone, folder) if whole else None)
 
 
 def _interval(entry: Record, alone: Mapping[str, Record], folder: Path) -> tuple[float, float] | None:
@@ -112,8 +112,8 @@ def _interval(entry: Record, alone: Mapping[str, Record], folder: Path) -> tuple
 
 def _sentences(entry: Record, task: str) -> int:
     """A seed that tasks on the same test items have in common, so that these are drawn together."""
-    data = entry.data["tasks"][task]
-    items = (data.get("source"), data.get("name"), data["rows"].get("test"))
+    data = entry.data.tasks[task]
+    items = (data.source, data.name, data.rows.get("test"))
     return int.from_bytes(hashlib.sha256(repr(items).encode()).digest()[:4], "big")
 
 
@@ -130,12 +130,12 @@ def items_of(entry: Record, folder: Path) -> dict[str, Items]:
     return found
 
 
-def section(records: Sequence[Record], results: Sequence[Way]) -> str:
+def section(records: Sequence[Record], results: Sequence[MultitaskResult]) -> str:
     """The study's text: what was shared how, at what cost, and what each task got."""
     alone, first = singles(records), records[0]
     tasks = list(dict.fromkeys(task for entry in records for task in tasks_of(entry)))
     data = next(entry.data for entry in records if len(tasks_of(entry)) == max(len(tasks_of(e)) for e in records))
-    rows = ", ".join(f"{task} {part['rows']['train']:,}" for task, part in data["tasks"].items())
+    rows = ", ".join(f"{task} {part.rows['train']:,}" for task, part in data.tasks.items())
     parts = [
         f"Tasks and their training rows: {rows}. Base: {first.model}. {tally(records)}",
         f"Command: `{first.command}`",
@@ -150,55 +150,57 @@ def section(records: Sequence[Record], results: Sequence[Way]) -> str:
     return "\n\n".join([*parts, *failures(records)])
 
 
-def _cost_rows(results: Sequence[Way]) -> list[list[str]]:
+def _cost_rows(results: Sequence[MultitaskResult]) -> list[list[str]]:
     header = ["way", "adapter", "of it shared", "each task's", "dead", "trainable", "lr", "val score", "Δm [95 %]", ""]
     rows = [header]
-    for way in results:
-        entry, groups = way.best, way.best.groups
-        rate = (entry.lora["name"] == "head" and entry.optimizer["head_lr"]) or entry.optimizer["lr"]
+    for result in results:
+        entry, groups = result.best, result.best.parameters.groups
+        rate = (entry.lora.name == "head" and entry.optimizer.head_lr) or entry.optimizer.lr
         own = sorted({count for name, count in groups.items() if name != "shared"})
         rows.append(
             [
-                way.arm,
-                f"{entry.params['adapter']:,}",
-                f"{groups.get('shared', entry.params['adapter']):,}",
+                result.arm,
+                f"{entry.parameters.adapter:,}",
+                f"{groups.get('shared', entry.parameters.adapter):,}",
                 " to ".join(f"{count:,}" for count in dict.fromkeys([own[0], own[-1]])) if own else "",
                 str(len(entry.dead)),
-                f"{trainable(entry):,}",
+                f"{entry.parameters.trainable:,}",
                 f"{rate:.3g}",
-                f"{entry.scores['val']['score']:.4f}",
-                _delta(way),
-                verdict(way),
+                f"{entry.score('val', 'score'):.4f}",
+                _delta(result),
+                verdict(result),
             ]
         )
     return rows
 
 
-def _delta(way: Way) -> str:
-    if way.delta is None:
+def _delta(result: MultitaskResult) -> str:
+    if result.delta is None:
         return ""
-    span = f" [{way.interval[0]:+.2f}, {way.interval[1]:+.2f}]" if way.interval else ""
-    return f"{way.delta:+.2f} %{span}"
+    span = f" [{result.interval[0]:+.2f}, {result.interval[1]:+.2f}]" if result.interval else ""
+    return f"{result.delta:+.2f} %{span}"
 
 
-def verdict(way: Way) -> str:
-    """What Δm's interval says of the way against runs alone."""
-    if way.interval is None:
+def verdict(result: MultitaskResult) -> str:
+    """What Δm's interval says of the arm against runs alone."""
+    if result.interval is None:
         return "not compared"
-    if way.interval[0] > 0:
+    if result.interval[0] > 0:
         return "better than alone"
-    return "worse than alone" if way.interval[1] < 0 else "no difference shown"
+    return "worse than alone" if result.interval[1] < 0 else "no difference shown"
 
 
-def _task_rows(results: Sequence[Way], alone: Mapping[str, Record], tasks: Sequence[str]) -> list[list[str]]:
+def _task_rows(
+    results: Sequence[MultitaskResult], alone: Mapping[str, Record], tasks: Sequence[str]
+) -> list[list[str]]:
     sample = results[0].best
     units = ["RMSE" if task in results[0].scores and is_error(sample, task) else "accuracy" for task in tasks]
     rows = [["way", *(f"{task} ({unit})" for task, unit in zip(tasks, units, strict=True))]]
     rows.append(["alone", *(f"{main_score(alone[task], task):.4f}" if task in alone else "" for task in tasks)])
-    for way in results:
-        cells = [f"{way.scores[task]:.4f}" if task in way.scores else "" for task in tasks]
-        gains = [f" ({way.gains[task]:+.1f} %)" if task in way.gains else "" for task in tasks]
-        rows.append([way.arm, *(cell + change for cell, change in zip(cells, gains, strict=True))])
+    for result in results:
+        cells = [f"{result.scores[task]:.4f}" if task in result.scores else "" for task in tasks]
+        gains = [f" ({result.gains[task]:+.1f} %)" if task in result.gains else "" for task in tasks]
+        rows.append([result.arm, *(cell + change for cell, change in zip(cells, gains, strict=True))])
     return rows
 
 
@@ -214,18 +216,18 @@ def _notes() -> str:
     )
 
 
-def _answer(results: Sequence[Way]) -> str:
-    leader = max(results, key=lambda way: way.best.scores["val"]["score"])
-    compared = [way for way in results if way.interval is not None]
+def _answer(results: Sequence[MultitaskResult]) -> str:
+    leader = max(results, key=lambda result: result.best.score("val", "score"))
+    compared = [result for result in results if result.interval is not None]
     sentences = [f"Best on validation: {leader.arm}, {_figures(leader)}."]
     for words, label in (("better than alone", "Better than runs alone"), ("worse than alone", "Worse")):
-        names = [way.arm for way in compared if verdict(way) == words]
+        names = [result.arm for result in compared if verdict(result) == words]
         sentences.append(f"{label}: {', '.join(names) if names else 'none shown'}.")
-    tasks = dict.fromkeys(task for way in results for task in way.gains)
-    if losing := [task for task in tasks if all(way.gains.get(task, 0) < 0 for way in results)]:
+    tasks = dict.fromkeys(task for result in results for task in result.gains)
+    if losing := [task for task in tasks if all(result.gains.get(task, 0) < 0 for result in results)]:
         sentences.append(f"Every way loses on {', '.join(losing)}.")
     return " ".join(sentences)
 
 
-def _figures(way: Way) -> str:
-    return f"{trainable(way.best):,} trained parameters, Δm {_delta(way) or 'not compared'}"
+def _figures(result: MultitaskResult) -> str:
+    return f"{result.best.parameters.trainable:,} trained parameters, Δm {_delta(result) or 'not compared'}"

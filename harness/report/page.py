@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import record
-from harness.record import Record, headline_metric
+from harness.record import Record, frame, headline_metric, headline_score
 from harness.report import continual, multitask, plots
 from harness.report.table import (
     TIES,
@@ -14,13 +14,10 @@ from harness.report.table import (
     arm_rows,
     cost_of,
     failures,
+    goodness,
     markdown,
     pareto,
-    shown,
-    sign,
     tally,
-    trainable,
-    trial_table,
 )
 
 Written = tuple[str, list[str]]  # a text, and the names of its pictures
@@ -36,7 +33,7 @@ def write_report(folder: Path) -> str:
     records = record.read(folder)
     if not records:
         return f"{folder}: no records yet"
-    trial_table(records).to_csv(folder / "table.csv", index=False)
+    frame(records).to_csv(folder / "table.csv", index=False)
     kinds: dict[Kind, list[Record]] = {}
     for entry in records:
         kinds.setdefault(_kind(entry), []).append(entry)
@@ -49,7 +46,7 @@ def write_report(folder: Path) -> str:
 
 
 def _kind(entry: Record) -> Kind:
-    if continual.is_sequence(entry):
+    if entry.continual:
         return _write_sequences
     return _write_several if multitask.tasks_of(entry) else _write_single
 
@@ -57,7 +54,7 @@ def _kind(entry: Record) -> Kind:
 def _write_single(records: Sequence[Record], folder: Path) -> Written:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
-        groups.setdefault((entry.task, entry.model, entry.data.get("sha256"), _base(entry, records)), []).append(entry)
+        groups.setdefault((entry.task, entry.model, entry.data.sha256, _base(entry, records)), []).append(entry)
     sections = [(group, arm_results(group, folder)) for group in groups.values()]
     text = "\n\n".join(_section(group, results) for group, results in sections)
     written = []
@@ -72,7 +69,7 @@ def _write_single(records: Sequence[Record], folder: Path) -> Written:
 
 def _write_sequences(records: Sequence[Record], folder: Path) -> Written:
     written = []
-    if results := continual.courses(records, folder):
+    if results := continual.continual_results(records, folder):
         title = f"{records[0].task}, {records[0].model}"
         plots.matrices_picture(results, title, folder / "matrices.png")
         plots.forgetting_picture(results, continual.level_of(records), title, folder / "forgetting.png")
@@ -82,8 +79,8 @@ def _write_sequences(records: Sequence[Record], folder: Path) -> Written:
 
 def _write_several(records: Sequence[Record], folder: Path) -> Written:
     written = []
-    results = multitask.ways(records, folder)
-    if compared := [way for way in results if way.interval is not None]:
+    results = multitask.multitask_results(records, folder)
+    if compared := [result for result in results if result.interval is not None]:
         plots.several_picture(compared, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
         written.append("multitask.png")
     return multitask.section(records, results), written
@@ -91,15 +88,15 @@ def _write_several(records: Sequence[Record], folder: Path) -> Written:
 
 def _base(entry: Record, records: Sequence[Record]) -> str | None:
     """What base a trial is compared on; fresh weights are a control, and go with the pretrained ones of their name."""
-    names = [entry.base.get("sha256"), *(other.base.get("sha256") for other in records if other.model == entry.model)]
+    names = [entry.base.sha256, *(other.base.sha256 for other in records if other.model == entry.model)]
     return next((name for name in names if name != "fresh"), "fresh")
 
 
 def _section(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
     first = records[0]
-    rows = first.data.get("rows", {})
+    rows = first.data.rows
     parts = [
-        f"Data: {first.data.get('name')} from {first.data.get('source')} "
+        f"Data: {first.data.name} from {first.data.source} "
         f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} examples). "
         f"{_shared(first)}Base: {first.model}. {tally(records)}",
         f"Command: `{first.command}`",
@@ -110,7 +107,7 @@ def _section(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
 
 
 def _shared(entry: Record) -> str:
-    shared = entry.data.get("shared", {})
+    shared = entry.data.shared
     return "".join(f"{count} sentences stand in {splits} as published. " for splits, count in shared.items())
 
 
@@ -118,7 +115,7 @@ def _notes(entry: Record) -> str:
     accuracy = headline_metric(entry) == "accuracy"
     brackets = "95 % Wilson interval" if accuracy else "95 % interval over test items, loss in nats a token"
     test = "exact McNemar test" if accuracy else "sign-flip permutation test"
-    speakers = len(entry.data.get("speakers", {}).get("test", ()))
+    speakers = len(entry.data.speakers.get("test", ()))
     voices = (
         f" The test items are of {speakers} speakers; intervals and tests are over items, not over voices."
         if speakers
@@ -136,7 +133,7 @@ def _notes(entry: Record) -> str:
 
 def _answer(results: Sequence[ArmResult]) -> str:
     """The question's answer: the smallest adapter that the data cannot tell from the best, full fine-tuning beside."""
-    adapted = [result for result in results if result.best is not None and result.best.params["adapter"]]
+    adapted = [result for result in results if result.best is not None and result.best.parameters.adapter]
     leader = next((result.arm for result in results if result.verdict == "best on validation"), "")
     better = [result.arm for result in results if result.verdict == "better"]
     ties = [result for result in adapted if result.verdict in (("better",) if better else TIES)]
@@ -144,13 +141,13 @@ def _answer(results: Sequence[ArmResult]) -> str:
     if better:
         sentences.append(f"Validation did not find the best arm: on test {', '.join(better)} did better than {leader}.")
     if ties:
-        smallest = min(ties, key=lambda result: result.best.params["adapter"] if result.best else 0)
+        smallest = min(ties, key=lambda result: result.best.parameters.adapter if result.best else 0)
         what = "of these" if better else "with no difference shown from the best"
         sentences.append(f"Smallest adapter {what}: {_figures(smallest)}.")
     elif adapted:
-        best = max(adapted, key=lambda result: sign(result.best) * shown(result.best, "val") if result.best else 0)
+        best = max(adapted, key=lambda result: goodness(result.best) if result.best else 0)
         sentences.append(f"No adapted arm was shown to tie with the best; the best of them is {_figures(best)}.")
-    full = [result for result in results if result.best is not None and result.best.lora["name"] == "full"]
+    full = [result for result in results if result.best is not None and result.best.lora.name == "full"]
     sentences += [f"Beside it {_figures(result)}." for result in full]
     return " ".join(sentences)
 
@@ -158,9 +155,9 @@ def _answer(results: Sequence[ArmResult]) -> str:
 def _figures(result: ArmResult) -> str:
     entry = result.best
     assert entry is not None
-    adapter = entry.params["adapter"]
-    parameters = f"{adapter:,} adapter parameters" if adapter else f"{trainable(entry):,} trained parameters"
-    return f"{result.arm}, {parameters}, test {headline_metric(entry)} {shown(entry, 'test'):.4f}"
+    adapter = entry.parameters.adapter
+    parameters = f"{adapter:,} adapter parameters" if adapter else f"{entry.parameters.trainable:,} trained parameters"
+    return f"{result.arm}, {parameters}, test {headline_metric(entry)} {headline_score(entry, 'test'):.4f}"
 
 
 def _fronts(records: Sequence[Record]) -> str:
@@ -171,7 +168,7 @@ def _fronts(records: Sequence[Record]) -> str:
     ):
         lines.append(f"Pareto front, validation {headline_metric(records[0])} against {unit}:")
         lines += [
-            f"- trial {entry.trial} ({entry.arm}): {shown(entry, 'val'):.4f} at {cost_of(entry, cost):,}"
+            f"- trial {entry.trial} ({entry.arm}): {headline_score(entry, 'val'):.4f} at {cost_of(entry, cost):,}"
             for entry in pareto(records, cost)
         ]
         lines.append("")

@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from harness.record import Record, headline_metric
-from harness.report.continual import Course
-from harness.report.multitask import Way
-from harness.report.table import MIB, ArmResult, cost_of, pareto, shown, trainable
+from harness.record import Record, headline_metric, headline_score
+from harness.report.continual import ContinualResult
+from harness.report.multitask import MultitaskResult
+from harness.report.table import MIB, ArmResult, cost_of, pareto
 
 # Okabe and Ito's colours: told apart with any colour vision; markers differ too, for print.
 _STYLE = {
@@ -46,7 +46,7 @@ def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
     left.set_xlabel("trainable parameters")
     left.set_ylabel(f"validation {headline_metric(records[0])}")
     _costs(right, records, "memory", MIB)
-    kind = next((entry.memory["kind"] for entry in records if "kind" in entry.memory), "")
+    kind = next((entry.memory.kind for entry in records if entry.memory.kind), "")
     right.set_xlabel(f"peak memory in training above the bare process, MiB ({kind})")
     left.legend(loc="best", fontsize=9)
     figure.suptitle(f"{title}: every complete trial; line: the Pareto front")
@@ -55,12 +55,12 @@ def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
 
 def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
     complete = [entry for entry in records if entry.state == "complete"]
-    for name in dict.fromkeys(entry.lora["name"] for entry in complete):
+    for name in dict.fromkeys(entry.lora.name for entry in complete):
         colour, marker, label = _STYLE[name]
-        mine = [entry for entry in complete if entry.lora["name"] == name]
+        mine = [entry for entry in complete if entry.lora.name == name]
         axes.scatter(
             [cost_of(entry, cost) / unit for entry in mine],
-            [shown(entry, "val") for entry in mine],
+            [headline_score(entry, "val") for entry in mine],
             color=colour,
             marker=marker,
             label=label,
@@ -71,7 +71,7 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
     front = pareto(records, cost)
     axes.step(
         [cost_of(entry, cost) / unit for entry in front],
-        [shown(entry, "val") for entry in front],
+        [headline_score(entry, "val") for entry in front],
         where="post",
         color="#444444",
         linewidth=1,
@@ -80,7 +80,7 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
     axes.margins(y=0.12)
     placed: list[tuple[float, float]] = []
     for entry in reversed(front):  # the best first: a label that would lie on another is left out
-        point = (cost_of(entry, cost) / unit, shown(entry, "val"))
+        point = (cost_of(entry, cost) / unit, headline_score(entry, "val"))
         x, y = axes.transData.transform(point)
         if any(abs(x - left) < 40 and abs(y - low) < 16 for left, low in placed):
             continue
@@ -99,10 +99,11 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
 def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title: str, path: Path) -> None:
     """The score against rank: each arm's best trial on test with its 95 % interval, all trials on validation behind."""
     figure, axes = plt.subplots(figsize=(8, 5.6), layout="constrained")
-    tried = [entry for entry in records if entry.state == "complete" and "rank" in entry.lora]
+    complete = [(entry.lora.rank, entry) for entry in records if entry.state == "complete"]
+    tried = [(rank, headline_score(entry, "val")) for rank, entry in complete if rank is not None]
     axes.scatter(
-        [entry.lora["rank"] for entry in tried],
-        [shown(entry, "val") for entry in tried],
+        [rank for rank, _ in tried],
+        [score for _, score in tried],
         color="#999999",
         marker="x",
         s=30,
@@ -112,19 +113,19 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
     lines: dict[str, list[ArmResult]] = {}
     others = cycle(reversed(_LINES))
     for result in results:
-        if result.best is not None and "rank" in result.best.lora:
+        if result.best is not None and result.best.lora.rank is not None:
             lines.setdefault(_line_name(result.best, result.arm), []).append(result)
             _nested_line(axes, result.best)
         elif result.best is not None and result.interval is not None:
-            colour, _, label = _STYLE[result.best.lora["name"]]
-            score = shown(result.best, "test")
-            if result.arm != result.best.lora["name"]:  # an arm of the user's own, or a method of PEFT
+            colour, _, label = _STYLE[result.best.lora.name]
+            score = headline_score(result.best, "test")
+            if result.arm != result.best.lora.name:  # an arm of the user's own, or a method of PEFT
                 colour, label = next(others), result.arm
             axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on test: {score:.3f}")
             axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
     for (name, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
         _rank_line(axes, ranked, colour, marker, f"{name}, best on validation, on test with 95 % interval")
-    ranks = [entry.lora["rank"] for entry in tried]
+    ranks = [rank for rank, _ in tried]
     if ranks:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(set(ranks)))
@@ -141,7 +142,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
 def _line_name(entry: Record, arm: str) -> str:
     """The variant, and what else the arm sets: rank=4,targets=query gives 'lora targets=query'."""
     beside = [part for part in arm.split(",") if "=" in part and not part.startswith(("rank=", "variant="))]
-    return " ".join([entry.lora.get("variant", "lora"), *beside])
+    return " ".join([entry.lora.variant or "lora", *beside])
 
 
 def _nested_line(axes: Axes, entry: Record) -> None:
@@ -149,7 +150,7 @@ def _nested_line(axes: Axes, entry: Record) -> None:
     cuts = [name for name in entry.scores if name.startswith("test@")]
     if cuts:
         ranks = [int(name.partition("@")[2]) for name in cuts]
-        scores = [entry.scores[name][headline_metric(entry)] for name in cuts]
+        scores = [headline_score(entry, name) for name in cuts]
         axes.plot(
             ranks, scores, color="#666666", marker=".", linewidth=1, label="one nested run, cut to each rank, on test"
         )
@@ -157,7 +158,7 @@ def _nested_line(axes: Axes, entry: Record) -> None:
 
 def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: str, label: str) -> None:
     points = [
-        (result.best.lora["rank"], shown(result.best, "test"), *result.interval)
+        (result.best.lora.rank, headline_score(result.best, "test"), *result.interval)
         for result in results
         if result.best is not None and result.interval is not None
     ]
@@ -171,7 +172,7 @@ def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: st
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """Points of one way of training (a key of the styles), and what they are; the line joins the means at each x."""
+    """Points of one result of training (a key of the styles), and what they are; the line joins the means at each x."""
 
     style: str
     label: str
@@ -206,21 +207,21 @@ def _save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
-    """Left, Δm of each way with its interval and what it trains; right, what each task gains by each way, in percent.
+def several_picture(results: Sequence[MultitaskResult], title: str, path: Path) -> None:
+    """Left, Δm of each arm with its interval and what it trains; right, what each task gains in each arm, in percent.
 
-    Every way was compared: its interval is there.
+    Every arm was compared: its interval is there.
     """
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(13, 1.6 + 0.5 * len(results)), layout="constrained", width_ratios=(1, 1.6), sharey=True
     )
-    for row, way in enumerate(results):
-        assert way.delta is not None
-        assert way.interval is not None
-        reach = [[way.delta - way.interval[0]], [way.interval[1] - way.delta]]
-        left.errorbar([way.delta], [row], xerr=reach, color=_LINES[0], marker="o", capsize=3)
-        words = f"{trainable(way.best):,} trained"
-        left.annotate(words, (way.delta, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+    for row, result in enumerate(results):
+        assert result.delta is not None
+        assert result.interval is not None
+        reach = [[result.delta - result.interval[0]], [result.interval[1] - result.delta]]
+        left.errorbar([result.delta], [row], xerr=reach, color=_LINES[0], marker="o", capsize=3)
+        words = f"{result.best.parameters.trainable:,} trained"
+        left.annotate(words, (result.delta, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
     left.axvline(0, color="#444444", linewidth=1)
     left.margins(x=0.14)
     left.set_xlabel("Δm against a run of each task alone, % [95 %]")
@@ -231,16 +232,16 @@ def several_picture(results: Sequence[Way], title: str, path: Path) -> None:
     _save(figure, path)
 
 
-def _gains(axes: Axes, results: Sequence[Way]) -> None:
-    """Ways by tasks, each cell the gain in percent, blue better and orange worse."""
-    tasks = list(dict.fromkeys(task for way in results for task in way.gains))
-    cells = [[way.gains.get(task, math.nan) for task in tasks] for way in results]
+def _gains(axes: Axes, results: Sequence[MultitaskResult]) -> None:
+    """Arms by tasks, each cell the gain in percent, blue better and orange worse."""
+    tasks = list(dict.fromkeys(task for result in results for task in result.gains))
+    cells = [[result.gains.get(task, math.nan) for task in tasks] for result in results]
     most = max((abs(cell) for row in cells for cell in row if math.isfinite(cell)), default=1.0)
     axes.imshow(cells, cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
     axes.set_xticks(range(len(tasks)), tasks, rotation=35, ha="right")
-    axes.set_yticks(range(len(results)), [way.arm for way in results])
-    for row, way in enumerate(cells):
-        for column, cell in enumerate(way):
+    axes.set_yticks(range(len(results)), [result.arm for result in results])
+    for row, result in enumerate(cells):
+        for column, cell in enumerate(result):
             dark = abs(cell) > 0.6 * most
             axes.text(
                 column, row, f"{cell:+.1f}", ha="center", va="center", fontsize=9, color="white" if dark else "black"
@@ -248,26 +249,26 @@ def _gains(axes: Axes, results: Sequence[Way]) -> None:
     axes.set_title("each task, %: above 0 better than its run alone", fontsize=10)
 
 
-def matrices_picture(results: Sequence[Course], title: str, path: Path) -> None:
+def matrices_picture(results: Sequence[ContinualResult], title: str, path: Path) -> None:
     """Each arm's best trial: a row for the start and after each task, a column for each task, the test score."""
     width = 2.1 + 2.5 * len(results)
     figure, panels = plt.subplots(
         1, len(results), figsize=(width, 4.2), sharey=True, layout="constrained", squeeze=False
     )
-    values = [value for course in results for row in course.best.sequence["test"] for value in row]
+    values = [value for result in results for row in result.best.continual.test for value in row]
     low, high = min(values), max(values)
-    for axes, course in zip(panels[0], results, strict=True):
-        _matrix(axes, course.best, low, high)
-        figures = course.best.sequence
-        axes.set_title(f"{course.arm}\nACC {figures['acc']:.3f}, forgetting {figures['forgetting']:.3f}", fontsize=10)
-    names = results[0].best.sequence["tasks"]
+    for axes, result in zip(panels[0], results, strict=True):
+        _matrix(axes, result.best, low, high)
+        figures = result.best.continual_summary
+        axes.set_title(f"{result.arm}\nACC {figures.acc:.3f}, forgetting {figures.forgetting:.3f}", fontsize=10)
+    names = results[0].best.continual.tasks
     panels[0][0].set_yticks(range(len(names) + 1), ["at the start", *(f"after {name}" for name in names)])
     figure.suptitle(f"{title}: test score of each task (columns) as tasks are learned (rows); framed: just learned")
     _save(figure, path)
 
 
 def _matrix(axes: Axes, entry: Record, low: float, high: float) -> None:
-    matrix, names = entry.sequence["test"], entry.sequence["tasks"]
+    matrix, names = entry.continual.test, entry.continual.tasks
     axes.imshow(matrix, cmap="cividis", vmin=low, vmax=high, aspect="auto")
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
     for row, scores in enumerate(matrix):
@@ -281,16 +282,16 @@ def _matrix(axes: Axes, entry: Record, low: float, high: float) -> None:
                 )
 
 
-def forgetting_picture(results: Sequence[Course], level: float, title: str, path: Path) -> None:
+def forgetting_picture(results: Sequence[ContinualResult], level: float, title: str, path: Path) -> None:
     """Every complete trial: forgetting, and the change of the probe, against the mean score of tasks just learned."""
-    probed = any("change" in entry.probe for course in results for entry in course.group)
+    probed = any(entry.probe.change is not None for result in results for entry in result.group)
     figure, panels = plt.subplots(
         1, 2 if probed else 1, figsize=(11 if probed else 6, 4.8), layout="constrained", squeeze=False
     )
-    _scatter(panels[0][0], results, [(entry, entry.sequence.get("forgetting")) for entry in _all(results)])
+    _scatter(panels[0][0], results, [(entry, entry.continual_summary.forgetting) for entry in _all(results)])
     panels[0][0].set_ylabel("forgetting (mean over all tasks but the last)")
     if probed:
-        _scatter(panels[0][1], results, [(entry, entry.probe.get("change")) for entry in _all(results)])
+        _scatter(panels[0][1], results, [(entry, entry.probe.change) for entry in _all(results)])
         panels[0][1].set_ylabel("change of masked-LM loss on general text, nats")
     for axes in panels[0]:
         axes.axhline(0, color="#444444", linewidth=0.8)
@@ -302,16 +303,18 @@ def forgetting_picture(results: Sequence[Course], level: float, title: str, path
     _save(figure, path)
 
 
-def _all(results: Sequence[Course]) -> list[Record]:
-    return [entry for course in results for entry in course.group if entry.state == "complete"]
+def _all(results: Sequence[ContinualResult]) -> list[Record]:
+    return [entry for result in results for entry in result.group if entry.state == "complete"]
 
 
-def _scatter(axes: Axes, results: Sequence[Course], values: Sequence[tuple[Record, float | None]]) -> None:
-    for course, colour, marker in zip(results, cycle(_LINES), cycle("oDvs^P"), strict=False):
-        points = [(entry.sequence["new"], y) for entry, y in values if entry.arm == course.arm and y is not None]
+def _scatter(axes: Axes, results: Sequence[ContinualResult], values: Sequence[tuple[Record, float | None]]) -> None:
+    for result, colour, marker in zip(results, cycle(_LINES), cycle("oDvs^P"), strict=False):
+        points = [(entry.continual_summary.new, y) for entry, y in values if entry.arm == result.arm and y is not None]
         if points:
             xs, ys = zip(*points, strict=True)
-            axes.scatter(xs, ys, color=colour, marker=marker, s=52, label=course.arm, linewidths=0, alpha=0.85)
+            axes.scatter(xs, ys, color=colour, marker=marker, s=52, label=result.arm, linewidths=0, alpha=0.85)
         for entry, y in values:
-            if course.matched is not None and entry.trial == course.matched.trial and y is not None:
-                axes.scatter([entry.sequence["new"]], [y], s=150, facecolors="none", edgecolors=colour, linewidths=1.4)
+            if result.matched is not None and entry.trial == result.matched.trial and y is not None:
+                axes.scatter(
+                    [entry.continual_summary.new], [y], s=150, facecolors="none", edgecolors=colour, linewidths=1.4
+                )

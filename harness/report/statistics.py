@@ -1,4 +1,7 @@
-"""Is the difference real? Intervals of one accuracy, paired tests of two on the same items."""
+"""Is the difference real? Intervals of one accuracy, paired tests of two on the same items.
+
+What scipy has is scipy's; it is imported where it is used, since it takes longer to load than a report to write.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +9,15 @@ from statistics import NormalDist
 
 import numpy as np
 
-_Z95 = 1.959963984540054
+_Z95 = NormalDist().inv_cdf(0.975)
 
 
 def wilson_interval(share: float, items: int) -> tuple[float, float]:
     """The 95 % interval of a share of `items` (Wilson, 1927)."""
-    z2 = _Z95**2
-    centre = (share + z2 / (2 * items)) / (1 + z2 / items)
-    half = _Z95 / (1 + z2 / items) * math.sqrt(share * (1 - share) / items + z2 / (4 * items**2))
-    return centre - half, centre + half
+    from scipy.stats import binomtest
+
+    found = binomtest(round(share * items), items).proportion_ci(0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def mcnemar_exact(first: Sequence[bool], second: Sequence[bool]) -> float:
@@ -22,11 +25,13 @@ def mcnemar_exact(first: Sequence[bool], second: Sequence[bool]) -> float:
 
     McNemar (1947); no approximation.
     """
+    from scipy.stats import binomtest
+
     pairs = list(zip(first, second, strict=True))
     only_first = sum(a and not b for a, b in pairs)
     only_second = sum(b and not a for a, b in pairs)
-    n, k = only_first + only_second, min(only_first, only_second)
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n) if n else 1.0
+    apart = only_first + only_second
+    return float(binomtest(only_first, apart).pvalue) if apart else 1.0
 
 
 def stratified_interval(strata: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -58,7 +63,8 @@ def ratio_interval(sums: Sequence[float], counts: Sequence[float]) -> tuple[floa
 def sign_flip(differences: Sequence[float], draws: int = 9_999) -> float:
     """Two-sided p that paired differences are as often up as down: their sum against that of randomly flipped signs.
 
-    A Monte Carlo permutation test with a fixed seed; the smallest p is 1/(draws + 1).
+    A Monte Carlo permutation test with a fixed seed; the smallest p is 1/(draws + 1). Scipy's permutation_test draws
+    other signs from the same seed: p-values of published tables would move.
     """
     values = np.asarray(differences, dtype=float)
     observed = abs(values.sum())
@@ -68,7 +74,7 @@ def sign_flip(differences: Sequence[float], draws: int = 9_999) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for that many comparisons at once (Holm, 1979), in the order given."""
+    """P-values adjusted for that many comparisons at once (Holm, 1979), in the order given; scipy has no Holm."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
@@ -97,33 +103,20 @@ def paired_shares(first: Sequence[bool], second: Sequence[bool], level: float = 
     return (gained - lost) / items, centre - half, centre + half
 
 
-def t_quantile(level: float, freedom: int) -> float:
-    """Student's t that a two-sided interval of that level reaches to, found by bisection on its distribution."""
-    low, high = 0.0, 1e5
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_inside(middle, freedom) < level else (low, middle)
-    return (low + high) / 2
-
-
-def _t_inside(t: float, freedom: int) -> float:
-    """The probability that |T| is below t. With T = √ν·tan θ the density is a power of cos θ, smooth to integrate."""
-    angle = math.atan(t / math.sqrt(freedom))
-    nodes, weights = np.polynomial.legendre.leggauss(200)
-    values = np.cos((nodes + 1) / 2 * angle) ** (freedom - 1)
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
-    return float(scale * angle * (values @ weights))
-
-
 def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """A mean of at least two independent values and its interval by Student's t."""
+    from scipy.stats import t
+
     array = np.asarray(values, dtype=float)
-    half = t_quantile(level, len(array) - 1) * float(array.std(ddof=1)) / math.sqrt(len(array))
+    half = float(t.ppf(0.5 + level / 2, len(array) - 1)) * float(array.std(ddof=1)) / math.sqrt(len(array))
     return float(array.mean()), float(array.mean()) - half, float(array.mean()) + half
 
 
 def median_ratio(first: Sequence[float], second: Sequence[float], draws: int = 9_999) -> tuple[float, float, float]:
-    """The ratio of two medians and its 95 % percentile bootstrap interval, both groups drawn anew (fixed seed)."""
+    """The ratio of two medians and its 95 % percentile bootstrap interval, both groups drawn anew (fixed seed).
+
+    Scipy's bootstrap draws the same, and refuses a group of one value.
+    """
     draw = np.random.default_rng(0)
     one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     medians = [np.median(draw.choice(values, (draws, len(values))), axis=1) for values in (one, other)]

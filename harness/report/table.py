@@ -5,11 +5,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from harness.record import Record, better, headline_metric
+from harness.record import Record, better, headline_metric, headline_score
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
 
 MIB = 2**20
@@ -31,42 +28,6 @@ class ArmResult:
     verdict: str
 
 
-def trial_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Every trial, flat, for a spreadsheet or pandas."""
-    return pd.DataFrame([_row(entry) for entry in sorted(records, key=lambda entry: entry.trial)])
-
-
-def _row(entry: Record) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "trial": entry.trial,
-        "arm": entry.arm,
-        "state": entry.state,
-        "lora": entry.lora["name"],
-        "rank": entry.lora.get("rank"),
-        "alpha": entry.lora.get("alpha"),
-        "scale": entry.lora.get("scale"),
-        "targets": "+".join(entry.lora.get("targets", [])),
-        "lr": entry.optimizer["lr"],
-        "head_lr": entry.optimizer["head_lr"],
-        "trainable": trainable(entry) if entry.params else None,
-    }
-    row |= {f"params_{name}": value for name, value in entry.params.items()}
-    row |= {f"{split}_{name}": value for split, scores in entry.scores.items() for name, value in scores.items()}
-    row |= {f"memory_{name}": value for name, value in entry.memory.items()}
-    row |= entry.time
-    row |= {f"flops_{name}": value for name, value in entry.flops.items()}
-    row |= {f"merge_{name}": value for name, value in entry.merge.items()}
-    effective = entry.lora.get("effective_ranks")
-    for name in ("acc", "bwt", "fwt", "forgetting", "new", "overlap", "kept"):
-        if name in entry.sequence:
-            row[f"sequence_{name}"] = entry.sequence[name]
-    row |= {f"probe_{name}": value for name, value in entry.probe.items()}
-    row["effective_rank_mean"] = sum(effective.values()) / len(effective) if effective else None
-    row |= {"adapter_bytes": entry.adapter.get("bytes"), "dead": " ".join(entry.dead)}
-    row |= {f"steps_{name}": value for name, value in entry.steps.items()}
-    return row | {"fingerprint": entry.fingerprint, "task": entry.task, "model": entry.model, "reason": entry.reason}
-
-
 def tally(records: Sequence[Record]) -> str:
     """How many trials there are, and how they ended."""
     states = Counter(entry.state for entry in records)
@@ -80,17 +41,12 @@ def failures(records: Sequence[Record]) -> list[str]:
     return ["\n".join(["Failed trials:", *lines])] if lines else []
 
 
-def trainable(entry: Record) -> int:
-    """All parameters that the trial trained."""
-    return entry.params["adapter"] + entry.params["head"] + entry.params["other"]
-
-
 def arm_results(records: Sequence[Record], folder: Path) -> list[ArmResult]:
-    """One row an arm, in the order of the study. The trial is chosen on validation; test is only looked at."""
+    """One row an arm, in the order of the study. Trials are selected on validation; test is only reported."""
     names = list(dict.fromkeys(entry.arm for entry in sorted(records, key=lambda entry: entry.trial)))
     groups = {name: [entry for entry in records if entry.arm == name] for name in names}
-    best = {name: entry for name, group in groups.items() if (entry := chosen(group)) is not None}
-    leader = chosen(list(best.values()))
+    best = {name: entry for name, group in groups.items() if (entry := best_on_validation(group)) is not None}
+    leader = best_on_validation(list(best.values()))
     p_values = _paired(best, leader, folder) if leader is not None else {}
     return [_result(name, groups[name], best.get(name), leader, p_values.get(name), folder) for name in names]
 
@@ -112,7 +68,7 @@ def _result(
     )
 
 
-def chosen(group: Sequence[Record]) -> Record | None:
+def best_on_validation(group: Sequence[Record]) -> Record | None:
     """The complete trial that did best on validation, the first of those that did alike."""
     best: Record | None = None
     for entry in sorted(group, key=lambda entry: entry.trial):
@@ -123,10 +79,10 @@ def chosen(group: Sequence[Record]) -> Record | None:
 
 def _interval(entry: Record, folder: Path) -> tuple[float, float]:
     if headline_metric(entry) == "accuracy":
-        return wilson_interval(entry.scores["test"]["accuracy"], entry.data["rows"]["test"])
+        return wilson_interval(entry.score("test", "accuracy"), entry.data.rows["test"])
     items = outcomes(entry, folder)
     if items is None:
-        return entry.scores["test"]["loss"], entry.scores["test"]["loss"]
+        return entry.score("test", "loss"), entry.score("test", "loss")
     return ratio_interval(items, _tokens(entry, folder))
 
 
@@ -149,7 +105,7 @@ def _p_value(items: list[float], reference: list[float], name: str) -> float:
 
 def predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
     """What a trial answered to each test item, as its file says, if that is there."""
-    path = folder / Path(entry.adapter["path"]).parent / "predictions.csv"
+    path = folder / Path(entry.adapter.path).parent / "predictions.csv"
     if not path.exists():
         return None
     with open(path, newline="") as file:
@@ -164,7 +120,8 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     if headline_metric(entry) == "accuracy":
         return [float(row["label"] == row["predicted"]) for row in rows]
     if "tokens" not in rows[0]:  # numbers, whose loss is of standardised answers
-        return [((float(row["label"]) - float(row["predicted"])) / entry.data["sd"]) ** 2 for row in rows]
+        assert entry.data.sd is not None
+        return [((float(row["label"]) - float(row["predicted"])) / entry.data.sd) ** 2 for row in rows]
     return [float(row["loss"]) * float(row["tokens"]) for row in rows]
 
 
@@ -179,12 +136,8 @@ def _verdict(entry: Record, leader: Record, p: float | None) -> str:
         return "not compared"
     if p >= 0.05:
         return "no difference shown"
-    return "better" if shown(entry, "test") * sign(entry) > shown(leader, "test") * sign(leader) else "worse"
-
-
-def shown(entry: Record, split: str) -> float:
-    """The score that a trial is shown by, on a split."""
-    return entry.scores[split][headline_metric(entry)]
+    mine, best = (sign(item) * headline_score(item, "test") for item in (entry, leader))
+    return "better" if mine > best else "worse"
 
 
 def sign(entry: Record) -> float:
@@ -198,21 +151,28 @@ def pareto(records: Sequence[Record], cost: str) -> list[Record]:
     `cost` is trainable (parameters) or memory (bytes).
     """
     complete = [entry for entry in records if entry.state == "complete"]
-    ordered = sorted(complete, key=lambda entry: (cost_of(entry, cost), -_goodness(entry), entry.trial))
+    ordered = sorted(complete, key=lambda entry: (cost_of(entry, cost), -goodness(entry), entry.trial))
     front: list[Record] = []
     for entry in ordered:
-        if not front or _goodness(entry) > _goodness(front[-1]):
+        if not front or goodness(entry) > goodness(front[-1]):
             front.append(entry)
     return front
 
 
-def _goodness(entry: Record) -> float:
-    return sign(entry) * shown(entry, "val")
+def goodness(entry: Record) -> float:
+    """The validation score that a trial is shown by, its sign changed where lower is better."""
+    return sign(entry) * headline_score(entry, "val")
 
 
 def cost_of(entry: Record, cost: str) -> int:
     """What a trial cost: trainable parameters, or the peak of memory in training above what the process held before."""
-    return trainable(entry) if cost == "trainable" else int(entry.memory["train_peak"] - entry.memory["process"])
+    return entry.parameters.trainable if cost == "trainable" else entry.memory.above_process
+
+
+def step_seconds(entry: Record) -> float:
+    """The median optimiser step of a trial that made one."""
+    assert entry.time.step_median_s is not None
+    return entry.time.step_median_s
 
 
 # What a generator wrote for test rows, 0 to 100 (conf/task: generate_rows says for how many).
@@ -255,18 +215,18 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
 
 
 def _best_cells(entry: Record, interval: tuple[float, float], written: Sequence[str]) -> list[str]:
-    lr = entry.optimizer["head_lr"] if entry.lora["name"] == "head" else None
+    lr = entry.optimizer.head_lr if entry.lora.name == "head" else None
     return [
-        f"{entry.params['adapter']:,}",
-        f"{trainable(entry):,}",
-        f"{100 * (1 - trainable(entry) / entry.params['total']):.2f} %",
-        f"{shown(entry, 'val'):.4f}",
-        f"{shown(entry, 'test'):.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
-        *(f"{entry.scores['test'][score]:.1f}" for score in written),
-        f"{lr or entry.optimizer['lr']:.3g}",
-        f"{entry.lora['scale']:.3g}" if entry.lora.get("scale") else "",
+        f"{entry.parameters.adapter:,}",
+        f"{entry.parameters.trainable:,}",
+        f"{100 * (1 - entry.parameters.trainable / entry.parameters.total):.2f} %",
+        f"{headline_score(entry, 'val'):.4f}",
+        f"{headline_score(entry, 'test'):.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
+        *(f"{entry.score('test', score):.1f}" for score in written),
+        f"{lr or entry.optimizer.lr:.3g}",
+        f"{entry.lora.scale:.3g}" if entry.lora.scale else "",
         f"{cost_of(entry, 'memory') / MIB:.0f}",
-        f"{1000 * entry.time['step_median_s']:.0f}",
+        f"{1000 * step_seconds(entry):.0f}",
     ]
 
 

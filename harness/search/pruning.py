@@ -1,4 +1,4 @@
-"""Whether a trial is worth going on with: it is compared with earlier trials of its own arm alone."""
+"""Pruning: whether to stop a trial early, judged against earlier trials of its own arm alone."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ Reports = Mapping[int, float]
 
 
 def curve_of(entry: Record) -> dict[int, float]:
-    """What a trial reported."""
+    """The validation scores that a trial reported, by step."""
     return {int(step): value for step, value in entry.reports}
 
 
-def below_median(mine: Reports, others: Sequence[Reports], step: int, after: int, sign: float) -> bool:
-    """Whether the trial's best so far is worse than the median of the best so far of the others.
+def below_median(reports: Reports, others: Sequence[Reports], step: int, after: int, sign: float) -> bool:
+    """Whether a trial's best score so far is worse than the median of the others' best scores so far.
 
     Only trials that reached this step are compared, and only once `after` of them have. `sign` is −1 where a lower
     score is better.
@@ -25,4 +25,4 @@ def below_median(mine: Reports, others: Sequence[Reports], step: int, after: int
         return max(sign * value for at, value in values.items() if at <= step)
 
     reached = [best(values) for values in others if step in values]
-    return len(reached) >= after and best(mine) < statistics.median(reached)
+    return len(reached) >= after and best(reports) < statistics.median(reached)

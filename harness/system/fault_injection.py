@@ -1,6 +1,7 @@
-"""Named points at which a test lets the process die: HARNESS_FAULT=after_claim kills it there, as kill -9 would.
+"""Named crash points for tests: HARNESS_FAULT=after_assignment kills the process there, as kill -9 would.
 
-after_claim, in_training, in_checkpoint, before_record, before_tell, in_reconcile. in_training:30 is the thirtieth time.
+after_assignment, in_training, in_checkpoint, before_record, before_tell (of Optuna), in_reconcile; in_training:30 kills
+it at the thirtieth pass.
 """
 
 import os
@@ -11,7 +12,7 @@ _passed: Counter[str] = Counter()
 
 
 def crash_point(name: str) -> None:
-    """A place where a process may be killed; nothing happens unless HARNESS_FAULT names it."""
+    """Kill this process if HARNESS_FAULT names this point, at the pass that it gives."""
     wanted, _, count = os.environ.get("HARNESS_FAULT", "").partition(":")
     if wanted == name:
         _passed[name] += 1

@@ -1,4 +1,4 @@
-"""The memory of this process: its resident set, its peak, and freed memory given back to the system."""
+"""The memory of this process: resident set, peak, and returning freed memory to the system."""
 
 import ctypes
 import gc
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def resident(field: str) -> int:
-    """Bytes of this process, by a name of /proc/self/status: VmRSS is the resident set, VmHWM its peak."""
+    """A field of /proc/self/status in bytes: VmRSS is the resident set, VmHWM its peak."""
     if sys.platform != "linux":  # elsewhere the kernel keeps one peak for the whole life of the process
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -25,15 +25,15 @@ def reset_resident_peak() -> None:
 
 
 def release_freed() -> None:
-    """Give back what is no longer held: the resident set then is what is, not what an earlier trial was.
+    """Collect garbage and return freed memory, so that the resident set holds nothing of an earlier trial.
 
-    A trainer and its model refer to each other, so that only the collector of cycles frees them.
+    A trainer and its model refer to each other, so only the cycle collector frees them.
     """
     gc.collect()
     trim_heap()
 
 
 def trim_heap() -> None:
-    """Give freed heap back to the system."""
+    """Return freed heap to the system (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)

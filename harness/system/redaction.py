@@ -1,4 +1,4 @@
-"""Secrets are taken out of every text before it is written, printed or sent."""
+"""Redaction: removes secrets from every text before it is written, printed or sent."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from typing import Any
 _SECRET = re.compile(r"(API_?KEY|TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIALS?)$|^PGPASSWORD$", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?<=://)([^\s:/@]*):([^\s@]+)@")
 _PARAMETER = re.compile(r"([?&]password=)[^&\s]+", re.IGNORECASE)
-_SHORTEST = 6  # characters; a shorter value is no secret, and would be found in ordinary words
-_GONE = "***"
+_SHORTEST = 6  # characters; a shorter value is no secret, and occurs in ordinary words
+_REPLACEMENT = "***"
 
 
 def redact(text: str) -> str:
@@ -19,7 +19,7 @@ def redact(text: str) -> str:
 
 
 def redact_tree(tree: Any) -> Any:
-    """The same for every text in plain containers, keys too."""
+    """The same for every text in plain containers, keys included."""
     return _walk(tree, _secrets())
 
 
@@ -34,12 +34,12 @@ def _walk(tree: Any, secrets: list[str]) -> Any:
 def _without(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         for form in {secret, json.dumps(secret)[1:-1]}:
-            text = text.replace(form, _GONE)
-    return _PARAMETER.sub(rf"\1{_GONE}", _ADDRESS.sub(rf"\1:{_GONE}@", text))
+            text = text.replace(form, _REPLACEMENT)
+    return _PARAMETER.sub(rf"\1{_REPLACEMENT}", _ADDRESS.sub(rf"\1:{_REPLACEMENT}@", text))
 
 
 def _secrets() -> list[str]:
-    """The longest first, so that one which holds another goes as a whole."""
+    """The longest first, so that a secret which contains another is replaced as a whole."""
     found = {value for name, value in os.environ.items() if _SECRET.search(name)}
     for value in os.environ.values():
         found |= {match[2] for match in _ADDRESS.finditer(value)}

@@ -1,25 +1,30 @@
 """What is learned: real data in fixed splits, and how it becomes batches."""
 
-from harness.task.base import Inputs, Task
-from harness.task.batches import EncodedSplit, LengthBatches, encode
+from harness.task.base import SPLITS, Generation, Inputs, Task
+from harness.task.batches import EncodedSplit, Split, encode
 from harness.task.build import build_task
 from harness.task.continual import ContinualTask, OneOfTasks
-from harness.task.frames import FrameSplit, read_frames
-from harness.task.images import ImageInputs, image_inputs
+from harness.task.frames import FrameSplit, SpeechSplit, read_frames
+from harness.task.guest import GuestTask, guest_task_class
+from harness.task.images import ImageInputs, ImageSplit, image_inputs
 from harness.task.mixture import MixtureBatches, MixtureInputs, MixtureTask
 from harness.task.passages import Passages, cut_passages, hidden_places, read_documents
 from harness.task.ragged import cached
-from harness.task.seq2seq import Seq2seqSplit, Seq2seqTask
-from harness.task.seq2seq_inputs import Seq2seqInputs, SpecialTokens, encode_seq2seq
-from harness.task.speech import SpeechSplit, SpeechTask
-from harness.task.text import Split, TextTask
+from harness.task.sampling import LengthBatches
+from harness.task.seq2seq import Seq2seqTask
+from harness.task.seq2seq_inputs import Seq2seqInputs, Seq2seqSplit, SpecialTokens, encode_seq2seq
+from harness.task.speech import SpeechTask
+from harness.task.text import TextTask
 from harness.task.tokenizers import tokenizer_files, train_tokenizer
-from harness.task.vision import ImageSplit, VisionTask
+from harness.task.vision import VisionTask
 
 __all__ = [
+    "SPLITS",
     "ContinualTask",
     "EncodedSplit",
     "FrameSplit",
+    "Generation",
+    "GuestTask",
     "ImageInputs",
     "ImageSplit",
     "Inputs",
@@ -44,6 +49,7 @@ __all__ = [
     "cut_passages",
     "encode",
     "encode_seq2seq",
+    "guest_task_class",
     "hidden_places",
     "image_inputs",
     "read_documents",

@@ -1,31 +1,120 @@
 """What every task has in common, and what a split looks like to a model."""
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
+
+from harness.config import ModelConfig, Outputs, Tokens
+from harness.task.sampling import LengthBatches
+
+if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
+
+SPLITS = ("train", "validation", "test")
 
 
-class Task(Protocol):
-    """Real data in three fixed splits, train, validation and test, that share no item."""
+class Inputs(Dataset[int]):
+    """A split as a model reads it. Its items are row numbers: rows become tensors a batch at a time."""
 
     @property
-    def name(self) -> str:
-        """As in the configuration."""
+    @abstractmethod
+    def lengths(self) -> np.ndarray:
+        """What each row costs, in tokens or frames; ones where all rows cost alike."""
+
+    @abstractmethod
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """The inputs of a batch under the names its model knows, `labels` (B, …), and `rows` (B), their numbers."""
+
+    def batches(
+        self, size: int, seed: int, shuffle: bool, process_index: int, world: int, rows: int | None
+    ) -> Sampler[list[int]]:
+        """Row numbers of each batch of the first `rows` rows; the process is one of `world` that share them out."""
+        return LengthBatches(self.lengths[:rows], size, seed, shuffle, process_index, world)
+
+    def sample(self, count: int) -> range:
+        """Some rows that go into one batch, at most `count`."""
+        return range(min(count, len(self)))
+
+    def truncated(self) -> dict[str, int]:
+        """How many rows were cut at their longest, by what was cut; empty where none can be."""
+        return {}
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """Texts to be generated for the first test rows, of at most `longest` tokens each, and their targets."""
+
+    longest: int
+    references: tuple[str, ...]
+
+
+class Task(ABC):
+    """Real data in three fixed splits, train, validation and test, that share no item.
+
+    `sha256` is the digest of all it holds, labels and splits included; `classes` is empty where the answer is a number
+    or a text.
+    """
+
+    if TYPE_CHECKING:  # fields of the subclasses; a property here would be their default
+
+        @property
+        def name(self) -> str: ...
+
+        @property
+        def sha256(self) -> str: ...
+
+        @property
+        def classes(self) -> tuple[str, ...]: ...
+
+        @property
+        def parts(self) -> Mapping[str, "Task"]: ...  # of several tasks only
 
     @property
-    def outputs(self) -> int | dict[str, int]:
+    @abstractmethod
+    def outputs(self) -> Outputs:
         """How many classes there are, 1 for a number, 0 where the answer is text; by task, where there are several."""
 
-    @property
-    def sha256(self) -> str:
-        """The digest of all it holds, labels and splits included."""
-
+    @abstractmethod
     def describe(self) -> dict[str, object]:
         """Name, source, digest, rows by split, labels by class: what a record keeps of the data."""
+
+    @abstractmethod
+    def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
+        """A split as a model reads it, from the cache where it is costly to make; `tokens` is how it wants texts."""
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        """What is at odds with a model; of our own tasks the configuration has said it."""
+        return []
+
+    def inputs_by_task(self, split: str, tokens: Tokens | None) -> dict[str, Inputs]:
+        """A split of every task, where they are learned one after another."""
+        return {}
+
+    def metrics(self) -> "Metrics":
+        """What is scored, with nothing scored yet. Of a task of classes, accuracy and cross-entropy."""
+        from harness.task.metrics import ClassMetrics  # torchmetrics is slow to import, and counting needs none
+
+        return ClassMetrics(len(self.classes))
+
+    @property
+    def generation(self) -> Generation | None:
+        """The texts to be generated for the test split, where the answer is text."""
+        return None
+
+    def texts(self, split: str) -> Iterable[str]:
+        """The texts of a split, for a tokenizer to learn from and to find texts that two tasks share."""
+        return ()
 
 
 def described(
@@ -41,26 +130,3 @@ def described(
         "labels": {split: count.tolist() for split, count in counts.items()},
         "classes": list(classes),
     }
-
-
-class Inputs(Dataset[int]):
-    """A split as a model reads it. Its items are row numbers: rows become tensors a batch at a time."""
-
-    @property
-    @abstractmethod
-    def lengths(self) -> np.ndarray:
-        """What each row costs, in tokens or frames; ones where all rows cost alike."""
-
-    @abstractmethod
-    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """The inputs of a batch under the names its model knows, `labels` (B, …), and `rows` (B), their numbers."""
-
-    def sample(self, count: int) -> range:
-        """Some rows that go into one batch, at most `count`."""
-        return range(min(count, len(self)))
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __getitem__(self, index: int) -> int:
-        return index

@@ -2,55 +2,81 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.config import ConfigError
+from harness.config import ConfigError, ContinualTaskConfig, ModelConfig, Tokens
 from harness.task.base import Inputs, Task
-from harness.task.mixture import MixtureTask
+from harness.task.build import read_task
+from harness.task.mixture import digest_of, outputs_of
+
+if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
 
 
 @dataclasses.dataclass(frozen=True)
-class ContinualTask:
+class ContinualTask(Task):
     """Tasks by name in the order they are learned, with one head for all of them or one for each.
 
+    `learn`: one adapter is `continued`, or each task has a `separate` one, or one `orthogonal` to the earlier ones.
     Raises ConfigError where they share a head and their classes are not the same.
     """
 
-    mixture: MixtureTask
+    name: str
+    parts: dict[str, Task]
     shared: bool
+    learn: str
 
     def __post_init__(self) -> None:
-        classes = {getattr(part, "classes", ()) for part in self.parts.values()}
-        if self.shared and (len(classes) > 1 or not next(iter(classes))):
+        if self.shared and (len({part.classes for part in self.parts.values()}) > 1 or not self.classes):
             raise ConfigError("task.heads=shared: the tasks have not the same classes; task.heads=separate")
 
     @property
-    def name(self) -> str:
-        """As in the configuration."""
-        return self.mixture.name
-
-    @property
-    def parts(self) -> dict[str, Task]:
-        """The tasks."""
-        return self.mixture.parts
+    def classes(self) -> tuple[str, ...]:
+        """Of the first task."""
+        return next(iter(self.parts.values())).classes
 
     @property
     def outputs(self) -> int | dict[str, int]:
         """Of the one head, or of each task's."""
-        outputs = self.mixture.outputs
+        outputs = outputs_of(self.parts)
         return next(iter(outputs.values())) if self.shared else outputs
 
     @property
     def sha256(self) -> str:
-        """As a mixture's: the digest of the parts' digests, in their order."""
-        return self.mixture.sha256
+        return digest_of(self.parts)
+
+    def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
+        """Of the first task; those of every task are `inputs_by_task`."""
+        return next(iter(self.inputs_by_task(split, tokens).values()))
+
+    def inputs_by_task(self, split: str, tokens: Tokens | None) -> dict[str, Inputs]:
+        """Batches say by `tasks` which task they are of."""
+        return {
+            name: OneOfTasks(part.inputs(split, tokens), number)
+            for number, (name, part) in enumerate(self.parts.items())
+        }
+
+    def metrics(self) -> "Metrics":
+        """Of the first task."""
+        return next(iter(self.parts.values())).metrics()
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return [mistake for part in self.parts.values() for mistake in part.mistakes(model)]
 
     def describe(self) -> dict[str, object]:
-        """As a mixture."""
-        return self.mixture.describe()
+        """With what each part says of itself."""
+        parts = {name: part.describe() for name, part in self.parts.items()}
+        return {"name": self.name, "sha256": self.sha256, "tasks": parts}
+
+
+def read_continual(config: ContinualTaskConfig) -> ContinualTask:
+    """Read every task, in the order they are learned."""
+    parts = {name: read_task(part) for name, part in config.chosen.items()}
+    return ContinualTask(config.name, parts, config.heads == "shared", config.learn)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +88,8 @@ class OneOfTasks(Inputs):
 
     @property
     def lengths(self) -> np.ndarray:
-        """As the part says."""
         return self.part.lengths
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """As the part's, with `tasks` (B), the number of the task."""
+        """The part's batch, with `tasks` (B), the number of the task."""
         return self.part.batch(rows) | {"tasks": torch.full((len(rows),), self.task)}

@@ -15,7 +15,27 @@ from torch import Tensor
 from harness.task.base import Inputs
 from harness.task.mel import RECIPE, mel_frames
 from harness.task.ragged import cached, padded, starts_of
-from harness.task.speech import SpeechSplit
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeechSplit:
+    """Recordings at `rate` samples a second and their classes, 0…classes−1, in a fixed order."""
+
+    samples: tuple[np.ndarray, ...]
+    labels: tuple[int, ...]
+    speakers: tuple[str, ...]
+    rate: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the sound and its rate: what its frames are made of."""
+        digest = hashlib.sha256(str(self.rate).encode())
+        for samples in self.samples:
+            digest.update(len(samples).to_bytes(8, "little") + samples.tobytes())
+        return digest.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ Shapes: N images of a split, B of a batch, C channels (1 or 3), S pixels a side.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,25 @@ from torch import Tensor
 from harness.config import ConfigError
 from harness.system import assets
 from harness.task.base import Inputs
-from harness.task.vision import ImageSplit
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSplit:
+    """Images, either pixels (N, S, S) or (N, S, S, 3) as bytes or the files they are in; classes; a digest of each."""
+
+    images: np.ndarray | tuple[Path, ...]
+    labels: np.ndarray
+    digests: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def take(self, rows: Iterable[int]) -> "ImageSplit":
+        """The split that holds these rows, in this order."""
+        rows = np.fromiter(rows, dtype=np.int64)
+        images = self.images[rows] if isinstance(self.images, np.ndarray) else tuple(self.images[row] for row in rows)
+        return ImageSplit(images, self.labels[rows], tuple(self.digests[row] for row in rows))
+
 
 if TYPE_CHECKING:  # Pillow comes with the extra vision; a text user may not have it
     from PIL.Image import Image

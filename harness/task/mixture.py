@@ -4,53 +4,88 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from harness.config import ConfigError
+from harness.config import ConfigError, MixtureTaskConfig, ModelConfig, Tokens
 from harness.task.base import Inputs, Task
-from harness.task.batches import LengthBatches
-from harness.task.text import OVERLAP_ALLOWED, TextTask
+from harness.task.build import read_task
+from harness.task.sampling import LengthBatches
+from harness.task.text import OVERLAP_ALLOWED
+
+if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
 
 Sampling = Literal["round_robin", "root_size"]
 
 
 @dataclasses.dataclass(frozen=True)
-class MixtureTask:
+class MixtureTask(Task):
     """Tasks by name, in the order in which batches number them."""
 
     name: str
     parts: dict[str, Task]
+    sampling: Sampling
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def outputs(self) -> dict[str, int]:
-        """The outputs of each task's head."""
-        found = {name: part.outputs for name, part in self.parts.items()}
-        assert all(isinstance(count, int) for count in found.values()), "a mixture in a mixture"
-        return found  # type: ignore[return-value]
+        """Of each task's head."""
+        return outputs_of(self.parts)
 
     @property
     def sha256(self) -> str:
-        """The digest of the parts' digests, in their order."""
-        return hashlib.sha256(repr([(name, part.sha256) for name, part in self.parts.items()]).encode()).hexdigest()
+        return digest_of(self.parts)
+
+    def inputs(self, split: str, tokens: Tokens | None) -> "MixtureInputs":
+        return MixtureInputs([part.inputs(split, tokens) for part in self.parts.values()], self.sampling)
+
+    def metrics(self) -> "Metrics":
+        from harness.task.metrics import MixtureMetrics
+
+        return MixtureMetrics({name: part.metrics() for name, part in self.parts.items()})
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return [mistake for part in self.parts.values() for mistake in part.mistakes(model)]
 
     def describe(self) -> dict[str, object]:
-        """Name, digest, and what each part says of itself."""
+        """With what each part says of itself."""
         parts = {name: part.describe() for name, part in self.parts.items()}
         return {"name": self.name, "sha256": self.sha256, "tasks": parts}
 
 
+def read_mixture(config: MixtureTaskConfig) -> MixtureTask:
+    """Read every chosen task. Raises ConfigError where one is trained on what another is scored on."""
+    parts = {name: read_task(part) for name, part in config.chosen.items()}
+    refuse_leaks(parts)
+    return MixtureTask(config.name, parts, config.sampling)
+
+
+def outputs_of(parts: Mapping[str, Task]) -> dict[str, int]:
+    """The outputs of each task's head."""
+    found = {name: part.outputs for name, part in parts.items()}
+    assert all(isinstance(count, int) for count in found.values()), "a mixture in a mixture"
+    return found  # type: ignore[return-value]
+
+
+def digest_of(parts: Mapping[str, Task]) -> str:
+    """The digest of the parts' digests, in their order."""
+    return hashlib.sha256(repr([(name, part.sha256) for name, part in parts.items()]).encode()).hexdigest()
+
+
 def refuse_leaks(parts: Mapping[str, Task]) -> None:
     """Raise ConfigError where sentences that one task is scored on are in the training split of another."""
-    texts = {name: part.splits for name, part in parts.items() if isinstance(part, TextTask)}
-    for first, second in itertools.permutations(texts, 2):
-        known = set(texts[first]["train"].texts)
+    for first, second in itertools.permutations(parts, 2):
+        known = set(parts[first].texts("train"))
         for split in ("validation", "test"):
-            held = texts[second][split].texts
+            held = tuple(parts[second].texts(split))
             shared = sum(text in known for text in held)
             if shared > OVERLAP_ALLOWED * len(held):
                 raise ConfigError(
@@ -62,22 +97,28 @@ def refuse_leaks(parts: Mapping[str, Task]) -> None:
 class MixtureInputs(Inputs):
     """The same split of several tasks, end to end: row numbers go on from one task to the next."""
 
-    def __init__(self, parts: Sequence[Inputs]) -> None:
-        self.parts = tuple(parts)
+    def __init__(self, parts: Sequence[Inputs], sampling: Sampling) -> None:
+        self.parts, self.sampling = tuple(parts), sampling
         self.starts = np.cumsum([0, *map(len, self.parts)])
 
     @property
     def lengths(self) -> np.ndarray:
-        """As each part says."""
         return np.concatenate([part.lengths for part in self.parts])
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """As the part that the rows are all of, with `tasks` (B), the number of that part."""
+        """The batch of the part that all rows are of, with `tasks` (B), the number of that part."""
         task = int(np.searchsorted(self.starts, rows[0], side="right")) - 1
         start, stop = int(self.starts[task]), int(self.starts[task + 1])
         assert all(start <= row < stop for row in rows), "rows of more than one task in one batch"
         batch = self.parts[task].batch([row - start for row in rows])
         return batch | {"rows": torch.tensor(list(rows)), "tasks": torch.full((len(rows),), task)}
+
+    def batches(
+        self, size: int, seed: int, shuffle: bool, process_index: int, world: int, rows: int | None
+    ) -> Sampler[list[int]]:
+        """All rows, whatever `rows` says: which of them are first is a question to each part."""
+        lengths = [part.lengths for part in self.parts]
+        return MixtureBatches(lengths, size, seed, shuffle, self.sampling, process_index, world)
 
     def sample(self, count: int) -> range:
         """The first rows of the first part."""
@@ -89,7 +130,7 @@ class MixtureBatches(Sampler[list[int]]):
 
     An epoch has as many batches as the parts have together. Where a task's rows are used up before, they come again in
     another order. The order is a function of (seed, epoch) alone; the epoch counts iterations. With several devices
-    (`world`), each rank takes every world-th batch. In evaluation every row comes once.
+    (`world`), each process takes every world-th batch. In evaluation every row comes once.
     """
 
     def __init__(
@@ -99,11 +140,11 @@ class MixtureBatches(Sampler[list[int]]):
         seed: int,
         shuffle: bool,
         sampling: Sampling,
-        rank: int = 0,
+        process_index: int = 0,
         world: int = 1,
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
-        self.sampling, self.rank, self.world, self.epoch = sampling, rank, world, 0
+        self.sampling, self.process_index, self.world, self.epoch = sampling, process_index, world, 0
         self.skip = 0
         self.starts = np.cumsum([0, *map(len, lengths)])
         self.total = sum(-(-len(part) // batch_size) for part in lengths)
@@ -126,12 +167,12 @@ class MixtureBatches(Sampler[list[int]]):
         order = list(self._order(epoch))[: len(self) * self.world]
         for place, task in enumerate(order):
             rows = next(streams[task])
-            if place % self.world == self.rank and place // self.world >= skip:
+            if place % self.world == self.process_index and place // self.world >= skip:
                 yield rows
 
     def _once(self) -> Iterator[list[int]]:
         for task, lengths in enumerate(self.lengths):
-            for rows in LengthBatches(lengths, self.batch_size, self.seed, False, self.rank, self.world):
+            for rows in LengthBatches(lengths, self.batch_size, self.seed, False, self.process_index, self.world):
                 yield self._whole(task, rows)
 
     def _stream(self, task: int, epoch: int) -> Iterator[list[int]]:

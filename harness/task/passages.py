@@ -41,17 +41,17 @@ def _strings(node: Any) -> Iterator[str]:
 
 
 def cut_passages(
-    documents: Sequence[str], tokenizer_file: Path, marks: tuple[str, str], length: int, share: float, seed: int
+    documents: Sequence[str], tokenizer_file: Path, special: tuple[str, str], length: int, share: float, seed: int
 ) -> Passages:
-    """Passages of exactly `length` tokens, `marks` at both ends; what a document has left over is dropped.
+    """Passages of exactly `length` tokens, the `special` tokens at both ends; what a document has left over is dropped.
 
     Whole documents are held out, at random by `seed`, `share` of them; passages are shuffled. Raises ConfigError
     where there are too few.
     """
     key = hashlib.sha256()
-    for part in (assets.sha256_of(tokenizer_file), repr((documents, marks, length, share, seed))):
+    for part in (assets.sha256_of(tokenizer_file), repr((documents, special, length, share, seed))):
         key.update(part.encode() + b"\0")
-    arrays = cached("passages", key.hexdigest(), partial(_cut, documents, tokenizer_file, marks, length, share, seed))
+    arrays = cached("passages", key.hexdigest(), partial(_cut, documents, tokenizer_file, special, length, share, seed))
     if short := [name for name, rows in arrays.items() if not len(rows)]:
         raise ConfigError(
             f"probe.length={length}: the text has no passage of that many tokens for {' and '.join(short)}"
@@ -60,14 +60,14 @@ def cut_passages(
 
 
 def _cut(
-    documents: Sequence[str], tokenizer_file: Path, marks: tuple[str, str], length: int, share: float, seed: int
+    documents: Sequence[str], tokenizer_file: Path, special: tuple[str, str], length: int, share: float, seed: int
 ) -> Passages:
     from tokenizers import Tokenizer  # imported where it is needed: cached passages need no tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    first, last = (tokenizer.get_vocab()[mark] for mark in marks)
+    first, last = (tokenizer.get_vocab()[token] for token in special)
     draw = np.random.default_rng(seed)
     held = set(draw.permutation(len(documents))[: max(1, round(share * len(documents)))].tolist())
     rows: dict[str, list[list[int]]] = {"train": [], "held_out": []}
@@ -80,7 +80,7 @@ def _cut(
 
 
 def hidden_places(passages_NL: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Where tokens of each passage are hidden (N, M), drawn without replacement; the marks at both ends never are."""
+    """Positions of the hidden tokens of each passage (N, M), drawn without replacement; never those at both ends."""
     count, inner = len(passages_NL), passages_NL.shape[1] - 2
     draw = np.random.default_rng(seed).random((count, inner))
     places: np.ndarray = 1 + np.argsort(draw, axis=1)[:, : max(1, round(share * inner))]

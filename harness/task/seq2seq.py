@@ -1,58 +1,85 @@
-"""Pairs of texts, a source and what is to be written for it, in fixed splits that share no source."""
+"""Source texts and the target texts to be written for them, in fixed splits that share no source."""
 
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from harness.config import CatalogueTaskConfig, ConfigError, FileSeq2seqTaskConfig, nearest
+from harness.config import CatalogueTaskConfig, ConfigError, FileSeq2seqTaskConfig, ModelConfig, Tokens, nearest
 from harness.system import assets
+from harness.task.base import SPLITS, Generation, Inputs, Task
+from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.task.text import load_table
 
-if TYPE_CHECKING:  # it comes with the extra translation; a text user may not have it
-    from polib import POEntry
+if TYPE_CHECKING:
+    from polib import POEntry  # it comes with the extra translation; a text user may not have it
 
-PairConfig = FileSeq2seqTaskConfig | CatalogueTaskConfig
-SPLITS = ("train", "validation", "test")
+    from harness.task.metrics import Metrics
+
+Tables = tuple[str, dict[str, pd.DataFrame], dict[str, int]]  # source, frames by split, what was left out and why
 
 _PLACEHOLDER = re.compile(r"%\(\w+\)[a-zA-Z]|%[sdif]|\{\w*\}")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclasses.dataclass(frozen=True)
-class Seq2seqSplit:
-    """Sources, as a model reads them, and their targets, in a fixed order."""
-
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-
-@dataclasses.dataclass(frozen=True)
-class Seq2seqTask:
-    """Three splits of pairs; `left_out` counts what was not taken, by reason, `sha256` is the digest of the rest."""
+class Seq2seqTask(Task):
+    """Three splits; `left_out` counts the rows that were not taken, by reason. Lengths are in tokens, and texts are
+    generated for the first `generate_rows` test rows.
+    """
 
     name: str
     source: str
     splits: dict[str, Seq2seqSplit]
     sha256: str
     left_out: dict[str, int]
+    max_source: int
+    max_target: int
+    generate_rows: int
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def outputs(self) -> int:
-        """No classes: what comes out is text."""
+        """No head: what comes out is text."""
         return 0
 
+    def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
+        assert tokens is not None
+        assert tokens.tokenizer is not None
+        assert tokens.end is not None
+        special = SpecialTokens(tokens.pad, tokens.end, tokens.start)
+        return encode_seq2seq(
+            self.splits[split], tokens.tokenizer, special, tokens.separator, self.max_source, self.max_target
+        )
+
+    def metrics(self) -> "Metrics":
+        """The cross-entropy of target tokens, and perplexity."""
+        from harness.task.metrics import TokenMetrics
+
+        return TokenMetrics()
+
+    @property
+    def generation(self) -> Generation | None:
+        references = self.splits["test"].targets[: self.generate_rows]
+        return Generation(self.max_target, references) if references else None
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return model.seq2seq_mistakes(self.max_source, self.max_target)
+
+    def texts(self, split: str) -> tuple[str, ...]:
+        return (*self.splits[split].sources, *self.splits[split].targets)
+
     def describe(self) -> dict[str, object]:
-        """Name, digest, rows and characters: what a record keeps of the data."""
+        """With the characters of the targets."""
         return {
             "name": self.name,
             "source": self.source,
@@ -63,19 +90,29 @@ class Seq2seqTask:
         }
 
 
-def read_seq2seq(config: PairConfig) -> Seq2seqTask:
-    """Read and split a task of pairs. Raises ConfigError for data that cannot be learned from."""
-    if isinstance(config, CatalogueTaskConfig):
-        source, frames, left_out = _read_catalogues(config)
-    else:
-        source, frames, left_out = _read_tables(config)
-    splits = {}
-    for name in SPLITS:
-        if frames[name].empty:
-            raise ConfigError(f"task={config.name}: the {name} split has no rows")
-        splits[name] = Seq2seqSplit(tuple(frames[name]["source"]), tuple(frames[name]["target"]))
-    digest = hashlib.sha256(repr([(name, split.sources, split.targets) for name, split in splits.items()]).encode())
-    return Seq2seqTask(config.name, source, splits, digest.hexdigest(), left_out)
+def read_seq2seq(config: FileSeq2seqTaskConfig | CatalogueTaskConfig) -> Seq2seqTask:
+    """Read and split a task's texts. Raises ConfigError for data that cannot be learned from."""
+    source, frames, left_out = _READERS[config.reader](config)
+    splits = {name: Seq2seqSplit(tuple(frames[name]["source"]), tuple(frames[name]["target"])) for name in SPLITS}
+    lengths = config.max_source, config.max_target
+    return seq2seq_task(config.name, source, splits, left_out, *lengths, config.generate_rows)
+
+
+def seq2seq_task(
+    name: str,
+    source: str,
+    splits: dict[str, Seq2seqSplit],
+    left_out: dict[str, int],
+    max_source: int,
+    max_target: int,
+    generate_rows: int,
+) -> Seq2seqTask:
+    """A task of these splits, with its digest. Raises ConfigError for an empty one."""
+    for key, split in splits.items():
+        if not len(split):
+            raise ConfigError(f"task={name}: the {key} split has no rows")
+    digest = hashlib.sha256(repr([(key, split.sources, split.targets) for key, split in splits.items()]).encode())
+    return Seq2seqTask(name, source, splits, digest.hexdigest(), left_out, max_source, max_target, generate_rows)
 
 
 def split_of(group: str, seed: int, validation_share: float, test_share: float) -> str:
@@ -94,7 +131,7 @@ def words_of(message: str) -> str:
     return " ".join(_WORD.findall(_PLACEHOLDER.sub(" ", message).lower()))
 
 
-def _read_catalogues(config: CatalogueTaskConfig) -> tuple[str, dict[str, pd.DataFrame], dict[str, int]]:
+def _read_catalogues(config: CatalogueTaskConfig) -> Tables:
     """English messages and their translations out of packages' .po files, near-identical messages in one split."""
     folders = [assets.fetch(item.address, item.sha256) for item in config.catalogues]
     left_out: dict[str, int] = {}
@@ -158,7 +195,7 @@ def _unfit(message: str, translation: str) -> str:
     return ""
 
 
-def _read_tables(config: FileSeq2seqTaskConfig) -> tuple[str, dict[str, pd.DataFrame], dict[str, int]]:
+def _read_tables(config: FileSeq2seqTaskConfig) -> Tables:
     """A user's or a hub's files. Where a split is not given it is cut off the training file, whole groups at a time."""
     if config.data is None:
         raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
@@ -180,6 +217,9 @@ def _read_tables(config: FileSeq2seqTaskConfig) -> tuple[str, dict[str, pd.DataF
     _refuse_shared(config, frames)
     origin = f"{config.asset.address}/{config.data}" if config.asset else config.data
     return origin, frames, left_out
+
+
+_READERS: dict[str, Callable[[Any], Tables]] = {"seq2seq": _read_tables, "catalogue": _read_catalogues}
 
 
 def _columns(config: FileSeq2seqTaskConfig, path: Path, key: str, left_out: dict[str, int]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Pairs of texts as token ids, encoded once and cached; batches as a causal or an encoder-decoder model reads them.
+"""Source and target texts as token ids, encoded once and cached; batches for causal and encoder-decoder models.
 
 Shapes: B pairs in a batch, S source tokens, T target tokens, L tokens of both.
 """
@@ -16,8 +16,7 @@ from torch import Tensor
 from harness.system import assets
 from harness.task.base import Inputs
 from harness.task.ragged import cached, starts_of
-from harness.task.seq2seq import Seq2seqSplit
-from harness.task.tokenizers import TextTokenizer, load_codec, tokenizer_files
+from harness.task.tokenizers import TextTokenizer, load_tokenizer, tokenizer_files
 
 IGNORED = -100  # what cross-entropy leaves out
 
@@ -32,6 +31,17 @@ class SpecialTokens:
     pad: int
     end: int
     start: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Seq2seqSplit:
+    """Sources, as a model reads them, and their targets, in a fixed order."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.sources)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,30 +63,30 @@ class Ragged:
 
 @dataclasses.dataclass(frozen=True)
 class Seq2seqInputs(Inputs):
-    """A split of pairs as a model reads it; `cut` counts the rows cut at their longest."""
+    """A split as a model reads it; `cut` counts the sources and targets that were cut at their longest."""
 
     sources: Ragged
     targets: Ragged
-    marks: SpecialTokens
-    codec: TextTokenizer
+    special: SpecialTokens
+    tokenizer: TextTokenizer
     references: tuple[str, ...]
     cut: dict[str, int]
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each pair."""
+        """Tokens of source and target together."""
         lengths: np.ndarray = self.sources.lengths + self.targets.lengths
         return lengths
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Labels stand where their logits do, IGNORED where nothing is asked: on the source and on padding.
+        """Labels are at the positions of their logits, IGNORED on the source and on padding.
 
         Causal: ids, mask and labels (B, L), prompt (B), the ids before the target. Encoder-decoder: ids and mask
         (B, S), decoder_ids and labels (B, T). Always rows (B).
         """
         sources = [self.sources.row(index) for index in rows]
         targets = [self.targets.row(index) for index in rows]
-        made = self._causal(sources, targets) if self.marks.start is None else self._paired(sources, targets)
+        made = self._causal(sources, targets) if self.special.start is None else self._paired(sources, targets)
         return made | {"rows": torch.tensor(list(rows))}
 
     def _causal(self, sources: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, Tensor]:
@@ -86,7 +96,7 @@ class Seq2seqInputs(Inputs):
             for source, target in zip(sources, targets, strict=True)
         ]
         return {
-            "ids": _padded([ids[:-1] for ids in whole], self.marks.pad),
+            "ids": _padded([ids[:-1] for ids in whole], self.special.pad),
             "mask": _padded([np.ones(len(ids) - 1, dtype=np.int64) for ids in whole], 0),
             "labels": _padded(labels, IGNORED),
             "prompt": torch.tensor([len(source) for source in sources]),
@@ -94,45 +104,55 @@ class Seq2seqInputs(Inputs):
 
     def _paired(self, sources: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, Tensor]:
         return {
-            "ids": _padded(sources, self.marks.pad),
+            "ids": _padded(sources, self.special.pad),
             "mask": _padded([np.ones(len(source), dtype=np.int64) for source in sources], 0),
-            "decoder_ids": _padded([np.concatenate([[self.marks.start], ids[:-1]]) for ids in targets], self.marks.pad),
+            "decoder_ids": _padded(
+                [np.concatenate([[self.special.start], ids[:-1]]) for ids in targets], self.special.pad
+            ),
             "labels": _padded(targets, IGNORED),
         }
 
+    def truncated(self) -> dict[str, int]:
+        return self.cut
+
     def texts(self, written: Tensor) -> list[str]:
-        """What rows of written ids say, each up to its end."""
-        end = self.marks.end
-        return [self.codec.decode(row[: row.index(end)] if end in row else row) for row in written.tolist()]
+        """The texts of rows of generated ids, each up to its end token."""
+        end = self.special.end
+        return [self.tokenizer.decode(row[: row.index(end)] if end in row else row) for row in written.tolist()]
 
 
 def encode_seq2seq(
-    split: Seq2seqSplit, folder: Path, marks: SpecialTokens, separator: str, max_source: int, max_target: int
+    split: Seq2seqSplit, folder: Path, special: SpecialTokens, separator: str, max_source: int, max_target: int
 ) -> Seq2seqInputs:
-    """Tokenise a split by the codec of `folder`, or read it from the cache.
+    """Tokenise a split by the tokenizer in `folder`, or read it from the cache.
 
-    A source ends with the separator (causal) or the end mark, a target with the end mark, which a target that was cut
+    A source ends with the separator (causal) or the end token, a target with the end token, which a target that was cut
     does not get: it does not end there. Both count towards the longest.
     """
     key = hashlib.sha256()
-    for part in (*map(assets.sha256_of, tokenizer_files(folder)), repr((marks, separator, max_source, max_target))):
+    for part in (*map(assets.sha256_of, tokenizer_files(folder)), repr((special, separator, max_source, max_target))):
         key.update(part.encode() + b"\0")
     key.update(repr((split.sources, split.targets)).encode())
-    codec = load_codec(folder)
-    make = partial(_tokenise, split, codec, marks, separator, max_source, max_target)
+    tokenizer = load_tokenizer(folder)
+    make = partial(_tokenise, split, tokenizer, special, separator, max_source, max_target)
     arrays = cached("tokens", key.hexdigest(), make)
     sources, targets = (Ragged(arrays[f"{side}_ids"], arrays[f"{side}_starts"]) for side in ("source", "target"))
     cut = {"source": int(arrays["cut"][0]), "target": int(arrays["cut"][1])}
-    return Seq2seqInputs(sources, targets, marks, codec, split.targets, cut)
+    return Seq2seqInputs(sources, targets, special, tokenizer, split.targets, cut)
 
 
 def _tokenise(
-    split: Seq2seqSplit, codec: TextTokenizer, marks: SpecialTokens, separator: str, max_source: int, max_target: int
+    split: Seq2seqSplit,
+    tokenizer: TextTokenizer,
+    special: SpecialTokens,
+    separator: str,
+    max_source: int,
+    max_target: int,
 ) -> dict[str, np.ndarray]:
-    tail = [marks.end] if marks.start is not None else codec.sources([separator])[0]
-    read, written = codec.sources(split.sources), codec.targets(split.targets)
+    tail = [special.end] if special.start is not None else tokenizer.sources([separator])[0]
+    read, written = tokenizer.sources(split.sources), tokenizer.targets(split.targets)
     sources = [ids[: max_source - len(tail)] + tail for ids in read]
-    targets = [[*ids, marks.end] if len(ids) < max_target else ids[:max_target] for ids in written]
+    targets = [[*ids, special.end] if len(ids) < max_target else ids[:max_target] for ids in written]
     arrays = {"cut": np.array([_over(read, max_source - len(tail)), _over(written, max_target - 1)])}
     for side, rows in (("source", sources), ("target", targets)):
         arrays[f"{side}_ids"] = np.array([index for row in rows for index in row], dtype=np.int32)

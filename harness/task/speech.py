@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.config import ConfigError, SpokenTaskConfig, nearest
+from harness.config import ConfigError, SpokenTaskConfig, Tokens, nearest
 from harness.system import assets
-from harness.task.base import described
+from harness.task.base import Inputs, Task, described
+from harness.task.frames import SpeechSplit, read_frames
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav")  # label, speaker, index
 _SHOWN = 5  # mistakes of one kind that an error names
@@ -28,29 +29,8 @@ class Recording:
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeechSplit:
-    """Recordings at `rate` samples a second and their classes, 0…classes−1, in a fixed order."""
-
-    samples: tuple[np.ndarray, ...]
-    labels: tuple[int, ...]
-    speakers: tuple[str, ...]
-    rate: int
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def sha256(self) -> str:
-        """The digest of the sound and its rate: what its frames are made of."""
-        digest = hashlib.sha256(str(self.rate).encode())
-        for samples in self.samples:
-            digest.update(len(samples).to_bytes(8, "little") + samples.tobytes())
-        return digest.hexdigest()
-
-
-@dataclasses.dataclass(frozen=True)
-class SpeechTask:
-    """Three splits of unlike speakers. `source` says where they came from, `sha256` is the digest of what they hold."""
+class SpeechTask(Task):
+    """Three splits of unlike speakers. `source` says where they came from."""
 
     name: str
     source: str
@@ -60,11 +40,13 @@ class SpeechTask:
 
     @property
     def outputs(self) -> int:
-        """How many classes there are."""
         return len(self.classes)
 
+    def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
+        return read_frames(self.splits[split])
+
     def describe(self) -> dict[str, object]:
-        """Name, digest, rows, labels, speakers: what a record keeps of the data."""
+        """With the speakers of each split."""
         labels = {name: split.labels for name, split in self.splits.items()}
         speakers = {name: sorted(set(split.speakers)) for name, split in self.splits.items()}
         return described(self.name, self.source, self.sha256, self.classes, labels) | {"speakers": speakers}
@@ -84,10 +66,15 @@ def read_speech(config: SpokenTaskConfig) -> SpeechTask:
     _check_words(config, parts, classes)
     number = {label: index for index, label in enumerate(classes)}
     splits = {name: _split(part, number, config.sample_rate) for name, part in parts.items()}
+    return speech_task(config.name, source, classes, splits)
+
+
+def speech_task(name: str, source: str, classes: tuple[str, ...], splits: dict[str, SpeechSplit]) -> SpeechTask:
+    """A task of these splits, with its digest."""
     digest = hashlib.sha256(repr(classes).encode())
-    for name, split in splits.items():
-        digest.update(repr((name, split.sha256, split.labels, split.speakers)).encode())
-    return SpeechTask(config.name, source, classes, splits, digest.hexdigest())
+    for key, split in splits.items():
+        digest.update(repr((key, split.sha256, split.labels, split.speakers)).encode())
+    return SpeechTask(name, source, classes, splits, digest.hexdigest())
 
 
 def _split(part: Sequence[Recording], number: dict[str, int], rate: int) -> SpeechSplit:

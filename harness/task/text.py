@@ -3,14 +3,20 @@
 import csv
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from harness.config import ConfigError, GlueTaskConfig, RatedTaskConfig, TableTaskConfig, nearest
+from harness.config import ConfigError, GlueTaskConfig, ModelConfig, RatedTaskConfig, TableTaskConfig, Tokens, nearest
 from harness.system import assets
-from harness.task.base import described
+from harness.task.base import Inputs, Task, described
+from harness.task.batches import Split, encode
+
+if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
 
 TextConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
 Frames = dict[str, pd.DataFrame]  # split name -> columns text, label
@@ -20,20 +26,9 @@ OVERLAP_ALLOWED = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
-    """Sentences and their answers in a fixed order: classes, 0…classes−1, or numbers."""
-
-    texts: tuple[str, ...]
-    labels: tuple[float, ...]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-
-@dataclasses.dataclass(frozen=True)
-class TextTask:
-    """Three splits. `source` says where they came from, `sha256` is the digest of what they hold, `shared`
-    counts the sentences that stand in two splits as published. Where the answer is a number there are no `classes`.
+class TextTask(Task):
+    """Three splits. `source` says where they came from, `shared` counts the sentences that stand in two splits as
+    published. A row is cut at `max_length` tokens. Where the answer is a number there are no `classes`.
     """
 
     name: str
@@ -42,10 +37,10 @@ class TextTask:
     splits: dict[str, Split]
     sha256: str
     shared: dict[str, int]
+    max_length: int
 
     @property
     def outputs(self) -> int:
-        """How many classes there are; 1 where the answer is a number."""
         return len(self.classes) or 1
 
     @property
@@ -56,8 +51,26 @@ class TextTask:
         numbers = np.array(self.splits["train"].labels)
         return float(numbers.mean()), float(numbers.std())
 
+    def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
+        assert tokens is not None
+        assert tokens.tokenizer is not None
+        return encode(self.splits[split], tokens.tokenizer, self.max_length, tokens.pad, self.spread)
+
+    def metrics(self) -> "Metrics":
+        """Of numbers, their errors in the labels' own unit."""
+        if self.spread is None:
+            return super().metrics()
+        from harness.task.metrics import RegressionMetrics
+
+        return RegressionMetrics(*self.spread)
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return model.length_mistakes(self.max_length)
+
+    def texts(self, split: str) -> tuple[str, ...]:
+        return self.splits[split].texts
+
     def describe(self) -> dict[str, object]:
-        """Name, digest, rows, labels: what a record keeps of the data."""
         if self.spread is None:
             labels = {name: np.array(split.labels, dtype=int) for name, split in self.splits.items()}
             return described(self.name, self.source, self.sha256, self.classes, labels) | {"shared": self.shared}
@@ -74,29 +87,29 @@ class TextTask:
 
 def read_text(config: TextConfig) -> TextTask:
     """Read a task's sentences and split them. Raises ConfigError for data that cannot be learned from."""
-    match config:
-        case GlueTaskConfig():
-            source, frames = _read_glue(config)
-        case RatedTaskConfig():
-            source, frames = _read_rated(config)
-        case TableTaskConfig():
-            source, frames = _read_table(config)
-    return _checked(config, source, frames)
-
-
-def _checked(config: TextConfig, source: str, frames: Frames) -> TextTask:
-    """Labels as numbers, and a refusal of what would make a score meaningless."""
-    where = f"task.data={config.data}" if config.data else f"task={config.name}"
+    source, frames = _READERS[config.reader](config)
     frames["train"] = _first_rows(config, frames["train"])
-    for name, frame in frames.items():
+    where = f"task.data={config.data}" if config.data else f"task={config.name}"
+    number = config.answer == "number"
+    return text_task(config.name, source, where, frames, number, config.classes, config.max_length)
+
+
+def text_task(
+    name: str, source: str, where: str, frames: Frames, number: bool, wanted: int | None, max_length: int
+) -> TextTask:
+    """A task of columns text and label: labels become numbers, and what would make a score meaningless is refused.
+
+    `where` opens an error's line; `wanted` is the number of classes that is expected, None for any.
+    """
+    for key, frame in frames.items():
         if frame.empty:
-            raise ConfigError(f"{where}: the {name} split has no rows")
-    classes, splits = _numbers(where, frames) if config.answer == "number" else _classes(config, where, frames)
+            raise ConfigError(f"{where}: the {key} split has no rows")
+    classes, splits = _numbers(where, frames) if number else _classes(wanted, where, frames)
     shared = _shared_sentences(where, splits)
     digest = hashlib.sha256()
-    for name, split in splits.items():
-        digest.update(repr((name, split.texts, split.labels)).encode())
-    return TextTask(config.name, source, classes, splits, digest.hexdigest(), shared)
+    for key, split in splits.items():
+        digest.update(repr((key, split.texts, split.labels)).encode())
+    return TextTask(name, source, classes, splits, digest.hexdigest(), shared, max_length)
 
 
 def _first_rows(config: TextConfig, train: pd.DataFrame) -> pd.DataFrame:
@@ -121,13 +134,13 @@ def _numbers(where: str, frames: Frames) -> tuple[tuple[str, ...], dict[str, Spl
     return (), splits
 
 
-def _classes(config: TextConfig, where: str, frames: Frames) -> tuple[tuple[str, ...], dict[str, Split]]:
+def _classes(wanted: int | None, where: str, frames: Frames) -> tuple[tuple[str, ...], dict[str, Split]]:
     """Labels mapped to 0…n−1 by the training set's classes."""
     classes = tuple(sorted(frames["train"]["label"].unique(), key=_natural))
     if len(classes) < 2:
         raise ConfigError(f"{where}: the training split has {len(classes)} classes; at least 2 are needed")
-    if config.classes is not None and config.classes != len(classes):
-        raise ConfigError(f"{where}: {len(classes)} classes in the training split, task.classes={config.classes}")
+    if wanted is not None and wanted != len(classes):
+        raise ConfigError(f"{where}: {len(classes)} classes in the training split, task.classes={wanted}")
     number = {label: index for index, label in enumerate(classes)}
     splits = {}
     for name, frame in frames.items():
@@ -249,6 +262,13 @@ def _read_table(config: TableTaskConfig) -> tuple[str, Frames]:
         cut = _cut(unique, unique["text"], config, keep=tuple(frames)[1:])
         frames = cut | {name: given for name, given in frames.items() if name != "train"}
     return str(config.data), {name: frames[name] for name in ("train", "validation", "test")}
+
+
+_READERS: dict[str, Callable[[Any], tuple[str, Frames]]] = {
+    "glue": _read_glue,
+    "rated": _read_rated,
+    "table": _read_table,
+}
 
 
 def _table(config: TableTaskConfig, key: str, name: str) -> pd.DataFrame:

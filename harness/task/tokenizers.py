@@ -12,20 +12,20 @@ from harness.system import assets
 
 
 class TextTokenizer(Protocol):
-    """No special tokens are added; what they are is the model's affair."""
+    """No special tokens are added: the model says which they are (Tokens)."""
 
     def sources(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of what is read."""
+        """Token ids of source texts."""
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of what is written."""
+        """Token ids of target texts."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of written ids, special tokens left out."""
+        """The text of generated ids, without special tokens."""
 
 
-class FastCodec:
-    """One tokenizer.json for what is read and what is written."""
+class FastTokenizer:
+    """One tokenizer.json for source and target texts."""
 
     def __init__(self, path: Path) -> None:
         from tokenizers import Tokenizer  # imported where it is needed: cached ids need no tokenizer
@@ -35,20 +35,17 @@ class FastCodec:
         self.tokenizer.no_truncation()
 
     def sources(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of what is read."""
         return [item.ids for item in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of what is written."""
         return self.sources(texts)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of written ids, special tokens left out."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
 
-class MarianCodec:
+class MarianTokenizer:
     """Marian's two SentencePiece models, one a language, over one vocabulary (Junczys-Dowmunt et al., 2018)."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,15 +59,12 @@ class MarianCodec:
         self.piece = {index: piece for piece, index in self.number.items()}
 
     def sources(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of what is read."""
         return self._ids("source", texts)
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of what is written."""
         return self._ids("target", texts)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of written ids, special tokens left out."""
         pieces = [self.piece[index] for index in ids if self.piece[index] not in ("</s>", "<pad>", "<unk>")]
         text: str = self.pieces["target"].decode(pieces)
         return text
@@ -81,17 +75,19 @@ class MarianCodec:
         return [[self.number.get(piece, unknown) for piece in pieces] for pieces in split]
 
 
-def load_codec(folder: Path) -> TextTokenizer:
-    """The codec of a folder that holds a tokenizer.json, or Marian's source.spm, target.spm and vocab.json."""
+def load_tokenizer(folder: Path) -> TextTokenizer:
+    """The tokenizer of a folder that holds a tokenizer.json, or Marian's source.spm, target.spm and vocab.json."""
     if (folder / "tokenizer.json").is_file():
-        return FastCodec(folder / "tokenizer.json")
+        return FastTokenizer(folder / "tokenizer.json")
     if (folder / "source.spm").is_file():
-        return MarianCodec(folder)
+        return MarianTokenizer(folder)
     raise assets.AssetError(f"{folder}: no tokenizer.json and no source.spm in it")
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """The files that make a folder's codec what it is."""
+    """The files that make a tokenizer what it is; `folder` may be its one file."""
+    if folder.is_file():
+        return [folder]
     if (folder / "tokenizer.json").is_file():
         return [folder / "tokenizer.json"]
     return [folder / name for name in ("source.spm", "target.spm", "vocab.json")]

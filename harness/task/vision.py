@@ -5,14 +5,16 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from harness.config import ConfigError, DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
+from harness.config import ConfigError, DigitsTaskConfig, FolderTaskConfig, ModelConfig, PublishedImagesConfig, Tokens
 from harness.system import assets
-from harness.task.base import described
+from harness.task.base import Inputs, Task, described
+from harness.task.images import ImageSplit, image_inputs
 
 VisionConfig = PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
 
@@ -25,27 +27,9 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", "
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageSplit:
-    """Images, either pixels (N, S, S) or (N, S, S, 3) as bytes or the files they are in; classes; a digest of each."""
-
-    images: np.ndarray | tuple[Path, ...]
-    labels: np.ndarray
-    digests: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.digests)
-
-    def take(self, rows: Iterable[int]) -> "ImageSplit":
-        """The split that holds these rows, in this order."""
-        rows = np.fromiter(rows, dtype=np.int64)
-        images = self.images[rows] if isinstance(self.images, np.ndarray) else tuple(self.images[row] for row in rows)
-        return ImageSplit(images, self.labels[rows], tuple(self.digests[row] for row in rows))
-
-
-@dataclasses.dataclass(frozen=True)
-class VisionTask:
-    """Three splits. `source` says where they came from, `sha256` is the digest of what they hold, `repeated` counts
-    the images that were left out of training because they stand elsewhere too.
+class VisionTask(Task):
+    """Three splits, brought to `image_size` pixels a side. `source` says where they came from, `repeated` counts the
+    images that were left out of training because they stand elsewhere too.
     """
 
     name: str
@@ -58,24 +42,22 @@ class VisionTask:
 
     @property
     def outputs(self) -> int:
-        """How many classes there are."""
         return len(self.classes)
 
+    def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
+        return image_inputs(self.splits[split], self.image_size)
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return model.image_mistakes(self.name, self.image_size)
+
     def describe(self) -> dict[str, object]:
-        """Name, digest, rows, labels: what a record keeps of the data."""
         labels = {name: split.labels for name, split in self.splits.items()}
         return described(self.name, self.source, self.sha256, self.classes, labels) | {"repeated": self.repeated}
 
 
 def read_vision(config: VisionConfig) -> VisionTask:
     """Read a task's images and split them. Raises ConfigError for data that cannot be learned from."""
-    match config:
-        case PublishedImagesConfig():
-            source, classes, given = _read_published(config)
-        case DigitsTaskConfig():
-            source, classes, given = _read_digits()
-        case FolderTaskConfig():
-            source, classes, given = _read_folder(config)
+    source, classes, given = _READERS[config.reader](config)
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
     if config.classes is not None and config.classes != len(classes):
         raise ConfigError(f"{where}: {len(classes)} classes, task.classes={config.classes}")
@@ -84,11 +66,25 @@ def read_vision(config: VisionConfig) -> VisionTask:
     repeated = whole - sum(len(splits[name]) for name in splits if name not in given or name == "train")
     for name, rows in zip(splits, (config.train_rows, config.validation_rows, config.test_rows), strict=True):
         splits[name] = _evenly(splits[name], rows, config.split_seed)
-        if not len(splits[name]):
-            raise ConfigError(f"{where}: the {name} split has no images")
-    if len(set(splits["train"].labels)) < 2:
-        raise ConfigError(f"{where}: the training split has {len(set(splits['train'].labels))} classes, 2 are needed")
-    return VisionTask(config.name, source, classes, splits, _digest(classes, splits), repeated, config.image_size)
+    return vision_task(config.name, source, where, classes, splits, repeated, config.image_size)
+
+
+def vision_task(
+    name: str,
+    source: str,
+    where: str,
+    classes: tuple[str, ...],
+    splits: dict[str, ImageSplit],
+    repeated: int,
+    image_size: int,
+) -> VisionTask:
+    """A task of these splits. `where` opens the line of the ConfigError that is raised for an empty split or class."""
+    for split, images in splits.items():
+        if not len(images):
+            raise ConfigError(f"{where}: the {split} split has no images")
+    if (found := len(set(splits["train"].labels))) < 2:
+        raise ConfigError(f"{where}: the training split has {found} classes, 2 are needed")
+    return VisionTask(name, source, classes, splits, _digest(classes, splits), repeated, image_size)
 
 
 def _digest(classes: tuple[str, ...], splits: dict[str, ImageSplit]) -> str:
@@ -110,8 +106,7 @@ def _cut(given: dict[str, ImageSplit], config: VisionConfig) -> dict[str, ImageS
     pool = _without(given["train"], [digest for split in held.values() for digest in split.digests], once=True)
     order = np.random.default_rng(config.split_seed).permutation(len(pool))
     start = 0
-    shares = {"validation": config.validation_share, "test": getattr(config, "test_share", 0.0)}
-    for name, share in shares.items():
+    for name, share in config.shares.items():
         if name not in held:
             end = start + round(share * len(pool))
             held[name] = pool.take(np.sort(order[start:end]))
@@ -143,7 +138,8 @@ def _evenly(split: ImageSplit, rows: int | None, seed: int) -> ImageSplit:
     return split.take(np.sort(first[:rows]))
 
 
-def _pixels(images: np.ndarray, labels: np.ndarray) -> ImageSplit:
+def pixels(images: np.ndarray, labels: np.ndarray) -> ImageSplit:
+    """A split of images (N, S, S) or (N, S, S, 3) as bytes."""
     digests = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in images)
     return ImageSplit(images, labels.astype(np.int64), digests)
 
@@ -177,7 +173,7 @@ def _read_idx(folder: Path, split: str) -> ImageSplit:
     labels = _idx(folder, f"{prefix}-labels-idx1-ubyte", dimensions=1)
     if len(images) != len(labels):
         raise ValueError(f"{len(images)} images and {len(labels)} labels in {split}")
-    return _pixels(images, labels)
+    return pixels(images, labels)
 
 
 def _idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
@@ -198,7 +194,7 @@ def _read_binary(folder: Path, split: str) -> ImageSplit:
     names = [f"data_batch_{number}.bin" for number in range(1, 6)] if split == "train" else ["test_batch.bin"]
     rows = [np.fromfile(folder / name, dtype=np.uint8).reshape(-1, 3073) for name in names]
     table = np.concatenate(rows)
-    return _pixels(np.ascontiguousarray(table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), table[:, 0])
+    return pixels(np.ascontiguousarray(table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), table[:, 0])
 
 
 def _read_parquet(path: Path) -> ImageSplit:
@@ -209,15 +205,15 @@ def _read_parquet(path: Path) -> ImageSplit:
     frame = pd.read_parquet(path)
     column, label = (name for name in frame.columns if name in ("image", "img", "label"))
     images = [np.asarray(Image.open(io.BytesIO(cell["bytes"]))) for cell in frame[column]]
-    return _pixels(np.stack(images), frame[label].to_numpy())
+    return pixels(np.stack(images), frame[label].to_numpy())
 
 
-def _read_digits() -> tuple[str, tuple[str, ...], dict[str, ImageSplit]]:
+def _read_digits(_: DigitsTaskConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit]]:
     from sklearn.datasets import load_digits  # imported where it is needed: it is slow
 
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # published with 17 levels of grey
-    return "scikit-learn", tuple(str(digit) for digit in range(10)), {"train": _pixels(images, bunch.target)}
+    return "scikit-learn", tuple(str(digit) for digit in range(10)), {"train": pixels(images, bunch.target)}
 
 
 def _read_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit]]:
@@ -230,6 +226,14 @@ def _read_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dict[s
     folders = inner if "train" in inner else {"train": root}
     classes = tuple(sorted(folder.name for folder in folders["train"].iterdir() if folder.is_dir()))
     return config.data, classes, {name: _files(folder, classes, config.data) for name, folder in folders.items()}
+
+
+_READERS: dict[str, Callable[[Any], tuple[str, tuple[str, ...], dict[str, ImageSplit]]]] = {
+    "fashion_mnist": _read_published,
+    "cifar10": _read_published,
+    "digits": _read_digits,
+    "image_folder": _read_folder,
+}
 
 
 def _files(root: Path, classes: tuple[str, ...], where: str) -> ImageSplit:

@@ -1,27 +1,19 @@
-"""The training of one trial on Lightning: the module, what watches it, and how it stops."""
+"""The training of one trial on Lightning: module, metrics, callbacks, checkpoints, distributed processes."""
 
+from harness.task.metrics import ClassMetrics, Metrics, MixtureMetrics, RegressionMetrics, TokenMetrics
 from harness.training.callbacks import (
     BestCheckpoint,
+    CheckpointCallback,
     DivergenceCheck,
+    EarlyStopping,
     MetricsCsvLogger,
+    PruningCallback,
     ResourceMeter,
+    StopRequestCheck,
     UnusedParameterCheck,
 )
 from harness.training.checkpoint import Checkpoints, random_state, set_random_state
-from harness.training.checkpoint_callback import CheckpointCallback
-from harness.training.generation import generate_texts, text_scores
-from harness.training.loop import (
-    Plan,
-    autocast,
-    fit,
-    is_follower,
-    make_trainer,
-    plan,
-    test,
-)
-from harness.training.metrics import ClassMetrics, Metrics, MixtureMetrics, RegressionMetrics, TokenMetrics
-from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
-from harness.training.process_group import (
+from harness.training.distributed import (
     ProcessDesync,
     all_reduce_max,
     broadcast_object,
@@ -29,6 +21,16 @@ from harness.training.process_group import (
     process_group,
     receive_object,
 )
+from harness.training.generation import generate_texts, text_scores
+from harness.training.loop import (
+    Plan,
+    autocast,
+    fit,
+    make_trainer,
+    plan,
+    test,
+)
+from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
 from harness.training.rank_schedules import FallingBudget, NestedRanks
 from harness.training.sharding import gather_full_model
 
@@ -39,6 +41,7 @@ __all__ = [
     "ClassMetrics",
     "Diverged",
     "DivergenceCheck",
+    "EarlyStopping",
     "FallingBudget",
     "Metrics",
     "MetricsCsvLogger",
@@ -47,8 +50,10 @@ __all__ = [
     "Plan",
     "ProcessDesync",
     "Pruned",
+    "PruningCallback",
     "RegressionMetrics",
     "ResourceMeter",
+    "StopRequestCheck",
     "TokenMetrics",
     "TrialModule",
     "UnusedParameterCheck",
@@ -59,7 +64,6 @@ __all__ = [
     "fit",
     "gather_full_model",
     "generate_texts",
-    "is_follower",
     "make_trainer",
     "mean_loss",
     "plan",

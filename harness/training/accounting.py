@@ -1,4 +1,4 @@
-"""What training costs: memory by component, time by step."""
+"""The cost of training: memory by component, time by step."""
 
 import statistics
 import time
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from harness.record import Memory, Time
 from harness.system.process_memory import release_freed, reset_resident_peak, resident, trim_heap
 
 
@@ -26,21 +27,21 @@ def optimizer_bytes(optimizer: Optimizer) -> int:
 class MemoryMeter:
     """Peaks of memory: allocated bytes on a CUDA device, the resident set of the process on a CPU.
 
-    The resident set holds the interpreter and its libraries too. They are measured when the meter is made, before the
-    network is built, and called `process`, so that the components still add up to the peak.
+    The resident set holds the interpreter and its libraries too. They are measured when the meter is created, before
+    the network is built, and called `process`, so that the components add up to the peak.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.kind = "cuda allocated" if device.type == "cuda" else "resident set"
-        release_freed()  # what an earlier trial left must not count for this one
+        release_freed()  # memory of an earlier trial must not count for this one
         self.process = 0 if device.type == "cuda" else resident("VmRSS")
         self.reserved = 0
         if device.type != "cuda" or torch.cuda.is_initialized():
-            self.reset()  # a trial that runs out of memory says its own peak, not an earlier one's
+            self.reset()  # a trial that runs out of memory reports its own peak, not an earlier one's
 
     def reset(self) -> None:
-        """Start a new peak from what is held now."""
+        """Start a new peak from the memory held now."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
@@ -48,31 +49,33 @@ class MemoryMeter:
             reset_resident_peak()
 
     def peak(self) -> int:
-        """The highest since the last reset, in bytes."""
+        """The peak since the last reset, in bytes."""
         if self.device.type != "cuda":
             return resident("VmHWM")
         torch.cuda.synchronize(self.device)
         self.reserved = torch.cuda.max_memory_reserved(self.device)
         return torch.cuda.max_memory_allocated(self.device)
 
-    def components(self, model: nn.Module, optimizer: Optimizer, train_peak: int, eval_peak: int) -> dict[str, object]:
+    def components(self, model: nn.Module, optimizer: Optimizer, train_peak: int, eval_peak: int) -> Memory:
         """The training peak taken apart: exact sums of what is known, and `activations`, the rest."""
-        known = {
-            "process": self.process,
-            "parameters": bytes_of([*model.parameters(), *model.buffers()]),
-            "gradients": bytes_of(tensor for tensor in model.parameters() if tensor.requires_grad),
-            "optimizer": optimizer_bytes(optimizer),
-        }
-        parts = known | {"activations": train_peak - sum(known.values())}
-        assert sum(parts.values()) == train_peak
-        peaks: dict[str, object] = {"train_peak": train_peak, "eval_peak": eval_peak, "kind": self.kind}
-        if self.reserved:
-            peaks["reserved"] = self.reserved
-        return parts | peaks
+        parameters = bytes_of([*model.parameters(), *model.buffers()])
+        gradients = bytes_of(tensor for tensor in model.parameters() if tensor.requires_grad)
+        state = optimizer_bytes(optimizer)
+        return Memory(
+            process=self.process,
+            parameters=parameters,
+            gradients=gradients,
+            optimizer=state,
+            activations=train_peak - self.process - parameters - gradients - state,
+            train_peak=train_peak,
+            eval_peak=eval_peak,
+            kind=self.kind,
+            reserved=self.reserved or None,
+        )
 
 
 class StepClock:
-    """Seconds of each optimiser step and the examples in it; the first steps warm up and are left out."""
+    """Seconds of each optimiser step and the examples in it; the first `warmup` steps are left out."""
 
     def __init__(self, device: torch.device, warmup: int = 5) -> None:
         self.device, self.warmup = device, warmup
@@ -89,13 +92,13 @@ class StepClock:
         self.seconds.append(self._now() - self._start)
         self.examples.append(examples)
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> Time:
         """The median step and the examples per second of all counted steps."""
         seconds = self.seconds[self.warmup :] or self.seconds
         examples = self.examples[self.warmup :] or self.examples
         if not seconds:
-            return {}
-        return {"step_median_s": statistics.median(seconds), "examples_per_s": sum(examples) / sum(seconds)}
+            return Time()
+        return Time(step_median_s=statistics.median(seconds), examples_per_s=sum(examples) / sum(seconds))
 
     def _now(self) -> float:
         if self.device.type == "cuda":

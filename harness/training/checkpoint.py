@@ -1,7 +1,7 @@
-"""Checkpoints of a trial on the disk, and the state of what it draws from.
+"""Checkpoints of a trial on the disk, and the state of its random generators.
 
-A checkpoint is staged beside its place, synced and moved there; its digest lies beside it, the trial's fingerprint
-inside. One that is torn, altered or another trial's is passed over for the one before it, or for the start.
+A checkpoint is written to a temporary file, synced and renamed; its digest is in a file beside it, the trial's
+fingerprint inside. A checkpoint that is torn, altered or another trial's is skipped for the one before it.
 """
 
 import io
@@ -20,38 +20,44 @@ from harness.system.jsonl import sync_folder
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 60.0  # a process that is killed loses no more than this; a shorter trial is put down only when asked
-_EVALUATES_S = 10.0  # the same before a step that an evaluation follows, in which no trial can be put down
+EVERY_S = 60.0  # a process that is killed loses no more; a shorter trial is saved only when a stop is requested
+_EVALUATES_S = 10.0  # the same before a step that an evaluation follows, during which no trial can be saved
 _KEPT = 2
-_FORM = 1  # of what a checkpoint holds; one of another form was written by another version
+_FORM = 1  # the version of a checkpoint's contents
+# The names of an earlier version: the states of callbacks by their class, of which one was split, and other keys.
+_FORMER_CALLBACKS = {
+    "Watch": ("BestCheckpoint", "PruningCallback"),
+    "Pulse": ("UnusedParameterCheck",),
+    "Meters": ("ResourceMeter",),
+    "Curve": ("MetricsCsvLogger",),
+}
+_FORMER_KEYS = {"sequence": "continual"}
 
 
 class Checkpoints:
-    """Those of one trial, and the time since the last of them."""
+    """The checkpoints of one trial, and the time since the last one was saved."""
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder, self.fingerprint = folder, fingerprint
         self._last = time.monotonic()
 
     def due(self, evaluates: bool) -> bool:
-        """Whether the last one is so old that a kill would lose too much, in this step or an evaluation after it."""
+        """Whether a kill would lose too much since the last one; `evaluates`: an evaluation follows this step."""
         return time.monotonic() - self._last > (min(_EVALUATES_S, EVERY_S) if evaluates else EVERY_S)
 
     def save(self, state: dict[str, Any]) -> None:
-        """As `save`."""
         save(self.folder, {"fingerprint": self.fingerprint} | state)
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any]:
-        """As `load`."""
         return load(self.folder, self.fingerprint)
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; when this returns it is on the disk, and of earlier ones the last is kept.
+    """Write a checkpoint, and remove all earlier ones but the last. When this returns, it is on the disk.
 
-    It has the number of its step, or the next free one: where another has that number it is never written over, since
-    between file and digest there would be a moment without either.
+    It is named after its step, or after the next free number: an existing one is never overwritten, since file and
+    digest cannot be replaced at once.
     """
     folder.mkdir(exist_ok=True)
     last = max((int(path.stem) for path in folder.glob("*.pt")), default=-1)
@@ -74,36 +80,48 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load(folder: Path, fingerprint: str) -> dict[str, Any]:
-    """The newest checkpoint of this trial that is whole; empty where there is none."""
+    """The newest intact checkpoint of this trial; empty where there is none."""
     for path in sorted(folder.glob("*.pt"), reverse=True):
         digest = path.with_suffix(".sha256")
         if not digest.exists() or digest.read_text() != sha256_of(path):
-            log.warning("%s is damaged: it is passed over", path)
+            log.warning("%s is damaged: it is skipped", path)
             continue
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state.get("form") != _FORM:
-            log.warning("%s was written by another version: it is passed over", path)
+            log.warning("%s was written by another version: it is skipped", path)
         elif state["fingerprint"] != fingerprint:
-            log.warning("%s is another trial's (%s): it is passed over", path, state["fingerprint"])
+            log.warning("%s is another trial's (%s): it is skipped", path, state["fingerprint"])
         else:
-            return state
+            return _renamed(state)
     return {}
 
 
-def packed(state: Any) -> bytes:
+def _renamed(state: dict[str, Any]) -> dict[str, Any]:
+    """The same state under the names of this version."""
+    found = {_FORMER_KEYS.get(key, key): value for key, value in state.items()}
+    if "callbacks" in found:
+        found["callbacks"] = {
+            name: each
+            for former, each in found["callbacks"].items()
+            for name in _FORMER_CALLBACKS.get(former, (former,))
+        }
+    return found
+
+
+def to_bytes(state: Any) -> bytes:
     """A state as one process sends it to another."""
     file = io.BytesIO()
     torch.save(state, file)
     return file.getvalue()
 
 
-def unpacked(content: bytes) -> Any:
-    """What `packed` made."""
+def from_bytes(content: bytes) -> Any:
+    """The inverse of `to_bytes`."""
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def random_state() -> dict[str, Any]:
-    """Of the generators that training draws from; numpy's global one is none of them."""
+    """The state of the generators that training draws from; numpy's global one is not among them."""
     return {
         "python": random.getstate(),
         "torch": torch.get_rng_state(),
@@ -112,7 +130,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Draw on from there."""
+    """Restore the state of the generators."""
     random.setstate(state["python"])
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():

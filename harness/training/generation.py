@@ -1,4 +1,4 @@
-"""What a language model writes for the sources of a split, and how near it comes to what it should have written."""
+"""Texts that a language model generates for the sources of a split, and their scores against the references."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from harness.training.process_group import raise_if_stop_requested_on_all
+from harness.training.distributed import raise_if_stop_requested_on_all
 
 
 class _Writer(Protocol):
@@ -22,7 +22,7 @@ class _Split(Protocol):
 def generate_texts(
     model: Any, inputs: Any, rows: int, max_new_tokens: int, device: torch.device, size: int = 32
 ) -> list[str]:
-    """The texts that `model` writes for the first `rows` rows of `inputs`."""
+    """The texts that `model` generates for the first `rows` rows of `inputs`."""
     writer: _Writer = model.eval()
     split: _Split = inputs
     texts = []
@@ -39,7 +39,7 @@ def text_scores(written: Sequence[str], references: Sequence[str]) -> tuple[dict
 
     BLEU: Papineni et al. (2002), chrF: Popović (2015), both with sacrebleu's defaults (Post, 2018).
     """
-    import sacrebleu  # imported where it is needed: only a test split is written
+    import sacrebleu  # imported where it is needed: only test splits are generated
 
     bleu = sacrebleu.corpus_bleu(list(written), [list(references)])
     chrf = sacrebleu.corpus_chrf(list(written), [list(references)])

@@ -1,4 +1,4 @@
-"""The Lightning trainer of one trial, without the parts of Lightning that a study does itself."""
+"""The Lightning trainer of one trial, without the parts of Lightning that the harness does itself."""
 
 import dataclasses
 import logging
@@ -15,8 +15,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from harness.config.processes import process_info
+from harness.training.distributed import raise_if_stop_requested_on_all
 from harness.training.module import TrialModule
-from harness.training.process_group import raise_if_stop_requested_on_all
 from harness.training.sharding import strategy_of
 
 for _name in ("lightning.pytorch", "lightning.fabric"):
@@ -25,7 +25,7 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How many optimiser steps, and an evaluation after every how many."""
+    """The number of optimiser steps, and of steps between two evaluations."""
 
     steps: int
     evaluate_every: int
@@ -44,27 +44,23 @@ def plan(batches: int, epochs: float, max_steps: int | None, evaluations: int) -
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """What the trainer computes in, for passes that are made before it."""
+    """The autocast context of the trainer's precision, for passes outside of it."""
     dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision != "32-true")
-
-
-def is_follower() -> bool:
-    """Whether this process was started by Lightning, for a trial that the first process leads."""
-    return not process_info().by and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def make_trainer(
     folder: Path,
     length: Plan,
     device: torch.device,
-    devices: int,
-    strategy: str,
+    callbacks: Sequence[L.Callback],
+    *,
     precision: str,
     clip: float | None,
-    callbacks: Sequence[L.Callback],
+    devices: int = 1,
+    strategy: str = "auto",
 ) -> L.Trainer:
-    """A trainer with a folder of its own; requeueing, logging and checkpoints are not Lightning's business here."""
+    """A trainer with its own folder; requeueing, logging and checkpoints are not left to Lightning."""
     nodes = process_info().nodes if devices > 1 else 1
     with _quiet():
         trainer = L.Trainer(
@@ -89,7 +85,7 @@ def make_trainer(
             plugins=[SLURMEnvironment(auto_requeue=False)] if "SLURM_NTASKS" in os.environ else None,
         )
     if devices > 1:
-        # Lightning would end each process of an evaluation at a batch of its own; ours end at a step, together.
+        # Lightning would end each process of an evaluation at a different batch; ours end together, at a step.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
 
@@ -102,7 +98,7 @@ def fit(trainer: L.Trainer, module: TrialModule, train: DataLoader[int], validat
 
 def test(trainer: L.Trainer, module: TrialModule, loader: DataLoader[int]) -> dict[str, float]:
     """The scores on a split, with the weights as they are."""
-    raise_if_stop_requested_on_all()  # here all processes of a trial are at the same place
+    raise_if_stop_requested_on_all()  # a collective: all processes of a trial reach this point
     with _quiet():
         trainer.test(module, loader, verbose=False)
     return dict(module.scores)
@@ -110,7 +106,7 @@ def test(trainer: L.Trainer, module: TrialModule, loader: DataLoader[int]) -> di
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without warnings that tell a user nothing, and with Lightning's own answer to SIGTERM given as ours."""
+    """Without warnings that a user cannot act on; Lightning's SIGTERMException becomes Interrupted."""
     with warnings.catch_warnings():
         _hush()
         try:
@@ -124,11 +120,11 @@ def _hush() -> None:
     # Batches are sliced from arrays in memory: loader processes would only cost.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-    # Where the data go on is told to the sampler, not to the loader.
+    # The position in the data is restored in the sampler, not in the loader.
     warnings.filterwarnings("ignore", message=".*You're resuming from a checkpoint that ended before the epoch.*")
-    # Batch norms of a frozen base rest on purpose: their statistics are frozen too.
+    # Batch norms of a frozen base stay in evaluation mode on purpose: their statistics are frozen too.
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-    # A recurrent layer's changed weights are results, not stored in one piece.
+    # A recurrent layer's adapted weights are computed, not stored contiguously.
     warnings.filterwarnings("ignore", message=".*not part of single contiguous chunk.*")
     # A trial is one process on purpose; on a cluster its worker is what srun starts.
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")

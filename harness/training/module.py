@@ -8,23 +8,23 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.training.metrics import Metrics
+from harness.task.metrics import Metrics
 from harness.training.sharding import shard
 
 Batch = dict[str, Tensor]
 
 
 class Diverged(Exception):
-    """The loss or the logits are no longer finite numbers."""
+    """The loss or the logits are not finite."""
 
 
 class Pruned(Exception):
-    """The trial was ended early because others of its kind did better by now."""
+    """The trial was ended early: other trials of its arm were better at this step."""
 
 
 def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """The mean loss of a batch: of classes the cross-entropy, over examples or over tokens, where the label -100 asks
-    for nothing; of numbers the squared error.
+    """The mean loss of a batch: the squared error for float labels, else the cross-entropy over examples or tokens,
+    where the label -100 is ignored.
     """
     logits, labels = model(batch), batch["labels"]
     if labels.is_floating_point():
@@ -32,12 +32,18 @@ def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
+def trained_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What training changes, by name: trained weights, and all buffers, since running statistics are among them."""
+    yield from ((name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad)
+    yield from module.named_buffers()
+
+
 class TrialModule(L.LightningModule):
     """Trains `model(batch) -> logits` with AdamW, linear warm-up and linear decay to zero.
 
     `head_lr` is the learning rate of `model.head` and of the learned weights of tasks, `lr` that of everything else,
     and the tensors in `fast` learn `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`. `penalty` is
-    added to the loss, after `weigh` has weighted it by the batch's task. With `spread` the weights are shared out over
+    added to the loss, after `weigh` has weighted it by the batch's task. With `spread` the weights are sharded over
     the devices.
 
     The fused AdamW is several times faster than the default one, on a CPU too; under mixed precision Lightning
@@ -48,7 +54,8 @@ class TrialModule(L.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        measure: Metrics,
+        metrics: Metrics,
+        *,
         lr: float,
         head_lr: float,
         weight_decay: float,
@@ -65,8 +72,8 @@ class TrialModule(L.LightningModule):
         self.model = model
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
         self.warmup_steps, self.steps, self.fused = round(warmup * steps), steps, fused
-        self.measure, self.penalty, self.weigh = measure, penalty, weigh
-        # By name: a model that is spread over devices has its weights replaced.
+        self.metrics, self.penalty, self.weigh = metrics, penalty, weigh
+        # By name: sharding replaces a model's weights.
         ids = {id(tensor) for tensor in fast}
         self.fast = {name for name, tensor in model.named_parameters() if id(tensor) in ids}
         self.fast_ratio, self.spread = fast_ratio, spread
@@ -74,37 +81,36 @@ class TrialModule(L.LightningModule):
         self.predictions: list[tuple[Tensor, Tensor]] = []
 
     def configure_model(self) -> None:
-        """Called by the trainer before it makes the optimiser."""
+        """Called by the trainer before it creates the optimiser."""
         if self.spread:
             assert self.device_mesh is not None
             shard(self.model, self.device_mesh["data_parallel"])
 
     def training_step(self, batch: Batch, _: int) -> Batch:
-        """The mean loss of a batch, weighted and with the penalty, where there are any, and `bare` without."""
+        """`loss`: the mean loss, weighted and with the penalty if there are any; `bare`: the mean loss alone."""
         bare = mean_loss(self.model, batch)
         loss = bare if self.weigh is None else self.weigh(bare, batch["tasks"])
         return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": bare.detach()}
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Add a batch to the scores."""
-        self.measure.update(self.model(batch), batch)
+        self.metrics.update(self.model(batch), batch)
 
     def test_step(self, batch: Batch, _: int) -> None:
-        """Add a batch to the scores and keep what it gave for each example."""
-        items = self.measure.update(self.model(batch), batch)
+        """Add a batch to the scores, and keep its rows for the predictions."""
+        items = self.metrics.update(self.model(batch), batch)
         self.predictions.append((batch["rows"].cpu(), items.cpu()))
 
     def on_test_start(self) -> None:
-        """Each test has predictions of its own."""
+        """Each test has its own predictions."""
         self.predictions = []
 
     def on_validation_epoch_end(self) -> None:
-        """Close the scores of the validation split."""
-        self._close_scores()
+        """Compute the scores of the validation split."""
+        self._compute_scores()
 
     def on_test_epoch_end(self) -> None:
-        """Close the scores of the test split; with several devices, bring all their predictions together."""
-        self._close_scores()
+        """Compute the scores of the test split; with several devices, gather the predictions of all."""
+        self._compute_scores()
         if self.trainer.world_size > 1:
             everyone: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(self.trainer.world_size)]
             torch.distributed.all_gather_object(everyone, self.predictions)
@@ -133,8 +139,8 @@ class TrialModule(L.LightningModule):
             return (step + 1) / (self.warmup_steps + 1)
         return max(0.0, (self.steps - step) / max(1, self.steps - self.warmup_steps))
 
-    def _close_scores(self) -> None:
-        scores = self.measure.close()
+    def _compute_scores(self) -> None:
+        scores = self.metrics.compute_and_reset()
         # NaN logits have an accuracy too: the share of class 0. Only the loss tells.
         if not torch.isfinite(torch.tensor(scores["loss"])):
             raise Diverged(f"evaluation loss {scores['loss']} after step {self.global_step}")

@@ -1,4 +1,4 @@
-"""A base spread over several devices (FSDP2, Zhao et al., 2023): each holds a part of every layer's weights."""
+"""Sharding a base over several devices (FSDP2, Zhao et al., 2023): each holds a shard of every layer's weights."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def strategy_of(name: str, devices: int) -> Strategy | str:
-    """Lightning's strategy for so many devices."""
+    """Lightning's strategy for a number of devices."""
     if devices == 1:
         return "auto"
     if name == "fsdp":
@@ -20,15 +20,15 @@ def strategy_of(name: str, devices: int) -> Strategy | str:
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Spread a model's weights over the mesh, every block of its base gathered by itself when it is needed.
+    """Shard a model's weights over the mesh; each block of its base is gathered on its own when it is needed.
 
-    Called again it does nothing. A weight that two modules share must not have one of them in a block.
+    A second call does nothing. Of two modules that share a weight, none may be in a block.
     """
     if isinstance(model, FSDPModule):
         return
     for block in _blocks(model.get_submodule("base")):
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
-    # By default the outermost weights stay gathered after an evaluation: what is then read or set is not the shards.
+    # By default the outermost weights stay gathered after an evaluation: reads and writes would miss the shards.
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
     if hasattr(model, "generate"):
         register_fsdp_forward_method(model, "generate")
@@ -44,7 +44,7 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def to_full(tensor: Tensor) -> Tensor:
-    """All of a tensor, on the CPU. Where it is spread over devices each of them must ask."""
+    """The full tensor, on the CPU. For a sharded tensor a collective."""
     full = tensor.detach()
     if isinstance(full, DTensor):
         full = full.full_tensor()
@@ -52,12 +52,12 @@ def to_full(tensor: Tensor) -> Tensor:
 
 
 def to_local(tensor: Tensor) -> Tensor:
-    """What this device holds of a tensor."""
+    """This device's shard of a tensor, or the tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def shard_like(tensor: Tensor, full: Tensor) -> Tensor:
-    """What every device has all of, spread over them as `tensor` is, if it is."""
+    """Shard `full`, which every device has, as `tensor` is sharded, if it is."""
     if isinstance(tensor, DTensor):
         return distribute_tensor(full.to(tensor.device), tensor.device_mesh, tensor.placements)
     return full
@@ -65,17 +65,17 @@ def shard_like(tensor: Tensor, full: Tensor) -> Tensor:
 
 @torch.no_grad()
 def copy_into(tensor: Tensor, full: Tensor) -> None:
-    """Set a tensor, spread or not, to what `full` holds."""
+    """Copy `full` into a tensor, sharded or not."""
     tensor.copy_(shard_like(tensor, full))
 
 
 @torch.no_grad()
-def gather_full_model(spread: nn.Module, model: nn.Module) -> None:
-    """Bring what was trained of a spread model back into the same model on one device, buffers too."""
-    for (name, theirs), (same, mine) in zip(spread.named_parameters(), model.named_parameters(), strict=True):
+def gather_full_model(sharded: nn.Module, model: nn.Module) -> None:
+    """Copy the trained weights and all buffers of a sharded model into the same model on one device."""
+    for (name, theirs), (same, mine) in zip(sharded.named_parameters(), model.named_parameters(), strict=True):
         assert name == same
         if mine.requires_grad:
             mine.copy_(to_full(theirs))
-    for (name, moved), (same, kept) in zip(spread.named_buffers(), model.named_buffers(), strict=True):
+    for (name, moved), (same, kept) in zip(sharded.named_buffers(), model.named_buffers(), strict=True):
         assert name == same
         kept.copy_(to_full(moved))

@@ -1,6 +1,5 @@
 """What a trial costs: parameters in groups that add up, and the operations of a step."""
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -8,27 +7,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-
-@dataclasses.dataclass(frozen=True)
-class Params:
-    """Parameter counts by tensor identity: a tensor that is used twice counts once."""
-
-    adapter: int
-    head: int
-    other: int
-    frozen: int
-    total: int
-
-    def __post_init__(self) -> None:
-        assert self.adapter + self.head + self.other + self.frozen == self.total
-
-    @property
-    def trainable(self) -> int:
-        """All that receives updates."""
-        return self.adapter + self.head + self.other
+from harness.record import Parameters
 
 
-def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.Parameter]) -> Params:
+def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.Parameter]) -> Parameters:
     """Count a network's parameters; `other` is what is trained and belongs to neither adapter nor head."""
     sizes = {id(tensor): tensor.numel() for tensor in model.parameters()}
     trained = {id(tensor) for tensor in model.parameters() if tensor.requires_grad}
@@ -39,7 +21,7 @@ def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.P
     def total(ids: Iterable[int]) -> int:
         return sum(sizes[key] for key in ids)
 
-    return Params(
+    return Parameters(
         adapter=total(adapter_ids),
         head=total(head_ids),
         other=total(trained - adapter_ids - head_ids),

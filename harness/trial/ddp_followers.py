@@ -1,4 +1,4 @@
-"""The processes of a trial that are not its first: they train what it trains, and leave nothing behind."""
+"""Followers: the processes of a trial other than its first. They train what it trains, and write nothing."""
 
 import tempfile
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 from harness.config import check
 from harness.system.signals import Interrupted
 from harness.training import receive_object
-from harness.trial import TrialContext, run_trial
+from harness.trial import TrialContext
+from harness.trial.run import run_trial
 
 
 def follow() -> None:
-    """Take part in every trial that the first process runs, until it says that there are no more.
+    """Take part in every trial that the first process runs, until it sends None.
 
-    Raises Interrupted where they were all stopped, OutOfStep where a trial was left by some of them only.
+    Raises Interrupted where all processes were stopped, ProcessDesync where only some of them left a trial.
     """
     stopped: Interrupted | None = None
     while (message := receive_object()) is not None:
@@ -23,6 +24,6 @@ def follow() -> None:
             try:
                 run_trial(quiet, place, lambda *_: False)
             except Interrupted as stop:
-                stopped = stop  # the first process is stopped too; what follows it says
+                stopped = stop  # the first process is stopped too, and sends what comes next
     if stopped is not None:
         raise stopped

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from harness.config import Config, ConfigError, ContinualTaskConfig, MixtureTaskConfig, check, to_dict
+from harness.config import Config, ConfigError, check, read_stored, to_dict
 from harness.lora import SpecError, TaskRouter, pack
 from harness.model import Network, build_model
 from harness.trial.inputs import base_identity
@@ -80,7 +79,7 @@ def load_multi_adapter(folders: Sequence[Path]) -> MultiAdapterModel:
 def _config(folder: Path) -> Config:
     if not (folder / "adapter" / "adapter_config.json").exists():
         raise ConfigError(f"{folder}: no trial that left an adapter")
-    return check(yaml.safe_load((folder / "config.yaml").read_text()))
+    return check(read_stored(folder / "config.yaml"))
 
 
 def _check_bases(folders: Sequence[Path], configs: Sequence[Config]) -> None:
@@ -100,13 +99,11 @@ def _base(config: Config) -> dict[str, Any]:
 
 def _stored_head(folder: Path, config: Config) -> dict[str, Tensor]:
     tensors = load_file(folder / "adapter" / "head.safetensors")
-    if isinstance(config.task, ContinualTaskConfig) and config.task.heads == "separate":
-        raise ConfigError(f"{folder}: a trial of several tasks, with a head for each; trials of one are put together")
-    if not isinstance(config.task, MixtureTaskConfig):
+    if not config.task.head_names:
         return tensors
-    if len(config.task.chosen) > 1:
+    if len(config.task.head_names) > 1:
         raise ConfigError(f"{folder}: a trial of several tasks, with a head for each; trials of one are put together")
-    (task,) = config.task.chosen
+    (task,) = config.task.head_names
     return {name.removeprefix(f"{task}."): tensor for name, tensor in tensors.items()}
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.config import ConfigError, ProbeConfig, TextModelConfig
+from harness.config import ConfigError, ModelConfig, ProbeConfig, TextModelConfig
 from harness.model import SPECIALS, MaskedHead, base_file, build_model, mask_id, masked_head, tokenizer_file
 from harness.system import assets
 from harness.task import Passages, cached, cut_passages, hidden_places, read_documents
@@ -28,7 +28,7 @@ _DRAWS, _EPOCHS, _ROWS, _LR, _WARMUP = 3, 3, 256, 3e-3, 50
 
 
 def probe_loss(
-    config: ProbeConfig, model: TextModelConfig, base: nn.Module, device: torch.device, between: Callable[[], None]
+    config: ProbeConfig, source: ModelConfig, base: nn.Module, device: torch.device, between: Callable[[], None]
 ) -> float:
     """Mean cross-entropy in nats of the hidden tokens of the held-out passages; `base` may be adapted or trained.
 
@@ -36,6 +36,7 @@ def probe_loss(
     they were. Fitting a head takes minutes: `between` is called after each of its steps, and may raise. Raises
     ConfigError for a tokenizer without a mask token, or for too little text.
     """
+    model = _encoder(source)
     passages, mask = _passages(config, model)
     held_out = passages["held_out"][: config.passages]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -49,12 +50,17 @@ def probe_loss(
         base.train(mode)
 
 
-def probe_digest(config: ProbeConfig, model: TextModelConfig) -> str:
+def probe_digest(config: ProbeConfig, model: ModelConfig) -> str:
     """The digest of the passages: what text, how it is cut, which of it is held out."""
-    passages, mask = _passages(config, model)
+    passages, mask = _passages(config, _encoder(model))
     return hashlib.sha256(
         passages["train"].tobytes() + passages["held_out"].tobytes() + bytes([mask % 256])
     ).hexdigest()
+
+
+def _encoder(model: ModelConfig) -> TextModelConfig:
+    assert isinstance(model, TextModelConfig), "a probe of another model was refused with its configuration"
+    return model
 
 
 def _passages(config: ProbeConfig, model: TextModelConfig) -> tuple[Passages, int]:
@@ -63,9 +69,9 @@ def _passages(config: ProbeConfig, model: TextModelConfig) -> tuple[Passages, in
     if mask is None:
         raise ConfigError(f"probe={config.name}: the tokenizer of model={model.name} has no mask token")
     text = assets.fetch(config.asset.address, config.asset.sha256)
-    marks = SPECIALS[model.family]
+    special = SPECIALS[model.family]
     documents = read_documents(text)
-    return cut_passages(documents, tokenizer, marks[:2], config.length, config.held_out, config.seed), mask
+    return cut_passages(documents, tokenizer, special[:2], config.length, config.held_out, config.seed), mask
 
 
 @torch.no_grad()

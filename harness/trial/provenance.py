@@ -1,15 +1,20 @@
-"""Where a result comes from: versions, revision of this code, machine."""
+"""Where a result comes from: versions, revision of this code, machine; and what of it moves the result."""
 
 import functools
+import hashlib
 import importlib.metadata
+import importlib.resources
 import os
 import platform
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import torch
 
+_DISTRIBUTION = "lora-harness"
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -23,39 +28,128 @@ _PACKAGES = (
     "sacrebleu",
     "optuna",
     "numpy",
-    "lora-harness",
+    _DISTRIBUTION,
+)
+
+
+# Variables that choose other kernels of the same libraries.
+_VARIABLES = (
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE"),
+    *("CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE"),
 )
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on; packages of extras that are not installed are left out."""
-    found = {name: _version(name) for name in _PACKAGES}
-    return {"python": platform.python_version()} | {name: version for name, version in found.items() if version}
+    """Versions of what a result depends on; a package that is not installed is left out."""
+    found = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+    return {"python": platform.python_version()} | found
 
 
 def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+    except importlib.metadata.PackageNotFoundError:  # this code itself, run from a copy of its tree
         return None
 
 
 @functools.cache
 def source() -> dict[str, Any]:
-    """The revision of this code and whether it was changed; null where it was installed without git."""
-    here = Path(__file__).parent
+    """Which code this is: see `source_of`."""
+    return source_of(Path(str(importlib.resources.files(__name__.partition(".")[0]))).resolve())
 
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
 
-    tracked = git("ls-files", "--error-unmatch", "trial.py") is not None
-    status = git("status", "--porcelain", "--", ".", "../conf", "../sweeps") if tracked else None
-    return {"revision": git("rev-parse", "HEAD") if tracked else None, "dirty": bool(status) if tracked else None}
+def source_of(package: Path) -> dict[str, Any]:
+    """Where the code in a package's folder comes from, and which code it is.
+
+    Returns `origin` (git checkout, an installed wheel, or a source tree without git), `revision` and `dirty` (tracked
+    files changed, or untracked ones in the package; both null outside a checkout), and `code`, the first 16 digits of
+    the SHA-256 of the package's Python files, which tells two changed trees of one revision apart.
+    """
+    code = {"code": _digest_of(package)}
+    revision = _git(package, "rev-parse", "HEAD") if _is_own_checkout(package) else None
+    if revision is not None:
+        changes = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ":/")
+        fresh = _git(package, "status", "--porcelain", "--", ".")
+        return {"origin": "git checkout", "revision": revision, "dirty": bool(changes or fresh)} | code
+    version = _installed_version(package)
+    origin = f"{_DISTRIBUTION} {version} wheel" if version else "source tree without git"
+    return {"origin": origin, "revision": None, "dirty": None} | code
+
+
+def _is_own_checkout(package: Path) -> bool:
+    """Whether git tracks the package, in a repository of this project: another's says nothing of this code."""
+    top = _git(package, "rev-parse", "--show-toplevel")
+    if not top or not _git(package, "ls-files", "--", "."):
+        return False
+    try:
+        project = tomllib.loads((Path(top) / "pyproject.toml").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(project.get("project", {}).get("name") == _DISTRIBUTION)
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says in a folder, or None where there is no git, or it fails."""
+    # In a hook git's own variables name the repository of the hook.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=clean)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _installed_version(package: Path) -> str | None:
+    """The version of this distribution, if the package's folder is what it installed."""
+    try:
+        found = importlib.metadata.distribution(_DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return found.version if Path(str(found.locate_file(package.name))).resolve() == package else None
+
+
+def _digest_of(package: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def environment(device: torch.device, threads: int) -> dict[str, Any]:
+    """What moves a result beside the configuration: code, libraries, processor, threads, deterministic flags.
+
+    Two trials of one fingerprint give the same numbers where all of it is the same; the fingerprint leaves it out.
+    """
+    built = torch.__config__.show()
+    found = source() | {
+        "torch": str(torch.__version__),
+        "blas": _first(r"BLAS_INFO=(\w+)", built),
+        "mkl": _first(r"Math Kernel Library Version (\S+)", built),
+        "onednn": _first(r"(?:MKL-DNN|oneDNN) v(\S+)", built),
+        "transformers": _version("transformers"),
+        "lightning": _version("lightning"),
+        "cpu": _cpu_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "float32_matmul": torch.get_float32_matmul_precision(),
+    }
+    if device.type == "cuda":
+        found |= {
+            "gpu": torch.cuda.get_device_name(device),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        }
+    return found | {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+
+
+def _first(pattern: str, text: str) -> str | None:
+    match = re.search(pattern, text)
+    return match[1] if match else None
 
 
 @functools.cache
@@ -70,6 +164,7 @@ def hardware() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _cpu_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

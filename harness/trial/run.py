@@ -5,68 +5,165 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
+import lightning as L
 import torch
 
-from harness.config import (
-    Config,
-    ConfigError,
-    ContinualTaskConfig,
-    LoraConfig,
-    MtlLoraConfig,
-    MtloraConfig,
-    PeftConfig,
-    fingerprint,
-    to_dict,
-    to_yaml,
+from harness.config import Config, ConfigError, fingerprint, to_dict, to_yaml
+from harness.devices import resolve_device, resolve_precision
+from harness.lora import InitialisationError, named_updates
+from harness.model import Network, build_model
+from harness.record import (
+    Adapter,
+    Base,
+    Data,
+    Draft,
+    Lora,
+    Optimizer,
+    OutOfMemory,
+    Provenance,
+    Record,
+    Seeds,
+    State,
+    fail_if_not_finite,
+    wandb_summary,
 )
-from harness.devices import resolve_device
-from harness.lora import (
-    InitialisationError,
-)
-from harness.record import Record, State, fail_if_not_finite
 from harness.system import assets
+from harness.system.out_of_memory import DiskFull, failure_reason, is_disk_full
 from harness.system.redaction import redact
 from harness.system.signals import Interrupted
-from harness.task import build_task
-from harness.training import Diverged, Pruned, broadcast_object, final_barrier
+from harness.task import SPLITS, Inputs, Task, build_task
+from harness.training import Diverged, Pruned, ResourceMeter, broadcast_object, final_barrier
 from harness.trial import tracking
+from harness.trial.adapt import add_task_weights, count_parameters, method_of, spec_errors
+from harness.trial.context import BEST, CHECKPOINTS, Report, TrialContext
 from harness.trial.continual.run import train_and_evaluate_continual
-from harness.trial.inputs import base_identity
-from harness.trial.out_of_memory import DiskFull, in_words, is_disk_full, is_out_of_memory, what_ran_out
+from harness.trial.fingerprints import environment_of, identity
+from harness.trial.inputs import base_identity, loader, tokens_for
+from harness.trial.methods import Method
+from harness.trial.out_of_memory import is_out_of_memory, what_ran_out
+from harness.trial.passes import feed, step_flops
 from harness.trial.provenance import hardware, source, versions
-from harness.trial.single import BEST, CHECKPOINTS, Facts, Report, TrialContext, identity, train_and_evaluate
+from harness.trial.running import RunningTrial, probe
+from harness.trial.single import train_and_evaluate
 
 Accept = Callable[[Record], bool]
 
 
-def run_trial(config: Config, place: TrialContext, report: Report, accept: Accept = lambda _: True) -> Record:
+@dataclass
+class _End:
+    """How a trial ended."""
+
+    state: State = "complete"
+    reason: str = ""
+
+
+def run_trial(
+    config: Config,
+    context: TrialContext,
+    report: Report,
+    accept: Accept = lambda _: True,
+    method: Method | None = None,
+) -> Record:
     """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
 
     `report` hears the validation scores after each evaluation and answers whether to prune. `accept` writes the record
-    down, before W&B hears of it and before the checkpoints are removed, and answers whether it counts. Raises
-    ConfigError for a configuration that cannot run at all, Interrupted when a stop was asked for, and DiskFull.
+    down, before W&B hears of it and before the checkpoints are removed, and answers whether it counts. `method` is
+    that of the configuration, where somebody has built it already. Raises ConfigError for a configuration that cannot
+    run at all, Interrupted when a stop was asked for, and DiskFull.
     """
-    facts, started = Facts(), time.perf_counter()
-    config_tree = to_dict(config)
-    # What the first of several processes runs the others run too.
-    broadcast_object({"config": config_tree, "number": place.number, "arm": place.arm})
-    (place.folder / "config.yaml").write_text(to_yaml(config_tree))
-    mirror = _mirror(config, config_tree, place)
-    state: State = "complete"
-    reason = ""
+    draft, started = Draft(_asked(config, context)), time.perf_counter()
+    mirror = _announce(config, context)
+    with _until_it_ends(config, context, draft, mirror) as end:
+        device, precision = _prepare_process(config)
+        task = build_task(config.task)
+        _identify(config, task, draft)
+        meter = ResourceMeter(device)
+        model = build_model(config.model, task.outputs)
+        splits, calibration = _read(config, task)
+        spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
+        home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
+        model.to(home)
+        probe(config, model, home, draft, "before")
+        method = method or method_of(config)
+        add_task_weights(model, config)
+        with spec_errors():
+            ranks = method.adapt(model)
+            batches = loader(config, calibration, True)
+            show = partial(feed, model, batches, home, precision, method.calibration)
+            ranks = method.initialise(model, show) or ranks
+        scales = {name: pair.scale for name, pair in named_updates(model.base)}
+        draft.record = replace(draft.record, adapter=Adapter(ranks=ranks, scales=scales))
+        _count(config, model, calibration, home, precision, draft)
+        trial = RunningTrial(
+            config=config,
+            context=context,
+            task=task,
+            model=model,
+            method=method,
+            splits=splits,
+            device=device,
+            home=home,
+            spread=spread,
+            precision=precision,
+            meter=meter,
+            draft=draft,
+            mirror=mirror,
+            report=report,
+        )
+        if config.task.in_turn:
+            train_and_evaluate_continual(trial)
+        else:
+            train_and_evaluate(trial)
+    draft.record = replace(draft.record, time=replace(draft.record.time, total_s=time.perf_counter() - started))
+    return _recorded(config, context, draft, end, mirror, accept)
+
+
+def _recorded(
+    config: Config, context: TrialContext, draft: Draft, end: _End, mirror: tracking.Mirror, accept: Accept
+) -> Record:
+    """The record, written down by `accept`; W&B hears of it only then."""
+    record = fail_if_not_finite(_ended(config, draft.record, end.state, end.reason))
+    counts = accept(record)
+    mirror.finish(wandb_summary(record) if counts else {}, failed=end.state == "fail" or not counts)
+    shutil.rmtree(context.folder / CHECKPOINTS, ignore_errors=True)  # last: until then a kill costs no training
+    return record
+
+
+def _announce(config: Config, context: TrialContext) -> tracking.Mirror:
+    """Tell the trial's other processes what to run, write its configuration, and open its W&B run."""
+    tree, settings = to_dict(config), config.tracking
+    broadcast_object({"config": tree, "number": context.number, "arm": context.arm})
+    (context.folder / "config.yaml").write_text(to_yaml(tree))
+    name, folder = f"{context.arm}-{context.number:04d}", context.folder.parent.parent
+    return tracking.start(
+        mode=settings.mode,
+        project=settings.project,
+        entity=settings.entity,
+        group=context.study,
+        name=name,
+        config=tree,
+        folder=folder,
+    )
+
+
+@contextmanager
+def _until_it_ends(config: Config, context: TrialContext, draft: Draft, mirror: tracking.Mirror) -> Iterator[_End]:
+    """Around all that a trial does: an end that belongs to the trial is noted, one that does not is raised."""
+    end = _End()
     try:
-        live = train_and_evaluate_continual if isinstance(config.task, ContinualTaskConfig) else train_and_evaluate
-        live(config, place, report, mirror, facts)
+        yield end
     except Pruned as stop:
-        state, reason = "pruned", str(stop)
+        end.state, end.reason = "pruned", str(stop)
     except Diverged as stop:
-        state, reason = "fail", f"diverged: {stop}"
+        end.state, end.reason = "fail", f"diverged: {stop}"
     except InitialisationError as stop:
-        state, reason = "fail", f"start: {stop}"
+        end.state, end.reason = "fail", f"start: {stop}"
     except (ConfigError, assets.AssetError, Interrupted):
         mirror.finish({}, failed=True)
         raise
@@ -74,92 +171,97 @@ def run_trial(config: Config, place: TrialContext, report: Report, accept: Accep
         if is_disk_full(error):
             mirror.finish({}, failed=True)
             raise DiskFull(f"a disk that is full: {type(error).__name__}: {error}") from error
-        state, reason = "fail", _failed(error, config, facts)
+        end.state, end.reason = "fail", _failed(error, config, draft)
         # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.
-        (place.folder / "error.log").write_text(redact(traceback.format_exc()))
+        (context.folder / "error.log").write_text(redact(traceback.format_exc()))
     finally:
-        (place.folder / BEST).unlink(missing_ok=True)
+        (context.folder / BEST).unlink(missing_ok=True)
         final_barrier()
-    facts.time["total_s"] = time.perf_counter() - started
-    record = fail_if_not_finite(_record(config, place, facts, state, reason))
-    counts = accept(record)
-    mirror.finish(asdict(record) if counts else {}, failed=state == "fail" or not counts)
-    shutil.rmtree(place.folder / CHECKPOINTS, ignore_errors=True)  # last of all: until then a kill costs no training
-    return record
 
 
-def _failed(error: Exception, config: Config, facts: Facts) -> str:
-    """Why a trial failed that did not mean to; what is known of memory that ran out goes into `facts`."""
+def _failed(error: Exception, config: Config, draft: Draft) -> str:
+    """Why a trial failed that did not mean to; what is known of memory that ran out goes into `draft`."""
     if not is_out_of_memory(error):
         return f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     found = what_ran_out(error, resolve_device(config.trainer.accelerator, config.trainer.devices))
-    facts.memory |= found
-    return in_words(found)
+    draft.record = replace(draft.record, out_of_memory=OutOfMemory.read(found))
+    return failure_reason(found)
 
 
-def lost_record(config: Config, place: TrialContext, reason: str) -> Record:
-    """The record of a trial that nobody finished."""
-    found = identity(config)
-    facts = Facts(fingerprint=fingerprint(config, found), identity=found, time={"total_s": 0.0})
-    facts.data, facts.base = build_task(config.task).describe(), base_identity(config)
-    return _record(config, place, facts, "fail", reason)
+def _prepare_process(config: Config) -> tuple[torch.device, str]:
+    """Settle device, precision, threads and seeds; returns the first two."""
+    device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+    precision = resolve_precision(config.trainer.precision, device)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    L.seed_everything(config.seed, verbose=False)
+    return device, precision
 
 
-def _mirror(config: Config, tree: dict[str, Any], place: TrialContext) -> tracking.Mirror:
-    settings = config.tracking
-    name = f"{place.arm}-{place.number:04d}"
-    return tracking.start(
-        settings.mode, settings.project, settings.entity, place.study, name, tree, place.folder.parent.parent
+def _identify(config: Config, task: Task, draft: Draft) -> None:
+    """Note what can be known before training: data, base, the digests of both, the fingerprint."""
+    inputs = identity(config)
+    draft.record = replace(
+        draft.record,
+        data=Data.of(task.describe()),
+        base=Base(**base_identity(config)),
+        provenance=Provenance(inputs=inputs),
+        fingerprint=fingerprint(config, inputs),
     )
 
 
-def _record(config: Config, place: TrialContext, facts: Facts, state: State, reason: str) -> Record:
-    lora: dict[str, Any] = {"name": config.lora.name}
-    if isinstance(config.lora, LoraConfig):
-        lora = asdict(config.lora)  # with the patterns replaced by what they came to
-        scales = set(facts.scales.values())
-        scale = scales.pop() if len(scales) == 1 else None
-        if config.lora.match is not None and facts.ranks:
-            lora["rank"] = max(facts.ranks.values())
-        lora |= {"scale": scale, "alpha": config.lora.alpha or (scale and scale * lora["rank"])}
-        lora |= {"ranks": facts.ranks, "scales": facts.scales, "effective_ranks": facts.effective_ranks}
-        del lora["alphas"]
-        if facts.kept_ranks:  # as lora.ranks takes them
-            lora["kept_ranks"] = [[name, rank] for name, rank in facts.kept_ranks.items()]
-    elif isinstance(config.lora, MtloraConfig | MtlLoraConfig):
-        lora = asdict(config.lora) | {"ranks": facts.ranks, "effective_ranks": facts.effective_ranks}
-    elif isinstance(config.lora, PeftConfig):
-        lora |= {"method": config.lora.method, "targets": list(config.lora.targets), **(config.lora.arguments or {})}
+def _read(config: Config, task: Task) -> tuple[dict[str, Any], Inputs]:
+    """The splits, and the training rows that are looked at before training."""
+    tokens = tokens_for(config, task)
+    if config.task.in_turn:
+        by_task = {split: task.inputs_by_task(split, tokens) for split in SPLITS}
+        return by_task, next(iter(by_task["train"].values()))
+    whole = {split: task.inputs(split, tokens) for split in SPLITS}
+    return whole, whole["train"]
+
+
+def _count(config: Config, model: Network, train: Inputs, device: torch.device, precision: str, draft: Draft) -> None:
+    """Note parameters and the operations of a step."""
+    draft.record = replace(draft.record, parameters=count_parameters(model))
+    flops = step_flops(model, train, config.trainer.batch_size, device, precision)
+    draft.record = replace(draft.record, flops=flops)
+
+
+def lost_record(config: Config, context: TrialContext, reason: str) -> Record:
+    """The record of a trial that nobody finished."""
+    draft = Draft(_asked(config, context))
+    _identify(config, build_task(config.task), draft)
+    return _ended(config, draft.record, "fail", reason)
+
+
+def _asked(config: Config, context: TrialContext) -> Record:
+    """The record of a trial of which nothing is known but what was asked for."""
+    settings = asdict(config.optimizer) | {"batch_size": config.trainer.batch_size * config.trainer.devices}
     return Record(
-        study=place.study,
-        trial=place.number,
-        arm=place.arm,
-        point=place.point,
+        study=context.study,
+        trial=context.number,
+        arm=context.arm,
+        point=context.point,
         objective=config.trainer.objective,
-        state=state,
-        reason=reason,
-        fingerprint=facts.fingerprint,
+        state="fail",
+        lora=Lora(name=config.lora.name),
+        optimizer=Optimizer(**settings),
         task=config.task.name,
         model=config.model.name,
-        lora=lora,
-        optimizer=asdict(config.optimizer) | {"batch_size": config.trainer.batch_size * config.trainer.devices},
-        params=facts.params,
-        memory=facts.memory,
-        time=facts.time,
-        scores=facts.scores,
-        steps=facts.steps,
-        seeds={"trial": config.seed, "split": config.task.split_seed},
+        seeds=Seeds(trial=config.seed, split=config.task.split_seed),
+        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
+    )
+
+
+def _ended(config: Config, record: Record, state: State, reason: str) -> Record:
+    """The record of a trial that has ended, with where it ran and how its base was adapted in the end."""
+    machine = hardware() | {"threads": torch.get_num_threads()}
+    where = replace(
+        record.provenance,
         versions=versions(),
         source=source(),
-        data=facts.data,
-        base=facts.base,
-        hardware=hardware() | {"threads": torch.get_num_threads()} | facts.identity,
-        adapter=facts.adapter,
-        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
-        flops=facts.flops,
-        merge=facts.merge,
-        dead=facts.dead,
-        groups=facts.groups,
-        probe=facts.probe,
-        sequence=facts.sequence,
+        hardware=machine,
+        environment=environment_of(config),
     )
+    lora = method_of(config).record(record.adapter)
+    return replace(record, state=state, reason=reason, lora=lora, provenance=where)

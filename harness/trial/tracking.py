@@ -1,7 +1,6 @@
 """The W&B mirror of a trial: configuration, counts, curves and scores. It can be off, and it never fails a trial."""
 
 import csv
-import dataclasses
 import logging
 import netrc
 import os
@@ -14,7 +13,7 @@ from typing import Any
 import yaml
 
 from harness.config import TrackingConfig
-from harness.record import Record
+from harness.record import Record, trial_path, wandb_summary
 from harness.system.redaction import redact, redact_tree
 
 log = logging.getLogger(__name__)
@@ -111,13 +110,13 @@ def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], fol
     for path in (folder / "wandb").glob("offline-run-*"):
         shutil.rmtree(path)
     for entry in records:
-        trial = folder / "trials" / f"{entry.trial:04d}"
+        trial = folder / trial_path(entry.trial)
         tree = yaml.safe_load((trial / "config.yaml").read_text()) if (trial / "config.yaml").exists() else {}
         name = f"{entry.arm}-{entry.trial:04d}"
         mirror = start(settings.mode, settings.project, settings.entity, study, name, tree, folder)
-        for step, values in _curves(trial, entry.sequence.get("tasks", ())):
+        for step, values in _curves(trial, entry.continual.tasks):
             mirror.log(step, values)
-        mirror.finish(dataclasses.asdict(entry), failed=entry.state == "fail")
+        mirror.finish(wandb_summary(entry), failed=entry.state == "fail")
     return len(records)
 
 

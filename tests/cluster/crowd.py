@@ -13,11 +13,12 @@ from typing import Any
 import optuna
 
 from harness import record
-from harness.cluster import begin_study, join
 from harness.cluster.assignments import REQUEUES
-from harness.cluster.storage import close_storage, open_storage
+from harness.cluster.optuna_storage import close_storage, open_storage
+from harness.cluster.study import begin_study
+from harness.cluster.worker import join
 from harness.config import Config, check
-from harness.record import Record
+from harness.record import Memory, Record, Time
 from harness.system.assets import sha256_of
 from tests.cluster import stub
 
@@ -71,10 +72,10 @@ def told(folder: Path) -> list[Record]:
         dataclasses.replace(
             entry,
             attempt=1,
-            time={},
-            memory={},
-            merge={name: value for name, value in entry.merge.items() if not name.endswith("_s")},
-            steps={name: value for name, value in entry.steps.items() if name != "resumed"},
+            time=Time(),
+            memory=Memory(),
+            merge=dataclasses.replace(entry.merge, latency_merged_s=None, latency_apart_s=None, latency_base_s=None),
+            steps=dataclasses.replace(entry.steps, resumed=None),
         )
         for entry in record.read(folder)
     ]
@@ -195,7 +196,7 @@ def _readable(path: Path) -> bool:
 def _kept(folder: Path, entry: Record) -> bool:
     """Whether the files of a trial's adapter are those that were recorded; a trial that was looked up has none."""
     here = folder / "trials" / f"{entry.trial:04d}" / "adapter"
-    files = entry.adapter.get("sha256", {}) if here.is_dir() else {}
+    files = entry.adapter.sha256 if here.is_dir() else {}
     return all((here / name).exists() and sha256_of(here / name) == value for name, value in files.items())
 
 

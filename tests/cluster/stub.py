@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import record
-from harness.cluster import join, load_study, study_folder
 from harness.cluster import study as study_module
 from harness.cluster import worker as worker_module
 from harness.cluster.assignments import REQUEUES, Assignment, Slot
-from harness.cluster.worker import Worker
+from harness.cluster.study_folder import load_study, study_folder
+from harness.cluster.worker import Worker, join
 from harness.config import Config, fingerprint
 from harness.record import Record
 from harness.system.signals import Interrupted, graceful_stop, raise_if_stop_requested
@@ -61,7 +61,7 @@ def stub(seconds: float) -> Callable[[Config, TrialContext, Report], Record]:
             fingerprint=worker_module.fingerprint_of(config),
             task=config.task.name,
             model=config.model.name,
-            hardware=dict(IDENTITY),
+            provenance={"inputs": dict(IDENTITY)},
             scores={"val": {"accuracy": score, "loss": 1 - score}, "test": {"accuracy": score, "loss": 1 - score}},
             time={"total_s": seconds},
         )
@@ -87,14 +87,14 @@ def cheap(patch: Callable[[object, str, object], None], seconds: float) -> None:
 def watch(notes: Path) -> None:
     """Note when a trial begins, and what has become of the process that began it before; its end; its record.
 
-    Of a claim, how long it took from asking for the study's lock. The notes are no part of the study: they are what it
-    is held against.
+    Of an assignment, how long it took from asking for the study's lock. The notes are no part of the study: they are
+    what it is held against.
     """
-    run, append, ask, claim = (
+    run, append, ask, assign = (
         worker_module.run_trial,
         record.append,
         worker_module.raise_if_stop_requested,
-        Worker._claim,
+        Worker._next_assignment,
     )
     asked = 0.0
 
@@ -115,14 +115,14 @@ def watch(notes: Path) -> None:
         ask()
         asked = time.monotonic()
 
-    def timed_claim(worker: Worker) -> tuple[Slot, Assignment] | None:
-        taken = claim(worker)
+    def timed_assignment(worker: Worker) -> tuple[Slot, Assignment] | None:
+        taken = assign(worker)
         if taken is not None:
-            note(notes, f"claim {taken[0].number} {os.getpid()} {time.monotonic() - asked:.6f}")
+            note(notes, f"assign {taken[0].number} {os.getpid()} {time.monotonic() - asked:.6f}")
         return taken
 
     worker_module.run_trial, record.append = run_trial, add
-    worker_module.raise_if_stop_requested, Worker._claim = end_if_asked_now, timed_claim  # type: ignore[method-assign]
+    worker_module.raise_if_stop_requested, Worker._next_assignment = end_if_asked_now, timed_assignment  # type: ignore[method-assign]
 
 
 def note(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from harness import record
-from harness.cluster.storage import JOURNAL, close_storage, open_storage
+from harness.cluster.optuna_storage import JOURNAL, close_storage, open_storage
 from harness.config import check
 from tests.cluster import crowd, stub
 from tests.cluster.crowd import Audit
@@ -63,7 +63,7 @@ def test_a_trial_that_optuna_is_left_with(study):
     assert crowd.audit(folder, TOTAL, expected) == Audit(left=1)
 
 
-@pytest.mark.parametrize("name", [record.RECORDS, "claims.jsonl"])
+@pytest.mark.parametrize("name", [record.RECORDS, "attempts.jsonl"])
 def test_half_a_line(study, name):
     folder, expected = study
     with open(folder / name, "ab") as file:

@@ -9,14 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from harness import record
-from harness.cluster import StudyStatus, begin_study, launchers
-from harness.cluster.launchers import LocalWorkerPool, check_launch
-from harness.config import ConfigError
-from harness.trial import identity
+from harness.cluster.launchers import slurm
+from harness.cluster.launchers.local import LocalWorkerPool
+from harness.cluster.launchers.registry import LAUNCHERS, check_launch, launcher_of
+from harness.cluster.monitor import StudyStatus
+from harness.cluster.study import begin_study
+from harness.cluster.worker_table import WorkerTable
+from harness.config import ConfigError, LaunchConfig
+from harness.trial.fingerprints import identity
 from tests.test_record import make
 from tests.tiny import words_of
 
@@ -30,9 +35,9 @@ import torch
 from harness.__main__ import main
 from harness.trial import run
 live, kept = run.train_and_evaluate, []
-def greedy(config, *more):
-    live(config, *more)
-    if getattr(config.lora, "rank", 0) == 2:
+def greedy(trial):
+    live(trial)
+    if getattr(trial.config.lora, "rank", 0) == 2:
         kept.append(torch.ones(100 << 20))
         torch.empty(8 << 30)
 run.train_and_evaluate = greedy
@@ -96,20 +101,20 @@ def wait_for(condition, within_s=300):
 def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch, tmp_path):
     folder = tmp_path / "results/s"
     first = launch()
-    wait_for(lambda: len(list((folder / ".locks").glob("*.sign"))) == 2 if folder.exists() else False)
+    wait_for(lambda: len(list((folder / ".locks").glob("*.heartbeat"))) == 2 if folder.exists() else False)
     first.kill()
     first.communicate()
-    pids = {json.loads(path.read_text())["pid"] for path in (folder / ".locks").glob("*.sign")}
+    pids = {json.loads(path.read_text())["pid"] for path in (folder / ".locks").glob("*.heartbeat")}
     again = launch()
     out, said = again.communicate(timeout=400)
     assert again.returncode == 0, said
     assert "of 4 trials are recorded" in said
     assert "Smallest adapter" in out
-    claims = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
-    assert {int(claim["worker"].split("-")[-2]) for claim in claims} <= pids, "more workers than were asked for"
-    assert [claim["attempt"] for claim in claims] == [1] * 4
+    attempts = [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
+    assert {int(line["worker"].split("-")[-2]) for line in attempts} <= pids, "more workers than were asked for"
+    assert [line["attempt"] for line in attempts] == [1] * 4
     assert sorted(entry.trial for entry in record.read(folder)) == [0, 1, 2, 3]
-    assert all(entry.hardware["threads"] == 1 for entry in record.read(folder))
+    assert all(entry.provenance.hardware["threads"] == 1 for entry in record.read(folder))
 
 
 WAITING = """
@@ -119,24 +124,24 @@ time.sleep(60)
 """
 
 
-def standing(*pids, done=0, **told):
-    """What a lookout sees of workers of this machine."""
-    signs = {str(pid): {"host": socket.gethostname(), "pid": pid} | told for pid in pids}
-    return StudyStatus(4, done, {}, signs)
+def status(*pids, done=0, interrupted=0, **payload):
+    """The status of a study with workers on this machine."""
+    heartbeats = {str(pid): {"host": socket.gethostname(), "pid": pid} | payload for pid in pids}
+    return StudyStatus(4, done, {}, heartbeats, interrupted)
 
 
 @pytest.fixture
-def crew(tmp_path):
+def pool(tmp_path):
     """Workers that do nothing but say a word, killed in the end."""
-    crews = []
+    pools = []
 
-    def make_crew(workers, gpus=()):
+    def make_pool(workers, gpus=()):
         waiting = [sys.executable, "-c", WAITING]
-        crews.append(LocalWorkerPool(waiting, tmp_path / str(len(crews)), workers, gpus))
-        return crews[-1]
+        pools.append(LocalWorkerPool(waiting, tmp_path / str(len(pools)), workers, gpus))
+        return pools[-1]
 
-    yield make_crew
-    for one in crews:
+    yield make_pool
+    for one in pools:
         one.stop(signal.SIGKILL, 0)
         for process in one.started:
             ended(process)
@@ -151,68 +156,66 @@ def kill(process):
     ended(process)
 
 
-def test_workers_of_an_earlier_command_are_counted_for_as_long_as_they_run(crew):
-    earlier, later = crew(2), crew(2)
-    earlier.keep(standing())
+def test_workers_of_an_earlier_command_are_counted_for_as_long_as_they_run(pool):
+    earlier, later = pool(2), pool(2)
+    earlier.replenish(status())
     first, second = earlier.started
     for _ in range(3):
-        later.keep(standing(first.pid, second.pid))
-    later.keep(standing())  # they replace themselves: no sign, and yet they run
+        later.replenish(status(first.pid, second.pid))
+    later.replenish(status())  # they restart: no heartbeat, and yet they run
     assert not later.started
     kill(first)
     for _ in range(3):
-        later.keep(standing(second.pid))
+        later.replenish(status(second.pid))
     assert len(later.started) == 1
     (own,) = later.started
     kill(own)
-    later.keep(standing(second.pid, own.pid))
-    later.keep(standing(second.pid, *(process.pid for process in later.started)))
+    later.replenish(status(second.pid, own.pid))
+    later.replenish(status(second.pid, *(process.pid for process in later.started)))
     assert len(later.started) == 2
 
 
-def test_workers_that_are_killed_again_and_again_are_given_up_aloud(crew):
-    one = crew(1)
+def test_workers_that_are_killed_again_and_again_are_given_up_aloud(pool):
+    one = pool(1)
     for done in (0, 0, 0, 1, 1, 1, 1, 1, 1):
-        one.keep(standing(done=done))
-        wait_for(lambda: one.started[-1].last_words() == "no GPU", 10)
+        one.replenish(status(done=done))
+        wait_for(lambda: one.started[-1].last_line() == "no GPU", 10)
         kill(one.started[-1])
     assert len(one.started) == 9, "a new record clears them of it"
     with pytest.raises(RuntimeError, match="killed again and again, the last after: no GPU"):
-        one.keep(standing(done=1))
+        one.replenish(status(done=1))
 
 
-def test_a_worker_gets_a_gpu_that_no_other_has(crew):
+def test_a_worker_gets_a_gpu_that_no_other_has(pool):
     def seen(process):
-        wait_for(process.last_words, 10)
-        return process.last_words()
+        wait_for(process.last_line, 10)
+        return process.last_line()
 
-    earlier, later = crew(1, "0123"), crew(4, "0123")
-    earlier.keep(standing())
+    earlier, later = pool(1, "0123"), pool(4, "0123")
+    earlier.replenish(status())
     (other,) = earlier.started
-    later.keep(standing(other.pid, gpus="0"))
+    later.replenish(status(other.pid, gpus="0"))
     assert [seen(process) for process in later.started] == ["1", "2", "3"]
     kill(later.started[1])
-    later.keep(standing(other.pid, gpus="0"))
+    later.replenish(status(other.pid, gpus="0"))
     assert seen(later.started[-1]) == "2"
     kill(other)
-    later.keep(standing())
+    later.replenish(status())
     assert seen(later.started[-1]) == "0"
 
 
 class Queue:
-    """A board and a SLURM: what is seen at each look, and how many jobs are queued then; all of them end at once."""
+    """A worker table and a SLURM: the status at each poll, how many jobs are queued then; all of them end at once."""
 
     def __init__(self, monkeypatch, tmp_path):
-        self.folder, self.looks, self.queued = tmp_path, [], []
-        for name in ("Board", "submit", "waiting_or_running"):
-            monkeypatch.setattr(launchers, name, getattr(self, name.lower()))
-        monkeypatch.setattr(launchers, "_ASK_SLURM_S", 0.0)
+        self.folder, self.polls, self.queued = tmp_path, [], []
+        monkeypatch.setattr(slurm, "WorkerTable", lambda *_: self)
+        for name in ("submit", "waiting_or_running"):
+            monkeypatch.setattr(slurm, name, getattr(self, name))
+        monkeypatch.setattr(slurm, "_POLL_S", 0.0)
 
-    def board(self, *_):
-        return self
-
-    def show(self):
-        return self.looks.pop(0)
+    def update(self):
+        return self.polls.pop(0)
 
     def close(self):
         pass
@@ -225,6 +228,10 @@ class Queue:
         return [f"{len(self.queued)}_{index}" for index in range(count)]
 
 
+def run_queue(config, folder):
+    launcher_of(config).run(config, folder)
+
+
 @pytest.fixture
 def queue(monkeypatch, tmp_path):
     return Queue(monkeypatch, tmp_path)
@@ -233,28 +240,19 @@ def queue(monkeypatch, tmp_path):
 @pytest.mark.parametrize("torn", ["", '["7_0", "7', "{}"])
 def test_a_file_of_jobs_that_is_torn_is_named_and_no_job_is_queued(compose, queue, torn):
     (queue.folder / "jobs.json").write_text(torn)
-    queue.looks = [standing()]
+    queue.polls = [status()]
     with pytest.raises(RuntimeError, match=r"jobs\.json is torn: remove it when squeue shows no job"):
-        launchers.run_workers(compose("launch=slurm"), queue.folder)
+        run_queue(compose("launch=slurm"), queue.folder)
     assert not queue.queued
 
 
 def test_jobs_that_only_put_their_trials_back_are_queued_again_and_those_that_do_nothing_are_given_up(compose, queue):
-    def requeue():
-        with open(queue.folder / "claims.jsonl", "a") as file:
-            file.write('{"event": "back", "trial": 0, "attempt": 1}\n')
-        return standing()
-
-    def failed():
-        with open(queue.folder / "claims.jsonl", "a") as file:
-            file.write('{"event": "back", "trial": 0, "attempt": 1, "why": "AssetError: no base here"}\n')
-        return standing(done=1)
-
-    looks = [*[requeue] * 9, *[standing] * 5, lambda: standing(done=1), *[failed] * 6]
-    queue.show = lambda: looks.pop(0)()
+    polls = [*(status(interrupted=count) for count in range(1, 10)), *[status(interrupted=9)] * 5]
+    polls += [status(done=1, interrupted=9)] * 7
+    queue.polls = polls
     with pytest.raises(RuntimeError, match="jobs end and no trial is recorded"):
-        launchers.run_workers(compose("launch=slurm", "launch.workers=2"), queue.folder)
-    assert not looks
+        run_queue(compose("launch=slurm", "launch.workers=2"), queue.folder)
+    assert not polls
     assert queue.queued == [2] * 20
     known = json.loads((queue.folder / "jobs.json").read_text())
     assert known == ["20_0", "20_1"]
@@ -265,27 +263,27 @@ def test_a_terminal_that_is_gone_does_not_end_the_command(compose, tmp_path, mon
         def flush(self):
             raise BrokenPipeError
 
-    board = launchers.WorkerTable(compose("run=study", "study=s", "sweep=rank_alpha_lr"), tmp_path)
+    table = WorkerTable(compose("run=study", "study=s", "sweep=rank_alpha_lr"), tmp_path)
     monkeypatch.setattr(sys, "stderr", Gone())
-    assert board.show().done == 0
-    board.close()
+    assert table.update().done == 0
+    table.close()
 
 
 LONG = ["trainer.max_steps=100000", "trainer.epochs=100000.0"]
 
 
 def at_work(folder):
-    """The signs of the workers that have a trial and train."""
+    """The heartbeats of the workers that have a trial and train."""
     if not folder.exists():
         return []
-    signs = [json.loads(path.read_text()) for path in (folder / ".locks").glob("*.sign")]
-    curves = [folder / f"trials/{sign['trial']:04d}-1/metrics.csv" for sign in signs if sign.get("trial") is not None]
-    return signs if len(signs) == 2 == len(curves) and all(curve.exists() for curve in curves) else []
+    beats = [json.loads(path.read_text()) for path in (folder / ".locks").glob("*.heartbeat")]
+    curves = [folder / f"trials/{beat['trial']:04d}-1/metrics.csv" for beat in beats if beat.get("trial") is not None]
+    return beats if len(beats) == 2 == len(curves) and all(curve.exists() for curve in curves) else []
 
 
-def claimed(folder):
-    """What the log of claims says, in its order."""
-    return [json.loads(line)["event"] for line in (folder / "claims.jsonl").read_text().splitlines()]
+def events(folder):
+    """The events of the log of attempts, in its order."""
+    return [json.loads(line)["event"] for line in (folder / "attempts.jsonl").read_text().splitlines()]
 
 
 def gone(pid):
@@ -297,7 +295,7 @@ def test_ctrl_c_reaches_all_workers_and_puts_their_trials_back(launch, tmp_path,
     folder = tmp_path / "results/s"
     command = launch(*LONG)
     wait_for(lambda: at_work(folder))
-    signs = at_work(folder)
+    beats = at_work(folder)
     if again:
         command.kill()
         command.communicate()
@@ -308,18 +306,18 @@ def test_ctrl_c_reaches_all_workers_and_puts_their_trials_back(launch, tmp_path,
     _, said = command.communicate(timeout=60)
     assert command.returncode == 130, said
     assert time.monotonic() - asked < 20
-    assert all(gone(sign["pid"]) for sign in signs)
-    assert not list((folder / ".locks").glob("*.sign"))
-    assert claimed(folder) == ["claim", "claim", "back", "back"]
+    assert all(gone(beat["pid"]) for beat in beats)
+    assert not list((folder / ".locks").glob("*.heartbeat"))
+    assert events(folder) == ["assign", "assign", "requeue", "requeue"]
 
 
 def test_ctrl_c_twice_ends_all_at_once(launch, tmp_path):
     folder = tmp_path / "results/s"
     command = launch(*LONG)
     wait_for(lambda: at_work(folder))
-    signs = at_work(folder)
-    for sign in signs:
-        os.kill(sign["pid"], signal.SIGSTOP)  # a step that takes for ever
+    beats = at_work(folder)
+    for beat in beats:
+        os.kill(beat["pid"], signal.SIGSTOP)  # a step that takes for ever
     command.send_signal(signal.SIGINT)
     assert STOPPING in iter(command.stderr.readline, "")
     command.send_signal(signal.SIGINT)
@@ -327,7 +325,7 @@ def test_ctrl_c_twice_ends_all_at_once(launch, tmp_path):
     command.communicate(timeout=60)
     assert time.monotonic() - asked < 2
     assert command.returncode == 130
-    wait_for(lambda: all(gone(sign["pid"]) for sign in signs), 2)
+    wait_for(lambda: all(gone(beat["pid"]) for beat in beats), 2)
 
 
 def test_one_worker_ends_as_it_is_asked(launch, tmp_path):
@@ -340,13 +338,18 @@ def test_one_worker_ends_as_it_is_asked(launch, tmp_path):
         stuck.send_signal(signal.SIGINT)
         stuck.communicate(timeout=2)
         assert stuck.returncode == 130
-        assert claimed(folder) == ["claim"] * (number + 1), "there was no time to put it back"
+        assert events(folder) == ["assign"] * (number + 1), "there was no time to put it back"
     worker = launch("launch=here", *LONG, "run=worker")
     wait_for(lambda: (folder / "trials/0000-3/metrics.csv").exists())
     worker.send_signal(signal.SIGTERM)
     _, said = worker.communicate(timeout=20)
     assert worker.returncode == 143, said
-    assert claimed(folder) == ["claim"] * 3 + ["back"]
+    assert events(folder) == ["assign"] * 3 + ["requeue"]
+
+
+def test_every_launch_of_the_configuration_has_a_launcher():
+    named = {get_args(get_type_hints(kind)["name"])[0] for kind in get_args(LaunchConfig)}
+    assert set(LAUNCHERS) == named == {path.stem for path in (ROOT / "conf/launch").glob("*.yaml")}
 
 
 @pytest.fixture
@@ -386,7 +389,7 @@ def test_a_worker_that_a_trial_left_without_memory_replaces_itself(launch, tmp_p
     here = launch("launch=here", script=("-c", LEAK))
     out, said = here.communicate(timeout=400)
     assert here.returncode == 0, said
-    assert said.count("this worker replaced itself because of 4") == 1, said
+    assert said.count("this worker restarts because of 4") == 1, said
     assert "| rank=2 | 0 + 1 failed" in out
     records = record.read(tmp_path / "results/s")
     assert [entry.trial for entry in records] == [0, 1, 2, 3]
@@ -394,9 +397,9 @@ def test_a_worker_that_a_trial_left_without_memory_replaces_itself(launch, tmp_p
     greedy = records[1]
     assert greedy.reason.startswith("out of memory: 32,768 MiB were asked for, ")
     assert greedy.reason.endswith("; the address space has 16,384 MiB")
-    assert {name: greedy.memory[name] for name in ("asked", "limit")} == {"asked": 32 << 30, "limit": 16 << 30}
-    assert greedy.memory["train_peak"] > 0, "what it held before is kept"
-    claims = [json.loads(line) for line in (tmp_path / "results/s/claims.jsonl").read_text().splitlines()]
-    assert len({claim["worker"] for claim in claims}) == 2
-    assert {int(claim["worker"].split("-")[-2]) for claim in claims} == {here.pid}
-    assert not list((tmp_path / "results/s/.locks").glob("*.sign"))
+    assert (greedy.out_of_memory.asked, greedy.out_of_memory.limit) == (32 << 30, 16 << 30)
+    assert greedy.memory.train_peak > 0, "what it held before is kept"
+    attempts = [json.loads(line) for line in (tmp_path / "results/s/attempts.jsonl").read_text().splitlines()]
+    assert len({line["worker"] for line in attempts}) == 2
+    assert {int(line["worker"].split("-")[-2]) for line in attempts} == {here.pid}
+    assert not list((tmp_path / "results/s/.locks").glob("*.heartbeat"))

@@ -11,10 +11,12 @@ from contextlib import closing
 import pytest
 
 from harness import record
-from harness.cluster import join, rebuild, standing
-from harness.cluster import postgres as locks_in_postgres
+from harness.cluster.locks import postgres as postgres_locks
 from harness.cluster.locks import with_study_lock
+from harness.cluster.monitor import study_status
+from harness.cluster.rebuild import rebuild
 from harness.cluster.storage import open_locks
+from harness.cluster.worker import join
 from harness.config import ConfigError, HereConfig
 from tests.cluster import crowd, stub
 from tests.cluster.services import PASSWORD
@@ -39,7 +41,7 @@ def test_workers_killed_at_random_moments(config, tmp_path, seed):
     crowd.same_after_random_kills(config, tmp_path, 0.2, seed, TOTAL)
 
 
-@pytest.mark.parametrize("fault", ["after_claim", "before_record", "before_tell"])
+@pytest.mark.parametrize("fault", ["after_assignment", "before_record", "before_tell"])
 def test_workers_killed_at_a_named_point(config, tmp_path, fault):
     alone = crowd.undisturbed(config, tmp_path)
     config, folder = crowd.begin(config, tmp_path, "killed")
@@ -111,12 +113,12 @@ def test_what_is_done_under_a_lock_that_was_lost_is_done_again(config, tmp_path,
 def test_a_lock_that_was_given_to_who_does_not_answer_is_taken_back(config, tmp_path, monkeypatch):
     config, folder = crowd.begin(config, tmp_path, "silent")
     with closing(open_locks(folder)) as silent, closing(open_locks(folder)) as other:
-        assert silent._ask(locks_in_postgres._TAKE.replace("60s", "500ms"), "study")  # and is stopped then
+        assert silent._query(postgres_locks._ACQUIRE.replace("60s", "500ms"), "study")  # and is stopped then
         before = silent._connection
-        with other.mutex():
-            silent._ask(locks_in_postgres._CONFIRM, "study")
+        with other.study_lock():
+            silent._query(postgres_locks._CONFIRM, "study")
             assert silent._connection is not before, "its session has ended"
-        with silent.mutex():
+        with silent.study_lock():
             time.sleep(0.1)
 
 
@@ -138,7 +140,7 @@ def test_a_refused_rebuild_changes_nothing(config, tmp_path):
     worker.kill()
     worker.join()
     assert "0 trials in Optuna's study" in rebuild(config, folder)
-    assert list((folder / ".locks").glob("*.sign")) == []
+    assert list((folder / ".locks").glob("*.heartbeat")) == []
 
 
 def test_a_study_moves_to_another_storage_and_back(config, tmp_path, monkeypatch, postgres):
@@ -149,7 +151,7 @@ def test_a_study_moves_to_another_storage_and_back(config, tmp_path, monkeypatch
         monkeypatch.setenv("HARNESS_STORAGE", address)
         assert f"{TOTAL} trials in Optuna's study" in rebuild(config, folder)
         crowd.sound(folder, TOTAL)
-        assert standing(config, folder).done == TOTAL
+        assert study_status(config, folder).done == TOTAL
 
 
 def test_the_password_is_in_no_file_and_in_no_message(config, tmp_path, monkeypatch, postgres):

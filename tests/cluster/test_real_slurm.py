@@ -42,7 +42,7 @@ def words(tiny_base, tiny_data):
 def essence(folder):
     """What must be the same whatever happened to the workers."""
     return {
-        entry.trial: (entry.arm, entry.point, entry.state, entry.fingerprint, entry.scores, entry.adapter.get("sha256"))
+        entry.trial: (entry.arm, entry.point, entry.state, entry.fingerprint, entry.scores, entry.adapter.sha256)
         for entry in record.read(folder)
     }
 
@@ -70,17 +70,17 @@ def test_a_sweep_that_is_preempted_and_killed_ends_with_the_records_of_an_undist
     assert alone.returncode == 0, alone.stderr
     more = ["launch=slurm", "launch.workers=2", "launch.cpus=4", "launch.memory_gb=1", "launch.lease_s=20.0"]
     folder = tmp_path / "results/s"
-    claims = folder / "claims.jsonl"
+    attempts = folder / "attempts.jsonl"
 
     def claimed():
-        lines = [json.loads(line) for line in claims.read_text().splitlines()] if claims.exists() else []
-        return [line for line in lines if line["event"] == "claim"]
+        lines = [json.loads(line) for line in attempts.read_text().splitlines()] if attempts.exists() else []
+        return [line for line in lines if line["event"] == "assign"]
 
     def requeue():
-        return claims.read_text().count('"back"') if claims.exists() else 0
+        return attempts.read_text().count('"requeue"') if attempts.exists() else 0
 
     def signs():
-        told = [json.loads(path.read_text()) for path in (folder / ".locks").glob("*.sign")]
+        told = [json.loads(path.read_text()) for path in (folder / ".locks").glob("*.heartbeat")]
         return [sign for sign in told if sign.get("trial") is not None]
 
     def restarts(job):
@@ -115,7 +115,7 @@ def test_a_sweep_that_is_preempted_and_killed_ends_with_the_records_of_an_undist
     assert again.returncode == 0, said
     assert essence(folder) == essence(tmp_path / "alone/s")
     assert len((folder / record.RECORDS).read_text().splitlines()) == 8
-    assert any(entry.steps.get("resumed") for entry in record.read(folder)), "nothing went on from a checkpoint"
+    assert any(entry.steps.resumed for entry in record.read(folder)), "nothing went on from a checkpoint"
     assert max(entry.attempt for entry in record.read(folder)) > 1
 
 
@@ -128,10 +128,10 @@ def complete(folder, trials, attempts=frozenset({1})):
     records = record.read(folder)
     assert sorted((entry.trial, entry.state) for entry in records) == [(number, "complete") for number in range(trials)]
     assert len((folder / record.RECORDS).read_text().splitlines()) == trials
-    assert {entry.optimizer["batch_size"] for entry in records} == {16}, "eight rows on each device"
+    assert {entry.optimizer.batch_size for entry in records} == {16}, "eight rows on each device"
     assert {entry.attempt for entry in records} == attempts
-    claims = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
-    assert sum(claim["event"] == "claim" for claim in claims) == sum(entry.attempt for entry in records)
+    lines = [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
+    assert sum(line["event"] == "assign" for line in lines) == sum(entry.attempt for entry in records)
 
 
 def test_the_tasks_of_srun_are_one_worker_where_a_trial_has_several_devices(words, slurm, tmp_path):
@@ -145,7 +145,7 @@ def test_the_tasks_of_srun_are_one_worker_where_a_trial_has_several_devices(word
     assert "run=rebuild: it takes one process; srun started 2" in refused.stderr
     assert refused.stderr.count("it takes one process") == 1
     # The same study again, its records gone, by workers that are told its name alone.
-    for name in (record.RECORDS, "claims.jsonl"):
+    for name in (record.RECORDS, "attempts.jsonl"):
         (tmp_path / "results/s" / name).unlink()
     done = subprocess.run([*step, "run=worker", "study=s"], **once)
     assert done.returncode == 0, done.stderr
@@ -161,7 +161,7 @@ def test_a_job_has_a_task_for_each_device_and_all_of_them_put_down_what_is_preem
     curve = folder / "trials/0000-1/metrics.csv"
     wait_for(lambda: curve.exists() and curve.read_text().count("\n") > 3, "two processes train")
     slurm.ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 1")
-    wait_for(lambda: '"back"' in (folder / "claims.jsonl").read_text(), "the trial is put back")
+    wait_for(lambda: '"requeue"' in (folder / "attempts.jsonl").read_text(), "the trial is put back")
     _, said = launched.communicate(timeout=400)
     assert launched.returncode == 0, said
     complete(folder, 4, attempts={1, 2})

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness import record
-from harness.cluster import begin_study, join, rebuild
+from harness.cluster.rebuild import rebuild
+from harness.cluster.study import begin_study
+from harness.cluster.worker import join
 from harness.config import check, to_dict
 from harness.record import to_json
 from harness.trial import single

@@ -4,7 +4,9 @@ import time
 
 import pytest
 
-from harness.cluster.storage import KernelLock, check_workers, open_locks, open_storage, study_id
+from harness.cluster.database import check_workers
+from harness.cluster.optuna_storage import KernelLock, open_storage
+from harness.cluster.storage import open_locks, study_id
 from harness.config import ConfigError
 
 
@@ -34,7 +36,7 @@ def _open(folder):
 
 
 def test_a_journal_whose_lock_does_not_come_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.cluster.storage._PATIENCE_S", 0.05)
+    monkeypatch.setattr("harness.cluster.optuna_storage._TIMEOUT_S", 0.05)
     one, other = (KernelLock(tmp_path / "optuna.journal") for _ in range(2))
     assert one.acquire()
     with pytest.raises(TimeoutError, match=r"optuna\.journal has been locked for 0 s: is a worker stopped"):

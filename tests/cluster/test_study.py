@@ -13,14 +13,17 @@ import pytest
 import yaml
 
 from harness import record
-from harness.cluster import begin_study, check_study, join, open_ledger
 from harness.cluster import study as study_module
 from harness.cluster import worker as worker_module
-from harness.cluster.storage import KernelLock, open_storage
+from harness.cluster.optuna_storage import KernelLock, open_storage
+from harness.cluster.single import join_single
+from harness.cluster.study import begin_study, check_study
+from harness.cluster.worker import join
 from harness.config import ConfigError, check
 from harness.record import Record
 from harness.report import write_report
 from harness.system.signals import Interrupted
+from harness.trial import tracking
 from tests.cluster.stub import accepting
 from tests.test_record import make
 
@@ -127,20 +130,36 @@ def test_another_question_under_the_same_name_is_refused_with_the_difference(con
         finish(config(trials=1, scientific={"lora.rank": [1, 4]}), tmp_path)
 
 
-def test_a_suggestion_that_was_trained_before_is_looked_up(config, tmp_path, monkeypatch):
-    trained = []
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ({}, ""),
+        (
+            {"threads": 64, "revision": "a" * 40},
+            "; made elsewhere: revision aaaaaaaaaaaa (now {}), threads 64 (now {})",
+        ),
+        (None, "; its environment was not recorded"),
+    ],
+)
+def test_a_suggestion_that_was_trained_before_is_looked_up_and_what_differs_is_said(
+    config, tmp_path, monkeypatch, then, said
+):
+    trained, now = [], worker_module.environment_of(config())
 
     def once(trial_config, place, report):
         trained.append(place.number)
-        return stub(trial_config, place, report)
+        made_with = {} if then is None else now | then
+        return dataclasses.replace(stub(trial_config, place, report), environment=made_with)
 
     monkeypatch.setattr(worker_module, "run_trial", accepting(once))
     records = finish(config(trials=3, nuisance={}, baselines={}), tmp_path)
     assert trained == [0, 1]
+    said = said.format((now["revision"] or "none")[:12], now["threads"])
     assert [entry.reason for entry in records[2:]] == [
-        f"same configuration as trial {number}: looked up, not trained again" for number in (0, 1, 0, 1)
+        f"same configuration as trial {number}: looked up, not trained again{said}" for number in (0, 1, 0, 1)
     ]
     assert [entry.scores for entry in records[2:4]] == [entry.scores for entry in records[:2]]
+    assert [entry.environment for entry in records[2:4]] == [entry.environment for entry in records[:2]]
 
 
 def test_an_arm_that_cannot_run_is_said_before_anything_is_trained(config, tmp_path, monkeypatch):
@@ -149,8 +168,9 @@ def test_an_arm_that_cannot_run_is_said_before_anything_is_trained(config, tmp_p
         check_study(config(scientific={"lora.rank": [1, 40]}))
 
 
-def test_single_trials_are_one_process_at_a_time(tmp_path):
-    with open_ledger(tmp_path, "s"), pytest.raises(ConfigError, match="another process"), open_ledger(tmp_path, "s"):
+def test_single_trials_are_one_process_at_a_time(compose, tmp_path):
+    config = dataclasses.replace(compose(), results=str(tmp_path / "results"))
+    with join_single(config), pytest.raises(ConfigError, match="another process"), join_single(config):
         pass
 
 
@@ -212,7 +232,37 @@ def test_arms_of_other_data_by_design_are_no_other_inputs(config, tmp_path, stub
     finish(config(trials=1, **sizes), tmp_path)
     records = finish(config(trials=2, **sizes), tmp_path)
     assert len(records) == 4
-    assert len({entry.hardware["data"] for entry in records}) == 2
+    assert len({entry.provenance.inputs["data"] for entry in records}) == 2
+
+
+def test_the_adapters_path_is_that_of_the_ended_trial_wherever_it_is_said(config, tmp_path, own_cache, monkeypatch):
+    summaries = []
+
+    class Run:
+        def log(self, *_, **__):
+            pass
+
+        def finish(self, exit_code):
+            pass
+
+        @property
+        def summary(self):
+            return self
+
+        def update(self, tree):
+            summaries.append(tree)
+
+    monkeypatch.setattr(tracking, "start", lambda *_: tracking.Mirror(Run()))
+    records = finish(config(trials=1, baselines={}), tmp_path)
+    folder = tmp_path / "results" / "s"
+    kept = [json.loads((folder / f"trials/{number:04d}/record.json").read_text()) for number in (0, 1)]
+    said = [
+        [tree["adapter"]["path"] for tree in trees] for trees in (map(dataclasses.asdict, records), kept, summaries)
+    ]
+    assert said == [["trials/0000/adapter", "trials/0001/adapter"]] * 3
+    for entry in records:
+        assert {file.name for file in (folder / entry.adapter["path"]).iterdir()} == set(entry.adapter["sha256"])
+    assert [path.name for path in sorted((folder / "trials").iterdir())] == ["0000", "0001"]
 
 
 def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data):
@@ -224,7 +274,7 @@ def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data
     composed.write_text(yaml.safe_dump(json.loads(json.dumps(to_dict(plan)))))
     script = (
         "import sys, yaml\nfrom pathlib import Path\nfrom harness.config import check\n"
-        "from harness.search import begin_study, join\n"
+        "from harness.cluster.study import begin_study\nfrom harness.cluster.worker import join\n"
         f"config = check(yaml.safe_load(open({str(composed)!r})))\n"
         "with join(config, begin_study(config)) as worker: worker.work()\n"
     )

@@ -12,9 +12,14 @@ import pytest
 import torch
 
 from harness import record
-from harness.cluster import REPLACED, WorkerUnhealthy, begin_study, join, load_study, standing
 from harness.cluster import worker as worker_module
-from harness.cluster.locks import FileLocks, LockLost
+from harness.cluster.locks import LockLost
+from harness.cluster.locks.file import FileLocks
+from harness.cluster.monitor import study_status
+from harness.cluster.restart import RESTARTED, WorkerUnhealthy
+from harness.cluster.study import begin_study
+from harness.cluster.study_folder import load_study
+from harness.cluster.worker import join
 from harness.config import ConfigError, HereConfig
 from harness.system.assets import AssetError
 from harness.system.jsonl import JsonlLog
@@ -41,12 +46,12 @@ def test_workers_killed_at_random_moments_lose_nothing_and_repeat_nothing_that_w
     crowd.same_after_random_kills(config, tmp_path, 0.06, seed, TOTAL)
 
 
-@pytest.mark.parametrize("fault", ["after_claim", "before_record", "before_tell", "in_reconcile"])
+@pytest.mark.parametrize("fault", ["after_assignment", "before_record", "before_tell", "in_reconcile"])
 def test_workers_killed_at_a_named_point(config, tmp_path, fault):
     alone = crowd.undisturbed(config, tmp_path)
     config, folder = crowd.begin(config, tmp_path, "killed")
     if fault == "in_reconcile":  # there must be something to reconcile
-        crowd.wait(crowd.crowd(config, 1, 0.02, HARNESS_FAULT="after_claim"))
+        crowd.wait(crowd.crowd(config, 1, 0.02, HARNESS_FAULT="after_assignment"))
     for count in (2, 1):  # three at most may die of one trial, which four would fail
         victims = crowd.crowd(config, count, 0.02, HARNESS_FAULT=fault)
         crowd.wait(victims)
@@ -70,18 +75,18 @@ def test_a_result_is_taken_over_however_many_workers_vanished_before_they_record
     assert next(entry for entry in record.read(folder) if entry.trial == 0).attempt == 6
 
 
-def test_of_two_that_have_the_studys_lock_the_first_to_claim_has_the_trial(config, tmp_path, monkeypatch):
+def test_of_two_that_have_the_studys_lock_the_first_assignment_counts(config, tmp_path, monkeypatch):
     config, folder = crowd.begin(config, tmp_path, "two")
     with join(config, folder) as worker:
-        add = worker.claims.add
+        add = worker.assignments.add
 
-        def second(claim):
-            monkeypatch.setattr(worker.claims, "add", add)
-            first = dataclasses.asdict(dataclasses.replace(claim, worker="other"))
-            JsonlLog(folder / "claims.jsonl").append(json.dumps({"event": "claim"} | first))
-            add(claim)
+        def second(assignment):
+            monkeypatch.setattr(worker.assignments, "add", add)
+            first = dataclasses.asdict(dataclasses.replace(assignment, worker="other"))
+            JsonlLog(folder / "attempts.jsonl").append(json.dumps({"event": "assign"} | first))
+            add(assignment)
 
-        monkeypatch.setattr(worker.claims, "add", second)
+        monkeypatch.setattr(worker.assignments, "add", second)
         worker.work()
     crowd.sound(folder, TOTAL)
     attempts = {entry.trial: entry.attempt for entry in record.read(folder)}
@@ -94,9 +99,9 @@ def test_a_lock_that_is_lost_while_optunas_study_is_settled_is_no_failure_of_the
 
     config, folder = crowd.begin(config, tmp_path, "lost")
     with join(config, folder) as worker:
-        worker.mirror.enter(*worker._claim())
+        worker.mirror.begin(*worker._next_assignment())
         with pytest.raises(LockLost):
-            worker.mirror.settle(lambda _: None, live)
+            worker.mirror.reconcile(lambda _: None, live)
 
 
 def test_a_worker_that_cannot_go_on_puts_its_trial_back_and_says_why(config, tmp_path, monkeypatch):
@@ -109,8 +114,10 @@ def test_a_worker_that_cannot_go_on_puts_its_trial_back_and_says_why(config, tmp
         for _ in range(5):
             with pytest.raises(AssetError), join(config, folder) as worker:
                 worker.work()
-    told = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
-    assert [line.get("why") for line in told if line["event"] == "back"] == ["AssetError: base: it cannot be had"] * 5
+    told = [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
+    assert [line.get("why") for line in told if line["event"] == "requeue"] == [
+        "AssetError: base: it cannot be had"
+    ] * 5
     with join(config, folder) as worker:
         worker.work()
     crowd.sound(folder, TOTAL)
@@ -120,7 +127,7 @@ def test_a_worker_that_cannot_go_on_puts_its_trial_back_and_says_why(config, tmp
 def test_a_trial_that_kills_every_worker_is_queued_three_times_and_then_fails(config, tmp_path):
     config, folder = crowd.begin(config, tmp_path, "killed")
     for _ in range(4):
-        crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_claim"))
+        crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_assignment"))
     assert record.read(folder) == []
     crowd.wait(crowd.crowd(config, 1, 0.0))
     crowd.sound(folder, TOTAL)
@@ -166,22 +173,22 @@ def test_what_a_person_is_told_while_workers_run(config, tmp_path):
     config, folder = crowd.begin(config, tmp_path, "seen")
     processes = crowd.crowd(config, 2, 2.0)
     end = time.monotonic() + 30
-    while len(standing(config, folder).workers) < 2 and time.monotonic() < end:
+    while len(study_status(config, folder).workers) < 2 and time.monotonic() < end:
         time.sleep(0.05)
-    crowd.until_begun(folder)
-    time.sleep(1)
-    lines = standing(config, folder).lines()
-    assert lines[0] == "0 of 16 trials are recorded"
+    crowd.until_begun(folder, count=2)
+    time.sleep(0.5)  # a heartbeat comes every 0.3 s
+    lines = study_status(config, folder).lines()
+    assert " of 16 trials are recorded" in lines[0]
     assert sum(" trial " in line for line in lines) == 2
     for process in processes:
         process.kill()
         process.join()
-    assert standing(config, folder).lines()[1] == "no worker is running"
+    assert study_status(config, folder).lines()[1] == "no worker is running"
 
 
-def test_a_question_is_kept_from_the_first_claim_on(config, tmp_path):
+def test_a_question_is_kept_from_the_first_assignment_on(config, tmp_path):
     config, _ = crowd.begin(config, tmp_path, "asked")
-    crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_claim"))
+    crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_assignment"))
     other = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, weight_decay=0.5))
     with pytest.raises(ConfigError, match=r"optimizer\.weight_decay=0\.5: study=s was begun with another"):
         begin_study(other)
@@ -195,14 +202,14 @@ def test_a_copy_of_a_study_is_a_study_of_its_own(config, tmp_path):
 
 def test_an_unknown_event_is_not_guessed_at(config, tmp_path):
     config, folder = crowd.begin(config, tmp_path, "unknown")
-    (folder / "claims.jsonl").write_text('{"event": "note", "trial": 0}\n')
-    with pytest.raises(ValueError, match="claims.jsonl: no such event: note"), join(config, folder):
+    (folder / "attempts.jsonl").write_text('{"event": "note", "trial": 0}\n')
+    with pytest.raises(ValueError, match="attempts.jsonl: no such event: note"), join(config, folder):
         pass
 
 
 def test_who_waits_for_a_lock_that_does_not_come_can_be_stopped(config, tmp_path, monkeypatch):
     config, folder = crowd.begin(config, tmp_path, "held")
-    with FileLocks(folder).mutex():
+    with FileLocks(folder).study_lock():
         (waiter,) = crowd.crowd(config, 1, 0.0)
         time.sleep(1.0)
         os.kill(waiter.pid, signal.SIGTERM)
@@ -213,7 +220,7 @@ def test_who_waits_for_a_lock_that_does_not_come_can_be_stopped(config, tmp_path
 def test_half_a_line_at_the_end_of_a_log_is_cut_off_by_who_joins(config, tmp_path):
     config, folder = crowd.begin(config, tmp_path, "torn")
     crowd.wait(crowd.crowd(config, 1, 0.0))
-    logs = [folder / "records.jsonl", folder / "claims.jsonl"]
+    logs = [folder / "records.jsonl", folder / "attempts.jsonl"]
     whole = [path.read_bytes() for path in logs]
     for take_up in (lambda: crowd.wait(crowd.crowd(config, 1, 0.0)), lambda: begin_study(config)):
         for path in logs:
@@ -254,11 +261,11 @@ def test_a_worker_needs_nothing_but_the_name_of_the_study(config, tmp_path):
 
 def test_a_point_is_kept_when_its_trial_is_queued_again(config, tmp_path):
     config, folder = crowd.begin(config, tmp_path, "kept")
-    crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_claim"))
+    crowd.wait(crowd.crowd(config, 1, 0.0, HARNESS_FAULT="after_assignment"))
     with join(config, folder) as worker:
         worker.work()
-    claims = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
-    first, second = (claim for claim in claims if claim["trial"] == 0)
+    lines = [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
+    first, second = (line for line in lines if line["trial"] == 0)
     assert (first["attempt"], second["attempt"]) == (1, 2)
     assert first["point"] == second["point"]
 
@@ -301,7 +308,7 @@ def test_a_process_whose_gpu_answers_with_errors_runs_no_other_trial(config, tmp
         with pytest.raises(WorkerUnhealthy, match="a GPU that answers with errors: CUDA error: device-side"):
             worker.work()
     assert [entry.trial for entry in record.read(folder)] == [0, 1, 2]
-    assert not list((folder / ".locks").glob("*.sign"))
+    assert not list((folder / ".locks").glob("*.heartbeat"))
 
 
 def test_a_command_that_replaced_its_process_does_not_ask_for_failed_trials_again(config, tmp_path, monkeypatch):
@@ -309,12 +316,12 @@ def test_a_command_that_replaced_its_process_does_not_ask_for_failed_trials_agai
     failing(monkeypatch, "error: AcceleratorError: CUDA error", [2])
     with join(config, folder) as worker:
         worker.work()
-    monkeypatch.setenv(REPLACED, "other s")
+    monkeypatch.setenv(RESTARTED, "other s")
     begin_study(config)
-    assert standing(config, folder).done == TOTAL
-    monkeypatch.setenv(REPLACED, "other")
+    assert study_status(config, folder).done == TOTAL
+    monkeypatch.setenv(RESTARTED, "other")
     begin_study(config)
-    assert standing(config, folder).done == TOTAL - 1
+    assert study_status(config, folder).done == TOTAL - 1
 
 
 def _lease(seconds):

@@ -49,5 +49,7 @@ def test_weights_that_do_not_fit_the_shape_are_refused(compose, tiny_base, tmp_p
     (tmp_path / "config.json").write_text((tiny_base / "config.json").read_text())
     with pytest.raises(assets.AssetError, match=r"encoder\.layer\.1\.output\.dense\.weight"):
         build_model(compose(f"model.weights.address=path:{tmp_path}").model, outputs=2)
+    (tmp_path / "config.json").unlink()
+    save_file(load_file(tiny_base / "model.safetensors"), tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises((assets.AssetError, RuntimeError)):
-        build_model(compose("model.shape.ffn=16").model, outputs=2)
+        build_model(compose(f"model.weights.address=path:{tmp_path}", "model.shape.ffn=16").model, outputs=2)

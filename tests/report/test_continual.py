@@ -4,8 +4,9 @@ import matplotlib.image
 import pytest
 
 from harness import record
+from harness.record import plain
 from harness.report import write_report
-from harness.report.continual import courses, level_of, new_score
+from harness.report.continual import continual_results, level_of, new_score
 from harness.trial.continual.forgetting import summary
 from tests.test_record import make
 
@@ -29,14 +30,13 @@ def entry(number, arm, new, lost, val_new=None, **changes):
         split: {"score": sum(rows[-1]) / 3, "loss": 1.0} | {f"{name}/accuracy": 0.5 for name in NAMES}
         for split, rows in (("val", val), ("test", test))
     }
-    sequence = {"tasks": NAMES, "learn": "continued", "heads": "shared", "test": test, "val": val, "kept": 12}
-    keys = ("acc", "bwt", "fwt", "forgetting", "new")
     values = {
         "arm": arm,
         "objective": "score",
         "scores": scores,
-        "sequence": sequence | {key: getattr(figures, key) for key in keys},
-        "probe": {"before": 5.0, "after": 5.0 + lost, "change": lost},
+        "continual": {"tasks": NAMES, "learn": "continued", "heads": "shared", "test": test, "val": val},
+        "continual_summary": plain(figures) | {"kept": 12},
+        "probe": {"before": 5.0, "after": 5.0 + lost},
         "data": {"name": "sequence", "tasks": {name: {"rows": {"test": ITEMS}} for name in NAMES}},
     }
     return make(number, **(values | changes))
@@ -60,7 +60,7 @@ def folder(tmp_path):
         path.parent.mkdir(parents=True)
         lines = [
             f"{learned},{task},{row},1.0,{float(row < round(score * ITEMS))}"
-            for learned, scores in enumerate(item.sequence["test"])
+            for learned, scores in enumerate(item.continual.test)
             for task, score in enumerate(scores)
             for row in range(ITEMS)
         ]
@@ -70,7 +70,7 @@ def folder(tmp_path):
 
 def test_arms_are_compared_where_all_of_them_learn_new_tasks_as_well(folder):
     assert level_of(RECORDS) == pytest.approx(0.85)  # the best of `separate`; a failed trial reaches nothing
-    found = {course.arm: course for course in courses(RECORDS, folder)}
+    found = {course.arm: course for course in continual_results(RECORDS, folder)}
     assert {arm: course.best.trial for arm, course in found.items()} == {
         "learn=continued": 0,
         "learn=separate": 2,
@@ -78,13 +78,13 @@ def test_arms_are_compared_where_all_of_them_learn_new_tasks_as_well(folder):
     }
     matched = {arm: course.matched.trial for arm, course in found.items()}
     assert matched == {"learn=continued": 1, "learn=separate": 2, "full": 4}
-    assert new_score(RECORDS[0], "test") == pytest.approx(RECORDS[0].sequence["new"]) == pytest.approx(0.8)
+    assert new_score(RECORDS[0], "test") == pytest.approx(RECORDS[0].continual_summary.new) == pytest.approx(0.8)
 
 
 def test_a_head_alone_sets_no_level_and_is_not_matched_where_it_learns_less(folder):
     records = [*RECORDS, entry(6, "head", 0.7, 0.0, lora={"name": "head"})]
     assert level_of(records) == pytest.approx(0.85)
-    assert {course.arm: course.matched for course in courses(records, folder)}["head"] is None
+    assert {course.arm: course.matched for course in continual_results(records, folder)}["head"] is None
 
 
 def test_the_level_is_one_of_validation_and_not_of_test(folder):
@@ -93,13 +93,13 @@ def test_the_level_is_one_of_validation_and_not_of_test(folder):
 
 
 def test_intervals_are_over_the_same_items_before_and_after(folder):
-    found = {course.arm: course for course in courses(RECORDS, folder)}
+    found = {course.arm: course for course in continual_results(RECORDS, folder)}
     separate, full = found["learn=separate"], found["full"]
     assert separate.bwt == pytest.approx((0.0, 0.0))  # no item changed
     low, high = full.bwt
-    assert low < full.best.sequence["bwt"] < high
-    assert (low + high) / 2 == pytest.approx(full.best.sequence["bwt"])
-    assert (full.acc[0] + full.acc[1]) / 2 == pytest.approx(full.best.sequence["acc"])
+    assert low < full.best.continual_summary.bwt < high
+    assert (low + high) / 2 == pytest.approx(full.best.continual_summary.bwt)
+    assert (full.acc[0] + full.acc[1]) / 2 == pytest.approx(full.best.continual_summary.acc)
 
 
 def test_the_report_is_written_whole(folder):

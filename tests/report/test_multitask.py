@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from harness import record
 from harness.report import write_report
-from harness.report.multitask import gain, verdict, ways
+from harness.report.multitask import gain, multitask_results, verdict
 from tests.test_record import make
 
 ITEMS = 200
@@ -33,7 +33,7 @@ def entry(number, arm, errors, val, **changes):
         lora={"name": "lora"},
         scores={"val": scores, "test": test},
         data={"name": "mixture", "tasks": {task: {"rows": {"train": 10, "test": ITEMS}} for task in errors}},
-        params={"adapter": 10, "head": 2, "other": 0, "frozen": 1000, "total": 1012},
+        parameters={"adapter": 10, "head": 2, "other": 0, "frozen": 1000, "total": 1012},
         **changes,
     )
 
@@ -64,7 +64,7 @@ def folder(tmp_path):
 
 
 def test_delta_m_is_the_mean_gain_over_the_runs_alone_that_validation_chose(folder):
-    found = {way.arm: way for way in ways(record.read(folder), folder)}
+    found = {way.arm: way for way in multitask_results(record.read(folder), folder)}
     assert list(found) == ["together", "worse", "same"]
     assert found["together"].gains == pytest.approx({"a": 100 * (0.9 - 0.8) / 0.8, "b": 50.0})
     assert found["together"].delta == pytest.approx((12.5 + 50) / 2)
@@ -88,7 +88,7 @@ def test_the_page_shows_both_tables_and_draws(folder):
 
 def test_a_task_without_a_run_alone_is_not_compared(tmp_path):
     record.append(tmp_path, entry(0, "together", {"a": 0.1, "b": 0.2}, 0.9))
-    (way,) = ways(record.read(tmp_path), tmp_path)
+    (way,) = multitask_results(record.read(tmp_path), tmp_path)
     assert (way.delta, way.interval, verdict(way)) == (None, None, "not compared")
     assert "not compared" in write_report(tmp_path)
 

@@ -1,6 +1,7 @@
 """The answer of a study from its records: chosen on validation, shown on test, failures counted."""
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ import pandas as pd
 import pytest
 
 from harness import record
+from harness.record import Base, Data
 from harness.report import write_report
 from harness.report.page import _answer
 from harness.report.table import ArmResult, arm_results, pareto
-from tests.test_record import make
+from tests.test_record import make, memory
 
 
 def entry(number, arm, val, test, adapter, state="complete", peak=1000, name="lora"):
@@ -25,8 +27,8 @@ def entry(number, arm, val, test, adapter, state="complete", peak=1000, name="lo
         state=state,
         lora=lora,
         scores={"val": {"accuracy": val, "loss": 1.0}, "test": {"accuracy": test, "loss": 1.0}} if val else {},
-        params={"adapter": adapter, "head": 2, "other": 0, "frozen": 1000, "total": 1002 + adapter},
-        memory={"process": 100, "train_peak": peak, "eval_peak": 1, "kind": "resident set"},
+        parameters={"adapter": adapter, "head": 2, "other": 0, "frozen": 1000, "total": 1002 + adapter},
+        memory=memory(process=100, train_peak=peak, eval_peak=1),
         reason="diverged: x" if state == "fail" else "",
     )
 
@@ -113,7 +115,7 @@ def test_an_arm_that_was_not_compared_is_no_tie(folder):
 
 def test_trials_on_other_data_are_never_compared(folder):
     other = dataclasses.replace(
-        entry(7, "rank=1", 0.99, 0.99, 10), task="u", data={"name": "u", "sha256": "x", "rows": {"test": 7}}
+        entry(7, "rank=1", 0.99, 0.99, 10), task="u", data=Data(name="u", sha256="x", rows={"test": 7})
     )
     record.append(folder, other)
     text = write_report(folder)
@@ -132,7 +134,7 @@ def test_loss_is_minimised():
 
 
 def test_a_control_with_fresh_weights_stands_in_the_same_table(tmp_path):
-    control = dataclasses.replace(entry(2, "fresh", 0.5, 0.5, 0, name="full"), base={"name": "m", "sha256": "fresh"})
+    control = dataclasses.replace(entry(2, "fresh", 0.5, 0.5, 0, name="full"), base=Base(name="m", sha256="fresh"))
     for item in (*RECORDS[:2], control):
         record.append(tmp_path, item)
     text = write_report(tmp_path)
@@ -149,3 +151,16 @@ def test_where_validation_misled_the_answer_says_so():
     said = _answer(results)
     assert said.startswith("Validation did not find the best arm: on test rank=4 did better than full. ")
     assert "Smallest adapter of these: rank=4, 40 adapter parameters" in said
+
+
+CASES = Path(__file__).parent.parent / "cases"
+
+
+@pytest.mark.parametrize("study", ["parent_study", "parent_continual", "parent_mixture"])
+def test_the_report_of_an_earlier_study_is_what_it_was_to_the_digit(study, tmp_path):
+    shutil.copytree(CASES / study, tmp_path / study)
+    for name in ("table.md", "table.csv"):
+        (tmp_path / study / name).unlink()
+    write_report(tmp_path / study)
+    for name in ("table.md", "table.csv"):  # as the code before sections wrote them
+        assert (tmp_path / study / name).read_text() == (CASES / study / name).read_text(), name

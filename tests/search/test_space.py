@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.cluster.assignments import schedule
 from harness.config import ExtraArmConfig, Range, SweepConfig
 from harness.search import Arm, arms
-from harness.search.space import propose
+from harness.search.proposals import propose
 from tests.test_record import make
 
 LR = Range(low=1e-4, high=1e-2, log=True)

@@ -1,17 +1,22 @@
 """Addresses become verified paths; what is not what its digest says is never used."""
 
+import functools
 import hashlib
+import http.server
 import io
 import os
 import stat
+import subprocess
+import sys
 import tarfile
+import threading
 import urllib.error
 import urllib.request
 import zipfile
 
 import pytest
 
-from harness.system import assets
+from harness.system import assets, pip_download
 
 VADER = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 
@@ -69,6 +74,156 @@ def test_a_package_with_another_digest_fails_closed(own_cache):
 def test_a_missing_path_in_a_package_is_named(own_cache):
     with pytest.raises(assets.AssetError, match="no such path"):
         assets.fetch("pypi:vaderSentiment==3.3.2#nowhere.txt", VADER)
+
+
+@pytest.fixture
+def own_pip(monkeypatch):
+    """A pip that knows no index but those that a test names."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    return monkeypatch
+
+
+def _sdist(folder, canary, content="pinned"):
+    """A source archive that leaves a canary wherever one executes it: in setup.py, or in its own build backend."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        "setup.py": f"open({str(canary)!r}, 'w')\n",
+        "backend.py": f"open({str(canary)!r}, 'w')\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "rows.txt": content,
+    }
+    path = folder / "thing-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as tape:
+        for name, text in files.items():
+            item = tarfile.TarInfo(f"thing-1.0/{name}")
+            item.size = len(text)
+            tape.addfile(item, io.BytesIO(text.encode()))
+    return path
+
+
+def _wheel(folder, content="pinned"):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "thing-1.0-py3-none-any.whl"
+    about = {"METADATA": "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n", "WHEEL": "Wheel-Version: 1.0\n"}
+    with zipfile.ZipFile(path, "w") as bundle:
+        bundle.writestr("rows.txt", content)
+        for name, text in about.items():
+            bundle.writestr(f"thing-1.0.dist-info/{name}", text)
+        bundle.writestr("thing-1.0.dist-info/RECORD", "")
+    return path
+
+
+def _index(folder, *files, digests=True):
+    """A simple index (PEP 503) that lists these files of `thing`; returns its folder."""
+    page = folder / "simple" / "thing" / "index.html"
+    page.parent.mkdir(parents=True)
+    anchors = [
+        f'<a href="../../{file.relative_to(folder).as_posix()}{f"#sha256={_digest(file)}" * digests}">{file.name}</a>'
+        for file in files
+    ]
+    page.write_text("<!DOCTYPE html><html><body>" + "\n".join(anchors) + "</body></html>")
+    return folder / "simple"
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def serve():
+    """Folders served on a loopback port: what a network index is to pip."""
+    servers = []
+
+    def go(folder):
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield go
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_a_source_archive_is_fetched_and_nothing_of_it_is_executed(own_cache, own_pip, serve, tmp_path, over):
+    file, canary = _sdist(tmp_path / "index" / "files", tmp_path / "canary"), tmp_path / "canary"
+    index = _index(tmp_path / "index", file)
+    own_pip.setenv("PIP_INDEX_URL", index.as_uri() if over == "file" else f"{serve(tmp_path / 'index')}/simple")
+    path = assets.fetch("pypi:thing==1.0#rows.txt", _digest(file))
+    assert path.read_text() == "pinned"
+    assert not canary.exists()
+    (kept,) = (own_cache / "pypi").glob("thing-1.0-*[!6]")  # nothing else is left but the note of the digest
+    assert {entry.name for entry in kept.iterdir()} == {"setup.py", "backend.py", "pyproject.toml", "rows.txt"}
+
+
+def test_a_source_archive_with_another_digest_is_refused_and_not_executed(own_cache, own_pip, tmp_path):
+    file = _sdist(tmp_path / "index" / "files", tmp_path / "canary")
+    own_pip.setenv("PIP_INDEX_URL", _index(tmp_path / "index", file).as_uri())
+    with pytest.raises(assets.AssetError, match="^pypi:thing==1.0: .* does not have the SHA-256 0{64}") as caught:
+        assets.fetch("pypi:thing==1.0#rows.txt", "0" * 64)
+    assert not isinstance(caught.value, assets.Unreachable)
+    assert not (tmp_path / "canary").exists()
+    assert [path for path in own_cache.rglob("*") if path.is_file()] == []
+
+
+def test_pip_cannot_start_a_process_while_it_fetches(own_pip, tmp_path):
+    file = _sdist(tmp_path / "files", tmp_path / "canary")
+    (tmp_path / "out").mkdir()
+    words = ["download", "--no-deps", "--no-index", "--dest", str(tmp_path / "out"), str(file)]
+    guarded = [sys.executable, "-P", pip_download.__file__, str(tmp_path / "out"), "0" * 64]
+    done = subprocess.run([*guarded, *words], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "pip may start no process" in done.stderr
+    assert not (tmp_path / "canary").exists()
+    plain = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, check=False)
+    assert (tmp_path / "canary").exists(), f"pip alone executes it; without that this test shows nothing: {plain}"
+
+
+def test_a_wheel_is_fetched(own_cache, own_pip, tmp_path):
+    file = _wheel(tmp_path / "index" / "files")
+    own_pip.setenv("PIP_INDEX_URL", _index(tmp_path / "index", file).as_uri())
+    assert assets.fetch("pypi:thing==1.0#rows.txt", _digest(file)).read_text() == "pinned"
+
+
+@pytest.mark.parametrize("pinned", [0, 1])
+def test_of_files_with_one_name_in_two_indexes_the_pinned_one_is_taken(own_cache, own_pip, tmp_path, pinned):
+    files = [_sdist(tmp_path / name / "files", tmp_path / "canary", content=name) for name in ("one", "two")]
+    indexes = [_index(file.parents[1], file).as_uri() for file in files]
+    own_pip.setenv("PIP_INDEX_URL", indexes[0])
+    own_pip.setenv("PIP_EXTRA_INDEX_URL", indexes[1])
+    path = assets.fetch("pypi:thing==1.0#rows.txt", _digest(files[pinned]))
+    assert path.read_text() == ("one", "two")[pinned]
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("pinned", [0, 1])
+def test_of_a_wheel_and_a_source_archive_without_declared_digests_the_pinned_one_is_taken(
+    own_cache, own_pip, tmp_path, pinned
+):
+    folder = tmp_path / "links"
+    files = [_sdist(folder, tmp_path / "canary", content="source"), _wheel(folder, content="wheel")]
+    own_pip.setenv("PIP_NO_INDEX", "1")
+    own_pip.setenv("PIP_FIND_LINKS", str(folder))
+    path = assets.fetch("pypi:thing==1.0#rows.txt", _digest(files[pinned]))
+    assert path.read_text() == ("source", "wheel")[pinned]
+    assert not (tmp_path / "canary").exists()
+
+
+def test_an_index_that_does_not_answer_is_one_line_without_its_password(own_cache, own_pip):
+    own_pip.setenv("PIP_INDEX_URL", "http://me:secret-word@127.0.0.1:9/simple")
+    with pytest.raises(assets.Unreachable, match="^pypi:thing==1.0: ") as caught:
+        assets.fetch("pypi:thing==1.0#rows.txt", "0" * 64)
+    assert "\n" not in str(caught.value)
+    assert "secret-word" not in str(caught.value)
 
 
 def _tar(path, name, content=b"x", link=None):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.system.processes import ForeignProcess, Job, Process, started_at, stop_all, waiting_or_running
+from harness.system.processes import ForeignProcess, Process, started_at, stop_all
 
 
 def test_a_process_is_in_a_session_of_its_own_and_writes_to_its_log(tmp_path):
@@ -17,7 +17,7 @@ def test_a_process_is_in_a_session_of_its_own_and_writes_to_its_log(tmp_path):
     while process.code is None:
         time.sleep(0.01)
     assert process.code == 0
-    assert process.last_words() == "True yes"
+    assert process.last_line() == "True yes"
 
 
 def test_all_are_told_to_end_and_who_does_not_is_killed(tmp_path):
@@ -27,7 +27,7 @@ def test_all_are_told_to_end_and_who_does_not_is_killed(tmp_path):
         Process([sys.executable, "-c", f"import signal, time; {script}"], {}, tmp_path / f"{index}.log")
         for index, script in enumerate((here, deaf))
     ]
-    while not all(process.last_words() for process in processes):
+    while not all(process.last_line() for process in processes):
         time.sleep(0.01)
     stop_all(processes, signal.SIGTERM, 0.5)
     until = time.monotonic() + 5
@@ -62,39 +62,3 @@ def test_another_users_process_is_none_of_ours(monkeypatch):
     stranger = ForeignProcess(os.getpid(), None)
     assert stranger.code == 0
     stop_all([stranger], signal.SIGTERM, 5)
-
-
-@pytest.mark.parametrize(("code", "fails"), [(0, False), (143, False), (140, False), (2, True), (70, True)])
-def test_a_job_that_was_told_to_end_has_not_failed(code, fails):
-    job = Job([sys.executable, "-c", f"raise SystemExit({code})"])
-    if fails:
-        with pytest.raises(Exception, match=f"exit status {code}"):
-            job()
-    else:
-        assert job() == code
-
-
-def test_a_job_is_nothing_but_its_argument_vector():
-    assert vars(Job(["a", "b"])) == {"argv": ["a", "b"]}
-
-
-def test_no_jobs_are_asked_about_where_none_are_known():
-    assert waiting_or_running([]) == []
-
-
-@pytest.mark.parametrize(
-    ("said", "there"),
-    [
-        ("echo 7_1; exit 0", ["7_1"]),
-        ("echo slurm_load_jobs error: Invalid job id specified >&2; exit 1", []),
-        ("echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1", ["7_0", "7_1"]),
-        ("exit 1", ["7_0", "7_1"]),
-    ],
-    ids=["one has ended", "all are forgotten", "it does not answer", "it says nothing"],
-)
-def test_jobs_are_taken_for_gone_only_where_slurm_says_so(tmp_path, monkeypatch, said, there):
-    squeue = tmp_path / "squeue"
-    squeue.write_text(f"#!/bin/sh\n{said}\n")
-    squeue.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert waiting_or_running(["7_0", "7_1"]) == there

@@ -18,7 +18,7 @@ COMMON |= {"max_source": 20, "max_target": 20, "generate_rows": 5}
 def pairs(path, **changes):
     made = FileSeq2seqTaskConfig(
         name="mine",
-        reader="pairs",
+        reader="seq2seq",
         asset=None,
         data=str(path) if path else None,
         validation=None,

@@ -9,7 +9,7 @@ import sentencepiece
 from harness.config import ConfigError
 from harness.system import assets
 from harness.task import Seq2seqSplit, SpecialTokens, encode_seq2seq, train_tokenizer
-from harness.task.tokenizers import load_codec
+from harness.task.tokenizers import load_tokenizer
 
 TEXTS = [f"the {word} of page {number} is {state} — größer" for word in ("name", "owner") for number in range(60)
          for state in ("here", "not there")]  # fmt: skip
@@ -22,21 +22,21 @@ def folder(own_cache):
 
 
 def ids(folder, text):
-    return load_codec(folder).sources([text])[0]
+    return load_tokenizer(folder).sources([text])[0]
 
 
 def test_a_learned_tokenizer_has_the_size_asked_for_and_loses_no_character(folder):
     made = json.loads((folder / "tokenizer.json").read_text())
     assert len(made["model"]["vocab"]) == 300
-    codec = load_codec(folder)
+    tokenizer = load_tokenizer(folder)
     texts = ["der größte 名 %(name)s\n", " two  spaces "]
-    assert [codec.decode(row) for row in codec.targets(texts)] == texts
-    assert codec.decode([*ids(folder, "ab"), 1, 0]) == "ab"
+    assert [tokenizer.decode(row) for row in tokenizer.targets(texts)] == texts
+    assert tokenizer.decode([*ids(folder, "ab"), 1, 0]) == "ab"
     assert train_tokenizer(TEXTS, 300, ("<pad>", "</s>"), ()) == folder
 
 
-def test_marks_stand_first_or_last(own_cache):
-    last = load_codec(train_tokenizer(TEXTS, 300, (), ("<|endoftext|>",)))
+def test_special_tokens_are_first_or_last(own_cache):
+    last = load_tokenizer(train_tokenizer(TEXTS, 300, (), ("<|endoftext|>",)))
     assert last.tokenizer.token_to_id("<|endoftext|>") == 299
 
 
@@ -117,18 +117,18 @@ def marian(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Recommended:UserWarning")
 def test_marian_reads_by_one_vocabulary_and_writes_by_the_other(marian):
-    codec = load_codec(marian)
+    tokenizer = load_tokenizer(marian)
     text = "the name of page 7 is here"
-    assert codec.decode(codec.targets([text.upper()])[0]) == text.upper()
-    assert codec.decode([*codec.targets([text.upper()])[0], 0]) == text.upper()
-    assert codec.sources([text]) != codec.targets([text])
+    assert tokenizer.decode(tokenizer.targets([text.upper()])[0]) == text.upper()
+    assert tokenizer.decode([*tokenizer.targets([text.upper()])[0], 0]) == text.upper()
+    assert tokenizer.sources([text]) != tokenizer.targets([text])
     from transformers import MarianTokenizer
 
     theirs = MarianTokenizer.from_pretrained(marian)
-    assert [*codec.sources([text])[0], 0] == theirs(text)["input_ids"]
-    assert [*codec.targets([text.upper()])[0], 0] == theirs(text_target=text.upper())["input_ids"]
+    assert [*tokenizer.sources([text])[0], 0] == theirs(text)["input_ids"]
+    assert [*tokenizer.targets([text.upper()])[0], 0] == theirs(text_target=text.upper())["input_ids"]
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(assets.AssetError, match=r"no tokenizer.json and no source.spm"):
-        load_codec(tmp_path)
+        load_tokenizer(tmp_path)

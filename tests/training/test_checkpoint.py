@@ -1,5 +1,6 @@
 """A trial that is put down at any step and taken up again ends as an undisturbed one, bit for bit."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ import yaml
 
 from harness.config import to_dict
 from harness.system.signals import Interrupted, graceful_stop
-from harness.training import TrialModule, checkpoint
+from harness.training import DivergenceCheck, TrialModule, callbacks, checkpoint
 from harness.training.checkpoint import load, save
-from harness.trial import TrialContext, run_trial, single
+from harness.trial import TrialContext
+from harness.trial.fingerprints import fingerprint_of
+from harness.trial.run import run_trial
 
 WORDS = ["trainer.epochs=20.0", "trainer.max_steps=48", "trainer.batch_size=16", "trainer.evaluations=4"]
 CASES = {
@@ -31,7 +34,6 @@ CASES = {
 def train(config, folder: Path, stop_at: int | None = None, stop_in_test: int | None = None, signum=signal.SIGTERM):
     """Run a trial; a signal comes in the middle of step `stop_at`, or of so many batches of tests."""
     folder.mkdir(parents=True, exist_ok=True)
-    module = sys.modules["harness.training.callbacks"]
     steps, tests = [], []
 
     def on_step(guard, trainer, *_):
@@ -45,24 +47,24 @@ def train(config, folder: Path, stop_at: int | None = None, stop_in_test: int | 
             os.kill(os.getpid(), signum)
         test_step(module, batch, index)
 
-    before, test_step = module.DivergenceCheck.on_train_batch_end, TrialModule.test_step
-    module.DivergenceCheck.on_train_batch_end, TrialModule.test_step = on_step, on_test
+    before, test_step = DivergenceCheck.on_train_batch_end, TrialModule.test_step
+    DivergenceCheck.on_train_batch_end, TrialModule.test_step = on_step, on_test
     try:
         with graceful_stop():
             entry = run_trial(config, TrialContext("s", 0, "arm", folder), lambda *_: False)
     except Interrupted:
         entry = None
     finally:
-        module.DivergenceCheck.on_train_batch_end, TrialModule.test_step = before, test_step
+        DivergenceCheck.on_train_batch_end, TrialModule.test_step = before, test_step
     return entry, steps
 
 
 def essence(entry, folder):
     """What must be the same."""
     curve = (folder / "metrics.csv").read_text()
-    steps = {key: value for key, value in entry.steps.items() if key != "resumed"}
+    steps, adapter = dataclasses.replace(entry.steps, resumed=None), dataclasses.replace(entry.adapter, path="")
     predictions = (folder / "predictions.csv").read_text()
-    return entry.state, entry.scores, entry.adapter["sha256"], steps, entry.dead, entry.lora, curve, predictions
+    return entry.state, entry.scores, adapter, steps, entry.dead, entry.lora, curve, predictions
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -70,7 +72,7 @@ def test_a_trial_put_down_several_times_ends_as_an_undisturbed_one(compose, tmp_
     config = compose(*WORDS, *CASES[case])
     alone, steps = train(config, tmp_path / "alone")
     assert alone.state == "complete", alone.reason
-    made = alone.steps["made"]
+    made = alone.steps.made
     taken = []
     # After the first step, mid-epoch, before and after an evaluation, at an epoch's end, at the very end.
     for stop_at in sorted({1, 11, 12, 22, made} - set(range(made + 1, 99))):
@@ -79,7 +81,7 @@ def test_a_trial_put_down_several_times_ends_as_an_undisturbed_one(compose, tmp_
         assert entry is None, stop_at
     entry, part = train(config, tmp_path / "again")
     assert taken + part == steps, "a step was made twice or left out"
-    assert entry.steps["resumed"] == made
+    assert entry.steps.resumed == made
     assert essence(entry, tmp_path / "again") == essence(alone, tmp_path / "alone")
     assert entry.memory.keys() == alone.memory.keys()
     assert not (tmp_path / "again" / "checkpoint").exists()
@@ -93,11 +95,11 @@ def test_a_stop_in_the_final_tests_loses_no_training(compose, tmp_path, own_cach
     config = compose(*WORDS, *CASES[case], "trainer.score_train=true")
     alone, _ = train(config, tmp_path / "alone")
     _, steps = train(config, tmp_path / "again", stop_in_test=1, signum=signum)
-    assert steps[-1] == alone.steps["made"]
+    assert steps[-1] == alone.steps.made
     for stop_in_test in (2, None):  # within the second test, and to the end
         entry, steps = train(config, tmp_path / "again", stop_in_test=stop_in_test, signum=signum)
         assert steps == []
-    assert entry.steps["resumed"] == alone.steps["made"]
+    assert entry.steps.resumed == alone.steps.made
     assert essence(entry, tmp_path / "again") == essence(alone, tmp_path / "alone")
     assert not (tmp_path / "again" / "checkpoint").exists()
 
@@ -126,9 +128,9 @@ def test_a_tensor_that_learned_nothing_is_dead_after_the_training_was_over(compo
         train(config, tmp_path / "t", 48)
     finally:
         checkpoint.EVERY_S = before
-    state = load(tmp_path / "t/checkpoint", single.fingerprint_of(config))
+    state = load(tmp_path / "t/checkpoint", fingerprint_of(config))
     assert state["ended"]
-    state["callbacks"]["Pulse"]["waiting"] = ["model.head.bias"]
+    state["callbacks"]["UnusedParameterCheck"]["waiting"] = ["model.head.bias"]
     save(tmp_path / "t/checkpoint", state)
     entry, _ = train(config, tmp_path / "t", stop_in_test=1)
     entry, _ = train(config, tmp_path / "t")
@@ -169,7 +171,7 @@ def test_a_damaged_checkpoint_is_passed_over(two, tmp_path, damage, damaged, fro
         else:
             path.with_suffix(".sha256").unlink()
     entry, _ = train(config, tmp_path / "t")
-    assert entry.steps.get("resumed") == from_step
+    assert entry.steps.resumed == from_step
     assert essence(entry, tmp_path / "t") == expected
 
 
@@ -207,6 +209,51 @@ def test_a_checkpoint_of_another_form_is_passed_over(tmp_path, monkeypatch):
     assert load(tmp_path, "f") == {}
 
 
+def test_a_checkpoint_of_the_version_before_is_taken_up(compose, tmp_path, own_cache):
+    """Its callbacks had other names, and one of them did what two do now."""
+    config = compose(*WORDS, "trainer.patience=3")
+    alone, _ = train(config, tmp_path / "alone")
+    train(config, tmp_path / "again", 30)
+    state = load(tmp_path / "again/checkpoint", fingerprint_of(config))
+    now = state["callbacks"]
+    state["callbacks"] = {
+        "Watch": now["BestCheckpoint"] | now["PruningCallback"],
+        "Guard": {},
+        "Pulse": now["UnusedParameterCheck"],
+        "Meters": now["ResourceMeter"],
+        "Curve": now["MetricsCsvLogger"],
+    }
+    save(tmp_path / "again/checkpoint", state)
+    entry, steps = train(config, tmp_path / "again")
+    assert steps[0] == entry.steps.resumed + 1 == 31
+    assert essence(entry, tmp_path / "again") == essence(alone, tmp_path / "alone")
+
+
+def test_the_states_of_the_former_names_reach_the_callbacks_that_took_their_parts(tmp_path):
+    former = {
+        "Watch": {"best": {}, "reports": []},
+        "Meters": {"parts": {}},
+        "Curve": {"text": ""},
+        "Pulse": {},
+        "Guard": {},
+    }
+    save(tmp_path, {"step": 1, "fingerprint": "f", "callbacks": former | {"FallingBudget": {"last": 3}}, "sequence": 7})
+    state = load(tmp_path, "f")
+    watch = former["Watch"]
+    assert state["callbacks"] == {
+        "BestCheckpoint": watch,
+        "PruningCallback": watch,
+        "ResourceMeter": former["Meters"],
+        "Guard": {},
+        "MetricsCsvLogger": former["Curve"],
+        "UnusedParameterCheck": {},
+        "FallingBudget": {"last": 3},
+    }
+    assert state["continual"] == 7
+    known = {name for names in checkpoint._FORMER_CALLBACKS.values() for name in names}
+    assert known <= set(callbacks.__all__)
+
+
 @pytest.mark.parametrize("fault", ["in_training", "in_checkpoint"])
 def test_kill_9_in_the_middle(compose, tmp_path, own_cache, fault):
     config = compose(*WORDS)
@@ -216,10 +263,11 @@ def test_kill_9_in_the_middle(compose, tmp_path, own_cache, fault):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
     script = (
         "import yaml\nfrom pathlib import Path\nfrom harness.config import check\n"
-        "from harness.training import resume\nfrom harness.trial import Place, run_trial\n"
-        "resume.EVERY_S = 0.0\n"
+        "from harness.training import checkpoint\nfrom harness.trial import TrialContext\n"
+        "from harness.trial.run import run_trial\n"
+        "checkpoint.EVERY_S = 0.0\n"
         f"config = check(yaml.safe_load(open({str(tmp_path / 'config.yaml')!r})))\n"
-        f"run_trial(config, Place('s', 0, 'arm', Path({str(folder)!r})), lambda *_: False)\n"
+        f"run_trial(config, TrialContext('s', 0, 'arm', Path({str(folder)!r})), lambda *_: False)\n"
     )
     killed = subprocess.run(
         [sys.executable, "-c", script],
@@ -229,12 +277,12 @@ def test_kill_9_in_the_middle(compose, tmp_path, own_cache, fault):
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     entry, _ = train(config, folder)
-    assert entry.steps["resumed"] in (28, 29)
+    assert entry.steps.resumed in (28, 29)
     assert essence(entry, folder) == essence(alone, tmp_path / "alone")
 
 
 def test_a_checkpoint_is_made_before_the_step_that_an_evaluation_follows(compose, tmp_path, own_cache, monkeypatch):
-    monkeypatch.setattr("harness.training.callbacks._PATIENCE_S", 0.0)
+    monkeypatch.setattr("harness.training.callbacks.stop_request._PATIENCE_S", 0.0)
     monkeypatch.setattr(checkpoint, "_EVALUATES_S", 0.0)
     config = compose(*WORDS)
     alone, _ = train(config, tmp_path / "alone")
@@ -242,21 +290,21 @@ def test_a_checkpoint_is_made_before_the_step_that_an_evaluation_follows(compose
     assert steps[-1] == 12
     assert [path.stem for path in sorted((tmp_path / "t/checkpoint").glob("*.pt"))] == ["00000011"]
     entry, _ = train(config, tmp_path / "t")
-    assert entry.steps["resumed"] == 11
+    assert entry.steps.resumed == 11
     assert essence(entry, tmp_path / "t") == essence(alone, tmp_path / "alone")
 
 
 def test_it_is_said_where_another_number_of_threads_goes_on(compose, tmp_path, own_cache, caplog):
     config = compose(*WORDS)
     train(config, tmp_path / "t", 12)
-    state = load(tmp_path / "t/checkpoint", single.fingerprint_of(config))
+    state = load(tmp_path / "t/checkpoint", fingerprint_of(config))
     save(tmp_path / "t/checkpoint", state | {"threads": 7})
     train(config, tmp_path / "t")
     assert "begun with 7 threads, goes on with 1: last digits differ; trainer.threads=N" in caplog.text
 
 
 def test_an_evaluation_that_takes_long_is_not_waited_for(compose, tmp_path, own_cache, monkeypatch):
-    monkeypatch.setattr("harness.training.callbacks._PATIENCE_S", 0.0)
+    monkeypatch.setattr("harness.training.callbacks.stop_request._PATIENCE_S", 0.0)
     config = compose(*WORDS)
     started = time.monotonic()
     entry, steps = train(config, tmp_path / "t", 12)

@@ -13,15 +13,18 @@ SCRIPT = """
 import json, os, signal
 from pathlib import Path
 from harness.config import check
-from harness.devices import process_info, resolve_device
+from harness.config.processes import process_info
+from harness.devices import resolve_device
+from harness.record import plain
+from harness.system.signals import Interrupted, graceful_stop
 from harness.trial.ddp_followers import follow
 from harness.training import Checkpoints, DivergenceCheck, TrialModule, broadcast_object
-from harness.training import Interrupted, graceful_stop
 from harness.training import process_group
 from harness.training import checkpoint
-from harness.trial import TrialContext, run_trial
+from harness.trial import TrialContext
+from harness.trial.run import run_trial
 
-me, stop, steps, saves, tests = process_info().rank, None, [], [], []
+me, stop, steps, saves, tests = process_info().process_index, None, [], [], []
 on_step, on_test, save = DivergenceCheck.on_train_batch_end, TrialModule.test_step, Checkpoints.save
 
 def step(guard, trainer, *rest):
@@ -42,7 +45,7 @@ def counted(checkpoints, state):
 
 DivergenceCheck.on_train_batch_end, TrialModule.test_step, Checkpoints.save = step, test, counted
 found = {}
-with company(process_info(), resolve_device("cpu", 2)):
+with process_group(process_info(), resolve_device("cpu", 2)):
     for name, tree, stops in json.loads(Path("rounds.json").read_text()):
         rounds = []
         for stop, often in stops:
@@ -65,8 +68,9 @@ with company(process_info(), resolve_device("cpu", 2)):
             rounds.append([list(steps), list(saves), [path.name for path in Path(name).glob("checkpoint/*.pt")]])
         if not me:
             found[name] = {
-                "rounds": rounds, "state": entry.state, "reason": entry.reason, "steps": entry.steps,
-                "scores": entry.scores, "sha256": entry.adapter["sha256"], "dead": entry.dead, "lora": entry.lora,
+                "rounds": rounds, "state": entry.state, "reason": entry.reason, "steps": plain(entry.steps),
+                "scores": entry.scores, "sha256": entry.adapter.sha256, "dead": entry.dead, "lora": plain(entry.lora),
+                "ranks": entry.adapter.ranks, "effective_ranks": entry.adapter.effective_ranks,
                 "files": [(folder / file).read_text() for file in ("metrics.csv", "predictions.csv")],
             }
         else:

@@ -15,9 +15,9 @@ def test_the_mean_is_over_tokens_whatever_the_batches():
     for row, length in enumerate((7, 1, 3, 6, 2)):
         labels[row, length:] = -100
     expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-    measure = TokenMetrics()
-    rows = [measure.update(logits[a:b], {"labels": labels[a:b]}) for a, b in ((0, 1), (1, 5))]
-    scores = measure.close()
+    metrics = TokenMetrics()
+    rows = [metrics.update(logits[a:b], {"labels": labels[a:b]}) for a, b in ((0, 1), (1, 5))]
+    scores = metrics.compute_and_reset()
     assert scores["loss"] == pytest.approx(float(expected), rel=1e-6)
     assert scores["perplexity"] == pytest.approx(math.exp(float(expected)), rel=1e-6)
     items = torch.cat(rows)
@@ -26,9 +26,9 @@ def test_the_mean_is_over_tokens_whatever_the_batches():
 
 
 def test_a_logit_that_is_no_number_shows():
-    measure = TokenMetrics()
-    measure.update(torch.full((1, 2, 3), torch.nan), {"labels": torch.tensor([[1, -100]])})
-    assert not math.isfinite(measure.close()["loss"])
+    metrics = TokenMetrics()
+    metrics.update(torch.full((1, 2, 3), torch.nan), {"labels": torch.tensor([[1, -100]])})
+    assert not math.isfinite(metrics.compute_and_reset()["loss"])
 
 
 def test_right_texts_score_a_hundred_and_unlike_texts_nothing():

@@ -55,7 +55,7 @@ def test_scores_are_means_over_examples_not_over_batches():
     x, labels = torch.randn(4, 3), torch.tensor([1, 0, 1, 1])
     for rows in (slice(0, 1), slice(1, 4)):
         trial.validation_step({"ids": x[rows], "labels": labels[rows]}, 0)
-    trial._close_scores()
+    trial._compute_scores()
     logits = trial.model({"ids": x}).double()
     rows = [
         math.log(sum(math.exp(other) for other in row)) - row[label]
@@ -70,7 +70,7 @@ def test_nan_logits_are_divergence_and_not_the_share_of_class_zero():
     nn.init.constant_(trial.model.head.weight, math.nan)
     trial.validation_step({"ids": torch.randn(4, 3), "labels": torch.zeros(4, dtype=torch.long)}, 0)
     with pytest.raises(Diverged, match="evaluation loss nan"):
-        trial._close_scores()
+        trial._compute_scores()
 
 
 @pytest.mark.parametrize(

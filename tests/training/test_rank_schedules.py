@@ -6,6 +6,8 @@ from torch import nn
 from harness.lora import LoraSpec, adapt, orthogonality, updates_of
 from harness.training import ClassMetrics, NestedRanks, TrialModule
 
+SETTINGS = {"lr": 1e-3, "head_lr": 1e-2, "weight_decay": 0.0, "warmup": 0.0, "steps": 10}
+
 
 class Net(nn.Module):
     def __init__(self, variant):
@@ -20,7 +22,7 @@ class Net(nn.Module):
 def test_b_learns_faster_than_a_and_nothing_else_does():
     net = Net("lora_plus")
     fast = [pair.zero_factor for pair in updates_of(net)]
-    module = TrialModule(net, ClassMetrics(2), 1e-3, 1e-2, 0.0, 0.0, 10, fast=fast, fast_ratio=16.0)
+    module = TrialModule(net, ClassMetrics(2), **SETTINGS, fast=fast, fast_ratio=16.0)
     groups = module.configure_optimizers()["optimizer"].param_groups
     rate = {id(tensor): group["initial_lr"] for group in groups for tensor in group["params"]}
     for pair in updates_of(net):
@@ -39,7 +41,7 @@ def test_of_an_embedding_the_factor_at_zero_is_the_fast_one():
 
 def test_the_penalty_is_in_the_loss_and_not_in_the_curve():
     net = Net("adalora")
-    module = TrialModule(net, ClassMetrics(2), 1e-3, 1e-2, 0.0, 0.0, 10, penalty=lambda: 0.5 * orthogonality(net.base))
+    module = TrialModule(net, ClassMetrics(2), **SETTINGS, penalty=lambda: 0.5 * orthogonality(net.base))
     batch = {"x": torch.randn(4, 6), "labels": torch.tensor([0, 1, 0, 1])}
     out = module.training_step(batch, 0)
     eye = [(torch.eye(5), pair) for pair in updates_of(net)]

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from harness.system.signals import Interrupted, graceful_stop
-from harness.training.process_group import raise_if_stop_requested_on_all
+from harness.training.distributed import raise_if_stop_requested_on_all
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -21,7 +21,7 @@ class Half(nn.Module):
 
 def test_a_tensor_without_a_gradient_is_dead(tmp_path):
     batches = [{"x": torch.randn(4, 3), "labels": torch.tensor([0, 1, 0, 1]), "rows": torch.arange(4)}] * 3
-    pulse = UnusedParameterCheck()
+    check = UnusedParameterCheck()
     trainer = L.Trainer(
         default_root_dir=tmp_path,
         max_steps=3,
@@ -30,12 +30,12 @@ def test_a_tensor_without_a_gradient_is_dead(tmp_path):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[pulse],
+        callbacks=[check],
     )
-    module = TrialModule(Half(), ClassMetrics(2), 1e-3, 1e-3, 0.0, 0.0, 3)
+    module = TrialModule(Half(), ClassMetrics(2), lr=1e-3, head_lr=1e-3, weight_decay=0.0, warmup=0.0, steps=3)
     module.validation_step = None
     from harness.training.loop import _quiet
 
     with _quiet():
         trainer.fit(module, DataLoader(batches, batch_size=None))
-    assert pulse.dead == ["idle.weight", "idle.bias"]
+    assert check.unused == ["idle.weight", "idle.bias"]

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from harness.record import Parameters
 from harness.training.accounting import MemoryMeter, StepClock, bytes_of, optimizer_bytes
-from harness.trial.accounting import Params, count
+from harness.trial.accounting import count
 
 
 def test_a_shared_tensor_counts_once_and_groups_add_up():
@@ -15,13 +16,13 @@ def test_a_shared_tensor_counts_once_and_groups_add_up():
     model = nn.ModuleDict({"base": base, "tied": tied, "head": nn.Linear(3, 2)})
     base.weight.requires_grad_(False)
     params = count(model, adapter=[tied.bias], head=model["head"].parameters())
-    assert params == Params(adapter=3, head=8, other=3, frozen=12, total=26)
+    assert params == Parameters(adapter=3, head=8, other=3, frozen=12, total=26)
     assert params.trainable == 14
 
 
 def test_groups_that_do_not_add_up_are_an_error():
     with pytest.raises(AssertionError):
-        Params(adapter=1, head=1, other=1, frozen=1, total=5)
+        Parameters(adapter=1, head=1, other=1, frozen=1, total=5)
 
 
 def test_bytes_of_gradients_and_adamw_states_follow_from_shapes():
@@ -43,7 +44,7 @@ def test_memory_components_add_up_and_the_peak_sees_an_allocation():
     peak = meter.peak()
     assert peak - before > 60 * 2**20
     parts = meter.components(model, optimizer, peak, before)
-    assert sum(parts[name] for name in ("process", "parameters", "gradients", "optimizer", "activations")) == peak
+    assert parts.process + parts.parameters + parts.gradients + parts.optimizer + parts.activations == peak
     meter.reset()
     assert meter.peak() < peak
 
@@ -55,5 +56,5 @@ def test_the_clock_leaves_the_first_steps_out():
         clock.stop(examples=8)
     clock.seconds = [9.0, 9.0, 0.1, 0.2, 0.3]
     summary = clock.summary()
-    assert summary["step_median_s"] == pytest.approx(0.2)
-    assert summary["examples_per_s"] == pytest.approx(24 / 0.6)
+    assert summary.step_median_s == pytest.approx(0.2)
+    assert summary.examples_per_s == pytest.approx(24 / 0.6)

@@ -23,7 +23,8 @@ from harness.config import ConfigError, composition
 from harness.config.composition import options
 from harness.lora import LoraSpec, adapt, adapter_parameters
 from harness.model import TARGETS
-from harness.trial.adapt import count, lora_spec
+from harness.trial.adapt import count
+from harness.trial.methods.low_rank import lora_spec
 
 QV, QKVO = ("query", "value"), ("query", "key", "value", "output")
 ALL, MLP = (*QKVO, "ffn_up", "ffn_down"), ("ffn_gate", "ffn_up", "ffn_down")
@@ -196,7 +197,7 @@ def nothing_there(model: str, kind: str, lora: str) -> str | None:
     return None
 
 
-TASK_OF = {"vision": "digits", "speech": "spoken_digits", "text": "movie_snippets", "generator": "pairs"}
+TASK_OF = {"vision": "digits", "speech": "spoken_digits", "text": "movie_snippets", "generator": "seq2seq"}
 
 
 def compose_kind(model: str) -> str:

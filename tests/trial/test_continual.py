@@ -1,6 +1,7 @@
 """Tasks learned one after another: the matrix, what each way of learning keeps, how such a trial can end."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -13,9 +14,11 @@ from transformers import BertModel
 from harness import record
 from harness.config import ConfigError, check
 from harness.record import Record
-from harness.trial import TrialContext, fingerprint_of, run_trial
+from harness.trial import TrialContext
 from harness.trial.adapt import count
 from harness.trial.continual.forgetting import summary
+from harness.trial.fingerprints import fingerprint_of
+from harness.trial.run import run_trial
 
 NAMES = ["first", "second", "third"]
 
@@ -45,17 +48,17 @@ def test_every_way_of_learning_leaves_a_whole_record(run, tmp_path, arm, learn):
     entry = run(f"lora={arm}", *words, learn=learn, report=lambda step, scores: bool(heard.append((step, scores))))
     assert (entry.state, entry.reason) == ("complete", "")
     assert record.Record(**json.loads(record.to_json(entry))) == entry
-    assert np.array(entry.sequence["test"]).shape == np.array(entry.sequence["val"]).shape == (4, 3)
+    assert np.array(entry.continual.test).shape == np.array(entry.continual.val).shape == (4, 3)
     assert [step for step, _ in heard] == [8, 16, 24]
     assert heard[-1][1]["score"] == entry.scores["val"]["score"]
-    assert entry.scores["test"]["score"] == pytest.approx(np.mean(entry.sequence["test"][-1]))
-    figures = summary(entry.sequence["test"])
-    assert all(entry.sequence[key] == getattr(figures, key) for key in ("acc", "bwt", "fwt", "forgetting", "new"))
-    assert entry.steps["planned"] == entry.steps["made"] == 24
-    assert entry.memory["train_peak"] > 0
+    assert entry.scores["test"]["score"] == pytest.approx(np.mean(entry.continual.test[-1]))
+    figures = summary(entry.continual.test)
+    assert dataclasses.replace(entry.continual_summary, overlap=0.0, kept=0) == figures
+    assert entry.steps.planned == entry.steps.made == 24
+    assert entry.memory.train_peak > 0
     assert entry.dead == []
     assert not list(tmp_path.rglob("best.safetensors"))
-    assert entry.merge == {} if arm != "lora" else entry.merge["max_logit_difference"] < 1e-5
+    assert not entry.merge if arm != "lora" else entry.merge.max_logit_difference < 1e-5
 
 
 def test_the_matrix_is_what_was_predicted(run, tmp_path):
@@ -67,26 +70,26 @@ def test_the_matrix_is_what_was_predicted(run, tmp_path):
         for task in range(3):
             mine = [row for row in rows if (row["learned"], row["task"]) == (str(learned), str(task))]
             right = sum(float(row["label"]) == float(row["predicted"]) for row in mine)
-            assert entry.sequence["test"][learned][task] == pytest.approx(right / 48)
+            assert entry.continual.test[learned][task] == pytest.approx(right / 48)
 
 
 def test_a_task_that_contradicts_another_is_forgotten_and_separate_adapters_forget_nothing(run):
     continued, separate = run(*FAST), run(*FAST, number=1, learn="separate")
-    assert continued.sequence["test"][1][0] > 0.7
-    assert continued.sequence["test"][2][0] < 0.5  # the second task says the opposite
-    assert continued.sequence["forgetting"] > 0.1
-    assert separate.sequence["bwt"] == separate.sequence["forgetting"] == 0.0
+    assert continued.continual.test[1][0] > 0.7
+    assert continued.continual.test[2][0] < 0.5  # the second task says the opposite
+    assert continued.continual_summary.forgetting > 0.1
+    assert separate.continual_summary.bwt == separate.continual_summary.forgetting == 0.0
     for learned in range(1, 4):
         for task in range(learned):
-            assert separate.sequence["test"][learned][task] == separate.sequence["test"][task + 1][task]
+            assert separate.continual.test[learned][task] == separate.continual.test[task + 1][task]
     # What no task of its own has been learned for is answered by the newest.
-    assert separate.sequence["test"][2][2] < 0.5
-    assert separate.sequence["kept"] == 3 * (separate.params["adapter"] + separate.params["head"])
-    assert continued.sequence["kept"] == continued.params["adapter"] + continued.params["head"]
+    assert separate.continual.test[2][2] < 0.5
+    assert separate.continual_summary.kept == 3 * (separate.parameters.adapter + separate.parameters.head)
+    assert continued.continual_summary.kept == continued.parameters.adapter + continued.parameters.head
 
 
 def test_the_first_task_is_learned_alike_in_every_way(run):
-    rows = [run(number=number, learn=learn).sequence["test"][:2] for number, learn in enumerate(WAYS)]
+    rows = [run(number=number, learn=learn).continual.test[:2] for number, learn in enumerate(WAYS)]
     assert rows[0] == rows[1] == rows[2]
 
 
@@ -95,12 +98,12 @@ WAYS = ["continued", "separate", "orthogonal"]
 
 def test_orthogonal_pairs_are_saved_as_one_adapter_that_peft_loads(run, tmp_path, tiny_base, several):
     entry = run(*FAST, learn="orthogonal")
-    folder = tmp_path / "results/s" / entry.adapter["path"]
+    folder = tmp_path / "results/s" / entry.adapter.path
     loaded = PeftModel.from_pretrained(
         BertModel.from_pretrained(tiny_base, add_pooling_layer=False), str(folder)
     ).eval()
     assert loaded.peft_config["default"].r == 3 * 2
-    assert entry.sequence["kept"] == 3 * entry.params["adapter"] + entry.params["head"]
+    assert entry.continual_summary.kept == 3 * entry.parameters.adapter + entry.parameters.head
     head = load_file(folder / "head.safetensors")
     from harness.task import build_task
     from harness.trial.inputs import read_inputs
@@ -113,32 +116,32 @@ def test_orthogonal_pairs_are_saved_as_one_adapter_that_peft_loads(run, tmp_path
     weight = batch["mask"].unsqueeze(-1)
     logits = (tokens * weight).sum(1) / weight.sum(1) @ head["weight"].T + head["bias"]
     right = (logits.argmax(1) == batch["labels"]).float().mean()
-    assert entry.sequence["test"][-1][0] == pytest.approx(float(right))
+    assert entry.continual.test[-1][0] == pytest.approx(float(right))
 
 
 def test_the_penalty_lowers_the_overlap(run):
     free, bound = run(*FAST, learn="orthogonal", penalty=0.0), run(*FAST, number=1, learn="orthogonal", penalty=50.0)
-    assert bound.sequence["overlap"] < 0.5 * free.sequence["overlap"]
+    assert bound.continual_summary.overlap < 0.5 * free.continual_summary.overlap
 
 
 def test_a_head_for_each_task_on_a_frozen_base_forgets_nothing(run):
     entry = run("lora=head", *FAST, heads="separate")
-    assert entry.sequence["forgetting"] == 0.0
-    matrix = entry.sequence["test"]
+    assert entry.continual_summary.forgetting == 0.0
+    matrix = entry.continual.test
     assert matrix[1][1] == matrix[0][1]  # the second head has not been touched
-    assert entry.params["head"] == 3 * (2 * 16 + 2)
+    assert entry.parameters.head == 3 * (2 * 16 + 2)
 
 
 def test_separate_adapters_are_saved_each_with_its_head(run, tmp_path):
     entry = run(learn="separate")
     files = ("adapter_config.json", "adapter_model.safetensors", "head.safetensors")
-    assert set(entry.adapter["sha256"]) == {f"{name}/{file}" for name in NAMES for file in files}
-    assert len({entry.adapter["sha256"][f"{name}/head.safetensors"] for name in NAMES}) == 3
+    assert set(entry.adapter.sha256) == {f"{name}/{file}" for name in NAMES for file in files}
+    assert len({entry.adapter.sha256[f"{name}/head.safetensors"] for name in NAMES}) == 3
 
 
 def test_the_order_is_the_users_and_part_of_what_a_trial_is(run, several):
     entry = run(order=["third", "first"])
-    assert entry.sequence["tasks"] == ["third", "first"]
+    assert entry.continual.tasks == ["third", "first"]
     made = several()
     backwards = made | {"task": made["task"] | {"tasks": dict(reversed(made["task"]["tasks"].items()))}}
     assert fingerprint_of(check(made)) != fingerprint_of(check(backwards))
@@ -148,20 +151,20 @@ def test_a_pruned_sequence_keeps_what_it_reached(run):
     entry = run(report=lambda step, scores: step == 16)
     assert entry.state == "pruned"
     assert entry.reason == "below the median of its arm after second"
-    assert np.array(entry.sequence["test"]).shape == (3, 3)
-    assert entry.steps["made"] == 16
-    assert entry.scores["val"]["score"] == pytest.approx(np.mean(entry.sequence["val"][-1]))
+    assert np.array(entry.continual.test).shape == (3, 3)
+    assert entry.steps.made == 16
+    assert entry.scores["val"]["score"] == pytest.approx(np.mean(entry.continual.val[-1]))
 
 
 def test_a_loss_that_is_no_number_fails_the_sequence(run):
     entry = run("optimizer.lr=1e30", "optimizer.head_lr=1e30", "optimizer.clip=null", "trainer.max_steps=20")
     assert entry.state == "fail"
     assert entry.reason.startswith("diverged")
-    assert len(entry.sequence["test"]) >= 1
+    assert len(entry.continual.test) >= 1
 
 
 def test_the_same_sequence_gives_the_same_matrix(run):
-    assert run(learn="orthogonal").sequence == run(learn="orthogonal", number=1).sequence
+    assert run(learn="orthogonal").continual == run(learn="orthogonal", number=1).continual
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,7 @@ def test_tasks_that_share_a_head_have_the_same_classes(several, run, tmp_path):
 
 
 def test_the_packaged_sequence_is_counted_from_shapes_alone(compose_plain):
-    counted = count(compose_plain("task=sequence", "trainer.objective=score", "lora.rank=8"))
+    counted = count(compose_plain("task=continual", "trainer.objective=score", "lora.rank=8"))
     assert counted["params"]["head"] == 384 * 2 + 2
-    heads = count(compose_plain("task=sequence", "trainer.objective=score", "task.heads=separate"))
+    heads = count(compose_plain("task=continual", "trainer.objective=score", "task.heads=separate"))
     assert heads["params"]["head"] == 4 * (384 * 2 + 2)

@@ -18,26 +18,29 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 from harness import record
-from harness.cluster import begin_study
+from harness.cluster.study import begin_study
 from harness.config import ConfigError, apply_overrides, check, to_dict
 from harness.config.processes import launched_process_group, process_info
 from harness.task import LengthBatches
-from harness.trial import TrialContext, run_trial, single
+from harness.trial import TrialContext, single
+from harness.trial.run import run_trial
 
 # What every process runs: the first each of the trials, the others what it tells them.
 SCRIPT = """
 import json, sys
 from pathlib import Path
 from harness.config import check
-from harness.devices import process_info, resolve_device
+from harness.config.processes import process_info
+from harness.devices import resolve_device
 from harness.trial.ddp_followers import follow
 from harness.record import append
-from harness.training import graceful_stop
+from harness.system.signals import graceful_stop
 from harness.training import process_group
-from harness.trial import TrialContext, run_trial
+from harness.trial import TrialContext
+from harness.trial.run import run_trial
 
-with company(process_info(), resolve_device("cpu", 2)), graceful_stop():
-    if process_info().rank:
+with process_group(process_info(), resolve_device("cpu", 2)), graceful_stop():
+    if process_info().process_index:
         follow()
     else:
         for number, (name, tree) in enumerate(json.loads(Path("trials.json").read_text()).items()):
@@ -94,7 +97,7 @@ def alone(tree, compose_plain, tmp_path):
     shape = (
         "{hidden: 16, layers: 2, decoder_layers: 1, heads: 2, head_size: 8, ffn: 32, vocabulary: 300, positions: 64}"
     )
-    words = ["task=pairs", f"task.data={pairs}", "task.max_source=12", "task.max_target=12", "task.generate_rows=4"]
+    words = ["task=seq2seq", f"task.data={pairs}", "task.max_source=12", "task.max_target=12", "task.generate_rows=4"]
     words += ["model=small_t5", f"model.shape={shape}", "lora=full", "trainer.objective=loss"]
     t5 = compose_plain(*WORDS, *words, "trainer.batch_size=8", "trainer.evaluations=2")
     encoder = tree(*WORDS, "lora.variant=dora+lora_plus", "lora.targets=[query,ffn_up]")
@@ -122,7 +125,7 @@ def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_
     assert all("Interrupted: SIGTERM" in text for text in said), said
     records = {entry.arm: entry for entry in record.read(tmp_path)}
     assert list(records) == list(trees)[:-1]
-    assert (records["pruned"].state, records["pruned"].steps["made"]) == ("pruned", 4)
+    assert (records["pruned"].state, records["pruned"].steps.made) == ("pruned", 4)
 
     before = single.loader
 
@@ -145,9 +148,9 @@ def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_
 def same(one, folder, several, other):
     """Equal in counts, and within float tolerance in everything trained."""
     assert (several.state, several.reason) == ("complete", "")
-    assert several.params == one.params
+    assert several.parameters == one.parameters
     assert several.flops == one.flops
-    assert several.lora.get("ranks") == one.lora.get("ranks")
+    assert several.adapter.ranks == one.adapter.ranks
     assert (several.steps, several.dead, several.data) == (one.steps, one.dead, one.data)
     assert several.scores["test"]["loss"] == pytest.approx(one.scores["test"]["loss"], abs=1e-5)
     assert several.scores["val"] == pytest.approx(one.scores["val"], abs=1e-5)
@@ -160,7 +163,7 @@ def same(one, folder, several, other):
         for key, tensor in mine.items():
             assert (theirs[key] - tensor).abs().max() < 2e-4, key  # of weights that moved by 8 · 0.01, or 16 times that
     lines = [len((path / "predictions.csv").read_text().splitlines()) for path in (folder, other)]
-    assert lines[0] == lines[1] == one.data["rows"]["test"] + 1
+    assert lines[0] == lines[1] == one.data.rows["test"] + 1
 
 
 def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, tmp_path, own_cache):
@@ -172,9 +175,9 @@ def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, t
     assert [process.returncode for process in processes] == [0, 0], said
     records = record.read(folder)
     assert [(entry.trial, entry.state) for entry in records] == [(number, "complete") for number in range(4)]
-    assert {entry.optimizer["batch_size"] for entry in records} == {16}, "eight rows on each device"
-    claims = [json.loads(line) for line in (folder / "claims.jsonl").read_text().splitlines()]
-    assert {int(claim["worker"].split("-")[-2]) for claim in claims} == {processes[0].pid}
+    assert {entry.optimizer.batch_size for entry in records} == {16}, "eight rows on each device"
+    attempts = [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
+    assert {int(line["worker"].split("-")[-2]) for line in attempts} == {processes[0].pid}
 
 
 @pytest.mark.parametrize("run", ["claims", "rebuild"])
@@ -221,7 +224,7 @@ def test_srun_tasks_are_one_trial_only_where_a_trial_has_several_devices(compose
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     found = process_info()
-    assert (found.rank, found.world, found.local, found.nodes, found.by) == (3, 4, 1, 2, "srun")
+    assert (found.process_index, found.world, found.local, found.nodes, found.by) == (3, 4, 1, 2, "srun")
     assert launched_process_group(compose()) is None
     assert compose("trainer=ddp").trainer.devices == 4
     assert launched_process_group(compose("trainer=ddp")) == found

@@ -9,8 +9,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from harness.config import ConfigError, check, composition
-from harness.trial import TrialContext, run_trial
+from harness.trial import TrialContext
 from harness.trial.adapt import count
+from harness.trial.run import run_trial
 
 SHAPE = "{hidden: 16, layers: 1, decoder_layers: 1, heads: 2, head_size: 8, ffn: 32, vocabulary: 300, positions: 64}"
 
@@ -33,7 +34,7 @@ def words(tmp_path, own_cache):
         table.writerows(lines)
     small = ["trainer.max_steps=6", "trainer.evaluations=2", "trainer.batch_size=8", "trainer.objective=loss"]
     cut = ["task.max_source=12", "task.max_target=12", "task.generate_rows=4"]
-    return ["task=pairs", f"task.data={path}", "tracking=off", "trainer=cpu", f"model.shape={SHAPE}", *small, *cut]
+    return ["task=seq2seq", f"task.data={path}", "tracking=off", "trainer=cpu", f"model.shape={SHAPE}", *small, *cut]
 
 
 def run(config, folder: Path):
@@ -45,10 +46,10 @@ def run(config, folder: Path):
 def test_a_fresh_base_is_trained_saved_and_adapted(words, tmp_path, model):
     base = run(composed(*words, f"model={model}", "lora=full"), tmp_path / "trials" / "0000")
     assert (base.state, base.reason) == ("complete", "")
-    assert base.base["sha256"] == "fresh"
+    assert base.base.sha256 == "fresh"
     assert set(base.scores["test"]) == {"loss", "perplexity", "bleu", "chrf", "exact"}
-    assert base.data["cut"]["train"] == {"source": 0, "target": 0} or base.data["cut"]["train"]["target"] > 0
-    assert base.params["other"] == base.params["total"]
+    assert base.data.cut["train"] == {"source": 0, "target": 0} or base.data.cut["train"]["target"] > 0
+    assert base.parameters.other == base.parameters.total
     folder = tmp_path / "trials" / "0000"
     with open(folder / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -60,9 +61,9 @@ def test_a_fresh_base_is_trained_saved_and_adapted(words, tmp_path, model):
     weights = f"model.weights={{address: 'path:{folder}/adapter', sha256: null}}"
     adapted = run(composed(*words, f"model={model}", weights, "lora.rank=2"), tmp_path / "trials" / "0001")
     assert (adapted.state, adapted.reason) == ("complete", "")
-    assert adapted.params["adapter"] == adapted.params["total"] - adapted.params["frozen"] > 0
-    assert adapted.params["frozen"] == base.params["total"]
-    assert adapted.base["sha256"] == base.adapter["sha256"]["model.safetensors"]
+    assert adapted.parameters.adapter == adapted.parameters.total - adapted.parameters.frozen > 0
+    assert adapted.parameters.frozen == base.parameters.total
+    assert adapted.base.sha256 == base.adapter.sha256["model.safetensors"]
     assert (tmp_path / "trials" / "0001" / "adapter" / "adapter_model.safetensors").exists()
 
 
@@ -78,7 +79,7 @@ def test_a_fresh_base_is_trained_saved_and_adapted(words, tmp_path, model):
         (["task.max_source=60", "lora=full"], "model=small_gpt2 has 64 positions"),
         (
             ["model=minilm"],
-            "model=minilm: a text model, for tasks read by glue, rated, table; task=pairs needs a generator model",
+            "model=minilm: a text model, for tasks read by glue, rated, table; task=seq2seq needs a generator model",
         ),
     ],
 )
@@ -100,5 +101,5 @@ def test_every_experiment_composes_and_counts(name):
     ("model", "base"), [("gpt2", 124_439_808), ("t5_small", 60_506_624), ("opus_mt", 73_886_208 + 2 * 512 * 512)]
 )
 def test_published_models_count_without_weights_or_data(model, base):
-    counted = count(composed("task=pairs", f"model={model}", "trainer.objective=loss", "lora.rank=1"))
+    counted = count(composed("task=seq2seq", f"model={model}", "trainer.objective=loss", "lora.rank=1"))
     assert counted["params"]["base"] == base

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.trial import out_of_memory
-from harness.trial.out_of_memory import MemoryBaseline, in_words, is_out_of_memory, what_ran_out
+from harness.system.out_of_memory import failure_reason
+from harness.trial.out_of_memory import MemoryBaseline, is_out_of_memory, what_ran_out
 
 # Under a limit of the address space: what was said, and what was made of it.
 SCRIPT = """
@@ -68,19 +68,9 @@ def test_the_figures_of_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: type("", (), {"total_memory": 79 << 30}))
     found = what_ran_out(torch.OutOfMemoryError(CUDA), torch.device("cuda", 0))
     said = "out of memory: 20,992 MiB were asked for, 61,440 MiB had been reached; the GPU has 80,896 MiB"
-    assert in_words(found) == said
+    assert failure_reason(found) == said
     # The machine's own memory may run out beside a GPU.
     assert what_ran_out(MemoryError(), torch.device("cuda", 0))["of"] != "the GPU"
-
-
-def test_control_groups_limit_from_outside(monkeypatch, tmp_path):
-    (tmp_path / "job/step").mkdir(parents=True)
-    (tmp_path / "job/memory.max").write_text("1048576\n")
-    (tmp_path / "job/step/memory.max").write_text("max\n")
-    (tmp_path / "self").write_text("1:cpu:/elsewhere\n0::/job/step\n")
-    known = {"/proc/self/cgroup": tmp_path / "self", "/sys/fs/cgroup": tmp_path}
-    monkeypatch.setattr(out_of_memory, "Path", lambda text: known[text])
-    assert out_of_memory._group_limits() == [1048576]
 
 
 def test_memory_that_stays_is_seen_and_memory_that_goes_is_not():
@@ -88,6 +78,6 @@ def test_memory_that_stays_is_seen_and_memory_that_goes_is_not():
     held = torch.ones(400 << 18)
     cycle = [held]
     cycle.append(cycle)
-    assert base.lost().endswith("MiB of memory that a failed trial left behind")
+    assert base.leak_reason().endswith("MiB of memory that a failed trial left behind")
     del held, cycle
-    assert base.lost() == ""
+    assert base.leak_reason() == ""

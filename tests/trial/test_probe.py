@@ -11,9 +11,11 @@ from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForM
 from harness.config import ConfigError
 from harness.model import build_model, masked_head
 from harness.task import cut_passages, hidden_places, read_documents
-from harness.trial import TrialContext, fingerprint_of, run_trial
+from harness.trial import TrialContext
+from harness.trial.fingerprints import fingerprint_of
 from harness.trial.inputs import input_digests
 from harness.trial.probe import probe_digest, probe_loss
+from harness.trial.run import run_trial
 from tests.tiny import BAD, FILLER, GOOD
 
 CPU = torch.device("cpu")
@@ -47,8 +49,8 @@ def trial(config, tmp_path, number=0):
 def test_an_unmodified_base_scores_exactly_no_change(probing, tmp_path):
     entry = trial(probing("lora=head"), tmp_path)
     assert (entry.state, entry.reason) == ("complete", "")
-    assert entry.probe["change"] == 0.0
-    assert entry.probe["before"] == entry.probe["after"] > 0
+    assert entry.probe.change == 0.0
+    assert entry.probe.before == entry.probe.after > 0
 
 
 def test_an_adapter_that_has_learned_nothing_changes_nothing(probing, tiny_base):
@@ -65,7 +67,7 @@ def test_an_adapter_that_has_learned_nothing_changes_nothing(probing, tiny_base)
 def test_training_changes_it_and_the_record_says_by_how_much(probing, tmp_path, arm):
     words = ["optimizer.lr=0.03", *(["lora.rank=2"] if arm == "lora" else [])]
     entry = trial(probing(f"lora={arm}", *words), tmp_path)
-    assert entry.probe["change"] == entry.probe["after"] - entry.probe["before"] != 0
+    assert entry.probe.change == entry.probe.after - entry.probe.before != 0
     again = trial(probing(f"lora={arm}", *words), tmp_path, number=1)
     assert again.probe == entry.probe
 
@@ -73,7 +75,7 @@ def test_training_changes_it_and_the_record_says_by_how_much(probing, tmp_path, 
 def test_a_probe_does_not_move_the_trial(probing, compose, tmp_path):
     with_probe, without = trial(probing(), tmp_path), trial(compose(), tmp_path, number=1)
     assert with_probe.scores == without.scores
-    assert without.probe == {}
+    assert not without.probe
     assert with_probe.fingerprint != without.fingerprint
 
 

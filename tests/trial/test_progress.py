@@ -1,14 +1,17 @@
 """A trial over a sequence of tasks that is put down anywhere ends as an undisturbed one, bit for bit."""
 
+import dataclasses
 import os
 import signal
 
 import pytest
+import torch
 
 from harness.config import check
 from harness.system.signals import Interrupted, graceful_stop
 from harness.training import DivergenceCheck, TrialModule, checkpoint
-from harness.trial import TrialContext, run_trial
+from harness.trial import TrialContext
+from harness.trial.run import run_trial
 
 WORDS = ["model.dropout=0.2", "trainer.epochs=20.0", "trainer.max_steps=12", "trainer.batch_size=16"]
 WAYS = {
@@ -66,10 +69,20 @@ def train(several, tmp_path, monkeypatch):
 
 def essence(entry, folder):
     """What must be the same."""
-    steps = {key: value for key, value in entry.steps.items() if key != "resumed"}
+    steps, adapter = dataclasses.replace(entry.steps, resumed=None), dataclasses.replace(entry.adapter, path="")
     files = {path.name: path.read_text() for path in folder.glob("*.csv")}
     assert set(files) == {"predictions.csv", "metrics_first.csv", "metrics_second.csv", "metrics_third.csv"}
-    return entry.state, entry.scores, entry.sequence, entry.adapter["sha256"], steps, entry.dead, entry.lora, files
+    return (
+        entry.state,
+        entry.scores,
+        entry.continual,
+        entry.continual_summary,
+        adapter,
+        steps,
+        entry.dead,
+        entry.lora,
+        files,
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -91,7 +104,7 @@ def test_a_sequence_put_down_in_lessons_and_exams_ends_as_an_undisturbed_one(tra
         assert again == heard
     assert taken == steps, "a step was made twice or left out"
     assert essence(entry, tmp_path / "trials/again") == essence(alone, tmp_path / "trials/alone")
-    assert entry.steps["resumed"] > 0
+    assert entry.steps.resumed > 0
     assert not (tmp_path / "trials/again/checkpoint").exists()
 
 
@@ -106,7 +119,20 @@ def test_a_sequence_goes_on_from_the_minutes_checkpoint_after_a_kill(train, tmp_
     paths[-1].write_bytes(paths[-1].read_bytes()[:-9])  # that of the stop: what a kill would not have written
     entry, steps = train("again", words, task)
     assert steps == list(range(1, 13)), "the third task alone was learned"
-    assert entry.steps["resumed"] == 24
+    assert entry.steps.resumed == 24
+    assert essence(entry, tmp_path / "trials/again") == essence(alone, tmp_path / "trials/alone")
+
+
+def test_a_checkpoint_of_the_version_before_is_taken_up(train, tmp_path):
+    """It had the state of the tasks under another key."""
+    alone, _ = train("alone", [], {})
+    train("again", [], {}, ("step", 18))
+    (path,) = (tmp_path / "trials/again/checkpoint").glob("*.pt")
+    state = torch.load(path, weights_only=True)
+    state["sequence"] = state.pop("continual")
+    checkpoint.save(path.parent, state)
+    entry, steps = train("again", [], {})
+    assert (entry.steps["resumed"], steps[0]) == (18, 7), "the second task has made six steps"
     assert essence(entry, tmp_path / "trials/again") == essence(alone, tmp_path / "trials/alone")
 
 

@@ -18,14 +18,15 @@ from harness import record
 from harness.config import ConfigError
 from harness.lora import import_adapter, task_adapters
 from harness.model import build_model
-from harness.record import Record
+from harness.record import Merge, Record, plain
 from harness.system import assets
+from harness.system.out_of_memory import DiskFull
 from harness.system.signals import Interrupted
 from harness.task import build_task, encode
-from harness.trial import TrialContext, fingerprint_of, run_trial, single
-from harness.trial.accounting import Params
+from harness.trial import TrialContext, single
+from harness.trial.fingerprints import fingerprint_of
 from harness.trial.inputs import read_inputs
-from harness.trial.out_of_memory import DiskFull
+from harness.trial.run import run_trial
 
 
 @pytest.fixture
@@ -43,22 +44,22 @@ def test_a_record_says_what_was_run_what_it_cost_and_what_it_scored(run, compose
     entry = run(*words)
     assert (entry.state, entry.reason, entry.trial, entry.study) == ("complete", "", 0, "s")
     assert json.loads(record.to_json(entry))["fingerprint"] == fingerprint_of(compose(*words))
-    assert entry.lora["ranks"] == {
+    assert entry.adapter.ranks == {
         f"encoder.layer.{layer}.attention.self.{name}": 2 for name in ("query", "value") for layer in (0, 1)
     }
-    assert entry.params["adapter"] == 2 * 2 * 2 * (16 + 16)
-    assert entry.params["head"] == 2 * 16 + 2
-    Params(**entry.params)
+    assert entry.parameters.adapter == 2 * 2 * 2 * (16 + 16)
+    assert entry.parameters.head == 2 * 16 + 2
+    assert entry.parameters.trainable == entry.parameters.adapter + entry.parameters.head
     parts = ("process", "parameters", "gradients", "optimizer", "activations")
-    assert sum(entry.memory[part] for part in parts) == entry.memory["train_peak"]
-    assert entry.memory["gradients"] == 4 * (entry.params["adapter"] + entry.params["head"])
-    assert entry.memory["optimizer"] == 2 * entry.memory["gradients"] + 4 * (8 + 2)
-    assert entry.memory["kind"] == "resident set"
-    assert entry.steps["made"] == 120
-    assert 0 < entry.time["step_median_s"] < entry.time["train_s"] < entry.time["total_s"]
+    assert sum(getattr(entry.memory, part) for part in parts) == entry.memory.train_peak
+    assert entry.memory.gradients == 4 * (entry.parameters.adapter + entry.parameters.head)
+    assert entry.memory.optimizer == 2 * entry.memory.gradients + 4 * (8 + 2)
+    assert entry.memory.kind == "resident set"
+    assert entry.steps.made == 120
+    assert 0 < entry.time.step_median_s < entry.time.train_s < entry.time.total_s
     assert entry.scores["test"]["accuracy"] > 0.7
     assert entry.dead == []
-    assert entry.data["rows"] == {"train": 168, "validation": 24, "test": 48}
+    assert entry.data.rows == {"train": 168, "validation": 24, "test": 48}
 
 
 def test_training_rows_are_scored_where_that_is_asked_for(run):
@@ -73,14 +74,14 @@ def test_training_rows_are_scored_where_that_is_asked_for(run):
 
 def test_the_latency_of_the_plain_base_is_measured_beside_the_merged_one(run):
     names = {"latency_merged_s", "latency_apart_s", "latency_base_s"}
-    assert names < set(run("trainer.max_steps=1").merge)
-    assert run("trainer.max_steps=1", "lora=full", number=1).merge == {}
+    assert names < set(plain(run("trainer.max_steps=1").merge))
+    assert run("trainer.max_steps=1", "lora=full", number=1).merge == Merge()
 
 
 def test_the_saved_adapter_and_head_give_the_scored_predictions_through_peft(run, compose, tiny_base, tmp_path):
     entry = run("trainer.max_steps=30", "optimizer.lr=0.02")
-    folder = tmp_path / "results" / "s" / entry.adapter["path"]
-    assert {file.name: assets.sha256_of(file) for file in folder.iterdir()} == entry.adapter["sha256"]
+    folder = tmp_path / "results" / "s" / entry.adapter.path
+    assert {file.name: assets.sha256_of(file) for file in folder.iterdir()} == entry.adapter.sha256
     base = PeftModel.from_pretrained(BertModel.from_pretrained(tiny_base, add_pooling_layer=False), str(folder)).eval()
     head = load_file(folder / "head.safetensors")
     task = build_task(compose().task)
@@ -99,7 +100,7 @@ def test_the_saved_adapter_and_head_give_the_scored_predictions_through_peft(run
 def test_the_same_configuration_gives_the_same_numbers(run):
     first, second = run(number=0), run(number=1)
     assert first.scores == second.scores
-    assert first.adapter["sha256"] == second.adapter["sha256"]
+    assert first.adapter.sha256 == second.adapter.sha256
     assert run("seed=1", number=2).scores != first.scores
 
 
@@ -107,25 +108,25 @@ def test_the_same_configuration_gives_the_same_numbers(run):
 def test_baselines_train_all_or_only_the_head(run, tiny_base, tmp_path, arm, other, adapter):
     entry = run(f"lora={arm}")
     assert entry.state == "complete"
-    assert entry.params["adapter"] == adapter
-    assert bool(entry.params["other"]) == other
-    saved = set(entry.adapter["sha256"])
+    assert entry.parameters.adapter == adapter
+    assert bool(entry.parameters.other) == other
+    saved = set(entry.adapter.sha256)
     assert saved == ({"base.safetensors", "head.safetensors"} if other else {"head.safetensors"})
 
 
 def test_a_pruned_trial_keeps_what_it_reached(run, tmp_path):
     entry = run(report=lambda step, scores: step == 4)
     assert entry.state == "pruned"
-    assert entry.steps["made"] == 4
+    assert entry.steps.made == 4
     assert entry.scores.keys() == {"val"}
-    assert entry.memory["train_peak"] > 0
+    assert entry.memory.train_peak > 0
     assert not list(tmp_path.rglob("best.safetensors"))
 
 
 def test_mixed_precision_trains_with_clipping(run):
     entry = run("trainer.precision=bf16-mixed")
     assert (entry.state, entry.reason) == ("complete", "")
-    assert entry.hardware["precision"] == "bf16-mixed"
+    assert entry.provenance.inputs["precision"] == "bf16-mixed"
 
 
 def test_a_loss_that_is_no_number_fails_the_trial(run):
@@ -136,10 +137,10 @@ def test_a_loss_that_is_no_number_fails_the_trial(run):
 
 
 def test_a_measure_that_is_no_number_fails_the_trial_and_is_named(run, monkeypatch):
-    monkeypatch.setattr(single, "compare_merged", lambda *_: {"error": math.nan, "scale": 1.0})
+    monkeypatch.setattr(single, "compare_merged", lambda *_: Merge(max_logit=math.nan, batch=1.0))
     entry = run()
-    assert (entry.state, entry.reason) == ("fail", "diverged: merge.error is nan")
-    assert entry.merge == {"scale": 1.0}
+    assert (entry.state, entry.reason) == ("fail", "diverged: merge.max_logit is nan")
+    assert entry.merge == Merge(batch=1.0)
     assert 0 <= entry.scores["test"]["accuracy"] <= 1
 
 
@@ -173,8 +174,8 @@ def test_running_out_of_memory_fails_the_trial(run, monkeypatch):
         r"out of memory: 1,099,511,627,776 MiB were asked for, [\d,]+ MiB had been reached; .* has [\d,]+ MiB",
         entry.reason,
     )
-    assert entry.memory["asked"] == 1 << 60
-    assert 0 < entry.memory["reached"] < entry.memory["limit"]
+    assert entry.out_of_memory.asked == 1 << 60
+    assert 0 < entry.out_of_memory.reached < entry.out_of_memory.limit
     assert record.is_final(entry), "it is not tried again"
 
 
@@ -205,8 +206,8 @@ def test_early_stopping_keeps_the_best_evaluation(run):
     assert entry.state == "complete"
     best = max(accuracy for _, accuracy in seen)
     assert entry.scores["val"]["accuracy"] == best
-    assert entry.steps["best"] == next(step for step, accuracy in seen if accuracy == best)
-    assert entry.steps["made"] == seen[-1][0] < 60
+    assert entry.steps.best == next(step for step, accuracy in seen if accuracy == best)
+    assert entry.steps.made == seen[-1][0] < 60
 
 
 def test_a_stop_that_is_asked_for_ends_the_trial(run, monkeypatch):
@@ -244,12 +245,12 @@ def test_a_stop_that_is_asked_for_ends_the_trial(run, monkeypatch):
 def test_every_variant_runs_from_its_configuration(run, words):
     entry = run(*words, *(["lora.rank=2"] if "lora.rank" not in str(words) and needs_rank(words) else []))
     assert (entry.state, entry.reason) == ("complete", "")
-    assert entry.params["adapter"] + entry.params["other"] > 0
-    assert 0 < entry.flops["forward"] < entry.flops["step"] < 3.5 * entry.flops["forward"]
+    assert entry.parameters.adapter + entry.parameters.other > 0
+    assert 0 < entry.flops.forward < entry.flops.step < 3.5 * entry.flops.forward
     if needs_rank(words):
-        assert entry.merge["max_logit_difference"] < 1e-4
-        assert entry.lora["ranks"].keys() >= entry.lora["effective_ranks"].keys()
-        assert entry.merge["latency_merged_s"] > 0
+        assert entry.merge.max_logit_difference < 1e-4
+        assert entry.adapter.ranks.keys() >= entry.adapter.effective_ranks.keys()
+        assert entry.merge.latency_merged_s > 0
 
 
 def needs_rank(words: list[str]) -> bool:
@@ -259,11 +260,11 @@ def needs_rank(words: list[str]) -> bool:
 def test_adalora_ends_with_its_budget_and_names_its_allocation(run):
     entry = run("lora=adalora", "lora.rank=2", "trainer.max_steps=20", "trainer.evaluations=4")
     assert entry.state == "complete"
-    assert sum(rank for _, rank in entry.lora["kept_ranks"]) == 2 * 4
-    assert set(entry.lora["ranks"].values()) == {3}
-    assert entry.steps["best"] >= 14  # what it scored before its ranks were settled does not count
+    assert sum(rank for _, rank in entry.adapter.kept_ranks) == 2 * 4
+    assert set(entry.adapter.ranks.values()) == {3}
+    assert entry.steps.best >= 14  # what it scored before its ranks were settled does not count
     again = run("lora.rank=2", f"lora.ranks={json.dumps(entry.lora['kept_ranks'])}", number=1)
-    assert again.lora["ranks"] == {name: rank for name, rank in entry.lora["kept_ranks"] if rank}
+    assert again.adapter.ranks == {name: rank for name, rank in entry.adapter.kept_ranks if rank}
 
 
 def test_one_nested_run_is_scored_at_every_rank(run):
@@ -279,7 +280,7 @@ def test_one_nested_run_is_scored_at_every_rank(run):
 
 def test_ranks_by_layer_are_in_the_record_and_out_of_the_fingerprints_way(run):
     entry = run("lora.ranks=[[encoder.layer.0.*,1],[.*value,0]]")
-    assert entry.lora["ranks"] == {
+    assert entry.adapter.ranks == {
         "encoder.layer.0.attention.self.query": 1,
         "encoder.layer.1.attention.self.query": 2,
         "encoder.layer.0.attention.self.value": 1,
@@ -305,8 +306,8 @@ def test_images_train_and_what_is_saved_gives_the_scored_predictions(compose_pla
     config = compose_plain(*words, "trainer.evaluations=2", "optimizer.lr=0.003")
     entry = run_trial(config, TrialContext("s", 0, "arm", folder), lambda step, scores: False)
     assert (entry.state, entry.reason) == ("complete", "")
-    assert entry.data["rows"] == {"train": 64, "validation": 30, "test": 30}
-    assert entry.hardware["base"].startswith("57934424")
+    assert entry.data.rows == {"train": 64, "validation": 30, "test": 30}
+    assert entry.provenance.inputs["base"].startswith("57934424")
 
     model = build_model(config.model, 10)
     if arm == "lora":
@@ -332,11 +333,11 @@ def test_words_train_and_are_scored_on_voices_that_were_not_heard(compose_speech
     config = compose_speech(*words, "optimizer.lr=0.03", "optimizer.head_lr=0.1")
     entry = run_trial(config, TrialContext("s", 0, "arm", folder), lambda step, scores: False)
     assert (entry.state, entry.reason) == ("complete", "")
-    assert entry.data["rows"] == {"train": 36, "validation": 18, "test": 18}
-    heard = entry.data["speakers"]
+    assert entry.data.rows == {"train": 36, "validation": 18, "test": 18}
+    heard = entry.data.speakers
     assert not set(heard["test"]) & {*heard["train"], *heard["validation"]}
     assert entry.scores["test"]["accuracy"] > (0.6 if arm == "head" else 0.9)
-    assert entry.hardware["data"] == entry.data["sha256"]
+    assert entry.provenance.inputs["data"] == entry.data.sha256
 
 
 @pytest.mark.parametrize(("arm", "weighting"), [("lora", "equal"), ("full", "uncertainty")])
@@ -346,10 +347,10 @@ def test_several_tasks_train_together_and_each_is_scored_by_itself(compose_mixtu
     config = compose_mixture(f"lora={arm}", "trainer.max_steps=120", "optimizer.lr=1e-2", weighting=weighting)
     entry = run_trial(config, TrialContext("s", 0, "arm", folder), lambda step, scores: False)
     assert (entry.state, entry.reason) == ("complete", "")
-    assert entry.params["head"] == 16 * (2 + 1 + 2) + 5
+    assert entry.parameters.head == 16 * (2 + 1 + 2) + 5
     assert not entry.dead
     if arm == "lora":
-        assert entry.params["other"] == 0
+        assert entry.parameters.other == 0
     test = entry.scores["test"]
     items = np.loadtxt(folder / "predictions.csv", delimiter=",", skiprows=1)
     for number, name in enumerate(("good", "size", "again")):
@@ -373,16 +374,16 @@ def test_adapters_of_several_tasks_train_and_what_is_saved_gives_the_scored_answ
     entry = run_trial(config, TrialContext("s", 0, "arm", folder), lambda step, scores: False)
     assert (entry.state, entry.reason) == ("complete", "")
     assert entry.scores["test"]["score"] > 0.4
-    assert entry.merge["max_logit_difference"] < 1e-4
+    assert entry.merge.max_logit_difference < 1e-4
     tasks = ["good", "size", "again"]
     if way == "shared":
-        (rank,) = set(entry.lora["ranks"].values())
-        assert (entry.lora["rank"], entry.lora["match"]["name"], entry.groups) == (rank, "mtlora", {})
-        assert len(entry.lora["ranks"]) == len(entry.lora["effective_ranks"]) == 12
+        (rank,) = set(entry.adapter.ranks.values())
+        assert (entry.lora.rank, entry.lora.settings["match"]["name"], entry.parameters.groups) == (rank, "mtlora", {})
+        assert len(entry.adapter.ranks) == len(entry.adapter.effective_ranks) == 12
     else:
-        assert list(entry.groups) == ["shared", *tasks]
-        assert sum(entry.groups.values()) == entry.params["adapter"]
-        mixed = len([name for name in entry.lora["effective_ranks"] if name.endswith(".size")])
+        assert list(entry.parameters.groups) == ["shared", *tasks]
+        assert sum(entry.parameters.groups.values()) == entry.parameters.adapter
+        mixed = len([name for name in entry.adapter.effective_ranks if name.endswith(".size")])
         assert mixed == (12 if way == "mtl_lora" else 3)
     forked = ("attention.output.dense", "intermediate.dense", "output.dense")
     dead = {f"base.encoder.layer.1.{name}.pairs.all.lora_{part}" for name in forked for part in "AB"}

@@ -5,7 +5,7 @@ import importlib
 
 from harness.lora.errors import SpecError
 from harness.lora.variants import adalora, dora, dylora, eva, lora, lora_fa, lora_ga, lora_plus, olora, pissa, rslora
-from harness.lora.variants.variant import Feed, Place, Variant, join
+from harness.lora.variants.base import Feed, Place, Variant, join
 
 __all__ = ["VARIANTS", "Feed", "Place", "Variant", "variant"]
 

@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from harness.lora.errors import SpecError
 from harness.lora.update import LowRankUpdate
-from harness.lora.variants.variant import Place, Variant
+from harness.lora.variants.base import Place, Variant
 
 
 class DoraUpdate(LowRankUpdate):
@@ -41,7 +41,7 @@ class DoraUpdate(LowRankUpdate):
 def check(place: Place) -> None:
     """Refuse loralib's factorisation of a kernel, whose rows are not outputs."""
     if place.where.rows is not None:
-        raise SpecError(f"{place.name}: DoRA has one magnitude for each output; conv_form=delta has none of those")
+        raise SpecError(f"{place.name}: DoRA has one magnitude for each output; lora.conv_form=delta has none of those")
 
 
 VARIANT = Variant("DoRA", "Liu et al., 2024", form=DoraUpdate, checks=(check,))

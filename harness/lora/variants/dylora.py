@@ -5,7 +5,7 @@ from typing_extensions import override
 
 from harness.lora.adapted import updates_of
 from harness.lora.update import LowRankUpdate
-from harness.lora.variants.variant import Variant
+from harness.lora.variants.base import Variant
 
 
 class DyLoraUpdate(LowRankUpdate):

@@ -13,7 +13,7 @@ from harness.lora.adapted import adapted_layers, replace
 from harness.lora.errors import InitialisationError, SpecError
 from harness.lora.layers import Adapted, LoraLinear
 from harness.lora.update import LowRankUpdate
-from harness.lora.variants.variant import Feed, Place, Variant
+from harness.lora.variants.base import Feed, Place, Variant
 
 
 def start(base: nn.Module, growth: float, feed: Feed) -> None:

@@ -3,7 +3,7 @@
 from torch import nn
 
 from harness.lora.errors import SpecError
-from harness.lora.variants.variant import Place, Variant
+from harness.lora.variants.base import Place, Variant
 
 
 def check(place: Place) -> None:

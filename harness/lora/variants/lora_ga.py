@@ -5,7 +5,7 @@ from torch import nn
 
 from harness.lora.adapted import layer_updates
 from harness.lora.errors import InitialisationError, SpecError
-from harness.lora.variants.variant import Feed, Place, Variant
+from harness.lora.variants.base import Feed, Place, Variant
 
 GAMMA = 16.0
 """LoRA-GA's γ: the start's size is the fourth root of O over √γ (Wang et al., 2024)."""

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from harness.lora.adapted import layer_updates
-from harness.lora.variants.variant import Feed, Variant
+from harness.lora.variants.base import Feed, Variant
 
 
 def start(base: nn.Module, growth: float, feed: Feed) -> None:

@@ -1,5 +1,5 @@
 """rsLoRA: s = alpha/√rank (Kalajdzievski, 2023)."""
 
-from harness.lora.variants.variant import Variant
+from harness.lora.variants.base import Variant
 
 VARIANT = Variant("rsLoRA", "Kalajdzievski, 2023", root=True)

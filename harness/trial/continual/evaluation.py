@@ -1,19 +1,15 @@
-"""What a network knows of every task of a sequence, asked after each of them."""
+"""Evaluates every task after each training stage: the matrix R[i][j]."""
 
 import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from harness.config import Config
-from harness.model import Network
-from harness.task import ContinualTask
-from harness.training import DivergenceCheck, Plan, make_trainer, test
-from harness.trial.continual.learning import Splits, TaskSnapshots
+from harness.training import Plan, StopRequestCheck, make_trainer, test
+from harness.trial.continual.snapshots import TaskSnapshots
 from harness.trial.inputs import loader
-from harness.trial.single import make_module, measure
+from harness.trial.running import RunningTrial, make_module
 
 Predicted = tuple[int, int, Tensor, Tensor]  # tasks learned, task asked, rows (N), what was said of each (N, columns)
 
@@ -21,49 +17,45 @@ Predicted = tuple[int, int, Tensor, Tensor]  # tasks learned, task asked, rows (
 class ContinualEvaluation:
     """Scores every task on validation and test, and keeps what was predicted for each test item."""
 
-    def __init__(
-        self,
-        config: Config,
-        model: Network,
-        task: ContinualTask,
-        splits: Splits,
-        state: TaskSnapshots,
-        device: torch.device,
-        precision: str,
-        folder: Path,
-    ) -> None:
-        self.config, self.model, self.state, self.device = config, model, state, device
-        self.trainer = make_trainer(folder, Plan(1, 1), device, 1, "auto", precision, None, [DivergenceCheck()])
+    def __init__(self, trial: RunningTrial, snapshots: TaskSnapshots) -> None:
+        self.trial, self.snapshots = trial, snapshots
+        self.trainer = make_trainer(
+            trial.context.folder,
+            Plan(1, 1),
+            trial.device,
+            [StopRequestCheck()],
+            precision=trial.precision,
+            clip=None,
+        )
         self.modules = {
-            name: make_module(config, model, measure(part), 1, precision) for name, part in task.parts.items()
+            name: make_module(trial, trial.model, part.metrics(), 1) for name, part in trial.task.parts.items()
         }
+        splits = trial.splits
         self.splits = {"val": splits["validation"], "test": splits["test"]}
         self.rows: dict[str, list[dict[str, float]]] = {"val": [], "test": []}
         self.predictions: list[Predicted] = []
 
-    def sit(self, learned: int) -> dict[str, float]:
+    def evaluate_all_tasks(self, learned: int) -> dict[str, float]:
         """A row of both matrices, after `learned` tasks; returns the validation scores.
 
-        One that is interrupted leaves nothing, and is sat again.
+        One that is interrupted leaves nothing, and is begun again.
         """
         found: dict[str, dict[str, dict[str, float]]] = {"val": {}, "test": {}}
         predictions: list[Predicted] = []
         for number, (name, module) in enumerate(self.modules.items()):
-            self.state.show(number)
+            self.snapshots.show(number)
             for split, inputs in self.splits.items():
-                found[split][name] = test(self.trainer, module, loader(self.config, inputs[name], False))
+                found[split][name] = test(self.trainer, module, loader(self.trial.config, inputs[name], False))
             predictions += [(learned, number, rows, items) for rows, items in module.predictions]
         self.predictions += predictions
         for split, scores in found.items():
             self.rows[split].append(_joined(scores))
-        self.model.to(self.device)
+        self.trial.model.to(self.trial.device)
         return self.rows["val"][-1]
 
-    def matrices(self) -> dict[str, list[list[float]]]:
-        """R of each split: a row for the start and for each task learned, a column for each task."""
-        return {
-            split: [[_score(row, name) for name in self.modules] for row in rows] for split, rows in self.rows.items()
-        }
+    def matrix(self, split: str) -> list[list[float]]:
+        """R of a split: a row for the start and for each task learned, a column for each task."""
+        return [[_score(row, name) for name in self.modules] for row in self.rows[split]]
 
     def save(self, path: Path) -> None:
         """One line for each test item and each row of the matrix."""

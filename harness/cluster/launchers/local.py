@@ -1,0 +1,126 @@
+"""Worker processes on this machine.
+
+The command that starts them may be closed and started again: it finds the workers that run by their heartbeats.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import torch
+
+from harness.cluster.launchers.worker_command import worker_command
+from harness.cluster.monitor import StudyStatus
+from harness.cluster.worker_table import WorkerTable
+from harness.config import Config, ConfigError
+from harness.devices import resolve_device
+from harness.system.processes import ForeignProcess, Process, stop_all
+from harness.system.signals import Interrupted, on_second_interrupt, raise_if_stop_requested
+
+_POLL_S = 0.5
+_STOP_S = 20.0
+_KILLED = 5  # times that each worker is killed without a new record; a trial that causes it fails before
+
+
+def check(config: Config) -> None:
+    """Refuse more workers than GPUs. Raises ConfigError."""
+    device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+    if device.type == "cuda" and config.launch.workers > len(_gpus()):
+        raise ConfigError(
+            f"launch.workers={config.launch.workers}: a worker has a GPU of its own, and there are {len(_gpus())}; "
+            "trainer.accelerator=cpu runs without"
+        )
+
+
+def run(config: Config, folder: Path) -> None:
+    """Keep `launch.workers` workers running, those of an earlier command included, until the study is done."""
+    gpus = _gpus() if resolve_device(config.trainer.accelerator, 1).type == "cuda" else []
+    pool = LocalWorkerPool(worker_command(config), folder, config.launch.workers, gpus)
+    with closing(WorkerTable(config, folder)) as table:
+        on_second_interrupt(lambda: pool.stop(signal.SIGKILL, 0))
+        try:
+            while not _finished(status := table.update(), pool.started):
+                pool.count_foreign(status)  # they are to be stopped, too
+                raise_if_stop_requested()
+                if status.done < status.total:
+                    pool.replenish(status)
+                time.sleep(_POLL_S)
+        except Interrupted as stop:
+            pool.stop(stop.exit_code - 128, _STOP_S)
+            raise
+        except RuntimeError:
+            pool.stop(signal.SIGTERM, _STOP_S)
+            raise
+
+
+def _gpus() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+
+
+class LocalWorkerPool:
+    """The workers of this machine: those that this command started, and those that an earlier one started."""
+
+    def __init__(self, argv: Sequence[str], folder: Path, workers: int, gpus: Sequence[str]) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = str(max(1, cores // workers))
+        self._argv, self._folder, self._workers, self._gpus = argv, folder, workers, gpus
+        self.started: list[Process] = []
+        self._foreign: dict[int, ForeignProcess] = {}
+        self._gpus_of: dict[int, str] = {}  # by process id
+        self._done, self._killed_before = 0, 0
+
+    def replenish(self, status: StudyStatus) -> None:
+        """Start the workers that are missing. One that failed is not replaced, one that was killed is.
+
+        Raises RuntimeError where they are killed again and again, and no trial ends.
+        """
+        killed = [process for process in self.started if (process.code or 0) < 0]
+        if status.done != self._done:
+            self._done, self._killed_before = status.done, len(killed)
+        if len(killed) - self._killed_before > _KILLED * self._workers:
+            raise RuntimeError(f"workers are killed again and again, the last after: {killed[-1].last_line()}")
+        for _ in range(len(self.started) - len(killed) + self.count_foreign(status), self._workers):
+            self._start()
+
+    def stop(self, signum: int, within_s: float) -> None:
+        """Stop all of them."""
+        stop_all([*self.started, *self._foreign.values()], signum, within_s)
+
+    def count_foreign(self, status: StudyStatus) -> int:
+        """The number of workers that others started. One that restarts itself has no heartbeat for a moment."""
+        own = {process.pid for process in self.started}
+        local = [beat for beat in status.workers.values() if beat.get("host") == socket.gethostname()]
+        beats = {beat["pid"]: beat for beat in local if beat["pid"] not in own}
+        self._gpus_of |= {pid: beat.get("gpus", "") for pid, beat in beats.items()}
+        known = self._foreign | {pid: ForeignProcess(pid, beat.get("started")) for pid, beat in beats.items()}
+        self._foreign = {pid: process for pid, process in known.items() if pid in beats or process.code is None}
+        return len(status.workers) - len(local) + len(self._foreign)
+
+    def _start(self) -> None:
+        gpu = self._free_gpu()
+        environment = {"OMP_NUM_THREADS": self._threads, "CUDA_VISIBLE_DEVICES": gpu}
+        log_file = self._folder / "workers" / f"{len(self.started):02d}-{os.getpid()}.log"
+        self.started.append(Process(self._argv, environment, log_file))
+        self._gpus_of[self.started[-1].pid] = gpu
+
+    def _free_gpu(self) -> str:
+        """The first GPU that no worker has; where all are taken, one that the fewest workers have."""
+        running = [process.pid for process in self.started if process.code is None]
+        taken = [gpu for pid in (*running, *self._foreign) for gpu in self._gpus_of[pid].split(",")]
+        return min(self._gpus, key=taken.count, default="")
+
+
+def _finished(status: StudyStatus, started: Sequence[Process]) -> bool:
+    """Whether the study is done. Raises RuntimeError where no worker is left to continue it."""
+    running = any(process.code is None for process in started)
+    if status.done == status.total:
+        return not running
+    failed = [process for process in started if (process.code or 0) > 0]
+    if failed and not running and not status.workers:
+        raise RuntimeError(f"all workers ended, the last with: {failed[-1].last_line()}")
+    return False

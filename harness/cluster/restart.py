@@ -1,0 +1,45 @@
+"""Restart a worker whose process a failed trial has left unhealthy, so that the study goes on in a new process."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.config import Config
+from harness.trial import tracking
+
+log = logging.getLogger(__name__)
+
+RESTARTED = "HARNESS_RESTARTED"
+"""Names the studies of a command that restarted its own process: no user has asked for failed trials again."""
+
+
+class WorkerUnhealthy(Exception):
+    """This process must not run another trial; `exit_code` is for a process that cannot restart itself."""
+
+    exit_code = 75
+
+
+@contextmanager
+def restart_when_unhealthy(config: Config) -> Iterator[None]:
+    """Restart the same command in this process if the worker inside is unhealthy; nothing is lost.
+
+    A process that shares its trials with other processes ends instead, and so do they.
+    """
+    try:
+        yield
+    except WorkerUnhealthy as reason:
+        if config.trainer.devices > 1:
+            raise
+        log.warning("study %s: this worker restarts because of %s", config.study, reason)
+        tracking.close()
+        os.environ[RESTARTED] = f"{os.environ.get(RESTARTED, '')} {config.study}".strip()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  as this process was started
+
+
+def restarted_itself(study: str) -> bool:
+    """Whether this process is such a restart of a command that runs the study."""
+    return study in os.environ.get(RESTARTED, "").split()

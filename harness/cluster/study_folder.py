@@ -1,0 +1,19 @@
+"""The folder of a study: its path, and the configuration that the study was begun with."""
+
+from pathlib import Path
+
+from harness.config import Config, ConfigError, check, read_stored
+from harness.system.study_files import CONFIG
+
+
+def study_folder(config: Config) -> Path:
+    """The absolute path of a study's folder."""
+    return (Path(config.results) / config.study).absolute()
+
+
+def load_study(results: str, study: str) -> Config:
+    """The configuration of a study that was begun. Raises ConfigError where there is no such study."""
+    path = Path(results) / study / CONFIG
+    if not path.exists():
+        raise ConfigError(f"study={study}: no such study in {results}; begin it with run=study")
+    return check(read_stored(path) | {"results": results, "study": study})

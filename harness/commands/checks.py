@@ -1,0 +1,90 @@
+"""What is refused before anything is made, and the data that stand in for what cannot be reached."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.commands.job import compose
+from harness.config import Config, ConfigError
+from harness.config.extras import check_extras
+from harness.config.processes import trains_remotely
+from harness.system import assets
+
+log = logging.getLogger(__name__)
+
+
+def check_installed(config: Config) -> None:
+    """Say which optional packages are missing, before anything that needs them is imported."""
+    from harness.cluster.database import storage_address
+
+    check_extras(config, storage_address())
+
+
+def check_runnable(config: Config) -> None:
+    """Say what cannot run before anything is fetched or made: packages, device, variant, data of the user's own."""
+    check_installed(config)
+    if not trains_remotely(config):
+        from harness.devices import resolve_device
+
+        resolve_device(config.trainer.accelerator, config.trainer.devices)
+    from harness.trial.adapt import method_of
+
+    method_of(config).check()
+    from harness.trial.guests import check_guests
+
+    check_guests(config)
+    if config.task.read_early:
+        from harness.task import build_task
+
+        build_task(config.task)
+
+
+def check_study(config: Config) -> None:
+    """The same of a study: its storage, its launcher, and every arm."""
+    check_runnable(config)
+    from harness.cluster.launchers.registry import check_launch
+    from harness.cluster.study import check_study
+
+    check_launch(config)
+    check_study(config)
+
+
+def refuse_study_folder(config: Config) -> None:
+    """Raise ConfigError where the folder of single trials is a study's."""
+    if (Path(config.results) / config.study / "config.yaml").exists():
+        raise ConfigError(f"study={config.study}: that is a study; give single trials a name of their own")
+
+
+def with_data(config: Config, words: Sequence[str]) -> Config:
+    """The same configuration, or, where the data set cannot be reached, with its stand-in, under its own name."""
+    stand_in = config.task.fallback
+    if stand_in is None:
+        return config
+    from harness.task import build_task
+
+    try:
+        build_task(config.task)
+        return config
+    except assets.Unreachable as error:
+        log.warning(
+            "WARNING: %s cannot be reached (%s).\n"
+            "WARNING: training on %s instead; results carry that name. task.data=FOLDER gives a local copy.",
+            config.task.name,
+            error,
+            stand_in,
+        )
+    return compose([*_kept(words, config.task.name), f"task={stand_in}"])
+
+
+def _kept(words: Sequence[str], task: str) -> list[str]:
+    """The words without what was said of the data set; how much of it to read and how to split it stays."""
+    keys = ("max_length", "split_seed", "image_size", "train_rows", "validation_rows", "test_rows")
+    still_true = tuple(f"task.{key}=" for key in keys)
+    kept = []
+    for word in words:
+        bare = word.lstrip("+~")
+        if not bare.startswith(("task=", "task.")) or bare.startswith(still_true):
+            kept.append(word)
+        elif bare.startswith("task."):
+            log.warning("WARNING: %s was said of %s; it is not taken over.", word, task)
+    return kept

@@ -1,0 +1,65 @@
+"""What was asked: the configurations that Hydra composes from the command line, one for each job of a multirun."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from harness.config import Config, check, composition
+
+
+@dataclass(frozen=True)
+class Job:
+    """A composed configuration and the words that it was composed from."""
+
+    composed: DictConfig
+    words: tuple[str, ...]
+
+    @property
+    def run(self) -> str:
+        """What is to be done, as it was written."""
+        return str(self.composed.get("run"))
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration, checked once. Raises ConfigError."""
+        return checked(self.composed)
+
+
+@contextmanager
+def composed_jobs() -> Iterator[list[Job]]:
+    """The jobs of this command, none where Hydra itself has answered; inside, Hydra goes on composing."""
+    found: list[Job] = []
+    context: list[Any] = []
+
+    def note(composed: DictConfig) -> None:
+        found.append(Job(composed, tuple(HydraConfig.get().overrides.task)))
+        context.append(GlobalHydra.instance().hydra)
+
+    composition.register_sweeps(ConfigStore.instance())
+    hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")(note)()
+    if context:  # Hydra has cleared its search path, which --config-dir may have added to
+        GlobalHydra.instance().initialize(context[-1])
+    try:
+        yield found
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def compose(words: Sequence[str]) -> Config:
+    """The checked configuration of other words. Raises ConfigError, and Hydra's errors."""
+    return checked(hydra.compose("config", overrides=list(words)))
+
+
+def checked(composed: DictConfig) -> Config:
+    """The typed configuration of what was composed. Raises ConfigError."""
+    tree = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(tree, dict)
+    return check({str(key): value for key, value in tree.items()})

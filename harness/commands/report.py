@@ -1,0 +1,27 @@
+"""run=report: table and pictures of a study again, from the records."""
+
+from pathlib import Path
+
+from harness.commands.devices import refuse_several_processes
+from harness.commands.job import Job
+from harness.config import ConfigError
+
+
+def run(job: Job) -> None:
+    """Print the report. Raises ConfigError where there are no records."""
+    config = job.config
+    refuse_several_processes("report")
+    from harness.report import write_report
+
+    folder = Path(config.results) / config.study
+    if not _has_records(folder):
+        known = sorted(
+            path.parent.name for path in Path(config.results).glob("*/records.jsonl") if _has_records(path.parent)
+        )
+        raise ConfigError(f"study={config.study}: no records in {folder}; studies there: {', '.join(known) or 'none'}")
+    print(write_report(folder))
+
+
+def _has_records(folder: Path) -> bool:
+    path = folder / "records.jsonl"
+    return path.exists() and path.stat().st_size > 0

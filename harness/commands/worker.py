@@ -1,0 +1,34 @@
+"""run=worker: one more worker, on a study that was begun."""
+
+import dataclasses
+import logging
+
+from harness.commands.checks import check_installed
+from harness.commands.devices import leading
+from harness.commands.job import Job
+from harness.config.processes import launched_process_group
+
+log = logging.getLogger(__name__)
+
+
+def run(job: Job) -> None:
+    """Run trials of the study until none is left; its own file says what it is."""
+    from harness.cluster.restart import restart_when_unhealthy
+    from harness.cluster.study_folder import load_study, study_folder
+    from harness.cluster.worker import join
+    from harness.system.signals import graceful_stop
+
+    config = dataclasses.replace(load_study(job.config.results, job.config.study), run="worker")
+    check_installed(config)
+    folder = study_folder(config)
+    words = [word for word in job.words if not word.startswith(("run=", "study=", "results="))]
+    if words:
+        log.info("run=worker does what %s says; not heard here: %s", folder / "config.yaml", " ".join(words))
+    with (
+        leading(config, launched_process_group(config)) as leads,
+        restart_when_unhealthy(config),
+        graceful_stop(),
+    ):
+        if leads:
+            with join(config, folder) as worker:
+                worker.work()

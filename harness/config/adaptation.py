@@ -1,0 +1,58 @@
+"""What every kind of `lora` answers of its own configuration."""
+
+import dataclasses
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+
+class Adaptation:
+    """A way to train a base. What is said here holds for a way that says nothing else."""
+
+    name: str
+    takes_more_updates: ClassVar[bool] = False
+    """Whether updates for later tasks can be put beside its own."""
+
+    @property
+    def moving_variant(self) -> str:
+        """The variant whose ranks move within one training; empty where they stay."""
+        return ""
+
+    def mistakes(self, task: str, is_mixture: bool) -> list[str]:
+        """Keys at odds with each other, or with a task of that name."""
+        return []
+
+    def layer_mistakes(self, highest: Mapping[str, int], children: Collection[str], model: str) -> Iterator[str]:
+        """Targets and ranks that the model does not have.
+
+        `highest` maps the names of its layers to the highest rank that all layers of that name can have, `children`
+        are the modules directly inside it.
+        """
+        yield from ()
+
+    def spread_mistakes(self, where: str) -> list[str]:
+        """What it cannot do where the weights are spread over devices."""
+        return [f"{where}: lora={self.name} is not known to work there; lora=lora, or trainer.strategy=ddp"]
+
+    def identity(self) -> dict[str, Any]:
+        """Its keys as a fingerprint takes them: the same thing in other words is the same."""
+        assert dataclasses.is_dataclass(self)
+        return dataclasses.asdict(self)
+
+
+def repeated_targets(targets: Sequence[str]) -> list[str]:
+    """The mistake of naming a target twice."""
+    doubles = sorted({name for name in targets if targets.count(name) > 1})
+    return [f"lora.targets={shown(targets)}: {', '.join(doubles)} named twice"] if doubles else []
+
+
+def only_for_mixtures(key: str, task: str, is_mixture: bool) -> list[str]:
+    """The mistake of asking for adapters of several tasks where there is one."""
+    if is_mixture:
+        return []
+    return [f"{key}: adapters for several tasks; task={task} is one, task=mixture is several"]
+
+
+def shown(value: Any) -> str:
+    """A value as a user would write it."""
+    return json.dumps(value, ensure_ascii=False)

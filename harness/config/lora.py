@@ -1,0 +1,115 @@
+"""The configuration of how a base is trained: LoRA and its variants, PEFT's methods, and baselines."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
+
+from harness.config.adaptation import Adaptation, only_for_mixtures, repeated_targets, shown
+from harness.config.multitask import Targets, TaskAdapterConfig
+from harness.config.scalars import CLOSED, Count, Flag, Natural, Positive, Share, Text
+from harness.config.tree import nearest
+
+DEFAULT_SCALE = 2.0
+# What these do looks at whole weights before training, or between steps.
+_NOT_SPREAD = ("adalora", "eva", "lora_ga")
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class LoraConfig(Adaptation):
+    """Low-rank adaptation: y = Wx + b + s·BA·drop(x), s given as `scale`, or as `alpha` with s = alpha/rank.
+
+    `ranks`, `scales` and `alphas` are ordered [pattern, value] pairs over layer names; the first match decides. With
+    `match` the rank is the one that comes nearest to that way's number of parameters, and `rank` is not read.
+    """
+
+    name: Literal["lora"]
+    variant: Text
+    rank: Count
+    scale: Positive | None
+    alpha: Positive | None
+    targets: Targets
+    dropout: Share
+    ranks: list[tuple[Text, Natural]] | None
+    scales: list[tuple[Text, Positive]] | None
+    alphas: list[tuple[Text, Positive]] | None
+    conv_form: Literal["branch", "delta"]
+    each_gate: Flag
+    lr_ratio: Positive | None
+    redistribute: Annotated[float, Strict(), Field(ge=1)]
+    initial_rank: Count | None
+    match: Annotated[TaskAdapterConfig, Field(discriminator="name")] | None
+    calibration: Count
+
+    takes_more_updates: ClassVar[bool] = True
+
+    @property
+    def update_scale(self) -> float | None:
+        """The scale s where it is given or the default of 2; None where alpha decides."""
+        return self.scale or (None if self.alpha else DEFAULT_SCALE)
+
+    @property
+    def moving_variant(self) -> str:
+        return self.variant if any(name in self.variant for name in ("adalora", "dylora")) else ""
+
+    def mistakes(self, task: str, is_mixture: bool) -> list[str]:
+        found = only_for_mixtures(f"lora.match={self.match.name}", task, is_mixture) if self.match else []
+        found += repeated_targets(self.targets)
+        if self.match is not None and (self.ranks or self.redistribute > 1 or "adalora" in self.variant):
+            found.append(f"lora.match={self.match.name}: sets one rank for all layers; none by layer, none that moves")
+        if self.scale is not None and self.alpha is not None:
+            found.append(f"lora.scale={self.scale} and lora.alpha={self.alpha}: give one of them, never both")
+        if self.scales and self.alphas:
+            found.append("lora.scales and lora.alphas: give one of them, never both")
+        return found
+
+    def layer_mistakes(self, highest: Mapping[str, int], children: Collection[str], model: str) -> Iterator[str]:
+        for target in self.targets:
+            if target.isidentifier() and target not in highest and target not in children:
+                hint = nearest(target, highest) or f"; valid: {', '.join(highest)}"
+                named = f"lora.targets={shown(self.targets)}: target {target}"
+                yield f"{named}: no such name in model={model}, and as a pattern it matches no module{hint}"
+        most = {target: highest[target] for target in self.targets if target in highest}
+        above = [target for target in most if self.rank > most[target]]
+        if above and not self.ranks and self.conv_form == "branch":
+            least = min(above, key=lambda target: most[target])
+            yield f"lora.rank={self.rank}: above min(inputs, outputs) = {most[least]} of {least} in model={model}"
+
+    def spread_mistakes(self, where: str) -> list[str]:
+        for name in _NOT_SPREAD:
+            if name in self.variant.split("+"):
+                return [f"{where}: lora.variant={name} needs whole weights on one device; trainer.strategy=ddp"]
+        return []
+
+    def identity(self) -> dict[str, Any]:
+        tree = super().identity()
+        if self.match is None:
+            del tree["match"]  # so that trials from before there was one are still known
+        plainly = self.variant == "lora" and not (self.ranks or self.alphas or self.match)
+        if self.alpha and plainly:
+            return tree | {"scale": self.alpha / self.rank, "alpha": None}
+        return tree | {"scale": self.update_scale}
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class PeftConfig(Adaptation):
+    """Any method of PEFT by its type (VERA, LOHA, IA3, …) with that method's own arguments."""
+
+    name: Literal["peft"]
+    method: Text
+    arguments: dict[str, Any] | None
+    targets: Targets
+
+    def mistakes(self, task: str, is_mixture: bool) -> list[str]:
+        return repeated_targets(self.targets)
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class BaselineConfig(Adaptation):
+    """A part of the base is trained as it is: all of it, its biases (BitFit), its norms, or nothing but the head."""
+
+    name: Literal["full", "bitfit", "norms", "head"]
+
+    def spread_mistakes(self, where: str) -> list[str]:
+        return []

@@ -1,0 +1,139 @@
+"""What the configuration of a model answers before torch is imported."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.config.probe import ProbeConfig
+from harness.config.scalars import AssetConfig
+
+ATTENTION = ("query", "key", "value", "output")
+FFN = ("ffn_up", "ffn_down")
+
+# Where weights lie and what they are called; their digest is in the fingerprint.
+_NOT_IN_FINGERPRINT = ("weights", "name", "tokenizer", "made_by")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """How a model wants texts: its tokenizer (a file, or a folder of Marian's three) and the ids it sets around them.
+
+    `tokenizer` None: one of `vocabulary` tokens is learned from the training split, `first` and `last` being special
+    tokens at the lowest and the highest ids. `start` is what a decoder starts from, None for a model that reads source
+    and target as one sequence, `separator` between them.
+    """
+
+    tokenizer: Path | None
+    pad: int
+    end: int | None = None
+    start: int | None = None
+    separator: str = ""
+    vocabulary: int = 0
+    first: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Subclasses are pydantic dataclasses with a field `kind`, whose values name them.
+
+    `module` is where the network is built: it has `build`, `base_file` and `tokens`, as harness.model.build says, and
+    is imported when the model is built.
+    """
+
+    module: ClassVar[str]
+    spreads: ClassVar[bool] = False
+    """Whether its weights can be spread over devices (FSDP)."""
+    vocabulary_logits: ClassVar[bool] = False
+    """Whether its logits are as large as a vocabulary, so that evaluation batches stay as small as in training."""
+    extra: ClassVar[str | None] = None
+    """The extra of pyproject.toml whose packages read its data or build its network."""
+    extra_to_count: ClassVar[bool] = False
+    """Whether they build the network, and so are needed where parameters are only counted."""
+    count_with: ClassVar[tuple[str, ...]] = ()
+    """Overrides for a task to count its parameters with, where the default task is of another kind."""
+
+    if TYPE_CHECKING:  # fields of every subclass; a property here would be their default
+
+        @property
+        def kind(self) -> str: ...
+
+        @property
+        def name(self) -> str: ...
+
+        @property
+        def weights(self) -> AssetConfig | None: ...
+
+    @property
+    def guest(self) -> str | None:
+        """The dotted path of the user's own class, where it is one."""
+        return None
+
+    @property
+    def takes(self) -> str | None:
+        """The kind of task it takes; None for a guest, which says so when it is imported."""
+        return self.kind
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens it reads; None where there is no limit."""
+        return None
+
+    @property
+    def one_sequence(self) -> bool:
+        """Whether source and target share its positions."""
+        return False
+
+    @property
+    def rank_limits(self) -> dict[str, int] | None:
+        """The names of its targets, each with the highest rank that all layers of that name can have.
+
+        That is the least of min(inputs, outputs) among them. None where only the network can tell.
+        """
+        return None
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """What a target without a dot may name beside these: children of the network itself."""
+        return ()
+
+    def mistakes(self) -> list[str]:
+        """What is at odds within the model."""
+        return []
+
+    def adapter_mistakes(self, lora: str) -> list[str]:
+        """What is at odds with the way of adaptation of that name."""
+        return []
+
+    def length_mistakes(self, max_length: int) -> list[str]:
+        """What is at odds with a task's texts of so many tokens."""
+        if self.longest is None or max_length <= self.longest:
+            return []
+        return [f"task.max_length={max_length}: model={self.name} has {self.longest} positions"]
+
+    def seq2seq_mistakes(self, max_source: int, max_target: int) -> list[str]:
+        """What is at odds with a task's source and target texts of so many tokens."""
+        longest = max_source + max_target if self.one_sequence else max(max_source, max_target)
+        if self.longest is None or longest <= self.longest:
+            return []
+        lengths = f"task.max_source={max_source} and task.max_target={max_target}"
+        return [f"{lengths}: model={self.name} has {self.longest} positions"]
+
+    def image_mistakes(self, task: str, size: int) -> list[str]:
+        """What is at odds with a task's images of `size` pixels a side."""
+        return []
+
+    def probe_mistakes(self, probe: ProbeConfig) -> list[str]:
+        """What is at odds with a probe for forgetting, which hides tokens of a text encoder."""
+        return [f"probe={probe.name}: it hides tokens of an encoder; model={self.name} is none of text"]
+
+    def missing_files(self) -> list[str]:
+        """A line for weights of the user's own that are not there."""
+        address = self.weights.address if self.weights is not None else ""
+        if not address.startswith("path:") or Path(address[5:]).expanduser().exists():
+            return []
+        return [f"model.weights.address={address}: no such file or folder"]
+
+    def hashed(self) -> dict[str, Any]:
+        """What of it goes into the fingerprint of a trial."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in _NOT_IN_FINGERPRINT}

@@ -1,0 +1,27 @@
+"""Configurations in files of studies and trials, also those written when keys had other values."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.config.tasks import FORMER_READERS
+from harness.config.tree import Tree
+
+_RENAMED = {former: now for now, former in FORMER_READERS.items()}
+
+
+def read_stored(path: Path) -> Tree:
+    """The tree of a `config.yaml`, as it would be written today."""
+    tree: Tree = yaml.safe_load(path.read_text()) or {}
+    if isinstance(task := tree.get("task"), dict):
+        tree["task"] = _with_new_names(task)
+    return tree
+
+
+def _with_new_names(task: dict[str, Any]) -> dict[str, Any]:
+    reader = task.get("reader")
+    if reader not in _RENAMED:
+        return task
+    name = _RENAMED[reader] if task.get("name") == reader else task.get("name")
+    return task | {"reader": _RENAMED[reader], "name": name}

@@ -1,0 +1,145 @@
+"""What the configuration of a task answers before any data is read."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from harness.config.adaptation import Adaptation
+from harness.config.models.base import ModelConfig
+
+Outputs = int | Mapping[str, int]
+"""How many outputs a head has; of each task, where there are several heads."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+
+FORMER_READERS = {"continual": "sequence", "seq2seq": "pairs"}
+"""Readers that had other names: fingerprints are made with those, and files of studies begun then hold them."""
+
+# What does not change what is learned: names and places. The data's own digest is in the fingerprint.
+_NOT_IN_FINGERPRINT = ("name", "data", "asset", "stand_in", "validation", "test", "catalogues")
+_LATER_KEYS = {"answer": "class", "train_rows": None}  # trials from before there were these are the same trials
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """Subclasses are pydantic dataclasses with a field `reader`, whose values name them.
+
+    `builder` is the function, as `module:name`, that reads the data; it is imported when the task is built.
+    """
+
+    builder: ClassVar[str]
+    needs_model: ClassVar[str | None]
+    """The kind of model that takes what this task reads; None for a guest, which says so when it is imported."""
+    part_of_several: ClassVar[bool] = False
+    """Whether it can be one of the tasks of a mixture, or one that is learned in turn with others."""
+    in_turn: ClassVar[bool] = False
+    """Whether its tasks are learned one after another."""
+    path_kind: ClassVar[str] = "folder"
+
+    if TYPE_CHECKING:  # fields of every subclass; a property here would be their default
+
+        @property
+        def reader(self) -> str: ...
+
+        @property
+        def name(self) -> str: ...
+
+        @property
+        def split_seed(self) -> int: ...
+
+    @property
+    def guests(self) -> tuple[str, ...]:
+        """The dotted paths of the user's own classes: its own, or those of its parts."""
+        return tuple(path for part in self.parts.values() for path in part.guests)
+
+    @property
+    def model_kind(self) -> str | None:
+        """The kind of model that takes what this task reads."""
+        return self.needs_model
+
+    @property
+    def parts(self) -> Mapping[str, "TaskConfig"]:
+        """Its tasks by name, where it is several; none where it is one."""
+        return {}
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the best weights can be chosen by, the usual one first; empty where only the data can tell."""
+        return ("accuracy", "loss")
+
+    @property
+    def known_outputs(self) -> Outputs | None:
+        """The outputs of its head, or of each head; None where only the data can tell."""
+        return None
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """The tasks that have a head of their own; empty where there is one head."""
+        return ()
+
+    @property
+    def mixed(self) -> tuple[str, ...]:
+        """The tasks that take turns batch by batch, for adapters that tell them apart; empty for one task."""
+        return ()
+
+    @property
+    def learned_weights(self) -> int:
+        """How many losses are weighted by learned uncertainty."""
+        return 0
+
+    @property
+    def overlap_penalty(self) -> float | None:
+        """What the overlap with adapters of earlier tasks is multiplied by, where new ones are kept orthogonal."""
+        return None
+
+    @property
+    def fallback(self) -> str | None:
+        """The name of the task that is trained on where this one's data cannot be reached."""
+        return None
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        """The user's own files or folders, by key."""
+        return {}
+
+    @property
+    def read_early(self) -> bool:
+        """Whether the data are the user's own files, which are read and checked before anything else is made."""
+        return False
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        """What is at odds within the task, or with a model of its kind."""
+        return []
+
+    def adapter_mistakes(self, lora: Adaptation) -> list[str]:
+        """What is at odds with the way of adaptation."""
+        return []
+
+    def missing_files(self, prefix: str = "task.") -> list[str]:
+        """A line for each file or folder that is named and not there."""
+        missing = [
+            f"{prefix}{key}={path}: no such {self.path_kind}"
+            for key, path in self.paths.items()
+            if path is not None and not Path(path).expanduser().exists()
+        ]
+        of_parts = (part.missing_files(f"task.tasks.{name}.") for name, part in self.parts.items())
+        return [*missing, *itertools.chain.from_iterable(of_parts)]
+
+    def hashed(self) -> dict[str, Any]:
+        """What of it goes into the fingerprint of a trial."""
+        return _hashed(dataclasses.asdict(self))
+
+
+def _hashed(tree: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in tree.items() if key not in _NOT_IN_FINGERPRINT}
+    for key, default in _LATER_KEYS.items():
+        if key in kept and kept[key] == default:
+            del kept[key]
+    kept["reader"] = FORMER_READERS.get(kept["reader"], kept["reader"])
+    if "tasks" in kept:
+        kept["tasks"] = {name: _hashed(part) for name, part in kept["tasks"].items()}
+    return kept

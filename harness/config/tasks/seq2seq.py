@@ -1,0 +1,78 @@
+"""The configuration of tasks of source texts and the target texts to be written for them."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
+
+from harness.config.models.base import ModelConfig
+from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
+from harness.config.tasks.base import Name, TaskConfig
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class Seq2seqTaskConfig(TaskConfig):
+    """What every task of source and target texts has. Lengths are in tokens; texts are generated for the first
+    `generate_rows` test rows and compared with their targets.
+    """
+
+    builder = "harness.task.seq2seq:read_seq2seq"
+    needs_model = "generator"
+
+    name: Name
+    split_seed: Natural
+    validation_share: HeldOut
+    test_share: HeldOut
+    max_source: Count
+    max_target: Annotated[int, Strict(), Field(ge=2)]
+    generate_rows: Natural
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return ("loss",)
+
+    @property
+    def known_outputs(self) -> int:
+        """No head: what comes out is text."""
+        return 0
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return model.seq2seq_mistakes(self.max_source, self.max_target)
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class FileSeq2seqTaskConfig(Seq2seqTaskConfig):
+    """Files with columns: source, target and group name one, or are templates with {column} in them."""
+
+    path_kind = "file"
+
+    reader: Literal["seq2seq"]
+    asset: AssetConfig | None
+    data: Text | None
+    validation: Text | None
+    test: Text | None
+    source: Text
+    target: Text
+    group: Text | None
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        """Paths inside an asset are looked for when that is fetched."""
+        if self.asset is not None:
+            return {}
+        return {"data": self.data, "validation": self.validation, "test": self.test}
+
+    @property
+    def read_early(self) -> bool:
+        return self.asset is None
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class CatalogueTaskConfig(Seq2seqTaskConfig):
+    """English messages and their translations out of packages' message catalogues; `prompt` holds {source}."""
+
+    reader: Literal["catalogue"]
+    catalogues: Annotated[list[AssetConfig], Field(min_length=1)]
+    languages: Annotated[list[Text], Field(min_length=1)]
+    prompt: Annotated[str, Field(pattern=r"\{source\}")]

@@ -1,0 +1,171 @@
+"""The configuration of several tasks on one base: mixed batch by batch, or learned one after another."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from harness.config.adaptation import Adaptation
+from harness.config.models.base import ModelConfig
+from harness.config.registry import classes_in, union_of
+from harness.config.scalars import CLOSED, Natural, NotNegative, Text
+from harness.config.tasks.base import Name, TaskConfig
+from harness.config.tree import nearest
+
+# Part of the names of scores and files, and a module's name in the network.
+TaskKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+
+if TYPE_CHECKING:
+    AnyPart = TaskConfig
+else:
+    _SINGLE = classes_in(sys.modules[__package__], TaskConfig, "reader", without=["several"])
+    AnyPart = union_of({reader: kind for reader, kind in _SINGLE.items() if kind.part_of_several}, "reader")
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class SeveralTasksConfig(TaskConfig):
+    """What a mixture and tasks in turn have in common."""
+
+    needs_model = None
+
+    name: Name
+    split_seed: Natural
+
+    if TYPE_CHECKING:
+
+        @property
+        def tasks(self) -> dict[str, TaskConfig]: ...
+
+    @property
+    def parts(self) -> Mapping[str, TaskConfig]:
+        return self.tasks
+
+    @property
+    def chosen(self) -> dict[str, TaskConfig]:
+        """The tasks that are trained, in their order."""
+        return self.tasks
+
+    @property
+    def model_kind(self) -> str | None:
+        """As its first task's; all others are checked against the same model."""
+        return next(iter(self.tasks.values())).model_kind
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return ("score", "loss")
+
+    @property
+    def known_outputs(self) -> int | dict[str, int] | None:
+        known = {name: part.known_outputs for name, part in self.chosen.items()}
+        counts = {name: count for name, count in known.items() if isinstance(count, int)}
+        return counts if len(counts) == len(known) else None
+
+    def _kinds(self) -> list[str]:
+        """Of models; what a guest needs is known when it is imported."""
+        return sorted({part.needs_model for part in self.tasks.values() if part.needs_model is not None})
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class MixtureTaskConfig(SeveralTasksConfig):
+    """Several tasks on one base, a head for each, in batches of one task.
+
+    `only` names those that are trained and scored; null: all. Tasks come in turn, or as often as the root of their
+    size says. Their losses count alike, or by learned uncertainty (Kendall et al., 2018).
+    """
+
+    builder = "harness.task.mixture:read_mixture"
+
+    reader: Literal["mixture"]
+    tasks: Annotated[dict[TaskKey, AnyPart], Field(min_length=1)]
+    only: Annotated[list[Text], Field(min_length=1)] | None
+    sampling: Literal["round_robin", "root_size"]
+    weighting: Literal["equal", "uncertainty"]
+
+    @property
+    def chosen(self) -> dict[str, TaskConfig]:
+        return {name: task for name, task in self.tasks.items() if self.only is None or name in self.only}
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        return tuple(self.chosen)
+
+    @property
+    def mixed(self) -> tuple[str, ...]:
+        return tuple(self.chosen)
+
+    @property
+    def learned_weights(self) -> int:
+        return len(self.chosen) if self.weighting == "uncertainty" else 0
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        mistakes = []
+        if len(kinds := self._kinds()) > 1:
+            mistakes.append(f"task.tasks: one base cannot read {' and '.join(kinds)} tasks")
+        return mistakes + _unknown("task.only", self.only, self.tasks)
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class ContinualTaskConfig(SeveralTasksConfig):
+    """Text tasks learned one after another, in the order of `order`, or as they stand.
+
+    `learn`: one adapter continued, or one for each task, kept with its head, or updates orthogonal to the earlier ones
+    (O-LoRA), `penalty` times their overlap being added to the loss. `heads` shared: one for all tasks, which then have
+    the same classes.
+    """
+
+    builder = "harness.task.continual:read_continual"
+    in_turn = True
+
+    reader: Literal["continual"]
+    tasks: Annotated[dict[TaskKey, AnyPart], Field(min_length=2)]
+    order: Annotated[list[Text], Field(min_length=2)] | None
+    learn: Literal["continued", "separate", "orthogonal"]
+    heads: Literal["shared", "separate"]
+    penalty: NotNegative
+
+    @property
+    def chosen(self) -> dict[str, TaskConfig]:
+        return {name: self.tasks[name] for name in self.order or self.tasks}
+
+    @property
+    def known_outputs(self) -> int | dict[str, int] | None:
+        known = super().known_outputs
+        return next(iter(known.values())) if self.heads == "shared" and isinstance(known, dict) else known
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        return tuple(self.chosen) if self.heads == "separate" else ()
+
+    @property
+    def overlap_penalty(self) -> float | None:
+        return self.penalty if self.learn == "orthogonal" else None
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        mistakes = _unknown("task.order", self.order, self.tasks)
+        if self.order and len(set(self.order)) < len(self.order):
+            mistakes.append(f"task.order={json.dumps(self.order)}: a task is learned once")
+        if kinds := [kind for kind in self._kinds() if kind != "text"]:
+            mistakes.append(f"task.tasks: text tasks are learned one after another, not {' and '.join(kinds)} tasks")
+        if mistakes:
+            return mistakes
+        asked = {(part.objectives, part.known_outputs) for part in self.chosen.values() if part.objectives}
+        if self.heads == "shared" and (len(asked) > 1 or any("accuracy" not in possible for possible, _ in asked)):
+            mistakes.append("task.heads=shared: the tasks have not the same classes; task.heads=separate")
+        return mistakes
+
+    def adapter_mistakes(self, lora: Adaptation) -> list[str]:
+        mistakes = []
+        if self.learn != "continued" and not lora.takes_more_updates:
+            mistakes.append(f"task.learn={self.learn}: it needs adapters; lora={lora.name} has task.learn=continued")
+        if variant := lora.moving_variant:
+            mistakes.append(f"lora.variant={variant}: its ranks move within one training; none in task=continual")
+        return mistakes
+
+
+def _unknown(key: str, names: list[str] | None, tasks: Mapping[str, TaskConfig]) -> list[str]:
+    return [
+        f"{key}={json.dumps(names)}: no task {name}{nearest(name, tasks)}" for name in names or () if name not in tasks
+    ]

@@ -1,0 +1,95 @@
+"""The configuration of tasks over sentences: the answer is a class, or a number."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
+
+from harness.config.models.base import ModelConfig
+from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
+from harness.config.tasks.base import Name, TaskConfig
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class TextTaskConfig(TaskConfig):
+    """What every text task has. `train_rows` keeps so many of the training rows."""
+
+    builder = "harness.task.text:read_text"
+    needs_model = "text"
+    part_of_several = True
+
+    name: Name
+    data: Text | None
+    answer: Literal["class", "number"]
+    classes: Annotated[int, Strict(), Field(ge=2)] | None
+    train_rows: Count | None
+    split_seed: Natural
+    max_length: Annotated[int, Strict(), Field(ge=2)]
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return ("loss",) if self.answer == "number" else ("accuracy", "loss")
+
+    @property
+    def known_outputs(self) -> int | None:
+        return 1 if self.answer == "number" else self.classes
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        return {"data": self.data}
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        mistakes = []
+        if self.answer == "number" and self.classes is not None:
+            mistakes.append(f"task.classes={self.classes}: task={self.name} answers with a number; task.classes=null")
+        return mistakes + model.length_mistakes(self.max_length)
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class GlueTaskConfig(TextTaskConfig):
+    """A GLUE-like single-sentence task: a folder of TSV files, or the hub's Parquet files."""
+
+    reader: Literal["glue"]
+    asset: AssetConfig
+    stand_in: Text | None
+
+    @property
+    def fallback(self) -> str | None:
+        return self.stand_in if self.data is None else None
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class RatedTaskConfig(TextTaskConfig):
+    """Sentences with mean human ratings in −4…4, positive above 0 (Hutto and Gilbert, 2014)."""
+
+    path_kind = "file"
+
+    reader: Literal["rated"]
+    asset: AssetConfig
+    file: Text
+    validation_share: HeldOut
+    test_share: HeldOut
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class TableTaskConfig(TextTaskConfig):
+    """A user's own CSV, TSV, JSONL or Parquet file with named columns."""
+
+    path_kind = "file"
+
+    reader: Literal["table"]
+    text: Text
+    label: Text
+    validation: Text | None
+    test: Text | None
+    validation_share: HeldOut
+    test_share: HeldOut
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        return {"data": self.data, "validation": self.validation, "test": self.test}
+
+    @property
+    def read_early(self) -> bool:
+        return True

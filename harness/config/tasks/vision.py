@@ -1,0 +1,90 @@
+"""The configuration of image classification tasks."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
+
+from harness.config.models.base import ModelConfig
+from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
+from harness.config.tasks.base import Name, TaskConfig
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class ImageTaskConfig(TaskConfig):
+    """What every image classification task has.
+
+    As many rows of a split as are asked for are drawn evenly from the classes; null: all there are.
+    """
+
+    builder = "harness.task.vision:read_vision"
+    needs_model = "vision"
+    part_of_several = True
+
+    name: Name
+    data: Text | None
+    classes: Annotated[int, Strict(), Field(ge=2)] | None
+    split_seed: Natural
+    image_size: Annotated[int, Strict(), Field(ge=8)]
+    train_rows: Count | None
+    validation_rows: Count | None
+    test_rows: Count | None
+    validation_share: HeldOut
+
+    @property
+    def known_outputs(self) -> int | None:
+        return self.classes
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        return {"data": self.data}
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """What part of the images each split gets that is not given; a published data set has a test split."""
+        return {"validation": self.validation_share}
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return model.image_mistakes(self.name, self.image_size)
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class PublishedImagesConfig(ImageTaskConfig):
+    """A published data set with a test split of its own: a folder of its files, or the hub's Parquet files."""
+
+    reader: Literal["fashion_mnist", "cifar10"]
+    asset: AssetConfig
+    stand_in: Text | None
+
+    @property
+    def fallback(self) -> str | None:
+        return self.stand_in if self.data is None else None
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class DigitsTaskConfig(ImageTaskConfig):
+    """The handwritten digits that scikit-learn ships."""
+
+    reader: Literal["digits"]
+    test_share: HeldOut
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        return {"validation": self.validation_share, "test": self.test_share}
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class FolderTaskConfig(ImageTaskConfig):
+    """A user's own folder of class-named folders of images, or of train, validation and test, each such a folder."""
+
+    reader: Literal["image_folder"]
+    test_share: HeldOut
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        return {"validation": self.validation_share, "test": self.test_share}
+
+    @property
+    def read_early(self) -> bool:
+        return True

@@ -1,0 +1,114 @@
+"""The folder of an adapter as it is read: its tensors, and the fields of PEFT's adapter_config.json.
+
+A field that changes what the adapter computes is either read or refused. One that only says how the adapter was made or
+where it goes is passed over: the tensors and their names decide that.
+"""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from harness.lora.errors import SpecError
+
+TENSORS = "adapter_model.safetensors"
+_OLD_TENSORS = "adapter_model.bin"
+
+_READ = {
+    *("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "lora_dropout"),
+    *("init_lora_weights", "init_r"),
+}
+_WITHOUT_EFFECT = {
+    *("task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "fan_in_fan_out"),
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config"),
+    *("megatron_core", "qalora_group_size"),  # they count with megatron_config and use_qalora alone
+    *("target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step"),
+}
+_REFUSED = {
+    "bias": "trained biases beside LoRA",
+    "lora_bias": "trained biases beside LoRA",
+    "modules_to_save": "whole modules trained beside LoRA",
+    "trainable_token_indices": "token embeddings trained beside LoRA",
+    "target_parameters": "LoRA on parameters that are no module's weight",
+    "layer_replication": "layers of the base that are repeated",
+    "ensure_weight_tying": "adapters on tied weights",
+    "megatron_config": "Megatron's parallel layers",
+    "velora_config": "VeLoRA",
+    "monteclora_config": "MonteCLoRA",
+    "kasa_config": "KaSA",
+    "use_bdlora": "block-diagonal LoRA",
+    "use_qalora": "QA-LoRA",
+    "alora_invocation_tokens": "aLoRA, which acts after these tokens only",
+    "arrow_config": "routing between adapters",
+}
+_NEVER_MERGED = {"alora_invocation_tokens", "arrow_config"}
+_NO_BIAS = ("bias", "none")
+
+_KEEPS_BASE = ("true", "false", "none", "gaussian", "eva", "orthogonal", "mica")
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """adapter_config.json. Raises SpecError where it is missing or no JSON object."""
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path}: cannot be read ({type(error).__name__})") from None
+    if not isinstance(config, dict):
+        raise SpecError(f"{path}: expected a JSON object, found {type(config).__name__}")
+    return config
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """The adapter's tensors by name, from safetensors or, as older PEFT wrote them, from a pickle read without code.
+
+    Raises SpecError where neither file is there or what is there is no file of tensors.
+    """
+    path = next((folder / name for name in (TENSORS, _OLD_TENSORS) if (folder / name).is_file()), None)
+    if path is None:
+        raise SpecError(f"{folder}: it has neither {TENSORS} nor {_OLD_TENSORS}")
+    try:
+        found = load_file(path) if path.name == TENSORS else torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise SpecError(f"{path}: no file of tensors ({type(error).__name__})") from None
+    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise SpecError(f"{path}: expected tensors by name")
+    return found
+
+
+def check_fields(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise SpecError, with every such field, where a PEFT configuration asks for more than A and B on plain layers."""
+    _check_start(config.get("init_lora_weights", True), folder)
+    known = _READ | _WITHOUT_EFFECT
+    asked = {key: value for key, value in config.items() if key not in known and value and (key, value) != _NO_BIAS}
+    if not asked:
+        return
+    named = ", ".join(f"{key}={json.dumps(asked[key])} ({_REFUSED.get(key, 'not known here')})" for key in asked)
+    ways = ["merge the adapter into its base with PEFT's merge_and_unload and take the result as the base"]
+    if not asked.keys().isdisjoint(_NEVER_MERGED):
+        ways = ["it cannot be merged into a base either, only PEFT runs it"]
+    if not asked.keys() <= _REFUSED.keys():
+        ways.append("remove a field that is not known here if it changes nothing that the adapter computes")
+    raise SpecError(f"{folder}: adapter_config.json has {named}, which cannot be read; {'; or '.join(ways)}")
+
+
+def _check_start(value: object, folder: Path) -> None:
+    way = str(value).lower().split("_niter")[0]
+    if way in _CHANGES_BASE:
+        raise SpecError(
+            f"{folder}: init_lora_weights={way} changes the base; save it with PEFT's "
+            "path_initial_model_for_weight_conversion, and it is one for the original base"
+        )
+    if way not in _KEEPS_BASE:
+        raise SpecError(
+            f"{folder}: init_lora_weights={value} is not known here and may change the base; if it leaves the base as "
+            "it is, set it to true in adapter_config.json"
+        )

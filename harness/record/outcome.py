@@ -1,0 +1,109 @@
+"""What a record says of its trial: whether it ended for good, which score it is shown by, which of two is better."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.record.fields import Section, fields_of
+from harness.record.sections import Record
+
+_GONE = object()
+
+
+def fail_if_not_finite(entry: Record) -> Record:
+    """The record itself; with a number in it that is NaN or infinite, which JSON has no word for, a failed one.
+
+    The number is left out, and the reason names its section and field.
+    """
+    found: list[str] = []
+    names = [field.name for field in dataclasses.fields(entry)]
+    sections = {name: _finite(getattr(entry, name), name, found) for name in names}
+    if not found:
+        return entry
+    reason = "; ".join(part for part in (entry.reason, f"diverged: {', '.join(found)}") if part)
+    return dataclasses.replace(entry, **{**sections, "state": "fail", "reason": reason})
+
+
+def _finite(tree: Any, name: str, found: list[str]) -> Any:
+    """The same without numbers that are not finite; each is added to `found` with its name and value.
+
+    A row of numbers means something only as a whole: with one of them it is left out. So is a section whose field
+    cannot be empty.
+    """
+    if isinstance(tree, float) and not math.isfinite(tree):
+        found.append(f"{name} is {tree}")
+        return _GONE
+    if isinstance(tree, Section):
+        return _finite_section(tree, name, found)
+    if isinstance(tree, dict):
+        named = {key: _finite(value, f"{name}.{key}", found) for key, value in tree.items()}
+        return {key: value for key, value in named.items() if value is not _GONE}
+    if isinstance(tree, list):
+        rows = [_finite(item, f"{name}[{index}]", found) for index, item in enumerate(tree)]
+        kept = [item for item in rows if item is not _GONE]
+        return kept if len(kept) == len(rows) or isinstance(tree[0], list) else _GONE
+    return tree
+
+
+def _finite_section(section: Section, name: str, found: list[str]) -> Section:
+    fields = {field.name: field for field in fields_of(type(section)) if not field.derived}
+    values = {key: _finite(getattr(section, key), f"{name}.{key}", found) for key in fields}
+    gone = [key for key, value in values.items() if value is _GONE]
+    if any(fields[key].default is not None for key in gone):
+        return type(section)()
+    return type(section)(**{key: value for key, value in values.items() if key not in gone})
+
+
+def is_final(entry: Record) -> bool:
+    """Whether a trial came to an end of its own; an unforeseen error is none, and is tried again."""
+    return not entry.reason.startswith("error:")
+
+
+def process_suspect(entry: Record) -> bool:
+    """Whether a trial ended in a way that may have harmed the process it ran in."""
+    return entry.reason.startswith(("error:", "out of memory:"))
+
+
+def headline_metric(entry: Record) -> str:
+    """The score that a trial is shown by: accuracy where there is one, of several tasks their mean, else the loss."""
+    known = {name for scores in entry.scores.values() for name in scores}
+    return next((name for name in ("accuracy", "score") if name in known), "loss")
+
+
+def headline_score(entry: Record, split: str) -> float:
+    """The score that a trial is shown by, on a split."""
+    return entry.score(split, headline_metric(entry))
+
+
+def find_complete(records: Iterable[Record], fingerprint: str) -> Record | None:
+    """A complete trial of the same configuration, if there is one; failures and pruned trials are no answer."""
+    same = (entry for entry in records if entry.fingerprint == fingerprint)
+    return next((entry for entry in same if entry.state == "complete"), None)
+
+
+def looked_up(entry: Record, now: Mapping[str, Any]) -> str:
+    """Says that a trial's result stands for another run of it in the environment `now`, and what differs from then."""
+    then, said = entry.provenance.environment, "looked up, not trained again"
+    if not then:
+        return f"{said}; its environment was not recorded"
+    differing = [
+        f"{name} {_brief(then.get(name))} (now {_brief(now.get(name))})"
+        for name in {**then, **now}
+        if then.get(name) != now.get(name)
+    ]
+    return f"{said}; made elsewhere: {', '.join(differing)}" if differing else said
+
+
+def _brief(value: Any) -> str:
+    """A value in a sentence; of a commit its first digits."""
+    if value is None:
+        return "none"
+    return value[:12] if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40,}", value) else str(value)
+
+
+def better(entry: Record, other: Record) -> bool:
+    """Whether a trial's validation score is above another's, in the direction of the objective they share."""
+    mine, theirs = (item.score("val", item.objective) for item in (entry, other))
+    return mine < theirs if entry.objective == "loss" else mine > theirs

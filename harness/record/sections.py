@@ -1,0 +1,335 @@
+"""The sections of a trial's record. A field that is added here is in the record, in the tables and in W&B.
+
+A field marked as a measure has a column; its unit and direction stand beside it. What a trial did not reach is empty.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+from harness.record.fields import Bytes, Measure, Part, Seconds, Section, fields_of, split
+
+VERSION = 1
+"""Of the record's layout. Raised where a field changes its place or meaning; a new field does not raise it."""
+
+State = Literal["complete", "pruned", "fail"]
+Matrix = list[list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(Section):
+    """How the base was adapted, patterns resolved; `scale` and `alpha` where all layers share them.
+
+    `settings` are the further settings of the method, as the configuration has them.
+    """
+
+    name: Annotated[str, Measure(column="lora")] = ""
+    variant: str | None = None
+    rank: Annotated[int | None, Measure(column="rank")] = None
+    alpha: Annotated[float | None, Measure(column="alpha")] = None
+    scale: Annotated[float | None, Measure(column="scale")] = None
+    targets: Annotated[list[str], Measure(column="targets")] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Lora":
+        """From a method's settings by name; what has no field of its own goes into `settings`."""
+        own, settings = split(given, (entry.name for entry in fields_of(cls)))
+        return cls(**own, settings=settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Section):
+    """The optimiser's settings; `batch_size` counts the examples of one step on all devices."""
+
+    lr: Annotated[float, Measure(column="lr")] = 0.0
+    head_lr: Annotated[float | None, Measure(column="head_lr")] = None
+    weight_decay: float | None = None
+    warmup: float | None = None
+    clip: float | None = None
+    batch_size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(Section):
+    """Parameter counts by tensor identity: a tensor that is used twice counts once.
+
+    `other` is trained and belongs to neither adapter nor head. `groups` are the adapter's parameters that serve all
+    tasks (`shared`) and those of each task; empty where no task has its own.
+    """
+
+    trainable: Annotated[int, Measure("parameters", "lower is better", column="trainable")] = field(init=False)
+    adapter: Annotated[int, Measure("parameters", "lower is better")] = 0
+    head: Annotated[int, Measure("parameters")] = 0
+    other: Annotated[int, Measure("parameters")] = 0
+    frozen: Annotated[int, Measure("parameters")] = 0
+    total: Annotated[int, Measure("parameters")] = 0
+    groups: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trainable", self.adapter + self.head + self.other)
+        assert self.trainable + self.frozen == self.total, "the groups of parameters do not add up to the total"
+        assert not self.groups or sum(self.groups.values()) == self.adapter, "the tasks' groups miss the adapter's sum"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(Section):
+    """The peak of memory in training and its components, which add up to it; `activations` is what remains of it.
+
+    `process` is what was held before the network was built; `kind` says what was measured.
+    """
+
+    process: Bytes = 0
+    parameters: Bytes = 0
+    gradients: Bytes = 0
+    optimizer: Bytes = 0
+    activations: Bytes = 0
+    train_peak: Bytes = 0
+    eval_peak: Bytes = 0
+    kind: Annotated[str, Measure()] = ""
+    reserved: Annotated[int | None, Measure("bytes", "lower is better")] = None
+
+    def __post_init__(self) -> None:
+        known = self.process + self.parameters + self.gradients + self.optimizer + self.activations
+        assert known == self.train_peak, "the components of memory do not add up to the peak"
+
+    @property
+    def above_process(self) -> int:
+        """The peak in training above what the process held before, in bytes."""
+        return self.train_peak - self.process
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfMemory(Section):
+    """What is known when memory ran out: bytes asked for and reached, and the limit `of` what."""
+
+    asked: Annotated[int | None, Measure("bytes")] = None
+    reached: Annotated[int | None, Measure("bytes")] = None
+    limit: Annotated[int | None, Measure("bytes")] = None
+    of: Annotated[str | None, Measure()] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Time(Section):
+    """Seconds; the first steps warm up and are in neither the median nor the rate."""
+
+    step_median_s: Annotated[float | None, Measure("s", "lower is better")] = None
+    examples_per_s: Annotated[float | None, Measure("1/s", "higher is better")] = None
+    train_s: Annotated[float | None, Measure("s", "lower is better")] = None
+    total_s: Seconds = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flops(Section):
+    """Floating-point operations of a forward pass and of a whole step on so many `examples`."""
+
+    forward: Annotated[int, Measure("FLOP", "lower is better")] = 0
+    step: Annotated[int, Measure("FLOP", "lower is better")] = 0
+    examples: Annotated[int, Measure("rows")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge(Section):
+    """The merged network against the adapter beside its layer, on a batch of so many rows: logits and latency."""
+
+    max_logit_difference: Annotated[float | None, Measure("", "lower is better")] = None
+    max_logit: Annotated[float | None, Measure()] = None
+    latency_merged_s: Annotated[float | None, Measure("s", "lower is better")] = None
+    latency_apart_s: Annotated[float | None, Measure("s", "lower is better")] = None
+    batch: Annotated[float | None, Measure("rows")] = None
+    latency_base_s: Annotated[float | None, Measure("s", "lower is better")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continual(Section):
+    """Tasks learned one after another: R[i][j] on validation and test is the score on task j after i tasks."""
+
+    tasks: list[str] = field(default_factory=list)
+    learn: str = ""
+    heads: str = ""
+    val: Matrix = field(default_factory=list)
+    test: Matrix = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinualSummary(Section):
+    """Figures of the test matrix; the overlap of the tasks' updates; the parameters that all tasks need in the end."""
+
+    acc: Annotated[float, Measure("score", "higher is better")] = 0.0
+    bwt: Annotated[float, Measure("score", "higher is better")] = 0.0
+    fwt: Annotated[float, Measure("score", "higher is better")] = 0.0
+    forgetting: Annotated[float, Measure("score", "lower is better")] = 0.0
+    new: Annotated[float, Measure("score", "higher is better")] = 0.0
+    overlap: Annotated[float, Measure("", "lower is better")] = 0.0
+    kept: Annotated[int, Measure("parameters", "lower is better")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Section):
+    """The base's masked-LM loss on general text before and after training, and the change."""
+
+    before: Annotated[float | None, Measure("nats", "lower is better")] = None
+    after: Annotated[float | None, Measure("nats", "lower is better")] = None
+    change: Annotated[float | None, Measure("nats", "lower is better")] = field(init=False)
+
+    def __post_init__(self) -> None:
+        both = self.before is not None and self.after is not None
+        object.__setattr__(self, "change", self.after - self.before if both else None)  # type: ignore[operator]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter(Section):
+    """The adapter by layer, and its files: folder relative to the study's, bytes, digests.
+
+    `kept_ranks` are [layer, rank] pairs as lora.ranks takes them, where training masked some.
+    """
+
+    effective_rank_mean: Annotated[float | None, Measure(column="effective_rank_mean")] = field(init=False)
+    ranks: dict[str, int] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)
+    effective_ranks: dict[str, float] = field(default_factory=dict)
+    kept_ranks: list[list[Any]] = field(default_factory=list)
+    path: str = ""
+    bytes: Annotated[int | None, Measure("bytes", "lower is better")] = None
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        found = self.effective_ranks.values()
+        object.__setattr__(self, "effective_rank_mean", sum(found) / len(found) if found else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps(Section):
+    """Optimiser steps: planned, made, the one whose weights were kept, and the one that the trial went on from."""
+
+    planned: Annotated[int, Measure("steps")] = 0
+    made: Annotated[int, Measure("steps")] = 0
+    best: Annotated[int, Measure("steps")] = 0
+    resumed: Annotated[int | None, Measure("steps")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds(Section):
+    """What randomness began from."""
+
+    trial: int = 0
+    split: int = 0
+
+    def __bool__(self) -> bool:
+        return True  # 0 is a seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Section):
+    """The data: rows by split, what splits share, and, of several tasks, the data of each.
+
+    `sd` is that of numeric answers; `cut` counts the texts that were shortened; `details` are those of its kind.
+    """
+
+    name: str = ""
+    source: str = ""
+    sha256: str = ""
+    rows: dict[str, int] = field(default_factory=dict)
+    sd: float | None = None
+    shared: dict[str, Any] = field(default_factory=dict)
+    speakers: dict[str, list[str]] = field(default_factory=dict)
+    cut: dict[str, Any] = field(default_factory=dict)
+    tasks: "dict[str, Data]" = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> "Data":
+        """What a task says of its data; what has no field of its own goes into `details`."""
+        own, details = split(described, (entry.name for entry in fields_of(cls)))
+        tasks = {name: cls.of(part) for name, part in own.pop("tasks", {}).items()}
+        return cls(**own, tasks=tasks, details=details)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base(Section):
+    """The pretrained network: name, address and digest of its weights; both `fresh` where they are drawn."""
+
+    name: str = ""
+    address: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance(Section):
+    """Where a result comes from: versions, revision, machine.
+
+    `inputs` are the digests of data and weights, with device and precision, that go into the fingerprint;
+    `environment` is what else moves the result.
+    """
+
+    versions: dict[str, str] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Section):
+    """What a trial was, what it cost and what it scored. Sizes in bytes, times in seconds, accuracies in 0…1.
+
+    `scores` are by split and metric; a split like test@4 is that of a nested adapter cut to rank 4. `dead` names the
+    trained tensors that never got a gradient. `attempt` counts how often the trial was begun. `reports` holds [step,
+    objective] of each evaluation on validation, empty where another trial's result was looked up. The order of the
+    fields is that of the columns of a table.
+    """
+
+    schema_version: int = VERSION
+    study: str
+    trial: Annotated[int, Measure()]
+    arm: Annotated[str, Measure()]
+    attempt: int = 1
+    point: dict[str, float] = field(default_factory=dict)
+    objective: str
+    state: Annotated[State, Measure()]
+    lora: Annotated[Lora, Part("", settings=True)] = Lora()
+    optimizer: Annotated[Optimizer, Part("", settings=True)] = Optimizer()
+    parameters: Annotated[Parameters, Part("params", wandb="params")] = Parameters()
+    scores: Annotated[dict[str, dict[str, float]], Part("")] = field(default_factory=dict)
+    memory: Annotated[Memory, Part("memory")] = Memory()
+    out_of_memory: Annotated[OutOfMemory, Part("memory")] = OutOfMemory()
+    time: Annotated[Time, Part("")] = Time()
+    flops: Annotated[Flops, Part("flops")] = Flops()
+    merge: Annotated[Merge, Part("merge")] = Merge()
+    continual: Continual = Continual()
+    continual_summary: Annotated[ContinualSummary, Part("sequence", wandb="sequence")] = ContinualSummary()
+    probe: Annotated[Probe, Part("probe")] = Probe()
+    adapter: Annotated[Adapter, Part("adapter")] = Adapter()
+    dead: Annotated[list[str], Measure()] = field(default_factory=list)
+    steps: Annotated[Steps, Part("steps")] = Steps()
+    fingerprint: Annotated[str, Measure()] = ""
+    task: Annotated[str, Measure()]
+    model: Annotated[str, Measure()]
+    reason: Annotated[str, Measure()] = ""
+    seeds: Seeds = Seeds()
+    data: Data = Data()
+    base: Base = Base()
+    provenance: Provenance = Provenance()
+    command: str = ""
+    reports: Matrix = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def score(self, split: str, metric: str) -> float:
+        """A score that the trial has. Raises KeyError otherwise."""
+        return self.scores[split][metric]
+
+
+@dataclass
+class Draft:
+    """The record of a trial that is running: sections are replaced as they are reached.
+
+    `draft.record = dataclasses.replace(draft.record, steps=Steps(planned=8))`
+    """
+
+    record: Record
+
+    def add_scores(self, split: str, scores: Mapping[str, float]) -> None:
+        """Note the scores of a split, in place of those it had."""
+        self.record = replace(self.record, scores=self.record.scores | {split: dict(scores)})

@@ -1,0 +1,160 @@
+"""Metrics that add up over batches and devices, and a row for each example, so that trials compare item by item."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric, SumMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+
+class Metrics(nn.Module):
+    """The metrics of an evaluation: `names` of the scores, `columns` of the rows that `update` returns."""
+
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @abstractmethod
+    def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Add a batch and its logits; returns a row for each example (B, len(columns))."""
+
+    @abstractmethod
+    def compute_and_reset(self) -> dict[str, float]:
+        """The scores of all batches since the last reset. `loss` is always among them, not finite if a logit is not."""
+
+
+class ClassMetrics(Metrics):
+    """Accuracy and mean cross-entropy of logits (B, C) against labels (B)."""
+
+    names = ("accuracy", "loss")
+    columns = ("label", "predicted")
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.mean_loss = MeanMetric(nan_strategy="disable")  # by default NaN would be left out of the mean
+
+    def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        labels = batch["labels"]
+        self.accuracy.update(logits, labels)
+        self.mean_loss.update(F.cross_entropy(logits, labels, reduction="none"))
+        return torch.stack([labels, logits.argmax(-1)], 1)
+
+    def compute_and_reset(self) -> dict[str, float]:
+        scores = {"accuracy": float(self.accuracy.compute()), "loss": float(self.mean_loss.compute())}
+        self.accuracy.reset()
+        self.mean_loss.reset()
+        return scores
+
+
+class TokenMetrics(Metrics):
+    """Cross-entropy in nats a target token and its exponential, perplexity, of logits (B, L, V) against labels (B, L).
+
+    The mean is over all target tokens, whatever batches they came in; each example's row is the mean over its own
+    tokens, and how many they are.
+    """
+
+    names = ("loss", "perplexity")
+    columns = ("loss", "tokens")
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not a weighted MeanMetric: with its check for NaN disabled, torchmetrics 1.9 forgets the weights.
+        self.nats = SumMetric(nan_strategy="disable").set_dtype(torch.float64)
+        self.tokens = SumMetric(nan_strategy="disable").set_dtype(torch.float64)
+
+    def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        labels = batch["labels"]
+        loss_BL = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none", ignore_index=-100)
+        tokens_B = (labels != -100).sum(1)
+        nats_B = loss_BL.double().sum(1)
+        self.nats.update(nats_B)
+        self.tokens.update(tokens_B.double())
+        return torch.stack([nats_B / tokens_B, tokens_B.double()], 1)
+
+    def compute_and_reset(self) -> dict[str, float]:
+        loss = float(self.nats.compute() / self.tokens.compute())
+        self.nats.reset()
+        self.tokens.reset()
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+
+
+class RegressionMetrics(Metrics):
+    """Regression of standardised labels (B) by predictions (B, 1).
+
+    `loss` is the mean squared error in standardised units; `rmse` and R² (the variance explained) are in the labels'
+    own unit, given by their `mean` and `sd`.
+    """
+
+    names = ("rmse", "r2", "loss")
+    columns = ("label", "predicted")
+
+    def __init__(self, mean: float, sd: float) -> None:
+        super().__init__()
+        self.mean, self.sd = mean, sd
+        # Rows, squared errors, labels and squared labels.
+        self.sums = SumMetrics(4)
+
+    def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        labels = batch["labels"].double()
+        guess = logits.squeeze(-1).double()
+        self.sums.add([torch.ones_like(labels), (guess - labels).square(), labels, labels.square()])
+        return torch.stack([labels, guess], 1) * self.sd + self.mean
+
+    def compute_and_reset(self) -> dict[str, float]:
+        rows, error, total, square = self.sums.compute_and_reset()
+        variance = square / rows - (total / rows) ** 2
+        loss = error / rows
+        return {"rmse": self.sd * math.sqrt(loss), "r2": 1 - loss / variance if variance else math.nan, "loss": loss}
+
+
+class SumMetrics(nn.Module):
+    """Sums over batches and devices, in float64."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        sums = (SumMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(count))
+        self.sums = nn.ModuleList(sums)
+
+    def add(self, values: list[Tensor]) -> None:
+        """Add a batch of values to each sum."""
+        for metric, value in zip(self.sums, values, strict=True):
+            metric.update(value)  # type: ignore[operator]
+
+    def compute_and_reset(self) -> list[float]:
+        """The sums since the last reset."""
+        found = [float(metric.compute()) for metric in self.sums]  # type: ignore[operator]
+        for metric in self.sums:
+            metric.reset()  # type: ignore[operator]
+        return found
+
+
+class MixtureMetrics(Metrics):
+    """The metrics of several tasks, named task/score, each over its own examples.
+
+    `loss` is the mean of the tasks' losses, `score` the mean of their accuracies or R²: both are 1 for perfect answers.
+    """
+
+    columns = ("task", "label", "predicted")
+
+    def __init__(self, parts: Mapping[str, Metrics]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        self._by_task = dict(parts)
+        self.names = ("score", "loss", *(f"{task}/{name}" for task, part in parts.items() for name in part.names))
+
+    def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """All rows of the batch are of one task."""
+        part = list(self._by_task.values())[int(batch["tasks"][0])]
+        rows = part.update(logits, batch).double()
+        return torch.cat([batch["tasks"].unsqueeze(1).double(), rows], 1)
+
+    def compute_and_reset(self) -> dict[str, float]:
+        found = {task: part.compute_and_reset() for task, part in self._by_task.items()}
+        loss = sum(scores["loss"] for scores in found.values()) / len(found)
+        score = sum(scores.get("accuracy", scores.get("r2", 0.0)) for scores in found.values()) / len(found)
+        named = {f"{task}/{name}": value for task, scores in found.items() for name, value in scores.items()}
+        return {"score": score, "loss": loss} | named

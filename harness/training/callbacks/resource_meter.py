@@ -1,0 +1,50 @@
+"""Measures the time of steps and the memory of a trial."""
+
+import dataclasses
+from typing import Any
+
+import lightning as L
+import torch
+
+from harness.record import Memory, plain
+from harness.training.accounting import MemoryMeter, StepClock
+
+
+class ResourceMeter(L.Callback):
+    """Seconds and examples of each step; peaks of memory in bytes, of training and of evaluation separately."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.memory, self.clock = MemoryMeter(device), StepClock(device)
+        self.train_peak = self.eval_peak = 0
+        self._reset_next = True  # the next training step starts a new peak
+        self.parts = Memory()
+
+    def state_dict(self) -> dict[str, Any]:
+        times = {"seconds": list(self.clock.seconds), "examples": list(self.clock.examples)}
+        return times | {"train_peak": self.train_peak, "eval_peak": self.eval_peak, "parts": plain(self.parts)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The peaks are the highest of all processes that trained the trial."""
+        self.clock.seconds, self.clock.examples = state_dict["seconds"], state_dict["examples"]
+        self.train_peak, self.eval_peak = state_dict["train_peak"], state_dict["eval_peak"]
+        self.parts = Memory.read(state_dict["parts"])
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """The first step is a warm-up: its peak does not count."""
+        if trainer.global_step == 1 or self._reset_next:
+            self.memory.reset()
+            self._reset_next = False
+        self.clock.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, _: Any, batch: Any, __: int) -> None:
+        self.clock.stop(len(batch["labels"]) * trainer.world_size)
+
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.train_peak = max(self.train_peak, self.memory.peak())
+        self.parts = self.memory.components(module, trainer.optimizers[0], self.train_peak, self.eval_peak)
+        self.memory.reset()
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.eval_peak = max(self.eval_peak, self.memory.peak())
+        self.parts = dataclasses.replace(self.parts, eval_peak=self.eval_peak)
+        self._reset_next = True

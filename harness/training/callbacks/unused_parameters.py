@@ -1,0 +1,49 @@
+"""Finds trained tensors that never get a gradient other than zero: they cost memory and learn nothing."""
+
+from typing import Any
+
+import lightning as L
+import torch
+
+from harness.training.distributed import all_reduce_max_each
+from harness.training.sharding import to_local
+
+
+class UnusedParameterCheck(L.Callback):
+    """Collects the names of trained tensors without a gradient so far."""
+
+    def __init__(self) -> None:
+        self._trained: dict[str, torch.nn.Parameter] = {}
+        self._waiting: dict[str, torch.nn.Parameter] | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._trained = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        """The gradients of this step are still there; only tensors that got none so far are checked."""
+        if self._waiting is None:
+            self._waiting = dict(self._trained)
+        for name, tensor in list(self._waiting.items()):
+            if tensor.grad is not None and bool(to_local(tensor.grad).any()):
+                del self._waiting[name]
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """A sharded tensor is used if any shard of it is."""
+        self.load_state_dict(self.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The tensors that got no gradient on any device; every process must call this."""
+        return {} if self._waiting is None else {"waiting": self._unused_everywhere()}
+
+    def _unused_everywhere(self) -> list[str]:
+        used = all_reduce_max_each([int(name not in (self._waiting or {})) for name in self._trained])
+        return [name for name, seen in zip(self._trained, used, strict=True) if not seen]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict:
+            self._waiting = {name: self._trained[name] for name in state_dict["waiting"]}
+
+    @property
+    def unused(self) -> list[str]:
+        """Names inside the model, in its order."""
+        return [name.removeprefix("model.") for name in self._waiting or {}]

@@ -1,0 +1,23 @@
+"""Where a trial stands in its study. No torch is imported."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CHECKPOINTS = "checkpoint"
+BEST = "best.safetensors"
+"""The weights of the best evaluation so far, while a trial runs."""
+
+Report = Callable[[int, dict[str, float]], bool]
+"""Called with the step and the validation scores after each evaluation; true means: end this trial."""
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose."""
+
+    study: str
+    number: int
+    arm: str
+    folder: Path
+    point: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,130 @@
+"""The training of tasks one after another."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from harness.config import ConfigError
+from harness.lora import SpecError, add_updates, named_updates, overlap
+from harness.model import Network
+from harness.training import (
+    BestCheckpoint,
+    CheckpointCallback,
+    Checkpoints,
+    DivergenceCheck,
+    EarlyStopping,
+    MetricsCsvLogger,
+    StopRequestCheck,
+    TrialModule,
+    UnusedParameterCheck,
+    fit,
+    make_trainer,
+    plan,
+)
+from harness.trial.context import BEST
+from harness.trial.inputs import loader
+from harness.trial.running import RunningTrial, make_module
+
+
+class ContinualTraining:
+    """Fits one task after another. `reached` are the trained tensors that got a gradient in any of them.
+
+    `curves` has of each task the steps before it, and the text of its file of metrics.
+    """
+
+    def __init__(self, trial: RunningTrial, checkpoints: Checkpoints) -> None:
+        self.trial, self.checkpoints, self.tasks = trial, checkpoints, trial.task.parts
+        self.overlap_penalty = trial.config.task.overlap_penalty
+        self.trained: dict[str, None] = {}
+        self.reached: set[str] = set()
+        self.curves: dict[str, tuple[int, str]] = {}
+
+    def train_task(self, number: int, under_way: dict[str, Any], extra: Callable[[], dict[str, Any]]) -> None:
+        """Fit a task, with an optimiser and a schedule of its own, and leave the weights of its best evaluation.
+
+        It goes on from where it was put down, if it is `under_way`; `extra` says what else a checkpoint has to hold.
+        """
+        self.prepare(number)
+        trial, name = self.trial, list(self.tasks)[number]
+        settings, draft, before = trial.config.trainer, trial.draft, trial.draft.record.steps.made
+        train, validation = trial.splits["train"][name], trial.splits["validation"][name]
+        batches = -(-len(train) // settings.batch_size)
+        length = plan(batches, settings.epochs, settings.max_steps, settings.evaluations)
+        module = self._module(name, length.steps)
+        unused, curve = UnusedParameterCheck(), self._curve(name, before, module.metrics.names)
+        keeper = CheckpointCallback(self.checkpoints, under_way, before, extra)
+        best = self._best_checkpoint(module)
+        checks = [StopRequestCheck(between_steps=False), DivergenceCheck()]
+        stopping = EarlyStopping(best, settings.patience)
+        callbacks: list[L.Callback] = [keeper, *checks, trial.meter, unused, curve, best, stopping]
+        clip, folder = trial.config.optimizer.clip, trial.context.folder
+        trainer = make_trainer(folder, length, trial.device, callbacks, precision=trial.precision, clip=clip)
+        training = loader(trial.config, train, True)
+        keeper.batch_sampler = training.batch_sampler
+        steps = replace(draft.record.steps, planned=draft.record.steps.planned + length.steps)
+        try:
+            fit(trainer, module, training, loader(trial.config, validation, False))
+        finally:
+            steps = replace(steps, made=before + trainer.global_step)
+            draft.record = replace(draft.record, steps=steps)
+            self._note(unused)
+        best.restore(module)
+        draft.record = replace(draft.record, steps=replace(steps, best=before + best.best_step))
+        self.curves[name] = before, curve.path.read_text()
+        trial.model.to(trial.device)
+
+    def prepare(self, number: int) -> None:
+        """Give the network what a task's learning needs."""
+        if number and self.overlap_penalty is not None:
+            _add_updates(self.trial, number)
+
+    def show(self, curves: Mapping[str, tuple[int, str]]) -> None:
+        """The curves of earlier tasks, in files and to the mirror."""
+        self.curves = dict(curves)
+        for name, (before, text) in curves.items():
+            self._curve(name, before, ()).load_state_dict({"text": text})
+
+    @property
+    def dead(self) -> list[str]:
+        """The trained tensors that never got a gradient; a head gets none from the tasks of others."""
+        return [name for name in self.trained if name not in self.reached]
+
+    def _module(self, name: str, steps: int) -> TrialModule:
+        model = self.trial.model
+        penalty = None if self.overlap_penalty is None else partial(_overlap, model, self.overlap_penalty)
+        return make_module(self.trial, model, self.tasks[name].metrics(), steps, penalty=penalty)
+
+    def _best_checkpoint(self, module: TrialModule) -> BestCheckpoint:
+        by_accuracy = self.trial.config.trainer.objective == "score" and "accuracy" in module.metrics.names
+        objective = "accuracy" if by_accuracy else "loss"
+        return BestCheckpoint(objective, self.trial.context.folder / BEST)
+
+    def _curve(self, name: str, before: int, scores: Sequence[str]) -> MetricsCsvLogger:
+        def log(step: int, values: dict[str, float]) -> None:
+            self.trial.mirror.log(before + step, {f"{name}/{key}": value for key, value in values.items()})
+
+        return MetricsCsvLogger(self.trial.context.folder / f"metrics_{name}.csv", log, scores)
+
+    def _note(self, unused: UnusedParameterCheck) -> None:
+        names = [name for name, tensor in self.trial.model.named_parameters() if tensor.requires_grad]
+        self.trained |= dict.fromkeys(names)
+        self.reached |= set(names) - set(unused.unused)
+
+
+def _overlap(model: Network, weight: float) -> Tensor:
+    return weight * overlap(model.base)
+
+
+def _add_updates(trial: RunningTrial, number: int) -> None:
+    try:
+        add_updates(trial.model.base, number)
+    except SpecError as error:
+        raise ConfigError(f"task.learn=orthogonal: {error}") from None
+    ranks = {name: pair.rank for name, pair in named_updates(trial.model.base)}
+    scales = {name: pair.scale for name, pair in named_updates(trial.model.base)}
+    adapter = replace(trial.draft.record.adapter, ranks=ranks, scales=scales)
+    trial.draft.record = replace(trial.draft.record, adapter=adapter)

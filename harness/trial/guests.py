@@ -1,0 +1,41 @@
+"""Classes of the user's own in a configuration: checked when they are imported, and known by their code."""
+
+from harness.config import Config, ConfigError
+from harness.config.guests import code_digest
+from harness.model import guest_model_class
+from harness.task import build_task, guest_task_class
+
+
+def check_guests(config: Config) -> None:
+    """Import the guests of a configuration. Raises ConfigError where they are none, or at odds with the rest of it."""
+    task, model = config.task, config.model
+    if not task.guests and model.guest is None:
+        return
+    taken = model.takes if model.guest is None else guest_model_class(model.guest).reads
+    needed = {guest_task_class(path).reads for path in task.guests}
+    needed |= {task.model_kind} if task.model_kind is not None else set()
+    for other in sorted(needed - {str(taken)}):
+        raise ConfigError(f"model={model.name}: a {taken} model; task={task.name} needs a {other} model")
+    if task.guests:
+        _check_task(config)
+
+
+def _check_task(config: Config) -> None:
+    """Only the data of a guest's task tell what its scores are, and what it asks of a model."""
+    task, objective = build_task(config.task), config.trainer.objective
+    names = task.metrics().names
+    mistakes = task.mistakes(config.model)
+    if objective not in names:
+        mistakes.append(f"trainer.objective={objective}: task={task.name} has none; trainer.objective={names[0]}")
+    if mistakes:
+        raise ConfigError(*mistakes)
+
+
+def guest_digests(config: Config) -> dict[str, str]:
+    """The digests of the files that the guests of a configuration stand in."""
+    found = {}
+    if config.task.guests:
+        found["task_code"] = " ".join(code_digest(guest_task_class(path)) for path in config.task.guests)
+    if config.model.guest is not None:
+        found["model_code"] = code_digest(guest_model_class(config.model.guest))
+    return found

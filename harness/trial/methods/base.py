@@ -1,0 +1,74 @@
+"""What every method of adaptation answers: how it changes a network, what it asks of training, what it leaves."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from harness.lora import Feed
+from harness.model import Network
+from harness.record import Adapter, Lora
+
+if TYPE_CHECKING:  # parameters are counted without a trainer
+    from lightning import Callback
+
+
+class Method(ABC):
+    """One way to train a base. It is built once for a trial; what a way does not have keeps the answer given here."""
+
+    calibration: int = 0
+    """Training batches that the start looks at."""
+    trains_whole_base: bool = False
+
+    @property
+    def lr_ratio(self) -> float:
+        """How many times as fast the `fast_parameters` learn."""
+        return 1.0
+
+    @property
+    def note(self) -> str:
+        """A word for run=count, where the counts are not settled before training."""
+        return ""
+
+    def check(self) -> None:
+        """Raise ConfigError for what can be told without the network: nothing here."""
+        return
+
+    @abstractmethod
+    def adapt(self, model: Network) -> dict[str, int]:
+        """Freeze the base but for what is trained, add what is added; returns the rank of each adapted layer.
+
+        Raises SpecError where the network has no place for it.
+        """
+
+    def initialise(self, model: Network, feed: Feed) -> dict[str, int]:
+        """Start from what training batches show; returns the ranks where that moved them."""
+        return {}
+
+    def fast_parameters(self, model: Network) -> list[nn.Parameter]:
+        """Those that learn `lr_ratio` times as fast as others."""
+        return []
+
+    def penalty(self, model: Network) -> Callable[[], Tensor] | None:
+        """What is added to the loss of every step."""
+        return None
+
+    def rank_schedule(self, model: Network, steps: int, seed: int) -> tuple[list[Callback], int]:
+        """What moves ranks in training of so many steps, and from which step on they are settled."""
+        return [], 0
+
+    def nested_ranks(self, model: Network) -> range:
+        """The ranks that the trained adapter is cut to and scored at."""
+        return range(0)
+
+    @abstractmethod
+    def record(self, adapter: Adapter) -> Lora:
+        """What a record says of it: its settings, with the patterns replaced by what they came to in the `adapter`."""
+
+    @abstractmethod
+    def save(self, model: Network, base_address: str, folder: Path) -> None:
+        """Write what was trained of the base into a folder; `base_address` names the weights it belongs to."""

@@ -1,0 +1,51 @@
+"""Passes through a network that are not training: what a start looks at, and the operations of a step."""
+
+import itertools
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from harness.model import Network
+from harness.record import Flops
+from harness.task import Inputs
+from harness.training import autocast, mean_loss
+from harness.trial.accounting import flops_of
+
+
+def feed(
+    model: Network, batches: DataLoader[int], device: torch.device, precision: str, count: int, gradients: bool
+) -> None:
+    """Run `count` training batches through the model as it stands, for the variants that start from what they see."""
+    _still(model)
+    for batch in itertools.islice(batches, count):
+        with autocast(precision, device):
+            loss = mean_loss(model, on_device(batch, device)) / count
+        if gradients:
+            loss.backward()
+    model.train()
+
+
+def step_flops(model: Network, train: Inputs, batch_size: int, device: torch.device, precision: str) -> Flops:
+    """Operations of a forward pass, and of a whole step, on the first rows of the training split."""
+    batch = on_device(train.batch(train.sample(batch_size)), device)
+    _still(model)
+    with autocast(precision, device):
+        forward = flops_of(lambda: mean_loss(model, batch))
+        step = flops_of(lambda: mean_loss(model, batch).backward())
+    model.zero_grad()
+    model.train()
+    return Flops(forward=forward, step=step, examples=len(batch["rows"]))
+
+
+def on_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The batch where the network is."""
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def _still(model: Network) -> None:
+    """No dropout, and running statistics stay as they are."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.RNNBase):
+            module.train()  # cuDNN has no backward pass of these in evaluation

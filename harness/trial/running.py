@@ -1,0 +1,83 @@
+"""A trial whose model is adapted, and the steps that every trial's life has from there on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from harness.config import Config
+from harness.model import Network
+from harness.record import Draft, Probe
+from harness.system.signals import raise_if_stop_requested
+from harness.task import Task
+from harness.training import Metrics, ResourceMeter, TrialModule
+from harness.trial import tracking
+from harness.trial.context import Report, TrialContext
+from harness.trial.methods import Method
+from harness.trial.probe import probe_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningTrial:
+    """What training and evaluation need.
+
+    `splits` has the rows of each split, or of each task of it, where tasks are learned one after another. `spread`
+    says that the weights are shared out over several devices in training; `home` is where the whole model is else.
+    """
+
+    config: Config
+    context: TrialContext
+    task: Task
+    model: Network
+    method: Method
+    splits: dict[str, Any]
+    device: torch.device
+    home: torch.device
+    spread: bool
+    precision: str
+    meter: ResourceMeter
+    draft: Draft
+    mirror: tracking.Mirror
+    report: Report
+
+
+def make_module(
+    trial: RunningTrial,
+    model: Network,
+    metrics: Metrics,
+    steps: int,
+    spread: bool = False,
+    penalty: Callable[[], Tensor] | None = None,
+) -> TrialModule:
+    """The network as it is trained for so many steps, with its method's penalty, or the one that is given."""
+    optimizer = trial.config.optimizer
+    penalty = penalty or trial.method.penalty(model)
+    return TrialModule(
+        model,
+        metrics,
+        lr=optimizer.lr,
+        head_lr=optimizer.head_lr or optimizer.lr,
+        weight_decay=optimizer.weight_decay,
+        warmup=optimizer.warmup,
+        steps=steps,
+        # Fused, the optimiser takes scaled gradients and leaves them so; AdaLoRA looks at them afterwards.
+        fused=trial.precision == "32-true" or (optimizer.clip is None and penalty is None),
+        fast=trial.method.fast_parameters(model),
+        fast_ratio=trial.method.lr_ratio,
+        penalty=penalty,
+        weigh=model.weighting.forward if model.weighting is not None else None,
+        spread=spread,
+    )
+
+
+def probe(config: Config, model: Network, device: torch.device, draft: Draft, when: Literal["before", "after"]) -> None:
+    """Note the base's loss on general text, if the configuration asks for it."""
+    if config.probe is None:
+        return
+    alone = config.trainer.devices == 1  # one of several must not leave the others
+    between = raise_if_stop_requested if alone else lambda: None
+    loss = probe_loss(config.probe, config.model, model.base.to(device), device, between)
+    found = Probe(before=loss) if when == "before" else replace(draft.record.probe, after=loss)
+    draft.record = replace(draft.record, probe=found)

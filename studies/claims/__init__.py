@@ -1,0 +1,8 @@
+"""What is said of LoRA, judged by finished studies.
+
+python -m harness +experiment=claims
+"""
+
+from studies.claims.run import command
+
+__all__ = ["command"]

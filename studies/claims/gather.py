@@ -1,0 +1,90 @@
+"""The studies that claims are judged by: read where they are finished, run where they are not."""
+
+import logging
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from harness import record
+from harness.config import Config, ConfigError, SweepConfig
+from harness.record import is_final
+from harness.search import arms
+from harness.system.assets import AssetError
+from harness.system.study_files import CONFIG
+from studies.claims.arguments import Arguments
+from studies.claims.evidence import Study
+
+# The claim is about this base; targets and rank as in the first comparisons of LoRA with full fine-tuning.
+BERT_LARGE = ["run=count", "model=bert_large", "lora.rank=16", "lora.targets=[query,value]"]
+
+log = logging.getLogger(__name__)
+
+_SWEEP: TypeAdapter[SweepConfig] = TypeAdapter(SweepConfig)
+
+Compose = Callable[[Sequence[str]], Config]
+Run = Callable[[Config, Sequence[str]], str]
+
+
+def gather(results: Path, arguments: Arguments, compose: Compose, run: Run) -> dict[str, Study]:
+    """Every study by its part. `run` runs one and returns the name of its folder, which a stand-in's data may change.
+
+    A study that cannot be had is there too, with the reason.
+    """
+    return {name: _study(results, words, arguments.run, compose, run) for name, words in arguments.studies.items()}
+
+
+def _study(results: Path, words: list[str], may_run: bool, compose: Compose, run: Run) -> Study:
+    command = shlex.join(["python", "-m", "harness", *words])
+    try:
+        config = compose(words)
+        name = config.study
+        folders = [results / study for study in (name, *_stand_in(words, config, compose))]
+        done = next((folder for folder in folders if complete(folder)), None)
+        if done is None and may_run:
+            log.info("%s is not finished: running it", name)
+            done = results / run(config, words)
+    except (ConfigError, AssetError) as error:
+        return Study(command, missing=" ".join(str(error).splitlines()))
+    if done is None or not complete(done):
+        begun = done or next((folder for folder in folders if folder.exists()), folders[0])
+        return Study(command, missing=f"no finished study {name}{_progress(begun)}")
+    log.info("%s: %d records", done.name, len(record.read(done)))
+    records = tuple(record.read(done))
+    return Study(records[0].command, folder=done, records=records)  # it may have said more than ours
+
+
+def _stand_in(words: list[str], config: Config, compose: Compose) -> list[str]:
+    """The name of the study as it is where the data set cannot be reached."""
+    name = config.task.fallback
+    return [compose([*words, f"task={name}"]).study] if name else []
+
+
+def complete(folder: Path) -> bool:
+    """Whether every trial that the study in a folder was begun with has a record.
+
+    The study's own configuration says how many they are; what the schema has gained since does not matter.
+    """
+    planned, left = _trials(folder)
+    return planned > 0 and left == 0
+
+
+def _progress(folder: Path) -> str:
+    planned, left = _trials(folder)
+    return f" ({planned - left} of {planned} trials)" if planned else ""
+
+
+def _trials(folder: Path) -> tuple[int, int]:
+    """How many trials a study has, and how many are not recorded; nothing where there is no study."""
+    path = folder / CONFIG
+    if not path.exists():
+        return 0, 0
+    try:
+        sweep = _SWEEP.validate_python(yaml.safe_load(path.read_text()).get("sweep"))
+    except ValidationError:
+        return 0, 0
+    planned = set(range(len(arms(sweep)) * sweep.trials))
+    recorded = {entry.trial for entry in record.read(folder) if is_final(entry)}
+    return len(planned), len(planned - recorded)

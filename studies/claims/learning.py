@@ -1,0 +1,164 @@
+"""What LoRA is said to do while it learns: over-fit less on little data, need its learning rate hit."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from harness.record import Record
+from harness.report.statistics import t_interval
+from studies.claims.evidence import Estimate, Study, adapted, correct_items, full, gap, winners
+from studies.claims.rules import LOSS_MARGIN, Finding, Judgement, Verdict, above, no_loss, points, untested
+
+_MARGIN = f"{100 * LOSS_MARGIN:.0f} points"
+Cell = tuple[int, int]  # training rows, split
+
+
+def cells(records: Sequence[Record]) -> dict[Cell, Record]:
+    """The trial best on validation for each number of training rows and each split of the data."""
+    best = winners(records, lambda entry: (entry.data.rows["train"], entry.seeds.split))
+    return {(entry.data.rows["train"], entry.seeds.split): entry for entry in best if "train" in entry.scores}
+
+
+def overfits_less(study: Study) -> Judgement:
+    """The gap between training and test accuracy, and whether the test accuracy itself is no worse."""
+    rule = (
+        "where each training row is seen more than once: training less test accuracy is shown to be smaller than full "
+        f"fine-tuning's (mean over splits, Student's t), and test accuracy to lose less than {_MARGIN} (items over all "
+        "splits); in part where only the first is shown. Same steps, no early stop, the best of the draws of a rate"
+    )
+    return Judgement("less over-fitting on little data", rule, (_overfits(study),))
+
+
+def _overfits(study: Study) -> Finding:
+    ours, theirs = cells(adapted(study)), cells(full(study))
+    little = [cell for cell in ours if cell in theirs and _repeats(ours[cell])]
+    splits = sorted({split for _, split in little})
+    if len(splits) < 2:
+        return untested(study, "fewer than two splits with little data")
+    gaps = t_interval(
+        [
+            statistics.fmean(
+                gap(ours[cell], "accuracy") - gap(theirs[cell], "accuracy") for cell in little if cell[1] == split
+            )
+            for split in splits
+        ]
+    )
+    items = _item_gains(study, [(ours[cell], theirs[cell]) for cell in little])
+    if len(items) < 2:
+        return untested(study, "predictions were not kept")
+    gain = t_interval(items)
+    sizes = ", ".join(str(rows) for rows in sorted({rows for rows, _ in little}))
+    nats = statistics.fmean(gap(ours[cell], "loss") - gap(theirs[cell], "loss") for cell in little)
+    figure = f"gap {points(gaps)} against full ({nats:+.2f} nats of loss); test accuracy {points(gain)}"
+    count = f"{len(splits)} splits of {sizes} rows; {len(items):,} test items"
+    return Finding(study.label, figure, count, overfit_verdict(gaps, gain), study.command)
+
+
+def overfit_verdict(gaps: Estimate, gain: Estimate) -> Verdict:
+    """Of the difference of the gaps (negative: LoRA's is smaller), and of the gain in test accuracy."""
+    smaller = above(-gaps[2], -gaps[1])
+    if smaller == "holds" and no_loss(*gain[1:]) != "holds":
+        return "holds in part"
+    return smaller
+
+
+def _repeats(entry: Record) -> bool:
+    seen = entry.steps.made * entry.optimizer.batch_size
+    return bool(seen > entry.data.rows["train"])
+
+
+def _item_gains(study: Study, pairs: Sequence[tuple[Record, Record]]) -> list[float]:
+    """For each test item of each split, how much more often LoRA was right on it, over all sizes."""
+    by_split: dict[int, list[list[float]]] = {}
+    for first, second in pairs:
+        ours, theirs = correct_items(first, study.folder), correct_items(second, study.folder)
+        if ours is None or theirs is None:
+            return []
+        gains = [float(a) - float(b) for a, b in zip(ours, theirs, strict=True)]
+        by_split.setdefault(first.seeds.split, []).append(gains)
+    return [statistics.fmean(item) for runs in by_split.values() for item in zip(*runs, strict=True)]
+
+
+def rate_matters(study: Study) -> Judgement:
+    """What it costs to miss the best learning rate by a step of the grid."""
+    rule = (
+        f"a learning rate one step of the grid off the best (on validation) is shown to cost more than {_MARGIN} of "
+        "test accuracy on one side or the other; in part where only two steps off do (paired items, mean over seeds)"
+    )
+    return Judgement("the outcome is sensitive to the learning rate", rule, (_rate(study),))
+
+
+def _rate(study: Study) -> Finding:
+    ours, theirs = by_rate(adapted(study)), by_rate(full(study))
+    if len(ours) < 4 or len(theirs) < 4:  # fewer may leave nothing two steps off the best
+        return untested(study, "fewer than four learning rates")
+    best = best_rate(ours)
+    costs = missed(study, ours, best)
+    others = missed(study, theirs, best_rate(theirs))
+    if not costs or not others:
+        return untested(study, "predictions were not kept")
+    near, far = (_worst(costs, distance) for distance in (1, 2))
+    verdict: Verdict = "does not hold"
+    if near[1] > LOSS_MARGIN:
+        verdict = "holds"
+    elif far[1] > LOSS_MARGIN:
+        verdict = "holds in part"
+    steps = sorted(ours)
+    factor = statistics.median(high / low for low, high in pairwise(steps))
+    figure = (
+        f"best {best:g}; ×{factor:.1f} off costs {points(near)}, two steps {points(far)}; full: best "
+        f"{best_rate(theirs):g}, {points(_worst(others, 1))}, {points(_worst(others, 2))}; less than {_MARGIN} lost "
+        f"over {len(plateau(costs))} of {len(ours)} rates, full {len(plateau(others))} of {len(theirs)}"
+    )
+    items = len(correct_items(ours[best][0], study.folder) or ())
+    return Finding(study.label, figure, f"{items:,} test items, {len(ours[best])} seeds", verdict, study.command)
+
+
+def by_rate(records: Sequence[Record]) -> dict[float, list[Record]]:
+    """Complete trials by learning rate; a rate at which one diverged counts as far as the others came."""
+    groups: dict[float, list[Record]] = {}
+    for entry in sorted(records, key=lambda entry: (entry.optimizer.lr, entry.trial)):
+        if entry.state == "complete":
+            groups.setdefault(entry.optimizer.lr, []).append(entry)
+    return groups
+
+
+def best_rate(groups: Mapping[float, Sequence[Record]]) -> float:
+    """The rate with the best mean accuracy on validation."""
+    return max(groups, key=lambda rate: statistics.fmean(entry.score("val", "accuracy") for entry in groups[rate]))
+
+
+def missed(study: Study, groups: Mapping[float, Sequence[Record]], best: float) -> dict[int, Estimate]:
+    """What each rate costs in test accuracy, by how many steps of the grid it is above the best (below: negative)."""
+    rates = sorted(groups)
+    shares = {rate: _share_right(study, groups[rate]) for rate in rates}
+    if not all(shares.values()):
+        return {}
+    place = rates.index(best)
+    return {
+        index - place: t_interval([a - b for a, b in zip(shares[best], shares[rate], strict=True)])
+        for index, rate in enumerate(rates)
+        if rate != best
+    }
+
+
+def _share_right(study: Study, entries: Sequence[Record]) -> list[float]:
+    runs = [items for entry in entries if (items := correct_items(entry, study.folder)) is not None]
+    return [statistics.fmean(item) for item in zip(*runs, strict=True)]
+
+
+def _worst(costs: Mapping[int, Estimate], distance: int) -> Estimate:
+    """The dearer of the two sides, by the lower end of its interval."""
+    sides = [costs[step] for step in (-distance, distance) if step in costs]
+    return max(sides, key=lambda estimate: estimate[1])
+
+
+def plateau(costs: Mapping[int, Estimate]) -> list[int]:
+    """The rates, in steps from the best, that are joined to it by rates which all cost less than the margin."""
+    joined = [0]
+    for direction in (1, -1):
+        step = direction
+        while step in costs and costs[step][0] < LOSS_MARGIN:
+            joined.append(step)
+            step += direction
+    return sorted(joined)

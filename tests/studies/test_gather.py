@@ -1,0 +1,122 @@
+"""Studies that claims rest on are read where they are finished, run where they are not, or named with the reason."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from harness import record
+from harness.config import ConfigError, to_yaml
+from harness.system.assets import AssetError
+from studies.claims.arguments import Arguments, read_arguments
+from studies.claims.gather import complete, gather
+from tests.test_record import make
+
+SWEEP = {
+    "scientific": {"lora.rank": [1, 2]},
+    "nuisance": {},
+    "baselines": {"head": {"set": {}, "nuisance": {}}},
+    "trials": 2,
+    "startup": 1,
+    "prune_after": None,
+}
+
+
+def begin(folder, recorded, **changes):
+    """A study of six trials, so many of them recorded."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(to_yaml({"study": folder.name, "sweep": SWEEP | changes}))
+    for number in range(recorded):
+        record.append(folder, make(number))
+
+
+def stub(**studies):
+    """A composer: `+experiment=x` is the study of that name, with the stand-in that is given for it."""
+
+    def compose(words):
+        name = words[0].removeprefix("+experiment=")
+        if name not in studies:
+            raise ConfigError(f"{words[0]}: no such experiment")
+        if len(words) > 1:
+            return SimpleNamespace(study=f"{words[1].removeprefix('task=')}_{name}", task=SimpleNamespace())
+        return SimpleNamespace(study=name, task=SimpleNamespace(stand_in=studies[name]))
+
+    return compose
+
+
+def never(config, words):
+    raise AssertionError("nothing is to be run")
+
+
+def test_a_study_is_finished_when_all_its_trials_are_recorded_whatever_the_schema_has_gained(tmp_path):
+    begin(tmp_path / "a", 6)
+    begin(tmp_path / "b", 5)
+    begin(tmp_path / "c", 6, trials=3)
+    assert [complete(tmp_path / name) for name in "abcd"] == [True, False, False, False]
+    record.append(tmp_path / "b", make(5, state="fail", reason="error: a defect"))
+    assert not complete(tmp_path / "b")  # such a trial is tried again
+    record.append(tmp_path / "b", make(5, state="fail", reason="diverged: x"))
+    assert complete(tmp_path / "b")
+
+
+def test_what_is_not_a_study_is_not_finished(tmp_path):
+    begin(tmp_path / "a", 6)
+    (tmp_path / "a/config.yaml").write_text("study: a\nsweep: null\n")
+    assert not complete(tmp_path / "a")
+
+
+def test_finished_studies_are_read_also_under_the_name_of_the_stand_in(tmp_path):
+    begin(tmp_path / "cnn", 6)
+    begin(tmp_path / "movie_rank", 6)
+    claims = Arguments(run=True, studies={"cnn": ["+experiment=cnn"], "rank": ["+experiment=rank"]})
+    studies = gather(tmp_path, claims, stub(cnn=None, rank="movie"), never)
+    assert [study.folder.name for study in studies.values()] == ["cnn", "movie_rank"]
+    assert [len(study.records) for study in studies.values()] == [6, 6]
+    assert studies["cnn"].command == make(0).command  # of the trials themselves: it may have said more
+
+
+def test_what_is_not_finished_is_run_only_where_that_is_wanted(tmp_path):
+    begin(tmp_path / "cnn", 3)
+    ran = []
+
+    def run(config, words):
+        ran.append(words)
+        for number in range(3, 6):
+            record.append(tmp_path / "cnn", make(number))
+        return "cnn"
+
+    words = {"cnn": ["+experiment=cnn"]}
+    left = gather(tmp_path, Arguments(run=False, studies=words), stub(cnn=None), never)
+    assert (left["cnn"].records, left["cnn"].missing) == ((), "no finished study cnn (3 of 6 trials)")
+    done = gather(tmp_path, Arguments(run=True, studies=words), stub(cnn=None), run)
+    assert len(done["cnn"].records) == 6
+    assert ran == [["+experiment=cnn"]]
+
+
+@pytest.mark.parametrize("error", [ConfigError("task.data: missing"), AssetError("task.data: missing")])
+def test_a_study_that_cannot_be_had_says_why_and_the_others_go_on(tmp_path, error):
+    begin(tmp_path / "cnn", 6)
+
+    def run(config, words):
+        raise error
+
+    claims = Arguments(
+        run=True, studies={"little": ["+experiment=x"], "lstm": ["+experiment=lstm"], "cnn": ["+experiment=cnn"]}
+    )
+    studies = gather(tmp_path, claims, stub(cnn=None, lstm=None), run)
+    assert studies["little"].missing == "+experiment=x: no such experiment"
+    assert studies["lstm"].missing == "task.data: missing"
+    assert studies["cnn"].records
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, r"claims: nothing to judge by; \+experiment=claims names the studies"),
+        ({"run": "yes", "studies": {}}, "claims.run: input should be a valid boolean"),
+        ({"run": True, "studies": {"rnk": ["x"]}}, "claims.studies.rnk: input should be 'rank', 'cnn'"),
+        ({"run": True, "studies": {"cnn": []}}, "claims.studies.cnn: list should have at least 1 item"),
+    ],
+)
+def test_arguments_that_are_wrong_are_named(given, said):
+    with pytest.raises(ConfigError, match=said):
+        read_arguments(given)

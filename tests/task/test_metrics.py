@@ -1,0 +1,45 @@
+"""Scores of numbers and of several tasks, against their definitions over all examples at once."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.training import ClassMetrics, MixtureMetrics, RegressionMetrics
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.floats(-5, 5), st.floats(0.1, 9))
+def test_numbers_are_scored_in_their_own_unit_whatever_the_batches(seed, mean, sd):
+    torch.manual_seed(seed)
+    labels, guess = torch.randn(17), torch.randn(17, 1)
+    metrics = RegressionMetrics(mean, sd)
+    rows = [metrics.update(guess[a:b], {"labels": labels[a:b]}) for a, b in ((0, 3), (3, 17))]
+    truth, said = (labels.double().numpy() * sd + mean, guess[:, 0].double().numpy() * sd + mean)
+    assert np.allclose(torch.cat(rows).numpy(), np.stack([truth, said], 1))
+    scores = metrics.compute_and_reset()
+    assert scores["rmse"] == pytest.approx(np.sqrt(np.mean((truth - said) ** 2)))
+    assert scores["r2"] == pytest.approx(1 - np.sum((truth - said) ** 2) / np.sum((truth - truth.mean()) ** 2))
+    assert scores["loss"] == pytest.approx(np.mean((truth - said) ** 2) / sd**2)
+
+
+def test_each_task_has_scores_of_its_own_and_the_whole_is_their_mean():
+    metrics = MixtureMetrics({"a": ClassMetrics(2), "b": RegressionMetrics(0.0, 2.0)})
+    torch.manual_seed(0)
+    logits, labels = torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
+    numbers, answers = torch.randn(4, 1), torch.randn(4)
+    rows = metrics.update(logits, {"labels": labels, "tasks": torch.zeros(5, dtype=torch.long)})
+    assert rows[:, 0].tolist() == [0] * 5
+    assert rows[:, 2].tolist() == logits.argmax(-1).tolist()
+    metrics.update(numbers, {"labels": answers, "tasks": torch.ones(4, dtype=torch.long)})
+    alone = ClassMetrics(2), RegressionMetrics(0.0, 2.0)
+    alone[0].update(logits, {"labels": labels})
+    alone[1].update(numbers, {"labels": answers})
+    classes, values = alone[0].compute_and_reset(), alone[1].compute_and_reset()
+    scores = metrics.compute_and_reset()
+    assert set(scores) == set(metrics.names)
+    assert scores["score"] == pytest.approx((classes["accuracy"] + values["r2"]) / 2)
+    assert scores["loss"] == pytest.approx((classes["loss"] + values["loss"]) / 2)
+    assert scores["a/accuracy"] == classes["accuracy"]
+    assert scores["b/rmse"] == values["rmse"]

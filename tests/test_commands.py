@@ -1,0 +1,117 @@
+"""What each command imports, what it says of itself, and commands that somebody else has made."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from harness import record
+from harness.config import check, to_dict, to_yaml
+from tests.test_record import make
+
+
+@pytest.fixture
+def python(tmp_path):
+    """A Python of its own, with the command in it."""
+
+    def go(code, *words, **environment):
+        return subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": f"{tmp_path}:{ROOT}"} | environment,
+        )
+
+    return go
+
+
+ROOT = Path(__file__).parents[1]
+IMPORTED = """
+    import json, resource, sys
+    from harness.__main__ import main
+    main()
+    heavy = [name for name in HEAVY if name in sys.modules]
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps([heavy, used.ru_utime + used.ru_stime]), file=sys.stderr)
+"""
+
+
+def imported(done):
+    """Of what was not to be imported, what was; and the processor's seconds."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stderr.splitlines()[-1])
+
+
+@pytest.fixture
+def study(tmp_path, tree):
+    """A study of one record."""
+    config = check(tree("run=study", "study=s", "sweep=rank_alpha_lr"))
+    folder = tmp_path / "results/s"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(to_yaml(to_dict(config)))
+    record.append(folder, make(0))
+    return folder
+
+
+def test_the_status_of_a_study_costs_a_second_and_imports_no_torch(python, study):
+    heavy = ["torch", "lightning", "optuna", "wandb", "pandas", "matplotlib", "transformers"]
+    found, seconds = imported(python(IMPORTED.replace("HEAVY", str(heavy)), "run=status", "study=s"))
+    assert found == []
+    assert seconds <= 1.0
+
+
+def test_a_report_imports_no_torch(python, study):
+    heavy = ["torch", "lightning", "transformers", "optuna", "wandb"]
+    assert imported(python(IMPORTED.replace("HEAVY", str(heavy)), "run=report", "study=s"))[0] == []
+
+
+def test_counting_imports_no_trainer(python):
+    assert imported(python(IMPORTED.replace("HEAVY", '["lightning", "optuna", "wandb"]'), "run=count"))[0] == []
+
+
+def test_the_command_says_its_own_version(python):
+    done = python("from harness.__main__ import main; main()", "--version")
+    assert (done.stdout, done.returncode) == ("harness 0.1.0\n", 0)
+
+
+GUEST = """
+from harness.commands import study_command
+
+@study_command
+def command(config, arguments, compose, run_study):
+    other = compose(["lora.rank=3", "study=other"])
+    return f"{arguments['greeting']}: rank {other.lora.rank} in {other.results}"
+
+def not_marked(config, arguments, compose, run_study):
+    raise AssertionError
+"""
+
+
+def test_a_guests_command_is_run_and_its_answer_printed(python, tmp_path):
+    (tmp_path / "guest.py").write_text(GUEST)
+    words = ["run=guest:command", "arguments={greeting: hello}", "results=here"]
+    done = python("from harness.__main__ import main; main()", *words)
+    assert (done.stdout, done.returncode) == ("hello: rank 3 in here\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("run", "line"),
+    [
+        ("guest:not_marked", "run=guest:not_marked: guest has no such command"),
+        ("guest:nothing", "run=guest:nothing: guest has no such command"),
+        ("nowhere.at_all:command", "run=nowhere.at_all:command: importing nowhere.at_all failed, ModuleNotFoundError"),
+        ("os:system", "run=os:system: os has no such command; harness.commands.study_command marks one"),
+    ],
+)
+def test_only_what_is_marked_as_a_command_is_run(python, tmp_path, run, line):
+    (tmp_path / "guest.py").write_text(GUEST)
+    done = python("from harness.__main__ import main; main()", f"run={run}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(line)
+    assert len(done.stderr.splitlines()) == 1
