@@ -5,23 +5,20 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+STYLE  := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+# Two processes, one thread each: two of two threads on two cores wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 sweep: $(VENV)/installed     ## the rank sweep: search, table, pictures
 	$(BIN)/python -m harness +experiment=sst2_rank_sweep
 
-check: $(VENV)/tested        ## style, types, import contract, and the tests of configuration and documentation
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/test_config.py tests/test_constraints.py tests/test_docs.py tests/test_extras.py tests/test_results.py
+check: $(VENV)/tested        ## style, types, import contract, and the tests that neither train nor start processes
+	$(STYLE)
+	$(PYTEST) -m 'not slow and not cluster'
 
-test: $(VENV)/tested         ## style, types, import contract, tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+test: $(VENV)/tested         ## style, types, import contract, and every test but those of a cluster
+	$(STYLE)
+	$(PYTEST)
 
 test-cluster: $(VENV)/tested ## the tests with a real PostgreSQL and a real SLURM: apt-get install postgresql slurm-wlm munge
 	$(BIN)/python -m pytest -m cluster -rs

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from harness.commands import count, guest, rebuild, report, status, study, trial, worker
 from harness.commands.failures import exit_codes
 from harness.commands.job import Job, composed_jobs
-from harness.config import composition
+from harness.config import composition, hydra_checks
 
 COMMANDS: Mapping[str, Callable[[Job], None]] = {
     "trial": trial.run,
@@ -35,6 +35,7 @@ def main() -> None:
         return
     _prepare_process()
     with exit_codes():
+        hydra_checks.install()
         composition.use_config_dir(sys.argv[1:])
         with composed_jobs() as jobs:
             for job in jobs:

@@ -14,6 +14,25 @@ from omegaconf import OmegaConf
 from harness.config import Config, check, composition
 from tests import tiny
 
+# They train, or start processes: more than ten seconds each on one core. `make check` leaves them out.
+SLOW = (
+    *("test_main.py", "test_guests.py", "test_docs.py", "test_docs_code.py", "test_commands.py", "test_corridor.py"),
+    *("test_security.py", "test_bad_input.py", "test_guest_variant.py", "test_guest_measure.py"),
+    *("test_launchers.py", "test_worker.py", "test_study.py", "test_rebuild.py", "test_crowd.py", "test_single.py"),
+    *("test_undo.py", "test_address.py", "test_hydra_checks.py", "test_former_studies.py"),
+    *("test_checkpoint.py", "test_checkpoint_callback.py", "test_ddp_followers.py", "test_progress.py"),
+    *("test_adapt.py", "test_trial.py", "test_continual.py", "test_provenance.py", "test_probe.py"),
+    *("test_generation.py", "test_out_of_memory.py", "test_multi_adapter.py", "test_assets.py", "test_page.py"),
+    *("test_vision.py", "test_config_file.py", "test_recurrent.py", "test_speech.py", "test_config.py", "test_text.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 Compose = Callable[..., Config]
 
 

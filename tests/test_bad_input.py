@@ -39,6 +39,22 @@ IMAGES = ["task=image_folder", "model=resnet18", "lora.targets=[conv]"]
 SPEECH = ["task=spoken_digits", "model=lstm_speech", "lora.targets=[lstm]"]
 PAIRS = ["task=seq2seq", "model=t5_small", "trainer.objective=loss"]
 
+RANKLESS = "sweep.scientific={seed: [0]}"
+ALL = "arm lora.rank=1, lora.rank=2, lora.rank=4, and 3 more: "
+
+
+def dropout(bounds: str) -> str:
+    return f"sweep.nuisance={{lora.dropout: {bounds}}}"
+
+
+def tuned(arm: str, ranges: str) -> str:
+    return f"sweep.baselines.{arm}.nuisance={ranges}"
+
+
+def put(arm: str, values: str) -> str:
+    return f"sweep.baselines.{arm}.set={values}"
+
+
 # What is said, and what the answer holds.
 MISTAKES = [
     # ranks and scales
@@ -154,6 +170,10 @@ MISTAKES = [
     (["trainer.batch_size=1.5"], "trainer.batch_size=1.5: input should be a valid integer"),
     (["trainer.evaluations=0"], "trainer.evaluations=0: input should be greater than or equal to 1"),
     (["trainer.objective=f1"], 'trainer.objective="f1": input should be'),
+    (["trainer.objective=measures:"], 'trainer.objective="measures:": input should be'),
+    (["trainer.objective=nowhere:F1"], "trainer.objective=nowhere:F1: importing nowhere failed, ModuleNotFoundError"),
+    (["trainer.objective=pandas:read_pickle"], "trainer.objective=pandas:read_pickle: no subclass of harness.task."),
+    (["task=mixture", "trainer.objective=nowhere:F1"], "trainer.objective=nowhere:F1: task=mixture is several tasks"),
     (["trainer.accelerator=tpu"], 'trainer.accelerator="tpu": input should be'),
     (["trainer.devices=auto"], 'trainer.devices="auto": input should be a valid integer'),
     (["trainer.devices=4096"], "trainer.devices=4096: there are"),
@@ -183,6 +203,100 @@ MISTAKES = [
     ([*STUDY, "sweep.scientific={lora.rank: [0, 2]}"], "lora.rank=0: input should be greater than or equal to 1"),
     ([*STUDY, "sweep.scientific={lora.rank: [1, 1000]}"], "lora.rank=1000: above min(inputs, outputs) = 384"),
     ([*STUDY, "sweep.scientific={lora.rank: [2, 2]}"], "sweep: two arms are called rank=2"),
+    # values in a range, not at its low end, and all that an arm can be given
+    (
+        [*STUDY, dropout("{low: 0.0, high: 1.9}")],
+        f"{ALL}lora.dropout=1.9: input should be less than 1; its range [0, 1.9]",
+    ),
+    (
+        [*STUDY, dropout("{low: 0.0, high: 1.0}")],
+        f"{ALL}lora.dropout=1.0: input should be less than 1; its range [0, 1]",
+    ),
+    (
+        [*STUDY, dropout("{low: -0.5, high: 0.5}")],
+        f"{ALL}lora.dropout=-0.5: input should be greater than or equal to 0",
+    ),
+    (
+        [*STUDY, dropout("{low: -1.0, high: 1.9}")],
+        f"{ALL}lora.dropout=-1.0: input should be greater than or equal to 0",
+    ),
+    ([*STUDY, dropout("{low: 0.9, high: 0.1}")], "sweep.nuisance.lora.dropout=[0.9, 0.1]: low must be below high"),
+    ([*STUDY, dropout("{low: 0.1, high: 0.1}")], "sweep.nuisance.lora.dropout=[0.1, 0.1]: low must be below high"),
+    ([*STUDY, dropout("{low: 0.0, high: 0.1, log: true}")], "lora.dropout=[0, 0.1]: a log range starts above 0"),
+    (
+        [*STUDY, dropout("{low: 0.0, high: inf}")],
+        "sweep.nuisance.lora.dropout.high=Infinity: input should be a finite",
+    ),
+    ([*STUDY, dropout("{low: 0.0}")], "sweep.nuisance.lora.dropout.high: missing"),
+    ([*STUDY, dropout("[0.0, 0.1]")], "sweep.nuisance.lora.dropout"),
+    (
+        [*STUDY, "sweep.nuisance={lora.rank: {low: 1, high: 64}}", RANKLESS],
+        "lora.rank=1.0: input should be a valid integer",
+    ),
+    (
+        [*STUDY, "sweep.nuisance={trainer.max_steps: {low: 9, high: 99}}"],
+        f"{ALL}trainer.max_steps=9.0: input should be a",
+    ),
+    (
+        [*STUDY, "sweep.nuisance={lora.initial_rank: {low: 9, high: 99}}"],
+        "lora.initial_rank=9.0: input should be a valid",
+    ),
+    (
+        [*STUDY, "sweep.nuisance={seed: {low: 1, high: 2}}"],
+        f"{ALL}seed=1.0: input should be a valid integer; its range",
+    ),
+    (
+        [*STUDY, "sweep.nuisance={lora.targets: {low: 1, high: 2}}"],
+        f"{ALL}lora.targets=1.0: input should be a valid list",
+    ),
+    (
+        [*STUDY, "sweep.nuisance={lora.each_gate: {low: 0, high: 1}}"],
+        f"{ALL}lora.each_gate=0.0: input should be a valid",
+    ),
+    ([*STUDY, "sweep.nuisance={optimizer: {low: 1, high: 2}}"], f"{ALL}optimizer=1.0: input should be"),
+    (
+        [*STUDY, tuned("full", "{optimizer.warmup: {low: 0.1, high: 1.2}}")],
+        "arm full: optimizer.warmup=1.2: input should be",
+    ),
+    (
+        [*STUDY, tuned("full", "{optimizer.lrr: {low: 0.1, high: 0.2}}")],
+        "arm full: optimizer.lrr: no such key; did you mean",
+    ),
+    ([*STUDY, tuned("full", "{lora.scale: {low: 0.1, high: 0.2, log: true}}")], "arm full: lora.scale: no such key"),
+    (
+        [*STUDY, "sweep.scientific={}"],
+        'sweep.nuisance=["optimizer.lr", "lora.scale"]: sweep.scientific is empty, so no',
+    ),
+    (
+        [*STUDY, "sweep.nuisance={launch.lease_s: {low: 9, high: 99}}"],
+        "sweep.nuisance.launch.lease_s: of the study as a",
+    ),
+    (
+        [*STUDY, "sweep.scientific={study: [a, b]}"],
+        "sweep.scientific.study: of the study as a whole, the same in every arm",
+    ),
+    ([*STUDY, put("full", "{results: elsewhere}")], "sweep.baselines.full.set.results: of the study as a whole"),
+    (
+        [*STUDY, put("full", "{lora: {name: full}, optimizer.lr: 0.1}")],
+        "full.set.optimizer.lr: its range or sweep.across sets",
+    ),
+    (
+        [*STUDY, "sweep.across=[lora.rank]", tuned("full", "{lora.rank: {low: 1, high: 2}}")],
+        "lora.rank: in sweep.across, too",
+    ),
+    (
+        [*STUDY, put("full", "{lora: {name: full}, lorra.rank: 1}")],
+        "arm full: lorra.rank: no such key; did you mean lora.rank?",
+    ),
+    # one objective for all arms
+    (
+        [*STUDY, "sweep.scientific={trainer.objective: [accuracy, loss]}"],
+        'arm trainer.objective="loss": trainer.objective=loss: the study compares its arms by trainer.objective=acc',
+    ),
+    (
+        [*STUDY, put("full", "{lora: {name: full}, trainer.objective: loss}")],
+        "arm full: trainer.objective=loss: the study",
+    ),
     ([*STUDY, "lora.targets=[qery]"], "target qery: no such name in model=minilm"),
     ([*STUDY, "task.data=gone"], "task.data=gone: no such file"),
     # a study that was begun as it is composed from conf/, with ranks 1 and 2
@@ -296,6 +410,7 @@ REAL = [
     (["lora.rank=385"], "lora.rank=385: above min(inputs, outputs) = 384"),
     (["task=text_csv", "task.data=gone.csv"], "task.data=gone.csv: no such file"),
     ([*STUDY, "sweep.scientific={lora.rank: [0]}"], "lora.rank=0: input should be"),
+    ([*STUDY, f"+{dropout('{low: 0.0, high: 1.9}')}"], "lora.dropout=1.9: input should be less than 1"),
     (["trainer.accelerator=gpu"], "no GPU was found"),
 ]
 

@@ -82,7 +82,7 @@ def test_the_reference_says_the_default_that_a_command_has():
     table = PAGES["docs/reference/keys.md"]
     assert "| `lora.rank` | integer ≥ 1 | `8` |" in table
     assert compose([]).lora.rank == 8
-    assert "| `trainer.objective` | `accuracy`, `loss`, `score` | `accuracy` |" in table
+    assert "| `trainer.objective` | `accuracy`, `loss`, `score` or text | `accuracy` |" in table
 
 
 # Links and the site

@@ -37,7 +37,10 @@ def lab(tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
     lines = [line.rpartition(",") for line in tiny_data.read_text().splitlines()[1:]]
-    rows = [{"text": text, "team": ("sales", "care")[int(label)], "day": n} for n, (text, _, label) in enumerate(lines)]
+    rows = [
+        {"text": f"ticket {text}", "team": ("sales", "care")[int(label)], "day": n}
+        for n, (text, _, label) in enumerate(lines)
+    ]
     (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setenv(FOLDERS, "")
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -109,14 +112,16 @@ def test_a_guest_s_model_and_task_are_trained_by_the_command(lab, tiny_base, tin
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert (record["state"], record["model"], record["base"]["sha256"]) == ("complete", "small_cnn", "fresh")
-    assert record["params"]["adapter"] == 2 * (3 * 9 + 16) + 2 * (16 * 9 + 16)
-    assert record["hardware"]["model_code"] == hashlib.sha256((lab / "networks.py").read_bytes()).hexdigest()
+    assert record["parameters"]["adapter"] == 2 * (3 * 9 + 16) + 2 * (16 * 9 + 16)
+    assert (
+        record["provenance"]["inputs"]["model_code"] == hashlib.sha256((lab / "networks.py").read_bytes()).hexdigest()
+    )
     words = [word for word in tiny.words_of(tiny_base, tiny_data) if not word.startswith("task")]
     done = run(lab, "task=tickets", *words, *short, "study=tickets", "lora.targets=[query]")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["data"]["rows"] == {"train": 144, "validation": 48, "test": 48}
-    assert record["data"]["classes"] == ["care", "sales"]
+    assert record["data"]["details"]["classes"] == ["care", "sales"]
     assert "accuracy" in record["scores"]["test"]
 
 

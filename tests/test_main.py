@@ -132,7 +132,7 @@ def test_one_trial_prints_its_record_and_is_not_trained_twice(harness, tiny, tmp
     again = harness(*tiny)
     assert json.loads(again.stdout) == printed
     assert "trial 0 has the same configuration: looked up, not trained again\n" in again.stderr
-    threads = printed["environment"]["threads"]
+    threads = printed["provenance"]["environment"]["threads"]
     elsewhere = harness(*tiny, f"trainer.threads={threads + 1}")
     assert json.loads(elsewhere.stdout) == printed
     assert f"looked up, not trained again; made elsewhere: threads {threads} (now {threads + 1})\n" in elsewhere.stderr
@@ -177,7 +177,6 @@ def test_sst2_out_of_reach_is_trained_on_its_stand_in_under_its_own_name(harness
         "trainer.max_steps=1",
         "trainer.evaluations=1",
         "tracking=off",
-        "model.shape.layers=1",
         HF_ENDPOINT="http://127.0.0.1:9",
         HF_HUB_OFFLINE="0",
     )

@@ -38,6 +38,7 @@ def make(number: int, **changes) -> Record:
         "adapter": {"path": f"trials/{number:04d}/adapter"},
         "command": "python -m harness",
     }
+    assert changes.keys() <= Record.__dataclass_fields__.keys()
     return Record.read(values | changes)
 
 
@@ -52,13 +53,6 @@ def test_records_come_back_as_they_went_in(tmp_path):
     for entry in written:
         record.append(tmp_path, entry)
     assert record.read(tmp_path) == written
-
-
-def test_a_line_from_before_environments_were_recorded_is_read(tmp_path):
-    fields = dataclasses.asdict(make(0))
-    del fields["environment"]
-    (tmp_path / record.RECORDS).write_text(json.dumps(fields) + "\n")
-    assert record.read(tmp_path) == [make(0)]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 200])

@@ -109,7 +109,7 @@ def test_planted_secrets_are_in_no_file_and_every_file_is_the_owners_alone(tiny_
 def test_a_failure_that_holds_a_secret_is_told_without_it(tmp_path):
     folder = tmp_path / "results/s"
     folder.mkdir(parents=True)
-    (folder / "records.jsonl").write_text(json.dumps({KEY: 1}) + "\n")
+    (folder / "records.jsonl").write_text(f"{KEY}: no JSON\n")
     done = subprocess.run(
         [sys.executable, "-m", "harness", "run=report", "study=s"],
         capture_output=True,

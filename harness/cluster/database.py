@@ -1,13 +1,15 @@
 """Where a study is stored: the address from the environment, its kind, and the settings of a connection."""
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from harness.cluster import address
 from harness.config import ConfigError
-from harness.system.redaction import redact
+from harness.system.redaction import redact, remember
 
 StorageKind = Literal["journal", "sqlite", "postgresql"]
 
@@ -31,10 +33,10 @@ CONNECTION: dict[str, Any] = {
 def storage_address() -> str:
     """HARNESS_STORAGE, or the content of the file named by HARNESS_STORAGE_FILE, else `journal`.
 
-    Raises ConfigError for a file that others may read.
+    Raises ConfigError for a file that others may read, and for an address whose form is wrong, without showing it.
     """
-    if address := os.environ.get("HARNESS_STORAGE", "").strip():
-        return address
+    if text := os.environ.get("HARNESS_STORAGE", "").strip():
+        return _checked(text, "HARNESS_STORAGE")
     named = os.environ.get("HARNESS_STORAGE_FILE")
     if not named:
         return "journal"
@@ -43,20 +45,31 @@ def storage_address() -> str:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             raise ConfigError(f"HARNESS_STORAGE_FILE={path}: mode {mode:04o}, others may read it; chmod 600 {path}")
-        return path.read_text().strip()
-    except OSError as error:
-        raise ConfigError(f"HARNESS_STORAGE_FILE={path}: {error.strerror or error}") from None
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"HARNESS_STORAGE_FILE={path}: {_reason(error)}") from None
+    return _checked(text, f"HARNESS_STORAGE_FILE={path}")
 
 
-def storage_kind(address: str) -> StorageKind:
+def _checked(text: str, where: str) -> str:
+    remember(text)
+    if rule := address.mistake(text):
+        raise ConfigError(f"{where}: {rule}")
+    return text
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "it is not UTF-8 text"  # the error itself holds the bytes
+
+
+def storage_kind(url: str) -> StorageKind:
     """The kind of a storage address. Raises ConfigError for an address of another kind."""
-    match address if address == "journal" else urlsplit(address).scheme.partition("+")[0]:
+    match url if url == "journal" else urlsplit(url).scheme.partition("+")[0]:
         case "journal" | "sqlite" | "postgresql" as kind:
             return kind
-    raise ConfigError(
-        f"HARNESS_STORAGE={redact(address)}: no such storage; valid: journal, "
-        "postgresql://USER:PASSWORD@HOST/NAME, sqlite:///FILE"
-    )
+    raise ConfigError(f"HARNESS_STORAGE={redact(url)}: no such storage; valid: {address.VALID}")
 
 
 def check_workers(workers: int) -> None:
@@ -70,5 +83,8 @@ def check_workers(workers: int) -> None:
 
 def unreachable(error: Exception) -> ConfigError:
     """One line for a storage that does not answer."""
+    url = storage_address()
     reason = redact(" ".join(str(error.__cause__ or error).split()))
-    return ConfigError(f"HARNESS_STORAGE={redact(storage_address())}: cannot be opened: {reason[:200]}")
+    for word in re.findall(r"\w{3,}", url.partition("password=")[2]):  # an & in it, and libpq names what follows
+        reason = reason.replace(word, "***")
+    return ConfigError(f"HARNESS_STORAGE={redact(url)}: cannot be opened: {reason[:200]}")

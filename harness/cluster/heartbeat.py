@@ -22,6 +22,11 @@ _FORMER_SUFFIX = ".sign"  # of workers of an earlier version
 _REWATCH_S = 15.0  # a watcher that runs all the time looks more often than that
 
 
+def any_heartbeat(folder: Path) -> bool:
+    """Whether a worker of a study, present or gone, has left a heartbeat."""
+    return any(any((folder / LOCKS).glob(f"*{suffix}")) for suffix in (SUFFIX, _FORMER_SUFFIX))
+
+
 class HeartbeatMonitor:
     """Watches the heartbeats of all workers of a study.
 

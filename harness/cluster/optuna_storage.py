@@ -4,19 +4,22 @@ import time
 from pathlib import Path
 from typing import IO
 
+from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
-from harness.cluster.database import CONNECTION, storage_address, storage_kind, unreachable
+from harness.cluster.connection import FAILURES, engine_options
+from harness.cluster.database import storage_address, storage_kind, unreachable
 from harness.cluster.locks.file import acquire_flock
 from harness.cluster.storage import study_id
 from harness.system.jsonl import cut_torn_tail
 
 JOURNAL = "optuna.journal"
 _TIMEOUT_S = 10.0  # for the journal's lock, which is held for milliseconds
-_ENGINE = {"pool_pre_ping": True, "pool_recycle": 1800, "connect_args": CONNECTION}
+# Of tables that another Optuna made, too.
+_FAILURES = (*FAILURES, OptunaError)
 
 
 class KernelLock(BaseJournalFileLock):
@@ -62,10 +65,20 @@ def open_storage(folder: Path) -> tuple[BaseStorage, str]:
         lock.release()
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock)), folder.name
     name = f"{folder.name}-{study_id(folder)}"
-    options = _ENGINE if storage_kind(address) == "postgresql" else {}
     try:
-        return RDBStorage(address, engine_kwargs=dict(options)), name
-    except (SQLAlchemyError, ArgumentError, ImportError, ValueError) as error:
+        return RDBStorage(address, engine_kwargs=engine_options(address)), name
+    except _FAILURES as error:
+        raise unreachable(error) from None
+
+
+def create_tables() -> None:
+    """Have Optuna create its tables, under the study's lock. Raises ConfigError for a user who may not."""
+    address = storage_address()
+    if storage_kind(address) == "journal":
+        return
+    try:  # without a pool, which would keep connections open that nobody can close if it fails
+        close_storage(RDBStorage(address, engine_kwargs=engine_options(address) | {"poolclass": NullPool}))
+    except _FAILURES as error:
         raise unreachable(error) from None
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from harness.cluster.database import storage_address, storage_kind
 from harness.cluster.heartbeat import remove_stale_heartbeats
 from harness.cluster.optuna_mirror import OptunaMirror
-from harness.cluster.optuna_storage import JOURNAL
-from harness.cluster.storage import forget_storage, open_locks
+from harness.cluster.optuna_storage import JOURNAL, create_tables
+from harness.cluster.storage import check_storage, forget_storage, open_locks
+from harness.cluster.undo import left_as_found
 from harness.config import Config, ConfigError
 from harness.record import RECORDS, Log
 from harness.search.arms import arms
@@ -17,18 +18,21 @@ from harness.trial import tracking
 def rebuild(config: Config, folder: Path) -> str:
     """Rebuild the mirrors, in the storage that the environment names now; returns a line that says what they hold.
 
-    Raises ConfigError while a worker runs.
+    Raises ConfigError while a worker runs, and where the storage cannot be opened.
     """
     assert config.sweep is not None
     if remove_stale_heartbeats(folder, config.launch.lease_s):
         raise ConfigError(f"study={config.study}: workers are running; stop them first")
-    forget_storage(folder)
-    with closing(open_locks(folder)) as locks, locks.study_lock():
-        if storage_kind(storage_address()) == "journal":
-            (folder / JOURNAL).unlink(missing_ok=True)  # however it was damaged
-        log = Log(folder)
-        log.refresh()
-        with closing(OptunaMirror(folder, config.trainer.objective, arms(config.sweep))) as mirror:
-            held = mirror.rebuild(log.records)
+    check_storage()
+    log = Log(folder)
+    with left_as_found(folder):
+        forget_storage(folder)
+        with closing(open_locks(folder)) as locks, locks.study_lock():
+            create_tables()
+            if storage_kind(storage_address()) == "journal":
+                (folder / JOURNAL).unlink(missing_ok=True)  # however it was damaged
+            log.refresh()
+            with closing(OptunaMirror(folder, config.trainer.objective, arms(config.sweep))) as mirror:
+                held = mirror.rebuild(log.records)
     runs = tracking.rebuild(config.tracking, config.study, log.records, folder)
     return f"{folder / RECORDS}: {held} trials in Optuna's study, {runs} runs in W&B's mirror"

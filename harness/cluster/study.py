@@ -7,14 +7,18 @@ from typing import Any
 
 from harness import record
 from harness.cluster.assignments import AssignmentLog, repair_logs
+from harness.cluster.optuna_storage import create_tables
 from harness.cluster.restart import restarted_itself
-from harness.cluster.storage import open_locks
+from harness.cluster.storage import check_storage, forget_unused_storage, open_locks
 from harness.cluster.study_folder import study_folder
+from harness.cluster.undo import left_as_found
 from harness.config import Config, ConfigError, apply_overrides, check, to_dict, to_yaml
+from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.config.preflight import check_same_config
 from harness.config.processes import trains_remotely
 from harness.record import Log, is_final
 from harness.search.arms import Arm, Point, arms
+from harness.search.proposals import propose
 from harness.system.jsonl import replace_text
 from harness.system.study_files import CONFIG
 from harness.trial.adapt import count
@@ -25,25 +29,34 @@ def begin_study(config: Config) -> Path:
     """Create the folder of a study, or open it again; trials that ended in an unforeseen error are reopened.
 
     Raises ConfigError before anything is trained if the study was begun with another configuration, other data or in
-    another storage.
+    another storage, and where the storage cannot be opened; nothing is left of a study that could not be begun.
     """
     folder = study_folder(config)
+    check_storage()
+    with left_as_found(folder):
+        _begin(config, folder)
+    return folder
+
+
+def _begin(config: Config, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        forget_unused_storage(folder)
         locks = open_locks(folder)
     except OSError as error:
         raise ConfigError(f"results={config.results}: {error.strerror or error}") from None
     with closing(locks), locks.study_lock():
+        create_tables()
         repair_logs(folder)
         log, assignments = Log(folder), AssignmentLog(folder)
         log.refresh()
         assignments.refresh()
-        _write_config(folder, to_dict(config))
+        check_same_config(folder, to_dict(config))
         check_same_inputs(config, folder)
+        replace_text(folder / CONFIG, to_yaml(to_dict(config)))
         for entry in () if restarted_itself(config.study) else log.records:
             if not is_final(entry) and assignments.done(entry.trial, log):
                 assignments.reopen(entry.trial)
-    return folder
 
 
 def trial_config(tree: dict[str, Any], arm: Arm, point: Point) -> Config:
@@ -58,20 +71,31 @@ def check_study(config: Config) -> None:
     names = [arm.name for arm in all_arms]
     if doubles := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"sweep: two arms are called {', '.join(sorted(doubles))}")
-    mistakes: dict[str, list[str]] = {}
+    mistakes = ArmMistakes()
     for arm in all_arms:
-        try:
-            count(trial_config(tree, arm, {key: bounds.low for key, bounds in arm.nuisance.items()}))
-        except ConfigError as error:
-            mistakes.setdefault(str(error), []).append(arm.name)
-    if mistakes:
-        raise ConfigError(*(f"arm {', '.join(names)}: {mistake}" for mistake, names in mistakes.items()))
+        for index, point in enumerate(_points(arm, config)):
+            try:
+                trial = trial_config(tree, arm, point)
+                check_objective(config, trial)
+                if index == 0 or not all(key.startswith(_SHAPELESS) for key in arm.nuisance):
+                    count(trial)
+            except ConfigError as error:
+                mistakes.add(arm.name, arm.nuisance, error)
+    mistakes.raise_if_any()
 
 
-def _write_config(folder: Path, tree: dict[str, Any]) -> None:
-    """Write the study's configuration, unless the study was begun with another one."""
-    check_same_config(folder, tree)
-    replace_text(folder / CONFIG, to_yaml(tree))
+# Keys of ranges that no shape depends on: of such an arm one count says all.
+_SHAPELESS = ("optimizer.", "trainer.", "lora.scale", "lora.alpha", "lora.dropout")
+_DRAWN = 64  # points of an arm that are drawn to be checked, at most
+
+
+def _points(arm: Arm, config: Config) -> list[Point]:
+    """Where an arm is checked: at the corners of its ranges, and at the points of its first trials."""
+    assert config.sweep is not None
+    first = min(config.sweep.startup, config.sweep.trials, _DRAWN)
+    objective = config.trainer.objective
+    drawn = (propose(arm, index, config.seed, config.sweep.startup, objective, []) for index in range(first))
+    return [*corners(arm.nuisance), *drawn] if arm.nuisance else [{}]
 
 
 def input_identity(config: Config) -> dict[str, str]:

@@ -274,7 +274,12 @@ class Worker:
         The record is on the disk before Optuna hears of it. None is written if another worker has the trial.
         """
         with self.requeued_on_error(attempt):
-            fingerprint, assignment = fingerprint_of(attempt.config), attempt.assignment
+            assignment = attempt.assignment
+            try:
+                fingerprint = fingerprint_of(attempt.config)
+            except ConfigError as error:
+                self._refuse(attempt, error)
+                return False
             folder, entry = None, self._known(attempt.slot, assignment, fingerprint)
             if entry is None:
                 folder, entry = attempt_folder(self.folder, assignment, fingerprint)
@@ -286,6 +291,20 @@ class Worker:
             attempt.folder = folder
             return True
         return False
+
+    def _refuse(self, attempt: TrialAttempt, error: ConfigError) -> None:
+        """Fail a trial whose point breaks a rule, so that the study ends: it would be proposed again every time.
+
+        Raises the error where the rest of the arm's configuration is what breaks it.
+        """
+        slot, assignment = attempt.slot, attempt.assignment
+        if not slot.arm.nuisance:
+            raise error
+        trial = trial_config(self.tree, slot.arm, {key: bounds.low for key, bounds in slot.arm.nuisance.items()})
+        context = TrialContext(self.config.study, slot.number, slot.arm.name, self.folder, assignment.point)
+        entry = lost_record(trial, context, f"invalid: {error}")
+        attempt.ended = dataclasses.replace(entry, attempt=assignment.attempt)
+        attempt.record(attempt.ended)
 
     def _known(self, slot: Slot, assignment: Assignment, fingerprint: str) -> Record | None:
         """The record of a complete trial of the same configuration, as this trial's."""

@@ -34,11 +34,12 @@ def run(job: Job) -> None:
     with one_process_each(config), leading(config, launched_process_group(config)) as leads:
         if not leads:
             return
+        fingerprint = fingerprint_of(config)  # data and weights are read and checked before anything is made
         with join_single(config) as worker:
-            record = find_complete(worker.log.records, fingerprint_of(config))
+            record = find_complete(worker.log.records, fingerprint)
             if record is not None:
-                said = looked_up(record, environment_of(config))
-                log.info("trial %d has the same configuration: %s", record.trial, said)
+                told = looked_up(record, environment_of(config))
+                log.info("trial %d has the same configuration: %s", record.trial, told)
                 print(to_json(record, indent=2))
                 return
             with graceful_stop():

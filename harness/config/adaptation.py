@@ -18,6 +18,11 @@ class Adaptation:
         """The variant whose ranks move within one training; empty where they stay."""
         return ""
 
+    @property
+    def guests(self) -> tuple[str, ...]:
+        """The dotted paths of variants of the user's own."""
+        return ()
+
     def mistakes(self, task: str, is_mixture: bool) -> list[str]:
         """Keys at odds with each other, or with a task of that name."""
         return []

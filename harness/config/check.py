@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from harness.config.arm_checks import unused
 from harness.config.models import ModelConfig
 from harness.config.registry import GUEST
 from harness.config.schema import Config, Range
@@ -157,9 +158,23 @@ def _objective_mistakes(config: Config) -> list[str]:
     task, objective, possible = config.task, config.trainer.objective, config.task.objectives
     if task.parts and config.trainer.score_train:
         return [f"trainer.score_train=true: task={task.name} is several tasks; trainer.score_train=false"]
+    if config.trainer.measure is not None:
+        return _measure_mistakes(config)
     if objective in possible or not possible or config.run == "count":
         return []
     return [f"trainer.objective={objective}: task={task.name} has none; trainer.objective={possible[0]}"]
+
+
+def _measure_mistakes(config: Config) -> list[str]:
+    """What a measure of the user's own cannot be of; whether it is one is known when it is imported."""
+    task, where = config.task, f"trainer.objective={config.trainer.objective}"
+    if task.parts:
+        return [f"{where}: task={task.name} is several tasks, and a measure is of one; trainer.objective=score"]
+    if task.known_outputs == 0:
+        return [f"{where}: task={task.name} answers with texts, and a measure is of classes or numbers"]
+    if config.trainer.devices > 1:
+        return [f"trainer.devices={config.trainer.devices}: {where} needs all rows in one process: one device"]
+    return []
 
 
 def _lora_mistakes(config: Config) -> list[str]:
@@ -202,6 +217,7 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
             apply_overrides(tree, {key: None})
         except ConfigError as error:
             mistakes.append(f"sweep: {error}")
+    mistakes += unused(sweep)
     both = sorted(set(sweep.scientific) & set(sweep.nuisance))
     mistakes += [f"sweep.across: {key} is not scientific" for key in sweep.across or () if key not in sweep.scientific]
     return mistakes + [f"sweep: {key} is both scientific and nuisance" for key in both]

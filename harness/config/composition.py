@@ -7,11 +7,13 @@ from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from harness.config import Config, nearest, schema_keys
 from harness.config.guests import add_folder, guest_folders, use_folders
 
 _PACKAGE = Path(__file__).parent.parent
+_REFUSED = re.compile(r"ConfigError raised while resolving interpolation: (.*)")  # OmegaConf keeps no cause
 
 
 def _folder(name: str) -> Path:
@@ -53,6 +55,9 @@ def groups() -> list[str]:
 def explain(error: Exception, words: Sequence[str]) -> str:
     """One line for a composition error: the word at fault, the rule, and the nearest valid name."""
     text = str(error)
+    refused = _REFUSED.match(text)
+    if refused and isinstance(error, InterpolationResolutionError):
+        return f"{error.full_key}={refused[1]}" if error.full_key else refused[1]
     for word in words:
         key, found, value = word.lstrip("+~").partition("=")
         if not found or not re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", text):

@@ -80,3 +80,8 @@ def make_guest(key: str, kind: type[T], arguments: dict[str, Any]) -> T:
 def code_digest(kind: type) -> str:
     """The SHA-256 of the file that a guest's class stands in."""
     return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+
+
+def module_digest(path: str) -> str:
+    """The SHA-256 of the file of the module that a dotted path names."""
+    return hashlib.sha256(Path(inspect.getfile(import_guest(path.partition(":")[0]))).read_bytes()).hexdigest()

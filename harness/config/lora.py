@@ -53,6 +53,10 @@ class LoraConfig(Adaptation):
     def moving_variant(self) -> str:
         return self.variant if any(name in self.variant for name in ("adalora", "dylora")) else ""
 
+    @property
+    def guests(self) -> tuple[str, ...]:
+        return tuple(part for part in self.variant.split("+") if ":" in part)
+
     def mistakes(self, task: str, is_mixture: bool) -> list[str]:
         found = only_for_mixtures(f"lora.match={self.match.name}", task, is_mixture) if self.match else []
         found += repeated_targets(self.targets)

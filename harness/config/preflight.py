@@ -6,18 +6,21 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.config import (
     Config,
     ConfigError,
+    Range,
+    SweepConfig,
     apply_overrides,
     check,
     read_stored,
     to_dict,
 )
+from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.system.study_files import CONFIG, attempts_path
 
 _LEAST_FREE = 32 * 2**20  # bytes; the smallest trial's files fit, and an error can still be written down
@@ -42,24 +45,42 @@ def _layers(config: Config) -> Iterator[str]:
 
 
 def _arms(config: Config) -> Iterator[Config]:
-    """The configurations that a study compares; of a trial its own. Raises ConfigError for one that cannot be."""
+    """The configurations that a study compares, at the corners of their ranges; of a trial its own.
+
+    Raises ConfigError for one that cannot be.
+    """
     if config.sweep is None:
         yield config
         return
-    tree, keys = to_dict(config) | {"run": "trial", "sweep": None}, list(config.sweep.scientific)
-    mistakes: dict[str, None] = {}
-    for values in itertools.product(*config.sweep.scientific.values()) if keys else ():
-        try:
-            yield check(apply_overrides(tree, dict(zip(keys, values, strict=True))))
-        except ConfigError as error:
-            mistakes |= dict.fromkeys(str(error).splitlines())
-    for name, arm in config.sweep.baselines.items():
-        try:
-            yield check(apply_overrides(tree, arm.set))
-        except ConfigError as error:
-            mistakes |= dict.fromkeys(f"sweep.baselines.{name}: {line}" for line in str(error).splitlines())
-    if mistakes:
-        raise ConfigError(*mistakes)
+    tree, mistakes = to_dict(config) | {"run": "trial", "sweep": None}, ArmMistakes()
+    for name, values, nuisance in _compared(config.sweep):
+        for point in corners(nuisance):
+            try:
+                trial = check(apply_overrides(apply_overrides(tree, values), point))
+                check_objective(config, trial)
+            except ConfigError as error:
+                mistakes.add(name, nuisance, error)
+            else:
+                yield trial
+    mistakes.raise_if_any()
+
+
+def _compared(sweep: SweepConfig) -> Iterator[tuple[str, dict[str, Any], Mapping[str, Range]]]:
+    """What each arm is called, sets and tunes."""
+    for values in _product(sweep, list(sweep.scientific)) if sweep.scientific else ():
+        yield _told(values), values, sweep.nuisance
+    for name, arm in sweep.baselines.items():
+        for values in _product(sweep, sweep.across or []):
+            yield ",".join(filter(None, (name, _told(values)))), {**arm.set, **values}, arm.nuisance
+
+
+def _product(sweep: SweepConfig, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*(sweep.scientific[key] for key in keys)):
+        yield dict(zip(keys, values, strict=True))
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={_shown(value)}" for key, value in values.items())
 
 
 def _shown(value: Any) -> str:

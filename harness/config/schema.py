@@ -31,13 +31,14 @@ class TrainerConfig:
     """How long, in what batches, and on what a trial runs.
 
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
+    An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure.
     """
 
     epochs: Positive
     max_steps: Count | None
     batch_size: Count
     evaluations: Count
-    objective: Literal["accuracy", "loss", "score"]
+    objective: Literal["accuracy", "loss", "score"] | DottedPath
     patience: Count | None
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count
@@ -45,6 +46,11 @@ class TrainerConfig:
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     threads: Count | None
     score_train: Flag = False
+
+    @property
+    def measure(self) -> str | None:
+        """The dotted path of a measure of the user's own."""
+        return self.objective if ":" in self.objective else None
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

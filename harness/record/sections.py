@@ -259,7 +259,8 @@ class Provenance(Section):
     """Where a result comes from: versions, revision, machine.
 
     `inputs` are the digests of data and weights, with device and precision, that go into the fingerprint;
-    `environment` is what else moves the result.
+    `environment` is what else moves the result, as it was when the trial ended: code, libraries, processor, threads;
+    empty in records of before it.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
@@ -323,10 +324,7 @@ class Record(Section):
 
 @dataclass
 class Draft:
-    """The record of a trial that is running: sections are replaced as they are reached.
-
-    `draft.record = dataclasses.replace(draft.record, steps=Steps(planned=8))`
-    """
+    """The record of a trial that is running; `record` is replaced by one with another section as that is reached."""
 
     record: Record
 

@@ -7,6 +7,7 @@ from harness.task.continual import ContinualTask, OneOfTasks
 from harness.task.frames import FrameSplit, SpeechSplit, read_frames
 from harness.task.guest import GuestTask, guest_task_class
 from harness.task.images import ImageInputs, ImageSplit, image_inputs
+from harness.task.measure import GuestMeasure, read_measure
 from harness.task.mixture import MixtureBatches, MixtureInputs, MixtureTask
 from harness.task.passages import Passages, cut_passages, hidden_places, read_documents
 from harness.task.ragged import cached
@@ -24,6 +25,7 @@ __all__ = [
     "EncodedSplit",
     "FrameSplit",
     "Generation",
+    "GuestMeasure",
     "GuestTask",
     "ImageInputs",
     "ImageSplit",
@@ -54,6 +56,7 @@ __all__ = [
     "image_inputs",
     "read_documents",
     "read_frames",
+    "read_measure",
     "tokenizer_files",
     "train_tokenizer",
 ]

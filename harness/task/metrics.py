@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from harness.task.measure import GuestMeasure
+
 
 class Metrics(nn.Module):
     """The metrics of an evaluation: `names` of the scores, `columns` of the rows that `update` returns."""
@@ -24,6 +26,10 @@ class Metrics(nn.Module):
     @abstractmethod
     def compute_and_reset(self) -> dict[str, float]:
         """The scores of all batches since the last reset. `loss` is always among them, not finite if a logit is not."""
+
+    def answers(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The labels (B) and the logits (B, C) of a batch, as a measure of the user's own reads them."""
+        return batch["labels"], logits.float()
 
 
 class ClassMetrics(Metrics):
@@ -98,6 +104,10 @@ class RegressionMetrics(Metrics):
         # Rows, squared errors, labels and squared labels.
         self.sums = SumMetrics(4)
 
+    def answers(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Both in the labels' own unit."""
+        return batch["labels"].double() * self.sd + self.mean, logits.double() * self.sd + self.mean
+
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         labels = batch["labels"].double()
         guess = logits.squeeze(-1).double()
@@ -158,3 +168,46 @@ class MixtureMetrics(Metrics):
         score = sum(scores.get("accuracy", scores.get("r2", 0.0)) for scores in found.values()) / len(found)
         named = {f"{task}/{name}": value for task, scores in found.items() for name, value in scores.items()}
         return {"score": score, "loss": loss} | named
+
+
+class MeasureError(Exception):
+    """A measure of the user's own raised an error, or returned what is no finite number."""
+
+
+class MeasuredMetrics(Metrics):
+    """A task's own metrics, and under its dotted `path` a measure of the user's own over all rows of an evaluation.
+
+    Only for evaluations in one process: the rows of other devices are not gathered.
+    """
+
+    def __init__(self, own: Metrics, path: str, measure: GuestMeasure) -> None:
+        super().__init__()
+        self.own, self.path = own, path
+        self.names, self.columns = (*own.names, path), own.columns
+        self._score = measure.score  # bound: a measure that is a module must not become a part of this one
+        self._answers: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        labels, outputs = self.own.answers(logits, batch)
+        self._answers.append((labels.cpu(), outputs.cpu()))
+        return self.own.update(logits, batch)
+
+    def compute_and_reset(self) -> dict[str, float]:
+        """Raises MeasureError, which names the measure."""
+        scores = self.own.compute_and_reset()
+        labels, logits = (torch.cat(parts) for parts in zip(*self._answers, strict=True))
+        self._answers = []
+        # A trial that diverged fails for that, not for what a measure makes of NaN.
+        measured = self._measure(labels, logits) if math.isfinite(scores["loss"]) else math.nan
+        return scores | {self.path: measured}
+
+    def _measure(self, labels: Tensor, logits: Tensor) -> float:
+        try:
+            found = float(self._score(labels, logits))
+        except MemoryError:
+            raise
+        except Exception as error:  # the user's code may fail in any way
+            raise MeasureError(f"trainer.objective={self.path}: {type(error).__name__}: {error}") from error
+        if not math.isfinite(found):
+            raise MeasureError(f"trainer.objective={self.path}: score is {found}, and has to be a finite number")
+        return found

@@ -14,6 +14,7 @@ from harness.record import Adapter, trial_path
 from harness.system import assets
 from harness.task import Generation, Inputs, build_task
 from harness.training import TrialModule, generate_texts, text_scores
+from harness.trial.context import TrialContext
 from harness.trial.inputs import base_identity, tokens_for
 from harness.trial.methods import Method
 
@@ -39,16 +40,13 @@ def _save_whole(config: Config, model: Network, target: Path) -> bool:
     return model.save_whole(tokens.tokenizer if tokens is not None else None, target)
 
 
-def saved_files(adapter: Adapter, folder: Path) -> Adapter:
-    """The adapter with its files: where they will be, their bytes, and the digest of each.
-
-    `folder` may be that of an attempt, NUMBER-ATTEMPT, which has the trial's own name once the trial has ended.
-    """
-    target, number = folder / "adapter", int(folder.name.partition("-")[0])
+def saved_files(adapter: Adapter, context: TrialContext) -> Adapter:
+    """The adapter with its files: where they are once the trial has ended, their bytes, and the digest of each."""
+    target = context.folder / "adapter"
     files = sorted(path for path in target.rglob("*") if path.is_file())
     return dataclasses.replace(
         adapter,
-        path=f"{trial_path(number)}/adapter",
+        path=f"{trial_path(context.number)}/adapter",
         bytes=sum(file.stat().st_size for file in files),
         sha256={file.relative_to(target).as_posix(): assets.sha256_of(file) for file in files},
     )

@@ -1,4 +1,4 @@
-"""What only the machine can tell of a trial, and the fingerprint that it makes with the configuration."""
+"""What only the machine can tell of a trial: the part that goes into its fingerprint, and what else moves results."""
 
 from typing import Any
 

@@ -1,32 +1,39 @@
 """Classes of the user's own in a configuration: checked when they are imported, and known by their code."""
 
 from harness.config import Config, ConfigError
-from harness.config.guests import code_digest
+from harness.config.guests import code_digest, module_digest
 from harness.model import guest_model_class
-from harness.task import build_task, guest_task_class
+from harness.task import build_task, guest_task_class, read_measure
 
 
 def check_guests(config: Config) -> None:
     """Import the guests of a configuration. Raises ConfigError where they are none, or at odds with the rest of it."""
+    if config.task.guests or config.model.guest is not None:
+        _check_kinds(config)
+    if config.task.guests:
+        _check_task(config)
+    if config.trainer.measure is not None:
+        read_measure(config.trainer.measure)
+
+
+def _check_kinds(config: Config) -> None:
     task, model = config.task, config.model
-    if not task.guests and model.guest is None:
-        return
     taken = model.takes if model.guest is None else guest_model_class(model.guest).reads
     needed = {guest_task_class(path).reads for path in task.guests}
     needed |= {task.model_kind} if task.model_kind is not None else set()
     for other in sorted(needed - {str(taken)}):
         raise ConfigError(f"model={model.name}: a {taken} model; task={task.name} needs a {other} model")
-    if task.guests:
-        _check_task(config)
 
 
 def _check_task(config: Config) -> None:
     """Only the data of a guest's task tell what its scores are, and what it asks of a model."""
     task, objective = build_task(config.task), config.trainer.objective
-    names = task.metrics().names
+    names, where = task.metrics().names, f"trainer.objective={objective}"
     mistakes = task.mistakes(config.model)
-    if objective not in names:
-        mistakes.append(f"trainer.objective={objective}: task={task.name} has none; trainer.objective={names[0]}")
+    if config.trainer.measure is not None and task.outputs == 0:
+        mistakes.append(f"{where}: task={task.name} answers with texts, and a measure is of classes or numbers")
+    if config.trainer.measure is None and objective not in names:
+        mistakes.append(f"{where}: task={task.name} has none; trainer.objective={names[0]}")
     if mistakes:
         raise ConfigError(*mistakes)
 
@@ -36,6 +43,10 @@ def guest_digests(config: Config) -> dict[str, str]:
     found = {}
     if config.task.guests:
         found["task_code"] = " ".join(code_digest(guest_task_class(path)) for path in config.task.guests)
+    if config.lora.guests:
+        found["variant_code"] = " ".join(map(module_digest, config.lora.guests))
     if config.model.guest is not None:
         found["model_code"] = code_digest(guest_model_class(config.model.guest))
+    if config.trainer.measure is not None:
+        found["measure_code"] = code_digest(type(read_measure(config.trainer.measure)))
     return found

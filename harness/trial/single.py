@@ -10,6 +10,8 @@ import lightning as L
 from harness.lora import effective_ranks, kept_ranks, set_active
 from harness.model import Network
 from harness.record import Steps
+from harness.task import read_measure
+from harness.task.metrics import MeasuredMetrics, Metrics
 from harness.training import (
     BestCheckpoint,
     CheckpointCallback,
@@ -42,7 +44,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     trained = copy.deepcopy(trial.model) if trial.spread else trial.model
     length = _plan(trial)
     schedule, settled = trial.method.rank_schedule(trained, length.steps, config.seed)
-    module = make_module(trial, trained, trial.task.metrics(), length.steps, trial.spread)
+    module = make_module(trial, trained, _metrics(trial), length.steps, trial.spread)
     best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
     stops = [PruningCallback(trial.report, settled), EarlyStopping(best, config.trainer.patience)]
     keeper = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
@@ -69,6 +71,16 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     if trial.spread:
         gather_full_model(trained, trial.model)
     _conclude(trial, module)
+
+
+def _metrics(trial: RunningTrial) -> Metrics:
+    """The task's, and the measure of the user's own where one is named."""
+    measure = trial.config.trainer.measure
+    return (
+        trial.task.metrics()
+        if measure is None
+        else MeasuredMetrics(trial.task.metrics(), measure, read_measure(measure))
+    )
 
 
 def _plan(trial: RunningTrial) -> Plan:
@@ -122,7 +134,7 @@ def _conclude(trial: RunningTrial, module: TrialModule) -> None:
         effective_ranks=effective_ranks(model.base),
         kept_ranks=[[name, rank] for name, rank in kept_ranks(model.base).items()],
     )
-    adapter = saved_files(adapter, trial.context.folder)
+    adapter = saved_files(adapter, trial.context)
     draft.record = replace(draft.record, data=replace(draft.record.data, cut=cut_rows(trial.splits)), adapter=adapter)
     sample = held_out.batch(held_out.sample(config.trainer.batch_size))
     draft.record = replace(draft.record, merge=compare_merged(model.to(trial.home), on_device(sample, trial.home)))

@@ -379,7 +379,9 @@ def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, 
     monkeypatch.delenv("HARNESS_STORAGE")
     folder = begin_study(config)
     hardware = identity(compose("trainer.accelerator=cpu")) | {"device": "cuda", "precision": "bf16-mixed"}
-    record.append(folder, make(0, study="s", task=config.task.name, model=config.model.name, hardware=hardware))
+    record.append(
+        folder, make(0, study="s", task=config.task.name, model=config.model.name, provenance={"inputs": hardware})
+    )
     begin_study(config)
     with pytest.raises(ConfigError, match="launch.gpus=2: a trial has trainer.devices=4"):
         check_launch(compose(*study, "trainer=ddp", "trainer.devices=4"))

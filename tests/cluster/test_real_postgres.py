@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import closing
 
+import psycopg
 import pytest
 
 from harness import record
@@ -16,6 +17,7 @@ from harness.cluster.locks import with_study_lock
 from harness.cluster.monitor import study_status
 from harness.cluster.rebuild import rebuild
 from harness.cluster.storage import open_locks
+from harness.cluster.study import begin_study
 from harness.cluster.worker import join
 from harness.config import ConfigError, HereConfig
 from tests.cluster import crowd, stub
@@ -152,6 +154,52 @@ def test_a_study_moves_to_another_storage_and_back(config, tmp_path, monkeypatch
         assert f"{TOTAL} trials in Optuna's study" in rebuild(config, folder)
         crowd.sound(folder, TOTAL)
         assert study_status(config, folder).done == TOTAL
+
+
+def test_a_wrong_address_leaves_nothing_and_the_right_one_begins_the_study(config, tmp_path, monkeypatch, postgres):
+    """Another password, database or user, and a user who may connect but make no tables."""
+    with psycopg.connect(postgres.address, autocommit=True) as admin:
+        admin.execute("CREATE ROLE reader LOGIN PASSWORD 'planted-reader-0815'")
+        admin.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        admin.execute("CREATE DATABASE bare OWNER harness")
+    right, there = postgres.address, sorted(tmp_path.iterdir())
+    wrong = [
+        right.replace(PASSWORD, "planted-wrong-0815"),
+        right.replace("/harness", "/nowhere"),
+        right.replace("//harness:", "//nobody:"),
+        right.replace(f"//harness:{PASSWORD}", "//reader:planted-reader-0815").replace("/harness", "/bare"),
+    ]
+    config = dataclasses.replace(config, results=str(tmp_path / "made/results"))
+    for address in wrong:
+        monkeypatch.setenv("HARNESS_STORAGE", address)
+        with pytest.raises(ConfigError, match="cannot be opened") as caught:
+            begin_study(config)
+        assert "planted" not in str(caught.value)
+        assert sorted(tmp_path.iterdir()) == there
+    monkeypatch.setenv("HARNESS_STORAGE", right)
+    folder = begin_study(config)
+    with join(config, folder) as worker:
+        worker.work()
+    assert len(record.read(folder)) == TOTAL
+    before = (folder / "storage.json").read_bytes()
+    for address in wrong:
+        monkeypatch.setenv("HARNESS_STORAGE", address)
+        with pytest.raises(ConfigError, match="cannot be opened"):
+            rebuild(config, folder)
+        assert (folder / "storage.json").read_bytes() == before
+    monkeypatch.setenv("HARNESS_STORAGE", right)
+    assert f"{TOTAL} trials in Optuna's study" in rebuild(config, folder)
+
+
+def test_a_password_in_the_query_opens_the_storage_and_is_not_kept(config, tmp_path, monkeypatch, postgres):
+    place = f"127.0.0.1:{postgres.port}/harness"
+    monkeypatch.setenv("HARNESS_STORAGE", f"postgresql://harness@{place}?password={PASSWORD}")
+    config, folder = crowd.begin(config, tmp_path, "query")
+    with join(config, folder) as worker:
+        worker.work()
+    assert len(record.read(folder)) == TOTAL
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
 
 
 def test_the_password_is_in_no_file_and_in_no_message(config, tmp_path, monkeypatch, postgres):

@@ -16,7 +16,7 @@ from harness.config import ConfigError
         ("mysql://me:s3cret@host/db", r"mysql://me:\*\*\*@host/db: no such storage; valid: journal, postgresql://"),
         ("optuna.journal", "no such storage"),
         ("postgresql://me:s3cret@127.0.0.1:9/db", r"postgresql://me:\*\*\*@127.0.0.1:9/db: cannot be opened"),
-        ("postgresql://me:s3cret@127.0.0.1:port/db", "cannot be opened"),
+        ("postgresql://me:s3cret@127.0.0.1:port/db", "HARNESS_STORAGE: after the @ stands HOST:PORT/NAME, the port a"),
         ("sqlite:////nowhere/at/all.db", "cannot be opened"),
     ],
 )

@@ -20,7 +20,7 @@ from harness.cluster.single import join_single
 from harness.cluster.study import begin_study, check_study
 from harness.cluster.worker import join
 from harness.config import ConfigError, check
-from harness.record import Record
+from harness.record import Provenance, Record
 from harness.report import write_report
 from harness.system.signals import Interrupted
 from harness.trial import tracking
@@ -50,7 +50,7 @@ def stub(config, place, report) -> Record:
         fingerprint=worker_module.fingerprint_of(config),
         task=config.task.name,
         model=config.model.name,
-        hardware=study_module.identity(config),
+        provenance={"inputs": study_module.identity(config)},
         scores={"val": {"accuracy": score, "loss": 1 - score}, "test": {"accuracy": score, "loss": 1 - score}},
         time={"total_s": 0.0},
     )
@@ -149,7 +149,7 @@ def test_a_suggestion_that_was_trained_before_is_looked_up_and_what_differs_is_s
     def once(trial_config, place, report):
         trained.append(place.number)
         made_with = {} if then is None else now | then
-        return dataclasses.replace(stub(trial_config, place, report), environment=made_with)
+        return dataclasses.replace(stub(trial_config, place, report), provenance=Provenance(environment=made_with))
 
     monkeypatch.setattr(worker_module, "run_trial", accepting(once))
     records = finish(config(trials=3, nuisance={}, baselines={}), tmp_path)
@@ -159,13 +159,69 @@ def test_a_suggestion_that_was_trained_before_is_looked_up_and_what_differs_is_s
         f"same configuration as trial {number}: looked up, not trained again{said}" for number in (0, 1, 0, 1)
     ]
     assert [entry.scores for entry in records[2:4]] == [entry.scores for entry in records[:2]]
-    assert [entry.environment for entry in records[2:4]] == [entry.environment for entry in records[:2]]
+    assert [entry.provenance for entry in records[2:4]] == [entry.provenance for entry in records[:2]]
 
 
 def test_an_arm_that_cannot_run_is_said_before_anything_is_trained(config, tmp_path, monkeypatch):
     monkeypatch.setattr(worker_module, "run_trial", lambda *_: pytest.fail("trained"))
     with pytest.raises(ConfigError, match="arm rank=40: lora: rank 40: above min"):
         check_study(config(scientific={"lora.rank": [1, 40]}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"nuisance": {"lora.dropout": {"low": 0.0, "high": 1.9}}},
+            r"arm rank=1, rank=2: lora\.dropout=1\.9: input should be less than 1; its range \[0, 1\.9\] reaches it",
+        ),
+        (
+            {"nuisance": {"optimizer.lr": {"low": 1e-4, "high": 1e-3}, "optimizer.warmup": {"low": 0.5, "high": 1.0}}},
+            r"arm rank=1, rank=2: optimizer\.warmup=1\.0: input should be less than 1",
+        ),
+        # what only the network's shapes can tell, and only at the high end
+        (
+            {"nuisance": {"lora.redistribute": {"low": 1.0, "high": 3.0}}},
+            r"arm rank=1, rank=2: lora: redistribute 3\.0",
+        ),
+        ({"scientific": {"trainer.objective": ["accuracy", "loss"]}}, r"arm objective=loss: trainer\.objective=loss"),
+    ],
+)
+def test_an_arm_that_cannot_run_somewhere_in_its_ranges_is_said(config, changes, line):
+    with pytest.raises(ConfigError, match=f"^{line}[^\n]*$"):
+        check_study(config(baselines={}, **changes))
+
+
+def test_the_first_points_that_a_study_draws_are_among_those_that_were_checked(config, tmp_path, stubbed, monkeypatch):
+    checked = []
+
+    def note(tree, arm, point):
+        checked.append((arm.name, point))
+        return trial_config(tree, arm, point)
+
+    trial_config = study_module.trial_config
+    monkeypatch.setattr(study_module, "trial_config", note)
+    check_study(config(trials=4, startup=3))
+    monkeypatch.setattr(study_module, "trial_config", trial_config)
+    records = finish(config(trials=4, startup=3), tmp_path)
+    drawn = [(entry.arm, entry.point) for entry in records if entry.trial < 12]
+    assert len(drawn) == 12
+    assert all(point in checked for point in drawn)
+    # and of each of three arms with two and one ranges, both ends of each range, alone and together
+    assert len(checked) == 2 * (3 + 6) + 2 * (3 + 2) - 4
+
+
+def test_a_point_that_breaks_a_rule_is_a_failed_trial_and_the_study_ends(config, tmp_path, stubbed):
+    """As where a study was begun without its checks, or a rule allows no interval."""
+    bounds = {"lora.dropout": {"low": 0.0, "high": 1.9}}
+    records = finish(config(trials=6, startup=6, nuisance=bounds, baselines={}), tmp_path)
+    assert len(records) == 12
+    for entry in records:
+        valid = entry.point["lora.dropout"] < 1
+        assert entry.state == ("complete" if valid else "fail")
+        assert valid or entry.reason.startswith("invalid: lora.dropout=")
+    assert {entry.state for entry in records} == {"complete", "fail"}
+    assert finish(config(trials=6, startup=6, nuisance=bounds, baselines={}), tmp_path) == records
 
 
 def test_single_trials_are_one_process_at_a_time(compose, tmp_path):
@@ -252,16 +308,14 @@ def test_the_adapters_path_is_that_of_the_ended_trial_wherever_it_is_said(config
         def update(self, tree):
             summaries.append(tree)
 
-    monkeypatch.setattr(tracking, "start", lambda *_: tracking.Mirror(Run()))
+    monkeypatch.setattr(tracking, "start", lambda *_, **__: tracking.Mirror(Run()))
     records = finish(config(trials=1, baselines={}), tmp_path)
     folder = tmp_path / "results" / "s"
     kept = [json.loads((folder / f"trials/{number:04d}/record.json").read_text()) for number in (0, 1)]
-    said = [
-        [tree["adapter"]["path"] for tree in trees] for trees in (map(dataclasses.asdict, records), kept, summaries)
-    ]
+    said = [[tree["adapter"]["path"] for tree in trees] for trees in (map(record.plain, records), kept, summaries)]
     assert said == [["trials/0000/adapter", "trials/0001/adapter"]] * 3
     for entry in records:
-        assert {file.name for file in (folder / entry.adapter["path"]).iterdir()} == set(entry.adapter["sha256"])
+        assert {file.name for file in (folder / entry.adapter.path).iterdir()} == set(entry.adapter.sha256)
     assert [path.name for path in sorted((folder / "trials").iterdir())] == ["0000", "0001"]
 
 

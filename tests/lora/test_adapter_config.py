@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from harness.lora import Route, SpecError, import_adapter, pack
+from harness.lora import SpecError, TaskRouter, import_adapter, pack
 
 
 class Layers(nn.Module):
@@ -90,7 +90,7 @@ def test_every_field_of_the_installed_peft_is_known(field, tmp_path):
         import_adapter(base, tmp_path)
         same(base, theirs)
         return
-    for read in (lambda: import_adapter(base, tmp_path), lambda: pack(base, [tmp_path], Route())):
+    for read in (lambda: import_adapter(base, tmp_path), lambda: pack(base, [tmp_path], TaskRouter())):
         with pytest.raises(SpecError) as caught:
             read()
         said = str(caught.value)

@@ -65,7 +65,7 @@ def test_a_variant_of_ones_own_is_put_in_started_and_merged(guest):
     [
         ("mine:OTHER", "variant mine:OTHER: mine:OTHER is no harness.lora.variants.Variant"),
         ("mine:NONE", "variant mine:NONE: mine:NONE cannot be imported"),
-        ("nowhere.at.all:X", "cannot be imported, No module named 'nowhere'"),
+        ("nowhere.at.all:X", "cannot be imported, ModuleNotFoundError: No module named 'nowhere'"),
         ("mine:GATED+dora", "more than one of them changes the same thing (form)"),
         ("pandas:read_pickle", "is no harness.lora.variants.Variant"),
     ],

@@ -18,17 +18,17 @@ from torchvision.models import resnet18
 from harness.lora import (
     VARIANTS,
     LoraSpec,
-    Route,
     SpecError,
+    TaskRouter,
     adapt,
     export_adapter,
     import_adapter,
-    named_pairs,
+    initialise,
+    named_updates,
     pack,
-    start,
 )
 from tests.lora.networks import KINDS, Kind
-from tests.lora.test_exchange import PEFT_HAS
+from tests.lora.test_peft_format import PEFT_HAS
 from tests.lora.test_variants import disturb, network, refused
 
 NAMES = (
@@ -84,7 +84,7 @@ def trained(base: nn.Module, spec: LoraSpec, names: dict[str, str], x: torch.Ten
         if gradients:
             loss.backward()
 
-    start(net, spec, feed)
+    initialise(net, spec, feed)
     disturb(net)
     return net
 
@@ -100,7 +100,7 @@ def read_by_us(base: nn.Module, folder: Path) -> nn.Module:
 
 
 def scales(net: nn.Module) -> dict[str, float]:
-    return {name: pair.scale for name, pair in named_pairs(net)}
+    return {name: pair.scale for name, pair in named_updates(net)}
 
 
 @settings(max_examples=40, deadline=None)
@@ -236,7 +236,7 @@ def test_patterns_of_peft_mean_what_they_mean_in_peft(ranks, alphas, rslora):
     with tempfile.TemporaryDirectory() as folder:
         theirs = left_by_peft(base, config, Path(folder))
         torch.testing.assert_close(read_by_peft(base, Path(folder))(x), theirs(x), atol=1e-6, rtol=1e-6)
-        ours, route = read_by_us(base, Path(folder)), Route()
+        ours, route = read_by_us(base, Path(folder)), TaskRouter()
         pack(base, [Path(folder)], route)
     layers = theirs.base_model.model.named_modules()
     wanted = {name: layer.scaling["default"] for name, layer in layers if hasattr(layer, "scaling")}

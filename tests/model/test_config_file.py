@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness.assets import AssetError
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -27,7 +26,8 @@ from transformers import (
 
 from harness.config import AssetConfig, ConfigError, GeneratorModelConfig, TextModelConfig
 from harness.model import base_file, build_model
-from harness.search import found_here
+from harness.system.assets import AssetError
+from harness.trial.fingerprints import identity
 from tests import tiny
 
 WIDE = {"hidden": 16, "layers": 2, "heads": 2, "ffn": 32, "positions": 40}
@@ -265,7 +265,7 @@ def test_without_the_file_layers_that_have_no_place_are_refused(family, tmp_path
         build_model(named(tmp_path, family), 2)
 
 
-# config.json as published beside the weights of these models on the hub.
+# The config.json that lies beside the weights in the package that ships them.
 PUBLISHED = json.loads((Path(__file__).parent / "published_configs.json").read_text())
 
 
@@ -273,8 +273,7 @@ PUBLISHED = json.loads((Path(__file__).parent / "published_configs.json").read_t
 def test_the_files_published_beside_our_bases_agree_with_them(name, compose_plain, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(PUBLISHED[name]))
     (tmp_path / "model.safetensors").write_bytes(b"")
-    words = ["task=pairs", "trainer.objective=loss"] if name in ("gpt2", "t5_small", "opus_mt") else []
-    config = compose_plain(f"model={name}", f"model.weights={{address: 'path:{tmp_path}', sha256: null}}", *words)
+    config = compose_plain(f"model={name}", f"model.weights={{address: 'path:{tmp_path}', sha256: null}}")
     assert base_file(config.model) == tmp_path / "model.safetensors"
 
 
@@ -282,7 +281,7 @@ def test_the_command_refuses_the_base_before_it_makes_anything(tiny_base, tiny_d
     folder = shutil.copytree(tiny_base, tmp_path / "base")
     edit(folder, hidden_act="relu")
     with pytest.raises(ConfigError, match="says hidden_act=relu"):  # what a study asks first
-        found_here(compose(f"model.weights.address=path:{folder}"))
+        identity(compose(f"model.weights.address=path:{folder}"))
     words = [*tiny.words_of(folder, tiny_data), "tracking=off", "trainer=cpu", f"results={tmp_path / 'results'}"]
     done = subprocess.run([sys.executable, "-m", "harness", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr

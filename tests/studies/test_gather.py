@@ -38,7 +38,7 @@ def stub(**studies):
             raise ConfigError(f"{words[0]}: no such experiment")
         if len(words) > 1:
             return SimpleNamespace(study=f"{words[1].removeprefix('task=')}_{name}", task=SimpleNamespace())
-        return SimpleNamespace(study=name, task=SimpleNamespace(stand_in=studies[name]))
+        return SimpleNamespace(study=name, task=SimpleNamespace(fallback=studies[name]))
 
     return compose
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from harness.config import to_dict
+from harness.record import plain
 from harness.system.signals import Interrupted, graceful_stop
 from harness.training import DivergenceCheck, TrialModule, callbacks, checkpoint
 from harness.training.checkpoint import load, save
@@ -83,7 +84,7 @@ def test_a_trial_put_down_several_times_ends_as_an_undisturbed_one(compose, tmp_
     assert taken + part == steps, "a step was made twice or left out"
     assert entry.steps.resumed == made
     assert essence(entry, tmp_path / "again") == essence(alone, tmp_path / "alone")
-    assert entry.memory.keys() == alone.memory.keys()
+    assert plain(entry.memory).keys() == plain(alone.memory).keys()
     assert not (tmp_path / "again" / "checkpoint").exists()
 
 
@@ -179,7 +180,7 @@ def test_another_trials_checkpoint_is_passed_over(two, compose, tmp_path):
     config = compose(*WORDS, "seed=1")
     alone, _ = train(config, tmp_path / "other")
     entry, _ = train(config, tmp_path / "t")
-    assert "resumed" not in entry.steps
+    assert entry.steps.resumed is None
     assert essence(entry, tmp_path / "t") == essence(alone, tmp_path / "other")
 
 

@@ -47,7 +47,7 @@ def test_every_way_of_learning_leaves_a_whole_record(run, tmp_path, arm, learn):
     heard = []
     entry = run(f"lora={arm}", *words, learn=learn, report=lambda step, scores: bool(heard.append((step, scores))))
     assert (entry.state, entry.reason) == ("complete", "")
-    assert record.Record(**json.loads(record.to_json(entry))) == entry
+    assert record.from_tree(json.loads(record.to_json(entry))) == entry
     assert np.array(entry.continual.test).shape == np.array(entry.continual.val).shape == (4, 3)
     assert [step for step, _ in heard] == [8, 16, 24]
     assert heard[-1][1]["score"] == entry.scores["val"]["score"]

@@ -132,7 +132,7 @@ def test_a_checkpoint_of_the_version_before_is_taken_up(train, tmp_path):
     state["sequence"] = state.pop("continual")
     checkpoint.save(path.parent, state)
     entry, steps = train("again", [], {})
-    assert (entry.steps["resumed"], steps[0]) == (18, 7), "the second task has made six steps"
+    assert (entry.steps.resumed, steps[0]) == (18, 7), "the second task has made six steps"
     assert essence(entry, tmp_path / "trials/again") == essence(alone, tmp_path / "trials/alone")
 
 
@@ -140,5 +140,5 @@ def test_another_sequences_checkpoint_is_passed_over(train, tmp_path):
     train("again", [], {}, ("step", 15))
     alone, _ = train("alone", ["seed=1"], {})
     entry, _ = train("again", ["seed=1"], {})
-    assert "resumed" not in entry.steps
+    assert entry.steps.resumed is None
     assert essence(entry, tmp_path / "trials/again") == essence(alone, tmp_path / "trials/alone")

@@ -263,7 +263,7 @@ def test_adalora_ends_with_its_budget_and_names_its_allocation(run):
     assert sum(rank for _, rank in entry.adapter.kept_ranks) == 2 * 4
     assert set(entry.adapter.ranks.values()) == {3}
     assert entry.steps.best >= 14  # what it scored before its ranks were settled does not count
-    again = run("lora.rank=2", f"lora.ranks={json.dumps(entry.lora['kept_ranks'])}", number=1)
+    again = run("lora.rank=2", f"lora.ranks={json.dumps(entry.adapter.kept_ranks)}", number=1)
     assert again.adapter.ranks == {name: rank for name, rank in entry.adapter.kept_ranks if rank}
 
 

@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import submitit
-from submitit.helpers import DelayedSubmission
-
 log = logging.getLogger(__name__)
 
 
@@ -43,8 +40,10 @@ class Job:
             raise subprocess.CalledProcessError(code, self.argv)
         return code
 
-    def checkpoint(self) -> DelayedSubmission:
+    def checkpoint(self) -> Any:
         """Called by submitit when the job is to end: the command is signalled and waited for, and the job requeued."""
+        from submitit.helpers import DelayedSubmission  # it comes with the extra cluster
+
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         for child in map(int, children):
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
@@ -55,6 +54,8 @@ class Job:
 
 def submit(argv: Sequence[str], count: int, resources: Resources, folder: Path, name: str) -> list[str]:
     """Queue an array of `count` jobs that each run the same command; returns their ids."""
+    import submitit
+
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=1_000_000)
     parameters: dict[str, Any] = {
         "job_name": name,

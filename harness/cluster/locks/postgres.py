@@ -35,7 +35,6 @@ class PostgresLocks(Locks):
     free_proves_exit = False
 
     def __init__(self, address: str, folder: Path, scope: str) -> None:
-        (folder / LOCKS).mkdir(parents=True, exist_ok=True)
         self._scope = scope
         self._held: set[str] = set()
         self._holds_study_lock = False
@@ -45,6 +44,7 @@ class PostgresLocks(Locks):
             self._connection = self._connect()
         except (psycopg.Error, ArgumentError, ValueError) as error:
             raise unreachable(error) from None
+        (folder / LOCKS).mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def study_lock(self) -> Iterator[None]:

@@ -36,8 +36,8 @@ def _guest(name: str, path: str) -> Variant:
     module, _, attribute = path.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SpecError(f"variant {name}: {path} cannot be imported, {error}") from None
+    except Exception as error:  # the user's module may fail in any way
+        raise SpecError(f"variant {name}: {path} cannot be imported, {type(error).__name__}: {error}") from error
     if not isinstance(found, Variant):
         raise SpecError(f"variant {name}: {path} is no harness.lora.variants.Variant")
     return found

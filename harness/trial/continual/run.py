@@ -81,7 +81,7 @@ def _conclude(trial: RunningTrial, names: list[str], snapshots: TaskSnapshots, e
     figures = replace(summary(draft.record.continual.test), overlap=shared, kept=kept)
     _save(trial, names, snapshots)
     adapter = replace(draft.record.adapter, effective_ranks=effective_ranks(model.base))
-    adapter = saved_files(adapter, trial.context.folder)
+    adapter = saved_files(adapter, trial.context)
     draft.record = replace(draft.record, continual_summary=figures, adapter=adapter)
     evaluation.save(trial.context.folder / "predictions.csv")
     last: Inputs = trial.splits["test"][names[-1]]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from harness.config import Config, ConfigError, LoraConfig
+from harness.config.guests import use_folders
 from harness.lora import (
     ORTHOGONALITY,
     Feed,
@@ -45,6 +46,8 @@ class LowRank(Method):
         assert isinstance(config.lora, LoraConfig)
         self.config, self.lora, self._count_adapter = config, config.lora, count_adapter
         self.calibration = config.lora.calibration
+        if config.lora.guests:
+            use_folders()
 
     @cached_property
     def spec(self) -> LoraSpec:

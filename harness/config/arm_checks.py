@@ -1,0 +1,89 @@
+"""What is checked of a study's arms before it is begun: at which points of their ranges, and what is wrong there."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from harness.config.schema import Config, Range, SweepConfig
+from harness.config.tree import ConfigError
+
+_NUMBER = re.compile(r"-?\d[\d.e+-]*")
+_NAMED = 3  # arms in a line; of more, their number is said
+# What is said of the study as a whole: an arm cannot have a value of its own.
+_OF_THE_STUDY = ("run", "study", "results", "tracking", "launch", "sweep", "command")
+
+
+def unused(sweep: SweepConfig) -> Iterator[str]:
+    """What is searched or set and reaches no trial, or not as it was said."""
+    if sweep.nuisance and sweep.baselines and not sweep.scientific:  # without baselines there is no arm at all
+        yield (
+            f"sweep.nuisance={json.dumps(list(sweep.nuisance))}: sweep.scientific is empty, so no arm takes these "
+            "ranges; a baseline has its own, sweep.baselines.NAME.nuisance"
+        )
+    places = {"sweep.scientific": list(sweep.scientific), "sweep.nuisance": list(sweep.nuisance)}
+    for name, arm in sweep.baselines.items():
+        place, across = f"sweep.baselines.{name}", sweep.across or []
+        places |= {f"{place}.set": list(arm.set), f"{place}.nuisance": list(arm.nuisance)}
+        lost = [key for key in arm.set if key in arm.nuisance or key in across]
+        yield from (f"{place}.set.{key}: its range or sweep.across sets it anew in every trial" for key in lost)
+        yield from (
+            f"{place}.nuisance.{key}: in sweep.across, too; one of them" for key in arm.nuisance if key in across
+        )
+    for place, keys in places.items():
+        for key in keys:
+            if key.partition(".")[0] in _OF_THE_STUDY:
+                yield f"{place}.{key}: of the study as a whole, the same in every arm"
+
+
+def corners(nuisance: Mapping[str, Range]) -> list[dict[str, float]]:
+    """All ranges at their low ends, all at their high ends, and each alone at its other end: at most 2·keys + 2 points.
+
+    Every rule of the schema allows an interval, so what holds at the corners holds between them.
+    """
+    low = {key: bounds.low for key, bounds in nuisance.items()}
+    high = {key: bounds.high for key, bounds in nuisance.items()}
+    points = [low, high]
+    points += [low | {key: high[key]} for key in nuisance]
+    points += [high | {key: low[key]} for key in nuisance]
+    return [point for index, point in enumerate(points) if point not in points[:index]]
+
+
+def check_objective(study: Config, trial: Config) -> None:
+    """Raise ConfigError for an arm that is scored by another objective than the study compares by."""
+    if trial.trainer.objective != study.trainer.objective:
+        raise ConfigError(
+            f"trainer.objective={trial.trainer.objective}: the study compares its arms by "
+            f"trainer.objective={study.trainer.objective}; one objective for all of them"
+        )
+
+
+@dataclasses.dataclass
+class ArmMistakes:
+    """Mistakes by arm: each line once, with the arms that it is true of; of a key that is wrong, the first value."""
+
+    _arms: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    _said: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+
+    def add(self, arm: str, nuisance: Mapping[str, Range], error: ConfigError) -> None:
+        """Note what is wrong with an arm at one point of its ranges."""
+        for line in str(error).splitlines():
+            key = line.partition("=")[0]
+            same = key if key in nuisance else _NUMBER.sub("", line)
+            if (arm, same) not in self._said:
+                self._said.add((arm, same))
+                self._arms.setdefault(line + _reached(nuisance.get(key)), []).append(arm)
+
+    def raise_if_any(self) -> None:
+        """Raise ConfigError with all of them, if there are any."""
+        if self._arms:
+            raise ConfigError(*(f"arm {_named(names)}: {line}" for line, names in self._arms.items()))
+
+
+def _reached(bounds: Range | None) -> str:
+    return f"; its range [{bounds.low:g}, {bounds.high:g}] reaches it" if bounds else ""
+
+
+def _named(names: list[str]) -> str:
+    shown = names if len(names) <= _NAMED else [*names[:_NAMED], f"and {len(names) - _NAMED} more"]
+    return ", ".join(shown)
