@@ -17,7 +17,7 @@ from pathlib import Path
 # Names of kinds of configuration, task, input and model: asking for them is dispatch by type.
 KIND = re.compile(r"(Config|Task|Inputs|Network|Classifier|Generator|Spec)$")
 # Where a kind may be asked for: modules that build an object from its configuration.
-BUILDERS = re.compile(r"(registry|build|builders)\.py$")
+BUILDERS = re.compile(r"(registry|build|builders)\.py$|trial/methods/")
 
 
 def main(trees: list[Path]) -> None:
@@ -145,7 +145,7 @@ def floors(rooms: dict[str, set[str]]) -> dict[str, int]:
 def dispatch_sites(sources: dict[Path, ast.Module], tree: Path) -> Iterator[str]:
     """Places outside builders that ask what kind of configuration, task or model an object is."""
     for path, source in sources.items():
-        if BUILDERS.search(path.name):
+        if BUILDERS.search(path.as_posix()):
             continue
         for node in ast.walk(source):
             if asks_for_kind(node):
@@ -169,7 +169,7 @@ def asks_for_kind(node: ast.AST) -> bool:
 
 def record_lookups(sources: dict[Path, ast.Module], tree: Path) -> int:
     """`entry.section["key"]` and `entry.section.get("key")` in what reads records."""
-    places = ("harness/report", "harness/cluster", "harness/search", "harness/claims.py")
+    places = ("harness/report", "harness/cluster", "harness/search", "harness/claims.py", "studies")
     found = 0
     for path, source in sources.items():
         if not path.relative_to(tree).as_posix().startswith(places):
