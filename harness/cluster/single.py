@@ -17,8 +17,9 @@ from harness.cluster.assignments import AssignmentLog, repair_logs
 from harness.cluster.heartbeat import HeartbeatMonitor
 from harness.cluster.locks.file import FileLocks
 from harness.cluster.mirror import NoMirror
+from harness.cluster.registration import registered
 from harness.cluster.study_folder import study_folder
-from harness.cluster.worker import Worker, registered
+from harness.cluster.worker import Worker
 from harness.config import Config, ConfigError, ExtraArmConfig, SweepConfig, check, fingerprint, read_stored
 from harness.record import Log, Record
 from harness.system.study_files import CONFIG

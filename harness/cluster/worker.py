@@ -6,15 +6,11 @@ study's lock only.
 
 import dataclasses
 import logging
-import os
-import socket
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from harness import record
 from harness.cluster.assignments import REQUEUES, Assignment, AssignmentLog, Slot, ready, repair_logs, schedule
@@ -25,6 +21,7 @@ from harness.cluster.heartbeat import Heartbeat, HeartbeatMonitor
 from harness.cluster.locks import LockLost, with_study_lock
 from harness.cluster.mirror import StudyMirror
 from harness.cluster.optuna_mirror import OptunaMirror
+from harness.cluster.registration import registered
 from harness.cluster.restart import WorkerUnhealthy
 from harness.cluster.storage import open_locks
 from harness.cluster.study import check_same_inputs, trial_config
@@ -35,7 +32,6 @@ from harness.search.proposals import propose
 from harness.search.pruning import below_median, curve_of
 from harness.system import fault_injection
 from harness.system.out_of_memory import MIB
-from harness.system.processes import started_at
 from harness.system.redaction import redact
 from harness.system.signals import Interrupted, raise_if_stop_requested
 from harness.trial import TrialContext
@@ -371,32 +367,3 @@ def join(config: Config, folder: Path) -> Iterator[Worker]:
                 mirror = OptunaMirror(folder, config.trainer.objective, arms(config.sweep))
             with closing(mirror):
                 yield Worker(config, folder, name, heartbeats, heartbeat, mirror)
-
-
-@contextmanager
-def registered(heartbeats: HeartbeatMonitor, check: Callable[[], None]) -> Iterator[tuple[str, Heartbeat]]:
-    """Hold a lock and keep a heartbeat under a unique name; `check` may refuse, and runs under the study's lock."""
-    locks, folder = heartbeats.locks, heartbeats.folder.parent
-    name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-
-    def register() -> Heartbeat:
-        check()
-        if not locks.try_acquire(name):
-            raise ConfigError(f"study={folder.name}: the lock {name} is taken")
-        return Heartbeat(folder, name, heartbeats.interval_s, _describe_process())
-
-    heartbeat = with_study_lock(locks, register)
-    try:
-        yield name, heartbeat
-    finally:
-        heartbeat.close()
-        locks.release(name)
-
-
-def _describe_process() -> dict[str, Any]:
-    """What a heartbeat tells of the process: host, start, GPUs, and the SLURM job it is part of."""
-    payload: dict[str, Any] = {"host": socket.gethostname(), "trial": None}
-    payload |= {"started": started_at(os.getpid()), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
-    if job := os.environ.get("SLURM_ARRAY_JOB_ID"):
-        payload["job"] = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID', '0')}"
-    return payload

@@ -20,6 +20,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
@@ -137,9 +138,16 @@ def _shown(value: Any) -> str:
 
 def _checked(load: Any) -> Any:
     @functools.wraps(load)
-    def load_configuration(*args: Any, **kwargs: Any) -> DictConfig:
+    def load_configuration(
+        self: ConfigLoaderImpl,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
         try:
-            composed: DictConfig = load(*args, **kwargs)
+            composed: DictConfig = load(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         except yaml.YAMLError as error:  # a tag that would make an object of Python's, too
             raise ConfigError(" ".join(str(error).split())) from None
         refuse(composed)

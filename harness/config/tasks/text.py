@@ -7,24 +7,19 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
-from harness.config.tasks.base import Name, TaskConfig
+from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Text
+from harness.config.tasks.labelled import LabelledTaskConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class TextTaskConfig(TaskConfig):
+class TextTaskConfig(LabelledTaskConfig):
     """What every text task has. `train_rows` keeps so many of the training rows."""
 
     builder = "harness.task.text:read_text"
     needs_model = "text"
-    part_of_several = True
 
-    name: Name
-    data: Text | None
     answer: Literal["class", "number"]
-    classes: Annotated[int, Strict(), Field(ge=2)] | None
     train_rows: Count | None
-    split_seed: Natural
     max_length: Annotated[int, Strict(), Field(ge=2)]
 
     @property
@@ -34,10 +29,6 @@ class TextTaskConfig(TaskConfig):
     @property
     def known_outputs(self) -> int | None:
         return 1 if self.answer == "number" else self.classes
-
-    @property
-    def paths(self) -> Mapping[str, str | None]:
-        return {"data": self.data}
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         mistakes = []

@@ -7,12 +7,12 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
-from harness.config.tasks.base import Name, TaskConfig
+from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Text
+from harness.config.tasks.labelled import LabelledTaskConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ImageTaskConfig(TaskConfig):
+class ImageTaskConfig(LabelledTaskConfig):
     """What every image classification task has.
 
     As many rows of a split as are asked for are drawn evenly from the classes; null: all there are.
@@ -20,25 +20,12 @@ class ImageTaskConfig(TaskConfig):
 
     builder = "harness.task.vision:read_vision"
     needs_model = "vision"
-    part_of_several = True
 
-    name: Name
-    data: Text | None
-    classes: Annotated[int, Strict(), Field(ge=2)] | None
-    split_seed: Natural
     image_size: Annotated[int, Strict(), Field(ge=8)]
     train_rows: Count | None
     validation_rows: Count | None
     test_rows: Count | None
     validation_share: HeldOut
-
-    @property
-    def known_outputs(self) -> int | None:
-        return self.classes
-
-    @property
-    def paths(self) -> Mapping[str, str | None]:
-        return {"data": self.data}
 
     @property
     def shares(self) -> Mapping[str, float]:
