@@ -1,18 +1,24 @@
 """Measures of the code's structure: `python -m tests.house [TREE …]` prints one column for each tree.
 
 Imports inside functions count like any other, so a late import hides no circle. What a measure counts is said in its
-function. Costs of commands are of the processor, in seconds, of a process of its own.
+function. Costs of commands are of the processor, in seconds, of a process of its own; those of `make check` are of the
+wall, on a machine that does nothing else. A tree without the door that is measured has a dash.
 """
 
 import ast
 import os
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+from tests import tiny
 
 # Names of kinds of configuration, task, input and model: asking for them is dispatch by type.
 KIND = re.compile(r"(Config|Task|Inputs|Network|Classifier|Generator|Spec)$")
@@ -56,9 +62,14 @@ def measure(tree: Path) -> dict[str, object]:
             for node in functions
             for argument in (*node.args.args, *node.args.kwonlyargs)
         ),
+        "frames to the layer: trial / study": f"{frames(tree, 'layer')} / {frames(tree, 'layer', *STUDY)}",
+        "frames to the optimiser: trial": frames(tree, "optimizer"),
+        "files a toy variant touches": toy_files(tree, TOY_VARIANT, "lora=toy"),
+        "files a toy model touches": toy_files(tree, TOY_MODEL, "model=toy", "task=digits", "lora.targets=[fc]"),
         "README bytes": (tree / "README.md").stat().st_size,
         "--help, CPU s": cpu_seconds(tree, "--help"),
         "run=status, CPU s": cpu_seconds(tree, "run=status", "study=none"),
+        "make check, s": check_seconds(tree),
     }
 
 
@@ -205,6 +216,122 @@ def cpu_seconds(tree: Path, *words: str) -> str:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return f"{min(times):.1f}"
+
+
+STUDY = ("run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1]}", "sweep.trials=1")
+SMALL = ("trainer.batch_size=8", "trainer.max_steps=2", "trainer.evaluations=1", "tracking=off", "lora.rank=2")
+# Runs a command; prints how many functions of the project stand on the stack where A, or AdamW, is made.
+WALK = """
+import pathlib, sys
+import torch
+import harness.__main__ as command
+
+project, kind = pathlib.Path(command.__file__).parent, sys.argv.pop(1)
+counts = []
+
+def note():
+    found, frame = [], sys._getframe(2)
+    while frame is not None:
+        code = frame.f_code
+        if pathlib.Path(code.co_filename).is_relative_to(project) and code.co_name != "<module>":
+            found.append((code.co_name, code.co_filename))
+        frame = frame.f_back
+    while kind == "layer" and found[0][0] != "__init__":  # what the constructor itself calls is inside the layer
+        found.pop(0)
+    counts.append(len(found))
+
+register, init = torch.nn.Module.register_parameter, torch.optim.AdamW.__init__
+
+def register_parameter(self, name, value):
+    if kind == "layer" and name == "lora_A" and value is not None and value.device.type != "meta":
+        note()
+    register(self, name, value)
+
+def adamw(self, *rest, **named):
+    if kind == "optimizer":
+        note()
+    init(self, *rest, **named)
+
+torch.nn.Module.register_parameter, torch.optim.AdamW.__init__ = register_parameter, adamw
+command.main()
+print("FRAMES", max(counts))
+"""
+
+
+def frames(tree: Path, kind: str, *words: str) -> str:
+    """Functions of the project on the stack where a LoRA layer, or the optimiser, is constructed, itself included."""
+    with tempfile.TemporaryDirectory() as place:
+        base, data = Path(place) / "base", Path(place) / "data"
+        base.mkdir()
+        data.mkdir()
+        tiny.write_base(base)
+        command = [sys.executable, "-c", WALK, kind, *tiny.words_of(base, tiny.write_data(data)), *SMALL, *words]
+        environment = os.environ | {"PYTHONPATH": str(tree), "HARNESS_CACHE": place, "HARNESS_RESULTS": place}
+        done = subprocess.run(
+            [*command, "trainer.accelerator=cpu"],
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = re.search(r"^FRAMES (\d+)$", done.stdout, re.MULTILINE)
+        return found[1] if found else "–"
+
+
+TOY_VARIANT = {
+    "harness/lora/variants/toy.py": (
+        "import torch\n\nfrom harness.lora.adapted import layer_updates\n"
+        "from harness.lora.variants.base import Variant\n\n\n"
+        "def start(base, growth, feed):\n"
+        "    for _, update in layer_updates(base):\n"
+        "        torch.nn.init.orthogonal_(update.lora_A)\n\n\n"
+        'VARIANT = Variant("Toy", "none", start=start)\n'
+    ),
+    "conf/lora/toy.yaml": "defaults: [lora, _self_]\nvariant: toy\n",
+    "harness/lora/variants/__init__.py": lambda text: text.replace("rslora\n", "rslora, toy\n").replace(
+        "adalora)", "adalora, toy)"
+    ),
+}
+TOY_MODEL = {
+    "harness/model/toy.py": (
+        "from torch import nn\n\nfrom harness.model import GuestModel\n\n\n"
+        "class Toy(GuestModel):\n"
+        '    reads = "vision"\n\n'
+        "    def __init__(self):\n"
+        "        base = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, 16))\n"
+        '        super().__init__(base, features=16, targets={"fc": "2"})\n\n'
+        "    def forward(self, batch):\n"
+        '        return self.answer(self.base(batch["images"].float()), batch)\n'
+    ),
+    "conf/model/toy.yaml": "kind: harness.model.toy:Toy\nname: toy\narguments: {}\n",
+}
+
+
+def toy_files(tree: Path, recipe: Mapping[str, str | Callable[[str], str]], *words: str) -> str:
+    """Files outside conf/ that the recipe touches, if a copy of the tree then counts the toy; else a dash."""
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place)
+        for room in ("harness", "conf"):
+            shutil.copytree(tree / room, copy / room)
+        for name, text in recipe.items():
+            path = copy / name
+            if not path.parent.is_dir():
+                return "–"
+            path.write_text(text if isinstance(text, str) else text(path.read_text()))
+        environment = os.environ | {"PYTHONPATH": place}
+        command = [sys.executable, "-m", "harness", "run=count", *words]
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, check=False)
+        return str(sum(not name.startswith("conf/") for name in recipe)) if done.returncode == 0 else "–"
+
+
+def check_seconds(tree: Path) -> str:
+    """Seconds that `make check` takes."""
+    if not re.search(r"^check:", (tree / "Makefile").read_text(), re.MULTILINE):
+        return "–"
+    begin = time.perf_counter()
+    done = subprocess.run(["make", "check"], cwd=tree, capture_output=True, check=False)
+    return f"{time.perf_counter() - begin:.0f}" if done.returncode == 0 else "failed"
 
 
 if __name__ == "__main__":
