@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from harness.config import Config, nearest, schema_keys
-from harness.config.guests import add_folder, guest_folders, use_folders
+from harness.config.guests import add_folder, guest_folders
 
 _PACKAGE = Path(__file__).parent.parent
 _REFUSED = re.compile(r"ConfigError raised while resolving interpolation: (.*)")  # OmegaConf keeps no cause
@@ -33,12 +33,14 @@ def register_sweeps(store: ConfigStore) -> None:
 
 
 def use_config_dir(words: Sequence[str]) -> None:
-    """Take the options of groups, and guests, from the folder that --config-dir names, too."""
+    """Take the options of groups, and guests, from the folder that --config-dir names, too.
+
+    Python may import from it only once a guest is asked for: Hydra imports every `hydra_plugins` that it can.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
     if (folder := parser.parse_known_args(list(words))[0].config_dir) is not None:
         add_folder(folder)
-    use_folders()
 
 
 def options(group: str) -> list[str]:

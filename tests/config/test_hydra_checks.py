@@ -118,6 +118,11 @@ ROUTES = {
         ["--config-dir", "shared", "+experiment=e", "seed=-1"],
         "could not determine a constructor for the tag",
     ),
+    "plugin": (
+        {"hydra_plugins/evil.py": "import os\nos.mkdir('CANARY')\n", "experiment/e.yaml": "# @package _global_\n"},
+        ["--config-dir", "shared", "+experiment=e", "seed=-1"],
+        "seed=-1: input should be greater than or equal to 0",
+    ),
     "our own node": (
         {"experiment/e.yaml": "# @package _global_\nlora: {arguments: {_target_: os.mkdir}}\n"},
         ["--config-dir", "shared", "lora=peft", "+experiment=e", "seed=-1"],
