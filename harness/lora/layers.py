@@ -69,7 +69,7 @@ class LoraLinear(Adapted):
             down, up = pair.factors()
             start, stop = pair.where.start, pair.where.stop
             low = F.linear(dropped, down)
-            if pair.magnitude is None and start == 0 and stop == y.shape[-1]:
+            if not pair.scales_outputs and start == 0 and stop == y.shape[-1]:
                 # One kernel scales, multiplies and adds, in place of three.
                 flat = y.reshape(-1, stop), low.reshape(-1, low.shape[-1])
                 y = torch.addmm(*flat, up.t(), alpha=pair.scale).view(y.shape)

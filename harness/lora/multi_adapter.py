@@ -75,9 +75,11 @@ def _taken_out(base: nn.Module, folder: Path) -> dict[str, tuple[Tensor, Tensor]
         raise SpecError(f"{folder}: an adapter for several tasks has a route of its own and stands alone")
     factors = {}
     for name, layer in list(adapted_layers(base)):
-        if not isinstance(layer, LoraLinear) or any(pair.magnitude is not None for _, pair in layer.low_rank()):
-            kind = type(layer.base).__name__ if not isinstance(layer, LoraLinear) else "DoRA"
-            raise SpecError(f"{folder}: {name} is {kind}; only A and B on linear layers are packed")
+        if not isinstance(layer, LoraLinear) or any(pair.scales_outputs for _, pair in layer.low_rank()):
+            kind = (
+                f"is {type(layer.base).__name__}" if not isinstance(layer, LoraLinear) else "has scaled outputs (DoRA)"
+            )
+            raise SpecError(f"{folder}: {name} {kind}; only A and B on linear layers are packed")
         factors[name] = block_diagonal(layer, "weight", 1.0)
         replace(base, name, layer.base)
     return factors

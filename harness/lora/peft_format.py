@@ -31,7 +31,7 @@ from harness.lora.multitask import (
 )
 from harness.lora.routing import TaskRouter
 from harness.lora.spec import LoraSpec
-from harness.lora.update import LowRankUpdate, WeightSlice
+from harness.lora.update import LowRankUpdate, ScaledUpdate, WeightSlice
 from harness.lora.variants.dora import DoraUpdate
 from harness.lora.weight_space_layers import LoraAttention, LoraKernel
 
@@ -100,10 +100,13 @@ _PARTS = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B", 
 
 
 def _known_to_peft(layer: Adapted) -> bool:
+    forms = {_form(pair) for _, pair in layer.low_rank()}
+    if "scaled" in forms:
+        return False
     match layer:
         case LoraLinear():
             parts = len(layer.low_rank()) > 1 or next(iter(layer.pairs)) != "all"
-            return not parts or all(pair.magnitude is None for _, pair in layer.low_rank())
+            return forms == {"plain"} or not parts
         case LoraConv():
             conv = layer.base
             assert isinstance(conv, nn.Conv1d | nn.Conv2d)
@@ -112,7 +115,7 @@ def _known_to_peft(layer: Adapted) -> bool:
         case LoraAttention():
             # PEFT (0.21) adds the output projection's change twice in its forward pass: not what was trained here.
             places = {pair.where.weight for _, pair in layer.low_rank()}
-            return places == {"in_proj_weight"} and all(pair.magnitude is None for _, pair in layer.low_rank())
+            return places == {"in_proj_weight"} and forms == {"plain"}
     return isinstance(layer, LoraEmbedding)
 
 
@@ -132,8 +135,8 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     if isinstance(layer, LoraAttention):  # PEFT adapts both projections or none: this one by nothing
         found[f"{whole}.base_layer.out_proj.lora_A.weight"] = down.new_zeros(down.shape)
         found[f"{whole}.base_layer.out_proj.lora_B.weight"] = down.new_zeros(down.shape[1], rank)
-    if (magnitude := pairs[0].magnitude) is not None:
-        found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, magnitude)
+    if isinstance(pairs[0], DoraUpdate):
+        found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, pairs[0].magnitude)
     return found, rank, scale
 
 
@@ -175,7 +178,7 @@ def _peft_config(
         "alpha_pattern": {f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
         "lora_dropout": _dropout(layers),
         "target_modules": targets,
-        "use_dora": any(pair.magnitude is not None for layer in layers.values() for _, pair in layer.low_rank()),
+        "use_dora": any(_form(pair) == "dora" for layer in layers.values() for _, pair in layer.low_rank()),
         "bias": "none",
         "use_rslora": False,
         "fan_in_fan_out": any(is_transposed(layer.base) for layer in layers.values()),
@@ -212,8 +215,15 @@ def _describe(pair: LowRankUpdate) -> dict[str, Any]:
         "rows": where.rows,
         "rank": len(pair.foldable_factors()[0]),
         "scale": pair.scale,
-        "form": "plain" if pair.magnitude is None else "dora",
+        "form": _form(pair),
     }
+
+
+def _form(pair: LowRankUpdate) -> str:
+    """What the file holds beside A and B: nothing, DoRA's magnitudes m, or factors c of the outputs as they are now."""
+    if not pair.scales_outputs:
+        return "plain"
+    return "dora" if type(pair).output_scaling is DoraUpdate.output_scaling else "scaled"
 
 
 def _own_tensors(layer: Adapted) -> Iterator[tuple[str, str, Tensor]]:
@@ -221,8 +231,10 @@ def _own_tensors(layer: Adapted) -> Iterator[tuple[str, str, Tensor]]:
         down, up = pair.foldable_factors()
         yield key, "A", down
         yield key, "B", up
-        if pair.magnitude is not None:
+        if isinstance(pair, DoraUpdate) and _form(pair) == "dora":
             yield key, "m", pair.magnitude
+        elif (scaling := pair.output_scaling(layer.matrix(pair))) is not None:
+            yield key, "c", scaling
 
 
 def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, int]:
@@ -232,8 +244,8 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
         pairs = {}
         for key, facts in described.items():
             where = WeightSlice(facts["weight"], facts["start"], facts["stop"], facts["transposed"], facts["rows"])
-            parts = {part: tensors.get(f"{name}.{key}.{part}") for part in "ABm"}
-            pairs[key] = _pair(layer, name, where, facts["scale"], parts["A"], parts["B"], parts["m"])
+            parts = {part: tensors.get(f"{name}.{key}.{part}") for part in "ABmc"}
+            pairs[key] = _pair(layer, name, where, facts["scale"], parts)
             ranks[name] = facts["rank"]
         dropout = config["lora_dropout"] if isinstance(layer, nn.Linear) or is_transposed(layer) else 0.0
         form = LoraSpec(1, 1.0, (), dropout=dropout, conv_form=config["conv_form"][name])
@@ -288,7 +300,8 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
         weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
         where = WeightSlice(weight, 0, up.shape[0], transposed)
         scale = _peft_scale(config, place, len(down))
-        pair = _pair(layer, place, where, scale, down.flatten(1), up.flatten(1), magnitude)
+        parts = {"A": down.flatten(1), "B": up.flatten(1), "m": magnitude}
+        pair = _pair(layer, place, where, scale, parts)
         branch = not isinstance(layer, nn.Embedding | nn.MultiheadAttention)
         form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) if branch else 0.0)
         adapted = adapted_layer(layer, place, {"all": pair}, form)
@@ -323,26 +336,21 @@ def _peft_scale(config: dict[str, Any], name: str, rank: int) -> float:
 
 
 def _pair(
-    layer: nn.Module,
-    name: str,
-    where: WeightSlice,
-    scale: float,
-    down: Tensor | None,
-    up: Tensor | None,
-    magnitude: Tensor | None,
+    layer: nn.Module, name: str, where: WeightSlice, scale: float, parts: Mapping[str, Tensor | None]
 ) -> LowRankUpdate:
-    if down is None or up is None:
+    """An update of the tensors of a file: A, B and, where it has them, DoRA's m or the factors c of the outputs."""
+    given = {part: tensor for part, tensor in parts.items() if tensor is not None}
+    if not {"A", "B"} <= given.keys():
         raise SpecError(f"{name}: the adapter has no A or no B for it")
-    weight = layer.get_parameter(where.weight)
-    form = LowRankUpdate if magnitude is None else DoraUpdate
-    pair = form(weight, where, len(down), scale)
+    down, up = given["A"], given["B"]
+    form = DoraUpdate if "m" in given else ScaledUpdate if "c" in given else LowRankUpdate
+    pair = form(layer.get_parameter(where.weight), where, len(down), scale)
     if pair.lora_A.shape != down.shape or pair.lora_B.shape != up.shape:
         raise SpecError(f"{name}: the adapter's {tuple(up.shape)} and {tuple(down.shape)} do not fit the layer")
     with torch.no_grad():
-        pair.lora_A.copy_(down)
-        pair.lora_B.copy_(up)
-        if magnitude is not None and pair.magnitude is not None:
-            pair.magnitude.copy_(magnitude.flatten())
+        for part, tensor in given.items():
+            own = pair.get_parameter(f"lora_{part}")
+            own.copy_(tensor.reshape(own.shape))
     return pair
 
 

@@ -6,10 +6,11 @@ adapted network starts as the network it was (Hu et al., 2022, section 4.1).
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import final
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +38,6 @@ class LowRankUpdate(nn.Module):
 
     `scale` is s. `by_alpha` says that it was given as alpha/rank, which matters where the rank changes.
     """
-
-    form: ClassVar[str] = "plain"
-    """How an update is named in files: `plain` updates add s·B·A to the weight."""
 
     def __init__(
         self,
@@ -105,6 +103,7 @@ class LowRankUpdate(nn.Module):
             down, up = torch.cat([down, self.start_A]), torch.cat([up, -self.start_B], 1)
         return down, up
 
+    @final
     def delta(self) -> Tensor:
         """s·BA, shaped like the matrix: (O, I)."""
         down, up = self.factors()
@@ -115,10 +114,11 @@ class LowRankUpdate(nn.Module):
         return None
 
     @property
-    def magnitude(self) -> nn.Parameter | None:
-        """The trained magnitude of each output (O), if the variant has one."""
-        return None
+    def scales_outputs(self) -> bool:
+        """Whether outputs are multiplied by `output_scaling`."""
+        return type(self).output_scaling is not LowRankUpdate.output_scaling
 
+    @final
     def merged_weight(self, matrix: Tensor) -> Tensor:
         """The matrix that the update makes of W: W + s·BA, each output scaled where the variant does so."""
         whole = matrix + self.delta()
@@ -132,3 +132,16 @@ class LowRankUpdate(nn.Module):
             self.lora_B.copy_(up)
             matrix -= self.scale * (self.lora_B @ self.lora_A)
         self.start_A, self.start_B = self.lora_A.detach().clone(), self.lora_B.detach().clone()
+
+
+class ScaledUpdate(LowRankUpdate):
+    """The change of W to c·(W + s·B·A) with fixed factors c (O): what is read back of outputs that a variant scaled."""
+
+    @override
+    def reset(self, matrix: Tensor) -> None:
+        super().reset(matrix)
+        self.lora_c = nn.Parameter(matrix.new_ones(len(matrix)), requires_grad=False)
+
+    @override
+    def output_scaling(self, matrix: Tensor) -> Tensor:
+        return self.lora_c

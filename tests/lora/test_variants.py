@@ -1,6 +1,7 @@
 """One battery over every variant and every kind of layer: what each method promises, held against formulas."""
 
 import copy
+import json
 import math
 
 import pytest
@@ -37,7 +38,8 @@ def refused(variant: str, kind: str) -> str | None:
     return None
 
 
-CASES = [(variant, kind) for variant in VARIANTS for kind in KINDS if not refused(variant, kind)]
+SCALING = "tests.lora.guest_variants:SCALING"
+CASES = [(variant, kind) for variant in (*VARIANTS, SCALING) for kind in KINDS if not refused(variant, kind)]
 REFUSED = [(variant, kind) for variant in VARIANTS for kind in KINDS if refused(variant, kind)]
 
 
@@ -116,8 +118,9 @@ def test_the_count_is_the_formula(variant, kind):
     expected = rank * facts.per_rank
     if variant == "lora_fa":
         expected = rank * facts.outputs
-    if variant == "dora":
-        expected += facts.outputs
+    if variant in ("dora", SCALING):
+        # In loralib's factorisation of 6 kernels of 3×3 a row is a third of a kernel.
+        expected += 18 if kind == "conv2d, loralib" else facts.outputs
     if variant == "adalora":
         expected += sum(pair.rank for pair in updates_of(net))
     assert sum(tensor.numel() for tensor in net.parameters() if tensor.requires_grad) == expected
@@ -145,6 +148,18 @@ def test_saved_and_loaded_on_the_original_base_gives_the_same_output(variant, ki
     export_adapter(net, "path:base", tmp_path)
     import_adapter(base, tmp_path)
     torch.testing.assert_close(base(x), net(x), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("variant", "kind"), [(variant, kind) for variant, kind in CASES if variant == SCALING])
+def test_outputs_that_a_guest_scales_are_those_of_the_formula_and_never_called_plain_lora(variant, kind, tmp_path):
+    _, net, x = adapted(variant, KINDS[kind])
+    disturb(net)
+    plain = copy.deepcopy(net)
+    for update in updates_of(plain):
+        update.lora_g.data.zero_()
+    assert (net(x) - plain(x)).abs().max() > 0.01
+    export_adapter(net, "path:base", tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "lora-harness"
 
 
 @pytest.mark.parametrize(("variant", "kind"), CASES)

@@ -15,8 +15,6 @@ from harness.lora.variants.base import Variant
 class AdaLoraUpdate(LowRankUpdate):
     """The change s·B·diag(E)·A (Zhang et al., 2023, equation 3); E (R) starts at zero."""
 
-    form = "adalora"
-
     @override
     def reset(self, matrix: Tensor) -> None:
         nn.init.normal_(self.lora_A, std=0.02)

@@ -12,8 +12,6 @@ from harness.lora.variants.base import Place, Variant
 class DoraUpdate(LowRankUpdate):
     """The change of W to m·(W + s·BA)/‖W + s·BA‖, row by row; m (O) starts as the norms of W's rows."""
 
-    form = "dora"
-
     @override
     def reset(self, matrix: Tensor) -> None:
         super().reset(matrix)

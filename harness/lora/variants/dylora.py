@@ -11,8 +11,6 @@ from harness.lora.variants.base import Variant
 class DyLoraUpdate(LowRankUpdate):
     """The change of which the first `active` ranks alone apply; given as alpha, s = alpha/active."""
 
-    form = "dylora"
-
     @override
     def reset(self, matrix: Tensor) -> None:
         super().reset(matrix)
