@@ -22,7 +22,7 @@ class TaskAdaptation(Adaptation):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class MtloraConfig(TaskAdaptation):
-    """MTLoRA: a shared pair on every target, and a pair for each task in the last blocks. Both scales are s itself.
+    """MTLoRA: a shared update on every target, and one for each task in the last blocks. Both scales are s itself.
 
     `task_ranks` are ordered [pattern, rank] pairs over task names; the first match decides, else `task_rank`.
     """

@@ -206,15 +206,15 @@ def _plain_conv(layer: nn.Module, spec: LoraSpec) -> bool:
     return type(layer).forward in (nn.Conv1d.forward, nn.Conv2d.forward)
 
 
-def adapted_layer(layer: nn.Module, name: str, pairs: dict[str, LowRankUpdate], spec: LoraSpec) -> Adapted:
+def adapted_layer(layer: nn.Module, name: str, updates: dict[str, LowRankUpdate], spec: LoraSpec) -> Adapted:
     """The adapted form of a layer, by its kind."""
     match layer:
         case nn.Conv1d() | nn.Conv2d() if layer.groups == 1 and spec.conv_form == "branch":
-            return LoraConv(layer, pairs, spec.dropout)
+            return LoraConv(layer, updates, spec.dropout)
         case nn.Linear():
-            return LoraLinear(layer, pairs, spec.dropout)
+            return LoraLinear(layer, updates, spec.dropout)
     if is_transposed(layer):
-        return LoraLinear(layer, pairs, spec.dropout)
+        return LoraLinear(layer, updates, spec.dropout)
     if spec.dropout:
         raise SpecError(
             f"{name}: dropout {spec.dropout} needs a branch beside numbers; {type(layer).__name__} has none"
@@ -223,14 +223,14 @@ def adapted_layer(layer: nn.Module, name: str, pairs: dict[str, LowRankUpdate], 
         case nn.Embedding():
             if layer.max_norm is not None:
                 raise SpecError(f"{name}: this embedding shortens its own vectors (max_norm)")
-            return LoraEmbedding(layer, pairs)
+            return LoraEmbedding(layer, updates)
         case nn.Conv1d() | nn.Conv2d():
-            return LoraKernel(layer, pairs)
+            return LoraKernel(layer, updates)
         case nn.LSTM() | nn.GRU():
-            return LoraRecurrent(layer, pairs)
+            return LoraRecurrent(layer, updates)
         case _:
             assert isinstance(layer, nn.MultiheadAttention)
-            return LoraAttention(layer, pairs)
+            return LoraAttention(layer, updates)
 
 
 def _overlap(one: WeightSlice, other: WeightSlice) -> bool:
@@ -239,9 +239,9 @@ def _overlap(one: WeightSlice, other: WeightSlice) -> bool:
 
 def _check_patterns(spec: LoraSpec, places: list[AdapterTarget]) -> None:
     """A pattern that matches no layer is a mistake; one whose layers all went to earlier patterns has no effect."""
-    for key, pairs in (("ranks", spec.ranks), ("scales", spec.scales), ("alphas", spec.alphas)):
+    for key, patterns in (("ranks", spec.ranks), ("scales", spec.scales), ("alphas", spec.alphas)):
         left = {place.name for place in places}
-        for pattern, value in pairs:
+        for pattern, value in patterns:
             matched = {place.name for place in places if re.fullmatch(pattern, place.name)}
             if not matched:
                 near = difflib.get_close_matches(pattern, [place.name for place in places], n=1, cutoff=0.3)

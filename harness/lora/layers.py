@@ -1,4 +1,4 @@
-"""Branch form: a frozen layer with low-rank pairs beside it. The weight itself is never made.
+"""Branch form: a frozen layer with low-rank updates beside it. The weight itself is never made.
 
 Shapes: I inputs, O outputs, R rank.
 """
@@ -16,33 +16,33 @@ from harness.lora.update import LowRankUpdate
 
 
 class Adapted(nn.Module):
-    """A frozen layer `base` and the pairs that change its weights, by name."""
+    """A frozen layer `base` and the updates that change its weights, by name."""
 
-    def __init__(self, base: nn.Module, pairs: Mapping[str, LowRankUpdate]) -> None:
+    def __init__(self, base: nn.Module, updates: Mapping[str, LowRankUpdate]) -> None:
         super().__init__()
         self.base = base
-        self.pairs = nn.ModuleDict(pairs)
+        self.updates = nn.ModuleDict(updates)
 
     @abstractmethod
     def forward(self, *inputs: Any) -> Any:
         """As the base."""
 
     def low_rank(self) -> list[tuple[str, LowRankUpdate]]:
-        """The pairs and their names."""
-        return [(name, pair) for name, pair in self.pairs.items() if isinstance(pair, LowRankUpdate)]
+        """The updates and their names."""
+        return [(name, update) for name, update in self.updates.items() if isinstance(update, LowRankUpdate)]
 
-    def matrix(self, pair: LowRankUpdate) -> Tensor:
-        """The frozen matrix that a pair changes (O, I), a view."""
-        return pair.where.of(self.base.get_parameter(pair.where.weight))
+    def matrix(self, update: LowRankUpdate) -> Tensor:
+        """The frozen matrix that an update changes (O, I), a view."""
+        return update.where.of(self.base.get_parameter(update.where.weight))
 
     def weights(self) -> dict[str, Tensor]:
-        """Every weight of the base that is changed, as it is with the change: differentiable in the pairs."""
+        """Every weight of the base that is changed, as it is with the change: differentiable in the updates."""
         changed: dict[str, Tensor] = {}
-        for _, pair in self.low_rank():
-            name = pair.where.weight
+        for _, update in self.low_rank():
+            name = update.where.weight
             weight = changed[name] if name in changed else self.base.get_parameter(name).clone()
-            matrix = pair.where.of(weight)  # with what earlier pairs of the same matrix have made of it
-            matrix.copy_(pair.merged_weight(matrix))
+            matrix = update.where.of(weight)  # with what earlier updates of the same matrix have made of it
+            matrix.copy_(update.merged_weight(matrix))
             changed[name] = weight
         return changed
 
@@ -54,28 +54,28 @@ class Adapted(nn.Module):
 class LoraLinear(Adapted):
     """y = Wx + b + s·BA·drop(x) beside a frozen nn.Linear or transformers' Conv1D.
 
-    A pair may be of some outputs only: query, key and value fused in one matrix have a pair each.
+    An update may be of some outputs only: query, key and value fused in one matrix have an update each.
     """
 
-    def __init__(self, base: nn.Module, pairs: Mapping[str, LowRankUpdate], dropout: float = 0.0) -> None:
-        super().__init__(base, pairs)
+    def __init__(self, base: nn.Module, updates: Mapping[str, LowRankUpdate], dropout: float = 0.0) -> None:
+        super().__init__(base, updates)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) to (…, O)."""
         y: Tensor = self.base(x)
         dropped = self.dropout(x)
-        for _, pair in self.low_rank():
-            down, up = pair.factors()
-            start, stop = pair.where.start, pair.where.stop
+        for _, update in self.low_rank():
+            down, up = update.factors()
+            start, stop = update.where.start, update.where.stop
             low = F.linear(dropped, down)
-            if not pair.scales_outputs and start == 0 and stop == y.shape[-1]:
+            if not update.scales_outputs and start == 0 and stop == y.shape[-1]:
                 # One kernel scales, multiplies and adds, in place of three.
                 flat = y.reshape(-1, stop), low.reshape(-1, low.shape[-1])
-                y = torch.addmm(*flat, up.t(), alpha=pair.scale).view(y.shape)
+                y = torch.addmm(*flat, up.t(), alpha=update.scale).view(y.shape)
                 continue
-            change = F.linear(low * pair.scale, up)
-            if (scaling := pair.output_scaling(self.matrix(pair))) is not None:
+            change = F.linear(low * update.scale, up)
+            if (scaling := update.output_scaling(self.matrix(update))) is not None:
                 mine = y[..., start:stop].clone()
                 change = _magnified(mine, self._bias(start, stop), change, scaling)
             if start == 0 and stop == y.shape[-1]:
@@ -97,23 +97,23 @@ class LoraLinear(Adapted):
 class LoraConv(Adapted):
     """A frozen convolution of one group with a branch: A is a convolution of its geometry to R channels, B is 1×1."""
 
-    def __init__(self, base: nn.Conv1d | nn.Conv2d, pairs: Mapping[str, LowRankUpdate], dropout: float = 0.0) -> None:
-        super().__init__(base, pairs)
+    def __init__(self, base: nn.Conv1d | nn.Conv2d, updates: Mapping[str, LowRankUpdate], dropout: float = 0.0) -> None:
+        super().__init__(base, updates)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """As the base."""
         y: Tensor = self.base(x)
-        ((_, pair),) = self.low_rank()
-        down, up = pair.factors()
+        ((_, update),) = self.low_rank()
+        down, up = update.factors()
         kernel = self.base.get_parameter("weight")
         # functional_call keeps the base's stride, padding, padding mode and dilation, whatever they are.
         geometry: dict[str, Tensor | None] = {"weight": down.view(len(down), *kernel.shape[1:]), "bias": None}
         low = functional_call(self.base, geometry, (self.dropout(x),))  # type: ignore[arg-type]
         convolve = F.conv1d if kernel.ndim == 3 else F.conv2d
         ones = [1] * (kernel.ndim - 2)
-        change = convolve(low * pair.scale, up.view(*up.shape, *ones))
-        if (scaling := pair.output_scaling(self.matrix(pair))) is not None:
+        change = convolve(low * update.scale, up.view(*up.shape, *ones))
+        if (scaling := update.output_scaling(self.matrix(update))) is not None:
             bias = self.base.bias
             flat_bias = bias.view(-1, *ones) if isinstance(bias, Tensor) else None
             change = _magnified(y, flat_bias, change, scaling.view(-1, *ones))
@@ -127,17 +127,17 @@ class LoraEmbedding(Adapted):
     the words that never came.
     """
 
-    def __init__(self, base: nn.Embedding, pairs: Mapping[str, LowRankUpdate]) -> None:
-        super().__init__(base, pairs)
+    def __init__(self, base: nn.Embedding, updates: Mapping[str, LowRankUpdate]) -> None:
+        super().__init__(base, updates)
         self.padding_id = base.padding_idx
 
     def forward(self, x: Tensor) -> Tensor:
         """Ids (…) to vectors (…, O)."""
         y: Tensor = self.base(x)
-        ((_, pair),) = self.low_rank()
-        down, up = pair.factors()
-        change = F.linear(F.embedding(x, down.t(), self.padding_id) * pair.scale, up)
-        if (scaling := pair.output_scaling(self.matrix(pair))) is not None:
+        ((_, update),) = self.low_rank()
+        down, up = update.factors()
+        change = F.linear(F.embedding(x, down.t(), self.padding_id) * update.scale, up)
+        if (scaling := update.output_scaling(self.matrix(update))) is not None:
             change = _magnified(y, None, change, scaling)
         return y + change
 

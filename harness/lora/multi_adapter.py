@@ -75,10 +75,9 @@ def _taken_out(base: nn.Module, folder: Path) -> dict[str, tuple[Tensor, Tensor]
         raise SpecError(f"{folder}: an adapter for several tasks has a route of its own and stands alone")
     factors = {}
     for name, layer in list(adapted_layers(base)):
-        if not isinstance(layer, LoraLinear) or any(pair.scales_outputs for _, pair in layer.low_rank()):
-            kind = (
-                f"is {type(layer.base).__name__}" if not isinstance(layer, LoraLinear) else "has scaled outputs (DoRA)"
-            )
+        linear = isinstance(layer, LoraLinear)
+        if not linear or any(update.scales_outputs for _, update in layer.low_rank()):
+            kind = "has scaled outputs (DoRA)" if linear else f"is {type(layer.base).__name__}"
             raise SpecError(f"{folder}: {name} {kind}; only A and B on linear layers are packed")
         factors[name] = block_diagonal(layer, "weight", 1.0)
         replace(base, name, layer.base)

@@ -24,7 +24,7 @@ _BLOCK = re.compile(r"(\D*)(\d+)(?:\.|$)")
 
 @dataclasses.dataclass(frozen=True)
 class MtloraSpec:
-    """MTLoRA (Agiza et al., CVPR 2024): a shared pair on every target, and one for each task in the last blocks.
+    """MTLoRA (Agiza et al., CVPR 2024): a shared update on every target, and one for each task in the last blocks.
 
     Both scales are s itself. `task_ranks` are ordered pairs of a pattern of task names and a rank, the first match
     decides, else `task_rank`; a task with rank 0 stays with the shared stream. `blocks` is how many of the last blocks
@@ -59,7 +59,7 @@ class MtloraSpec:
                 raise SpecError(f"task_ranks {pattern}: rank {rank} must be at least 0")
 
     def rank_of(self, task: str) -> int:
-        """The rank of a task's own pairs; 0: it has none."""
+        """The rank of a task's own updates; 0: it has none."""
         found = (rank for pattern, rank in self.task_ranks if re.fullmatch(pattern, task))
         return next(found, self.task_rank)
 
@@ -103,9 +103,9 @@ def adapt_tasks(
     tasks: Sequence[str],
     route: TaskRouter,
 ) -> dict[str, int]:
-    """Freeze `base`, put the pairs of all tasks into it, and return {target: rank}.
+    """Freeze `base`, put the updates of all tasks into it, and return {target: rank}.
 
-    A task's own pair has its layer's name and the task's: encoder.layer.5.output.dense.movie. The layers take each
+    A task's own update has its layer's name and the task's: encoder.layer.5.output.dense.movie. The layers take each
     row's task from `route`, a number in the order of `tasks`. Raises SpecError as `adapt` does, and where a task
     adapter has no place.
     """
@@ -116,7 +116,7 @@ def adapt_tasks(
         case MtlLoraSpec():
             _mix(base, spec, names, tasks, route)
     base.task_adapters = TaskAdapters(spec, dict(names), tuple(tasks), route)  # type: ignore[assignment]
-    return {name: pair.rank for name, pair in named_updates(base)}
+    return {name: update.rank for name, update in named_updates(base)}
 
 
 def task_adapters(base: nn.Module) -> TaskAdapters | None:
@@ -130,8 +130,8 @@ def task_tensors(base: nn.Module) -> dict[str, nn.Parameter]:
     return {
         f"{name}.{key}.{part}": tensor
         for name, layer in adapted_layers(base)
-        for key, pair in layer.low_rank()
-        for part, tensor in pair.named_parameters()
+        for key, update in layer.low_rank()
+        for part, tensor in update.named_parameters()
     }
 
 
@@ -140,11 +140,11 @@ def groups_of(base: nn.Module) -> dict[str, int]:
     plan = task_adapters(base)
     groups = dict.fromkeys(("shared", *(plan.tasks if plan else ())), 0)
     for _, layer in adapted_layers(base):
-        for key, pair in layer.low_rank():
-            whole = sum(tensor.numel() for tensor in pair.parameters())
-            if isinstance(pair, MtlLoraUpdate):
-                for task in pair.tasks:
-                    own = sum(tensor.numel() for tensor in pair.of_task(task))
+        for key, update in layer.low_rank():
+            whole = sum(tensor.numel() for tensor in update.parameters())
+            if isinstance(update, MtlLoraUpdate):
+                for task in update.tasks:
+                    own = sum(tensor.numel() for tensor in update.of_task(task))
                     groups[task] += own
                     whole -= own
             groups[key if isinstance(layer, MtLoraLinear) and key != SHARED else "shared"] += whole
@@ -158,30 +158,30 @@ def _fork(base: nn.Module, spec: MtloraSpec, names: Mapping[str, str], tasks: Se
     forked = _forked(order, {name for name, _ in adapted_layers(base)}, spec, names)
     for index, module in enumerate(forked):
         layer = _linear(base.get_submodule(module), module, "MTLoRA")
-        pairs = dict(layer.low_rank())
-        if SHARED not in pairs:
+        updates = dict(layer.low_rank())
+        if SHARED not in updates:
             raise SpecError(f"{module}: parts of a fused projection never fork")
-        weight, where = layer.weight, pairs[SHARED].where
+        weight, where = layer.weight, updates[SHARED].where
         for task, rank in ranks.items():
             most = min(where.of(weight.detach()).shape)
             if rank > most:
                 raise SpecError(f"task_rank {rank}: above min(inputs, outputs) = {most} of {target_name(module, task)}")
-            pairs[task] = LowRankUpdate(weight, where, rank, spec.task_scale)
+            updates[task] = LowRankUpdate(weight, where, rank, spec.task_scale)
         both = spec.mode == "both"
-        replace(base, module, MtLoraLinear(layer.base, pairs, tasks, route, both, index == 0, layer.dropout))
+        replace(base, module, MtLoraLinear(layer.base, updates, tasks, route, both, index == 0, layer.dropout))
 
 
 def _mix(base: nn.Module, spec: MtlLoraSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter) -> None:
     adapt(base, LoraSpec(spec.rank, spec.scale, spec.targets, spec.dropout), names)
     for module, adapted in list(adapted_layers(base)):
         layer = _linear(adapted, module, "MTL-LoRA")
-        pairs = {
+        updates = {
             key: MtlLoraUpdate(
-                layer.weight, pair.where, spec.rank, spec.scale, tasks, spec.ups, spec.temperature, route
+                layer.weight, update.where, spec.rank, spec.scale, tasks, spec.ups, spec.temperature, route
             )
-            for key, pair in layer.low_rank()
+            for key, update in layer.low_rank()
         }
-        replace(base, module, MtlLoraLinear(layer.base, pairs, spec.dropout))
+        replace(base, module, MtlLoraLinear(layer.base, updates, spec.dropout))
 
 
 def _linear(layer: nn.Module, name: str, method: str) -> LoraLinear:

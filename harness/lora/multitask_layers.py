@@ -14,15 +14,15 @@ from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
 from harness.lora.update import LowRankUpdate, WeightSlice
 
 SHARED = "all"
-"""The name of the pair of a forked layer that belongs to no task: as that of any pair of a whole layer."""
+"""The name of the update of a forked layer that belongs to no task: as that of any update of a whole layer."""
 
 
 class MtLoraLinear(Adapted):
-    """A frozen linear layer with a shared pair and a pair for each task (MTLoRA; Agiza et al., 2024).
+    """A frozen linear layer with a shared update and an update for each task (MTLoRA; Agiza et al., 2024).
 
-    y_t = Wx + b + s_t·B_t A_t x. With `both`, the shared term s·BA·drop(x) is in it too; without, a task that has a
-    pair of its own leaves the shared pair unused. A task without one goes on with the shared term alone. Where a task
-    has no feature of its own yet, at the `first` fork of the network, its pair sees drop(x), later x.
+    y_t = Wx + b + s_t·B_t A_t x. With `both`, the shared term s·BA·drop(x) is in it too; without, a task that has an
+    update of its own leaves the shared one unused. A task without one goes on with the shared term alone. Where a task
+    has no feature of its own yet, at the `first` fork of the network, its update sees drop(x), later x.
 
     A row has one stream here, its task's, from the first fork on. The published code carries a shared stream on beside
     the tasks', and W is applied to that one.
@@ -31,14 +31,14 @@ class MtLoraLinear(Adapted):
     def __init__(
         self,
         base: nn.Module,
-        pairs: Mapping[str, LowRankUpdate],
+        updates: Mapping[str, LowRankUpdate],
         tasks: Sequence[str],
         route: TaskRouter,
         both: bool,
         first: bool,
         dropout: nn.Module,
     ) -> None:
-        super().__init__(base, pairs)
+        super().__init__(base, updates)
         self.tasks, self.route, self.both, self.first = tuple(tasks), route, both, first
         self.dropout = dropout
 
@@ -47,39 +47,39 @@ class MtLoraLinear(Adapted):
         y: Tensor = self.base(x)
         dropped = self.dropout(x)
         own = dropped if self.first else x
-        rows, pairs = self.route.rows, dict(self.low_rank())
-        with_shared = [task for task in self.tasks if SHARED in pairs and (self.both or task not in pairs)]
+        rows, updates = self.route.rows, dict(self.low_rank())
+        with_shared = [task for task in self.tasks if SHARED in updates and (self.both or task not in updates)]
         if isinstance(rows, int):
             task = self.tasks[rows]
-            y = _add(y, dropped, pairs[SHARED]) if task in with_shared else y
-            return _add(y, own, pairs[task]) if task in pairs else y
+            y = _add(y, dropped, updates[SHARED]) if task in with_shared else y
+            return _add(y, own, updates[task]) if task in updates else y
         if with_shared == list(self.tasks):
-            y = _add(y, dropped, pairs[SHARED])
+            y = _add(y, dropped, updates[SHARED])
         elif with_shared:
-            y = self._add_rows(y, dropped, rows, dict.fromkeys(with_shared, pairs[SHARED]))
-        return self._add_rows(y, own, rows, pairs)
+            y = self._add_rows(y, dropped, rows, dict.fromkeys(with_shared, updates[SHARED]))
+        return self._add_rows(y, own, rows, updates)
 
-    def _add_rows(self, y: Tensor, x: Tensor, rows: Tensor, pairs: Mapping[str, LowRankUpdate]) -> Tensor:
-        """Add to each row the term of its task's pair, where there is one."""
-        some = next(iter(pairs.values()))
+    def _add_rows(self, y: Tensor, x: Tensor, rows: Tensor, updates: Mapping[str, LowRankUpdate]) -> Tensor:
+        """Add to each row the term of its task's update, where there is one."""
+        some = next(iter(updates.values()))
         none = some.lora_A.new_zeros(0, some.lora_A.shape[1]), some.lora_B.new_zeros(len(some.lora_B), 0)
-        downs, ups = stacked([_scaled(pairs[task]) if task in pairs else none for task in self.tasks])
+        downs, ups = stacked([_scaled(updates[task]) if task in updates else none for task in self.tasks])
         return add_per_row(y, x, downs, ups, rows)
 
     def weights(self) -> dict[str, Tensor]:
         """The weight with the shared change; nothing where a task's stream is without it."""
-        pairs = dict(self.low_rank())
-        if not self.both or SHARED not in pairs:
+        updates = dict(self.low_rank())
+        if not self.both or SHARED not in updates:
             return {}
-        shared, weight = pairs[SHARED], self.base.get_parameter("weight").clone()
+        shared, weight = updates[SHARED], self.base.get_parameter("weight").clone()
         shared.where.of(weight).copy_(shared.merged_weight(self.matrix(shared)))
         return {"weight": weight}
 
     def merged(self) -> nn.Module:
-        """The same layer without the shared pair, where that is in the weight now; the tasks' stay beside it."""
+        """The same layer without the shared update, where that is in the weight now; the tasks' stay beside it."""
         if not self.both:
             return self
-        rest = {key: pair for key, pair in self.low_rank() if key != SHARED}
+        rest = {key: update for key, update in self.low_rank() if key != SHARED}
         layer = MtLoraLinear(self.base, rest, self.tasks, self.route, True, self.first, self.dropout)
         return layer.train(self.training)
 
@@ -89,21 +89,21 @@ class MtLoraLinear(Adapted):
         return self.base.get_parameter("weight")
 
 
-def _add(y: Tensor, x: Tensor, pair: LowRankUpdate) -> Tensor:
-    down, up = _scaled(pair)
+def _add(y: Tensor, x: Tensor, update: LowRankUpdate) -> Tensor:
+    down, up = _scaled(update)
     return add_one(y, x, down, up.t())
 
 
-def _scaled(pair: LowRankUpdate) -> tuple[Tensor, Tensor]:
-    down, up = pair.factors()
-    return down * pair.scale, up
+def _scaled(update: LowRankUpdate) -> tuple[Tensor, Tensor]:
+    down, up = update.factors()
+    return down * update.scale, up
 
 
 class MtlLoraUpdate(LowRankUpdate):
     """The change s·(Σ_i softmax(w_t/τ)_i B^i)·Λ_t·A of task t (MTL-LoRA; Yang et al., 2025).
 
     A and every B^i belong to all tasks, Λ_t (R, R) and w_t (N) to one. Λ_t starts as the identity, B^i at zero, w
-    Kaiming-uniform. As a pair it is that of the route's task, so it merges and is measured for that one.
+    Kaiming-uniform. As an update it is that of the route's task, so it merges and is measured for that one.
     """
 
     def __init__(
@@ -157,16 +157,16 @@ class MtlLoraLinear(LoraLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, …, I) to (B, …, O), each row as the route says."""
-        pairs = [pair for _, pair in self.low_rank() if isinstance(pair, MtlLoraUpdate)]
-        rows = pairs[0].route.rows
+        updates = [update for _, update in self.low_rank() if isinstance(update, MtlLoraUpdate)]
+        rows = updates[0].route.rows
         if isinstance(rows, int):
             return super().forward(x)
         y: Tensor = self.base(x)
         dropped = self.dropout(x)
-        for pair in pairs:
-            downs, ups = stacked([pair.factors_of(task) for task in pair.tasks])
-            part = slice(pair.where.start, pair.where.stop)
-            changed = add_per_row(y[..., part], dropped, pair.scale * downs, ups, rows)
+        for update in updates:
+            downs, ups = stacked([update.factors_of(task) for task in update.tasks])
+            part = slice(update.where.start, update.where.stop)
+            changed = add_per_row(y[..., part], dropped, update.scale * downs, ups, rows)
             if changed.shape == y.shape:
                 y = changed
             else:

@@ -1,6 +1,6 @@
-"""O-LoRA: each task adds a pair in directions that earlier tasks left free (Wang et al., 2023).
+"""O-LoRA: each task adds an update in directions that earlier tasks left free (Wang et al., 2023).
 
-The earlier pairs are frozen and still count: y = Wx + b + Σ_i s·B_i A_i x. Only the newest pair and the head learn.
+The earlier updates are frozen and still count: y = Wx + b + Σ_i s·B_i A_i x. Only the newest update and the head learn.
 """
 
 import torch
@@ -13,26 +13,26 @@ from harness.lora.update import LowRankUpdate, WeightSlice
 
 
 def add_updates(network: nn.Module, task: int) -> None:
-    """Freeze every pair and put a fresh one of the same rank and scale beside each of the first task's.
+    """Freeze every update and put a fresh one of the same rank and scale beside each of the first task's.
 
-    `task` counts from 1 for the second one. Raises SpecError where a pair is no plain one of a linear layer.
+    `task` counts from 1 for the second one. Raises SpecError where an update is no plain one of a linear layer.
     """
     for name, layer in adapted_layers(network):
-        firsts = {key: pair for key, pair in layer.low_rank() if "_task" not in key}
-        for key, pair in firsts.items():
-            plain = type(pair) is LowRankUpdate and pair.start_A is None and not pair.swapped
+        firsts = {key: update for key, update in layer.low_rank() if "_task" not in key}
+        for key, update in firsts.items():
+            plain = type(update) is LowRankUpdate and update.start_A is None and not update.swapped
             if not isinstance(layer, LoraLinear) or not plain:
-                raise SpecError(f"{name}: O-LoRA adds up plain pairs of linear layers")
-            layer.pairs[f"{key}_task{task}"] = _fresh(layer, pair)
-        for key, pair in layer.low_rank():
-            pair.requires_grad_(key.endswith(f"_task{task}"))
-            pair.zero_grad()  # frozen, it needs the room no more
+                raise SpecError(f"{name}: O-LoRA adds up plain updates of linear layers")
+            layer.updates[f"{key}_task{task}"] = _fresh(layer, update)
+        for key, update in layer.low_rank():
+            update.requires_grad_(key.endswith(f"_task{task}"))
+            update.zero_grad()  # frozen, it needs the room no more
 
 
-def _fresh(layer: LoraLinear, pair: LowRankUpdate) -> LowRankUpdate:
-    weight = layer.base.get_parameter(pair.where.weight)
-    made = LowRankUpdate(weight, pair.where, pair.rank, pair.whole_scale)
-    return made.to(pair.lora_A.device).train(pair.training)
+def _fresh(layer: LoraLinear, update: LowRankUpdate) -> LowRankUpdate:
+    weight = layer.base.get_parameter(update.where.weight)
+    made = LowRankUpdate(weight, update.where, update.rank, update.whole_scale)
+    return made.to(update.lora_A.device).train(update.training)
 
 
 def overlap(network: nn.Module) -> Tensor:
@@ -43,17 +43,17 @@ def overlap(network: nn.Module) -> Tensor:
     """
     total: Tensor | None = None
     for _, layer in adapted_layers(network):
-        for pairs in _stacks(layer.low_rank()).values():
-            *earlier, newest = pairs
-            for pair in earlier:
-                term = (pair.lora_A @ newest.lora_A.t()).square().sum()
+        for updates in _stacks(layer.low_rank()).values():
+            *earlier, newest = updates
+            for update in earlier:
+                term = (update.lora_A @ newest.lora_A.t()).square().sum()
                 total = term if total is None else total + term
     return torch.zeros(()) if total is None else total
 
 
-def _stacks(pairs: list[tuple[str, LowRankUpdate]]) -> dict[WeightSlice, list[LowRankUpdate]]:
-    """The pairs of each matrix, in the order they were added."""
+def _stacks(updates: list[tuple[str, LowRankUpdate]]) -> dict[WeightSlice, list[LowRankUpdate]]:
+    """The updates of each matrix, in the order they were added."""
     found: dict[WeightSlice, list[LowRankUpdate]] = {}
-    for _, pair in pairs:
-        found.setdefault(pair.where, []).append(pair)
+    for _, update in updates:
+        found.setdefault(update.where, []).append(update)
     return found

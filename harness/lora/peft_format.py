@@ -53,10 +53,10 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
-    pairs: dict[str, dict[str, Any]] = {}
+    described: dict[str, dict[str, Any]] = {}
     for name, layer in layers.items():
         if foreign:
-            pairs[name] = {key: _describe(pair) for key, pair in layer.low_rank()}
+            described[name] = {key: _describe(update) for key, update in layer.low_rank()}
             tensors |= {f"{name}.{key}.{part}": tensor for key, part, tensor in _own_tensors(layer)}
         else:
             found, rank, scale = _peft_tensors(name, layer)
@@ -64,7 +64,7 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
                 tensors |= found
                 ranks[name], alphas[name] = rank, scale * rank
     if foreign:
-        config = _foreign_config(address, pairs, layers)
+        config = _foreign_config(address, described, layers)
     else:
         config = _peft_config(address, peft_targets(base, list(ranks)), ranks, alphas, layers)
     _write(config, tensors, folder)
@@ -100,12 +100,12 @@ _PARTS = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B", 
 
 
 def _known_to_peft(layer: Adapted) -> bool:
-    forms = {_form(pair) for _, pair in layer.low_rank()}
+    forms = {_form(update) for _, update in layer.low_rank()}
     if "scaled" in forms:
         return False
     match layer:
         case LoraLinear():
-            parts = len(layer.low_rank()) > 1 or next(iter(layer.pairs)) != "all"
+            parts = len(layer.low_rank()) > 1 or next(iter(layer.updates)) != "all"
             return forms == {"plain"} or not parts
         case LoraConv():
             conv = layer.base
@@ -114,15 +114,15 @@ def _known_to_peft(layer: Adapted) -> bool:
             return all(size == 1 for size in conv.dilation) and conv.padding_mode == "zeros"
         case LoraAttention():
             # PEFT (0.21) adds the output projection's change twice in its forward pass: not what was trained here.
-            places = {pair.where.weight for _, pair in layer.low_rank()}
+            places = {update.where.weight for _, update in layer.low_rank()}
             return places == {"in_proj_weight"} and forms == {"plain"}
     return isinstance(layer, LoraEmbedding)
 
 
 def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, float]:
     """One layer as PEFT names it: tensors, rank and scale. Parts of a fused projection become one block matrix."""
-    pairs = [pair for _, pair in layer.low_rank()]
-    scale, whole = pairs[0].scale, f"{_PREFIX}{name}"
+    updates = [update for _, update in layer.low_rank()]
+    scale, whole = updates[0].scale, f"{_PREFIX}{name}"
     down, up = block_diagonal(layer, "in_proj_weight" if isinstance(layer, LoraAttention) else "weight", scale)
     rank = len(down)
     if isinstance(layer, LoraConv):
@@ -135,20 +135,20 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
     if isinstance(layer, LoraAttention):  # PEFT adapts both projections or none: this one by nothing
         found[f"{whole}.base_layer.out_proj.lora_A.weight"] = down.new_zeros(down.shape)
         found[f"{whole}.base_layer.out_proj.lora_B.weight"] = down.new_zeros(down.shape[1], rank)
-    if isinstance(pairs[0], DoraUpdate):
-        found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, pairs[0].magnitude)
+    if isinstance(updates[0], DoraUpdate):
+        found[f"{whole}.lora_magnitude_vector"] = _peft_magnitude(layer, updates[0].magnitude)
     return found, rank, scale
 
 
 def block_diagonal(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, Tensor]:
-    """All pairs of a weight as one: A (ΣR, I) and B (O, ΣR), zero outside each part's own rows."""
-    pairs = [pair for _, pair in layer.low_rank() if pair.where.weight == weight]
-    outputs = layer.base.get_parameter(weight).shape[1 if pairs[0].where.transposed else 0]
+    """All updates of a weight as one: A (ΣR, I) and B (O, ΣR), zero outside each part's own rows."""
+    updates = [update for _, update in layer.low_rank() if update.where.weight == weight]
+    outputs = layer.base.get_parameter(weight).shape[1 if updates[0].where.transposed else 0]
     downs, ups = [], []
-    for pair in pairs:
-        down, up = pair.foldable_factors()
+    for update in updates:
+        down, up = update.foldable_factors()
         rows = up.new_zeros(outputs, up.shape[1])
-        rows[pair.where.start : pair.where.stop] = up * (pair.scale / scale)
+        rows[update.where.start : update.where.stop] = up * (update.scale / scale)
         downs.append(down)
         ups.append(rows)
     return torch.cat(downs), torch.cat(ups, 1)
@@ -178,7 +178,7 @@ def _peft_config(
         "alpha_pattern": {f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
         "lora_dropout": _dropout(layers),
         "target_modules": targets,
-        "use_dora": any(_form(pair) == "dora" for layer in layers.values() for _, pair in layer.low_rank()),
+        "use_dora": any(_form(update) == "dora" for layer in layers.values() for _, update in layer.low_rank()),
         "bias": "none",
         "use_rslora": False,
         "fan_in_fan_out": any(is_transposed(layer.base) for layer in layers.values()),
@@ -195,45 +195,45 @@ def peft_targets(base: nn.Module, modules: Sequence[str]) -> list[str] | str:
     return sorted(modules)
 
 
-def _foreign_config(address: str, pairs: dict[str, dict[str, Any]], layers: dict[str, Adapted]) -> dict[str, Any]:
+def _foreign_config(address: str, described: dict[str, dict[str, Any]], layers: dict[str, Adapted]) -> dict[str, Any]:
     kinds = {name: "delta" if isinstance(layer, LoraKernel) else "branch" for name, layer in layers.items()}
     forms = {"conv_form": kinds, "lora_dropout": _dropout(layers)}
-    return {"peft_type": FORMAT, "base_model_name_or_path": address, "layers": pairs, **forms}
+    return {"peft_type": FORMAT, "base_model_name_or_path": address, "layers": described, **forms}
 
 
 def _dropout(layers: dict[str, Adapted]) -> float:
     return max((getattr(getattr(layer, "dropout", None), "p", 0.0) for layer in layers.values()), default=0.0)
 
 
-def _describe(pair: LowRankUpdate) -> dict[str, Any]:
-    where = pair.where
+def _describe(update: LowRankUpdate) -> dict[str, Any]:
+    where = update.where
     return {
         "weight": where.weight,
         "start": where.start,
         "stop": where.stop,
         "transposed": where.transposed,
         "rows": where.rows,
-        "rank": len(pair.foldable_factors()[0]),
-        "scale": pair.scale,
-        "form": _form(pair),
+        "rank": len(update.foldable_factors()[0]),
+        "scale": update.scale,
+        "form": _form(update),
     }
 
 
-def _form(pair: LowRankUpdate) -> str:
+def _form(update: LowRankUpdate) -> str:
     """What the file holds beside A and B: nothing, DoRA's magnitudes m, or factors c of the outputs as they are now."""
-    if not pair.scales_outputs:
+    if not update.scales_outputs:
         return "plain"
-    return "dora" if type(pair).output_scaling is DoraUpdate.output_scaling else "scaled"
+    return "dora" if type(update).output_scaling is DoraUpdate.output_scaling else "scaled"
 
 
 def _own_tensors(layer: Adapted) -> Iterator[tuple[str, str, Tensor]]:
-    for key, pair in layer.low_rank():
-        down, up = pair.foldable_factors()
+    for key, update in layer.low_rank():
+        down, up = update.foldable_factors()
         yield key, "A", down
         yield key, "B", up
-        if isinstance(pair, DoraUpdate) and _form(pair) == "dora":
-            yield key, "m", pair.magnitude
-        elif (scaling := pair.output_scaling(layer.matrix(pair))) is not None:
+        if isinstance(update, DoraUpdate) and _form(update) == "dora":
+            yield key, "m", update.magnitude
+        elif (scaling := update.output_scaling(layer.matrix(update))) is not None:
             yield key, "c", scaling
 
 
@@ -241,15 +241,15 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
     ranks = {}
     for name, described in config["layers"].items():
         layer = _module(base, name)
-        pairs = {}
+        updates = {}
         for key, facts in described.items():
             where = WeightSlice(facts["weight"], facts["start"], facts["stop"], facts["transposed"], facts["rows"])
             parts = {part: tensors.get(f"{name}.{key}.{part}") for part in "ABmc"}
-            pairs[key] = _pair(layer, name, where, facts["scale"], parts)
+            updates[key] = _update(layer, name, where, facts["scale"], parts)
             ranks[name] = facts["rank"]
         dropout = config["lora_dropout"] if isinstance(layer, nn.Linear) or is_transposed(layer) else 0.0
         form = LoraSpec(1, 1.0, (), dropout=dropout, conv_form=config["conv_form"][name])
-        replace(base, name, adapted_layer(layer, name, pairs, form))
+        replace(base, name, adapted_layer(layer, name, updates, form))
     return ranks
 
 
@@ -283,7 +283,7 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
     places = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors})
     ranks: dict[str, int] = {}
     for place in places:
-        down, up, magnitude = _peft_pair(tensors, place)
+        down, up, magnitude = _peft_factors(tensors, place)
         if down is None or up is None:
             raise SpecError(f"{folder}: {place} has no A or no B")
         if place.endswith(".base_layer.out_proj"):
@@ -301,10 +301,10 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
         where = WeightSlice(weight, 0, up.shape[0], transposed)
         scale = _peft_scale(config, place, len(down))
         parts = {"A": down.flatten(1), "B": up.flatten(1), "m": magnitude}
-        pair = _pair(layer, place, where, scale, parts)
+        update = _update(layer, place, where, scale, parts)
         branch = not isinstance(layer, nn.Embedding | nn.MultiheadAttention)
         form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) if branch else 0.0)
-        adapted = adapted_layer(layer, place, {"all": pair}, form)
+        adapted = adapted_layer(layer, place, {"all": update}, form)
         if not _known_to_peft(adapted):
             raise SpecError(f"{folder}: {place}: PEFT's branch has other padding or dilation than the layer; not read")
         replace(base, place, adapted)
@@ -312,7 +312,7 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
     return ranks
 
 
-def _peft_pair(tensors: dict[str, Tensor], place: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+def _peft_factors(tensors: dict[str, Tensor], place: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """A, B and DoRA's magnitude, AdaLoRA's values folded into A; under any of PEFT's names for them."""
     found: dict[str, Tensor | None] = {}
     for part in "AB":
@@ -335,7 +335,7 @@ def _peft_scale(config: dict[str, Any], name: str, rank: int) -> float:
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
 
 
-def _pair(
+def _update(
     layer: nn.Module, name: str, where: WeightSlice, scale: float, parts: Mapping[str, Tensor | None]
 ) -> LowRankUpdate:
     """An update of the tensors of a file: A, B and, where it has them, DoRA's m or the factors c of the outputs."""
@@ -344,14 +344,14 @@ def _pair(
         raise SpecError(f"{name}: the adapter has no A or no B for it")
     down, up = given["A"], given["B"]
     form = DoraUpdate if "m" in given else ScaledUpdate if "c" in given else LowRankUpdate
-    pair = form(layer.get_parameter(where.weight), where, len(down), scale)
-    if pair.lora_A.shape != down.shape or pair.lora_B.shape != up.shape:
+    update = form(layer.get_parameter(where.weight), where, len(down), scale)
+    if update.lora_A.shape != down.shape or update.lora_B.shape != up.shape:
         raise SpecError(f"{name}: the adapter's {tuple(up.shape)} and {tuple(down.shape)} do not fit the layer")
     with torch.no_grad():
         for part, tensor in given.items():
-            own = pair.get_parameter(f"lora_{part}")
+            own = update.get_parameter(f"lora_{part}")
             own.copy_(tensor.reshape(own.shape))
-    return pair
+    return update
 
 
 def _module(base: nn.Module, name: str) -> nn.Module:

@@ -53,9 +53,9 @@ def add_one(y: Tensor, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
     return y.reshape(-1, y.shape[-1]).addmm_(low.to(y.dtype), up.to(y.dtype)).view(y.shape)
 
 
-def stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def stacked(factors: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Matrices A (R, I) and B (O, R) of several ranks as two tensors (N, R, I) and (N, R, O), padded with zeros."""
-    rank = max(len(down) for down, _ in pairs)
-    downs = [F.pad(down, (0, 0, 0, rank - len(down))) for down, _ in pairs]
-    ups = [F.pad(up.t(), (0, 0, 0, rank - up.shape[1])) for _, up in pairs]
+    rank = max(len(down) for down, _ in factors)
+    downs = [F.pad(down, (0, 0, 0, rank - len(down))) for down, _ in factors]
+    ups = [F.pad(up.t(), (0, 0, 0, rank - up.shape[1])) for _, up in factors]
     return torch.stack(downs), torch.stack(ups)

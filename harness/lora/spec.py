@@ -21,7 +21,7 @@ class LoraSpec:
     names that the network resolves, such as query. `ranks`, `scales` and `alphas` are ordered pairs of a pattern and a
     value: the first pattern that matches a layer's whole name decides, and rank 0 leaves the layer out. `conv_form` is
     the branch (A of the kernel's size, B 1×1) or loralib's delta; `each_gate` gives every gate of a recurrent weight a
-    pair of its own. `redistribute` is EVA's ρ: a layer may get up to ρ times its rank, the sum staying what it was.
+    update of its own. `redistribute` is EVA's ρ: a layer may get up to ρ times its rank, the sum staying what it was.
     `initial_rank` is AdaLoRA's: ranks shrink from it to `rank` on average.
     """
 
@@ -96,5 +96,5 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise SpecError(f"pattern {pattern}: {error}") from None
 
 
-def _first(pairs: tuple[tuple[str, _Value], ...], name: str) -> _Value | None:
-    return next((value for pattern, value in pairs if _compiled(pattern).fullmatch(name)), None)
+def _first(values: tuple[tuple[str, _Value], ...], name: str) -> _Value | None:
+    return next((value for pattern, value in values if _compiled(pattern).fullmatch(name)), None)

@@ -32,8 +32,8 @@ class LoraRecurrent(Adapted):
     The weights are made once a forward pass, not once a time step.
     """
 
-    def __init__(self, base: nn.LSTM | nn.GRU, pairs: Mapping[str, LowRankUpdate]) -> None:
-        super().__init__(base, pairs)
+    def __init__(self, base: nn.LSTM | nn.GRU, updates: Mapping[str, LowRankUpdate]) -> None:
+        super().__init__(base, updates)
         # cuDNN would move the changed weights, which are results of a computation, into one chunk of memory.
         base.flatten_parameters = _leave_where_they_are  # type: ignore[method-assign]
 
@@ -51,8 +51,8 @@ class LoraRecurrent(Adapted):
 class LoraAttention(Adapted):
     """A frozen nn.MultiheadAttention with changes in its fused or separate projections."""
 
-    def __init__(self, base: nn.MultiheadAttention, pairs: Mapping[str, LowRankUpdate]) -> None:
-        super().__init__(base, pairs)
+    def __init__(self, base: nn.MultiheadAttention, updates: Mapping[str, LowRankUpdate]) -> None:
+        super().__init__(base, updates)
         self.batch_first, self.num_heads, self.embed_dim = base.batch_first, base.num_heads, base.embed_dim
         self.in_proj_bias = base.in_proj_bias
         # PyTorch's encoder layers read the projections past forward() in evaluation if these are of one size: not here.

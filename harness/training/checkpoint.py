@@ -32,6 +32,7 @@ _FORMER_CALLBACKS = {
     "Curve": ("MetricsCsvLogger",),
 }
 _FORMER_KEYS = {"sequence": "continual"}
+_FORMER_PART, _PART = ".pairs.", ".updates."  # in the names of an adapted layer's tensors
 
 
 class Checkpoints:
@@ -98,7 +99,7 @@ def load(folder: Path, fingerprint: str) -> dict[str, Any]:
 
 def _renamed(state: dict[str, Any]) -> dict[str, Any]:
     """The same state under the names of this version."""
-    found = {_FORMER_KEYS.get(key, key): value for key, value in state.items()}
+    found = {_FORMER_KEYS.get(key, key): _with_new_parts(value) for key, value in state.items()}
     if "callbacks" in found:
         found["callbacks"] = {
             name: each
@@ -106,6 +107,15 @@ def _renamed(state: dict[str, Any]) -> dict[str, Any]:
             for name in _FORMER_CALLBACKS.get(former, (former,))
         }
     return found
+
+
+def _with_new_parts(value: Any) -> Any:
+    """A part of a state in which the tensors of updates have the names of this version."""
+    if isinstance(value, str):
+        return value.replace(_FORMER_PART, _PART)
+    if isinstance(value, dict):
+        return {_with_new_parts(key): _with_new_parts(each) for key, each in value.items()}
+    return [_with_new_parts(each) for each in value] if isinstance(value, list) else value
 
 
 def to_bytes(state: Any) -> bytes:

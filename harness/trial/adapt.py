@@ -69,7 +69,7 @@ def _adapter_size(config: Config) -> int:
 
 
 def adapters_of(base: nn.Module) -> list[nn.Parameter]:
-    """What was added to a base: the pairs of ours, or what PEFT put in."""
+    """What was added to a base: the updates of ours, or what PEFT put in."""
     return [*adapter_parameters(base), *peft_parameters(base)]
 
 

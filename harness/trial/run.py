@@ -97,7 +97,7 @@ def run_trial(
             batches = loader(config, calibration, True)
             show = partial(feed, model, batches, home, precision, method.calibration)
             ranks = method.initialise(model, show) or ranks
-        scales = {name: pair.scale for name, pair in named_updates(model.base)}
+        scales = {name: update.scale for name, update in named_updates(model.base)}
         draft.record = replace(draft.record, adapter=Adapter(ranks=ranks, scales=scales))
         _count(config, model, calibration, home, precision, draft)
         trial = RunningTrial(

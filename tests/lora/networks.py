@@ -36,7 +36,7 @@ class Recurrent(nn.Module):
 
 @dataclass(frozen=True)
 class Kind:
-    """`per_rank` is the sum of inputs and outputs of the matrices that get a pair, `outputs` that of their outputs."""
+    """`per_rank` sums the inputs and outputs of the matrices that get an update, `outputs` their outputs."""
 
     build: Callable[[], nn.Module]
     names: dict[str, str]

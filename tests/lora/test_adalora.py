@@ -27,11 +27,11 @@ def test_scores_and_outputs_are_pefts():
     theirs = get_peft_model(copy.deepcopy(base), config)
     adapt(base, spec, {})
     disturb(base)
-    for index, pair in enumerate(updates_of(base)):
+    for index, update in enumerate(updates_of(base)):
         layer = theirs.base_model.model[index]
-        layer.lora_A["default"].data.copy_(pair.lora_A)
-        layer.lora_B["default"].data.copy_(pair.lora_B)
-        layer.lora_E["default"].data.copy_(pair.lora_E[:, None])
+        layer.lora_A["default"].data.copy_(update.lora_A)
+        layer.lora_B["default"].data.copy_(update.lora_B)
+        layer.lora_E["default"].data.copy_(update.lora_E[:, None])
     x = torch.randn(7, 6, dtype=torch.float64)
     torch.testing.assert_close(base(x), theirs(x), atol=1e-4, rtol=1e-4)  # PEFT divides by rank + 1e-5
     ours, allocator = Budget(base, 4, 20), RankAllocator(theirs.base_model.model, config, "default")
@@ -90,7 +90,7 @@ def test_a_prefix_is_the_adapter_cut_to_that_rank(rank):
     x = torch.randn(7, 6, dtype=torch.float64)
     torch.testing.assert_close(base(x), cut(x))
     base(x).sum().backward()
-    assert all((pair.lora_A.grad[rank:] == 0).all() for pair in updates_of(base))
+    assert all((update.lora_A.grad[rank:] == 0).all() for update in updates_of(base))
 
 
 def test_the_effective_rank_is_e_to_the_entropy_of_the_singular_values():
@@ -98,8 +98,8 @@ def test_the_effective_rank_is_e_to_the_entropy_of_the_singular_values():
     adapt(base, LoraSpec(2, 1.0, ("0", "1")), {})
     assert effective_ranks(base) == {"0": 0.0, "1": 0.0}
     disturb(base)
-    for (name, found), pair in zip(effective_ranks(base).items(), updates_of(base), strict=True):
-        values = torch.linalg.svdvals(pair.delta())[:2]
+    for (name, found), update in zip(effective_ranks(base).items(), updates_of(base), strict=True):
+        values = torch.linalg.svdvals(update.delta())[:2]
         shares = (values / values.sum()).tolist()
         assert found == pytest.approx(math.exp(-sum(share * math.log(share) for share in shares))), name
         assert 1 <= found <= 2
@@ -110,7 +110,7 @@ def test_a_prefix_has_alpha_over_its_own_rank():
     adapt(base, LoraSpec(4, None, ("0", "1"), variant="dylora", alpha=8.0), {})
     for rank in (1, 2, 4):
         set_active(base, rank)
-        assert [pair.scale for pair in updates_of(base)] == [8.0 / rank] * 2
+        assert [update.scale for update in updates_of(base)] == [8.0 / rank] * 2
 
 
 def test_a_step_without_numbers_leaves_the_importance_alone():
@@ -118,8 +118,8 @@ def test_a_step_without_numbers_leaves_the_importance_alone():
     adapt(base, LoraSpec(2, 1.0, ("0", "1"), variant="adalora"), {})
     budget = Budget(base, 4, 20)
     for value in (1.0, math.inf):
-        for pair in budget.pairs:
-            for tensor in (pair.lora_A, pair.lora_B, pair.lora_E):
+        for update in budget.updates:
+            for tensor in (update.lora_A, update.lora_B, update.lora_E):
                 tensor.grad = torch.full_like(tensor, value)
         budget._look()
     assert all(torch.isfinite(score).all() for score in budget.scores())

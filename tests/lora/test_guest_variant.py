@@ -53,7 +53,7 @@ def test_a_variant_of_ones_own_is_put_in_started_and_merged(guest):
     initialise(net, spec, lambda _: None)
     apart = net(x)
     layer = net[0]
-    down, up = (getattr(layer.pairs["all"], name).detach() for name in ("lora_A", "lora_B"))
+    down, up = (getattr(layer.updates["all"], name).detach() for name in ("lora_A", "lora_B"))
     torch.testing.assert_close(apart, base + x @ down.t() @ up.t())
     merge(net)
     torch.testing.assert_close(net(x), apart)

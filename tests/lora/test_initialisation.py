@@ -24,8 +24,8 @@ def test_eva_takes_the_leading_directions_of_all_the_inputs():
     initialise(net, spec, lambda gradients: [net(batch) for batch in batches])
     rows = torch.cat(batches)
     _, _, vh = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    (pair,) = updates_of(net)
-    torch.testing.assert_close(subspace(pair.lora_A), subspace(vh[:3]), atol=1e-5, rtol=1e-5)
+    (update,) = updates_of(net)
+    torch.testing.assert_close(subspace(update.lora_A), subspace(vh[:3]), atol=1e-5, rtol=1e-5)
 
 
 def test_eva_on_a_convolution_is_eva_on_its_patches():
@@ -42,8 +42,8 @@ def test_eva_on_a_convolution_is_eva_on_its_patches():
         rows.append(nn.functional.conv2d(x, kernel.view(1, 2, 3, 3), None, 2, 1, 2).flatten())
     patches = torch.stack(rows, 1)
     _, _, vh = torch.linalg.svd(patches - patches.mean(0), full_matrices=False)
-    (pair,) = updates_of(net)
-    torch.testing.assert_close(subspace(pair.lora_A), subspace(vh[:4]), atol=1e-5, rtol=1e-5)
+    (update,) = updates_of(net)
+    torch.testing.assert_close(subspace(update.lora_A), subspace(vh[:4]), atol=1e-5, rtol=1e-5)
 
 
 def test_redistributed_ranks_keep_their_sum_and_go_where_variance_is_concentrated():
@@ -94,12 +94,14 @@ def test_lora_ga_starts_from_the_singular_vectors_of_the_gradient():
     initialise(net, spec, lambda gradients: (torch.tanh(net(x)) - 1).square().mean().backward())
     u, _, vh = torch.linalg.svd(gradient)
     size = 6**0.25 / GAMMA**0.5
-    (pair,) = updates_of(net)
-    torch.testing.assert_close(subspace(pair.lora_A), size**2 * subspace(vh[:2]), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(pair.lora_B @ pair.lora_B.t(), size**2 * u[:, 2:4] @ u[:, 2:4].t(), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(net[0].base.weight, before - 0.5 * pair.lora_B @ pair.lora_A)
+    (update,) = updates_of(net)
+    torch.testing.assert_close(subspace(update.lora_A), size**2 * subspace(vh[:2]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        update.lora_B @ update.lora_B.t(), size**2 * u[:, 2:4] @ u[:, 2:4].t(), atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(net[0].base.weight, before - 0.5 * update.lora_B @ update.lora_A)
     assert net[0].base.weight.grad is None
-    assert pair.lora_A.grad is None
+    assert update.lora_A.grad is None
 
 
 @pytest.mark.filterwarnings("ignore:lora with eva initialization:UserWarning")
@@ -123,9 +125,9 @@ def test_eva_is_pefts():
     spec = LoraSpec(2, 1.0, ("0", "1"), variant="eva")
     adapt(base, spec, {})
     initialise(base, spec, lambda gradients: base(together))
-    for index, pair in enumerate(updates_of(base)):
+    for index, update in enumerate(updates_of(base)):
         other = theirs.base_model.model[index].lora_A["default"].weight
-        cosines = torch.linalg.svdvals(pair.lora_A @ torch.linalg.qr(other.t()).Q)
+        cosines = torch.linalg.svdvals(update.lora_A @ torch.linalg.qr(other.t()).Q)
         assert cosines.min() > 0.99  # PEFT stops early; without the means it would be 0.65
 
 

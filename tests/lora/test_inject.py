@@ -28,7 +28,7 @@ def test_targets_match_whole_names_and_the_base_is_frozen():
     net = network()
     assert adapt(net, LoraSpec(2, 1.0, ("up", "down")), NAMES) == {"0.up": 2, "1.up": 2, "0.down": 2, "1.down": 2}
     trained = {name for name, tensor in net.named_parameters() if tensor.requires_grad}
-    assert trained == {f"{i}.{layer}.pairs.all.lora_{m}" for i in (0, 1) for layer in ("up", "down") for m in "AB"}
+    assert trained == {f"{i}.{layer}.updates.all.lora_{m}" for i in (0, 1) for layer in ("up", "down") for m in "AB"}
     assert sum(tensor.numel() for tensor in adapter_parameters(net)) == 4 * 2 * (4 + 8)
     other = network()
     assert adapt(other, LoraSpec(2, 1.0, ("first",)), NAMES) == {"0.up": 2}
@@ -47,7 +47,7 @@ def test_training_moves_the_branches_and_not_one_bit_of_the_base():
         net(x).square().mean().backward()
         assert all(tensor.grad is not None for tensor in adapter_parameters(net))
         optimizer.step()
-    after = {name.replace(".base.", "."): tensor for name, tensor in net.state_dict().items() if "pairs." not in name}
+    after = {name.replace(".base.", "."): tensor for name, tensor in net.state_dict().items() if "updates." not in name}
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert not torch.equal(net(x), start)
@@ -80,15 +80,15 @@ def test_the_first_pattern_that_matches_decides_a_layers_rank_and_scale():
     spec = LoraSpec(2, 1.0, ("up", "down"), ranks=ranks, scales=((r"0\.up", 5.0),))
     assert adapt(net, spec, NAMES) == {"0.up": 3, "0.down": 3, "1.down": 1}
     assert isinstance(net[1].up, nn.Linear)
-    assert net[0].up.pairs["all"].scale == 5.0
-    assert net[0].down.pairs["all"].scale == 1.0
+    assert net[0].up.updates["all"].scale == 5.0
+    assert net[0].down.updates["all"].scale == 1.0
 
 
 def test_alpha_is_divided_by_each_layers_own_rank():
     net = network()
     adapt(net, LoraSpec(2, None, ("up",), alpha=8.0, ranks=(("0.up", 4),), alphas=(("1.up", 6.0),)), NAMES)
-    assert net[0].up.pairs["all"].scale == 2.0
-    assert net[1].up.pairs["all"].scale == 3.0
+    assert net[0].up.updates["all"].scale == 2.0
+    assert net[1].up.updates["all"].scale == 3.0
 
 
 @pytest.mark.parametrize(

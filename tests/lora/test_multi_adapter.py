@@ -116,7 +116,7 @@ def test_rows_of_peft_adapters_are_what_peft_gives(tmp_path):
     [
         (
             LoraSpec(2, 1.0, ("first",), variant="dora"),
-            "first has scaled outputs (DoRA); only A and B on linear layers are packed",
+            "first has scaled outputs (DoRA); only A and B",
         ),
         (LoraSpec(2, 1.0, ("conv",)), "conv is Conv1d; only A and B"),
     ],

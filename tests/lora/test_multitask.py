@@ -78,17 +78,17 @@ def by_formula(net: nn.Module, spec, x: Tensor, task: str) -> Tensor:
 
     def layer(name: str, index: int, x: Tensor) -> Tensor:
         y = x @ tensors[f"{name}.base.weight"].T + tensors[f"{name}.base.bias"]
-        pairs = f"{name}.pairs"
+        updates = f"{name}.updates"
         if isinstance(spec, MtlLoraSpec):
-            low = x @ tensors[f"{pairs}.all.lora_A"].T @ tensors[f"{pairs}.all.lora_L.{task}"].T
-            shares = torch.exp(tensors[f"{pairs}.all.lora_w.{task}"] / 0.1)
-            for share, up in zip(shares / shares.sum(), tensors[f"{pairs}.all.lora_B"], strict=True):
+            low = x @ tensors[f"{updates}.all.lora_A"].T @ tensors[f"{updates}.all.lora_L.{task}"].T
+            shares = torch.exp(tensors[f"{updates}.all.lora_w.{task}"] / 0.1)
+            for share, up in zip(shares / shares.sum(), tensors[f"{updates}.all.lora_B"], strict=True):
                 y = y + spec.scale * share * (low @ up.T)
             return y
-        own = index >= forked and f"{pairs}.{task}.lora_A" in tensors
+        own = index >= forked and f"{updates}.{task}.lora_A" in tensors
         if not own or spec.mode == "both":
-            y = y + change(f"{pairs}.all", spec.scale, x)
-        return y + change(f"{pairs}.{task}", spec.task_scale, x) if own else y
+            y = y + change(f"{updates}.all", spec.scale, x)
+        return y + change(f"{updates}.{task}", spec.task_scale, x) if own else y
 
     for index in range(3):
         hidden = torch.tanh(layer(f"layer.{index}.up", index, x))
@@ -178,9 +178,9 @@ def alive_after_all_tasks(spec) -> set[str]:
 
 
 def test_in_mode_task_the_shared_pairs_of_forked_layers_are_dead_and_nothing_else_is():
-    dead = {f"layer.2.{side}.pairs.all.lora_{part}" for side in ("up", "down") for part in "AB"}
+    dead = {f"layer.2.{side}.updates.all.lora_{part}" for side in ("up", "down") for part in "AB"}
     assert alive_after_all_tasks(SPECS["task"]) == dead
-    for name in ("both", "some", "some, both", "mixture"):  # a task without a pair goes on with the shared one
+    for name in ("both", "some", "some, both", "mixture"):  # a task without an update goes on with the shared one
         assert alive_after_all_tasks(SPECS[name]) == set()
 
 
@@ -194,7 +194,7 @@ def test_of_mtlora_the_shared_part_is_merged_and_undone_to_the_bit(name):
         route.set(rows)
         apart = net(x)
         undo = merge(net)
-        left = {key.split("pairs.")[1].split(".")[0] for key, _ in net.named_parameters() if "pairs." in key}
+        left = {key.split("updates.")[1].split(".")[0] for key, _ in net.named_parameters() if "updates." in key}
         assert left == {"task": {"all", *TASKS}, "both": set(TASKS)}.get(name, left)
         assert "all" not in left or SPECS[name].mode == "task"
         torch.testing.assert_close(net(x), apart, atol=1e-10, rtol=1e-10)
@@ -238,7 +238,7 @@ def test_mtl_lora_of_one_task_one_up_and_the_identity_is_lora():
     assert torch.equal(net(x), plain(x))
     for one in (net, plain):
         one(x).square().sum().backward()
-    assert torch.equal(ours["layer.0.up.pairs.all.lora_A"].grad, theirs["layer.0.up.pairs.all.lora_A"].grad)
+    assert torch.equal(ours["layer.0.up.updates.all.lora_A"].grad, theirs["layer.0.up.updates.all.lora_A"].grad)
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -337,7 +337,7 @@ def test_dropout_is_for_the_shared_stream_and_the_first_fork():
     up, down = net.get_submodule("layer.2.up"), net.get_submodule("layer.2.down")
     torch.testing.assert_close(up(x), up.base(x), atol=1e-2, rtol=0)
     hidden = torch.randn(4, 9, dtype=torch.float64)
-    apart = F.linear(F.linear(hidden, down.pairs["movie"].lora_A), down.pairs["movie"].lora_B)
+    apart = F.linear(F.linear(hidden, down.updates["movie"].lora_A), down.updates["movie"].lora_B)
     torch.testing.assert_close(down(hidden), down.base(hidden) + apart)
 
 
@@ -345,14 +345,14 @@ def test_shares_are_taken_in_single_precision_under_autocast():
     _, net, _ = adapted(SPECS["mixture"])
     net.float()
     disturb(net)
-    pair = net.get_submodule("layer.0.up").pairs["all"]
-    exact = torch.softmax(pair.lora_w["movie"].double() / 0.1, 0)
+    update = net.get_submodule("layer.0.up").updates["all"]
+    exact = torch.softmax(update.lora_w["movie"].double() / 0.1, 0)
     with torch.autocast("cpu", torch.bfloat16):
-        _, up = pair.factors_of("movie")
+        _, up = update.factors_of("movie")
     assert up.dtype == torch.float32
-    expected = sum(share * one for share, one in zip(exact, pair.lora_B.double(), strict=True))
+    expected = sum(share * one for share, one in zip(exact, update.lora_B.double(), strict=True))
     torch.testing.assert_close(up.double(), expected, atol=1e-6, rtol=1e-5)
-    half = copy.deepcopy(pair).bfloat16().factors_of("movie")
+    half = copy.deepcopy(update).bfloat16().factors_of("movie")
     assert {tensor.dtype for tensor in half} == {torch.bfloat16}
 
 

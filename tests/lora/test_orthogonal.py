@@ -19,7 +19,7 @@ def base():
 
 
 def learned(base: nn.Module, tasks: int) -> tuple[nn.Module, list[list[dict[str, torch.Tensor]]]]:
-    """A network after some steps on each of the tasks, and each pair's tensors as they were after each task."""
+    """A network after some steps on each of the tasks, and each update's tensors as they were after each task."""
     net = copy.deepcopy(base)
     adapt(net, LoraSpec(RANK, SCALE, ("all",)), {"all": "[02]"})
     history = []
@@ -33,7 +33,7 @@ def learned(base: nn.Module, tasks: int) -> tuple[nn.Module, list[list[dict[str,
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        history.append([copy.deepcopy(pair.state_dict()) for _, pair in named_updates(net)])
+        history.append([copy.deepcopy(update.state_dict()) for _, update in named_updates(net)])
     return net, history
 
 
@@ -53,13 +53,13 @@ def test_earlier_pairs_stay_bit_for_bit_and_only_the_newest_learns(base):
 
 def test_the_output_is_the_base_with_every_change_added(base):
     net, _ = learned(base, 3)
-    pairs = dict(named_updates(net))
+    updates = dict(named_updates(net))
     dense = copy.deepcopy(base)
     with torch.no_grad():
         for layer in "02":
             for ending in ("", ".all_task1", ".all_task2"):
-                pair = pairs[layer + ending]
-                dense.get_submodule(layer).weight += SCALE * pair.lora_B @ pair.lora_A
+                update = updates[layer + ending]
+                dense.get_submodule(layer).weight += SCALE * update.lora_B @ update.lora_A
         x = torch.randn(7, 6).double()
         assert torch.allclose(net(x), dense(x), atol=1e-12)
         merge(net)
@@ -77,18 +77,18 @@ def test_a_fresh_pair_changes_nothing(base):
 
 def test_the_penalty_is_the_sum_of_squares_over_earlier_tasks(base):
     net, _ = learned(base, 3)
-    pairs = dict(named_updates(net))
+    updates = dict(named_updates(net))
     expected = 0.0
     for layer in "02":
-        newest = pairs[f"{layer}.all_task2"].lora_A.detach()
+        newest = updates[f"{layer}.all_task2"].lora_A.detach()
         for ending in ("", ".all_task1"):
-            for row in pairs[layer + ending].lora_A.detach():
+            for row in updates[layer + ending].lora_A.detach():
                 expected += sum(float((row * other).sum()) ** 2 for other in newest)
     penalty = overlap(net)
     assert penalty.item() == pytest.approx(expected)
     penalty.backward()
-    assert pairs["0.all_task2"].lora_A.grad.any()
-    assert pairs["0"].lora_A.grad is None
+    assert updates["0.all_task2"].lora_A.grad.any()
+    assert updates["0"].lora_A.grad is None
 
 
 def test_the_penalty_of_orthogonal_subspaces_is_zero(base):
@@ -97,10 +97,10 @@ def test_the_penalty_of_orthogonal_subspaces_is_zero(base):
     add_updates(net, 1)
     with torch.no_grad():
         for layer, width in (("0", 6), ("2", 8)):
-            pairs = dict(named_updates(net))
+            updates = dict(named_updates(net))
             rows = torch.linalg.qr(torch.randn(width, 2 * RANK).double())[0].t()
-            pairs[layer].lora_A.copy_(rows[:RANK])
-            pairs[f"{layer}.all_task1"].lora_A.copy_(rows[RANK:])
+            updates[layer].lora_A.copy_(rows[:RANK])
+            updates[f"{layer}.all_task1"].lora_A.copy_(rows[RANK:])
     assert overlap(net).item() == pytest.approx(0.0, abs=1e-28)
 
 
@@ -121,5 +121,5 @@ def test_what_is_no_sum_of_plain_pairs_is_refused(base, variant):
         from harness.lora import initialise
 
         initialise(net, LoraSpec(RANK, SCALE, ("all",), variant=variant), lambda gradients: None)
-    with pytest.raises(SpecError, match="plain pairs of linear layers"):
+    with pytest.raises(SpecError, match="plain updates of linear layers"):
         add_updates(net, 1)

@@ -54,14 +54,14 @@ def test_gradients_equal_pefts(variant, kind, tmp_path):
     theirs = PeftModel.from_pretrained(base, str(tmp_path), is_trainable=True)
     for model in (net, theirs):
         (model(x) - 1).square().mean().backward()
-    (pair,) = updates_of(net)
+    (update,) = updates_of(net)
     found = {name.split(".")[3]: tensor for name, tensor in theirs.named_parameters() if "lora_" in name}
-    for own, tensor in ((pair.lora_A, "A"), (pair.lora_B, "B")):
+    for own, tensor in ((update.lora_A, "A"), (update.lora_B, "B")):
         other = found.get(f"lora_{tensor}", found.get(f"lora_embedding_{tensor}"))
         torch.testing.assert_close(own.grad, other.grad.flatten(1), atol=1e-8, rtol=1e-6)
     if variant == "dora":
         torch.testing.assert_close(
-            pair.lora_m.grad, found["lora_magnitude_vector"].grad.flatten(), atol=1e-8, rtol=1e-6
+            update.lora_m.grad, found["lora_magnitude_vector"].grad.flatten(), atol=1e-8, rtol=1e-6
         )
 
 
@@ -83,9 +83,9 @@ def test_the_start_is_pefts(variant, kind):
     initialise(base, LoraSpec(2, 0.7, ("a",), variant=variant), lambda gradients: None)
     layer = theirs.base_model.model[0]
     torch.testing.assert_close(base[0].base.weight, layer.base_layer.weight, atol=1e-6, rtol=1e-5)
-    (pair,) = updates_of(base)
+    (update,) = updates_of(base)
     product = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
-    torch.testing.assert_close(pair.lora_B @ pair.lora_A, product, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(update.lora_B @ update.lora_A, product, atol=1e-6, rtol=1e-5)
 
 
 def test_ranks_and_scales_by_layer_survive_the_exchange(tmp_path):

@@ -100,7 +100,7 @@ def read_by_us(base: nn.Module, folder: Path) -> nn.Module:
 
 
 def scales(net: nn.Module) -> dict[str, float]:
-    return {name: pair.scale for name, pair in named_updates(net)}
+    return {name: update.scale for name, update in named_updates(net)}
 
 
 @settings(max_examples=40, deadline=None)

@@ -84,7 +84,7 @@ def test_the_output_at_the_start_is_that_of_the_base(variant, kind):
     base, net, x = adapted(variant, KINDS[kind])
     torch.testing.assert_close(net(x), base(x), atol=1e-6, rtol=1e-6)
     if variant not in ("pissa", "olora", "lora_ga"):
-        kept = {name.replace("base.", ""): tensor for name, tensor in net.named_parameters() if "pairs." not in name}
+        kept = {name.replace("base.", ""): tensor for name, tensor in net.named_parameters() if "updates." not in name}
         assert all(torch.equal(kept[name], tensor) for name, tensor in base.named_parameters())
 
 
@@ -122,7 +122,7 @@ def test_the_count_is_the_formula(variant, kind):
         # In loralib's factorisation of 6 kernels of 3×3 a row is a third of a kernel.
         expected += 18 if kind == "conv2d, loralib" else facts.outputs
     if variant == "adalora":
-        expected += sum(pair.rank for pair in updates_of(net))
+        expected += sum(update.rank for update in updates_of(net))
     assert sum(tensor.numel() for tensor in net.parameters() if tensor.requires_grad) == expected
 
 

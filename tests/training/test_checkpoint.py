@@ -210,8 +210,17 @@ def test_a_checkpoint_of_another_form_is_passed_over(tmp_path, monkeypatch):
     assert load(tmp_path, "f") == {}
 
 
+def with_pairs(value):
+    """A state with the former names of the tensors of updates."""
+    if isinstance(value, dict):
+        return {with_pairs(key): with_pairs(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [with_pairs(each) for each in value]
+    return value.replace(".updates.", ".pairs.") if isinstance(value, str) else value
+
+
 def test_a_checkpoint_of_the_version_before_is_taken_up(compose, tmp_path, own_cache):
-    """Its callbacks had other names, and one of them did what two do now."""
+    """Its callbacks had other names, one of them did what two do now, and updates were called pairs."""
     config = compose(*WORDS, "trainer.patience=3")
     alone, _ = train(config, tmp_path / "alone")
     train(config, tmp_path / "again", 30)
@@ -224,7 +233,9 @@ def test_a_checkpoint_of_the_version_before_is_taken_up(compose, tmp_path, own_c
         "Meters": now["ResourceMeter"],
         "Curve": now["MetricsCsvLogger"],
     }
-    save(tmp_path / "again/checkpoint", state)
+    former = with_pairs(state)
+    assert any(".pairs." in name for name in former["weights"])
+    save(tmp_path / "again/checkpoint", former)
     entry, steps = train(config, tmp_path / "again")
     assert steps[0] == entry.steps.resumed + 1 == 31
     assert essence(entry, tmp_path / "again") == essence(alone, tmp_path / "alone")

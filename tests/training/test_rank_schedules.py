@@ -21,12 +21,12 @@ class Net(nn.Module):
 
 def test_b_learns_faster_than_a_and_nothing_else_does():
     net = Net("lora_plus")
-    fast = [pair.zero_factor for pair in updates_of(net)]
+    fast = [update.zero_factor for update in updates_of(net)]
     module = TrialModule(net, ClassMetrics(2), **SETTINGS, fast=fast, fast_ratio=16.0)
     groups = module.configure_optimizers()["optimizer"].param_groups
     rate = {id(tensor): group["initial_lr"] for group in groups for tensor in group["params"]}
-    for pair in updates_of(net):
-        assert (rate[id(pair.lora_A)], rate[id(pair.lora_B)]) == (1e-3, 16e-3)
+    for update in updates_of(net):
+        assert (rate[id(update.lora_A)], rate[id(update.lora_B)]) == (1e-3, 16e-3)
     assert rate[id(net.head.weight)] == 1e-2
     assert len(rate) == 6
 
@@ -34,9 +34,9 @@ def test_b_learns_faster_than_a_and_nothing_else_does():
 def test_of_an_embedding_the_factor_at_zero_is_the_fast_one():
     net = nn.Sequential(nn.Embedding(9, 6))
     adapt(net, LoraSpec(2, 1.0, ("0",), variant="lora_plus"), {})
-    (pair,) = updates_of(net)
-    assert not pair.zero_factor.any()
-    assert pair.zero_factor is pair.lora_A
+    (update,) = updates_of(net)
+    assert not update.zero_factor.any()
+    assert update.zero_factor is update.lora_A
 
 
 def test_the_penalty_is_in_the_loss_and_not_in_the_curve():
@@ -44,8 +44,11 @@ def test_the_penalty_is_in_the_loss_and_not_in_the_curve():
     module = TrialModule(net, ClassMetrics(2), **SETTINGS, penalty=lambda: 0.5 * orthogonality(net.base))
     batch = {"x": torch.randn(4, 6), "labels": torch.tensor([0, 1, 0, 1])}
     out = module.training_step(batch, 0)
-    eye = [(torch.eye(5), pair) for pair in updates_of(net)]
-    terms = [(pair.lora_A @ pair.lora_A.t() - i).norm() + (pair.lora_B.t() @ pair.lora_B - i).norm() for i, pair in eye]
+    eye = [(torch.eye(5), update) for update in updates_of(net)]
+    terms = [
+        (update.lora_A @ update.lora_A.t() - i).norm() + (update.lora_B.t() @ update.lora_B - i).norm()
+        for i, update in eye
+    ]
     torch.testing.assert_close(out["loss"] - out["bare"], 0.5 * sum(terms) / 4)
 
 
@@ -59,5 +62,5 @@ def test_prefixes_are_drawn_from_one_to_the_rank_and_all_of_it_counts_outside_of
         again.on_train_batch_start()
         assert next(iter(updates_of(net))).active == drawn[-1]
         nested.on_train_batch_end()
-        assert all(pair.active == 3 for pair in updates_of(net))
+        assert all(update.active == 3 for update in updates_of(net))
     assert all(40 < drawn.count(rank) < 100 for rank in (1, 2, 3))

@@ -386,7 +386,7 @@ def test_adapters_of_several_tasks_train_and_what_is_saved_gives_the_scored_answ
         mixed = len([name for name in entry.adapter.effective_ranks if name.endswith(".size")])
         assert mixed == (12 if way == "mtl_lora" else 3)
     forked = ("attention.output.dense", "intermediate.dense", "output.dense")
-    dead = {f"base.encoder.layer.1.{name}.pairs.all.lora_{part}" for name in forked for part in "AB"}
+    dead = {f"base.encoder.layer.1.{name}.updates.all.lora_{part}" for name in forked for part in "AB"}
     assert set(entry.dead) == (dead if way == "mtlora" else set())
 
     task = build_task(config.task)

@@ -52,14 +52,14 @@ _PRUNINGS = 50  # about this many times the budget is enforced on the way
 
 
 def orthogonality(network: nn.Module) -> Tensor:
-    """The mean of ‖AAᵀ − I‖ and ‖BᵀB − I‖ over all pairs.
+    """The mean of ‖AAᵀ − I‖ and ‖BᵀB − I‖ over all updates.
 
     Zhang et al., 2023, equation 4, whose norms are squared; as in PEFT they are not.
     """
     terms = []
-    for pair in updates_of(network):
-        eye = torch.eye(pair.rank, device=pair.lora_A.device, dtype=pair.lora_A.dtype)
-        terms += [(pair.lora_A @ pair.lora_A.t() - eye).norm(), (pair.lora_B.t() @ pair.lora_B - eye).norm()]
+    for update in updates_of(network):
+        eye = torch.eye(update.rank, device=update.lora_A.device, dtype=update.lora_A.dtype)
+        terms += [(update.lora_A @ update.lora_A.t() - eye).norm(), (update.lora_B.t() @ update.lora_B - eye).norm()]
     return torch.stack(terms).mean()
 
 
@@ -71,8 +71,8 @@ class Budget:
     """
 
     def __init__(self, network: nn.Module, final: int, steps: int) -> None:
-        self.pairs = adalora_updates(network)
-        self.first, self.final = sum(pair.rank for pair in self.pairs), final
+        self.updates = adalora_updates(network)
+        self.first, self.final = sum(update.rank for update in self.updates), final
         self.warm, self.last = round(_WARM * steps), steps - round(_FINAL * steps)
         self.every = max(1, (self.last - self.warm) // _PRUNINGS)
         self.sensitivity: dict[int, Tensor] = {}
@@ -98,8 +98,8 @@ class Budget:
         }
 
     def load(self, state: dict[str, list[Tensor]]) -> None:
-        """Take up what `state` gave, on the device of the pairs."""
-        device = self.pairs[0].lora_A.device
+        """Take up what `state` gave, on the device of the updates."""
+        device = self.updates[0].lora_A.device
         sensitivity, uncertainty, self.kept = (
             [tensor.to(device) for tensor in state[name]] for name in ("sensitivity", "uncertainty", "kept")
         )
@@ -107,7 +107,7 @@ class Budget:
         self.uncertainty = dict(zip(self._keys(), uncertainty, strict=False))
 
     def _keys(self) -> list[int]:
-        return [id(tensor) for pair in self.pairs for tensor in (pair.lora_A, pair.lora_B, pair.lora_E)]
+        return [id(tensor) for update in self.updates for tensor in (update.lora_A, update.lora_B, update.lora_E)]
 
     def budget(self, step: int) -> int:
         """How many triplets may stay after a step."""
@@ -119,8 +119,8 @@ class Budget:
         return int(self.final + (self.first - self.final) * left**3)
 
     def _look(self) -> None:
-        for pair in self.pairs:
-            for tensor in (pair.lora_A, pair.lora_B, pair.lora_E):
+        for update in self.updates:
+            for tensor in (update.lora_A, update.lora_B, update.lora_E):
                 if tensor.grad is None or not torch.isfinite(tensor.grad).all():
                     continue  # a step that mixed precision skips
                 now = (tensor.detach() * tensor.grad).abs()
@@ -131,13 +131,13 @@ class Budget:
                 self.uncertainty[id(tensor)] = _BETA * spread + (1 - _BETA) * (now - mean).abs()
 
     def scores(self) -> list[Tensor]:
-        """The importance of each triplet, by pair: of E's entry, plus the means over A's row and B's column.
+        """The importance of each triplet, by update: of E's entry, plus the means over A's row and B's column.
 
         Zhang et al., 2023, equations 7, 9 and 11.
         """
         return [
-            self._score(pair.lora_E) + self._score(pair.lora_A).mean(1) + self._score(pair.lora_B).mean(0)
-            for pair in self.pairs
+            self._score(update.lora_E) + self._score(update.lora_A).mean(1) + self._score(update.lora_B).mean(0)
+            for update in self.updates
         ]
 
     def _score(self, tensor: nn.Parameter) -> Tensor:
@@ -152,8 +152,8 @@ class Budget:
 
     @torch.no_grad()
     def _mask(self) -> None:
-        for pair, kept in zip(self.pairs, self.kept, strict=True):
-            pair.lora_E.masked_fill_(~kept, 0.0)
+        for update, kept in zip(self.updates, self.kept, strict=True):
+            update.lora_E.masked_fill_(~kept, 0.0)
 
 
 def final_budget(network: nn.Module, final_rank_at: Callable[[str], int]) -> int:

@@ -53,11 +53,11 @@ def _redistributed(shares: dict[tuple[str, str], Tensor], budget: int) -> dict[t
 def _set_rank(base: nn.Module, name: str, key: str, rank: int, vectors: Tensor) -> None:
     layer = base.get_submodule(name)
     assert isinstance(layer, Adapted)
-    update = layer.pairs[key]
+    update = layer.updates[key]
     assert isinstance(update, LowRankUpdate)
     if rank == 0:
-        del layer.pairs[key]
-        if not layer.pairs:
+        del layer.updates[key]
+        if not layer.updates:
             replace(base, name, layer.base)
         return
     trained = update.lora_A.requires_grad

@@ -124,7 +124,7 @@ def _add_updates(trial: RunningTrial, number: int) -> None:
         add_updates(trial.model.base, number)
     except SpecError as error:
         raise ConfigError(f"task.learn=orthogonal: {error}") from None
-    ranks = {name: pair.rank for name, pair in named_updates(trial.model.base)}
-    scales = {name: pair.scale for name, pair in named_updates(trial.model.base)}
+    ranks = {name: update.rank for name, update in named_updates(trial.model.base)}
+    scales = {name: update.scale for name, update in named_updates(trial.model.base)}
     adapter = replace(trial.draft.record.adapter, ranks=ranks, scales=scales)
     trial.draft.record = replace(trial.draft.record, adapter=adapter)

@@ -82,7 +82,7 @@ class LowRank(Method):
         return initialise(model.base, self.spec, feed)
 
     def fast_parameters(self, model: Network) -> list[nn.Parameter]:
-        return [pair.zero_factor for pair in updates_of(model.base)]
+        return [update.zero_factor for update in updates_of(model.base)]
 
     def penalty(self, model: Network) -> Callable[[], Tensor] | None:
         return partial(_orthogonality, model) if self.spec.method.rank_schedule == "allocated" else None
