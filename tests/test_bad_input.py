@@ -100,7 +100,7 @@ MISTAKES = [
     (["lora.variant=doar"], "lora.variant=doar: variant doar: no variant doar; did you mean dora?"),
     (["lora.variant=dora+adalora"], "more than one of them changes the same thing"),
     (["lora.variant=rslora"], "give alpha, not scale"),
-    (["lora.lr_ratio=4"], "lr_ratio 4.0: has no effect without variant lora_plus"),
+    (["lora.lr_ratio=4"], "lr_ratio 4.0: above 0, and only with variant lora_plus"),
     (["lora.redistribute=0.5"], "lora.redistribute=0.5: input should be greater than or equal to 1"),
     (["lora.initial_rank=2"], "initial_rank 2: at least rank, and only with variant adalora"),
     (["lora=peft", "lora.method=LOKO"], "method LOKO: no such method; did you mean LOKR?"),

@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.config import ConfigError
+from harness.config import ConfigError, apply_overrides, check
 from harness.config.guests import FOLDERS, add_folder
-from harness.lora import import_adapter
+from harness.lora import import_adapter, updates_of
 from harness.model import build_model
+from harness.record import Adapter
 from harness.trial import TrialContext
-from harness.trial.adapt import count, method_of
+from harness.trial.adapt import count, method_of, prepare
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.run import run_trial
 
@@ -28,7 +29,8 @@ def lab(tmp_path, monkeypatch) -> Path:
     (folder / "gates.py").write_text(re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])
     monkeypatch.setenv(FOLDERS, "")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "gates", raising=False)
+    for module in ("gates", "shrinking", "my_dylora_notes"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     add_folder(str(folder))
     return folder
 
@@ -57,5 +59,56 @@ def test_a_variant_that_was_changed_makes_another_trial(lab, compose, own_cache)
 
 
 def test_what_is_no_variant_is_one_line(lab, compose):
-    with pytest.raises(ConfigError, match=r"lora.variant=gates:start: .* is no harness.lora.variants.Variant"):
-        method_of(compose("lora.variant=gates:start")).check()
+    with pytest.raises(ConfigError, match=r"lora.variant=gates:initialise: .* is no harness.lora.variants.Variant"):
+        method_of(compose("lora.variant=gates:initialise")).check()
+
+
+def test_a_setting_of_its_own_reaches_the_update_the_record_and_the_fingerprint(lab, compose, tmp_path, own_cache):
+    plain = compose("lora.variant=gates:GATED")
+    config = compose("lora.variant=gates:GATED", "lora.settings={gate: 3}")
+    assert fingerprint_of(config) != fingerprint_of(plain)
+    method, model = method_of(config), build_model(config.model, 2)
+    prepare(model, config, lambda _: None, method)
+    assert {float(update.lora_g.detach()) for update in updates_of(model.base)} == {3.0}
+    assert method.record(Adapter()).settings["gate"] == 3.0
+    assert "settings" not in method_of(plain).record(Adapter()).settings
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("gate: 0", "lora: gate 0: float, above 0"),
+        ("gate: wide", "lora: gate wide: float, above 0"),
+        ("gaet: 1.0", "lora: settings.gaet: variant gates:GATED has no such setting; did you mean gate?"),
+        ("initial_rank: 9", "lora.settings.initial_rank: it has a key of its own, lora.initial_rank"),
+    ],
+)
+def test_a_setting_that_is_none_or_breaks_its_rule_is_named(lab, compose, given, line):
+    with pytest.raises(ConfigError) as caught:
+        count(compose("lora.variant=gates:GATED", f"lora.settings={{{given}}}"))
+    assert str(caught.value) == line
+
+
+def test_a_published_variant_has_no_setting_of_a_guest(compose):
+    with pytest.raises(ConfigError, match=r"settings.gate: variant dora has no such setting$"):
+        count(compose("lora.variant=dora", "lora.settings={gate: 1.0}"))
+
+
+MOVING = """
+from harness.lora.variants import VARIANTS, Variant
+
+adalora = VARIANTS["adalora"]
+SHRINKING = Variant("Shrinking", "this test", form=adalora.form, schedule=adalora.schedule, whole_weights=True)
+"""
+
+
+def test_what_a_guest_can_do_is_asked_of_it_and_not_of_its_name(lab, several, tree):
+    (lab / "my_dylora_notes.py").write_text((lab / "gates.py").read_text())
+    method_of(check(several("lora.variant=my_dylora_notes:GATED"))).check()
+    (lab / "shrinking.py").write_text(MOVING)
+    with pytest.raises(ConfigError, match=r"lora.variant=shrinking:SHRINKING: its ranks move within one training"):
+        method_of(check(several("lora.variant=shrinking:SHRINKING"))).check()
+    spread = {"trainer.strategy": "fsdp", "trainer.devices": 2}
+    with pytest.raises(ConfigError, match="lora.variant=shrinking:SHRINKING needs whole weights"):
+        method_of(check(apply_overrides(tree("lora.variant=shrinking:SHRINKING"), spread))).check()
+    method_of(check(apply_overrides(tree("lora.variant=my_dylora_notes:GATED"), spread))).check()

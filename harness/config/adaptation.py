@@ -14,11 +14,6 @@ class Adaptation:
     """Whether updates for later tasks can be put beside its own."""
 
     @property
-    def moving_variant(self) -> str:
-        """The variant whose ranks move within one training; empty where they stay."""
-        return ""
-
-    @property
     def guests(self) -> tuple[str, ...]:
         """The dotted paths of variants of the user's own."""
         return ()

@@ -12,8 +12,6 @@ from harness.config.scalars import CLOSED, Count, Flag, Natural, Positive, Share
 from harness.config.tree import nearest
 
 DEFAULT_SCALE = 2.0
-# What these do looks at whole weights before training, or between steps.
-_NOT_SPREAD = ("adalora", "eva", "lora_ga")
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -22,6 +20,7 @@ class LoraConfig(Adaptation):
 
     `ranks`, `scales` and `alphas` are ordered [pattern, value] pairs over layer names; the first match decides. With
     `match` the rank is the one that comes nearest to that way's number of parameters, and `rank` is not read.
+    `settings` are the variant's own, but for those that have keys here: `lr_ratio`, `redistribute`, `initial_rank`.
     """
 
     name: Literal["lora"]
@@ -41,6 +40,7 @@ class LoraConfig(Adaptation):
     initial_rank: Count | None
     match: Annotated[TaskAdapterConfig, Field(discriminator="name")] | None
     calibration: Count
+    settings: dict[Text, Any] | None = None
 
     takes_more_updates: ClassVar[bool] = True
 
@@ -50,8 +50,11 @@ class LoraConfig(Adaptation):
         return self.scale or (None if self.alpha else DEFAULT_SCALE)
 
     @property
-    def moving_variant(self) -> str:
-        return self.variant if any(name in self.variant for name in ("adalora", "dylora")) else ""
+    def variant_settings(self) -> dict[str, Any]:
+        """The variant's own settings, as far as they are given."""
+        named = {"lr_ratio": self.lr_ratio, "initial_rank": self.initial_rank}
+        named["redistribute"] = self.redistribute if self.redistribute > 1 else None
+        return {key: value for key, value in named.items() if value is not None} | (self.settings or {})
 
     @property
     def guests(self) -> tuple[str, ...]:
@@ -60,10 +63,12 @@ class LoraConfig(Adaptation):
     def mistakes(self, task: str, is_mixture: bool) -> list[str]:
         found = only_for_mixtures(f"lora.match={self.match.name}", task, is_mixture) if self.match else []
         found += repeated_targets(self.targets)
-        if self.match is not None and (self.ranks or self.redistribute > 1 or "adalora" in self.variant):
+        if self.match is not None and (self.ranks or self.redistribute > 1):
             found.append(f"lora.match={self.match.name}: sets one rank for all layers; none by layer, none that moves")
         if self.scale is not None and self.alpha is not None:
             found.append(f"lora.scale={self.scale} and lora.alpha={self.alpha}: give one of them, never both")
+        own_keys = [key for key in ("lr_ratio", "redistribute", "initial_rank") if key in (self.settings or {})]
+        found += [f"lora.settings.{key}: it has a key of its own, lora.{key}" for key in own_keys]
         if self.scales and self.alphas:
             found.append("lora.scales and lora.alphas: give one of them, never both")
         return found
@@ -81,15 +86,14 @@ class LoraConfig(Adaptation):
             yield f"lora.rank={self.rank}: above min(inputs, outputs) = {most[least]} of {least} in model={model}"
 
     def spread_mistakes(self, where: str) -> list[str]:
-        for name in _NOT_SPREAD:
-            if name in self.variant.split("+"):
-                return [f"{where}: lora.variant={name} needs whole weights on one device; trainer.strategy=ddp"]
         return []
 
     def identity(self) -> dict[str, Any]:
         tree = super().identity()
         if self.match is None:
             del tree["match"]  # so that trials from before there was one are still known
+        if not self.settings:  # likewise
+            del tree["settings"]
         plainly = self.variant == "lora" and not (self.ranks or self.alphas or self.match)
         if self.alpha and plainly:
             return tree | {"scale": self.alpha / self.rank, "alpha": None}

@@ -14,12 +14,11 @@ from harness.lora.peft_format import export_adapter, import_adapter
 from harness.lora.routing import TaskRouter
 from harness.lora.spec import LoraSpec
 from harness.lora.update import LowRankUpdate, WeightSlice
-from harness.lora.variants import VARIANTS, Feed, variant
-from harness.lora.variants.adalora import ORTHOGONALITY, Budget, final_budget, kept_ranks, orthogonality
+from harness.lora.variants import VARIANTS, Feed, RankSchedule, variant
+from harness.lora.variants.adalora import Budget, final_budget, kept_ranks, orthogonality
 from harness.lora.variants.dylora import highest_rank, set_active
 
 __all__ = [
-    "ORTHOGONALITY",
     "VARIANTS",
     "Budget",
     "Feed",
@@ -29,6 +28,7 @@ __all__ = [
     "LowRankUpdate",
     "MtlLoraSpec",
     "MtloraSpec",
+    "RankSchedule",
     "SpecError",
     "TaskRouter",
     "WeightSlice",

@@ -10,9 +10,11 @@ from harness.lora.variants import Feed
 def initialise(base: nn.Module, spec: LoraSpec, feed: Feed) -> dict[str, int]:
     """Give every update of an adapted network the start of its variant; the network's output stays as it was.
 
-    Returns {target: rank} where ranks may have moved between layers, else nothing. Raises InitialisationError where the
+    Returns {target: rank} where ranks have moved between layers, else nothing. Raises InitialisationError where the
     data do not carry the start.
     """
-    if (start := spec.method.start) is not None:
-        start(base, spec.redistribute, feed)
-    return {name: update.rank for name, update in named_updates(base)} if spec.redistribute > 1 else {}
+    before = {name: update.rank for name, update in named_updates(base)}
+    if (start := spec.method.initialise) is not None:
+        start(base, spec.own, feed)
+    after = {name: update.rank for name, update in named_updates(base)}
+    return after if after != before else {}

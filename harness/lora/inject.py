@@ -13,7 +13,7 @@ from harness.lora.errors import SpecError
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.spec import LoraSpec
 from harness.lora.update import LowRankUpdate, WeightSlice
-from harness.lora.variants import Place
+from harness.lora.variants import PlannedUpdate
 from harness.lora.weight_space_layers import LoraAttention, LoraKernel, LoraRecurrent, recurrent_weights
 
 log = logging.getLogger(__name__)
@@ -72,13 +72,13 @@ def find_targets(
     taken: dict[str, list[WeightSlice]] = {}
     for target in targets:
         for module, index, count in _matches(base, target, names):
-            for place in _targets_in(base, module, target, index, count, spec):
-                if place.name in found:
+            for each in _targets_in(base, module, target, index, count, spec):
+                if each.name in found:
                     continue
-                if any(_overlap(place.where, other) for other in taken.setdefault(place.module, [])):
-                    raise SpecError(f"target {target}: {place.name} is adapted already, as a whole or in other parts")
-                taken[place.module].append(place.where)
-                found[place.name] = place
+                if any(_overlap(each.where, other) for other in taken.setdefault(each.module, [])):
+                    raise SpecError(f"target {target}: {each.name} is adapted already, as a whole or in other parts")
+                taken[each.module].append(each.where)
+                found[each.name] = each
     return list(found.values())
 
 
@@ -188,9 +188,9 @@ def _rows_of_a(layer: nn.Module, target: AdapterTarget, spec: LoraSpec, rank: in
     highest = min(where.of(weight.detach()).shape) // times
     if rank > highest:
         raise SpecError(f"rank {rank}: above min(inputs, outputs) = {highest} of {target.name}")
-    place = Place(target.name, layer, where, rank * times, highest * times, _reads_rows(layer, spec))
+    planned = PlannedUpdate(target.name, layer, where, rank * times, highest * times, _reads_rows(layer, spec))
     for check in spec.method.checks:
-        check(place)
+        check(planned)
     return rank * times
 
 
@@ -237,15 +237,15 @@ def _overlap(one: WeightSlice, other: WeightSlice) -> bool:
     return one.weight == other.weight and one.start < other.stop and other.start < one.stop
 
 
-def _check_patterns(spec: LoraSpec, places: list[AdapterTarget]) -> None:
+def _check_patterns(spec: LoraSpec, targets: list[AdapterTarget]) -> None:
     """A pattern that matches no layer is a mistake; one whose layers all went to earlier patterns has no effect."""
     for key, patterns in (("ranks", spec.ranks), ("scales", spec.scales), ("alphas", spec.alphas)):
-        left = {place.name for place in places}
+        left = {target.name for target in targets}
         for pattern, value in patterns:
-            matched = {place.name for place in places if re.fullmatch(pattern, place.name)}
+            matched = {target.name for target in targets if re.fullmatch(pattern, target.name)}
             if not matched:
-                near = difflib.get_close_matches(pattern, [place.name for place in places], n=1, cutoff=0.3)
-                hint = f"; a layer's name: {near[0] if near else places[0].name}"
+                near = difflib.get_close_matches(pattern, [target.name for target in targets], n=1, cutoff=0.3)
+                hint = f"; a layer's name: {near[0] if near else targets[0].name}"
                 raise SpecError(f"{key} {pattern}: matches none of the targets' layers{hint}")
             if key != "ranks" and not any(spec.final_rank_at(name) for name in matched):
                 log.warning("lora.%s: %s has no effect, all its layers have rank 0", key, pattern)
@@ -255,13 +255,13 @@ def _check_patterns(spec: LoraSpec, places: list[AdapterTarget]) -> None:
             left -= matched
 
 
-def _check_tied(base: nn.Module, places: list[AdapterTarget]) -> None:
+def _check_tied(base: nn.Module, targets: list[AdapterTarget]) -> None:
     """A weight that two modules share would be changed in one of them only, and merged into both."""
     names: dict[int, list[str]] = {}
     for name, tensor in base.named_parameters(remove_duplicate=False):
         names.setdefault(id(tensor), []).append(name)
-    for place in places:
-        shared = names[id(base.get_submodule(place.module).get_parameter(place.where.weight))]
+    for target in targets:
+        shared = names[id(base.get_submodule(target.module).get_parameter(target.where.weight))]
         if len(shared) > 1:
             tied = " = ".join(shared)
-            raise SpecError(f"{place.name}: its weight is shared, {tied}; an adapter would be in one only")
+            raise SpecError(f"{target.name}: its weight is shared, {tied}; an adapter would be in one only")

@@ -114,8 +114,8 @@ def _known_to_peft(layer: Adapted) -> bool:
             return all(size == 1 for size in conv.dilation) and conv.padding_mode == "zeros"
         case LoraAttention():
             # PEFT (0.21) adds the output projection's change twice in its forward pass: not what was trained here.
-            places = {update.where.weight for _, update in layer.low_rank()}
-            return places == {"in_proj_weight"} and forms == {"plain"}
+            weights = {update.where.weight for _, update in layer.low_rank()}
+            return weights == {"in_proj_weight"} and forms == {"plain"}
     return isinstance(layer, LoraEmbedding)
 
 
@@ -280,49 +280,50 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
     unread = [key for key in tensors if not key.removesuffix(".weight").endswith(_PARTS)]
     if unread:
         raise SpecError(f"{folder}: {unread[0]} is none of the tensors that are read")
-    places = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors})
+    names = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors})
     ranks: dict[str, int] = {}
-    for place in places:
-        down, up, magnitude = _peft_factors(tensors, place)
+    for name in names:
+        down, up, magnitude = _peft_factors(tensors, name)
         if down is None or up is None:
-            raise SpecError(f"{folder}: {place} has no A or no B")
-        if place.endswith(".base_layer.out_proj"):
+            raise SpecError(f"{folder}: {name} has no A or no B")
+        if name.endswith(".base_layer.out_proj"):
             if up.any():
-                raise SpecError(f"{folder}: {place} is adapted, which PEFT adds twice; only in_proj can be read")
+                raise SpecError(f"{folder}: {name} is adapted, which PEFT adds twice; only in_proj can be read")
             continue
         if config["peft_type"] == "ADALORA" and not len(down):  # every rank of the layer was taken
             continue
         if bool(config.get("use_dora")) != (magnitude is not None):
             has = "no" if magnitude is None else "a"
-            raise SpecError(f"{folder}: use_dora={bool(config.get('use_dora'))}, but {place} has {has} magnitude")
-        layer = _module(base, place)
+            raise SpecError(f"{folder}: use_dora={bool(config.get('use_dora'))}, but {name} has {has} magnitude")
+        layer = _module(base, name)
         transposed = is_transposed(layer) or isinstance(layer, nn.Embedding)
         weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
         where = WeightSlice(weight, 0, up.shape[0], transposed)
-        scale = _peft_scale(config, place, len(down))
+        scale = _peft_scale(config, name, len(down))
         parts = {"A": down.flatten(1), "B": up.flatten(1), "m": magnitude}
-        update = _update(layer, place, where, scale, parts)
+        update = _update(layer, name, where, scale, parts)
         branch = not isinstance(layer, nn.Embedding | nn.MultiheadAttention)
         form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) if branch else 0.0)
-        adapted = adapted_layer(layer, place, {"all": update}, form)
+        adapted = adapted_layer(layer, name, {"all": update}, form)
         if not _known_to_peft(adapted):
-            raise SpecError(f"{folder}: {place}: PEFT's branch has other padding or dilation than the layer; not read")
-        replace(base, place, adapted)
-        ranks[place] = len(down)
+            raise SpecError(f"{folder}: {name}: PEFT's branch has other padding or dilation than the layer; not read")
+        replace(base, name, adapted)
+        ranks[name] = len(down)
     return ranks
 
 
-def _peft_factors(tensors: dict[str, Tensor], place: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+def _peft_factors(tensors: dict[str, Tensor], name: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """A, B and DoRA's magnitude, AdaLoRA's values folded into A; under any of PEFT's names for them."""
     found: dict[str, Tensor | None] = {}
     for part in "AB":
-        names = (f"lora_{part}.weight", f"lora_embedding_{part}", f"lora_{part}")
-        found[part] = next((tensors[key] for name in names if (key := f"{_PREFIX}{place}.{name}") in tensors), None)
-    values = tensors.get(f"{_PREFIX}{place}.lora_E")
+        endings = (f"lora_{part}.weight", f"lora_embedding_{part}", f"lora_{part}")
+        keys = [f"{_PREFIX}{name}.{ending}" for ending in endings]
+        found[part] = next((tensors[key] for key in keys if key in tensors), None)
+    values = tensors.get(f"{_PREFIX}{name}.lora_E")
     down = found["A"]
     if values is not None and down is not None:
         down = down * values
-    return down, found["B"], tensors.get(f"{_PREFIX}{place}.lora_magnitude_vector")
+    return down, found["B"], tensors.get(f"{_PREFIX}{name}.lora_magnitude_vector")
 
 
 def _peft_scale(config: dict[str, Any], name: str, rank: int) -> float:

@@ -7,8 +7,7 @@ import re
 from typing import Literal, TypeVar
 
 from harness.lora.errors import SpecError
-from harness.lora.variants import Variant, variant
-from harness.lora.variants.adalora import first_rank
+from harness.lora.variants import Settings, Variant, read_settings, variant
 
 _Value = TypeVar("_Value")
 
@@ -21,8 +20,7 @@ class LoraSpec:
     names that the network resolves, such as query. `ranks`, `scales` and `alphas` are ordered pairs of a pattern and a
     value: the first pattern that matches a layer's whole name decides, and rank 0 leaves the layer out. `conv_form` is
     the branch (A of the kernel's size, B 1×1) or loralib's delta; `each_gate` gives every gate of a recurrent weight a
-    update of its own. `redistribute` is EVA's ρ: a layer may get up to ρ times its rank, the sum staying what it was.
-    `initial_rank` is AdaLoRA's: ranks shrink from it to `rank` on average.
+    update of its own. `settings` are the variant's own, as they are given.
     """
 
     rank: int
@@ -36,8 +34,7 @@ class LoraSpec:
     alphas: tuple[tuple[str, float], ...] = ()
     conv_form: Literal["branch", "delta"] = "branch"
     each_gate: bool = False
-    redistribute: float = 1.0
-    initial_rank: int | None = None
+    settings: Settings = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -55,22 +52,24 @@ class LoraSpec:
         chosen = self.method
         if chosen.root and (self.alpha is None or self.scales):
             raise SpecError("variant rslora: it is s = alpha/√rank; give alpha, not scale")
-        if chosen.rank_schedule is not None and chosen.start is not None:
+        if chosen.schedule is not None and chosen.initialise is not None:
             raise SpecError(f"variant {self.variant}: a form that leaves ranks out needs a start at zero")
-        if self.redistribute < 1 or (self.redistribute > 1 and "redistribute" not in chosen.takes):
-            raise SpecError(f"redistribute {self.redistribute}: at least 1, and above 1 only with variant eva")
-        if self.initial_rank is not None and ("initial_rank" not in chosen.takes or self.initial_rank < self.rank):
-            raise SpecError(f"initial_rank {self.initial_rank}: at least rank, and only with variant adalora")
+        read_settings(self.variant, self.settings, self.rank)
 
     @functools.cached_property
     def method(self) -> Variant:
         """The variant, or the variants joined."""
         return variant(self.variant)
 
+    @functools.cached_property
+    def own(self) -> Settings:
+        """Every setting of the variant's own, as given or by default."""
+        return read_settings(self.variant, self.settings, self.rank)
+
     def rank_at(self, name: str) -> int:
-        """The rank of a layer, or of AdaLoRA's start there; 0 leaves the layer out."""
-        rank = self.final_rank_at(name)
-        return first_rank(self.rank, self.initial_rank, rank) if self.method.rank_schedule == "allocated" else rank
+        """The rank that a layer starts with; 0 leaves the layer out."""
+        rank, first = self.final_rank_at(name), self.method.first_rank
+        return rank if first is None else first(self.rank, rank, self.own)
 
     def final_rank_at(self, name: str) -> int:
         """The rank of a layer when training has ended (AdaLoRA: on average, if every layer were alike)."""

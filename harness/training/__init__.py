@@ -8,6 +8,7 @@ from harness.training.callbacks import (
     EarlyStopping,
     MetricsCsvLogger,
     PruningCallback,
+    RankScheduleCallback,
     ResourceMeter,
     StopRequestCheck,
     UnusedParameterCheck,
@@ -31,7 +32,6 @@ from harness.training.loop import (
     test,
 )
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
-from harness.training.rank_schedules import FallingBudget, NestedRanks
 from harness.training.sharding import gather_full_model
 
 __all__ = [
@@ -42,15 +42,14 @@ __all__ = [
     "Diverged",
     "DivergenceCheck",
     "EarlyStopping",
-    "FallingBudget",
     "Metrics",
     "MetricsCsvLogger",
     "MixtureMetrics",
-    "NestedRanks",
     "Plan",
     "ProcessDesync",
     "Pruned",
     "PruningCallback",
+    "RankScheduleCallback",
     "RegressionMetrics",
     "ResourceMeter",
     "StopRequestCheck",

@@ -30,6 +30,8 @@ _FORMER_CALLBACKS = {
     "Pulse": ("UnusedParameterCheck",),
     "Meters": ("ResourceMeter",),
     "Curve": ("MetricsCsvLogger",),
+    "FallingBudget": ("RankScheduleCallback",),
+    "NestedRanks": ("RankScheduleCallback",),
 }
 _FORMER_KEYS = {"sequence": "continual"}
 _FORMER_PART, _PART = ".pairs.", ".updates."  # in the names of an adapted layer's tensors

@@ -46,9 +46,10 @@ def prepare(
     """Adapt a model as the configuration says, and count it: ranks by layer, parameters by group.
 
     `feed` runs training batches for the variants that start from them; without it every variant is counted, and
-    none started. Raises ConfigError where the specification does not fit the network.
+    none started. Raises ConfigError where the specification does not fit the network or the configuration.
     """
     chosen = method or method_of(config)
+    chosen.check()
     add_task_weights(model, config)
     with spec_errors():
         ranks = chosen.adapt(model)

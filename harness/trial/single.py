@@ -21,6 +21,7 @@ from harness.training import (
     MetricsCsvLogger,
     Plan,
     PruningCallback,
+    RankScheduleCallback,
     StopRequestCheck,
     TrialModule,
     UnusedParameterCheck,
@@ -43,14 +44,16 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     config, draft, folder = trial.config, trial.draft, trial.context.folder
     trained = copy.deepcopy(trial.model) if trial.spread else trial.model
     length = _plan(trial)
-    schedule, settled = trial.method.rank_schedule(trained, length.steps, config.seed)
+    schedule = trial.method.rank_schedule(trained, length.steps, config.seed)
+    settled = 0 if schedule is None else schedule.settled
+    moving = [] if schedule is None else [RankScheduleCallback(schedule)]
     module = make_module(trial, trained, _metrics(trial), length.steps, trial.spread)
     best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
     stops = [PruningCallback(trial.report, settled), EarlyStopping(best, config.trainer.patience)]
     keeper = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
     unused, checks = UnusedParameterCheck(), [StopRequestCheck(between_steps=False), DivergenceCheck()]
     curve = MetricsCsvLogger(folder / "metrics.csv", trial.mirror.log, module.metrics.names)
-    watching = [keeper, *checks, trial.meter, unused, curve, *schedule, best, *stops]
+    watching = [keeper, *checks, trial.meter, unused, curve, *moving, best, *stops]
     trainer = _trainer(trial, length, watching)
     ranks = trainer.global_rank, trainer.world_size
     started = time.perf_counter()

@@ -20,7 +20,7 @@ def two_layers() -> nn.Module:
 
 
 def test_scores_and_outputs_are_pefts():
-    base, spec = two_layers(), LoraSpec(2, 1.5, ("0", "1"), variant="adalora", initial_rank=4)
+    base, spec = two_layers(), LoraSpec(2, 1.5, ("0", "1"), variant="adalora", settings={"initial_rank": 4})
     config = AdaLoraConfig(
         init_r=4, target_r=2, lora_alpha=6, target_modules=["0", "1"], total_step=20, tinit=1, tfinal=1
     )
@@ -52,7 +52,7 @@ def test_scores_and_outputs_are_pefts():
 
 
 def test_the_budget_falls_on_the_cubic_and_ends_where_it_should():
-    base, spec = two_layers(), LoraSpec(2, 1.0, ("0", "1"), variant="adalora", initial_rank=4)
+    base, spec = two_layers(), LoraSpec(2, 1.0, ("0", "1"), variant="adalora", settings={"initial_rank": 4})
     adapt(base, spec, {})
     assert final_budget(base, spec.final_rank_at) == 4
     budget = Budget(base, final_budget(base, spec.final_rank_at), 40)

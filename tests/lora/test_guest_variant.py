@@ -25,12 +25,12 @@ class Gated(LowRankUpdate):
         return self.lora_g * down, up
 
 
-def start(base, growth, feed):
+def initialise(base, settings, feed):
     for layer, update in layer_updates(base):
         update.lora_B.data.normal_(std=0.1)
 
 
-GATED = Variant("Gated LoRA", "this test", form=Gated, start=start)
+GATED = Variant("Gated LoRA", "this test", form=Gated, initialise=initialise)
 OTHER = "no variant"
 """
 

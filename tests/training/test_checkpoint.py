@@ -259,7 +259,7 @@ def test_the_states_of_the_former_names_reach_the_callbacks_that_took_their_part
         "Guard": {},
         "MetricsCsvLogger": former["Curve"],
         "UnusedParameterCheck": {},
-        "FallingBudget": {"last": 3},
+        "RankScheduleCallback": {"last": 3},
     }
     assert state["continual"] == 7
     known = {name for names in checkpoint._FORMER_CALLBACKS.values() for name in names}

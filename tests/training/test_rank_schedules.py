@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from harness.lora import LoraSpec, adapt, orthogonality, updates_of
-from harness.training import ClassMetrics, NestedRanks, TrialModule
+from harness.lora.variants.dylora import RandomPrefixes
+from harness.training import ClassMetrics, TrialModule
 
 SETTINGS = {"lr": 1e-3, "head_lr": 1e-2, "weight_decay": 0.0, "warmup": 0.0, "steps": 10}
 
@@ -54,13 +55,13 @@ def test_the_penalty_is_in_the_loss_and_not_in_the_curve():
 
 def test_prefixes_are_drawn_from_one_to_the_rank_and_all_of_it_counts_outside_of_training():
     net = Net("dylora")
-    nested, again = NestedRanks(net.base, seed=0), NestedRanks(net.base, seed=0)
+    nested, again = RandomPrefixes(net.base, seed=0), RandomPrefixes(net.base, seed=0)
     drawn = []
     for _ in range(200):
-        nested.on_train_batch_start()
+        nested.before_step()
         drawn.append(next(iter(updates_of(net))).active)
-        again.on_train_batch_start()
+        again.before_step()
         assert next(iter(updates_of(net))).active == drawn[-1]
-        nested.on_train_batch_end()
+        nested.after_step(1)
         assert all(update.active == 3 for update in updates_of(net))
     assert all(40 < drawn.count(rank) < 100 for rank in (1, 2, 3))

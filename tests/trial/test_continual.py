@@ -15,7 +15,7 @@ from harness import record
 from harness.config import ConfigError, check
 from harness.record import Record
 from harness.trial import TrialContext
-from harness.trial.adapt import count
+from harness.trial.adapt import count, method_of
 from harness.trial.continual.forgetting import summary
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.run import run_trial
@@ -182,7 +182,7 @@ def test_what_cannot_be_learned_in_turn_is_named(several, words, task, line):
     made = several(*words)
     made["task"] |= task
     with pytest.raises(ConfigError) as caught:
-        check(made)
+        method_of(check(made)).check()
     assert line in str(caught.value)
 
 

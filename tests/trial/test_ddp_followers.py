@@ -24,6 +24,7 @@ from harness.config import ConfigError, apply_overrides, check, to_dict
 from harness.config.processes import launched_process_group, process_info
 from harness.task import LengthBatches
 from harness.trial import TrialContext, single
+from harness.trial.adapt import method_of
 from harness.trial.run import run_trial
 
 # What every process runs: the first each of the trials, the others what it tells them.
@@ -243,5 +244,5 @@ def test_srun_tasks_are_one_trial_only_where_a_trial_has_several_devices(compose
 )
 def test_what_cannot_be_spread_is_refused(tree, words, line):
     with pytest.raises(ConfigError, match=line):
-        check(apply_overrides(tree(*words), {"trainer.strategy": "fsdp", "trainer.devices": 2}))
+        method_of(check(apply_overrides(tree(*words), {"trainer.strategy": "fsdp", "trainer.devices": 2}))).check()
     assert to_dict(check(apply_overrides(tree(*words), {"trainer.strategy": "ddp", "trainer.devices": 2})))

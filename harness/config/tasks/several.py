@@ -157,12 +157,9 @@ class ContinualTaskConfig(SeveralTasksConfig):
         return mistakes
 
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
-        mistakes = []
-        if self.learn != "continued" and not lora.takes_more_updates:
-            mistakes.append(f"task.learn={self.learn}: it needs adapters; lora={lora.name} has task.learn=continued")
-        if variant := lora.moving_variant:
-            mistakes.append(f"lora.variant={variant}: its ranks move within one training; none in task=continual")
-        return mistakes
+        if self.learn == "continued" or lora.takes_more_updates:
+            return []
+        return [f"task.learn={self.learn}: it needs adapters; lora={lora.name} has task.learn=continued"]
 
 
 def _unknown(key: str, names: list[str] | None, tasks: Mapping[str, TaskConfig]) -> list[str]:

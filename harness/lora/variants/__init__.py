@@ -2,12 +2,23 @@
 
 import difflib
 import importlib
+from typing import Any
 
 from harness.lora.errors import SpecError
 from harness.lora.variants import adalora, dora, dylora, eva, lora, lora_fa, lora_ga, lora_plus, olora, pissa, rslora
-from harness.lora.variants.base import Feed, Place, Variant, join
+from harness.lora.variants.base import Feed, PlannedUpdate, RankSchedule, Setting, Settings, Variant, join
 
-__all__ = ["VARIANTS", "Feed", "Place", "Variant", "variant"]
+__all__ = [
+    "VARIANTS",
+    "Feed",
+    "PlannedUpdate",
+    "RankSchedule",
+    "Setting",
+    "Settings",
+    "Variant",
+    "read_settings",
+    "variant",
+]
 
 VARIANTS: dict[str, Variant] = {
     module.__name__.rpartition(".")[2]: module.VARIANT
@@ -41,3 +52,27 @@ def _guest(name: str, path: str) -> Variant:
     if not isinstance(found, Variant):
         raise SpecError(f"variant {name}: {path} is no harness.lora.variants.Variant")
     return found
+
+
+def read_settings(name: str, given: Settings, rank: int) -> dict[str, Any]:
+    """Every setting of a variant, as given or by default.
+
+    Raises SpecError for one that the variant does not have, and for a value that breaks its rule at that rank.
+    """
+    known = variant(name).takes
+    for key, value in given.items():
+        if key not in known:
+            raise SpecError(_unknown(name, key, value))
+    return {
+        key: setting.read(key, given[key], rank) if key in given else setting.default for key, setting in known.items()
+    }
+
+
+def _unknown(name: str, key: str, value: object) -> str:
+    others = {other: each.takes[key] for other, each in VARIANTS.items() if key in each.takes}
+    if others:
+        return f"{key} {value}: {next(iter(others.values())).rule}, and only with variant {', '.join(others)}"
+    known = list(variant(name).takes)
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(known)}" if known else ""
+    return f"settings.{key}: variant {name} has no such setting{hint}"

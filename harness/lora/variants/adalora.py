@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from typing_extensions import override
 
 from harness.lora.adapted import named_updates, updates_of
 from harness.lora.update import LowRankUpdate
-from harness.lora.variants.base import Variant
+from harness.lora.variants.base import RankSchedule, Setting, Settings, Variant
 
 
 class AdaLoraUpdate(LowRankUpdate):
@@ -35,12 +36,12 @@ class AdaLoraUpdate(LowRankUpdate):
         return down[kept], up[:, kept]
 
 
-def first_rank(rank: int, initial: int | None, final: int) -> int:
+def first_rank(rank: int, final: int, settings: Settings) -> int:
     """The rank of a layer at the start: `final` times the share by which the whole budget shrinks.
 
-    `initial` is the rank at which a layer of the common `rank` starts; by default 1.5 times it, as in the paper.
+    `initial_rank` is the rank at which a layer of the common `rank` starts; by default 1.5 times it, as in the paper.
     """
-    return math.ceil(final * (initial or math.ceil(1.5 * rank)) / rank)
+    return math.ceil(final * (settings["initial_rank"] or math.ceil(1.5 * rank)) / rank)
 
 
 ORTHOGONALITY = 0.5
@@ -63,7 +64,12 @@ def orthogonality(network: nn.Module) -> Tensor:
     return torch.stack(terms).mean()
 
 
-class Budget:
+def penalty(network: nn.Module) -> Tensor:
+    """What is added to the loss: γ times the orthogonality."""
+    return ORTHOGONALITY * orthogonality(network)
+
+
+class Budget(RankSchedule):
     """AdaLoRA's allocation: triplets are ranked by smoothed sensitivity × uncertainty, the least are set to zero.
 
     The sum of ranks falls from what the network has to `final` on a cubic schedule (Zhang et al., 2023, equation 12).
@@ -73,23 +79,24 @@ class Budget:
     def __init__(self, network: nn.Module, final: int, steps: int) -> None:
         self.updates = adalora_updates(network)
         self.first, self.final = sum(update.rank for update in self.updates), final
-        self.warm, self.last = round(_WARM * steps), steps - round(_FINAL * steps)
-        self.every = max(1, (self.last - self.warm) // _PRUNINGS)
+        self.warm, self.settled = round(_WARM * steps), steps - round(_FINAL * steps)
+        self.every = max(1, (self.settled - self.warm) // _PRUNINGS)
         self.sensitivity: dict[int, Tensor] = {}
         self.uncertainty: dict[int, Tensor] = {}
         self.kept: list[Tensor] = []
 
+    @override
     def after_step(self, step: int) -> None:
-        """Called after optimiser step number `step`, counted from 1, while the gradients are still there."""
-        if step <= self.last:
+        if step <= self.settled:
             self._look()
-        falling = self.warm < step <= self.last and (step - self.warm) % self.every == 0
-        if falling or step == self.last or (step > self.last and not self.kept):
+        falling = self.warm < step <= self.settled and (step - self.warm) % self.every == 0
+        if falling or step == self.settled or (step > self.settled and not self.kept):
             self.kept = self._choose(self.budget(step))
-        if step >= self.last or falling:
+        if step >= self.settled or falling:
             self._mask()
 
-    def state(self) -> dict[str, list[Tensor]]:
+    @override
+    def state(self) -> dict[str, Any]:
         """Both moving averages and the last choice, in the order of the tensors."""
         return {
             "sensitivity": [self.sensitivity[key] for key in self._keys() if key in self.sensitivity],
@@ -97,8 +104,8 @@ class Budget:
             "kept": self.kept,
         }
 
-    def load(self, state: dict[str, list[Tensor]]) -> None:
-        """Take up what `state` gave, on the device of the updates."""
+    @override
+    def load(self, state: dict[str, Any]) -> None:
         device = self.updates[0].lora_A.device
         sensitivity, uncertainty, self.kept = (
             [tensor.to(device) for tensor in state[name]] for name in ("sensitivity", "uncertainty", "kept")
@@ -113,9 +120,9 @@ class Budget:
         """How many triplets may stay after a step."""
         if step <= self.warm:
             return self.first
-        if step >= self.last:
+        if step >= self.settled:
             return self.final
-        left = 1 - (step - self.warm) / (self.last - self.warm)
+        left = 1 - (step - self.warm) / (self.settled - self.warm)
         return int(self.final + (self.first - self.final) * left**3)
 
     def _look(self) -> None:
@@ -161,6 +168,11 @@ def final_budget(network: nn.Module, final_rank_at: Callable[[str], int]) -> int
     return sum(final_rank_at(name) for name, _ in named_updates(network))
 
 
+def schedule(network: nn.Module, final_rank_at: Callable[[str], int], steps: int, _: int) -> Budget:
+    """The budget from what the network has to the sum of its final ranks."""
+    return Budget(network, final_budget(network, final_rank_at), steps)
+
+
 def adalora_updates(network: nn.Module) -> list[AdaLoraUpdate]:
     """Every update of AdaLoRA's form, in the network's order."""
     return [update for update in updates_of(network) if isinstance(update, AdaLoraUpdate)]
@@ -179,7 +191,10 @@ VARIANT = Variant(
     "AdaLoRA",
     "Zhang et al., 2023",
     form=AdaLoraUpdate,
-    rank_schedule="allocated",
-    takes=("initial_rank",),
-    note="AdaLoRA's ranks at its start; in training they are masked, which frees no memory",
+    settings={"initial_rank": Setting(int, None, "at least rank", lambda value, rank: value >= rank)},
+    first_rank=first_rank,
+    penalty=penalty,
+    schedule=schedule,
+    whole_weights=True,
+    note=lambda _: "AdaLoRA's ranks at its start; in training they are masked, which frees no memory",
 )

@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from harness.lora.errors import SpecError
 from harness.lora.update import LowRankUpdate
-from harness.lora.variants.base import Place, Variant
+from harness.lora.variants.base import PlannedUpdate, Variant
 
 
 class DoraUpdate(LowRankUpdate):
@@ -36,10 +36,12 @@ class DoraUpdate(LowRankUpdate):
         return self.lora_m
 
 
-def check(place: Place) -> None:
+def check(planned: PlannedUpdate) -> None:
     """Refuse loralib's factorisation of a kernel, whose rows are not outputs."""
-    if place.where.rows is not None:
-        raise SpecError(f"{place.name}: DoRA has one magnitude for each output; lora.conv_form=delta has none of those")
+    if planned.where.rows is not None:
+        raise SpecError(
+            f"{planned.name}: DoRA has one magnitude for each output; lora.conv_form=delta has none of those"
+        )
 
 
 VARIANT = Variant("DoRA", "Liu et al., 2024", form=DoraUpdate, checks=(check,))

@@ -13,16 +13,17 @@ from harness.lora.adapted import adapted_layers, replace
 from harness.lora.errors import InitialisationError, SpecError
 from harness.lora.layers import Adapted, LoraLinear
 from harness.lora.update import LowRankUpdate
-from harness.lora.variants.base import Feed, Place, Variant
+from harness.lora.variants.base import Feed, PlannedUpdate, Setting, Settings, Variant
 
 
-def start(base: nn.Module, growth: float, feed: Feed) -> None:
+def initialise(base: nn.Module, settings: Settings, feed: Feed) -> None:
     """A holds the leading principal directions of the layer's input (Paischer et al., 2024, section 3).
 
-    With `growth` above 1 ranks are redistributed: the components of all layers compete by the share of their layer's
-    variance that they explain, a layer gets at growth `growth` times its rank, and the sum stays what it was. Every
-    position of a batch counts, the padding of shorter rows too.
+    With `redistribute` above 1 ranks move: the components of all layers compete by the share of their layer's variance
+    that they explain, a layer gets at most that many times its rank, and the sum stays what it was. Every position of
+    a batch counts, the padding of shorter rows too.
     """
+    growth = settings["redistribute"]
     layers = dict(adapted_layers(base))
     with _gathered(layers) as seen, torch.no_grad():
         feed(False)
@@ -66,7 +67,7 @@ def _set_rank(base: nn.Module, name: str, key: str, rank: int, vectors: Tensor) 
 
 
 class _Scatter:
-    """The spread of rows about their mean, kept as a triangle (I, I) at growth, however many batches come."""
+    """The spread of rows about their mean, kept as a triangle (I, I) at most, however many batches come."""
 
     def __init__(self, rows: Tensor) -> None:
         self.count, self.mean = len(rows), rows.mean(0)
@@ -117,18 +118,26 @@ def _rows(layer: Adapted, x: Tensor) -> Tensor:
     return F.unfold(x, kernel, dilation, 0, stride).transpose(1, 2).flatten(0, 1)
 
 
-def check(place: Place) -> None:
+def check(planned: PlannedUpdate) -> None:
     """Refuse a layer whose input is not one row for each position."""
-    if not place.one_matrix:
-        kind = type(place.layer).__name__
-        raise SpecError(f"{place.name}: EVA needs a layer's input as a matrix; {kind} gives none here")
+    if not planned.one_matrix:
+        kind = type(planned.layer).__name__
+        raise SpecError(f"{planned.name}: EVA needs a layer's input as a matrix; {kind} gives none here")
+
+
+def note(settings: Settings) -> str:
+    """That a count from shapes alone may not be the final one."""
+    if settings["redistribute"] == 1:
+        return ""
+    return "EVA moves ranks between layers once it has seen data: their sum stays, the parameters may not"
 
 
 VARIANT = Variant(
     "EVA",
     "Paischer et al., 2024",
-    start=start,
-    takes=("redistribute",),
+    initialise=initialise,
+    settings={"redistribute": Setting(float, 1.0, "at least 1", lambda value, _: value >= 1)},
+    whole_weights=True,
     checks=(check,),
-    note="EVA moves ranks between layers once it has seen data: their sum stays, the parameters may not",
+    note=note,
 )

@@ -5,13 +5,13 @@ from torch import nn
 
 from harness.lora.adapted import layer_updates
 from harness.lora.errors import InitialisationError, SpecError
-from harness.lora.variants.base import Feed, Place, Variant
+from harness.lora.variants.base import Feed, PlannedUpdate, Settings, Variant
 
 GAMMA = 16.0
 """LoRA-GA's γ: the start's size is the fourth root of O over √γ (Wang et al., 2024)."""
 
 
-def start(base: nn.Module, growth: float, feed: Feed) -> None:
+def initialise(base: nn.Module, settings: Settings, feed: Feed) -> None:
     """A and B are singular vectors 1…R and R+1…2R of the loss's first gradient.
 
     As in the paper; PEFT's form of it multiplies B by the singular values too. Raises InitialisationError for a layer
@@ -39,10 +39,12 @@ def start(base: nn.Module, growth: float, feed: Feed) -> None:
     base.zero_grad()
 
 
-def check(place: Place) -> None:
+def check(planned: PlannedUpdate) -> None:
     """Refuse a rank for which the gradient has too few singular vectors."""
-    if 2 * place.rank > place.highest:
-        raise SpecError(f"rank {place.rank}: LoRA-GA needs 2·rank singular vectors, {place.name} has {place.highest}")
+    if 2 * planned.rank > planned.highest:
+        raise SpecError(
+            f"rank {planned.rank}: LoRA-GA needs 2·rank singular vectors, {planned.name} has {planned.highest}"
+        )
 
 
-VARIANT = Variant("LoRA-GA", "Wang et al., 2024", start=start, checks=(check,))
+VARIANT = Variant("LoRA-GA", "Wang et al., 2024", initialise=initialise, whole_weights=True, checks=(check,))

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from harness.lora.adapted import layer_updates
-from harness.lora.variants.base import Feed, Variant
+from harness.lora.variants.base import Feed, Settings, Variant
 
 
-def start(base: nn.Module, growth: float, feed: Feed) -> None:
+def initialise(base: nn.Module, settings: Settings, feed: Feed) -> None:
     """B and A are the first R columns of Q and rows of the triangle in W = QR (Büyükakyüz, 2024, section 3)."""
     for layer, update in layer_updates(base):
         matrix = layer.matrix(update)
@@ -15,4 +15,4 @@ def start(base: nn.Module, growth: float, feed: Feed) -> None:
         update.split_off(matrix, triangle[: update.rank], q[:, : update.rank])
 
 
-VARIANT = Variant("OLoRA", "Büyükakyüz, 2024", start=start)
+VARIANT = Variant("OLoRA", "Büyükakyüz, 2024", initialise=initialise)

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from harness.lora.adapted import layer_updates
-from harness.lora.variants.base import Feed, Variant
+from harness.lora.variants.base import Feed, Settings, Variant
 
 
-def start(base: nn.Module, growth: float, feed: Feed) -> None:
+def initialise(base: nn.Module, settings: Settings, feed: Feed) -> None:
     """B√s, √s·A are the leading singular triplets of W, so that s·BA is W's best approximation of rank R.
 
     Meng et al., 2024, equations 2 to 4.
@@ -19,4 +19,4 @@ def start(base: nn.Module, growth: float, feed: Feed) -> None:
         update.split_off(matrix, root[:, None] * vh[: update.rank], u[:, : update.rank] * root)
 
 
-VARIANT = Variant("PiSSA", "Meng et al., 2024", start=start)
+VARIANT = Variant("PiSSA", "Meng et al., 2024", initialise=initialise)

@@ -6,6 +6,7 @@ from harness.training.callbacks.divergence import DivergenceCheck
 from harness.training.callbacks.early_stopping import EarlyStopping
 from harness.training.callbacks.metrics_csv import MetricsCsvLogger
 from harness.training.callbacks.pruning import PruningCallback, Report
+from harness.training.callbacks.rank_schedule import RankScheduleCallback
 from harness.training.callbacks.resource_meter import ResourceMeter
 from harness.training.callbacks.stop_request import StopRequestCheck
 from harness.training.callbacks.unused_parameters import UnusedParameterCheck
@@ -17,6 +18,7 @@ __all__ = [
     "EarlyStopping",
     "MetricsCsvLogger",
     "PruningCallback",
+    "RankScheduleCallback",
     "Report",
     "ResourceMeter",
     "StopRequestCheck",

@@ -1,20 +1,14 @@
 """What every method of adaptation answers: how it changes a network, what it asks of training, what it leaves."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from harness.lora import Feed
+from harness.lora import Feed, RankSchedule
 from harness.model import Network
 from harness.record import Adapter, Lora
-
-if TYPE_CHECKING:  # parameters are counted without a trainer
-    from lightning import Callback
 
 
 class Method(ABC):
@@ -35,7 +29,7 @@ class Method(ABC):
         return ""
 
     def check(self) -> None:
-        """Raise ConfigError for what can be told without the network: nothing here."""
+        """Raise ConfigError for what can be told of it and the rest of the configuration without the network."""
         return
 
     @abstractmethod
@@ -57,9 +51,9 @@ class Method(ABC):
         """What is added to the loss of every step."""
         return None
 
-    def rank_schedule(self, model: Network, steps: int, seed: int) -> tuple[list[Callback], int]:
-        """What moves ranks in training of so many steps, and from which step on they are settled."""
-        return [], 0
+    def rank_schedule(self, model: Network, steps: int, seed: int) -> RankSchedule | None:
+        """What moves ranks in training of so many steps."""
+        return None
 
     def nested_ranks(self, model: Network) -> range:
         """The ranks that the trained adapter is cut to and scored at."""

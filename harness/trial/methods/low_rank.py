@@ -1,37 +1,29 @@
 """LoRA and its variants: the configuration's keys as a specification, and what the variant asks of training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from harness.config import Config, ConfigError, LoraConfig
 from harness.config.guests import use_folders
 from harness.lora import (
-    ORTHOGONALITY,
     Feed,
     LoraSpec,
+    RankSchedule,
     SpecError,
     adapt,
     export_adapter,
-    final_budget,
     highest_rank,
     initialise,
-    orthogonality,
     updates_of,
     variant,
 )
 from harness.model import Network
 from harness.record import Adapter, Lora
 from harness.trial.methods.base import Method
-
-if TYPE_CHECKING:
-    from lightning import Callback
 
 _PATTERNS = ("ranks", "scales", "alphas")  # the record has what they came to, layer by layer
 
@@ -57,23 +49,28 @@ class LowRank(Method):
     @property
     def lr_ratio(self) -> float:
         """1, or LoRA+'s ratio of the learning rates of B and A."""
-        usual = self.spec.method.plus
-        return 1.0 if usual is None else self.lora.lr_ratio or usual
+        ratio: float = self.spec.own.get("lr_ratio", 1.0)
+        return ratio
 
     @property
     def note(self) -> str:
-        """What moves ranks."""
-        if self.lora.redistribute > 1:
-            return "EVA moves ranks between layers once it has seen data: their sum stays, the parameters may not"
-        if self.spec.method.rank_schedule == "allocated":
-            return "AdaLoRA's ranks at its start; in training they are masked, which frees no memory"
-        return ""
+        return self.spec.method.note(self.spec.own)
 
     def check(self) -> None:
+        where, config = f"lora.variant={self.lora.variant}", self.config
         try:
-            variant(self.lora.variant)
+            chosen = variant(self.lora.variant)
         except SpecError as error:
-            raise ConfigError(f"lora.variant={self.lora.variant}: {error}") from None
+            raise ConfigError(f"{where}: {error}") from None
+        mistakes = []
+        if config.task.in_turn and chosen.schedule is not None:
+            mistakes.append(f"{where}: its ranks move within one training; none in task={config.task.name}")
+        if config.trainer.strategy == "fsdp" and chosen.whole_weights:
+            mistakes.append(f"trainer.strategy=fsdp: {where} needs whole weights on one device; trainer.strategy=ddp")
+        if self.lora.match is not None and chosen.first_rank is not None:
+            mistakes.append(f"lora.match={self.lora.match.name}: sets one rank for all layers; with {where} they move")
+        if mistakes:
+            raise ConfigError(*mistakes)
 
     def adapt(self, model: Network) -> dict[str, int]:
         return adapt(model.base, self.spec, model.targets)
@@ -85,21 +82,19 @@ class LowRank(Method):
         return [update.zero_factor for update in updates_of(model.base)]
 
     def penalty(self, model: Network) -> Callable[[], Tensor] | None:
-        return partial(_orthogonality, model) if self.spec.method.rank_schedule == "allocated" else None
+        penalty = self.spec.method.penalty
+        return None if penalty is None else partial(_of_base, penalty, model)
 
-    def rank_schedule(self, model: Network, steps: int, seed: int) -> tuple[list[Callback], int]:
-        from harness.training import FallingBudget, NestedRanks  # counting imports no trainer
-
-        if self.spec.method.rank_schedule == "allocated":
-            falling = FallingBudget(model.base, final_budget(model.base, self.spec.final_rank_at), steps)
-            return [falling], falling.budget.last
-        return ([NestedRanks(model.base, seed)], 0) if self.spec.method.rank_schedule == "nested" else ([], 0)
+    def rank_schedule(self, model: Network, steps: int, seed: int) -> RankSchedule | None:
+        make = self.spec.method.schedule
+        return None if make is None else make(model.base, self.spec.final_rank_at, steps, seed)
 
     def nested_ranks(self, model: Network) -> range:
-        return range(1, highest_rank(model.base) + 1) if self.spec.method.rank_schedule == "nested" else range(0)
+        return range(1, highest_rank(model.base) + 1) if self.spec.method.nested else range(0)
 
     def record(self, adapter: Adapter) -> Lora:
         settings = {name: value for name, value in asdict(self.lora).items() if name not in _PATTERNS}
+        settings |= settings.pop("settings") or {}
         scales = set(adapter.scales.values())
         scale = scales.pop() if len(scales) == 1 else None
         if self.lora.match is not None and adapter.ranks:
@@ -134,15 +129,12 @@ def lora_spec(lora: LoraConfig) -> LoraSpec:
             alphas=tuple(lora.alphas or ()),
             conv_form=lora.conv_form,
             each_gate=lora.each_gate,
-            redistribute=lora.redistribute,
-            initial_rank=lora.initial_rank,
+            settings=lora.variant_settings,
         )
-        if lora.lr_ratio is not None and not spec.method.plus:
-            raise SpecError(f"lr_ratio {lora.lr_ratio}: has no effect without variant lora_plus")
     except SpecError as error:
         raise ConfigError(f"lora: {error}") from None
     return spec
 
 
-def _orthogonality(model: Network) -> Tensor:
-    return ORTHOGONALITY * orthogonality(model.base)
+def _of_base(penalty: Callable[[nn.Module], Tensor], model: Network) -> Tensor:
+    return penalty(model.base)  # looked up in every step, as a base may be replaced by then
