@@ -60,7 +60,9 @@ def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str
             update.swap_start()
         updates.setdefault(target.module, {})[target.key] = update
     for module, by_key in updates.items():
-        replace(base, module, adapted_layer(base.get_submodule(module), module, by_key, spec))
+        layer = base.get_submodule(module)
+        adapted = adapted_layer(layer, module, by_key, dropout=spec.dropout, conv_form=spec.conv_form)
+        replace(base, module, adapted)
     return ranks
 
 
@@ -206,19 +208,19 @@ def _plain_conv(layer: nn.Module, spec: LoraSpec) -> bool:
     return type(layer).forward in (nn.Conv1d.forward, nn.Conv2d.forward)
 
 
-def adapted_layer(layer: nn.Module, name: str, updates: dict[str, LowRankUpdate], spec: LoraSpec) -> Adapted:
+def adapted_layer(
+    layer: nn.Module, name: str, updates: dict[str, LowRankUpdate], *, dropout: float = 0.0, conv_form: str = "branch"
+) -> Adapted:
     """The adapted form of a layer, by its kind."""
     match layer:
-        case nn.Conv1d() | nn.Conv2d() if layer.groups == 1 and spec.conv_form == "branch":
-            return LoraConv(layer, updates, spec.dropout)
+        case nn.Conv1d() | nn.Conv2d() if layer.groups == 1 and conv_form == "branch":
+            return LoraConv(layer, updates, dropout)
         case nn.Linear():
-            return LoraLinear(layer, updates, spec.dropout)
+            return LoraLinear(layer, updates, dropout)
     if is_transposed(layer):
-        return LoraLinear(layer, updates, spec.dropout)
-    if spec.dropout:
-        raise SpecError(
-            f"{name}: dropout {spec.dropout} needs a branch beside numbers; {type(layer).__name__} has none"
-        )
+        return LoraLinear(layer, updates, dropout)
+    if dropout:
+        raise SpecError(f"{name}: dropout {dropout} needs a branch beside numbers; {type(layer).__name__} has none")
     match layer:
         case nn.Embedding():
             if layer.max_norm is not None:

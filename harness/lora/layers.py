@@ -25,7 +25,7 @@ class Adapted(nn.Module):
 
     @abstractmethod
     def forward(self, *inputs: Any) -> Any:
-        """As the base."""
+        """What the base would give with its weights changed; it takes the base's arguments."""
 
     def low_rank(self) -> list[tuple[str, LowRankUpdate]]:
         """The updates and their names."""
@@ -102,7 +102,7 @@ class LoraConv(Adapted):
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the base."""
+        """(B, I, …) to (B, O, …)."""
         y: Tensor = self.base(x)
         ((_, update),) = self.low_rank()
         down, up = update.factors()

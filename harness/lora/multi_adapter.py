@@ -37,8 +37,8 @@ class PackedLinear(nn.Module):
         y: Tensor = self.base(x)
         rows = self.route.rows
         if isinstance(rows, int):
-            return add_one(y, x, self.downs[rows], self.ups[rows])
-        return add_per_row(y, x, self.downs, self.ups, rows)
+            return add_one(y, x, down=self.downs[rows], up=self.ups[rows])
+        return add_per_row(y, x, downs=self.downs, ups=self.ups, rows=rows)
 
     @property
     def weight(self) -> Tensor:

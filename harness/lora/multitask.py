@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ class MtloraSpec:
     mode: Literal["task", "both"] = "task"
 
     def __post_init__(self) -> None:
-        LoraSpec(self.rank, self.scale, self.targets, self.dropout)  # which refuses what is not a rank or a scale
+        _ = self.shared
         for name, value, least in (("task_rank", self.task_rank, 0), ("blocks", self.blocks, 1)):
             if value < least:
                 raise SpecError(f"{name} {value}: must be at least {least}")
@@ -57,6 +58,11 @@ class MtloraSpec:
                 raise SpecError(f"task_ranks {pattern}: {error}") from None
             if rank < 0:
                 raise SpecError(f"task_ranks {pattern}: rank {rank} must be at least 0")
+
+    @functools.cached_property
+    def shared(self) -> LoraSpec:
+        """The specification of what serves all tasks; it refuses what is no rank or scale."""
+        return LoraSpec(self.rank, self.scale, self.targets, self.dropout)
 
     def rank_of(self, task: str) -> int:
         """The rank of a task's own updates; 0: it has none."""
@@ -79,11 +85,16 @@ class MtlLoraSpec:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        LoraSpec(self.rank, self.scale, self.targets, self.dropout)
+        _ = self.shared
         if self.ups < 1:
             raise SpecError(f"ups {self.ups}: must be at least 1")
         if not self.temperature > 0:
             raise SpecError(f"temperature {self.temperature}: must be above 0")
+
+    @functools.cached_property
+    def shared(self) -> LoraSpec:
+        """The specification of what serves all tasks; it refuses what is no rank or scale."""
+        return LoraSpec(self.rank, self.scale, self.targets, self.dropout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +165,7 @@ def groups_of(base: nn.Module) -> dict[str, int]:
 def _fork(base: nn.Module, spec: MtloraSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter) -> None:
     ranks = _task_ranks(spec, tasks)
     order = [name for name, _ in base.named_modules()]
-    adapt(base, LoraSpec(spec.rank, spec.scale, spec.targets, spec.dropout), names)
+    adapt(base, spec.shared, names)
     forked = _forked(order, {name for name, _ in adapted_layers(base)}, spec, names)
     for index, module in enumerate(forked):
         layer = _linear(base.get_submodule(module), module, "MTLoRA")
@@ -172,7 +183,7 @@ def _fork(base: nn.Module, spec: MtloraSpec, names: Mapping[str, str], tasks: Se
 
 
 def _mix(base: nn.Module, spec: MtlLoraSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter) -> None:
-    adapt(base, LoraSpec(spec.rank, spec.scale, spec.targets, spec.dropout), names)
+    adapt(base, spec.shared, names)
     for module, adapted in list(adapted_layers(base)):
         layer = _linear(adapted, module, "MTL-LoRA")
         updates = {

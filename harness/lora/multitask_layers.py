@@ -64,7 +64,7 @@ class MtLoraLinear(Adapted):
         some = next(iter(updates.values()))
         none = some.lora_A.new_zeros(0, some.lora_A.shape[1]), some.lora_B.new_zeros(len(some.lora_B), 0)
         downs, ups = stacked([_scaled(updates[task]) if task in updates else none for task in self.tasks])
-        return add_per_row(y, x, downs, ups, rows)
+        return add_per_row(y, x, downs=downs, ups=ups, rows=rows)
 
     def weights(self) -> dict[str, Tensor]:
         """The weight with the shared change; nothing where a task's stream is without it."""
@@ -91,7 +91,7 @@ class MtLoraLinear(Adapted):
 
 def _add(y: Tensor, x: Tensor, update: LowRankUpdate) -> Tensor:
     down, up = _scaled(update)
-    return add_one(y, x, down, up.t())
+    return add_one(y, x, down=down, up=up.t())
 
 
 def _scaled(update: LowRankUpdate) -> tuple[Tensor, Tensor]:
@@ -166,7 +166,7 @@ class MtlLoraLinear(LoraLinear):
         for update in updates:
             downs, ups = stacked([update.factors_of(task) for task in update.tasks])
             part = slice(update.where.start, update.where.stop)
-            changed = add_per_row(y[..., part], dropped, update.scale * downs, ups, rows)
+            changed = add_per_row(y[..., part], dropped, downs=update.scale * downs, ups=ups, rows=rows)
             if changed.shape == y.shape:
                 y = changed
             else:

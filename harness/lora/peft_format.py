@@ -30,7 +30,6 @@ from harness.lora.multitask import (
     task_tensors,
 )
 from harness.lora.routing import TaskRouter
-from harness.lora.spec import LoraSpec
 from harness.lora.update import LowRankUpdate, ScaledUpdate, WeightSlice
 from harness.lora.variants.dora import DoraUpdate
 from harness.lora.weight_space_layers import LoraAttention, LoraKernel
@@ -248,8 +247,8 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
             updates[key] = _update(layer, name, where, facts["scale"], parts)
             ranks[name] = facts["rank"]
         dropout = config["lora_dropout"] if isinstance(layer, nn.Linear) or is_transposed(layer) else 0.0
-        form = LoraSpec(1, 1.0, (), dropout=dropout, conv_form=config["conv_form"][name])
-        replace(base, name, adapted_layer(layer, name, updates, form))
+        form = config["conv_form"][name]
+        replace(base, name, adapted_layer(layer, name, updates, dropout=dropout, conv_form=form))
     return ranks
 
 
@@ -303,8 +302,8 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
         parts = {"A": down.flatten(1), "B": up.flatten(1), "m": magnitude}
         update = _update(layer, name, where, scale, parts)
         branch = not isinstance(layer, nn.Embedding | nn.MultiheadAttention)
-        form = LoraSpec(1, 1.0, (), dropout=config.get("lora_dropout", 0.0) if branch else 0.0)
-        adapted = adapted_layer(layer, name, {"all": update}, form)
+        dropout = config.get("lora_dropout", 0.0) if branch else 0.0
+        adapted = adapted_layer(layer, name, {"all": update}, dropout=dropout)
         if not _known_to_peft(adapted):
             raise SpecError(f"{folder}: {name}: PEFT's branch has other padding or dilation than the layer; not read")
         replace(base, name, adapted)

@@ -1,4 +1,4 @@
-"""Of which task or adapter the rows of a forward pass are, and a branch in which every row has matrices of its own.
+"""Per-row routing: which task or adapter each row of a batch uses, and the branch that applies each row's matrices.
 
 Shapes: B rows, I inputs, O outputs, R rank, N tasks or adapters.
 """
@@ -34,7 +34,7 @@ class TaskRouter:
         return self.rows
 
 
-def add_per_row(y: Tensor, x: Tensor, downs: Tensor, ups: Tensor, rows: Tensor) -> Tensor:
+def add_per_row(y: Tensor, x: Tensor, *, downs: Tensor, ups: Tensor, rows: Tensor) -> Tensor:
     """Y + up·down·x with the matrices of each row's own number, written into y where it lies in one piece.
 
     `x` (B, …, I) and `y` (B, …, O), or with rows and positions in one dimension; `downs` (N, R, I), `ups` (N, R, O),
@@ -47,7 +47,7 @@ def add_per_row(y: Tensor, x: Tensor, downs: Tensor, ups: Tensor, rows: Tensor) 
     return flat.baddbmm_(low.to(y.dtype), ups[rows].to(y.dtype)).view(y.shape)
 
 
-def add_one(y: Tensor, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+def add_one(y: Tensor, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
     """The same where one number is every row's: `down` (R, I), `up` (R, O)."""
     low = F.linear(x, down).reshape(-1, len(down))
     return y.reshape(-1, y.shape[-1]).addmm_(low.to(y.dtype), up.to(y.dtype)).view(y.shape)

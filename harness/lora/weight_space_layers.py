@@ -21,7 +21,7 @@ class LoraKernel(Adapted):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the base."""
+        """(B, I, …) to (B, O, …)."""
         y: Tensor = functional_call(self.base, self.weights(), (x,))
         return y
 
@@ -38,7 +38,7 @@ class LoraRecurrent(Adapted):
         base.flatten_parameters = _leave_where_they_are  # type: ignore[method-assign]
 
     def forward(self, x: Any, state: Any = None) -> Any:
-        """As the base: a tensor or a packed sequence in, (output, state) out."""
+        """A tensor or a packed sequence to (output, state)."""
         base = self.base
         assert isinstance(base, nn.LSTM | nn.GRU)
         kept = base._flat_weights
@@ -69,7 +69,7 @@ class LoraAttention(Adapted):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """As nn.MultiheadAttention."""
+        """(B, L, E) to (B, L, E) and the attention weights, where those are asked for."""
         arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
         result: tuple[Tensor, Tensor | None] = functional_call(self.base, self.weights(), arguments)
         return result

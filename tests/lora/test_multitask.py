@@ -1,6 +1,7 @@
 """MTLoRA and MTL-LoRA against their formulas in plain torch, against LoRA, against their published count."""
 
 import copy
+import dataclasses
 from contextlib import suppress
 
 import pytest
@@ -66,6 +67,15 @@ def adapted(spec, tasks=TASKS) -> tuple[nn.Module, nn.Module, TaskRouter]:
     net, route = copy.deepcopy(base), TaskRouter()
     adapt_tasks(net, spec, NAMES, tasks, route)
     return base, net, route
+
+
+@pytest.mark.parametrize("name", ["task", "mixture"])
+def test_one_specification_checks_and_adapts(name, monkeypatch):
+    made = []
+    check = LoraSpec.__post_init__
+    monkeypatch.setattr(LoraSpec, "__post_init__", lambda self: made.append(self) or check(self))
+    adapted(dataclasses.replace(SPECS[name], rank=1))
+    assert [spec.rank for spec in made] == [1]
 
 
 def by_formula(net: nn.Module, spec, x: Tensor, task: str) -> Tensor:

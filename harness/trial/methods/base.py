@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -66,3 +68,11 @@ class Method(ABC):
     @abstractmethod
     def save(self, model: Network, base_address: str, folder: Path) -> None:
         """Write what was trained of the base into a folder; `base_address` names the weights it belongs to."""
+
+
+def same_fields(kind: type, config: object) -> dict[str, Any]:
+    """The fields of the dataclass `kind` as a configuration has them; what is null there is left to its default."""
+    found = {field.name: vars(config)[field.name] for field in fields(kind)}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.items() if value is not None
+    }

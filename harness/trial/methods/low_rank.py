@@ -23,7 +23,7 @@ from harness.lora import (
 )
 from harness.model import Network
 from harness.record import Adapter, Lora
-from harness.trial.methods.base import Method
+from harness.trial.methods.base import Method, same_fields
 
 _PATTERNS = ("ranks", "scales", "alphas")  # the record has what they came to, layer by layer
 
@@ -116,24 +116,11 @@ class LowRank(Method):
 
 def lora_spec(lora: LoraConfig) -> LoraSpec:
     """The specification of an adaptation, its scale resolved. Raises ConfigError where it contradicts itself."""
+    settled = {"scale": lora.update_scale, "settings": lora.variant_settings}
     try:
-        spec = LoraSpec(
-            rank=lora.rank,
-            scale=lora.update_scale,
-            targets=tuple(lora.targets),
-            dropout=lora.dropout,
-            variant=lora.variant,
-            alpha=lora.alpha,
-            ranks=tuple(lora.ranks or ()),
-            scales=tuple(lora.scales or ()),
-            alphas=tuple(lora.alphas or ()),
-            conv_form=lora.conv_form,
-            each_gate=lora.each_gate,
-            settings=lora.variant_settings,
-        )
+        return LoraSpec(**same_fields(LoraSpec, lora) | settled)
     except SpecError as error:
         raise ConfigError(f"lora: {error}") from None
-    return spec
 
 
 def _of_base(penalty: Callable[[nn.Module], Tensor], model: Network) -> Tensor:

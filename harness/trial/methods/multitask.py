@@ -1,8 +1,7 @@
 """Adapters for several tasks on one base: MTLoRA and MTL-LoRA."""
 
-from abc import abstractmethod
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -11,22 +10,23 @@ from harness.config import Config, MtlLoraConfig, MtloraConfig, TaskAdapterConfi
 from harness.lora import MtlLoraSpec, MtloraSpec, TaskRouter, adapt_tasks, export_adapter
 from harness.model import Network
 from harness.record import Adapter, Lora
-from harness.trial.methods.base import Method
+from harness.trial.methods.base import Method, same_fields
 
 
-class TaskAdapters(Method):
+class TaskMethod(Method):
     """Each row of a batch goes through the adapter of its own task."""
 
-    def __init__(self, config: Config, lora: TaskAdapterConfig) -> None:
-        self.lora, self.tasks = lora, list(config.task.mixed)
+    def __init__(self, config: Config, lora: TaskAdapterConfig, kind: type[MtloraSpec] | type[MtlLoraSpec]) -> None:
+        self.lora, self.tasks, self.kind = lora, list(config.task.mixed), kind
 
-    @abstractmethod
+    @cached_property
     def spec(self) -> MtloraSpec | MtlLoraSpec:
-        """The specification. Raises SpecError where it contradicts itself."""
+        """The specification, built once. Raises SpecError where it contradicts itself."""
+        return self.kind(**same_fields(self.kind, self.lora))
 
     def adapt(self, model: Network) -> dict[str, int]:
         route = TaskRouter()
-        ranks = adapt_tasks(model.base, self.spec(), model.targets, self.tasks, route)
+        ranks = adapt_tasks(model.base, self.spec, model.targets, self.tasks, route)
         model.register_forward_pre_hook(partial(_follow, route))
         return ranks
 
@@ -37,47 +37,16 @@ class TaskAdapters(Method):
         export_adapter(model.base, base_address, folder)
 
 
-class Mtlora(TaskAdapters):
+def mtlora(config: Config) -> TaskMethod:
     """MTLoRA: a shared update on every target, and one for each task in the last blocks."""
-
-    def __init__(self, config: Config) -> None:
-        assert isinstance(config.lora, MtloraConfig)
-        super().__init__(config, config.lora)
-        self.mtlora = config.lora
-
-    def spec(self) -> MtloraSpec:
-        lora = self.mtlora
-        return MtloraSpec(
-            rank=lora.rank,
-            task_rank=lora.task_rank,
-            scale=lora.scale,
-            task_scale=lora.task_scale,
-            targets=tuple(lora.targets),
-            task_ranks=tuple(lora.task_ranks or ()),
-            dropout=lora.dropout,
-            blocks=lora.blocks,
-            mode=lora.mode,
-        )
+    assert isinstance(config.lora, MtloraConfig)
+    return TaskMethod(config, config.lora, MtloraSpec)
 
 
-class MtlLora(TaskAdapters):
+def mtl_lora(config: Config) -> TaskMethod:
     """MTL-LoRA: A and several B in common, and a matrix for each task between them."""
-
-    def __init__(self, config: Config) -> None:
-        assert isinstance(config.lora, MtlLoraConfig)
-        super().__init__(config, config.lora)
-        self.mtl_lora = config.lora
-
-    def spec(self) -> MtlLoraSpec:
-        lora = self.mtl_lora
-        return MtlLoraSpec(
-            rank=lora.rank,
-            scale=lora.scale,
-            targets=tuple(lora.targets),
-            ups=lora.ups,
-            temperature=lora.temperature,
-            dropout=lora.dropout,
-        )
+    assert isinstance(config.lora, MtlLoraConfig)
+    return TaskMethod(config, config.lora, MtlLoraSpec)
 
 
 def _follow(route: TaskRouter, _: nn.Module, inputs: tuple[dict[str, Tensor]]) -> None:
