@@ -1,5 +1,6 @@
 """A variant of the user's own, as its page in docs/ shows it, from a folder that --config-dir names."""
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.config import ConfigError, apply_overrides, check
+from harness.cluster.study import check_study
+from harness.config import Config, ConfigError, apply_overrides, check, to_dict
 from harness.config.guests import FOLDERS, add_folder
 from harness.lora import import_adapter, updates_of
 from harness.model import build_model
@@ -87,6 +89,18 @@ def test_a_setting_that_is_none_or_breaks_its_rule_is_named(lab, compose, given,
     with pytest.raises(ConfigError) as caught:
         count(compose("lora.variant=gates:GATED", f"lora.settings={{{given}}}"))
     assert str(caught.value) == line
+
+
+def test_a_study_searches_a_setting_of_a_guest_and_names_an_arm_that_breaks_its_rule(lab, compose):
+    config = compose("run=study", "sweep=rank_alpha_lr", "lora.variant=gates:GATED", "lora.settings={gate: 1.0}")
+
+    def searching(*values: float) -> Config:
+        sweep = dataclasses.replace(config.sweep, scientific={"lora.settings.gate": list(values)}, trials=1)
+        return check(to_dict(dataclasses.replace(config, sweep=sweep)))
+
+    check_study(searching(0.5, 2.0))
+    with pytest.raises(ConfigError, match=r"lora: gate -1.0: float, above 0"):
+        check_study(searching(0.5, -1.0))
 
 
 def test_a_published_variant_has_no_setting_of_a_guest(compose):
