@@ -79,10 +79,10 @@ def test_a_setting_of_its_own_reaches_the_update_the_record_and_the_fingerprint(
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ("gate: 0", "lora: gate 0: float, above 0"),
-        ("gate: wide", "lora: gate wide: float, above 0"),
+        ("gate: 0", "lora: gate 0: a number, above 0"),
+        ("gate: wide", "lora: gate wide: a number, above 0"),
         ("gaet: 1.0", "lora: settings.gaet: variant gates:GATED has no such setting; did you mean gate?"),
-        ("initial_rank: 9", "lora.settings.initial_rank: it has a key of its own, lora.initial_rank"),
+        ("initial_rank: 9", "lora.settings.initial_rank: that is lora.initial_rank"),
     ],
 )
 def test_a_setting_that_is_none_or_breaks_its_rule_is_named(lab, compose, given, line):
@@ -99,7 +99,7 @@ def test_a_study_searches_a_setting_of_a_guest_and_names_an_arm_that_breaks_its_
         return check(to_dict(dataclasses.replace(config, sweep=sweep)))
 
     check_study(searching(0.5, 2.0))
-    with pytest.raises(ConfigError, match=r"lora: gate -1.0: float, above 0"):
+    with pytest.raises(ConfigError, match=r"lora: gate -1.0: a number, above 0"):
         check_study(searching(0.5, -1.0))
 
 

@@ -1,5 +1,6 @@
 """The configuration of how a base is trained: LoRA and its variants, PEFT's methods, and baselines."""
 
+import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -67,8 +68,8 @@ class LoraConfig(Adaptation):
             found.append(f"lora.match={self.match.name}: sets one rank for all layers; none by layer, none that moves")
         if self.scale is not None and self.alpha is not None:
             found.append(f"lora.scale={self.scale} and lora.alpha={self.alpha}: give one of them, never both")
-        own_keys = [key for key in ("lr_ratio", "redistribute", "initial_rank") if key in (self.settings or {})]
-        found += [f"lora.settings.{key}: it has a key of its own, lora.{key}" for key in own_keys]
+        keys = {field.name for field in dataclasses.fields(self)}
+        found += [f"lora.settings.{key}: that is lora.{key}" for key in self.settings or {} if key in keys]
         if self.scales and self.alphas:
             found.append("lora.scales and lora.alphas: give one of them, never both")
         return found

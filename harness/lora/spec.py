@@ -19,7 +19,7 @@ class LoraSpec:
     `scale` is s itself; or `alpha` gives s = alpha/rank (rsLoRA: alpha/√rank), at each layer's own rank. `targets` are
     names that the network resolves, such as query. `ranks`, `scales` and `alphas` are ordered pairs of a pattern and a
     value: the first pattern that matches a layer's whole name decides, and rank 0 leaves the layer out. `conv_form` is
-    the branch (A of the kernel's size, B 1×1) or loralib's delta; `each_gate` gives every gate of a recurrent weight a
+    the branch (A of the kernel's size, B 1×1) or loralib's delta; `each_gate` gives every gate of a recurrent weight an
     update of its own. `settings` are the variant's own, as they are given.
     """
 
@@ -51,10 +51,10 @@ class LoraSpec:
     def _check_variant(self) -> None:
         chosen = self.method
         if chosen.root and (self.alpha is None or self.scales):
-            raise SpecError("variant rslora: it is s = alpha/√rank; give alpha, not scale")
+            raise SpecError(f"variant {self.variant}: it is s = alpha/√rank; give alpha, not scale")
         if chosen.schedule is not None and chosen.initialise is not None:
             raise SpecError(f"variant {self.variant}: a form that leaves ranks out needs a start at zero")
-        read_settings(self.variant, self.settings, self.rank)
+        _ = self.own
 
     @functools.cached_property
     def method(self) -> Variant:

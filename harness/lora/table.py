@@ -78,14 +78,14 @@ def _tried(variant: str, kind: tuple[str, _Build, str, tuple[int, ...], str]) ->
     torch.manual_seed(0)
     net = build().double()
     x = torch.randint(9, shape) if isinstance(next(net.children()), nn.Embedding) else torch.randn(shape).double()
-    by = {"scale": None, "alpha": 2.0} if variant == "rslora" else {"scale": 1.0, "alpha": None}
+    by_alpha = VARIANTS[variant].root
     try:
         spec = LoraSpec(
             2,
-            by["scale"],
+            None if by_alpha else 1.0,
             ("t",),
             variant=variant,
-            alpha=by["alpha"],
+            alpha=2.0 if by_alpha else None,
             conv_form="delta" if form == "delta" else "branch",
         )
         adapt(net, spec, {"t": target})

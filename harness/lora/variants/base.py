@@ -67,6 +67,9 @@ MakeSchedule = Callable[[nn.Module, Callable[[str], int], int, int], RankSchedul
 """From the adapted network, the rank that each target (by name) is to have at the end, the steps and the seed."""
 
 
+_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting(Generic[T]):
     """A setting of a variant's own: its type, its default (None: the variant decides), and the rule of its values.
@@ -83,7 +86,7 @@ class Setting(Generic[T]):
         """The value, of its type. Raises SpecError where it is of another type or breaks the rule."""
         given = float(value) if self.kind is float and type(value) is int else value
         if type(given) is not self.kind or not self.allows(given, rank):
-            raise SpecError(f"{name} {value}: {self.kind.__name__}, {self.rule}")
+            raise SpecError(f"{name} {value}: {_KINDS[self.kind]}, {self.rule}")
         return given
 
 

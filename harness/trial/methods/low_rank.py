@@ -83,7 +83,7 @@ class LowRank(Method):
 
     def penalty(self, model: Network) -> Callable[[], Tensor] | None:
         penalty = self.spec.method.penalty
-        return None if penalty is None else partial(_of_base, penalty, model)
+        return None if penalty is None else partial(penalty, model.base)
 
     def rank_schedule(self, model: Network, steps: int, seed: int) -> RankSchedule | None:
         make = self.spec.method.schedule
@@ -121,7 +121,3 @@ def lora_spec(lora: LoraConfig) -> LoraSpec:
         return LoraSpec(**same_fields(LoraSpec, lora) | settled)
     except SpecError as error:
         raise ConfigError(f"lora: {error}") from None
-
-
-def _of_base(penalty: Callable[[nn.Module], Tensor], model: Network) -> Tensor:
-    return penalty(model.base)  # looked up in every step, as a base may be replaced by then
