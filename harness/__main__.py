@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from harness.commands import count, guest, rebuild, report, status, study, trial, worker
+from harness.commands import confirm, count, guest, rebuild, report, status, study, trial, worker
 from harness.commands.failures import exit_codes
 from harness.commands.job import Job, composed_jobs
 from harness.config import composition, hydra_checks
@@ -17,6 +17,7 @@ from harness.config import composition, hydra_checks
 COMMANDS: Mapping[str, Callable[[Job], None]] = {
     "trial": trial.run,
     "study": study.run,
+    "confirm": confirm.run,
     "worker": worker.run,
     "status": status.run,
     "report": report.run,

@@ -5,11 +5,15 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from harness.record import RECORDS, Log
-from harness.search.arms import Arm, Point
+from harness.config import Config
+from harness.record import RECORDS, Log, Phase, Record
+from harness.search.arms import Arm, Point, arms
+from harness.search.confirmation import finalists, fresh_seeds
 from harness.system.jsonl import JsonlLog, repair_tail
 from harness.system.study_files import attempts_path
 
+CONFIRMING = 10_000
+"""Trials that confirm are numbered from this times 1, 2, … for each seed, by the place of their arm."""
 REQUEUES = 3
 """How many attempts at a trial may vanish before it fails."""
 _FORMER_EVENTS = {"claim": "assign", "back": "requeue", "again": "reopen"}
@@ -17,11 +21,21 @@ _FORMER_EVENTS = {"claim": "assign", "back": "requeue", "again": "reopen"}
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """A trial's place in the schedule: `index` counts the trials of its arm from 0."""
+    """A trial's place in the schedule: `index` counts the trials of its arm from 0.
+
+    One that confirms has its point and its seed from the start; one of the search has the study's seed.
+    """
 
     number: int
     arm: Arm
     index: int
+    point: Point | None = None
+    seed: int | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """What the trial is for."""
+        return "search" if self.seed is None else "confirm"
 
 
 def schedule(all_arms: list[Arm], trials: int, first: int = 0) -> list[Slot]:
@@ -31,6 +45,33 @@ def schedule(all_arms: list[Arm], trials: int, first: int = 0) -> list[Slot]:
         for index in range(trials)
         for place, arm in enumerate(all_arms)
     ]
+
+
+def whole_schedule(config: Config, records: Sequence[Record], first: int = 0) -> list[Slot]:
+    """The slots of the search and, once each of those has a record, those that confirm its finalists."""
+    assert config.sweep is not None
+    all_arms = arms(config.sweep)
+    searched = schedule(all_arms, config.sweep.trials, first)
+    confirm, ended = config.sweep.confirm, {entry.trial for entry in records}
+    if confirm is None or any(slot.number not in ended for slot in searched):
+        return searched
+    places = {arm.name: place for place, arm in enumerate(all_arms)}
+    chosen = finalists(all_arms, records, confirm.top)
+    return searched + [
+        Slot(index * CONFIRMING + places[finalist.arm.name], finalist.arm, index, finalist.point, seed)
+        for index, seed in enumerate(fresh_seeds(config.seed, confirm.seeds), start=1)
+        for finalist in chosen
+    ]
+
+
+def planned(config: Config) -> int:
+    """How many trials a study has if every arm has a finalist."""
+    assert config.sweep is not None
+    sweep, all_arms = config.sweep, arms(config.sweep)
+    baselines = sum(arm.baseline for arm in all_arms)
+    confirm = sweep.confirm
+    chosen = min(confirm.top, len(all_arms) - baselines) + baselines if confirm else 0
+    return len(all_arms) * sweep.trials + chosen * (confirm.seeds if confirm else 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +181,14 @@ def ready(slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Iterab
     """Slots whose turn it is: all earlier slots of their arm have ended.
 
     So what a slot proposes, and what it is pruned against, is the same for any number of workers, whatever happens to
-    them; the arms proceed in parallel.
+    them; the arms proceed in parallel. A trial that confirms waits for none.
     """
     begun: set[str] = set()
     for slot in slots:
+        if slot.seed is not None:
+            if not assignments.done(slot.number, log):
+                yield slot
+            continue
         if slot.arm.name not in begun and not assignments.done(slot.number, log):
             begun.add(slot.arm.name)
             yield slot

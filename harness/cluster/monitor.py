@@ -8,13 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from harness.cluster.assignments import AssignmentLog, schedule
+from harness.cluster.assignments import AssignmentLog, planned, whole_schedule
 from harness.cluster.heartbeat import HeartbeatMonitor
 from harness.cluster.locks import with_study_lock
 from harness.cluster.storage import open_locks
 from harness.config import Config
 from harness.record import Log
-from harness.search.arms import arms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +58,7 @@ class StudyMonitor:
 
     def __init__(self, config: Config, folder: Path) -> None:
         assert config.sweep is not None
-        self._slots = schedule(arms(config.sweep), config.sweep.trials)
+        self._config = config
         self._locks = open_locks(folder)
         self._heartbeats = HeartbeatMonitor(folder, self._locks, config.launch.lease_s)
         self.log, self._assignments = Log(folder), AssignmentLog(folder)
@@ -67,9 +66,13 @@ class StudyMonitor:
     def read(self) -> StudyStatus:
         """The status of the study now."""
         workers = with_study_lock(self._locks, self._read_workers)
-        ended = [slot.number for slot in self._slots if self._assignments.done(slot.number, self.log)]
+        recorded = [entry for entry in self.log.records if self._assignments.done(entry.trial, self.log)]
+        slots = whole_schedule(self._config, recorded)
+        ended = [slot.number for slot in slots if self._assignments.done(slot.number, self.log)]
+        confirms = any(slot.phase == "confirm" for slot in slots)
+        total = len(slots) if confirms else planned(self._config)
         states: Counter[str] = Counter(entry.state for number in ended if (entry := self.log.get(number)) is not None)
-        return StudyStatus(len(self._slots), len(ended), states, workers, self._assignments.interrupted)
+        return StudyStatus(total, len(ended), states, workers, self._assignments.interrupted)
 
     def _read_workers(self) -> dict[str, dict[str, Any]]:
         self.log.refresh()

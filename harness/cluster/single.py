@@ -75,7 +75,9 @@ def join_single(config: Config) -> Iterator[Worker]:
 
 def _as_study(config: Config) -> Config:
     arm: dict[str, ExtraArmConfig] = {config.lora.name: ExtraArmConfig(set={}, nuisance={})}
-    sweep = SweepConfig(scientific={}, nuisance={}, baselines=arm, trials=1, startup=1, prune_after=None)
+    sweep = SweepConfig(
+        scientific={}, nuisance={}, baselines=arm, trials=1, startup=1, prune_after=None, test=True, confirm=None
+    )
     return replace(config, sweep=sweep)
 
 

@@ -12,12 +12,13 @@ from harness.cluster.restart import restarted_itself
 from harness.cluster.storage import check_storage, forget_unused_storage, open_locks
 from harness.cluster.study_folder import study_folder
 from harness.cluster.undo import left_as_found
-from harness.config import Config, ConfigError, apply_overrides, check, to_dict, to_yaml
+from harness.config import Config, ConfigError, apply_overrides, check, read_stored, to_dict, to_yaml
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.config.preflight import check_same_config
 from harness.config.processes import trains_remotely
 from harness.record import Log, is_final
 from harness.search.arms import Arm, Point, arms
+from harness.search.confirmation import fresh_seeds
 from harness.search.proposals import propose
 from harness.system.jsonl import replace_text
 from harness.system.study_files import CONFIG
@@ -53,15 +54,35 @@ def _begin(config: Config, folder: Path) -> None:
         assignments.refresh()
         check_same_config(folder, to_dict(config))
         check_same_inputs(config, folder)
+        _refuse_longer_search(config, folder, log)
         replace_text(folder / CONFIG, to_yaml(to_dict(config)))
         for entry in () if restarted_itself(config.study) else log.records:
             if not is_final(entry) and assignments.done(entry.trial, log):
                 assignments.reopen(entry.trial)
 
 
-def trial_config(tree: dict[str, Any], arm: Arm, point: Point) -> Config:
-    """The configuration of one trial: the study's, overridden by the arm's values and then by the nuisance values."""
-    return check(apply_overrides(apply_overrides(tree, arm.values), point) | {"run": "trial", "sweep": None})
+def _refuse_longer_search(config: Config, folder: Path, log: Log) -> None:
+    """Raise ConfigError where more trials could change which points were already trained with fresh seeds."""
+    assert config.sweep is not None
+    if not any(entry.phase == "confirm" for entry in log.records):
+        return
+    before = read_stored(folder / CONFIG)["sweep"]["trials"]
+    if before != config.sweep.trials:
+        raise ConfigError(
+            f"sweep.trials={config.sweep.trials}: study={config.study} was confirmed after {before} trials an arm; set "
+            "it back, or give the study another name"
+        )
+
+
+def trial_config(tree: dict[str, Any], arm: Arm, point: Point, seed: int | None = None) -> Config:
+    """The configuration of one trial: the study's, overridden by the arm's values and then by the nuisance values.
+
+    With a `seed` it is of a trial that confirms, and has what those have otherwise.
+    """
+    made = apply_overrides(tree, arm.values)
+    if seed is not None:
+        made = apply_overrides(made, tree["sweep"]["confirm"]["set"]) | {"seed": seed}
+    return check(apply_overrides(made, point) | {"run": "trial", "sweep": None})
 
 
 def check_study(config: Config) -> None:
@@ -79,6 +100,8 @@ def check_study(config: Config) -> None:
                 check_objective(config, trial)
                 if index == 0 or not all(key.startswith(_SHAPELESS) for key in arm.nuisance):
                     count(trial)
+                if index == 0 and config.sweep.confirm is not None:
+                    check_objective(config, trial_config(tree, arm, point, fresh_seeds(config.seed, 1)[0]))
             except ConfigError as error:
                 mistakes.add(arm.name, arm.nuisance, error)
     mistakes.raise_if_any()

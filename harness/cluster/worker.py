@@ -13,7 +13,17 @@ from functools import cached_property
 from pathlib import Path
 
 from harness import record
-from harness.cluster.assignments import REQUEUES, Assignment, AssignmentLog, Slot, ready, repair_logs, schedule
+from harness.cluster.assignments import (
+    REQUEUES,
+    Assignment,
+    AssignmentLog,
+    Slot,
+    planned,
+    ready,
+    repair_logs,
+    schedule,
+    whole_schedule,
+)
 from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, keep_result, publish
 from harness.cluster.database import check_workers
 from harness.cluster.display import Display, ProgressDisplay
@@ -60,14 +70,13 @@ class TrialAttempt:
     @cached_property
     def config(self) -> Config:
         """The trial's own configuration. Raises ConfigError."""
-        return trial_config(self.worker.tree, self.slot.arm, self.assignment.point)
+        return self.worker.config_of(self.slot, self.assignment.point)
 
     @property
     def context(self) -> TrialContext:
         """The trial's place in its study."""
         assert self.folder is not None
-        study = self.worker.config.study
-        return TrialContext(study, self.slot.number, self.slot.arm.name, self.folder, self.assignment.point)
+        return self.worker.context_of(self.slot, self.assignment, self.folder)
 
     def report(self, step: int, scores: dict[str, float]) -> bool:
         """Report an evaluation to Optuna, the heartbeat and the display; returns whether to prune."""
@@ -77,7 +86,8 @@ class TrialAttempt:
         self.worker.heartbeat.update({"step": step, "score": scores[objective]})
         self.display.scores(step, scores)
         after, sign = sweep.prune_after, -1.0 if objective == "loss" else 1.0
-        return after is not None and below_median(self.reports, self.earlier, step, after, sign)
+        searches = self.slot.phase == "search"
+        return after is not None and searches and below_median(self.reports, self.earlier, step, after, sign)
 
     def accept(self, entry: Record) -> bool:
         """Keep a result beside its files, then record it; returns whether it counts."""
@@ -118,6 +128,7 @@ class Worker:
         self.heartbeats, self.locks, self.heartbeat = heartbeats, heartbeats.locks, heartbeat
         self.log, self.assignments = Log(folder), AssignmentLog(folder)
         self.arms: list[Arm] = arms(self.sweep)
+        self._first = first
         self.slots = schedule(self.arms, self.sweep.trials, first)
         self._trusted: dict[str, float] = {}
         self.mirror = mirror
@@ -125,7 +136,7 @@ class Worker:
 
     def work(self) -> None:
         """Run trials until every slot of the study has a record, whoever makes it. Raises WorkerUnhealthy."""
-        with ProgressDisplay(len(self.slots), self.done) as display:
+        with ProgressDisplay(planned(self.config), self.done) as display:
             for attempt in self.attempts(display):
                 with self.requeued_on_error(attempt):
                     attempt.ended = run_trial(attempt.config, attempt.context, attempt.report, attempt.accept)
@@ -180,6 +191,16 @@ class Worker:
         """How many slots have a record."""
         return sum(self.assignments.done(slot.number, self.log) for slot in self.slots)
 
+    def config_of(self, slot: Slot, point: Point) -> Config:
+        """The configuration of the trial of a slot. Raises ConfigError."""
+        return trial_config(self.tree, slot.arm, point, slot.seed)
+
+    def context_of(self, slot: Slot, assignment: Assignment, folder: Path) -> TrialContext:
+        """The place of the trial of a slot in its study."""
+        scored = self.sweep.test or slot.phase == "confirm"
+        name, number = self.config.study, slot.number
+        return TrialContext(name, number, slot.arm.name, folder, assignment.point, slot.phase, scored)
+
     def _begin(self) -> None:
         repair_logs(self.folder)
         self._refresh()
@@ -188,6 +209,8 @@ class Worker:
     def _refresh(self) -> None:
         self.log.refresh()
         self.assignments.refresh()
+        ended = [entry for entry in self.log.records if self.assignments.done(entry.trial, self.log)]
+        self.slots = whole_schedule(self.config, ended, self._first)
 
     def _next_assignment(self) -> tuple[Slot, Assignment] | None:
         """Assign the next trial whose turn it is and that no worker has; None if there is none now."""
@@ -202,7 +225,7 @@ class Worker:
                 if self.assignments.lost(slot.number) > REQUEUES and not self._has_result(slot, last):
                     self._fail_lost(slot, last)
                     continue
-            point = last.point if last else self._propose(slot)
+            point = last.point if last else slot.point or self._propose(slot)
             assignment = Assignment(slot.number, self.assignments.attempts(slot.number) + 1, self.name, point)
             self.assignments.add(assignment)
             if self.assignments.last(slot.number) != assignment:
@@ -232,7 +255,8 @@ class Worker:
 
     def _earlier(self, slot: Slot) -> list[Record]:
         """The records of the arm's earlier slots, in their order."""
-        same = [other.number for other in self.slots if other.arm.name == slot.arm.name and other.index < slot.index]
+        mine = (other for other in self.slots if other.arm.name == slot.arm.name and other.phase == "search")
+        same = [other.number for other in mine if other.index < slot.index]
         return [entry for number in same if (entry := self.log.get(number)) is not None]
 
     def _propose(self, slot: Slot) -> Point:
@@ -240,7 +264,7 @@ class Worker:
         return propose(slot.arm, slot.index, self.config.seed, self.sweep.startup, objective, self._earlier(slot))
 
     def _has_result(self, slot: Slot, last: Assignment) -> bool:
-        trial = trial_config(self.tree, slot.arm, last.point)
+        trial = self.config_of(slot, last.point)
         return has_result(self.folder, slot.number, fingerprint_of(trial))
 
     def _fail_lost(self, slot: Slot, last: Assignment) -> None:
@@ -248,8 +272,8 @@ class Worker:
         reason = f"lost: its worker vanished {self.assignments.lost(slot.number)} times"
         if held := self.heartbeats.read(last.worker).get("resident"):
             reason += f"; the last held {held // MIB:,} MiB: a kernel that is short of memory kills without a message"
-        place = TrialContext(self.config.study, slot.number, slot.arm.name, self.folder, last.point)
-        entry = lost_record(trial_config(self.tree, slot.arm, last.point), place, reason)
+        context = self.context_of(slot, last, self.folder)
+        entry = lost_record(self.config_of(slot, last.point), context, reason)
         record.append(self.folder, dataclasses.replace(entry, attempt=last.attempt))
         self._refresh()
         forget_attempts(self.folder, slot.number)
@@ -261,7 +285,8 @@ class Worker:
         display.begin(slot.number, slot.arm.name, assignment.point)
         payload = {"trial": slot.number, "arm": slot.arm.name, "attempt": assignment.attempt, "since": time.time()}
         self.heartbeat.update(payload | {"step": 0, "score": None})
-        earlier = [curve_of(entry) for entry in self._earlier(slot) if entry.state != "fail"]
+        same = self._earlier(slot) if slot.phase == "search" else []
+        earlier = [curve_of(entry) for entry in same if entry.state != "fail"]
         return TrialAttempt(self, slot, assignment, display, earlier)
 
     def _prepare(self, attempt: TrialAttempt) -> bool:
@@ -296,8 +321,8 @@ class Worker:
         slot, assignment = attempt.slot, attempt.assignment
         if not slot.arm.nuisance:
             raise error
-        trial = trial_config(self.tree, slot.arm, {key: bounds.low for key, bounds in slot.arm.nuisance.items()})
-        context = TrialContext(self.config.study, slot.number, slot.arm.name, self.folder, assignment.point)
+        trial = self.config_of(slot, {key: bounds.low for key, bounds in slot.arm.nuisance.items()})
+        context = self.context_of(slot, assignment, self.folder)
         entry = lost_record(trial, context, f"invalid: {error}")
         attempt.ended = dataclasses.replace(entry, attempt=assignment.attempt)
         attempt.record(attempt.ended)
@@ -307,11 +332,10 @@ class Worker:
         entry = record.find_complete(self.log.records, fingerprint)
         if entry is None:
             return None
-        now = environment_of(trial_config(self.tree, slot.arm, assignment.point))
+        now = environment_of(self.config_of(slot, assignment.point))
         reason = f"same configuration as trial {entry.trial}: {record.looked_up(entry, now)}"
-        return dataclasses.replace(
-            entry, trial=slot.number, arm=slot.arm.name, point=assignment.point, reason=reason, reports=[]
-        )
+        asked = dataclasses.replace(entry, trial=slot.number, arm=slot.arm.name, phase=slot.phase)
+        return dataclasses.replace(asked, point=assignment.point, reason=reason, reports=[])
 
     def accept(self, assignment: Assignment, entry: Record) -> bool:
         """Record a result, unless the trial was assigned to another worker, which took this one for dead."""

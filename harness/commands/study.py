@@ -10,7 +10,7 @@ from harness.commands.devices import leading
 from harness.commands.job import Job
 from harness.config import Config
 from harness.config.preflight import validate_before_import
-from harness.config.processes import launched_process_group
+from harness.config.processes import ProcessInfo, launched_process_group
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,11 @@ def run(job: Job) -> None:
     started = launched_process_group(job.config)
     validate_before_import(job.config)
     check_study(job.config)
-    config = with_data(job.config, job.words)
+    train_study(with_data(job.config, job.words), started)
+
+
+def train_study(config: Config, started: ProcessInfo | None) -> None:
+    """Run every trial that has no record yet, and print the report."""
     with leading(config, started) as leads:
         if leads:
             from harness.cluster.launchers.registry import launcher_of

@@ -14,6 +14,7 @@ from harness.config.probe import ProbeConfig
 from harness.config.scalars import AssetConfig
 from harness.config.schema import (
     Config,
+    ConfirmConfig,
     ExtraArmConfig,
     Range,
     SweepConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "CatalogueTaskConfig",
     "Config",
     "ConfigError",
+    "ConfirmConfig",
     "ContinualTaskConfig",
     "DigitsTaskConfig",
     "ExtraArmConfig",

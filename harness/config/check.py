@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.config.arm_checks import unused
 from harness.config.models import ModelConfig
 from harness.config.registry import GUEST
-from harness.config.schema import Config, Range
+from harness.config.schema import Config, Range, SweepConfig
 from harness.config.tasks import TaskConfig, readers_for
 from harness.config.tree import ConfigError, Tree, apply_overrides, nearest
 
@@ -72,7 +72,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     code, the device and the precision.
     """
     tree = to_dict(config) | {"task": config.task.hashed(), "model": config.model.hashed()}
-    for key in ("run", "study", "results", "tracking", "launch", "sweep", "arguments"):
+    for key in ("run", "study", "results", "tracking", "launch", "sweep", "top", "seeds", "margin", "arguments"):
         del tree[key]
     del tree["trainer"]["threads"], tree["trainer"]["strategy"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial
@@ -205,6 +205,7 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
         for key, bounds in space.items()
         for rule in _range_mistakes(bounds)
     ]
+    mistakes += _confirmation_mistakes(sweep, config.task)
     kinds: dict[str, set[bool]] = {}
     for space in spaces.values():
         for key, bounds in space.items():
@@ -221,6 +222,13 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
     both = sorted(set(sweep.scientific) & set(sweep.nuisance))
     mistakes += [f"sweep.across: {key} is not scientific" for key in sweep.across or () if key not in sweep.scientific]
     return mistakes + [f"sweep: {key} is both scientific and nuisance" for key in both]
+
+
+def _confirmation_mistakes(sweep: SweepConfig, task: TaskConfig) -> list[str]:
+    if task.parts and not (sweep.test and sweep.confirm is None):
+        rule = f"task={task.name} is several tasks, each trial is scored on test; sweep.test=true sweep.confirm=null"
+        return [f"sweep.test={_show(sweep.test)}: {rule}"]
+    return []
 
 
 def _range_mistakes(bounds: Range) -> list[str]:

@@ -101,9 +101,9 @@ def writable(results: Path) -> None:
         raise ConfigError(f"results={results}: {free // 2**20} MiB are free there, {_LEAST_FREE // 2**20} are needed")
 
 
-# What may differ when a study is taken up again: where and how it runs, and how many trials it may take.
+# What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
-_FREE = ("run", "results", "tracking", "launch", *_HOW, "sweep.trials")
+_FREE = ("run", "results", "tracking", "launch", *_HOW, "sweep.trials", "sweep.confirm", "top", "seeds", "margin")
 
 
 def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:

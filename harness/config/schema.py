@@ -1,8 +1,9 @@
 """The schema of a configuration: every key, its type and its rule. Tasks and models have files of their own."""
 
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.guests import DottedPath
@@ -80,10 +81,25 @@ class ExtraArmConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
+class ConfirmConfig:
+    """What is trained again after the search with fresh seeds: the `top` arms on validation, and every baseline.
+
+    `margin` is the difference, in units of the score, that is too small to matter. `set` are dotted keys that these
+    trials have otherwise, such as a longer training.
+    """
+
+    top: Count = 3
+    seeds: Annotated[int, Strict(), Field(ge=2)] = 3
+    margin: Positive = 0.01
+    set: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
 class SweepConfig:
     """What is searched: scientific values are compared, nuisance values are tuned for each of them alike.
 
-    `across` names scientific keys that every baseline takes all values of, too.
+    `across` names scientific keys that every baseline takes all values of, too. `test` scores the trials of the search
+    on the test split, which is otherwise read by those that confirm alone; `confirm` null: nothing is confirmed.
     """
 
     scientific: dict[str, Annotated[list[Any], Field(min_length=1)]]
@@ -93,13 +109,18 @@ class SweepConfig:
     startup: Count
     prune_after: Count | None
     across: list[Text] | None = None
+    test: Flag = False
+    confirm: ConfirmConfig | None = ConfirmConfig()
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class Config:
-    """One trial, or one study of trials, wholly resolved."""
+    """One trial, or one study of trials, wholly resolved.
 
-    run: Literal["trial", "study", "worker", "status", "rebuild", "report", "count"] | DottedPath  # a guest's command
+    `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says.
+    """
+
+    run: Literal["trial", "study", "confirm", "worker", "status", "rebuild", "report", "count"] | DottedPath
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     results: Text
     seed: Natural
@@ -112,4 +133,7 @@ class Config:
     launch: Annotated[LaunchConfig, Field(discriminator="name")]
     probe: ProbeConfig | None
     sweep: SweepConfig | None
+    top: Count | None = None
+    seeds: Annotated[int, Strict(), Field(ge=2)] | None = None
+    margin: Positive | None = None
     arguments: dict[str, Any] | None = None

@@ -10,12 +10,16 @@ from harness.config.tree import Tree
 
 _RENAMED = {former: now for now, former in FORMER_READERS.items()}
 
+_BEFORE_CONFIRMATION = {"test": True, "confirm": None}
+
 
 def read_stored(path: Path) -> Tree:
     """The tree of a `config.yaml`, as it would be written today."""
     tree: Tree = yaml.safe_load(path.read_text()) or {}
     if isinstance(task := tree.get("task"), dict):
         tree["task"] = _with_new_names(task)
+    if isinstance(sweep := tree.get("sweep"), dict):
+        tree["sweep"] = _BEFORE_CONFIRMATION | sweep
     return tree
 
 

@@ -3,6 +3,7 @@
 from harness.record.fields import plain
 from harness.record.log import RECORDS, Log, Records, append, from_tree, read, to_json, trial_path
 from harness.record.outcome import (
+    best_on_validation,
     better,
     fail_if_not_finite,
     find_complete,
@@ -27,6 +28,7 @@ from harness.record.sections import (
     Optimizer,
     OutOfMemory,
     Parameters,
+    Phase,
     Probe,
     Provenance,
     Record,
@@ -54,6 +56,7 @@ __all__ = [
     "Optimizer",
     "OutOfMemory",
     "Parameters",
+    "Phase",
     "Probe",
     "Provenance",
     "Record",
@@ -63,6 +66,7 @@ __all__ = [
     "Steps",
     "Time",
     "append",
+    "best_on_validation",
     "better",
     "fail_if_not_finite",
     "find_complete",

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.record.fields import Section, fields_of
@@ -107,3 +107,12 @@ def better(entry: Record, other: Record) -> bool:
     """Whether a trial's validation score is above another's, in the direction of the objective they share."""
     mine, theirs = (item.score("val", item.objective) for item in (entry, other))
     return mine < theirs if entry.objective == "loss" else mine > theirs
+
+
+def best_on_validation(group: Sequence[Record]) -> Record | None:
+    """The complete trial that did best on validation, the first of those that did alike."""
+    best: Record | None = None
+    for entry in sorted(group, key=lambda entry: entry.trial):
+        if entry.state == "complete" and (best is None or better(entry, best)):
+            best = entry
+    return best

@@ -13,6 +13,7 @@ VERSION = 1
 """Of the record's layout. Raised where a field changes its place or meaning; a new field does not raise it."""
 
 State = Literal["complete", "pruned", "fail"]
+Phase = Literal["search", "confirm"]
 Matrix = list[list[float]]
 
 
@@ -275,7 +276,8 @@ class Record(Section):
     """What a trial was, what it cost and what it scored. Sizes in bytes, times in seconds, accuracies in 0…1.
 
     `scores` are by split and metric; a split like test@4 is that of a nested adapter cut to rank 4. `dead` names the
-    trained tensors that never got a gradient. `attempt` counts how often the trial was begun. `reports` holds [step,
+    trained tensors that never got a gradient. `phase` is confirm for a finalist of the search that was trained
+    again with a fresh seed. `attempt` counts how often the trial was begun. `reports` holds [step,
     objective] of each evaluation on validation, empty where another trial's result was looked up. The order of the
     fields is that of the columns of a table.
     """
@@ -285,6 +287,7 @@ class Record(Section):
     trial: Annotated[int, Measure()]
     arm: Annotated[str, Measure()]
     attempt: int = 1
+    phase: Annotated[Phase, Measure()] = "search"
     point: dict[str, float] = field(default_factory=dict)
     objective: str
     state: Annotated[State, Measure()]

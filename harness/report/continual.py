@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.record import Record
+from harness.record import Record, best_on_validation
 from harness.report.statistics import stratified_interval
-from harness.report.table import best_on_validation, failures, markdown, predictions, tally
+from harness.report.table import failures, markdown, predictions, tally
 
 Interval = tuple[float, float] | None
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.record import Record
-from harness.report.table import best_on_validation, failures, markdown, predictions, tally
+from harness.record import Record, best_on_validation
+from harness.report.table import failures, markdown, predictions, tally
 
 _DRAWS = 2_000
 

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from harness import record
+from harness.config import ConfirmConfig, read_stored
 from harness.record import Record, frame, headline_metric, headline_score
 from harness.report import continual, multitask, plots
+from harness.report.confirmed import Confirmation, confirmation
+from harness.report.confirmed import section as confirmed_section
 from harness.report.table import (
     TIES,
     ArmResult,
@@ -19,6 +22,7 @@ from harness.report.table import (
     pareto,
     tally,
 )
+from harness.system.study_files import CONFIG
 
 Written = tuple[str, list[str]]  # a text, and the names of its pictures
 Kind = Callable[[Sequence[Record], Path], Written]
@@ -55,16 +59,36 @@ def _write_single(records: Sequence[Record], folder: Path) -> Written:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
         groups.setdefault((entry.task, entry.model, entry.data.sha256, _base(entry, records)), []).append(entry)
-    sections = [(group, arm_results(group, folder)) for group in groups.values()]
-    text = "\n\n".join(_section(group, results) for group, results in sections)
+    sections = [(group, arm_results(_searched(group), folder)) for group in groups.values()]
+    found = [confirmation(group, folder, margin_of(folder)) for group, _ in sections]
+    text = "\n\n".join(
+        _section(group, results, confirmed) for (group, results), confirmed in zip(sections, found, strict=True)
+    )
     written = []
-    group, results = max(sections, key=lambda section: len(section[0]))
+    confirmed, (group, results) = max(zip(found, sections, strict=True), key=lambda section: len(section[1][0]))
+    group = _searched(group)
+    if confirmed is not None:
+        plots.confirmed_picture(confirmed, f"{group[0].task}, {group[0].model}", folder / "confirmed.png")
+        plots.curves_picture(confirmed, f"{group[0].task}, {group[0].model}", folder / "learning_curves.png")
+        written += ["confirmed.png", "learning_curves.png"]
     if any(result.best for result in results):
         title = f"{group[0].task}, {group[0].model}"
         plots.pareto_picture(group, title, folder / "pareto.png")
         plots.rank_picture(group, results, title, folder / "rank_curve.png")
         written += ["pareto.png", "rank_curve.png"]
     return text, written
+
+
+def _searched(records: Sequence[Record]) -> list[Record]:
+    return [entry for entry in records if entry.phase == "search"]
+
+
+def margin_of(folder: Path) -> float:
+    """The difference that the study in a folder calls too small to matter."""
+    path = folder / CONFIG
+    sweep = read_stored(path).get("sweep") if path.exists() else None
+    confirm = ConfirmConfig(**((sweep or {}).get("confirm") or {}))
+    return confirm.margin
 
 
 def _write_sequences(records: Sequence[Record], folder: Path) -> Written:
@@ -92,8 +116,8 @@ def _base(entry: Record, records: Sequence[Record]) -> str | None:
     return next((name for name in names if name != "fresh"), "fresh")
 
 
-def _section(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
-    first = records[0]
+def _section(records: Sequence[Record], results: Sequence[ArmResult], confirmed: Confirmation | None) -> str:
+    first, searched = records[0], _searched(records)
     rows = first.data.rows
     parts = [
         f"Data: {first.data.name} from {first.data.source} "
@@ -101,8 +125,13 @@ def _section(records: Sequence[Record], results: Sequence[ArmResult]) -> str:
         f"{_shared(first)}Base: {first.model}. {tally(records)}",
         f"Command: `{first.command}`",
     ]
+    if confirmed is not None:
+        parts += [confirmed_section(confirmed), "## Search"]
     if any(result.best for result in results):
-        parts += [markdown(arm_rows(results)), _notes(first), _answer(results), _fronts(records)]
+        tested = any(result.split == "test" for result in results)
+        parts += [markdown(arm_rows(results)), _notes(first, tested)]
+        parts += [_answer(results)] if tested else [] if confirmed is not None else [_undecided(results)]
+        parts += [_fronts(searched)]
     return "\n\n".join([*parts, *failures(records)])
 
 
@@ -111,7 +140,23 @@ def _shared(entry: Record) -> str:
     return "".join(f"{count} sentences stand in {splits} as published. " for splits, count in shared.items())
 
 
-def _notes(entry: Record) -> str:
+def _undecided(results: Sequence[ArmResult]) -> str:
+    """What a search can say that nobody has confirmed."""
+    leader = max((result for result in results if result.best), key=lambda result: goodness(_trial_of(result)))
+    entry = _trial_of(leader)
+    score = f"validation {headline_metric(entry)} {headline_score(entry, 'val'):.4f}"
+    return (
+        f"Not decided: one seed for each trial, and the best of several is chosen. Best on validation: {leader.arm}, "
+        f"{score}. run=confirm study={entry.study} trains the best arms again with fresh seeds."
+    )
+
+
+def _trial_of(result: ArmResult) -> Record:
+    assert result.best is not None
+    return result.best
+
+
+def _notes(entry: Record, tested: bool) -> str:
     accuracy = headline_metric(entry) == "accuracy"
     brackets = "95 % Wilson interval" if accuracy else "95 % interval over test items, loss in nats a token"
     test = "exact McNemar test" if accuracy else "sign-flip permutation test"
@@ -122,10 +167,17 @@ def _notes(entry: Record) -> str:
         else ""
     )
     written = " BLEU and chrF are of the texts written for the first test rows." if not accuracy else ""
+    if not tested:
+        compared = f"Test was left unread. Brackets: {brackets if accuracy else 'none without test'}. "
+    else:
+        compared = (
+            f"Test was not used to choose. Brackets: {brackets}. vs best: {test} on the same test items against the "
+            "arm that is best on validation, Holm-corrected; p below 0.05 is called higher or lower: of these two "
+            "runs, not of their arms. "
+        )
     return (
-        f"Each row is the arm's trial that did best on validation; test was not used to choose. Brackets: {brackets}. "
-        f"vs best: {test} on the same test items against the arm that is best on validation, Holm-corrected; p below "
-        "0.05 is called a difference. One training seed each: the spread between seeds is not in these intervals. "
+        f"Each row is the arm's trial that did best on validation. {compared}"
+        "One training seed each: the spread between seeds is not in these intervals. "
         f"Peak: memory in training above what the process held before the trial; like the step time it is of one "
         f"trial, and a process's first trial also pays for what is set up once.{written}{voices}"
     )
@@ -135,18 +187,18 @@ def _answer(results: Sequence[ArmResult]) -> str:
     """The question's answer: the smallest adapter that the data cannot tell from the best, full fine-tuning beside."""
     adapted = [result for result in results if result.best is not None and result.best.parameters.adapter]
     leader = next((result.arm for result in results if result.verdict == "best on validation"), "")
-    better = [result.arm for result in results if result.verdict == "better"]
-    ties = [result for result in adapted if result.verdict in (("better",) if better else TIES)]
+    better = [result.arm for result in results if result.verdict == "higher"]
+    ties = [result for result in adapted if result.verdict in (("higher",) if better else TIES)]
     sentences = []
     if better:
-        sentences.append(f"Validation did not find the best arm: on test {', '.join(better)} did better than {leader}.")
+        sentences.append(f"Validation did not find the best run: on test {', '.join(better)} did better than {leader}.")
     if ties:
         smallest = min(ties, key=lambda result: result.best.parameters.adapter if result.best else 0)
-        what = "of these" if better else "with no difference shown from the best"
-        sentences.append(f"Smallest adapter {what}: {_figures(smallest)}.")
+        what = "of these" if better else "not told apart from the best"
+        sentences.append(f"Not decided, with one seed each. Smallest adapter {what}: {_figures(smallest)}.")
     elif adapted:
         best = max(adapted, key=lambda result: goodness(result.best) if result.best else 0)
-        sentences.append(f"No adapted arm was shown to tie with the best; the best of them is {_figures(best)}.")
+        sentences.append(f"Not decided, with one seed each. Every adapter's run is below the best: {_figures(best)}.")
     full = [result for result in results if result.best is not None and result.best.lora.name == "full"]
     sentences += [f"Beside it {_figures(result)}." for result in full]
     return " ".join(sentences)

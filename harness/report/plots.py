@@ -21,6 +21,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from harness.record import Record, headline_metric, headline_score
+from harness.report.confirmed import Confirmation
 from harness.report.continual import ContinualResult
 from harness.report.multitask import MultitaskResult
 from harness.report.table import MIB, ArmResult, cost_of, pareto
@@ -35,6 +36,7 @@ _STYLE = {
     "peft": ("#56B4E9", "D", "PEFT"),
 }
 
+_SPLITS = {"val": "validation", "test": "test"}
 _LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 
 
@@ -118,13 +120,14 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
             _nested_line(axes, result.best)
         elif result.best is not None and result.interval is not None:
             colour, _, label = _STYLE[result.best.lora.name]
-            score = headline_score(result.best, "test")
+            score, split = headline_score(result.best, result.split), _SPLITS[result.split]
             if result.arm != result.best.lora.name:  # an arm of the user's own, or a method of PEFT
                 colour, label = next(others), result.arm
-            axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on test: {score:.3f}")
+            axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on {split}: {score:.3f}")
             axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
     for (name, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
-        _rank_line(axes, ranked, colour, marker, f"{name}, best on validation, on test with 95 % interval")
+        split = _SPLITS[ranked[0].split]
+        _rank_line(axes, ranked, colour, marker, f"{name}, best on validation, on {split} with 95 % interval")
     ranks = [rank for rank, _ in tried]
     if ranks:
         axes.set_xscale("log", base=2)
@@ -136,6 +139,46 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
     axes.set_title(title)
     axes.grid(alpha=0.25)
     figure.legend(fontsize=9, loc="outside lower center", ncols=2 if len(lines) < 2 else 1, frameon=False)
+    _save(figure, path)
+
+
+def confirmed_picture(found: Confirmation, title: str, path: Path) -> None:
+    """Each arm's difference from the reference with its interval, the margin shaded."""
+    compared = [each for each in found.arms if each.gap is not None]
+    figure, axes = plt.subplots(figsize=(8, 1.6 + 0.45 * len(compared)), layout="constrained")
+    axes.axvspan(-found.margin, found.margin, color="#999999", alpha=0.25, linewidth=0, label="the margin")
+    axes.axvline(0, color="#444444", linewidth=1)
+    for place, each in enumerate(reversed(compared)):
+        assert each.gap is not None
+        colour, marker, _ = _STYLE[each.entry.lora.name]
+        reach = [[each.gap.difference - each.gap.low], [each.gap.high - each.gap.difference]]
+        axes.errorbar(each.gap.difference, place, xerr=reach, color=colour, marker=marker, capsize=3, linewidth=1.4)
+    axes.set_yticks(range(len(compared)), [f"{each.arm}: {each.verdict}" for each in reversed(compared)])
+    axes.set_ylim(-0.6, len(compared) - 0.4)
+    name = headline_metric(found.arms[0].entry)
+    axes.set_xlabel(f"test {name} against {found.reference}, right is better; {found.seeds} seeds, 95 % all at once")
+    axes.set_title(title)
+    axes.grid(alpha=0.25, axis="x")
+    axes.legend(fontsize=9, loc="best")
+    _save(figure, path)
+
+
+def curves_picture(found: Confirmation, title: str, path: Path) -> None:
+    """The objective on validation over steps, the mean of each arm's seeds; the range of its seeds shaded."""
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for each, line in zip(found.arms, cycle(("-", "--", ":", "-.")), strict=False):
+        curves = [{int(step): value for step, value in run.reports} for run in each.runs]
+        steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+        values = [[curve[step] for curve in curves] for step in steps]
+        colour, marker, _ = _STYLE[each.entry.lora.name]
+        means = [statistics.fmean(row) for row in values]
+        axes.plot(steps, means, line, color=colour, marker=marker, label=each.arm)
+        axes.fill_between(steps, [min(row) for row in values], [max(row) for row in values], color=colour, alpha=0.1)
+    axes.set_xlabel("optimiser steps")
+    axes.set_ylabel(f"validation {found.arms[0].entry.objective}")
+    axes.set_title(f"{title}: mean and range of {found.seeds} seeds")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=9, loc="best")
     _save(figure, path)
 
 
@@ -158,7 +201,7 @@ def _nested_line(axes: Axes, entry: Record) -> None:
 
 def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: str, label: str) -> None:
     points = [
-        (result.best.lora.rank, headline_score(result.best, "test"), *result.interval)
+        (result.best.lora.rank, headline_score(result.best, result.split), *result.interval)
         for result in results
         if result.best is not None and result.interval is not None
     ]

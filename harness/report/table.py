@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.record import Record, better, headline_metric, headline_score
+from harness.record import Record, best_on_validation, headline_metric, headline_score
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
 
 MIB = 2**20
-TIES = ("best on validation", "no difference shown", "better")
+TIES = ("best on validation", "not told apart", "higher")
 
 
 @dataclasses.dataclass(frozen=True)
 class ArmResult:
-    """An arm's trial that did best on validation, if any is complete, and how it compares on the test split."""
+    """An arm's trial that did best on validation, if any is complete, and how it compares on the test split.
+
+    `interval` is of its score on `split`: test, or validation where test was left to the trials that confirm.
+    """
 
     arm: str
     best: Record | None
@@ -26,6 +29,11 @@ class ArmResult:
     interval: tuple[float, float] | None
     p: float | None
     verdict: str
+
+    @property
+    def split(self) -> str:
+        """The split that the arm is shown on."""
+        return "test" if self.best is not None and "test" in self.best.scores else "val"
 
 
 def tally(records: Sequence[Record]) -> str:
@@ -68,21 +76,13 @@ def _result(
     )
 
 
-def best_on_validation(group: Sequence[Record]) -> Record | None:
-    """The complete trial that did best on validation, the first of those that did alike."""
-    best: Record | None = None
-    for entry in sorted(group, key=lambda entry: entry.trial):
-        if entry.state == "complete" and (best is None or better(entry, best)):
-            best = entry
-    return best
-
-
 def _interval(entry: Record, folder: Path) -> tuple[float, float]:
+    split, rows = ("test", "test") if "test" in entry.scores else ("val", "validation")
     if headline_metric(entry) == "accuracy":
-        return wilson_interval(entry.score("test", "accuracy"), entry.data.rows["test"])
-    items = outcomes(entry, folder)
+        return wilson_interval(entry.score(split, "accuracy"), entry.data.rows[rows])
+    items = outcomes(entry, folder) if split == "test" else None
     if items is None:
-        return entry.score("test", "loss"), entry.score("test", "loss")
+        return headline_score(entry, split), headline_score(entry, split)
     return ratio_interval(items, _tokens(entry, folder))
 
 
@@ -135,9 +135,9 @@ def _verdict(entry: Record, leader: Record, p: float | None) -> str:
     if p is None:
         return "not compared"
     if p >= 0.05:
-        return "no difference shown"
+        return "not told apart"
     mine, best = (sign(item) * headline_score(item, "test") for item in (entry, leader))
-    return "better" if mine > best else "worse"
+    return "higher" if mine > best else "lower"
 
 
 def sign(entry: Record) -> float:
@@ -186,42 +186,43 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
     written = [
         score
         for score in _TEXT_SCORES
-        if any(result.best and score in result.best.scores["test"] for result in results)
+        if any(result.best and score in result.best.scores.get("test", {}) for result in results)
     ]
+    tested = any(result.split == "test" for result in results)
     header = [
         "arm",
         "trials",
         "adapter",
         "trainable",
         "fewer",
-        f"val {short}",
-        f"test {short} [95 %]",
+        *((f"val {short}", f"test {short} [95 %]") if tested else (f"val {short} [95 %]",)),
         *(_TEXT_SCORES[score] for score in written),
         "lr",
         "scale",
         "peak MiB",
         "step ms",
-        "vs best",
+        *(("vs best",) if tested else ()),
     ]
     rows = [header]
     for result in results:
         ended = f"{result.complete} + {result.pruned} pruned" if result.pruned else f"{result.complete}"
         ended += f" + {result.failed} failed" if result.failed else ""
         verdict = result.verdict + (f" (p {result.p:.2g})" if result.p is not None else "")
-        blank = [""] * (len(header) - 3)
+        blank = [""] * (len(header) - 2 - tested)
         cells = _best_cells(result.best, result.interval, written) if result.best and result.interval else blank
-        rows.append([result.arm, ended, *cells, verdict])
+        rows.append([result.arm, ended, *cells, *((verdict,) if tested else ())])
     return rows
 
 
 def _best_cells(entry: Record, interval: tuple[float, float], written: Sequence[str]) -> list[str]:
     lr = entry.optimizer.head_lr if entry.lora.name == "head" else None
+    tested = "test" in entry.scores
     return [
         f"{entry.parameters.adapter:,}",
         f"{entry.parameters.trainable:,}",
         f"{100 * (1 - entry.parameters.trainable / entry.parameters.total):.2f} %",
-        f"{headline_score(entry, 'val'):.4f}",
-        f"{headline_score(entry, 'test'):.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
+        *((f"{headline_score(entry, 'val'):.4f}",) if tested else ()),
+        f"{headline_score(entry, 'test' if tested else 'val'):.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
         *(f"{entry.score('test', score):.1f}" for score in written),
         f"{lr or entry.optimizer.lr:.3g}",
         f"{entry.lora.scale:.3g}" if entry.lora.scale else "",

@@ -1,14 +1,14 @@
 """Comparing arms that were trained with several seeds and scored on the same test items.
 
-A score of an arm varies with the seed of training and with the items that happen to be in the test split. Both count: a
-difference holds for new seeds and for new items of the same kind. The design is crossed, every seed of every arm is scored
-on every item; its variance is that of a two-facet design (Brennan, Generalizability Theory, 2001, sections 4.1 and 4.4):
+A score of an arm varies with the seed of training and with the items that happen to be in the test split. Both count:
+a difference holds for new seeds and for new items of the same kind. The design is crossed, every seed of every arm is
+scored on every item; the variance is that of two crossed facets (Brennan, Generalizability Theory, 2001, chapter 4):
 
     Var(difference) = [arm × seed] / seeds + [arm × item] / items + [residual] / (seeds · items)
 
 The part of the seeds is estimated from all arms together, with (arms − 1)(seeds − 1) degrees of freedom, seeds being
-blocks; degrees of freedom of the sum are Satterthwaite's (1946). Intervals are simultaneous over all comparisons with one
-reference (Dunnett, 1964): in 95 % of studies every one of them holds.
+blocks; degrees of freedom of the sum are Satterthwaite's (1946). Intervals are simultaneous over all comparisons with
+one reference (Dunnett, 1964): in 95 % of studies every one of them holds.
 """
 
 import functools
@@ -67,12 +67,12 @@ class Mean:
 def compare(items: Mapping[str, Floats], reference: str) -> dict[str, Comparison]:
     """Every other arm against `reference`.
 
-    `items` holds for each arm a matrix (seeds, items): what each item scored with each seed, higher is better, seeds and
-    items in the same order in every arm. A measure that no item has a part in (one column) counts seeds alone. Raises
-    ValueError for fewer than two seeds or two arms.
+    `items` holds for each arm a matrix (seeds, items): what each item scored with each seed, higher is better, seeds
+    and items in the same order in every arm. A measure that no item has a part in (one column) counts seeds alone.
+    Raises ValueError for fewer than two seeds or two arms.
     """
     others = [name for name in items if name != reference]
-    seeds, count = items[reference].shape
+    seeds = len(items[reference])
     if not others or seeds < 2:
         raise ValueError("comparing needs at least two arms and two seeds")
     means = np.stack([items[name].mean(1) for name in items])
@@ -131,7 +131,8 @@ def _vary_differently(means: Floats) -> bool:
 
     if means.shape[1] < 3 or np.ptp(means, axis=1).min() == 0:
         return False
-    return float(levene(*means, center="median").pvalue) < _UNEQUAL
+    p: float = levene(*means, center="median").pvalue
+    return p < _UNEQUAL
 
 
 def _item_part(values: Floats) -> float:
@@ -141,13 +142,14 @@ def _item_part(values: Floats) -> float:
         return 0.0
     rest = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
     residual = float((rest**2).sum()) / ((seeds - 1) * (items - 1))
-    return max(0.0, (float(values.mean(0).var(ddof=1)) - residual / seeds) / items)
+    between: float = values.mean(0).var(ddof=1)
+    return float(max(0.0, (between - residual / seeds) / items))
 
 
 def _t(level: float, freedom: float) -> float:
     from scipy.stats import norm, t
 
-    return float(norm.ppf(level) if math.isinf(freedom) else t.ppf(level, freedom))
+    return float(norm.ppf(level)) if math.isinf(freedom) else float(t.ppf(level, freedom))
 
 
 def critical(comparisons: int, freedom: float) -> float:

@@ -22,13 +22,14 @@ class Arm:
     name: str
     values: dict[str, Any]
     nuisance: dict[str, Range]
+    baseline: bool = False
 
 
 def arms(sweep: SweepConfig) -> list[Arm]:
     """The product of all scientific values, then every baseline over the product of the `across` keys."""
     compared = [Arm(_name(point), point, sweep.nuisance) for point in _product(sweep, list(sweep.scientific)) if point]
     baselines = [
-        Arm(",".join(filter(None, (name, _name(point)))), {**arm.set, **point}, arm.nuisance)
+        Arm(",".join(filter(None, (name, _name(point)))), {**arm.set, **point}, arm.nuisance, baseline=True)
         for name, arm in sweep.baselines.items()
         for point in _product(sweep, sweep.across or [])
     ]

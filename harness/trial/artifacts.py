@@ -19,12 +19,15 @@ from harness.trial.inputs import base_identity, tokens_for
 from harness.trial.methods import Method
 
 
-def save_artifacts(config: Config, model: Network, method: Method, module: TrialModule, folder: Path) -> None:
-    """The adapter (or what was trained of the base), the head and the predictions."""
+def save_artifacts(
+    config: Config, model: Network, method: Method, module: TrialModule, folder: Path, *, predicted: bool
+) -> None:
+    """The adapter (or what was trained of the base), the head and, where test was scored, the predictions."""
     target = folder / "adapter"
     target.mkdir(exist_ok=True)
     save_trained(config, model, method, target)
-    _save_predictions(module, folder / "predictions.csv")
+    if predicted:
+        _save_predictions(module, folder / "predictions.csv")
 
 
 def save_trained(config: Config, model: Network, method: Method, target: Path) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.record import Phase
+
 CHECKPOINTS = "checkpoint"
 BEST = "best.safetensors"
 """The weights of the best evaluation so far, while a trial runs."""
@@ -14,10 +16,15 @@ Report = Callable[[int, dict[str, float]], bool]
 
 @dataclass(frozen=True)
 class TrialContext:
-    """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose."""
+    """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose.
+
+    `test` says whether its best weights are scored on the test split.
+    """
 
     study: str
     number: int
     arm: str
     folder: Path
     point: dict[str, float] = field(default_factory=dict)
+    phase: Phase = "search"
+    test: bool = True

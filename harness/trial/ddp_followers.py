@@ -20,7 +20,7 @@ def follow() -> None:
         tree = message["config"]
         quiet = check(tree | {"tracking": tree["tracking"] | {"mode": "off"}})
         with tempfile.TemporaryDirectory() as scratch:
-            place = TrialContext(tree["study"], message["number"], message["arm"], Path(scratch))
+            place = TrialContext(tree["study"], message["number"], message["arm"], Path(scratch), test=message["test"])
             try:
                 run_trial(quiet, place, lambda *_: False)
             except Interrupted as stop:

@@ -138,7 +138,7 @@ def _recorded(
 def _announce(config: Config, context: TrialContext) -> tracking.Mirror:
     """Tell the trial's other processes what to run, write its configuration, and open its W&B run."""
     tree, settings = to_dict(config), config.tracking
-    broadcast_object({"config": tree, "number": context.number, "arm": context.arm})
+    broadcast_object({"config": tree, "number": context.number, "arm": context.arm, "test": context.test})
     (context.folder / "config.yaml").write_text(to_yaml(tree))
     name, folder = f"{context.arm}-{context.number:04d}", context.folder.parent.parent
     return tracking.start(
@@ -241,6 +241,7 @@ def _asked(config: Config, context: TrialContext) -> Record:
         study=context.study,
         trial=context.number,
         arm=context.arm,
+        phase=context.phase,
         point=context.point,
         objective=config.trainer.objective,
         state="fail",

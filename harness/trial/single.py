@@ -107,13 +107,15 @@ def _trainer(trial: RunningTrial, length: Plan, callbacks: Sequence[L.Callback])
 
 
 def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: TrialModule) -> None:
-    """The scores of the best weights: on test, on training rows if that is asked for, and at every nested rank."""
+    """The scores of the best weights: on test, on training rows if that is asked for, and at every nested rank.
+
+    Test stays unread where the trial's context says so.
+    """
     config, draft, held_out = trial.config, trial.draft, trial.splits["test"]
     ranks = trainer.global_rank, trainer.world_size
-    evaluate = {
-        "val": loader(config, trial.splits["validation"], False, *ranks),
-        "test": loader(config, held_out, False, *ranks),
-    }
+    evaluate = {"val": loader(config, trial.splits["validation"], False, *ranks)}
+    if trial.context.test:
+        evaluate["test"] = loader(config, held_out, False, *ranks)
     for rank in trial.method.nested_ranks(trial.model):
         set_active(trained.base, rank)
         for name, batches in evaluate.items():
@@ -121,6 +123,8 @@ def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: Tr
     if config.trainer.score_train:
         seen = loader(config, trial.splits["train"], False, *ranks, rows=len(held_out))
         draft.add_scores("train", test(trainer, module, seen))
+    if not trial.context.test:
+        return
     scores = test(trainer, module, evaluate["test"])
     draft.add_scores("test", scores)
     written = write_texts(trial.task.generation, trained, held_out, trial.device, trial.context.folder)
@@ -129,9 +133,10 @@ def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: Tr
 
 def _conclude(trial: RunningTrial, module: TrialModule) -> None:
     """What is measured and kept of the trained network."""
-    config, draft, model, held_out = trial.config, trial.draft, trial.model, trial.splits["test"]
+    config, draft, model = trial.config, trial.draft, trial.model
+    held_out = trial.splits["test" if trial.context.test else "validation"]
     probe(config, model, trial.home, draft, "after")
-    save_artifacts(config, model, trial.method, module, trial.context.folder)
+    save_artifacts(config, model, trial.method, module, trial.context.folder, predicted=trial.context.test)
     adapter = replace(
         draft.record.adapter,
         effective_ranks=effective_ranks(model.base),

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.record import Merge, Record, headline_metric
+from harness.record import Merge, Record, best_on_validation, headline_metric
 from harness.report.statistics import median_ratio
-from harness.report.table import best_on_validation, cost_of, outcomes, sign, step_seconds
+from harness.report.table import cost_of, outcomes, sign, step_seconds
 
 Estimate = tuple[float, float, float]
 """A figure and its interval: value, low, high."""

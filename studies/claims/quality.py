@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from harness.record import Record, headline_metric
+from harness.record import Record, best_on_validation, headline_metric
 from harness.report.statistics import holm, mcnemar_exact, paired_shares, sign_flip
-from harness.report.table import best_on_validation, outcomes
+from harness.report.table import outcomes
 from studies.claims.evidence import Study, adapted, better_by, correct_items, full, same_targets, winners
 from studies.claims.rules import (
     CANT,

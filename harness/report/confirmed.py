@@ -1,0 +1,283 @@
+"""The finalists of a search, trained again with fresh seeds: what they scored on test, and what can be said of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.record import Record, best_on_validation, headline_metric, headline_score
+from harness.report.table import markdown, outcomes, predictions, sign
+from harness.report.two_level import Comparison, Floats, Mean, Verdict, compare, mean_of
+
+LEAST_SEEDS = 3
+"""A verdict takes so many; with fewer, nothing is decided."""
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A finalist: its trial of the search, its trials with fresh seeds, their mean on test, and what it is against.
+
+    `gap` is None for the reference, and where there are too few seeds to compare.
+    """
+
+    arm: str
+    chosen: Record
+    runs: list[Record]
+    mean: Mean
+    gap: Comparison | None
+    verdict: Verdict | None
+
+    @property
+    def entry(self) -> Record:
+        """One of its trials, for what they share."""
+        return self.runs[0]
+
+    @property
+    def alike(self) -> bool:
+        """Whether fresh seeds were all that differed from the trial of the search."""
+        return self.chosen.steps.planned == self.entry.steps.planned
+
+    @property
+    def optimism(self) -> float:
+        """How much better the chosen trial of the search scored on validation than fresh seeds do there."""
+        again = math.fsum(headline_score(run, "val") for run in self.runs) / len(self.runs)
+        return sign(self.chosen) * (headline_score(self.chosen, "val") - again)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What a study confirmed. `cannot_rank` says why its arms cannot be ranked at all; empty where they can.
+
+    `left_out` are arms with fewer seeds, and how many they have.
+    """
+
+    reference: str
+    seeds: int
+    items: int
+    margin: float
+    arms: list[Confirmed]
+    cannot_rank: str
+    left_out: dict[str, int]
+
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference that this study would have called in four cases of five, of its worst arm."""
+        return max((found.gap.detectable for found in self.arms if found.gap is not None), default=math.inf)
+
+
+def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Confirmation | None:
+    """Judge the trials of a study that confirm; None where no two arms have the same seeds, at least two.
+
+    Only trials at the point that the search chose count. An arm that has fewer seeds than others, as one whose trial
+    failed, is left out and named. The reference is full
+    fine-tuning where it is a finalist, else the arm that the search found best on validation.
+    """
+    chosen = _chosen([entry for entry in records if entry.phase == "search"])
+    runs = {name: _runs(records, entry) for name, entry in chosen.items()}
+    runs = {name: found for name, found in runs.items() if len(found) > 1}
+    most = max(map(len, runs.values()), default=0)
+    shared = {name: [found[seed] for seed in sorted(found)] for name, found in runs.items() if len(found) == most}
+    seeds = {seed for found in runs.values() for seed in found}
+    if len(shared) < 2 or len(seeds) != most:
+        return None
+    values = _values(shared, folder)
+    reference = _reference({name: chosen[name] for name in shared})
+    gaps = compare(values, reference)
+    items = next(iter(shared.values()))[0].data.rows.get("test", 0)
+    found = [
+        Confirmed(
+            arm=name,
+            chosen=chosen[name],
+            runs=entries,
+            mean=mean_of(sign(entries[0]) * values[name]),
+            gap=gaps.get(name),
+            verdict=_verdict(gaps[name], margin, len(seeds)) if name in gaps else None,
+        )
+        for name, entries in shared.items()
+    ]
+    fewer = {name: len(entries) for name, entries in runs.items() if name not in shared}
+    return Confirmation(reference, len(seeds), items, margin, found, _cannot_rank(found, folder), fewer)
+
+
+def _chosen(searched: Sequence[Record]) -> dict[str, Record]:
+    names = dict.fromkeys(entry.arm for entry in sorted(searched, key=lambda entry: entry.trial))
+    best = {name: best_on_validation([entry for entry in searched if entry.arm == name]) for name in names}
+    return {name: entry for name, entry in best.items() if entry is not None}
+
+
+def _runs(records: Sequence[Record], chosen: Record) -> dict[int, Record]:
+    mine = (entry for entry in records if entry.phase == "confirm" and entry.arm == chosen.arm)
+    return {entry.seeds.trial: entry for entry in mine if entry.state == "complete" and entry.point == chosen.point}
+
+
+def _reference(chosen: dict[str, Record]) -> str:
+    full = [name for name, entry in chosen.items() if entry.lora.name == "full"]
+    leader = best_on_validation([chosen[name] for name in full] or list(chosen.values()))
+    assert leader is not None
+    return leader.arm
+
+
+def _values(shared: dict[str, list[Record]], folder: Path) -> dict[str, Floats]:
+    """What each test item scored with each seed, higher is better; where a file is missing, each seed's score alone."""
+    found = {name: [_items(entry, folder) for entry in entries] for name, entries in shared.items()}
+    sizes = {None if row is None else len(row) for rows in found.values() for row in rows}
+    if None in sizes or len(sizes) > 1:
+        return {
+            name: np.array([[sign(entry) * headline_score(entry, "test")] for entry in entries])
+            for name, entries in shared.items()
+        }
+    return {name: np.array(rows, dtype=np.float64) for name, rows in found.items()}
+
+
+def _items(entry: Record, folder: Path) -> list[float] | None:
+    """What each item adds to the score, such that the mean over items is the score; None where no item has a part."""
+    if headline_metric(entry) not in ("accuracy", "loss"):
+        return None
+    items, rows = outcomes(entry, folder), predictions(entry, folder)
+    if items is None or rows is None:
+        return None
+    if headline_metric(entry) == "loss" and "tokens" in rows[0]:
+        tokens = math.fsum(float(row["tokens"]) for row in rows)
+        items = [value * len(items) / tokens for value in items]
+    return [sign(entry) * value for value in items]
+
+
+def _verdict(gap: Comparison, margin: float, seeds: int) -> Verdict:
+    return gap.verdict(margin) if seeds >= LEAST_SEEDS else "not decided"
+
+
+def _cannot_rank(found: Sequence[Confirmed], folder: Path) -> str:
+    """Why arms cannot be ranked: none is above guessing, or the study is too small to see what guessing would lose."""
+    rows = predictions(found[0].entry, folder) if headline_metric(found[0].entry) == "accuracy" else None
+    if rows is None:
+        return ""
+    labels = [row["label"] for row in rows]
+    guess = max(labels.count(label) for label in set(labels)) / len(labels)
+    best = max(found, key=lambda each: each.mean.mean)
+    if all(each.mean.low <= guess for each in found):
+        return f"no arm is shown to be above the most frequent class ({guess:.4f})"
+    seen = max(each.gap.detectable for each in found if each.gap is not None)
+    if seen > best.mean.mean - guess:
+        return (
+            f"{len(rows):,} test rows and {len(best.runs)} seeds show differences from {_points(seen)} on, and the "
+            f"best arm is {_points(best.mean.mean - guess)} above the most frequent class"
+        )
+    return ""
+
+
+def section(found: Confirmation) -> str:
+    """The confirmation in Markdown: what is concluded, a row for each arm, and what the words mean."""
+    entry = found.arms[0].entry
+    name = headline_metric(entry)
+    header = [
+        "arm",
+        "adapter",
+        "trained",
+        f"search val {name}",
+        f"val {name} again",
+        f"test {name} [95 %]",
+        "sd over seeds",
+        f"against {found.reference} [95 %, all at once]",
+        "verdict",
+    ]
+    rows = [header, *(_row(each) for each in found.arms)]
+    return "\n\n".join([f"## Confirmed with {found.seeds} fresh seeds", answer(found), markdown(rows), _notes(found)])
+
+
+def _row(each: Confirmed) -> list[str]:
+    entry, mean, gap = each.entry, each.mean, each.gap
+    again = headline_score(each.chosen, "val") - sign(entry) * each.optimism
+    up = sign(entry)
+    against = "" if gap is None else _signed(up * gap.difference, *sorted((up * gap.low, up * gap.high)))
+    return [
+        each.arm,
+        f"{entry.parameters.adapter:,}",
+        f"{entry.parameters.trainable:,}",
+        f"{headline_score(each.chosen, 'val'):.4f}",
+        f"{again:.4f}",
+        f"{mean.mean:.4f} [{mean.low:.4f}, {mean.high:.4f}]",
+        f"{mean.spread:.4f}",
+        against,
+        each.verdict or "reference",
+    ]
+
+
+def answer(found: Confirmation) -> str:
+    """What a reader may take home, in a sentence or two; with no verdict there is no recommendation."""
+    if found.cannot_rank:
+        return f"Cannot rank: {found.cannot_rank}."
+    adapters = [each for each in found.arms if each.entry.parameters.adapter]
+    enough = [each for each in adapters if each.verdict in ("better", "equal within the margin")]
+    others = [each for each in adapters if each.verdict == "not decided"]
+    if enough:
+        smallest = min(enough, key=lambda each: each.entry.parameters.adapter)
+        sentence = f"Smallest adapter that is enough: {_figures(smallest, found)}."
+    elif others:
+        closest = max(others, key=_goodness)
+        sentence = f"Not decided: {_figures(closest, found)}."
+    elif [each for each in adapters if each.gap is not None]:
+        closest = max((each for each in adapters if each.gap is not None), key=_goodness)
+        sentence = f"No confirmed adapter reaches {found.reference}; the closest is {_figures(closest, found)}."
+    else:
+        sentence = f"{found.reference} was confirmed as the reference; no other adapter beside it."
+    return f"{sentence} {_power(found)}"
+
+
+def _goodness(each: Confirmed) -> float:
+    return sign(each.entry) * each.mean.mean
+
+
+def _figures(each: Confirmed, found: Confirmation) -> str:
+    assert each.gap is not None
+    name, up = headline_metric(each.entry), sign(each.entry)
+    low, high = sorted((up * each.gap.low, up * each.gap.high))
+    gap = _signed(up * each.gap.difference, low, high)
+    return (
+        f"{each.arm} ({each.entry.parameters.adapter:,} adapter parameters, test {name} {each.mean.mean:.4f}), "
+        f"{gap} against {found.reference}: {each.verdict}"
+    )
+
+
+def _power(found: Confirmation) -> str:
+    unit = headline_metric(found.arms[0].entry) == "accuracy"
+    seen = _points(found.detectable) if unit else f"{found.detectable:.4f}"
+    margin = _points(found.margin) if unit else f"{found.margin:g}"
+    return (
+        f"With {found.seeds} seeds and {found.items:,} test rows a difference of {seen} would be called in four such "
+        f"studies of five; the margin is {margin}."
+    )
+
+
+def _notes(found: Confirmation) -> str:
+    few = f" With fewer than {LEAST_SEEDS} seeds nothing is decided." if found.seeds < LEAST_SEEDS else ""
+    steps = [f"{found.arms[0].chosen.steps.planned:,}", f"{found.arms[0].entry.steps.planned:,}"]
+    if not all(each.alike for each in found.arms):
+        chosen = f" The search trained for {steps[0]} steps, these trials for {steps[1]}."
+        return f"{_words(found)}{few}{chosen}"
+    lost = math.fsum(each.optimism for each in found.arms) / len(found.arms)
+    chosen = (
+        f" On validation the chosen trials of the search scored {lost:+.4f} better than their arms do again: what "
+        "choosing the best of several looks like."
+    )
+    return f"{_words(found)}{few}{chosen}"
+
+
+def _words(found: Confirmation) -> str:
+    fewer = ", ".join(f"{name} ({count})" for name, count in found.left_out.items())
+    out = f" Left out, with fewer seeds than {found.seeds}: {fewer}." if fewer else ""
+    return (
+        "Each arm's best trial of the search was trained again with seeds that the search never had, the same in every "
+        "arm, and only these read test. Intervals are over new seeds and new test rows; those against "
+        f"{found.reference} hold all at once in 95 % of studies. better, worse: the interval leaves 0 out; equal "
+        f"within the margin: it lies inside ±{found.margin:g}; not decided: neither.{out}"
+    )
+
+
+def _signed(centre: float, low: float, high: float) -> str:
+    return f"{centre:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f} points"

@@ -1,0 +1,123 @@
+"""Verdicts over seeds and items, held against scipy's Dunnett and paired t, and against worlds with a known truth."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.report.two_level import Comparison, compare, critical, detectable, mean_of
+
+TEXT, SPEECH = 0.006, 0.012
+"""The sd over seeds of an arm's true accuracy, as measured on movie snippets and on spoken digits."""
+DISAGREE = 0.11
+"""On how many test items two seeds of one arm differ there: 8 to 14 %."""
+
+
+def world(draw, leads, seeds, run_sd, items=1_272, disagree=DISAGREE):
+    """Studies with a known truth: arms 0, 1, … lead by so much; an item is answered with a chance of its own."""
+    mean = 0.8
+    ratio = disagree / 2 / (mean * (1 - mean))
+    weight = ratio / (1 - ratio)
+    chances = draw.beta(mean * weight, (1 - mean) * weight, size=items)
+    slopes = chances * (1 - chances)
+    slopes /= slopes.mean()  # items that are never or always answered do not move
+    lifts = np.array(leads)[:, None] + draw.normal(0, run_sd, (len(leads), seeds))
+    shifted = np.clip(chances + lifts[:, :, None] * slopes, 0, 1)
+    right = draw.random(shifted.shape) < shifted
+    return {str(arm): values.astype(float) for arm, values in enumerate(right)}
+
+
+@pytest.mark.parametrize(("arms", "size"), [(3, 4), (5, 9), (8, 3)])
+def test_the_reach_of_simultaneous_intervals_is_dunnetts(arms, size):
+    draw = np.random.default_rng(0)
+    samples = draw.normal(size=(arms, size))
+    control, others = samples[0], samples[1:]
+    found = stats.dunnett(*others, control=control, rng=np.random.default_rng(0)).confidence_interval(0.95)
+    pooled = np.sqrt(samples.var(axis=1, ddof=1).mean() * 2 / size)
+    half = (found.high - found.low) / 2
+    assert critical(arms - 1, arms * (size - 1)) == pytest.approx(half[0] / pooled, rel=5e-3)
+
+
+def test_one_comparison_of_scores_alone_is_the_paired_t_test():
+    draw = np.random.default_rng(1)
+    first, second = draw.normal(0.8, 0.01, (2, 5))
+    gap = compare({"a": first[:, None], "b": second[:, None]}, "b")["a"]
+    theirs = stats.ttest_rel(first, second).confidence_interval(0.95)
+    assert (gap.low, gap.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_arms_that_vary_alike_are_taken_together_with_seeds_as_blocks():
+    draw = np.random.default_rng(2)
+    scores = draw.normal(0.8, 0.01, (4, 5)) + draw.normal(0, 0.1, 5)  # a seed moves all arms alike
+    gap = compare({str(arm): row[:, None] for arm, row in enumerate(scores)}, "0")["2"]
+    rest = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
+    error = np.sqrt(2 * (rest**2).sum() / (3 * 4) / 5)
+    assert gap.standard_error == pytest.approx(error)
+    assert gap.freedom == pytest.approx(12)
+
+
+def test_an_arm_that_varies_otherwise_is_compared_by_its_own_pairs():
+    draw = np.random.default_rng(3)
+    scores = draw.normal(0.8, 0.001, (4, 9))
+    scores[3] = draw.normal(0.8, 0.2, 9)
+    gaps = compare({str(arm): row[:, None] for arm, row in enumerate(scores)}, "0")
+    assert gaps["3"].freedom == 8
+    assert gaps["1"].standard_error == pytest.approx(stats.sem(scores[1] - scores[0]))
+
+
+def test_items_that_all_seeds_agree_on_count_once():
+    draw = np.random.default_rng(4)
+    first, second = draw.random((2, 1, 500)) < 0.8
+    seeds = 6
+    items = {"a": np.repeat(first, seeds, 0).astype(float), "b": np.repeat(second, seeds, 0).astype(float)}
+    gap = compare(items, "b")["a"]
+    assert gap.standard_error == pytest.approx(stats.sem(items["a"][0] - items["b"][0]))
+
+
+def test_verdicts_are_what_the_interval_says():
+    def verdict(low, high):
+        return Comparison((low + high) / 2, low, high, 0.0, 1.0, 0.0).verdict(0.01)
+
+    assert verdict(0.001, 0.02) == "better"
+    assert verdict(-0.02, -0.001) == "worse"
+    assert verdict(-0.009, 0.009) == "equal within the margin"
+    assert verdict(-0.02, 0.001) == "not decided"
+
+
+def called(draws, leads, seeds, run_sd):
+    """Shares of studies: with a false call, with all intervals right; and of true leads, how many are called."""
+    draw = np.random.default_rng(5)
+    false = covered = found = 0
+    for _ in range(draws):
+        gaps = compare(world(draw, leads, seeds, run_sd), "0")
+        truth = {name: leads[int(name)] - leads[0] for name in gaps}
+        said = {name: gap.verdict(0.01) for name, gap in gaps.items()}
+        false += any(word in ("better", "worse") for name, word in said.items() if truth[name] == 0)
+        covered += all(gap.low <= truth[name] <= gap.high for name, gap in gaps.items())
+        found += all(said[name] == "better" for name in gaps if truth[name] > 0)
+    return false / draws, covered / draws, found / draws
+
+
+@pytest.mark.parametrize("run_sd", [TEXT, SPEECH])
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_of_a_thousand_studies_of_equal_arms_one_in_twenty_calls_a_difference(run_sd, seeds):
+    false, covered, _ = called(1_000, [0.0] * 5, seeds, run_sd)
+    assert false <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 1_000)  # two standard errors of a thousand studies
+    assert 0.93 <= covered <= 0.97
+
+
+def test_a_lead_of_two_points_is_found_with_eight_seeds():
+    _, covered, found = called(500, [0.0, 0.02, 0.0, 0.0, 0.0], 8, TEXT)
+    assert found >= 0.8
+    assert 0.93 <= covered <= 0.98
+
+
+def test_the_power_that_is_foretold_is_the_power_that_is_had():
+    lead = detectable(arms=5, seeds=8, items=1_272, run_sd=TEXT, disagreement=DISAGREE)
+    _, _, found = called(400, [0.0, lead, 0.0, 0.0, 0.0], 8, TEXT)
+    assert found == pytest.approx(0.8, abs=0.06)
+
+
+def test_an_arms_own_interval_holds_the_truth_of_new_seeds_and_items():
+    draw = np.random.default_rng(6)
+    means = [mean_of(world(draw, [0.0], 8, SPEECH)["0"]) for _ in range(500)]
+    assert 0.93 <= np.mean([found.low <= 0.8 <= found.high for found in means]) <= 0.975
