@@ -73,7 +73,7 @@ def test_trials_that_cannot_lie_beside_each_other_are_refused(left, tmp_path):
         load_multi_adapter([folder, left("model.pooling=first")])
     with pytest.raises(ConfigError, match="no trial that left an adapter"):
         load_multi_adapter([folder, left("lora=head")])
-    with pytest.raises(ConfigError, match="is DoRA; only A and B"):
+    with pytest.raises(ConfigError, match=r"has scaled outputs \(DoRA\); only A and B"):
         load_multi_adapter([folder, left("lora=dora", "lora.rank=2")])
 
 
