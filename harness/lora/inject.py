@@ -18,6 +18,8 @@ from harness.lora.weight_space_layers import LoraAttention, LoraKernel, LoraRecu
 
 log = logging.getLogger(__name__)
 
+ALL_LINEAR = "all-linear"
+"""As a target: every name of the model's whose layers are linear, fused projections of attention included."""
 _PART = re.compile(r"\[(\d+)/(\d+)\]$")
 
 
@@ -72,7 +74,7 @@ def find_targets(
     """Every matrix that the targets name, each once, in the order of the targets and of the network."""
     found: dict[str, AdapterTarget] = {}
     taken: dict[str, list[WeightSlice]] = {}
-    for target in targets:
+    for target in expanded(base, targets, names):
         for module, index, count in _matches(base, target, names):
             for each in _targets_in(base, module, target, index, count, spec):
                 if each.name in found:
@@ -82,6 +84,24 @@ def find_targets(
                 taken[each.module].append(each.where)
                 found[each.name] = each
     return list(found.values())
+
+
+def expanded(base: nn.Module, targets: Iterable[str], names: Mapping[str, str]) -> Iterator[str]:
+    """The targets with `all-linear` in the names that it stands for. Raises SpecError where it stands for none."""
+    for target in targets:
+        if target != ALL_LINEAR:
+            yield target
+            continue
+        modules = {name: [module for module, _, _ in _matches(base, name, names)] for name in names}
+        linear = [name for name, found in modules.items() if all(_is_linear(base, module) for module in found)]
+        if not linear:
+            raise SpecError(f"target {target}: no name of the model's is of linear layers; valid: {', '.join(names)}")
+        yield from linear
+
+
+def _is_linear(base: nn.Module, module: str) -> bool:
+    layer = base.get_submodule(module)
+    return is_transposed(layer) or isinstance(layer, nn.Linear | nn.MultiheadAttention)
 
 
 def _matches(base: nn.Module, target: str, names: Mapping[str, str]) -> list[tuple[str, int, int]]:

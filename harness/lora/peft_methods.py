@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from harness.lora.errors import SpecError
+from harness.lora.inject import expanded
 from harness.lora.peft_format import peft_targets
 
 # Prompts change the input, not the layers; the others need more than a training loop gives them and would be less than
@@ -83,7 +84,7 @@ def _kind(peft: Any, method: str) -> Any:
 
 def _modules(base: nn.Module, targets: Sequence[str], names: Mapping[str, str]) -> list[str]:
     found: list[str] = []
-    for target in targets:
+    for target in expanded(base, targets, names):
         pattern = re.sub(r"\[\d+/\d+\]$", "", names.get(target, target))
         matched = [name for name, _ in base.named_modules() if re.fullmatch(pattern, name)]
         if not matched:

@@ -167,3 +167,33 @@ def test_a_row_of_zeros_stays_one_under_dora():
     out = net(torch.randn(5, 4))
     assert torch.isfinite(out).all()
     assert (out[:, 1] == 0).all()
+
+
+def test_all_linear_is_what_peft_calls_so():
+    peft = pytest.importorskip("peft")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from harness.model import TARGETS
+
+    config = LlamaConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=9,
+    )
+    whole = LlamaForCausalLM(config)
+    theirs = peft.get_peft_model(whole, peft.LoraConfig(r=3, target_modules="all-linear"))
+    counted = sum(tensor.numel() for tensor in theirs.parameters() if tensor.requires_grad)
+    base = LlamaForCausalLM(config).model
+    ranks = adapt(base, LoraSpec(3, 1.0, ("all-linear",)), TARGETS["llama"])
+    assert len(ranks) == 2 * 7
+    assert sum(tensor.numel() for tensor in adapter_parameters(base)) == counted
+
+
+def test_all_linear_leaves_other_layers_out_and_is_refused_where_there_are_none():
+    convolutions = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 4))
+    assert adapt(convolutions, LoraSpec(2, 1.0, ("all-linear",)), {"conv": "0", "fc": "2"}) == {"2": 2}
+    with pytest.raises(SpecError, match="all-linear: no name of the model's is of linear layers; valid: conv"):
+        adapt(nn.Sequential(nn.Conv2d(3, 4, 3)), LoraSpec(2, 1.0, ("all-linear",)), {"conv": "0"})
