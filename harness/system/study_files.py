@@ -1,9 +1,13 @@
-"""The names of the files in a study's folder that several rooms read."""
+"""The names of files and folders of a study and its trials that several rooms read or write."""
 
 from pathlib import Path
 
 CONFIG = "config.yaml"
 ATTEMPTS = "attempts.jsonl"
+ADAPTER = "adapter"
+"""Of a trial: the folder of its adapter and head."""
+WEIGHTS = "weights"
+"""Of a trial without an adapter: the folder of what it trained of the base, and its head."""
 _FORMER_ATTEMPTS = "claims.jsonl"
 
 

@@ -23,7 +23,7 @@ def save_artifacts(
     config: Config, model: Network, method: Method, module: TrialModule, folder: Path, *, predicted: bool
 ) -> None:
     """The adapter (or what was trained of the base), the head and, where test was scored, the predictions."""
-    target = folder / "adapter"
+    target = folder / method.folder
     target.mkdir(exist_ok=True)
     save_trained(config, model, method, target)
     if predicted:
@@ -43,13 +43,13 @@ def _save_whole(config: Config, model: Network, target: Path) -> bool:
     return model.save_whole(tokens.tokenizer if tokens is not None else None, target)
 
 
-def saved_files(adapter: Adapter, context: TrialContext) -> Adapter:
-    """The adapter with its files: where they are once the trial has ended, their bytes, and the digest of each."""
-    target = context.folder / "adapter"
+def saved_files(adapter: Adapter, context: TrialContext, folder: str) -> Adapter:
+    """The adapter with the files of a trial's `folder`: where they are in the end, their bytes, the digest of each."""
+    target = context.folder / folder
     files = sorted(path for path in target.rglob("*") if path.is_file())
     return dataclasses.replace(
         adapter,
-        path=f"{trial_path(context.number)}/adapter",
+        path=f"{trial_path(context.number)}/{folder}",
         bytes=sum(file.stat().st_size for file in files),
         sha256={file.relative_to(target).as_posix(): assets.sha256_of(file) for file in files},
     )

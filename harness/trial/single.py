@@ -142,7 +142,7 @@ def _conclude(trial: RunningTrial, module: TrialModule) -> None:
         effective_ranks=effective_ranks(model.base),
         kept_ranks=[[name, rank] for name, rank in kept_ranks(model.base).items()],
     )
-    adapter = saved_files(adapter, trial.context)
+    adapter = saved_files(adapter, trial.context, trial.method.folder)
     draft.record = replace(draft.record, data=replace(draft.record.data, cut=cut_rows(trial.splits)), adapter=adapter)
     sample = held_out.batch(held_out.sample(config.trainer.batch_size))
     draft.record = replace(draft.record, merge=compare_merged(model.to(trial.home), on_device(sample, trial.home)))

@@ -195,7 +195,7 @@ def _readable(path: Path) -> bool:
 
 def _kept(folder: Path, entry: Record) -> bool:
     """Whether the files of a trial's adapter are those that were recorded; a trial that was looked up has none."""
-    here = folder / "trials" / f"{entry.trial:04d}" / "adapter"
+    here = folder / "trials" / f"{entry.trial:04d}" / Path(entry.adapter.path).name
     files = entry.adapter.sha256 if here.is_dir() else {}
     return all((here / name).exists() and sha256_of(here / name) == value for name, value in files.items())
 

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,7 @@ def test_baselines_train_all_or_only_the_head(run, tiny_base, tmp_path, arm, oth
     assert entry.parameters.adapter == adapter
     assert bool(entry.parameters.other) == other
     saved = set(entry.adapter.sha256)
+    assert entry.adapter.path == "trials/0000/weights", "no adapter is left by it"
     assert saved == ({"base.safetensors", "head.safetensors"} if other else {"head.safetensors"})
 
 
@@ -309,13 +311,15 @@ def test_images_train_and_what_is_saved_gives_the_scored_predictions(compose_pla
     assert entry.data.rows == {"train": 64, "validation": 30, "test": 30}
     assert entry.provenance.inputs["base"].startswith("57934424")
 
+    saved = folder / Path(entry.adapter.path).name
+    assert saved.name == ("adapter" if arm == "lora" else "weights")
     model = build_model(config.model, 10)
     if arm == "lora":
-        base = PeftModel.from_pretrained(model.base, str(folder / "adapter"))
+        base = PeftModel.from_pretrained(model.base, str(saved))
     else:
         base = model.base
-        assert base.load_state_dict(load_file(folder / "adapter" / "base.safetensors"), strict=False) is not None
-    head = load_file(folder / "adapter" / "head.safetensors")
+        assert base.load_state_dict(load_file(saved / "base.safetensors"), strict=False) is not None
+    head = load_file(saved / "head.safetensors")
     batch = read_inputs(config, build_task(config.task), "test").batch(range(30))
     with torch.no_grad():
         features = base.eval()((batch["images"] - model.mean) / model.std)

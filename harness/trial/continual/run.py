@@ -81,7 +81,7 @@ def _conclude(trial: RunningTrial, names: list[str], snapshots: TaskSnapshots, e
     figures = replace(summary(draft.record.continual.test), overlap=shared, kept=kept)
     _save(trial, names, snapshots)
     adapter = replace(draft.record.adapter, effective_ranks=effective_ranks(model.base))
-    adapter = saved_files(adapter, trial.context)
+    adapter = saved_files(adapter, trial.context, trial.method.folder)
     draft.record = replace(draft.record, continual_summary=figures, adapter=adapter)
     evaluation.save(trial.context.folder / "predictions.csv")
     last: Inputs = trial.splits["test"][names[-1]]
@@ -93,7 +93,7 @@ def _conclude(trial: RunningTrial, names: list[str], snapshots: TaskSnapshots, e
 def _save(trial: RunningTrial, names: list[str], snapshots: TaskSnapshots) -> None:
     """The adapter and the head as they are in the end, or, learned apart, those of each task in a folder of its own."""
     config, model, folder = trial.config, trial.model, trial.context.folder
-    target = folder / "adapter"
+    target = folder / trial.method.folder
     target.mkdir(exist_ok=True)
     if not snapshots.apart:
         save_trained(config, model, trial.method, target)

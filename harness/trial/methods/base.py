@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from harness.lora import Feed, RankSchedule
 from harness.model import Network
 from harness.record import Adapter, Lora
+from harness.system.study_files import ADAPTER
 
 
 class Method(ABC):
@@ -19,6 +20,8 @@ class Method(ABC):
     calibration: int = 0
     """Training batches that the start looks at."""
     trains_whole_base: bool = False
+    folder: str = ADAPTER
+    """Of a trial's files: where what was trained of the base goes."""
 
     @property
     def lr_ratio(self) -> float:

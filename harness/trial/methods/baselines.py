@@ -11,6 +11,7 @@ from harness.config import Config
 from harness.lora import SpecError
 from harness.model import Network
 from harness.record import Adapter, Lora
+from harness.system.study_files import WEIGHTS
 from harness.trial.methods.base import Method
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.RMSNorm)
@@ -18,6 +19,8 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.RMSNorm
 
 class Baseline(Method):
     """A part of the base is trained as it is."""
+
+    folder = WEIGHTS
 
     def __init__(self, config: Config) -> None:
         self.name = config.lora.name
