@@ -9,6 +9,7 @@ from harness.config import Config, ConfigError
 from harness.config.extras import check_extras
 from harness.config.processes import trains_remotely
 from harness.system import assets
+from harness.system.study_files import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def check_study(config: Config) -> None:
 
 def refuse_study_folder(config: Config) -> None:
     """Raise ConfigError where the folder of single trials is a study's."""
-    if (Path(config.results) / config.study / "config.yaml").exists():
+    if (Path(config.results) / config.study / CONFIG).exists():
         raise ConfigError(f"study={config.study}: that is a study; give single trials a name of their own")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from harness.commands.devices import refuse_several_processes
 from harness.commands.job import Job
 from harness.config import ConfigError
+from harness.system.study_files import RECORDS
 
 
 def run(job: Job) -> None:
@@ -16,12 +17,12 @@ def run(job: Job) -> None:
     folder = Path(config.results) / config.study
     if not _has_records(folder):
         known = sorted(
-            path.parent.name for path in Path(config.results).glob("*/records.jsonl") if _has_records(path.parent)
+            path.parent.name for path in Path(config.results).glob(f"*/{RECORDS}") if _has_records(path.parent)
         )
         raise ConfigError(f"study={config.study}: no records in {folder}; studies there: {', '.join(known) or 'none'}")
     print(write_report(folder))
 
 
 def _has_records(folder: Path) -> bool:
-    path = folder / "records.jsonl"
+    path = folder / RECORDS
     return path.exists() and path.stat().st_size > 0

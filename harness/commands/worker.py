@@ -7,6 +7,7 @@ from harness.commands.checks import check_installed
 from harness.commands.devices import leading
 from harness.commands.job import Job
 from harness.config.processes import launched_process_group
+from harness.system.study_files import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def run(job: Job) -> None:
     folder = study_folder(config)
     words = [word for word in job.words if not word.startswith(("run=", "study=", "results="))]
     if words:
-        log.info("run=worker does what %s says; not heard here: %s", folder / "config.yaml", " ".join(words))
+        log.info("run=worker does what %s says; not heard here: %s", folder / CONFIG, " ".join(words))
     with (
         leading(config, launched_process_group(config)) as leads,
         restart_when_unhealthy(config),

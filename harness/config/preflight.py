@@ -21,7 +21,7 @@ from harness.config import (
     to_dict,
 )
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
-from harness.system.study_files import CONFIG, attempts_path
+from harness.system.study_files import CONFIG, RECORDS, attempts_path
 
 _LEAST_FREE = 32 * 2**20  # bytes; the smallest trial's files fit, and an error can still be written down
 
@@ -108,7 +108,7 @@ _FREE = ("run", "results", "tracking", "launch", *_HOW, "sweep.trials", "sweep.c
 
 def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:
     """Raise ConfigError where a study was begun with another configuration: points were drawn by it, or trials run."""
-    path, logs = folder / CONFIG, (attempts_path(folder), folder / "records.jsonl")
+    path, logs = folder / CONFIG, (attempts_path(folder), folder / RECORDS)
     if not path.exists() or not any(log.exists() and log.stat().st_size for log in logs):
         return
     before, now = _flat(read_stored(path)), _flat(tree)

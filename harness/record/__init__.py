@@ -1,7 +1,7 @@
 """The record of a trial: what it was, what it cost and what it scored. Read and written without torch."""
 
 from harness.record.fields import plain
-from harness.record.log import RECORDS, Log, Records, append, from_tree, read, to_json, trial_path
+from harness.record.log import Log, Records, append, from_tree, read, to_json, trial_path
 from harness.record.outcome import (
     best_on_validation,
     better,
@@ -38,6 +38,7 @@ from harness.record.sections import (
     Time,
 )
 from harness.record.table import frame, wandb_summary
+from harness.system.study_files import RECORDS
 
 __all__ = [
     "RECORDS",

@@ -10,11 +10,10 @@ from harness.record.table import frame
 from harness.record.upgrade import upgraded
 from harness.system.jsonl import JsonlLog
 from harness.system.redaction import redact_tree
+from harness.system.study_files import RECORDS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RECORDS = "records.jsonl"
 
 
 def trial_path(number: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.record import Record, best_on_validation, headline_metric, headline_score
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
+from harness.system.study_files import PREDICTIONS
 
 MIB = 2**20
 TIES = ("best on validation", "not told apart", "higher")
@@ -105,7 +106,7 @@ def _p_value(items: list[float], reference: list[float], name: str) -> float:
 
 def predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
     """What a trial answered to each test item, as its file says, if that is there."""
-    path = folder / Path(entry.adapter.path).parent / "predictions.csv"
+    path = folder / Path(entry.adapter.path).parent / PREDICTIONS
     if not path.exists():
         return None
     with open(path, newline="") as file:

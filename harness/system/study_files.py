@@ -3,9 +3,13 @@
 from pathlib import Path
 
 CONFIG = "config.yaml"
+RECORDS = "records.jsonl"
 ATTEMPTS = "attempts.jsonl"
 ADAPTER = "adapter"
 """Of a trial: the folder of its adapter and head."""
+HEAD = "head.safetensors"
+PREDICTIONS = "predictions.csv"
+CURVE = "metrics.csv"
 WEIGHTS = "weights"
 """Of a trial without an adapter: the folder of what it trained of the base, and its head."""
 _FORMER_ATTEMPTS = "claims.jsonl"

@@ -12,6 +12,7 @@ from harness.config import Config
 from harness.model import Network
 from harness.record import Adapter, trial_path
 from harness.system import assets
+from harness.system.study_files import HEAD, PREDICTIONS
 from harness.task import Generation, Inputs, build_task
 from harness.training import TrialModule, generate_texts, text_scores
 from harness.trial.context import TrialContext
@@ -27,7 +28,7 @@ def save_artifacts(
     target.mkdir(exist_ok=True)
     save_trained(config, model, method, target)
     if predicted:
-        _save_predictions(module, folder / "predictions.csv")
+        _save_predictions(module, folder / PREDICTIONS)
 
 
 def save_trained(config: Config, model: Network, method: Method, target: Path) -> None:
@@ -35,7 +36,7 @@ def save_trained(config: Config, model: Network, method: Method, target: Path) -
     if not (method.trains_whole_base and _save_whole(config, model, target)):
         method.save(model, base_identity(config)["address"], target)
     if head := {name: tensor.detach().cpu() for name, tensor in model.head.named_parameters()}:
-        save_file(head, target / "head.safetensors")
+        save_file(head, target / HEAD)
 
 
 def _save_whole(config: Config, model: Network, target: Path) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from harness.config import Config, ConfigError, check, read_stored, to_dict
 from harness.lora import SpecError, TaskRouter, pack
 from harness.model import Network, build_model
+from harness.system.study_files import ADAPTER, CONFIG, HEAD
 from harness.trial.inputs import base_identity
 
 
@@ -69,7 +70,7 @@ def load_multi_adapter(folders: Sequence[Path]) -> MultiAdapterModel:
     network = build_model(configs[0].model, _outputs(stored[0]))
     route = TaskRouter()
     try:
-        pack(network.base, [folder / "adapter" for folder in folders], route)
+        pack(network.base, [folder / ADAPTER for folder in folders], route)
     except SpecError as error:
         raise ConfigError(str(error)) from None
     heads = [_head(config, tensors) for config, tensors in zip(configs, stored, strict=True)]
@@ -77,9 +78,9 @@ def load_multi_adapter(folders: Sequence[Path]) -> MultiAdapterModel:
 
 
 def _config(folder: Path) -> Config:
-    if not (folder / "adapter" / "adapter_config.json").exists():
+    if not (folder / ADAPTER / "adapter_config.json").exists():
         raise ConfigError(f"{folder}: no trial that left an adapter")
-    return check(read_stored(folder / "config.yaml"))
+    return check(read_stored(folder / CONFIG))
 
 
 def _check_bases(folders: Sequence[Path], configs: Sequence[Config]) -> None:
@@ -98,7 +99,7 @@ def _base(config: Config) -> dict[str, Any]:
 
 
 def _stored_head(folder: Path, config: Config) -> dict[str, Tensor]:
-    tensors = load_file(folder / "adapter" / "head.safetensors")
+    tensors = load_file(folder / ADAPTER / HEAD)
     if not config.task.head_names:
         return tensors
     if len(config.task.head_names) > 1:

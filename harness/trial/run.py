@@ -37,6 +37,7 @@ from harness.system import assets
 from harness.system.out_of_memory import DiskFull, failure_reason, is_disk_full
 from harness.system.redaction import redact
 from harness.system.signals import Interrupted
+from harness.system.study_files import CONFIG
 from harness.task import SPLITS, Inputs, Task, build_task
 from harness.training import Diverged, Pruned, ResourceMeter, broadcast_object, final_barrier
 from harness.trial import tracking
@@ -139,7 +140,7 @@ def _announce(config: Config, context: TrialContext) -> tracking.Mirror:
     """Tell the trial's other processes what to run, write its configuration, and open its W&B run."""
     tree, settings = to_dict(config), config.tracking
     broadcast_object({"config": tree, "number": context.number, "arm": context.arm, "test": context.test})
-    (context.folder / "config.yaml").write_text(to_yaml(tree))
+    (context.folder / CONFIG).write_text(to_yaml(tree))
     name, folder = f"{context.arm}-{context.number:04d}", context.folder.parent.parent
     return tracking.start(
         mode=settings.mode,

@@ -10,6 +10,7 @@ import lightning as L
 from harness.lora import effective_ranks, kept_ranks, set_active
 from harness.model import Network
 from harness.record import Steps
+from harness.system.study_files import CURVE
 from harness.task import read_measure
 from harness.task.metrics import MeasuredMetrics, Metrics
 from harness.training import (
@@ -52,7 +53,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     stops = [PruningCallback(trial.report, settled), EarlyStopping(best, config.trainer.patience)]
     keeper = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
     unused, checks = UnusedParameterCheck(), [StopRequestCheck(between_steps=False), DivergenceCheck()]
-    curve = MetricsCsvLogger(folder / "metrics.csv", trial.mirror.log, module.metrics.names)
+    curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, module.metrics.names)
     watching = [keeper, *checks, trial.meter, unused, curve, *moving, best, *stops]
     trainer = _trainer(trial, length, watching)
     ranks = trainer.global_rank, trainer.world_size

@@ -15,6 +15,7 @@ import yaml
 from harness.config import TrackingConfig
 from harness.record import Record, trial_path, wandb_summary
 from harness.system.redaction import redact, redact_tree
+from harness.system.study_files import CONFIG, CURVE
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], fol
         shutil.rmtree(path)
     for entry in records:
         trial = folder / trial_path(entry.trial)
-        tree = yaml.safe_load((trial / "config.yaml").read_text()) if (trial / "config.yaml").exists() else {}
+        tree = yaml.safe_load((trial / CONFIG).read_text()) if (trial / CONFIG).exists() else {}
         name = f"{entry.arm}-{entry.trial:04d}"
         mirror = start(settings.mode, settings.project, settings.entity, study, name, tree, folder)
         for step, values in _curves(trial, entry.continual.tasks):
@@ -122,7 +123,7 @@ def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], fol
 
 def _curves(trial: Path, tasks: Sequence[str]) -> Iterator[tuple[int, dict[str, float]]]:
     """A trial's curve, or those of the tasks that it learned one after another, on one axis of steps."""
-    yield from _curve(trial / "metrics.csv")
+    yield from _curve(trial / CURVE)
     before = 0
     for task in tasks:
         last = 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.record import Merge, Record, best_on_validation, headline_metric
 from harness.report.statistics import median_ratio
 from harness.report.table import cost_of, outcomes, sign, step_seconds
+from harness.system.study_files import CURVE
 
 Estimate = tuple[float, float, float]
 """A figure and its interval: value, low, high."""
@@ -108,7 +109,7 @@ def time_to_quality(study: Study) -> tuple[Estimate, float] | None:
 
 def _curve(entry: Record, folder: Path) -> list[tuple[int, float]]:
     """The objective on validation by step, as metrics.csv has it."""
-    path = folder / Path(entry.adapter.path).parent / "metrics.csv"
+    path = folder / Path(entry.adapter.path).parent / CURVE
     if not path.exists():
         return []
     with open(path, newline="") as file:

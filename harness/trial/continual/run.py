@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from harness.lora import effective_ranks, overlap
 from harness.record import Continual
+from harness.system.study_files import PREDICTIONS
 from harness.task import ContinualTask, Inputs
 from harness.training import Checkpoints, Pruned
 from harness.trial.adapt import compare_merged
@@ -83,7 +84,7 @@ def _conclude(trial: RunningTrial, names: list[str], snapshots: TaskSnapshots, e
     adapter = replace(draft.record.adapter, effective_ranks=effective_ranks(model.base))
     adapter = saved_files(adapter, trial.context, trial.method.folder)
     draft.record = replace(draft.record, continual_summary=figures, adapter=adapter)
-    evaluation.save(trial.context.folder / "predictions.csv")
+    evaluation.save(trial.context.folder / PREDICTIONS)
     last: Inputs = trial.splits["test"][names[-1]]
     sample = last.batch(last.sample(config.trainer.batch_size))
     merge = compare_merged(model.to(trial.device), on_device(sample, trial.device))
