@@ -270,13 +270,20 @@ def test_an_installed_wheel_carries_its_configurations(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as bundle:
         bundle.extractall(tmp_path / "site")
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "--cfg", "job", "+experiment=sst2_rank_sweep"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"},
-    )
+
+    def installed(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "harness", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"},
+        )
+
+    done = installed("--cfg", "job", "+experiment=sst2_rank_sweep")
     assert "run: study" in done.stdout, done.stderr
     assert "scientific:" in done.stdout
+    refused = installed("+experiment=claims", "claims.run=maybe")
+    assert refused.returncode == 2, "its command is there, and reads its own node"
+    assert refused.stderr.startswith("claims.run: "), refused.stderr
