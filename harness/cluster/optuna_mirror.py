@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from harness.cluster.assignments import Assignment, Slot
 from harness.cluster.locks import LockLost
 from harness.cluster.optuna_storage import close_storage, open_storage
-from harness.record import Record
+from harness.record import Record, direction
 from harness.search.arms import Arm
 from harness.search.pruning import curve_of
 from harness.search.space import distributions
@@ -115,10 +115,8 @@ class OptunaMirror:
         return len(entries)
 
     def _open(self) -> optuna.Study:
-        direction = StudyDirection.MINIMIZE if self.objective == "loss" else StudyDirection.MAXIMIZE
-        return optuna.create_study(
-            storage=self._storage, study_name=self._name, direction=direction, load_if_exists=True
-        )
+        way = StudyDirection.MAXIMIZE if direction(self.objective) > 0 else StudyDirection.MINIMIZE
+        return optuna.create_study(storage=self._storage, study_name=self._name, direction=way, load_if_exists=True)
 
     def _frozen_trial(self, entry: Record) -> optuna.trial.FrozenTrial:
         complete = entry.state == "complete"

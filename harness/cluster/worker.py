@@ -85,9 +85,9 @@ class TrialAttempt:
         self.worker.mirror.report(step, scores[objective])
         self.worker.heartbeat.update({"step": step, "score": scores[objective]})
         self.display.scores(step, scores)
-        after, sign = sweep.prune_after, -1.0 if objective == "loss" else 1.0
+        after, up = sweep.prune_after, record.direction(objective)
         searches = self.slot.phase == "search"
-        return after is not None and searches and below_median(self.reports, self.earlier, step, after, sign)
+        return after is not None and searches and below_median(self.reports, self.earlier, step, after, up)
 
     def accept(self, entry: Record) -> bool:
         """Keep a result beside its files, then record it; returns whether it counts."""

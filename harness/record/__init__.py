@@ -5,6 +5,7 @@ from harness.record.log import Log, Records, append, from_tree, read, to_json, t
 from harness.record.outcome import (
     best_on_validation,
     better,
+    direction,
     fail_if_not_finite,
     find_complete,
     headline_metric,
@@ -69,6 +70,7 @@ __all__ = [
     "append",
     "best_on_validation",
     "better",
+    "direction",
     "fail_if_not_finite",
     "find_complete",
     "frame",

@@ -10,6 +10,7 @@ from harness.record.fields import Section, fields_of
 from harness.record.sections import Record
 
 _GONE = object()
+_USUAL = ("accuracy", "score", "loss")
 
 
 def fail_if_not_finite(entry: Record) -> Record:
@@ -66,10 +67,15 @@ def process_suspect(entry: Record) -> bool:
     return entry.reason.startswith(("error:", "out of memory:"))
 
 
+def direction(metric: str) -> float:
+    """1 where a higher value of a metric is better, −1 where a lower one is: of the loss."""
+    return -1.0 if metric == "loss" else 1.0
+
+
 def headline_metric(entry: Record) -> str:
     """The score that a trial is shown by: accuracy where there is one, of several tasks their mean, else the loss."""
     known = {name for scores in entry.scores.values() for name in scores}
-    return next((name for name in ("accuracy", "score") if name in known), "loss")
+    return next((name for name in _USUAL[:2] if name in known), "loss")
 
 
 def headline_score(entry: Record, split: str) -> float:
@@ -105,8 +111,8 @@ def _brief(value: Any) -> str:
 
 def better(entry: Record, other: Record) -> bool:
     """Whether a trial's validation score is above another's, in the direction of the objective they share."""
-    mine, theirs = (item.score("val", item.objective) for item in (entry, other))
-    return mine < theirs if entry.objective == "loss" else mine > theirs
+    up = direction(entry.objective)
+    return up * entry.score("val", entry.objective) > up * other.score("val", other.objective)
 
 
 def best_on_validation(group: Sequence[Record]) -> Record | None:

@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import TrialState
 from torch.quasirandom import SobolEngine
 
-from harness.record import Record
+from harness.record import Record, direction
 from harness.search.arms import Arm, Point
 from harness.search.space import distributions, from_unit, round_in_range
 
@@ -24,7 +24,7 @@ def propose(arm: Arm, index: int, seed: int, startup: int, objective: str, histo
     if index < startup:
         return _sobol(arm, index, seed)
     sampler = optuna.samplers.TPESampler(seed=_seed(seed, arm.name, index), n_startup_trials=1)
-    study = optuna.create_study(sampler=sampler, direction="minimize" if objective == "loss" else "maximize")
+    study = optuna.create_study(sampler=sampler, direction="maximize" if direction(objective) > 0 else "minimize")
     study.add_trials(
         [_frozen_trial(arm, entry, objective) for entry in history if entry.state != "fail" and "val" in entry.scores]
     )

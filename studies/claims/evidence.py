@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.record import Merge, Record, best_on_validation, headline_metric
+from harness.record import Merge, Record, best_on_validation, direction, headline_metric
 from harness.report.statistics import median_ratio
 from harness.report.table import cost_of, outcomes, sign, step_seconds
 from harness.system.study_files import CURVE
@@ -98,7 +98,7 @@ def time_to_quality(study: Study) -> tuple[Estimate, float] | None:
     curves = [_curve(entry, study.folder) for entry in pair if entry is not None]
     if not all(curves):
         return None
-    up = -1.0 if pair[0].objective == "loss" else 1.0
+    up = direction(pair[0].objective)
     target = min(max(up * score for _, score in curve) for curve in curves)
     (after, at), (full_after, full_at) = (
         _reached(curve, up, target, step_seconds(entry)) for curve, entry in zip(curves, pair, strict=True) if entry
@@ -136,7 +136,7 @@ def latency_ratio(records: Sequence[Record], latency: Callable[[Merge], float | 
 
 def gap(entry: Record, name: str) -> float:
     """How much better the score is on training rows than on test rows."""
-    up = -1.0 if name == "loss" else 1.0
+    up = direction(name)
     return up * (entry.score("train", name) - entry.score("test", name))
 
 

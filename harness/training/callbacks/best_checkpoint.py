@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from safetensors.torch import load_file, save_file
 
+from harness.record import direction
 from harness.training.module import TrialModule, trained_tensors
 from harness.training.sharding import copy_into, to_full
 
@@ -21,7 +22,7 @@ class BestCheckpoint(L.Callback):
 
     def __init__(self, objective: str, path: Path, not_before: int = 0) -> None:
         self.objective, self.path, self.not_before = objective, path, not_before
-        self.sign = -1.0 if objective == "loss" else 1.0
+        self.sign = direction(objective)
         self.best: dict[str, float] = {}
         self.best_step = self.evaluations_since = 0
 
