@@ -12,6 +12,7 @@ import pytest
 
 from harness.config import ConfigError, check, to_dict
 from harness.config.guests import FOLDERS, add_folder
+from harness.record import headline_metric
 from harness.trial.guests import check_guests
 from harness.trial.inputs import input_digests
 
@@ -236,3 +237,48 @@ def test_the_command_of_the_page_finds_the_folder(lab, tmp_path):
     assert done.returncode == 2
     assert "trainer.objective=measures:MacroF2: measures has no MacroF2; did you mean MacroF1?" in done.stderr
     assert list(tmp_path.iterdir()) == [lab]
+
+
+OWN_METRIC = """
+import dataclasses
+from harness.task import GuestTask
+from harness.task.metrics import ClassMetrics
+from harness.task.text import TextTask
+
+class Halved(ClassMetrics):
+    names = ("half", "loss")
+    def compute_and_reset(self):
+        found = super().compute_and_reset()
+        return {"half": found["accuracy"] / 2, "loss": found["loss"]}
+
+class HalvedTask(TextTask):
+    def metrics(self):
+        return Halved(2)
+
+class Words(GuestTask):
+    reads = "text"
+    max_length = 40
+    def splits(self):
+        names = ("train", "validation", "test")
+        return {name: ([f"{name} {word} {i}" for i in range(9) for word in ("warm", "cold")], ["a", "b"] * 9)
+                for name in names}
+    def task(self, name, source):
+        made = super().task(name, source)
+        return HalvedTask(**{field.name: getattr(made, field.name) for field in dataclasses.fields(made)})
+"""
+
+
+def test_an_own_task_s_own_metric_is_an_objective(lab, compose, run_config):
+    (lab / "words.py").write_text(OWN_METRIC)
+    sys.modules.pop("words", None)
+    tree = to_dict(compose("trainer.evaluations=2"))
+    tree["task"] = {"reader": "words:Words", "name": "words"}
+    with pytest.raises(ConfigError, match=r"^trainer\.objective=halve: task=words has none; trainer\.objective=half$"):
+        check_guests(check(tree | {"trainer": tree["trainer"] | {"objective": "halve"}}))
+    tree["trainer"]["objective"] = "half"
+    config = check(tree)
+    check_guests(config)
+    record, heard = run_config(config)
+    assert (record.state, record.reason) == ("complete", "")
+    assert record.score("val", "half") == max(scores["half"] for _, scores in heard)
+    assert headline_metric(record) == "half"

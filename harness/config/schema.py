@@ -15,6 +15,9 @@ from harness.config.probe import ProbeConfig
 from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Share, Text
 from harness.config.tasks import AnyTask
 
+Usual = Literal["accuracy", "loss", "score"]
+Metric = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.@/-]*$")]
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -32,14 +35,15 @@ class TrainerConfig:
     """How long, in what batches, and on what a trial runs.
 
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
-    An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure.
+    An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name but the usual
+    ones is a metric that a task of the user's own defines.
     """
 
     epochs: Positive
     max_steps: Count | None
     batch_size: Count
     evaluations: Count
-    objective: Literal["accuracy", "loss", "score"] | DottedPath
+    objective: Usual | DottedPath | Metric
     patience: Count | None
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count

@@ -73,7 +73,12 @@ def direction(metric: str) -> float:
 
 
 def headline_metric(entry: Record) -> str:
-    """The score that a trial is shown by: accuracy where there is one, of several tasks their mean, else the loss."""
+    """The score that a trial is shown by: accuracy where there is one, of several tasks their mean, else the loss.
+
+    Where the objective is none of these but a measure or a metric of the user's own, it is that.
+    """
+    if entry.objective not in _USUAL:
+        return entry.objective
     known = {name for scores in entry.scores.values() for name in scores}
     return next((name for name in _USUAL[:2] if name in known), "loss")
 

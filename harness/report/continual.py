@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.record import Record, best_on_validation
 from harness.report.statistics import stratified_interval
-from harness.report.table import failures, markdown, predictions, tally
+from harness.report.table import failures, markdown, predictions, span, tally
 
 Interval = tuple[float, float] | None
 
@@ -110,19 +110,15 @@ def _rows(results: Sequence[ContinualResult]) -> list[list[str]]:
                 f"{figures.kept:,}",
                 f"{entry.optimizer.head_lr if head else entry.optimizer.lr:.3g}",
                 f"{entry.score('val', 'score'):.4f}",
-                f"{figures.acc:.4f}{_span(result.acc, '.3f')}",
+                f"{figures.acc:.4f}{span(result.acc, '.3f')}",
                 f"{figures.new:.4f}",
-                f"{figures.bwt:+.4f}{_span(result.bwt, '+.3f')}",
+                f"{figures.bwt:+.4f}{span(result.bwt, '+.3f')}",
                 f"{figures.forgetting:.4f}",
                 f"{figures.fwt:+.4f}",
                 _probe(entry),
             ]
         )
     return rows
-
-
-def _span(interval: Interval, form: str) -> str:
-    return f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
 
 
 def _probe(entry: Record) -> str:
@@ -167,7 +163,7 @@ def _answer(results: Sequence[ContinualResult], level: float) -> str:
     figures = leader.best.continual_summary
     said = [
         f"Remembered best on validation: {leader.arm}, final test score {figures.acc:.4f}"
-        f"{_span(leader.acc, '.3f')}, forgetting {figures.forgetting:.4f}."
+        f"{span(leader.acc, '.3f')}, forgetting {figures.forgetting:.4f}."
     ]
     matched = [(result.matched, result.arm) for result in results if result.matched is not None]
     order = sorted(matched, key=lambda pair: pair[0].continual_summary.forgetting)

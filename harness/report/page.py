@@ -157,29 +157,40 @@ def _trial_of(result: ArmResult) -> Record:
 
 
 def _notes(entry: Record, tested: bool) -> str:
-    accuracy = headline_metric(entry) == "accuracy"
-    brackets = "95 % Wilson interval" if accuracy else "95 % interval over test items, loss in nats a token"
-    test = "exact McNemar test" if accuracy else "sign-flip permutation test"
+    name = headline_metric(entry)
     speakers = len(entry.data.speakers.get("test", ()))
     voices = (
         f" The test items are of {speakers} speakers; intervals and tests are over items, not over voices."
         if speakers
         else ""
     )
-    written = " BLEU and chrF are of the texts written for the first test rows." if not accuracy else ""
-    if not tested:
-        compared = f"Test was left unread. Brackets: {brackets if accuracy else 'none without test'}. "
-    else:
-        compared = (
-            f"Test was not used to choose. Brackets: {brackets}. vs best: {test} on the same test items against the "
-            "arm that is best on validation, Holm-corrected; p below 0.05 is called higher or lower: of these two "
-            "runs, not of their arms. "
-        )
+    written = " BLEU and chrF are of the texts written for the first test rows." if name == "loss" else ""
     return (
-        f"Each row is the arm's trial that did best on validation. {compared}"
+        f"Each row is the arm's trial that did best on validation. {_compared(name, tested)} "
         "One training seed each: the spread between seeds is not in these intervals. "
         f"Peak: memory in training above what the process held before the trial; like the step time it is of one "
         f"trial, and a process's first trial also pays for what is set up once.{written}{voices}"
+    )
+
+
+_BRACKETS = {"accuracy": "95 % Wilson interval", "loss": "95 % interval over test items, loss in nats a token"}
+_TESTS = {"accuracy": "exact McNemar test", "loss": "sign-flip permutation test"}
+
+
+def _compared(name: str, tested: bool) -> str:
+    """What the brackets of a score are, and by which test trials are compared."""
+    used = "Test was not used to choose." if tested else "Test was left unread."
+    if name not in _TESTS:
+        return (
+            f"{used} {name} is a measure of the user's own and need not be a mean over test items: it has no interval "
+            "here, and trials are not tested against the best."
+        )
+    if not tested:
+        return f"{used} Brackets: {_BRACKETS[name] if name == 'accuracy' else 'none without test'}."
+    return (
+        f"{used} Brackets: {_BRACKETS[name]}. vs best: {_TESTS[name]} on the same test items against the arm that is "
+        "best on validation, Holm-corrected; p below 0.05 is called higher or lower: of these two runs, not of their "
+        "arms."
     )
 
 

@@ -118,16 +118,18 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
         if result.best is not None and result.best.lora.rank is not None:
             lines.setdefault(_line_name(result.best, result.arm), []).append(result)
             _nested_line(axes, result.best)
-        elif result.best is not None and result.interval is not None:
+        elif result.best is not None:
             colour, _, label = _STYLE[result.best.lora.name]
             score, split = headline_score(result.best, result.split), _SPLITS[result.split]
             if result.arm != result.best.lora.name:  # an arm of the user's own, or a method of PEFT
                 colour, label = next(others), result.arm
             axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on {split}: {score:.3f}")
-            axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
+            if result.interval is not None:
+                axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
     for (name, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
         split = _SPLITS[ranked[0].split]
-        _rank_line(axes, ranked, colour, marker, f"{name}, best on validation, on {split} with 95 % interval")
+        spread = " with 95 % interval" if any(result.interval for result in ranked) else ""
+        _rank_line(axes, ranked, colour, marker, f"{name}, best on validation, on {split}{spread}")
     ranks = [rank for rank, _ in tried]
     if ranks:
         axes.set_xscale("log", base=2)
@@ -200,11 +202,12 @@ def _nested_line(axes: Axes, entry: Record) -> None:
 
 
 def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: str, label: str) -> None:
-    points = [
-        (result.best.lora.rank, headline_score(result.best, result.split), *result.interval)
+    scored = [
+        (result.best.lora.rank, headline_score(result.best, result.split), result.interval)
         for result in results
-        if result.best is not None and result.interval is not None
+        if result.best is not None
     ]
+    points = [(rank, score, *(interval or (score, score))) for rank, score, interval in scored]
     ranks, scores, lows, highs = zip(*sorted(points), strict=True)
     below = [score - low for score, low in zip(scores, lows, strict=True)]
     above = [high - score for score, high in zip(scores, highs, strict=True)]

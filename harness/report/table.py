@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.record import Record, best_on_validation, headline_metric, headline_score
+from harness.record import Record, best_on_validation, direction, headline_metric, headline_score
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
 from harness.system.study_files import PREDICTIONS
 
@@ -77,10 +77,13 @@ def _result(
     )
 
 
-def _interval(entry: Record, folder: Path) -> tuple[float, float]:
+def _interval(entry: Record, folder: Path) -> tuple[float, float] | None:
+    """Over test items; None for a measure of the user's own, which need not be a mean over them."""
     split, rows = ("test", "test") if "test" in entry.scores else ("val", "validation")
     if headline_metric(entry) == "accuracy":
         return wilson_interval(entry.score(split, "accuracy"), entry.data.rows[rows])
+    if headline_metric(entry) != "loss":
+        return None
     items = outcomes(entry, folder) if split == "test" else None
     if items is None:
         return headline_score(entry, split), headline_score(entry, split)
@@ -114,11 +117,14 @@ def predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
 
 
 def outcomes(entry: Record, folder: Path) -> list[float] | None:
-    """What a trial did on each test item: 1 if it was right, the nats that its tokens cost, or its squared error."""
-    rows = predictions(entry, folder)
-    if rows is None:
+    """What a trial did on each test item: 1 if it was right, the nats that its tokens cost, or its squared error.
+
+    None where its file is not there, and where its headline is no mean over items.
+    """
+    rows, name = predictions(entry, folder), headline_metric(entry)
+    if rows is None or name not in ("accuracy", "loss"):
         return None
-    if headline_metric(entry) == "accuracy":
+    if name == "accuracy":
         return [float(row["label"] == row["predicted"]) for row in rows]
     if "tokens" not in rows[0]:  # numbers, whose loss is of standardised answers
         assert entry.data.sd is not None
@@ -143,7 +149,7 @@ def _verdict(entry: Record, leader: Record, p: float | None) -> str:
 
 def sign(entry: Record) -> float:
     """1 where a higher score is better, −1 where a lower one is."""
-    return -1.0 if headline_metric(entry) == "loss" else 1.0
+    return direction(headline_metric(entry))
 
 
 def pareto(records: Sequence[Record], cost: str) -> list[Record]:
@@ -190,13 +196,14 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         if any(result.best and score in result.best.scores.get("test", {}) for result in results)
     ]
     tested = any(result.split == "test" for result in results)
+    brackets = " [95 %]" if any(result.interval for result in results) else ""
     header = [
         "arm",
         "trials",
         "adapter",
         "trainable",
         "fewer",
-        *((f"val {short}", f"test {short} [95 %]") if tested else (f"val {short} [95 %]",)),
+        *((f"val {short}", f"test {short}{brackets}") if tested else (f"val {short}{brackets}",)),
         *(_TEXT_SCORES[score] for score in written),
         "lr",
         "scale",
@@ -210,12 +217,12 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         ended += f" + {result.failed} failed" if result.failed else ""
         verdict = result.verdict + (f" (p {result.p:.2g})" if result.p is not None else "")
         blank = [""] * (len(header) - 2 - tested)
-        cells = _best_cells(result.best, result.interval, written) if result.best and result.interval else blank
+        cells = _best_cells(result.best, result.interval, written) if result.best else blank
         rows.append([result.arm, ended, *cells, *((verdict,) if tested else ())])
     return rows
 
 
-def _best_cells(entry: Record, interval: tuple[float, float], written: Sequence[str]) -> list[str]:
+def _best_cells(entry: Record, interval: tuple[float, float] | None, written: Sequence[str]) -> list[str]:
     lr = entry.optimizer.head_lr if entry.lora.name == "head" else None
     tested = "test" in entry.scores
     return [
@@ -223,13 +230,18 @@ def _best_cells(entry: Record, interval: tuple[float, float], written: Sequence[
         f"{entry.parameters.trainable:,}",
         f"{100 * (1 - entry.parameters.trainable / entry.parameters.total):.2f} %",
         *((f"{headline_score(entry, 'val'):.4f}",) if tested else ()),
-        f"{headline_score(entry, 'test' if tested else 'val'):.4f} [{interval[0]:.3f}, {interval[1]:.3f}]",
+        f"{headline_score(entry, 'test' if tested else 'val'):.4f}{span(interval, '.3f')}",
         *(f"{entry.score('test', score):.1f}" for score in written),
         f"{lr or entry.optimizer.lr:.3g}",
         f"{entry.lora.scale:.3g}" if entry.lora.scale else "",
         f"{cost_of(entry, 'memory') / MIB:.0f}",
         f"{1000 * step_seconds(entry):.0f}",
     ]
+
+
+def span(interval: tuple[float, float] | None, form: str) -> str:
+    """An interval after its figure; nothing where there is none."""
+    return f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -164,3 +164,33 @@ def test_the_report_of_an_earlier_study_is_what_it_was_to_the_digit(study, tmp_p
     write_report(tmp_path / study)
     for name in ("table.md", "table.csv"):  # as the code before sections wrote them
         assert (tmp_path / study / name).read_text() == (CASES / study / name).read_text(), name
+
+
+def test_trials_chosen_by_a_measure_are_shown_by_it(tmp_path):
+    name = "measures:MacroF1"
+    by_measure = {0: (0.5, 0.4), 1: (0.6, 0.7), 2: (0.3, 0.2)}  # val, test; accuracy says otherwise
+    for item in RECORDS[:3]:
+        scores = {
+            split: item.scores[split] | {name: value}
+            for split, value in zip(("val", "test"), by_measure[item.trial], strict=True)
+        }
+        record.append(tmp_path, dataclasses.replace(item, objective=name, scores=scores))
+        path = tmp_path / f"trials/{item.trial:04d}/predictions.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text("row,label,predicted\n0,1,1\n1,1,0\n")
+    text = write_report(tmp_path)
+    header, _, first, second, third = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [cell.strip() for cell in header.split("|")]
+    assert (f"val {name}", f"test {name}") == tuple(cells[6:8])
+    found = {
+        row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[6:8]] for row in (first, second, third)
+    }
+    assert found == {"rank=1": ["0.5000", "0.4000"], "rank=4": ["0.6000", "0.7000"], "head": ["0.3000", "0.2000"]}
+    assert "best on validation" in second
+    assert "not compared" in first
+    assert f"{name} is a measure of the user's own" in text
+    assert "Wilson" not in text
+    assert "McNemar" not in text
+    assert f": rank=4, 40 adapter parameters, test {name} 0.7000." in text
+    assert f"Pareto front, validation {name} against trainable parameters:\n- trial 2 (head): 0.3000 at 2" in text
+    assert (tmp_path / "rank_curve.png").exists()
