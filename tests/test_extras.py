@@ -1,13 +1,14 @@
 """What a text user need not install is imported only where it is used, and its absence is one line."""
 
 import ast
+import dataclasses
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from harness.config import ConfigError, extras
+from harness.config import ConfigError, GuestModelConfig, extras
 from tests.commands import compose
 
 ROOT = Path(__file__).parents[1]
@@ -90,3 +91,13 @@ def test_counting_needs_only_what_builds_the_network(monkeypatch):
     extras.check_extras(compose(["run=count", "task=seq2seq", "model=gpt2", "trainer.objective=loss"]), "journal")
     with pytest.raises(ConfigError, match="extra vision"):
         extras.check_extras(compose(["run=count", "task=digits", "model=resnet18"]), "journal")
+
+
+def test_a_task_asks_for_its_own_extra_beside_a_model_of_one_s_own(monkeypatch):
+    config = compose(["task=digits", "model=resnet18"])
+    config = dataclasses.replace(config, model=GuestModelConfig(kind="own:Net", name="net"))
+    extras.check_extras(config, "journal")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "sklearn" else name)
+    with pytest.raises(ConfigError) as caught:
+        extras.check_extras(config, "journal")
+    assert str(caught.value) == "task=digits: needs the extra vision: pip install 'lora-harness[vision]'"

@@ -19,17 +19,18 @@ def check_extras(config: Config, storage: str) -> None:
 
     Nothing is imported for it.
     """
-    model = config.model
-    # A task is read by the same packages as the model that learns it.
-    needed = {f"task={config.task.name}": model.extra if config.run != "count" or model.extra_to_count else None}
-    if config.launch.name == "slurm":
-        needed["launch=slurm"] = "cluster"
+    task, model, counted = config.task, config.model, config.run == "count"
+    needed = [(f"task={task.name}", extra) for extra in (() if counted else sorted(task.extras))]
+    if model.extra is not None and (model.extra_to_count or not counted) and model.extra not in dict(needed).values():
+        needed.append((f"model={model.name}", model.extra))
+    if config.launch.extra is not None:
+        needed.append((f"launch={config.launch.name}", config.launch.extra))
     elif storage.startswith("postgresql"):
-        needed["HARNESS_STORAGE=postgresql://…"] = "cluster"
+        needed.append(("HARNESS_STORAGE=postgresql://…", "cluster"))
     mistakes = [
         f"{what}: needs the extra {extra}: pip install 'lora-harness[{extra}]'"
-        for what, extra in needed.items()
-        if extra is not None and not all(map(find_spec, _MODULES[extra]))
+        for what, extra in needed
+        if not all(map(find_spec, _MODULES[extra]))
     ]
     if mistakes:
         raise ConfigError(*mistakes)

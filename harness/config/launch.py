@@ -1,15 +1,30 @@
 """Where the workers of a study run."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
 from harness.config.scalars import CLOSED, Count, Natural, Positive, Text
 
 
+class Launch:
+    """What a way to launch workers answers of itself."""
+
+    extra: ClassVar[str | None] = None
+    """The extra of pyproject.toml that it needs."""
+    in_this_process: ClassVar[bool] = False
+    """Whether the command itself is the worker."""
+    elsewhere: ClassVar[bool] = False
+    """Whether workers run on machines of which this one knows nothing."""
+    process_each_device: ClassVar[bool] = False
+    """Whether it starts a process for each device of a worker's trials."""
+
+
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class HereConfig:
+class HereConfig(Launch):
     """One worker, in this process."""
+
+    in_this_process = True
 
     name: Literal["here"]
     lease_s: Positive
@@ -20,7 +35,7 @@ class HereConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class LocalConfig:
+class LocalConfig(Launch):
     """Worker processes on this machine."""
 
     name: Literal["local"]
@@ -29,11 +44,15 @@ class LocalConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class SlurmConfig:
+class SlurmConfig(Launch):
     """An array of SLURM jobs, one a worker, with the GPUs, cores, memory and minutes of each.
 
     SLURM signals a job `signal_s` seconds before its time is up.
     """
+
+    extra = "cluster"
+    elsewhere = True
+    process_each_device = True
 
     name: Literal["slurm"]
     lease_s: Positive

@@ -40,7 +40,7 @@ def launched_process_group(config: Config) -> ProcessInfo | None:
     them: each would then draw trials of its own. Tasks of srun that run trials on one device each share none.
     """
     found, devices = process_info(), config.trainer.devices
-    if config.run == "study" and devices > 1 and config.launch.name != "here":
+    if config.run == "study" and devices > 1 and not config.launch.in_this_process:
         _check_launched(config, found)
         return None
     if found.world == devices > 1:
@@ -57,15 +57,15 @@ def launched_process_group(config: Config) -> ProcessInfo | None:
 
 def trains_remotely(config: Config) -> bool:
     """Whether this command trains nothing itself and knows nothing of the machines that do."""
-    return config.run == "study" and config.launch.name == "slurm"
+    return config.run == "study" and config.launch.elsewhere
 
 
 def _check_launched(config: Config, found: ProcessInfo) -> None:
     """Workers that are started by this command: SLURM starts all processes of each."""
-    if config.launch.name == "local":
+    if not config.launch.process_each_device:
         raise ConfigError(
-            f"trainer.devices={config.trainer.devices}: launch=local starts a process for each worker, not one for "
-            "each device; launch=slurm does, or launch=here with all of them started first, by torchrun or srun"
+            f"trainer.devices={config.trainer.devices}: launch={config.launch.name} starts a process for each worker, "
+            "not one for each device; launch=slurm does, or launch=here with all of them started first, by torchrun or srun"
         )
     if found.world > 1:
-        raise ConfigError(f"launch=slurm: one process queues the jobs; {found.by} started {found.world}")
+        raise ConfigError(f"launch={config.launch.name}: one process queues the jobs; {found.by} started {found.world}")

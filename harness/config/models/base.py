@@ -47,7 +47,7 @@ class ModelConfig:
     vocabulary_logits: ClassVar[bool] = False
     """Whether its logits are as large as a vocabulary, so that evaluation batches stay as small as in training."""
     extra: ClassVar[str | None] = None
-    """The extra of pyproject.toml whose packages read its data or build its network."""
+    """The extra of pyproject.toml whose packages build its network or write its texts."""
     extra_to_count: ClassVar[bool] = False
     """Whether they build the network, and so are needed where parameters are only counted."""
     count_with: ClassVar[tuple[str, ...]] = ()

@@ -34,6 +34,8 @@ class TaskConfig:
     builder: ClassVar[str]
     needs_model: ClassVar[str | None]
     """The kind of model that takes what this task reads; None for a guest, which says so when it is imported."""
+    extra: ClassVar[str | None] = None
+    """The extra of pyproject.toml whose packages read its data."""
     part_of_several: ClassVar[bool] = False
     """Whether it can be one of the tasks of a mixture, or one that is learned in turn with others."""
     in_turn: ClassVar[bool] = False
@@ -55,6 +57,12 @@ class TaskConfig:
     def guests(self) -> tuple[str, ...]:
         """The dotted paths of the user's own classes: its own, or those of its parts."""
         return tuple(path for part in self.parts.values() for path in part.guests)
+
+    @property
+    def extras(self) -> frozenset[str]:
+        """The extras that read its data, or those of its parts."""
+        own = {self.extra} if self.extra is not None else set()
+        return frozenset(own).union(*(part.extras for part in self.parts.values()))
 
     @property
     def model_kind(self) -> str | None:

@@ -19,6 +19,7 @@ class Seq2seqTaskConfig(TaskConfig):
 
     builder = "harness.task.seq2seq:read_seq2seq"
     needs_model = "generator"
+    extra = "translation"
 
     name: Name
     split_seed: Natural

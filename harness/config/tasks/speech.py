@@ -18,6 +18,7 @@ class SpokenTaskConfig(LabelledTaskConfig):
 
     builder = "harness.task.speech:read_speech"
     needs_model = "speech"
+    extra = "speech"
 
     reader: Literal["spoken"]
     asset: AssetConfig | None

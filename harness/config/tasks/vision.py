@@ -20,6 +20,7 @@ class ImageTaskConfig(LabelledTaskConfig):
 
     builder = "harness.task.vision:read_vision"
     needs_model = "vision"
+    extra = "vision"
 
     image_size: Annotated[int, Strict(), Field(ge=8)]
     train_rows: Count | None
