@@ -22,6 +22,8 @@ from tests import tiny
 
 # Names of kinds of configuration, task, input and model: asking for them is dispatch by type.
 KIND = re.compile(r"(Config|Task|Inputs|Network|Classifier|Generator|Spec)$")
+# The name of a kind: to compare it with a literal is dispatch by string.
+NAMED = re.compile(r"\b(task|model|lora|launch|method)\.(name|kind|reader|variant)$|\brank_schedule$")
 # Where a kind may be asked for: modules that build an object from its configuration.
 BUILDERS = re.compile(r"(registry|build|builders)\.py$|trial/methods/")
 
@@ -164,7 +166,13 @@ def dispatch_sites(sources: dict[Path, ast.Module], tree: Path) -> Iterator[str]
 
 
 def asks_for_kind(node: ast.AST) -> bool:
-    """Whether a node is isinstance or case on a kind, or a probe for an attribute that only some kinds have."""
+    """Whether a node is isinstance or case on a kind, or a probe for an attribute that only some kinds have.
+
+    So is a comparison of a kind's name, or of a variant, with a literal.
+    """
+    if isinstance(node, ast.Compare):
+        literal = isinstance(node.comparators[0], ast.Constant | ast.Tuple)
+        return literal and bool(NAMED.search(ast.unparse(node.left)))
     if isinstance(node, ast.match_case):
         classes = [inner for inner in ast.walk(node.pattern) if isinstance(inner, ast.MatchClass)]
         return any(KIND.search(ast.unparse(inner.cls)) for inner in classes)

@@ -14,6 +14,16 @@ class Adaptation:
     """Whether updates for later tasks can be put beside its own."""
 
     @property
+    def trains_whole_base(self) -> bool:
+        """Whether all of the base is trained."""
+        return False
+
+    @property
+    def trains_head_alone(self) -> bool:
+        """Whether nothing of the base is trained, nor anything beside it."""
+        return False
+
+    @property
     def guests(self) -> tuple[str, ...]:
         """The dotted paths of variants of the user's own."""
         return ()

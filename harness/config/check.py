@@ -150,7 +150,7 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
     if task.parts:
         own = (mistake for part in task.parts.values() for mistake in _kind_mistakes(part, model, config))
         return [*task.mistakes(model), *own]
-    return model.mistakes() or [*model.adapter_mistakes(config.lora.name), *task.mistakes(model)]
+    return model.mistakes() or [*model.adapter_mistakes(config.lora), *task.mistakes(model)]
 
 
 def _objective_mistakes(config: Config) -> list[str]:

@@ -120,5 +120,13 @@ class BaselineConfig(Adaptation):
 
     name: Literal["full", "bitfit", "norms", "head"]
 
+    @property
+    def trains_whole_base(self) -> bool:
+        return self.name == "full"
+
+    @property
+    def trains_head_alone(self) -> bool:
+        return self.name == "head"
+
     def spread_mistakes(self, where: str) -> list[str]:
         return []

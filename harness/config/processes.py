@@ -65,7 +65,8 @@ def _check_launched(config: Config, found: ProcessInfo) -> None:
     if not config.launch.process_each_device:
         raise ConfigError(
             f"trainer.devices={config.trainer.devices}: launch={config.launch.name} starts a process for each worker, "
-            "not one for each device; launch=slurm does, or launch=here with all of them started first, by torchrun or srun"
+            "not one for each device; launch=slurm does, or launch=here with all of them started first, by torchrun or "
+            "srun"
         )
     if found.world > 1:
         raise ConfigError(f"launch={config.launch.name}: one process queues the jobs; {found.by} started {found.world}")

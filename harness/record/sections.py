@@ -32,6 +32,21 @@ class Lora(Section):
     targets: Annotated[list[str], Measure(column="targets")] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_low_rank(self) -> bool:
+        """Whether the base was adapted by LoRA or a variant of it."""
+        return self.name == "lora"
+
+    @property
+    def trains_whole_base(self) -> bool:
+        """Whether the trial was full fine-tuning."""
+        return self.name == "full"
+
+    @property
+    def trains_head_alone(self) -> bool:
+        """Whether nothing but the head was trained."""
+        return self.name == "head"
+
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Lora":
         """From a method's settings by name; what has no field of its own goes into `settings`."""
@@ -319,6 +334,11 @@ class Record(Section):
 
     def __bool__(self) -> bool:
         return True
+
+    @property
+    def rate(self) -> float:
+        """The learning rate that the trial is shown by: the head's where nothing else was trained."""
+        return (self.lora.trains_head_alone and self.optimizer.head_lr) or self.optimizer.lr
 
     def score(self, split: str, metric: str) -> float:
         """A score that the trial has. Raises KeyError otherwise."""

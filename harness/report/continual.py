@@ -36,7 +36,7 @@ def new_score(entry: Record, split: str) -> float:
 def level_of(records: Sequence[Record]) -> float:
     """The highest new-task score on validation that every arm reaches; a head alone learns less, and is left out."""
     done = [entry for entry in records if entry.state == "complete"]
-    arms = {entry.arm for entry in done if entry.lora.name != "head"} or {entry.arm for entry in done}
+    arms = {entry.arm for entry in done if not entry.lora.trains_head_alone} or {entry.arm for entry in done}
     return min(max(new_score(entry, "val") for entry in _complete(records, arm)) for arm in arms)
 
 
@@ -101,14 +101,13 @@ def _rows(results: Sequence[ContinualResult]) -> list[list[str]]:
     rows = [[*header, "forgetting", "FWT", "probe change"]]
     for result in results:
         entry, figures = result.best, result.best.continual_summary
-        head = entry.lora.name == "head"
         rows.append(
             [
                 result.arm,
                 str(len(result.group)),
                 f"{entry.parameters.trainable:,}",
                 f"{figures.kept:,}",
-                f"{entry.optimizer.head_lr if head else entry.optimizer.lr:.3g}",
+                f"{entry.rate:.3g}",
                 f"{entry.score('val', 'score'):.4f}",
                 f"{figures.acc:.4f}{span(result.acc, '.3f')}",
                 f"{figures.new:.4f}",

@@ -155,7 +155,6 @@ def _cost_rows(results: Sequence[MultitaskResult]) -> list[list[str]]:
     rows = [header]
     for result in results:
         entry, groups = result.best, result.best.parameters.groups
-        rate = (entry.lora.name == "head" and entry.optimizer.head_lr) or entry.optimizer.lr
         own = sorted({count for name, count in groups.items() if name != "shared"})
         rows.append(
             [
@@ -165,7 +164,7 @@ def _cost_rows(results: Sequence[MultitaskResult]) -> list[list[str]]:
                 " to ".join(f"{count:,}" for count in dict.fromkeys([own[0], own[-1]])) if own else "",
                 str(len(entry.dead)),
                 f"{entry.parameters.trainable:,}",
-                f"{rate:.3g}",
+                f"{entry.rate:.3g}",
                 f"{entry.score('val', 'score'):.4f}",
                 _delta(result),
                 verdict(result),

@@ -210,7 +210,7 @@ def _answer(results: Sequence[ArmResult]) -> str:
     elif adapted:
         best = max(adapted, key=lambda result: goodness(result.best) if result.best else 0)
         sentences.append(f"Not decided, with one seed each. Every adapter's run is below the best: {_figures(best)}.")
-    full = [result for result in results if result.best is not None and result.best.lora.name == "full"]
+    full = [result for result in results if result.best is not None and result.best.lora.trains_whole_base]
     sentences += [f"Beside it {_figures(result)}." for result in full]
     return " ".join(sentences)
 

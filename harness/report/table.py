@@ -223,7 +223,6 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
 
 
 def _best_cells(entry: Record, interval: tuple[float, float] | None, written: Sequence[str]) -> list[str]:
-    lr = entry.optimizer.head_lr if entry.lora.name == "head" else None
     tested = "test" in entry.scores
     return [
         f"{entry.parameters.adapter:,}",
@@ -232,7 +231,7 @@ def _best_cells(entry: Record, interval: tuple[float, float] | None, written: Se
         *((f"{headline_score(entry, 'val'):.4f}",) if tested else ()),
         f"{headline_score(entry, 'test' if tested else 'val'):.4f}{span(interval, '.3f')}",
         *(f"{entry.score('test', score):.1f}" for score in written),
-        f"{lr or entry.optimizer.lr:.3g}",
+        f"{entry.rate:.3g}",
         f"{entry.lora.scale:.3g}" if entry.lora.scale else "",
         f"{cost_of(entry, 'memory') / MIB:.0f}",
         f"{1000 * step_seconds(entry):.0f}",

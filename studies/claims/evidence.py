@@ -32,12 +32,12 @@ class Study:
 
 def adapted(study: Study) -> list[Record]:
     """The trials that ended with a LoRA adapter's figures, pruned ones too."""
-    return [entry for entry in _ended(study) if entry.lora.name == "lora"]
+    return [entry for entry in _ended(study) if entry.lora.is_low_rank]
 
 
 def full(study: Study) -> list[Record]:
     """The trials of full fine-tuning of pretrained weights, pruned ones too."""
-    return [entry for entry in _ended(study) if entry.lora.name == "full" and entry.base.sha256 != "fresh"]
+    return [entry for entry in _ended(study) if entry.lora.trains_whole_base and entry.base.sha256 != "fresh"]
 
 
 def _ended(study: Study) -> list[Record]:

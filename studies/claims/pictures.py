@@ -20,7 +20,7 @@ def draw(studies: Mapping[str, Study], folder: Path) -> list[str]:
 
 
 def _little(study: Study, path: Path) -> None:
-    heads = [entry for entry in study.records if entry.lora.name == "head"]
+    heads = [entry for entry in study.records if entry.lora.trains_head_alone]
     lines = [line for records in (adapted(study), full(study), heads) for line in _over_rows(records)]
     title = f"{study.label}: as many steps at every size; lines: means over splits"
     lines_picture(lines, "training rows", "accuracy", title, path)

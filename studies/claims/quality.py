@@ -112,7 +112,7 @@ def _cnn(study: Study) -> Finding:
         return untested(study, _ITEMS)
     estimate = paired_shares(first, second)
     figure = f"{dense.arm} {points(estimate)} against {convolutions.arm}"
-    head = best_on_validation([entry for entry in study.records if entry.lora.name == "head"])
+    head = best_on_validation([entry for entry in study.records if entry.lora.trains_head_alone])
     frozen = correct_items(head, study.folder) if head is not None else None
     if frozen is not None:
         figure += f", {points(paired_shares(first, frozen))} against a frozen base"

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.config.adaptation import Adaptation
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import AssetConfig
 
@@ -101,8 +102,8 @@ class ModelConfig:
         """What is at odds within the model."""
         return []
 
-    def adapter_mistakes(self, lora: str) -> list[str]:
-        """What is at odds with the way of adaptation of that name."""
+    def adapter_mistakes(self, lora: Adaptation) -> list[str]:
+        """What is at odds with the way of adaptation."""
         return []
 
     def length_mistakes(self, max_length: int) -> list[str]:

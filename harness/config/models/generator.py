@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
+from harness.config.adaptation import Adaptation
 from harness.config.models.base import ATTENTION, FFN, ModelConfig
 from harness.config.models.text import uneven_heads
 from harness.config.scalars import CLOSED, AssetConfig, Count, Share, Text
@@ -77,11 +78,11 @@ class GeneratorModelConfig(ModelConfig):
         """T5's heads have a size of their own."""
         return [] if self.family == "t5" else uneven_heads(self.shape.hidden, self.shape.heads)
 
-    def adapter_mistakes(self, lora: str) -> list[str]:
+    def adapter_mistakes(self, lora: Adaptation) -> list[str]:
         mistakes = []
-        if lora == "head":
+        if lora.trains_head_alone:
             mistakes.append(f"lora=head: model={self.name} has no fresh head; lora=lora or lora=full")
-        if self.weights is None and lora != "full":
+        if self.weights is None and not lora.trains_whole_base:
             mistakes.append("model.weights=null: fresh weights are trained as a whole; lora=full")
         return mistakes
 
