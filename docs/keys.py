@@ -82,7 +82,6 @@ MEANINGS = {
     "low": "the lower bound",
     "high": "the upper bound",
     "log": "draw the logarithm evenly",
-    "studies": "the studies that the claims are judged by: the words of the command that runs each",
     "study": "the folder under `results`, and the group in W&B",
     "results": "where all results are kept; `HARNESS_RESULTS` sets it for every command",
     "seed": "draws the head, the adapters, dropout and the order of batches",
@@ -94,7 +93,6 @@ MEANINGS = {
     "tracking": "the mirror in W&B",
     "launch": "where the workers of a study run",
     "sweep": "what a study searches",
-    "claims": "the studies that claims are judged by; `+experiment=claims` has them",
 }
 
 

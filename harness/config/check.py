@@ -50,7 +50,7 @@ def check(tree: Mapping[str, Any]) -> Config:
 
 def _with_arguments(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The node that is named as a command's module, `claims` of studies.claims:command, goes in as its `arguments`."""
-    found = {key: value for key, value in tree.items() if key != "claims" or value is not None}  # of older studies
+    found = dict(tree)
     module, is_command, _ = str(found.get("run")).partition(":")
     node = module.rpartition(".")[2]
     if is_command and node in found and node not in _KEYS:
