@@ -40,7 +40,7 @@ SPEECH = ["task=spoken_digits", "model=lstm_speech", "lora.targets=[lstm]"]
 PAIRS = ["task=seq2seq", "model=t5_small", "trainer.objective=loss"]
 
 RANKLESS = "sweep.scientific={seed: [0]}"
-ALL = "arm lora.rank=1, lora.rank=2, lora.rank=4, and 3 more: "
+ALL = "arm rank=1, rank=2, rank=4, and 3 more: "
 
 
 def dropout(bounds: str) -> str:
@@ -291,7 +291,7 @@ MISTAKES = [
     # one objective for all arms
     (
         [*STUDY, "sweep.scientific={trainer.objective: [accuracy, loss]}"],
-        'arm trainer.objective="loss": trainer.objective=loss: the study compares its arms by trainer.objective=acc',
+        'arm objective=loss: trainer.objective=loss: the study compares its arms by trainer.objective=acc',
     ),
     (
         [*STUDY, put("full", "{lora: {name: full}, trainer.objective: loss}")],

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.config import Config
+from harness.config.arms import Arm, Point, arms
 from harness.record import RECORDS, Log, Phase, Record
-from harness.search.arms import Arm, Point, arms
 from harness.search.confirmation import finalists, fresh_seeds
 from harness.system.jsonl import JsonlLog, repair_tail
 from harness.system.study_files import attempts_path

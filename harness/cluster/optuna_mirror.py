@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from harness.cluster.assignments import Assignment, Slot
 from harness.cluster.locks import LockLost
 from harness.cluster.optuna_storage import close_storage, open_storage
+from harness.config.arms import Arm
 from harness.record import Record, direction
-from harness.search.arms import Arm
 from harness.search.pruning import curve_of
 from harness.search.space import distributions
 from harness.system import fault_injection

@@ -10,8 +10,8 @@ from harness.cluster.optuna_storage import JOURNAL, create_tables
 from harness.cluster.storage import check_storage, forget_storage, open_locks
 from harness.cluster.undo import left_as_found
 from harness.config import Config, ConfigError
+from harness.config.arms import arms
 from harness.record import RECORDS, Log
-from harness.search.arms import arms
 from harness.trial import tracking
 
 

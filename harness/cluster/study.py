@@ -14,10 +14,10 @@ from harness.cluster.study_folder import study_folder
 from harness.cluster.undo import left_as_found
 from harness.config import Config, ConfigError, apply_overrides, check, read_stored, to_dict, to_yaml
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
+from harness.config.arms import Arm, Point, arms
 from harness.config.preflight import check_same_config
 from harness.config.processes import trains_remotely
 from harness.record import Log, is_final
-from harness.search.arms import Arm, Point, arms
 from harness.search.confirmation import fresh_seeds
 from harness.search.proposals import propose
 from harness.system.jsonl import replace_text

@@ -36,8 +36,8 @@ from harness.cluster.restart import WorkerUnhealthy
 from harness.cluster.storage import open_locks
 from harness.cluster.study import check_same_inputs, trial_config
 from harness.config import Config, ConfigError, to_dict
+from harness.config.arms import Arm, Point, arms
 from harness.record import Log, Record, fail_if_not_finite
-from harness.search.arms import Arm, Point, arms
 from harness.search.proposals import propose
 from harness.search.pruning import below_median, curve_of
 from harness.system import fault_injection

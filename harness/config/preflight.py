@@ -2,25 +2,23 @@
 ranks that the named model does not have, another question under a study's name.
 """
 
-import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.config import (
     Config,
     ConfigError,
-    Range,
-    SweepConfig,
     apply_overrides,
     check,
     read_stored,
     to_dict,
 )
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
+from harness.config.arms import arms
 from harness.system.study_files import CONFIG, RECORDS, attempts_path
 
 _LEAST_FREE = 32 * 2**20  # bytes; the smallest trial's files fit, and an error can still be written down
@@ -33,7 +31,7 @@ def validate_before_import(config: Config) -> None:
     writable(Path(config.results))
     if config.run == "study" and config.task.fallback is None:  # which may be what was trained on
         check_same_config(Path(config.results) / config.study, to_dict(config))
-    mistakes = [mistake for each in _arms(config) for mistake in _layers(each)]
+    mistakes = [mistake for each in _trials(config) for mistake in _layers(each)]
     if mistakes:
         raise ConfigError(*dict.fromkeys(mistakes))
 
@@ -44,7 +42,7 @@ def _layers(config: Config) -> Iterator[str]:
         yield from config.lora.layer_mistakes(known, config.model.children, config.model.name)
 
 
-def _arms(config: Config) -> Iterator[Config]:
+def _trials(config: Config) -> Iterator[Config]:
     """The configurations that a study compares, at the corners of their ranges; of a trial its own.
 
     Raises ConfigError for one that cannot be.
@@ -53,34 +51,16 @@ def _arms(config: Config) -> Iterator[Config]:
         yield config
         return
     tree, mistakes = to_dict(config) | {"run": "trial", "sweep": None}, ArmMistakes()
-    for name, values, nuisance in _compared(config.sweep):
-        for point in corners(nuisance):
+    for arm in arms(config.sweep):
+        for point in corners(arm.nuisance):
             try:
-                trial = check(apply_overrides(apply_overrides(tree, values), point))
+                trial = check(apply_overrides(apply_overrides(tree, arm.values), point))
                 check_objective(config, trial)
             except ConfigError as error:
-                mistakes.add(name, nuisance, error)
+                mistakes.add(arm.name, arm.nuisance, error)
             else:
                 yield trial
     mistakes.raise_if_any()
-
-
-def _compared(sweep: SweepConfig) -> Iterator[tuple[str, dict[str, Any], Mapping[str, Range]]]:
-    """What each arm is called, sets and tunes."""
-    for values in _product(sweep, list(sweep.scientific)) if sweep.scientific else ():
-        yield _told(values), values, sweep.nuisance
-    for name, arm in sweep.baselines.items():
-        for values in _product(sweep, sweep.across or []):
-            yield ",".join(filter(None, (name, _told(values)))), {**arm.set, **values}, arm.nuisance
-
-
-def _product(sweep: SweepConfig, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for values in itertools.product(*(sweep.scientific[key] for key in keys)):
-        yield dict(zip(keys, values, strict=True))
-
-
-def _told(values: Mapping[str, Any]) -> str:
-    return ",".join(f"{key}={_shown(value)}" for key, value in values.items())
 
 
 def _shown(value: Any) -> str:

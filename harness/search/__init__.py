@@ -1,5 +1,5 @@
 """What a study searches: its arms, the nuisance space of each, proposals and pruning."""
 
-from harness.search.arms import Arm, Point, arms
+from harness.config.arms import Arm, Point, arms
 
 __all__ = ["Arm", "Point", "arms"]

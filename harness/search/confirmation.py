@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+from harness.config.arms import Arm, Point
 from harness.record import Record, best_on_validation, better
-from harness.search.arms import Arm, Point
 
 
 @dataclasses.dataclass(frozen=True)

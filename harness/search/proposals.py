@@ -7,8 +7,8 @@ import optuna
 from optuna.trial import TrialState
 from torch.quasirandom import SobolEngine
 
+from harness.config.arms import Arm, Point
 from harness.record import Record, direction
-from harness.search.arms import Arm, Point
 from harness.search.space import distributions, from_unit, round_in_range
 
 

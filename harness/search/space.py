@@ -5,7 +5,7 @@ import math
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from harness.config import Range
-from harness.search.arms import Arm
+from harness.config.arms import Arm
 
 
 def distributions(arm: Arm) -> dict[str, BaseDistribution]:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.config import Range, SweepConfig
+from harness.config.schema import Range, SweepConfig
 
 Point = dict[str, float]
 """Nuisance values by their dotted key."""
