@@ -291,7 +291,7 @@ MISTAKES = [
     # one objective for all arms
     (
         [*STUDY, "sweep.scientific={trainer.objective: [accuracy, loss]}"],
-        'arm objective=loss: trainer.objective=loss: the study compares its arms by trainer.objective=acc',
+        "arm objective=loss: trainer.objective=loss: the study compares its arms by trainer.objective=acc",
     ),
     (
         [*STUDY, put("full", "{lora: {name: full}, trainer.objective: loss}")],

@@ -18,35 +18,6 @@ from harness.config import Outputs, VisionModelConfig
 from harness.model.base import Network, linear, make_head
 from harness.system import assets
 
-_BLOCK = r"encoder\.layers\.encoder_layer_\d+"
-
-TARGETS: dict[str, dict[str, str]] = {
-    "efficientnet_lite0": {
-        "conv": r"conv_stem|conv_head|blocks\.\d+\.\d+\.conv_pwl?",  # all that mix channels: the 1×1 and the stem
-        "pointwise": r"conv_head|blocks\.\d+\.\d+\.conv_pwl?",
-        "depthwise": r"blocks\.\d+\.\d+\.conv_dw",
-        "stem": r"conv_stem",
-        "fc": r"classifier",
-    },
-    "resnet18": {
-        "conv": r"conv1|layer\d\.\d\.(conv\d|downsample\.0)",
-        "pointwise": r"layer\d\.\d\.downsample\.0",
-        "stem": r"conv1",
-        "fc": r"fc",
-    },
-    "vit_b_16": {  # one fused matrix holds query, key and value: [i/3] is its i-th third
-        "query": rf"{_BLOCK}\.self_attention[0/3]",
-        "key": rf"{_BLOCK}\.self_attention[1/3]",
-        "value": rf"{_BLOCK}\.self_attention[2/3]",
-        "output": rf"{_BLOCK}\.self_attention\.out_proj",
-        "ffn_up": rf"{_BLOCK}\.mlp\.0",
-        "ffn_down": rf"{_BLOCK}\.mlp\.3",
-        "stem": r"conv_proj",
-        "fc": r"heads\.head",
-    },
-}
-"""For each architecture, the pattern of module names behind the names that users write."""
-
 
 class VisionClassifier(Network):
     """A pretrained network from images to features, or to ImageNet's 1,000 logits, and a fresh head."""
@@ -110,7 +81,7 @@ def build(config: VisionModelConfig, outputs: Outputs, weights: bool) -> VisionC
         setattr(base.get_submodule(parent), name, nn.Identity())
         features = kind.features
     head = make_head(outputs, partial(linear, features))
-    targets = {name: TARGETS[config.architecture][name] for name in config.rank_limits}
+    targets = {name: config.known.targets[name].pattern for name in config.rank_limits}
     return VisionClassifier(base, head, targets, kind.mean, kind.std)
 
 
@@ -130,21 +101,21 @@ def _load(base: nn.Module, kind: _Architecture, config: VisionModelConfig) -> No
         stored = torch.load(base_file(config), map_location="cpu", weights_only=True)
         # Some were stored as transposed views; what is saved later must be contiguous.
         state = {kind.rename(name): tensor.contiguous() for name, tensor in stored.items()}
-        if config.architecture == "vit_b_16" and config.image_size is not None:
-            state = _positions(state, config.image_size)
+        if config.known.patch is not None and config.image_size is not None:
+            state = _positions(state, config.image_size, config.known.patch)
         base.load_state_dict(state, assign=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, AttributeError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         raise assets.AssetError(f"{where}: not the weights of {config.architecture}: {' '.join(lines[:3])}") from None
 
 
-def _positions(state: dict[str, Tensor], image_size: int) -> dict[str, Tensor]:
+def _positions(state: dict[str, Tensor], image_size: int, patch: int) -> dict[str, Tensor]:
     """The position table resampled from 14×14 patches to those of another image size (bicubic)."""
     from torchvision.models.vision_transformer import interpolate_embeddings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made: dict[str, Tensor] = interpolate_embeddings(image_size, 16, dict(state))
+        made: dict[str, Tensor] = interpolate_embeddings(image_size, patch, dict(state))
     return made
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from harness.config.models.architectures import VISION_ARCHITECTURES
 from harness.model import base_file, build_model
-from harness.model.vision import TARGETS, lite0_name
+from harness.model.vision import lite0_name
 from harness.system import assets
 from harness.task.images import image_inputs
 from harness.task.vision import ImageSplit
@@ -160,8 +161,8 @@ def test_targets_name_the_layers_they_say(compose_plain, name):
     base = build(compose_plain, f"model={name}", "model.classifier=true", weights=False).base
     modules = dict(base.named_modules())
     found = {
-        target: [module for module in modules if re.fullmatch(re.sub(r"\[\d/\d\]$", "", pattern), module)]
-        for target, pattern in TARGETS[name].items()
+        target: [module for module in modules if re.fullmatch(re.sub(r"\[\d/\d\]$", "", layers.pattern), module)]
+        for target, layers in VISION_ARCHITECTURES[name].targets.items()
     }
     assert {target: len(names) for target, names in found.items()} == LAYERS[name]
     convolutions = {module for module, layer in modules.items() if isinstance(layer, torch.nn.Conv2d)}
