@@ -51,7 +51,7 @@ def write_report(folder: Path) -> str:
 
 def _kind(entry: Record) -> Kind:
     if entry.continual:
-        return _write_sequences
+        return _write_continual
     return _write_several if multitask.tasks_of(entry) else _write_single
 
 
@@ -91,7 +91,7 @@ def margin_of(folder: Path) -> float:
     return confirm.margin
 
 
-def _write_sequences(records: Sequence[Record], folder: Path) -> Written:
+def _write_continual(records: Sequence[Record], folder: Path) -> Written:
     written = []
     if results := continual.continual_results(records, folder):
         title = f"{records[0].task}, {records[0].model}"

@@ -20,9 +20,11 @@ def follow() -> None:
         tree = message["config"]
         quiet = check(tree | {"tracking": tree["tracking"] | {"mode": "off"}})
         with tempfile.TemporaryDirectory() as scratch:
-            place = TrialContext(tree["study"], message["number"], message["arm"], Path(scratch), test=message["test"])
+            context = TrialContext(
+                tree["study"], message["number"], message["arm"], Path(scratch), test=message["test"]
+            )
             try:
-                run_trial(quiet, place, lambda *_: False)
+                run_trial(quiet, context, lambda *_: False)
             except Interrupted as stop:
                 stopped = stop  # the first process is stopped too, and sends what comes next
     if stopped is not None:

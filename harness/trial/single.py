@@ -51,26 +51,26 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     module = make_module(trial, trained, _metrics(trial), length.steps, trial.spread)
     best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
     stops = [PruningCallback(trial.report, settled), EarlyStopping(best, config.trainer.patience)]
-    keeper = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
+    checkpoints = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
     unused, checks = UnusedParameterCheck(), [StopRequestCheck(between_steps=False), DivergenceCheck()]
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, module.metrics.names)
-    watching = [keeper, *checks, trial.meter, unused, curve, *moving, best, *stops]
-    trainer = _trainer(trial, length, watching)
-    ranks = trainer.global_rank, trainer.world_size
+    callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, best, *stops]
+    trainer = _trainer(trial, length, callbacks)
+    process = trainer.global_rank, trainer.world_size
     started = time.perf_counter()
-    training = loader(config, trial.splits["train"], True, *ranks)
-    keeper.batch_sampler = training.batch_sampler
+    training = loader(config, trial.splits["train"], True, *process)
+    checkpoints.batch_sampler = training.batch_sampler
     try:
-        fit(trainer, module, training, loader(config, trial.splits["validation"], False, *ranks))
+        fit(trainer, module, training, loader(config, trial.splits["validation"], False, *process))
     finally:
         spent = replace(trial.meter.clock.summary(), train_s=time.perf_counter() - started)
-        made, resumed = trainer.global_step, keeper.resumed_at or None
+        made, resumed = trainer.global_step, checkpoints.resumed_at or None
         steps = Steps(planned=length.steps, made=made, best=best.best_step, resumed=resumed)
         draft.record = replace(draft.record, time=spent, memory=trial.meter.parts, dead=unused.unused, steps=steps)
         if best.best:
             draft.add_scores("val", best.best)
     best.restore(module)
-    with keeper.guard(trainer, module):
+    with checkpoints.guard(trainer, module):
         _score(trial, trained, trainer, module)
     if trial.spread:
         gather_full_model(trained, trial.model)
@@ -113,16 +113,16 @@ def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: Tr
     Test stays unread where the trial's context says so.
     """
     config, draft, held_out = trial.config, trial.draft, trial.splits["test"]
-    ranks = trainer.global_rank, trainer.world_size
-    evaluate = {"val": loader(config, trial.splits["validation"], False, *ranks)}
+    process = trainer.global_rank, trainer.world_size
+    evaluate = {"val": loader(config, trial.splits["validation"], False, *process)}
     if trial.context.test:
-        evaluate["test"] = loader(config, held_out, False, *ranks)
+        evaluate["test"] = loader(config, held_out, False, *process)
     for rank in trial.method.nested_ranks(trial.model):
         set_active(trained.base, rank)
         for name, batches in evaluate.items():
             draft.add_scores(f"{name}@{rank}", test(trainer, module, batches))
     if config.trainer.score_train:
-        seen = loader(config, trial.splits["train"], False, *ranks, rows=len(held_out))
+        seen = loader(config, trial.splits["train"], False, *process, rows=len(held_out))
         draft.add_scores("train", test(trainer, module, seen))
     if not trial.context.test:
         return

@@ -40,8 +40,8 @@ def accepting(
 ) -> Callable[[Config, TrialContext, Report, Accept], Record]:
     """A trial's record is accepted as soon as it is there."""
 
-    def run_trial(config: Config, place: TrialContext, report: Report, accept: Accept) -> Record:
-        entry = run(config, place, report)
+    def run_trial(config: Config, context: TrialContext, report: Report, accept: Accept) -> Record:
+        entry = run(config, context, report)
         accept(entry)
         return entry
 
@@ -51,13 +51,13 @@ def accepting(
 def stub(seconds: float) -> Callable[[Config, TrialContext, Report], Record]:
     """A trial of so many seconds."""
 
-    def run_trial(config: Config, place: TrialContext, report: Report) -> Record:
+    def run_trial(config: Config, context: TrialContext, report: Report) -> Record:
         score = score_of(config)
         entry = make(
-            place.number,
-            study=place.study,
-            arm=place.arm,
-            point=place.point,
+            context.number,
+            study=context.study,
+            arm=context.arm,
+            point=context.point,
             fingerprint=worker_module.fingerprint_of(config),
             task=config.task.name,
             model=config.model.name,
@@ -98,19 +98,19 @@ def watch(notes: Path) -> None:
     )
     asked = 0.0
 
-    def run_trial(config: Config, place: TrialContext, report: Report, accept: Accept) -> Record:
+    def run_trial(config: Config, context: TrialContext, report: Report, accept: Accept) -> Record:
         def end(entry: Record) -> bool:
-            note(notes, f"end {place.number} {os.getpid()}")
+            note(notes, f"end {context.number} {os.getpid()}")
             return accept(entry)
 
-        note(notes, f"begin {place.number} {os.getpid()} {_state_of(notes, place.number)}")
-        return run(config, place, report, end)
+        note(notes, f"begin {context.number} {os.getpid()} {_state_of(notes, context.number)}")
+        return run(config, context, report, end)
 
     def add(folder: Path, entry: Record) -> None:
         append(folder, entry)
         note(notes, f"ack {entry.trial} {digest(record.to_json(entry).encode())}")
 
-    def end_if_asked_now() -> None:
+    def raise_if_stopped() -> None:
         nonlocal asked
         ask()
         asked = time.monotonic()
@@ -122,7 +122,7 @@ def watch(notes: Path) -> None:
         return taken
 
     worker_module.run_trial, record.append = run_trial, add
-    worker_module.raise_if_stop_requested, Worker._next_assignment = end_if_asked_now, timed_assignment  # type: ignore[method-assign]
+    worker_module.raise_if_stop_requested, Worker._next_assignment = raise_if_stopped, timed_assignment  # type: ignore[method-assign]
 
 
 def note(path: Path, text: str) -> None:

@@ -21,7 +21,7 @@ WAYS = {
     "full": ({"heads": "separate"}, ["lora=full"]),
     "head": ({}, ["lora=head", "trainer.patience=1", "optimizer.head_lr=0.3"]),
 }
-# Steps 1 to 12 are the first task's, and so on; an exam has three tasks, of two splits, of one batch each.
+# Steps 1 to 12 are the first task's, and so on; an evaluation has three tasks, of two splits, of one batch each.
 STOPS = [("test", 1), ("step", 1), ("step", 5), ("step", 12), ("test", 4), ("step", 18), ("test", 2), ("step", 36)]
 
 
@@ -112,7 +112,7 @@ def test_a_sequence_goes_on_from_the_minutes_checkpoint_after_a_kill(train, tmp_
     words, task = ["optimizer.lr=0.01"], {"learn": "orthogonal"}
     alone, _ = train("alone", words, task)
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)  # one at each step
-    train("again", words, task, ("test", 15))  # in the exam after the second task
+    train("again", words, task, ("test", 15))  # in the evaluation after the second task
     monkeypatch.undo()
     paths = sorted((tmp_path / "trials/again/checkpoint").glob("*.pt"))
     assert len(paths) == 2

@@ -56,15 +56,15 @@ class ContinualTraining:
         length = plan(batches, settings.epochs, settings.max_steps, settings.evaluations)
         module = self._module(name, length.steps)
         unused, curve = UnusedParameterCheck(), self._curve(name, before, module.metrics.names)
-        keeper = CheckpointCallback(self.checkpoints, under_way, before, extra)
+        checkpoint_callback = CheckpointCallback(self.checkpoints, under_way, before, extra)
         best = self._best_checkpoint(module)
         checks = [StopRequestCheck(between_steps=False), DivergenceCheck()]
         stopping = EarlyStopping(best, settings.patience)
-        callbacks: list[L.Callback] = [keeper, *checks, trial.meter, unused, curve, best, stopping]
+        callbacks: list[L.Callback] = [checkpoint_callback, *checks, trial.meter, unused, curve, best, stopping]
         clip, folder = trial.config.optimizer.clip, trial.context.folder
         trainer = make_trainer(folder, length, trial.device, callbacks, precision=trial.precision, clip=clip)
         training = loader(trial.config, train, True)
-        keeper.batch_sampler = training.batch_sampler
+        checkpoint_callback.batch_sampler = training.batch_sampler
         steps = replace(draft.record.steps, planned=draft.record.steps.planned + length.steps)
         try:
             fit(trainer, module, training, loader(trial.config, validation, False))
