@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 
 from harness.commands import confirm, count, guest, rebuild, report, status, study, trial, worker
 from harness.commands.failures import exit_codes
-from harness.commands.job import Job, composed_jobs
+from harness.commands.job import HydraJob, composed_jobs
 from harness.config import composition, hydra_checks
 
-COMMANDS: Mapping[str, Callable[[Job], None]] = {
+COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "trial": trial.run,
     "study": study.run,
     "confirm": confirm.run,

@@ -27,7 +27,7 @@ from harness import __main__ as command
 from harness import record
 from harness.commands import guest
 from harness.commands.failures import exit_codes
-from harness.commands.job import Job
+from harness.commands.job import HydraJob
 from harness.config import MODELS, check, composition, to_dict
 from harness.config.preflight import check_same_config
 from harness.model import build_model
@@ -376,7 +376,7 @@ def answer(composed, monkeypatch):
                 OmegaConf.update(tree, override.key_or_group, override.value(), merge=False)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                asked = Job(tree, said)
+                asked = HydraJob(tree, said)
                 command.COMMANDS.get(asked.run, guest.run)(asked)
         return 0
 

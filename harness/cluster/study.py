@@ -85,7 +85,7 @@ def trial_config(tree: dict[str, Any], arm: Arm, point: Point, seed: int | None 
     return check(apply_overrides(made, point) | {"run": "trial", "sweep": None})
 
 
-def check_study(config: Config) -> None:
+def check_arms(config: Config) -> None:
     """Compose, check and build every arm on the meta device; raises ConfigError with all that cannot run."""
     assert config.sweep is not None
     tree, all_arms = to_dict(config), arms(config.sweep)

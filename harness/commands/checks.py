@@ -44,10 +44,10 @@ def check_study(config: Config) -> None:
     """The same of a study: its storage, its launcher, and every arm."""
     check_runnable(config)
     from harness.cluster.launchers.registry import check_launch
-    from harness.cluster.study import check_study
+    from harness.cluster.study import check_arms
 
     check_launch(config)
-    check_study(config)
+    check_arms(config)
 
 
 def refuse_study_folder(config: Config) -> None:

@@ -3,11 +3,11 @@
 import json
 
 from harness.commands.checks import check_installed
-from harness.commands.job import Job, compose
+from harness.commands.job import HydraJob, compose
 from harness.config import MODELS, Config
 
 
-def run(job: Job) -> None:
+def run(job: HydraJob) -> None:
     """Print the counts as JSON. No trainer is imported."""
     config = _with_any_task(job)
     check_installed(config)
@@ -16,7 +16,7 @@ def run(job: Job) -> None:
     print(json.dumps(count(config), indent=2))
 
 
-def _with_any_task(job: Job) -> Config:
+def _with_any_task(job: HydraJob) -> Config:
     """The configuration, or, to count a model of another kind than the default task's, with a task that fits."""
     named = any(word.lstrip("+").startswith(("task=", "experiment=")) for word in job.words)
     kind = MODELS.get(job.composed.model.kind)

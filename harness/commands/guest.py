@@ -10,7 +10,7 @@ from harness.config import Config, ConfigError, nearest
 from harness.config.guests import import_guest
 
 if TYPE_CHECKING:
-    from harness.commands.job import Job
+    from harness.commands.job import HydraJob
 
 Compose = Callable[[Sequence[str]], Config]
 """The checked configuration of some words, run where and as this command is. Raises ConfigError."""
@@ -36,7 +36,7 @@ def study_command(function: Function) -> StudyCommand:
     return StudyCommand(function)
 
 
-def run(job: "Job") -> None:
+def run(job: "HydraJob") -> None:
     """Print what the command answers."""
     from harness.commands.devices import refuse_several_processes
 

@@ -16,7 +16,7 @@ from harness.config import Config, check, composition
 
 
 @dataclass(frozen=True)
-class Job:
+class HydraJob:
     """A composed configuration and the words that it was composed from."""
 
     composed: DictConfig
@@ -34,13 +34,13 @@ class Job:
 
 
 @contextmanager
-def composed_jobs() -> Iterator[list[Job]]:
+def composed_jobs() -> Iterator[list[HydraJob]]:
     """The jobs of this command, none where Hydra itself has answered; inside, Hydra goes on composing."""
-    found: list[Job] = []
+    found: list[HydraJob] = []
     context: list[Any] = []
 
     def note(composed: DictConfig) -> None:
-        found.append(Job(composed, tuple(HydraConfig.get().overrides.task)))
+        found.append(HydraJob(composed, tuple(HydraConfig.get().overrides.task)))
         context.append(GlobalHydra.instance().hydra)
 
     composition.register_sweeps(ConfigStore.instance())

@@ -3,12 +3,12 @@
 import logging
 
 from harness.commands.devices import refuse_several_processes
-from harness.commands.job import Job
+from harness.commands.job import HydraJob
 
 log = logging.getLogger(__name__)
 
 
-def run(job: Job) -> None:
+def run(job: HydraJob) -> None:
     """Make the study's mirrors again."""
     refuse_several_processes("rebuild")
     from harness.cluster.rebuild import rebuild

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from harness.commands.devices import refuse_several_processes
-from harness.commands.job import Job
+from harness.commands.job import HydraJob
 from harness.config import ConfigError
 from harness.system.study_files import RECORDS
 
 
-def run(job: Job) -> None:
+def run(job: HydraJob) -> None:
     """Print the report. Raises ConfigError where there are no records."""
     config = job.config
     refuse_several_processes("report")

@@ -1,9 +1,9 @@
 """run=status: how far a study has come, and who is at work on it."""
 
-from harness.commands.job import Job
+from harness.commands.job import HydraJob
 
 
-def run(job: Job) -> None:
+def run(job: HydraJob) -> None:
     """Print how the study stands. No torch is imported."""
     from harness.cluster.monitor import study_status
     from harness.cluster.study_folder import load_study, study_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.commands.checks import check_study, with_data
 from harness.commands.devices import leading
-from harness.commands.job import Job
+from harness.commands.job import HydraJob
 from harness.config import Config
 from harness.config.preflight import validate_before_import
 from harness.config.processes import ProcessInfo, launched_process_group
@@ -15,7 +15,7 @@ from harness.config.processes import ProcessInfo, launched_process_group
 log = logging.getLogger(__name__)
 
 
-def run(job: Job) -> None:
+def run(job: HydraJob) -> None:
     """Run every trial of the study that has no record yet, and print its report."""
     started = launched_process_group(job.config)
     validate_before_import(job.config)

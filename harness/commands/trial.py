@@ -5,14 +5,14 @@ import logging
 from harness.commands.checks import check_runnable, refuse_study_folder, with_data
 from harness.commands.devices import leading, one_process_each
 from harness.commands.failures import leave
-from harness.commands.job import Job
+from harness.commands.job import HydraJob
 from harness.config.preflight import validate_before_import
 from harness.config.processes import launched_process_group
 
 log = logging.getLogger(__name__)
 
 
-def run(job: Job) -> None:
+def run(job: HydraJob) -> None:
     """Train what is configured, or look up the trial that was; exits with 70 where it failed."""
     launched_process_group(job.config)
     validate_before_import(job.config)

@@ -5,14 +5,14 @@ import logging
 
 from harness.commands.checks import check_installed
 from harness.commands.devices import leading
-from harness.commands.job import Job
+from harness.commands.job import HydraJob
 from harness.config.processes import launched_process_group
 from harness.system.study_files import CONFIG
 
 log = logging.getLogger(__name__)
 
 
-def run(job: Job) -> None:
+def run(job: HydraJob) -> None:
     """Run trials of the study until none is left; its own file says what it is."""
     from harness.cluster.restart import restart_when_unhealthy
     from harness.cluster.study_folder import load_study, study_folder

@@ -16,7 +16,7 @@ from harness.lora.peft_methods import peft_parameters
 from harness.model import Network, Uncertainty, build_model
 from harness.record import Merge, Parameters, plain
 from harness.task import build_task
-from harness.trial import accounting
+from harness.trial import counting
 from harness.trial.methods import Method, build_method
 
 
@@ -60,7 +60,7 @@ def prepare(
 
 def count_parameters(model: Network) -> Parameters:
     """The parameters of an adapted model by group, and the adapter's by task where tasks have their own."""
-    counted = accounting.count(model, adapters_of(model.base), model.head.parameters())
+    counted = counting.count(model, adapters_of(model.base), model.head.parameters())
     return replace(counted, groups=task_groups(model))
 
 

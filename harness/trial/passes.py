@@ -10,7 +10,7 @@ from harness.model import Network
 from harness.record import Flops
 from harness.task import Inputs
 from harness.training import autocast, mean_loss
-from harness.trial.accounting import flops_of
+from harness.trial.counting import flops_of
 
 
 def feed(

@@ -50,7 +50,7 @@ from harness.trial.methods import Method
 from harness.trial.out_of_memory import is_out_of_memory, what_ran_out
 from harness.trial.passes import feed, step_flops
 from harness.trial.provenance import hardware, source, versions
-from harness.trial.running import RunningTrial, probe
+from harness.trial.running import RunningTrial, note_probe_loss
 from harness.trial.single import train_and_evaluate
 
 Accept = Callable[[Record], bool]
@@ -90,7 +90,8 @@ def run_trial(
         spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
         model.to(home)
-        probe(config, model, home, draft, "before")
+        alone = config.trainer.devices == 1
+        note_probe_loss(config.probe, config.model, model, home, draft, when="before", alone=alone)
         method = method or method_of(config)
         add_task_weights(model, config)
         with spec_errors():
@@ -142,7 +143,7 @@ def _announce(config: Config, context: TrialContext) -> tracking.Mirror:
     broadcast_object({"config": tree, "number": context.number, "arm": context.arm, "test": context.test})
     (context.folder / CONFIG).write_text(to_yaml(tree))
     name, folder = f"{context.arm}-{context.number:04d}", context.folder.parent.parent
-    return tracking.start(
+    return tracking.open_run(
         mode=settings.mode,
         project=settings.project,
         entity=settings.entity,

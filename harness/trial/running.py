@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from harness.config import Config
+from harness.config import Config, ModelConfig, ProbeConfig
 from harness.model import Network
 from harness.record import Draft, Probe
 from harness.system.signals import raise_if_stop_requested
@@ -42,6 +42,12 @@ class RunningTrial:
     mirror: tracking.Mirror
     report: Report
 
+    def note_probe_loss_after(self, device: torch.device) -> None:
+        """Note the base's loss on general text after training."""
+        config = self.config
+        alone = config.trainer.devices == 1
+        note_probe_loss(config.probe, config.model, self.model, device, self.draft, when="after", alone=alone)
+
 
 def make_module(
     trial: RunningTrial,
@@ -72,12 +78,23 @@ def make_module(
     )
 
 
-def probe(config: Config, model: Network, device: torch.device, draft: Draft, when: Literal["before", "after"]) -> None:
-    """Note the base's loss on general text, if the configuration asks for it."""
-    if config.probe is None:
+def note_probe_loss(
+    probe: ProbeConfig | None,
+    source: ModelConfig,
+    model: Network,
+    device: torch.device,
+    draft: Draft,
+    *,
+    when: Literal["before", "after"],
+    alone: bool,
+) -> None:
+    """Note the loss on general text of the base of `model`, which `source` configures; nothing without a probe.
+
+    `alone` says that one process trains it: one of several must not leave the others at a stop signal.
+    """
+    if probe is None:
         return
-    alone = config.trainer.devices == 1  # one of several must not leave the others
     between = raise_if_stop_requested if alone else lambda: None
-    loss = probe_loss(config.probe, config.model, model.base.to(device), device, between)
+    loss = probe_loss(probe, source, model.base.to(device), device, between)
     found = Probe(before=loss) if when == "before" else replace(draft.record.probe, after=loss)
     draft.record = replace(draft.record, probe=found)

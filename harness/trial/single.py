@@ -37,7 +37,7 @@ from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write
 from harness.trial.context import BEST, CHECKPOINTS
 from harness.trial.inputs import loader
 from harness.trial.passes import on_device
-from harness.trial.running import RunningTrial, make_module, probe
+from harness.trial.running import RunningTrial, make_module
 
 
 def train_and_evaluate(trial: RunningTrial) -> None:
@@ -136,7 +136,7 @@ def _conclude(trial: RunningTrial, module: TrialModule) -> None:
     """What is measured and kept of the trained network."""
     config, draft, model = trial.config, trial.draft, trial.model
     held_out = trial.splits["test" if trial.context.test else "validation"]
-    probe(config, model, trial.home, draft, "after")
+    trial.note_probe_loss_after(trial.home)
     save_artifacts(config, model, trial.method, module, trial.context.folder, predicted=trial.context.test)
     adapter = replace(
         draft.record.adapter,

@@ -17,7 +17,7 @@ from harness.cluster import study as study_module
 from harness.cluster import worker as worker_module
 from harness.cluster.optuna_storage import KernelLock, open_storage
 from harness.cluster.single import join_single
-from harness.cluster.study import begin_study, check_study
+from harness.cluster.study import begin_study, check_arms
 from harness.cluster.worker import join
 from harness.config import ConfigError, check
 from harness.record import Provenance, Record
@@ -165,7 +165,7 @@ def test_a_suggestion_that_was_trained_before_is_looked_up_and_what_differs_is_s
 def test_an_arm_that_cannot_run_is_said_before_anything_is_trained(config, tmp_path, monkeypatch):
     monkeypatch.setattr(worker_module, "run_trial", lambda *_: pytest.fail("trained"))
     with pytest.raises(ConfigError, match="arm rank=40: lora: rank 40: above min"):
-        check_study(config(scientific={"lora.rank": [1, 40]}))
+        check_arms(config(scientific={"lora.rank": [1, 40]}))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_an_arm_that_cannot_run_is_said_before_anything_is_trained(config, tmp_p
 )
 def test_an_arm_that_cannot_run_somewhere_in_its_ranges_is_said(config, changes, line):
     with pytest.raises(ConfigError, match=f"^{line}[^\n]*$"):
-        check_study(config(baselines={}, **changes))
+        check_arms(config(baselines={}, **changes))
 
 
 def test_the_first_points_that_a_study_draws_are_among_those_that_were_checked(config, tmp_path, stubbed, monkeypatch):
@@ -201,7 +201,7 @@ def test_the_first_points_that_a_study_draws_are_among_those_that_were_checked(c
 
     trial_config = study_module.trial_config
     monkeypatch.setattr(study_module, "trial_config", note)
-    check_study(config(trials=4, startup=3))
+    check_arms(config(trials=4, startup=3))
     monkeypatch.setattr(study_module, "trial_config", trial_config)
     records = finish(config(trials=4, startup=3), tmp_path)
     drawn = [(entry.arm, entry.point) for entry in records if entry.trial < 12]
@@ -308,7 +308,7 @@ def test_the_adapters_path_is_that_of_the_ended_trial_wherever_it_is_said(config
         def update(self, tree):
             summaries.append(tree)
 
-    monkeypatch.setattr(tracking, "start", lambda *_, **__: tracking.Mirror(Run()))
+    monkeypatch.setattr(tracking, "open_run", lambda *_, **__: tracking.Mirror(Run()))
     records = finish(config(trials=1, baselines={}), tmp_path)
     folder = tmp_path / "results" / "s"
     kept = [json.loads((folder / f"trials/{number:04d}/record.json").read_text()) for number in (0, 1)]
@@ -354,7 +354,7 @@ def test_variants_and_a_method_of_peft_are_arms_of_one_study(tree, tmp_path, own
     composed["sweep"] |= {"scientific": {"lora.variant": ["lora", "dora", "adalora"]}, "trials": 1, "prune_after": None}
     composed["sweep"]["baselines"]["loha"]["set"]["lora"]["arguments"] = {"r": 2, "alpha": 4}
     config = check(composed)
-    check_study(config)
+    check_arms(config)
     config = dataclasses.replace(config, results=str(tmp_path / "results"))
     folder = begin_study(config)
     with join(config, folder) as worker:

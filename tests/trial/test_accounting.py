@@ -6,7 +6,7 @@ from torch import nn
 
 from harness.record import Parameters
 from harness.training.accounting import MemoryMeter, StepClock, bytes_of, optimizer_bytes
-from harness.trial.accounting import count
+from harness.trial.counting import count
 
 
 def test_a_shared_tensor_counts_once_and_groups_add_up():

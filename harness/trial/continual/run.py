@@ -17,7 +17,7 @@ from harness.trial.continual.forgetting import summary
 from harness.trial.continual.snapshots import TaskSnapshots
 from harness.trial.continual.training import ContinualTraining
 from harness.trial.passes import on_device
-from harness.trial.running import RunningTrial, probe
+from harness.trial.running import RunningTrial
 
 
 def train_and_evaluate_continual(trial: RunningTrial) -> None:
@@ -77,7 +77,7 @@ def _train_and_evaluate_each(
 def _conclude(trial: RunningTrial, names: list[str], snapshots: TaskSnapshots, evaluation: ContinualEvaluation) -> None:
     """What is measured and kept of the network in the end."""
     config, draft, model = trial.config, trial.draft, trial.model
-    probe(config, model, trial.device, draft, "after")
+    trial.note_probe_loss_after(trial.device)
     shared, kept = float(overlap(model.base).detach()), snapshots.parameters()
     figures = replace(summary(draft.record.continual.test), overlap=shared, kept=kept)
     _save(trial, names, snapshots)
