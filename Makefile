@@ -28,7 +28,7 @@ benchmark: $(VENV)/installed ## Lightning over a bare loop; a step of ours and o
 	$(BIN)/python benchmarks/against_peft.py
 	$(BIN)/python benchmarks/many_adapters.py
 
-faults: $(VENV)/tested       ## workers killed, stopped, out of disk and database: half an hour; then how many a study bears
+faults: $(VENV)/tested       ## workers killed, stopped, out of disk and database: half an hour; then how many workers one study can have
 	$(BIN)/python -m benchmarks.faults
 	$(BIN)/python -m benchmarks.load
 

@@ -1,4 +1,4 @@
-"""The processes of a trial on several devices: one leads, the others do as it does."""
+"""The processes of a trial on several devices: the first runs the command, the others follow its trials."""
 
 import os
 import socket

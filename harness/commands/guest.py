@@ -1,4 +1,4 @@
-"""run=package.module:name: a command of somebody else's, which asks for studies and makes an answer of them."""
+"""run=package.module:name: a command from outside the package, which runs studies and reports on them."""
 
 import contextlib
 import dataclasses

@@ -24,7 +24,7 @@ def run(job: HydraJob) -> None:
     folder = study_folder(config)
     words = [word for word in job.words if not word.startswith(("run=", "study=", "results="))]
     if words:
-        log.info("run=worker does what %s says; not heard here: %s", folder / CONFIG, " ".join(words))
+        log.info("run=worker takes its configuration from %s; ignored: %s", folder / CONFIG, " ".join(words))
     with (
         leading(config, launched_process_group(config)) as leads,
         restart_when_unhealthy(config),

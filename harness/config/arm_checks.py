@@ -10,7 +10,7 @@ from harness.config.tree import ConfigError
 
 _NUMBER = re.compile(r"-?\d[\d.e+-]*")
 _NAMED = 3  # arms in a line; of more, their number is said
-# What is said of the study as a whole: an arm cannot have a value of its own.
+# Keys of the whole study: an arm cannot have a value of its own.
 _OF_THE_STUDY = ("run", "study", "results", "tracking", "launch", "sweep", "command")
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to a record: one trial lives, and whatever its end, what is known of it is written down."""
+"""Runs one trial from its configuration to its record; a trial that fails has a record too."""
 
 import shlex
 import shutil
@@ -73,10 +73,10 @@ def run_trial(
 ) -> Record:
     """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
 
-    `report` hears the validation scores after each evaluation and answers whether to prune. `accept` writes the record
-    down, before W&B hears of it and before the checkpoints are removed, and answers whether it counts. `method` is
-    that of the configuration, where somebody has built it already. Raises ConfigError for a configuration that cannot
-    run at all, Interrupted when a stop was asked for, and DiskFull.
+    `report` is called with the validation scores after each evaluation and returns whether to prune. `accept` writes
+    the record, before the W&B run is finished and the checkpoints are removed, and returns whether it counts. `method`
+    is that of the configuration, where the caller has built it already. Raises ConfigError for a configuration that
+    cannot run at all, Interrupted when a stop was asked for, and DiskFull.
     """
     draft, started = Draft(_asked(config, context)), time.perf_counter()
     mirror = _announce(config, context)
