@@ -236,7 +236,7 @@ def _from_hub(rest: str, sha256: Mapping[str, str | None]) -> Path:
     folder = cache_folder() / "hub" / f"{kind}s--{repository.replace('/', '--')}" / revision
     for file, digest in sha256.items():
         if not (folder / file).exists():
-            _download_from_hub(kind, repository, revision, file, digest, folder)
+            _download_from_hub(kind, repository, revision=revision, file=file, digest=digest, folder=folder)
         note = folder / f".{file.replace('/', '--')}.sha256"
         if digest is not None:
             _verify(folder / file, digest)
@@ -245,7 +245,9 @@ def _from_hub(rest: str, sha256: Mapping[str, str | None]) -> Path:
     return folder
 
 
-def _download_from_hub(kind: str, repository: str, revision: str, file: str, digest: str | None, folder: Path) -> None:
+def _download_from_hub(
+    kind: str, repository: str, *, revision: str, file: str, digest: str | None, folder: Path
+) -> None:
     # Imported here: a command that answers from the cache needs no hub client.
     from huggingface_hub import HfApi
     from huggingface_hub.errors import EntryNotFoundError, HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError

@@ -31,10 +31,10 @@ class Inputs(Dataset[int]):
         """The inputs of a batch under the names its model knows, `labels` (B, …), and `rows` (B), their numbers."""
 
     def batches(
-        self, size: int, seed: int, shuffle: bool, process_index: int, world: int, rows: int | None
+        self, size: int, seed: int, *, shuffle: bool, process_index: int, world: int, rows: int | None
     ) -> Sampler[list[int]]:
         """Row numbers of each batch of the first `rows` rows; the process is one of `world` that share them out."""
-        return LengthBatches(self.lengths[:rows], size, seed, shuffle, process_index, world)
+        return LengthBatches(self.lengths[:rows], size, seed, shuffle=shuffle, process_index=process_index, world=world)
 
     def sample(self, count: int) -> range:
         """Some rows that go into one batch, at most `count`."""

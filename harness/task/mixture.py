@@ -114,11 +114,13 @@ class MixtureInputs(Inputs):
         return batch | {"rows": torch.tensor(list(rows)), "tasks": torch.full((len(rows),), task)}
 
     def batches(
-        self, size: int, seed: int, shuffle: bool, process_index: int, world: int, rows: int | None
+        self, size: int, seed: int, *, shuffle: bool, process_index: int, world: int, rows: int | None
     ) -> Sampler[list[int]]:
         """All rows, whatever `rows` says: which of them are first is a question to each part."""
         lengths = [part.lengths for part in self.parts]
-        return MixtureBatches(lengths, size, seed, shuffle, self.sampling, process_index, world)
+        return MixtureBatches(
+            lengths, size, seed, sampling=self.sampling, shuffle=shuffle, process_index=process_index, world=world
+        )
 
     def sample(self, count: int) -> range:
         """The first rows of the first part."""
@@ -138,6 +140,7 @@ class MixtureBatches(Sampler[list[int]]):
         lengths: Sequence[np.ndarray],
         batch_size: int,
         seed: int,
+        *,
         shuffle: bool,
         sampling: Sampling,
         process_index: int = 0,
@@ -172,12 +175,19 @@ class MixtureBatches(Sampler[list[int]]):
 
     def _once(self) -> Iterator[list[int]]:
         for task, lengths in enumerate(self.lengths):
-            for rows in LengthBatches(lengths, self.batch_size, self.seed, False, self.process_index, self.world):
+            for rows in LengthBatches(
+                lengths,
+                self.batch_size,
+                self.seed,
+                shuffle=False,
+                process_index=self.process_index,
+                world=self.world,
+            ):
                 yield self._whole(task, rows)
 
     def _stream(self, task: int, epoch: int) -> Iterator[list[int]]:
         """A task's batches without end; its passes within an epoch have numbers of their own."""
-        passes = LengthBatches(self.lengths[task], self.batch_size, self.seed, True)
+        passes = LengthBatches(self.lengths[task], self.batch_size, self.seed, shuffle=True)
         passes.epoch = epoch * (self.total + 1)
         return (self._whole(task, rows) for rows in itertools.chain.from_iterable(itertools.repeat(passes)))
 

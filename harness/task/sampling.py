@@ -18,7 +18,7 @@ class LengthBatches(Sampler[list[int]]):
     """
 
     def __init__(
-        self, lengths: np.ndarray, batch_size: int, seed: int, shuffle: bool, process_index: int = 0, world: int = 1
+        self, lengths: np.ndarray, batch_size: int, seed: int, *, shuffle: bool, process_index: int = 0, world: int = 1
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
         self.process_index, self.world, self.epoch, self.skip = process_index, world, 0, 0

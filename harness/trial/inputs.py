@@ -40,7 +40,7 @@ def loader(
     size = config.trainer.batch_size
     if not training and not config.model.vocabulary_logits:
         size = max(_EVALUATION_ROWS, size)
-    batches = inputs.batches(size, config.seed, training, process_index, world, rows)
+    batches = inputs.batches(size, config.seed, shuffle=training, process_index=process_index, world=world, rows=rows)
     return DataLoader(inputs, batch_sampler=batches, collate_fn=inputs.batch)
 
 

@@ -52,7 +52,7 @@ class Mirror:
 
 
 def open_run(
-    mode: str, project: str, entity: str | None, group: str, name: str, config: Mapping[str, Any], folder: Path
+    *, mode: str, project: str, entity: str | None, group: str, name: str, config: Mapping[str, Any], folder: Path
 ) -> Mirror:
     """Open a run in `group`, files under `folder`/wandb. Mode auto is online where a key is found, else offline."""
     resolved = resolve_mode(mode)
@@ -114,7 +114,15 @@ def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], fol
         trial = folder / trial_path(entry.trial)
         tree = yaml.safe_load((trial / CONFIG).read_text()) if (trial / CONFIG).exists() else {}
         name = f"{entry.arm}-{entry.trial:04d}"
-        mirror = open_run(settings.mode, settings.project, settings.entity, study, name, tree, folder)
+        mirror = open_run(
+            mode=settings.mode,
+            project=settings.project,
+            entity=settings.entity,
+            group=study,
+            name=name,
+            config=tree,
+            folder=folder,
+        )
         for step, values in _curves(trial, entry.continual.tasks):
             mirror.log(step, values)
         mirror.finish(wandb_summary(entry), failed=entry.state == "fail")

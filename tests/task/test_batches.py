@@ -15,7 +15,7 @@ LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(np.array)
 def test_every_example_comes_once(lengths, size, seed, shuffle, world):
     seen = []
     for rank in range(world):
-        batches = LengthBatches(lengths, size, seed, shuffle, rank, world)
+        batches = LengthBatches(lengths, size, seed, shuffle=shuffle, process_index=rank, world=world)
         mine = list(batches)
         assert len(mine) == len(batches)
         seen += [row for batch in mine for row in batch]

@@ -18,7 +18,7 @@ SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=4)
 
 def batches(sizes, sampling="round_robin", shuffle=True, rank=0, world=1, seed=0):
     lengths = [np.random.default_rng(size).integers(1, 9, size) for size in sizes]
-    return MixtureBatches(lengths, 4, seed, shuffle, sampling, rank, world)
+    return MixtureBatches(lengths, 4, seed, shuffle=shuffle, sampling=sampling, process_index=rank, world=world)
 
 
 def tasks_of(rows, sizes):

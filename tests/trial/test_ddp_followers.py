@@ -78,7 +78,7 @@ class Both:
     """The batches that the two processes have at each step, as one."""
 
     def __init__(self, lengths, size, seed):
-        parts = [LengthBatches(lengths, size, seed, True, rank, 2) for rank in range(2)]
+        parts = [LengthBatches(lengths, size, seed, shuffle=True, process_index=rank, world=2) for rank in range(2)]
         self.batches = [first + second for first, second in zip(*parts, strict=True)]
 
     def __iter__(self):

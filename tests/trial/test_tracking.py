@@ -32,7 +32,15 @@ def test_the_mode_follows_the_key_and_the_setting(monkeypatch, mode, environment
 
 def test_an_offline_run_is_on_disk_with_the_line_that_syncs_it(tmp_path):
     assert tracking.sync_hint(tmp_path) is None
-    mirror = tracking.open_run("offline", "p", None, "study", "trial-0", {"lora": {"rank": 2}}, tmp_path)
+    mirror = tracking.open_run(
+        mode="offline",
+        project="p",
+        entity=None,
+        group="study",
+        name="trial-0",
+        config={"lora": {"rank": 2}},
+        folder=tmp_path,
+    )
     mirror.log(1, {"train_loss": 0.5})
     mirror.finish({"scores": {"val": {"accuracy": 0.75}}}, failed=False)
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
@@ -80,7 +88,7 @@ def test_where_no_run_can_be_opened_the_trial_goes_on_without(monkeypatch, tmp_p
         raise TimeoutError("no route")
 
     monkeypatch.setattr("wandb.init", refuse)
-    mirror = tracking.open_run("online", "p", None, "g", "n", {}, tmp_path)
+    mirror = tracking.open_run(mode="online", project="p", entity=None, group="g", name="n", config={}, folder=tmp_path)
     mirror.log(1, {"a": 1.0})
     mirror.finish({}, failed=False)
     assert "W&B online: TimeoutError" in caplog.text
