@@ -37,7 +37,7 @@ def main() -> None:
     config = _config()
     inputs = read_inputs(config, build_task(config.task), "train")
     batches = []
-    for batch in loader(config, inputs, training=True):
+    for batch in loader(inputs, config.trainer.batch_size, config.seed, training=True):
         batches.append(batch)
         if len(batches) == arguments.steps:
             break

@@ -70,7 +70,7 @@ def _parts(config: Config, data: Inputs, steps: int) -> tuple[TrialModule, DataL
     torch.manual_seed(0)
     model = build_model(config.model, 2)
     prepare(model, config)
-    loader = make_loader(config, data, training=True)
+    loader = make_loader(data, config.trainer.batch_size, config.seed, training=True)
     return TrialModule(
         model, ClassMetrics(2), lr=1e-3, head_lr=1e-3, weight_decay=0.01, warmup=0.06, steps=steps
     ), loader

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.config import Config
 from harness.trial import tracking
 
 log = logging.getLogger(__name__)
@@ -22,19 +21,19 @@ class WorkerUnhealthy(Exception):
 
 
 @contextmanager
-def restart_when_unhealthy(config: Config) -> Iterator[None]:
+def restart_when_unhealthy(study: str, devices: int) -> Iterator[None]:
     """Restart the same command in this process if the worker inside is unhealthy; nothing is lost.
 
-    A process that shares its trials with other processes ends instead, and so do they.
+    Where a trial has several devices, and so several processes, this one ends instead, and so do the others.
     """
     try:
         yield
     except WorkerUnhealthy as reason:
-        if config.trainer.devices > 1:
+        if devices > 1:
             raise
-        log.warning("study %s: this worker restarts because of %s", config.study, reason)
+        log.warning("study %s: this worker restarts because of %s", study, reason)
         tracking.close()
-        os.environ[RESTARTED] = f"{os.environ.get(RESTARTED, '')} {config.study}".strip()
+        os.environ[RESTARTED] = f"{os.environ.get(RESTARTED, '')} {study}".strip()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  as this process was started

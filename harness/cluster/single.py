@@ -52,7 +52,7 @@ def join_single(config: Config) -> Iterator[Worker]:
 
     Raises ConfigError where the folder cannot be created, or where another process runs a trial in it.
     """
-    folder = study_folder(config)
+    folder = study_folder(config.results, config.study)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         locks = FileLocks(folder)

@@ -32,7 +32,7 @@ def begin_study(config: Config) -> Path:
     Raises ConfigError before anything is trained if the study was begun with another configuration, other data or in
     another storage, and where the storage cannot be opened; nothing is left of a study that could not be begun.
     """
-    folder = study_folder(config)
+    folder = study_folder(config.results, config.study)
     check_storage()
     with left_as_found(folder):
         _begin(config, folder)

@@ -6,9 +6,9 @@ from harness.config import Config, ConfigError, check, read_stored
 from harness.system.study_files import CONFIG
 
 
-def study_folder(config: Config) -> Path:
+def study_folder(results: str, study: str) -> Path:
     """The absolute path of a study's folder."""
-    return (Path(config.results) / config.study).absolute()
+    return (Path(results) / study).absolute()
 
 
 def load_study(results: str, study: str) -> Config:

@@ -50,10 +50,10 @@ def check_study(config: Config) -> None:
     check_arms(config)
 
 
-def refuse_study_folder(config: Config) -> None:
+def refuse_study_folder(results: str, study: str) -> None:
     """Raise ConfigError where the folder of single trials is a study's."""
-    if (Path(config.results) / config.study / CONFIG).exists():
-        raise ConfigError(f"study={config.study}: that is a study; give single trials a name of their own")
+    if (Path(results) / study / CONFIG).exists():
+        raise ConfigError(f"study={study}: that is a study; give single trials a name of their own")
 
 
 def with_data(config: Config, words: Sequence[str]) -> Config:

@@ -15,4 +15,4 @@ def run(job: HydraJob) -> None:
     from harness.cluster.study_folder import load_study, study_folder
 
     config = load_study(job.config.results, job.config.study)
-    log.info(rebuild(config, study_folder(config)))
+    log.info(rebuild(config, study_folder(config.results, config.study)))

@@ -9,4 +9,4 @@ def run(job: HydraJob) -> None:
     from harness.cluster.study_folder import load_study, study_folder
 
     config = load_study(job.config.results, job.config.study)
-    print("\n".join(study_status(config, study_folder(config)).lines()))
+    print("\n".join(study_status(config, study_folder(config.results, config.study)).lines()))

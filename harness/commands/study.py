@@ -44,7 +44,7 @@ def opened_study(config: Config) -> Iterator[Path]:
 
     input_identity(config)  # data and weights are read and checked before anything is made
     folder = begin_study(config)
-    with restart_when_unhealthy(config), graceful_stop():
+    with restart_when_unhealthy(config.study, config.trainer.devices), graceful_stop():
         yield folder
     print(write_report(folder))
     if hint := sync_hint(folder):

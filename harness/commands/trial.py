@@ -17,7 +17,7 @@ def run(job: HydraJob) -> None:
     launched_process_group(job.config)
     validate_before_import(job.config)
     check_runnable(job.config)
-    refuse_study_folder(job.config)
+    refuse_study_folder(job.config.results, job.config.study)
     from harness.cluster.single import TrialProgress, join_single
     from harness.record import find_complete, looked_up, to_json
     from harness.system.signals import graceful_stop

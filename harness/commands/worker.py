@@ -21,13 +21,13 @@ def run(job: HydraJob) -> None:
 
     config = dataclasses.replace(load_study(job.config.results, job.config.study), run="worker")
     check_installed(config)
-    folder = study_folder(config)
+    folder = study_folder(config.results, config.study)
     words = [word for word in job.words if not word.startswith(("run=", "study=", "results="))]
     if words:
         log.info("run=worker takes its configuration from %s; ignored: %s", folder / CONFIG, " ".join(words))
     with (
         leading(config, launched_process_group(config)) as leads,
-        restart_when_unhealthy(config),
+        restart_when_unhealthy(config.study, config.trainer.devices),
         graceful_stop(),
     ):
         if leads:

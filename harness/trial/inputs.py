@@ -31,17 +31,26 @@ def tokens_for(config: Config, task: Task) -> Tokens | None:
 
 
 def loader(
-    config: Config, inputs: Inputs, training: bool, process_index: int = 0, world: int = 1, rows: int | None = None
+    inputs: Inputs,
+    size: int,
+    seed: int,
+    *,
+    training: bool,
+    process_index: int = 0,
+    world: int = 1,
+    rows: int | None = None,
 ) -> DataLoader[int]:
-    """Batches of like length and one task: shuffled by the seed in training, each example once otherwise.
+    """Batches of `size` rows of like length and one task: shuffled by `seed` in training, each row once otherwise.
 
     With `rows`, of so many first ones of a task of its own.
     """
-    size = config.trainer.batch_size
-    if not training and not config.model.vocabulary_logits:
-        size = max(_EVALUATION_ROWS, size)
-    batches = inputs.batches(size, config.seed, shuffle=training, process_index=process_index, world=world, rows=rows)
+    batches = inputs.batches(size, seed, shuffle=training, process_index=process_index, world=world, rows=rows)
     return DataLoader(inputs, batch_sampler=batches, collate_fn=inputs.batch)
+
+
+def evaluation_size(batch_size: int, vocabulary_logits: bool) -> int:
+    """The rows of a batch of evaluation: more than in training, but where logits are as large as a vocabulary."""
+    return batch_size if vocabulary_logits else max(_EVALUATION_ROWS, batch_size)
 
 
 def input_digests(config: Config) -> dict[str, str]:

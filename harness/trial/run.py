@@ -96,7 +96,7 @@ def run_trial(
         add_task_weights(model, config)
         with spec_errors():
             ranks = method.adapt(model)
-            batches = loader(config, calibration, True)
+            batches = loader(calibration, config.trainer.batch_size, config.seed, training=True)
             show = partial(feed, model, batches, home, precision, method.calibration)
             ranks = method.initialise(model, show) or ranks
         scales = {name: update.scale for name, update in named_updates(model.base)}

@@ -6,15 +6,17 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from harness.config import Config, ModelConfig, ProbeConfig
 from harness.model import Network
 from harness.record import Draft, Probe
 from harness.system.signals import raise_if_stop_requested
-from harness.task import Task
+from harness.task import Inputs, Task
 from harness.training import Metrics, ResourceMeter, TrialModule
 from harness.trial import tracking
 from harness.trial.context import Report, TrialContext
+from harness.trial.inputs import evaluation_size, loader
 from harness.trial.methods import Method
 from harness.trial.probe import probe_loss
 
@@ -41,6 +43,19 @@ class RunningTrial:
     draft: Draft
     mirror: tracking.Mirror
     report: Report
+
+    def training_batches(self, inputs: Inputs, process_index: int = 0, world: int = 1) -> DataLoader[int]:
+        """The batches of an epoch of training that this process takes."""
+        size, seed = self.config.trainer.batch_size, self.config.seed
+        return loader(inputs, size, seed, training=True, process_index=process_index, world=world)
+
+    def evaluation_batches(
+        self, inputs: Inputs, process_index: int = 0, world: int = 1, rows: int | None = None
+    ) -> DataLoader[int]:
+        """Each row once, or each of the first `rows`, as this process takes them."""
+        size = evaluation_size(self.config.trainer.batch_size, self.config.model.vocabulary_logits)
+        seed = self.config.seed
+        return loader(inputs, size, seed, training=False, process_index=process_index, world=world, rows=rows)
 
     def note_probe_loss_after(self, device: torch.device) -> None:
         """Note the base's loss on general text after training."""

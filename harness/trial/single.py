@@ -35,7 +35,6 @@ from harness.training import (
 from harness.trial.adapt import compare_merged
 from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write_texts
 from harness.trial.context import BEST, CHECKPOINTS
-from harness.trial.inputs import loader
 from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial, make_module
 
@@ -58,10 +57,10 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     trainer = _trainer(trial, length, callbacks)
     process = trainer.global_rank, trainer.world_size
     started = time.perf_counter()
-    training = loader(config, trial.splits["train"], True, *process)
+    training = trial.training_batches(trial.splits["train"], *process)
     checkpoints.batch_sampler = training.batch_sampler
     try:
-        fit(trainer, module, training, loader(config, trial.splits["validation"], False, *process))
+        fit(trainer, module, training, trial.evaluation_batches(trial.splits["validation"], *process))
     finally:
         spent = replace(trial.meter.clock.summary(), train_s=time.perf_counter() - started)
         made, resumed = trainer.global_step, checkpoints.resumed_at or None
@@ -114,15 +113,15 @@ def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: Tr
     """
     config, draft, held_out = trial.config, trial.draft, trial.splits["test"]
     process = trainer.global_rank, trainer.world_size
-    evaluate = {"val": loader(config, trial.splits["validation"], False, *process)}
+    evaluate = {"val": trial.evaluation_batches(trial.splits["validation"], *process)}
     if trial.context.test:
-        evaluate["test"] = loader(config, held_out, False, *process)
+        evaluate["test"] = trial.evaluation_batches(held_out, *process)
     for rank in trial.method.nested_ranks(trial.model):
         set_active(trained.base, rank)
         for name, batches in evaluate.items():
             draft.add_scores(f"{name}@{rank}", test(trainer, module, batches))
     if config.trainer.score_train:
-        seen = loader(config, trial.splits["train"], False, *process, rows=len(held_out))
+        seen = trial.evaluation_batches(trial.splits["train"], *process, rows=len(held_out))
         draft.add_scores("train", test(trainer, module, seen))
     if not trial.context.test:
         return

@@ -166,7 +166,7 @@ def main(
     config = load_study(results, study)
     with graceful_stop():
         try:
-            with join(config, study_folder(config)) as worker:
+            with join(config, study_folder(config.results, config.study)) as worker:
                 worker.work()
         except Interrupted as stop:
             sys.exit(stop.exit_code)

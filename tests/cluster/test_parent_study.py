@@ -56,7 +56,7 @@ def by_trial(folder: Path) -> dict[int, Record]:
 def test_a_study_of_the_parent_is_finished_as_the_parent_finished_it(folder):
     before = {name: (folder / name).read_bytes() for name in ("config.yaml", "records.jsonl", "claims.jsonl")}
     config = load_study("results", "parent_study")
-    assert study_folder(config) == folder
+    assert study_folder(config.results, config.study) == folder
     with join(config, folder) as worker:
         worker.work()
     for name, text in before.items():

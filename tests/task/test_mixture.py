@@ -97,7 +97,7 @@ def test_a_batch_is_its_parts_with_its_task_and_its_rows_in_the_whole(compose_mi
     mean, sd = task.parts["size"].spread
     truth = [(task.parts["size"].splits["test"].labels[row] - mean) / sd for row in (3, 1)]
     assert batch["labels"].tolist() == pytest.approx(truth)
-    seen = [row for batch in loader(config, inputs, False) for row in batch["rows"].tolist()]
+    seen = [row for batch in loader(inputs, 64, config.seed, training=False) for row in batch["rows"].tolist()]
     assert sorted(seen) == list(range(len(inputs)))
 
 

@@ -23,9 +23,10 @@ from harness.cluster.study import begin_study
 from harness.config import ConfigError, apply_overrides, check, to_dict
 from harness.config.processes import launched_process_group, process_info
 from harness.task import LengthBatches
-from harness.trial import TrialContext, single
+from harness.trial import TrialContext
 from harness.trial.adapt import method_of
 from harness.trial.run import run_trial
+from harness.trial.running import RunningTrial
 
 # What every process runs: the first each of the trials, the others what it tells them.
 SCRIPT = """
@@ -129,15 +130,11 @@ def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_
     assert list(records) == list(trees)[:-1]
     assert (records["pruned"].state, records["pruned"].steps.made) == ("pruned", 4)
 
-    before = single.loader
-
-    def union(config, inputs, training, *rank):
-        if not training:
-            return before(config, inputs, training, *rank)
-        both = Both(inputs.lengths, config.trainer.batch_size, config.seed)
+    def union(trial, inputs, *_):
+        both = Both(inputs.lengths, trial.config.trainer.batch_size, trial.config.seed)
         return DataLoader(inputs, batch_sampler=both, collate_fn=inputs.batch)
 
-    monkeypatch.setattr(single, "loader", union)
+    monkeypatch.setattr(RunningTrial, "training_batches", union)
     folder = tmp_path / "alone"
     folder.mkdir()
     one = run_trial(check(alone["dora"]), TrialContext("s", 0, "alone", folder), lambda *_: False)

@@ -39,7 +39,7 @@ def check(config: Config) -> None:
 def run(config: Config, folder: Path) -> None:
     """Keep `launch.workers` workers running, those of an earlier command included, until the study is done."""
     gpus = _gpus() if resolve_device(config.trainer.accelerator, 1).type == "cuda" else []
-    pool = LocalWorkerPool(worker_command(config), folder, config.launch.workers, gpus)
+    pool = LocalWorkerPool(worker_command(config.results, config.study), folder, config.launch.workers, gpus)
     with closing(WorkerTable(config, folder)) as table:
         on_second_interrupt(lambda: pool.stop(signal.SIGKILL, 0))
         try:

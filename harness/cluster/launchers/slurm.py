@@ -63,7 +63,9 @@ def run(config: Config, folder: Path) -> None:
                 if fruitless > _FRUITLESS:
                     raise RuntimeError(f"jobs end and no trial is recorded; they wrote to {folder / 'slurm'}")
                 raise_if_stop_requested()
-                new = submit(worker_command(config), missing, resources, folder / "slurm", config.study)
+                new = submit(
+                    worker_command(config.results, config.study), missing, resources, folder / "slurm", config.study
+                )
                 log.info("queued %s", ", ".join(new))
                 replace_text(path, json.dumps([*queued, *new]))
             time.sleep(_POLL_S)

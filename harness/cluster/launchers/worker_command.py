@@ -3,10 +3,8 @@
 import sys
 from pathlib import Path
 
-from harness.config import Config
 
-
-def worker_command(config: Config) -> list[str]:
+def worker_command(results: str, study: str) -> list[str]:
     """The argument vector; the results folder is absolute and quoted for Hydra."""
-    results = str(Path(config.results).absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return [sys.executable, "-m", "harness", "run=worker", f"study={config.study}", f"results='{results}'"]
+    folder = str(Path(results).absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    return [sys.executable, "-m", "harness", "run=worker", f"study={study}", f"results='{folder}'"]

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from harness.training import Plan, StopRequestCheck, make_trainer, test
 from harness.trial.continual.snapshots import TaskSnapshots
-from harness.trial.inputs import loader
 from harness.trial.running import RunningTrial, make_module
 
 Predicted = tuple[int, int, Tensor, Tensor]  # tasks learned, task asked, rows (N), what was said of each (N, columns)
@@ -45,7 +44,7 @@ class ContinualEvaluation:
         for number, (name, module) in enumerate(self.modules.items()):
             self.snapshots.show(number)
             for split, inputs in self.splits.items():
-                found[split][name] = test(self.trainer, module, loader(self.trial.config, inputs[name], False))
+                found[split][name] = test(self.trainer, module, self.trial.evaluation_batches(inputs[name]))
             predictions += [(learned, number, rows, items) for rows, items in module.predictions]
         self.predictions += predictions
         for split, scores in found.items():

@@ -26,7 +26,6 @@ from harness.training import (
     plan,
 )
 from harness.trial.context import BEST
-from harness.trial.inputs import loader
 from harness.trial.running import RunningTrial, make_module
 
 
@@ -63,11 +62,11 @@ class ContinualTraining:
         callbacks: list[L.Callback] = [checkpoint_callback, *checks, trial.meter, unused, curve, best, stopping]
         clip, folder = trial.config.optimizer.clip, trial.context.folder
         trainer = make_trainer(folder, length, trial.device, callbacks, precision=trial.precision, clip=clip)
-        training = loader(trial.config, train, True)
+        training = trial.training_batches(train)
         checkpoint_callback.batch_sampler = training.batch_sampler
         steps = replace(draft.record.steps, planned=draft.record.steps.planned + length.steps)
         try:
-            fit(trainer, module, training, loader(trial.config, validation, False))
+            fit(trainer, module, training, trial.evaluation_batches(validation))
         finally:
             steps = replace(steps, made=before + trainer.global_step)
             draft.record = replace(draft.record, steps=steps)
