@@ -151,7 +151,7 @@ def _objects(field: Schema, root: Schema) -> Iterator[Schema]:
     """The kinds of object that a field may hold itself; those inside lists and mappings are left out."""
     if "$ref" in field:
         yield root["$defs"][field["$ref"].rpartition("/")[2]]
-    for part in field.get("oneOf", field.get("anyOf", ())):
+    for part in field.get("oneOf") or field.get("anyOf") or ():
         yield from _objects(part, root)
 
 
@@ -230,7 +230,8 @@ def _tree(group: str, option: str) -> dict[str, Any]:
             tree |= _tree(group, entry)
         elif (placed := re.fullmatch(r"/(\w+)@(\w+)", *entry)) is not None:  # another option under a key
             tree[placed[2]] = _tree(placed[1], *entry.values())
-    return tree | own.get(group, own)  # a file for the whole configuration has its group inside
+    inside: dict[str, Any] = own.get(group, own)  # a file for the whole configuration has its group inside
+    return tree | inside
 
 
 def _file(group: str, option: str) -> Path:
