@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 
 from harness.system import pip_download
 from harness.system.jsonl import replace_text
+from harness.system.study_files import ADAPTER, WEIGHTS
 
 _fetched: dict[str, Path] = {}  # what this process has fetched and checked already
 
@@ -85,6 +86,8 @@ def fetch(address: str, sha256: str | Mapping[str, str | None] | None) -> Path:
 
 
 def _local(path: Path, sha256: str | Mapping[str, str | None] | None) -> Path:
+    if not path.exists() and path.name == ADAPTER:  # what full fine-tuning leaves was there in earlier versions
+        path = path if not (other := path.with_name(WEIGHTS)).exists() else other
     if not path.exists():
         raise AssetError(f"path:{path}: no such file or folder")
     if isinstance(sha256, str):

@@ -31,6 +31,15 @@ def test_a_local_file_is_taken_if_its_digest_fits(tmp_path):
         assets.fetch(f"path:{file}", "0" * 64)
 
 
+def test_weights_of_a_trial_are_found_by_the_folder_s_former_name(tmp_path):
+    (tmp_path / "weights").mkdir()
+    assert assets.fetch(f"path:{tmp_path}/adapter", None) == tmp_path / "weights"
+    (tmp_path / "adapter").mkdir()
+    assert assets.fetch(f"path:{tmp_path}/adapter", None) == tmp_path / "adapter"
+    with pytest.raises(assets.AssetError, match="no such file or folder"):
+        assets.fetch(f"path:{tmp_path}/head", None)
+
+
 def test_a_folder_has_a_digest_that_sees_names_and_content(tmp_path):
     (tmp_path / "a").write_text("1")
     first = assets.sha256_of(tmp_path)

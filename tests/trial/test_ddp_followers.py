@@ -155,13 +155,14 @@ def same(one, folder, several, other):
     assert several.scores["val"] == pytest.approx(one.scores["val"], abs=1e-5)
     reached = [[name for name, value in asdict(entry.merge).items() if value is not None] for entry in (several, one)]
     assert reached[0] == reached[1]
-    files = sorted(path.name for path in (folder / "adapter").iterdir())
-    assert files == sorted(path.name for path in (other / "adapter").iterdir())
+    mine, theirs = (at / Path(one.adapter.path).name for at in (folder, other))
+    files = sorted(path.name for path in mine.iterdir())
+    assert files == sorted(path.name for path in theirs.iterdir())
     for file in (name for name in files if name.endswith(".safetensors")):
-        mine, theirs = load_file(folder / "adapter" / file), load_file(other / "adapter" / file)
-        assert mine.keys() == theirs.keys()
-        for key, tensor in mine.items():
-            assert (theirs[key] - tensor).abs().max() < 2e-4, key  # of weights that moved by 8 · 0.01, or 16 times that
+        ours, others = load_file(mine / file), load_file(theirs / file)
+        assert ours.keys() == others.keys()
+        for key, tensor in ours.items():
+            assert (others[key] - tensor).abs().max() < 2e-4, key  # of weights that moved by 8 · 0.01, or 16 times that
     lines = [len((path / "predictions.csv").read_text().splitlines()) for path in (folder, other)]
     assert lines[0] == lines[1] == one.data.rows["test"] + 1
 

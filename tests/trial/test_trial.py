@@ -367,7 +367,7 @@ def test_several_tasks_train_together_and_each_is_scored_by_itself(compose_mixtu
             assert test[f"{name}/accuracy"] == pytest.approx(np.mean(label == predicted))
     assert test["score"] == pytest.approx(np.mean([test["good/accuracy"], test["size/r2"], test["again/accuracy"]]))
     assert test["score"] > 0.5
-    assert len(load_file(folder / "adapter" / "head.safetensors")) == 6
+    assert len(load_file(folder / Path(entry.adapter.path).name / "head.safetensors")) == 6
 
 
 @pytest.mark.parametrize("way", ["mtlora", "mtl_lora", "shared"])
