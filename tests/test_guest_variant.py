@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.cluster.study import check_study
+from harness.cluster.study import check_arms
 from harness.config import Config, ConfigError, apply_overrides, check, to_dict
 from harness.config.guests import FOLDERS, add_folder
 from harness.lora import import_adapter, updates_of
@@ -98,9 +98,9 @@ def test_a_study_searches_a_setting_of_a_guest_and_names_an_arm_that_breaks_its_
         sweep = dataclasses.replace(config.sweep, scientific={"lora.settings.gate": list(values)}, trials=1)
         return check(to_dict(dataclasses.replace(config, sweep=sweep)))
 
-    check_study(searching(0.5, 2.0))
+    check_arms(searching(0.5, 2.0))
     with pytest.raises(ConfigError, match=r"lora: gate -1.0: a number, above 0"):
-        check_study(searching(0.5, -1.0))
+        check_arms(searching(0.5, -1.0))
 
 
 def test_a_published_variant_has_no_setting_of_a_guest(compose):

@@ -3,13 +3,13 @@
 import dataclasses
 
 from harness.commands.checks import check_study
-from harness.commands.job import Job
+from harness.commands.job import HydraJob
 from harness.commands.study import train_study
 from harness.config import Config, ConfirmConfig
 from harness.config.processes import launched_process_group
 
 
-def run(job: Job) -> None:
+def run(job: HydraJob) -> None:
     """Go on with the study, whatever is left of its search, and confirm it."""
     from harness.cluster.study_folder import load_study
 

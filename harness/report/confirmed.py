@@ -113,7 +113,7 @@ def _runs(records: Sequence[Record], chosen: Record) -> dict[int, Record]:
 
 
 def _reference(chosen: dict[str, Record]) -> str:
-    full = [name for name, entry in chosen.items() if entry.lora.name == "full"]
+    full = [name for name, entry in chosen.items() if entry.lora.trains_whole_base]
     leader = best_on_validation([chosen[name] for name in full] or list(chosen.values()))
     assert leader is not None
     return leader.arm
