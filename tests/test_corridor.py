@@ -8,7 +8,7 @@ import torch
 
 from harness import __main__ as command
 from harness.lora import LoraSpec, LowRankUpdate
-from tests.tiny import words_of
+from tests.tiny import SEARCH_ALONE, words_of
 
 PROJECT = Path(command.__file__).parent
 
@@ -73,7 +73,13 @@ def test_a_trial_hands_its_rank_and_learning_rate_through_six_frames(walk):
 
 
 def test_a_study_hands_its_rank_through_eight_frames(walk):
-    study = ["run=study", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 2]}", "sweep.trials=1"]
+    study = [
+        "run=study",
+        "sweep=rank_alpha_lr",
+        *SEARCH_ALONE,
+        "sweep.scientific={lora.rank: [1, 2]}",
+        "sweep.trials=1",
+    ]
     layers, _, specs = walk(*study, "study=s")
     assert max(len(stack) + 1 for stack in layers) <= 8, layers[0]
     # Each of two arms is counted before anything is made, and trained: with the specification of its own rank.

@@ -13,7 +13,7 @@ import pytest
 
 from harness import record
 from tests.test_record import make
-from tests.tiny import words_of
+from tests.tiny import SEARCH_ALONE, words_of
 
 
 @pytest.fixture
@@ -144,7 +144,14 @@ def test_one_trial_prints_its_record_and_is_not_trained_twice(harness, tiny, tmp
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, tmp_path, signum, code):
-    words = [*tiny, "run=study", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 2]}", "sweep.trials=2"]
+    words = [
+        *tiny,
+        "run=study",
+        "sweep=rank_alpha_lr",
+        *SEARCH_ALONE,
+        "sweep.scientific={lora.rank: [1, 2]}",
+        "sweep.trials=2",
+    ]
     words += ["study=s", "tracking=off", "trainer.max_steps=30", "trainer.evaluations=5"]
     command = [sys.executable, "-m", "harness", *words]
     environment = os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")}
@@ -221,7 +228,7 @@ def test_a_report_is_made_again_from_the_records(harness, tmp_path):
 
 
 def test_claims_run_the_study_they_need_once_and_judge_from_its_records(harness, tiny, tmp_path):
-    words = [*tiny, "run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1]}"]
+    words = [*tiny, "run=study", "study=s", "sweep=rank_alpha_lr", *SEARCH_ALONE, "sweep.scientific={lora.rank: [1]}"]
     words += ["sweep.trials=1"]
     quoted = ",".join(f"'{word}'" for word in words)
     left_out = [f"~claims.studies.{name}" for name in ("cnn", "translation", "little", "lr", "continual")]

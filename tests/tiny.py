@@ -68,8 +68,15 @@ def words_of(base: Path, data: Path) -> list[str]:
     ]
 
 
+SEARCH_ALONE = ("sweep.test=true", "sweep.confirm=null")
+"""A study whose trials are all of the search, each scored on test."""
+
+
 def compose_tree(base: Path, data: Path, *overrides: str) -> dict[str, Any]:
-    """A resolved tree from conf/, the base and the data in place, and overrides on top."""
+    """A resolved tree from conf/, the base and the data in place, and overrides on top.
+
+    Studies search alone, unless the overrides say otherwise.
+    """
     composition.register_sweeps(ConfigStore.instance())
     with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
         composed = hydra.compose(
@@ -82,6 +89,7 @@ def compose_tree(base: Path, data: Path, *overrides: str) -> dict[str, Any]:
                 "trainer.max_steps=8",
                 "trainer.evaluations=2",
                 *([] if any(word.startswith("lora=") for word in overrides) else ["lora.rank=2"]),
+                *(SEARCH_ALONE if any(word.startswith("sweep=") for word in overrides) else []),
                 *overrides,
             ],
         )

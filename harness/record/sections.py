@@ -228,7 +228,7 @@ class Steps(Section):
 class Seeds(Section):
     """What randomness began from."""
 
-    trial: int = 0
+    trial: Annotated[int, Measure(column="seed")] = 0
     split: int = 0
 
     def __bool__(self) -> bool:
@@ -325,7 +325,7 @@ class Record(Section):
     task: Annotated[str, Measure()]
     model: Annotated[str, Measure()]
     reason: Annotated[str, Measure()] = ""
-    seeds: Seeds = Seeds()
+    seeds: Annotated[Seeds, Part("")] = Seeds()
     data: Data = Data()
     base: Base = Base()
     provenance: Provenance = Provenance()

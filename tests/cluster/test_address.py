@@ -12,7 +12,7 @@ from harness.cluster.storage import check_storage
 from harness.config import ConfigError
 from harness.system import redaction
 from harness.system.redaction import redact
-from tests.tiny import words_of
+from tests.tiny import SEARCH_ALONE, words_of
 
 ENCODE = "percent-encode: @ is %40"
 FORM = "valid: journal, postgresql://USER:PASSWORD@HOST:PORT/NAME, sqlite:///FILE"
@@ -152,7 +152,13 @@ def test_more_names_sound_like_secrets_than_are_taken_out_of_texts(monkeypatch):
 
 @pytest.mark.parametrize("address", ["host=h user=me password=s3cret77", "postgresql://me:s3c@ret77@h/d"])
 def test_a_real_process_says_and_writes_none_of_it(tmp_path, tiny_base, tiny_data, address):
-    words = [*words_of(tiny_base, tiny_data), "run=study", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1]}"]
+    words = [
+        *words_of(tiny_base, tiny_data),
+        "run=study",
+        "sweep=rank_alpha_lr",
+        *SEARCH_ALONE,
+        "sweep.scientific={lora.rank: [1]}",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "harness", *words],
         capture_output=True,

@@ -23,7 +23,7 @@ from harness.cluster.worker_table import WorkerTable
 from harness.config import ConfigError, LaunchConfig
 from harness.trial.fingerprints import identity
 from tests.test_record import make
-from tests.tiny import words_of
+from tests.tiny import SEARCH_ALONE, words_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,6 +72,7 @@ def launch(tiny_base, tiny_data, tmp_path):
         "run=study",
         "study=s",
         "sweep=rank_alpha_lr",
+        *SEARCH_ALONE,
         "sweep.scientific={lora.rank: [1, 2]}",
         "sweep.trials=1",
     ]

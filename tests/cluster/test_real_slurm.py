@@ -11,7 +11,7 @@ import time
 import pytest
 
 from harness import record
-from tests.tiny import words_of
+from tests.tiny import SEARCH_ALONE, words_of
 
 pytestmark = pytest.mark.cluster
 
@@ -32,6 +32,7 @@ def words(tiny_base, tiny_data):
         "run=study",
         "study=s",
         "sweep=rank_alpha_lr",
+        *SEARCH_ALONE,
         "sweep.scientific={lora.rank: [1, 2]}",
         "sweep.trials=2",
         "sweep.startup=1",

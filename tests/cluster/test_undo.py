@@ -20,7 +20,7 @@ from harness.cluster.worker import join
 from harness.config import ConfigError, check
 from tests.cluster import stub
 from tests.test_record import make
-from tests.tiny import words_of
+from tests.tiny import SEARCH_ALONE, words_of
 
 WRONG = ["postgresql://me:s3cret@127.0.0.1:9/d", "sqlite:////nowhere/at/all.db", "postgresql+nothing://me:s3cret@h/d"]
 
@@ -131,7 +131,13 @@ def test_a_rebuild_in_a_storage_that_cannot_be_opened_leaves_the_study_where_it_
 
 
 def test_a_real_process_with_a_wrong_address_leaves_nothing(tmp_path, tiny_base, tiny_data):
-    words = [*words_of(tiny_base, tiny_data), "run=study", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1]}"]
+    words = [
+        *words_of(tiny_base, tiny_data),
+        "run=study",
+        "sweep=rank_alpha_lr",
+        *SEARCH_ALONE,
+        "sweep.scientific={lora.rank: [1]}",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "harness", *words],
         capture_output=True,
