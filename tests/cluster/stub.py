@@ -57,6 +57,8 @@ def stub(seconds: float) -> Callable[[Config, TrialContext, Report], Record]:
             context.number,
             study=context.study,
             arm=context.arm,
+            phase=context.phase,
+            seeds={"trial": config.seed},
             point=context.point,
             fingerprint=worker_module.fingerprint_of(config),
             task=config.task.name,

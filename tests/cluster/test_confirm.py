@@ -1,0 +1,132 @@
+"""A study that ends with fresh seeds: alike for any number of workers, taken up again, extended; test is kept back."""
+
+import dataclasses
+import sys
+
+import pytest
+
+from harness import __main__ as command
+from harness import record
+from harness.cluster.assignments import planned, whole_schedule
+from harness.cluster.monitor import study_status
+from harness.cluster.study import begin_study
+from harness.cluster.worker import join
+from harness.config import ConfigError, ConfirmConfig, check
+from harness.config.arms import arms
+from harness.search.confirmation import fresh_seeds
+from tests.cluster import crowd, stub
+from tests.tiny import words_of
+
+
+@pytest.fixture
+def config(tree):
+    composed = tree("sweep=rank_alpha_lr", "run=study", "study=s")
+    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2, 4]}, "trials": 2, "startup": 1, "prune_after": 1}
+    composed["sweep"] |= {"test": False, "confirm": {"top": 2, "seeds": 3, "margin": 0.01, "set": {}}}
+    return check(composed)
+
+
+def finish(config, tmp_path, name="alone"):
+    config, folder = crowd.begin(config, tmp_path, name)
+    with join(config, folder) as worker:
+        worker.work()
+    return folder
+
+
+def confirming(folder):
+    return [entry for entry in crowd.told(folder) if entry.phase == "confirm"]
+
+
+def test_finalists_and_baselines_are_trained_at_their_points_with_the_same_seeds(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    folder = finish(config, tmp_path)
+    found = confirming(folder)
+    seeds = {arm: [entry.point for entry in found if entry.arm == arm] for arm in {entry.arm for entry in found}}
+    assert set(seeds) == {"rank=2", "rank=4", "full", "head"}, "the two best ranks, and all baselines"
+    assert all(len(points) == 3 for points in seeds.values())
+    for arm, points in seeds.items():
+        mine = [entry for entry in record.read(folder) if entry.arm == arm and entry.phase == "search"]
+        best = max(mine, key=lambda entry: (entry.state == "complete", entry.score("val", "accuracy")))
+        assert points == [best.point] * 3
+    assert len(crowd.told(folder)) == planned(config) == len(arms(config.sweep)) * 2 + 4 * 3
+    assert study_status(config, folder).lines()[0].startswith("22 of 22 trials are recorded")
+
+
+def test_three_workers_confirm_what_one_does(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    alone = crowd.told(finish(config, tmp_path))
+    shared, folder = crowd.begin(config, tmp_path, "shared")
+    crowd.wait(crowd.crowd(shared, 3, 0.01))
+    assert crowd.told(folder) == alone
+
+
+def test_more_seeds_add_their_trials_and_leave_the_others_as_they_are(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    folder = finish(config, tmp_path)
+    before = record.read(folder)
+    more = dataclasses.replace(config.sweep, confirm=ConfirmConfig(top=3, seeds=4))
+    finish(dataclasses.replace(config, sweep=more), tmp_path)
+    after = record.read(folder)
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 4 + 4, "a fourth seed for four arms, four seeds for the third rank"
+
+
+def test_a_confirmed_study_has_no_further_trials_of_its_search(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    finish(config, tmp_path)
+    longer = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, trials=3))
+    longer = dataclasses.replace(longer, results=str(tmp_path / "alone"))
+    with pytest.raises(ConfigError, match=r"sweep\.trials=3: study=s was confirmed after 2 trials an arm"):
+        begin_study(longer)
+
+
+def test_nothing_confirms_before_the_search_has_ended(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    folder = finish(config, tmp_path)
+    searched = [entry for entry in record.read(folder) if entry.phase == "search"]
+    assert all(slot.phase == "search" for slot in whole_schedule(config, searched[:-1]))
+    numbers = [slot.number for slot in whole_schedule(config, searched) if slot.phase == "confirm"]
+    assert [number // 10_000 for number in numbers] == [1] * 4 + [2] * 4 + [3] * 4
+
+
+def test_test_is_read_by_the_trials_that_confirm_alone(tiny_base, tiny_data, tmp_path, own_cache, monkeypatch, capsys):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["harness", *words])
+        command.main()
+        return capsys.readouterr().out
+
+    small = ["trainer.batch_size=8", "trainer.max_steps=4", "trainer.evaluations=1", "trainer.accelerator=cpu"]
+    space = [
+        "sweep=rank_alpha_lr",
+        "sweep.scientific={lora.rank: [1]}",
+        "sweep.trials=1",
+        "~sweep.baselines.full",
+        "~sweep.baselines.head",
+    ]
+    space += ["+sweep.confirm.set={trainer.max_steps: 6}", "sweep.confirm.seeds=2", "tracking=off"]
+    run("run=study", "study=s", *words_of(tiny_base, tiny_data), *small, *space)
+    entries = record.read(tmp_path / "results/s")
+    assert [entry.phase for entry in entries] == ["search", "confirm", "confirm"]
+    search, *again = entries
+    assert set(search.scores) == {"val"}
+    assert not (tmp_path / "results/s/trials/0000/predictions.csv").exists()
+    assert [entry.seeds.trial for entry in again] == fresh_seeds(0, 2)
+    assert all("test" in entry.scores for entry in again)
+    assert {entry.steps.planned for entry in again} == {6}, "what trials that confirm have otherwise"
+    assert again[0].scores != again[1].scores
+
+    said = run("run=confirm", "study=s", "seeds=3", "tracking=off")
+    assert len(record.read(tmp_path / "results/s")) == 4
+    assert "trials/30000" in said or "30000" in (tmp_path / "results/s/table.csv").read_text()
+    assert record.read(tmp_path / "results/s")[:3] == entries
+
+
+def test_several_tasks_are_told_to_leave_confirmation(tree, compose_mixture):
+    mixture = compose_mixture()
+    sweep = check(tree("sweep=rank_alpha_lr")).sweep
+    with pytest.raises(ConfigError, match=r"is several tasks.*sweep\.test=true sweep\.confirm=null"):
+        check(record_tree(mixture, sweep))
+
+
+def record_tree(config, sweep):
+    return dataclasses.asdict(config) | {"sweep": dataclasses.asdict(sweep) | {"test": False}}

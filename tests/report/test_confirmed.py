@@ -1,0 +1,177 @@
+"""What a confirmation says, of records whose truth is known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from harness import record
+from harness.report import write_report
+from harness.report.confirmed import answer, confirmation
+from harness.report.confirmed import section as section_of
+from tests.test_record import make
+
+SEEDS = (1_001, 1_002, 1_003, 1_004)
+ITEMS = 2_000
+
+
+def searched(number, arm, name, val, adapter):
+    return make(
+        number,
+        arm=arm,
+        lora={"name": name},
+        parameters={"adapter": adapter, "head": 2, "other": 0, "frozen": 1_000, "total": 1_002 + adapter},
+        scores={"val": {"accuracy": val, "loss": 1 - val}},
+        data={"name": "t", "source": "x", "rows": {"train": 10, "validation": 50, "test": ITEMS}},
+    )
+
+
+def again(chosen, place, seed, right):
+    """The trial with a fresh seed, of which so many test items are right."""
+    share = float(np.mean(right))
+    number = (seed - 1_000) * 10_000 + place
+    return dataclasses.replace(
+        chosen,
+        trial=number,
+        phase="confirm",
+        scores={"val": {"accuracy": share, "loss": 1 - share}, "test": {"accuracy": share, "loss": 1 - share}},
+        seeds=record.Seeds(trial=seed),
+        adapter=dataclasses.replace(chosen.adapter, path=f"trials/{number:04d}/adapter"),
+    )
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Arms of given accuracies on test, every item answered by chance of its own; rank=1 is worse, the others alike."""
+
+    def make_study(truth, seeds=SEEDS, items=ITEMS, run_sd=0.002):
+        draw = np.random.default_rng(0)
+        hard = draw.beta(4, 1, items)
+        records = [
+            searched(number, arm, "full" if arm == "full" else "lora", 0.80 + 0.001 * number, 10 * number)
+            for number, arm in enumerate(truth)
+        ]
+        for seed in seeds:
+            for place, shift in enumerate(truth.values()):
+                slope = hard * (1 - hard) / (hard * (1 - hard)).mean()
+                chance = np.clip(hard + (shift + draw.normal(0, run_sd)) * slope, 0, 1)
+                right = draw.random(items) < chance
+                entry = again(records[place], place, seed, right)
+                path = tmp_path / f"trials/{entry.trial:04d}/predictions.csv"
+                path.parent.mkdir(parents=True)
+                labels = np.arange(items) % 2
+                rows = zip(range(items), labels, np.where(right, labels, 1 - labels), strict=True)
+                path.write_text("row,label,predicted\n" + "".join(f"{i},{a},{b}\n" for i, a, b in rows))
+                records.append(entry)
+        for entry in records:
+            record.append(tmp_path, entry)
+        return records
+
+    return make_study
+
+
+def test_arms_are_called_what_they_are(study, tmp_path):
+    records = study({"full": 0.0, "rank=1": -0.08, "rank=8": 0.0})
+    found = confirmation(records, tmp_path, margin=0.03)
+    assert (found.reference, found.seeds, found.items, found.cannot_rank) == ("full", 4, ITEMS, "")
+    assert {each.arm: each.verdict for each in found.arms} == {
+        "full": None,
+        "rank=1": "worse",
+        "rank=8": "equal within the margin",
+    }
+    assert answer(found).startswith("Smallest adapter that is enough: rank=8 (20 adapter parameters, test accuracy ")
+    assert "a difference of" in answer(found)
+
+
+def test_two_seeds_decide_nothing(study, tmp_path):
+    records = study({"full": 0.0, "rank=1": -0.2, "rank=8": 0.0}, seeds=SEEDS[:2])
+    found = confirmation(records, tmp_path, margin=0.03)
+    assert {each.verdict for each in found.arms} == {None, "not decided"}
+    assert "With fewer than 3 seeds nothing is decided." in section_of(found)
+    assert answer(found).startswith("Not decided: ")
+
+
+def test_arms_at_the_level_of_guessing_are_not_ranked(study, tmp_path):
+    records = study({"full": -0.3, "rank=1": -0.3, "rank=8": -0.29})
+    found = confirmation(records, tmp_path, margin=0.01)
+    assert answer(found) == "Cannot rank: no arm is shown to be above the most frequent class (0.5000)."
+
+
+def test_a_test_split_of_a_few_rows_ranks_nothing(study, tmp_path):
+    records = study({"full": -0.1, "rank=1": -0.1, "rank=8": -0.1}, items=30, run_sd=0.1)
+    found = confirmation(records, tmp_path, margin=0.01)
+    assert answer(found).startswith("Cannot rank: 30 test rows and 4 seeds show differences from ")
+
+
+def test_an_arm_that_lost_a_seed_is_left_out_by_name(study, tmp_path):
+    records = study({"full": 0.0, "rank=1": 0.0, "rank=8": 0.0})
+    lost = [entry for entry in records if not (entry.arm == "rank=1" and entry.seeds.trial == SEEDS[0])]
+    found = confirmation(lost, tmp_path, margin=0.01)
+    assert [each.arm for each in found.arms] == ["full", "rank=8"]
+    assert "Left out, with fewer seeds than 4: rank=1 (3)." in section_of(found)
+
+
+def test_a_trial_at_another_point_does_not_count(study, tmp_path):
+    records = study({"full": 0.0, "rank=8": 0.0})
+    moved = [
+        dataclasses.replace(entry, point={"optimizer.lr": 0.5})
+        if entry.arm == "rank=8" and entry.phase == "confirm"
+        else entry
+        for entry in records
+    ]
+    assert confirmation(moved, tmp_path, margin=0.01) is None
+
+
+def test_a_lower_loss_is_better_and_its_own_unit_is_shown(study, tmp_path):
+    draw = np.random.default_rng(1)
+    records = []
+    for place, (arm, loss) in enumerate({"full": 2.0, "rank=8": 2.4}.items()):
+        chosen = searched(place, arm, "full" if arm == "full" else "lora", 0.8, 10 * place)
+        chosen = dataclasses.replace(chosen, objective="loss", scores={"val": {"loss": loss}})
+        records.append(chosen)
+        for seed in SEEDS:
+            tokens = draw.integers(3, 30, 400)
+            nats = loss + draw.normal(0, 0.3, 400)
+            entry = again(chosen, place, seed, [1])
+            score = float((nats * tokens).sum() / tokens.sum())
+            entry = dataclasses.replace(entry, scores={"val": {"loss": score}, "test": {"loss": score}})
+            path = tmp_path / f"trials/{entry.trial:04d}/predictions.csv"
+            path.parent.mkdir(parents=True)
+            rows = zip(range(400), nats, tokens, strict=True)
+            path.write_text("row,loss,tokens\n" + "".join(f"{i},{a},{b}\n" for i, a, b in rows))
+            records.append(entry)
+    found = confirmation(records, tmp_path, margin=0.01)
+    (adapter,) = [each for each in found.arms if each.arm == "rank=8"]
+    assert adapter.verdict == "worse"
+    scores = [entry.score("test", "loss") for entry in records if entry.arm == "rank=8" and entry.phase == "confirm"]
+    assert adapter.mean.mean == pytest.approx(np.mean(scores)), "the mean over tokens, not over sentences"
+    assert f"+{-adapter.gap.difference:.4f} [" in section_of(found), "a higher loss is shown as higher"
+
+
+def test_a_measure_without_a_part_for_each_item_is_judged_over_seeds(study, tmp_path):
+    records = study({"full": 0.0, "rank=1": -0.2, "rank=8": 0.0})
+    for path in tmp_path.glob("trials/*/predictions.csv"):
+        path.unlink()
+    found = confirmation(records, tmp_path, margin=0.05)
+    worse = {each.arm: each.verdict for each in found.arms}
+    assert worse["rank=1"] == "worse"
+
+
+def test_the_report_puts_what_is_confirmed_first_and_the_search_after_it(study, tmp_path):
+    study({"full": 0.0, "rank=1": -0.08, "rank=8": 0.0})
+    text = write_report(tmp_path)
+    assert text.index("## Confirmed with 4 fresh seeds") < text.index("## Search")
+    table = text[text.index("## Search") :]
+    assert "test acc" not in table
+    assert "vs best" not in table
+    assert "Test was left unread." in table
+    for name in ("confirmed.png", "learning_curves.png"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_a_search_that_nobody_confirmed_recommends_nothing(tmp_path):
+    for number, arm in enumerate(("full", "rank=1")):
+        record.append(tmp_path, searched(number, arm, "full" if arm == "full" else "lora", 0.8 - number / 10, 10))
+    text = write_report(tmp_path)
+    assert "Not decided: one seed for each trial" in text
+    assert "run=confirm study=s" in text

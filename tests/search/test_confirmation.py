@@ -1,0 +1,58 @@
+"""Who is trained again is a function of the search's records, and the seeds are new ones."""
+
+import dataclasses
+
+from harness.config.arms import Arm
+from harness.search.confirmation import finalists, fresh_seeds
+from tests.test_record import make
+
+ARMS = [Arm(f"rank={rank}", {}, {}) for rank in (1, 2, 4)] + [Arm("full", {}, {}, baseline=True)]
+
+
+def entry(number, arm, accuracy, **changes):
+    scores = {"val": {"accuracy": accuracy, "loss": 1 - accuracy}}
+    return make(number, arm=arm, point={"optimizer.lr": 0.001 * (number + 1)}, scores=scores, **changes)
+
+
+RECORDS = [
+    entry(0, "rank=1", 0.70),
+    entry(1, "rank=2", 0.72),
+    entry(2, "rank=4", 0.71),
+    entry(3, "full", 0.60),
+    entry(4, "rank=1", 0.73),
+    entry(5, "rank=2", 0.99, state="pruned"),
+]
+
+
+def test_the_best_arms_on_validation_and_every_baseline_go_on_at_their_best_points():
+    found = finalists(ARMS, RECORDS, top=2)
+    assert [(each.arm.name, each.trial.trial) for each in found] == [("rank=1", 4), ("rank=2", 1), ("full", 3)]
+    assert found[0].point == RECORDS[4].point
+
+
+def test_neither_the_order_of_records_nor_those_that_confirm_change_who_goes_on():
+    again = [dataclasses.replace(entry(9, "rank=4", 0.99), phase="confirm", trial=10_002)]
+    shuffled = [RECORDS[index] for index in (5, 2, 4, 0, 3, 1)]
+    assert finalists(ARMS, shuffled + again, top=2) == finalists(ARMS, RECORDS, top=2)
+
+
+def test_an_arm_without_a_complete_trial_is_no_finalist():
+    failed = [dataclasses.replace(item, state="fail") if item.arm == "full" else item for item in RECORDS]
+    assert [each.arm.name for each in finalists(ARMS, failed, top=9)] == ["rank=1", "rank=2", "rank=4"]
+
+
+def test_a_lower_loss_is_better():
+    by_loss = [
+        dataclasses.replace(item, objective="loss", scores={"val": {"loss": item.score("val", "accuracy")}})
+        for item in RECORDS
+        if item.state == "complete"
+    ]
+    assert [each.arm.name for each in finalists(ARMS, by_loss, top=1)] == ["rank=1", "full"]
+    assert finalists(ARMS, by_loss, top=1)[0].trial.trial == 0
+
+
+def test_more_seeds_begin_with_the_fewer_and_no_search_had_them():
+    assert fresh_seeds(3, 8)[:3] == fresh_seeds(3, 3)
+    drawn = [seed for study in range(20) for seed in fresh_seeds(study, 50)]
+    assert len(set(drawn)) == len(drawn)
+    assert not set(drawn) & set(range(20))
