@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.record import Parameters
@@ -30,15 +31,17 @@ def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.P
     )
 
 
-def flops_of(work: Callable[[], object]) -> int:
+def flops_of(work: Callable[[], object], device: torch.device) -> int:
     """Floating-point operations of the matrix products and convolutions that `work` does, by torch's counter.
 
-    A multiplication and an addition are two. Elementwise work is not counted. The fused recurrent layers of oneDNN are
-    turned off meanwhile, since the counter does not know them.
+    A multiplication and an addition are two. Elementwise work is not counted. The fused recurrent layers of oneDNN, and
+    on a CPU the fused attention, are turned off meanwhile, since the counter does not know them.
     """
+    known = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH]
+    attention = sdpa_kernel(SDPBackend.MATH if device.type == "cpu" else known)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")  # of Intel's GPUs
-        with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+        with attention, torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
             work()
     total: int = counter.get_total_flops()
     return total

@@ -31,8 +31,8 @@ def step_flops(model: Network, train: Inputs, batch_size: int, device: torch.dev
     batch = on_device(train.batch(train.sample(batch_size)), device)
     _still(model)
     with autocast(precision, device):
-        forward = flops_of(lambda: mean_loss(model, batch))
-        step = flops_of(lambda: mean_loss(model, batch).backward())
+        forward = flops_of(lambda: mean_loss(model, batch), device)
+        step = flops_of(lambda: mean_loss(model, batch).backward(), device)
     model.zero_grad()
     model.train()
     return Flops(forward=forward, step=step, examples=len(batch["rows"]))

@@ -6,7 +6,7 @@ from torch import nn
 
 from harness.record import Parameters
 from harness.training.accounting import MemoryMeter, StepClock, bytes_of, optimizer_bytes
-from harness.trial.counting import count
+from harness.trial.counting import count, flops_of
 
 
 def test_a_shared_tensor_counts_once_and_groups_add_up():
@@ -58,3 +58,35 @@ def test_the_clock_leaves_the_first_steps_out():
     summary = clock.summary()
     assert summary.step_median_s == pytest.approx(0.2)
     assert summary.examples_per_s == pytest.approx(24 / 0.6)
+
+
+@pytest.mark.parametrize("length", [40, 512])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_operations_are_those_of_the_matrix_products_attention_included(length, gradients):
+    from transformers import BertConfig, BertModel
+
+    layers, hidden, ffn, batch = 2, 64, 128, 2
+    config = BertConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=ffn,
+        vocab_size=50,
+        max_position_embeddings=512,
+        attn_implementation="sdpa",
+    )
+    model = BertModel(config, add_pooling_layer=False).eval()
+    words, mask = torch.zeros(batch, length, dtype=torch.long), torch.ones(batch, length, dtype=torch.long)
+    mask[0, -3:] = 0
+
+    def work():
+        out = model(input_ids=words, attention_mask=mask).last_hidden_state
+        if gradients:
+            out.sum().backward()
+
+    tokens = batch * length
+    linear = layers * 2 * tokens * (4 * hidden**2 + 2 * hidden * ffn)
+    attention = layers * 2 * 2 * batch * length**2 * hidden  # scores, and the values that they weigh
+    forward = linear + attention
+    backward = 2 * forward if gradients else 0  # by each product's two factors
+    assert flops_of(work, torch.device("cpu")) == pytest.approx(forward + backward, rel=0.01)
