@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from harness.commands import confirm, count, guest, rebuild, report, status, study, trial, worker
+from harness.commands import confirm, count, guest, rebuild, repeat, report, status, study, trial, worker
 from harness.commands.failures import exit_codes
 from harness.commands.job import HydraJob, composed_jobs
 from harness.config import composition, hydra_checks
@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "trial": trial.run,
     "study": study.run,
     "confirm": confirm.run,
+    "repeat": repeat.run,
     "worker": worker.run,
     "status": status.run,
     "report": report.run,

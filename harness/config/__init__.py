@@ -19,6 +19,7 @@ from harness.config.schema import (
     Range,
     SweepConfig,
     TrackingConfig,
+    TrainerConfig,
 )
 from harness.config.stored import read_stored
 from harness.config.tasks import Outputs, TaskConfig
@@ -73,6 +74,7 @@ __all__ = [
     "TextModelConfig",
     "Tokens",
     "TrackingConfig",
+    "TrainerConfig",
     "VisionModelConfig",
     "apply_overrides",
     "check",

@@ -19,6 +19,10 @@ from harness.config.tasks import TaskConfig, readers_for
 from harness.config.tree import ConfigError, Tree, apply_overrides, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
+_NOT_OF_A_TRIAL = (
+    *("run", "study", "results", "tracking", "launch", "sweep", "arguments"),
+    *("top", "seeds", "margin", "trial"),
+)
 _KEYS = frozenset(field.name for field in dataclasses.fields(Config))
 
 
@@ -72,7 +76,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     code, the device and the precision.
     """
     tree = to_dict(config) | {"task": config.task.hashed(), "model": config.model.hashed()}
-    for key in ("run", "study", "results", "tracking", "launch", "sweep", "top", "seeds", "margin", "arguments"):
+    for key in _NOT_OF_A_TRIAL:
         del tree[key]
     del tree["trainer"]["threads"], tree["trainer"]["strategy"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial

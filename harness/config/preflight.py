@@ -83,7 +83,8 @@ def writable(results: Path) -> None:
 
 # What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
-_FREE = ("run", "results", "tracking", "launch", *_HOW, "sweep.trials", "sweep.confirm", "top", "seeds", "margin")
+_ASKED = ("run", "top", "seeds", "margin", "trial")
+_FREE = (*_ASKED, "results", "tracking", "launch", *_HOW, "sweep.trials", "sweep.confirm")
 
 
 def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:

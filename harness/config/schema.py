@@ -121,10 +121,11 @@ class SweepConfig:
 class Config:
     """One trial, or one study of trials, wholly resolved.
 
-    `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says.
+    `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is of
+    run=repeat.
     """
 
-    run: Literal["trial", "study", "confirm", "worker", "status", "rebuild", "report", "count"] | DottedPath
+    run: Literal["trial", "study", "confirm", "repeat", "worker", "status", "rebuild", "report", "count"] | DottedPath
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     results: Text
     seed: Natural
@@ -140,4 +141,5 @@ class Config:
     top: Count | None = None
     seeds: Annotated[int, Strict(), Field(ge=2)] | None = None
     margin: Positive | None = None
+    trial: Natural | None = None
     arguments: dict[str, Any] | None = None

@@ -99,12 +99,17 @@ def looked_up(entry: Record, now: Mapping[str, Any]) -> str:
     then, said = entry.provenance.environment, "looked up, not trained again"
     if not then:
         return f"{said}; its environment was not recorded"
-    differing = [
+    differing = environment_changes(then, now)
+    return f"{said}; made elsewhere: {', '.join(differing)}" if differing else said
+
+
+def environment_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two environments, each with its value then and now."""
+    return [
         f"{name} {_brief(then.get(name))} (now {_brief(now.get(name))})"
         for name in {**then, **now}
         if then.get(name) != now.get(name)
     ]
-    return f"{said}; made elsewhere: {', '.join(differing)}" if differing else said
 
 
 def _brief(value: Any) -> str:

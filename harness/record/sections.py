@@ -290,11 +290,11 @@ class Provenance(Section):
 class Record(Section):
     """What a trial was, what it cost and what it scored. Sizes in bytes, times in seconds, accuracies in 0…1.
 
-    `scores` are by split and metric; a split like test@4 is that of a nested adapter cut to rank 4. `dead` names the
-    trained tensors that never got a gradient. `phase` is confirm for a finalist of the search that was trained
-    again with a fresh seed. `attempt` counts how often the trial was begun. `reports` holds [step,
-    objective] of each evaluation on validation, empty where another trial's result was looked up. The order of the
-    fields is that of the columns of a table.
+    `phase` is confirm for a finalist of the search that was trained again with a fresh seed. `scores` are by split and
+    metric; a split like test@4 is that of a nested adapter cut to rank 4. `dead` names the trained tensors that never
+    got a gradient; `notes` say what of the training is easily overlooked. `attempt` counts how often the trial was
+    begun. `reports` holds [step, objective] of each evaluation on validation, empty where another trial's result was
+    looked up. The order of the fields is that of the columns of a table.
     """
 
     schema_version: int = VERSION
@@ -320,6 +320,7 @@ class Record(Section):
     probe: Annotated[Probe, Part("probe")] = Probe()
     adapter: Annotated[Adapter, Part("adapter")] = Adapter()
     dead: Annotated[list[str], Measure()] = field(default_factory=list)
+    notes: Annotated[list[str], Measure()] = field(default_factory=list)
     steps: Annotated[Steps, Part("steps")] = Steps()
     fingerprint: Annotated[str, Measure()] = ""
     task: Annotated[str, Measure()]

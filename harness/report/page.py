@@ -8,6 +8,7 @@ from harness import record
 from harness.config import ConfirmConfig, read_stored
 from harness.record import Record, frame, headline_metric, headline_score
 from harness.report import continual, multitask, plots
+from harness.report.caveats import caveats
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import section as confirmed_section
 from harness.report.table import (
@@ -62,7 +63,7 @@ def _write_single(records: Sequence[Record], folder: Path) -> Written:
     sections = [(group, arm_results(_searched(group), folder)) for group in groups.values()]
     found = [confirmation(group, folder, margin_of(folder)) for group, _ in sections]
     text = "\n\n".join(
-        _section(group, results, confirmed) for (group, results), confirmed in zip(sections, found, strict=True)
+        _section(group, results, confirmed, folder) for (group, results), confirmed in zip(sections, found, strict=True)
     )
     written = []
     confirmed, (group, results) = max(zip(found, sections, strict=True), key=lambda section: len(section[1][0]))
@@ -116,7 +117,9 @@ def _base(entry: Record, records: Sequence[Record]) -> str | None:
     return next((name for name in names if name != "fresh"), "fresh")
 
 
-def _section(records: Sequence[Record], results: Sequence[ArmResult], confirmed: Confirmation | None) -> str:
+def _section(
+    records: Sequence[Record], results: Sequence[ArmResult], confirmed: Confirmation | None, folder: Path
+) -> str:
     first, searched = records[0], _searched(records)
     rows = first.data.rows
     parts = [
@@ -131,7 +134,7 @@ def _section(records: Sequence[Record], results: Sequence[ArmResult], confirmed:
         tested = any(result.split == "test" for result in results)
         parts += [markdown(arm_rows(results)), _notes(first, tested)]
         parts += [_answer(results)] if tested else [] if confirmed is not None else [_undecided(results)]
-        parts += [_fronts(searched)]
+        parts += [*caveats([result.best for result in results if result.best], folder), _fronts(searched)]
     return "\n\n".join([*parts, *failures(records)])
 
 

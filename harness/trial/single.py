@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import lightning as L
 
+from harness.config import TrainerConfig
 from harness.lora import effective_ranks, kept_ranks, set_active
 from harness.model import Network
 from harness.record import Steps
@@ -66,6 +67,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
         made, resumed = trainer.global_step, checkpoints.resumed_at or None
         steps = Steps(planned=length.steps, made=made, best=best.best_step, resumed=resumed)
         draft.record = replace(draft.record, time=spent, memory=trial.meter.parts, dead=unused.unused, steps=steps)
+        draft.record = replace(draft.record, notes=_notes(config.trainer, steps))
         if best.best:
             draft.add_scores("val", best.best)
     best.restore(module)
@@ -84,6 +86,19 @@ def _metrics(trial: RunningTrial) -> Metrics:
         if measure is None
         else MeasuredMetrics(trial.task.metrics(), measure, read_measure(measure))
     )
+
+
+def _notes(settings: TrainerConfig, steps: Steps) -> list[str]:
+    """What of a training's length is easily overlooked."""
+    notes = []
+    if settings.max_steps is not None and steps.planned < settings.max_steps:
+        notes.append(
+            f"trainer.epochs={settings.epochs:g} ended it after {steps.planned} steps, before trainer.max_steps="
+            f"{settings.max_steps}"
+        )
+    if 0 < steps.best < steps.made:
+        notes.append(f"its best weights are of step {steps.best} of {steps.planned}: the learning rate had not decayed")
+    return notes
 
 
 def _plan(trial: RunningTrial) -> Plan:

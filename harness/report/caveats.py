@@ -1,0 +1,44 @@
+"""What to bear in mind of the trials that a table shows: cut short, chosen half-way, or won at the edge of a range."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.config import read_stored
+from harness.record import Record
+from harness.system.study_files import CONFIG
+
+_EDGE = 0.05  # of a range, on its own scale
+
+
+def caveats(shown: Sequence[Record], folder: Path) -> list[str]:
+    """A line for each trial that needs one; `shown` are the best of their arms."""
+    ranges = _ranges(folder)
+    lines = []
+    for entry in shown:
+        found = [*entry.notes, *_edges(entry, ranges.get(entry.arm.partition(",")[0], ranges[""]))]
+        if found:
+            lines.append(f"- {entry.arm} (trial {entry.trial}): {'; '.join(found)}")
+    return ["\n".join(["To bear in mind:", *lines])] if lines else []
+
+
+def _ranges(folder: Path) -> dict[str, dict[str, Any]]:
+    """The nuisance ranges of the study, and under its name those of each baseline."""
+    path = folder / CONFIG
+    sweep = (read_stored(path).get("sweep") if path.exists() else None) or {}
+    baselines = {name: arm.get("nuisance", {}) for name, arm in sweep.get("baselines", {}).items()}
+    return {"": sweep.get("nuisance", {})} | baselines
+
+
+def _edges(entry: Record, ranges: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in entry.point.items():
+        if (bounds := ranges.get(key)) is None:
+            continue
+        low, high, at = bounds["low"], bounds["high"], value
+        if bounds.get("log"):
+            low, high, at = math.log(low), math.log(high), math.log(value)
+        place = (at - low) / (high - low)
+        if min(place, 1 - place) < _EDGE:
+            side = "low" if place < 0.5 else "high"
+            yield f"{key}={value:g} won at the {side} edge of [{bounds['low']:g}, {bounds['high']:g}]: widen it"
