@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from harness.config import Config
+from harness.config import Config, SweepConfig
 from harness.config.arms import Arm, Point, arms
 from harness.record import RECORDS, Log, Phase, Record
 from harness.search.confirmation import finalists, fresh_seeds
@@ -67,11 +67,18 @@ def whole_schedule(config: Config, records: Sequence[Record], first: int = 0) ->
 def planned(config: Config) -> int:
     """How many trials a study has if every arm has a finalist."""
     assert config.sweep is not None
-    sweep, all_arms = config.sweep, arms(config.sweep)
+    sweep = config.sweep
+    again = confirmed_arms(sweep) * sweep.confirm.seeds if sweep.confirm else 0
+    return len(arms(sweep)) * sweep.trials + again
+
+
+def confirmed_arms(sweep: SweepConfig) -> int:
+    """How many arms a study confirms if every arm has a complete trial."""
+    if sweep.confirm is None:
+        return 0
+    all_arms = arms(sweep)
     baselines = sum(arm.baseline for arm in all_arms)
-    confirm = sweep.confirm
-    chosen = min(confirm.top, len(all_arms) - baselines) + baselines if confirm else 0
-    return len(all_arms) * sweep.trials + chosen * (confirm.seeds if confirm else 0)
+    return min(sweep.confirm.top, len(all_arms) - baselines) + baselines
 
 
 @dataclasses.dataclass(frozen=True)
