@@ -73,7 +73,7 @@ def _foretell(config: Config) -> None:
         return
     little, much = (100 * detectable(arms, confirm.seeds, items, spread, _DISAGREE) for spread in _SPREADS)
     log.info(
-        "confirmation: %d arms, %d seeds, %s test rows. A difference of %.1f points would be called in four such studies "
-        "of five where runs spread by %.1f points from seed to seed, one of %.1f where by %.1f.",
+        "confirmation: %d arms, %d seeds, %s test rows. A difference of %.1f points would be called in four such "
+        "studies of five where runs spread by %.1f points from seed to seed, one of %.1f where by %.1f.",
         *(arms, confirm.seeds, f"{items:,}", little, 100 * _SPREADS[0], much, 100 * _SPREADS[1]),
     )

@@ -51,8 +51,8 @@ def _study(results: Path, words: list[str], may_run: bool, compose: Compose, run
     if done is None or not complete(done):
         begun = done or next((folder for folder in folders if folder.exists()), folders[0])
         return Study(command, missing=f"no finished study {name}{_progress(begun)}")
-    log.info("%s: %d records", done.name, len(record.read(done)))
-    records = tuple(record.read(done))
+    records = tuple(entry for entry in record.read(done) if entry.phase == "search")
+    log.info("%s: %d records", done.name, len(records))
     return Study(records[0].command, folder=done, records=records)  # it may have said more than ours
 
 
