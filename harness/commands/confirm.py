@@ -4,7 +4,7 @@ import dataclasses
 
 from harness.commands.checks import check_study
 from harness.commands.job import HydraJob
-from harness.commands.study import train_study
+from harness.commands.study import led_study
 from harness.config import Config, ConfirmConfig
 from harness.config.processes import launched_process_group
 
@@ -16,7 +16,11 @@ def run(job: HydraJob) -> None:
     config = _confirming(load_study(job.config.results, job.config.study), job.config)
     started = launched_process_group(config)
     check_study(config)
-    train_study(config, started)
+    with led_study(config, started) as folder:
+        if folder is not None:
+            from harness.cluster.launchers.registry import launcher_of
+
+            launcher_of(config).run(config, folder)
 
 
 def _confirming(study: Config, asked: Config) -> Config:

@@ -26,17 +26,23 @@ def run(job: HydraJob) -> None:
     started = launched_process_group(job.config)
     validate_before_import(job.config)
     check_study(job.config)
-    train_study(with_data(job.config, job.words), started)
-
-
-def train_study(config: Config, started: ProcessInfo | None) -> None:
-    """Run every trial that has no record yet, and print the report."""
-    with leading(config, started) as leads:
-        if leads:
+    config = with_data(job.config, job.words)
+    with led_study(config, started) as folder:
+        if folder is not None:
             from harness.cluster.launchers.registry import launcher_of
 
-            with opened_study(config) as folder:
-                launcher_of(config).run(config, folder)
+            launcher_of(config).run(config, folder)
+
+
+@contextmanager
+def led_study(config: Config, started: ProcessInfo | None) -> Iterator[Path | None]:
+    """As `opened_study` in the process that leads; None in those that have taken part in all of its trials."""
+    with leading(config, started) as leads:
+        if not leads:
+            yield None
+            return
+        with opened_study(config) as folder:
+            yield folder
 
 
 @contextmanager

@@ -16,11 +16,11 @@ def locks(tmp_path):
 
 
 def test_a_worker_with_its_lock_and_a_heartbeat_is_alive(tmp_path, locks):
-    monitor = HeartbeatMonitor(tmp_path, FileLocks(tmp_path), lease_s=0.5)
+    monitor = HeartbeatMonitor(tmp_path, FileLocks(tmp_path), lease_s=1.5)
     assert not monitor.alive("a")
     locks.try_acquire("a")
     heartbeat = Heartbeat(tmp_path, "a", 0.05, {"trial": 3})
-    for _ in range(10):
+    for _ in range(20):  # longer than the lease
         assert monitor.alive("a")
         time.sleep(0.1)
     heartbeat.update({"step": 7})

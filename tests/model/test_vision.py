@@ -126,11 +126,11 @@ def test_the_position_table_is_resampled_and_the_class_token_is_not():
 
     table = torch.randn(1, 197, 768)
     table[:, 1:, 0] = 3.0  # what is the same everywhere stays so
-    made = _positions({"encoder.pos_embedding": table, "other": torch.ones(1)}, 64)
+    made = _positions({"encoder.pos_embedding": table, "other": torch.ones(1)}, 64, 16)
     assert made["encoder.pos_embedding"].shape == (1, 1 + 4 * 4, 768)
     assert torch.equal(made["encoder.pos_embedding"][:, 0], table[:, 0])
     torch.testing.assert_close(made["encoder.pos_embedding"][0, 1:, 0], torch.full((16,), 3.0))
-    assert torch.equal(_positions({"encoder.pos_embedding": table}, 224)["encoder.pos_embedding"], table)
+    assert torch.equal(_positions({"encoder.pos_embedding": table}, 224, 16)["encoder.pos_embedding"], table)
 
 
 PARAMETERS = {"efficientnet_lite0": 4_652_008, "resnet18": 11_689_512, "vit_b_16": 86_567_656}
