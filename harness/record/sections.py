@@ -127,12 +127,18 @@ class OutOfMemory(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Time(Section):
-    """Seconds; the first steps warm up and are in neither the median nor the rate."""
+    """Seconds; the first steps warm up and are in neither the medians nor the rate.
+
+    `step_cpu_s` is of the processor, over all threads; `load` is the machine's load average when training ended, of all
+    its processes over a minute.
+    """
 
     step_median_s: Annotated[float | None, Measure("s", "lower is better")] = None
     examples_per_s: Annotated[float | None, Measure("1/s", "higher is better")] = None
     train_s: Annotated[float | None, Measure("s", "lower is better")] = None
     total_s: Seconds = 0.0
+    step_cpu_s: Annotated[float | None, Measure("s", "lower is better")] = None
+    load: Annotated[float | None, Measure("processes")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

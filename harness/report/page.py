@@ -7,7 +7,7 @@ from typing import Any
 from harness import record
 from harness.config import ConfirmConfig, read_stored
 from harness.record import Record, frame, headline_metric, headline_score
-from harness.report import continual, multitask, plots
+from harness.report import continual, costs, multitask, plots
 from harness.report.caveats import caveats
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import section as confirmed_section
@@ -129,7 +129,7 @@ def _section(
         f"Command: `{first.command}`",
     ]
     if confirmed is not None:
-        parts += [confirmed_section(confirmed), "## Search"]
+        parts += [confirmed_section(confirmed), costs.section(confirmed), "## Search"]
     if any(result.best for result in results):
         tested = any(result.split == "test" for result in results)
         parts += [markdown(arm_rows(results)), _notes(first, tested)]

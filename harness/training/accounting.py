@@ -1,5 +1,6 @@
 """The cost of training: memory by component, time by step."""
 
+import os
 import statistics
 import time
 from collections.abc import Iterable
@@ -80,25 +81,33 @@ class StepClock:
     def __init__(self, device: torch.device, warmup: int = 5) -> None:
         self.device, self.warmup = device, warmup
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
         self.examples: list[int] = []
-        self._start = 0.0
+        self._start = self._cpu_start = 0.0
 
     def start(self) -> None:
         """Before the forward pass."""
-        self._start = self._now()
+        self._start, self._cpu_start = self._now(), time.process_time()
 
     def stop(self, examples: int) -> None:
         """After the update."""
         self.seconds.append(self._now() - self._start)
+        self.cpu_seconds.append(time.process_time() - self._cpu_start)
         self.examples.append(examples)
 
     def summary(self) -> Time:
-        """The median step and the examples per second of all counted steps."""
+        """The median step, of the clock and of the processor, and the examples per second of all counted steps."""
         seconds = self.seconds[self.warmup :] or self.seconds
         examples = self.examples[self.warmup :] or self.examples
         if not seconds:
             return Time()
-        return Time(step_median_s=statistics.median(seconds), examples_per_s=sum(examples) / sum(seconds))
+        cpu = self.cpu_seconds[self.warmup :] or self.cpu_seconds
+        return Time(
+            step_median_s=statistics.median(seconds),
+            examples_per_s=sum(examples) / sum(seconds),
+            step_cpu_s=statistics.median(cpu) if cpu else None,
+            load=os.getloadavg()[0],
+        )
 
     def _now(self) -> float:
         if self.device.type == "cuda":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import record
-from harness.report import write_report
+from harness.report import costs, write_report
 from harness.report.confirmed import answer, confirmation
 from harness.report.confirmed import section as section_of
 from tests.test_record import make
@@ -175,3 +175,24 @@ def test_a_search_that_nobody_confirmed_recommends_nothing(tmp_path):
     text = write_report(tmp_path)
     assert "Not decided: one seed for each trial" in text
     assert "run=confirm study=s" in text
+
+
+def test_costs_are_shown_with_their_spread_and_not_compared_where_the_machine_was_busy(study, tmp_path):
+    records = study({"full": 0.0, "rank=8": 0.0})
+    timed = [
+        dataclasses.replace(
+            entry,
+            time=record.Time(step_median_s=0.1 + 0.01 * place, step_cpu_s=0.2, load=2.0 + place / 100),
+            provenance=record.Provenance(hardware={"threads": 2}),
+        )
+        for place, entry in enumerate(records)
+    ]
+    text = costs.section(confirmation(timed, tmp_path, margin=0.01))
+    (row,) = [line for line in text.splitlines() if line.startswith("| rank=8")]
+    mine = [1_000 * entry.time.step_median_s for entry in timed if entry.arm == "rank=8" and entry.phase == "confirm"]
+    assert f"{np.median(mine):.0f} [{min(mine):.0f}, {max(mine):.0f}]" in row
+    assert "200 [200, 200]" in row
+    assert "do not compare" not in text
+    busy = [dataclasses.replace(entry, time=dataclasses.replace(entry.time, load=7.5)) for entry in timed]
+    text = costs.section(confirmation(busy, tmp_path, margin=0.01))
+    assert "Times do not compare: the machine was busy with other work (load 7.5 with 2 threads in trial" in text

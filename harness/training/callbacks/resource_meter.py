@@ -20,12 +20,17 @@ class ResourceMeter(L.Callback):
         self.parts = Memory()
 
     def state_dict(self) -> dict[str, Any]:
-        times = {"seconds": list(self.clock.seconds), "examples": list(self.clock.examples)}
+        times = {
+            "seconds": list(self.clock.seconds),
+            "cpu_seconds": list(self.clock.cpu_seconds),
+            "examples": list(self.clock.examples),
+        }
         return times | {"train_peak": self.train_peak, "eval_peak": self.eval_peak, "parts": plain(self.parts)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The peaks are the highest of all processes that trained the trial."""
         self.clock.seconds, self.clock.examples = state_dict["seconds"], state_dict["examples"]
+        self.clock.cpu_seconds = state_dict.get("cpu_seconds", [])  # checkpoints of before have none
         self.train_peak, self.eval_peak = state_dict["train_peak"], state_dict["eval_peak"]
         self.parts = Memory.read(state_dict["parts"])
 
