@@ -2,7 +2,7 @@
 
 import json
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from harness.config import Config, check, composition
 from tests import tiny
+from tests.zygote import Zygote
 
 # They train, or start processes: more than ten seconds each on one core. `make check` leaves them out.
 SLOW = (
@@ -46,6 +47,14 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Where commands are forked off."""
+    made = Zygote()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -222,18 +221,11 @@ def test_a_guest_s_task_of_texts_has_no_measure(lab, compose_plain):
         check_guests(check(tree))
 
 
-def test_the_command_of_the_page_finds_the_folder(lab, tmp_path):
+def test_the_command_of_the_page_finds_the_folder(lab, tmp_path, zygote):
     (words,) = [line for line in PAGE.splitlines() if line.startswith("    python -m harness") and "study" not in line]
     words = words.split("-m harness ")[1].replace("MacroF1", "MacroF2")
-    environment = {key: value for key, value in os.environ.items() if key != FOLDERS} | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *words.split(), "tracking=off", "trainer=cpu"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=environment,
-    )
+    environment = {key: value for key, value in os.environ.items() if key != FOLDERS}
+    done = zygote.run([*words.split(), "tracking=off", "trainer=cpu"], tmp_path, environment)
     assert done.returncode == 2
     assert "trainer.objective=measures:MacroF2: measures has no MacroF2; did you mean MacroF1?" in done.stderr
     assert list(tmp_path.iterdir()) == [lab]

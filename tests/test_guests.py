@@ -93,20 +93,20 @@ def test_thirty_lines_are_enough(page):
     assert len(code.splitlines()) + len(option.splitlines()) <= 30
 
 
-def run(lab: Path, *words: str) -> subprocess.CompletedProcess:
-    environment = {key: value for key, value in os.environ.items() if key != FOLDERS}
-    environment |= {"PYTHONPATH": str(ROOT), "HARNESS_CACHE": str(lab.parent / "cache")}
-    return subprocess.run(
-        [sys.executable, "-m", "harness", "--config-dir", str(lab), *words, "tracking=off", "trainer=cpu"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=lab.parent,
-        env=environment,
-    )
+@pytest.fixture
+def run(zygote):
+    """Runs the command with the folder of the pages."""
+
+    def go(lab: Path, *words: str) -> subprocess.CompletedProcess:
+        environment = {key: value for key, value in os.environ.items() if key != FOLDERS}
+        environment |= {"HARNESS_CACHE": str(lab.parent / "cache")}
+        command = ["--config-dir", str(lab), *words, "tracking=off", "trainer=cpu"]
+        return zygote.run(command, lab.parent, environment)
+
+    return go
 
 
-def test_a_guest_s_model_and_task_are_trained_by_the_command(lab, tiny_base, tiny_data):
+def test_a_guest_s_model_and_task_are_trained_by_the_command(lab, tiny_base, tiny_data, run):
     short = ("trainer.max_steps=6", "trainer.evaluations=2", "lora.rank=2")
     done = run(lab, "model=small_cnn", "task=digits", "lora.targets=[conv]", *short)
     assert done.returncode == 0, done.stderr
@@ -174,7 +174,7 @@ def test_only_a_guest_s_class_is_used(lab, guest_model, kind, said):
     assert not Path("called").exists()
 
 
-def test_a_guest_is_imported_after_all_other_checks(lab, guest_model):
+def test_a_guest_is_imported_after_all_other_checks(lab, guest_model, run):
     (lab / "elsewhere.py").write_text(ELSEWHERE)
     sys.modules.pop("elsewhere", None)
     config = guest_model(kind="elsewhere:Other")

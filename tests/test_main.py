@@ -17,16 +17,15 @@ from tests.tiny import SEARCH_ALONE, words_of
 
 
 @pytest.fixture
-def harness(tmp_path, tiny_base, tiny_data):
+def harness(tmp_path, zygote):
+    """Runs a command; with variables of its own in a process that imports everything anew."""
+
     def call(*words, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "harness", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "HARNESS_CACHE": str(tmp_path / "cache")} | environment,
-        )
+        env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "HARNESS_CACHE": str(tmp_path / "cache")} | environment
+        if not environment:
+            return zygote.run(words, tmp_path, env)
+        command = [sys.executable, "-m", "harness", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
 
     return call
 

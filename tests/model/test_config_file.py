@@ -1,9 +1,8 @@
 """What a base's config.json says is computed, or refused key by key; transformers itself is the truth."""
 
 import json
+import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -277,13 +276,13 @@ def test_the_files_published_beside_our_bases_agree_with_them(name, compose_plai
     assert base_file(config.model) == tmp_path / "model.safetensors"
 
 
-def test_the_command_refuses_the_base_before_it_makes_anything(tiny_base, tiny_data, tmp_path, compose):
+def test_the_command_refuses_the_base_before_it_makes_anything(tiny_base, tiny_data, tmp_path, compose, zygote):
     folder = shutil.copytree(tiny_base, tmp_path / "base")
     edit(folder, hidden_act="relu")
     with pytest.raises(ConfigError, match="says hidden_act=relu"):  # what a study asks first
         identity(compose(f"model.weights.address=path:{folder}"))
     words = [*tiny.words_of(folder, tiny_data), "tracking=off", "trainer=cpu", f"results={tmp_path / 'results'}"]
-    done = subprocess.run([sys.executable, "-m", "harness", *words], capture_output=True, text=True, check=False)
+    done = zygote.run(words, tmp_path, os.environ)
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines() == [
         f"model.weights.address=path:{folder}: config.json says hidden_act=relu, model=minilm computes gelu; "
