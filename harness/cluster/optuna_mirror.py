@@ -55,7 +55,8 @@ class OptunaMirror:
                 state=TrialState.RUNNING,
                 params={"arm": slot.arm.name} | assignment.point,
                 distributions={"arm": self._names} | distributions(slot.arm),
-                user_attrs={"trial": slot.number, "arm": slot.arm.name, "attempt": assignment.attempt},
+                user_attrs={"trial": slot.number, "arm": slot.arm.name, "attempt": assignment.attempt}
+                | {"phase": slot.phase},
             )
             study = self._storage.get_study_id_from_name(self._name)
             self._trial = self._storage.create_new_trial(study, running)
@@ -126,7 +127,7 @@ class OptunaMirror:
             value=entry.score("val", self.objective) if complete else None,
             params={"arm": entry.arm} | entry.point,
             distributions={"arm": self._names} | distributions(self._arms[entry.arm]),
-            user_attrs={"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempt},
+            user_attrs={"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempt, "phase": entry.phase},
             intermediate_values=curve_of(entry),
         )
 
