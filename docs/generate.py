@@ -19,7 +19,10 @@ import records  # noqa: E402
 
 CURATED = ROOT / "results/curated"
 BLOCK = re.compile(r"(<!-- generated: (\w+) ?([\w./-]*) -->\n).*?(<!-- end -->)", re.DOTALL)
-ANSWERS = ("Smallest adapter", "No adapted arm", "Validation did not", "Remembered best", "Best on validation")
+ANSWERS = (
+    *("Smallest adapter", "No confirmed adapter", "Not decided", "Cannot rank", "Validation did not"),
+    *("Remembered best", "Best on validation"),
+)
 
 
 def table(study: str) -> str:
