@@ -185,8 +185,8 @@ def verdict(result: MultitaskResult) -> str:
     if result.interval is None:
         return "not compared"
     if result.interval[0] > 0:
-        return "better than alone"
-    return "worse than alone" if result.interval[1] < 0 else "no difference shown"
+        return "higher than alone"
+    return "lower than alone" if result.interval[1] < 0 else "not told apart"
 
 
 def _task_rows(
@@ -219,7 +219,10 @@ def _answer(results: Sequence[MultitaskResult]) -> str:
     leader = max(results, key=lambda result: result.best.score("val", "score"))
     compared = [result for result in results if result.interval is not None]
     sentences = [f"Best on validation: {leader.arm}, {_figures(leader)}."]
-    for words, label in (("better than alone", "Better than runs alone"), ("worse than alone", "Worse")):
+    for words, label in (
+        ("higher than alone", "Higher than runs alone, with one seed each"),
+        ("lower than alone", "Lower"),
+    ):
         names = [result.arm for result in compared if verdict(result) == words]
         sentences.append(f"{label}: {', '.join(names) if names else 'none shown'}.")
     tasks = dict.fromkeys(task for result in results for task in result.gains)

@@ -73,7 +73,7 @@ def test_delta_m_is_the_mean_gain_over_the_runs_alone_that_validation_chose(fold
     assert low < found["together"].delta < high
     # All of b's answers are off alike, so that its gain is sure; a's errors are nested, its gain a ratio of shares.
     assert high - low < 10
-    assert [verdict(way) for way in found.values()] == ["better than alone", "worse than alone", "no difference shown"]
+    assert [verdict(way) for way in found.values()] == ["higher than alone", "lower than alone", "not told apart"]
     assert found["same"].interval == pytest.approx((0, 0))
 
 
@@ -81,7 +81,7 @@ def test_the_page_shows_both_tables_and_draws(folder):
     text = write_report(folder)
     assert "| together" in text
     assert "0.9000 (+12.5 %)" in text
-    assert "Better than runs alone: together. Worse: worse." in text
+    assert "Higher than runs alone, with one seed each: together. Lower: worse." in text
     assert (folder / "table.md").read_text().startswith("# ")
     assert (folder / "multitask.png").stat().st_size > 10_000
 
