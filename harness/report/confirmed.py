@@ -50,7 +50,8 @@ class Confirmed:
 class Confirmation:
     """What a study confirmed. `cannot_rank` says why its arms cannot be ranked at all; empty where they can.
 
-    `left_out` are arms with fewer seeds, and how many they have.
+    `left_out` are finalists that could not be compared, and why. `over_items` says whether the intervals count the test
+    rows, too: they cannot where no row has a part in the measure, or where predictions are missing.
     """
 
     reference: str
@@ -59,7 +60,8 @@ class Confirmation:
     margin: float
     arms: list[Confirmed]
     cannot_rank: str
-    left_out: dict[str, int]
+    left_out: dict[str, str]
+    over_items: bool
 
     @property
     def detectable(self) -> float:
@@ -68,24 +70,25 @@ class Confirmation:
 
 
 def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Confirmation | None:
-    """Judge the trials of a study that confirm; None where no two arms have the same seeds, at least two.
+    """Judge the trials of a study that confirm; None where no two arms have the same two seeds.
 
-    Only trials at the point that the search chose count. An arm that has fewer seeds than others, as one whose trial
-    failed, is left out and named. The reference is full
-    fine-tuning where it is a finalist, else the arm that the search found best on validation.
+    Only trials at the point that the search chose count. Arms are compared over the seeds that all of them have; an arm
+    that would leave the others fewer than `LEAST_SEEDS`, as one that failed again and again, is left out and named. The
+    reference is full fine-tuning where it is a finalist, else the arm that the search found best on validation.
     """
     chosen = _chosen([entry for entry in records if entry.phase == "search"])
-    runs = {name: _runs(records, entry) for name, entry in chosen.items()}
-    runs = {name: found for name, found in runs.items() if len(found) > 1}
+    again = [entry for entry in records if entry.phase == "confirm"]
+    runs = {name: _runs(again, chosen[name]) for name in chosen if any(entry.arm == name for entry in again)}
     most = max(map(len, runs.values()), default=0)
-    shared = {name: [found[seed] for seed in sorted(found)] for name, found in runs.items() if len(found) == most}
-    seeds = {seed for found in runs.values() for seed in found}
-    if len(shared) < 2 or len(seeds) != most:
+    kept = {name: found for name, found in runs.items() if len(found) >= min(LEAST_SEEDS, most)}
+    seeds = sorted(set.intersection(*map(set, kept.values()))) if kept else []
+    if len(kept) < 2 or len(seeds) < 2:
         return None
-    values = _values(shared, folder)
+    shared = {name: [found[seed] for seed in seeds] for name, found in kept.items()}
+    values, over_items = _values(shared, folder)
     reference = _reference({name: chosen[name] for name in shared})
-    gaps = compare(values, reference)
-    items = next(iter(shared.values()))[0].data.rows.get("test", 0)
+    kinds = {name: "adapter" if entries[0].parameters.adapter else name for name, entries in shared.items()}
+    gaps = compare(values, reference, kinds)
     found = [
         Confirmed(
             arm=name,
@@ -97,8 +100,21 @@ def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Conf
         )
         for name, entries in shared.items()
     ]
-    fewer = {name: len(entries) for name, entries in runs.items() if name not in shared}
-    return Confirmation(reference, len(seeds), items, margin, found, _cannot_rank(found, folder), fewer)
+    return Confirmation(
+        reference=reference,
+        seeds=len(seeds),
+        items=found[0].entry.data.rows.get("test", 0),
+        margin=margin,
+        arms=found,
+        cannot_rank=_cannot_rank(found, folder),
+        left_out={name: _why_left_out(name, again, len(runs[name])) for name in runs if name not in kept},
+        over_items=over_items,
+    )
+
+
+def _why_left_out(name: str, again: Sequence[Record], complete: int) -> str:
+    failed = [entry for entry in again if entry.arm == name and entry.state == "fail"]
+    return f"{complete} complete" + (f", trial {failed[0].trial}: {failed[0].reason}" if failed else "")
 
 
 def _chosen(searched: Sequence[Record]) -> dict[str, Record]:
@@ -119,16 +135,17 @@ def _reference(chosen: dict[str, Record]) -> str:
     return leader.arm
 
 
-def _values(shared: dict[str, list[Record]], folder: Path) -> dict[str, Floats]:
-    """What each test item scored with each seed, higher is better; where a file is missing, each seed's score alone."""
+def _values(shared: dict[str, list[Record]], folder: Path) -> tuple[dict[str, Floats], bool]:
+    """What each test item scored with each seed, higher is better; or each seed's score alone, and False."""
     found = {name: [_items(entry, folder) for entry in entries] for name, entries in shared.items()}
     sizes = {None if row is None else len(row) for rows in found.values() for row in rows}
     if None in sizes or len(sizes) > 1:
-        return {
+        scores = {
             name: np.array([[sign(entry) * headline_score(entry, "test")] for entry in entries])
             for name, entries in shared.items()
         }
-    return {name: np.array(rows, dtype=np.float64) for name, rows in found.items()}
+        return scores, False
+    return {name: np.array(rows, dtype=np.float64) for name, rows in found.items()}, True
 
 
 def _items(entry: Record, folder: Path) -> list[float] | None:
@@ -161,8 +178,8 @@ def _cannot_rank(found: Sequence[Confirmed], folder: Path) -> str:
     seen = max(each.gap.detectable for each in found if each.gap is not None)
     if seen > best.mean.mean - guess:
         return (
-            f"{len(rows):,} test rows and {len(best.runs)} seeds show differences from {_points(seen)} on, and the "
-            f"best arm is {_points(best.mean.mean - guess)} above the most frequent class"
+            f"with {len(rows):,} test rows and {len(best.runs)} seeds a difference of {_points(seen)} has a power of "
+            f"80 %, and the best arm is only {_points(best.mean.mean - guess)} above the most frequent class"
         )
     return ""
 
@@ -182,11 +199,12 @@ def section(found: Confirmation) -> str:
         f"against {found.reference} [95 %, all at once]",
         "verdict",
     ]
-    rows = [header, *(_row(each) for each in found.arms)]
+    rows = [header, *(_row(each, found) for each in found.arms)]
     return "\n\n".join([f"## Confirmed with {found.seeds} fresh seeds", answer(found), markdown(rows), _notes(found)])
 
 
-def _row(each: Confirmed) -> list[str]:
+def _row(each: Confirmed, found: Confirmation) -> list[str]:
+    verdict = "cannot rank" if found.cannot_rank and each.verdict else each.verdict
     entry, mean, gap = each.entry, each.mean, each.gap
     again = headline_score(each.chosen, "val") - sign(entry) * each.optimism
     up = sign(entry)
@@ -200,7 +218,7 @@ def _row(each: Confirmed) -> list[str]:
         f"{mean.mean:.4f} [{mean.low:.4f}, {mean.high:.4f}]",
         f"{mean.spread:.4f}",
         against,
-        each.verdict or "reference",
+        verdict or "reference",
     ]
 
 
@@ -209,20 +227,20 @@ def answer(found: Confirmation) -> str:
     if found.cannot_rank:
         return f"Cannot rank: {found.cannot_rank}."
     adapters = [each for each in found.arms if each.entry.parameters.adapter]
-    enough = [each for each in adapters if each.verdict in ("better", "equal within the margin")]
-    others = [each for each in adapters if each.verdict == "not decided"]
-    if enough:
+    enough = [each for each in adapters if each.gap is None or each.verdict in ("better", "equal within the margin")]
+    compared = [each for each in adapters if each.gap is not None]
+    settled = any(each.gap is not None for each in enough) or all(each.verdict == "worse" for each in compared)
+    if enough and settled:
         smallest = min(enough, key=lambda each: each.entry.parameters.adapter)
-        sentence = f"Smallest adapter that is enough: {_figures(smallest, found)}."
-    elif others:
-        closest = max(others, key=_goodness)
-        sentence = f"Not decided: {_figures(closest, found)}."
-    elif [each for each in adapters if each.gap is not None]:
-        closest = max((each for each in adapters if each.gap is not None), key=_goodness)
+        sentence = f"Smallest adapter shown to be enough: {_figures(smallest, found)}."
+    elif others := [each for each in compared if each.verdict == "not decided"]:
+        sentence = f"Not decided: {_figures(max(others, key=_goodness), found)}."
+    elif compared:
+        closest = max(compared, key=_goodness)
         sentence = f"No confirmed adapter reaches {found.reference}; the closest is {_figures(closest, found)}."
     else:
-        sentence = f"{found.reference} was confirmed as the reference; no other adapter beside it."
-    return f"{sentence} {_power(found)}"
+        sentence = f"No confirmed adapter beside {found.reference}."
+    return f"{sentence} {_power(found)}".strip()
 
 
 def _goodness(each: Confirmed) -> float:
@@ -230,48 +248,58 @@ def _goodness(each: Confirmed) -> float:
 
 
 def _figures(each: Confirmed, found: Confirmation) -> str:
-    assert each.gap is not None
     name, up = headline_metric(each.entry), sign(each.entry)
+    what = f"{each.arm} ({each.entry.parameters.adapter:,} adapter parameters, test {name} {each.mean.mean:.4f})"
+    if each.gap is None:
+        return f"{what}, the reference"
     low, high = sorted((up * each.gap.low, up * each.gap.high))
     gap = _signed(up * each.gap.difference, low, high)
-    return (
-        f"{each.arm} ({each.entry.parameters.adapter:,} adapter parameters, test {name} {each.mean.mean:.4f}), "
-        f"{gap} against {found.reference}: {each.verdict}"
-    )
+    return f"{what}, {gap} against {found.reference}: {each.verdict}"
 
 
 def _power(found: Confirmation) -> str:
+    """The difference that the study could have found; with too few seeds it could find none."""
+    if found.seeds < LEAST_SEEDS:
+        return ""
     unit = headline_metric(found.arms[0].entry) == "accuracy"
     seen = _points(found.detectable) if unit else f"{found.detectable:.4f}"
     margin = _points(found.margin) if unit else f"{found.margin:g}"
-    return (
-        f"With {found.seeds} seeds and {found.items:,} test rows a difference of {seen} would be called in four such "
-        f"studies of five; the margin is {margin}."
-    )
+    rows = f" and {found.items:,} test rows" if found.over_items else ""
+    return f"With {found.seeds} seeds{rows} a difference of {seen} has a power of 80 %; the margin is {margin}."
 
 
 def _notes(found: Confirmation) -> str:
-    few = f" With fewer than {LEAST_SEEDS} seeds nothing is decided." if found.seeds < LEAST_SEEDS else ""
-    steps = [f"{found.arms[0].chosen.steps.planned:,}", f"{found.arms[0].entry.steps.planned:,}"]
-    if not all(each.alike for each in found.arms):
-        chosen = f" The search trained for {steps[0]} steps, these trials for {steps[1]}."
-        return f"{_words(found)}{few}{chosen}"
-    lost = math.fsum(each.optimism for each in found.arms) / len(found.arms)
-    chosen = (
-        f" On validation the chosen trials of the search scored {lost:+.4f} better than their arms do again: what "
-        "choosing the best of several looks like."
-    )
-    return f"{_words(found)}{few}{chosen}"
+    parts = [_words(found)]
+    if found.seeds < LEAST_SEEDS:
+        parts.append(f"With fewer than {LEAST_SEEDS} seeds nothing is decided.")
+    if found.left_out:
+        named = "; ".join(f"{name} ({why})" for name, why in found.left_out.items())
+        parts.append(f"Left out, with too few complete trials: {named}.")
+    speakers = len(found.arms[0].entry.data.speakers.get("test", ()))
+    if speakers:
+        parts.append(f"The test rows are of {speakers} speakers; intervals are over rows, not over voices.")
+    if all(each.alike for each in found.arms):
+        lost = math.fsum(each.optimism for each in found.arms) / len(found.arms)
+        parts.append(
+            f"On validation the chosen trials of the search scored {lost:+.4f} better than their arms do again: the "
+            "best of several is lucky."
+        )
+    else:
+        lengths = {(each.chosen.steps.planned, each.entry.steps.planned) for each in found.arms}
+        said = ", ".join(f"{before:,} and {after:,}" for before, after in sorted(lengths))
+        parts.append(f"Steps of the search and of these trials: {said}.")
+    return " ".join(parts)
 
 
 def _words(found: Confirmation) -> str:
-    fewer = ", ".join(f"{name} ({count})" for name, count in found.left_out.items())
-    out = f" Left out, with fewer seeds than {found.seeds}: {fewer}." if fewer else ""
+    over = "new seeds and new test rows" if found.over_items else "new seeds alone"
+    unread = all("test" not in each.chosen.scores for each in found.arms)
+    only = ", and only these read test" if unread else ""
     return (
         "Each arm's best trial of the search was trained again with seeds that the search never had, the same in every "
-        "arm, and only these read test. Intervals are over new seeds and new test rows; those against "
-        f"{found.reference} hold all at once in 95 % of studies. better, worse: the interval leaves 0 out; equal "
-        f"within the margin: it lies inside ±{found.margin:g}; not decided: neither.{out}"
+        f"arm{only}. Intervals are over {over}; those against {found.reference} hold all at once in 95 % of studies. "
+        "better, worse: the interval leaves 0 out; equal within the margin: it lies inside "
+        f"±{found.margin:g}; not decided: neither."
     )
 
 

@@ -7,7 +7,7 @@ from harness.record import Record
 from harness.report.confirmed import Confirmation, Confirmed
 from harness.report.table import MIB, markdown, step_seconds
 
-_BUSY = 0.5  # processes beside the trial's own threads
+_BUSY = 0.5  # processes more than cores
 
 
 def section(found: Confirmation) -> str:
@@ -59,16 +59,15 @@ def _notes(arms: Sequence[Confirmed]) -> str:
         f"Peak ({kind}), times and load are medians over seeds, with the least and the most."
     )
     if busy := _busy(arms):
-        said += f" Times do not compare: the machine was busy with other work ({busy})."
+        said += f" Times do not compare: more wanted the processor than there are cores ({busy})."
     return said
 
 
 def _busy(arms: Sequence[Confirmed]) -> str:
-    """The trial whose machine had the most to do beside it, and its load; empty where that was little."""
+    """The trial during which more wanted the processor than there are cores by most, and its load; empty for none."""
     runs = [run for each in arms for run in each.runs if run.time.load is not None]
-    threads = {run.trial: float(run.provenance.hardware.get("threads") or 1) for run in runs}
-    beside = {run.trial: (run.time.load or 0.0) - threads[run.trial] for run in runs}
-    worst = max(beside, key=beside.__getitem__, default=None)
-    if worst is None or beside[worst] <= _BUSY:
+    beyond = {run.trial: (run.time.load or 0.0) - float(run.provenance.hardware.get("cores") or 1) for run in runs}
+    worst = max(runs, key=lambda run: beyond[run.trial], default=None)
+    if worst is None or beyond[worst.trial] <= _BUSY:
         return ""
-    return f"load {beside[worst] + threads[worst]:.1f} with {threads[worst]:.0f} threads in trial {worst}"
+    return f"load {worst.time.load:.1f} on {worst.provenance.hardware.get('cores') or 1} cores in trial {worst.trial}"

@@ -133,7 +133,8 @@ def _section(
     if any(result.best for result in results):
         tested = any(result.split == "test" for result in results)
         parts += [markdown(arm_rows(results)), _notes(first, tested)]
-        parts += [_answer(results)] if tested else [] if confirmed is not None else [_undecided(results)]
+        if confirmed is None:
+            parts.append(_answer(results) if tested else _undecided(results, records))
         parts += [*caveats([result.best for result in results if result.best], folder), _fronts(searched)]
     return "\n\n".join([*parts, *failures(records)])
 
@@ -143,11 +144,17 @@ def _shared(entry: Record) -> str:
     return "".join(f"{count} sentences stand in {splits} as published. " for splits, count in shared.items())
 
 
-def _undecided(results: Sequence[ArmResult]) -> str:
+def _undecided(results: Sequence[ArmResult], records: Sequence[Record]) -> str:
     """What a search can say that nobody has confirmed."""
     leader = max((result for result in results if result.best), key=lambda result: goodness(_trial_of(result)))
     entry = _trial_of(leader)
     score = f"validation {headline_metric(entry)} {headline_score(entry, 'val'):.4f}"
+    if again := [other for other in records if other.phase == "confirm"]:
+        failed = sum(other.state == "fail" for other in again)
+        return (
+            f"Not decided: of {len(again)} trials that confirm {failed} failed, and no two arms share two seeds. "
+            f"Best on validation: {leader.arm}, {score}."
+        )
     return (
         f"Not decided: one seed for each trial, and the best of several is chosen. Best on validation: {leader.arm}, "
         f"{score}. run=confirm study={entry.study} trains the best arms again with fresh seeds."
@@ -167,7 +174,7 @@ def _notes(entry: Record, tested: bool) -> str:
         if speakers
         else ""
     )
-    written = " BLEU and chrF are of the texts written for the first test rows." if name == "loss" else ""
+    written = " BLEU and chrF are of the texts written for the first test rows." if tested and name == "loss" else ""
     return (
         f"Each row is the arm's trial that did best on validation. {_compared(name, tested)} "
         "One training seed each: the spread between seeds is not in these intervals. "

@@ -78,16 +78,14 @@ def _result(
 
 
 def _interval(entry: Record, folder: Path) -> tuple[float, float] | None:
-    """Over test items; None for a measure of the user's own, which need not be a mean over them."""
+    """Over items; None where what each did is not known, and for a measure of the user's own, which may be no mean."""
     split, rows = ("test", "test") if "test" in entry.scores else ("val", "validation")
     if headline_metric(entry) == "accuracy":
         return wilson_interval(entry.score(split, "accuracy"), entry.data.rows[rows])
     if headline_metric(entry) != "loss":
         return None
     items = outcomes(entry, folder) if split == "test" else None
-    if items is None:
-        return headline_score(entry, split), headline_score(entry, split)
-    return ratio_interval(items, _tokens(entry, folder))
+    return None if items is None else ratio_interval(items, _tokens(entry, folder))
 
 
 def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, float]:

@@ -6,9 +6,10 @@ scored on every item; the variance is that of two crossed facets (Brennan, Gener
 
     Var(difference) = [arm × seed] / seeds + [arm × item] / items + [residual] / (seeds · items)
 
-The part of the seeds is estimated from all arms together, with (arms − 1)(seeds − 1) degrees of freedom, seeds being
-blocks; degrees of freedom of the sum are Satterthwaite's (1946). Intervals are simultaneous over all comparisons with
-one reference (Dunnett, 1964): in 95 % of studies every one of them holds.
+How much a run moves from seed to seed is estimated from all arms of one kind together, adapters being one kind, and
+never taken for less than an arm's own spread: pooled over kinds, a steady arm would narrow the interval of one that is
+not. Degrees of freedom of the sum are Satterthwaite's (1946). Intervals are simultaneous over all comparisons with one
+reference (Dunnett, 1964): in 95 % of studies every one of them holds.
 """
 
 import functools
@@ -25,15 +26,14 @@ Verdict = Literal["better", "worse", "equal within the margin", "not decided"]
 
 LEVEL = 0.95
 POWER = 0.8
-_UNEQUAL = 0.01  # p of Brown and Forsythe's test below which arms are not taken to vary alike
 
 
 @dataclass(frozen=True)
 class Comparison:
     """An arm against the reference: the difference of their means over seeds, positive where the arm is better.
 
-    `low` and `high` are its simultaneous interval. `detectable` is the smallest true difference that a study of this
-    size and noise calls in four cases of five.
+    `low` and `high` are its simultaneous interval. `detectable` is the least true difference that a study of this size
+    and noise finds with a power of 80 %.
     """
 
     difference: float
@@ -64,31 +64,58 @@ class Mean:
     spread: float
 
 
-def compare(items: Mapping[str, Floats], reference: str) -> dict[str, Comparison]:
+def compare(items: Mapping[str, Floats], reference: str, kinds: Mapping[str, str]) -> dict[str, Comparison]:
     """Every other arm against `reference`.
 
     `items` holds for each arm a matrix (seeds, items): what each item scored with each seed, higher is better, seeds
     and items in the same order in every arm. A measure that no item has a part in (one column) counts seeds alone.
-    Raises ValueError for fewer than two seeds or two arms.
+    `kinds` names the kind of each arm: those of one kind are taken to vary alike from seed to seed. Raises ValueError
+    for fewer than two seeds or two arms.
     """
     others = [name for name in items if name != reference]
-    seeds = len(items[reference])
-    if not others or seeds < 2:
+    if not others or len(items[reference]) < 2:
         raise ValueError("comparing needs at least two arms and two seeds")
-    means = np.stack([items[name].mean(1) for name in items])
+    spreads = _spreads_of(items, kinds)
     found = {}
     for name in others:
         difference = items[name] - items[reference]
-        square, freedom = _seed_part(means, list(items), name, reference)
-        from_seeds = square / seeds
-        variance = from_seeds + _item_part(difference)
-        freedom = freedom * (variance / from_seeds) ** 2 if from_seeds > 0 else math.inf
+        mine, theirs = spreads[name], spreads[reference]
+        variance = mine.square + theirs.square + _item_part(difference)
+        freedom = _freedom(variance, mine, theirs, kinds[name] == kinds[reference])
         error = math.sqrt(variance)
         reach = critical(len(others), freedom)
         centre = float(difference.mean())
         seen = (reach + _t(POWER, freedom)) * error
         found[name] = Comparison(centre, centre - reach * error, centre + reach * error, error, freedom, seen)
     return found
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """The variance over seeds of an arm's mean, and the degrees of freedom of its kind's."""
+
+    square: float
+    freedom: float
+
+
+def _spreads_of(items: Mapping[str, Floats], kinds: Mapping[str, str]) -> dict[str, _Spread]:
+    seeds = len(next(iter(items.values())))
+    own = {name: float(values.mean(1).var(ddof=1)) for name, values in items.items()}
+    alike = {kind: [own[name] for name in items if kinds[name] == kind] for kind in set(kinds.values())}
+    return {
+        name: _Spread(max(own[name], float(np.mean(same))) / seeds, len(same) * (seeds - 1))
+        for name, same in ((name, alike[kinds[name]]) for name in items)
+    }
+
+
+def _freedom(variance: float, mine: _Spread, theirs: _Spread, one_kind: bool) -> float:
+    """Satterthwaite's; two arms of one kind share one estimate, items have as good as all degrees of freedom."""
+    if one_kind:
+        parts = [((mine.square + theirs.square), mine.freedom)]
+    else:
+        parts = [(mine.square, mine.freedom), (theirs.square, theirs.freedom)]
+    known = sum(square**2 / freedom for square, freedom in parts)
+    return variance**2 / known if known > 0 else math.inf
 
 
 def mean_of(items: Floats) -> Mean:
@@ -104,35 +131,16 @@ def mean_of(items: Floats) -> Mean:
 
 
 def detectable(arms: int, seeds: int, items: int, run_sd: float, disagreement: float) -> float:
-    """The smallest true difference that is called in four cases of five, before anything is trained.
+    """The least true difference between an adapter and full fine-tuning that has a power of 80 %, before any training.
 
-    `run_sd` is the spread of an arm's true score over seeds; `disagreement` the share of items on which two runs of one
-    arm differ. `arms` counts the reference.
+    `arms` counts all arms that are confirmed, two of them baselines; `run_sd` is the spread of an arm's true score over
+    seeds, `disagreement` the share of items on which two runs of one arm differ. What arms do differently on the same
+    items comes on top.
     """
-    square = 2 * run_sd**2 + disagreement / items
-    freedom = (arms - 1) * (seeds - 1)
-    return (critical(arms - 1, freedom) + _t(POWER, freedom)) * math.sqrt(square / seeds)
-
-
-def _seed_part(means: Floats, names: list[str], name: str, reference: str) -> tuple[float, float]:
-    """The variance over seeds of the difference of two arms, and its degrees of freedom."""
-    arms, seeds = means.shape
-    if arms > 2 and not _vary_differently(means):
-        rest = means - means.mean(1, keepdims=True) - means.mean(0) + means.mean()
-        freedom = (arms - 1) * (seeds - 1)
-        return 2 * float((rest**2).sum()) / freedom, freedom
-    apart = means[names.index(name)] - means[names.index(reference)]
-    return float(apart.var(ddof=1)), seeds - 1
-
-
-def _vary_differently(means: Floats) -> bool:
-    """Whether the arms' spreads over seeds differ too much to be one (Brown and Forsythe, 1974)."""
-    from scipy.stats import levene
-
-    if means.shape[1] < 3 or np.ptp(means, axis=1).min() == 0:
-        return False
-    p: float = levene(*means, center="median").pvalue
-    return p < _UNEQUAL
+    square = (run_sd**2 + disagreement / 2 / items) / seeds
+    adapters = max(1, arms - 2)
+    freedom = _freedom(2 * square, _Spread(square, adapters * (seeds - 1)), _Spread(square, seeds - 1), one_kind=False)
+    return (critical(arms - 1, freedom) + _t(POWER, freedom)) * math.sqrt(2 * square)
 
 
 def _item_part(values: Floats) -> float:
