@@ -72,6 +72,15 @@ def planned(config: Config) -> int:
     return len(arms(sweep)) * sweep.trials + again
 
 
+def total(config: Config, slots: Sequence[Slot], done: Callable[[int], bool]) -> int:
+    """How many trials a study has: as planned while a trial of its search is open, then as many as there are slots.
+
+    An arm whose trials all fail is not confirmed.
+    """
+    searching = any(slot.phase == "search" and not done(slot.number) for slot in slots)
+    return planned(config) if searching else len(slots)
+
+
 def confirmed_arms(sweep: SweepConfig) -> int:
     """How many arms a study confirms if every arm has a complete trial."""
     if sweep.confirm is None:

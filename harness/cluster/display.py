@@ -27,8 +27,8 @@ class Display(Protocol):
     def scores(self, step: int, scores: dict[str, float]) -> None:
         """An evaluation of the running trial."""
 
-    def end(self, entry: Record, done: int) -> None:
-        """A trial ended; `done` counts the records of all workers by now."""
+    def end(self, entry: Record, done: int, total: int) -> None:
+        """A trial ended; by now all workers have `done` records of `total`."""
 
 
 class ProgressDisplay:
@@ -64,10 +64,11 @@ class ProgressDisplay:
         """An evaluation of the running trial."""
         self._bar.set_postfix_str(f"step {step} val {scores.get('accuracy', scores['loss']):.4f}")
 
-    def end(self, entry: Record, done: int) -> None:
-        """A trial ended; `done` counts the records of all workers by now."""
+    def end(self, entry: Record, done: int, total: int) -> None:
+        """A trial ended; by now all workers have `done` records of `total`."""
+        self._bar.total = total
         self._bar.update(done - self._done)
-        self._done = done
+        self._done, self._total = done, total
         self._line(f"{self._done:3d}/{self._total} {self._trial:48} {outcome(entry)}")
 
     def _line(self, text: str) -> None:

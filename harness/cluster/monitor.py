@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from harness.cluster.assignments import AssignmentLog, planned, whole_schedule
+from harness.cluster.assignments import AssignmentLog, total, whole_schedule
 from harness.cluster.heartbeat import HeartbeatMonitor
 from harness.cluster.locks import with_study_lock
 from harness.cluster.storage import open_locks
@@ -66,13 +66,14 @@ class StudyMonitor:
     def read(self) -> StudyStatus:
         """The status of the study now."""
         workers = with_study_lock(self._locks, self._read_workers)
-        recorded = [entry for entry in self.log.records if self._assignments.done(entry.trial, self.log)]
-        slots = whole_schedule(self._config, recorded)
-        ended = [slot.number for slot in slots if self._assignments.done(slot.number, self.log)]
-        confirms = any(slot.phase == "confirm" for slot in slots)
-        total = len(slots) if confirms else planned(self._config)
+        slots = whole_schedule(self._config, [entry for entry in self.log.records if self._done(entry.trial)])
+        ended = [slot.number for slot in slots if self._done(slot.number)]
         states: Counter[str] = Counter(entry.state for number in ended if (entry := self.log.get(number)) is not None)
-        return StudyStatus(total, len(ended), states, workers, self._assignments.interrupted)
+        planned = total(self._config, slots, self._done)
+        return StudyStatus(planned, len(ended), states, workers, self._assignments.interrupted)
+
+    def _done(self, trial: int) -> bool:
+        return self._assignments.done(trial, self.log)
 
     def _read_workers(self) -> dict[str, dict[str, Any]]:
         self.log.refresh()

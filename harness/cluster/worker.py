@@ -18,10 +18,10 @@ from harness.cluster.assignments import (
     Assignment,
     AssignmentLog,
     Slot,
-    planned,
     ready,
     repair_logs,
     schedule,
+    total,
     whole_schedule,
 )
 from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, keep_result, publish
@@ -105,7 +105,7 @@ class TrialAttempt:
         fault_injection.crash_point("before_tell")
         if accepted:
             self.worker.mirror.tell(entry)
-            self.display.end(entry, self.worker.done)
+            self.display.end(entry, self.worker.done, self.worker.total)
         return accepted
 
 
@@ -136,7 +136,7 @@ class Worker:
 
     def work(self) -> None:
         """Run trials until every slot of the study has a record, whoever makes it. Raises WorkerUnhealthy."""
-        with ProgressDisplay(planned(self.config), self.done) as display:
+        with ProgressDisplay(self.total, self.done) as display:
             for attempt in self.attempts(display):
                 with self.requeued_on_error(attempt):
                     attempt.ended = run_trial(attempt.config, attempt.context, attempt.report, attempt.accept)
@@ -189,7 +189,15 @@ class Worker:
     @property
     def done(self) -> int:
         """How many slots have a record."""
-        return sum(self.assignments.done(slot.number, self.log) for slot in self.slots)
+        return sum(self._is_done(slot.number) for slot in self.slots)
+
+    @property
+    def total(self) -> int:
+        """How many trials the study has, by what is recorded so far."""
+        return total(self.config, self.slots, self._is_done)
+
+    def _is_done(self, trial: int) -> bool:
+        return self.assignments.done(trial, self.log)
 
     def config_of(self, slot: Slot, point: Point) -> Config:
         """The configuration of the trial of a slot. Raises ConfigError."""

@@ -7,12 +7,15 @@ import pytest
 
 from harness import __main__ as command
 from harness import record
+from harness.cluster import worker as worker_module
 from harness.cluster.assignments import planned, whole_schedule
+from harness.cluster.launchers import local
 from harness.cluster.monitor import study_status
 from harness.cluster.study import begin_study
 from harness.cluster.worker import join
 from harness.config import ConfigError, ConfirmConfig, check
 from harness.config.arms import arms
+from harness.config.launch import LocalConfig
 from harness.search.confirmation import fresh_seeds
 from tests.cluster import crowd, stub
 from tests.tiny import words_of
@@ -78,6 +81,43 @@ def test_a_confirmed_study_has_no_further_trials_of_its_search(config, tmp_path,
     longer = dataclasses.replace(longer, results=str(tmp_path / "alone"))
     with pytest.raises(ConfigError, match=r"sweep\.trials=3: study=s was confirmed after 2 trials an arm"):
         begin_study(longer)
+
+
+def failing(trials):
+    """Trials that cost nothing, of which some fail: for the reasons given by their numbers."""
+    run = stub.stub(0.0)
+
+    def run_trial(config, context, report):
+        entry = run(config, context, report)
+        why = trials.get(context.number)
+        return entry if why is None else dataclasses.replace(entry, state="fail", reason=why, scores={})
+
+    return stub.accepting(run_trial)
+
+
+def test_a_study_without_any_finalist_has_come_to_its_end(config, tmp_path, monkeypatch, capsys):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    monkeypatch.setattr(worker_module, "run_trial", failing(dict.fromkeys(range(10), "the loss is not finite")))
+    config = dataclasses.replace(config, results=str(tmp_path / "alone"))
+    folder = finish(config, tmp_path)
+    assert "10/10" in capsys.readouterr().err
+    assert study_status(config, folder).lines()[0] == "10 of 10 trials are recorded (10 fail)"
+
+    def start(*_):
+        raise AssertionError("a worker is started for a study that is done")
+
+    monkeypatch.setattr(local.LocalWorkerPool, "replenish", start)
+    local.run(dataclasses.replace(config, launch=LocalConfig(name="local", lease_s=10.0, workers=2)), folder)
+
+
+def test_the_display_follows_what_becomes_of_the_finalists(config, tmp_path, monkeypatch, capsys):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    names = [arm.name for arm in arms(config.sweep)]
+    full = [names.index("full"), len(names) + names.index("full")]
+    monkeypatch.setattr(worker_module, "run_trial", failing(dict.fromkeys(full, "the loss is not finite")))
+    finish(config, tmp_path)
+    lines = [line.split()[0] for line in capsys.readouterr().err.splitlines() if "/" in line.split()[0]]
+    assert (lines[0], lines[-1]) == ("1/22", "19/19")
 
 
 def test_nothing_confirms_before_the_search_has_ended(config, tmp_path, monkeypatch):
