@@ -119,6 +119,11 @@ class AssignmentLog:
         """How many attempts were requeued because a stop was requested, and so left a checkpoint."""
         return self._interrupted
 
+    @property
+    def confirming(self) -> bool:
+        """Whether a trial that confirms was ever assigned: what the search chose is settled."""
+        return any(trial >= CONFIRMING for trial in self._last)
+
     def refresh(self) -> None:
         """Read what was added since the last time."""
         for line in self._lines.new():

@@ -29,6 +29,8 @@ from harness.trial.fingerprints import identity
 def begin_study(config: Config) -> Path:
     """Create the folder of a study, or open it again; trials that ended in an unforeseen error are reopened.
 
+    Once a trial that confirms was assigned, those of the search stay as they ended: another best trial of an arm would
+    be another point than the one that is confirmed.
     Raises ConfigError before anything is trained if the study was begun with another configuration, other data or in
     another storage, and where the storage cannot be opened; nothing is left of a study that could not be begun.
     """
@@ -54,18 +56,19 @@ def _begin(config: Config, folder: Path) -> None:
         assignments.refresh()
         check_same_config(folder, to_dict(config))
         check_same_inputs(config, folder)
-        _refuse_longer_search(config, folder, log)
+        confirming = assignments.confirming or any(entry.phase == "confirm" for entry in log.records)
+        if confirming:
+            _refuse_other_search(config, folder)
         replace_text(folder / CONFIG, to_yaml(to_dict(config)))
         for entry in () if restarted_itself(config.study) else log.records:
-            if not is_final(entry) and assignments.done(entry.trial, log):
+            settled = confirming and entry.phase == "search"
+            if not is_final(entry) and not settled and assignments.done(entry.trial, log):
                 assignments.reopen(entry.trial)
 
 
-def _refuse_longer_search(config: Config, folder: Path, log: Log) -> None:
+def _refuse_other_search(config: Config, folder: Path) -> None:
     """Raise ConfigError where more trials could change which points were already trained with fresh seeds."""
     assert config.sweep is not None
-    if not any(entry.phase == "confirm" for entry in log.records):
-        return
     before = read_stored(folder / CONFIG)["sweep"]["trials"]
     if before != config.sweep.trials:
         raise ConfigError(

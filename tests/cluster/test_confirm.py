@@ -120,6 +120,38 @@ def test_the_display_follows_what_becomes_of_the_finalists(config, tmp_path, mon
     assert (lines[0], lines[-1]) == ("1/22", "19/19")
 
 
+def test_a_failed_trial_of_the_search_is_not_tried_again_once_its_arm_is_confirmed(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    # Trial 6 is the second of rank=2, and its best where it does not fail; 10001 is the first that confirms.
+    errors = dict.fromkeys((6, 10_001), "error: OSError: no space")
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(worker_module, "run_trial", failing(errors))
+        folder = finish(config, tmp_path)
+    before = confirming(folder)
+    assert [entry.trial for entry in before if entry.state == "fail"] == [10_001]
+    more = dataclasses.replace(config.sweep, confirm=ConfirmConfig(top=2, seeds=4))
+    finish(dataclasses.replace(config, sweep=more), tmp_path)
+    assert [entry.state for entry in crowd.told(folder) if entry.trial == 6] == ["fail"]
+    again = confirming(folder)
+    assert [entry for entry in again if entry in before] == before[1:], "they stay as they are"
+    assert {entry.state for entry in again} == {"complete"}
+    points = [entry.point for entry in again if entry.arm == "rank=2"]
+    assert points == [crowd.told(folder)[1].point] * 4, "one point for all seeds"
+
+
+def test_a_trial_that_confirms_settles_the_search_as_soon_as_it_is_assigned(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    searched = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, confirm=None))
+    folder = finish(searched, tmp_path)
+    config, _ = crowd.begin(config, tmp_path, "alone")
+    with join(config, folder) as worker:
+        slot, _ = worker._next_assignment()
+    assert slot.phase == "confirm"
+    longer = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, trials=3))
+    with pytest.raises(ConfigError, match=r"sweep\.trials=3: study=s was confirmed after 2 trials an arm"):
+        begin_study(longer)
+
+
 def test_nothing_confirms_before_the_search_has_ended(config, tmp_path, monkeypatch):
     stub.cheap(monkeypatch.setattr, 0.0)
     folder = finish(config, tmp_path)
