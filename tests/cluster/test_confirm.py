@@ -1,7 +1,9 @@
 """A study that ends with fresh seeds: alike for any number of workers, taken up again, extended; test is kept back."""
 
+import csv
 import dataclasses
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,7 +15,8 @@ from harness.cluster.launchers import local
 from harness.cluster.monitor import study_status
 from harness.cluster.study import begin_study
 from harness.cluster.worker import join
-from harness.config import ConfigError, ConfirmConfig, check
+from harness.commands import confirm
+from harness.config import ConfigError, ConfirmConfig, check, to_dict, to_yaml
 from harness.config.arms import arms
 from harness.config.launch import LocalConfig
 from harness.search.confirmation import fresh_seeds
@@ -187,10 +190,74 @@ def test_test_is_read_by_the_trials_that_confirm_alone(tiny_base, tiny_data, tmp
     assert {entry.steps.planned for entry in again} == {6}, "what trials that confirm have otherwise"
     assert again[0].scores != again[1].scores
 
-    said = run("run=confirm", "study=s", "seeds=3", "tracking=off")
+    run("run=confirm", "study=s", "seeds=3")
     assert len(record.read(tmp_path / "results/s")) == 4
-    assert "trials/30000" in said or "30000" in (tmp_path / "results/s/table.csv").read_text()
+    with open(tmp_path / "results/s/table.csv", newline="") as table:
+        assert [row["trial"] for row in csv.DictReader(table)] == ["0", "10000", "20000", "30000"]
     assert record.read(tmp_path / "results/s")[:3] == entries
+
+
+@pytest.fixture
+def ask(monkeypatch, capsys):
+    """The command on some words: the study that it would run, and what it says."""
+
+    def run(*words):
+        made = []
+
+        @contextmanager
+        def led(config, _):
+            made.append(config)
+            yield None
+
+        monkeypatch.setattr(confirm, "check_study", lambda config: None)
+        monkeypatch.setattr(confirm, "led_study", led)
+        monkeypatch.setattr(sys, "argv", ["harness", "run=confirm", "study=s", *words])
+        try:
+            command.main()
+        except SystemExit as end:
+            assert end.code == 2
+        return made, capsys.readouterr().err
+
+    return run
+
+
+def store(config, tmp_path):
+    path = tmp_path / "results/s/config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(to_yaml(to_dict(config)))
+    return path
+
+
+def test_it_goes_on_with_the_study_s_own_launcher_and_tracking_unless_others_are_named(config, ask, tmp_path):
+    store(dataclasses.replace(config, launch=LocalConfig(name="local", lease_s=7.0, workers=3)), tmp_path)
+    ((own,), _) = ask("seeds=5")
+    assert (own.sweep.confirm, own.sweep.trials) == (ConfirmConfig(top=2, seeds=5), 2)
+    assert (own.launch.name, own.launch.workers, own.tracking.mode) == ("local", 3, "off")
+    ((named,), _) = ask("launch=here", "tracking.mode=offline", "tracking.project=other")
+    assert (named.launch.name, named.tracking.mode, named.tracking.project) == ("here", "offline", "other")
+    ((part,), _) = ask("launch.lease_s=9")
+    assert (part.launch.name, part.launch.lease_s, part.launch.workers) == ("local", 9.0, 3)
+
+
+def test_it_takes_no_other_word(config, ask, tmp_path):
+    store(config, tmp_path)
+    made, said = ask("trainer.max_steps=3", "+sweep.confirm.set={lora.dropout: 0.1}", "margin=0.02")
+    assert made == []
+    assert [line.partition(": run=confirm")[0] for line in said.splitlines()] == [
+        "trainer.max_steps=3",
+        "+sweep.confirm.set={lora.dropout: 0.1}",
+    ]
+
+
+def test_a_study_of_several_tasks_is_not_confirmed(tree, compose_mixture, ask, tmp_path):
+    sweep = check(tree("sweep=rank_alpha_lr")).sweep
+    path = store(dataclasses.replace(compose_mixture(), run="study", sweep=sweep), tmp_path)
+    before = path.read_text()
+    made, said = ask()
+    assert made == []
+    assert "is several tasks, each trial is scored on test; sweep.test=true sweep.confirm=null" in said
+    assert len(said.splitlines()) == 1
+    assert path.read_text() == before
 
 
 def test_several_tasks_are_told_to_leave_confirmation(tree, compose_mixture):
