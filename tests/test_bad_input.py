@@ -43,6 +43,14 @@ RANKLESS = "sweep.scientific={seed: [0]}"
 ALL = "arm rank=1, rank=2, rank=4, and 3 more: "
 
 
+CHOSEN = "or it is tuned; what is confirmed has it as in the search"
+WHOLE = "of the study as a whole, the same in every trial"
+
+
+def confirmed(values: str) -> list[str]:
+    return [*STUDY, f"+sweep.confirm.set={values}"]
+
+
 def dropout(bounds: str) -> str:
     return f"sweep.nuisance={{lora.dropout: {bounds}}}"
 
@@ -57,6 +65,20 @@ def put(arm: str, values: str) -> str:
 
 # What is said, and what the answer holds.
 MISTAKES = [
+    # what is said for another command
+    ([*STUDY, "seeds=5"], "seeds=5: of run=confirm; what a study begins with is sweep.confirm.seeds"),
+    ([*STUDY, "top=2"], "top=2: of run=confirm; what a study begins with is sweep.confirm.top"),
+    (["run=report", "margin=0.02"], "margin=0.02: of run=confirm; what a study begins with is sweep.confirm.margin"),
+    (["run=trial", "trial=3"], "trial=3: of run=repeat"),
+    # what trials that confirm have otherwise
+    (confirmed("{lora.rank: 8}"), f"sweep.confirm.set.lora.rank: arms differ in lora.rank, {CHOSEN}"),
+    (confirmed("{optimizer.lr: 0.1}"), f"sweep.confirm.set.optimizer.lr: arms differ in optimizer.lr, {CHOSEN}"),
+    (confirmed("{optimizer: {lr: 0.1}}"), f"sweep.confirm.set.optimizer: arms differ in optimizer.lr, {CHOSEN}"),
+    (confirmed("{seed: 1}"), f"sweep.confirm.set.seed: {WHOLE}"),
+    (confirmed("{task.train_rows: 9}"), f"sweep.confirm.set.task.train_rows: {WHOLE}"),
+    (confirmed("{model: bert_base}"), f"sweep.confirm.set.model: {WHOLE}"),
+    (confirmed("{tracking.mode: online}"), f"sweep.confirm.set.tracking.mode: {WHOLE}"),
+    (confirmed("{trainer.max_step: 9}"), "sweep: trainer.max_step: no such key; did you mean trainer.max_steps?"),
     # ranks and scales
     (["lora.rank=0"], "lora.rank=0: input should be greater than or equal to 1"),
     (["lora.rank=-1"], "lora.rank=-1: input should be greater than or equal to 1"),

@@ -1,6 +1,7 @@
 """A study: begun once, checked, opened again; and the configuration of each of its trials."""
 
 import dataclasses
+import logging
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from harness.cluster.restart import restarted_itself
 from harness.cluster.storage import check_storage, forget_unused_storage, open_locks
 from harness.cluster.study_folder import study_folder
 from harness.cluster.undo import left_as_found
-from harness.config import Config, ConfigError, apply_overrides, check, read_stored, to_dict, to_yaml
+from harness.config import Config, ConfigError, ConfirmConfig, apply_overrides, check, read_stored, to_dict, to_yaml
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.config.arms import Arm, Point, arms
 from harness.config.preflight import check_same_config
@@ -24,6 +25,8 @@ from harness.system.jsonl import replace_text
 from harness.system.study_files import CONFIG
 from harness.trial.adapt import count
 from harness.trial.fingerprints import identity
+
+logger = logging.getLogger(__name__)
 
 
 def begin_study(config: Config) -> Path:
@@ -56,8 +59,7 @@ def _begin(config: Config, folder: Path) -> None:
         assignments.refresh()
         check_same_config(folder, to_dict(config))
         check_same_inputs(config, folder)
-        confirming = assignments.confirming or any(entry.phase == "confirm" for entry in log.records)
-        if confirming:
+        if confirming := _confirming(log, assignments):
             _refuse_other_search(config, folder)
         replace_text(folder / CONFIG, to_yaml(to_dict(config)))
         for entry in () if restarted_itself(config.study) else log.records:
@@ -66,14 +68,52 @@ def _begin(config: Config, folder: Path) -> None:
                 assignments.reopen(entry.trial)
 
 
-def _refuse_other_search(config: Config, folder: Path) -> None:
-    """Raise ConfigError where more trials could change which points were already trained with fresh seeds."""
+def _confirming(log: Log, assignments: AssignmentLog) -> bool:
+    return assignments.confirming or any(entry.phase == "confirm" for entry in log.records)
+
+
+def with_kept_confirmation(config: Config) -> Config:
+    """The same study, confirmed as it has been so far where a trial that confirms was begun.
+
+    The words that began a study would take back what run=confirm has said of seeds and margin since.
+    """
     assert config.sweep is not None
-    before = read_stored(folder / CONFIG)["sweep"]["trials"]
-    if before != config.sweep.trials:
+    folder, own = study_folder(config.results, config.study), config.sweep.confirm
+    log, assignments = Log(folder), AssignmentLog(folder)
+    log.refresh()
+    assignments.refresh()
+    if not (folder / CONFIG).exists() or not _confirming(log, assignments):
+        return config
+    stored = read_stored(folder / CONFIG)["sweep"]["confirm"]
+    kept = ConfirmConfig(**stored) if stored else own
+    if kept is not None and own is not None:
+        kept = dataclasses.replace(kept, set=own.set)
+    if kept is None or kept == own:
+        return config
+    logger.info(
+        "study %s stays confirmed with top=%d seeds=%d margin=%g; run=confirm changes them",
+        *(config.study, kept.top, kept.seeds, kept.margin),
+    )
+    return dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, confirm=kept))
+
+
+def _refuse_other_search(config: Config, folder: Path) -> None:
+    """Raise ConfigError where trials would be confirmed that differ from those that already are.
+
+    More trials of the search could change the points that are trained with fresh seeds.
+    """
+    assert config.sweep is not None
+    before = read_stored(folder / CONFIG)["sweep"]
+    back = "set it back, or give the study another name"
+    if before["trials"] != config.sweep.trials:
         raise ConfigError(
-            f"sweep.trials={config.sweep.trials}: study={config.study} was confirmed after {before} trials an arm; set "
-            "it back, or give the study another name"
+            f"sweep.trials={config.sweep.trials}: study={config.study} was confirmed after {before['trials']} trials "
+            f"an arm; {back}"
+        )
+    if before["confirm"] and config.sweep.confirm and before["confirm"]["set"] != config.sweep.confirm.set:
+        raise ConfigError(
+            f"sweep.confirm.set={config.sweep.confirm.set}: study={config.study} was confirmed with "
+            f"{before['confirm']['set']}; {back}"
         )
 
 

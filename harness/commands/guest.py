@@ -85,8 +85,10 @@ def study_runner(config: Config) -> RunStudy:
 
     def run_study(part: Config, words: Sequence[str]) -> str:
         check_study(part)
-        part = _as_here(with_data(part, words), config)
         from harness.cluster.launchers.registry import launcher_of
+        from harness.cluster.study import with_kept_confirmation
+
+        part = with_kept_confirmation(_as_here(with_data(part, words), config))
 
         with contextlib.redirect_stdout(sys.stderr), opened_study(part) as folder:
             launcher_of(part).run(part, folder)

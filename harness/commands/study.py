@@ -26,7 +26,9 @@ def run(job: HydraJob) -> None:
     started = launched_process_group(job.config)
     validate_before_import(job.config)
     check_study(job.config)
-    config = with_data(job.config, job.words)
+    from harness.cluster.study import with_kept_confirmation
+
+    config = with_kept_confirmation(with_data(job.config, job.words))
     with led_study(config, started) as folder:
         if folder is not None:
             from harness.cluster.launchers.registry import launcher_of

@@ -13,6 +13,9 @@ _NAMED = 3  # arms in a line; of more, their number is said
 # Keys of the whole study: an arm cannot have a value of its own.
 _OF_THE_STUDY = ("run", "study", "results", "tracking", "launch", "sweep", "command")
 
+# As well the same in the trials that confirm: what is compared holds for them, and their seeds are fresh.
+_OF_EVERY_TRIAL = (*_OF_THE_STUDY, "seed", "task", "model", "arguments", "top", "seeds", "margin", "trial")
+
 
 def unused(sweep: SweepConfig) -> Iterator[str]:
     """What is searched or set and reaches no trial, or not as it was said."""
@@ -34,6 +37,23 @@ def unused(sweep: SweepConfig) -> Iterator[str]:
         for key in keys:
             if key.partition(".")[0] in _OF_THE_STUDY:
                 yield f"{place}.{key}: of the study as a whole, the same in every arm"
+
+
+def confirmed_otherwise(sweep: SweepConfig) -> Iterator[str]:
+    """What trials that confirm may not have otherwise than the trials of the search that chose them."""
+    of_arms = [*sweep.scientific, *sweep.nuisance]
+    for arm in sweep.baselines.values():
+        of_arms += [*arm.set, *arm.nuisance]
+    for key in sweep.confirm.set if sweep.confirm else ():
+        place = f"sweep.confirm.set.{key}"
+        if key.partition(".")[0] in _OF_EVERY_TRIAL:
+            yield f"{place}: of the study as a whole, the same in every trial"
+        elif own := next((other for other in of_arms if _overlap(key, other)), None):
+            yield f"{place}: arms differ in {own}, or it is tuned; what is confirmed has it as in the search"
+
+
+def _overlap(key: str, other: str) -> bool:
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def corners(nuisance: Mapping[str, Range]) -> list[dict[str, float]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.config.arm_checks import unused
+from harness.config.arm_checks import confirmed_otherwise, unused
 from harness.config.models import ModelConfig
 from harness.config.registry import GUEST
 from harness.config.schema import Config, Range, SweepConfig, Usual
@@ -40,6 +40,7 @@ def check(tree: Mapping[str, Any]) -> Config:
             firsts.setdefault(said.rpartition(": ")[0] or said, said)
         raise ConfigError(*firsts.values()) from None
     mistakes = [
+        *_asked_mistakes(config),
         *_kind_mistakes(config.task, config.model, config),
         *_objective_mistakes(config),
         *(config.model.probe_mistakes(config.probe) if config.probe is not None else ()),
@@ -138,6 +139,19 @@ def _dataclasses_in(hint: Any) -> list[Any]:
     return [found for part in typing.get_args(hint) for found in _dataclasses_in(part)]
 
 
+def _asked_mistakes(config: Config) -> list[str]:
+    """What is said for another command than is run, which would pass over it."""
+    confirming = {"top": config.top, "seeds": config.seeds, "margin": config.margin}
+    mistakes = [
+        f"{key}={value}: of run=confirm; what a study begins with is sweep.confirm.{key}"
+        for key, value in confirming.items()
+        if value is not None and config.run != "confirm"
+    ]
+    if config.trial is not None and config.run != "repeat":
+        mistakes.append(f"trial={config.trial}: of run=repeat")
+    return mistakes
+
+
 def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list[str]:
     """What keeps a task, or one of its tasks, and the model apart; what a guest takes is known when it is imported."""
     if None not in (task.model_kind, model.takes) and task.model_kind != model.takes:
@@ -217,12 +231,12 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
     mistakes += [f"sweep: {key} is log in one arm and not in another" for key in kinds if len(kinds[key]) > 1]
     if not sweep.scientific and not sweep.baselines:
         mistakes.append("sweep.scientific: an empty search space")
-    for key in (*sweep.scientific, *sweep.nuisance):
+    for key in (*sweep.scientific, *sweep.nuisance, *(sweep.confirm.set if sweep.confirm else ())):
         try:
             apply_overrides(tree, {key: None})
         except ConfigError as error:
             mistakes.append(f"sweep: {error}")
-    mistakes += unused(sweep)
+    mistakes += [*unused(sweep), *confirmed_otherwise(sweep)]
     both = sorted(set(sweep.scientific) & set(sweep.nuisance))
     mistakes += [f"sweep.across: {key} is not scientific" for key in sweep.across or () if key not in sweep.scientific]
     return mistakes + [f"sweep: {key} is both scientific and nuisance" for key in both]

@@ -20,6 +20,8 @@ def read_stored(path: Path) -> Tree:
         tree["task"] = _with_new_names(task)
     if isinstance(sweep := tree.get("sweep"), dict):
         tree["sweep"] = _BEFORE_CONFIRMATION | sweep
+    for key in ("top", "seeds", "margin", "trial"):  # of other commands: they were passed over
+        tree.pop(key, None)
     if tree.get("claims", "") is None:  # was a key of every configuration
         del tree["claims"]
     return tree

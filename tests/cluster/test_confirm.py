@@ -13,7 +13,8 @@ from harness.cluster import worker as worker_module
 from harness.cluster.assignments import planned, whole_schedule
 from harness.cluster.launchers import local
 from harness.cluster.monitor import study_status
-from harness.cluster.study import begin_study
+from harness.cluster.study import begin_study, with_kept_confirmation
+from harness.cluster.study_folder import load_study
 from harness.cluster.worker import join
 from harness.commands import confirm
 from harness.config import ConfigError, ConfirmConfig, check, to_dict, to_yaml
@@ -197,6 +198,36 @@ def test_test_is_read_by_the_trials_that_confirm_alone(tiny_base, tiny_data, tmp
     assert record.read(tmp_path / "results/s")[:3] == entries
 
 
+def test_the_words_that_began_a_study_leave_it_confirmed_as_it_is(config, tmp_path, monkeypatch, caplog):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    own = dataclasses.replace(config, results=str(tmp_path / "alone"))
+    assert with_kept_confirmation(own) == own, "there is no study yet"
+    searched = dataclasses.replace(config.sweep, confirm=None)
+    finish(dataclasses.replace(config, sweep=searched), tmp_path)
+    assert with_kept_confirmation(own) == own, "nothing was confirmed"
+    more = ConfirmConfig(top=1, seeds=4, margin=0.05)
+    finish(dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, confirm=more)), tmp_path)
+    with caplog.at_level("INFO"):
+        assert with_kept_confirmation(own).sweep == dataclasses.replace(config.sweep, confirm=more)
+    assert caplog.messages == [
+        "study s stays confirmed with top=1 seeds=4 margin=0.05; run=confirm changes them",
+    ]
+    off = dataclasses.replace(own, sweep=searched)
+    assert with_kept_confirmation(off).sweep.confirm == more
+
+
+def test_what_trials_that_confirm_have_otherwise_stays(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    finish(config, tmp_path)
+    longer = dataclasses.replace(config.sweep.confirm, set={"trainer.max_steps": 9})
+    changed = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, confirm=longer))
+    changed = dataclasses.replace(changed, results=str(tmp_path / "alone"))
+    with pytest.raises(
+        ConfigError, match=r"sweep\.confirm\.set=.*max_steps.*: study=s was confirmed with \{\}; set it"
+    ):
+        begin_study(with_kept_confirmation(changed))
+
+
 @pytest.fixture
 def ask(monkeypatch, capsys):
     """The command on some words: the study that it would run, and what it says."""
@@ -237,6 +268,13 @@ def test_it_goes_on_with_the_study_s_own_launcher_and_tracking_unless_others_are
     assert (named.launch.name, named.tracking.mode, named.tracking.project) == ("here", "offline", "other")
     ((part,), _) = ask("launch.lease_s=9")
     assert (part.launch.name, part.launch.lease_s, part.launch.workers) == ("local", 9.0, 3)
+
+
+def test_a_study_is_read_that_was_begun_with_words_of_another_command(config, tmp_path):
+    path = store(config, tmp_path)
+    path.write_text(to_yaml(to_dict(config) | {"seeds": 8, "trial": 1}))
+    results = str(tmp_path / "results")
+    assert load_study(results, "s") == dataclasses.replace(config, results=results)
 
 
 def test_it_takes_no_other_word(config, ask, tmp_path):
