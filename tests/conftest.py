@@ -18,7 +18,7 @@ from tests.zygote import Zygote
 # They train, or start processes: more than ten seconds each on one core. `make check` leaves them out.
 SLOW = (
     *("test_main.py", "test_guests.py", "test_docs.py", "test_docs_code.py", "test_commands.py", "test_corridor.py"),
-    *("test_security.py", "test_bad_input.py", "test_guest_variant.py", "test_guest_measure.py"),
+    *("test_security.py", "test_bad_input.py", "test_guest_variant.py", "test_guest_measure.py", "test_repeat.py"),
     *("test_launchers.py", "test_worker.py", "test_study.py", "test_rebuild.py", "test_crowd.py", "test_single.py"),
     *("test_undo.py", "test_address.py", "test_hydra_checks.py", "test_former_studies.py", "test_parent_study.py"),
     *("test_checkpoint.py", "test_checkpoint_callback.py", "test_ddp_followers.py", "test_progress.py"),

@@ -7,17 +7,23 @@ from pathlib import Path
 from harness import record
 from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
+from harness.commands.failures import leave
 from harness.commands.job import HydraJob
 from harness.config import Config, ConfigError, check, read_stored
 from harness.record import Record, environment_changes, trial_path
 from harness.system.study_files import CONFIG
 
 REPEATS = "repeats"
-"""The folder in a study that holds its repeated trials and their records, which are none of the study's own."""
+"""The folder in a study that holds its repeated trials, none of the study's own: a folder for each repetition, with
+its record, and its trial under the number that it repeats.
+"""
 
 
 def run(job: HydraJob) -> None:
-    """Train the trial again and print each score beside the one recorded. Raises ConfigError where there is none."""
+    """Train the trial again and print each score beside the one recorded; exits with 70 where it fails.
+
+    Raises ConfigError where there is no such trial, or none that can be repeated.
+    """
     refuse_several_processes("repeat")
     folder = Path(job.config.results) / job.config.study
     before = _recorded(folder, job.config)
@@ -28,12 +34,16 @@ def run(job: HydraJob) -> None:
     from harness.trial.run import run_trial
 
     place = _free_place(folder / REPEATS, before.trial)
+    here = place / trial_path(before.trial)
+    here.mkdir(parents=True)
     tested = "test" in before.scores
-    context = TrialContext(before.study, before.trial, before.arm, place, before.point, before.phase, tested)
+    context = TrialContext(before.study, before.trial, before.arm, here, before.point, before.phase, tested)
     with graceful_stop():
         after = run_trial(config, context, lambda step, scores: False)
-    record.append(folder / REPEATS, after)
+    record.append(place, after)
     print("\n".join(differences(before, after)))
+    if after.state == "fail":
+        leave(70, f"trial {before.trial}, trained again, failed: {after.reason}")
 
 
 def differences(before: Record, after: Record) -> list[str]:
@@ -73,6 +83,10 @@ def _as_it_was(folder: Path, before: Record, asked: Config) -> Config:
             f"trial={before.trial}: {path} is not there; its result was looked up, repeat the other trial"
         )
     config = check(read_stored(path))
+    if config.trainer.devices > 1:
+        raise ConfigError(
+            f"trial={before.trial}: trained with trainer.devices={config.trainer.devices}; run=repeat takes one device"
+        )
     threads = before.provenance.hardware.get("threads") if config.trainer.threads is None else config.trainer.threads
     trainer = dataclasses.replace(config.trainer, threads=threads)
     tracking = dataclasses.replace(config.tracking, mode="off")
