@@ -52,6 +52,8 @@ def _study(results: Path, words: list[str], may_run: bool, compose: Compose, run
         begun = done or next((folder for folder in folders if folder.exists()), folders[0])
         return Study(command, missing=f"no finished study {name}{_progress(begun)}")
     records = tuple(entry for entry in record.read(done) if entry.phase == "search")
+    if any("test" not in entry.scores for entry in records if entry.state == "complete"):
+        return Study(command, missing=f"study {done.name}: its search was not scored on test; sweep.test=true does")
     log.info("%s: %d records", done.name, len(records))
     return Study(records[0].command, folder=done, records=records)  # it may have said more than ours
 

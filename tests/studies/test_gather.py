@@ -9,6 +9,7 @@ from harness.config import ConfigError, to_yaml
 from harness.system.assets import AssetError
 from studies.claims.arguments import Arguments, read_arguments
 from studies.claims.gather import complete, gather
+from tests.commands import compose
 from tests.test_record import make
 
 SWEEP = {
@@ -90,6 +91,25 @@ def test_what_is_not_finished_is_run_only_where_that_is_wanted(tmp_path):
     done = gather(tmp_path, Arguments(run=True, studies=words), stub(cnn=None), run)
     assert len(done["cnn"].records) == 6
     assert ran == [["+experiment=cnn"]]
+
+
+def test_a_study_whose_search_was_not_scored_on_test_is_missing(tmp_path):
+    begin(tmp_path / "cnn", 5)
+    record.append(tmp_path / "cnn", make(5, scores={"val": make(5).scores["val"]}))
+    begin(tmp_path / "lstm", 5)
+    record.append(tmp_path / "lstm", make(5, state="pruned", scores={"val": make(5).scores["val"]}))
+    claims = Arguments(run=True, studies={"cnn": ["+experiment=cnn"], "lstm": ["+experiment=lstm"]})
+    studies = gather(tmp_path, claims, stub(cnn=None, lstm=None), never)
+    assert studies["cnn"].records == ()
+    assert studies["cnn"].missing == "study cnn: its search was not scored on test; sweep.test=true does"
+    assert len(studies["lstm"].records) == 6, "a trial that was pruned never is"
+
+
+@pytest.mark.parametrize("name", ["cnn", "lstm", "translation", "rank", "little", "lr", "continual"])
+def test_the_studies_of_the_claims_search_alone_and_are_scored_on_test(name):
+    words = compose(["+experiment=claims"]).arguments["studies"][name]
+    sweep = compose(words).sweep
+    assert (sweep.test, sweep.confirm) == (True, None)
 
 
 @pytest.mark.parametrize("error", [ConfigError("task.data: missing"), AssetError("task.data: missing")])
