@@ -57,7 +57,7 @@ def opened_study(config: Config) -> Iterator[Path]:
     from harness.trial.tracking import sync_hint
 
     input_identity(config)  # data and weights are read and checked before anything is made
-    _log_expected_power(config)
+    log_expected_power(config)
     folder = begin_study(config)
     with restart_when_unhealthy(config.study, config.trainer.devices), graceful_stop():
         yield folder
@@ -66,7 +66,7 @@ def opened_study(config: Config) -> Iterator[Path]:
         log.info("W&B runs are offline; to upload them: %s", hint)
 
 
-def _log_expected_power(config: Config) -> None:
+def log_expected_power(config: Config) -> None:
     """Log which differences the confirmation could find, before it costs anything."""
     assert config.sweep is not None
     confirm = config.sweep.confirm

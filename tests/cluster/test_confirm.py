@@ -2,10 +2,13 @@
 
 import csv
 import dataclasses
+import math
 import sys
 from contextlib import contextmanager
 
+import optuna
 import pytest
+from scipy.stats import t
 
 from harness import __main__ as command
 from harness import record
@@ -13,14 +16,19 @@ from harness.cluster import worker as worker_module
 from harness.cluster.assignments import planned, whole_schedule
 from harness.cluster.launchers import local
 from harness.cluster.monitor import study_status
+from harness.cluster.optuna_storage import close_storage, open_storage
+from harness.cluster.rebuild import rebuild
 from harness.cluster.study import begin_study, with_kept_confirmation
 from harness.cluster.study_folder import load_study
 from harness.cluster.worker import join
 from harness.commands import confirm
+from harness.commands.study import log_expected_power
 from harness.config import ConfigError, ConfirmConfig, check, to_dict, to_yaml
 from harness.config.arms import arms
 from harness.config.launch import LocalConfig
+from harness.record import Data
 from harness.search.confirmation import fresh_seeds
+from harness.task import build_task
 from tests.cluster import crowd, stub
 from tests.tiny import words_of
 
@@ -226,6 +234,57 @@ def test_what_trials_that_confirm_have_otherwise_stays(config, tmp_path, monkeyp
         ConfigError, match=r"sweep\.confirm\.set=.*max_steps.*: study=s was confirmed with \{\}; set it"
     ):
         begin_study(with_kept_confirmation(changed))
+
+
+def optunas(folder):
+    """The trials that ended in Optuna's study, by their number here."""
+    storage, name = open_storage(folder)
+    trials = optuna.load_study(study_name=name, storage=storage).get_trials()
+    close_storage(storage)
+    return {
+        trial.user_attrs["trial"]: (trial.user_attrs["phase"], trial.state.name, trial.params, trial.value)
+        for trial in trials
+    }
+
+
+def test_optuna_s_study_is_rebuilt_with_the_trials_that_confirm(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    folder = finish(config, tmp_path)
+    before = optunas(folder)
+    assert rebuild(config, folder).endswith("22 trials in Optuna's study, 0 runs in W&B's mirror")
+    after = optunas(folder)
+    assert {number: (phase, state) for number, (phase, state, *_) in after.items()} == {
+        entry.trial: (entry.phase, entry.state.upper()) for entry in record.read(folder)
+    }
+    confirmed = {number for number, (phase, *_) in after.items() if phase == "confirm"}
+    assert {number: after[number] for number in confirmed} == {number: before[number] for number in confirmed}
+    assert len(confirmed) == 12
+
+
+def test_what_a_confirmation_can_tell_is_said_before_it_costs_anything(config, caplog, own_cache):
+    """With one arm beside the reference the figure is that of a t-test of two groups of three."""
+    baselines = {"full": config.sweep.baselines["full"]}
+    sweep = dataclasses.replace(config.sweep, scientific={"lora.rank": [1]}, baselines=baselines)
+    pair = dataclasses.replace(config, sweep=sweep)
+    rows = Data.of(build_task(config.task).describe()).rows["test"]
+    reach = t.ppf(0.975, 4) + t.ppf(0.8, 4)
+    little, much = (100 * reach * math.sqrt((2 * spread**2 + 0.11 / rows) / 3) for spread in (0.006, 0.012))
+    with caplog.at_level("INFO"):
+        log_expected_power(pair)
+    assert caplog.messages == [
+        f"confirmation: 2 arms, 3 seeds, {rows} test rows. The difference with a power of 80 % is at least "
+        f"{little:.1f} points, if runs spread by 0.6 points over seeds (film reviews, MiniLM), "
+        f"and {much:.1f}, if by 1.2 (spoken digits, LSTM)."
+    ]
+    caplog.clear()
+    for silent in (
+        dataclasses.replace(pair, sweep=dataclasses.replace(sweep, confirm=None)),
+        dataclasses.replace(pair, sweep=dataclasses.replace(sweep, confirm=ConfirmConfig(seeds=2))),
+        dataclasses.replace(pair, sweep=dataclasses.replace(sweep, baselines={})),
+        dataclasses.replace(pair, trainer=dataclasses.replace(pair.trainer, objective="loss")),
+    ):
+        log_expected_power(silent)
+    assert caplog.messages == []
 
 
 @pytest.fixture

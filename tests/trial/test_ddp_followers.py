@@ -169,13 +169,18 @@ def same(one, folder, several, other):
 
 def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, tmp_path, own_cache):
     composed = tree("run=study", "study=s", "sweep=rank_alpha_lr", "trainer=ddp", "trainer.accelerator=cpu")
-    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "trials": 1}
+    confirm = {"top": 1, "seeds": 2, "margin": 0.01, "set": {}}
+    composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "baselines": {}, "trials": 1}
+    composed["sweep"] |= {"test": False, "confirm": confirm}
     folder = begin_study(check(composed))
     processes = start(tmp_path, ["-m", "harness", "run=worker", "study=s"])
     said = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     records = record.read(folder)
-    assert [(entry.trial, entry.state) for entry in records] == [(number, "complete") for number in range(4)]
+    assert [(entry.phase, entry.state) for entry in records] == [("search", "complete")] * 2 + [
+        ("confirm", "complete")
+    ] * 2
+    assert [set(entry.scores) for entry in records] == [{"val"}] * 2 + [{"val", "test"}] * 2
     assert {entry.optimizer.batch_size for entry in records} == {16}, "eight rows on each device"
     attempts = [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
     assert {int(line["worker"].split("-")[-2]) for line in attempts} == {processes[0].pid}

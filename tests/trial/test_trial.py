@@ -32,10 +32,10 @@ from harness.trial.run import run_trial
 
 @pytest.fixture
 def run(compose, tmp_path, own_cache):
-    def go(*overrides, report=lambda step, scores: False, number=0) -> Record:
+    def go(*overrides, report=lambda step, scores: False, number=0, test=True) -> Record:
         folder = tmp_path / "results" / "s" / "trials" / f"{number:04d}"
         folder.mkdir(parents=True)
-        return run_trial(compose(*overrides), TrialContext("s", number, "arm", folder), report)
+        return run_trial(compose(*overrides), TrialContext("s", number, "arm", folder, test=test), report)
 
     return go
 
@@ -278,6 +278,14 @@ def test_one_nested_run_is_scored_at_every_rank(run):
         *(f"{split}@{rank}" for split in ("val", "test") for rank in (1, 2, 3)),
     }
     assert entry.scores["test@3"] == entry.scores["test"]
+
+
+def test_one_nested_run_leaves_test_unread_at_every_rank(run, tmp_path):
+    entry = run("lora=dylora", "lora.rank=2", test=False)
+    assert entry.state == "complete"
+    assert entry.scores.keys() == {"val", "val@1", "val@2"}
+    assert entry.scores["val@2"] == entry.scores["val"]
+    assert not (tmp_path / "results/s/trials/0000/predictions.csv").exists()
 
 
 def test_ranks_by_layer_are_in_the_record_and_out_of_the_fingerprints_way(run):
