@@ -3,7 +3,7 @@
 import sys
 from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from tqdm import tqdm
 
@@ -18,10 +18,16 @@ def outcome(entry: Record) -> str:
     return f"{score}  {entry.time.total_s:5.1f} s  {entry.state}{reason}"
 
 
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 class Display(Protocol):
     """Shows what a worker does."""
 
-    def begin(self, number: int, arm: str, point: dict[str, float]) -> None:
+    def begin(self, number: int, arm: str, point: dict[str, Any]) -> None:
         """A trial starts."""
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
@@ -54,9 +60,9 @@ class ProgressDisplay:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._bar.close()
 
-    def begin(self, number: int, arm: str, point: dict[str, float]) -> None:
+    def begin(self, number: int, arm: str, point: dict[str, Any]) -> None:
         """A trial starts."""
-        values = " ".join(f"{key.rpartition('.')[2]} {value:g}" for key, value in point.items())
+        values = " ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in point.items())
         self._trial = f"trial {number:3d} {arm:9} {values}"
         self._bar.set_description_str(self._trial)
 

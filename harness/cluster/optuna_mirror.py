@@ -20,7 +20,7 @@ from harness.cluster.optuna_storage import close_storage, open_storage
 from harness.config.arms import Arm
 from harness.record import Record, direction
 from harness.search.pruning import curve_of
-from harness.search.space import distributions
+from harness.search.space import distributions, parameters
 from harness.system import fault_injection
 from harness.system.redaction import redact
 
@@ -53,8 +53,8 @@ class OptunaMirror:
         def begin() -> None:
             running = optuna.trial.create_trial(
                 state=TrialState.RUNNING,
-                params={"arm": slot.arm.name} | assignment.point,
-                distributions={"arm": self._names} | distributions(slot.arm),
+                params={"arm": slot.arm.name} | parameters(slot.arm, assignment.point),
+                distributions={"arm": self._names} | distributions(slot.arm, assignment.point),
                 user_attrs={"trial": slot.number, "arm": slot.arm.name, "attempt": assignment.attempt}
                 | {"phase": slot.phase},
             )
@@ -120,13 +120,13 @@ class OptunaMirror:
         return optuna.create_study(storage=self._storage, study_name=self._name, direction=way, load_if_exists=True)
 
     def _frozen_trial(self, entry: Record) -> optuna.trial.FrozenTrial:
-        complete = entry.state == "complete"
+        complete, arm = entry.state == "complete", self._arms[entry.arm]
         state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}[entry.state]
         return optuna.trial.create_trial(
             state=state,
             value=entry.score("val", self.objective) if complete else None,
-            params={"arm": entry.arm} | entry.point,
-            distributions={"arm": self._names} | distributions(self._arms[entry.arm]),
+            params={"arm": entry.arm} | parameters(arm, entry.point),
+            distributions={"arm": self._names} | distributions(arm, entry.point),
             user_attrs={"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempt, "phase": entry.phase},
             intermediate_values=curve_of(entry),
         )

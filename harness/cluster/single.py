@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,7 +36,7 @@ class TrialProgress:
     def __init__(self) -> None:
         self._started = time.perf_counter()
 
-    def begin(self, number: int, arm: str, point: dict[str, float]) -> None:
+    def begin(self, number: int, arm: str, point: dict[str, Any]) -> None:
         self._started = time.perf_counter()
 
     def scores(self, step: int, scores: dict[str, float]) -> None:

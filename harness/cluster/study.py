@@ -177,7 +177,11 @@ def check_same_inputs(config: Config, folder: Path) -> None:
     """Refuse to continue where data, weights or device differ from the records so far: such trials do not compare."""
     assert config.sweep is not None
     now = input_identity(config)
-    others = {arm.name for arm in arms(config.sweep) if any(key.startswith(("task", "model")) for key in arm.values)}
+    others = {
+        arm.name
+        for arm in arms(config.sweep)
+        if any(key.startswith(("task", "model")) for key in (*arm.values, *arm.nuisance))
+    }
     for entry in record.read(folder):
         if entry.arm in others or (entry.task, entry.model) != (config.task.name, config.model.name):
             continue  # the task or the model is what is compared

@@ -36,6 +36,7 @@ from harness.cluster.restart import WorkerUnhealthy
 from harness.cluster.storage import open_locks
 from harness.cluster.study import check_same_inputs, trial_config
 from harness.config import Config, ConfigError, to_dict
+from harness.config.arm_checks import corners
 from harness.config.arms import Arm, Point, arms
 from harness.record import Log, Record, fail_if_not_finite
 from harness.search.proposals import propose
@@ -329,7 +330,7 @@ class Worker:
         slot, assignment = attempt.slot, attempt.assignment
         if not slot.arm.nuisance:
             raise error
-        trial = self.config_of(slot, {key: bounds.low for key, bounds in slot.arm.nuisance.items()})
+        trial = self.config_of(slot, corners(slot.arm.nuisance)[0])
         context = self.context_of(slot, assignment, self.folder)
         entry = lost_record(trial, context, f"invalid: {error}")
         attempt.ended = dataclasses.replace(entry, attempt=assignment.attempt)

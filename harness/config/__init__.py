@@ -16,11 +16,11 @@ from harness.config.schema import (
     Config,
     ConfirmConfig,
     ExtraArmConfig,
-    Range,
     SweepConfig,
     TrackingConfig,
     TrainerConfig,
 )
+from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored
 from harness.config.tasks import Outputs, TaskConfig
 from harness.config.tasks.guest import GuestTaskConfig
@@ -38,6 +38,7 @@ __all__ = [
     "AssetConfig",
     "BaselineConfig",
     "CatalogueTaskConfig",
+    "Choice",
     "Config",
     "ConfigError",
     "ConfirmConfig",
@@ -65,6 +66,7 @@ __all__ = [
     "Range",
     "RatedTaskConfig",
     "SlurmConfig",
+    "Space",
     "SpeechModelConfig",
     "SpokenTaskConfig",
     "SweepConfig",

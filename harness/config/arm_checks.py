@@ -1,11 +1,12 @@
-"""What is checked of a study's arms before it is begun: at which points of their ranges, and what is wrong there."""
+"""What is checked of a study's arms before it is begun: at which points of their spaces, and what is wrong there."""
 
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from harness.config.schema import Config, Range, SweepConfig
+from harness.config.schema import Config, SweepConfig
+from harness.config.space import Choice, Point, Range, Space, applied, where
 from harness.config.tree import ConfigError
 
 _NUMBER = re.compile(r"-?\d[\d.e+-]*")
@@ -56,16 +57,21 @@ def _overlap(key: str, other: str) -> bool:
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
-def corners(nuisance: Mapping[str, Range]) -> list[dict[str, float]]:
-    """All ranges at their low ends, all at their high ends, and each alone at its other end: at most 2·keys + 2 points.
+def corners(nuisance: Space) -> list[Point]:
+    """All dimensions at their first ends, all at their last ends, and each alone at its others.
 
-    Every rule of the schema allows an interval, so what holds at the corners holds between them.
+    Of k ranges these are at most 2·k + 2 points. Every rule of the schema allows an interval, so what holds at the
+    corners holds between them; of a choice every value is in two of the points. A dimension with a condition is put to
+    its ends where it exists.
     """
-    low = {key: bounds.low for key, bounds in nuisance.items()}
-    high = {key: bounds.high for key, bounds in nuisance.items()}
-    points = [low, high]
-    points += [low | {key: high[key]} for key in nuisance]
-    points += [high | {key: low[key]} for key in nuisance]
+    first: Point = {key: dimension.ends[0] for key, dimension in nuisance.items()}
+    last: Point = {key: dimension.ends[-1] for key, dimension in nuisance.items()}
+    points = [first, last]
+    for base in (first, last):
+        for key, dimension in nuisance.items():
+            there = where(nuisance, key)
+            points += [base | there | {key: value} for value in dimension.ends if there or value != base[key]]
+    points = [applied(nuisance, point) for point in points]
     return [point for index, point in enumerate(points) if point not in points[:index]]
 
 
@@ -85,14 +91,16 @@ class ArmMistakes:
     _arms: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     _said: set[tuple[str, str]] = dataclasses.field(default_factory=set)
 
-    def add(self, arm: str, nuisance: Mapping[str, Range], error: ConfigError) -> None:
-        """Note what is wrong with an arm at one point of its ranges."""
+    def add(self, arm: str, nuisance: Space, error: ConfigError) -> None:
+        """Note what is wrong with an arm at one point of its space."""
         for line in str(error).splitlines():
             key = line.partition("=")[0]
-            same = key if key in nuisance else _NUMBER.sub("", line)
+            dimension = nuisance.get(key)
+            same = line if dimension else _NUMBER.sub("", line)
+            same = key if dimension and dimension.has_between else same
             if (arm, same) not in self._said:
                 self._said.add((arm, same))
-                self._arms.setdefault(line + _reached(nuisance.get(key)), []).append(arm)
+                self._arms.setdefault(line + _reached(dimension), []).append(arm)
 
     def raise_if_any(self) -> None:
         """Raise ConfigError with all of them, if there are any."""
@@ -100,8 +108,8 @@ class ArmMistakes:
             raise ConfigError(*(f"arm {_named(names)}: {line}" for line, names in self._arms.items()))
 
 
-def _reached(bounds: Range | None) -> str:
-    return f"; its range [{bounds.low:g}, {bounds.high:g}] reaches it" if bounds else ""
+def _reached(dimension: Range | Choice | None) -> str:
+    return f"; its {dimension.described} reaches it" if dimension else ""
 
 
 def _named(names: list[str]) -> str:

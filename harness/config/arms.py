@@ -1,4 +1,4 @@
-"""The arms of a study: what is compared, and which ranges are tuned for each arm.
+"""The arms of a study: what is compared, and which dimensions are tuned for each arm.
 
 An arm is one combination of scientific values (a rank, a target set) or a baseline. Nuisance values (learning rate,
 scale) are tuned within each arm, at equal trials; only then are arms compared.
@@ -9,19 +9,19 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.config.schema import Range, SweepConfig
+from harness.config.schema import SweepConfig
+from harness.config.space import Point, Space
 
-Point = dict[str, float]
-"""Nuisance values by their dotted key."""
+__all__ = ["Arm", "Point", "arms"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """The dotted keys that an arm sets, and the nuisance ranges that are tuned for it."""
+    """The dotted keys that an arm sets, and the nuisance dimensions that are tuned for it."""
 
     name: str
     values: dict[str, Any]
-    nuisance: dict[str, Range]
+    nuisance: Space
     baseline: bool = False
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import typing
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from harness.config.arm_checks import confirmed_otherwise, unused
 from harness.config.models import ModelConfig
 from harness.config.registry import GUEST
-from harness.config.schema import Config, Range, SweepConfig, Usual
+from harness.config.schema import Config, SweepConfig, Usual
+from harness.config.space import flattened, space_mistakes
 from harness.config.tasks import TaskConfig, readers_for
 from harness.config.tree import ConfigError, Tree, apply_overrides, nearest
 
@@ -31,6 +31,7 @@ def check(tree: Mapping[str, Any]) -> Config:
 
     Raises ConfigError with every mistake: an unknown key, a wrong type, a value outside its rule, two keys at odds.
     """
+    tree = _with_dotted_keys(tree)
     try:
         config = _ADAPTER.validate_python(_with_arguments(tree))
     except ValidationError as error:
@@ -51,6 +52,23 @@ def check(tree: Mapping[str, Any]) -> Config:
     if mistakes:
         raise ConfigError(*mistakes)
     return config
+
+
+def _with_dotted_keys(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Nested keys of the sweep's spaces, as the command line adds them, become dotted ones."""
+    if not isinstance(sweep := tree.get("sweep"), Mapping):
+        return tree
+    places = {name: sweep[name] for name in ("scientific", "nuisance") if isinstance(sweep.get(name), Mapping)}
+    found = {**sweep, **{name: flattened(space) for name, space in places.items()}}
+    if isinstance(baselines := sweep.get("baselines"), Mapping):
+        found["baselines"] = {name: _with_dotted_space(arm) for name, arm in baselines.items()}
+    return {**tree, "sweep": found}
+
+
+def _with_dotted_space(arm: Any) -> Any:
+    if isinstance(arm, Mapping) and isinstance(space := arm.get("nuisance"), Mapping):
+        return {**arm, "nuisance": flattened(space)}
+    return arm
 
 
 def _with_arguments(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,18 +235,15 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
         return ["run=study: sweep is empty; give one, as in sweep=rank_alpha_lr"] if config.run == "study" else []
     spaces = {"sweep.nuisance": sweep.nuisance}
     spaces |= {f"sweep.baselines.{name}.nuisance": arm.nuisance for name, arm in sweep.baselines.items()}
-    mistakes = [
-        f"{place}.{key}={rule}"
-        for place, space in spaces.items()
-        for key, bounds in space.items()
-        for rule in _range_mistakes(bounds)
-    ]
+    mistakes = [f"{place}.{mistake}" for place, space in spaces.items() for mistake in space_mistakes(space)]
     mistakes += _confirmation_mistakes(sweep, config.task)
-    kinds: dict[str, set[bool]] = {}
+    kinds: dict[str, dict[str, None]] = {}
     for space in spaces.values():
-        for key, bounds in space.items():
-            kinds.setdefault(key, set()).add(bounds.log)
-    mistakes += [f"sweep: {key} is log in one arm and not in another" for key in kinds if len(kinds[key]) > 1]
+        for key, dimension in space.items():
+            kinds.setdefault(key, {})[dimension.kind] = None
+    mistakes += [
+        f"sweep: {key} is {' in one arm, '.join(found)} in another" for key, found in kinds.items() if len(found) > 1
+    ]
     if not sweep.scientific and not sweep.baselines:
         mistakes.append("sweep.scientific: an empty search space")
     for key in (*sweep.scientific, *sweep.nuisance, *(sweep.confirm.set if sweep.confirm else ())):
@@ -247,13 +262,4 @@ def _confirmation_mistakes(sweep: SweepConfig, task: TaskConfig) -> list[str]:
         rule = f"task={task.name} is several tasks, each trial is scored on test; sweep.test=true sweep.confirm=null"
         seeds = "" if sweep.confirm is None else f" sweep.confirm.seeds={sweep.confirm.seeds}"
         return [f"sweep.test={_show(sweep.test)}{seeds}: {rule}"]
-    return []
-
-
-def _range_mistakes(bounds: Range) -> list[str]:
-    shown = f"[{bounds.low:g}, {bounds.high:g}]"
-    if not math.isfinite(bounds.low) or not bounds.low < bounds.high:
-        return [f"{shown}: low must be below high"]
-    if bounds.log and bounds.low <= 0:
-        return [f"{shown}: a log range starts above 0"]
     return []

@@ -12,7 +12,8 @@ from harness.config.lora import BaselineConfig, LoraConfig, PeftConfig
 from harness.config.models import AnyModel
 from harness.config.multitask import TaskAdapterConfig
 from harness.config.probe import ProbeConfig
-from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Share, Text
+from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Positive, Share, Text
+from harness.config.space import Dimension
 from harness.config.tasks import AnyTask
 
 Usual = Literal["accuracy", "loss", "score"]
@@ -68,20 +69,11 @@ class TrackingConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class Range:
-    """A nuisance dimension: an interval, uniform or log-uniform."""
-
-    low: Number
-    high: Number
-    log: Flag = False
-
-
-@dataclass(config=CLOSED, frozen=True, kw_only=True)
 class ExtraArmConfig:
     """A further arm of the study: what it sets, and what is tuned for it."""
 
     set: dict[str, Any]
-    nuisance: dict[str, Range]
+    nuisance: dict[str, Dimension]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -107,7 +99,7 @@ class SweepConfig:
     """
 
     scientific: dict[str, Annotated[list[Any], Field(min_length=1)]]
-    nuisance: dict[str, Range]
+    nuisance: dict[str, Dimension]
     baselines: dict[str, ExtraArmConfig]
     trials: Count
     startup: Count

@@ -19,12 +19,23 @@ def read_stored(path: Path) -> Tree:
     if isinstance(task := tree.get("task"), dict):
         tree["task"] = _with_new_names(task)
     if isinstance(sweep := tree.get("sweep"), dict):
-        tree["sweep"] = _BEFORE_CONFIRMATION | sweep
+        tree["sweep"] = _BEFORE_CONFIRMATION | _with_kinds(sweep)
     for key in ("top", "seeds", "margin", "trial"):  # of other commands: they were passed over
         tree.pop(key, None)
     if tree.get("claims", "") is None:  # was a key of every configuration
         del tree["claims"]
     return tree
+
+
+def _with_kinds(sweep: Tree) -> Tree:
+    """The ranges of a sweep from before some were of integers."""
+    arms = (sweep.get("baselines") or {}).items()
+    baselines = {name: arm | {"nuisance": _of_floats(arm["nuisance"])} for name, arm in arms}
+    return sweep | {"nuisance": _of_floats(sweep.get("nuisance") or {}), "baselines": baselines}
+
+
+def _of_floats(space: Tree) -> Tree:
+    return {key: {"integer": False} | bounds if "low" in bounds else bounds for key, bounds in space.items()}
 
 
 def _with_new_names(task: dict[str, Any]) -> dict[str, Any]:

@@ -309,7 +309,7 @@ class Record(Section):
     arm: Annotated[str, Measure()]
     attempt: int = 1
     phase: Annotated[Phase, Measure()] = "search"
-    point: dict[str, float] = field(default_factory=dict)
+    point: dict[str, Any] = field(default_factory=dict)
     objective: str
     state: Annotated[State, Measure()]
     lora: Annotated[Lora, Part("", settings=True)] = Lora()

@@ -33,8 +33,8 @@ def _ranges(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _edges(entry: Record, ranges: Mapping[str, Any]) -> Iterator[str]:
     for key, value in entry.point.items():
-        if (bounds := ranges.get(key)) is None:
-            continue
+        if "low" not in (bounds := ranges.get(key) or {}):
+            continue  # a choice has no edge
         low, high, at = bounds["low"], bounds["high"], value
         if bounds.get("log"):
             low, high, at = math.log(low), math.log(high), math.log(value)

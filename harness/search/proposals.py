@@ -8,8 +8,9 @@ from optuna.trial import TrialState
 from torch.quasirandom import SobolEngine
 
 from harness.config.arms import Arm, Point
+from harness.config.space import applied
 from harness.record import Record, direction
-from harness.search.space import distributions, from_unit, round_in_range
+from harness.search.space import distributions, parameters, suggest
 
 
 def propose(arm: Arm, index: int, seed: int, startup: int, objective: str, history: Sequence[Record]) -> Point:
@@ -28,8 +29,7 @@ def propose(arm: Arm, index: int, seed: int, startup: int, objective: str, histo
     study.add_trials(
         [_frozen_trial(arm, entry, objective) for entry in history if entry.state != "fail" and "val" in entry.scores]
     )
-    params = study.ask(distributions(arm)).params
-    return {key: round_in_range(value, arm.nuisance[key]) for key, value in params.items()}
+    return suggest(study.ask(), arm)
 
 
 def _frozen_trial(arm: Arm, entry: Record, objective: str) -> optuna.trial.FrozenTrial:
@@ -39,17 +39,16 @@ def _frozen_trial(arm: Arm, entry: Record, objective: str) -> optuna.trial.Froze
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
         value=value if complete else None,
         intermediate_values={} if complete else {entry.steps.made: value},
-        params=entry.point,
-        distributions=distributions(arm),
+        params=parameters(arm, entry.point),
+        distributions=distributions(arm, entry.point),
     )
 
 
 def _sobol(arm: Arm, index: int, seed: int) -> Point:
     engine = SobolEngine(len(arm.nuisance), scramble=True, seed=seed)
     unit = engine.draw(index + 1)[index].tolist()
-    return {
-        key: from_unit(fraction, bounds) for fraction, (key, bounds) in zip(unit, arm.nuisance.items(), strict=True)
-    }
+    dimensions = zip(unit, arm.nuisance.items(), strict=True)
+    return applied(arm.nuisance, {key: dimension.at(fraction) for fraction, (key, dimension) in dimensions})
 
 
 def _seed(*parts: object) -> int:

@@ -1,26 +1,57 @@
-"""The nuisance space of an arm: its ranges as Optuna distributions, and points of the unit cube mapped into it."""
+"""The nuisance space of an arm in Optuna's terms: distributions, parameters, and a proposal.
 
-import math
+Optuna's categories are scalars: a list or a mapping is one as the JSON that it has.
+"""
 
-from optuna.distributions import BaseDistribution, FloatDistribution
+import json
+from typing import Any
 
-from harness.config import Range
-from harness.config.arms import Arm
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-
-def distributions(arm: Arm) -> dict[str, BaseDistribution]:
-    """The arm's nuisance ranges as Optuna distributions, by dotted key."""
-    return {key: FloatDistribution(bounds.low, bounds.high, log=bounds.log) for key, bounds in arm.nuisance.items()}
-
-
-def from_unit(fraction: float, bounds: Range) -> float:
-    """Map a fraction of 0…1 into a range, on a log scale if the range has one."""
-    if bounds.log:
-        low, high = math.log(bounds.low), math.log(bounds.high)
-        return round_in_range(math.exp(low + fraction * (high - low)), bounds)
-    return round_in_range(bounds.low + fraction * (bounds.high - bounds.low), bounds)
+from harness.config.arms import Arm, Point
+from harness.config.space import Choice, Range, exists, in_order
 
 
-def round_in_range(value: float, bounds: Range) -> float:
-    """Round to three significant digits, which tables show and users retype, without leaving the range."""
-    return min(max(float(f"{value:.3g}"), bounds.low), bounds.high)
+def distributions(arm: Arm, point: Point) -> dict[str, BaseDistribution]:
+    """The dimensions that exist at a point of the arm's, by dotted key."""
+    return {key: _distribution(arm.nuisance[key]) for key in point}
+
+
+def parameters(arm: Arm, point: Point) -> dict[str, Any]:
+    """The point as Optuna's parameters."""
+    return {key: _encoded(value) for key, value in point.items()}
+
+
+def suggest(trial: optuna.Trial, arm: Arm) -> Point:
+    """The point that a trial's sampler proposes. A key is not asked for where its condition does not hold."""
+    point: Point = {}
+    for key in in_order(arm.nuisance):
+        dimension = arm.nuisance[key]
+        if exists(dimension, point):
+            point[key] = dimension.rounded(_suggested(trial, key, dimension))
+    return {key: point[key] for key in arm.nuisance if key in point}
+
+
+def _suggested(trial: optuna.Trial, key: str, dimension: Range | Choice) -> Any:
+    match _distribution(dimension):
+        case FloatDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_float(key, low, high, log=log, step=step)
+        case IntDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_int(key, low, high, log=log, step=step)
+    by_name = {_encoded(choice): choice for choice in dimension.ends}
+    return by_name[trial.suggest_categorical(key, list(by_name))]
+
+
+def _distribution(dimension: Range | Choice) -> BaseDistribution:
+    match dimension:
+        case Choice():
+            return CategoricalDistribution([_encoded(choice) for choice in dimension.choices])
+        case Range(integer=True):
+            low, high, step = int(dimension.low), int(dimension.high), int(dimension.spacing or 1)
+            return IntDistribution(low, high, log=dimension.log, step=step)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+
+
+def _encoded(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.record import Phase
 
@@ -25,6 +26,6 @@ class TrialContext:
     number: int
     arm: str
     folder: Path
-    point: dict[str, float] = field(default_factory=dict)
+    point: dict[str, Any] = field(default_factory=dict)
     phase: Phase = "search"
     test: bool = True
