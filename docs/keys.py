@@ -72,7 +72,7 @@ MEANINGS = {
     "workers": "how many workers",
     "minutes": "a job's time limit; what it is at when the time is up goes on in the next job",
     "scientific": "what the question is about: every combination of these values is an arm",
-    "nuisance": "what is tuned for each arm alike: ranges of values",
+    "nuisance": "what is tuned for each arm alike: ranges and choices of values",
     "baselines": "further arms, each with what it `set`s and its own `nuisance` ranges",
     "trials": "trials of each arm",
     "startup": "the first so many trials of an arm are drawn from a Sobol sequence common to all arms",

@@ -91,10 +91,12 @@ class Range:
     def rounded(self, value: float) -> float:
         """The nearest value that tables show and users retype: of three significant digits, an integer, or a step."""
         if self.spacing is None:
-            return min(max(float(f"{value:.3g}"), self.low), self.high)
-        steps = min(max(round((value - self.low) / self.spacing), 0), round(self._last))
-        found = self.low + steps * self.spacing
-        return round(found) if self.integer else float(f"{found:.12g}")
+            return self._inside(float(f"{value:.3g}"))
+        found = self.low + round((self._inside(value) - self.low) / self.spacing) * self.spacing
+        return round(found) if self.integer else self._inside(float(f"{found:.12g}"))
+
+    def _inside(self, value: float) -> float:
+        return min(max(value, self.low), self.high)
 
     @property
     def _last(self) -> float:
