@@ -15,6 +15,8 @@ from harness.config.guests import add_folder, guest_folders
 _PACKAGE = Path(__file__).parent.parent
 _REFUSED = re.compile(r"ConfigError raised while resolving interpolation: (.*)")  # OmegaConf keeps no cause
 
+_OF_A_SPACE = re.compile(r"sweep\.(scientific|nuisance|baselines\.\w+\.nuisance)\.")
+
 
 def _folder(name: str) -> Path:
     """In an installed wheel the folder is inside the package, in a checkout beside it."""
@@ -66,6 +68,10 @@ def explain(error: Exception, words: Sequence[str]) -> str:
             continue
         if key == "experiment" and not word.startswith("+"):
             return f"{word}: an experiment is added; write +{word}"
+        if _OF_A_SPACE.match(key) and not word.startswith(("+", "~")):
+            return f"{word}: a dimension is added, in place of the file's, too; write +{word}"
+        if _OF_A_SPACE.match(key) and "--multirun" in text:
+            return f"{word}: Hydra takes this for a multirun; quote the words: '+{key}=\"{value}\"'"
         if key in groups() and value not in options(key):
             return f"{word}: no such {key}{nearest(value, options(key))}; valid: {', '.join(options(key))}"
         valid = [*schema_keys(Config), *groups()]

@@ -5,12 +5,14 @@ import dataclasses
 
 import pytest
 import yaml
+from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from harness.config import Choice, ConfigError, Range, check, read_stored, to_dict
 from harness.config.arm_checks import ArmMistakes, corners
+from harness.config.composition import explain
 from harness.config.preflight import check_same_config, validate_before_import
 from harness.config.space import Dimension, applied, flattened, in_order
 from harness.record import RECORDS
@@ -136,6 +138,22 @@ def test_nested_keys_add_replace_and_remove_dotted_ones(tree):
     assert sweep.baselines["full"].nuisance == {"optimizer.lr": Range(low=1e-6, high=1e-5)}
     again = check(to_dict(check(found)))
     assert again == check(found), "what is written is read as it was"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "sweep.nuisance.lora.rank=4",
+            "a dimension is added, in place of the file's, too; write +sweep.nuisance.lora.r",
+        ),
+        ("+sweep.nuisance.lora.rank=choice(1,2)", "quote the words: '+sweep.nuisance.lora.rank=\"choice(1,2)\"'"),
+    ],
+)
+def test_a_word_that_hydra_refuses_is_answered_with_the_word_to_write(tree, word, said):
+    with pytest.raises(HydraException) as caught:
+        tree("sweep=rank_alpha_lr", word)
+    assert said in explain(caught.value, [word])
 
 
 def test_what_has_no_nested_key_stays_as_it_is():
