@@ -1,0 +1,26 @@
+"""What is said of a best trial at the edge of a range, and of none in the middle or at a choice."""
+
+import yaml
+
+from harness.report.caveats import caveats
+from tests.test_record import make
+
+NUISANCE = {
+    "optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+    "lora.rank": {"low": 1, "high": 64, "log": True, "integer": True},
+    "lora.targets": {"choices": [["query"], ["query", "value"]]},
+}
+
+
+def said(folder, **point):
+    (folder / "config.yaml").write_text(yaml.safe_dump({"sweep": {"nuisance": NUISANCE, "baselines": {}}}))
+    return caveats(
+        [make(3, arm="variant=lora", point={key.replace("_", ".", 1): at for key, at in point.items()})], folder
+    )
+
+
+def test_a_value_at_the_edge_of_its_range_is_named_and_a_choice_has_none(tmp_path):
+    (text,) = said(tmp_path, optimizer_lr=1e-3, lora_rank=64, lora_targets=["query"])
+    assert text.splitlines()[1:] == ["- variant=lora (trial 3): lora.rank=64 won at the high edge of [1, 64]: widen it"]
+    assert said(tmp_path, optimizer_lr=1e-3, lora_rank=8, lora_targets=["query", "value"]) == []
+    assert said(tmp_path, lora_rank=8) == [], "a dimension that does not exist there"
