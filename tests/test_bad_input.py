@@ -225,6 +225,13 @@ MISTAKES = [
     ([*STUDY, "sweep.scientific={lora.rank: [0, 2]}"], "lora.rank=0: input should be greater than or equal to 1"),
     ([*STUDY, "sweep.scientific={lora.rank: [1, 1000]}"], "lora.rank=1000: above min(inputs, outputs) = 384"),
     ([*STUDY, "sweep.scientific={lora.rank: [2, 2]}"], "sweep: two arms are called rank=2"),
+    # a dimension on the command line
+    ([*STUDY, '+sweep.nuisance.lora.rank="choise(1,2)"'], 'sweep.nuisance.lora.rank="choise(1,2)": not a dimension; v'),
+    ([*STUDY, '+sweep.nuisance.lora.rnk="choice(1,2)"'], "sweep: lora.rnk: no such key; did you mean lora.rank?"),
+    (
+        [*STUDY, RANKLESS, '+sweep.nuisance.lora.rank="choice(1, 1000)"'],
+        "lora.rank=1000: above min(inputs, outputs) = 384",
+    ),
     # values in a range, not at its low end, and all that an arm can be given
     (
         [*STUDY, dropout("{low: 0.0, high: 1.9}")],
