@@ -65,8 +65,10 @@ class Confirmation:
 
     @property
     def detectable(self) -> float:
-        """The smallest true difference that this study would have called in four cases of five, of its worst arm."""
-        return max((found.gap.detectable for found in self.arms if found.gap is not None), default=math.inf)
+        """The least true difference that has a power of 80 %, of the adapter that moves most; without one, of any arm."""
+        compared = [found for found in self.arms if found.gap is not None]
+        adapters = [found for found in compared if found.entry.parameters.adapter]
+        return max((found.gap.detectable for found in adapters or compared if found.gap is not None), default=math.inf)
 
 
 def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Confirmation | None:
