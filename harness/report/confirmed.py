@@ -65,7 +65,7 @@ class Confirmation:
 
     @property
     def detectable(self) -> float:
-        """The least true difference that has a power of 80 %, of the adapter that moves most; without one, of any arm."""
+        """The least true difference with a power of 80 %, of the adapter that moves most; without one, of any arm."""
         compared = [found for found in self.arms if found.gap is not None]
         adapters = [found for found in compared if found.entry.parameters.adapter]
         return max((found.gap.detectable for found in adapters or compared if found.gap is not None), default=math.inf)
