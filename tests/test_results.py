@@ -66,6 +66,24 @@ def test_the_campaign_found_nothing_in_four_hundred_kills():
     assert {row[1] for row in rows} == {"journal", "PostgreSQL"}
 
 
+def test_readme_begins_with_what_was_confirmed():
+    first = " ".join(README.partition("`harness` answers")[0].split())
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in first_table("movie_snippets_rank_sweep")]
+    header, arms = rows[0], {row[0]: row for row in rows[2:]}
+    adapter, full = arms["targets=all-linear,rank=4"], arms["full"]
+    test, gap = header.index("test accuracy [95 %]"), header.index("against full [95 %, all at once]")
+    for row in (adapter, full):
+        assert f"{100 * float(row[test].split()[0]):.1f} %" in first
+    low, high = (100 * float(bound) for bound in re.findall(r"[+-][\d.]+", adapter[gap])[1:])
+    assert f"between {low:+.1f} and {high:+.1f} points" in first
+    trained = [int(row[header.index("trained")].replace(",", "")) for row in (adapter, full)]
+    assert f"{100 * trained[0] / trained[1]:.1f} % of its trained parameters" in first
+    (answer,) = [line for line in README.splitlines() if line.startswith(ANSWERS)]
+    assert re.search(r"a difference of ([\d.]+ points) has a power of 80 %", answer)[1] in first
+    assert "cannot tell" in first
+    assert adapter[-1] == "not decided"
+
+
 def test_every_confirmed_adapter_beats_the_frozen_base_by_two_points():
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in first_table("movie_snippets_rank_sweep")]
     header, arms = rows[0], {row[0]: row for row in rows[2:]}

@@ -234,7 +234,8 @@ def answer(found: Confirmation) -> str:
     settled = any(each.gap is not None for each in enough) or all(each.verdict == "worse" for each in compared)
     if enough and settled:
         smallest = min(enough, key=lambda each: each.entry.parameters.adapter)
-        sentence = f"Smallest adapter shown to be enough: {_figures(smallest, found)}."
+        said = f": {smallest.verdict}" if smallest.verdict else ""
+        sentence = f"Smallest adapter shown to be enough: {_figures(smallest, found)}{said}."
     elif others := [each for each in compared if each.verdict == "not decided"]:
         sentence = f"Not decided: {_figures(max(others, key=_goodness), found)}."
     elif compared:
@@ -256,7 +257,7 @@ def _figures(each: Confirmed, found: Confirmation) -> str:
         return f"{what}, the reference"
     low, high = sorted((up * each.gap.low, up * each.gap.high))
     gap = _signed(up * each.gap.difference, low, high)
-    return f"{what}, {gap} against {found.reference}: {each.verdict}"
+    return f"{what}, {gap} against {found.reference}"
 
 
 def _power(found: Confirmation) -> str:

@@ -79,8 +79,11 @@ def test_arms_are_called_what_they_are(study, tmp_path):
         "rank=1": "worse",
         "rank=8": "equal within the margin",
     }
-    assert answer(found).startswith("Smallest adapter that is enough: rank=8 (20 adapter parameters, test accuracy ")
+    assert answer(found).startswith(
+        "Smallest adapter shown to be enough: rank=8 (20 adapter parameters, test accuracy "
+    )
     assert "a difference of" in answer(found)
+    assert found.over_items
 
 
 def test_two_seeds_decide_nothing(study, tmp_path):
@@ -98,17 +101,67 @@ def test_arms_at_the_level_of_guessing_are_not_ranked(study, tmp_path):
 
 
 def test_a_test_split_of_a_few_rows_ranks_nothing(study, tmp_path):
-    records = study({"full": -0.1, "rank=1": -0.1, "rank=8": -0.1}, items=30, run_sd=0.1)
+    records = study({"full": -0.1, "rank=1": -0.1, "rank=8": -0.1}, items=30, run_sd=0.13)
     found = confirmation(records, tmp_path, margin=0.01)
-    assert answer(found).startswith("Cannot rank: 30 test rows and 4 seeds show differences from ")
+    assert answer(found).startswith("Cannot rank: with 30 test rows and 4 seeds a difference of ")
+    assert "better" not in section_of(found).split("Each arm's")[0]
+    assert "| cannot rank |" in section_of(found)
 
 
-def test_an_arm_that_lost_a_seed_is_left_out_by_name(study, tmp_path):
+def without(records, arm, seeds):
+    """The same with failed trials of an arm in place of those with these seeds."""
+    return [
+        dataclasses.replace(entry, state="fail", reason="diverged: x", scores={})
+        if entry.arm == arm and entry.phase == "confirm" and entry.seeds.trial in seeds
+        else entry
+        for entry in records
+    ]
+
+
+def test_arms_are_compared_over_the_seeds_that_all_of_them_have(study, tmp_path):
     records = study({"full": 0.0, "rank=1": 0.0, "rank=8": 0.0})
-    lost = [entry for entry in records if not (entry.arm == "rank=1" and entry.seeds.trial == SEEDS[0])]
+    lost = without(without(records, "rank=1", SEEDS[:1]), "full", SEEDS[:1])
     found = confirmation(lost, tmp_path, margin=0.01)
+    assert [each.arm for each in found.arms] == ["full", "rank=1", "rank=8"]
+    assert found.seeds == 3
+    assert found.left_out == {}
+
+
+def test_an_arm_with_too_few_seeds_is_left_out_with_the_reason(study, tmp_path):
+    records = study({"full": 0.0, "rank=1": 0.0, "rank=8": 0.0})
+    found = confirmation(without(records, "rank=1", SEEDS), tmp_path, margin=0.01)
     assert [each.arm for each in found.arms] == ["full", "rank=8"]
-    assert "Left out, with fewer seeds than 4: rank=1 (3)." in section_of(found)
+    assert found.seeds == 4
+    said = section_of(found)
+    assert "Left out, with too few complete trials: rank=1 (0 complete, trial 10001: diverged: x)." in said
+
+
+def test_a_study_whose_confirmation_failed_is_told_so(study, tmp_path):
+    records = study({"full": 0.0, "rank=8": 0.0})
+    (tmp_path / "records.jsonl").unlink()
+    for entry in without(records, "full", SEEDS):
+        record.append(tmp_path, entry)
+    text = write_report(tmp_path)
+    assert "Not decided: of 8 trials that confirm 4 failed, and no two arms share two seeds." in text
+    assert "run=confirm" not in text
+
+
+def test_an_adapter_that_is_the_reference_may_be_the_answer(study, tmp_path):
+    records = study({"rank=1": 0.0, "rank=8": -0.1})
+    sizes = {"rank=1": 10, "rank=8": 20}
+    changed = [
+        dataclasses.replace(
+            entry,
+            scores=entry.scores | {"val": {"accuracy": 0.9 - sizes[entry.arm] / 200, "loss": 0.1}},
+            parameters=record.Parameters(
+                adapter=sizes[entry.arm], head=2, other=0, frozen=0, total=2 + sizes[entry.arm]
+            ),
+        )
+        for entry in records
+    ]
+    found = confirmation(changed, tmp_path, margin=0.01)
+    assert found.reference == "rank=1"
+    assert answer(found).startswith("Smallest adapter shown to be enough: rank=1 (10 adapter parameters")
 
 
 def test_a_trial_at_another_point_does_not_count(study, tmp_path):
@@ -155,6 +208,9 @@ def test_a_measure_without_a_part_for_each_item_is_judged_over_seeds(study, tmp_
     found = confirmation(records, tmp_path, margin=0.05)
     worse = {each.arm: each.verdict for each in found.arms}
     assert worse["rank=1"] == "worse"
+    assert not found.over_items
+    assert "Intervals are over new seeds alone;" in section_of(found)
+    assert "test rows a difference" not in answer(found)
 
 
 def test_the_report_puts_what_is_confirmed_first_and_the_search_after_it(study, tmp_path):
@@ -183,7 +239,7 @@ def test_costs_are_shown_with_their_spread_and_not_compared_where_the_machine_wa
         dataclasses.replace(
             entry,
             time=record.Time(step_median_s=0.1 + 0.01 * place, step_cpu_s=0.2, load=2.0 + place / 100),
-            provenance=record.Provenance(hardware={"threads": 2}),
+            provenance=record.Provenance(hardware={"cores": 3}),
         )
         for place, entry in enumerate(records)
     ]
@@ -195,4 +251,4 @@ def test_costs_are_shown_with_their_spread_and_not_compared_where_the_machine_wa
     assert "do not compare" not in text
     busy = [dataclasses.replace(entry, time=dataclasses.replace(entry.time, load=7.5)) for entry in timed]
     text = costs.section(confirmation(busy, tmp_path, margin=0.01))
-    assert "Times do not compare: the machine was busy with other work (load 7.5 with 2 threads in trial" in text
+    assert "Times do not compare: more wanted the processor than there are cores (load 7.5 on 3 cores in trial" in text
