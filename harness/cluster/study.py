@@ -91,7 +91,7 @@ def with_kept_confirmation(config: Config) -> Config:
     if kept is None or kept == own:
         return config
     logger.info(
-        "study %s stays confirmed with top=%d seeds=%d margin=%g; run=confirm changes them",
+        "study %s stays confirmed: the best %d arms, %d seeds, a margin of %g; run=confirm changes them",
         *(config.study, kept.top, kept.seeds, kept.margin),
     )
     return dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, confirm=kept))

@@ -67,7 +67,7 @@ class Range:
         if self.integer and any(value % 1 for value in whole):
             return [f"{shown}: an integer range has integers as low, high and step"]
         if self.log and self.step is not None:
-            return [f"{shown}: log or step={self.step:g}; one of them"]
+            return [f"{shown}: log, and a step of {self.step:g}; one of them"]
         if self.step is not None and abs(self._last - round(self._last)) > 1e-6:
             return [f"{shown}: high must be low plus a whole number of steps of {self.step:g}"]
         return []
