@@ -218,7 +218,7 @@ def test_the_words_that_began_a_study_leave_it_confirmed_as_it_is(config, tmp_pa
     with caplog.at_level("INFO"):
         assert with_kept_confirmation(own).sweep == dataclasses.replace(config.sweep, confirm=more)
     assert caplog.messages == [
-        "study s stays confirmed with top=1 seeds=4 margin=0.05; run=confirm changes them",
+        "study s stays confirmed: the best 1 arms, 4 seeds, a margin of 0.05; run=confirm changes them",
     ]
     off = dataclasses.replace(own, sweep=searched)
     assert with_kept_confirmation(off).sweep.confirm == more

@@ -71,7 +71,7 @@ BAD = [
     ({"low": 1, "high": 2.5, "integer": True}, "=[1, 2.5]: an integer range has integers as low, high and step"),
     ({"low": 1, "high": 3, "integer": True, "step": 0.5}, "=[1, 3]: an integer range has integers as low, high and"),
     ({"low": 1, "high": 4, "integer": True, "step": 2}, "=[1, 4]: high must be low plus a whole number of steps of 2"),
-    ({"low": 1, "high": 3, "step": 2, "log": True}, "=[1, 3]: log or step=2; one of them"),
+    ({"low": 1, "high": 3, "step": 2, "log": True}, "=[1, 3]: log, and a step of 2; one of them"),
     ({"low": 1, "high": 3, "step": 0}, ".step=0: input should be greater than 0"),
     ({"low": 1, "high": "x"}, '.high="x": input should be a valid number'),
     ({"low": 1}, ".high: missing"),
