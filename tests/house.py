@@ -291,10 +291,10 @@ TOY_VARIANT = {
     "harness/lora/variants/toy.py": (
         "import torch\n\nfrom harness.lora.adapted import layer_updates\n"
         "from harness.lora.variants.base import Variant\n\n\n"
-        "def start(base, growth, feed):\n"
+        "def initialise(base, settings, feed):\n"
         "    for _, update in layer_updates(base):\n"
         "        torch.nn.init.orthogonal_(update.lora_A)\n\n\n"
-        'VARIANT = Variant("Toy", "none", start=start)\n'
+        'VARIANT = Variant("Toy", "none", initialise=initialise)\n'
     ),
     "conf/lora/toy.yaml": "defaults: [lora, _self_]\nvariant: toy\n",
     "harness/lora/variants/__init__.py": lambda text: text.replace("rslora\n", "rslora, toy\n").replace(
