@@ -3,6 +3,7 @@
 from harness.record.fields import plain
 from harness.record.log import Log, Records, append, from_tree, read, to_json, trial_path
 from harness.record.outcome import (
+    best_by,
     best_on_validation,
     better,
     direction,
@@ -69,6 +70,7 @@ __all__ = [
     "Steps",
     "Time",
     "append",
+    "best_by",
     "best_on_validation",
     "better",
     "direction",

@@ -3,13 +3,14 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from harness.record.fields import Section, fields_of
 from harness.record.sections import Record
 
 _GONE = object()
+K = TypeVar("K", bound=Hashable)
 _USUAL = ("accuracy", "score", "loss")
 
 
@@ -132,3 +133,14 @@ def best_on_validation(group: Sequence[Record]) -> Record | None:
         if entry.state == "complete" and (best is None or better(entry, best)):
             best = entry
     return best
+
+
+def best_by(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, Record]:
+    """Of each group of trials with the same key, the one that did best on validation, in the order of the trials.
+
+    A group without a complete trial has none.
+    """
+    groups: dict[K, list[Record]] = {}
+    for entry in sorted(records, key=lambda entry: entry.trial):
+        groups.setdefault(key(entry), []).append(entry)
+    return {name: best for name, group in groups.items() if (best := best_on_validation(group)) is not None}

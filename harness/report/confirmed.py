@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.record import Record, best_on_validation, headline_metric, headline_score
+from harness.record import Record, best_by, best_on_validation, headline_metric, headline_score
 from harness.report.table import markdown, outcomes, predictions, sign
 from harness.report.two_level import Comparison, Floats, Mean, Verdict, compare, mean_of
 
@@ -78,7 +78,7 @@ def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Conf
     that would leave the others fewer than `LEAST_SEEDS`, as one that failed again and again, is left out and named. The
     reference is full fine-tuning where it is a finalist, else the arm that the search found best on validation.
     """
-    chosen = _chosen([entry for entry in records if entry.phase == "search"])
+    chosen = best_by((entry for entry in records if entry.phase == "search"), lambda entry: entry.arm)
     again = [entry for entry in records if entry.phase == "confirm"]
     runs = {name: _runs(again, chosen[name]) for name in chosen if any(entry.arm == name for entry in again)}
     most = max(map(len, runs.values()), default=0)
@@ -117,12 +117,6 @@ def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Conf
 def _why_left_out(name: str, again: Sequence[Record], complete: int) -> str:
     failed = [entry for entry in again if entry.arm == name and entry.state == "fail"]
     return f"{complete} complete" + (f", trial {failed[0].trial}: {failed[0].reason}" if failed else "")
-
-
-def _chosen(searched: Sequence[Record]) -> dict[str, Record]:
-    names = dict.fromkeys(entry.arm for entry in sorted(searched, key=lambda entry: entry.trial))
-    best = {name: best_on_validation([entry for entry in searched if entry.arm == name]) for name in names}
-    return {name: entry for name, entry in best.items() if entry is not None}
 
 
 def _runs(records: Sequence[Record], chosen: Record) -> dict[int, Record]:

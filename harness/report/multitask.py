@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.record import Record, best_on_validation
+from harness.record import Record, best_by
 from harness.report.table import failures, markdown, predictions, tally
 
 _DRAWS = 2_000
@@ -65,16 +65,15 @@ def gain(score: np.ndarray | float, alone: np.ndarray | float, error: bool) -> n
 def singles(records: Sequence[Record]) -> dict[str, Record]:
     """For each task the run alone that did best on validation, if there is one."""
     tasks = dict.fromkeys(task for entry in records for task in tasks_of(entry))
-    found = {task: best_on_validation([entry for entry in records if tasks_of(entry) == [task]]) for task in tasks}
-    return {task: entry for task, entry in found.items() if entry is not None}
+    alone = best_by((entry for entry in records if len(tasks_of(entry)) == 1), lambda entry: tasks_of(entry)[0])
+    return {task: alone[task] for task in tasks if task in alone}
 
 
 def multitask_results(records: Sequence[Record], folder: Path) -> list[MultitaskResult]:
     """Every arm of several tasks, in the study's order, against the runs of each task alone."""
-    together = [entry for entry in sorted(records, key=lambda entry: entry.trial) if len(tasks_of(entry)) > 1]
+    together = [entry for entry in records if len(tasks_of(entry)) > 1]
     alone = singles(records)
-    groups = {arm: [entry for entry in together if entry.arm == arm] for arm in dict.fromkeys(e.arm for e in together)}
-    best = {arm: entry for arm, group in groups.items() if (entry := best_on_validation(group)) is not None}
+    best = best_by(together, lambda entry: entry.arm)
     return [_result(arm, entry, alone, folder) for arm, entry in best.items()]
 
 

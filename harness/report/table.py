@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.record import Record, best_on_validation, direction, headline_metric, headline_score
+from harness.record import Record, best_by, best_on_validation, direction, headline_metric, headline_score
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
 from harness.system.study_files import PREDICTIONS
 
@@ -54,7 +54,7 @@ def arm_results(records: Sequence[Record], folder: Path) -> list[ArmResult]:
     """One row an arm, in the order of the study. Trials are selected on validation; test is only reported."""
     names = list(dict.fromkeys(entry.arm for entry in sorted(records, key=lambda entry: entry.trial)))
     groups = {name: [entry for entry in records if entry.arm == name] for name in names}
-    best = {name: entry for name, group in groups.items() if (entry := best_on_validation(group)) is not None}
+    best = best_by(records, lambda entry: entry.arm)
     leader = best_on_validation(list(best.values()))
     p_values = _paired(best, leader, folder) if leader is not None else {}
     return [_result(name, groups[name], best.get(name), leader, p_values.get(name), folder) for name in names]

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness.config.arms import Arm, Point
-from harness.record import Record, best_on_validation, better
+from harness.record import Record, best_by, better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,8 @@ def finalists(all_arms: Sequence[Arm], records: Sequence[Record], top: int) -> l
 
     A function of the search's records alone, so any number of workers agree.
     """
-    found = []
-    for arm in all_arms:
-        mine = [entry for entry in records if entry.arm == arm.name and entry.phase == "search"]
-        if (best := best_on_validation(mine)) is not None:
-            found.append(Finalist(arm, best))
+    best = best_by((entry for entry in records if entry.phase == "search"), lambda entry: entry.arm)
+    found = [Finalist(arm, best[arm.name]) for arm in all_arms if arm.name in best]
     compared = [finalist for finalist in found if not finalist.arm.baseline]
     kept = sorted(compared, key=lambda finalist: sum(better(other.trial, finalist.trial) for other in compared))[:top]
     return [finalist for finalist in found if finalist.arm.baseline or finalist in kept]

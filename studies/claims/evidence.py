@@ -44,14 +44,6 @@ def _ended(study: Study) -> list[Record]:
     return [entry for entry in study.records if entry.state != "fail"]
 
 
-def winners(records: Sequence[Record], key: Callable[[Record], object]) -> list[Record]:
-    """Of each group of trials with the same key, the one that did best on validation, in the order of the trials."""
-    groups: dict[object, list[Record]] = {}
-    for entry in sorted(records, key=lambda entry: entry.trial):
-        groups.setdefault(key(entry), []).append(entry)
-    return [best for group in groups.values() if (best := best_on_validation(group)) is not None]
-
-
 def correct_items(entry: Record, folder: Path) -> list[bool] | None:
     """Whether the trial was right on each test item; None where the items were not kept or have no right answer."""
     items = outcomes(entry, folder) if headline_metric(entry) == "accuracy" else None

@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from harness.record import Record
+from harness.record import Record, best_by
 from harness.report.statistics import t_interval
-from studies.claims.evidence import Estimate, Study, adapted, correct_items, full, gap, winners
+from studies.claims.evidence import Estimate, Study, adapted, correct_items, full, gap
 from studies.claims.rules import LOSS_MARGIN, Finding, Judgement, Verdict, above, no_loss, points, untested
 
 _MARGIN = f"{100 * LOSS_MARGIN:.0f} points"
@@ -15,7 +15,7 @@ Cell = tuple[int, int]  # training rows, split
 
 def cells(records: Sequence[Record]) -> dict[Cell, Record]:
     """The trial best on validation for each number of training rows and each split of the data."""
-    best = winners(records, lambda entry: (entry.data.rows["train"], entry.seeds.split))
+    best = list(best_by(records, lambda entry: (entry.data.rows["train"], entry.seeds.split)).values())
     return {(entry.data.rows["train"], entry.seeds.split): entry for entry in best if "train" in entry.scores}
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from harness.record import Record, best_on_validation, headline_metric
+from harness.record import Record, best_by, best_on_validation, headline_metric
 from harness.report.statistics import holm, mcnemar_exact, paired_shares, sign_flip
 from harness.report.table import outcomes
-from studies.claims.evidence import Study, adapted, better_by, correct_items, full, same_targets, winners
+from studies.claims.evidence import Study, adapted, better_by, correct_items, full, same_targets
 from studies.claims.rules import (
     CANT,
     FEWER_PERCENT,
@@ -62,7 +62,7 @@ def lstm_compresses(study: Study) -> Judgement:
 
 
 def _lstm(study: Study) -> Finding:
-    best = winners(adapted(study), lambda entry: entry.lora.rank)
+    best = list(best_by(adapted(study), lambda entry: entry.lora.rank).values())
     reference = best_on_validation(full(study))
     if not best or reference is None:
         return untested(study, "no pair of LoRA and full fine-tuning")
@@ -103,7 +103,7 @@ def cnn_dense_layers(study: Study) -> Judgement:
 
 
 def _cnn(study: Study) -> Finding:
-    by_target = {tuple(entry.lora.targets): entry for entry in winners(adapted(study), _targets)}
+    by_target = best_by(adapted(study), _targets)
     dense, convolutions = by_target.get(("fc",)), by_target.get(("conv",))
     if dense is None or convolutions is None:
         return untested(study, "no pair of fc and conv")
@@ -135,7 +135,7 @@ def rank_matters(studies: Sequence[Study]) -> Judgement:
 
 def _rank(study: Study) -> Finding:
     records = same_targets(adapted(study))
-    best = winners(records, lambda entry: entry.lora.rank)
+    best = list(best_by(records, lambda entry: entry.lora.rank).values())
     leader = best_on_validation(best)
     if leader is None or len(best) < 2:
         return untested(study, "fewer than two ranks")
