@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
-from harness.config.scalars import CLOSED, Natural, Text
+from harness.config.scalars import CLOSED, AssetConfig, Natural, Text
 from harness.config.tasks.base import Name, TaskConfig
 
 
@@ -28,3 +28,15 @@ class LabelledTaskConfig(TaskConfig):
     @property
     def paths(self) -> Mapping[str, str | None]:
         return {"data": self.data}
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class PublishedTaskConfig(LabelledTaskConfig):
+    """A published data set; `stand_in` is the task that is trained on where it cannot be reached."""
+
+    asset: AssetConfig
+    stand_in: Text | None
+
+    @property
+    def fallback(self) -> str | None:
+        return self.stand_in if self.data is None else None

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Text
-from harness.config.tasks.labelled import LabelledTaskConfig
+from harness.config.tasks.labelled import LabelledTaskConfig, PublishedTaskConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -38,16 +38,10 @@ class TextTaskConfig(LabelledTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class GlueTaskConfig(TextTaskConfig):
+class GlueTaskConfig(PublishedTaskConfig, TextTaskConfig):
     """A GLUE-like single-sentence task: a folder of TSV files, or the hub's Parquet files."""
 
     reader: Literal["glue"]
-    asset: AssetConfig
-    stand_in: Text | None
-
-    @property
-    def fallback(self) -> str | None:
-        return self.stand_in if self.data is None else None
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Text
-from harness.config.tasks.labelled import LabelledTaskConfig
+from harness.config.scalars import CLOSED, Count, HeldOut
+from harness.config.tasks.labelled import LabelledTaskConfig, PublishedTaskConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -38,40 +38,35 @@ class ImageTaskConfig(LabelledTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class PublishedImagesConfig(ImageTaskConfig):
+class PublishedImagesConfig(PublishedTaskConfig, ImageTaskConfig):
     """A published data set with a test split of its own: a folder of its files, or the hub's Parquet files."""
 
     reader: Literal["fashion_mnist", "cifar10"]
-    asset: AssetConfig
-    stand_in: Text | None
-
-    @property
-    def fallback(self) -> str | None:
-        return self.stand_in if self.data is None else None
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class DigitsTaskConfig(ImageTaskConfig):
+class SplitImagesConfig(ImageTaskConfig):
+    """Images without a test split of their own."""
+
+    test_share: HeldOut
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        return {"validation": self.validation_share, "test": self.test_share}
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class DigitsTaskConfig(SplitImagesConfig):
     """The handwritten digits that scikit-learn ships."""
 
     reader: Literal["digits"]
-    test_share: HeldOut
-
-    @property
-    def shares(self) -> Mapping[str, float]:
-        return {"validation": self.validation_share, "test": self.test_share}
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class FolderTaskConfig(ImageTaskConfig):
+class FolderTaskConfig(SplitImagesConfig):
     """A user's own folder of class-named folders of images, or of train, validation and test, each such a folder."""
 
     reader: Literal["image_folder"]
-    test_share: HeldOut
-
-    @property
-    def shares(self) -> Mapping[str, float]:
-        return {"validation": self.validation_share, "test": self.test_share}
 
     @property
     def read_early(self) -> bool:
