@@ -21,7 +21,7 @@ from harness.config.schema import (
     TrainerConfig,
 )
 from harness.config.space import Choice, Range, Space
-from harness.config.stored import read_stored
+from harness.config.stored import read_stored, stored_sweep
 from harness.config.tasks import Outputs, TaskConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
@@ -85,6 +85,7 @@ __all__ = [
     "nearest",
     "read_stored",
     "schema_keys",
+    "stored_sweep",
     "to_dict",
     "to_yaml",
 ]

@@ -7,6 +7,7 @@ import yaml
 
 from harness.config.tasks import FORMER_READERS
 from harness.config.tree import Tree
+from harness.system.study_files import CONFIG
 
 _RENAMED = {former: now for now, former in FORMER_READERS.items()}
 
@@ -25,6 +26,12 @@ def read_stored(path: Path) -> Tree:
     if tree.get("claims", "") is None:  # was a key of every configuration
         del tree["claims"]
     return tree
+
+
+def stored_sweep(folder: Path) -> Tree:
+    """The sweep that the study in a folder was begun with; empty where the folder is none of a study."""
+    path = folder / CONFIG
+    return (read_stored(path).get("sweep") if path.exists() else None) or {}
 
 
 def _with_kinds(sweep: Tree) -> Tree:

@@ -5,16 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.config import read_stored
+from harness.config import stored_sweep
 from harness.record import Record
-from harness.system.study_files import CONFIG
 
 _EDGE = 0.05  # of a range, on its own scale
 
 
 def caveats(shown: Sequence[Record], folder: Path) -> list[str]:
     """A line for each trial that needs one; `shown` are the best of their arms."""
-    ranges = _ranges(folder)
+    ranges = _ranges(stored_sweep(folder))
     lines = []
     for entry in shown:
         found = [*entry.notes, *_edges(entry, ranges.get(entry.arm.partition(",")[0], ranges[""]))]
@@ -23,10 +22,8 @@ def caveats(shown: Sequence[Record], folder: Path) -> list[str]:
     return ["\n".join(["To bear in mind:", *lines])] if lines else []
 
 
-def _ranges(folder: Path) -> dict[str, dict[str, Any]]:
+def _ranges(sweep: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The nuisance ranges of the study, and under its name those of each baseline."""
-    path = folder / CONFIG
-    sweep = (read_stored(path).get("sweep") if path.exists() else None) or {}
     baselines = {name: arm.get("nuisance", {}) for name, arm in sweep.get("baselines", {}).items()}
     return {"": sweep.get("nuisance", {})} | baselines
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import record
-from harness.config import ConfirmConfig, read_stored
+from harness.config import ConfirmConfig, stored_sweep
 from harness.record import Record, frame, headline_metric, headline_score
 from harness.report import continual, costs, multitask, plots
 from harness.report.caveats import caveats
@@ -23,7 +23,6 @@ from harness.report.table import (
     pareto,
     tally,
 )
-from harness.system.study_files import CONFIG
 
 Written = tuple[str, list[str]]  # a text, and the names of its pictures
 Kind = Callable[[Sequence[Record], Path], Written]
@@ -61,7 +60,8 @@ def _write_single(records: Sequence[Record], folder: Path) -> Written:
     for entry in records:
         groups.setdefault((entry.task, entry.model, entry.data.sha256, _base(entry, records)), []).append(entry)
     sections = [(group, arm_results(_searched(group), folder)) for group in groups.values()]
-    found = [confirmation(group, folder, margin_of(folder)) for group, _ in sections]
+    margin = _margin(folder)
+    found = [confirmation(group, folder, margin) for group, _ in sections]
     text = "\n\n".join(
         _section(group, results, confirmed, folder) for (group, results), confirmed in zip(sections, found, strict=True)
     )
@@ -84,12 +84,9 @@ def _searched(records: Sequence[Record]) -> list[Record]:
     return [entry for entry in records if entry.phase == "search"]
 
 
-def margin_of(folder: Path) -> float:
+def _margin(folder: Path) -> float:
     """The difference that the study in a folder calls too small to matter."""
-    path = folder / CONFIG
-    sweep = read_stored(path).get("sweep") if path.exists() else None
-    confirm = ConfirmConfig(**((sweep or {}).get("confirm") or {}))
-    return confirm.margin
+    return ConfirmConfig(**(stored_sweep(folder).get("confirm") or {})).margin
 
 
 def _write_continual(records: Sequence[Record], folder: Path) -> Written:
