@@ -47,14 +47,19 @@ def schedule(all_arms: list[Arm], trials: int, first: int = 0) -> list[Slot]:
     ]
 
 
-def whole_schedule(config: Config, records: Sequence[Record], first: int = 0) -> list[Slot]:
+def whole_schedule(config: Config, records: Sequence[Record]) -> list[Slot]:
     """The slots of the search and, once each of those has a record, those that confirm its finalists."""
     assert config.sweep is not None
-    all_arms = arms(config.sweep)
-    searched = schedule(all_arms, config.sweep.trials, first)
+    return with_confirmation(config, schedule(arms(config.sweep), config.sweep.trials), records)
+
+
+def with_confirmation(config: Config, searched: list[Slot], records: Sequence[Record]) -> list[Slot]:
+    """The slots of a search as they are, or, once each has a record, with those that confirm its finalists."""
+    assert config.sweep is not None
     confirm, ended = config.sweep.confirm, {entry.trial for entry in records}
     if confirm is None or any(slot.number not in ended for slot in searched):
         return searched
+    all_arms = [slot.arm for slot in searched if slot.index == 0]
     places = {arm.name: place for place, arm in enumerate(all_arms)}
     chosen = finalists(all_arms, records, confirm.top)
     return searched + [

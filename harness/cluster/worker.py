@@ -22,7 +22,7 @@ from harness.cluster.assignments import (
     repair_logs,
     schedule,
     total,
-    whole_schedule,
+    with_confirmation,
 )
 from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, keep_result, publish
 from harness.cluster.database import check_workers
@@ -129,8 +129,7 @@ class Worker:
         self.heartbeats, self.locks, self.heartbeat = heartbeats, heartbeats.locks, heartbeat
         self.log, self.assignments = Log(folder), AssignmentLog(folder)
         self.arms: list[Arm] = arms(self.sweep)
-        self._first = first
-        self.slots = schedule(self.arms, self.sweep.trials, first)
+        self.slots = self._searched = schedule(self.arms, self.sweep.trials, first)
         self._trusted: dict[str, float] = {}
         self.mirror = mirror
         with_study_lock(self.locks, self._begin)
@@ -219,7 +218,7 @@ class Worker:
         self.log.refresh()
         self.assignments.refresh()
         ended = [entry for entry in self.log.records if self.assignments.done(entry.trial, self.log)]
-        self.slots = whole_schedule(self.config, ended, self._first)
+        self.slots = with_confirmation(self.config, self._searched, ended)
 
     def _next_assignment(self) -> tuple[Slot, Assignment] | None:
         """Assign the next trial whose turn it is and that no worker has; None if there is none now."""
@@ -378,9 +377,8 @@ class Worker:
 
     def _stop_if_broken(self) -> None:
         last = self.log.records[-_UNEXPECTED_LIMIT:]
-        broken = [
-            entry for entry in last if not record.is_final(entry) and self.assignments.done(entry.trial, self.log)
-        ]
+        unforeseen = (entry for entry in last if not record.is_final(entry))
+        broken = [entry for entry in unforeseen if self.assignments.done(entry.trial, self.log)]
         if len(broken) == _UNEXPECTED_LIMIT:
             raise RuntimeError(f"the last {_UNEXPECTED_LIMIT} trials failed alike: {broken[-1].reason}")
 
