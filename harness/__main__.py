@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from harness.commands import confirm, count, guest, rebuild, repeat, report, status, study, trial, worker
+from harness.commands import analyse, confirm, count, guest, rebuild, repeat, report, status, study, trial, worker
 from harness.commands.failures import exit_codes
 from harness.commands.job import HydraJob, composed_jobs
 from harness.config import composition, hydra_checks
@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "worker": worker.run,
     "status": status.run,
     "report": report.run,
+    "analyse": analyse.run,
     "rebuild": rebuild.run,
     "count": count.run,
 }

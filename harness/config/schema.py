@@ -109,6 +109,20 @@ class SweepConfig:
     confirm: ConfirmConfig | None = ConfirmConfig()
 
 
+Command = Literal[
+    "trial",
+    "study",
+    "confirm",
+    "repeat",
+    "worker",
+    "status",
+    "rebuild",
+    "report",
+    "analyse",
+    "count",
+]
+
+
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class Config:
     """One trial, or one study of trials, wholly resolved.
@@ -117,7 +131,7 @@ class Config:
     run=repeat.
     """
 
-    run: Literal["trial", "study", "confirm", "repeat", "worker", "status", "rebuild", "report", "count"] | DottedPath
+    run: Command | DottedPath
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     results: Text
     seed: Natural

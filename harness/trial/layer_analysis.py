@@ -1,0 +1,84 @@
+"""What the trials of a study did to each layer of their base, measured from the weights that they left."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from harness.lora.weight_change import subspace_similarity, weight_change
+from harness.record import Record, best_by, trial_path
+from harness.report.layers import LayerChange, Similarity
+from harness.trial.weights import changed_matrices, has_weights, trial_config
+
+_DIRECTIONS = (1, 4)
+Subspaces = dict[tuple[int, str], tuple[Tensor, Tensor]]
+"""By trial and layer: the leading output and input directions of ΔW."""
+
+
+def analysed(records: Sequence[Record], folder: Path) -> list[Record]:
+    """Which trials are looked at: of each arm those that confirm it, else its best one on validation.
+
+    Trials whose weights are not there, as of a frozen base, are none.
+    """
+    best = best_by((entry for entry in records if entry.phase == "search"), lambda entry: entry.arm)
+    again = [entry for entry in records if entry.phase == "confirm" and entry.state == "complete"]
+    chosen = [entry for arm in best for entry in ([e for e in again if e.arm == arm] or [best[arm]])]
+    return [entry for entry in chosen if has_weights(folder / trial_path(entry.trial))]
+
+
+def measure(
+    records: Sequence[Record], folder: Path, progress: Callable[[Record], None]
+) -> tuple[list[LayerChange], list[Similarity]]:
+    """Every matrix that each trial changed, and how alike the changes of the same matrix are between trials.
+
+    Raises ConfigError for a trial whose weights cannot be read.
+    """
+    changes: list[LayerChange] = []
+    subspaces: Subspaces = {}
+    for entry in records:
+        progress(entry)
+        changes += _changes(entry, folder, subspaces)
+    return changes, list(_similarities(changes, subspaces))
+
+
+def _changes(entry: Record, folder: Path, subspaces: Subspaces) -> Iterator[LayerChange]:
+    place = folder / trial_path(entry.trial)
+    for layer, before, after in changed_matrices(trial_config(place), place):
+        found = weight_change(before, after)
+        if found is None:
+            continue
+        subspaces[entry.trial, layer] = found.outputs, found.inputs
+        yield LayerChange(
+            trial=entry.trial,
+            arm=entry.arm,
+            seed=entry.seeds.trial,
+            layer=layer,
+            rank=entry.adapter.ranks.get(layer, min(before.shape)),
+            norm=found.norm,
+            relative=found.relative,
+            stable_rank=found.stable_rank,
+            effective_rank=found.effective_rank,
+            amplification=found.amplification,
+            intruders=found.intruders,
+            singular_values=found.singular_values,
+        )
+
+
+def _similarities(changes: Sequence[LayerChange], subspaces: Subspaces) -> Iterator[Similarity]:
+    """Of one arm with any two seeds, of two arms with the same seed: what differs between them is one thing."""
+    for one, other in itertools.combinations(changes, 2):
+        same_arm, same_seed = one.arm == other.arm, one.seed == other.seed
+        if one.layer != other.layer or same_arm == same_seed:
+            continue
+        (left, right), (left_2, right_2) = subspaces[one.trial, one.layer], subspaces[other.trial, other.layer]
+        for directions in _DIRECTIONS:
+            if directions <= min(right.shape[1], right_2.shape[1]):
+                yield Similarity(
+                    one=one,
+                    other=other,
+                    directions=directions,
+                    inputs=subspace_similarity(right, right_2, directions),
+                    outputs=subspace_similarity(left, left_2, directions),
+                    chance=directions / len(right),
+                )

@@ -1,0 +1,91 @@
+"""run=analyse: what trials did to each layer, against the factors and the weights that lie in their folders."""
+
+import csv
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from harness import __main__ as command
+from harness import record
+from tests.tiny import words_of
+
+SMALL = ["trainer=cpu", "trainer.batch_size=8", "trainer.max_steps=4", "trainer.evaluations=1", "optimizer.lr=0.01"]
+SWEEP = ["sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 3]}", "sweep.nuisance={}", "sweep.trials=1"]
+SWEEP += ["sweep.startup=1", "sweep.baselines={full: {set: {lora: {name: full}}, nuisance: {}}}"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """The command: its exit code, and what it prints on either stream."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["harness", *words])
+        code = 0
+        try:
+            command.main()
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_confirmed_study_is_analysed_layer_by_layer(run, tiny_base, tiny_data, tmp_path, own_cache):
+    confirm = "sweep.confirm={top: 2, seeds: 2, margin: 0.01, set: {}}"
+    words = ["run=study", "study=s", "tracking=off", *SWEEP, confirm, *words_of(tiny_base, tiny_data), *SMALL]
+    code, _, said = run(*words)
+    assert code == 0, said
+    folder = tmp_path / "results/s"
+    code, said, why = run("run=analyse", "study=s", "tracking=off")
+    assert code == 0, why
+
+    layers, spectra = rows(folder / "layers.csv"), rows(folder / "spectra.csv")
+    confirmed = [entry for entry in record.read(folder) if entry.phase == "confirm"]
+    entries = {entry.trial: entry for entry in confirmed if entry.lora.name != "head"}  # which leaves its base alone
+    assert {int(row["trial"]) for row in layers} == set(entries)
+    for row in layers:
+        entry, layer = entries[int(row["trial"])], row["layer"]
+        values = [
+            float(line["singular_value"])
+            for line in spectra
+            if line["trial"] == row["trial"] and line["layer"] == row["layer"]
+        ]
+        if entry.adapter.ranks:
+            factors = load_file(folder / entry.adapter.path / "adapter_model.safetensors")
+            name = f"base_model.model.{layer}"
+            change = factors[f"{name}.lora_B.weight"].astype(float) @ factors[f"{name}.lora_A.weight"].astype(float)
+            change *= entry.adapter.scales[layer]
+            assert int(row["rank"]) == entry.adapter.ranks[layer]
+        else:
+            before = load_file(tiny_base / "model.safetensors")[f"{layer}.weight"].astype(float)
+            after = load_file(folder / entry.adapter.path / "base.safetensors")[f"{layer}.weight"].astype(float)
+            change = after - before
+        wanted = np.linalg.svd(change, compute_uv=False)
+        assert values == pytest.approx(wanted[: len(values)], rel=1e-4)
+        assert float(row["norm"]) == pytest.approx(np.linalg.norm(change), rel=1e-4)
+    full = [row for row in layers if row["arm"] == "full"]
+    assert {row["layer"].rpartition(".")[2] for row in full} >= {"query", "key", "value", "dense"}
+    pairs = {(row["trial"], row["other_trial"]) for row in rows(folder / "subspaces.csv")}
+    assert (
+        len({frozenset(pair) for pair in pairs}) == 3 * 1 + 3 * 2
+    )  # three arms with two seeds each: one arm and two seeds, two arms and one seed
+    assert (folder / "layers.png").stat().st_size > 10_000
+    assert "Subspace similarity" in said
+    assert said.split("\n\nWritten:")[0] == (folder / "layers.md").read_text().rstrip("\n")
+
+
+def test_a_study_without_weights_is_told_apart_from_none(run, tiny_base, tiny_data, own_cache):
+    code, _, why = run("run=analyse", "study=nothing")
+    assert (code, why.startswith("study=nothing: no records in ")) == (2, True)
+    words = ["run=trial", "study=h", "tracking=off", *words_of(tiny_base, tiny_data), *SMALL, "lora=head"]
+    assert run(*words)[0] == 0
+    code, _, why = run("run=analyse", "study=h")
+    assert (code, why.startswith("study=h: no complete trial left an adapter or changed weights in ")) == (2, True)
