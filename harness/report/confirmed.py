@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from harness.record import Record, best_by, best_on_validation, headline_metric, headline_score
+from harness.report.continual import final_items
 from harness.report.table import markdown, outcomes, predictions, sign
 from harness.report.two_level import Comparison, Floats, Mean, Verdict, compare, mean_of
 
 LEAST_SEEDS = 3
 """A verdict takes so many; with fewer, nothing is decided."""
+WORDS = (
+    "better, worse: the interval leaves 0 out; equal within the margin: it lies inside ±{margin}; not decided: neither."
+)
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,8 @@ def _values(shared: dict[str, list[Record]], folder: Path) -> tuple[dict[str, Fl
 
 def _items(entry: Record, folder: Path) -> list[float] | None:
     """What each item adds to the score, such that the mean over items is the score; None where no item has a part."""
+    if entry.continual:
+        return final_items(entry, folder)
     if headline_metric(entry) not in ("accuracy", "loss"):
         return None
     items, rows = outcomes(entry, folder), predictions(entry, folder)
@@ -295,8 +301,7 @@ def _words(found: Confirmation) -> str:
     return (
         "Each arm's best trial of the search was trained again with seeds that the search never had, the same in every "
         f"arm{only}. Intervals are over {over}; those against {found.reference} hold all at once in 95 % of studies. "
-        "better, worse: the interval leaves 0 out; equal within the margin: it lies inside "
-        f"±{found.margin:g}; not decided: neither."
+        f"{WORDS.format(margin=f'{found.margin:g}')}"
     )
 
 

@@ -79,6 +79,21 @@ def _intervals(entry: Record, folder: Path) -> tuple[Interval, Interval]:
     return stratified_interval(last), stratified_interval(moved)
 
 
+def final_items(entry: Record, folder: Path) -> list[float] | None:
+    """What each test item adds to ACC, which is their mean: items of a small task count more.
+
+    None where predictions are not there, and where a task has no right answers.
+    """
+    rows = predictions(entry, folder)
+    tasks = range(len(entry.continual.tasks))
+    if rows is None or any(f"{task}/accuracy" not in entry.scores["test"] for task in entry.continual.tasks):
+        return None
+    last = [row for row in rows if int(row["learned"]) == len(tasks)]
+    counts = [sum(int(row["task"]) == task for row in last) for task in tasks]
+    share = [len(last) / (len(tasks) * count) for count in counts]
+    return [share[int(row["task"])] * (float(row["label"]) == float(row["predicted"])) for row in last]
+
+
 def section(records: Sequence[Record], results: Sequence[ContinualResult]) -> str:
     """The study's text."""
     first = records[0]

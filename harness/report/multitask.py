@@ -28,6 +28,12 @@ class Items:
             return np.asarray(weights @ correct / weights.sum(-1))
         return np.asarray(np.sqrt(weights @ (self.label - self.predicted) ** 2 / weights.sum(-1)))
 
+    def influence(self, score: float) -> np.ndarray:
+        """By how much each item (N) moves the score, to first order; the mean is 0."""
+        if self.exact:
+            return np.asarray((self.label == self.predicted) - score)
+        return np.asarray(((self.label - self.predicted) ** 2 - score**2) / (2 * max(score, 1e-12)))
+
 
 @dataclasses.dataclass(frozen=True)
 class MultitaskResult:
@@ -100,7 +106,7 @@ def _interval(entry: Record, alone: Mapping[str, Record], folder: Path) -> tuple
             return None
         assert np.array_equal(mine[task].label, theirs.label), f"other test items of {task}"
         count = len(theirs.label)
-        draws = np.random.default_rng(_sentences(entry, task)).multinomial(
+        draws = np.random.default_rng(same_items(entry, task)).multinomial(
             count, np.full(count, 1 / count), size=_DRAWS
         )
         weights = draws.astype(float)
@@ -109,8 +115,8 @@ def _interval(entry: Record, alone: Mapping[str, Record], folder: Path) -> tuple
     return float(low), float(high)
 
 
-def _sentences(entry: Record, task: str) -> int:
-    """A seed that tasks on the same test items have in common, so that these are drawn together."""
+def same_items(entry: Record, task: str) -> int:
+    """A number that tasks on the same test items have in common: a seed, so that these are drawn together."""
     data = entry.data.tasks[task]
     items = (data.source, data.name, data.rows.get("test"))
     return int.from_bytes(hashlib.sha256(repr(items).encode()).digest()[:4], "big")

@@ -7,7 +7,7 @@ from typing import Any
 from harness import record
 from harness.config import ConfirmConfig, stored_sweep
 from harness.record import Record, frame, headline_metric, headline_score
-from harness.report import continual, costs, multitask, plots
+from harness.report import confirmed_continual, confirmed_tasks, continual, costs, multitask, plots
 from harness.report.caveats import caveats
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import section as confirmed_section
@@ -91,21 +91,26 @@ def _margin(folder: Path) -> float:
 
 def _write_continual(records: Sequence[Record], folder: Path) -> Written:
     written = []
-    if results := continual.continual_results(records, folder):
+    searched = _searched(records)
+    confirmed = confirmed_continual.section(records, folder, _margin(folder))
+    if results := continual.continual_results(searched, folder):
         title = f"{records[0].task}, {records[0].model}"
         plots.matrices_picture(results, title, folder / "matrices.png")
-        plots.forgetting_picture(results, continual.level_of(records), title, folder / "forgetting.png")
+        plots.forgetting_picture(results, continual.level_of(searched), title, folder / "forgetting.png")
         written += ["matrices.png", "forgetting.png"]
-    return continual.section(records, results), written
+    return "\n\n".join(filter(None, [confirmed, continual.section(searched, results)])), written
 
 
 def _write_several(records: Sequence[Record], folder: Path) -> Written:
     written = []
-    results = multitask.multitask_results(records, folder)
+    searched = _searched(records)
+    results = multitask.multitask_results(searched, folder)
+    confirmed = confirmed_tasks.confirmed_ways(records, folder, _margin(folder))
+    parts = [confirmed_tasks.section(confirmed)] if confirmed is not None else []
     if compared := [result for result in results if result.interval is not None]:
         plots.several_picture(compared, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
         written.append("multitask.png")
-    return multitask.section(records, results), written
+    return "\n\n".join([*parts, multitask.section(searched, results)]), written
 
 
 def _base(entry: Record, records: Sequence[Record]) -> str | None:

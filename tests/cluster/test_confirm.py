@@ -346,21 +346,13 @@ def test_it_takes_no_other_word(config, ask, tmp_path):
     ]
 
 
-def test_a_study_of_several_tasks_is_not_confirmed(tree, compose_mixture, ask, tmp_path):
-    sweep = check(tree("sweep=rank_alpha_lr")).sweep
-    path = store(dataclasses.replace(compose_mixture(), run="study", sweep=sweep), tmp_path)
-    before = path.read_text()
-    made, said = ask()
-    assert made == []
-    assert "is several tasks, each trial is scored on test; sweep.test=true sweep.confirm=null" in said
-    assert len(said.splitlines()) == 1
-    assert path.read_text() == before
-
-
-def test_several_tasks_are_told_to_leave_confirmation(tree, compose_mixture):
+def test_several_tasks_are_confirmed_where_each_trial_is_scored_on_test(tree, compose_mixture):
     mixture = compose_mixture()
-    sweep = check(tree("sweep=rank_alpha_lr")).sweep
-    with pytest.raises(ConfigError, match=r"is several tasks.*sweep\.test=true sweep\.confirm=null"):
+    sweep = check(tree("sweep=rank_alpha_lr", "sweep.confirm={top: 2, seeds: 3, margin: 0.01, set: {}}")).sweep
+    assert check(dataclasses.asdict(mixture) | {"sweep": dataclasses.asdict(sweep)}).sweep.confirm.seeds == 3
+    with pytest.raises(
+        ConfigError, match=r"^sweep\.test=false: task=\w+ is several tasks, each trial is scored on test$"
+    ):
         check(record_tree(mixture, sweep))
 
 

@@ -119,3 +119,35 @@ def test_a_study_without_a_complete_sequence_still_has_its_table(tmp_path):
     record.append(tmp_path, RECORDS[5])
     assert "1 failed" in write_report(tmp_path)
     assert not (tmp_path / "matrices.png").exists()
+
+
+@pytest.fixture
+def confirmed(tmp_path):
+    """Three arms with three fresh seeds each: one forgets less and ends better, each by as much with every seed."""
+    arms = {"learn=continued": (0.80, 0.10), "learn=separate": (0.85, 0.0), "full": (0.80, 0.30)}
+    for place, (arm, (new, lost)) in enumerate(arms.items()):
+        for index in range(4):
+            jitter = 0.0 if index == 0 else 0.01 * (index - 2)
+            item = entry(
+                10_000 * index + place,
+                arm,
+                new + jitter,
+                lost,
+                phase="confirm" if index else "search",
+                seeds={"trial": 1000 + index if index else 0, "split": 0},
+                lora={"name": "full" if arm == "full" else "lora"},
+            )
+            record.append(tmp_path, item)
+    return tmp_path
+
+
+def test_ways_to_learn_in_turn_are_judged_over_seeds(confirmed):
+    text = write_report(confirmed)
+    assert "## Confirmed with 3 fresh seeds" in text
+    assert "The unit that is repeated is the seed" in text
+    line = next(line for line in text.splitlines() if line.startswith("| learn=separate") and "better" in line)
+    assert "+0.8500 [" in line or "0.8500 [" in line
+    forgetting = [line for line in text.splitlines() if line.startswith("| learn=separate ")][1].split("|")
+    assert float(forgetting[2]) == pytest.approx(0.0)
+    assert float(forgetting[3].split()[0]) == pytest.approx(0.30)  # full fine-tuning loses 0.30 of each earlier task
+    assert forgetting[4].strip() == "better"

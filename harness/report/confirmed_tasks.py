@@ -1,0 +1,148 @@
+"""Ways to share a base, trained again with fresh seeds beside runs of each task alone: what all of it says of Δm."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from harness.record import Record, best_by
+from harness.report.confirmed import LEAST_SEEDS, WORDS
+from harness.report.multitask import gain, is_error, items_of, main_score, same_items, singles, tasks_of
+from harness.report.table import markdown
+from harness.report.two_level import Comparison, Floats, Verdict, compare
+
+_ALONE = "alone"
+BySeed = dict[int, Record]
+
+
+@dataclass(frozen=True)
+class ConfirmedWay:
+    """A way to share the base: its trials with fresh seeds, each task's mean gain in percent, and its Δm in percent."""
+
+    arm: str
+    runs: list[Record]
+    gains: dict[str, float]
+    delta: Comparison
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class ConfirmedWays:
+    """All ways over the seeds that they and the runs alone have in common; `margin` is in percent of Δm."""
+
+    seeds: int
+    items: int
+    margin: float
+    ways: list[ConfirmedWay]
+    alone: dict[str, list[Record]]
+
+
+def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> ConfirmedWays | None:
+    """Judge the ways of a study by the trials that confirm; None without two seeds that all of them have.
+
+    A way's Δm with one seed is against the runs alone with that seed, so a seed's chance in those counts too. Items
+    count by their influence on Δm, to first order; items that tasks share are one item. Raises AssertionError where
+    two trials were scored on other items.
+    """
+    searched = [entry for entry in records if entry.phase == "search"]
+    again = [entry for entry in records if entry.phase == "confirm" and entry.state == "complete"]
+    alone = {task: _by_seed(again, entry) for task, entry in singles(searched).items()}
+    best = best_by((entry for entry in searched if len(tasks_of(entry)) > 1), lambda entry: entry.arm)
+    runs = {arm: _by_seed(again, entry) for arm, entry in best.items() if set(tasks_of(entry)) <= alone.keys()}
+    runs = {arm: found for arm, found in runs.items() if found}
+    groups = [*alone.values(), *runs.values()]
+    seeds = sorted(set.intersection(*map(set, groups))) if runs else []
+    if len(seeds) < 2:
+        return None
+    values = {
+        arm: np.array([_influences(found[seed], {t: alone[t][seed] for t in alone}, folder) for seed in seeds])
+        for arm, found in runs.items()
+    }
+    size = next(iter(values.values())).shape
+    gaps = compare({_ALONE: np.zeros(size), **values}, _ALONE, {_ALONE: _ALONE} | dict.fromkeys(runs, "way"))
+    ways = [
+        ConfirmedWay(
+            arm=arm,
+            runs=[runs[arm][seed] for seed in seeds],
+            gains=_gains([runs[arm][seed] for seed in seeds], [{t: alone[t][seed] for t in alone} for seed in seeds]),
+            delta=gaps[arm],
+            verdict=gaps[arm].verdict(100 * margin) if len(seeds) >= LEAST_SEEDS else "not decided",
+        )
+        for arm in runs
+    ]
+    kept = {task: [found[seed] for seed in seeds] for task, found in alone.items()}
+    return ConfirmedWays(len(seeds), size[1], 100 * margin, ways, kept)
+
+
+def _by_seed(again: Sequence[Record], chosen: Record) -> BySeed:
+    return {entry.seeds.trial: entry for entry in again if entry.arm == chosen.arm and entry.point == chosen.point}
+
+
+def _gains(runs: Sequence[Record], alone: Sequence[Mapping[str, Record]]) -> dict[str, float]:
+    return {
+        task: fmean(
+            float(gain(main_score(run, task), main_score(singles_[task], task), is_error(run, task)))
+            for run, singles_ in zip(runs, alone, strict=True)
+        )
+        for task in tasks_of(runs[0])
+    }
+
+
+def _influences(run: Record, alone: Mapping[str, Record], folder: Path) -> Floats:
+    """A value for each test item, of which the mean is Δm in percent: what an item more like it would move."""
+    mine = items_of(run, folder)
+    by_item: dict[int, Floats] = {}
+    for task in tasks_of(run):
+        theirs = items_of(alone[task], folder)[task]
+        assert np.array_equal(mine[task].label, theirs.label), f"other test items of {task}"
+        error = is_error(run, task)
+        score, base = main_score(run, task), main_score(alone[task], task)
+        moved = mine[task].influence(score) / base - score * theirs.influence(base) / base**2
+        values = float(gain(score, base, error)) + 100 * (-moved if error else moved)
+        group = same_items(run, task)
+        by_item[group] = by_item.get(group, 0) + values / len(tasks_of(run))
+    total = sum(map(len, by_item.values()))
+    return np.concatenate([values * total / len(values) for values in by_item.values()])
+
+
+def section(found: ConfirmedWays) -> str:
+    """The text of the confirmation: a way a row."""
+    tasks = list(found.alone)
+    rows = [["way", "adapter", "trainable", "Δm [95 %]", "verdict", *tasks]]
+    alone = [f"{fmean(main_score(run, task) for run in runs):.4f}" for task, runs in found.alone.items()]
+    rows.append([_ALONE, "", "", "", "reference", *alone])
+    for way in found.ways:
+        delta, entry = way.delta, way.runs[0]
+        rows.append(
+            [
+                way.arm,
+                f"{entry.parameters.adapter:,}",
+                f"{entry.parameters.trainable:,}",
+                f"{delta.difference:+.2f} % [{delta.low:+.2f}, {delta.high:+.2f}]",
+                way.verdict,
+                *(f"{way.gains[task]:+.1f} %" if task in way.gains else "" for task in tasks),
+            ]
+        )
+    return "\n\n".join([f"## Confirmed with {found.seeds} fresh seeds", _answer(found), markdown(rows), _notes(found)])
+
+
+def _answer(found: ConfirmedWays) -> str:
+    named: dict[Verdict, list[str]] = {}
+    for way in found.ways:
+        named.setdefault(way.verdict, []).append(way.arm)
+    said = "; ".join(f"{verdict}: {', '.join(arms)}" for verdict, arms in named.items())
+    seen = max(way.delta.detectable for way in found.ways)
+    power = f"With {found.seeds} seeds and {found.items:,} test items a Δm of {seen:.1f} % has a power of 80 %"
+    few = "" if found.seeds >= LEAST_SEEDS else f" With fewer than {LEAST_SEEDS} seeds nothing is decided."
+    return f"Against runs of each task alone, {said}. {power}; the margin is {found.margin:g} %.{few}"
+
+
+def _notes(found: ConfirmedWays) -> str:
+    return (
+        "The best trial of each way and of each task alone was trained again with seeds that the search never had, the "
+        "same for all; Δm of a seed is against the runs alone with that seed. The unit that is repeated is the seed. "
+        "Intervals are over new seeds and new test items (items by their influence on Δm, to first order), and hold "
+        f"for all ways at once in 95 % of studies. {WORDS.format(margin=f'{found.margin:g} %')}"
+    )

@@ -1,0 +1,145 @@
+"""Several tasks confirmed with fresh seeds: Δm of made-up answers, its influences against the bootstrap, the words."""
+
+import numpy as np
+import pytest
+
+from harness import record
+from harness.report import write_report
+from harness.report.confirmed_tasks import _influences, confirmed_ways
+from harness.report.multitask import gain, items_of
+from tests.test_record import make
+
+ITEMS = 240
+SEEDS = (1001, 1002, 1003)
+LABELS = {"a": np.arange(ITEMS) % 2, "b": np.linspace(-2, 2, ITEMS).round(4), "c": np.arange(90) % 2}
+
+
+def answers(task, error, draw):
+    """Labels with a share `error` of them wrong, or with noise of that size."""
+    labels = LABELS[task].astype(float)
+    if task == "b":
+        return labels + error * draw.standard_normal(len(labels))
+    return np.where(draw.permutation(len(labels)) < round(error * len(labels)), 1 - labels, labels)
+
+
+@pytest.fixture
+def add(tmp_path):
+    """Puts a trial into the study: its record, and its answers on the disk."""
+
+    def add(number, arm, errors, seed=0, val=0.8):
+        draw = np.random.default_rng(number)
+        given = {task: answers(task, error, draw) for task, error in errors.items()}
+        test = {"score": 0.5, "loss": 1.0}
+        for task, guesses in given.items():
+            off = guesses - LABELS[task]
+            test |= (
+                {f"{task}/rmse": np.sqrt((off**2).mean())} if task == "b" else {f"{task}/accuracy": (off == 0).mean()}
+            )
+        parts = {
+            task: {
+                "name": "one" if task in "ab" else "two",
+                "source": "s",
+                "rows": {"train": 9, "test": len(LABELS[task])},
+            }
+            for task in errors
+        }
+        entry = make(
+            number,
+            arm=arm,
+            phase="confirm" if seed else "search",
+            objective="score",
+            lora={"name": "lora"},
+            seeds={"trial": seed, "split": 0},
+            scores={"val": {"score": val, "loss": 1.0}, "test": test},
+            data={"name": "mixture", "tasks": parts},
+            parameters={"adapter": 10, "head": 2, "other": 0, "frozen": 1000, "total": 1012},
+        )
+        record.append(tmp_path, entry)
+        path = tmp_path / f"trials/{number:04d}/predictions.csv"
+        path.parent.mkdir(parents=True)
+        lines = [
+            f"{place * ITEMS + row},{place},{LABELS[task][row]},{guess}"
+            for place, (task, guesses) in enumerate(given.items())
+            for row, guess in enumerate(guesses)
+        ]
+        path.write_text("\n".join(["row,task,label,predicted", *lines]) + "\n")
+        return entry
+
+    return add
+
+
+ALONE = {"only=a": {"a": 0.20}, "only=b": {"b": 0.50}, "only=c": {"c": 0.30}}
+TOGETHER = {"good": {"a": 0.10, "b": 0.30, "c": 0.15}, "same": {"a": 0.20, "b": 0.50, "c": 0.30}}
+
+
+@pytest.fixture
+def folder(add, tmp_path):
+    arms = [*ALONE.items(), *TOGETHER.items()]
+    for number, (arm, errors) in enumerate(arms):
+        add(number, arm, errors)
+    for index, seed in enumerate(SEEDS, start=1):
+        for place, (arm, errors) in enumerate(arms):
+            add(10_000 * index + place, arm, errors, seed)
+    return tmp_path
+
+
+def test_delta_m_is_the_mean_over_seeds_each_against_its_own_runs_alone(folder):
+    found = confirmed_ways(record.read(folder), folder, margin=0.01)
+    assert (found.seeds, found.items) == (3, ITEMS + 90)  # a and b are on the same items
+    entries = {(entry.arm, entry.seeds.trial): entry.scores["test"] for entry in record.read(folder)}
+    for way in found.ways:
+        wanted = np.mean(
+            [
+                np.mean(
+                    [
+                        100 * (entries[way.arm, s]["a/accuracy"] / entries["only=a", s]["a/accuracy"] - 1),
+                        100 * (1 - entries[way.arm, s]["b/rmse"] / entries["only=b", s]["b/rmse"]),
+                        100 * (entries[way.arm, s]["c/accuracy"] / entries["only=c", s]["c/accuracy"] - 1),
+                    ]
+                )
+                for s in SEEDS
+            ]
+        )
+        assert way.delta.difference == pytest.approx(wanted)
+        assert np.mean(list(way.gains.values())) == pytest.approx(wanted)
+        assert way.delta.low < wanted < way.delta.high
+    assert [way.verdict for way in found.ways] == ["better", "not decided"]
+
+
+def test_an_items_influence_gives_the_spread_that_the_bootstrap_finds(folder):
+    """Drawing test items anew moves Δm as much as the influences say, to the few percent that first order leaves."""
+    entries = {entry.arm: entry for entry in record.read(folder) if entry.phase == "search"}
+    run, alone = entries["good"], {task: entries[f"only={task}"] for task in "abc"}
+    values = _influences(run, alone, folder)
+    groups = np.split(values, [ITEMS])
+    total = len(values)
+    linear = sum((len(group) / total) ** 2 * group.var() / len(group) for group in groups)
+    draw = np.random.default_rng(0)
+    found = []
+    weights = {"a": draw.multinomial(ITEMS, np.full(ITEMS, 1 / ITEMS), size=4000).astype(float)}
+    weights["b"] = weights["a"]  # the same sentences
+    weights["c"] = draw.multinomial(90, np.full(90, 1 / 90), size=4000).astype(float)
+    for task in "abc":
+        mine, theirs = items_of(run, folder)[task], items_of(alone[task], folder)[task]
+        found.append(gain(mine.score(weights[task]), theirs.score(weights[task]), task == "b"))
+    assert np.std(np.mean(found, 0)) == pytest.approx(np.sqrt(linear), rel=0.06)
+
+
+def test_the_page_names_the_unit_and_the_power(folder):
+    text = write_report(folder)
+    assert "## Confirmed with 3 fresh seeds" in text
+    assert "Against runs of each task alone, better: good; not decided: same. With 3 seeds and 330 test items" in text
+    assert "The unit that is repeated is the seed." in text
+    assert text.count("| good ") == 3  # confirmed, and the two tables of the search
+
+
+def test_two_seeds_decide_nothing_and_one_is_no_confirmation(add, tmp_path):
+    arms = [*ALONE.items(), ("good", TOGETHER["good"])]
+    for index, seed in enumerate((0, *SEEDS[:2])):
+        if index == 2:
+            assert confirmed_ways(record.read(tmp_path), tmp_path, 0.01) is None
+        for place, (arm, errors) in enumerate(arms):
+            add(10_000 * index + place, arm, errors, seed)
+    (way,) = confirmed_ways(record.read(tmp_path), tmp_path, 0.01).ways
+    assert way.verdict == "not decided"
+    assert "With fewer than 3 seeds nothing is decided." in write_report(tmp_path)
