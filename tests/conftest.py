@@ -8,7 +8,6 @@ from pathlib import Path
 import hydra
 import numpy as np
 import pytest
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from harness.config import Config, check, composition
@@ -142,7 +141,7 @@ def compose_plain() -> Compose:
     """What the overrides resolve to on top of conf/ alone, on the CPU and without tracking."""
 
     def compose(*overrides: str) -> Config:
-        composition.register_sweeps(ConfigStore.instance())
+        composition.register_sweeps()
         with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
             composed = hydra.compose("config", overrides=["tracking=off", "trainer=cpu", *overrides])
         container = OmegaConf.to_container(composed, resolve=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 import hydra
 import pytest
 import yaml
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -338,7 +337,7 @@ assert len(MISTAKES) >= 80
 def composed():
     """Trees by the groups that were chosen, with what Hydra says of itself."""
     known = {}
-    composition.register_sweeps(ConfigStore.instance())
+    composition.register_sweeps()
 
     def compose(groups):
         if groups not in known:

@@ -10,7 +10,6 @@ from pathlib import Path
 import hydra
 import pytest
 import yaml
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
@@ -131,7 +130,7 @@ def commands_in(text: str) -> list[list[str]]:
 def test_commands_in_texts_compose(path):
     commands = commands_in(path.read_text())
     assert commands or path.name != "README.md" or path.parent != ROOT
-    composition.register_sweeps(ConfigStore.instance())
+    composition.register_sweeps()
     with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
         for words in commands:
             composed = hydra.compose("config", overrides=words)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from harness.config import composition
@@ -77,7 +76,7 @@ def compose_tree(base: Path, data: Path, *overrides: str) -> dict[str, Any]:
 
     Studies search alone, unless the overrides say otherwise.
     """
-    composition.register_sweeps(ConfigStore.instance())
+    composition.register_sweeps()
     with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
         composed = hydra.compose(
             "config",

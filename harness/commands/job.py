@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -43,7 +42,7 @@ def composed_jobs() -> Iterator[list[HydraJob]]:
         found.append(HydraJob(composed, tuple(HydraConfig.get().overrides.task)))
         context.append(GlobalHydra.instance().hydra)
 
-    composition.register_sweeps(ConfigStore.instance())
+    composition.register_sweeps()
     hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")(note)()
     if context:  # Hydra has cleared its search path, which --config-dir may have added to
         GlobalHydra.instance().initialize(context[-1])

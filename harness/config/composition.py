@@ -5,8 +5,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf.errors import InterpolationResolutionError
 
 from harness.config import Config, nearest, schema_keys
@@ -28,10 +32,43 @@ CONF = _folder("conf")
 SWEEPS = _folder("sweeps")
 
 
-def register_sweeps(store: ConfigStore) -> None:
+class SweepFiles(FileConfigSource):
+    """The files of sweeps/, as the options of Hydra's group `sweep`."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "sweeps"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        return super().load_config(_in_sweeps(config_path))
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path in ("", "sweep")
+
+    def is_config(self, config_path: str) -> bool:
+        return config_path.startswith("sweep/") and super().is_config(_in_sweeps(config_path))
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        files = sorted(path.stem for path in SWEEPS.glob("*.yaml")) if config_path == "sweep" else []
+        groups = ["sweep"] if config_path == "" and results_filter in (None, ObjectType.GROUP) else []
+        return groups or (files if results_filter in (None, ObjectType.CONFIG) else [])
+
+
+class SweepSearchPath(SearchPathPlugin):
+    """Has Hydra look for options among the files of sweeps/, too."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append("harness", f"{SweepFiles.scheme()}://{SWEEPS}")
+
+
+def register_sweeps() -> None:
     """Make each file of sweeps/ an option of the group `sweep`."""
-    for path in sorted(SWEEPS.glob("*.yaml")):
-        store.store(group="sweep", name=path.stem, node=OmegaConf.load(path))
+    for plugin in (SweepFiles, SweepSearchPath):
+        Plugins.instance().register(plugin)
+
+
+def _in_sweeps(config_path: str) -> str:
+    return config_path.removeprefix("sweep/")
 
 
 def use_config_dir(words: Sequence[str]) -> None:

@@ -161,7 +161,7 @@ def _only_folders(initialize: Any) -> Any:
     def initialize_sources(repository: ConfigRepository, config_search_path: ConfigSearchPath) -> None:
         for item in config_search_path.get_path():
             scheme, found, _ = item.path.partition("://")
-            if found and scheme not in ("file", "structured") and item.path != "pkg://hydra.conf":
+            if found and scheme not in ("file", "sweeps", "structured") and item.path != "pkg://hydra.conf":
                 where = "--config-path" if item.provider == "main" else "hydra.searchpath"
                 raise ConfigError(f"{where}={item.path}: a package is run when it is imported; give a folder")
         initialize(repository, config_search_path)

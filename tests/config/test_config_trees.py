@@ -4,7 +4,6 @@ import copy
 
 import hydra
 import pytest
-from hydra.core.config_store import ConfigStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -38,7 +37,7 @@ _VALUE = st.recursive(
 
 @pytest.fixture(scope="module")
 def trees():
-    composition.register_sweeps(ConfigStore.instance())
+    composition.register_sweeps()
     with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
         made = [hydra.compose("config", overrides=words) for words in COMPOSITIONS]
     return [OmegaConf.to_container(one, resolve=True) for one in made]

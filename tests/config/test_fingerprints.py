@@ -63,13 +63,12 @@ def test_a_recorded_fingerprint_stays_the_same(compose_as_is, words, recorded):
 @pytest.fixture
 def compose_as_is():
     import hydra
-    from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
     from harness.config import composition
 
     def compose(*words):
-        composition.register_sweeps(ConfigStore.instance())
+        composition.register_sweeps()
         with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
             return check(OmegaConf.to_container(hydra.compose("config", overrides=list(words)), resolve=True))
 

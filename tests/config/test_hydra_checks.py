@@ -8,7 +8,6 @@ import sys
 
 import hydra
 import pytest
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from harness.config import ConfigError, check, composition, hydra_checks
@@ -176,7 +175,7 @@ LOADERS = (
 
 @pytest.fixture(scope="module")
 def whole():
-    composition.register_sweeps(ConfigStore.instance())
+    composition.register_sweeps()
     with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
         return hydra.compose("config", return_hydra_config=True)
 
@@ -223,7 +222,7 @@ def test_what_is_hydras_own_may_be_set(composed, key, value):
 
 @pytest.mark.parametrize("word", ["hydra/job_logging=default", "hydra/hydra_logging=disabled", "hydra/launcher=basic"])
 def test_hydras_own_options_may_be_chosen(word):
-    composition.register_sweeps(ConfigStore.instance())
+    composition.register_sweeps()
     with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
         hydra_checks.refuse(hydra.compose("config", overrides=[word], return_hydra_config=True))
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import hydra
 import pytest
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from harness.config import ConfigError, check, composition
@@ -17,7 +16,7 @@ SHAPE = "{hidden: 16, layers: 1, decoder_layers: 1, heads: 2, head_size: 8, ffn:
 
 
 def composed(*words):
-    composition.register_sweeps(ConfigStore.instance())
+    composition.register_sweeps()
     with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
         return check(OmegaConf.to_container(hydra.compose("config", overrides=list(words)), resolve=True))
 
