@@ -13,6 +13,7 @@ from harness.commands import analyse, confirm, count, guest, rebuild, repeat, re
 from harness.commands.failures import exit_codes
 from harness.commands.job import HydraJob, composed_jobs
 from harness.config import composition, hydra_checks
+from harness.system.hub_models import use_lock
 
 COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "trial": trial.run,
@@ -42,6 +43,7 @@ def main() -> None:
         composition.use_config_dir(sys.argv[1:])
         with composed_jobs() as jobs:
             for job in jobs:
+                use_lock(job.study_folder)
                 COMMANDS.get(job.run, guest.run)(job)
 
 

@@ -34,6 +34,9 @@ def check_runnable(config: Config) -> None:
     from harness.trial.guests import check_guests
 
     check_guests(config)
+    from harness.trial.base_checks import check_base
+
+    check_base(config)
     if config.task.read_early:
         from harness.task import build_task
 

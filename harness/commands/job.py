@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -25,6 +26,11 @@ class HydraJob:
     def run(self) -> str:
         """What is to be done, as it was written."""
         return str(self.composed.get("run"))
+
+    @property
+    def study_folder(self) -> Path:
+        """The folder of the study that is named."""
+        return Path(str(self.composed.get("results"))) / str(self.composed.get("study"))
 
     @cached_property
     def config(self) -> Config:

@@ -6,6 +6,7 @@ from harness.config.lora import DEFAULT_SCALE, BaselineConfig, LoraConfig, PeftC
 from harness.config.models import MODELS, ModelConfig, Tokens
 from harness.config.models.generator import GeneratorModelConfig
 from harness.config.models.guest import GuestModelConfig
+from harness.config.models.hf import HfModelConfig
 from harness.config.models.speech import MEL_BANDS, SpeechModelConfig
 from harness.config.models.text import TextModelConfig
 from harness.config.models.vision import VisionModelConfig
@@ -52,6 +53,7 @@ __all__ = [
     "GuestModelConfig",
     "GuestTaskConfig",
     "HereConfig",
+    "HfModelConfig",
     "LaunchConfig",
     "LocalConfig",
     "LoraConfig",

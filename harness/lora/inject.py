@@ -87,9 +87,9 @@ def find_targets(
 
 
 def expanded(base: nn.Module, targets: Iterable[str], names: Mapping[str, str]) -> Iterator[str]:
-    """The targets with `all-linear` in the names that it stands for. Raises SpecError where it stands for none."""
+    """The targets, `all-linear` as what it stands for where it is no name. Raises SpecError where there is nothing."""
     for target in targets:
-        if target != ALL_LINEAR:
+        if target != ALL_LINEAR or target in names:
             yield target
             continue
         modules = {name: [module for module, _, _ in _matches(base, name, names)] for name in names}

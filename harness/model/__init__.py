@@ -1,7 +1,7 @@
 """Pretrained networks, and a head on top."""
 
 from harness.model.base import Heads, Network, Uncertainty
-from harness.model.build import base_file, build_model, model_tokens
+from harness.model.build import base_file, build_model, model_takes, model_tokens
 from harness.model.generator import GENERATOR_TARGETS, Generator, save_generator, special_tokens_of
 from harness.model.guest import GuestModel, guest_model_class
 from harness.model.masked import SPECIALS, MaskedHead, mask_id, masked_head
@@ -27,6 +27,7 @@ __all__ = [
     "guest_model_class",
     "mask_id",
     "masked_head",
+    "model_takes",
     "model_tokens",
     "save_generator",
     "special_tokens_of",

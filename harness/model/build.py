@@ -2,12 +2,15 @@
 
 import importlib
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
-from harness.config import ModelConfig, Outputs, Tokens
+from harness.config import HfModelConfig, ModelConfig, Outputs, Tokens
 from harness.model.base import Network
+
+if TYPE_CHECKING:
+    from harness.model.hf import Takes
 
 
 class ModelModule(Protocol):
@@ -17,7 +20,7 @@ class ModelModule(Protocol):
         """The network with pretrained weights, or with whatever the current device gives."""
 
     def base_file(self, config: Any) -> Path | None:
-        """The verified file of the pretrained weights; None where they are fresh."""
+        """The verified file of the pretrained weights, or a model's whole folder; None where they are fresh."""
 
     def tokens(self, config: Any) -> Tokens | None:
         """How it wants texts; None where it takes none."""
@@ -44,6 +47,14 @@ def base_file(config: ModelConfig) -> Path | None:
 def model_tokens(config: ModelConfig) -> Tokens | None:
     """How a model wants texts; None where it takes none."""
     return _module(config).tokens(config)
+
+
+def model_takes(config: ModelConfig) -> "Takes":
+    """Which kinds of task a base can be for that is described by its own files (HfModelConfig)."""
+    from harness.model.hf import takes  # a second of import that other models need not wait for
+
+    assert isinstance(config, HfModelConfig)
+    return takes(config)
 
 
 def _module(config: ModelConfig) -> ModelModule:

@@ -75,6 +75,8 @@ class TextClassifier(Network):
         tokens_BLH: Tensor = out.last_hidden_state  # type: ignore[attr-defined]
         if self.pooling == "first":
             return tokens_BLH[:, 0]
+        if self.pooling == "last":  # real tokens come first in a row
+            return tokens_BLH[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
         weight_BL1 = mask.unsqueeze(-1).to(tokens_BLH.dtype)
         return (tokens_BLH * weight_BL1).sum(1) / weight_BL1.sum(1)
 

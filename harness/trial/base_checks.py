@@ -1,0 +1,23 @@
+"""What only a base's own files tell: whether it takes what the task reads, and texts of that length."""
+
+from harness.config import Config, ConfigError
+from harness.model import model_takes
+
+
+def check_base(config: Config) -> None:
+    """Raise ConfigError where a base that is described by its own files is at odds with the task.
+
+    Its config.json is fetched for that, where it is not on this machine.
+    """
+    task, model = config.task, config.model
+    if not model.described_by_files:
+        return
+    found = model_takes(model)
+    if task.model_kind is not None and task.model_kind not in found.kinds:
+        kinds = " or ".join(found.kinds) or "unknown"
+        raise ConfigError(
+            f"model.address={found.address}: config.json says model_type={found.model_type}, a base for {kinds} "
+            f"tasks; task={task.name} needs a {task.model_kind} model"
+        )
+    if mistakes := task.mistakes(model):
+        raise ConfigError(*mistakes)

@@ -1,0 +1,261 @@
+"""Any base of transformers from its folder: what it computes there is what is computed here."""
+
+import json
+import warnings
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
+
+from harness.config import ConfigError, HfModelConfig
+from harness.lora import LoraSpec
+from harness.lora.inject import find_targets
+from harness.model import build_model, model_tokens
+from harness.model.architectures import TEXT, small_config
+from harness.model.roles import targets_of
+from harness.system.assets import AssetError
+from harness.system.hub_models import digest_of_model
+from tests.model.small import IDS, MASK, save_small
+
+SPEC = LoraSpec(rank=1, scale=1.0, targets=())
+
+
+def named(folder, **keys):
+    usual = {"sha256": None, "pooling": "auto", "head": "fresh", "dropout": None}
+    return HfModelConfig(kind="hf", name="hf", address=f"path:{folder}", **(usual | keys))
+
+
+@pytest.mark.parametrize("model_type", TEXT)
+def test_logits_equal_those_of_transformers(model_type, tmp_path):
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path, num_labels=3)
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    own = build_model(named(tmp_path, head="stored"), 3).eval()
+    with torch.no_grad():
+        expected = theirs(IDS, attention_mask=MASK).logits
+        torch.testing.assert_close(own({"ids": IDS, "mask": MASK}), expected, rtol=0, atol=0)
+
+
+CHOSEN = ("bert", "deberta-v2", "gpt2", "llama", "falcon", "modernbert", "t5", "phi3")
+
+
+@pytest.mark.parametrize("model_type", TEXT)
+def test_all_linear_is_what_peft_finds(model_type):
+    from peft import LoraConfig, get_peft_model
+
+    with torch.device("meta"):
+        base = AutoModel.from_config(small_config(model_type))
+    ours = {each.module for each in find_targets(base, ["all-linear"], targets_of(base), SPEC)}
+    with warnings.catch_warnings():  # of layouts that PEFT sets right itself
+        warnings.simplefilter("ignore")
+        theirs = get_peft_model(base, LoraConfig(target_modules="all-linear", r=1)).targeted_module_names
+    assert ours == set(theirs)
+
+
+@pytest.mark.parametrize("model_type", TEXT)
+def test_the_roles_share_out_all_layers(model_type):
+    """Each layer has one role; thirds of a fused projection are of that projection."""
+    with torch.device("meta"):
+        base = AutoModel.from_config(small_config(model_type))
+    names = targets_of(base)
+    whole = [name for name in names if name != "all-linear" and not names[name].endswith("/3]")]
+    found = [each.module for name in whole for each in find_targets(base, [name], names, SPEC)]
+    assert len(found) == len(set(found))
+    kinds = (torch.nn.Linear, torch.nn.Embedding)
+    assert {name for name, module in base.named_modules() if isinstance(module, kinds)} <= set(found)
+
+
+@pytest.mark.parametrize("model_type", CHOSEN)
+def test_counting_needs_config_json_alone(model_type, tmp_path):
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path)
+    whole = build_model(named(tmp_path), 3)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "tokenizer.json").unlink()
+    shapes = build_model(named(tmp_path), 3, weights=False)
+    assert {name: tensor.shape for name, tensor in shapes.named_parameters()} == {
+        name: tensor.shape for name, tensor in whole.named_parameters()
+    }
+    assert shapes.targets == whole.targets
+
+
+def test_what_config_json_says_is_what_is_built(tmp_path):
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path, hidden_act="relu", layer_norm_eps=1e-3)
+    own = build_model(named(tmp_path), 2)
+    assert own.base.config.hidden_act == "relu"
+    assert {module.eps for module in own.base.modules() if isinstance(module, torch.nn.LayerNorm)} == {1e-3}
+
+
+@pytest.mark.parametrize("model_type", CHOSEN)
+def test_padding_and_what_stands_beside_a_row_change_nothing(model_type, tmp_path):
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path, num_labels=3)
+    own = build_model(named(tmp_path), 3).eval()
+    with torch.no_grad():
+        together = own({"ids": IDS, "mask": MASK})
+        alone = own({"ids": IDS[1:2, :4], "mask": MASK[1:2, :4]})
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_causal_base_without_padding_classifies_batches(tmp_path):
+    save_small(AutoModelForCausalLM, "gpt2", tmp_path, pad_token_id=None)
+    own = build_model(named(tmp_path), 2).eval()
+    assert own({"ids": IDS, "mask": MASK}).shape == (3, 2)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first", "last", "pooler"])
+def test_pooling_of_the_users_choice(pooling, tmp_path):
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path)
+    own = build_model(named(tmp_path, pooling=pooling), 2).eval()
+    out = AutoModel.from_pretrained(tmp_path).eval()(IDS, attention_mask=MASK)
+    tokens = out.last_hidden_state
+    expected = {
+        "mean": torch.stack([row[: mask.sum()].mean(0) for row, mask in zip(tokens, MASK, strict=True)]),
+        "first": tokens[:, 0],
+        "last": torch.stack([tokens[0, 5], tokens[1, 3], tokens[2, 3]]),
+        "pooler": out.pooler_output,
+    }[pooling]
+    torch.testing.assert_close(own({"ids": IDS, "mask": MASK}), own.head(expected))
+
+
+def test_several_tasks_have_a_head_each(tmp_path):
+    save_small(AutoModelForSequenceClassification, "llama", tmp_path)
+    own = build_model(named(tmp_path), {"one": 2, "two": 5})
+    assert own({"ids": IDS, "mask": MASK, "tasks": torch.ones(3, dtype=torch.long)}).shape == (3, 5)
+
+
+def test_the_output_layer_is_fresh_and_the_rest_of_the_head_as_stored(tmp_path):
+    stored = save_small(AutoModelForSequenceClassification, "modernbert", tmp_path, num_labels=3)
+    own = build_model(named(tmp_path), 3)
+    assert torch.equal(own.head.head.dense.weight, stored.head.dense.weight)
+    assert not torch.equal(own.head.classifier.weight, stored.classifier.weight)
+    assert own.head.classifier.weight.std() < 0.05
+
+
+def test_dropout_is_that_of_config_json_or_the_one_given(tmp_path):
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path, hidden_dropout_prob=0.3)
+    shares = [
+        {module.p for module in build_model(named(tmp_path, dropout=share), 2).modules() if is_dropout(module)}
+        for share in (None, 0.0)
+    ]
+    assert shares == [{0.3, 0.1}, {0.0}]
+
+
+def is_dropout(module):
+    return isinstance(module, torch.nn.Dropout)
+
+
+def test_heads_of_other_tasks_are_dropped_and_named(tmp_path, caplog):
+    save_small(AutoModelForMaskedLM, "bert", tmp_path)
+    with caplog.at_level("INFO"):
+        build_model(named(tmp_path, pooling="mean"), 2)
+    assert "weights of other heads are dropped: cls.predictions" in caplog.text
+
+
+def rewritten(folder, change):
+    path = folder / "model.safetensors"
+    save_file(change(load_file(path)), path, metadata={"format": "pt"})
+
+
+MISTAKES = {
+    "lacking": (
+        lambda found: {key: value for key, value in found.items() if "layer.1.output.dense.weight" not in key},
+        "no weights for bert.encoder.layer.1.output.dense.weight",
+    ),
+    "left over": (
+        lambda found: found | {"bert.encoder.layer.2.output.dense.weight": torch.zeros(2)},
+        "no place for encoder.layer.2.output.dense.weight; config.json describes another network",
+    ),
+    "of another shape": (
+        lambda found: found | {"bert.encoder.layer.1.output.dense.bias": torch.zeros(3)},
+        "weights of another shape for bert.encoder.layer.1.output.dense.bias (3,) for (32,)",
+    ),
+    "without the pooler": (
+        lambda found: {key: value for key, value in found.items() if "pooler" not in key},
+        "model.pooling=mean or first reads no pooler",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_weights_that_do_not_fit_are_named(kind, tmp_path):
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path)
+    change, message = MISTAKES[kind]
+    rewritten(tmp_path, change)
+    with pytest.raises(AssetError) as caught:
+        build_model(named(tmp_path), 2)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickles_are_read_as_tensors_only(tmp_path):
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path, num_labels=2)
+    state = load_file(tmp_path / "model.safetensors")
+    expected = build_model(named(tmp_path, head="stored"), 2).eval()({"ids": IDS, "mask": MASK})
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    own = build_model(named(tmp_path, head="stored"), 2).eval()
+    assert torch.equal(own({"ids": IDS, "mask": MASK}), expected)
+    torch.save({"bert": Unpickled()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(AssetError, match="holds more than tensors"):
+        build_model(named(tmp_path), 2)
+    assert not Unpickled.ran
+
+
+class Unpickled:
+    ran = False
+
+    def __reduce__(self):
+        return (setattr, (Unpickled, "ran", True))
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"model_type": "nonesuch"}, "says model_type=nonesuch, which transformers does not have"),
+        ({"model_type": "nonesuch", "auto_map": {"AutoConfig": "code.Config"}}, "code beside weights is never run"),
+        ({"hidden_size": 8}, "config.json has no model_type"),
+        (["bert"], "config.json has no model_type"),
+        (None, "no config.json in it"),
+    ],
+)
+def test_folders_that_are_no_model_are_one_line(facts, message, tmp_path):
+    if facts is not None:
+        (tmp_path / "config.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError) as caught:
+        build_model(named(tmp_path), 2, weights=False)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_is_no_base(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert named(tmp_path).missing_files() == [
+        f"model.address=path:{tmp_path}: an adapter, not a base; name the base that its adapter_config.json names"
+    ]
+
+
+def test_a_base_without_tokenizer_is_one_line(tmp_path):
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=r"no tokenizer\.json in it"):
+        model_tokens(named(tmp_path))
+
+
+def test_the_length_is_that_of_config_json(tmp_path):
+    lengths = {}
+    for model_type in ("bert", "roberta", "t5", "gpt2", "llama"):
+        small_config(model_type).save_pretrained(tmp_path / model_type)
+        lengths[model_type] = named(tmp_path / model_type).longest
+    assert lengths == {"bert": 64, "roberta": 63, "t5": None, "gpt2": 64, "llama": 64}
+
+
+def test_the_fingerprint_is_of_the_files_not_of_the_place(tmp_path):
+    for place in ("one", "two"):
+        save_small(AutoModelForSequenceClassification, "bert", tmp_path / place)
+    assert named(tmp_path / "one").hashed() == named(tmp_path / "two").hashed()
+    digests = [digest_of_model(tmp_path / place) for place in ("one", "two")]
+    (tmp_path / "two" / "README.md").write_text("of no matter")
+    digests.append(digest_of_model(tmp_path / "two"))
+    facts = json.loads((tmp_path / "two" / "config.json").read_text())
+    (tmp_path / "two" / "config.json").write_text(json.dumps(facts | {"hidden_act": "relu"}))
+    digests.append(digest_of_model(tmp_path / "two"))
+    assert [digest == digests[0] for digest in digests] == [True, True, True, False]
