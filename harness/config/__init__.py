@@ -10,7 +10,7 @@ from harness.config.models.hf import HfModelConfig
 from harness.config.models.speech import MEL_BANDS, SpeechModelConfig
 from harness.config.models.text import TextModelConfig
 from harness.config.models.vision import VisionModelConfig
-from harness.config.multitask import MtlLoraConfig, MtloraConfig, TaskAdapterConfig
+from harness.config.multitask import MtlLoraConfig, MtloraConfig, TaskAdapterConfig, TaskForkConfig
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import AssetConfig
 from harness.config.schema import (
@@ -75,6 +75,7 @@ __all__ = [
     "TableTaskConfig",
     "TaskAdapterConfig",
     "TaskConfig",
+    "TaskForkConfig",
     "TextModelConfig",
     "Tokens",
     "TrackingConfig",

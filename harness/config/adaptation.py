@@ -12,6 +12,8 @@ class Adaptation:
     name: str
     takes_more_updates: ClassVar[bool] = False
     """Whether updates for later tasks can be put beside its own."""
+    takes_rows_of_all_tasks: ClassVar[bool] = True
+    """Whether a row may be of all tasks at once."""
 
     @property
     def trains_whole_base(self) -> bool:

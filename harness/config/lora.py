@@ -93,6 +93,8 @@ class LoraConfig(Adaptation):
         tree = super().identity()
         if self.match is None:
             del tree["match"]  # so that trials from before there was one are still known
+        else:
+            tree["match"] = self.match.identity()
         if not self.settings:  # likewise
             del tree["settings"]
         plainly = self.variant == "lora" and not (self.ranks or self.alphas or self.match)

@@ -1,6 +1,6 @@
 """The configuration of adapters for several tasks on one base."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -12,7 +12,9 @@ Targets = Annotated[list[Text], Field(min_length=1)]
 
 
 class TaskAdaptation(Adaptation):
-    """An adapter for each task of a mixture."""
+    """An adapter for each of several tasks."""
+
+    takes_rows_of_all_tasks: ClassVar[bool] = False
 
     targets: list[str]
 
@@ -21,13 +23,13 @@ class TaskAdaptation(Adaptation):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class MtloraConfig(TaskAdaptation):
-    """MTLoRA: a shared update on every target, and one for each task in the last blocks. Both scales are s itself.
+class TaskForkConfig(TaskAdaptation):
+    """A shared update on every target, and one for each task in the last blocks. Both scales are s itself.
 
     `task_ranks` are ordered [pattern, rank] pairs over task names; the first match decides, else `task_rank`.
     """
 
-    name: Literal["mtlora"]
+    name: Literal["task_fork"]
     rank: Count
     task_rank: Natural
     task_ranks: list[tuple[Text, Natural]] | None
@@ -38,10 +40,38 @@ class MtloraConfig(TaskAdaptation):
     blocks: Count
     mode: Literal["task", "both"]
 
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"name": "mtlora"}  # as it was called before MTLoRA was as published
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class MtloraConfig(TaskAdaptation):
+    """MTLoRA: a shared update on every target, and one for each task in the last block of every stage.
+
+    Both scales are s itself. `task_ranks` are ordered [pattern, rank] pairs over task names; the first match decides,
+    else `task_rank`. `train` names what of the base is trained beside the updates; null: all of it that it has.
+    """
+
+    takes_rows_of_all_tasks: ClassVar[bool] = True
+
+    name: Literal["mtlora"]
+    rank: Count
+    task_rank: Count
+    task_ranks: list[tuple[Text, Count]] | None
+    scale: Positive
+    task_scale: Positive
+    targets: Targets
+    dropout: Share
+    mode: Literal["task", "both"]
+    train: list[Literal["norms", "patch_embed", "position_bias", "merging"]] | None
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class MtlLoraConfig(TaskAdaptation):
-    """MTL-LoRA: A and `ups` B in common, a matrix for each task between them, and each task's shares of the B."""
+    """MTL-LoRA: A and `ups` B in common, a matrix for each task between them, and each task's shares of the B.
+
+    `task_matrix` diagonal: of each task's matrix the diagonal alone is there.
+    """
 
     name: Literal["mtl_lora"]
     rank: Count
@@ -50,6 +80,13 @@ class MtlLoraConfig(TaskAdaptation):
     dropout: Share
     ups: Count
     temperature: Positive
+    task_matrix: Literal["full", "diagonal"] = "full"
+
+    def identity(self) -> dict[str, Any]:
+        tree = super().identity()
+        if self.task_matrix == "full":  # trials from before there was this key are the same trials
+            del tree["task_matrix"]
+        return tree
 
 
-TaskAdapterConfig = MtloraConfig | MtlLoraConfig
+TaskAdapterConfig = TaskForkConfig | MtloraConfig | MtlLoraConfig

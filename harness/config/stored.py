@@ -19,6 +19,8 @@ def read_stored(path: Path) -> Tree:
     tree: Tree = yaml.safe_load(path.read_text()) or {}
     if isinstance(task := tree.get("task"), dict):
         tree["task"] = _with_new_names(task)
+    if isinstance(lora := tree.get("lora"), dict):
+        tree["lora"] = _with_forks(lora)
     if isinstance(sweep := tree.get("sweep"), dict):
         tree["sweep"] = _BEFORE_CONFIRMATION | _with_kinds(sweep)
     for key in ("top", "seeds", "margin", "trial"):  # of other commands: they were passed over
@@ -37,7 +39,9 @@ def stored_sweep(folder: Path) -> Tree:
 def _with_kinds(sweep: Tree) -> Tree:
     """The ranges of a sweep from before some were of integers."""
     arms = (sweep.get("baselines") or {}).items()
-    baselines = {name: arm | {"nuisance": _of_floats(arm["nuisance"])} for name, arm in arms}
+    baselines = {
+        name: arm | {"nuisance": _of_floats(arm["nuisance"]), "set": _setting_forks(arm["set"])} for name, arm in arms
+    }
     return sweep | {"nuisance": _of_floats(sweep.get("nuisance") or {}), "baselines": baselines}
 
 
@@ -51,3 +55,16 @@ def _with_new_names(task: dict[str, Any]) -> dict[str, Any]:
         return task
     name = _RENAMED[reader] if task.get("name") == reader else task.get("name")
     return task | {"reader": _RENAMED[reader], "name": name}
+
+
+def _setting_forks(settings: Tree) -> Tree:
+    lora = settings.get("lora")
+    return settings | {"lora": _with_forks(lora)} if isinstance(lora, dict) else settings
+
+
+def _with_forks(lora: Tree) -> Tree:
+    """What was called mtlora before that was as published, and has the key `blocks`, is task_fork."""
+    if isinstance(match := lora.get("match"), dict):
+        lora = lora | {"match": _with_forks(match)}
+    is_fork = lora.get("name") == "mtlora" and "blocks" in lora
+    return lora | {"name": "task_fork"} if is_fork else lora

@@ -8,7 +8,8 @@ from harness.lora.inject import adapt
 from harness.lora.layers import LoraLinear
 from harness.lora.merge import bare, merge
 from harness.lora.multi_adapter import pack
-from harness.lora.multitask import MtlLoraSpec, MtloraSpec, adapt_tasks, groups_of, task_adapters
+from harness.lora.multitask import adapt_tasks, groups_of, task_adapters
+from harness.lora.multitask_specs import MtlLoraSpec, MtloraSpec, TaskForkSpec, TaskSpec
 from harness.lora.orthogonal import add_updates, overlap
 from harness.lora.peft_format import export_adapter, import_adapter
 from harness.lora.routing import TaskRouter
@@ -30,7 +31,9 @@ __all__ = [
     "MtloraSpec",
     "RankSchedule",
     "SpecError",
+    "TaskForkSpec",
     "TaskRouter",
+    "TaskSpec",
     "WeightSlice",
     "adapt",
     "adapt_tasks",

@@ -14,7 +14,7 @@ def merge(network: nn.Module) -> Callable[[], None]:
 
     The sum is made in float32 (or float64, if the weights are), whatever the type of the weights. The originals are
     kept until undone: subtracting the change would not give them back exactly. What belongs to tasks: MTL-LoRA's change
-    is merged for the one task that the route names, of MTLoRA's updates the shared ones only.
+    is merged for the one task that the route names, of a fork's updates (MTLoRA's too) the shared ones only.
     """
     layers = dict(adapted_layers(network))
     kept: list[tuple[nn.Parameter, Tensor]] = []

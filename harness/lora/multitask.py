@@ -1,132 +1,73 @@
-"""Low-rank adaptation for several tasks on one base: MTLoRA and MTL-LoRA put into a network, and their groups."""
+"""Low-rank adaptation for several tasks on one base: forks and mixtures put into a network, and their groups."""
 
 import dataclasses
 import difflib
-import functools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from torch import nn
 
 from harness.lora.adapted import adapted_layers, named_updates, replace, target_name
 from harness.lora.errors import SpecError
 from harness.lora.inject import adapt
-from harness.lora.layers import LoraLinear
-from harness.lora.multitask_layers import SHARED, MtlLoraLinear, MtlLoraUpdate, MtLoraLinear
+from harness.lora.layers import LoraConv, LoraLinear
+from harness.lora.multitask_layers import MtlLoraLinear, MtlLoraUpdate, TaskForkLinear
+from harness.lora.multitask_specs import ForkSpec, MtlLoraSpec, MtloraSpec, TaskForkSpec, TaskSpec
+from harness.lora.multitask_streams import SHARED, StreamLayer, Streams
 from harness.lora.routing import TaskRouter
-from harness.lora.spec import LoraSpec
 from harness.lora.update import LowRankUpdate
 
-_NEVER_FORK = ("query", "key", "value")  # the attention map belongs to all tasks
+_NEVER_FORK = ("query", "key", "value", "qkv")  # the attention map belongs to all tasks
 _BLOCK = re.compile(r"(\D*)(\d+)(?:\.|$)")
 
 
 @dataclasses.dataclass(frozen=True)
-class MtloraSpec:
-    """MTLoRA (Agiza et al., CVPR 2024): a shared update on every target, and one for each task in the last blocks.
-
-    Both scales are s itself. `task_ranks` are ordered pairs of a pattern of task names and a rank, the first match
-    decides, else `task_rank`; a task with rank 0 stays with the shared stream. `blocks` is how many of the last blocks
-    fork. In mode `task` the task's stream is without the shared term, in mode `both` it has it too.
-    """
-
-    rank: int
-    task_rank: int
-    scale: float
-    task_scale: float
-    targets: tuple[str, ...]
-    task_ranks: tuple[tuple[str, int], ...] = ()
-    dropout: float = 0.0
-    blocks: int = 1
-    mode: Literal["task", "both"] = "task"
-
-    def __post_init__(self) -> None:
-        _ = self.shared
-        for name, value, least in (("task_rank", self.task_rank, 0), ("blocks", self.blocks, 1)):
-            if value < least:
-                raise SpecError(f"{name} {value}: must be at least {least}")
-        if not self.task_scale > 0:
-            raise SpecError(f"task_scale {self.task_scale}: must be above 0")
-        if self.mode not in ("task", "both"):
-            raise SpecError(f"mode {self.mode}: task or both")
-        for pattern, rank in self.task_ranks:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise SpecError(f"task_ranks {pattern}: {error}") from None
-            if rank < 0:
-                raise SpecError(f"task_ranks {pattern}: rank {rank} must be at least 0")
-
-    @functools.cached_property
-    def shared(self) -> LoraSpec:
-        """The specification of what serves all tasks; it refuses what is no rank or scale."""
-        return LoraSpec(self.rank, self.scale, self.targets, self.dropout)
-
-    def rank_of(self, task: str) -> int:
-        """The rank of a task's own updates; 0: it has none."""
-        found = (rank for pattern, rank in self.task_ranks if re.fullmatch(pattern, task))
-        return next(found, self.task_rank)
-
-
-@dataclasses.dataclass(frozen=True)
-class MtlLoraSpec:
-    """MTL-LoRA (Yang et al., AAAI 2025): A and `ups` B in common; for each task a matrix between, and shares of the B.
-
-    `scale` is s itself. The shares are a softmax at `temperature`. The defaults of both are the paper's.
-    """
-
-    rank: int
-    scale: float
-    targets: tuple[str, ...]
-    ups: int = 3
-    temperature: float = 0.1
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        _ = self.shared
-        if self.ups < 1:
-            raise SpecError(f"ups {self.ups}: must be at least 1")
-        if not self.temperature > 0:
-            raise SpecError(f"temperature {self.temperature}: must be above 0")
-
-    @functools.cached_property
-    def shared(self) -> LoraSpec:
-        """The specification of what serves all tasks; it refuses what is no rank or scale."""
-        return LoraSpec(self.rank, self.scale, self.targets, self.dropout)
-
-
-@dataclasses.dataclass(frozen=True)
 class TaskAdapters:
-    """What was put into a base, kept on it: enough to put it there again, and the route of its layers."""
+    """What was put into a base, kept on it: enough to put it there again, and the route of its layers.
 
-    spec: MtloraSpec | MtlLoraSpec
+    `trained` are the base's own parameters that are trained beside the updates.
+    """
+
+    spec: TaskSpec
     names: dict[str, str]
     tasks: tuple[str, ...]
     route: TaskRouter
+    stages: tuple[str, ...] = ()
+    every: bool = False
+    trained: tuple[str, ...] = ()
 
 
 def adapt_tasks(
     base: nn.Module,
-    spec: MtloraSpec | MtlLoraSpec,
+    spec: TaskSpec,
     names: Mapping[str, str],
     tasks: Sequence[str],
     route: TaskRouter,
+    *,
+    stages: Sequence[str] = (),
+    every: bool = False,
 ) -> dict[str, int]:
     """Freeze `base`, put the updates of all tasks into it, and return {target: rank}.
 
     A task's own update has its layer's name and the task's: encoder.layer.5.output.dense.movie. The layers take each
-    row's task from `route`, a number in the order of `tasks`. Raises SpecError as `adapt` does, and where a task
-    adapter has no place.
+    row's task from `route`, a number in the order of `tasks`. With `every` each row has a stream of each task: for
+    MTLoRA on a network that names in `stages` the last block of each stage, and takes from them a batch of the shared
+    stream and behind it one of each task. Raises SpecError as `adapt` does, and where a task adapter has no place.
     """
     _check_tasks(tasks)
+    trained: tuple[str, ...] = ()
     match spec:
-        case MtloraSpec():
+        case TaskForkSpec():
             _fork(base, spec, names, tasks, route)
+        case MtloraSpec():
+            streams = Streams(tasks, route, every=every)
+            _fork_streams(base, spec, names, streams, stages or _last_blocks(base, 1))
+            trained = train_parts(base, spec.train)
         case MtlLoraSpec():
             _mix(base, spec, names, tasks, route)
-    base.task_adapters = TaskAdapters(spec, dict(names), tuple(tasks), route)  # type: ignore[assignment]
+    plan = TaskAdapters(spec, dict(names), tuple(tasks), route, tuple(stages), every, trained)
+    base.task_adapters = plan  # type: ignore[assignment]
     return {name: update.rank for name, update in named_updates(base)}
 
 
@@ -137,13 +78,17 @@ def task_adapters(base: nn.Module) -> TaskAdapters | None:
 
 
 def task_tensors(base: nn.Module) -> dict[str, nn.Parameter]:
-    """Every adapter tensor by its name in the unadapted network: what is saved of an adaptation for several tasks."""
+    """Every adapter tensor by its name in the unadapted network: what is saved of an adaptation for several tasks.
+
+    Parameters of the base that were trained as well stand under `base.` and their name.
+    """
+    plan, own = task_adapters(base), dict(base.named_parameters())
     return {
         f"{name}.{key}.{part}": tensor
         for name, layer in adapted_layers(base)
         for key, update in layer.low_rank()
         for part, tensor in update.named_parameters()
-    }
+    } | {f"base.{name}": own[name] for name in (plan.trained if plan else ())}
 
 
 def groups_of(base: nn.Module) -> dict[str, int]:
@@ -158,28 +103,79 @@ def groups_of(base: nn.Module) -> dict[str, int]:
                     own = sum(tensor.numel() for tensor in update.of_task(task))
                     groups[task] += own
                     whole -= own
-            groups[key if isinstance(layer, MtLoraLinear) and key != SHARED else "shared"] += whole
+            groups[key if isinstance(layer, TaskForkLinear | StreamLayer) and key != SHARED else "shared"] += whole
     return groups
 
 
-def _fork(base: nn.Module, spec: MtloraSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter) -> None:
+def _fork(
+    base: nn.Module, spec: TaskForkSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter
+) -> None:
     ranks = _task_ranks(spec, tasks)
-    order = [name for name, _ in base.named_modules()]
+    last = _last_blocks(base, spec.blocks)
     adapt(base, spec.shared, names)
-    forked = _forked(order, {name for name, _ in adapted_layers(base)}, spec, names)
-    for index, module in enumerate(forked):
-        layer = _linear(base.get_submodule(module), module, "MTLoRA")
-        updates = dict(layer.low_rank())
-        if SHARED not in updates:
-            raise SpecError(f"{module}: parts of a fused projection never fork")
-        weight, where = layer.weight, updates[SHARED].where
-        for task, rank in ranks.items():
-            most = min(where.of(weight.detach()).shape)
-            if rank > most:
-                raise SpecError(f"task_rank {rank}: above min(inputs, outputs) = {most} of {target_name(module, task)}")
-            updates[task] = LowRankUpdate(weight, where, rank, spec.task_scale)
+    for index, module in enumerate(_forked(base, last, spec, names)):
+        layer = _linear(base.get_submodule(module), module, "a fork")
+        updates = _with_tasks(layer, module, ranks, spec.task_scale)
         both = spec.mode == "both"
-        replace(base, module, MtLoraLinear(layer.base, updates, tasks, route, both, index == 0, layer.dropout))
+        replace(base, module, TaskForkLinear(layer.base, updates, tasks, route, both, index == 0, layer.dropout))
+
+
+def _fork_streams(
+    base: nn.Module, spec: MtloraSpec, names: Mapping[str, str], streams: Streams, blocks: Sequence[str]
+) -> None:
+    ranks = _task_ranks(spec, streams.tasks)
+    adapt(base, spec.shared, names)
+    forked = _forked(base, blocks, spec, names)
+    for block in blocks:
+        inside = [name for name in forked if name.startswith(f"{block}.")]
+        for module in inside:
+            layer = base.get_submodule(module)
+            if not isinstance(layer, LoraLinear | LoraConv):
+                kind = type(layer.base).__name__
+                raise SpecError(f"{module}: MTLoRA forks in linear layers and convolutions, not in {kind}")
+            updates = _with_tasks(layer, module, ranks, spec.task_scale)
+            first, last, both = module == inside[0], module == forked[-1], spec.mode == "both"
+            fork = StreamLayer(layer.base, updates, streams, both=both, first=first, last=last, dropout=layer.dropout)
+            replace(base, module, fork)
+        if inside:
+            streams.fork_in(base.get_submodule(block))
+        if attention := _attention_before(base, inside, names):
+            streams.attend_once(base.get_submodule(attention))
+
+
+def _with_tasks(
+    layer: LoraLinear | LoraConv, module: str, ranks: Mapping[str, int], scale: float
+) -> dict[str, LowRankUpdate]:
+    """The shared update of a layer and a fresh one of each task."""
+    updates = dict(layer.low_rank())
+    if SHARED not in updates:
+        raise SpecError(f"{module}: parts of a fused projection never fork")
+    weight, where = layer.base.get_parameter("weight"), updates[SHARED].where
+    for task, rank in ranks.items():
+        most = min(where.of(weight.detach()).shape)
+        if rank > most:
+            raise SpecError(f"task_rank {rank}: above min(inputs, outputs) = {most} of {target_name(module, task)}")
+        updates[task] = LowRankUpdate(weight, where, rank, scale)
+    return updates
+
+
+def _attention_before(base: nn.Module, forked: Sequence[str], names: Mapping[str, str]) -> str | None:
+    """The module of attention whose output the first of the forked layers projects."""
+    if not forked or not re.fullmatch(names.get("output", ""), forked[0]):
+        return None
+    maps = [name for name, _ in base.named_modules() if any(re.fullmatch(one, name) for one in _of_maps(names))]
+    near = {name.rpartition(".")[0] for name in maps if _beside(name.rpartition(".")[0], forked[0])}
+    return near.pop() if len(near) == 1 else None
+
+
+def _beside(attention: str, output: str) -> bool:
+    """Whether a projection lies in the attention, or in a module beside it: attention.self and attention.output."""
+    return output.startswith((f"{attention}.", f"{attention.rpartition('.')[0]}.output."))
+
+
+def _of_maps(names: Mapping[str, str]) -> list[str]:
+    """The patterns of the layers that make the attention map."""
+    return [re.sub(r"\[\d+/\d+\]$", "", names[name]) for name in _NEVER_FORK if name in names]
 
 
 def _mix(base: nn.Module, spec: MtlLoraSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter) -> None:
@@ -188,7 +184,15 @@ def _mix(base: nn.Module, spec: MtlLoraSpec, names: Mapping[str, str], tasks: Se
         layer = _linear(adapted, module, "MTL-LoRA")
         updates = {
             key: MtlLoraUpdate(
-                layer.weight, update.where, spec.rank, spec.scale, tasks, spec.ups, spec.temperature, route
+                layer.weight,
+                update.where,
+                spec.rank,
+                spec.scale,
+                tasks,
+                spec.ups,
+                spec.temperature,
+                route,
+                diagonal=spec.task_matrix == "diagonal",
             )
             for key, update in layer.low_rank()
         }
@@ -202,23 +206,27 @@ def _linear(layer: nn.Module, name: str, method: str) -> LoraLinear:
     return layer
 
 
-def _forked(order: list[str], adapted: set[str], spec: MtloraSpec, names: Mapping[str, str]) -> list[str]:
-    """The adapted modules that fork, in the network's order: those of the last blocks, but for query, key and value."""
-    blocks = _blocks(order)
-    if spec.blocks > len(blocks):
-        raise SpecError(f"blocks {spec.blocks}: the network has {len(blocks)}")
-    attention = [re.sub(r"\[\d+/\d+\]$", "", names[name]) for name in _NEVER_FORK if name in names]
-    able = [name for name in order if name in adapted and not any(re.fullmatch(one, name) for one in attention)]
+def _forked(base: nn.Module, blocks: Sequence[str], spec: ForkSpec, names: Mapping[str, str]) -> list[str]:
+    """The adapted modules that fork, in the network's order: those of the blocks, but for query, key and value."""
+    adapted = [name for name, _ in adapted_layers(base)]
+    able = [name for name in adapted if not any(re.fullmatch(one, name) for one in _of_maps(names))]
     if not able:
         raise SpecError(
             f"targets {', '.join(spec.targets)}: query, key and value never fork, so that task adapters have no place; "
             "add output, ffn_up or ffn_down"
         )
-    last = {name for block in blocks[-spec.blocks :] for name in block}
-    forked = [name for name in able if name in last]
+    forked = [name for name in able if name.startswith(tuple(f"{block}." for block in blocks))]
     if not forked:
-        raise SpecError(f"blocks {spec.blocks}: no target is in the last; the first that could fork is {able[-1]}")
+        raise SpecError(f"blocks {len(blocks)}: no target is in the last; the first that could fork is {able[-1]}")
     return forked
+
+
+def _last_blocks(base: nn.Module, count: int) -> list[str]:
+    """The names of the last `count` blocks. Raises SpecError where there are not so many."""
+    blocks = _blocks([name for name, _ in base.named_modules()])
+    if count > len(blocks):
+        raise SpecError(f"blocks {count}: the network has {len(blocks)}")
+    return [block[0] for block in blocks[-count:]]
 
 
 def _blocks(order: list[str]) -> list[list[str]]:
@@ -234,7 +242,7 @@ def _blocks(order: list[str]) -> list[list[str]]:
     return [[name for other, own, name in found if (other, own) == (prefix, number)] for number in numbers]
 
 
-def _task_ranks(spec: MtloraSpec, tasks: Sequence[str]) -> dict[str, int]:
+def _task_ranks(spec: ForkSpec, tasks: Sequence[str]) -> dict[str, int]:
     for pattern, _ in spec.task_ranks:
         if not any(re.fullmatch(pattern, task) for task in tasks):
             near = difflib.get_close_matches(pattern, tasks, n=1, cutoff=0.3)
@@ -252,3 +260,30 @@ def _check_tasks(tasks: Sequence[str]) -> None:
         taken = task in (SHARED, "shared") or hasattr(nn.ModuleDict(), task) or hasattr(nn.ParameterDict(), task)
         if taken or not re.fullmatch("[A-Za-z0-9_]+", task):
             raise SpecError(f"task {task}: a name of letters, digits and _, other than all, shared, keys, pop and such")
+
+
+_TRAINED = {
+    "patch_embed": r"(.*\.)?patch_embed(dings)?\..*",
+    "position_bias": r".*\.relative_position_bias_table",
+    "merging": r".*\.downsample\.reduction\..*",
+}
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def train_parts(base: nn.Module, parts: Sequence[str] | None) -> tuple[str, ...]:
+    """Let parts of a frozen base be trained, and return the names of their parameters; None: all parts that it has.
+
+    Norms are those of layers; a batch norm's statistics would run over all streams. Raises SpecError for a part that
+    the network does not have.
+    """
+    tensors = {name for name, _ in base.named_parameters() if ".updates." not in name and ".base." not in name}
+    found = {part: {name for name in tensors if re.fullmatch(way, name)} for part, way in _TRAINED.items()}
+    norms = [name for name, module in base.named_modules() if isinstance(module, _NORMS)]
+    found["norms"] = {name for name in tensors if name.rpartition(".")[0] in norms}
+    for part in parts or ():
+        if not found[part]:
+            raise SpecError(f"train {part}: the network has none that is not adapted")
+    chosen = set().union(*(found[part] for part in (found if parts is None else parts)))
+    for name in chosen:
+        base.get_parameter(name).requires_grad_(True)
+    return tuple(sorted(chosen))

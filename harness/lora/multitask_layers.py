@@ -1,4 +1,4 @@
-"""Layers whose low-rank change depends on the task of a row: MTLoRA's fork, MTL-LoRA's mixture.
+"""Layers whose low-rank change depends on the task of a row: a fork, MTL-LoRA's mixture.
 
 Shapes: I inputs, O outputs, R rank, T tasks, N ups (MTL-LoRA's several B).
 """
@@ -10,22 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from harness.lora.layers import Adapted, LoraLinear
+from harness.lora.multitask_streams import SHARED
 from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
 from harness.lora.update import LowRankUpdate, WeightSlice
 
-SHARED = "all"
-"""The name of the update of a forked layer that belongs to no task: as that of any update of a whole layer."""
 
-
-class MtLoraLinear(Adapted):
-    """A frozen linear layer with a shared update and an update for each task (MTLoRA; Agiza et al., 2024).
+class TaskForkLinear(Adapted):
+    """A frozen linear layer with a shared update and an update for each task, after MTLoRA (Agiza et al., 2024).
 
     y_t = Wx + b + s_t·B_t A_t x. With `both`, the shared term s·BA·drop(x) is in it too; without, a task that has an
     update of its own leaves the shared one unused. A task without one goes on with the shared term alone. Where a task
     has no feature of its own yet, at the `first` fork of the network, its update sees drop(x), later x.
 
-    A row has one stream here, its task's, from the first fork on. The published code carries a shared stream on beside
-    the tasks', and W is applied to that one.
+    A row has one stream here, its task's, from the first fork on. As published a shared stream goes on beside the
+    tasks', and W is applied to that one: StreamLayer.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class MtLoraLinear(Adapted):
         if not self.both:
             return self
         rest = {key: update for key, update in self.low_rank() if key != SHARED}
-        layer = MtLoraLinear(self.base, rest, self.tasks, self.route, True, self.first, self.dropout)
+        layer = TaskForkLinear(self.base, rest, self.tasks, self.route, True, self.first, self.dropout)
         return layer.train(self.training)
 
     @property
@@ -102,8 +100,9 @@ def _scaled(update: LowRankUpdate) -> tuple[Tensor, Tensor]:
 class MtlLoraUpdate(LowRankUpdate):
     """The change s·(Σ_i softmax(w_t/τ)_i B^i)·Λ_t·A of task t (MTL-LoRA; Yang et al., 2025).
 
-    A and every B^i belong to all tasks, Λ_t (R, R) and w_t (N) to one. Λ_t starts as the identity, B^i at zero, w
-    Kaiming-uniform. As an update it is that of the route's task, so it merges and is measured for that one.
+    A and every B^i belong to all tasks, Λ_t (R, R), or with `diagonal` its diagonal (R), and w_t (N) to one. Λ_t starts
+    as the identity, B^i at zero, w Kaiming-uniform. As an update it is that of the route's task, so it merges and is
+    measured for that one.
     """
 
     def __init__(
@@ -116,11 +115,15 @@ class MtlLoraUpdate(LowRankUpdate):
         ups: int,
         temperature: float,
         route: TaskRouter,
+        *,
+        diagonal: bool = False,
     ) -> None:
         super().__init__(weight, where, rank, scale)
         self.tasks, self.temperature, self.route = tuple(tasks), temperature, route
         self.lora_B = nn.Parameter(self.lora_B.new_zeros(ups, *self.lora_B.shape))
+        self.diagonal = diagonal
         eye = torch.eye(rank, dtype=self.lora_A.dtype, device=self.lora_A.device)
+        eye = eye.diagonal() if diagonal else eye
         logits = nn.init.kaiming_uniform_(self.lora_A.new_empty(len(self.tasks), ups), a=math.sqrt(5))
         # A tensor for each task: one that is not in the batch gets no gradient, and the optimiser leaves it alone.
         self.lora_L = nn.ParameterDict({task: nn.Parameter(eye.clone()) for task in self.tasks})
@@ -141,7 +144,8 @@ class MtlLoraUpdate(LowRankUpdate):
         # At τ = 0.1 half precision would move the shares by whole percents.
         share = torch.softmax(self.lora_w[task].to(self._exact) / self.temperature, 0)
         up = (share[:, None, None] * self.lora_B).sum(0).to(self.lora_B.dtype)
-        return self.lora_L[task] @ self.lora_A, up
+        between = self.lora_L[task]
+        return between[:, None] * self.lora_A if self.diagonal else between @ self.lora_A, up
 
     @property
     def _exact(self) -> torch.dtype:

@@ -21,14 +21,8 @@ from harness.lora.adapter_config import TENSORS, check_fields, read_config, read
 from harness.lora.errors import SpecError
 from harness.lora.inject import adapted_layer
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
-from harness.lora.multitask import (
-    MtlLoraSpec,
-    MtloraSpec,
-    TaskAdapters,
-    adapt_tasks,
-    task_adapters,
-    task_tensors,
-)
+from harness.lora.multitask import TaskAdapters, adapt_tasks, task_adapters, task_tensors
+from harness.lora.multitask_specs import MtlLoraSpec, MtloraSpec, TaskForkSpec
 from harness.lora.routing import TaskRouter
 from harness.lora.update import LowRankUpdate, ScaledUpdate, WeightSlice
 from harness.lora.variants.dora import DoraUpdate
@@ -252,20 +246,26 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
     return ranks
 
 
-_TASK_SPECS = {"mtlora": MtloraSpec, "mtl_lora": MtlLoraSpec}
+_TASK_SPECS = {"task_fork": TaskForkSpec, "mtlora": MtloraSpec, "mtl_lora": MtlLoraSpec}
 
 
 def _tasks_config(address: str, plan: TaskAdapters) -> dict[str, Any]:
     method = next(name for name, kind in _TASK_SPECS.items() if isinstance(plan.spec, kind))
     how = {"method": method, "spec": dataclasses.asdict(plan.spec), "names": plan.names, "tasks": list(plan.tasks)}
-    return {"peft_type": FORMAT, "base_model_name_or_path": address, **how}
+    where = {"stages": list(plan.stages), "every": plan.every}
+    return {"peft_type": FORMAT, "base_model_name_or_path": address, **how, **where}
 
 
 def _import_tasks(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, int]:
     values = config["spec"] | {"targets": tuple(config["spec"]["targets"])}
     if "task_ranks" in values:
         values["task_ranks"] = tuple((pattern, rank) for pattern, rank in values["task_ranks"])
-    ranks = adapt_tasks(base, _TASK_SPECS[config["method"]](**values), config["names"], config["tasks"], TaskRouter())
+    if values.get("train"):
+        values["train"] = tuple(values["train"])
+    # Files from before MTLoRA was as published call the fork by its name.
+    spec = TaskForkSpec(**values) if "blocks" in values else _TASK_SPECS[config["method"]](**values)
+    stages, every = config.get("stages", ()), config.get("every", False)
+    ranks = adapt_tasks(base, spec, config["names"], config["tasks"], TaskRouter(), stages=stages, every=every)
     own = task_tensors(base)
     if {key: tensor.shape for key, tensor in own.items()} != {key: tensor.shape for key, tensor in tensors.items()}:
         raise SpecError("the adapter's tensors do not fit the network's layers")

@@ -40,8 +40,11 @@ class Uncertainty(nn.Module):
 class Network(nn.Module):
     """A pretrained `base` and a fresh `head`, or a head for each task.
 
-    `targets` maps the names a user gives (query, value, …) to patterns of module names inside `base`.
+    `targets` maps the names a user gives (query, value, …) to patterns of module names inside `base`. `stages` names
+    the last block of each stage, where the heads read the features of all stages.
     """
+
+    stages: tuple[str, ...] = ()
 
     def __init__(self, base: nn.Module, head: nn.Module, targets: dict[str, str]) -> None:
         super().__init__()

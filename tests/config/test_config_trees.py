@@ -13,7 +13,7 @@ from harness.config import Config, ConfigError, apply_overrides, check, composit
 COMPOSITIONS = [
     ["sweep=rank_alpha_lr"],
     ["sweep=variants", "lora=adalora"],
-    ["task=mixture", "trainer.objective=score", "lora=mtlora"],
+    ["task=mixture", "trainer.objective=score", "lora=task_fork"],
     ["task=digits", "model=vit_b_16", "task.image_size=32", "lora=full"],
     ["task=spoken_digits", "model=lstm_speech", "sweep=lstm_rank"],
     ["task=seq2seq", "model=gpt2", "trainer.objective=loss", "lora=peft"],

@@ -1,12 +1,16 @@
 """Fingerprints of trials that are recorded already stay what they are, and files of earlier studies are understood."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
-from harness.config import ConfigError, check, fingerprint, read_stored, to_dict
+import harness
+from harness.config import ConfigError, apply_overrides, check, fingerprint, read_stored, to_dict
 from harness.config.preflight import check_same_config
+
+CASES = Path(__file__).parents[1] / "cases"
 
 # Taken when readers had other names (sequence, pairs) and kinds were told apart in other ways.
 RECORDED = [
@@ -36,7 +40,7 @@ RECORDED = [
     ),
     (["task=catalogue_pt", "model=opus_mt", "trainer.objective=loss", "lora=peft"], "902e19b74ab26821"),
     (["task=catalogue_five", "model=small_gpt2", "trainer.objective=loss", "lora=full"], "bf9ed83d79ff624d"),
-    (["task=mixture", "trainer.objective=score", "lora=mtlora", "task.weighting=uncertainty"], "08531accfd0770aa"),
+    (["task=mixture", "trainer.objective=score", "lora=task_fork", "task.weighting=uncertainty"], "08531accfd0770aa"),
     (
         [
             "task=mixture",
@@ -101,3 +105,22 @@ def test_a_misspelt_reader_gets_the_nearest_name(compose_as_is):
     tree["task"]["reader"] = "ratd"
     with pytest.raises(ConfigError, match=r'^task\.reader="ratd": no such reader; did you mean rated\?; valid: .*glue'):
         check(tree)
+
+
+def test_a_stored_mtlora_from_before_it_was_as_published_is_a_fork_with_the_same_fingerprint():
+    stored = check(read_stored(CASES / "parent_mixture" / "config.yaml"))
+    arm = check(apply_overrides(to_dict(stored), stored.sweep.baselines["mtlora"].set))
+    assert (arm.lora.name, arm.lora.blocks, arm.lora.identity()["name"]) == ("task_fork", 1, "mtlora")
+    published = {key: value for key, value in to_dict(arm.lora).items() if key != "blocks"}
+    other = check(to_dict(arm) | {"lora": published | {"name": "mtlora", "train": None}})
+    assert fingerprint(arm, {}) != fingerprint(other, {})
+    (record,) = [entry for entry in harness.read(CASES / "parent_mixture") if entry.arm == "mtlora"]
+    tuned = check(apply_overrides(to_dict(arm), record.point))
+    assert fingerprint(tuned, record.provenance.inputs) == record.fingerprint
+
+
+def test_a_diagonal_between_a_and_b_is_another_trial_and_a_matrix_is_the_same_as_before(compose_as_is):
+    words = ["task=mixture", "trainer.objective=score", "lora=mtl_lora"]
+    full, diagonal = (compose_as_is(*words, f"lora.task_matrix={form}") for form in ("full", "diagonal"))
+    assert "task_matrix" not in full.lora.identity()
+    assert fingerprint(full, {}) != fingerprint(diagonal, {})

@@ -1,4 +1,4 @@
-"""MTLoRA and MTL-LoRA against their formulas in plain torch, against LoRA, against their published count."""
+"""A fork and MTL-LoRA against their formulas in plain torch, against LoRA, against their published count."""
 
 import copy
 import dataclasses
@@ -15,8 +15,8 @@ from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConf
 from harness.lora import (
     LoraSpec,
     MtlLoraSpec,
-    MtloraSpec,
     SpecError,
+    TaskForkSpec,
     TaskRouter,
     adapt,
     adapt_tasks,
@@ -52,13 +52,14 @@ class Encoder(nn.Module):
 
 NAMES = {"up": r"layer\.\d+\.up", "down": r"layer\.\d+\.down"}
 SPECS = {
-    "task": MtloraSpec(2, 3, 0.7, 1.3, ("up", "down")),
-    "both": MtloraSpec(2, 3, 0.7, 1.3, ("up", "down"), mode="both"),
-    "some": MtloraSpec(2, 3, 0.7, 1.3, ("up", "down"), (("news", 0), ("t.*", 1)), blocks=2),
-    "some, both": MtloraSpec(2, 3, 0.7, 1.3, ("up", "down"), (("news", 0), ("t.*", 1)), blocks=2, mode="both"),
+    "task": TaskForkSpec(2, 3, 0.7, 1.3, ("up", "down")),
+    "both": TaskForkSpec(2, 3, 0.7, 1.3, ("up", "down"), mode="both"),
+    "some": TaskForkSpec(2, 3, 0.7, 1.3, ("up", "down"), (("news", 0), ("t.*", 1)), blocks=2),
+    "some, both": TaskForkSpec(2, 3, 0.7, 1.3, ("up", "down"), (("news", 0), ("t.*", 1)), blocks=2, mode="both"),
     "mixture": MtlLoraSpec(2, 0.7, ("up", "down")),
+    "diagonal": MtlLoraSpec(2, 0.7, ("up", "down"), task_matrix="diagonal"),
 }
-MTLORA = [name for name in SPECS if name != "mixture"]
+FORKS = [name for name in SPECS if name not in ("mixture", "diagonal")]
 
 
 def adapted(spec, tasks=TASKS) -> tuple[nn.Module, nn.Module, TaskRouter]:
@@ -90,7 +91,9 @@ def by_formula(net: nn.Module, spec, x: Tensor, task: str) -> Tensor:
         y = x @ tensors[f"{name}.base.weight"].T + tensors[f"{name}.base.bias"]
         updates = f"{name}.updates"
         if isinstance(spec, MtlLoraSpec):
-            low = x @ tensors[f"{updates}.all.lora_A"].T @ tensors[f"{updates}.all.lora_L.{task}"].T
+            between = tensors[f"{updates}.all.lora_L.{task}"]
+            between = torch.diag(between) if between.ndim == 1 else between
+            low = x @ tensors[f"{updates}.all.lora_A"].T @ between.T
             shares = torch.exp(tensors[f"{updates}.all.lora_w.{task}"] / 0.1)
             for share, up in zip(shares / shares.sum(), tensors[f"{updates}.all.lora_B"], strict=True):
                 y = y + spec.scale * share * (low @ up.T)
@@ -190,12 +193,18 @@ def alive_after_all_tasks(spec) -> set[str]:
 def test_in_mode_task_the_shared_pairs_of_forked_layers_are_dead_and_nothing_else_is():
     dead = {f"layer.2.{side}.updates.all.lora_{part}" for side in ("up", "down") for part in "AB"}
     assert alive_after_all_tasks(SPECS["task"]) == dead
-    for name in ("both", "some", "some, both", "mixture"):  # a task without an update goes on with the shared one
+    for name in (
+        "both",
+        "some",
+        "some, both",
+        "mixture",
+        "diagonal",
+    ):  # a task without an update goes on with the shared one
         assert alive_after_all_tasks(SPECS[name]) == set()
 
 
-@pytest.mark.parametrize("name", MTLORA)
-def test_of_mtlora_the_shared_part_is_merged_and_undone_to_the_bit(name):
+@pytest.mark.parametrize("name", FORKS)
+def test_of_a_fork_the_shared_part_is_merged_and_undone_to_the_bit(name):
     _, net, route = adapted(SPECS[name])
     disturb(net)
     x = torch.randn(6, 4, 6, dtype=torch.float64)
@@ -284,6 +293,8 @@ def test_groups_add_up_to_the_adapter():
     own = 6 * (2 * 2 + 3)
     assert groups_of(net) == {"shared": 3 * (2 * 6 + 3 * 9 * 2 + 2 * 9 + 3 * 6 * 2), **dict.fromkeys(TASKS, own)}
     assert sum(groups_of(net).values()) == sum(tensor.numel() for tensor in adapter_parameters(net))
+    _, net, _ = adapted(SPECS["diagonal"])
+    assert {groups_of(net)[task] for task in TASKS} == {6 * (2 + 3)}
 
 
 def test_the_published_count_of_mtl_lora():
@@ -307,7 +318,7 @@ def bert(layers: int = 4) -> BertModel:
 
 def test_task_pairs_are_in_the_last_blocks_and_never_on_query_key_and_value():
     base = bert()
-    ranks = adapt_tasks(base, MtloraSpec(4, 2, 1.0, 1.0, ALL, blocks=2), TARGETS["bert"], ["movie"], TaskRouter())
+    ranks = adapt_tasks(base, TaskForkSpec(4, 2, 1.0, 1.0, ALL, blocks=2), TARGETS["bert"], ["movie"], TaskRouter())
     own = {name for name in ranks if name.endswith(".movie")}
     sides = ("attention.output.dense", "intermediate.dense", "output.dense")
     assert own == {f"encoder.layer.{block}.{side}.movie" for block in (2, 3) for side in sides}
@@ -333,7 +344,7 @@ def test_a_fused_projection_is_mixed_part_by_part_and_never_forks():
         undo()
         mine = torch.tensor([0, 1, 1, 0]) == task
         torch.testing.assert_close(mixed[mine], merged[mine], atol=1e-4, rtol=1e-4)
-    ranks = adapt_tasks(base, MtloraSpec(2, 2, 1.0, 1.0, ("query", "output")), TARGETS["gpt2"], ["a"], TaskRouter())
+    ranks = adapt_tasks(base, TaskForkSpec(2, 2, 1.0, 1.0, ("query", "output")), TARGETS["gpt2"], ["a"], TaskRouter())
     assert [name for name in ranks if name.endswith(".a")] == ["h.1.attn.c_proj.a"]
 
 
@@ -341,7 +352,7 @@ def test_dropout_is_for_the_shared_stream_and_the_first_fork():
     torch.manual_seed(0)
     base = Encoder().double()
     net, route = copy.deepcopy(base), TaskRouter()
-    adapt_tasks(net, MtloraSpec(2, 2, 1.0, 1.0, ("up", "down"), dropout=0.999999), NAMES, ["movie"], route)
+    adapt_tasks(net, TaskForkSpec(2, 2, 1.0, 1.0, ("up", "down"), dropout=0.999999), NAMES, ["movie"], route)
     disturb(net)
     x = torch.randn(4, 6, dtype=torch.float64)
     up, down = net.get_submodule("layer.2.up"), net.get_submodule("layer.2.down")
@@ -368,12 +379,12 @@ def test_shares_are_taken_in_single_precision_under_autocast():
 
 MIX, FORK = SPECS["mixture"], SPECS["task"]
 WRONG = [
-    (lambda: MtloraSpec(0, 1, 1.0, 1.0, ALL), "rank 0: must be at least 1"),
-    (lambda: MtloraSpec(1, -1, 1.0, 1.0, ALL), "task_rank -1: must be at least 0"),
-    (lambda: MtloraSpec(1, 1, 1.0, 0.0, ALL), "task_scale 0.0: must be above 0"),
-    (lambda: MtloraSpec(1, 1, 1.0, 1.0, ALL, blocks=0), "blocks 0: must be at least 1"),
-    (lambda: MtloraSpec(1, 1, 1.0, 1.0, ALL, (("(", 1),)), "task_ranks (:"),
-    (lambda: MtloraSpec(1, 1, 1.0, 1.0, ALL, mode="none"), "mode none: task or both"),
+    (lambda: TaskForkSpec(0, 1, 1.0, 1.0, ALL), "rank 0: must be at least 1"),
+    (lambda: TaskForkSpec(1, -1, 1.0, 1.0, ALL), "task_rank -1: must be at least 0"),
+    (lambda: TaskForkSpec(1, 1, 1.0, 0.0, ALL), "task_scale 0.0: must be above 0"),
+    (lambda: TaskForkSpec(1, 1, 1.0, 1.0, ALL, blocks=0), "blocks 0: must be at least 1"),
+    (lambda: TaskForkSpec(1, 1, 1.0, 1.0, ALL, (("(", 1),)), "task_ranks (:"),
+    (lambda: TaskForkSpec(1, 1, 1.0, 1.0, ALL, mode="none"), "mode none: task or both"),
     (lambda: MtlLoraSpec(1, 1.0, ALL, ups=0), "ups 0: must be at least 1"),
     (lambda: MtlLoraSpec(1, 1.0, ALL, temperature=0.0), "temperature 0.0: must be above 0"),
 ]
@@ -387,14 +398,14 @@ def test_a_specification_that_makes_no_sense_is_refused(make, line):
 
 
 UNFIT = [
-    (MtloraSpec(1, 1, 1.0, 1.0, ("query", "value")), TASKS, "never fork"),
-    (MtloraSpec(1, 1, 1.0, 1.0, ("ffn_ip",)), TASKS, "did you mean ffn_up?"),
-    (MtloraSpec(33, 1, 1.0, 1.0, ALL), TASKS, "rank 33: above min(inputs, outputs) = 32"),
-    (MtloraSpec(1, 33, 1.0, 1.0, ALL), TASKS, "task_rank 33: above min(inputs, outputs) = 32 of encoder.layer.3."),
-    (MtloraSpec(1, 1, 1.0, 1.0, ALL, blocks=5), TASKS, "blocks 5: the network has 4"),
-    (MtloraSpec(1, 1, 1.0, 1.0, (r"encoder\.layer\.0\.output\.dense",)), TASKS, "no target is in the last"),
-    (MtloraSpec(1, 1, 1.0, 1.0, ALL, (("movies", 1),)), TASKS, "matches no task; did you mean movie?"),
-    (MtloraSpec(1, 0, 1.0, 1.0, ALL), TASKS, "no task has an adapter"),
+    (TaskForkSpec(1, 1, 1.0, 1.0, ("query", "value")), TASKS, "never fork"),
+    (TaskForkSpec(1, 1, 1.0, 1.0, ("ffn_ip",)), TASKS, "did you mean ffn_up?"),
+    (TaskForkSpec(33, 1, 1.0, 1.0, ALL), TASKS, "rank 33: above min(inputs, outputs) = 32"),
+    (TaskForkSpec(1, 33, 1.0, 1.0, ALL), TASKS, "task_rank 33: above min(inputs, outputs) = 32 of encoder.layer.3."),
+    (TaskForkSpec(1, 1, 1.0, 1.0, ALL, blocks=5), TASKS, "blocks 5: the network has 4"),
+    (TaskForkSpec(1, 1, 1.0, 1.0, (r"encoder\.layer\.0\.output\.dense",)), TASKS, "no target is in the last"),
+    (TaskForkSpec(1, 1, 1.0, 1.0, ALL, (("movies", 1),)), TASKS, "matches no task; did you mean movie?"),
+    (TaskForkSpec(1, 0, 1.0, 1.0, ALL), TASKS, "no task has an adapter"),
     (MtlLoraSpec(1, 1.0, (r"embeddings\.word_embeddings",)), TASKS, "on linear layers only, not on Embedding"),
     (MtlLoraSpec(1, 1.0, ALL), ("a", "a"), "one name for each"),
     (MtlLoraSpec(1, 1.0, ALL), (), "one name for each"),
@@ -414,7 +425,7 @@ def test_a_specification_that_does_not_fit_is_refused_by_name(spec, tasks, line)
 def test_a_network_without_numbered_blocks_has_no_last_one():
     net = nn.ModuleDict({"first": nn.Linear(3, 3)})
     with pytest.raises(SpecError, match="no numbered blocks"):
-        adapt_tasks(net, MtloraSpec(1, 1, 1.0, 1.0, ("first",)), {}, TASKS, TaskRouter())
+        adapt_tasks(net, TaskForkSpec(1, 1, 1.0, 1.0, ("first",)), {}, TASKS, TaskRouter())
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_every_model_is_counted_with_every_variant_from_shapes_alone(compose_rea
 
 def nothing_there(model: str, kind: str, lora: str) -> str | None:
     """Why a model has nothing for a variant, as the error says it."""
-    if lora in ("mtlora", "mtl_lora", "shared"):
+    if lora in ("task_fork", "mtlora", "mtl_lora", "shared"):
         return "adapters for several tasks"
     if model.startswith("small_") and lora != "full":
         return "fresh weights"
@@ -250,8 +250,8 @@ MIXED = 5 * MINILM[0] + MINILM[1]  # their inputs
 @pytest.mark.parametrize(
     ("words", "shared", "own"),
     [
-        (["lora=mtlora"], 6 * 8 * PER_RANK, 8 * FORKED),
-        (["lora=mtlora", "lora.rank=4", "lora.task_rank=2", "lora.blocks=3"], 6 * 4 * PER_RANK, 3 * 2 * FORKED),
+        (["lora=task_fork"], 6 * 8 * PER_RANK, 8 * FORKED),
+        (["lora=task_fork", "lora.rank=4", "lora.task_rank=2", "lora.blocks=3"], 6 * 4 * PER_RANK, 3 * 2 * FORKED),
         (
             ["lora=mtl_lora", "lora.rank=4", "lora.ups=2"],
             6 * 4 * (MIXED + 2 * (PER_RANK - MIXED)),
@@ -289,13 +289,13 @@ def test_one_adapter_for_all_tasks_has_the_rank_nearest_to_another_ways_count(co
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["task=tweets", "lora=mtlora"], "lora=mtlora: adapters for several tasks; task=tweets is one"),
-        (["task=tweets", "lora=shared"], "lora.match=mtlora: adapters for several tasks"),
-        (["task=mixture", "lora=shared", "lora.ranks=[[.*,1]]"], "lora.match=mtlora: sets one rank for all layers"),
-        (["task=mixture", "lora=mtlora", "lora.targets=[query,query]"], "query named twice"),
-        (["task=mixture", "lora=mtlora", "lora.targets=[query,value]"], "never fork, so that task adapters have no"),
-        (["task=mixture", "lora=mtlora", "lora.task_ranks=[[move,1]]"], "matches no task; did you mean movie?"),
-        (["task=mixture", "lora=mtlora", "lora.blocks=7"], "blocks 7: the network has 6"),
+        (["task=tweets", "lora=task_fork"], "lora=task_fork: adapters for several tasks; task=tweets is one"),
+        (["task=tweets", "lora=shared"], "lora.match=task_fork: adapters for several tasks"),
+        (["task=mixture", "lora=shared", "lora.ranks=[[.*,1]]"], "lora.match=task_fork: sets one rank for all layers"),
+        (["task=mixture", "lora=task_fork", "lora.targets=[query,query]"], "query named twice"),
+        (["task=mixture", "lora=task_fork", "lora.targets=[query,value]"], "never fork, so that task adapters have no"),
+        (["task=mixture", "lora=task_fork", "lora.task_ranks=[[move,1]]"], "matches no task; did you mean movie?"),
+        (["task=mixture", "lora=task_fork", "lora.blocks=7"], "blocks 7: the network has 6"),
     ],
 )
 def test_adapters_of_tasks_that_do_not_fit_are_refused_by_name(compose_plain, words, line):

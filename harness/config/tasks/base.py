@@ -95,6 +95,11 @@ class TaskConfig:
         return ()
 
     @property
+    def rows_of_all_tasks(self) -> bool:
+        """Whether each row has an answer of every task."""
+        return False
+
+    @property
     def learned_weights(self) -> int:
         """How many losses are weighted by learned uncertainty."""
         return 0

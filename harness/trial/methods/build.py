@@ -6,10 +6,11 @@ from harness.config import Config
 from harness.trial.methods.base import Method
 from harness.trial.methods.baselines import BitFit, Full, Head, Norms
 from harness.trial.methods.low_rank import CountAdapter, LowRank
-from harness.trial.methods.multitask import mtl_lora, mtlora
+from harness.trial.methods.multitask import mtl_lora, mtlora, task_fork
 from harness.trial.methods.peft import Peft
 
 _METHODS: Mapping[str, Callable[[Config], Method]] = {
+    "task_fork": task_fork,
     "mtlora": mtlora,
     "mtl_lora": mtl_lora,
     "peft": Peft,
