@@ -75,9 +75,10 @@ def adapters_of(base: nn.Module) -> list[nn.Parameter]:
 
 
 def count(config: Config, method: Method | None = None) -> dict[str, Any]:
-    """Parameters by group and what they save, from shapes alone: no weights, and no data where classes are known.
+    """Parameters by group, what they save and the bytes that training holds, from shapes alone.
 
-    The reduction is the adapter against the base; with the head it is all that is trained against all there is.
+    No weights are needed, and no data where classes are known. The reduction is the adapter against the
+    base; with the head it is all that is trained against all there is.
     """
     outputs = _outputs(config)
     model = build_model(config.model, outputs, weights=False)
@@ -91,6 +92,7 @@ def count(config: Config, method: Method | None = None) -> dict[str, Any]:
             "params": plain(replace(params, groups={})) | {"base": base},
             "fewer_trainable_percent": round(100 * (1 - params.adapter / base), 3) if params.adapter else None,
             "fewer_trainable_percent_with_head": round(100 * (1 - params.trainable / params.total), 3),
+            "memory": counting.memory_needed(model),
             "ranks": ranks,
         }
         | ({"note": chosen.note} if chosen.note else {})

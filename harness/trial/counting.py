@@ -1,4 +1,4 @@
-"""What a trial costs: parameters in groups that add up, and the operations of a step."""
+"""What a trial costs: parameters in groups that add up, memory before training, and the operations of a step."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -9,6 +9,25 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.record import Parameters
+
+
+def memory_needed(model: nn.Module) -> dict[str, int]:
+    """Bytes that training holds whatever the batch: weights, gradients and AdamW's state; shapes are enough.
+
+    What is computed in a step comes on top: it depends on the batch, its lengths and the precision.
+    """
+    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
+    shapes = [torch.empty_like(tensor, device="meta").requires_grad_() for tensor in trained]
+    optimizer = torch.optim.AdamW(shapes)
+    for shape in shapes:
+        shape.grad = torch.empty_like(shape)
+    optimizer.step()
+    state = [value for held in optimizer.state.values() for value in held.values()]
+    return {
+        "parameters": bytes_of([*model.parameters(), *model.buffers()]),
+        "gradients": bytes_of(trained),
+        "optimizer": bytes_of(state),
+    }
 
 
 def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.Parameter]) -> Parameters:
@@ -29,6 +48,11 @@ def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.P
         frozen=total(sizes.keys() - trained),
         total=total(sizes),
     )
+
+
+def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of distinct tensors."""
+    return sum({id(tensor): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
 
 
 def flops_of(work: Callable[[], object], device: torch.device) -> int:

@@ -25,6 +25,7 @@ from harness.system.out_of_memory import DiskFull
 from harness.system.signals import Interrupted
 from harness.task import build_task, encode
 from harness.trial import TrialContext, single
+from harness.trial.adapt import count
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.inputs import read_inputs
 from harness.trial.run import run_trial
@@ -55,6 +56,8 @@ def test_a_record_says_what_was_run_what_it_cost_and_what_it_scored(run, compose
     assert sum(getattr(entry.memory, part) for part in parts) == entry.memory.train_peak
     assert entry.memory.gradients == 4 * (entry.parameters.adapter + entry.parameters.head)
     assert entry.memory.optimizer == 2 * entry.memory.gradients + 4 * (8 + 2)
+    foreseen = count(compose(*words))["memory"]
+    assert foreseen == {part: getattr(entry.memory, part) for part in ("parameters", "gradients", "optimizer")}
     assert entry.memory.kind == "resident set"
     assert entry.steps.made == 120
     assert 0 < entry.time.step_median_s < entry.time.train_s < entry.time.total_s
