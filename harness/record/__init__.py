@@ -40,7 +40,7 @@ from harness.record.sections import (
     Steps,
     Time,
 )
-from harness.record.table import frame, wandb_summary
+from harness.record.table import frame, measures, row, wandb_summary
 from harness.system.study_files import RECORDS
 
 __all__ = [
@@ -83,9 +83,11 @@ __all__ = [
     "headline_score",
     "is_final",
     "looked_up",
+    "measures",
     "plain",
     "process_suspect",
     "read",
+    "row",
     "to_json",
     "trial_path",
     "wandb_summary",

@@ -102,11 +102,22 @@ def _is_reached(item: Any) -> bool:
 def columns(section: Section, prefix: str) -> Iterator[tuple[str, Any]]:
     """The columns of a section, with None where a value was not reached."""
     reached = bool(section)
-    for field in fields_of(type(section)):
+    for name, field in _named(type(section), prefix):
+        yield name, getattr(section, field.name) if reached else None
+
+
+def marked(section: type[Section], prefix: str) -> Iterator[tuple[str, Measure]]:
+    """The columns of a kind of section, and what is said of each."""
+    for name, field in _named(section, prefix):
+        assert isinstance(field.mark, Measure)
+        yield name, field.mark
+
+
+def _named(section: type[Section], prefix: str) -> Iterator[tuple[str, Field]]:
+    for field in fields_of(section):
         if isinstance(field.mark, Measure):
             default = f"{prefix}_{field.name}" if prefix else field.name
-            name = default if field.mark.column is None else field.mark.column
-            yield name, getattr(section, field.name) if reached else None
+            yield default if field.mark.column is None else field.mark.column, field
 
 
 def split(tree: Mapping[str, Any], names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.record.fields import Field, Measure, Part, Section, columns, fields_of, plain
+from harness.record.fields import Field, Measure, Part, Section, columns, fields_of, marked, plain
 from harness.record.sections import Record
 
 if TYPE_CHECKING:
@@ -27,6 +27,23 @@ def frame(records: Sequence[Record]) -> "pd.DataFrame":
             if always or any(value is not None for value in values):
                 table[name] = values
     return pd.DataFrame(table)
+
+
+def row(entry: Record) -> dict[str, Any]:
+    """The columns of one trial in the table, without those that it did not reach."""
+    cells = (cell for field in fields_of(Record) for cell in _cells(field, getattr(entry, field.name)))
+    return {name: value for name, value in cells if value is not None}
+
+
+def measures() -> dict[str, Measure]:
+    """The unit and direction of each column; scores, which are named by split and metric, are not among them."""
+    found: dict[str, Measure] = {}
+    for field in fields_of(Record):
+        if isinstance(field.mark, Measure):
+            found[field.mark.column or field.name] = field.mark
+        elif isinstance(field.mark, Part) and isinstance(field.default, Section):
+            found |= dict(marked(type(field.default), field.mark.columns))
+    return found
 
 
 def _cells(field: Field, value: Any) -> Iterator[tuple[str, Any]]:
