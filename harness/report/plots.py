@@ -5,7 +5,7 @@ import math
 import os
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -99,49 +99,63 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
 
 
 def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title: str, path: Path) -> None:
-    """The score against rank: each arm's best trial on test with its 95 % interval, all trials on validation behind."""
-    figure, axes = plt.subplots(figsize=(8, 5.6), layout="constrained")
+    """The score against rank: every trial and each arm's best on validation; beside it, on its own axis, on test."""
+    splits = ["val"] + ["test"] * any(result.split == "test" for result in results)
+    figure, panels = plt.subplots(
+        1, len(splits), figsize=(7 * len(splits) + 1, 5.6), layout="constrained", squeeze=False
+    )
+    for axes, split in zip(panels[0], splits, strict=True):
+        _rank_panel(axes, split, records, results)
+    figure.suptitle(title)
+    columns = 3 if len(splits) > 1 else 2
+    _shared_legend(figure, panels[0], columns)
+    _save(figure, path)
+
+
+def _shared_legend(figure: Figure, panels: Sequence[Axes], columns: int) -> None:
+    """One legend below all panels, each name once."""
+    found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(found.values(), found.keys(), fontsize=9, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def _rank_panel(axes: Axes, split: str, records: Sequence[Record], results: Sequence[ArmResult]) -> None:
     complete = [(entry.lora.rank, entry) for entry in records if entry.state == "complete"]
     tried = [(rank, headline_score(entry, "val")) for rank, entry in complete if rank is not None]
-    axes.scatter(
-        [rank for rank, _ in tried],
-        [score for _, score in tried],
-        color="#999999",
-        marker="x",
-        s=30,
-        linewidths=1,
-        label="each complete trial, on validation",
-    )
+    if split == "val":
+        xs, ys = [rank for rank, _ in tried], [score for _, score in tried]
+        axes.scatter(xs, ys, color="#999999", marker="x", s=30, linewidths=1, label="each complete trial")
     lines: dict[str, list[ArmResult]] = {}
     others = cycle(reversed(_LINES))
     for result in results:
-        if result.best is not None and result.best.lora.rank is not None:
+        if result.best is None or split not in result.best.scores:
+            continue
+        if result.best.lora.rank is not None:
             lines.setdefault(_line_name(result.best, result.arm), []).append(result)
-            _nested_line(axes, result.best)
-        elif result.best is not None:
-            colour, _, label = _STYLE[result.best.lora.name]
-            score, split = headline_score(result.best, result.split), _SPLITS[result.split]
-            if result.arm != result.best.lora.name:  # an arm of the user's own, or a method of PEFT
-                colour, label = next(others), result.arm
-            axes.axhline(score, color=colour, linestyle="--", linewidth=1.4, label=f"{label}, on {split}: {score:.3f}")
-            if result.interval is not None:
-                axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
+            if split == "test":
+                _nested_line(axes, result.best)
+        else:
+            _level(axes, result, result.best, split, others)
     for (name, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
-        split = _SPLITS[ranked[0].split]
-        spread = " with 95 % interval" if any(result.interval for result in ranked) else ""
-        _rank_line(axes, ranked, colour, marker, f"{name}, best on validation, on {split}{spread}")
-    ranks = [rank for rank, _ in tried]
-    if ranks:
+        _rank_line(axes, ranked, split, colour, marker, f"{name}, best on validation")
+    if ranks := [rank for rank, _ in tried]:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(set(ranks)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("LoRA rank")
-    axes.set_ylabel(headline_metric(records[0]))
-    axes.set_title(title)
+    shown = any(result.split == split and result.interval for result in results)
+    axes.set_ylabel(f"{_SPLITS[split]} {headline_metric(records[0])}{', 95 % interval' if shown else ''}")
     axes.grid(alpha=0.25)
-    figure.legend(fontsize=9, loc="outside lower center", ncols=2 if len(lines) < 2 else 1, frameon=False)
-    _save(figure, path)
+
+
+def _level(axes: Axes, result: ArmResult, best: Record, split: str, others: Iterator[str]) -> None:
+    """An arm without a rank, as a line across; one of the user's own or a method of PEFT takes a colour of `others`."""
+    colour, _, label = _STYLE[best.lora.name]
+    if result.arm != best.lora.name:
+        colour, label = next(others), result.arm
+    axes.axhline(headline_score(best, split), color=colour, linestyle="--", linewidth=1.4, label=label)
+    if result.interval is not None and result.split == split:
+        axes.axhspan(*result.interval, color=colour, alpha=0.08, linewidth=0)
 
 
 def confirmed_picture(found: Confirmation, title: str, path: Path) -> None:
@@ -201,9 +215,9 @@ def _nested_line(axes: Axes, entry: Record) -> None:
         )
 
 
-def _rank_line(axes: Axes, results: Sequence[ArmResult], colour: str, marker: str, label: str) -> None:
+def _rank_line(axes: Axes, results: Sequence[ArmResult], split: str, colour: str, marker: str, label: str) -> None:
     scored = [
-        (result.best.lora.rank, headline_score(result.best, result.split), result.interval)
+        (result.best.lora.rank, headline_score(result.best, split), result.interval if result.split == split else None)
         for result in results
         if result.best is not None
     ]
@@ -248,8 +262,19 @@ def lines_picture(lines: Sequence[Line], x: str, y: str, title: str, path: Path)
     _save(figure, path)
 
 
+_UNDATED: dict[str, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""What a format would say of when and by what it was written: the same records give the same file."""
+
+
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    """The picture as PNG, and beside it as SVG and PDF for print."""
+    with matplotlib.rc_context({"svg.hashsalt": path.stem, "pdf.fonttype": 42}):
+        for ending, metadata in _UNDATED.items():
+            figure.savefig(path.with_suffix(f".{ending}"), dpi=110, metadata=metadata)
     plt.close(figure)
 
 
