@@ -125,10 +125,11 @@ def section(found: ConfirmedWays) -> str:
                 *(f"{way.gains[task]:+.1f} %" if task in way.gains else "" for task in tasks),
             ]
         )
-    return "\n\n".join([f"## Confirmed with {found.seeds} fresh seeds", _answer(found), markdown(rows), _notes(found)])
+    return "\n\n".join([f"## Confirmed with {found.seeds} fresh seeds", answer(found), markdown(rows), _notes(found)])
 
 
-def _answer(found: ConfirmedWays) -> str:
+def answer(found: ConfirmedWays) -> str:
+    """What a reader may take home, with the difference that the study could have found."""
     named: dict[Verdict, list[str]] = {}
     for way in found.ways:
         named.setdefault(way.verdict, []).append(way.arm)

@@ -107,7 +107,7 @@ def section(records: Sequence[Record], results: Sequence[ContinualResult]) -> st
     if results:
         level = level_of(records)
         text += [markdown(_rows(results)), _notes(), _matched_text(level), markdown(_matched_rows(results))]
-        text.append(_answer(results, level))
+        text.append(answer(results, level))
     return "\n\n".join([*text, *failures(records)])
 
 
@@ -172,7 +172,8 @@ def _matched_rows(results: Sequence[ContinualResult]) -> list[list[str]]:
     return rows
 
 
-def _answer(results: Sequence[ContinualResult], level: float) -> str:
+def answer(results: Sequence[ContinualResult], level: float) -> str:
+    """What a reader may take home."""
     leader = max(results, key=lambda result: result.best.score("val", "score"))
     figures = leader.best.continual_summary
     said = [

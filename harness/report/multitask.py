@@ -150,7 +150,7 @@ def section(records: Sequence[Record], results: Sequence[MultitaskResult]) -> st
             markdown(_cost_rows(results)),
             markdown(_task_rows(results, alone, tasks)),
             _notes(),
-            _answer(results),
+            answer(results),
         ]
     return "\n\n".join([*parts, *failures(records)])
 
@@ -220,7 +220,8 @@ def _notes() -> str:
     )
 
 
-def _answer(results: Sequence[MultitaskResult]) -> str:
+def answer(results: Sequence[MultitaskResult]) -> str:
+    """What a reader may take home."""
     leader = max(results, key=lambda result: result.best.score("val", "score"))
     compared = [result for result in results if result.interval is not None]
     sentences = [f"Best on validation: {leader.arm}, {_figures(leader)}."]

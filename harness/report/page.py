@@ -1,6 +1,7 @@
-"""The answer of a study, written from its records: table.csv, table.md, pareto.png, rank_curve.png."""
+"""The answer of a study, written from its records: table.csv, table.md, pictures, report.html."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from harness.record import Record, frame, headline_metric, headline_score
 from harness.report import confirmed_continual, confirmed_tasks, continual, costs, multitask, plots
 from harness.report.caveats import caveats
 from harness.report.confirmed import Confirmation, confirmation
+from harness.report.confirmed import answer as confirmed_answer
 from harness.report.confirmed import section as confirmed_section
+from harness.report.html import Group, page_data, write_page
 from harness.report.table import (
     TIES,
     ArmResult,
@@ -24,8 +27,20 @@ from harness.report.table import (
     tally,
 )
 
-Written = tuple[str, list[str]]  # a text, and the names of its pictures
-Kind = Callable[[Sequence[Record], Path], Written]
+
+@dataclass(frozen=True)
+class Part:
+    """What a study says of trials of one kind: its text, what is concluded of each group, and what draws its pictures.
+
+    `draw` writes the pictures and returns their names.
+    """
+
+    text: str
+    groups: list[Group]
+    draw: Callable[[], list[str]]
+
+
+Kind = Callable[[Sequence[Record], Path], Part]
 
 
 def write_report(folder: Path) -> str:
@@ -38,46 +53,76 @@ def write_report(folder: Path) -> str:
     if not records:
         return f"{folder}: no records yet"
     frame(records).to_csv(folder / "table.csv", index=False)
+    parts = _parts(records, folder)
+    text = "\n\n".join([f"# {records[0].study}", *(part.text for part in parts)])
+    (folder / "table.md").write_text(text + "\n")
+    pictures = [name for part in parts for name in part.draw()]
+    groups = [group for part in parts for group in part.groups]
+    page = write_page(page_data(records[0].study, groups, folder), folder)
+    files = "\n".join(f"  {folder / name}" for name in [page, "table.csv", "table.md", record.RECORDS, *pictures])
+    return f"{text}\n\nWritten:\n{files}"
+
+
+def read_page(folder: Path) -> dict[str, Any] | None:
+    """The data of the page as the records are now, with nothing written; None where there is no record yet."""
+    records = record.read(folder)
+    if not records:
+        return None
+    return page_data(records[0].study, [group for part in _parts(records, folder) for group in part.groups], folder)
+
+
+def _parts(records: Sequence[Record], folder: Path) -> list[Part]:
     kinds: dict[Kind, list[Record]] = {}
     for entry in records:
         kinds.setdefault(_kind(entry), []).append(entry)
-    parts = [kind(group, folder) for kind, group in kinds.items()]
-    text = "\n\n".join([f"# {records[0].study}", *(text for text, _ in parts)])
-    (folder / "table.md").write_text(text + "\n")
-    written = ["table.csv", "table.md", record.RECORDS, *(name for _, names in parts for name in names)]
-    files = "\n".join(f"  {folder / name}" for name in written)
-    return f"{text}\n\nWritten:\n{files}"
+    return [kind(group, folder) for kind, group in kinds.items()]
 
 
 def _kind(entry: Record) -> Kind:
     if entry.continual:
-        return _write_continual
-    return _write_several if multitask.tasks_of(entry) else _write_single
+        return _continual
+    return _several if multitask.tasks_of(entry) else _single
 
 
-def _write_single(records: Sequence[Record], folder: Path) -> Written:
+def _single(records: Sequence[Record], folder: Path) -> Part:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
         groups.setdefault((entry.task, entry.model, entry.data.sha256, _base(entry, records)), []).append(entry)
-    sections = [(group, arm_results(_searched(group), folder)) for group in groups.values()]
     margin = _margin(folder)
-    found = [confirmation(group, folder, margin) for group, _ in sections]
-    text = "\n\n".join(
-        _section(group, results, confirmed, folder) for (group, results), confirmed in zip(sections, found, strict=True)
-    )
-    written = []
-    confirmed, (group, results) = max(zip(found, sections, strict=True), key=lambda section: len(section[1][0]))
-    group = _searched(group)
+    found = [_group(group, margin, folder) for group in groups.values()]
+    text = "\n\n".join(_section(group, folder) for group in found)
+    largest = max(found, key=lambda group: len(group.results))
+    return Part(text, found, lambda: _draw_single(largest, folder))
+
+
+def _group(records: Sequence[Record], margin: float, folder: Path) -> Group:
+    results = arm_results(_searched(records), folder)
+    confirmed = confirmation(records, folder, margin)
+    return Group(records, _conclusion(records, results, confirmed), results, confirmed)
+
+
+def _conclusion(records: Sequence[Record], results: Sequence[ArmResult], confirmed: Confirmation | None) -> str:
+    """The group's answer in a sentence or two."""
     if confirmed is not None:
-        plots.confirmed_picture(confirmed, f"{group[0].task}, {group[0].model}", folder / "confirmed.png")
-        plots.curves_picture(confirmed, f"{group[0].task}, {group[0].model}", folder / "learning_curves.png")
+        return confirmed_answer(confirmed)
+    if not any(result.best for result in results):
+        return f"No answer yet: no trial of the search is complete. {tally(records)}"
+    tested = any(result.split == "test" for result in results)
+    return _answer(results) if tested else _undecided(results, records)
+
+
+def _draw_single(group: Group, folder: Path) -> list[str]:
+    searched, written = _searched(group.records), []
+    title = f"{group.records[0].task}, {group.records[0].model}"
+    if group.confirmed is not None:
+        plots.confirmed_picture(group.confirmed, title, folder / "confirmed.png")
+        plots.curves_picture(group.confirmed, title, folder / "learning_curves.png")
         written += ["confirmed.png", "learning_curves.png"]
-    if any(result.best for result in results):
-        title = f"{group[0].task}, {group[0].model}"
-        plots.pareto_picture(group, title, folder / "pareto.png")
-        plots.rank_picture(group, results, title, folder / "rank_curve.png")
+    if any(result.best for result in group.results):
+        plots.pareto_picture(searched, title, folder / "pareto.png")
+        plots.rank_picture(searched, group.results, title, folder / "rank_curve.png")
         written += ["pareto.png", "rank_curve.png"]
-    return text, written
+    return written
 
 
 def _searched(records: Sequence[Record]) -> list[Record]:
@@ -89,28 +134,42 @@ def _margin(folder: Path) -> float:
     return ConfirmConfig(**(stored_sweep(folder).get("confirm") or {})).margin
 
 
-def _write_continual(records: Sequence[Record], folder: Path) -> Written:
-    written = []
-    searched = _searched(records)
-    confirmed = confirmed_continual.section(records, folder, _margin(folder))
-    if results := continual.continual_results(searched, folder):
+def _continual(records: Sequence[Record], folder: Path) -> Part:
+    searched, margin = _searched(records), _margin(folder)
+    results = continual.continual_results(searched, folder)
+    confirmed = confirmation(records, folder, margin)
+
+    def draw() -> list[str]:
+        if not results:
+            return []
         title = f"{records[0].task}, {records[0].model}"
         plots.matrices_picture(results, title, folder / "matrices.png")
         plots.forgetting_picture(results, continual.level_of(searched), title, folder / "forgetting.png")
-        written += ["matrices.png", "forgetting.png"]
-    return "\n\n".join(filter(None, [confirmed, continual.section(searched, results)])), written
+        return ["matrices.png", "forgetting.png"]
+
+    said = continual.answer(results, continual.level_of(searched)) if results else tally(records)
+    answer = confirmed_answer(confirmed) if confirmed is not None else said
+    parts = [confirmed_continual.section(records, folder, margin), continual.section(searched, results)]
+    return Part("\n\n".join(filter(None, parts)), [Group(records, answer, confirmed=confirmed)], draw)
 
 
-def _write_several(records: Sequence[Record], folder: Path) -> Written:
-    written = []
+def _several(records: Sequence[Record], folder: Path) -> Part:
     searched = _searched(records)
     results = multitask.multitask_results(searched, folder)
     confirmed = confirmed_tasks.confirmed_ways(records, folder, _margin(folder))
-    parts = [confirmed_tasks.section(confirmed)] if confirmed is not None else []
-    if compared := [result for result in results if result.interval is not None]:
+    compared = [result for result in results if result.interval is not None]
+
+    def draw() -> list[str]:
+        if not compared:
+            return []
         plots.several_picture(compared, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
-        written.append("multitask.png")
-    return "\n\n".join([*parts, multitask.section(searched, results)]), written
+        return ["multitask.png"]
+
+    said = multitask.answer(results) if results else tally(records)
+    answer = confirmed_tasks.answer(confirmed) if confirmed is not None else said
+    parts = [confirmed_tasks.section(confirmed)] if confirmed is not None else []
+    text = "\n\n".join([*parts, multitask.section(searched, results)])
+    return Part(text, [Group(records, answer, ways=confirmed)], draw)
 
 
 def _base(entry: Record, records: Sequence[Record]) -> str | None:
@@ -119,9 +178,8 @@ def _base(entry: Record, records: Sequence[Record]) -> str | None:
     return next((name for name in names if name != "fresh"), "fresh")
 
 
-def _section(
-    records: Sequence[Record], results: Sequence[ArmResult], confirmed: Confirmation | None, folder: Path
-) -> str:
+def _section(group: Group, folder: Path) -> str:
+    records, results, confirmed = group.records, group.results, group.confirmed
     first, searched = records[0], _searched(records)
     rows = first.data.rows
     parts = [
@@ -136,7 +194,7 @@ def _section(
         tested = any(result.split == "test" for result in results)
         parts += [markdown(arm_rows(results)), _notes(first, tested)]
         if confirmed is None:
-            parts.append(_answer(results) if tested else _undecided(results, records))
+            parts.append(group.answer)
         parts += [*caveats([result.best for result in results if result.best], folder), _fronts(searched)]
     return "\n\n".join([*parts, *failures(records)])
 
