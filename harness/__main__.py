@@ -49,7 +49,7 @@ def main() -> None:
 
 def _prepare_process() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "httpx2", "matplotlib", "huggingface_hub"):
+    for noisy in ("httpx", "httpx2", "matplotlib", "fontTools", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.umask(0o077)
     os.environ.pop("WANDB_SERVICE", None)  # another process's writes files with its rights, and ends with it
