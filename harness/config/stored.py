@@ -1,11 +1,13 @@
 """Configurations in files of studies and trials, also those written when keys had other values."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
-from harness.config.tasks import FORMER_READERS
+from harness.config.tasks import FORMER_READERS, TASKS
 from harness.config.tree import Tree
 from harness.system.study_files import CONFIG
 
@@ -18,7 +20,7 @@ def read_stored(path: Path) -> Tree:
     """The tree of a `config.yaml`, as it would be written today."""
     tree: Tree = yaml.safe_load(path.read_text()) or {}
     if isinstance(task := tree.get("task"), dict):
-        tree["task"] = _with_new_names(task)
+        tree["task"] = _with_later_keys(_with_new_names(task))
     if isinstance(lora := tree.get("lora"), dict):
         tree["lora"] = _with_forks(lora)
     if isinstance(sweep := tree.get("sweep"), dict):
@@ -68,3 +70,15 @@ def _with_forks(lora: Tree) -> Tree:
         lora = lora | {"match": _with_forks(match)}
     is_fork = lora.get("name") == "mtlora" and "blocks" in lora
     return lora | {"name": "task_fork"} if is_fork else lora
+
+
+def _with_later_keys(task: dict[str, Any]) -> dict[str, Any]:
+    """With the keys that its reader has been given since, at the values that change nothing."""
+    kind = TASKS.get(str(task.get("reader")))
+    later = {}
+    for field in dataclasses.fields(kind) if kind is not None else ():
+        if field.name not in task and field.default is not dataclasses.MISSING:
+            later[field.name] = TypeAdapter(Any).dump_python(field.default)
+    parts = task.get("tasks")
+    inner = {name: _with_later_keys(part) for name, part in parts.items()} if isinstance(parts, dict) else None
+    return task | later | ({"tasks": inner} if inner is not None else {})

@@ -90,7 +90,7 @@ def refuse_leaks(parts: Mapping[str, Task]) -> None:
             if shared > OVERLAP_ALLOWED * len(held):
                 raise ConfigError(
                     f"task.tasks: {shared} of {len(held)} {split} sentences of {second} stand in the training "
-                    f"split of {first}; give both the same split_seed and shares"
+                    f"split of {first}; give both the same split_seed, shares and cut, drawn"
                 )
 
 

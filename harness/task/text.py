@@ -1,6 +1,5 @@
 """Text classification tasks: reading real files, and fixed splits that share no sentence."""
 
-import csv
 import dataclasses
 import hashlib
 from collections.abc import Callable
@@ -12,14 +11,19 @@ import pandas as pd
 
 from harness.config import ConfigError, GlueTaskConfig, ModelConfig, RatedTaskConfig, TableTaskConfig, Tokens, nearest
 from harness.system import assets
-from harness.task.base import Inputs, Task, described
+from harness.system.paths import listed
+from harness.task.base import SPLITS, Inputs, Task, described
 from harness.task.batches import Split, encode
+from harness.task.intake.cuts import drawn
+from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.labels import is_gap
+from harness.task.intake.table import load_bare_table, load_table
+from harness.task.own_text import Frames, read_own_table
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
 
 TextConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
-Frames = dict[str, pd.DataFrame]  # split name -> columns text, label
 
 # Up to this share of a held-out split may stand in the training set too: SST-2 as published has 2 of 1,821.
 OVERLAP_ALLOWED = 0.01
@@ -38,6 +42,7 @@ class TextTask(Task):
     sha256: str
     shared: dict[str, int]
     max_length: int
+    facts: Facts = NO_FACTS
 
     @property
     def outputs(self) -> int:
@@ -71,9 +76,10 @@ class TextTask(Task):
         return self.splits[split].texts
 
     def describe(self) -> dict[str, object]:
+        told = {"shared": self.shared} | self.facts.described()
         if self.spread is None:
             labels = {name: np.array(split.labels, dtype=int) for name, split in self.splits.items()}
-            return described(self.name, self.source, self.sha256, self.classes, labels) | {"shared": self.shared}
+            return described(self.name, self.source, self.sha256, self.classes, labels) | told
         return {
             "name": self.name,
             "source": self.source,
@@ -81,31 +87,42 @@ class TextTask(Task):
             "rows": {name: len(split) for name, split in self.splits.items()},
             "mean": self.spread[0],
             "sd": self.spread[1],
-            "shared": self.shared,
-        }
+        } | told
 
 
 def read_text(config: TextConfig) -> TextTask:
     """Read a task's sentences and split them. Raises ConfigError for data that cannot be learned from."""
-    source, frames = _READERS[config.reader](config)
+    source, frames, facts = _READERS[config.reader](config)
     frames["train"] = _first_rows(config, frames["train"])
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
     number = config.answer == "number"
-    return text_task(config.name, source, where, frames, number, config.classes, config.max_length)
+    task = text_task(
+        config.name, source, where, frames, number, config.classes, config.max_length, may_share=config.may_share
+    )
+    return dataclasses.replace(task, facts=facts)
 
 
 def text_task(
-    name: str, source: str, where: str, frames: Frames, number: bool, wanted: int | None, max_length: int
+    name: str,
+    source: str,
+    where: str,
+    frames: Frames,
+    number: bool,
+    wanted: int | None,
+    max_length: int,
+    *,
+    may_share: bool = False,
 ) -> TextTask:
     """A task of columns text and label: labels become numbers, and what would make a score meaningless is refused.
 
-    `where` opens an error's line; `wanted` is the number of classes that is expected, None for any.
+    `where` opens an error's line; `wanted` is the number of classes that is expected, None for any. Splits share a few
+    rows only, unless they `may_share` more.
     """
     for key, frame in frames.items():
         if frame.empty:
             raise ConfigError(f"{where}: the {key} split has no rows")
     classes, splits = _numbers(where, frames) if number else _classes(wanted, where, frames)
-    shared = _shared_sentences(where, splits)
+    shared = _shared_sentences(where, splits, 1.0 if may_share else OVERLAP_ALLOWED)
     digest = hashlib.sha256()
     for key, split in splits.items():
         digest.update(repr((key, split.texts, split.labels)).encode())
@@ -151,7 +168,7 @@ def _classes(wanted: int | None, where: str, frames: Frames) -> tuple[tuple[str,
     return classes, splits
 
 
-def _shared_sentences(where: str, splits: dict[str, Split]) -> dict[str, int]:
+def _shared_sentences(where: str, splits: dict[str, Split], allowed: float) -> dict[str, int]:
     """How many sentences two splits share, where they share any; more than a few are refused."""
     found: dict[str, int] = {}
     names = list(splits)
@@ -159,7 +176,7 @@ def _shared_sentences(where: str, splits: dict[str, Split]) -> dict[str, int]:
         for second in names[index + 1 :]:
             known = set(splits[first].texts)
             shared = sum(text in known for text in splits[second].texts)
-            if shared > OVERLAP_ALLOWED * len(splits[second]):
+            if shared > allowed * len(splits[second]):
                 raise ConfigError(f"{where}: {shared} of {len(splits[second])} {second} sentences stand in {first} too")
             if shared:
                 found[f"{first} and {second}"] = shared
@@ -173,7 +190,7 @@ def _natural(label: str) -> tuple[int, float, str]:
         return (1, 0.0, label)
 
 
-def _read_glue(config: GlueTaskConfig) -> tuple[str, Frames]:
+def _read_glue(config: GlueTaskConfig) -> tuple[str, Frames, Facts]:
     """Train, dev and test as published; where the test labels are withheld, dev is the test split."""
     if config.data is not None:
         folder = Path(config.data).expanduser()
@@ -184,15 +201,13 @@ def _read_glue(config: GlueTaskConfig) -> tuple[str, Frames]:
     else:
         folder = assets.fetch(config.asset.address, config.asset.sha256)
         files = {name: next((folder / "data").glob(f"{name}-*.parquet")) for name in ("train", "validation", "test")}
-        frames = {
-            name: _columns(load_table(path, "task.asset"), "sentence", "label", path) for name, path in files.items()
-        }
+        frames = {name: _columns(load_table(path, "task.asset").frame, path) for name, path in files.items()}
         source = config.asset.address
     withheld = frames["test"].empty or set(frames["test"]["label"]) == {"-1"}
     if withheld:
         train, validation = _cut_whole_sentences(frames["train"], len(frames["validation"]), config.split_seed)
         frames = {"train": train, "validation": validation, "test": frames["validation"]}
-    return source, frames
+    return source, frames, NO_FACTS
 
 
 _GLUE_FILES = {"train": ("train.tsv",), "validation": ("dev.tsv", "validation.tsv"), "test": ("test.tsv",)}
@@ -202,7 +217,7 @@ def _glue_file(config: GlueTaskConfig, folder: Path, names: tuple[str, ...]) -> 
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise ConfigError(f"task.data={config.data}: no {' or '.join(names)} in it")
-    frame = load_table(path, "task.data", header=None)
+    frame = load_bare_table(path, "task.data")
     if frame.empty:
         return pd.DataFrame({"text": [], "label": []})
     first = [str(cell).lower() for cell in frame.iloc[0]]
@@ -210,10 +225,10 @@ def _glue_file(config: GlueTaskConfig, folder: Path, names: tuple[str, ...]) -> 
         frame = frame.iloc[1:].set_axis(first, axis=1)
         if "label" not in first:
             return pd.DataFrame({"text": [], "label": []})
-        return _columns(frame, "sentence", "label", path)
+        return _columns(frame, path)
     if frame.shape[1] != 2:
         raise ConfigError(f"task.data={path}: {frame.shape[1]} columns, expected sentence<TAB>label")
-    return _columns(frame.set_axis(["sentence", "label"], axis=1), "sentence", "label", path)
+    return _columns(frame.set_axis(["sentence", "label"], axis=1), path)
 
 
 def _cut_whole_sentences(train: pd.DataFrame, rows: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -236,105 +251,35 @@ def _cut_whole_sentences(train: pd.DataFrame, rows: int, seed: int) -> tuple[pd.
     return train.iloc[rest], train.iloc[sorted(taken)]
 
 
-def _read_rated(config: RatedTaskConfig) -> tuple[str, Frames]:
+def _read_rated(config: RatedTaskConfig) -> tuple[str, Frames, Facts]:
     """Rows of id, mean rating and text. Ids like 12_3 are sentence 3 of document 12, which is never split up."""
     path = assets.fetch(f"{config.asset.address}/{config.file}", config.asset.sha256)
-    frame = load_table(path, "task.asset", header=None).set_axis(["id", "rating", "text"], axis=1)
+    frame = load_bare_table(path, "task.asset").set_axis(["id", "rating", "text"], axis=1)
     if config.answer == "number":
         frame["label"] = frame["rating"].astype(str)
     else:
         frame["label"] = (frame["rating"].astype(float) > 0).astype(int).astype(str)
     frame["document"] = frame["id"].str.rsplit("_", n=1).str[0]
     frame = frame.drop_duplicates("text")
-    return config.asset.address, _cut(frame, frame["document"], config)
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    parts = drawn(list(frame["document"]), shares, config.split_seed)
+    return config.asset.address, {name: frame.iloc[parts[name]] for name in SPLITS}, NO_FACTS
 
 
-def _read_table(config: TableTaskConfig) -> tuple[str, Frames]:
-    if config.data is None:
-        raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
-    frame = _table(config, "task.data", config.data)
-    frames = {"train": frame}
-    for name, path in (("validation", config.validation), ("test", config.test)):
-        if path is not None:
-            frames[name] = _table(config, f"task.{name}", path)
-    if len(frames) < 3:
-        unique = frame.drop_duplicates("text")
-        cut = _cut(unique, unique["text"], config, keep=tuple(frames)[1:])
-        frames = cut | {name: given for name, given in frames.items() if name != "train"}
-    return str(config.data), {name: frames[name] for name in ("train", "validation", "test")}
-
-
-_READERS: dict[str, Callable[[Any], tuple[str, Frames]]] = {
+_READERS: dict[str, Callable[[Any], tuple[str, Frames, Facts]]] = {
     "glue": _read_glue,
     "rated": _read_rated,
-    "table": _read_table,
+    "table": read_own_table,
 }
 
 
-def _table(config: TableTaskConfig, key: str, name: str) -> pd.DataFrame:
-    path = Path(name).expanduser()
-    return _columns(load_table(path, key), config.text, config.label, path, key)
-
-
-def _cut(
-    frame: pd.DataFrame, groups: pd.Series, config: RatedTaskConfig | TableTaskConfig, keep: tuple[str, ...] = ()
-) -> Frames:
-    """Cut validation and test splits off, whole groups at a time; those in `keep` are given and not cut."""
-    shares = {"validation": config.validation_share, "test": config.test_share}
-    names = groups.unique()
-    order = np.random.default_rng(config.split_seed).permutation(len(names))
-    frames, start = {}, 0
-    for name, share in shares.items():
-        if name not in keep:
-            end = start + round(share * len(names))
-            frames[name] = frame[groups.isin(names[order[start:end]])]
-            start = end
-    return {"train": frame[groups.isin(names[order[start:]])]} | frames
-
-
-def _columns(frame: pd.DataFrame, text: str, label: str, path: Path, key: str = "task.data") -> pd.DataFrame:
-    for name, wanted in (("text", text), ("label", label)):
-        if wanted not in frame.columns:
-            raise ConfigError(
-                f"task.{name}={wanted}: {path} has no such column{nearest(wanted, map(str, frame.columns))}"
-            )
-    result = pd.DataFrame({"text": frame[text], "label": frame[label].astype(str)})
-    blank = result["label"].str.strip().eq("") | frame[label].isna() | result["text"].map(_no_text)
-    if missing := int(blank.sum()):
-        raise ConfigError(f"{key}={path}: {missing} rows have no {text} or no {label}")
+def _columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Columns sentence and label of a published file as text and label."""
+    for name in ("sentence", "label"):
+        if name not in frame.columns:
+            raise ConfigError(f"task.data={path}: no column {name}{nearest(name, map(str, frame.columns))}")
+    result = pd.DataFrame({"text": frame["sentence"], "label": frame["label"].astype(str)})
+    blank = frame[["sentence", "label"]].map(is_gap).any(axis=1)
+    if rows := list(frame.index[blank]):
+        raise ConfigError(f"task.data={path}: {len(rows)} rows have no sentence or no label (rows {listed(rows)})")
     return result
-
-
-def _no_text(cell: object) -> bool:
-    return not isinstance(cell, str) or not cell.strip()
-
-
-def load_table(path: Path, key: str, header: int | None = 0) -> pd.DataFrame:
-    """One file as text cells; NA, None and null are words, not gaps."""
-    kind = path.suffix.lower()
-    try:
-        if kind == ".parquet":
-            return pd.read_parquet(path)
-        if kind in (".jsonl", ".json"):
-            return pd.read_json(path, lines=True, dtype=False)
-        if kind in (".csv", ".tsv", ".txt"):
-            return _delimited(path, commas=kind == ".csv", header=header is not None)
-    except (OSError, ValueError, csv.Error) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise ConfigError(f"{key}={path}: {reason}") from None
-    raise ConfigError(f"{key}={path}: expected a file that ends in .csv, .tsv, .jsonl or .parquet")
-
-
-def _delimited(path: Path, commas: bool, header: bool) -> pd.DataFrame:
-    """Rows of as many fields as the first; a row of another number is named, never shifted into other columns."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        if commas:
-            rows = [row for row in csv.reader(file, strict=True) if row]
-        else:  # quotes are characters like any other in these files
-            rows = [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
-    if not rows:
-        return pd.DataFrame()
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(rows[0]):
-            raise ValueError(f"row {number} has {len(row)} fields, the first has {len(rows[0])}")
-    return pd.DataFrame(rows[1:], columns=rows[0]) if header else pd.DataFrame(rows)

@@ -83,13 +83,18 @@ def test_columns_and_templates_make_a_question_answering_source(tmp_path):
     assert split.targets[0] == split.sources[0].removesuffix(".").rpartition(" ")[2]
 
 
-def test_a_gap_in_a_template_is_refused_like_any_other(tmp_path):
+def test_an_empty_field_of_a_sources_template_is_taken_and_told_and_one_of_the_targets_refused(tmp_path):
     path = tmp_path / "qa.csv"
     path.write_text(
         "context,question,answer\n" + "".join(f"It is {i}.,{'' if i == 7 else 'What?'},{i}\n" for i in range(50))
     )
-    with pytest.raises(ConfigError, match="1 rows have no source or no target"):
-        build_task(pairs(path, source="question: {question} context: {context}", target="answer"))
+    task = build_task(pairs(path, source="{context} {question}", target="answer"))
+    sources = [source for split in task.splits.values() for source in split.sources]
+    assert "It is 7." in sources
+    assert "It is 8. What?" in sources
+    assert task.describe()["suspicious"] == ["train: 1 rows have no question, which task.source names"]
+    with pytest.raises(ConfigError, match=r"1 rows have no source or no target \(rows 9\); task.gaps=leave_out"):
+        build_task(pairs(path, source="context", target="{question} {answer}"))
 
 
 def test_given_splits_are_kept_as_they_are_and_may_share_no_source(table, tmp_path):

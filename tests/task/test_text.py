@@ -77,7 +77,7 @@ def test_given_splits_are_kept_and_only_the_missing_one_is_cut(tmp_path):
 def test_words_like_na_and_null_are_text_and_classes_sort_as_numbers(tmp_path):
     data = [(word, label) for label in (2, 10) for word in (f"NA {label}", f"None {label}", f"null {label}")]
     data += [("NA", 2), ("null", 10), ("None", 2), ("nan", 10)]
-    task = build_task(dataclasses.replace(TABLE, data=write(tmp_path / "d.csv", data), validation_share=0.1))
+    task = build_task(dataclasses.replace(TABLE, data=write(tmp_path / "d.csv", data), cut="stratified"))
     assert task.classes == ("2", "10")
     assert {"NA", "null", "None", "nan"} <= {text for split in task.splits.values() for text in split.texts}
 
@@ -85,10 +85,10 @@ def test_words_like_na_and_null_are_text_and_classes_sort_as_numbers(tmp_path):
 BAD_TABLES = [
     ("missing.csv", None, "no such file"),
     ("d.xlsx", b"x", "ends in .csv"),
-    ("d.csv", b"", "no such column"),
+    ("d.csv", b"", "an empty file"),
     ("d.csv", b"text,label\n", "the train split has no rows"),
     ("d.csv", b"txt,label\na,1\nb,0\n", "no such column; did you mean txt?"),
-    ("d.csv", "text,label\ncafé,1\nb,0\n".encode("latin-1"), "utf-8"),
+    ("d.csv", "text,label\nпривет,1\nмир,0\n".encode("cp1251"), "not UTF-8 (line 2), and not Windows-1252"),
     ("d.csv", b"text,label\n" + b"".join(b"s%d,1\n" % i for i in range(20)), "has 1 classes"),
     ("d.jsonl", b'{"text": "a", "label": 1\n', "task.data"),
     ("d.jsonl", b'{"text": null, "label": 1}\n{"text": "b", "label": 0}\n', "1 rows have no text or no label"),
@@ -127,7 +127,7 @@ def test_overlapping_splits_are_refused_and_a_rare_repeat_is_said(tmp_path):
     with pytest.raises(ConfigError, match="50 of 50 test sentences stand in train too|stand in train too"):
         build_task(dataclasses.replace(TABLE, data=data, test=data))
     test = write(tmp_path / "t.csv", [*rows(199, start=1000), ("sentence number 0", 0), ("sentence number 1", 1)])
-    task = build_task(dataclasses.replace(TABLE, data=data, test=test, validation_share=0.02))
+    task = build_task(dataclasses.replace(TABLE, data=data, test=test, validation_share=0.04, cut="stratified"))
     assert sum(task.shared.values()) == 2
     assert task.describe()["shared"] == task.shared
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
+from harness.system.paths import path_problem
 
 Outputs = int | Mapping[str, int]
 """How many outputs a head has; of each task, where there are several heads."""
@@ -19,9 +20,19 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 FORMER_READERS = {"continual": "sequence", "seq2seq": "pairs"}
 """Readers that had other names: fingerprints are made with those, and files of studies begun then hold them."""
 
-# What does not change what is learned: names and places. The data's own digest is in the fingerprint.
-_NOT_IN_FINGERPRINT = ("name", "data", "asset", "stand_in", "validation", "test", "catalogues")
+# What does not change what is learned: names and places, and how the data were read and cut. The digest of what came of
+# it is in the fingerprint.
+_NOT_IN_FINGERPRINT = (
+    *("name", "data", "asset", "stand_in", "validation", "test", "catalogues"),
+    *("labels", "cut", "time", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
+)
 _LATER_KEYS = {"answer": "class", "train_rows": None}  # trials from before there were these are the same trials
+
+
+_READ_BY = {
+    "a file,": "task=text_csv and task=seq2seq read files",
+    "a folder,": "task=image_folder, task=spoken_digits and task=sst2 read folders",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,13 +145,19 @@ class TaskConfig:
 
     def missing_files(self, prefix: str = "task.") -> list[str]:
         """A line for each file or folder that is named and not there."""
-        missing = [
-            f"{prefix}{key}={path}: no such {self.path_kind}"
+        found = {
+            f"{prefix}{key}={path}": path_problem(Path(path).expanduser(), self.path_kind)
             for key, path in self.paths.items()
-            if path is not None and not Path(path).expanduser().exists()
-        ]
+            if path is not None
+        }
+        missing = [f"{where}: {problem}{self._read_by(problem)}" for where, problem in found.items() if problem]
         of_parts = (part.missing_files(f"task.tasks.{name}.") for name, part in self.parts.items())
         return [*missing, *itertools.chain.from_iterable(of_parts)]
+
+    def _read_by(self, problem: str) -> str:
+        """Which tasks read what stands at a path instead."""
+        other = next((others for start, others in _READ_BY.items() if problem.startswith(start)), None)
+        return f"; task={self.name} reads a {self.path_kind}, {other}" if other is not None else ""
 
     def hashed(self) -> dict[str, Any]:
         """What of it goes into the fingerprint of a trial."""
@@ -152,6 +169,8 @@ def _hashed(tree: dict[str, Any]) -> dict[str, Any]:
     for key, default in _LATER_KEYS.items():
         if key in kept and kept[key] == default:
             del kept[key]
+    if kept["reader"] == "table":  # others have it from the beginning
+        del kept["group"]
     kept["reader"] = FORMER_READERS.get(kept["reader"], kept["reader"])
     if "tasks" in kept:
         kept["tasks"] = {name: _hashed(part) for name, part in kept["tasks"].items()}

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import Name, TaskConfig
+from harness.config.tasks.own import OwnTableConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Seq2seqTaskConfig(TaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class FileSeq2seqTaskConfig(Seq2seqTaskConfig):
+class FileSeq2seqTaskConfig(OwnTableConfig, Seq2seqTaskConfig):
     """Files with columns: source, target and group name one, or are templates with {column} in them."""
 
     path_kind = "file"

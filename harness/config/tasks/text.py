@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Text
 from harness.config.tasks.labelled import LabelledTaskConfig, PublishedTaskConfig
+from harness.config.tasks.own import OwnLabelledConfig, OwnTableConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -21,6 +22,11 @@ class TextTaskConfig(LabelledTaskConfig):
     answer: Literal["class", "number"]
     train_rows: Count | None
     max_length: Annotated[int, Strict(), Field(ge=2)]
+
+    @property
+    def may_share(self) -> bool:
+        """Whether more than a few rows of a held-out split may stand in training."""
+        return False
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -58,8 +64,11 @@ class RatedTaskConfig(TextTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class TableTaskConfig(TextTaskConfig):
-    """A user's own CSV, TSV, JSONL or Parquet file with named columns."""
+class TableTaskConfig(OwnLabelledConfig, OwnTableConfig, TextTaskConfig):
+    """A user's own CSV, TSV, JSON, Parquet or Arrow file with named columns.
+
+    Rows with the same `group` stay in one split; with `time`, the latest rows are held out.
+    """
 
     path_kind = "file"
 
@@ -70,6 +79,8 @@ class TableTaskConfig(TextTaskConfig):
     test: Text | None
     validation_share: HeldOut
     test_share: HeldOut
+    group: Text | None = None
+    time: Text | None = None
 
     @property
     def paths(self) -> Mapping[str, str | None]:
@@ -78,3 +89,12 @@ class TableTaskConfig(TextTaskConfig):
     @property
     def read_early(self) -> bool:
         return True
+
+    @property
+    def may_share(self) -> bool:
+        return self.leaks == "allow"
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        both = self.group is not None and self.time is not None
+        mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
+        return ([mistake] if both else []) + super().mistakes(model)

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, HeldOut
 from harness.config.tasks.labelled import LabelledTaskConfig, PublishedTaskConfig
+from harness.config.tasks.own import OwnLabelledConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -32,6 +33,11 @@ class ImageTaskConfig(LabelledTaskConfig):
     def shares(self) -> Mapping[str, float]:
         """What part of the images each split gets that is not given; a published data set has a test split."""
         return {"validation": self.validation_share}
+
+    @property
+    def evenly_cut(self) -> bool:
+        """Whether splits that are not given are drawn from each class by its size."""
+        return False
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.image_mistakes(self.name, self.image_size)
@@ -63,10 +69,14 @@ class DigitsTaskConfig(SplitImagesConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class FolderTaskConfig(SplitImagesConfig):
+class FolderTaskConfig(OwnLabelledConfig, SplitImagesConfig):
     """A user's own folder of class-named folders of images, or of train, validation and test, each such a folder."""
 
     reader: Literal["image_folder"]
+
+    @property
+    def evenly_cut(self) -> bool:
+        return self.cut == "stratified"
 
     @property
     def read_early(self) -> bool:

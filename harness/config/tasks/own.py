@@ -1,0 +1,50 @@
+"""What a user settles about data of her own, where reading them one way or another changes what is learned."""
+
+from typing import Literal
+
+from pydantic.dataclasses import dataclass
+
+from harness.config.scalars import CLOSED, Flag, Text
+from harness.config.tasks.base import TaskConfig
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class LabelsConfig:
+    """`normalise` of labels that differ in blanks, case or number format only: one class, or several; null: an error
+    where there are any.
+    """
+
+    normalise: Flag | None = None
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class OwnDataConfig(TaskConfig):
+    """The keys of everything that reads a user's own files; their defaults refuse what is ambiguous.
+
+    `gaps`: rows without text or label, and files that cannot be read, are left out.
+    """
+
+    gaps: Literal["refuse", "leave_out"] = "refuse"
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class OwnLabelledConfig(OwnDataConfig):
+    """The same of rows with a label. `duplicates`: of rows that contradict each other the first is kept, or none.
+    `cut`: how the splits that are not given are drawn.
+    """
+
+    duplicates: Literal["refuse", "first", "leave_out"] = "refuse"
+    labels: LabelsConfig = LabelsConfig()
+    cut: Literal["drawn", "stratified"] = "drawn"
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class OwnTableConfig(OwnDataConfig):
+    """The same of tables: their encoding and separator are found where they are not given.
+
+    `leaks`: a held-out split may share more than a few rows with an earlier one.
+    """
+
+    leaks: Literal["refuse", "allow"] = "refuse"
+    encoding: Text | None = None
+    separator: Text | None = None

@@ -1,0 +1,36 @@
+"""What stands at a path, told before it is opened: a named pipe or a device would never end."""
+
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+_SHOWN = 10
+_NOT_FILES = (
+    (stat.S_ISDIR, "a folder, not a file"),
+    (stat.S_ISFIFO, "a named pipe, not a file"),
+    (stat.S_ISCHR, "a device, not a file"),
+    (stat.S_ISBLK, "a device, not a file"),
+    (stat.S_ISSOCK, "a socket, not a file"),
+)
+
+
+def path_problem(path: Path, kind: str) -> str | None:
+    """What keeps a path from being read as a `file` or a `folder`; None where it is one."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return f"a link to {path.readlink()}, which is not there" if path.is_symlink() else f"no such {kind}"
+    except NotADirectoryError:
+        return f"no such {kind}"
+    except (OSError, ValueError) as error:  # a link to itself, a NUL in the name
+        return str(getattr(error, "strerror", None) or error)
+    if kind == "folder":
+        return None if stat.S_ISDIR(mode) else "a file, not a folder"
+    return next((said for is_kind, said in _NOT_FILES if is_kind(mode)), None)
+
+
+def listed(items: Iterable[object]) -> str:
+    """Up to ten items, and how many more there are."""
+    names = list(map(str, items))
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

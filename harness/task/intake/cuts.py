@@ -1,0 +1,88 @@
+"""Which rows of a user's own data are held out: drawn by groups, evenly from the classes, or the last in time."""
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+
+Parts = dict[str, np.ndarray]
+"""The places of each split's rows, in their order; train last of those that are named."""
+
+
+def drawn(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Parts:
+    """Whole groups at random: of a share of them the rows go to that split, the others to train."""
+    numbers = _numbered(groups)
+    order = np.random.default_rng(seed).permutation(int(numbers.max(initial=-1)) + 1)
+    split_of, start = dict.fromkeys(order.tolist(), "train"), 0
+    for name, share in shares.items():
+        end = start + round(share * len(order))
+        split_of |= dict.fromkeys(order[start:end].tolist(), name)
+        start = end
+    return _parts([split_of[number] for number in numbers.tolist()], shares)
+
+
+def stratified(groups: Sequence[Hashable], labels: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Parts:
+    """Whole groups, drawn from each class by its size; a group is of the class of its first row.
+
+    A class of three groups or more has one in every split.
+    """
+    numbers = _numbered(groups)
+    firsts = {number: place for place, number in reversed(list(enumerate(numbers.tolist())))}
+    members: dict[Hashable, list[int]] = {}
+    for number in sorted(firsts):
+        members.setdefault(labels[firsts[number]], []).append(number)
+    split_of: dict[int, str] = {}
+    # A class's own draw: rows of another class do not change it.
+    for label in sorted(members, key=str):
+        mine = np.array(members[label])
+        order = mine[np.random.default_rng(seed).permutation(len(mine))].tolist()
+        for name, count in _counts(len(mine), shares).items():
+            split_of |= dict.fromkeys(order[:count], name)
+            order = order[count:]
+        split_of |= dict.fromkeys(order, "train")
+    return _parts([split_of[number] for number in numbers.tolist()], shares)
+
+
+def split_of(group: str, seed: int, validation_share: float, test_share: float) -> str:
+    """The split of a group, from its text alone: the same whatever else is in the data, so that a base trained on
+    one language has seen no test source of another.
+    """
+    digest = hashlib.sha256(f"{seed}\0{group}".encode()).digest()
+    place = int.from_bytes(digest[:8]) / 2**64
+    if place < test_share:
+        return "test"
+    return "validation" if place < test_share + validation_share else "train"
+
+
+def by_time(moments: Sequence[object], shares: Mapping[str, float]) -> Parts:
+    """The latest rows are held out, the very last for test; those of one moment stay together in the later split."""
+    values = np.asarray(moments)
+    order = np.argsort(values, kind="stable")
+    split_of = np.full(len(values), "train", dtype=object)
+    end = len(values)
+    for name in sorted(shares, key=["validation", "test"].index, reverse=True):
+        begin = max(0, end - round(shares[name] * len(values)))
+        while 0 < begin < end and values[order[begin]] == values[order[begin - 1]]:
+            begin -= 1
+        split_of[order[begin:end]] = name
+        end = begin
+    return _parts(split_of.tolist(), shares)
+
+
+def _counts(size: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """How many of a class each held-out split gets, and one at least where that leaves one to train on."""
+    counts = {name: round(share * size) for name, share in shares.items()}
+    if size > len(shares):
+        counts = {name: max(1, count) for name, count in counts.items()}
+    return counts if sum(counts.values()) < size else dict.fromkeys(shares, 0)
+
+
+def _numbered(groups: Sequence[Hashable]) -> np.ndarray:
+    """Groups as numbers in the order of their first rows."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
+
+
+def _parts(split_of: Sequence[str], shares: Mapping[str, float]) -> Parts:
+    names = np.array(split_of, dtype=object)
+    return {name: np.flatnonzero(names == name) for name in (*shares, "train")}

@@ -1,0 +1,95 @@
+"""Rows of delimited text: the separator found by the columns that are asked for, and quotes by how they are written."""
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Collection
+
+from harness.system.paths import listed
+
+Rows = list[tuple[int, list[str]]]
+"""The row's number in the file, from 1, and its fields."""
+
+_SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|", ".txt": "\t,;|"}
+_SAID = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # a spreadsheet's own first line
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+
+def read_delimited(text: str, suffix: str, separator: str | None, wanted: Collection[str]) -> tuple[Rows, str]:
+    """The rows of a text, header and all, and the name of their separator. Raises ValueError for ragged rows."""
+    said = _SAID.match(text)
+    skipped = 1 if said else 0
+    if said:
+        text, separator = text[said.end() :], separator or said[1]
+    separator = separator or _separator(text, _SEPARATORS[suffix], wanted)
+    rows = _tabbed(text) if separator == "\t" else _quoted(text, separator)
+    rows = [(number + skipped, row) for number, row in rows if any(row) or len(row) > 1]
+    if rows and rows[0][1][-1] == "" and all(row[-1] == "" for _, row in rows):
+        rows = [(number, row[:-1]) for number, row in rows]  # every row ends in a separator
+    _refuse_ragged(rows)
+    return rows, _NAMES.get(separator, separator)
+
+
+def raw_tabs(text: str) -> Rows:
+    """Rows parted by tabs whose quotes are characters like any other, as in GLUE's files."""
+    lines = enumerate(io.StringIO(text, newline=""), 1)
+    rows = [(number, line.rstrip("\r\n").split("\t")) for number, line in lines if line.strip()]
+    _refuse_ragged(rows)
+    return rows
+
+
+def _refuse_ragged(rows: Rows) -> None:
+    if not rows:
+        return
+    width = len(rows[0][1])
+    if ragged := [number for number, row in rows if len(row) != width]:
+        first = next(row for _, row in rows if len(row) != width)
+        more = f"; rows {listed(ragged[1:])} differ from it, too" if len(ragged) > 1 else ""
+        raise ValueError(f"row {ragged[0]} has {len(first)} fields, the first has {width}{more}")
+
+
+def _separator(text: str, candidates: str, wanted: Collection[str]) -> str:
+    """The first whose header has the wanted columns; else the first that divides the header at all."""
+    header = next((line for line in io.StringIO(text) if line.strip()), "").rstrip("\n")
+    headers = {mark: _header(header, mark) for mark in candidates}
+    for mark, names in headers.items():
+        if wanted and set(wanted) <= set(names):
+            return mark
+    return next((mark for mark, names in headers.items() if len(names) > 1), candidates[0])
+
+
+def _header(line: str, mark: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=mark), [])]
+
+
+def _quoted(text: str, separator: str) -> Rows:
+    csv.field_size_limit(sys.maxsize)  # a document can be longer than the module's 131,072 characters
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: Rows = []
+    try:
+        for row in reader:
+            rows.append((len(rows) + 1, row))
+    except csv.Error as error:
+        raise ValueError(f"row {len(rows) + 1} (line {reader.line_num}): {error}") from None
+    return rows
+
+
+def _tabbed(text: str) -> Rows:
+    """With quotes where they are a writer's, else with quotes as characters like any other."""
+    if '"' in text and (rows := _written_with_quotes(text)) is not None:
+        return rows
+    return raw_tabs(text)
+
+
+def _written_with_quotes(text: str) -> Rows | None:
+    """The rows, where every quote stands where pandas or a spreadsheet puts one: around a field that needs it, or
+    around every field of the header.
+    """
+    try:
+        rows = _quoted(text, "\t")
+    except ValueError:
+        return None
+    widths = {len(row) for _, row in rows if row}
+    needed = sum(2 + 2 * cell.count('"') for _, row in rows for cell in row if re.search(r'["\t\r\n]', cell))
+    return rows if len(widths) == 1 and (text.startswith('"') or text.count('"') == needed) else None

@@ -1,0 +1,87 @@
+"""Rows that stand in a table twice, or in two splits: exactly, but for blanks, or but for case and punctuation."""
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+from harness.config import ConfigError
+from harness.system.paths import listed
+
+_SHARE_ALLOWED = 0.01
+
+
+def joined_blanks(text: str) -> str:
+    """What texts share that differ in blanks and line ends only: a tokenizer reads most of them alike."""
+    return " ".join(text.split())
+
+
+def normalised(text: str) -> str:
+    """What texts share that differ in case, blanks, punctuation and the form of their characters (NFKC) only."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    if not folded.isascii():
+        folded = "".join(" " if unicodedata.category(c)[0] in "PZC" else c for c in folded)
+    words = " ".join(_SIGNS.sub(" ", folded).split())
+    return words or joined_blanks(text)
+
+
+_SIGNS = re.compile(r"[!-#%-*,-/:;?@\[-\]_{}]")  # ASCII punctuation; $ + < = > ^ ` | ~ are symbols
+
+
+def contradictions(keys: Sequence[Hashable], labels: Sequence[Hashable]) -> dict[Hashable, list[int]]:
+    """The places of keys that have more than one label."""
+    places: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return {key: at for key, at in places.items() if len(at) > 1 and len({labels[place] for place in at}) > 1}
+
+
+def settled(
+    where: str, keys: Sequence[Hashable], labels: Sequence[Hashable], rows: Sequence[object], policy: str, what: str
+) -> tuple[list[int], int]:
+    """The places to keep, and how many rows contradict another. Raises ConfigError where `policy` is refuse.
+
+    `policy` first keeps the first row of those that contradict each other, leave_out none of them.
+    """
+    found = contradictions(keys, labels)
+    if not found:
+        return list(range(len(keys))), 0
+    if policy == "refuse":
+        said = listed(" and ".join(str(rows[place]) for place in places[:4]) for places in found.values())
+        rule = "task.duplicates=first keeps the first of them, leave_out none"
+        raise ConfigError(f"{where}: the same {what} with different labels, {len(found)} times (rows {said}); {rule}")
+    dropped = {place for places in found.values() for place in places[policy == "first" :]}
+    return [place for place in range(len(keys)) if place not in dropped], len(dropped)
+
+
+def shared_keys(splits: Mapping[str, Sequence[Hashable]]) -> dict[str, list[int]]:
+    """The places, in the later of two splits, of what stands in the earlier one too; by the names of both."""
+    known = {name: set(keys) for name, keys in splits.items()}
+    found = {
+        f"{first} and {second}": [place for place, key in enumerate(splits[second]) if key in known[first]]
+        for first, second in itertools.combinations(splits, 2)
+    }
+    return {names: places for names, places in found.items() if places}
+
+
+def refuse_leaks(
+    where: str,
+    splits: Mapping[str, Sequence[str]],
+    rows: Mapping[str, Sequence[object]],
+    key: Callable[[str], Hashable],
+    rule: str,
+) -> dict[str, int]:
+    """How many texts of a split stand in an earlier one, by the names of both; more than a few are an ConfigError.
+
+    `rule` ends its line with what settles it.
+    """
+    shared = shared_keys({name: [key(text) for text in texts] for name, texts in splits.items()})
+    for names, places in shared.items():
+        first, _, second = names.partition(" and ")
+        if rule and len(places) > _SHARE_ALLOWED * len(splits[second]):
+            named = listed(rows[second][place] for place in places)
+            raise ConfigError(
+                f"{where}: {len(places)} of {len(splits[second])} {second} sentences stand in {first} too (rows "
+                f"{named}){rule}"
+            )
+    return {names: len(places) for names, places in shared.items()}

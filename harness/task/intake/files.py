@@ -1,0 +1,102 @@
+"""Files of the user's own as text: only regular files, their encoding found, what is no data named as what it is."""
+
+import re
+from pathlib import Path
+
+from harness.config import ConfigError
+from harness.system.paths import path_problem
+
+_SIGNATURES = (
+    (b"version https://git-lfs.github.com", "a Git LFS pointer, not the data; `git lfs pull` fetches those"),
+    (b"/annex/objects/", "a git-annex pointer, not the data; `git annex get` fetches those"),
+    (b"PK\x03\x04", "a zip archive or a spreadsheet; save it as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an Excel file; save it as CSV"),
+    (b"\x1f\x8b", "compressed with gzip; unpack it"),
+    (b"BZh", "compressed with bzip2; unpack it"),
+    (b"\xfd7zXZ", "compressed with xz; unpack it"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it"),
+    (b"PAR1", "a Parquet file under another name; end its name in .parquet"),
+    (b"ARROW1", "an Arrow file under another name; end its name in .arrow"),
+    (b"%PDF", "a PDF, not a table"),
+)
+_WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
+_BOMS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_MOST_ACCENTED = 0.4  # of the letters of a Latin text; Greek or Cyrillic read as Latin has nearly all
+
+
+def read_bytes(path: Path, key: str) -> bytes:
+    """A file whole. Raises ConfigError, with `key`, for what is no regular file, is empty or stands for other data."""
+    if problem := path_problem(path, "file"):
+        raise ConfigError(f"{key}={path}: {problem}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{key}={path}: {error.strerror}") from None
+    if reason := unlike_data(content[:512]):
+        raise ConfigError(f"{key}={path}: {reason}")
+    return content
+
+
+def unlike_data(head: bytes) -> str | None:
+    """What a file is whose first bytes are `head`, where it is no data of its own kind."""
+    if not head:
+        return "an empty file"
+    if _WEB_PAGE.match(head):
+        return "a web page, not data"
+    return next((said for start, said in _SIGNATURES if head.startswith(start)), None)
+
+
+def decode(content: bytes, encoding: str | None) -> tuple[str, str]:
+    """A file's text and its encoding: the one that is given, that of its byte order mark, UTF-8, UTF-16 or
+    Windows-1252. Raises ValueError where none of them can be right.
+    """
+    found = encoding or _encoding(content)
+    try:
+        text = content.decode(found)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise ValueError(f"it cannot be read as {found} ({error}); task.encoding names its encoding") from None
+    return text.removeprefix("\ufeff"), found
+
+
+def _encoding(content: bytes) -> str:
+    for mark, name in _BOMS:
+        if content.startswith(mark):
+            return name
+    if b"\0" in content:
+        return _wide(content)
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return _single_byte(content, content.count(b"\n", 0, error.start) + 1)
+    return "utf-8"
+
+
+def _wide(content: bytes) -> str:
+    """UTF-16 without a mark has a zero in every other byte of Latin text."""
+    half = max(1, len(content) // 2)
+    for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if content[first::2].count(0) > 0.4 * half and content[1 - first :: 2].count(0) < 0.1 * half:
+            return name
+    raise ValueError("bytes of zero in it: not a text file, or one in an encoding that task.encoding has to name")
+
+
+def _single_byte(content: bytes, line: int) -> str:
+    characters = sum(len(found) for found in _CHARACTER.findall(content))
+    foreign = sum(byte >= 0x80 for byte in content)
+    if characters > foreign / 2:
+        raise ValueError(f"UTF-8, but for line {line}; save it as UTF-8 again, or name its encoding by task.encoding")
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError:
+        text = ""
+    letters = [letter for letter in text if letter.isalpha()]
+    if not text or sum(letter > "\x7f" for letter in letters) > _MOST_ACCENTED * len(letters):
+        raise ValueError(f"not UTF-8 (line {line}), and not Windows-1252; name its encoding by task.encoding")
+    return "cp1252"

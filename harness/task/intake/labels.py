@@ -1,0 +1,96 @@
+"""Labels of the user's own as the names of classes: gaps found, lists refused, names that are alike told apart."""
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+
+from harness.config import ConfigError
+from harness.system.paths import listed
+
+_LIST = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
+_NO_LABELS = frozenset(("nan", "na", "n/a", "none", "null", "<na>", "nil", "-", "?", "unknown"))
+
+
+def is_gap(cell: object) -> bool:
+    """Whether a cell is empty: None, NaN, pandas.NA, or blanks."""
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
+        return True
+    return cell.strip() == "" if isinstance(cell, str) else isinstance(cell, float) and math.isnan(cell)
+
+
+def refuse_lists(where: str, name: str, cells: Mapping[object, object]) -> None:
+    """Raise ConfigError where labels, by row, are lists, also those that a table holds as text."""
+    rows = [row for row, cell in cells.items() if _is_list(cell)]
+    if rows:
+        first = str(cells[rows[0]])[:60]
+        rule = "one label a row is expected"
+        raise ConfigError(f"{where}: {name} is a list, {first}, in {len(rows)} rows ({listed(rows)}); {rule}")
+
+
+def _is_list(cell: object) -> bool:
+    if isinstance(cell, str):
+        return _LIST.fullmatch(cell) is not None
+    return isinstance(cell, list | tuple | dict | set | bytes) or (hasattr(cell, "tolist") and hasattr(cell, "__len__"))
+
+
+def label_key(label: str) -> str:
+    """What labels share that are alike but for blanks, case, invisible characters or the way a number is written."""
+    plain = "".join(" " if c.isspace() else c for c in unicodedata.normalize("NFKC", label) if not _invisible(c))
+    plain = " ".join(plain.split()).casefold()
+    try:
+        number = Decimal(plain)
+    except InvalidOperation:
+        return plain
+    return str(number.normalize() + 0) if number.is_finite() else plain
+
+
+def _invisible(character: str) -> bool:
+    return unicodedata.category(character) in ("Cf", "Cc") and not character.isspace()
+
+
+def alike(labels: Iterable[str]) -> list[list[str]]:
+    """Groups of labels that are alike, the most frequent of each first."""
+    counts = Counter(labels)
+    groups: dict[str, list[str]] = {}
+    for label in sorted(counts, key=lambda name: (-counts[name], name)):
+        groups.setdefault(label_key(label), []).append(label)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def settle_alike(where: str, labels: Sequence[str], rows: Sequence[object], normalise: bool | None) -> dict[str, str]:
+    """The name that each label goes by. Raises ConfigError for labels that are alike where `normalise` is None.
+
+    With it, labels that are alike are one class under the name of the most frequent of them, without outer blanks.
+    """
+    names = {label: label for label in labels}
+    groups = alike(labels)
+    if normalise is None and groups:
+        said = "; ".join(_described(group, labels, rows) for group in groups[:5])
+        rule = "task.labels.normalise=true makes them one class, false keeps them apart"
+        raise ConfigError(f"{where}: labels that differ in blanks, case or number format: {said}; {rule}")
+    if normalise:
+        names = {label: " ".join(label.split()) for label in names}
+        for group in groups:
+            names |= dict.fromkeys(group, names[group[0]])
+    return names
+
+
+def _described(group: Sequence[str], labels: Sequence[str], rows: Sequence[object]) -> str:
+    found = {name: [row for row, label in zip(rows, labels, strict=True) if label == name] for name in group}
+    return " and ".join(f"{name!r} ({len(where)} rows: {listed(where)})" for name, where in found.items())
+
+
+def suspicious(labels: Iterable[str]) -> list[str]:
+    """Classes that may be no classes: −1 and words for a gap; and classes of a single row."""
+    counts = Counter(labels)
+    told = [
+        f"{name!r} ({count} rows) often means that there is no label"
+        for name, count in sorted(counts.items())
+        if label_key(name) == "-1" or name.strip().casefold() in _NO_LABELS
+    ]
+    if len(counts) > 20 and len(counts) > sum(counts.values()) / 2:
+        told.append(f"{len(counts)} classes in {sum(counts.values())} rows: is it a text or a number?")
+    return told

@@ -1,0 +1,178 @@
+"""One table from one file: delimited text, JSON, Parquet or Arrow, as cells and the row that each stands in."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.config import ConfigError, nearest
+from harness.system.paths import listed, path_problem
+from harness.task.intake.delimited import raw_tabs, read_delimited
+from harness.task.intake.files import decode, read_bytes, unlike_data
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells as they are in the file, gaps None or NaN; the index is the row's number there. `format` says what was
+    found out about the file.
+    """
+
+    path: Path
+    frame: pd.DataFrame
+    format: Mapping[str, str]
+
+    def column(self, key: str, name: str) -> pd.Series:
+        """One column. Raises ConfigError, with `key`, where there is none of that name, or two."""
+        names = [str(column) for column in self.frame.columns]
+        if names.count(name) == 1:
+            return self.frame.iloc[:, names.index(name)]
+        if names.count(name) > 1:
+            raise ConfigError(f"{key}={name}: {self.path} has {names.count(name)} columns of that name")
+        there = f"columns: {listed(names)}" if names else "it has none"
+        raise ConfigError(f"{key}={name}: {self.path} has no such column{nearest(name, names)}; {there}")
+
+
+def load_table(
+    path: Path, key: str, wanted: Collection[str] = (), *, encoding: str | None = None, separator: str | None = None
+) -> Table:
+    """A table with a header. `wanted` columns help to tell its separator; NA, None and null are words, not gaps.
+
+    Raises ConfigError, with `key`, for what is no such file.
+    """
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES:
+        problem = path_problem(path, "file")
+        folder = problem is not None and problem.startswith("a folder")
+        said = f"{problem}; " if problem is not None else ""
+        others = ", or task=image_folder or task=spoken_digits, which read folders" if folder else ""
+        raise ConfigError(
+            f"{key}={path}: {said}expected a file that ends in .csv, .tsv, .json, .jsonl, .parquet or .arrow{others}"
+        )
+    try:
+        if kind in _BINARY:
+            return Table(path, _BINARY[kind](path, key, wanted), {})
+        text, found = decode(read_bytes(path, key), encoding)
+        told = {} if found in ("utf-8", "utf-8-sig") else {"encoding": found}
+        if kind in (".jsonl", ".ndjson", ".json"):
+            return Table(path, _objects(text, kind), told)
+        rows, mark = read_delimited(text, kind, separator, wanted)
+        usual = "comma" if kind == ".csv" else "tab"
+        return Table(path, _framed(rows), told if mark == usual else told | {"separator": mark})
+    except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
+        raise ConfigError(f"{key}={path}: {' '.join(str(error).split())}") from None
+
+
+def load_bare_table(path: Path, key: str) -> pd.DataFrame:
+    """Rows parted by tabs, without a header and without quotes, as published; empty where the file is."""
+    if problem := path_problem(path, "file"):
+        raise ConfigError(f"{key}={path}: {problem}")
+    if not path.stat().st_size:
+        return pd.DataFrame()
+    try:
+        rows = raw_tabs(read_bytes(path, key).decode("utf-8-sig"))
+    except ValueError as error:
+        raise ConfigError(f"{key}={path}: {error}") from None
+    return pd.DataFrame([row for _, row in rows])
+
+
+def _framed(rows: Sequence[tuple[int, list[str]]]) -> pd.DataFrame:
+    if not rows:
+        return pd.DataFrame()
+    names = [cell.strip() for cell in rows[0][1]]
+    return pd.DataFrame([row for _, row in rows[1:]], columns=names, index=[number for number, _ in rows[1:]])
+
+
+def _objects(text: str, kind: str) -> pd.DataFrame:
+    """A JSON array of objects, or an object a line."""
+    start = text.lstrip()[:1]
+    if start == "[" and kind != ".jsonl":
+        return _records(list(enumerate(_parsed(text, "the file"), 1)))
+    if start == "{" and kind == ".json" and (whole := _whole(text)) is not None:
+        return _records(list(enumerate(whole, 1)))
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if lines and start == "[" and len(lines) > 1 and lines[0][1].strip() == "[":
+        return _records(list(enumerate(_parsed(text, "the file"), 1)))
+    return _records([(number, _parsed(line, f"row {number}")) for number, line in lines])
+
+
+def _whole(text: str) -> list[Any] | None:
+    """The rows of a file that is one object with one array of objects in it; None where it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    arrays = [value for value in found.values() if isinstance(value, list) and all(isinstance(v, dict) for v in value)]
+    return arrays[0] if len(arrays) == 1 else None
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON: {error}; expected an array of objects, or an object a line") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} twice in one object")
+    return found
+
+
+def _records(rows: Sequence[tuple[int, Any]]) -> pd.DataFrame:
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"row {number} is {type(row).__name__} {str(row)[:40]!r}; expected an object {{...}}")
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    columns = {name: pd.Series([row.get(name) for _, row in rows], dtype=object) for name in names}
+    return pd.DataFrame(columns).set_axis([number for number, _ in rows], axis=0)
+
+
+def _of_arrow(read: Callable[[Path], Any]) -> Callable[[Path, str, Collection[str]], pd.DataFrame]:
+    def cells(path: Path, key: str, wanted: Collection[str]) -> pd.DataFrame:
+        if problem := path_problem(path, "file"):
+            raise ConfigError(f"{key}={path}: {problem}")
+        with open(path, "rb") as file:
+            if (head := file.read(512))[:4] not in (b"PAR1", b"ARRO") and (reason := unlike_data(head)):
+                raise ConfigError(f"{key}={path}: {reason}")
+        table = read(path)
+        # As Python's own values: pandas would make floats of whole numbers with a gap among them.
+        keep = [index for index, name in enumerate(table.column_names) if not wanted or name in wanted]
+        columns = {
+            index: pd.Series(table.column(index).to_pylist() if index in keep else None, dtype=object,
+                             index=range(1, table.num_rows + 1))
+            for index in range(table.num_columns)
+        }  # fmt: skip
+        frame = pd.DataFrame(columns, index=range(1, table.num_rows + 1))
+        return frame.set_axis(table.column_names, axis=1)
+
+    return cells
+
+
+def _parquet(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:  # read_table would take the names of folders for columns
+        return file.read()
+
+
+def _arrow(path: Path) -> Any:
+    """Of files and of streams, as the datasets library writes them."""
+    import pyarrow as pa
+
+    with pa.OSFile(str(path)) as source:
+        try:
+            return pa.ipc.open_file(source).read_all()
+        except pa.ArrowInvalid:
+            source.seek(0)
+            return pa.ipc.open_stream(source).read_all()
+
+
+_BINARY = {".parquet": _of_arrow(_parquet), ".arrow": _of_arrow(_arrow), ".feather": _of_arrow(_arrow)}

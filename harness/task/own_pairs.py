@@ -1,0 +1,170 @@
+"""A user's own tables of source and target texts: columns or templates filled row by row, and splits cut."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Formatter
+
+import pandas as pd
+
+from harness.config import ConfigError, FileSeq2seqTaskConfig, nearest
+from harness.system import assets
+from harness.system.paths import listed
+from harness.task.base import SPLITS
+from harness.task.intake.cuts import split_of
+from harness.task.intake.duplicates import normalised, refuse_leaks, shared_keys
+from harness.task.intake.facts import Facts
+from harness.task.intake.labels import is_gap
+from harness.task.intake.table import Table, load_table
+
+
+def read_own_pairs(
+    config: FileSeq2seqTaskConfig,
+) -> tuple[str, dict[str, pd.DataFrame], dict[str, int], Facts]:
+    """A user's or a hub's files. Where a split is not given it is cut off the training file, whole groups at a time."""
+    if config.data is None:
+        raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
+    root = assets.fetch(config.asset.address, config.asset.sha256) if config.asset else Path()
+    given = {"train": config.data, "validation": config.validation, "test": config.test}
+    left: dict[str, list[str]] = {}
+    formats: dict[str, str] = {}
+    gaps: Counter[tuple[str, str]] = Counter()
+    frames = {}
+    for name, path in given.items():
+        if path is not None:
+            key = "task.data" if name == "train" else f"task.{name}"
+            frames[name] = _columns(config, name, root / Path(path).expanduser(), key, left, formats, gaps)
+    frames = _with_cut(config, frames)
+    _refuse_shared(config, frames)
+    if config.asset is None and config.leaks == "refuse":
+        texts = {name: list(frames[name]["source"]) for name in SPLITS}
+        rows = {name: list(map(str, frames[name].index)) for name in SPLITS}
+        rule = " up to case, blanks and punctuation; task.leaks=allow takes them all the same"
+        refuse_leaks(f"task={config.name}", texts, rows, normalised, rule)
+    origin = f"{config.asset.address}/{config.data}" if config.asset else config.data
+    keys = {name: [normalised(source) for source in frame["source"]] for name, frame in frames.items()}
+    facts = Facts(
+        left_out=left,
+        kept={name: list(map(str, frame.index)) for name, frame in frames.items()},
+        near={names: len(places) for names, places in shared_keys({n: keys[n] for n in SPLITS}).items()},
+        format=formats,
+        suspicious=[
+            f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()
+        ],
+    )
+    return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts
+
+
+def _with_cut(config: FileSeq2seqTaskConfig, frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    cut = {name: 0.0 if name in frames else share for name, share in shares.items()}
+    if not any(cut.values()):
+        return frames
+    train = frames["train"]
+    groups = list(train["group"])
+    if config.asset is None:  # near-identical sources of a user's own go where the first of them goes
+        firsts: dict[str, str] = {}
+        near = [normalised(source) for source in train["source"]]
+        first_of = [firsts.setdefault(text, group) for text, group in zip(near, groups, strict=True)]
+        groups = groups if config.group is not None else first_of
+    place = pd.Series(
+        [split_of(group, config.split_seed, cut["validation"], cut["test"]) for group in groups], index=train.index
+    )
+    return frames | {name: train[place == name] for name in SPLITS if name == "train" or cut[name]}
+
+
+def _columns(
+    config: FileSeq2seqTaskConfig,
+    split: str,
+    path: Path,
+    key: str,
+    left: dict[str, list[str]],
+    formats: dict[str, str],
+    gaps: Counter[tuple[str, str]],
+) -> pd.DataFrame:
+    """Columns source, target and group of one file, without repeated rows; what was left out is noted in `left`."""
+    group = config.group or config.source
+    wanted = [name for template in (config.source, config.target, group) for name in _names_in(template)]
+    table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
+    formats.update({f"{split}.{what}": said for what, said in table.format.items()})
+    frame = pd.DataFrame(
+        {
+            "source": _filled(table, "task.source", config.source, gaps_allowed=True),
+            "target": _filled(table, "task.target", config.target, gaps_allowed=False),
+            "group": _filled(table, "task.group", group, gaps_allowed=True),
+        },
+        index=table.frame.index,
+    )
+    if "{" in config.source:
+        for name in dict.fromkeys(_names_in(config.source)):
+            if count := sum(map(is_gap, table.column("task.source", name))):
+                gaps[split, name] = count
+    blank = frame["source"].str.strip().eq("") | frame["target"].str.strip().eq("")
+    if rows := list(frame.index[blank]):
+        if config.gaps == "refuse":
+            said = f"{len(rows)} rows have no source or no target (rows {listed(rows)})"
+            raise ConfigError(f"{key}={path}: {said}; task.gaps=leave_out leaves them out")
+        left.setdefault("gaps", []).extend(f"{split} {row}" for row in rows)
+        frame = frame[~blank]
+    once = frame.drop_duplicates(["source", "target"])
+    if repeated := frame.index.difference(once.index, sort=False).tolist():
+        left.setdefault("repeated", []).extend(f"{split} {row}" for row in repeated)
+    return once
+
+
+def _names_in(template: str) -> list[str]:
+    """The columns that a template names, or the one that it is."""
+    if "{" not in template:
+        return [template]
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(template) if field]
+    except ValueError:
+        return []
+    return [re.split(r"[.\[]", field)[0] for field in fields]
+
+
+def _filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list[str]:
+    """A column, or a template with {column} in it, for every row.
+
+    A gap leaves its row empty; with `gaps_allowed`, of a template only if all that it names are gaps.
+    """
+    if "{" not in template:
+        return ["" if is_gap(cell) else str(cell) for cell in table.column(key, template)]
+    names = [str(name) for name in table.frame.columns]
+    named = _names_in(template)
+    for name in named:
+        if name not in names:
+            there = f"columns: {listed(names)}"
+            raise ConfigError(f"{key}={template}: {table.path} has no column {name}{nearest(name, names)}; {there}")
+    columns = {name: list(table.column(key, name)) for name in dict.fromkeys(named)}
+    filled = []
+    for place, row in enumerate(table.frame.index):
+        cells = {name: cells[place] for name, cells in columns.items()}
+        filled.append(_fill(template, cells, gaps_allowed, f"{key}={template}: {table.path}: row {row}"))
+    return filled
+
+
+def _fill(template: str, cells: Mapping[str, object], gaps_allowed: bool, where: str) -> str:
+    gaps = [name for name, cell in cells.items() if is_gap(cell)]
+    if len(gaps) == len(cells) or (gaps and not gaps_allowed):
+        return ""
+    try:
+        text = template.format(**{name: "" if name in gaps else cell for name, cell in cells.items()})
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{where}: it cannot be filled: {error}") from None
+    return text.rstrip() if gaps else text
+
+
+def _refuse_shared(config: FileSeq2seqTaskConfig, frames: Mapping[str, pd.DataFrame]) -> None:
+    """A source in two splits would be scored on what was learned by heart."""
+    if config.leaks == "allow":
+        return
+    shared = shared_keys({name: list(frames[name]["source"]) for name in SPLITS})
+    for names, places in shared.items():
+        first, _, second = names.partition(" and ")
+        rows: Sequence[object] = [frames[second].index[place] for place in places]
+        raise ConfigError(
+            f"task={config.name}: {len(places)} sources of the {second} split stand in {first} too (rows "
+            f"{listed(rows)}); task.leaks=allow takes them all the same"
+        )

@@ -1,0 +1,213 @@
+"""A user's own tables of texts: columns checked row by row, what is ambiguous refused, and splits cut."""
+
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from harness.config import ConfigError, TableTaskConfig
+from harness.system.paths import listed
+from harness.task.base import SPLITS
+from harness.task.intake.cuts import Parts, by_time, drawn, stratified
+from harness.task.intake.duplicates import joined_blanks, normalised, refuse_leaks, settled, shared_keys
+from harness.task.intake.facts import Facts
+from harness.task.intake.labels import is_gap, refuse_lists, settle_alike, suspicious
+from harness.task.intake.table import load_table
+
+Frames = dict[str, pd.DataFrame]
+"""Split name -> columns text, label, and group or time where they are named; the index is the row in its file."""
+
+
+@dataclasses.dataclass
+class _Left:
+    """Rows that are not taken, by reason, under the names that messages and facts have for them."""
+
+    prefixed: bool
+    rows: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def name(self, split: str, row: object) -> str:
+        return f"{split} {row}" if self.prefixed else str(row)
+
+    def note(self, reason: str, split: str, rows: Sequence[object]) -> None:
+        if len(rows):
+            self.rows.setdefault(reason, []).extend(self.name(split, row) for row in rows)
+
+
+def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
+    """The three splits of a user's tables, and what was found out. Raises ConfigError for what is ambiguous."""
+    if config.data is None:
+        raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
+    paths = {"train": config.data, "validation": config.validation, "test": config.test}
+    given = {split: path for split, path in paths.items() if path is not None}
+    left, formats = _Left(len(given) > 1), {}
+    frames: Frames = {}
+    for split, path in given.items():
+        frames[split], formats[split] = _read(config, split, path, left)
+    where = f"task.data={config.data}"
+    _settle_labels(config, where, frames, left)
+    frames = {split: _without_contradictions(config, where, split, frame, left) for split, frame in frames.items()}
+    if len(frames) < len(SPLITS):
+        frames = _cut(config, where, frames, left)
+    _refuse_leaks(config, where, frames, left, set(given))
+    ordered = {split: frames[split] for split in SPLITS}
+    missing = {} if config.answer == "number" else _missing(where, ordered)
+    return config.data, ordered, _facts(config, ordered, left, formats, missing)
+
+
+def _read(config: TableTaskConfig, split: str, name: str, left: _Left) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The columns of one file that are named, without gaps."""
+    key = "task.data" if split == "train" else f"task.{split}"
+    columns = {"text": config.text, "label": config.label, "group": config.group, "time": config.time}
+    named = {role: column for role, column in columns.items() if column is not None}
+    if split != "train":  # it is the training file that is cut
+        named = {role: column for role, column in named.items() if role in ("text", "label")}
+    table = load_table(
+        Path(name).expanduser(), key, tuple(named.values()), encoding=config.encoding, separator=config.separator
+    )
+    frame = pd.DataFrame({role: table.column(f"task.{role}", column) for role, column in named.items()})
+    where = f"{key}={name}"
+    gap = frame[["text", "label"]].map(is_gap).any(axis=1) if len(frame) else pd.Series(dtype=bool)
+    if rows := list(frame.index[gap]):
+        if config.gaps == "refuse":
+            rule = f"rows have no {config.text} or no {config.label} (rows {listed(rows)})"
+            raise ConfigError(f"{where}: {len(rows)} {rule}; task.gaps=leave_out leaves them out")
+        left.note("gaps", split, rows)
+        frame = frame[~gap]
+    _check_cells(where, config, frame)
+    return frame.assign(label=[str(cell) for cell in frame["label"]]), dict(table.format)
+
+
+def _check_cells(where: str, config: TableTaskConfig, frame: pd.DataFrame) -> None:
+    """Raise ConfigError for texts that are none, or cannot be written, and for lists of labels."""
+    for row, cell in frame["text"].items():
+        if not isinstance(cell, str):
+            raise ConfigError(
+                f"{where}: row {row}: {config.text} is {str(cell)[:40]!r} ({type(cell).__name__}), no text"
+            )
+        if not cell.isascii() and any("\ud800" <= character <= "\udfff" for character in cell):
+            raise ConfigError(f"{where}: row {row}: {config.text} has half a character in it (a lone surrogate)")
+    refuse_lists(where, config.label, dict(frame["label"].items()))
+
+
+def _settle_labels(config: TableTaskConfig, where: str, frames: Frames, left: _Left) -> None:
+    """One name for each class, in all splits alike."""
+    if config.answer == "number":
+        return
+    labels = [label for frame in frames.values() for label in frame["label"]]
+    rows = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
+    names = settle_alike(where, labels, rows, config.labels.normalise)
+    for split, frame in frames.items():
+        frames[split] = frame.assign(label=[names[label] for label in frame["label"]])
+
+
+def _without_contradictions(
+    config: TableTaskConfig, where: str, split: str, frame: pd.DataFrame, left: _Left
+) -> pd.DataFrame:
+    labels: list[Hashable] = list(frame["label"])
+    if config.answer == "number":
+        labels = pd.to_numeric(frame["label"], errors="coerce").tolist()
+    keys = [joined_blanks(text) for text in frame["text"]]
+    names = [left.name(split, row) for row in frame.index]
+    kept, _ = settled(where, keys, labels, names, config.duplicates, "text")
+    dropped = frame.index.delete(kept)
+    left.note("contradicting", split, list(dropped))
+    return frame.iloc[kept]
+
+
+def _cut(config: TableTaskConfig, where: str, frames: Frames, left: _Left) -> Frames:
+    """Cut the splits that are not given off the training file, without its repeated rows."""
+    whole = frames["train"]
+    once = whole.drop_duplicates("text")
+    left.note("repeated", "train", list(whole.index.difference(once.index, sort=False)))
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    shares = {split: share for split, share in shares.items() if split not in frames}
+    parts = _places(config, where, once, shares)
+    return frames | {split: once.iloc[places] for split, places in parts.items()}
+
+
+def _places(config: TableTaskConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
+    """Near-identical texts stay in one split, whatever the cut."""
+    groups: list[Hashable] = [normalised(text) for text in frame["text"]]
+    if config.time is not None:
+        return by_time(_moments(where, config.time, frame["time"]), shares)
+    if config.group is not None:
+        groups = _joined(groups, list(frame["group"]))
+    if config.cut == "stratified" and config.answer == "class":
+        return stratified(groups, list(frame["label"]), shares, config.split_seed)
+    return drawn(groups, shares, config.split_seed)
+
+
+def _joined(texts: Sequence[Hashable], groups: Sequence[Hashable]) -> list[Hashable]:
+    """Groups that hold near-identical texts become one; a row without a group is one of its own."""
+    parent: dict[Hashable, Hashable] = {}
+
+    def root(item: Hashable) -> Hashable:
+        while parent.setdefault(item, item) != item:
+            parent[item] = item = parent[parent[item]]
+        return item
+
+    named = [("group", group if not is_gap(group) else ("row", place)) for place, group in enumerate(groups)]
+    for text, group in zip(texts, named, strict=True):
+        parent[root(("text", text))] = root(group)
+    return [root(group) for group in named]
+
+
+def _moments(where: str, column: str, cells: pd.Series) -> list[object]:
+    """Points in time as numbers, or dates; never mixed."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    if not numbers.isna().any():
+        return numbers.tolist()
+    dates = pd.to_datetime(cells, errors="coerce", utc=True, format="ISO8601")
+    if (bad := dates.isna()).any():
+        rows = listed(cells.index[bad])
+        raise ConfigError(f"{where}: {column} is neither a number nor a date like 2024-05-31 in rows {rows}")
+    return list(dates.astype("int64"))
+
+
+def _refuse_leaks(config: TableTaskConfig, where: str, frames: Frames, left: _Left, given: set[str]) -> None:
+    """Raise ConfigError where a split that was given shares more than a few texts with another."""
+    if config.leaks == "allow":
+        return
+    texts = {split: list(frames[split]["text"]) for split in SPLITS}
+    rows = {split: [left.name(split, row) for row in frames[split].index] for split in SPLITS}
+    for key, how in ((str, ""), (normalised, " up to case, blanks and punctuation")):
+        chosen: Callable[[str], Hashable] = key
+        refuse_leaks(where, texts, rows, chosen, f"{how}; task.leaks=allow takes them all the same")
+
+
+def _missing(where: str, frames: Frames) -> dict[str, list[str]]:
+    """The classes that a split has not. Raises ConfigError for a held-out split of one class."""
+    classes = sorted({label for frame in frames.values() for label in frame["label"]})
+    missing = {}
+    for split, frame in frames.items():
+        there = set(frame["label"])
+        if split != "train" and len(there) == 1 < len(classes) and there < set(frames["train"]["label"]):
+            raise ConfigError(
+                f"{where}: all {len(frame)} rows of the {split} split are {next(iter(there))!r}; any score on one "
+                "class is without meaning: give the split rows of the others, or have it cut"
+            )
+        if absent := [label for label in classes if label not in there]:
+            missing[split] = absent
+    return missing
+
+
+def _facts(
+    config: TableTaskConfig,
+    frames: Frames,
+    left: _Left,
+    formats: dict[str, dict[str, str]],
+    missing: dict[str, list[str]],
+) -> Facts:
+    keys = {split: [normalised(text) for text in frame["text"]] for split, frame in frames.items()}
+    near = {split: len(found) - len(set(found)) for split, found in keys.items()}
+    near |= {names: len(places) for names, places in shared_keys(keys).items()}
+    labels = [label for frame in frames.values() for label in frame["label"]]
+    return Facts(
+        left_out=left.rows,
+        kept={split: [left.name(split, row) for row in frame.index] for split, frame in frames.items()},
+        near={name: count for name, count in near.items() if count},
+        missing=missing,
+        suspicious=suspicious(labels) if config.answer == "class" else (),
+        format={f"{split}.{what}": said for split, found in formats.items() for what, said in found.items()},
+    )
