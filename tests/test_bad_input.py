@@ -148,12 +148,15 @@ MISTAKES = [
     (["task=text_csv"], "task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file"),
     (["task=text_csv", "task.data=/nowhere.csv"], "task.data=/nowhere.csv: no such file"),
     (["task=text_csv", "task.data=given.txt2"], "task.data=given.txt2: expected a file that ends in .csv"),
-    (["task=text_csv", "task.data=."], "expected a file that ends in .csv"),
+    (
+        ["task=text_csv", "task.data=."],
+        "task.data=.: a folder, not a file; task=text_csv reads a file, task=image_folder",
+    ),
     (["task=text_csv", "task.data=3"], "task.data=3: input should be a valid string"),
     (["task=text_csv", "task.data=header.csv"], "task.data=header.csv: the train split has no rows"),
-    (["task=text_csv", "task.data=latin1.csv"], "task.data=latin1.csv: 'utf-8' codec can't decode"),
+    (["task=text_csv", "task.data=greek.csv"], "task.data=greek.csv: not UTF-8 (line 2), and not Windows-1252"),
     (["task=text_csv", "task.data=one.csv"], "task.data=one.csv: the training split has 1 classes"),
-    (["task=text_csv", "task.data=empty.csv"], "task.text=text: empty.csv has no such column"),
+    (["task=text_csv", "task.data=empty.csv"], "task.data=empty.csv: an empty file"),
     (["task=text_csv", "task.data=ragged.csv"], "row 3 has 3 fields, the first has 2"),
     (["task=text_csv", "task.data=gaps.csv"], "task.data=gaps.csv: 1 rows have no text or no label"),
     (["task=text_csv", "task.data=broken.parquet"], "task.data=broken.parquet: "),
@@ -165,7 +168,7 @@ MISTAKES = [
     ([*CSV, "task.test=gone.csv"], "task.test=gone.csv: no such file"),
     ([*IMAGES], "task.data: missing; give a folder of class-named folders of images"),
     ([*IMAGES, "task.data=gone"], "task.data=gone: no such folder"),
-    ([*IMAGES, "task.data=hollow"], "task.data=hollow: the train split has no images"),
+    ([*IMAGES, "task.data=hollow"], "task.data=hollow: no image in a, b"),
     (["task=digits", "model=resnet18", "task.image_size=4"], "task.image_size=4: input should be greater than"),
     (["task=digits", "model=vit_b_16", "task.image_size=20"], "task.image_size=20: model=vit_b_16 reads patches of 16"),
     ([*SPEECH, "task.data=gone"], "task.data=gone: no such folder"),
@@ -359,7 +362,7 @@ def files(tmp_path):
     write(tmp_path / "one.csv", [(text, 1) for text, _ in good])
     write(tmp_path / "other.csv", [("another sentence", "maybe")])
     write(tmp_path / "gaps.csv", [*good, ("", 1)])
-    (tmp_path / "latin1.csv").write_bytes("text,label\ncafé,1\nthé,0\n".encode("latin-1"))
+    (tmp_path / "greek.csv").write_bytes("text,label\nκαλημέρα κόσμε,1\nκαληνύχτα,0\n".encode("cp1253"))
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "ragged.csv").write_text("text,label\na,0\nb,1,2\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 not one")

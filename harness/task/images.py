@@ -21,11 +21,20 @@ from harness.task.base import Inputs
 
 @dataclasses.dataclass(frozen=True)
 class ImageSplit:
-    """Images, either pixels (N, S, S) or (N, S, S, 3) as bytes or the files they are in; classes; a digest of each."""
+    """Images, either pixels (N, S, S) or (N, S, S, 3) as bytes or the files they are in; classes; a digest of each.
+
+    `pictures` are digests of the decoded pixels, which two files of one picture share; empty where those are the same.
+    """
 
     images: np.ndarray | tuple[Path, ...]
     labels: np.ndarray
     digests: tuple[str, ...]
+    pictures: tuple[str, ...] = ()
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """What tells one image from another."""
+        return self.pictures or self.digests
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -34,7 +43,8 @@ class ImageSplit:
         """The split that holds these rows, in this order."""
         rows = np.fromiter(rows, dtype=np.int64)
         images = self.images[rows] if isinstance(self.images, np.ndarray) else tuple(self.images[row] for row in rows)
-        return ImageSplit(images, self.labels[rows], tuple(self.digests[row] for row in rows))
+        digests, pictures = (tuple(of[row] for row in rows if of) for of in (self.digests, self.pictures))
+        return ImageSplit(images, self.labels[rows], digests, pictures)
 
 
 if TYPE_CHECKING:  # Pillow comes with the extra vision; a text user may not have it
@@ -87,16 +97,30 @@ def _pictures(split: ImageSplit) -> Iterator["Image"]:
 
 
 def _open(path: Path) -> "Image":
+    try:
+        return open_picture(path)
+    except ValueError as error:
+        raise ConfigError(f"task.data: {path} {error}") from None
+
+
+def open_picture(path: Path) -> "Image":
+    """An image of 8 bits a channel, upright, as RGB. Raises ValueError for what is none."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):  # Pillow would cut what is above 255
-                raise ConfigError(f"task.data: {path} has more than 8 bits a channel ({image.mode}); save it with 8")
+                raise ValueError(f"has more than 8 bits a channel ({image.mode}); save it with 8")
             upright: Image.Image = ImageOps.exif_transpose(image)
             return upright.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"task.data: {path} is no image that can be read: {error}") from None
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ValueError(f"is no image that can be read: {error}") from None
+
+
+def picture_digest(path: Path) -> str:
+    """The digest of an image's pixels, the same in whatever format it is saved without loss."""
+    image = open_picture(path)
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
 
 
 def _fit(image: "Image", size: int) -> np.ndarray:

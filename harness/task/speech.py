@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import re
-import wave
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +11,15 @@ import numpy as np
 
 from harness.config import ConfigError, SpokenTaskConfig, Tokens, nearest
 from harness.system import assets
+from harness.system.paths import listed
 from harness.task.base import Inputs, Task, described
 from harness.task.frames import SpeechSplit, read_frames
+from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.folders import files_in, folders_in, is_hidden, require_folder, told_apart
+from harness.task.intake.recordings import OTHERS, UNREAD, WAV, read_recording
 
-_NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav")  # label, speaker, index
-_SHOWN = 5  # mistakes of one kind that an error names
+_NAME = re.compile(r"([^_]+)_(.+)_(\d+)")  # label, speaker, index
+_SHOWN = 10  # mistakes of one kind that an error names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,7 @@ class SpeechTask(Task):
     classes: tuple[str, ...]
     splits: dict[str, SpeechSplit]
     sha256: str
+    facts: Facts = NO_FACTS
 
     @property
     def outputs(self) -> int:
@@ -49,7 +54,8 @@ class SpeechTask(Task):
         """With the speakers of each split."""
         labels = {name: split.labels for name, split in self.splits.items()}
         speakers = {name: sorted(set(split.speakers)) for name, split in self.splits.items()}
-        return described(self.name, self.source, self.sha256, self.classes, labels) | {"speakers": speakers}
+        told = {"speakers": speakers} | self.facts.described()
+        return described(self.name, self.source, self.sha256, self.classes, labels) | told
 
 
 def read_speech(config: SpokenTaskConfig) -> SpeechTask:
@@ -59,14 +65,14 @@ def read_speech(config: SpokenTaskConfig) -> SpeechTask:
     that are unknown, too few or held out twice, and for a word that training never hears.
     """
     folder, source = _folder(config)
-    recordings = _recordings(folder, config.sample_rate)
+    recordings, facts = _recordings(config, folder)
     speakers = _speakers(config, sorted({recording.speaker for recording in recordings}))
     parts = {name: [r for r in recordings if r.speaker in chosen] for name, chosen in speakers.items()}
     classes = tuple(sorted({recording.label for recording in parts["train"]}))
     _check_words(config, parts, classes)
     number = {label: index for index, label in enumerate(classes)}
     splits = {name: _split(part, number, config.sample_rate) for name, part in parts.items()}
-    return speech_task(config.name, source, classes, splits)
+    return dataclasses.replace(speech_task(config.name, source, classes, splits), facts=facts)
 
 
 def speech_task(name: str, source: str, classes: tuple[str, ...], splits: dict[str, SpeechSplit]) -> SpeechTask:
@@ -96,51 +102,45 @@ def _folder(config: SpokenTaskConfig) -> tuple[Path, str]:
             "task.data: missing; give a folder of recordings LABEL_SPEAKER_INDEX.wav, such as those of "
             "github.com/Jakobovski/free-spoken-digit-dataset"
         )
-    if not folder.is_dir():
-        raise ConfigError(f"task.data={config.data}: no such folder")
+    require_folder(folder, "task.data", config.name)
     inner = folder / "recordings"  # the data set's repository keeps them there
     return (inner if inner.is_dir() else folder), source
 
 
-def _recordings(folder: Path, rate: int) -> list[Recording]:
-    files = sorted(folder.glob("*.wav"))
-    if not files:
-        raise ConfigError(f"task.data={folder}: no .wav file in it")
-    found, mistakes = [], []
+def _recordings(config: SpokenTaskConfig, folder: Path) -> tuple[list[Recording], Facts]:
+    kinds = (*WAV, *OTHERS)
+    visible = [path for path in sorted(folder.iterdir()) if not is_hidden(path) and not path.is_dir()]
+    files, unread, rest = told_apart(visible, kinds, UNREAD)
+    if not files and not unread:
+        raise ConfigError(f"task.data={folder}: no .wav file in it{_deeper(folder)}")
+    found: list[Recording] = []
+    brought: Counter[str] = Counter()
+    mistakes = dict.fromkeys(unread, "a kind of recording that is not read; save it as WAV")
     for file in files:
-        match = _NAME.fullmatch(file.name)
+        match = _NAME.fullmatch(file.stem)
         try:
             if match is None:
                 raise ValueError("its name is not LABEL_SPEAKER_INDEX.wav, as in 7_jackson_32.wav")
-            found.append(Recording(file.name, match[1], match[2], _samples(file, rate)))
+            heard = read_recording(file, config.sample_rate, config.channels == "mix")
+            found.append(Recording(file.name, match[1], match[2], heard.samples))
+            brought.update([f"of {heard.rate} samples a second"] if heard.rate != config.sample_rate else [])
+            brought.update([f"of {heard.channels} channels"] if heard.channels > 1 else [])
         except ValueError as error:
-            mistakes.append(f"task.data={file}: {error}")
-    if mistakes:
-        more = len(mistakes) - _SHOWN
-        raise ConfigError(*mistakes[:_SHOWN], *([f"task.data={folder}: and {more} files more"] if more > 0 else []))
-    return found
+            mistakes[file] = str(error)
+    if mistakes and config.gaps == "refuse":
+        said = [f"task.data={file}: {reason}" for file, reason in mistakes.items()]
+        if (more := len(said) - _SHOWN) > 0:
+            said[_SHOWN:] = [f"task.data={folder}: and {more} files more"]
+        raise ConfigError(*said[:-1], f"{said[-1]}; task.gaps=leave_out leaves out what cannot be read")
+    left_out = {"unreadable": [file.name for file in mistakes]} if mistakes else {}
+    told = {kind: f"{count} recordings" for kind, count in brought.items()}
+    return found, Facts(left_out=left_out, passed_over=rest, format=told)
 
 
-def _samples(file: Path, rate: int) -> np.ndarray:
-    """The 16-bit samples of one file. Raises ValueError with what is wrong about it."""
-    try:
-        with wave.open(str(file)) as sound:
-            channels, width, found = sound.getnchannels(), sound.getsampwidth(), sound.getframerate()
-            promised, data = sound.getnframes(), sound.readframes(sound.getnframes())
-    except (wave.Error, EOFError, OSError) as error:
-        raise ValueError(f"not a readable WAV file ({error or 'it ends too early'})") from None
-    if channels != 1:
-        raise ValueError(f"{channels} channels; expected one")
-    if width != 2:
-        raise ValueError(f"{8 * width} bits a sample; expected 16")
-    if found != rate:
-        raise ValueError(f"{found} samples a second; task.sample_rate={rate}")
-    if len(data) != width * promised:
-        raise ValueError(f"it ends after {len(data) // width} of {promised} samples")
-    samples = np.frombuffer(data, dtype="<i2").astype(np.int16)
-    if not samples.any():
-        raise ValueError("no sound in it")
-    return samples
+def _deeper(folder: Path) -> str:
+    """Where there are recordings in folders of the folder."""
+    inner = [path.name for path in folders_in(folder) if any(file.suffix.lower() in WAV for file in files_in(path))]
+    return f"; there are in {listed(inner)}, and they are read from one folder" if inner else ""
 
 
 def _speakers(config: SpokenTaskConfig, known: list[str]) -> dict[str, set[str]]:
@@ -181,7 +181,7 @@ def _check_words(config: SpokenTaskConfig, parts: dict[str, list[Recording]], cl
         raise ConfigError(f"task={config.name}: the training speakers say {len(classes)} word; at least 2 are needed")
     if config.classes is not None and config.classes != len(classes):
         raise ConfigError(f"task.classes={config.classes}: the training speakers say {len(classes)} words")
-    heard: dict[bytes, str] = {}
+    heard: dict[bytes, tuple[str, Recording]] = {}
     for name, part in parts.items():
         for recording in part:
             if recording.label not in classes:
@@ -189,6 +189,8 @@ def _check_words(config: SpokenTaskConfig, parts: dict[str, list[Recording]], cl
                     f"task={config.name}: {recording.file} of the {name} split says {recording.label!r}, "
                     "which no training speaker says"
                 )
-            elsewhere = heard.setdefault(recording.samples.tobytes(), name)
+            elsewhere, first = heard.setdefault(recording.samples.tobytes(), (name, recording))
             if elsewhere != name:
                 raise ConfigError(f"task={config.name}: {recording.file} of the {name} split is in {elsewhere} too")
+            if first.label != recording.label:
+                raise ConfigError(f"task={config.name}: {first.file} and {recording.file} are the same recording")

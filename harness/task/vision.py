@@ -13,17 +13,21 @@ import numpy as np
 
 from harness.config import ConfigError, DigitsTaskConfig, FolderTaskConfig, ModelConfig, PublishedImagesConfig, Tokens
 from harness.system import assets
-from harness.task.base import Inputs, Task, described
+from harness.task.base import SPLITS, Inputs, Task, described
 from harness.task.images import ImageSplit, image_inputs
+from harness.task.intake.cuts import drawn, stratified
+from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.own_images import read_own_folder
 
 VisionConfig = PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
+Given = tuple[str, tuple[str, ...], dict[str, ImageSplit], Facts]
+"""Source, classes, the splits as they are given, and what was found out about them."""
 
 DEBIAN = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
 """Where Debian's packages (dataset-fashion-mnist) put the published files."""
 
 _FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,7 @@ class VisionTask(Task):
     sha256: str
     repeated: int
     image_size: int
+    facts: Facts = NO_FACTS
 
     @property
     def outputs(self) -> int:
@@ -52,12 +57,16 @@ class VisionTask(Task):
 
     def describe(self) -> dict[str, object]:
         labels = {name: split.labels for name, split in self.splits.items()}
-        return described(self.name, self.source, self.sha256, self.classes, labels) | {"repeated": self.repeated}
+        return (
+            described(self.name, self.source, self.sha256, self.classes, labels)
+            | {"repeated": self.repeated}
+            | self.facts.described()
+        )
 
 
 def read_vision(config: VisionConfig) -> VisionTask:
     """Read a task's images and split them. Raises ConfigError for data that cannot be learned from."""
-    source, classes, given = _READERS[config.reader](config)
+    source, classes, given, facts = _READERS[config.reader](config)
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
     if config.classes is not None and config.classes != len(classes):
         raise ConfigError(f"{where}: {len(classes)} classes, task.classes={config.classes}")
@@ -66,7 +75,8 @@ def read_vision(config: VisionConfig) -> VisionTask:
     repeated = whole - sum(len(splits[name]) for name in splits if name not in given or name == "train")
     for name, rows in zip(splits, (config.train_rows, config.validation_rows, config.test_rows), strict=True):
         splits[name] = _evenly(splits[name], rows, config.split_seed)
-    return vision_task(config.name, source, where, classes, splits, repeated, config.image_size)
+    task = vision_task(config.name, source, where, classes, splits, repeated, config.image_size)
+    return dataclasses.replace(task, facts=facts)
 
 
 def vision_task(
@@ -102,22 +112,22 @@ def _cut(given: dict[str, ImageSplit], config: VisionConfig) -> dict[str, ImageS
     """
     held: dict[str, ImageSplit] = {name: given[name] for name in ("test", "validation") if name in given}
     if len(held) == 2:
-        held["validation"] = _without(held["validation"], held["test"].digests)
-    pool = _without(given["train"], [digest for split in held.values() for digest in split.digests], once=True)
-    order = np.random.default_rng(config.split_seed).permutation(len(pool))
-    start = 0
-    for name, share in config.shares.items():
-        if name not in held:
-            end = start + round(share * len(pool))
-            held[name] = pool.take(np.sort(order[start:end]))
-            start = end
-    return {"train": pool.take(np.sort(order[start:])), "validation": held["validation"], "test": held["test"]}
+        held["validation"] = _without(held["validation"], held["test"].contents)
+    pool = _without(given["train"], [content for split in held.values() for content in split.contents], once=True)
+    shares = {name: share for name, share in config.shares.items() if name not in held}
+    images = range(len(pool))
+    if config.evenly_cut:
+        parts = stratified(images, pool.labels.tolist(), shares, config.split_seed)
+    else:
+        parts = drawn(images, shares, config.split_seed)
+    cut = held | {name: pool.take(places) for name, places in parts.items()}
+    return {name: cut[name] for name in SPLITS}
 
 
 def _without(split: ImageSplit, digests: Iterable[str], once: bool = False) -> ImageSplit:
     seen = set(digests)
     rows = []
-    for row, digest in enumerate(split.digests):
+    for row, digest in enumerate(split.contents):
         if digest not in seen:
             rows.append(row)
             if once:
@@ -152,16 +162,16 @@ def published_folder(config: PublishedImagesConfig) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def _read_published(config: PublishedImagesConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit]]:
+def _read_published(config: PublishedImagesConfig) -> Given:
     classes = _FASHION if config.reader == "fashion_mnist" else _CIFAR10
     folder = published_folder(config)
     if folder is None:
         root = assets.fetch(config.asset.address, config.asset.sha256)
         files = {name: next(root.rglob(f"{name}-*.parquet")) for name in ("train", "test")}
-        return config.asset.address, classes, {name: _read_parquet(path) for name, path in files.items()}
+        return config.asset.address, classes, {name: _read_parquet(path) for name, path in files.items()}, NO_FACTS
     read = _read_idx if config.reader == "fashion_mnist" else _read_binary
     try:
-        return str(folder), classes, {name: read(folder, name) for name in ("train", "test")}
+        return str(folder), classes, {name: read(folder, name) for name in ("train", "test")}, NO_FACTS
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise ConfigError(f"task.data={folder}: {error}") from None
 
@@ -208,41 +218,17 @@ def _read_parquet(path: Path) -> ImageSplit:
     return pixels(np.stack(images), frame[label].to_numpy())
 
 
-def _read_digits(_: DigitsTaskConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit]]:
+def _read_digits(_: DigitsTaskConfig) -> Given:
     from sklearn.datasets import load_digits  # imported where it is needed: it is slow
 
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # published with 17 levels of grey
-    return "scikit-learn", tuple(str(digit) for digit in range(10)), {"train": pixels(images, bunch.target)}
+    return "scikit-learn", tuple(str(digit) for digit in range(10)), {"train": pixels(images, bunch.target)}, NO_FACTS
 
 
-def _read_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit]]:
-    if config.data is None:
-        raise ConfigError("task.data: missing; give a folder of class-named folders of images")
-    root = Path(config.data).expanduser()
-    if not root.is_dir():
-        raise ConfigError(f"task.data={config.data}: no such folder")
-    inner = {name: root / name for name in ("train", "validation", "test") if (root / name).is_dir()}
-    folders = inner if "train" in inner else {"train": root}
-    classes = tuple(sorted(folder.name for folder in folders["train"].iterdir() if folder.is_dir()))
-    return config.data, classes, {name: _files(folder, classes, config.data) for name, folder in folders.items()}
-
-
-_READERS: dict[str, Callable[[Any], tuple[str, tuple[str, ...], dict[str, ImageSplit]]]] = {
+_READERS: dict[str, Callable[[Any], Given]] = {
     "fashion_mnist": _read_published,
     "cifar10": _read_published,
     "digits": _read_digits,
-    "image_folder": _read_folder,
+    "image_folder": read_own_folder,
 }
-
-
-def _files(root: Path, classes: tuple[str, ...], where: str) -> ImageSplit:
-    unknown = sorted({folder.name for folder in root.iterdir() if folder.is_dir()} - set(classes))
-    if unknown:
-        raise ConfigError(f"task.data={where}: class {unknown[0]!r} of {root.name} is absent from training")
-    paths, labels = [], []
-    for label, name in enumerate(classes):
-        found = sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in _SUFFIXES)
-        paths += found
-        labels += [label] * len(found)
-    return ImageSplit(tuple(paths), np.array(labels, dtype=np.int64), tuple(map(assets.sha256_of, paths)))

@@ -159,7 +159,7 @@ def test_a_folder_of_class_folders_is_cut(config, tmp_path):
 def test_given_splits_are_kept_without_what_the_later_ones_hold(config, tmp_path):
     for seed, (name, rows) in enumerate({"train": 9, "validation": 4, "test": 5}.items()):
         save_images(tmp_path / name, ("a", "b"), rows, seed)
-    leak = (tmp_path / "test" / "a" / "0.png").read_bytes()
+    leak = (tmp_path / "test" / "b" / "0.png").read_bytes()
     for name in ("train", "validation"):
         (tmp_path / name / "b" / "leak.png").write_bytes(leak)
     task = build_task(config("task=image_folder", f"task.data={tmp_path}"))

@@ -1,0 +1,143 @@
+"""Recordings as 16-bit samples of one channel: WAV in all its sample formats, and what soundfile reads."""
+
+import dataclasses
+import importlib
+import importlib.util
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from harness.system.paths import path_problem
+from harness.task.intake.files import unlike_data
+
+WAV = (".wav", ".wave")
+OTHERS = (".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
+UNREAD = (".m4a", ".aac", ".wma", ".amr", ".sph", ".mp4", ".webm")
+SHORTEST = 0.025
+"""Seconds; a mel frame's window."""
+
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_NAMES = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 85: "MP3"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """Samples (T,) of int16, and the rate and channels of the file that they are from."""
+
+    samples: np.ndarray
+    rate: int
+    channels: int
+
+
+def read_recording(path: Path, rate: int, mix: bool) -> Heard:
+    """A recording at `rate`; with `mix`, the mean of all channels. Raises ValueError for what is wrong.
+
+    A WAV file of 16-bit samples at `rate` is taken as it is; what has another rate is resampled.
+    """
+    if problem := path_problem(path, "file"):
+        raise ValueError(problem)
+    content = path.read_bytes()
+    if not content:
+        raise ValueError("not a readable WAV file (an empty file)")
+    samples, found = _wav(content) if path.suffix.lower() in WAV else _by_soundfile(path, content)
+    if samples.shape[1] != 1 and not mix:
+        raise ValueError(f"{samples.shape[1]} channels; expected one, or task.channels=mix for their mean")
+    one = samples[:, 0] if samples.shape[1] == 1 else samples.astype(np.float64).mean(axis=1)
+    heard = _sixteen_bits(_resampled(one, found, rate))
+    if not len(heard) or (heard == heard[0]).all():
+        raise ValueError("no sound in it")
+    if len(heard) < SHORTEST * rate:
+        raise ValueError(f"{len(heard)} samples, {1000 * len(heard) / rate:.3g} ms; 25 ms are the least")
+    return Heard(heard, found, samples.shape[1])
+
+
+def _resampled(samples: np.ndarray, found: int, rate: int) -> np.ndarray:
+    if found == rate:
+        return samples
+    import soxr
+
+    full = 2**15 if samples.dtype == np.int16 else 1
+    resampled: np.ndarray = soxr.resample(samples.astype(np.float64) / full, found, rate)
+    return resampled
+
+
+def _sixteen_bits(samples: np.ndarray) -> np.ndarray:
+    """Of floats, those of full scale 1."""
+    if samples.dtype == np.int16:
+        return samples
+    whole: np.ndarray = np.clip(np.rint(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
+    return whole
+
+
+def _by_soundfile(path: Path, content: bytes) -> tuple[np.ndarray, int]:
+    """Samples (T, channels) of int16 where the file has no more than 16 bits, else floats; and their rate."""
+    if reason := unlike_data(content[:512]):
+        raise ValueError(reason)
+    if importlib.util.find_spec("soundfile") is None:
+        raise ValueError("not a WAV file; others are read by soundfile: pip install soundfile")
+    soundfile = importlib.import_module("soundfile")  # not in every speech user's environment
+    try:
+        narrow = soundfile.info(path).subtype in ("PCM_16", "PCM_S8", "PCM_U8")
+        samples, rate = soundfile.read(path, dtype="int16" if narrow else "float64", always_2d=True)
+    except RuntimeError as error:
+        raise ValueError(f"no recording that can be read: {error}") from None
+    return samples, rate
+
+
+def _wav(content: bytes) -> tuple[np.ndarray, int]:
+    """Samples (T, channels), of int16 or of floats whose full scale is 1, and their rate."""
+    if content[:4] not in (b"RIFF", b"RF64") or content[8:12] != b"WAVE":
+        raise ValueError(f"not a readable WAV file ({unlike_data(content[:512]) or 'it does not begin as one'})")
+    chunks, promised = _chunks(content)
+    if b"fmt " not in chunks or len(chunks[b"fmt "]) < 16:
+        raise ValueError("not a readable WAV file (it says nothing of its samples)")
+    if b"data" not in chunks:
+        raise ValueError("not a readable WAV file (no samples in it)")
+    kind, channels, rate, _, _, bits = struct.unpack("<HHIIHH", chunks[b"fmt "][:16])
+    if kind == _EXTENSIBLE and len(chunks[b"fmt "]) >= 26:
+        kind = struct.unpack("<H", chunks[b"fmt "][24:26])[0]
+    if not channels or not rate:
+        raise ValueError(f"not a readable WAV file ({channels} channels, {rate} samples a second)")
+    if kind not in (_PCM, _FLOAT) or (kind, bits) not in _READ:
+        raise ValueError(f"{bits} bits a sample of {_NAMES.get(kind, f'kind {kind}')}; save it as PCM of 16 bits")
+    width = bits // 8 * channels
+    if len(chunks[b"data"]) < promised:
+        raise ValueError(f"it ends after {len(chunks[b'data']) // width} of {promised // width} samples")
+    data = chunks[b"data"][: len(chunks[b"data"]) // width * width]
+    samples = _READ[kind, bits](data).reshape(-1, channels)
+    if samples.dtype != np.int16 and not np.isfinite(samples).all():
+        raise ValueError("samples that are no finite numbers")
+    return samples, rate
+
+
+def _chunks(content: bytes) -> tuple[Mapping[bytes, bytes], int]:
+    """The first chunk of each name, and how many bytes of samples are promised."""
+    chunks: dict[bytes, bytes] = {}
+    at, promised = 12, 0
+    while at + 8 <= len(content):
+        name, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
+        if name == b"data" and size in (0xFFFFFFFF, 0x7FFFFFFF):  # written to a pipe: to the end
+            size = len(content) - at - 8
+        if name == b"data" and name not in chunks:
+            promised = size
+        chunks.setdefault(name, content[at + 8 : at + 8 + size])
+        at += 8 + size + size % 2
+    return chunks, promised
+
+
+def _of_24_bits(data: bytes) -> np.ndarray:
+    wide = np.zeros((len(data) // 3, 4), dtype=np.uint8)
+    wide[:, 1:] = np.frombuffer(data, dtype=np.uint8).reshape(-1, 3)
+    return wide.view("<i4")[:, 0] / 2.0**31
+
+
+_READ: dict[tuple[int, int], Callable[[bytes], np.ndarray]] = {
+    (_PCM, 8): lambda data: (np.frombuffer(data, dtype=np.uint8).astype(np.int16) - 128) * np.int16(256),
+    (_PCM, 16): lambda data: np.frombuffer(data, dtype="<i2").astype(np.int16),
+    (_PCM, 24): _of_24_bits,
+    (_PCM, 32): lambda data: np.frombuffer(data, dtype="<i4") / 2.0**31,
+    (_FLOAT, 32): lambda data: np.frombuffer(data, dtype="<f4").astype(np.float64),
+    (_FLOAT, 64): lambda data: np.frombuffer(data, dtype="<f8").astype(np.float64),
+}
