@@ -57,6 +57,13 @@ def variants(_: str) -> str:
     return tried()
 
 
+def architectures(_: str) -> str:
+    """The architectures that model=hf is tried with, each built without memory."""
+    from harness.model.table import table as tried
+
+    return tried()
+
+
 def record(_: str) -> str:
     """The sections of a record: what each holds, and of each field its unit, column and key in W&B."""
     return records.reference()
@@ -69,6 +76,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "output": output,
     "record": record,
     "variants": variants,
+    "architectures": architectures,
     "keys": lambda _: keys.reference(),
     "experiments": lambda _: keys.experiments(),
 }

@@ -9,7 +9,20 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from harness.commands import analyse, confirm, count, guest, rebuild, repeat, report, status, study, trial, worker
+from harness.commands import (
+    analyse,
+    confirm,
+    count,
+    guest,
+    rebuild,
+    repeat,
+    report,
+    status,
+    study,
+    targets,
+    trial,
+    worker,
+)
 from harness.commands.failures import exit_codes
 from harness.commands.job import HydraJob, composed_jobs
 from harness.config import composition, hydra_checks
@@ -26,6 +39,7 @@ COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "analyse": analyse.run,
     "rebuild": rebuild.run,
     "count": count.run,
+    "targets": targets.run,
 }
 """What each `run` calls; any other names a guest's command."""
 

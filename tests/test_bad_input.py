@@ -102,7 +102,7 @@ MISTAKES = [
     (["lora.dropout=1"], "lora.dropout=1: input should be less than 1"),
     (["lora.dropout=-0.1"], "lora.dropout=-0.1: input should be greater than or equal to 0"),
     # where
-    (["lora.targets=query"], 'lora.targets="query": input should be a valid list'),
+    (["lora.targets=3"], "lora.targets=3: input should be a valid list"),
     (["lora.targets=[]"], "lora.targets=[]: list should have at least 1 item"),
     (["lora.targets=[query,query]"], 'lora.targets=["query", "query"]: query named twice'),
     (["lora.targets=[1]"], "lora.targets.0=1: input should be a valid string"),

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.config.arm_checks import confirmed_otherwise, unused
 from harness.config.models import ModelConfig
 from harness.config.registry import GUEST
-from harness.config.schema import Config, SweepConfig, Usual
+from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
 from harness.config.space import flattened, space_mistakes
 from harness.config.tasks import TaskConfig, readers_for
 from harness.config.tree import ConfigError, Tree, apply_overrides, nearest
@@ -196,7 +196,7 @@ def _objective_mistakes(config: Config) -> list[str]:
         return [f"trainer.score_train=true: task={task.name} is several tasks; trainer.score_train=false"]
     if config.trainer.measure is not None:
         return _measure_mistakes(config)
-    if objective in possible or not possible or (config.run == "count" and objective in typing.get_args(Usual)):
+    if objective in possible or not possible or (config.run in SHAPES_ALONE and objective in typing.get_args(Usual)):
         return []
     return [f"trainer.objective={objective}: task={task.name} has none; trainer.objective={possible[0]}"]
 

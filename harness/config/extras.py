@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from harness.config.schema import Config
+from harness.config.schema import SHAPES_ALONE, Config
 from harness.config.tree import ConfigError
 
 _MODULES = {
@@ -19,7 +19,7 @@ def check_extras(config: Config, storage: str) -> None:
 
     Nothing is imported for it.
     """
-    task, model, counted = config.task, config.model, config.run == "count"
+    task, model, counted = config.task, config.model, config.run in SHAPES_ALONE
     needed = [(f"task={task.name}", extra) for extra in (() if counted else sorted(task.extras))]
     if model.extra is not None and (model.extra_to_count or not counted) and model.extra not in dict(needed).values():
         needed.append((f"model={model.name}", model.extra))

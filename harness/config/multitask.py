@@ -2,13 +2,19 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation, only_for_mixtures, repeated_targets
 from harness.config.scalars import CLOSED, Count, Natural, Positive, Share, Text
 
-Targets = Annotated[list[Text], Field(min_length=1)]
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Targets = Annotated[Annotated[list[Text], Field(min_length=1)], BeforeValidator(_listed)]
+"""Names of layers; one alone need not stand in brackets."""
 
 
 class TaskAdaptation(Adaptation):

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from typing import Literal
 
-from harness.config.schema import Config
+from harness.config.schema import SHAPES_ALONE, Config
 from harness.config.tree import ConfigError
 
 
@@ -47,7 +47,7 @@ def launched_process_group(config: Config) -> ProcessInfo | None:
         return found
     if found.by == "torchrun" or (found.by and devices > 1):
         raise ConfigError(f"trainer.devices={devices}: {found.by} started {found.world} processes, one a device")
-    if devices > 1 and config.run not in ("trial", "count", "report"):
+    if devices > 1 and config.run not in ("trial", "report", *SHAPES_ALONE):
         raise ConfigError(
             f"trainer.devices={devices}: all processes of a study are started first, by torchrun --nproc-per-node "
             f"{devices} -m harness, or by srun --ntasks={devices} python -m harness"

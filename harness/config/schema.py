@@ -120,7 +120,10 @@ Command = Literal[
     "report",
     "analyse",
     "count",
+    "targets",
 ]
+SHAPES_ALONE = ("count", "targets")
+"""The commands that need neither data nor weights."""
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -78,7 +78,27 @@ TEXT = ENCODERS | DECODERS | {name: SEQ2SEQ[name] for name in ("bart", "mbart", 
 """Those with a head for sequences."""
 
 
+_IMAGES = {"image_size": 32, "patch_size": 8}
+_SWIN = {"image_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2]}
+IMAGES: dict[str, dict[str, Any]] = {
+    "beit": _WIDE | _IMAGES,
+    "convnext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
+    "convnextv2": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
+    "deit": _WIDE | _IMAGES,
+    "dinov2": _WIDE | _IMAGES,
+    "mobilenet_v2": {"depth_multiplier": 0.25, "image_size": 32},
+    "regnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "groups_width": 4},
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
+    "swin": _SWIN,
+    "swinv2": _SWIN,
+    "vit": _WIDE | _IMAGES,
+}
+"""Networks over images."""
+
+_ALL = TEXT | SEQ2SEQ | IMAGES
+
+
 def small_config(model_type: str) -> PreTrainedConfig:
     """The configuration of a small network of an architecture, as its class resolves it."""
-    made: PreTrainedConfig = AutoConfig.for_model(model_type, **(TEXT | SEQ2SEQ)[model_type])
+    made: PreTrainedConfig = AutoConfig.for_model(model_type, **_ALL[model_type])
     return made

@@ -1,5 +1,7 @@
 """The tokenizer of a model's folder: its file, the id that pads, and its files for another folder."""
 
+import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -25,8 +27,6 @@ def tokenizer_of(folder: Path, where: str) -> Path:
     if not older:
         raise ConfigError(f"{where}: no {FILE} in it; put the tokenizer that the model was trained with beside it")
     digest = " ".join(map(assets.sha256_of, older))
-    import hashlib
-
     cache = assets.cache_folder() / "tokenizers" / hashlib.sha256(digest.encode()).hexdigest()[:16]
     if not (cache / FILE).is_file():
         _convert(folder, cache, where)
@@ -60,9 +60,50 @@ def pad_of(folder: Path, file: Path) -> int:
     found = _ids(file).get(token) if isinstance(token, str) else None
     if found is not None:
         return found
-    end = facts.get("eos_token_id", inner.get("eos_token_id"))
+    end = _end_of(facts)
+    return 0 if end is None else end
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecialIds:
+    """The ids that the tokenizer sets before a text, that end one, and that a decoder starts from."""
+
+    begin: int | None
+    end: int | None
+    start: int | None
+
+
+def special_ids(folder: Path, file: Path) -> SpecialIds:
+    """The ids around texts: of the tokenizer's own template, and of the end that config.json names."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    plain, marked = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    begins = bool(plain) and len(marked) > len(plain) and marked[0] != plain[0]
+    facts = generation_facts(folder)
+    return SpecialIds(marked[0] if begins else None, _end_of(facts), facts.get("decoder_start_token_id"))
+
+
+def generation_facts(folder: Path) -> dict[str, Any]:
+    """What config.json and generation_config.json say, the latter first."""
+    said = {key: value for key, value in _json(folder / "generation_config.json").items() if value is not None}
+    return _json(folder / "config.json") | said
+
+
+def _end_of(facts: dict[str, Any]) -> int | None:
+    end = facts.get("eos_token_id", (facts.get("text_config") or {}).get("eos_token_id"))
     first = end[0] if isinstance(end, list) and end else end
-    return first if isinstance(first, int) else 0
+    return first if isinstance(first, int) else None
+
+
+def image_statistics(folder: Path) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel, in 0…1, that images are brought to: the folder's own, else ImageNet's."""
+    facts = _json(folder / "preprocessor_config.json")
+    mean, std = facts.get("image_mean") or _IMAGENET[0], facts.get("image_std") or _IMAGENET[1]
+    return ([0.0] * 3, [1.0] * 3) if facts.get("do_normalize") is False else (mean, std)
+
+
+_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
 def copy_tokenizer(file: Path, folder: Path) -> None:

@@ -30,7 +30,7 @@ _IN_ATTENTION = re.compile(r"att|^q_lin$", re.IGNORECASE)
 _IN_FFN = re.compile(r"mlp|ffn|feed_?forward|dense_?relu_?dense|expert", re.IGNORECASE)
 _CROSS = re.compile(r"cross_?att|enc_?dec_?att|encoder_attn", re.IGNORECASE)
 # Fused projections whose outputs are query, key and value one after another, each a third.
-_THIRDS = ("c_attn", "Wqkv", "qkv", "in_proj")
+_THIRDS = ("c_attn", "Wqkv", "qkv")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.)")
 
 

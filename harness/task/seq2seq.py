@@ -58,7 +58,7 @@ class Seq2seqTask(Task):
         assert tokens is not None
         assert tokens.tokenizer is not None
         assert tokens.end is not None
-        special = SpecialTokens(tokens.pad, tokens.end, tokens.start)
+        special = SpecialTokens(tokens.pad, tokens.end, tokens.start, tokens.begin)
         return encode_seq2seq(
             self.splits[split], tokens.tokenizer, special, tokens.separator, self.max_source, self.max_target
         )

@@ -25,12 +25,14 @@ IGNORED = -100  # what cross-entropy leaves out
 class SpecialTokens:
     """The ids that a model sets around texts: padding, the end, and what a decoder starts from.
 
-    `start` null: a causal model, which reads source and target as one sequence.
+    `start` null: a causal model, which reads source and target as one sequence. `begin`, where there is one, stands
+    before every source, and before every target that has a sequence of its own.
     """
 
     pad: int
     end: int
     start: int | None
+    begin: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +153,9 @@ def _tokenise(
 ) -> dict[str, np.ndarray]:
     tail = [special.end] if special.start is not None else tokenizer.sources([separator])[0]
     read, written = tokenizer.sources(split.sources), tokenizer.targets(split.targets)
+    if special.begin is not None:
+        read = [[special.begin, *ids] for ids in read]
+        written = [[special.begin, *ids] if special.start is not None else ids for ids in written]
     sources = [ids[: max_source - len(tail)] + tail for ids in read]
     targets = [[*ids, special.end] if len(ids) < max_target else ids[:max_target] for ids in written]
     arrays = {"cut": np.array([_over(read, max_source - len(tail)), _over(written, max_target - 1)])}

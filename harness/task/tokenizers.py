@@ -76,7 +76,12 @@ class MarianTokenizer:
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:
-    """The tokenizer of a folder that holds a tokenizer.json, or Marian's source.spm, target.spm and vocab.json."""
+    """The tokenizer of a folder that holds a tokenizer.json, or Marian's source.spm, target.spm and vocab.json.
+
+    `folder` may be the tokenizer.json itself.
+    """
+    if folder.is_file():
+        return FastTokenizer(folder)
     if (folder / "tokenizer.json").is_file():
         return FastTokenizer(folder / "tokenizer.json")
     if (folder / "source.spm").is_file():

@@ -65,7 +65,7 @@ def count_parameters(model: Network) -> Parameters:
 
 
 def _adapter_size(config: Config) -> int:
-    model = build_model(config.model, _outputs(config), weights=False)
+    model = build_model(config.model, outputs_of(config), weights=False)
     return prepare(model, config)[1].adapter
 
 
@@ -80,7 +80,7 @@ def count(config: Config, method: Method | None = None) -> dict[str, Any]:
     No weights are needed, and no data where classes are known. The reduction is the adapter against the
     base; with the head it is all that is trained against all there is.
     """
-    outputs = _outputs(config)
+    outputs = outputs_of(config)
     model = build_model(config.model, outputs, weights=False)
     base = sum(tensor.numel() for tensor in model.base.parameters())
     chosen = method or method_of(config)
@@ -173,7 +173,7 @@ def _seconds(model: Network, batch: dict[str, Tensor], repeats: int) -> float:
     return statistics.median(times)
 
 
-def _outputs(config: Config) -> Outputs:
+def outputs_of(config: Config) -> Outputs:
     """As the task says; from the configuration alone where it can be."""
     known = config.task.known_outputs
     return build_task(config.task).outputs if known is None else known

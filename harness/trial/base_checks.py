@@ -19,5 +19,7 @@ def check_base(config: Config) -> None:
             f"model.address={found.address}: config.json says model_type={found.model_type}, a base for {kinds} "
             f"tasks; task={task.name} needs a {task.model_kind} model"
         )
+    if task.known_outputs == 0 and config.lora.trains_head_alone:
+        raise ConfigError(f"lora=head: a base that writes has no fresh head; task={task.name}; lora=lora or lora=full")
     if mistakes := task.mistakes(model):
         raise ConfigError(*mistakes)

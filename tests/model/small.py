@@ -27,6 +27,7 @@ def save_small(kind: type, model_type: str, folder: Path, **keys: object) -> Pre
     """A small network of an auto class, random but for the seed, in a folder."""
     torch.manual_seed(1)
     made = small_config(model_type)
+    made.architectures = []
     for key, value in keys.items():
         setattr(made, key, value)
     network = kind.from_config(made).eval()

@@ -6,13 +6,21 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
 from harness.config import ConfigError, HfModelConfig
 from harness.lora import LoraSpec
 from harness.lora.inject import find_targets
-from harness.model import build_model, model_tokens
-from harness.model.architectures import TEXT, small_config
+from harness.model import build_model, model_takes, model_tokens
+from harness.model.architectures import DECODERS, IMAGES, SEQ2SEQ, TEXT, small_config
+from harness.model.hf_tokens import image_statistics
 from harness.model.roles import targets_of
 from harness.system.assets import AssetError
 from harness.system.hub_models import digest_of_model
@@ -22,7 +30,7 @@ SPEC = LoraSpec(rank=1, scale=1.0, targets=())
 
 
 def named(folder, **keys):
-    usual = {"sha256": None, "pooling": "auto", "head": "fresh", "dropout": None}
+    usual = {"sha256": None, "pooling": "auto", "head": "fresh", "dropout": None, "separator": "w1", "beams": 1}
     return HfModelConfig(kind="hf", name="hf", address=f"path:{folder}", **(usual | keys))
 
 
@@ -259,3 +267,79 @@ def test_the_fingerprint_is_of_the_files_not_of_the_place(tmp_path):
     (tmp_path / "two" / "config.json").write_text(json.dumps(facts | {"hidden_act": "relu"}))
     digests.append(digest_of_model(tmp_path / "two"))
     assert [digest == digests[0] for digest in digests] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("model_type", DECODERS)
+def test_a_causal_model_writes_what_it_writes_in_transformers(model_type, tmp_path):
+    save_small(AutoModelForCausalLM, model_type, tmp_path)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    own = build_model(named(tmp_path), 0).eval()
+    prompt = torch.tensor([3, 2, 2])
+    with torch.no_grad():
+        logits = own({"ids": IDS, "mask": MASK})
+        torch.testing.assert_close(logits, theirs(IDS, attention_mask=MASK).logits, rtol=0, atol=0)
+        written = own.generate({"ids": IDS, "prompt": prompt}, 5)
+        expected = theirs.generate(IDS[:1, :3], attention_mask=MASK[:1, :3], max_new_tokens=5, do_sample=False)
+    alone = expected[0, 3:].tolist()
+    assert written[0].tolist()[: len(alone)] == alone
+
+
+@pytest.mark.parametrize("model_type", SEQ2SEQ)
+def test_an_encoder_with_a_decoder_writes_what_it_writes_in_transformers(model_type, tmp_path):
+    save_small(AutoModelForSeq2SeqLM, model_type, tmp_path)
+    theirs = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    own = build_model(named(tmp_path), 0).eval()
+    batch = {"ids": IDS, "mask": MASK, "decoder_ids": IDS[:, :4]}
+    with torch.no_grad():
+        expected = theirs(IDS, attention_mask=MASK, decoder_input_ids=IDS[:, :4]).logits
+        torch.testing.assert_close(own(batch), expected, rtol=0, atol=0)
+        written = own.generate(batch, 5)
+        row = theirs.generate(IDS[:1], attention_mask=MASK[:1], max_new_tokens=5, do_sample=False, bad_words_ids=None)
+    assert model_type == "marian" or written[0].tolist()[: row.shape[1] - 1] == row[0, 1:].tolist()
+
+
+@pytest.mark.parametrize("model_type", IMAGES)
+def test_image_logits_equal_those_of_transformers(model_type, tmp_path):
+    save_small(AutoModelForImageClassification, model_type, tmp_path, num_labels=3)
+    said = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], "do_normalize": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    theirs = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    own = build_model(named(tmp_path, head="stored"), 3).eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    mean, std = (torch.tensor(said[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
+    with torch.no_grad():
+        expected = theirs((images / 255 - mean) / std).logits
+        torch.testing.assert_close(own({"images": images}), expected, rtol=1e-5, atol=1e-5)
+        assert own({"images": images[:, :1, :, :]}).shape == (2, 3)
+
+
+def test_a_table_of_positions_is_resampled_for_other_sizes(tmp_path):
+    save_small(AutoModelForImageClassification, "vit", tmp_path, num_labels=3)
+    theirs = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    own = build_model(named(tmp_path, head="stored"), 3).eval()
+    images = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in image_statistics(tmp_path))
+    with torch.no_grad():
+        expected = theirs((images / 255 - mean) / std, interpolate_pos_encoding=True).logits
+        torch.testing.assert_close(own({"images": images}), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_encoder_that_cannot_write_is_one_line(tmp_path):
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path)
+    with pytest.raises(ConfigError, match="a bert writes no text"):
+        build_model(named(tmp_path), 0)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "kinds"),
+    [
+        ("bert", ("text",)),
+        ("llama", ("text", "generator")),
+        ("t5", ("text", "generator")),
+        ("marian", ("text", "generator")),
+        ("vit", ("vision",)),
+    ],
+)
+def test_what_a_base_takes_is_told_from_config_json(model_type, kinds, tmp_path):
+    small_config(model_type).save_pretrained(tmp_path)
+    assert model_takes(named(tmp_path)).kinds == kinds

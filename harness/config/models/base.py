@@ -21,7 +21,7 @@ class Tokens:
 
     `tokenizer` None: one of `vocabulary` tokens is learned from the training split, `first` and `last` being special
     tokens at the lowest and the highest ids. `start` is what a decoder starts from, None for a model that reads source
-    and target as one sequence, `separator` between them.
+    and target as one sequence, `separator` between them; `begin` is what every text of a model that writes begins with.
     """
 
     tokenizer: Path | None
@@ -32,6 +32,7 @@ class Tokens:
     vocabulary: int = 0
     first: tuple[str, ...] = ()
     last: tuple[str, ...] = ()
+    begin: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, Address, AssetConfig, Digest, Share, Text
+from harness.config.scalars import CLOSED, Address, AssetConfig, Count, Digest, Share, Text
 from harness.config.tree import ConfigError
 from harness.system import assets, hub_models
 
@@ -37,6 +37,8 @@ class HfModelConfig(ModelConfig):
     pooling: Literal["auto", "mean", "first", "last", "pooler"]
     head: Literal["fresh", "stored"]
     dropout: Share | None
+    separator: str
+    beams: Count
 
     @property
     def weights(self) -> AssetConfig | None:
@@ -50,6 +52,10 @@ class HfModelConfig(ModelConfig):
     @property
     def longest(self) -> int | None:
         return positions_of(self._local_facts())
+
+    @property
+    def one_sequence(self) -> bool:
+        return not self._local_facts().get("is_encoder_decoder", False)
 
     def missing_files(self) -> list[str]:
         """A line where there is no address, or a folder of the user's own that is none of a model."""

@@ -1,0 +1,44 @@
+"""What model=hf can be named with, made by building a small network of each architecture without memory.
+
+python -m harness.model.table
+"""
+
+from collections.abc import Iterator
+
+import torch
+from transformers import AutoModel
+
+from harness.model.architectures import DECODERS, ENCODERS, IMAGES, SEQ2SEQ, TEXT, small_config
+from harness.model.roles import ALL_LINEAR, targets_of
+
+_GROUPS = {
+    "encoders of text": (ENCODERS, "classes and numbers"),
+    "causal language models": (DECODERS, "classes and numbers by the last token; texts"),
+    "encoders with decoders": (SEQ2SEQ, "texts; classes and numbers"),
+    "images": (IMAGES, "classes"),
+}
+# Of every network, and seldom adapted: the table is of what can be named beside them.
+_UNTOLD = ("embedding", "position_embedding", "type_embedding", "relative_bias", ALL_LINEAR)
+
+
+def table() -> str:
+    """Markdown: each architecture that is tried, what it answers with, and the roles of its layers."""
+    rows = ["| `model_type` | kind | answers | names for lora.targets |", "|---|---|---|---|"]
+    return "\n".join([*rows, *_rows()])
+
+
+def _rows() -> Iterator[str]:
+    for kind, (architectures, answers) in _GROUPS.items():
+        for model_type in architectures:
+            said = answers if kind != "encoders with decoders" or model_type in TEXT else "texts"
+            names = ", ".join(name for name in _roles(model_type) if name not in _UNTOLD)
+            yield f"| {model_type} | {kind} | {said} | {names} |"
+
+
+def _roles(model_type: str) -> dict[str, str]:
+    with torch.device("meta"):
+        return targets_of(AutoModel.from_config(small_config(model_type)))
+
+
+if __name__ == "__main__":
+    print(table())
