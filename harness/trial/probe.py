@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.config import ConfigError, ModelConfig, ProbeConfig, TextModelConfig
-from harness.model import SPECIALS, MaskedHead, base_file, build_model, mask_id, masked_head, tokenizer_file
+from harness.model import base_file, build_model
+from harness.model.masked import SPECIALS, MaskedHead, mask_id, masked_head
+from harness.model.text import tokenizer_file
 from harness.system import assets
 from harness.task import Passages, cached, cut_passages, hidden_places, read_documents
 

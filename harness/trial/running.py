@@ -18,7 +18,6 @@ from harness.trial import tracking
 from harness.trial.context import Report, TrialContext
 from harness.trial.inputs import evaluation_size, loader
 from harness.trial.methods import Method
-from harness.trial.probe import probe_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +110,8 @@ def note_probe_loss(
     if probe is None:
         return
     between = raise_if_stop_requested if alone else lambda: None
+    from harness.trial.probe import probe_loss  # it brings transformers
+
     loss = probe_loss(probe, source, model.base.to(device), device, between)
     found = Probe(before=loss) if when == "before" else replace(draft.record.probe, after=loss)
     draft.record = replace(draft.record, probe=found)

@@ -7,7 +7,8 @@ import torch
 
 from harness.config import AssetConfig, GeneratorModelConfig
 from harness.lora import LoraSpec, adapt, adapter_parameters
-from harness.model import base_file, build_model, save_generator, special_tokens_of
+from harness.model import base_file, build_model
+from harness.model.generator import save_generator, special_tokens_of
 from harness.system import assets
 
 SHAPES = {"gpt2": 24, "t5": None, "marian": 24}

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM
 
 from harness.config import ConfigError
-from harness.model import build_model, masked_head
+from harness.model import build_model
+from harness.model.masked import masked_head
 from harness.task import cut_passages, hidden_places, read_documents
 from harness.trial import TrialContext
 from harness.trial.fingerprints import fingerprint_of
