@@ -204,17 +204,14 @@ def repair_logs(folder: Path) -> None:
 
 
 def ready(slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Iterable[Slot]:
-    """Slots whose turn it is: all earlier slots of their arm have ended.
+    """Slots whose turn it is: all slots of their arm have ended that are more than its lag before them.
 
     So what a slot proposes, and what it is pruned against, is the same for any number of workers, whatever happens to
     them; the arms proceed in parallel. A trial that confirms waits for none.
     """
-    begun: set[str] = set()
+    first_open: dict[str, int] = {}
     for slot in slots:
-        if slot.seed is not None:
-            if not assignments.done(slot.number, log):
-                yield slot
+        if assignments.done(slot.number, log):
             continue
-        if slot.arm.name not in begun and not assignments.done(slot.number, log):
-            begun.add(slot.arm.name)
+        if slot.seed is not None or slot.index <= first_open.setdefault(slot.arm.name, slot.index) + slot.arm.lag:
             yield slot

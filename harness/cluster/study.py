@@ -20,7 +20,7 @@ from harness.config.preflight import check_same_config
 from harness.config.processes import trains_remotely
 from harness.record import Log, is_final
 from harness.search.confirmation import fresh_seeds
-from harness.search.proposals import propose
+from harness.search.proposals import startup_point
 from harness.system.jsonl import replace_text
 from harness.system.study_files import CONFIG
 from harness.trial.adapt import count
@@ -159,8 +159,7 @@ def _points(arm: Arm, config: Config) -> list[Point]:
     """Where an arm is checked: at the corners of its ranges, and at the points of its first trials."""
     assert config.sweep is not None
     first = min(config.sweep.startup, config.sweep.trials, _DRAWN)
-    objective = config.trainer.objective
-    drawn = (propose(arm, index, config.seed, config.sweep.startup, objective, []) for index in range(first))
+    drawn = (startup_point(arm, index, config.seed) for index in range(first))
     return [*corners(arm.nuisance), *drawn] if arm.nuisance else [{}]
 
 

@@ -39,8 +39,9 @@ from harness.config import Config, ConfigError, to_dict
 from harness.config.arm_checks import corners
 from harness.config.arms import Arm, Point, arms
 from harness.record import Log, Record, fail_if_not_finite
+from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import propose
-from harness.search.pruning import below_median, curve_of
+from harness.search.pruning import Rule, never, rule
 from harness.system import fault_injection
 from harness.system.out_of_memory import MIB
 from harness.system.redaction import redact
@@ -60,10 +61,8 @@ _POLL_S = (0.1, 2.0)  # between looks for a trial whose turn has come, first and
 class TrialAttempt:
     """An attempt at a trial: its configuration, folder and reports. `ended` is its record, once there is one."""
 
-    def __init__(
-        self, worker: "Worker", slot: Slot, assignment: Assignment, display: Display, earlier: list[dict[int, float]]
-    ) -> None:
-        self.worker, self.slot, self.assignment, self.display, self.earlier = worker, slot, assignment, display, earlier
+    def __init__(self, worker: "Worker", slot: Slot, assignment: Assignment, display: Display, prunes: Rule) -> None:
+        self.worker, self.slot, self.assignment, self.display, self.prunes = worker, slot, assignment, display, prunes
         self.folder: Path | None = None
         self.ended: Record | None = None
         self.reports: dict[int, float] = {}
@@ -81,14 +80,12 @@ class TrialAttempt:
 
     def report(self, step: int, scores: dict[str, float]) -> bool:
         """Report an evaluation to Optuna, the heartbeat and the display; returns whether to prune."""
-        objective, sweep = self.config.trainer.objective, self.worker.sweep
+        objective = self.config.trainer.objective
         self.reports[step] = scores[objective]
         self.worker.mirror.report(step, scores[objective])
         self.worker.heartbeat.update({"step": step, "score": scores[objective]})
         self.display.scores(step, scores)
-        after, up = sweep.prune_after, record.direction(objective)
-        searches = self.slot.phase == "search"
-        return after is not None and searches and below_median(self.reports, self.earlier, step, after, up)
+        return self.prunes(self.reports, step)
 
     def accept(self, entry: Record) -> bool:
         """Keep a result beside its files, then record it; returns whether it counts."""
@@ -125,7 +122,7 @@ class Worker:
     ) -> None:
         assert config.sweep is not None
         self.config, self.sweep, self.folder, self.name = config, config.sweep, folder, name
-        self.tree = to_dict(config)
+        self.tree, self.plan = to_dict(config), SearchPlan.of(config)
         self.heartbeats, self.locks, self.heartbeat = heartbeats, heartbeats.locks, heartbeat
         self.log, self.assignments = Log(folder), AssignmentLog(folder)
         self.arms: list[Arm] = arms(self.sweep)
@@ -261,15 +258,20 @@ class Worker:
             self._trusted[name] = now
         return alive
 
-    def _earlier(self, slot: Slot) -> list[Record]:
-        """The records of the arm's earlier slots, in their order."""
+    def _earlier(self, slot: Slot) -> list[Earlier]:
+        """The arm's earlier trials in their order; of those within its lag the points alone."""
         mine = (other for other in self.slots if other.arm.name == slot.arm.name and other.phase == "search")
-        same = [other.number for other in mine if other.index < slot.index]
-        return [entry for number in same if (entry := self.log.get(number)) is not None]
+        return [self._seen(other, slot) for other in mine if other.index < slot.index]
+
+    def _seen(self, other: Slot, slot: Slot) -> Earlier:
+        last, entry = self.assignments.last(other.number), self.log.get(other.number)
+        if other.index < slot.index - slot.arm.lag and entry is not None:
+            return Earlier(entry.point, entry)
+        assert last is not None, "trials are assigned in their order"
+        return Earlier(last.point, None)
 
     def _propose(self, slot: Slot) -> Point:
-        objective = self.config.trainer.objective
-        return propose(slot.arm, slot.index, self.config.seed, self.sweep.startup, objective, self._earlier(slot))
+        return propose(slot.arm, slot.index, self.plan, self._earlier(slot))
 
     def _has_result(self, slot: Slot, last: Assignment) -> bool:
         trial = self.config_of(slot, last.point)
@@ -293,9 +295,8 @@ class Worker:
         display.begin(slot.number, slot.arm.name, assignment.point)
         payload = {"trial": slot.number, "arm": slot.arm.name, "attempt": assignment.attempt, "since": time.time()}
         self.heartbeat.update(payload | {"step": 0, "score": None})
-        same = self._earlier(slot) if slot.phase == "search" else []
-        earlier = [curve_of(entry) for entry in same if entry.state != "fail"]
-        return TrialAttempt(self, slot, assignment, display, earlier)
+        prunes = rule(self.plan, self._earlier(slot)) if slot.phase == "search" else never
+        return TrialAttempt(self, slot, assignment, display, prunes)
 
     def _prepare(self, attempt: TrialAttempt) -> bool:
         """Whether the trial must be trained; a result that exists is recorded here.

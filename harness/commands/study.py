@@ -25,6 +25,9 @@ def run(job: HydraJob) -> None:
     """Run every trial of the study that has no record yet, and print its report."""
     started = launched_process_group(job.config)
     validate_before_import(job.config)
+    from harness.search.checks import check_search
+
+    check_search(job.config)
     check_study(job.config)
     from harness.cluster.study import with_kept_confirmation
 

@@ -17,19 +17,34 @@ __all__ = ["Arm", "Point", "arms"]
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """The dotted keys that an arm sets, and the nuisance dimensions that are tuned for it."""
+    """The dotted keys that an arm sets, and the nuisance dimensions that are tuned for it.
+
+    A trial's point is proposed from trials of the arm that are more than `lag` before it, so that as many may run at
+    once and one more.
+    """
 
     name: str
     values: dict[str, Any]
     nuisance: Space
     baseline: bool = False
+    lag: int = 0
 
 
 def arms(sweep: SweepConfig) -> list[Arm]:
     """The product of all scientific values, then every baseline over the product of the `across` keys."""
-    compared = [Arm(_name(point), point, sweep.nuisance) for point in _product(sweep, list(sweep.scientific)) if point]
+    compared = [
+        Arm(_name(point), point, sweep.nuisance, lag=sweep.lag or 0)
+        for point in _product(sweep, list(sweep.scientific))
+        if point
+    ]
     baselines = [
-        Arm(",".join(filter(None, (name, _name(point)))), {**arm.set, **point}, arm.nuisance, baseline=True)
+        Arm(
+            ",".join(filter(None, (name, _name(point)))),
+            {**arm.set, **point},
+            arm.nuisance,
+            baseline=True,
+            lag=sweep.lag or 0,
+        )
         for name, arm in sweep.baselines.items()
         for point in _product(sweep, sweep.across or [])
     ]

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.config.arm_checks import confirmed_otherwise, unused
+from harness.config.methods import PRUNERS, SAMPLERS, method_mistakes
 from harness.config.models import ModelConfig
 from harness.config.registry import GUEST
 from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
@@ -237,6 +238,8 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
     spaces |= {f"sweep.baselines.{name}.nuisance": arm.nuisance for name, arm in sweep.baselines.items()}
     mistakes = [f"{place}.{mistake}" for place, space in spaces.items() for mistake in space_mistakes(space)]
     mistakes += _confirmation_mistakes(sweep, config.task)
+    mistakes += method_mistakes("sweep.sampler", sweep.sampler, SAMPLERS)
+    mistakes += method_mistakes("sweep.pruner", sweep.pruner, PRUNERS)
     kinds: dict[str, dict[str, None]] = {}
     for space in spaces.values():
         for key, dimension in space.items():

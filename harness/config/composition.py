@@ -11,6 +11,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from harness.config import Config, nearest, schema_keys
@@ -32,15 +33,20 @@ CONF = _folder("conf")
 SWEEPS = _folder("sweeps")
 
 
+_SELDOM: dict[str, str | None] = dict.fromkeys(("sampler", "pruner", "lag"))
+
+
 class SweepFiles(FileConfigSource):
-    """The files of sweeps/, as the options of Hydra's group `sweep`."""
+    """The files of sweeps/, as the options of Hydra's group `sweep`; keys that few of them name are there to be set."""
 
     @staticmethod
     def scheme() -> str:
         return "sweeps"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        return super().load_config(_in_sweeps(config_path))
+        found = super().load_config(_in_sweeps(config_path))
+        found.config = OmegaConf.merge(_SELDOM, found.config)
+        return found
 
     def is_group(self, config_path: str) -> bool:
         return config_path in ("", "sweep")

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.guests import DottedPath
 from harness.config.launch import LaunchConfig
 from harness.config.lora import BaselineConfig, LoraConfig, PeftConfig
+from harness.config.methods import Method
 from harness.config.models import AnyModel
 from harness.config.multitask import TaskAdapterConfig
 from harness.config.probe import ProbeConfig
@@ -94,6 +95,9 @@ class ConfirmConfig:
 class SweepConfig:
     """What is searched: scientific values are compared, nuisance values are tuned for each of them alike.
 
+    The first `startup` trials of an arm are drawn evenly; `sampler` proposes the later ones, Optuna's TPE where it is
+    null, from trials that are more than `lag` before. `pruner` ends trials early, once `prune_after` others have come
+    as far; where it is null, those below their arm's median. Both have a `name` and arguments.
     `across` names scientific keys that every baseline takes all values of, too. `test` scores the trials of the search
     on the test split, which is otherwise read by those that confirm alone; `confirm` null: nothing is confirmed.
     """
@@ -104,6 +108,9 @@ class SweepConfig:
     trials: Count
     startup: Count
     prune_after: Count | None
+    sampler: Method | None = None
+    pruner: Method | None = None
+    lag: Natural | None = None
     across: list[Text] | None = None
     test: Flag = False
     confirm: ConfirmConfig | None = ConfirmConfig()

@@ -53,6 +53,13 @@ class Range:
         return self.step or (1.0 if self.integer else None)
 
     @property
+    def values(self) -> list[Any] | None:
+        """All values; None where they are without number."""
+        if self.spacing is None:
+            return None
+        return [self.rounded(self.low + index * self.spacing) for index in range(round(self._last) + 1)]
+
+    @property
     def described(self) -> str:
         """The range in a message."""
         return f"range [{self.low:g}, {self.high:g}]"
@@ -123,6 +130,10 @@ class Choice:
 
     @property
     def ends(self) -> list[Any]:
+        return self.choices
+
+    @property
+    def values(self) -> list[Any] | None:
         return self.choices
 
     @property
@@ -215,6 +226,21 @@ def in_order(space: Space) -> list[str]:
         if (key := next(waiting, None)) is None:
             return found
         found.append(key)
+
+
+def points(space: Space) -> Iterator[Point]:
+    """Every point of a space whose dimensions have a number of values each, those of each condition included."""
+
+    def beside(point: Point, keys: list[str]) -> Iterator[Point]:
+        if not keys:
+            yield point
+            return
+        dimension = space[keys[0]]
+        values = (dimension.values or []) if exists(dimension, point) else None
+        for more in [{}] if values is None else [{keys[0]: value} for value in values]:
+            yield from beside(point | more, keys[1:])
+
+    return beside({}, in_order(space))
 
 
 def where(space: Space, key: str) -> Point:

@@ -1,7 +1,9 @@
-"""Proposals: the nuisance values of an arm's next trial, from a Sobol sequence first and from TPE afterwards."""
+"""Proposals: the nuisance values of an arm's next trial, from a Sobol sequence first and from a sampler afterwards."""
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import optuna
 from optuna.trial import TrialState
@@ -9,47 +11,107 @@ from torch.quasirandom import SobolEngine
 
 from harness.config.arms import Arm, Point
 from harness.config.space import applied
-from harness.record import Record, direction
+from harness.search.methods import make_sampler, sampler_kind
+from harness.search.plan import STATES, Earlier, SearchPlan
 from harness.search.space import distributions, parameters, suggest
 
 
-def propose(arm: Arm, index: int, seed: int, startup: int, objective: str, history: Sequence[Record]) -> Point:
+def propose(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) -> Point:
     """Nuisance values of the arm's trial number `index`: a function of the arguments alone, so a resumed study agrees.
 
-    The first `startup` trials take a scrambled Sobol sequence, the same unit points in every arm, so that arms are
-    compared on like draws. Later ones take Optuna's TPE, fed with the arm's own finished trials. `history` holds the
-    records of the arm.
+    Where the sampler learns, the first `startup` trials take a scrambled Sobol sequence, the same unit points in every
+    arm, so that arms are compared on like draws. `earlier` are the arm's trials 0 to `index` − 1; of those within the
+    arm's lag the points alone are read.
     """
     if not arm.nuisance:
         return {}
-    if index < startup:
-        return _sobol(arm, index, seed)
-    sampler = optuna.samplers.TPESampler(seed=_seed(seed, arm.name, index), n_startup_trials=1)
-    study = optuna.create_study(sampler=sampler, direction="maximize" if direction(objective) > 0 else "minimize")
-    study.add_trials(
-        [_frozen_trial(arm, entry, objective) for entry in history if entry.state != "fail" and "val" in entry.scores]
-    )
+    kind = sampler_kind(plan.sampler)
+    if kind.learns and index < plan.startup:
+        return startup_point(arm, index, plan.seed)
+    known = [seen if at < index - arm.lag else Earlier(seen.point, None) for at, seen in enumerate(earlier)]
+    with _quietly():
+        return _replayed(arm, index, plan, known) if kind.replayed else _sampled(arm, index, plan, known)
+
+
+def _sampled(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) -> Point:
+    """What a sampler proposes that reads all it needs off the trials."""
+    kind = sampler_kind(plan.sampler)
+    study = plan.study(make_sampler(plan.sampler, arm.nuisance, _sampler_seed(arm, index, plan)))
+    if kind.learns:
+        earlier = [seen for seen in earlier if seen.entry is None or _teaches(seen)]
+    study.add_trials([_frozen_trial(arm, seen, plan) for seen in earlier])
     return suggest(study.ask(), arm)
 
 
-def _frozen_trial(arm: Arm, entry: Record, objective: str) -> optuna.trial.FrozenTrial:
-    value = entry.score("val", objective)
-    complete = entry.state == "complete"
+def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) -> Point:
+    """What a sampler proposes that notes its own state in the study: all its earlier proposals are made once more.
+
+    A trial that was proposed from other records than there are now, as of a predecessor that has been reopened since,
+    teaches nothing: it is no trial that this sampler asked for.
+    """
+    kind, study = sampler_kind(plan.sampler), plan.study()
+    asked: list[tuple[optuna.Trial, Point]] = []
+    for at in range(index + 1):
+        if (known := at - arm.lag - 1) >= 0:
+            _tell(study, *asked[known], earlier[known], plan)
+        study.sampler = make_sampler(plan.sampler, arm.nuisance, _sampler_seed(arm, at, plan))
+        if kind.learns and at < plan.startup:
+            study.enqueue_trial(parameters(arm, startup_point(arm, at, plan.seed)))
+        trial = study.ask()
+        asked.append((trial, suggest(trial, arm)))
+    return asked[index][1]
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, point: Point, seen: Earlier, plan: SearchPlan) -> None:
+    entry = seen.entry
+    if entry is None or point != seen.point or not _teaches(seen):
+        study.tell(trial, state=TrialState.FAIL)
+    elif entry.state == "complete":
+        study.tell(trial, entry.score("val", plan.objective))
+    else:
+        trial.report(entry.score("val", plan.objective), entry.steps.made)
+        study.tell(trial, state=STATES[entry.state])
+
+
+def _teaches(seen: Earlier) -> bool:
+    return seen.entry is not None and seen.entry.state != "fail" and "val" in seen.entry.scores
+
+
+def _frozen_trial(arm: Arm, seen: Earlier, plan: SearchPlan) -> optuna.trial.FrozenTrial:
+    entry = seen.entry
+    state = TrialState.RUNNING if entry is None else STATES[entry.state] if _teaches(seen) else TrialState.FAIL
+    value = entry.score("val", plan.objective) if entry is not None and _teaches(seen) else None
+    pruned = entry is not None and state is TrialState.PRUNED and value is not None
     return optuna.trial.create_trial(
-        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
-        value=value if complete else None,
-        intermediate_values={} if complete else {entry.steps.made: value},
-        params=parameters(arm, entry.point),
-        distributions=distributions(arm, entry.point),
+        state=state,
+        value=value if state is TrialState.COMPLETE else None,
+        intermediate_values={entry.steps.made: value} if entry is not None and value is not None and pruned else {},
+        params=parameters(arm, seen.point),
+        distributions=distributions(arm, seen.point),
     )
 
 
-def _sobol(arm: Arm, index: int, seed: int) -> Point:
+def startup_point(arm: Arm, index: int, seed: int) -> Point:
+    """The point of a scrambled Sobol sequence, whose unit points are the same in every arm."""
     engine = SobolEngine(len(arm.nuisance), scramble=True, seed=seed)
     unit = engine.draw(index + 1)[index].tolist()
     dimensions = zip(unit, arm.nuisance.items(), strict=True)
     return applied(arm.nuisance, {key: dimension.at(fraction) for fraction, (key, dimension) in dimensions})
 
 
+def _sampler_seed(arm: Arm, index: int, plan: SearchPlan) -> int:
+    """One for all points of a sequence, else one for each trial: one that is made again repeats its first draws."""
+    name = (plan.sampler or {}).get("name")
+    return _seed(plan.seed, "sequence") if name in ("grid", "qmc") else _seed(plan.seed, arm.name, index)
+
+
 def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Inside, Optuna does not warn of what the checks of a sweep have allowed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield

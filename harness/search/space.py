@@ -20,7 +20,7 @@ def distributions(arm: Arm, point: Point) -> dict[str, BaseDistribution]:
 
 def parameters(arm: Arm, point: Point) -> dict[str, Any]:
     """The point as Optuna's parameters."""
-    return {key: _encoded(value) for key, value in point.items()}
+    return {key: encoded(value) for key, value in point.items()}
 
 
 def suggest(trial: optuna.Trial, arm: Arm) -> Point:
@@ -39,19 +39,20 @@ def _suggested(trial: optuna.Trial, key: str, dimension: Range | Choice) -> Any:
             return trial.suggest_float(key, low, high, log=log, step=step)
         case IntDistribution(low=low, high=high, log=log, step=step):
             return trial.suggest_int(key, low, high, log=log, step=step)
-    by_name = {_encoded(choice): choice for choice in dimension.ends}
+    by_name = {encoded(choice): choice for choice in dimension.ends}
     return by_name[trial.suggest_categorical(key, list(by_name))]
 
 
 def _distribution(dimension: Range | Choice) -> BaseDistribution:
     match dimension:
         case Choice():
-            return CategoricalDistribution([_encoded(choice) for choice in dimension.choices])
+            return CategoricalDistribution([encoded(choice) for choice in dimension.choices])
         case Range(integer=True):
             low, high, step = int(dimension.low), int(dimension.high), int(dimension.spacing or 1)
             return IntDistribution(low, high, log=dimension.log, step=step)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
 
-def _encoded(value: Any) -> Any:
+def encoded(value: Any) -> Any:
+    """A value as Optuna's."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

@@ -13,13 +13,20 @@ from torch.quasirandom import SobolEngine
 
 from harness.cluster.assignments import schedule
 from harness.config import Choice, ExtraArmConfig, Range, SweepConfig
-from harness.search import Arm, arms
-from harness.search.proposals import _seed, propose
+from harness.search import Arm, arms, proposals
+from harness.search.plan import Earlier, SearchPlan
+from harness.search.proposals import _seed
 from tests.test_record import make
 
 LR = Range(low=1e-4, high=1e-2, log=True)
 SCALE = Range(low=0.5, high=8.0)
 ARM = Arm("rank=1", {"lora.rank": 1}, {"optimizer.lr": LR, "lora.scale": SCALE})
+
+
+def propose(arm, index, seed, startup, objective, entries, **search):
+    """What is proposed after trials that have these records."""
+    plan = SearchPlan(seed=seed, startup=startup, objective=objective, **search)
+    return proposals.propose(arm, index, plan, [Earlier(entry.point, entry) for entry in entries])
 
 
 def sweep(**changes):

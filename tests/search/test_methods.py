@@ -1,0 +1,127 @@
+"""A sweep that misuses samplers and pruners gets a line for each mistake, before torch is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+from harness.config import ConfigError, check
+from harness.search.checks import check_search
+
+SWEEP = {
+    "scientific": {"lora.rank": [1, 2]},
+    "nuisance": {"optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "lora.scale": {"low": 0.5, "high": 4.0}},
+    "baselines": {},
+    "trials": 60,
+    "startup": 3,
+}
+CHOICE = {"lora.conv_form": {"choices": ["branch", "delta"]}}
+WHEN = CHOICE | {"lora.dropout": {"low": 0.0, "high": 0.2, "step": 0.1, "when": {"lora.conv_form": "branch"}}}
+
+WRONG = [
+    ({"sampler": "tpf"}, "sweep.sampler=tpf: no such sampler; did you mean tpe?; valid: tpe, gp, cmaes, nsgaii"),
+    ({"sampler": {"seed": 1}}, "sweep.sampler.name: missing; valid: tpe, gp"),
+    ({"sampler": 4}, "sweep.sampler=4: input should be a valid dictionary"),
+    (
+        {"sampler": {"name": "tpe", "multivariat": True}},
+        "sweep.sampler.multivariat=true: TPESampler takes no such argument; did you mean multivariate?",
+    ),
+    ({"sampler": {"name": "tpe", "seed": 3}}, "sweep.sampler.seed=3: not to be set; the study's seed decides it"),
+    (
+        {"sampler": {"name": "gp", "n_startup_trials": 3}},
+        "sweep.sampler.n_startup_trials=3: not to be set; sweep.startup says it",
+    ),
+    ({"sampler": {"name": "tpe", "group": "yes"}}, "sweep.sampler.group=yes: TPESampler takes bool here"),
+    ({"sampler": {"name": "tpe", "gamma": 3}}, "sweep.sampler.gamma=3: takes an object of Python's; write a class"),
+    ({"sampler": {"name": "random", "x": 1}}, "sweep.sampler.x=1: RandomSampler takes no such argument; it takes none"),
+    ({"sampler": {"name": "tpe", "group": True, "multivariate": False}}, "sweep.sampler: TPESampler: ``group`` option"),
+    ({"sampler": {"name": "nsgaii", "population_size": 1}}, "sweep.sampler: NSGAIISampler: `population_size`"),
+    (
+        {"sampler": "nsgaii", "trials": 12},
+        "sweep.sampler=nsgaii: the first 50 trials of an arm (population_size) are",
+    ),
+    ({"sampler": "gp", "trials": 3}, "sweep.startup=3: not below sweep.trials=3, so that sweep.sampler=gp would prop"),
+    ({"sampler": "cmaes", "nuisance": CHOICE}, "sweep.sampler=cmaes: takes numbers alone, and lora.conv_form is a ch"),
+    ({"sampler": "gp", "nuisance": WHEN}, "sweep.sampler=gp: takes no conditional dimension, and lora.dropout is o"),
+    ({"sampler": "qmc", "nuisance": WHEN}, "sweep.sampler=qmc: takes no conditional dimension, and lora.dropout is"),
+    ({"sampler": "grid", "nuisance": WHEN, "trials": 2}, "sweep.sampler=grid: takes no conditional dimension, and lo"),
+    ({"sampler": "grid"}, "sweep.sampler=grid: optimizer.lr is a range [0.0001, 0.01] without end; give it a step, i"),
+    ({"sampler": "brute_force"}, "sweep.sampler=brute_force: optimizer.lr is a range [0.0001, 0.01] without end; giv"),
+    ({"sampler": "brute_force", "nuisance": WHEN}, "sweep.trials=60: sweep.sampler=brute_force has 4 points in arm r"),
+    ({"sampler": "nowhere_at:All"}, "sweep.sampler=nowhere_at:All: importing nowhere_at failed, ModuleNotFoundError"),
+    ({"sampler": "optuna.pruners:NopPruner"}, "sweep.sampler=optuna.pruners:NopPruner: no subclass of optuna.sampler"),
+    ({"pruner": "medium"}, "sweep.pruner=medium: no such pruner; did you mean median?; valid: median, percentile"),
+    ({"pruner": "percentile"}, "sweep.pruner: PercentilePruner: missing 1 required positional argument"),
+    ({"pruner": "threshold"}, "sweep.pruner: ThresholdPruner: Either lower or upper must be specified."),
+    (
+        {"pruner": {"name": "hyperband", "factor": 3}},
+        "sweep.pruner.factor=3: HyperbandPruner takes no such argument; d",
+    ),
+    ({"pruner": {"name": "none", "x": 3}}, "sweep.pruner.x: none takes no arguments"),
+    (
+        {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": "medium"}},
+        "sweep.pruner.wrapped_pruner=medium: no such wrapped_pruner; did you mean median?",
+    ),
+    (
+        {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": {"name": "median", "n": 1}}},
+        "sweep.pruner.wrapped_pruner.n=1: MedianPruner takes no such argument",
+    ),
+    ({"pruner": {"name": "successive_halving", "reduction_factor": 1}}, "sweep.pruner: SuccessiveHalvingPruner: The v"),
+]
+
+
+@pytest.fixture
+def config_of(tree):
+    def config_of(**changes):
+        return check(tree("sweep=rank_alpha_lr", "run=study") | {"sweep": SWEEP | {"prune_after": None} | changes})
+
+    return config_of
+
+
+@pytest.mark.parametrize(("changes", "line"), WRONG, ids=[line for _, line in WRONG])
+def test_each_mistake_is_a_line(config_of, changes, line, monkeypatch):
+    monkeypatch.setattr("harness.search.checks.find_spec", lambda name: True)
+    with pytest.raises(ConfigError) as caught:
+        check_search(config_of(**changes))
+    assert str(caught.value).startswith(line)
+    assert len(str(caught.value).splitlines()) <= 3, "of two arms, and one more of the same"
+
+
+RIGHT = [
+    {"sampler": {"name": "tpe", "multivariate": True, "n_ei_candidates": 12}},
+    *({"sampler": name} for name in ("gp", "random", "qmc", "nsgaii", "optuna.samplers:TPESampler")),
+    {"sampler": {"name": "gp", "deterministic_objective": True}},
+    {"sampler": {"name": "nsgaiii", "population_size": 8, "dividing_parameter": 4}},
+    {"sampler": "grid", "nuisance": CHOICE, "trials": 2},
+    {"sampler": "brute_force", "nuisance": WHEN, "trials": 4},
+    *({"pruner": name} for name in ("median", "successive_halving", "hyperband", "wilcoxon", "none")),
+    {"pruner": {"name": "percentile", "percentile": 25}},
+    {"pruner": {"name": "threshold", "lower": 0.5}},
+    {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": {"name": "percentile", "percentile": 10.0}}},
+    {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": None}},
+    {"pruner": "optuna.pruners:NopPruner"},
+]
+
+
+@pytest.mark.parametrize("changes", RIGHT, ids=map(str, RIGHT))
+def test_what_can_be_used_is_not_refused(config_of, changes):
+    check_search(config_of(**changes))
+
+
+def test_a_package_that_is_not_there_is_named(config_of, monkeypatch):
+    monkeypatch.setattr("harness.search.checks.find_spec", lambda name: None)
+    for name in ("cmaes", "gp"):
+        with pytest.raises(ConfigError, match=rf"^sweep\.sampler={name}: needs the package .*: pip install"):
+            check_search(config_of(sampler=name))
+
+
+def test_a_method_is_chosen_on_the_command_line_in_a_word(tree):
+    sweep = check(tree("sweep=rank_alpha_lr", "run=study", "sweep.sampler=gp", "sweep.pruner=hyperband")).sweep
+    assert (sweep.sampler, sweep.pruner) == ({"name": "gp"}, {"name": "hyperband"})
+    words = "sweep.sampler={name: tpe, group: true}"
+    assert check(tree("sweep=variants", "run=study", words)).sweep.sampler == {"name": "tpe", "group": True}
+
+
+def test_checking_a_search_imports_no_torch():
+    code = "import sys, harness.search.checks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
