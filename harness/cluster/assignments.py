@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.config import Config, SweepConfig
 from harness.config.arms import Arm, Point, arms
 from harness.record import RECORDS, Log, Phase, Record
-from harness.search.confirmation import finalists, fresh_seeds
+from harness.search.confirmation import Finalist, Wanted, finalists, fresh_seeds
 from harness.system.jsonl import JsonlLog, repair_tail
 from harness.system.study_files import attempts_path
 
@@ -38,19 +38,29 @@ class Slot:
         return "search" if self.seed is None else "confirm"
 
 
-def schedule(all_arms: list[Arm], trials: int, first: int = 0) -> list[Slot]:
-    """Round by round over the arms, so that a study stopped early has treated them alike; numbered from `first`."""
+def schedule(all_arms: Sequence[Arm], trials: int, first: int = 0, *, baseline_trials: int | None = None) -> list[Slot]:
+    """Round by round over the arms, so that a study stopped early has treated them alike; numbered from `first`.
+
+    With `baseline_trials`, baselines have as many, and their other numbers are left out.
+    """
+    counts = [baseline_trials or trials if arm.baseline else trials for arm in all_arms]
     return [
         Slot(first + index * len(all_arms) + place, arm, index)
-        for index in range(trials)
+        for index in range(max(counts, default=0))
         for place, arm in enumerate(all_arms)
+        if index < counts[place]
     ]
+
+
+def search_schedule(sweep: SweepConfig, first: int = 0) -> list[Slot]:
+    """The slots of a study's search."""
+    return schedule(arms(sweep), sweep.trials, first, baseline_trials=sweep.baseline_trials)
 
 
 def whole_schedule(config: Config, records: Sequence[Record]) -> list[Slot]:
     """The slots of the search and, once each of those has a record, those that confirm its finalists."""
     assert config.sweep is not None
-    return with_confirmation(config, schedule(arms(config.sweep), config.sweep.trials), records)
+    return with_confirmation(config, search_schedule(config.sweep), records)
 
 
 def with_confirmation(config: Config, searched: list[Slot], records: Sequence[Record]) -> list[Slot]:
@@ -60,13 +70,19 @@ def with_confirmation(config: Config, searched: list[Slot], records: Sequence[Re
     if confirm is None or any(slot.number not in ended for slot in searched):
         return searched
     all_arms = [slot.arm for slot in searched if slot.index == 0]
+    joint = any(arm.named_by is not None for arm in all_arms)
     places = {arm.name: place for place, arm in enumerate(all_arms)}
-    chosen = finalists(all_arms, records, confirm.top)
+    chosen = finalists(all_arms, records, confirm.top, Wanted.of(config.sweep))
     return searched + [
-        Slot(index * CONFIRMING + places[finalist.arm.name], finalist.arm, index, finalist.point, seed)
+        Slot(index * CONFIRMING + _place(finalist, places, joint), finalist.arm, index, finalist.point, seed)
         for index, seed in enumerate(fresh_seeds(config.seed, confirm.seeds), start=1)
         for finalist in chosen
     ]
+
+
+def _place(finalist: Finalist, places: dict[str, int], joint: bool) -> int:
+    """The place of a finalist's arm; in the joint mode, where any point may be one, the number of its trial."""
+    return finalist.trial.trial if joint else places[finalist.arm.name]
 
 
 def planned(config: Config) -> int:
@@ -74,7 +90,7 @@ def planned(config: Config) -> int:
     assert config.sweep is not None
     sweep = config.sweep
     again = confirmed_arms(sweep) * sweep.confirm.seeds if sweep.confirm else 0
-    return len(arms(sweep)) * sweep.trials + again
+    return len(search_schedule(sweep)) + again
 
 
 def total(config: Config, slots: Sequence[Slot], done: Callable[[int], bool]) -> int:
@@ -92,7 +108,8 @@ def confirmed_arms(sweep: SweepConfig) -> int:
         return 0
     all_arms = arms(sweep)
     baselines = sum(arm.baseline for arm in all_arms)
-    return min(sweep.confirm.top, len(all_arms) - baselines) + baselines
+    compared = sweep.trials if sweep.mode == "joint" else len(all_arms) - baselines
+    return min(sweep.confirm.top, compared) + baselines
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from harness.cluster.assignments import Assignment, Slot
 from harness.cluster.locks import LockLost
 from harness.cluster.optuna_storage import close_storage, open_storage
-from harness.config.arms import Arm
+from harness.config.arms import JOINT, Arm, arm_of
 from harness.record import Record, direction
 from harness.search.pruning import curve_of
 from harness.search.space import distributions, parameters
@@ -35,8 +35,8 @@ class OptunaMirror:
 
     def __init__(self, folder: Path, objective: str, all_arms: Sequence[Arm]) -> None:
         self.objective = objective
-        self._arms = {arm.name: arm for arm in all_arms}
-        self._names = CategoricalDistribution(list(self._arms))
+        self._arms = all_arms
+        self._names = CategoricalDistribution([arm.name for arm in all_arms])
         self._failing = False
         self._storage, self._name = open_storage(folder)
         self._study = self._open()
@@ -53,10 +53,10 @@ class OptunaMirror:
         def begin() -> None:
             running = optuna.trial.create_trial(
                 state=TrialState.RUNNING,
-                params={"arm": slot.arm.name} | parameters(slot.arm, assignment.point),
+                params=self._named(slot.arm.name) | parameters(slot.arm, assignment.point),
                 distributions={"arm": self._names} | distributions(slot.arm, assignment.point),
-                user_attrs={"trial": slot.number, "arm": slot.arm.name, "attempt": assignment.attempt}
-                | {"phase": slot.phase},
+                user_attrs={"trial": slot.number, "arm": slot.arm.name_of(assignment.point)}
+                | {"attempt": assignment.attempt, "phase": slot.phase},
             )
             study = self._storage.get_study_id_from_name(self._name)
             self._trial = self._storage.create_new_trial(study, running)
@@ -103,7 +103,7 @@ class OptunaMirror:
             ended = (TrialState.COMPLETE, TrialState.PRUNED)
             known = {trial.user_attrs.get("trial") for trial in self._study.get_trials(deepcopy=False, states=ended)}
             missed = [entry for entry in records if entry.state != "fail" and entry.trial not in known]
-            self._study.add_trials([self._frozen_trial(entry) for entry in missed if entry.arm in self._arms])
+            self._study.add_trials([self._frozen_trial(entry) for entry in missed if arm_of(self._arms, entry.arm)])
 
         self._try(backfill)
 
@@ -111,7 +111,7 @@ class OptunaMirror:
         """Rebuild the study from the records alone; returns how many trials it holds."""
         optuna.delete_study(study_name=self._name, storage=self._storage)
         self._study = self._open()
-        entries = [entry for entry in records if entry.arm in self._arms]
+        entries = [entry for entry in records if arm_of(self._arms, entry.arm)]
         self._study.add_trials([self._frozen_trial(entry) for entry in entries])
         return len(entries)
 
@@ -119,13 +119,18 @@ class OptunaMirror:
         way = StudyDirection.MAXIMIZE if direction(self.objective) > 0 else StudyDirection.MINIMIZE
         return optuna.create_study(storage=self._storage, study_name=self._name, direction=way, load_if_exists=True)
 
+    def _named(self, arm: str) -> dict[str, str]:
+        """The parameter that says the arm; trials of the joint arm have that of its own."""
+        return {"arm": arm if arm in self._names.choices else JOINT}
+
     def _frozen_trial(self, entry: Record) -> optuna.trial.FrozenTrial:
-        complete, arm = entry.state == "complete", self._arms[entry.arm]
+        complete, arm = entry.state == "complete", arm_of(self._arms, entry.arm)
+        assert arm is not None
         state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}[entry.state]
         return optuna.trial.create_trial(
             state=state,
             value=entry.score("val", self.objective) if complete else None,
-            params={"arm": entry.arm} | parameters(arm, entry.point),
+            params=self._named(entry.arm) | parameters(arm, entry.point),
             distributions={"arm": self._names} | distributions(arm, entry.point),
             user_attrs={"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempt, "phase": entry.phase},
             intermediate_values=curve_of(entry),

@@ -15,7 +15,7 @@ from harness.cluster.study_folder import study_folder
 from harness.cluster.undo import left_as_found
 from harness.config import Config, ConfigError, ConfirmConfig, apply_overrides, check, read_stored, to_dict, to_yaml
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
-from harness.config.arms import Arm, Point, arms
+from harness.config.arms import Arm, Point, arm_of, arms
 from harness.config.preflight import check_same_config
 from harness.config.processes import trains_remotely
 from harness.record import Log, is_final
@@ -105,11 +105,12 @@ def _refuse_other_search(config: Config, folder: Path) -> None:
     assert config.sweep is not None
     before = read_stored(folder / CONFIG)["sweep"]
     back = "set it back, or give the study another name"
-    if before["trials"] != config.sweep.trials:
-        raise ConfigError(
-            f"sweep.trials={config.sweep.trials}: study={config.study} was confirmed after {before['trials']} trials "
-            f"an arm; {back}"
-        )
+    for key, trials in (("trials", config.sweep.trials), ("baseline_trials", config.sweep.baseline_trials)):
+        if before.get(key) != trials:
+            raise ConfigError(
+                f"sweep.{key}={trials}: study={config.study} was confirmed after {before.get(key)} trials "
+                f"an arm; {back}"
+            )
     if before["confirm"] and config.sweep.confirm and before["confirm"]["set"] != config.sweep.confirm.set:
         raise ConfigError(
             f"sweep.confirm.set={config.sweep.confirm.set}: study={config.study} was confirmed with "
@@ -176,13 +177,14 @@ def check_same_inputs(config: Config, folder: Path) -> None:
     """Refuse to continue where data, weights or device differ from the records so far: such trials do not compare."""
     assert config.sweep is not None
     now = input_identity(config)
-    others = {
-        arm.name
-        for arm in arms(config.sweep)
-        if any(key.startswith(("task", "model")) for key in (*arm.values, *arm.nuisance))
-    }
+    all_arms = arms(config.sweep)
+
+    def differs(name: str) -> bool:
+        arm = arm_of(all_arms, name)
+        return arm is not None and any(key.startswith(("task", "model")) for key in (*arm.values, *arm.nuisance))
+
     for entry in record.read(folder):
-        if entry.arm in others or (entry.task, entry.model) != (config.task.name, config.model.name):
+        if differs(entry.arm) or (entry.task, entry.model) != (config.task.name, config.model.name):
             continue  # the task or the model is what is compared
         changed = [key for key in now if entry.provenance.inputs.get(key, now[key]) != now[key]]
         if changed:

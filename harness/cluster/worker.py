@@ -20,13 +20,14 @@ from harness.cluster.assignments import (
     Slot,
     ready,
     repair_logs,
-    schedule,
+    search_schedule,
     total,
     with_confirmation,
 )
 from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, keep_result, publish
 from harness.cluster.database import check_workers
 from harness.cluster.display import Display, ProgressDisplay
+from harness.cluster.earlier import counted_costs, earlier_trials
 from harness.cluster.heartbeat import Heartbeat, HeartbeatMonitor
 from harness.cluster.locks import LockLost, with_study_lock
 from harness.cluster.mirror import StudyMirror
@@ -37,7 +38,7 @@ from harness.cluster.storage import open_locks
 from harness.cluster.study import check_same_inputs, trial_config
 from harness.config import Config, ConfigError, to_dict
 from harness.config.arm_checks import corners
-from harness.config.arms import Arm, Point, arms
+from harness.config.arms import Point, arms
 from harness.record import Log, Record, fail_if_not_finite
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import propose
@@ -61,8 +62,9 @@ _POLL_S = (0.1, 2.0)  # between looks for a trial whose turn has come, first and
 class TrialAttempt:
     """An attempt at a trial: its configuration, folder and reports. `ended` is its record, once there is one."""
 
-    def __init__(self, worker: "Worker", slot: Slot, assignment: Assignment, display: Display, prunes: Rule) -> None:
-        self.worker, self.slot, self.assignment, self.display, self.prunes = worker, slot, assignment, display, prunes
+    def __init__(self, worker: "Worker", slot: Slot, assignment: Assignment, display: Display) -> None:
+        self.worker, self.slot, self.assignment, self.display = worker, slot, assignment, display
+        self.prunes: Rule = never
         self.folder: Path | None = None
         self.ended: Record | None = None
         self.reports: dict[int, float] = {}
@@ -125,8 +127,7 @@ class Worker:
         self.tree, self.plan = to_dict(config), SearchPlan.of(config)
         self.heartbeats, self.locks, self.heartbeat = heartbeats, heartbeats.locks, heartbeat
         self.log, self.assignments = Log(folder), AssignmentLog(folder)
-        self.arms: list[Arm] = arms(self.sweep)
-        self.slots = self._searched = schedule(self.arms, self.sweep.trials, first)
+        self.slots = self._searched = search_schedule(self.sweep, first)
         self._trusted: dict[str, float] = {}
         self.mirror = mirror
         with_study_lock(self.locks, self._begin)
@@ -204,7 +205,8 @@ class Worker:
         """The place of the trial of a slot in its study."""
         scored = self.sweep.test or slot.phase == "confirm"
         name, number = self.config.study, slot.number
-        return TrialContext(name, number, slot.arm.name, folder, assignment.point, slot.phase, scored)
+        arm = slot.arm.name_of(assignment.point)
+        return TrialContext(name, number, arm, folder, assignment.point, slot.phase, scored)
 
     def _begin(self) -> None:
         repair_logs(self.folder)
@@ -230,7 +232,8 @@ class Worker:
                 if self.assignments.lost(slot.number) > REQUEUES and not self._has_result(slot, last):
                     self._fail_lost(slot, last)
                     continue
-            point = last.point if last else slot.point or self._propose(slot)
+            point = last.point if last else slot.point
+            point = point or propose(slot.arm, slot.index, self.plan, self._earlier(slot))
             assignment = Assignment(slot.number, self.assignments.attempts(slot.number) + 1, self.name, point)
             self.assignments.add(assignment)
             if self.assignments.last(slot.number) != assignment:
@@ -259,19 +262,7 @@ class Worker:
         return alive
 
     def _earlier(self, slot: Slot) -> list[Earlier]:
-        """The arm's earlier trials in their order; of those within its lag the points alone."""
-        mine = (other for other in self.slots if other.arm.name == slot.arm.name and other.phase == "search")
-        return [self._seen(other, slot) for other in mine if other.index < slot.index]
-
-    def _seen(self, other: Slot, slot: Slot) -> Earlier:
-        last, entry = self.assignments.last(other.number), self.log.get(other.number)
-        if other.index < slot.index - slot.arm.lag and entry is not None:
-            return Earlier(entry.point, entry)
-        assert last is not None, "trials are assigned in their order"
-        return Earlier(last.point, None)
-
-    def _propose(self, slot: Slot) -> Point:
-        return propose(slot.arm, slot.index, self.plan, self._earlier(slot))
+        return earlier_trials(slot, self.slots, self.assignments, self.log)
 
     def _has_result(self, slot: Slot, last: Assignment) -> bool:
         trial = self.config_of(slot, last.point)
@@ -292,11 +283,14 @@ class Worker:
         """Announce a trial to Optuna, the display and the heartbeat."""
         self.mirror.begin(slot, assignment)
         fault_injection.crash_point("after_assignment")
-        display.begin(slot.number, slot.arm.name, assignment.point)
-        payload = {"trial": slot.number, "arm": slot.arm.name, "attempt": assignment.attempt, "since": time.time()}
+        arm = slot.arm.name_of(assignment.point)
+        display.begin(slot.number, arm, assignment.point)
+        payload = {"trial": slot.number, "arm": arm, "attempt": assignment.attempt, "since": time.time()}
         self.heartbeat.update(payload | {"step": 0, "score": None})
-        prunes = rule(self.plan, self._earlier(slot)) if slot.phase == "search" else never
-        return TrialAttempt(self, slot, assignment, display, prunes)
+        made = TrialAttempt(self, slot, assignment, display)
+        if slot.phase == "search":
+            made.prunes = rule(self.plan, self._earlier(slot), lambda: counted_costs(made.config))
+        return made
 
     def _prepare(self, attempt: TrialAttempt) -> bool:
         """Whether the trial must be trained; a result that exists is recorded here.
@@ -338,12 +332,16 @@ class Worker:
 
     def _known(self, slot: Slot, assignment: Assignment, fingerprint: str) -> Record | None:
         """The record of a complete trial of the same configuration, as this trial's."""
-        entry = record.find_complete(self.log.records, fingerprint)
+        known = self.log.records
+        if slot.arm.lag and slot.phase == "search":  # what runs beside it must not decide whether it is trained
+            known = [seen.entry for seen in self._earlier(slot) if seen.entry is not None]
+        entry = record.find_complete(known, fingerprint)
         if entry is None:
             return None
         now = environment_of(self.config_of(slot, assignment.point))
         reason = f"same configuration as trial {entry.trial}: {record.looked_up(entry, now)}"
-        asked = dataclasses.replace(entry, trial=slot.number, arm=slot.arm.name, phase=slot.phase)
+        arm = slot.arm.name_of(assignment.point)
+        asked = dataclasses.replace(entry, trial=slot.number, arm=arm, phase=slot.phase)
         return dataclasses.replace(asked, point=assignment.point, reason=reason, reports=[])
 
     def accept(self, assignment: Assignment, entry: Record) -> bool:

@@ -5,8 +5,9 @@ import json
 import re
 from collections.abc import Iterator
 
+from harness.config.arms import joint_space
 from harness.config.schema import Config, SweepConfig
-from harness.config.space import Choice, Point, Range, Space, applied, where
+from harness.config.space import Choice, Point, Range, Space, applied, space_mistakes, where
 from harness.config.tree import ConfigError
 
 _NUMBER = re.compile(r"-?\d[\d.e+-]*")
@@ -18,9 +19,49 @@ _OF_THE_STUDY = ("run", "study", "results", "tracking", "launch", "sweep", "comm
 _OF_EVERY_TRIAL = (*_OF_THE_STUDY, "seed", "task", "model", "arguments", "top", "seeds", "margin", "trial")
 
 
+def sweep_space_mistakes(sweep: SweepConfig) -> Iterator[str]:
+    """What is wrong with the dimensions of a sweep, each by itself and all arms together."""
+    joint = sweep.mode == "joint"
+    searched = {"sweep.nuisance": joint_space(sweep) if joint else sweep.nuisance}
+    spaces = searched | {f"sweep.baselines.{name}.nuisance": arm.nuisance for name, arm in sweep.baselines.items()}
+    for place, space in spaces.items():
+        for mistake in space_mistakes(space):
+            scientific = any(re.match(rf"{re.escape(key)}[=.]", mistake) for key in sweep.scientific)
+            yield f"{'sweep.scientific' if scientific and place in searched else place}.{mistake}"
+    kinds: dict[str, dict[str, None]] = {}
+    for space in spaces.values():
+        for key, dimension in space.items():
+            kinds.setdefault(key, {})[dimension.kind] = None
+    for key, found in kinds.items():
+        if len(found) > 1:
+            yield f"sweep: {key} is {' in one arm, '.join(found)} in another"
+
+
+def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:
+    """What belongs to the other mode, and a sweep that searches nothing."""
+    if sweep.mode == "joint":
+        if sweep.across:
+            yield f"sweep.across={json.dumps(sweep.across)}: of the compared mode; sweep.across=null"
+        if not joint_space(sweep):
+            yield "sweep.mode=joint: sweep.scientific and sweep.nuisance have no dimension to be searched"
+        return
+    if not sweep.scientific and not sweep.baselines:
+        yield "sweep.scientific: an empty search space"
+    if sweep.baseline_trials is not None:
+        rule = "of sweep.mode=joint; arms that are compared have equal trials"
+        yield f"sweep.baseline_trials={sweep.baseline_trials}: {rule}"
+    for key, values in sweep.scientific.items():
+        if not isinstance(values, list):
+            yield (
+                f"sweep.scientific.{key}: a {values.described}; arms are compared over a list of values, "
+                "sweep.mode=joint searches a range"
+            )
+
+
 def unused(sweep: SweepConfig) -> Iterator[str]:
     """What is searched or set and reaches no trial, or not as it was said."""
-    if sweep.nuisance and sweep.baselines and not sweep.scientific:  # without baselines there is no arm at all
+    compared = sweep.mode == "compared"
+    if compared and sweep.nuisance and sweep.baselines and not sweep.scientific:  # without baselines there is no arm
         yield (
             f"sweep.nuisance={json.dumps(list(sweep.nuisance))}: sweep.scientific is empty, so no arm takes these "
             "ranges; a baseline has its own, sweep.baselines.NAME.nuisance"

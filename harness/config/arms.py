@@ -1,7 +1,8 @@
 """The arms of a study: what is compared, and which dimensions are tuned for each arm.
 
-An arm is one combination of scientific values (a rank, a target set) or a baseline. Nuisance values (learning rate,
-scale) are tuned within each arm, at equal trials; only then are arms compared.
+In the compared mode an arm is one combination of scientific values (a rank, a target set) or a baseline. Nuisance
+values (learning rate, scale) are tuned within each arm, at equal trials; only then are arms compared. In the joint mode
+one arm has all dimensions, and the baselines stand beside it.
 """
 
 import dataclasses
@@ -10,9 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.config.schema import SweepConfig
-from harness.config.space import Point, Space
+from harness.config.space import Choice, Point, Range, Space
 
-__all__ = ["Arm", "Point", "arms"]
+__all__ = ["Arm", "Point", "arm_of", "arms", "joint_space"]
+
+JOINT = "joint"
+"""The name of the arm that has all dimensions; its trials are named by their points."""
+_JOINT_LAG = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Arm:
     """The dotted keys that an arm sets, and the nuisance dimensions that are tuned for it.
 
     A trial's point is proposed from trials of the arm that are more than `lag` before it, so that as many may run at
-    once and one more.
+    once and one more. `named_by` are the keys whose values name a trial of the joint arm; None in any other.
     """
 
     name: str
@@ -28,32 +33,62 @@ class Arm:
     nuisance: Space
     baseline: bool = False
     lag: int = 0
+    named_by: tuple[str, ...] | None = None
+
+    def name_of(self, point: Point) -> str:
+        """The name that a trial at a point of this arm is recorded under."""
+        if self.named_by is None:
+            return self.name
+        return _name({key: point[key] for key in self.named_by if key in point})
 
 
 def arms(sweep: SweepConfig) -> list[Arm]:
-    """The product of all scientific values, then every baseline over the product of the `across` keys."""
-    compared = [
-        Arm(_name(point), point, sweep.nuisance, lag=sweep.lag or 0)
-        for point in _product(sweep, list(sweep.scientific))
-        if point
-    ]
+    """The product of all scientific values, or the joint arm; then every baseline over the product of `across`."""
+    joint = sweep.mode == "joint"
+    lag = sweep.lag if sweep.lag is not None else _JOINT_LAG if joint else 0
     baselines = [
-        Arm(
-            ",".join(filter(None, (name, _name(point)))),
-            {**arm.set, **point},
-            arm.nuisance,
-            baseline=True,
-            lag=sweep.lag or 0,
-        )
+        Arm(",".join(filter(None, (name, _name(point)))), {**arm.set, **point}, arm.nuisance, baseline=True, lag=lag)
         for name, arm in sweep.baselines.items()
         for point in _product(sweep, sweep.across or [])
+    ]
+    if joint:
+        return [_joint(sweep, lag), *baselines]
+    compared = [
+        Arm(_name(point), point, sweep.nuisance, lag=lag) for point in _product(sweep, list(sweep.scientific)) if point
     ]
     return compared + baselines
 
 
+def joint_space(sweep: SweepConfig) -> Space:
+    """The dimensions of the joint arm: scientific ones first; of a list of several values, a choice of them."""
+    scientific: dict[str, Range | Choice] = {}
+    for key, values in sweep.scientific.items():
+        if not isinstance(values, list):
+            scientific[key] = values
+        elif len(values) > 1:
+            scientific[key] = Choice(choices=values)
+    return scientific | dict(sweep.nuisance)
+
+
+def arm_of(all_arms: Sequence[Arm], name: str) -> Arm | None:
+    """The arm whose trials are recorded under a name; of the joint arm, one that is that trial's alone."""
+    known = next((arm for arm in all_arms if arm.name == name), None)
+    joint = next((arm for arm in all_arms if arm.named_by is not None), None)
+    return known or (joint and dataclasses.replace(joint, name=name, named_by=None))
+
+
+def _joint(sweep: SweepConfig, lag: int) -> Arm:
+    space = joint_space(sweep)
+    fixed = {
+        key: values[0] for key, values in sweep.scientific.items() if key not in space and isinstance(values, list)
+    }
+    named_by = tuple(key for key in sweep.scientific if key in space) or tuple(space)
+    return Arm(JOINT, fixed, space, lag=lag, named_by=named_by)
+
+
 def _product(sweep: SweepConfig, keys: Sequence[str]) -> list[dict[str, Any]]:
-    combinations = itertools.product(*(sweep.scientific[key] for key in keys))
-    return [dict(zip(keys, values, strict=True)) for values in combinations]
+    lists = [values for key in keys if isinstance(values := sweep.scientific[key], list)]
+    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*lists)]
 
 
 def _name(values: Mapping[str, Any]) -> str:

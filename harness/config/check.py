@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.config.arm_checks import confirmed_otherwise, unused
+from harness.config.arm_checks import confirmed_otherwise, mode_mistakes, sweep_space_mistakes, unused
 from harness.config.methods import PRUNERS, SAMPLERS, method_mistakes
 from harness.config.models import ModelConfig
 from harness.config.registry import GUEST
 from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
-from harness.config.space import flattened, space_mistakes
+from harness.config.space import flattened
 from harness.config.tasks import TaskConfig, readers_for
 from harness.config.tree import ConfigError, Tree, apply_overrides, nearest
 
@@ -234,21 +234,10 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
     sweep = config.sweep
     if sweep is None:
         return ["run=study: sweep is empty; give one, as in sweep=rank_alpha_lr"] if config.run == "study" else []
-    spaces = {"sweep.nuisance": sweep.nuisance}
-    spaces |= {f"sweep.baselines.{name}.nuisance": arm.nuisance for name, arm in sweep.baselines.items()}
-    mistakes = [f"{place}.{mistake}" for place, space in spaces.items() for mistake in space_mistakes(space)]
+    mistakes = [*sweep_space_mistakes(sweep), *mode_mistakes(sweep)]
     mistakes += _confirmation_mistakes(sweep, config.task)
     mistakes += method_mistakes("sweep.sampler", sweep.sampler, SAMPLERS)
     mistakes += method_mistakes("sweep.pruner", sweep.pruner, PRUNERS)
-    kinds: dict[str, dict[str, None]] = {}
-    for space in spaces.values():
-        for key, dimension in space.items():
-            kinds.setdefault(key, {})[dimension.kind] = None
-    mistakes += [
-        f"sweep: {key} is {' in one arm, '.join(found)} in another" for key, found in kinds.items() if len(found) > 1
-    ]
-    if not sweep.scientific and not sweep.baselines:
-        mistakes.append("sweep.scientific: an empty search space")
     for key in (*sweep.scientific, *sweep.nuisance, *(sweep.confirm.set if sweep.confirm else ())):
         try:
             apply_overrides(tree, {key: None})

@@ -33,7 +33,9 @@ CONF = _folder("conf")
 SWEEPS = _folder("sweeps")
 
 
-_SELDOM: dict[str, str | None] = dict.fromkeys(("sampler", "pruner", "lag"))
+_SELDOM: dict[str, str | None] = {"mode": "compared"} | dict.fromkeys(
+    ("baseline_trials", "objectives", "constraints", "sampler", "pruner", "lag")
+)
 
 
 class SweepFiles(FileConfigSource):

@@ -84,7 +84,7 @@ def writable(results: Path) -> None:
 # What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
 _ASKED = ("run", "top", "seeds", "margin", "trial")
-_FREE = (*_ASKED, "results", "tracking", "launch", *_HOW, "sweep.trials", "sweep.confirm")
+_FREE = (*_ASKED, "results", "tracking", "launch", *_HOW, "sweep.trials", "sweep.baseline_trials", "sweep.confirm")
 
 
 def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:

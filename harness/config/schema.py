@@ -13,8 +13,8 @@ from harness.config.methods import Method
 from harness.config.models import AnyModel
 from harness.config.multitask import TaskAdapterConfig
 from harness.config.probe import ProbeConfig
-from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Positive, Share, Text
-from harness.config.space import Dimension
+from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Share, Text
+from harness.config.space import Dimension, Values
 from harness.config.tasks import AnyTask
 
 Usual = Literal["accuracy", "loss", "score"]
@@ -95,19 +95,28 @@ class ConfirmConfig:
 class SweepConfig:
     """What is searched: scientific values are compared, nuisance values are tuned for each of them alike.
 
+    In the mode `joint` all are dimensions of one space; `trials` are those of that space, and `baseline_trials` those
+    of each baseline, null: as many.
     The first `startup` trials of an arm are drawn evenly; `sampler` proposes the later ones, Optuna's TPE where it is
-    null, from trials that are more than `lag` before. `pruner` ends trials early, once `prune_after` others have come
-    as far; where it is null, those below their arm's median. Both have a `name` and arguments.
+    null, from trials that are more than `lag` before, null: none in the compared mode, 4 in the joint one. `pruner`
+    ends trials early, once `prune_after` others have come as far; where it is null, those below their arm's median.
+    Both have a `name` and arguments.
+    `objectives` are figures of the records with their directions; null: the validation score alone. `constraints` are
+    figures with what they may be at most.
     `across` names scientific keys that every baseline takes all values of, too. `test` scores the trials of the search
     on the test split, which is otherwise read by those that confirm alone; `confirm` null: nothing is confirmed.
     """
 
-    scientific: dict[str, Annotated[list[Any], Field(min_length=1)]]
+    scientific: dict[str, Values]
     nuisance: dict[str, Dimension]
     baselines: dict[str, ExtraArmConfig]
     trials: Count
     startup: Count
     prune_after: Count | None
+    mode: Literal["compared", "joint"] = "compared"
+    baseline_trials: Count | None = None
+    objectives: dict[Text, Literal["maximize", "minimize"]] | None = None
+    constraints: dict[Text, Number] | None = None
     sampler: Method | None = None
     pruner: Method | None = None
     lag: Natural | None = None

@@ -180,6 +180,17 @@ Dimension = Annotated[
 ]
 """A range, or a choice where there is the key `choices`."""
 
+
+def _is_dimension(value: Any) -> str:
+    return "dimension" if isinstance(value, Range | Choice | Mapping | str) else "values"
+
+
+Values = Annotated[
+    Annotated[list[Any], Field(min_length=1), Tag("values")] | Annotated[Dimension, Tag("dimension")],
+    Discriminator(_is_dimension),
+]
+"""A list of the values that are compared, or a dimension to be searched."""
+
 Space = Mapping[str, Range | Choice]
 
 

@@ -13,7 +13,8 @@ from harness.system.study_files import CONFIG
 
 _RENAMED = {former: now for now, former in FORMER_READERS.items()}
 
-_BEFORE_CONFIRMATION = {"test": True, "confirm": None}
+_BEFORE = {"test": True, "confirm": None, "mode": "compared"}
+"""What a sweep did before there was a key for it, where that is not null."""
 
 
 def read_stored(path: Path) -> Tree:
@@ -24,7 +25,7 @@ def read_stored(path: Path) -> Tree:
     if isinstance(lora := tree.get("lora"), dict):
         tree["lora"] = _with_forks(lora)
     if isinstance(sweep := tree.get("sweep"), dict):
-        tree["sweep"] = _BEFORE_CONFIRMATION | _with_kinds(sweep)
+        tree["sweep"] = _BEFORE | _with_kinds(sweep)
     for key in ("top", "seeds", "margin", "trial"):  # of other commands: they were passed over
         tree.pop(key, None)
     if tree.get("claims", "") is None:  # was a key of every configuration

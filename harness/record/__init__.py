@@ -1,6 +1,7 @@
 """The record of a trial: what it was, what it cost and what it scored. Read and written without torch."""
 
 from harness.record.fields import plain
+from harness.record.figures import figure
 from harness.record.log import Log, Records, append, from_tree, read, to_json, trial_path
 from harness.record.outcome import (
     best_by,
@@ -76,6 +77,7 @@ __all__ = [
     "direction",
     "environment_changes",
     "fail_if_not_finite",
+    "figure",
     "find_complete",
     "frame",
     "from_tree",

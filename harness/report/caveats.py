@@ -23,9 +23,10 @@ def caveats(shown: Sequence[Record], folder: Path) -> list[str]:
 
 
 def _ranges(sweep: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The nuisance ranges of the study, and under its name those of each baseline."""
+    """The ranges of the study, and under its name those of each baseline."""
+    searched = {key: bounds for key, bounds in sweep.get("scientific", {}).items() if isinstance(bounds, Mapping)}
     baselines = {name: arm.get("nuisance", {}) for name, arm in sweep.get("baselines", {}).items()}
-    return {"": sweep.get("nuisance", {})} | baselines
+    return {"": searched | sweep.get("nuisance", {})} | baselines
 
 
 def _edges(entry: Record, ranges: Mapping[str, Any]) -> Iterator[str]:

@@ -4,9 +4,11 @@ import itertools
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from harness.config import Choice, Config, ConfigError, SweepConfig
+from harness.config import Choice, Config, ConfigError, SweepConfig, nearest
 from harness.config.arms import Arm, arms
 from harness.config.space import points
+from harness.record import direction
+from harness.record.figures import COUNTED, SHORT, figure_names, full_name
 from harness.search.methods import (
     SamplerKind,
     make_pruner,
@@ -21,7 +23,7 @@ def check_search(config: Config) -> None:
     """Raise ConfigError with everything that is wrong with the sampler, the pruner, and what they are used for."""
     sweep = config.sweep
     assert sweep is not None
-    if mistakes := [*sampler_mistakes(sweep.sampler), *_pruner_mistakes(sweep)]:
+    if mistakes := [*sampler_mistakes(sweep.sampler), *_pruner_mistakes(sweep), *_objective_mistakes(config)]:
         raise ConfigError(*mistakes)
     all_arms = arms(sweep)
     if mistakes := [*_unsuitable(sweep, all_arms)]:
@@ -41,10 +43,59 @@ def _pruner_mistakes(sweep: SweepConfig) -> Iterator[str]:
     pruner = sweep.pruner
     if pruner is None:
         return
+    taken = {"dominance": ["margin"]}.get(pruner["name"], [])
     if pruner["name"] not in _OWN:
         yield from pruner_mistakes(pruner)
-    elif given := [key for key in pruner if key != "name"]:
-        yield f"sweep.pruner.{given[0]}: {pruner['name']} takes no arguments"
+    elif given := [key for key in pruner if key not in ("name", *taken)]:
+        valid = f"; valid: {', '.join(taken)}" if taken else ""
+        yield f"sweep.pruner.{given[0]}: {pruner['name']} takes no such argument{valid}"
+    elif not isinstance(margin := pruner.get("margin", 0.0), int | float) or margin < 0:
+        yield f"sweep.pruner.margin={margin}: a number of at least 0, in units of the score"
+
+
+def _objective_mistakes(config: Config) -> Iterator[str]:
+    """What is wrong with objectives and constraints, and with a pruner or a sampler beside several objectives."""
+    sweep = config.sweep
+    assert sweep is not None
+    objectives, valid = sweep.objectives or {}, figure_names()
+    for place, names in (("objectives", objectives), ("constraints", sweep.constraints or {})):
+        for name in names:
+            if name not in valid and not name.startswith("val."):
+                near = nearest(name, valid) or f"; valid: {', '.join(['val', 'val.METRIC', *SHORT, 'forgetting'])}"
+                unread = " (no choice reads test)" if name.startswith("test") else ""
+                yield f"sweep.{place}.{name}: no figure of a record{unread}{near}"
+    up = direction(config.trainer.objective) > 0
+    if objectives.get("val", "maximize" if up else "minimize") != ("maximize" if up else "minimize"):
+        yield (
+            f"sweep.objectives.val={objectives['val']}: of trainer.objective={config.trainer.objective} "
+            f"{'more' if up else 'less'} is better"
+        )
+    if list(objectives) not in ([], ["val"]):
+        yield from _beside_objectives(sweep)
+    elif sweep.pruner is not None and sweep.pruner["name"] == "dominance":
+        yield "sweep.pruner=dominance: needs sweep.objectives of a score and a cost"
+
+
+def _beside_objectives(sweep: SweepConfig) -> Iterator[str]:
+    objectives, pruner = sweep.objectives or {}, sweep.pruner
+    costs = [name for name in objectives if name != "val"]
+    unknown = [name for name in costs if full_name(name) not in COUNTED]
+    if pruner is None and sweep.prune_after is not None:
+        yield (
+            f"sweep.prune_after={sweep.prune_after}: judges by the score alone, and a trial below the median may be "
+            "the cheapest; sweep.prune_after=null, or sweep.pruner=dominance"
+        )
+    elif pruner is not None and pruner["name"] not in _OWN:
+        yield f"sweep.pruner={pruner['name']}: judges by one value, and sweep.objectives has others; dominance, none"
+    elif pruner is not None and pruner["name"] == "dominance" and ("val" not in objectives or unknown or not costs):
+        why = f"{unknown[0]} is known only when a trial has ended" if unknown else "val and a cost must be objectives"
+        yield f"sweep.pruner=dominance: {why}; costs known before are {', '.join(_counted())}"
+    if len(objectives) > 1 and sweep.sampler is not None and not sampler_kind(sweep.sampler).objectives:
+        yield f"sweep.sampler={sweep.sampler['name']}: takes one objective; tpe, gp, nsgaii and nsgaiii take several"
+
+
+def _counted() -> list[str]:
+    return [name for name, stands_for in SHORT.items() if stands_for in COUNTED]
 
 
 def _unsuitable(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:

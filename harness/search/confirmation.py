@@ -1,10 +1,12 @@
 """Which arms of a finished search are trained again, at which points, and with which seeds."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from harness.config.arms import Arm, Point
+from harness.config import SweepConfig
+from harness.config.arms import Arm, Point, arm_of
 from harness.record import Record, best_by, better
+from harness.record.front import feasible, front, recommended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,16 +22,53 @@ class Finalist:
         return self.trial.point
 
 
-def finalists(all_arms: Sequence[Arm], records: Sequence[Record], top: int) -> list[Finalist]:
+def finalists(
+    all_arms: Sequence[Arm], records: Sequence[Record], top: int, wanted: "Wanted | None" = None
+) -> list[Finalist]:
     """The `top` arms on validation, and every baseline; an arm without a complete trial is none.
 
-    A function of the search's records alone, so any number of workers agree.
+    Of the joint arm, the best trials of different names, which are different points. With several objectives, only
+    arms on the front, and the one that is recommended in any case. A trial that breaks a constraint is none, but of a
+    baseline. A function of the search's records alone, so any number of workers agree.
     """
-    best = best_by((entry for entry in records if entry.phase == "search"), lambda entry: entry.arm)
-    found = [Finalist(arm, best[arm.name]) for arm in all_arms if arm.name in best]
+    wanted, beside = wanted or Wanted({}, {}, 0.0), {arm.name for arm in all_arms if arm.baseline}
+    searched = [entry for entry in records if entry.phase == "search"]
+    allowed = [entry for entry in searched if entry.arm in beside or feasible(entry, wanted.constraints)]
+    best = best_by(allowed, lambda entry: entry.arm)
+    known = [arm for arm in all_arms if arm.name in best]
+    points = [arm for name in best if name not in {arm.name for arm in known} and (arm := arm_of(all_arms, name))]
+    found = [Finalist(arm, best[arm.name]) for arm in [*points, *known]]
     compared = [finalist for finalist in found if not finalist.arm.baseline]
+    if wanted.objectives:
+        compared = _on_front(compared, allowed, wanted)
     kept = sorted(compared, key=lambda finalist: sum(better(other.trial, finalist.trial) for other in compared))[:top]
-    return [finalist for finalist in found if finalist.arm.baseline or finalist in kept]
+    chosen = recommended([finalist.trial for finalist in compared], wanted.objectives, wanted.margin)
+    if chosen is not None and chosen not in [finalist.trial for finalist in kept]:
+        kept = [*kept[: top - 1], *(finalist for finalist in compared if finalist.trial is chosen)]
+    again = {finalist.arm.name: finalist for finalist in kept}
+    return [again.get(each.arm.name, each) for each in found if each.arm.baseline or each.arm.name in again]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Objectives with their signs, constraints, and the difference of scores that is too small to matter."""
+
+    objectives: Mapping[str, float]
+    constraints: Mapping[str, float]
+    margin: float
+
+    @classmethod
+    def of(cls, sweep: SweepConfig) -> "Wanted":
+        """What a sweep says of them."""
+        signs = {name: 1.0 if way == "maximize" else -1.0 for name, way in (sweep.objectives or {}).items()}
+        return cls(signs, sweep.constraints or {}, sweep.confirm.margin if sweep.confirm else 0.0)
+
+
+def _on_front(compared: Sequence[Finalist], allowed: Sequence[Record], wanted: Wanted) -> list[Finalist]:
+    """Each arm that has a trial on the front, at the best of those."""
+    arms = {finalist.arm.name: finalist.arm for finalist in compared}
+    kept = front([entry for entry in allowed if entry.arm in arms], wanted.objectives)
+    return [Finalist(arms[name], entry) for name, entry in best_by(kept, lambda entry: entry.arm).items()]
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:

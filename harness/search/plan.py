@@ -12,12 +12,16 @@ from optuna.trial import TrialState
 
 from harness.config import Config
 from harness.config.arms import Point
-from harness.record import Record, direction
+from harness.record import Record, direction, figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """What a study says of its search, the dimensions aside; `objective` is a metric on validation."""
+    """What a study says of its search, the dimensions aside; `objective` is a metric on validation.
+
+    `objectives` are figures of a record with 1 where more is better and −1 where less is; empty: the objective alone.
+    `constraints` are figures with the most that they may be.
+    """
 
     seed: int
     startup: int
@@ -25,6 +29,8 @@ class SearchPlan:
     sampler: Mapping[str, Any] | None = None
     pruner: Mapping[str, Any] | None = None
     prune_after: int | None = None
+    objectives: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    constraints: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, config: Config) -> "SearchPlan":
@@ -38,6 +44,8 @@ class SearchPlan:
             sampler=sweep.sampler,
             pruner=sweep.pruner,
             prune_after=sweep.prune_after,
+            objectives={name: 1.0 if way == "maximize" else -1.0 for name, way in (sweep.objectives or {}).items()},
+            constraints=sweep.constraints or {},
         )
 
     @property
@@ -45,11 +53,39 @@ class SearchPlan:
         """−1 where a lower score is better."""
         return direction(self.objective)
 
+    @property
+    def directions(self) -> list[StudyDirection]:
+        """Optuna's directions of the objectives."""
+        signs = self.objectives.values() or [self.sign]
+        return [StudyDirection.MAXIMIZE if sign > 0 else StudyDirection.MINIMIZE for sign in signs]
+
+    @property
+    def names(self) -> list[str]:
+        """What the objectives are called."""
+        return list(self.objectives) or [f"val {self.objective}"]
+
+    def values(self, entry: Record) -> list[float] | None:
+        """The objectives of a trial; None where it does not have all of them."""
+        if not self.objectives:
+            found = [entry.scores.get("val", {}).get(self.objective)]
+        else:
+            found = [figure(entry, name) for name in self.objectives]
+        return None if None in found else [value for value in found if value is not None]
+
+    def violations(self, entry: Record) -> dict[str, float]:
+        """How far each constraint is exceeded, as a share of its bound; at most 0 where it holds."""
+        found = {name: figure(entry, name) for name in self.constraints}
+        bounds = self.constraints
+        return {
+            name: (value - bounds[name]) / (abs(bounds[name]) or 1.0)
+            for name, value in found.items()
+            if value is not None
+        }
+
     def study(self, sampler: BaseSampler | None = None, pruner: BasePruner | None = None) -> optuna.Study:
         """An empty study in memory. Its name is always the same: Hyperband draws a trial's bracket by it."""
-        way = StudyDirection.MAXIMIZE if self.sign > 0 else StudyDirection.MINIMIZE
         sampler, pruner = sampler or optuna.samplers.RandomSampler(seed=0), pruner or optuna.pruners.NopPruner()
-        return optuna.create_study(study_name="harness", sampler=sampler, pruner=pruner, direction=way)
+        return optuna.create_study(study_name="harness", sampler=sampler, pruner=pruner, directions=self.directions)
 
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}

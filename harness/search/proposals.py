@@ -38,7 +38,7 @@ def _sampled(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier])
     kind = sampler_kind(plan.sampler)
     study = plan.study(make_sampler(plan.sampler, arm.nuisance, _sampler_seed(arm, index, plan)))
     if kind.learns:
-        earlier = [seen for seen in earlier if seen.entry is None or _teaches(seen)]
+        earlier = [seen for seen in earlier if seen.entry is None or _told(seen, plan)]
     study.add_trials([_frozen_trial(arm, seen, plan) for seen in earlier])
     return suggest(study.ask(), arm)
 
@@ -63,31 +63,35 @@ def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, point: Point, seen: Earlier, plan: SearchPlan) -> None:
-    entry = seen.entry
-    if entry is None or point != seen.point or not _teaches(seen):
+    entry, values = seen.entry, _told(seen, plan)
+    if entry is None or values is None or point != seen.point:
         study.tell(trial, state=TrialState.FAIL)
-    elif entry.state == "complete":
-        study.tell(trial, entry.score("val", plan.objective))
+        return
+    for name, value in plan.violations(entry).items():
+        trial.set_constraint(name, value)
+    if entry.state == "complete":
+        study.tell(trial, values)
     else:
-        trial.report(entry.score("val", plan.objective), entry.steps.made)
         study.tell(trial, state=STATES[entry.state])
 
 
-def _teaches(seen: Earlier) -> bool:
-    return seen.entry is not None and seen.entry.state != "fail" and "val" in seen.entry.scores
+def _told(seen: Earlier, plan: SearchPlan) -> list[float] | None:
+    """The objectives of an earlier trial; None where it teaches nothing."""
+    entry = seen.entry
+    return plan.values(entry) if entry is not None and entry.state != "fail" else None
 
 
 def _frozen_trial(arm: Arm, seen: Earlier, plan: SearchPlan) -> optuna.trial.FrozenTrial:
-    entry = seen.entry
-    state = TrialState.RUNNING if entry is None else STATES[entry.state] if _teaches(seen) else TrialState.FAIL
-    value = entry.score("val", plan.objective) if entry is not None and _teaches(seen) else None
-    pruned = entry is not None and state is TrialState.PRUNED and value is not None
+    entry, values = seen.entry, _told(seen, plan)
+    state = TrialState.RUNNING if entry is None else STATES[entry.state] if values else TrialState.FAIL
+    pruned = entry is not None and state is TrialState.PRUNED and values is not None and not plan.objectives
     return optuna.trial.create_trial(
         state=state,
-        value=value if state is TrialState.COMPLETE else None,
-        intermediate_values={entry.steps.made: value} if entry is not None and value is not None and pruned else {},
+        values=values if state is TrialState.COMPLETE else None,
+        intermediate_values={entry.steps.made: values[0]} if entry is not None and values and pruned else {},
         params=parameters(arm, seen.point),
         distributions=distributions(arm, seen.point),
+        constraints=plan.violations(entry) if entry is not None and values and plan.constraints else None,
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from harness.record import Record
+from harness.record import Record, figure
+from harness.record.figures import full_name
 from harness.search.methods import make_pruner, notes_rungs
 from harness.search.plan import STATES, Earlier, SearchPlan
 
@@ -25,8 +26,12 @@ def curve_of(entry: Record) -> dict[int, float]:
     return {int(step): value for step, value in entry.reports}
 
 
-def rule(plan: SearchPlan, earlier: Sequence[Earlier]) -> Rule:
-    """The rule by which an arm's trial is pruned that comes after `earlier`: a function of those alone."""
+Costs = Callable[[], Mapping[str, float]]
+"""The figures of a trial that are known before it is trained."""
+
+
+def rule(plan: SearchPlan, earlier: Sequence[Earlier], costs: Costs = dict) -> Rule:
+    """The rule by which an arm's trial is pruned that comes after `earlier`: a function of those and its own costs."""
     pruner, after = plan.pruner, plan.prune_after
     curves = [curve_of(seen.entry) for seen in earlier if seen.entry is not None and seen.entry.state != "fail"]
 
@@ -39,9 +44,40 @@ def rule(plan: SearchPlan, earlier: Sequence[Earlier]) -> Rule:
         reached = sum(step in curve for curve in curves)
         return reached >= (after or 0) and _judged(plan, judged(), reports)[0]
 
+    own = functools.cache(costs)
+
+    def by_dominance(reports: Reports, step: int) -> bool:
+        margin = (pruner or {}).get("margin", DOMINANCE_MARGIN)
+        ended = [seen.entry for seen in earlier if seen.entry is not None and seen.entry.state == "complete"]
+        reached = sum(step in curve for curve in curves)
+        return reached >= (after or 0) and any(_dominated(plan, own(), reports, each, step, margin) for each in ended)
+
     if pruner is None:
         return by_median
+    if pruner["name"] == "dominance":
+        return by_dominance
     return never if pruner["name"] == "none" else by_optuna
+
+
+DOMINANCE_MARGIN = 0.01
+"""In units of the score."""
+
+
+def _dominated(
+    plan: SearchPlan, own: Mapping[str, float], reports: Reports, other: Record, step: int, margin: float
+) -> bool:
+    """Whether another trial costs no more, and at the same step had a better score by more than the margin."""
+    curve = curve_of(other)
+    if step not in curve:
+        return False
+    for name, sign in plan.objectives.items():
+        if name == "val":
+            continue
+        cost = figure(other, name)
+        if cost is None or sign * cost < sign * own[full_name(name)]:
+            return False
+    best, mine = (max(plan.sign * value for at, value in values.items() if at <= step) for values in (curve, reports))
+    return best > mine + margin
 
 
 def never(reports: Reports, step: int) -> bool:

@@ -18,6 +18,8 @@ SWEEP = {
 CHOICE = {"lora.conv_form": {"choices": ["branch", "delta"]}}
 WHEN = CHOICE | {"lora.dropout": {"low": 0.0, "high": 0.2, "step": 0.1, "when": {"lora.conv_form": "branch"}}}
 
+COSTS = {"val": "maximize", "trained_parameters": "minimize"}
+
 WRONG = [
     ({"sampler": "tpf"}, "sweep.sampler=tpf: no such sampler; did you mean tpe?; valid: tpe, gp, cmaes, nsgaii"),
     ({"sampler": {"seed": 1}}, "sweep.sampler.name: missing; valid: tpe, gp"),
@@ -57,7 +59,26 @@ WRONG = [
         {"pruner": {"name": "hyperband", "factor": 3}},
         "sweep.pruner.factor=3: HyperbandPruner takes no such argument; d",
     ),
-    ({"pruner": {"name": "none", "x": 3}}, "sweep.pruner.x: none takes no arguments"),
+    ({"pruner": {"name": "dominance", "x": 3}}, "sweep.pruner.x: dominance takes no such argument; valid: margin"),
+    (
+        {"pruner": {"name": "dominance", "margin": -1}},
+        "sweep.pruner.margin=-1: a number of at least 0, in units of the",
+    ),
+    ({"pruner": "dominance"}, "sweep.pruner=dominance: needs sweep.objectives of a score and a cost"),
+    ({"objectives": {"val": "minimize"}}, "sweep.objectives.val=minimize: of trainer.objective=accuracy more is bett"),
+    ({"objectives": {"val": "up"}}, "sweep.objectives.val=\"up\": input should be 'maximize' or 'minimize'"),
+    ({"objectives": {"memry": "minimize"}}, "sweep.objectives.memry: no figure of a record; did you mean memory?"),
+    ({"objectives": {"test": "maximize"}}, "sweep.objectives.test: no figure of a record (no choice reads test)"),
+    ({"constraints": {"parameters": 10.0}}, "sweep.constraints.parameters: no figure of a record; did you mean"),
+    ({"constraints": {"memory": "much"}}, 'sweep.constraints.memory="much": input should be a valid number'),
+    ({"objectives": COSTS, "prune_after": 2}, "sweep.prune_after=2: judges by the score alone, and a trial below th"),
+    ({"objectives": COSTS, "pruner": "median"}, "sweep.pruner=median: judges by one value, and sweep.objectives has"),
+    (
+        {"objectives": COSTS | {"memory": "minimize"}, "pruner": "dominance"},
+        "sweep.pruner=dominance: memory is known only when a trial has ended; costs known before are trained_param",
+    ),
+    ({"objectives": COSTS, "sampler": "cmaes"}, "sweep.sampler=cmaes: takes one objective; tpe, gp, nsgaii and"),
+    ({"pruner": {"name": "none", "x": 3}}, "sweep.pruner.x: none takes no such argument"),
     (
         {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": "medium"}},
         "sweep.pruner.wrapped_pruner=medium: no such wrapped_pruner; did you mean median?",
@@ -100,6 +121,9 @@ RIGHT = [
     {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": {"name": "percentile", "percentile": 10.0}}},
     {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": None}},
     {"pruner": "optuna.pruners:NopPruner"},
+    {"objectives": COSTS, "pruner": {"name": "dominance", "margin": 0.02}, "prune_after": 2},
+    {"objectives": COSTS | {"memory": "minimize", "probe.change": "minimize"}, "sampler": "nsgaiii"},
+    {"objectives": {"val": "maximize", "val.loss": "minimize"}, "sampler": "gp", "constraints": {"memory": 2e9}},
 ]
 
 

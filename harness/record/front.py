@@ -1,0 +1,79 @@
+"""The Pareto front of trials over several objectives, its hypervolume, and the cheapest trial near the best."""
+
+from collections.abc import Mapping, Sequence
+
+from harness.record.figures import figure
+from harness.record.sections import Record
+
+Objectives = Mapping[str, float]
+"""Figures of a record, with 1 where more is better and −1 where less is."""
+
+
+def gains(entry: Record, objectives: Objectives) -> tuple[float, ...] | None:
+    """The objectives of a trial, each with the sign that makes more better; None where it lacks one."""
+    found = [(figure(entry, name), sign) for name, sign in objectives.items()]
+    if any(value is None for value, _ in found):
+        return None
+    return tuple(sign * value for value, sign in found if value is not None)
+
+
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether one is nowhere below the other, and somewhere above it."""
+    return all(a >= b for a, b in zip(one, other, strict=True)) and any(a > b for a, b in zip(one, other, strict=True))
+
+
+def feasible(entry: Record, constraints: Mapping[str, float]) -> bool:
+    """Whether a trial keeps every constraint; a figure that it lacks is none."""
+    found = ((figure(entry, name), bound) for name, bound in constraints.items())
+    return all(value is None or value <= bound for value, bound in found)
+
+
+def front(records: Sequence[Record], objectives: Objectives) -> list[Record]:
+    """The complete trials that no other dominates, in their order; of equal ones the first."""
+    known = [
+        (entry, found) for entry in sorted(records, key=lambda each: each.trial) if (found := _of(entry, objectives))
+    ]
+    kept: list[tuple[Record, tuple[float, ...]]] = []
+    for entry, found in known:
+        beaten = any(dominates(other, found) for _, other in known)
+        if not beaten and all(other != found for _, other in kept):
+            kept.append((entry, found))
+    return [entry for entry, _ in kept]
+
+
+def _of(entry: Record, objectives: Objectives) -> tuple[float, ...] | None:
+    return gains(entry, objectives) if entry.state == "complete" else None
+
+
+def recommended(records: Sequence[Record], objectives: Objectives, margin: float) -> Record | None:
+    """The trial of the front that costs least by the first cost, among those within `margin` of the best score.
+
+    The score is the first objective of which more is better, a cost any of which less is. Without a cost, the best.
+    """
+    found = front(records, objectives)
+    scores = [name for name, sign in objectives.items() if sign > 0]
+    costs = [name for name, sign in objectives.items() if sign < 0]
+    if not found or not scores:
+        return None
+    best = max(figure(entry, scores[0]) or 0.0 for entry in found)
+    near = [entry for entry in found if (figure(entry, scores[0]) or 0.0) >= best - margin]
+
+    def order(entry: Record) -> tuple[float, ...]:
+        return (*(figure(entry, name) or 0.0 for name in costs), -(figure(entry, scores[0]) or 0.0), entry.trial)
+
+    return min(near, key=order)
+
+
+def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+    """The volume that points dominate (more is better) above a reference, exactly, by slices of the first axis."""
+    inside = sorted({tuple(map(float, p)) for p in points if all(a > b for a, b in zip(p, reference, strict=True))})
+    if not inside:
+        return 0.0
+    if len(reference) == 1:
+        return inside[-1][0] - reference[0]
+    volume, below = 0.0, reference[0]
+    for index, point in enumerate(inside):
+        if point[0] > below:
+            volume += (point[0] - below) * hypervolume([each[1:] for each in inside[index:]], reference[1:])
+            below = point[0]
+    return volume
