@@ -26,7 +26,12 @@ def resolve_device(accelerator: str, devices: int) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Auto is bf16-mixed on a GPU that has it, 16-mixed on another, 32-true on a CPU."""
+    """Auto is bf16-mixed on a GPU that has it, 16-mixed on another, 32-true on a CPU, which does not train in 16-mixed.
+
+    Raises ConfigError where that is asked of it.
+    """
+    if precision == "16-mixed" and device.type == "cpu":  # Lightning would take bf16-mixed, and say so once
+        raise ConfigError("trainer.precision=16-mixed: not on a CPU; trainer.precision=bf16-mixed, or 32-true, or auto")
     if precision != "auto":
         return precision
     if device.type == "cpu":

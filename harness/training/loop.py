@@ -25,22 +25,37 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The number of optimiser steps, and of steps between two evaluations."""
+    """The number of optimiser steps, and after which of them there is an evaluation; the last is one of them."""
 
     steps: int
-    evaluate_every: int
+    evaluate_after: tuple[int, ...]
 
 
 def plan(batches: int, epochs: float, max_steps: int | None, evaluations: int) -> Plan:
     """The steps of `epochs` (a fraction is fine) of `batches` each, or `max_steps` if fewer.
 
-    Rounded up to a multiple of `evaluations`, so that the last evaluation comes after the last step.
+    Rounded up to a multiple of `evaluations` as far as `max_steps` allows; else they are spread over the steps as
+    evenly as whole numbers can be.
     """
     steps = max(1, round(epochs * batches))
-    if max_steps is not None:
-        steps = min(steps, max_steps)
-    every = -(-steps // min(evaluations, steps))
-    return Plan(steps=every * min(evaluations, steps), evaluate_every=every)
+    parts = min(evaluations, steps)
+    rounded = -(-steps // parts) * parts
+    if max_steps is not None and rounded > max_steps:
+        rounded = max_steps
+        parts = min(evaluations, rounded)
+    return Plan(rounded, tuple(round(rounded * part / parts) for part in range(1, parts + 1)))
+
+
+class EvaluationSchedule(L.Callback):
+    """Has the trainer evaluate after the steps of a plan, which need not be evenly spread."""
+
+    def __init__(self, evaluate_after: Sequence[int]) -> None:
+        self.evaluate_after = evaluate_after
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
+        following = (step for step in self.evaluate_after if step > trainer.global_step)
+        # The trainer evaluates after multiples of it: the first one is itself.
+        trainer.val_check_batch = next(following, self.evaluate_after[-1])
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -72,7 +87,7 @@ def make_trainer(
             precision=precision,  # type: ignore[arg-type]
             max_epochs=-1,
             max_steps=length.steps,
-            val_check_interval=length.evaluate_every,
+            val_check_interval=length.evaluate_after[0],
             check_val_every_n_epoch=None,
             gradient_clip_val=clip,
             num_sanity_val_steps=0,
@@ -81,7 +96,7 @@ def make_trainer(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=list(callbacks),
+            callbacks=[EvaluationSchedule(length.evaluate_after), *callbacks],
             plugins=[SLURMEnvironment(auto_requeue=False)] if "SLURM_NTASKS" in os.environ else None,
         )
     if devices > 1:

@@ -74,10 +74,23 @@ def test_nan_logits_are_divergence_and_not_the_share_of_class_zero():
 
 
 @pytest.mark.parametrize(
-    ("batches", "epochs", "most", "evaluations", "steps", "every"),
-    [(100, 1.0, None, 4, 100, 25), (100, 2.0, 150, 4, 152, 38), (10, 0.25, None, 2, 2, 1), (3, 1.0, None, 9, 3, 1)],
+    ("batches", "epochs", "most", "evaluations", "steps"),
+    [
+        (100, 1.0, None, 4, (25, 50, 75, 100)),
+        (100, 2.0, 152, 4, (38, 76, 114, 152)),
+        (100, 2.0, 150, 4, (38, 75, 112, 150)),
+        (10, 0.25, None, 2, (1, 2)),
+        (3, 1.0, None, 9, (1, 2, 3)),
+        (1000, 2.0, 10, 4, (2, 5, 8, 10)),
+        (1000, 2.0, 3, 2, (2, 3)),
+        (5, 1.0, 5, 2, (2, 5)),
+        (5, 1.0, 6, 2, (3, 6)),
+    ],
 )
-def test_the_last_evaluation_comes_after_the_last_step(batches, epochs, most, evaluations, steps, every):
+def test_the_last_evaluation_comes_after_the_last_step_and_none_after_the_bound(
+    batches, epochs, most, evaluations, steps
+):
     length = plan(batches, epochs, most, evaluations)
-    assert (length.steps, length.evaluate_every) == (steps, every)
-    assert length.steps % length.evaluate_every == 0
+    assert length.evaluate_after == steps
+    assert length.steps == steps[-1]
+    assert most is None or length.steps <= most

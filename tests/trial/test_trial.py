@@ -128,6 +128,18 @@ def test_a_pruned_trial_keeps_what_it_reached(run, tmp_path):
     assert not list(tmp_path.rglob("best.safetensors"))
 
 
+def test_no_more_steps_are_made_than_asked_for_and_evaluations_are_spread_over_them(run):
+    seen = []
+    entry = run("trainer.max_steps=10", "trainer.evaluations=4", report=lambda step, scores: bool(seen.append(step)))
+    assert seen == [2, 5, 8, 10]
+    assert (entry.steps.planned, entry.steps.made) == (10, 10)
+
+
+def test_half_precision_on_a_cpu_is_refused_and_not_recorded_as_what_it_is_not(run):
+    with pytest.raises(ConfigError, match=r"trainer\.precision=16-mixed: not on a CPU; trainer\.precision=bf16-mixed"):
+        run("trainer.precision=16-mixed")
+
+
 def test_mixed_precision_trains_with_clipping(run):
     entry = run("trainer.precision=bf16-mixed")
     assert (entry.state, entry.reason) == ("complete", "")

@@ -121,7 +121,7 @@ class CheckpointCallback(L.Callback):
 
     def _save_if_due(self, trainer: L.Trainer, module: L.LightningModule, ended: bool) -> None:
         """Save if a stop was requested of any process, or if the first process's clock says so. Raises Interrupted."""
-        evaluates = not ended and (trainer.global_step + 1) % int(trainer.val_check_interval) == 0  # after this step
+        evaluates = not ended and (trainer.global_step + 1) % int(trainer.val_check_batch or 1) == 0  # after this step
         due = trainer.is_global_zero and self.checkpoints.due(evaluates)
         code = all_reduce_max(stop_signal() or (_DUE if due else 0))
         if code:
