@@ -25,15 +25,17 @@ def check_runnable(config: Config) -> None:
     """Say what cannot run before anything is fetched or made: packages, device, variant, data of the user's own."""
     check_installed(config)
     if not trains_remotely(config):
-        from harness.devices import resolve_device
+        from harness.devices import resolve_device, resolve_precision
 
-        resolve_device(config.trainer.accelerator, config.trainer.devices)
+        resolve_precision(config.trainer.precision, resolve_device(config.trainer.accelerator, config.trainer.devices))
     from harness.trial.adapt import method_of
 
     method_of(config).check()
     from harness.trial.guests import check_guests
+    from harness.trial.tracking import resolve_mode
 
     check_guests(config)
+    resolve_mode(config.tracking.mode)
     from harness.trial.base_checks import check_base
 
     check_base(config)

@@ -4,6 +4,7 @@ import csv
 import logging
 import netrc
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from harness.config import TrackingConfig
+from harness.config import ConfigError, TrackingConfig, nearest
 from harness.record import Record, trial_path, wandb_summary
 from harness.system.redaction import redact, redact_tree
 from harness.system.study_files import CONFIG, CURVE
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 _INIT_SECONDS = 20  # W&B's own limit of 90 s is long to wait for a network that is not there
 
 _FINISH_SECONDS = 60  # by default a network that went away meanwhile is waited for without end
+
+_MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "run": "online", "dryrun": "offline"}
 
 _refused: set[str] = set()  # modes that failed in this process: the next trial does not wait for them again
 
@@ -80,6 +83,8 @@ def open_run(
                 entity=redact(entity) if entity else None,
                 group=group,
                 name=name,
+                id=secrets.token_hex(4),  # WANDB_RUN_ID would give every trial the same, and WANDB_RESUME that run
+                resume="never",
                 config=redact_tree(dict(config)),
                 dir=folder,
                 mode=attempt,  # type: ignore[arg-type]
@@ -150,9 +155,12 @@ def _curve(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
 
 
 def resolve_mode(mode: str) -> str:
-    """W&B's name of the mode; WANDB_MODE, where it is set, decides for auto."""
+    """W&B's name of the mode; WANDB_MODE, where it is set, decides for auto. Raises ConfigError where it is none."""
     if mode == "auto":
-        return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+        said = os.environ.get("WANDB_MODE", "")
+        if said and said.lower() not in _MODES:
+            raise ConfigError(f"WANDB_MODE={said}: no such mode{nearest(said, _MODES)}; valid: {', '.join(_MODES)}")
+        return _MODES.get(said.lower()) or ("online" if _has_key() else "offline")
     return {"off": "disabled"}.get(mode, mode)
 
 

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from harness.config import ConfigError
 from harness.trial import tracking
 
 
@@ -28,6 +29,24 @@ def test_the_mode_follows_the_key_and_the_setting(monkeypatch, mode, environment
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert tracking.resolve_mode(mode) == resolved
+
+
+def test_a_misspelt_mode_in_the_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    with pytest.raises(ConfigError, match="WANDB_MODE=offlin: no such mode; did you mean offline?"):
+        tracking.resolve_mode("auto")
+    assert tracking.resolve_mode("off") == "disabled"
+
+
+def test_an_id_in_the_environment_does_not_become_that_of_every_trial(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    monkeypatch.setenv("WANDB_RESUME", "must")
+    for name in ("first", "second"):
+        mirror = tracking.open_run(
+            mode="offline", project="p", entity=None, group="g", name=name, config={}, folder=tmp_path
+        )
+        mirror.finish({}, failed=False)
+    assert len({path.name.rpartition("-")[2] for path in tmp_path.glob("wandb/offline-run-*")} - {"abc123"}) == 2
 
 
 def test_an_offline_run_is_on_disk_with_the_line_that_syncs_it(tmp_path):
