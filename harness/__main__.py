@@ -4,6 +4,7 @@ python -m harness +experiment=sst2_rank_sweep
 """
 
 import importlib.metadata
+import io
 import logging
 import os
 import sys
@@ -62,6 +63,9 @@ def main() -> None:
 
 
 def _prepare_process() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a letter that a terminal has not must not end a trial
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "matplotlib", "fontTools", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

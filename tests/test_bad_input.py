@@ -443,6 +443,9 @@ REAL = [
     ([*STUDY, "sweep.scientific={lora.rank: [0]}"], "lora.rank=0: input should be"),
     ([*STUDY, f"+{dropout('{low: 0.0, high: 1.9}')}"], "lora.dropout=1.9: input should be less than 1"),
     (["trainer.accelerator=gpu"], "no GPU was found"),
+    (["task.data=donn\u00e9es/a.csv"], "in quotes only; write 'task.data=\"donn\u00e9es/a.csv\"'"),
+    (["results=a[1]/b"], "in quotes only; write 'results=\"a[1]/b\"'"),
+    (["task=tweets", "+task.text=tweet"], "task.text: no such key of task=tweets"),
 ]
 
 
@@ -469,6 +472,31 @@ def test_a_real_process_answers_soon(tmp_path, words, line):
     assert not imported & {"lightning", "transformers", "torchvision", "timm", "peft"}
     assert ("torch" in imported) == ("accelerator" in words[0])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_letter_that_the_terminal_has_not_ends_no_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", 'study="caf\u00e9"', "task.data=/nowhere"],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "HARNESS_CACHE": str(tmp_path / "cache")},
+    )
+    assert done.returncode == 2, done.stderr
+
+
+def test_an_experiment_that_begins_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    content = b"\xef\xbb\xbf# @package _global_\r\ntrainer:\r\n  max_steps: -3\r\n"
+    (tmp_path / "conf/experiment/win.yaml").write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "--config-dir", "conf", "+experiment=win"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (2, "trainer.max_steps=-3: input should be greater than or equal to 1\n")
 
 
 @pytest.mark.parametrize(

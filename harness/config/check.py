@@ -125,7 +125,12 @@ def _mistake(tree: Mapping[str, Any], item: Any) -> str:
     key = ".".join(path)
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         # The group experiment leaves no key behind, so a misspelt one arrives here as a key.
-        return f"{key}: no such key{nearest(key, [*schema_keys(Config), 'experiment'])}"
+        valid = [*schema_keys(Config), "experiment"]
+        if key == "experiment":
+            return "experiment: the file of an experiment begins with the line '# @package _global_'"
+        if key in valid:  # of another choice
+            return f"{key}: no such key{_of_choice(tree, key)}"
+        return f"{key}: no such key{nearest(key, valid)}"
     if item["type"] == "missing":
         return f"{key}: missing"
     if item["type"] == "union_tag_invalid" and (name := item["ctx"]["discriminator"]).endswith("()"):
@@ -134,6 +139,13 @@ def _mistake(tree: Mapping[str, Any], item: Any) -> str:
         return f"{key}.{name[:-2]}={_show(item['ctx']['tag'])}: {rule}, or package.module:Name"
     rule = item["msg"][0].lower() + item["msg"][1:]
     return f"{key}={_show(item['input'])}: {rule}"
+
+
+def _of_choice(tree: Mapping[str, Any], key: str) -> str:
+    """Which option of its group has not the key."""
+    group = tree.get(key.partition(".")[0])
+    name = group.get("name") if isinstance(group, Mapping) else None
+    return f" of {key.partition('.')[0]}={name}" if isinstance(name, str) else ""
 
 
 def _show(value: Any) -> str:

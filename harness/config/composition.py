@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
+from hydra.errors import OverrideParseException
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
@@ -90,6 +92,15 @@ def use_config_dir(words: Sequence[str]) -> None:
         add_folder(folder)
 
 
+def _quoted(word: str) -> str | None:
+    """A word of the command line whose value Hydra's grammar has no letters for, as a shell is to be given it."""
+    key, found, value = word.partition("=")
+    if not found or value[:1] in ("'", '"') or re.fullmatch(r"[A-Za-z0-9_./+-]*", value):
+        return None
+    inner = value.replace("\\", "\\\\").replace('"', '\\"')
+    return shlex.quote(f'{key}="{inner}"')
+
+
 def options(group: str) -> list[str]:
     """The names a group can take."""
     folders = [SWEEPS if group == "sweep" else CONF / group, *(Path(folder) / group for folder in guest_folders())]
@@ -104,6 +115,8 @@ def groups() -> list[str]:
 def explain(error: Exception, words: Sequence[str]) -> str:
     """One line for a composition error: the word at fault, the rule, and the nearest valid name."""
     text = str(error)
+    if isinstance(error, OverrideParseException) and (quoted := _quoted(error.override)):
+        return f"{error.override}: Hydra reads such a value in quotes only; write {quoted}"
     refused = _REFUSED.match(text)
     if refused and isinstance(error, InterpolationResolutionError):
         return f"{error.full_key}={refused[1]}" if error.full_key else refused[1]

@@ -20,6 +20,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
@@ -60,6 +61,7 @@ def install() -> None:
     OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
     if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
         ConfigLoaderImpl.load_configuration = _checked(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
+        ConfigSource._get_header_dict = staticmethod(_without_mark(ConfigSource._get_header_dict))  # type: ignore[method-assign]
         ConfigRepository.initialize_sources = _only_folders(ConfigRepository.initialize_sources)  # type: ignore[method-assign]
 
 
@@ -154,6 +156,16 @@ def _checked(load: Any) -> Any:
         return composed
 
     return load_configuration
+
+
+def _without_mark(read: Any) -> Any:
+    """Reads the header of a file that an editor began with a byte order mark."""
+
+    @functools.wraps(read)
+    def _get_header_dict(config_text: str) -> Any:
+        return read(config_text.removeprefix("\ufeff"))
+
+    return _get_header_dict
 
 
 def _only_folders(initialize: Any) -> Any:

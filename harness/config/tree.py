@@ -51,5 +51,5 @@ def dotted_keys(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean X?`, or nothing where no valid name is near."""
-    found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name, [other for other in valid if other != name], n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else ""
