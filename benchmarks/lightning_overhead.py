@@ -116,7 +116,7 @@ def lightning(config: Config, data: Inputs, steps: int) -> float:
         device = torch.device("cpu")
         curve = MetricsCsvLogger(Path(folder) / "metrics.csv", lambda step, values: None, ("accuracy", "loss"))
         callbacks = [StopRequestCheck(), DivergenceCheck(), ResourceMeter(device), curve, span]
-        length = Plan(steps=steps, evaluate_every=steps)
+        length = Plan(steps=steps, evaluate_after=(steps,))
         trainer = make_trainer(Path(folder), length, device, callbacks, precision="32-true", clip=1.0)
         trainer.limit_val_batches = 0
         trainer.fit(module, loader)

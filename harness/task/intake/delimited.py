@@ -51,7 +51,7 @@ def _refuse_ragged(rows: Rows) -> None:
 
 def _separator(text: str, candidates: str, wanted: Collection[str]) -> str:
     """The first whose header has the wanted columns; else the first that divides the header at all."""
-    header = next((line for line in io.StringIO(text) if line.strip()), "").rstrip("\n")
+    header = next((line for line in io.StringIO(text, newline=None) if line.strip()), "").rstrip("\n")
     headers = {mark: _header(header, mark) for mark in candidates}
     for mark, names in headers.items():
         if wanted and set(wanted) <= set(names):

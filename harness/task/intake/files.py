@@ -28,7 +28,6 @@ _BOMS = (
     (b"\xfe\xff", "utf-16"),
 )
 _CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_MOST_ACCENTED = 0.4  # of the letters of a Latin text; Greek or Cyrillic read as Latin has nearly all
 
 
 def read_bytes(path: Path, key: str) -> bytes:
@@ -92,11 +91,11 @@ def _single_byte(content: bytes, line: int) -> str:
     foreign = sum(byte >= 0x80 for byte in content)
     if characters > foreign / 2:
         raise ValueError(f"UTF-8, but for line {line}; save it as UTF-8 again, or name its encoding by task.encoding")
+    runs = sum(len(run) for run in re.findall(rb"[\x80-\xff]{3,}", content))
     try:
-        text = content.decode("cp1252")
+        content.decode("cp1252")
     except UnicodeDecodeError:
-        text = ""
-    letters = [letter for letter in text if letter.isalpha()]
-    if not text or sum(letter > "\x7f" for letter in letters) > _MOST_ACCENTED * len(letters):
+        runs = foreign
+    if runs > foreign / 2:  # Greek, Cyrillic or Japanese; accents and quotes stand alone
         raise ValueError(f"not UTF-8 (line {line}), and not Windows-1252; name its encoding by task.encoding")
     return "cp1252"

@@ -44,7 +44,7 @@ def read_recording(path: Path, rate: int, mix: bool) -> Heard:
     samples, found = _wav(content) if path.suffix.lower() in WAV else _by_soundfile(path, content)
     if samples.shape[1] != 1 and not mix:
         raise ValueError(f"{samples.shape[1]} channels; expected one, or task.channels=mix for their mean")
-    one = samples[:, 0] if samples.shape[1] == 1 else samples.astype(np.float64).mean(axis=1)
+    one = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1) / (2**15 if samples.dtype == np.int16 else 1)
     heard = _sixteen_bits(_resampled(one, found, rate))
     if not len(heard) or (heard == heard[0]).all():
         raise ValueError("no sound in it")

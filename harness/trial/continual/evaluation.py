@@ -20,7 +20,7 @@ class ContinualEvaluation:
         self.trial, self.snapshots = trial, snapshots
         self.trainer = make_trainer(
             trial.context.folder,
-            Plan(1, 1),
+            Plan(1, (1,)),
             trial.device,
             [StopRequestCheck()],
             precision=trial.precision,

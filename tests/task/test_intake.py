@@ -1,0 +1,813 @@
+"""What people bring, and what must come of it: files and configurations, each read right or refused by name."""
+# ruff: noqa: E501, E741
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import socket
+import struct
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from harness.config import ConfigError
+from harness.task.build import read_task
+
+# -- tables of texts ---------------------------------------------------------------------------------------------------
+
+WORDS = ["harbour", "lantern", "meadow", "copper", "violin", "thunder", "biscuit", "granite", "orchid", "saddle"]
+
+
+def sentences(count=60):
+    return [(f"the {WORDS[i % 10]} of {WORDS[i // 10]} at {i}", "pos" if i % 2 else "neg") for i in range(count)]
+
+
+def text_of(rows, mark=",", head=("text", "label"), end="\n", **how):
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=mark, lineterminator=end, **how)
+    writer.writerows([head, *rows] if head else rows)
+    return out.getvalue()
+
+
+def lines_of(rows):
+    return "".join(json.dumps({"text": text, "label": label}, ensure_ascii=False) + "\n" for text, label in rows)
+
+
+def relabelled(change, every=7):
+    return [(text, change(label) if i % every == 0 else label) for i, (text, label) in enumerate(sentences())]
+
+
+ACCENTED = [(f"{text} déjà vu café", label) for text, label in sentences()]
+PLAIN = {text for text, _ in sentences()}
+LONG = [("word " * 40_000, "pos"), *sentences()[1:]]
+QUOTED = [(f'{text}\nand "more", too\tthere', label) for text, label in sentences()]
+BIG = [json.dumps({"text": t, "label": l, "id": 2**80 + i}) for i, (t, l) in enumerate(sentences())]
+
+READ = [
+    # name, file, content, overrides, texts that there are (None: those of sentences)
+    ("comma", "a.csv", text_of(sentences()), {}, None),
+    ("upper case suffix", "A.CSV", text_of(sentences()), {}, None),
+    ("semicolon", "a.csv", text_of(sentences(), ";"), {}, None),
+    ("bar", "a.csv", text_of(sentences(), "|"), {}, None),
+    ("tab in a csv", "a.csv", text_of(sentences(), "\t"), {}, None),
+    ("comma in a tsv", "a.tsv", text_of(sentences()), {}, None),
+    ("tab", "a.tsv", text_of(sentences(), "\t"), {}, None),
+    ("tab in a txt", "a.txt", text_of(sentences(), "\t"), {}, None),
+    ("given separator", "a.csv", text_of(sentences(), "^"), {"separator": "^"}, None),
+    ("spreadsheet's sep line", "a.csv", "sep=;\r\n" + text_of(sentences(), ";", end="\r\n"), {}, None),
+    ("windows line ends", "a.csv", text_of(sentences(), end="\r\n"), {}, None),
+    ("old mac line ends", "a.csv", text_of(sentences(), end="\r"), {}, None),
+    ("quotes everywhere", "a.csv", text_of(sentences(), quoting=csv.QUOTE_ALL), {}, None),
+    ("quotes everywhere, tab", "a.tsv", text_of(sentences(), "\t", quoting=csv.QUOTE_ALL), {}, None),
+    ("blank lines between", "a.csv", text_of(sentences()).replace("\n", "\n\n"), {}, None),
+    ("separator at each end", "a.csv", text_of(sentences()).replace("\n", ",\n"), {}, None),
+    ("blanks in the header", "a.csv", text_of(sentences(), head=(" text ", "label ")), {}, None),
+    ("long field", "a.csv", text_of(LONG), {}, {text for text, _ in LONG}),
+    ("quotes, breaks and tabs in fields", "a.csv", text_of(QUOTED), {}, {text for text, _ in QUOTED}),
+    ("the same, semicolon", "a.csv", text_of(QUOTED, ";"), {}, {text for text, _ in QUOTED}),
+    ("the same, tab as pandas writes it", "a.tsv", text_of(QUOTED, "\t"), {}, {text for text, _ in QUOTED}),
+    (
+        "single quotes as GLUE has them",
+        "a.tsv",
+        "text\tlabel\n" + "".join(f'he said "{t}\t{l}\n' for t, l in sentences()),
+        {},
+        {f'he said "{text}' for text in PLAIN},
+    ),
+    (
+        "whole quotes as GLUE has them",
+        "a.tsv",
+        "text\tlabel\n" + "".join(f'"{t}"\t{l}\n' for t, l in sentences()),
+        {},
+        {f'"{text}"' for text in PLAIN},
+    ),
+    ("byte order mark", "a.csv", text_of(sentences()).encode("utf-8-sig"), {}, None),
+    ("byte order mark, jsonl", "a.jsonl", lines_of(sentences()).encode("utf-8-sig"), {}, None),
+    (
+        "byte order mark, array",
+        "a.json",
+        json.dumps([{"text": t, "label": l} for t, l in sentences()]).encode("utf-8-sig"),
+        {},
+        None,
+    ),
+    ("UTF-16", "a.csv", text_of(ACCENTED).encode("utf-16"), {}, {t for t, _ in ACCENTED}),
+    ("UTF-16 without a mark", "a.csv", text_of(ACCENTED).encode("utf-16-le"), {}, {t for t, _ in ACCENTED}),
+    ("UTF-16 big-endian", "a.csv", text_of(ACCENTED).encode("utf-16-be"), {}, {t for t, _ in ACCENTED}),
+    ("UTF-32", "a.csv", text_of(ACCENTED).encode("utf-32"), {}, {t for t, _ in ACCENTED}),
+    ("UTF-16 jsonl", "a.jsonl", lines_of(ACCENTED).encode("utf-16"), {}, {t for t, _ in ACCENTED}),
+    ("Windows-1252", "a.csv", text_of(ACCENTED).encode("cp1252"), {}, {t for t, _ in ACCENTED}),
+    ("Windows-1252, semicolon", "a.csv", text_of(ACCENTED, ";").encode("cp1252"), {}, {t for t, _ in ACCENTED}),
+    ("Latin-1", "a.csv", text_of(ACCENTED).encode("latin-1"), {}, {t for t, _ in ACCENTED}),
+    ("given encoding", "a.csv", text_of(ACCENTED).encode("cp850"), {"encoding": "cp850"}, {t for t, _ in ACCENTED}),
+    ("object a line", "a.jsonl", lines_of(sentences()), {}, None),
+    ("object a line, json", "a.json", lines_of(sentences()), {}, None),
+    ("object a line, ndjson", "a.ndjson", lines_of(sentences()), {}, None),
+    ("array", "a.json", json.dumps([{"text": t, "label": l} for t, l in sentences()]), {}, None),
+    (
+        "array, spread over lines",
+        "a.json",
+        json.dumps([{"text": t, "label": l} for t, l in sentences()], indent=1),
+        {},
+        None,
+    ),
+    (
+        "array under another name",
+        "a.jsonl",
+        json.dumps([{"text": t, "label": l} for t, l in sentences()], indent=1),
+        {},
+        None,
+    ),
+    (
+        "array inside an object",
+        "a.json",
+        json.dumps({"version": 1, "data": [{"text": t, "label": l} for t, l in sentences()]}),
+        {},
+        None,
+    ),
+    ("big integers nobody reads", "a.jsonl", "\n".join(BIG), {}, None),
+    (
+        "words like gaps",
+        "a.csv",
+        text_of([("NA", "pos"), ("None", "neg"), ("null", "pos"), *sentences()]),
+        {},
+        PLAIN | {"NA", "None", "null"},
+    ),
+    (
+        "two unnamed columns",
+        "a.csv",
+        text_of([(*row, "", "") for row in sentences()], head=("text", "label", "", "")),
+        {},
+        None,
+    ),
+    (
+        "labels 1 and '1' in JSON",
+        "a.jsonl",
+        lines_of([(t, (i % 2) if i % 3 else str(i % 2)) for i, (t, _) in enumerate(sentences())]),
+        {},
+        None,
+    ),
+    ("truth values", "a.jsonl", lines_of([(t, l == "pos") for t, l in sentences()]), {}, None),
+    ("labels joined", "a.csv", text_of(relabelled(lambda l: f"{l} ")), {"normalise": True}, None),
+    ("labels joined, case", "a.csv", text_of(relabelled(str.upper)), {"normalise": True}, None),
+    ("labels kept apart", "a.csv", text_of(relabelled(str.upper)), {"normalise": False}, None),
+    ("gaps left out", "a.csv", text_of([*sentences(), ("", "pos"), ("a text", " ")]), {"gaps": "leave_out"}, None),
+    ("repeated rows", "a.csv", text_of([*sentences(), *sentences()]), {}, None),
+    (
+        "contradictions, first",
+        "a.csv",
+        text_of([*sentences(), (sentences()[0][0], "pos")]),
+        {"duplicates": "first"},
+        None,
+    ),
+    (
+        "contradictions left out",
+        "a.csv",
+        text_of([*sentences(), ("odd", "pos"), ("odd", "neg")]),
+        {"duplicates": "leave_out"},
+        None,
+    ),
+]
+
+
+def config_of(make_task, **changes):
+    task = make_task("task=text_csv", "task.data=x")
+    if "normalise" in changes:
+        changes["labels"] = dataclasses.replace(task.labels, normalise=changes.pop("normalise"))
+    return dataclasses.replace(task, **changes)
+
+
+@pytest.fixture(scope="module")
+def make_task():
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from harness.config import check, composition
+
+    def make(*words):
+        models = {"image_folder": "efficientnet_lite0", "spoken_digits": "lstm_speech", "seq2seq": "t5_small"}
+        name = words[0].partition("=")[2]
+        more = [f"model={models[name]}"] if name in models else []
+        more += {"image_folder": ["lora.targets=[conv]"], "spoken_digits": ["lora.targets=[lstm]"]}.get(name, [])
+        more += ["trainer.objective=loss"] if name == "seq2seq" else []
+        with initialize_config_dir(str(composition.CONF), version_base="1.3"):
+            tree = OmegaConf.to_container(compose("config", overrides=[*words, *more]), resolve=True)
+        tree.pop("hydra", None)
+        return check(tree).task
+
+    return make
+
+
+def written(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def texts_of(task):
+    return {text for split in task.splits.values() for text in split.texts}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "changes", "texts"), [row[1:] for row in READ], ids=[row[0] for row in READ]
+)
+def test_a_table_is_read_as_it_was_meant(make_task, tmp_path, file, content, changes, texts):
+    task = read_task(config_of(make_task, data=written(tmp_path / file, content), **changes))
+    assert texts_of(task) == (PLAIN if texts is None else texts)
+    joined = changes.get("normalise") is not False
+    assert len(task.classes) == 2 if joined else len(task.classes) == 4
+    for split in task.describe()["labels"].values():
+        assert min(split) > 0, "every class is in every split"
+
+
+REFUSED = [
+    ("empty", "a.csv", b"", {}, "a.csv: an empty file"),
+    ("header alone", "a.csv", "text,label\n", {}, "the train split has no rows|no rows"),
+    ("LFS pointer", "a.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", {}, "a Git LFS pointer"),
+    ("LFS pointer, parquet", "a.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", {}, "a Git LFS pointer"),
+    ("annex pointer", "a.csv", "/annex/objects/SHA256E-s9--0.csv\n", {}, "a git-annex pointer"),
+    ("spreadsheet", "a.csv", b"PK\x03\x04" + bytes(99), {}, "a zip archive or a spreadsheet"),
+    ("old spreadsheet", "a.csv", b"\xd0\xcf\x11\xe0" + bytes(99), {}, "an Excel file"),
+    ("gzip", "a.csv", b"\x1f\x8b" + bytes(99), {}, "compressed with gzip"),
+    ("parquet as csv", "a.csv", b"PAR1" + bytes(99), {}, "a Parquet file under another name"),
+    ("web page", "a.csv", "\n<!DOCTYPE html><html>", {}, "a web page"),
+    ("no parquet", "a.parquet", "text,label\n", {}, r"a\.parquet: "),
+    ("no arrow", "a.arrow", "text,label\n", {}, r"a\.arrow: "),
+    ("other suffix", "a.xml", "x", {}, r"expected a file that ends in \.csv"),
+    ("two columns of one name", "a.csv", text_of(sentences(), head=("text", "text")), {}, "task.text=text: .* 2 columns of that name|task.label"),
+    ("no such column", "a.csv", text_of(sentences(), head=("tekst", "label")), {}, r"task.text=text: .*did you mean tekst\?; columns: tekst, label"),
+    ("ragged", "a.csv", "text,label\na,1\nb\nc,1,2\n", {}, "row 3 has 1 fields, the first has 2; rows 4 differ"),
+    ("quote never closed", "a.csv", 'text,label\nok,1\n"never,1\n', {}, "row 3"),
+    ("cyrillic", "a.csv", "text,label\nпривет мир,1\nпока,0\n".encode("cp1251"), {}, "not UTF-8 .*task.encoding"),
+    ("shift-jis", "a.csv", "text,label\n日本語のテキスト,1\n".encode("shift-jis"), {}, "task.encoding"),
+    ("one bad byte in UTF-8", "a.csv", "text,label\nдобрый день,1\nпока,0\n".encode() + b"x\xff,1\n", {}, "UTF-8, but for line 4"),
+    ("wrong encoding given", "a.csv", text_of(ACCENTED).encode("cp1252"), {"encoding": "utf-8"}, "cannot be read as utf-8"),
+    ("unknown encoding", "a.csv", text_of(sentences()), {"encoding": "utf-9"}, "cannot be read as utf-9"),
+    ("binary", "a.csv", bytes(range(256)) * 4, {}, "a.csv: "),
+    ("gap in text", "a.csv", text_of([*sentences(), (" ", "pos")]), {}, r"1 rows have no text or no label \(rows 62\); task.gaps=leave_out"),
+    ("gap in label", "a.csv", text_of([*sentences(), ("a text", "")]), {}, r"rows 62"),
+    ("null in JSON", "a.jsonl", lines_of([*sentences(), ("a text", None)]), {}, r"\(rows 61\)"),
+    ("NaN in JSON", "a.jsonl", lines_of([*sentences(), ("a text", float("nan"))]), {}, r"\(rows 61\)"),
+    ("missing key in JSON", "a.jsonl", lines_of(sentences()) + '{"text": "a"}\n', {}, r"\(rows 61\)"),
+    ("numbers for texts", "a.jsonl", lines_of([(7, "pos"), *sentences()]), {}, r"row 1: text is '7' \(int\), no text"),
+    ("lists of words", "a.jsonl", lines_of([(["a", "b"], "pos"), *sentences()]), {}, r"row 1: text is .*list"),
+    ("half a character", "a.jsonl", '{"text": "\\ud800 x", "label": "pos"}\n' + lines_of(sentences()), {}, "row 1: .*surrogate"),
+    ("broken JSON", "a.jsonl", lines_of(sentences()) + '{"text": "a", "label": 1\n', {}, "row 61 is no JSON"),
+    ("array of arrays", "a.json", '[["a", 1]]', {}, "row 1 is list"),
+    ("a name twice", "a.jsonl", '{"text": "a", "label": 1, "label": 2}\n', {}, "'label' twice"),
+    ("no objects", "a.json", '{"text": "a", "label"', {}, "expected an array of objects"),
+    ("labels with a blank", "a.csv", text_of(relabelled(lambda l: f"{l} ")), {}, "'neg ' .*task.labels.normalise=true"),
+    ("labels with a blank before", "a.csv", text_of(relabelled(lambda l: f" {l}")), {}, "' neg' .*task.labels.normalise"),
+    ("labels in capitals", "a.csv", text_of(relabelled(str.upper)), {}, "'NEG' .*task.labels.normalise"),
+    ("labels with a no-break space", "a.csv", text_of(relabelled(lambda l: f"{l}\u00a0")), {}, "task.labels.normalise"),
+    ("labels with nothing to see", "a.csv", text_of(relabelled(lambda l: f"{l}\u200b")), {}, "task.labels.normalise"),
+    ("labels in wide letters", "a.csv", text_of(relabelled(lambda l: "".join(chr(ord(c) + 0xFEE0) for c in l))), {}, "task.labels.normalise"),
+    ("1 and 1.0", "a.csv", text_of([(t, ("1.0" if i % 4 == 1 else "1") if i % 2 else "0") for i, (t, _) in enumerate(sentences())]), {}, "'1.0' .*task.labels.normalise"),
+    ("1 and ' 1'", "a.csv", text_of([(t, (" 1" if i % 4 == 1 else "1") if i % 2 else "0") for i, (t, _) in enumerate(sentences())]), {}, "task.labels.normalise"),
+    ("1 and 01", "a.csv", text_of([(t, ("01" if i % 4 == 1 else "1") if i % 2 else "0") for i, (t, _) in enumerate(sentences())]), {}, "task.labels.normalise"),
+    ("1 and 1.0 in JSON", "a.jsonl", lines_of([(t, (1.0 if i % 4 == 1 else 1) if i % 2 else 0) for i, (t, _) in enumerate(sentences())]), {}, "task.labels.normalise"),
+    ("true and 'true'", "a.jsonl", lines_of([(t, ("true" if i % 4 == 1 else True) if i % 2 else False) for i, (t, _) in enumerate(sentences())]), {}, "task.labels.normalise"),
+    ("lists for labels", "a.jsonl", lines_of([(t, [l]) for t, l in sentences()]), {}, r"label is a list, \['neg'\], in 60 rows \(1, 2"),
+    ("lists written as text", "a.csv", text_of([(t, f"['{l}']") for t, l in sentences()]), {}, "label is a list"),
+    ("objects for labels", "a.jsonl", lines_of([(t, {"name": l}) for t, l in sentences()]), {}, "label is a list"),
+    ("contradiction", "a.csv", text_of([*sentences(), (sentences()[0][0], "pos")]), {}, r"different labels, 1 times \(rows 2 and 62\); task.duplicates=first"),
+    ("contradiction but for blanks", "a.csv", text_of([*sentences(), (f" {sentences()[0][0]}\n", "pos")]), {}, "task.duplicates"),
+    ("one class", "a.csv", text_of([(t, "pos") for t, _ in sentences()]), {}, "1 classes; at least 2"),
+    ("other number of classes", "a.csv", text_of(sentences()), {"classes": 3}, "task.classes=3"),
+    ("number that is none", "a.csv", text_of(sentences()), {"answer": "number"}, "is no number"),
+    ("a group that is no column", "a.csv", text_of(sentences()), {"group": "author"}, "task.group=author: .*no such column"),
+    ("a time that is none", "a.csv", text_of([(*row, "soon") for row in sentences()], head=("text", "label", "when")), {"time": "when"}, "neither a number nor a date"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "changes", "line"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED]
+)
+def test_a_table_that_means_no_one_thing_is_refused_in_a_line(make_task, tmp_path, file, content, changes, line):
+    with pytest.raises(ConfigError, match=line) as caught:
+        read_task(config_of(make_task, data=written(tmp_path / file, content), **changes))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def bound_socket(path):
+    socket.socket(socket.AF_UNIX).bind(str(path)[-100:])
+
+
+NO_FILES = [
+    ("named pipe", fifo, "a named pipe, not a file"),
+    ("device", lambda path: path.symlink_to("/dev/zero"), "a device, not a file"),
+    ("dangling link", lambda path: path.symlink_to("/nowhere/x.csv"), "a link to /nowhere/x.csv, which is not there"),
+    ("link to itself", lambda path: path.symlink_to(path), "symbolic links"),
+    ("folder", lambda path: path.mkdir(), "a folder, not a file"),
+    ("nothing", lambda path: None, "no such file"),
+]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "arrow"])
+@pytest.mark.parametrize(("make", "line"), [row[1:] for row in NO_FILES], ids=[row[0] for row in NO_FILES])
+def test_what_is_no_regular_file_is_never_opened(make_task, tmp_path, make, line, suffix):
+    path = tmp_path / f"a.{suffix}"
+    make(path)
+    task = config_of(make_task, data=str(path))
+    with pytest.raises(ConfigError, match=line):
+        read_task(task)
+    assert line.split(",")[0] in task.missing_files()[0]
+
+
+ARROW_KINDS = {
+    "dictionary": (pa.array([t for t, _ in sentences()]), pa.array([l for _, l in sentences()]).dictionary_encode()),
+    "large strings": (pa.array([t for t, _ in sentences()], pa.large_string()), pa.array([l for _, l in sentences()])),
+    "integers": (pa.array([t for t, _ in sentences()]), pa.array([i % 2 for i in range(60)], pa.int8())),
+    "truth values": (pa.array([t for t, _ in sentences()]), pa.array([i % 2 == 1 for i in range(60)])),
+}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather", "stream.arrow"])
+@pytest.mark.parametrize("kind", ARROW_KINDS)
+def test_arrows_kinds_of_columns_are_read(make_task, tmp_path, kind, suffix):
+    import pyarrow.parquet as pq
+
+    table, path = pa.table(dict(zip(("text", "label"), ARROW_KINDS[kind], strict=True))), tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(table, path)
+    else:
+        new = pa.ipc.new_stream if suffix.startswith("stream") else pa.ipc.new_file
+        with new(str(path), table.schema) as sink:
+            sink.write_table(table)
+    task = read_task(config_of(make_task, data=str(path)))
+    assert texts_of(task) == PLAIN
+    assert len(task.classes) == 2
+
+
+def test_whole_numbers_with_a_gap_among_them_stay_whole(make_task, tmp_path):
+    frame = pd.DataFrame(
+        {"text": [t for t, _ in sentences()], "label": pd.array([None, *(i % 2 for i in range(59))], "Int64")}
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+    task = read_task(config_of(make_task, data=str(tmp_path / "a.parquet"), gaps="leave_out"))
+    assert task.classes == ("0", "1")
+    assert task.describe()["left_out"] == {"gaps": 1}
+
+
+# -- what is found out -------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_left_out_are_counted_and_named(make_task, tmp_path):
+    rows = [*sentences(), sentences()[3], ("", "pos"), ("odd", "pos"), ("odd", "neg")]
+    task = read_task(
+        config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), gaps="leave_out", duplicates="leave_out")
+    )
+    assert task.describe()["left_out"] == {"gaps": 1, "contradicting": 2, "repeated": 1}
+    assert task.facts.left_out == {"gaps": ["63"], "contradicting": ["64", "65"], "repeated": ["62"]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        str.upper,
+        lambda t: f"  {t}\n",
+        lambda t: f"{t}!",
+        lambda t: t.replace(" ", "  "),
+        lambda t: t.replace("a", "ａ"),
+    ],
+)
+def test_texts_that_differ_in_nothing_that_matters_stay_in_one_split(make_task, tmp_path, change):
+    rows = [*sentences(), *((change(text), label) for text, label in sentences())]
+    task = read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows))))
+    place = {text: name for name, split in task.splits.items() for text in split.texts}
+    assert len(place) == 120
+    assert all(place[text] == place[change(text)] for text, _ in sentences())
+    near = task.describe()["near"]
+    assert near == {name: len(split) // 2 for name, split in task.splits.items()}
+
+
+@pytest.mark.parametrize("change", [str, str.upper, lambda t: f" {t}  ", lambda t: f"{t} ..."])
+def test_given_splits_that_share_texts_are_refused_or_told(make_task, tmp_path, change):
+    data = written(tmp_path / "a.csv", text_of(sentences()))
+    test = written(tmp_path / "t.csv", text_of([(change(text), label) for text, label in sentences()[:20]]))
+    with pytest.raises(
+        ConfigError, match=r"1\d of 20 test sentences stand in train too \(rows test 2, .*task.leaks=allow"
+    ):
+        read_task(config_of(make_task, data=data, test=test))
+    task = read_task(config_of(make_task, data=data, test=test, leaks="allow"))
+    near = task.describe()["near"]
+    assert near["train and test"] + near.get("validation and test", 0) == 20
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_each_class_is_in_each_split_where_it_has_rows_enough(make_task, tmp_path, seed):
+    rows = [(text, "rare" if i % 15 == 1 else "common") for i, (text, _) in enumerate(sentences())]
+    data = written(tmp_path / "a.csv", text_of(rows))
+    counts = read_task(config_of(make_task, data=data, split_seed=seed)).describe()["labels"]
+    assert all(min(count) > 0 for count in counts.values())
+    assert sum(map(sum, counts.values())) == 60
+
+
+def test_a_class_too_small_for_every_split_is_told(make_task, tmp_path):
+    rows = [*sentences(), ("a single one", "single")]
+    told = read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)))).describe()
+    assert told["missing"] == {"validation": ["single"], "test": ["single"]}
+
+
+def test_a_held_out_split_of_one_class_is_refused(make_task, tmp_path):
+    data = written(tmp_path / "a.csv", text_of(sentences()))
+    test = written(tmp_path / "t.csv", text_of([(f"new {i}", "pos") for i in range(5)]))
+    with pytest.raises(ConfigError, match="all 5 rows of the test split are 'pos'"):
+        read_task(config_of(make_task, data=data, test=test))
+
+
+@pytest.mark.parametrize("cut", ["drawn", "stratified"])
+def test_groups_stay_whole(make_task, tmp_path, cut):
+    rows = [(*row, f"author {i // 4}") for i, row in enumerate(sentences())]
+    data = written(tmp_path / "a.csv", text_of(rows, head=("text", "label", "author")))
+    task = read_task(config_of(make_task, data=data, group="author", cut=cut))
+    author = {text: name for text, _, name in rows}
+    places = {name: {author[text] for text in split.texts} for name, split in task.splits.items()}
+    assert not places["train"] & places["test"]
+    assert not places["train"] & places["validation"]
+    assert not places["validation"] & places["test"]
+
+
+@pytest.mark.parametrize("moment", [str, lambda i: f"2024-01-01T00:{i:02}:00", lambda i: str(i / 7)])
+def test_the_latest_rows_are_held_out(make_task, tmp_path, moment):
+    rows = [(*row, moment(i)) for i, row in enumerate(sentences())]
+    shuffled = [rows[i] for i in np.random.default_rng(0).permutation(60)]
+    data = written(tmp_path / "a.csv", text_of(shuffled, head=("text", "label", "when")))
+    task = read_task(config_of(make_task, data=data, time="when"))
+    number = {name: sorted(int(text.split()[-1]) for text in split.texts) for name, split in task.splits.items()}
+    assert number == {"train": list(range(42)), "validation": list(range(42, 48)), "test": list(range(48, 60))}
+
+
+def test_a_separator_and_an_encoding_that_were_found_are_said(make_task, tmp_path):
+    data = written(tmp_path / "a.csv", text_of(ACCENTED, ";").encode("cp1252"))
+    assert read_task(config_of(make_task, data=data)).describe()["format"] == {
+        "train.encoding": "cp1252",
+        "train.separator": "semicolon",
+    }
+
+
+@pytest.mark.parametrize("label", ["-1", "nan", "NA", "None", "unknown"])
+def test_a_label_that_may_be_none_is_told(make_task, tmp_path, label):
+    rows = [(text, label if i % 5 == 0 else name) for i, (text, name) in enumerate(sentences())]
+    task = read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows))))
+    assert task.describe()["suspicious"] == [f"'{label}' (12 rows) often means that there is no label"]
+
+
+# -- a random table in every form --------------------------------------------------------------------------------------
+
+CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n"), min_size=1, max_size=30)
+FORMS = ["csv", "semicolon", "bar", "tab", "jsonl", "array", "parquet", "arrow", "utf-16", "utf-8-sig"]
+
+
+def write_as(form, path, texts, labels):
+    rows = list(zip(texts, labels, strict=True))
+    marks = {"semicolon": ";", "bar": "|", "tab": "\t"}
+    if form == "jsonl":
+        return written(path / "a.jsonl", lines_of(rows))
+    if form == "array":
+        return written(path / "a.json", json.dumps([{"text": t, "label": l} for t, l in rows]))
+    if form in ("parquet", "arrow"):
+        frame = pd.DataFrame(rows, columns=["text", "label"])
+        write = frame.to_parquet if form == "parquet" else frame.to_feather
+        write(path / f"a.{form}")
+        return str(path / f"a.{form}")
+    content = text_of(rows, marks.get(form, ","))
+    name = "a.tsv" if form == "tab" else "a.csv"
+    return written(path / name, content.encode(form if form.startswith("utf") else "utf-8"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    cells=st.lists(
+        CELL.filter(lambda cell: cell.strip()), min_size=30, max_size=40, unique_by=lambda t: " ".join(t.split())
+    )
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_random_table_is_read_back_equal(make_task, tmp_path_factory, form, cells):
+    folder = tmp_path_factory.mktemp("random")
+    labels = [f"class {i % 2}" for i in range(len(cells))]
+    task = read_task(config_of(make_task, data=write_as(form, folder, cells, labels)))
+    found = {
+        text: task.classes[int(label)]
+        for split in task.splits.values()
+        for text, label in zip(split.texts, split.labels, strict=True)
+    }
+    assert found == dict(zip(cells, labels, strict=True))
+
+
+# -- folders of images -------------------------------------------------------------------------------------------------
+
+
+def picture(path, seed, size=(20, 24)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def images_in(root, split=lambda i: "", count=12):
+    for number, name in enumerate(("cat", "dog")):
+        for i in range(count):
+            picture(root / split(i) / name / f"{i}.png", 100 * number + i)
+    return root
+
+
+def folder_task(make_task, root, **changes):
+    return config_of(lambda *_: make_task("task=image_folder", "task.image_size=32"), data=str(root), **changes)
+
+
+SPLIT_NAMES = [
+    ("train", "val", "test"),
+    ("Train", "Valid", "Test"),
+    ("TRAIN", "VALIDATION", "TEST"),
+    ("training", "dev", "testing"),
+    ("train_set", "val-set", "test data"),
+    ("train2017", "val2017", "test2017"),
+    ("Training", "Development", "holdout"),
+]
+
+
+@pytest.mark.parametrize("names", SPLIT_NAMES, ids=" ".join)
+def test_split_folders_go_by_any_of_their_names(make_task, tmp_path, own_cache, names):
+    images_in(tmp_path / "d", lambda i: names[0] if i < 6 else names[1] if i < 9 else names[2])
+    task = read_task(folder_task(make_task, tmp_path / "d"))
+    assert task.classes == ("cat", "dog")
+    assert {name: len(split) for name, split in task.splits.items()} == {"train": 12, "validation": 6, "test": 6}
+
+
+HIDDEN = [
+    lambda root: (root / ".ipynb_checkpoints").mkdir(),
+    lambda root: picture(root / ".ipynb_checkpoints" / "a.png", 999),
+    lambda root: picture(root / "cat" / ".ipynb_checkpoints" / "a.png", 999),
+    lambda root: picture(root / "__MACOSX" / "cat" / "a.png", 999),
+    lambda root: (root / "cat" / "._0.png").write_bytes(b"\0\5\x16\7"),
+    lambda root: (root / "cat" / "Thumbs.db").write_bytes(b"x"),
+    lambda root: (root / "cat" / ".DS_Store").write_bytes(b"x"),
+    lambda root: (root / "cat" / "0.png.lock").write_bytes(b"x"),
+    lambda root: (root / ".git" / "objects").mkdir(parents=True),
+    lambda root: (root / "README.md").write_text("x"),
+    lambda root: (root / "@eaDir" / "x").mkdir(parents=True),
+]
+
+
+@pytest.mark.parametrize("add", HIDDEN)
+def test_what_programs_leave_in_folders_is_no_class_and_no_image(make_task, tmp_path, own_cache, add):
+    add(images_in(tmp_path / "d"))
+    task = read_task(folder_task(make_task, tmp_path / "d"))
+    assert task.classes == ("cat", "dog")
+    assert sum(map(len, task.splits.values())) == 24
+
+
+BAD_FOLDERS = [
+    ("unread kind", lambda root: (root / "cat/a.heic").write_bytes(b"x"), r"a file cannot be read \(cat/a.heic: a kind"),
+    ("broken", lambda root: (root / "cat/a.png").write_bytes(b"x"), r"cat/a.png: is no image that can be read.*task.gaps"),
+    ("cut short", lambda root: (root / "cat/a.png").write_bytes((root / "cat/0.png").read_bytes()[:200]), "cat/a.png"),
+    ("empty file", lambda root: (root / "cat/a.png").write_bytes(b""), "cat/a.png: an empty file"),
+    ("pointer", lambda root: (root / "cat/a.png").write_text("version https://git-lfs.github.com/spec/v1\n"), "LFS"),
+    ("named pipe", lambda root: os.mkfifo(root / "cat/a.png"), "cat/a.png: a named pipe"),
+    ("device", lambda root: (root / "cat/a.png").symlink_to("/dev/zero"), "cat/a.png: a device"),
+    ("dangling link", lambda root: (root / "cat/a.png").symlink_to("/nowhere"), "cat/a.png: a link to /nowhere"),
+    ("16 bits", lambda root: Image.fromarray(np.full((9, 9), 999, np.uint16)).save(root / "cat/a.png"), "more than 8 bits"),
+    ("empty class", lambda root: (root / "bird").mkdir(), "no image in bird"),
+    ("images beside classes", lambda root: picture(root / "a.png", 5), "images beside the class folders: a.png"),
+    ("two classes alike", lambda root: picture(root / "Cat" / "z.png", 998), "'Cat' .*task.labels.normalise"),
+    ("one picture, two classes", lambda root: picture(root / "dog" / "z.png", 0), "in several classes.*task.duplicates"),
+    ("split inside a class", lambda root: picture(root / "cat" / "test" / "a.png", 997), "cat has test in it"),
+    ("class beside splits", lambda root: [picture(root / s / "cat" / "a.png", 996) for s in ("train", "test")], "what is cat, dog beside"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "line"), [row[1:] for row in BAD_FOLDERS], ids=[row[0] for row in BAD_FOLDERS])
+def test_a_folder_that_means_no_one_thing_is_refused_in_a_line(make_task, tmp_path, own_cache, spoil, line):
+    spoil(images_in(tmp_path / "d"))
+    with pytest.raises(ConfigError, match=line) as caught:
+        read_task(folder_task(make_task, tmp_path / "d"))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("names", [("train", "val", "valid"), ("test", "val", "val"), ("Train", "train", "test")])
+def test_splits_named_twice_or_without_training_are_refused(make_task, tmp_path, own_cache, names):
+    images_in(tmp_path / "d", lambda i: names[i % 3])
+    with pytest.raises(ConfigError, match="are both the|no train folder"):
+        read_task(folder_task(make_task, tmp_path / "d"))
+
+
+def test_a_class_may_be_called_train(make_task, tmp_path, own_cache):
+    for number, name in enumerate(("train", "bus", "car")):
+        for i in range(6):
+            picture(tmp_path / "d" / name / f"{i}.png", 100 * number + i)
+    assert read_task(folder_task(make_task, tmp_path / "d")).classes == ("bus", "car", "train")
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".webp", ".PNG"])
+def test_copies_in_another_format_are_one_picture(make_task, tmp_path, own_cache, suffix):
+    root = images_in(tmp_path / "d")
+    for path in list(root.rglob("*.png")):
+        more = {"lossless": True} if suffix == ".webp" else {}
+        Image.open(path).save(path.with_name(f"copy{path.stem}{suffix}"), **more)
+    task = read_task(folder_task(make_task, root))
+    assert sum(map(len, task.splits.values())) == 24
+    assert task.repeated == 24
+
+
+def test_files_that_cannot_be_read_are_left_out_and_counted_where_that_is_said(make_task, tmp_path, own_cache):
+    root = images_in(tmp_path / "d")
+    (root / "cat/bad.png").write_bytes(b"x")
+    (root / "cat/a.heic").write_bytes(b"x")
+    (root / "cat/notes.txt").write_text("x")
+    for _ in range(2):  # the second time from the cache
+        told = read_task(folder_task(make_task, root, gaps="leave_out")).describe()
+        assert told["left_out"] == {"unreadable": 2}
+        assert told["passed_over"] == {".txt": 1}
+
+
+@pytest.mark.parametrize(("task", "data", "line"), [
+    ("image_folder", "a.csv", "a file, not a folder; task=image_folder reads a folder, task=text_csv and task=seq2seq read files"),
+    ("spoken_digits", "a.csv", "a file, not a folder; task=spoken_digits reads a folder"),
+    ("text_csv", "d", "a folder, not a file; task=text_csv reads a file, task=image_folder"),
+    ("seq2seq", "d", "a folder, not a file; task=seq2seq reads a file"),
+    ("text_csv", "gone", "no such file"),
+    ("image_folder", "gone", "no such folder"),
+])  # fmt: skip
+def test_a_file_for_a_folder_is_said_with_the_task_that_reads_it(make_task, tmp_path, task, data, line):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "a.csv").write_text("text,label\n")
+    assert line in make_task(f"task={task}", f"task.data={tmp_path / data}").missing_files()[0]
+
+
+# -- recordings --------------------------------------------------------------------------------------------------------
+
+
+def tone(seed, count=4000):
+    return np.random.default_rng(seed).integers(-9000, 9000, count).astype(np.int16)
+
+
+def chunk(name, data):
+    return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+
+
+def wav(samples, *, rate=8000, kind=1, bits=16, channels=1, extensible=False, before=b"", size=None):
+    """A WAV file of int16 samples, interleaved, in another sample format."""
+    wide = samples.astype(np.int64)
+    if kind == 3:
+        data = (wide / 2**15).astype("<f4" if bits == 32 else "<f8").tobytes()
+    elif bits == 24:
+        data = b"".join(int(value << 8).to_bytes(3, "little", signed=True) for value in wide)
+    elif bits == 8:
+        data = ((wide >> 8) + 128).astype(np.uint8).tobytes()
+    else:
+        data = (wide << (bits - 16)).astype(f"<i{bits // 8}").tobytes()
+    width = bits // 8 * channels
+    head = struct.pack("<HHIIHH", 0xFFFE if extensible else kind, channels, rate, rate * width, width, bits)
+    if extensible:
+        head += struct.pack("<HHIH", 22, bits, 0, kind) + bytes.fromhex("000000001000800000aa00389b71")
+    body = chunk(b"fmt ", head) + before + chunk(b"data", data)
+    if size is not None:
+        body = body.replace(b"data" + struct.pack("<I", len(data)), b"data" + struct.pack("<I", size))
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WAVE" + body
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    seed = 0
+    for speaker in ("ann", "bob", "cy", "dee"):
+        for label in ("yes", "no"):
+            for index in range(2):
+                seed += 1
+                (tmp_path / f"{label}_{speaker}_{index}.wav").write_bytes(wav(tone(seed)))
+    return tmp_path
+
+
+def spoken(make_task, folder, **changes):
+    task = make_task("task=spoken_digits", f"task.data={folder}", "task.classes=null")
+    return read_task(dataclasses.replace(task, **changes))
+
+
+SAME = tone(99)
+FORMATS = [
+    ("24 bits", "yes_ann_9.wav", wav(SAME, bits=24), SAME),
+    ("32 bits", "yes_ann_9.wav", wav(SAME, bits=32), SAME),
+    ("float", "yes_ann_9.wav", wav(SAME, kind=3, bits=32), SAME),
+    ("double", "yes_ann_9.wav", wav(SAME, kind=3, bits=64), SAME),
+    ("8 bits", "yes_ann_9.wav", wav(SAME, bits=8), (SAME >> 8) * 256),
+    ("extensible", "yes_ann_9.wav", wav(SAME, extensible=True), SAME),
+    ("extensible float", "yes_ann_9.wav", wav(SAME, kind=3, bits=32, extensible=True), SAME),
+    ("LIST chunk", "yes_ann_9.wav", wav(SAME, before=chunk(b"LIST", b"INFOx")), SAME),
+    (
+        "bext and fact chunks",
+        "yes_ann_9.wav",
+        wav(SAME, before=chunk(b"bext", bytes(61)) + chunk(b"fact", bytes(4))),
+        SAME,
+    ),
+    ("written to a pipe", "yes_ann_9.wav", wav(SAME, size=0xFFFFFFFF), SAME),
+    ("upper case", "yes_ann_9.WAV", wav(SAME), SAME),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "samples"), [row[1:] for row in FORMATS], ids=[row[0] for row in FORMATS])
+def test_a_recording_in_another_format_has_the_same_samples(make_task, recordings, name, content, samples):
+    (recordings / name).write_bytes(content)
+    task = spoken(make_task, recordings)
+    heard = [each for split in task.splits.values() for each in split.samples]
+    assert len(heard) == 17
+    assert any(np.array_equal(each, samples) for each in heard)
+
+
+def test_another_rate_is_resampled_and_several_channels_are_mixed_where_that_is_said(make_task, recordings):
+    time = np.arange(8000) / 16000
+    low = (8000 * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
+    (recordings / "yes_ann_8.wav").write_bytes(wav(low, rate=16000))
+    (recordings / "yes_ann_9.wav").write_bytes(wav(np.repeat(tone(98), 2), channels=2))
+    with pytest.raises(ConfigError, match="yes_ann_9.wav: 2 channels; expected one, or task.channels=mix"):
+        spoken(make_task, recordings)
+    task = spoken(make_task, recordings, channels="mix")
+    heard = [each for split in task.splits.values() for each in split.samples]
+    wanted = 8000 * np.sin(2 * np.pi * 440 * np.arange(4000) / 8000)
+    near = min(np.abs(each[200:-200] - wanted[200:-200]).max() for each in heard if len(each) == 4000)
+    assert near < 60
+    assert any(np.array_equal(each, tone(98)) for each in heard)
+    assert task.describe()["format"] == {
+        "of 16000 samples a second": "1 recordings",
+        "of 2 channels": "1 recordings",
+    }
+
+
+BAD_RECORDINGS = [
+    ("one sample", "yes_ann_9.wav", wav(SAME[:1]), "25 ms are the least|no sound"),
+    ("silence", "yes_ann_9.wav", wav(0 * SAME), "no sound in it"),
+    ("one level throughout", "yes_ann_9.wav", wav(0 * SAME + 7), "no sound in it"),
+    ("no samples", "yes_ann_9.wav", wav(SAME[:0]), "no sound in it"),
+    (
+        "NaN",
+        "yes_ann_9.wav",
+        wav(SAME, kind=3, bits=32).replace(struct.pack("<f", SAME[5] / 2**15), struct.pack("<f", float("nan"))),
+        "no finite",
+    ),
+    ("ADPCM", "yes_ann_9.wav", wav(SAME, kind=2), "ADPCM"),
+    ("no WAV", "yes_ann_9.wav", b"OggS" + bytes(99), "not a readable WAV file"),
+    ("pointer", "yes_ann_9.wav", b"version https://git-lfs.github.com/spec/v1\n", "LFS"),
+    ("cut short", "yes_ann_9.wav", wav(SAME)[:900], "it ends after 428 of 4000 samples"),
+    ("unread kind", "yes_ann_9.m4a", b"x", "a kind of recording that is not read"),
+    ("other name", "yes-ann-9.wav", wav(SAME), "its name is not LABEL_SPEAKER_INDEX.wav"),
+    ("same recording, other word", "no_ann_9.wav", wav(tone(1)), "are the same recording|is in .* too"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"), [row[1:] for row in BAD_RECORDINGS], ids=[row[0] for row in BAD_RECORDINGS]
+)
+def test_a_recording_that_is_none_is_named(make_task, recordings, name, content, line):
+    (recordings / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=line):
+        spoken(make_task, recordings)
+
+
+@pytest.mark.parametrize("name", ["._yes_ann_0.wav", ".yes_ann_0.wav", "yes_ann_0.wav.lock", "Thumbs.db", "notes.txt"])
+def test_files_beside_recordings_are_passed_over(make_task, recordings, name):
+    (recordings / name).write_bytes(b"\0\5\x16\7")
+    assert sum(len(split.samples) for split in spoken(make_task, recordings).splits.values()) == 16
+
+
+def test_recordings_that_cannot_be_read_are_left_out_where_that_is_said(make_task, recordings):
+    (recordings / "yes_ann_9.wav").write_bytes(b"x")
+    assert spoken(make_task, recordings, gaps="leave_out").describe()["left_out"] == {"unreadable": 1}
+
+
+# -- source and target texts -------------------------------------------------------------------------------------------
+
+
+def pairs(make_task, path, **changes):
+    return read_task(dataclasses.replace(make_task("task=seq2seq", "task.data=x"), data=str(path), **changes))
+
+
+@pytest.mark.parametrize("gap", ["", None])
+def test_an_optional_field_may_be_empty(make_task, tmp_path, gap):
+    rows = [{"instruction": f"do {i}", "input": gap if i % 2 else "x", "output": f"done {i}"} for i in range(80)]
+    path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    task = pairs(make_task, path, source="{instruction} {input}", target="output")
+    assert {"do 1", "do 2 x"} <= {source for split in task.splits.values() for source in split.sources}
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "string", "Float64", "boolean"])
+def test_a_gap_never_becomes_a_text(make_task, tmp_path, dtype):
+    values = {"Int64": 7, "string": "x", "Float64": 0.5, "boolean": True}
+    column = pd.array([None if i == 3 else values[dtype] for i in range(80)], dtype=dtype)
+    pd.DataFrame({"q": [f"how many is {i}" for i in range(80)], "a": column}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match=r"1 rows have no source or no target \(rows 4\); task.gaps=leave_out"):
+        pairs(make_task, tmp_path / "a.parquet", source="q", target="a")
+    task = pairs(make_task, tmp_path / "a.parquet", source="q", target="a", gaps="leave_out")
+    assert {t for split in task.splits.values() for t in split.targets} == {str(values[dtype])}
+
+
+def test_near_identical_sources_stay_in_one_split(make_task, tmp_path):
+    rows = [(f"{change(f'say {WORDS[i % 10]} {i}')}", f"said {i}") for i in range(40) for change in (str, str.upper)]
+    task = pairs(make_task, written(tmp_path / "a.csv", text_of(rows, head=("source", "target"))))
+    place = {source: name for name, split in task.splits.items() for source in split.sources}
+    assert all(place[source] == place[source.upper()] for source in place)
