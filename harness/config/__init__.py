@@ -4,6 +4,7 @@ from harness.config.check import check, fingerprint, schema_keys, to_dict
 from harness.config.launch import HereConfig, LaunchConfig, LocalConfig, SlurmConfig
 from harness.config.lora import DEFAULT_SCALE, BaselineConfig, LoraConfig, PeftConfig
 from harness.config.models import MODELS, ModelConfig, Tokens
+from harness.config.models.dense import DenseModelConfig
 from harness.config.models.generator import GeneratorModelConfig
 from harness.config.models.guest import GuestModelConfig
 from harness.config.models.hf import HfModelConfig
@@ -24,6 +25,7 @@ from harness.config.schema import (
 from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
 from harness.config.tasks import Outputs, TaskConfig
+from harness.config.tasks.dense import ShapesDenseConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
 from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
@@ -44,6 +46,7 @@ __all__ = [
     "ConfigError",
     "ConfirmConfig",
     "ContinualTaskConfig",
+    "DenseModelConfig",
     "DigitsTaskConfig",
     "ExtraArmConfig",
     "FileSeq2seqTaskConfig",
@@ -67,6 +70,7 @@ __all__ = [
     "PublishedImagesConfig",
     "Range",
     "RatedTaskConfig",
+    "ShapesDenseConfig",
     "SlurmConfig",
     "Space",
     "SpeechModelConfig",

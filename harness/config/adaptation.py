@@ -12,8 +12,6 @@ class Adaptation:
     name: str
     takes_more_updates: ClassVar[bool] = False
     """Whether updates for later tasks can be put beside its own."""
-    takes_rows_of_all_tasks: ClassVar[bool] = True
-    """Whether a row may be of all tasks at once."""
 
     @property
     def trains_whole_base(self) -> bool:
@@ -24,6 +22,11 @@ class Adaptation:
     def trains_head_alone(self) -> bool:
         """Whether nothing of the base is trained, nor anything beside it."""
         return False
+
+    @property
+    def takes_rows_of_all_tasks(self) -> bool:
+        """Whether a row may be of all tasks at once."""
+        return True
 
     @property
     def guests(self) -> tuple[str, ...]:

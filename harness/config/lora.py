@@ -58,6 +58,10 @@ class LoraConfig(Adaptation):
         return {key: value for key, value in named.items() if value is not None} | (self.settings or {})
 
     @property
+    def takes_rows_of_all_tasks(self) -> bool:
+        return self.match is None or self.match.takes_rows_of_all_tasks
+
+    @property
     def guests(self) -> tuple[str, ...]:
         return tuple(part for part in self.variant.split("+") if ":" in part)
 

@@ -1,6 +1,6 @@
 """The configuration of adapters for several tasks on one base."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
@@ -20,9 +20,11 @@ Targets = Annotated[Annotated[list[Text], Field(min_length=1)], BeforeValidator(
 class TaskAdaptation(Adaptation):
     """An adapter for each of several tasks."""
 
-    takes_rows_of_all_tasks: ClassVar[bool] = False
-
     targets: list[str]
+
+    @property
+    def takes_rows_of_all_tasks(self) -> bool:
+        return False
 
     def mistakes(self, task: str, is_mixture: bool) -> list[str]:
         return [*only_for_mixtures(f"lora={self.name}", task, is_mixture), *repeated_targets(self.targets)]
@@ -58,8 +60,6 @@ class MtloraConfig(TaskAdaptation):
     else `task_rank`. `train` names what of the base is trained beside the updates; null: all of it that it has.
     """
 
-    takes_rows_of_all_tasks: ClassVar[bool] = True
-
     name: Literal["mtlora"]
     rank: Count
     task_rank: Count
@@ -70,6 +70,10 @@ class MtloraConfig(TaskAdaptation):
     dropout: Share
     mode: Literal["task", "both"]
     train: list[Literal["norms", "patch_embed", "position_bias", "merging"]] | None
+
+    @property
+    def takes_rows_of_all_tasks(self) -> bool:
+        return True
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

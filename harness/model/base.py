@@ -31,10 +31,13 @@ class Uncertainty(nn.Module):
         # A tensor for each task: one that is not in the batch gets no gradient, and the optimiser leaves it alone.
         self.log_variance = nn.ParameterList([nn.Parameter(torch.zeros(())) for _ in range(tasks)])
 
-    def forward(self, loss: Tensor, tasks_B: Tensor) -> Tensor:
-        """The weighted loss of a batch of one task."""
-        s: Tensor = self.log_variance[int(tasks_B[0])]
-        return torch.exp(-s) * loss + s
+    def forward(self, losses_T: Tensor, tasks_T: Tensor) -> Tensor:
+        """The weighted sum of the losses of the tasks of these numbers."""
+        weighted = []
+        for loss, task in zip(losses_T, tasks_T, strict=True):
+            s: Tensor = self.log_variance[int(task)]
+            weighted.append(torch.exp(-s) * loss + s)
+        return torch.stack(weighted).sum()
 
 
 class Network(nn.Module):

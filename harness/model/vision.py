@@ -56,6 +56,9 @@ def rest_frozen_norms(base: nn.Module) -> None:
             module.eval()
 
 
+_Colours = tuple[float, float, float]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Architecture:
     """How to build a network, what its weights expect, and where its ImageNet classifier stands."""
@@ -64,8 +67,8 @@ class _Architecture:
     rename: Callable[[str], str]
     classifier: str
     features: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: _Colours
+    std: _Colours
 
 
 def build(config: VisionModelConfig, outputs: Outputs, weights: bool) -> VisionClassifier:
@@ -85,6 +88,20 @@ def build(config: VisionModelConfig, outputs: Outputs, weights: bool) -> VisionC
     return VisionClassifier(base, head, targets, kind.mean, kind.std)
 
 
+def image_network(architecture: str, file: Path | None, address: str) -> tuple[nn.Module, _Colours, _Colours]:
+    """A network with its ImageNet classifier, and the mean and deviation of the colours that it reads.
+
+    Its weights come from a verified file, or without one are fresh, on the current device.
+    """
+    kind = _ARCHITECTURES[architecture]
+    if file is None:
+        return kind.build(None), kind.mean, kind.std
+    with torch.device("meta"):
+        base = kind.build(None)
+    _put(base, kind, file, address, lambda state: state)
+    return base, kind.mean, kind.std
+
+
 def base_file(config: VisionModelConfig) -> Path:
     """The verified file of the pretrained weights."""
     return assets.fetch(config.weights.address, config.weights.sha256)
@@ -96,17 +113,31 @@ def tokens(_: VisionModelConfig) -> None:
 
 def _load(base: nn.Module, kind: _Architecture, config: VisionModelConfig) -> None:
     """Put the file's tensors into a network on the meta device: each has its place, and no place is left empty."""
-    where = config.weights.address
+
+    def placed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if config.known.patch is None or config.image_size is None:
+            return state
+        return _positions(state, config.image_size, config.known.patch)
+
+    _put(base, kind, base_file(config), config.weights.address, placed)
+
+
+def _put(
+    base: nn.Module,
+    kind: _Architecture,
+    file: Path,
+    address: str,
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+) -> None:
     try:
-        stored = torch.load(base_file(config), map_location="cpu", weights_only=True)
+        stored = torch.load(file, map_location="cpu", weights_only=True)
         # Some were stored as transposed views; what is saved later must be contiguous.
         state = {kind.rename(name): tensor.contiguous() for name, tensor in stored.items()}
-        if config.known.patch is not None and config.image_size is not None:
-            state = _positions(state, config.image_size, config.known.patch)
-        base.load_state_dict(state, assign=True)
+        base.load_state_dict(change(state), assign=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, AttributeError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
-        raise assets.AssetError(f"{where}: not the weights of {config.architecture}: {' '.join(lines[:3])}") from None
+        architecture = next(name for name, known in _ARCHITECTURES.items() if known is kind)
+        raise assets.AssetError(f"{address}: not the weights of {architecture}: {' '.join(lines[:3])}") from None
 
 
 def _positions(state: dict[str, Tensor], image_size: int, patch: int) -> dict[str, Tensor]:

@@ -15,14 +15,20 @@ _DRAWS = 2_000
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """What a trial answered to the test items of one task; `exact` where an answer is right or wrong."""
+    """What a trial answered to the test items of one task; `exact` where an answer is right or wrong.
+
+    `measured`: an item is an image, and `predicted` the task's measure on it.
+    """
 
     label: np.ndarray
     predicted: np.ndarray
     exact: bool
+    measured: bool = False
 
     def score(self, weights: np.ndarray) -> np.ndarray:
-        """Accuracy, or root mean squared error in the answer's own unit, for each row of item weights (D, N)."""
+        """Accuracy, RMSE in the answer's own unit, or mean measure, for each row of item weights (D, N)."""
+        if self.measured:
+            return np.asarray(weights @ self.predicted / weights.sum(-1))
         correct = (self.label == self.predicted).astype(float)
         if self.exact:
             return np.asarray(weights @ correct / weights.sum(-1))
@@ -30,6 +36,8 @@ class Items:
 
     def influence(self, score: float) -> np.ndarray:
         """By how much each item (N) moves the score, to first order; the mean is 0."""
+        if self.measured:
+            return np.asarray(self.predicted - self.predicted.mean())
         if self.exact:
             return np.asarray((self.label == self.predicted) - score)
         return np.asarray(((self.label - self.predicted) ** 2 - score**2) / (2 * max(score, 1e-12)))
@@ -54,12 +62,19 @@ def tasks_of(entry: Record) -> list[str]:
 
 def is_error(entry: Record, task: str) -> bool:
     """Whether a task's score is an error, lower being better."""
-    return f"{task}/rmse" in entry.scores["test"]
+    better = entry.data.tasks[task].details.get("better")
+    return f"{task}/rmse" in entry.scores["test"] if better is None else better == "lower is better"
+
+
+def measure_of(entry: Record, task: str) -> str:
+    """The name of a task's main score: what its data say, else accuracy or the root mean squared error."""
+    usual = "rmse" if is_error(entry, task) else "accuracy"
+    return str(entry.data.tasks[task].details.get("measure", usual))
 
 
 def main_score(entry: Record, task: str, split: str = "test") -> float:
-    """A task's accuracy, or its root mean squared error."""
-    return entry.score(split, f"{task}/rmse" if is_error(entry, task) else f"{task}/accuracy")
+    """A task's score by its main measure."""
+    return entry.score(split, f"{task}/{measure_of(entry, task)}")
 
 
 def gain(score: np.ndarray | float, alone: np.ndarray | float, error: bool) -> np.ndarray:
@@ -127,12 +142,19 @@ def items_of(entry: Record, folder: Path) -> dict[str, Items]:
     rows = predictions(entry, folder)
     if rows is None:
         return {}
+    if "task" not in rows[0]:
+        return {task: _by_image(rows, f"{task}/{measure_of(entry, task)}") for task in tasks_of(entry)}
     table = np.array([[float(row[name]) for name in ("task", "label", "predicted")] for row in rows])
     found = {}
     for number, task in enumerate(tasks_of(entry)):
         mine = table[table[:, 0] == number]
         found[task] = Items(mine[:, 1].round(4), mine[:, 2], exact=not is_error(entry, task))
     return found
+
+
+def _by_image(rows: Sequence[Mapping[str, str]], column: str) -> Items:
+    values = np.array([float(row[column]) for row in rows])
+    return Items(np.zeros(len(values)), np.nan_to_num(values, nan=np.nanmean(values)), exact=False, measured=True)
 
 
 def section(records: Sequence[Record], results: Sequence[MultitaskResult]) -> str:
@@ -198,7 +220,8 @@ def _task_rows(
     results: Sequence[MultitaskResult], alone: Mapping[str, Record], tasks: Sequence[str]
 ) -> list[list[str]]:
     sample = results[0].best
-    units = ["RMSE" if task in results[0].scores and is_error(sample, task) else "accuracy" for task in tasks]
+    named = {task: measure_of(sample, task) for task in tasks if task in results[0].scores}
+    units = [{"rmse": "RMSE"}.get(name, name) for name in (named.get(task, "accuracy") for task in tasks)]
     rows = [["way", *(f"{task} ({unit})" for task, unit in zip(tasks, units, strict=True))]]
     rows.append(["alone", *(f"{main_score(alone[task], task):.4f}" if task in alone else "" for task in tasks)])
     for result in results:

@@ -1,9 +1,10 @@
 """What is learned: real data in fixed splits, and how it becomes batches."""
 
-from harness.task.base import SPLITS, Generation, Inputs, Task
+from harness.task.base import SPLITS, Generation, Inputs, Losses, Task
 from harness.task.batches import EncodedSplit, Split, encode
 from harness.task.build import build_task
 from harness.task.continual import ContinualTask, OneOfTasks
+from harness.task.dense import DenseTask
 from harness.task.frames import FrameSplit, SpeechSplit, read_frames
 from harness.task.guest import GuestTask, guest_task_class
 from harness.task.images import ImageInputs, ImageSplit, image_inputs
@@ -22,6 +23,7 @@ from harness.task.vision import VisionTask
 __all__ = [
     "SPLITS",
     "ContinualTask",
+    "DenseTask",
     "EncodedSplit",
     "FrameSplit",
     "Generation",
@@ -31,6 +33,7 @@ __all__ = [
     "ImageSplit",
     "Inputs",
     "LengthBatches",
+    "Losses",
     "MixtureBatches",
     "MixtureInputs",
     "MixtureTask",

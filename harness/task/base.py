@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,9 @@ from harness.task.sampling import LengthBatches
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
+
+Losses = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
+"""The losses of outputs and their batch."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -106,6 +109,11 @@ class Task(ABC):
         from harness.task.metrics import ClassMetrics  # torchmetrics is slow to import, and counting needs none
 
         return ClassMetrics(len(self.classes))
+
+    @property
+    def losses(self) -> Losses | None:
+        """The mean loss of each task (T) of a batch, where rows have answers of several; None where they have one."""
+        return None
 
     @property
     def generation(self) -> Generation | None:

@@ -31,7 +31,7 @@ from harness.training.loop import (
     plan,
     test,
 )
-from harness.training.module import Diverged, Pruned, TrialModule, mean_loss
+from harness.training.module import Diverged, Pruned, TrialModule, mean_loss, task_losses
 from harness.training.sharding import gather_full_model
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "random_state",
     "receive_object",
     "set_random_state",
+    "task_losses",
     "test",
     "text_scores",
 ]

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.task import Losses
 from harness.task.metrics import Metrics
 from harness.training.sharding import shard
 
@@ -32,6 +33,11 @@ def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
+def task_losses(model: nn.Module, batch: Batch, losses: Losses | None) -> Tensor:
+    """The mean loss of each task that the rows have answers of (T); of one task, or of a batch of one, its loss (1)."""
+    return mean_loss(model, batch)[None] if losses is None else losses(model(batch), batch)
+
+
 def trained_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """What training changes, by name: trained weights, and all buffers, since running statistics are among them."""
     yield from ((name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad)
@@ -42,9 +48,10 @@ class TrialModule(L.LightningModule):
     """Trains `model(batch) -> logits` with AdamW, linear warm-up and linear decay to zero.
 
     `head_lr` is the learning rate of `model.head` and of the learned weights of tasks, `lr` that of everything else,
-    and the tensors in `fast` learn `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`. `penalty` is
-    added to the loss, after `weigh` has weighted it by the batch's task. With `spread` the weights are sharded over
-    the devices.
+    and the tensors in `fast` learn `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`.
+
+    Where rows have answers of several tasks, `losses` gives the loss of each, and they are added up. `penalty` is added
+    to the loss, after `weigh` has weighted it by task. With `spread` the weights are sharded over the devices.
 
     The fused AdamW is several times faster than the default one, on a CPU too; under mixed precision Lightning
     does not combine it with clipping. Weight decay leaves biases and norms (all tensors of fewer than two dimensions)
@@ -66,13 +73,14 @@ class TrialModule(L.LightningModule):
         fast_ratio: float = 1.0,
         penalty: Callable[[], Tensor] | None = None,
         weigh: Callable[[Tensor, Tensor], Tensor] | None = None,
+        losses: Losses | None = None,
         spread: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
         self.warmup_steps, self.steps, self.fused = round(warmup * steps), steps, fused
-        self.metrics, self.penalty, self.weigh = metrics, penalty, weigh
+        self.metrics, self.penalty, self.weigh, self.losses = metrics, penalty, weigh, losses
         # By name: sharding replaces a model's weights.
         ids = {id(tensor) for tensor in fast}
         self.fast = {name for name, tensor in model.named_parameters() if id(tensor) in ids}
@@ -88,8 +96,12 @@ class TrialModule(L.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Batch:
         """`loss`: the mean loss, weighted and with the penalty if there are any; `bare`: the mean loss alone."""
-        bare = mean_loss(self.model, batch)
-        loss = bare if self.weigh is None else self.weigh(bare, batch["tasks"])
+        losses = task_losses(self.model, batch, self.losses)
+        bare = losses.sum()
+        if self.weigh is None:
+            loss = bare
+        else:
+            loss = self.weigh(losses, batch["tasks"][:1] if self.losses is None else torch.arange(len(losses)))
         return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": bare.detach()}
 
     def validation_step(self, batch: Batch, _: int) -> None:

@@ -35,7 +35,7 @@ def save_trained(config: Config, model: Network, method: Method, target: Path) -
     """The adapter, or what was trained of the base, and the head, into a folder."""
     if not (method.trains_whole_base and _save_whole(config, model, target)):
         method.save(model, base_identity(config)["address"], target)
-    if head := {name: tensor.detach().cpu() for name, tensor in model.head.named_parameters()}:
+    if head := {name: tensor.detach().cpu() for name, tensor in model.head.state_dict().items()}:
         save_file(head, target / HEAD)
 
 

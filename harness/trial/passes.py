@@ -8,31 +8,39 @@ from torch.utils.data import DataLoader
 
 from harness.model import Network
 from harness.record import Flops
-from harness.task import Inputs
-from harness.training import autocast, mean_loss
+from harness.task import Inputs, Losses
+from harness.training import autocast, task_losses
 from harness.trial.counting import flops_of
 
 
 def feed(
-    model: Network, batches: DataLoader[int], device: torch.device, precision: str, count: int, gradients: bool
+    model: Network,
+    batches: DataLoader[int],
+    losses: Losses | None,
+    device: torch.device,
+    precision: str,
+    count: int,
+    gradients: bool,
 ) -> None:
     """Run `count` training batches through the model as it stands, for the variants that start from what they see."""
     _still(model)
     for batch in itertools.islice(batches, count):
         with autocast(precision, device):
-            loss = mean_loss(model, on_device(batch, device)) / count
+            loss = task_losses(model, on_device(batch, device), losses).sum() / count
         if gradients:
             loss.backward()
     model.train()
 
 
-def step_flops(model: Network, train: Inputs, batch_size: int, device: torch.device, precision: str) -> Flops:
+def step_flops(
+    model: Network, train: Inputs, losses: Losses | None, batch_size: int, device: torch.device, precision: str
+) -> Flops:
     """Operations of a forward pass, and of a whole step, on the first rows of the training split."""
     batch = on_device(train.batch(train.sample(batch_size)), device)
     _still(model)
     with autocast(precision, device):
-        forward = flops_of(lambda: mean_loss(model, batch), device)
-        step = flops_of(lambda: mean_loss(model, batch).backward(), device)
+        forward = flops_of(lambda: task_losses(model, batch, losses), device)
+        step = flops_of(lambda: task_losses(model, batch, losses).sum().backward(), device)
     model.zero_grad()
     model.train()
     return Flops(forward=forward, step=step, examples=len(batch["rows"]))

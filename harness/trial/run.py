@@ -97,11 +97,11 @@ def run_trial(
         with spec_errors():
             ranks = method.adapt(model)
             batches = loader(calibration, config.trainer.batch_size, config.seed, training=True)
-            show = partial(feed, model, batches, home, precision, method.calibration)
+            show = partial(feed, model, batches, task.losses, home, precision, method.calibration)
             ranks = method.initialise(model, show) or ranks
         scales = {name: update.scale for name, update in named_updates(model.base)}
         draft.record = replace(draft.record, adapter=Adapter(ranks=ranks, scales=scales))
-        _count(config, model, calibration, home, precision, draft)
+        _count(config, model, task, calibration, home, precision, draft)
         trial = RunningTrial(
             config=config,
             context=context,
@@ -222,10 +222,18 @@ def _read(config: Config, task: Task) -> tuple[dict[str, Any], Inputs]:
     return whole, whole["train"]
 
 
-def _count(config: Config, model: Network, train: Inputs, device: torch.device, precision: str, draft: Draft) -> None:
+def _count(
+    config: Config,
+    model: Network,
+    task: Task,
+    train: Inputs,
+    device: torch.device,
+    precision: str,
+    draft: Draft,
+) -> None:
     """Note parameters and the operations of a step."""
     draft.record = replace(draft.record, parameters=count_parameters(model))
-    flops = step_flops(model, train, config.trainer.batch_size, device, precision)
+    flops = step_flops(model, train, task.losses, config.trainer.batch_size, device, precision)
     draft.record = replace(draft.record, flops=flops)
 
 

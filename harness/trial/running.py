@@ -89,6 +89,7 @@ def make_module(
         fast_ratio=trial.method.lr_ratio,
         penalty=penalty,
         weigh=model.weighting.forward if model.weighting is not None else None,
+        losses=trial.task.losses,
         spread=spread,
     )
 

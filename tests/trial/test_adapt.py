@@ -160,7 +160,13 @@ def test_bert_and_roberta_share_their_names(family):
     assert len(ranks) == 12
 
 
-TARGETS_OF = {"vision": "[conv]", "speech": "[lstm]", "text": "[query,value]", "generator": "[query,value]"}
+TARGETS_OF = {
+    "vision": "[conv]",
+    "speech": "[lstm]",
+    "text": "[query,value]",
+    "generator": "[query,value]",
+    "dense": "[pointwise]",
+}
 
 
 @pytest.mark.parametrize("model", [name for name in options("model") if name != "hf"])  # which has tests of its own
@@ -169,8 +175,12 @@ def test_every_model_is_counted_with_every_variant_from_shapes_alone(compose_rea
     kind = compose_kind(model)
     words = [f"model={model}", f"task={TASK_OF[kind]}", f"lora={lora}"]
     words += ["trainer.objective=loss"] if kind == "generator" else []
+    if kind == "dense":
+        words += ["trainer.objective=score", *(["task.image_size=448"] if model.startswith("swin") else [])]
+    if kind == "dense" and lora == "shared":
+        words += ["lora@lora.match=mtlora", f"lora.match.targets={'[output]' if 'swin' in model else '[pointwise]'}"]
     if lora not in ("full", "head", "bitfit", "norms"):
-        targets = "[query,output]" if model.startswith("vit") else TARGETS_OF[kind]
+        targets = "[query,output]" if model.startswith(("vit", "swin")) else TARGETS_OF[kind]
         words += [f"lora.targets={targets}", "lora.rank=1"]
     if reason := nothing_there(model, kind, lora):
         with pytest.raises(ConfigError, match=reason):
@@ -184,7 +194,9 @@ def test_every_model_is_counted_with_every_variant_from_shapes_alone(compose_rea
 
 def nothing_there(model: str, kind: str, lora: str) -> str | None:
     """Why a model has nothing for a variant, as the error says it."""
-    if lora in ("task_fork", "mtlora", "mtl_lora", "shared"):
+    if kind == "dense" and lora in ("task_fork", "mtl_lora"):
+        return "a row is of one task there"
+    if kind != "dense" and lora in ("task_fork", "mtlora", "mtl_lora", "shared"):
         return "adapters for several tasks"
     if model.startswith("small_") and lora != "full":
         return "fresh weights"
@@ -197,7 +209,13 @@ def nothing_there(model: str, kind: str, lora: str) -> str | None:
     return None
 
 
-TASK_OF = {"vision": "digits", "speech": "spoken_digits", "text": "movie_snippets", "generator": "seq2seq"}
+TASK_OF = {
+    "vision": "digits",
+    "speech": "spoken_digits",
+    "text": "movie_snippets",
+    "generator": "seq2seq",
+    "dense": "shapes_dense",
+}
 
 
 def compose_kind(model: str) -> str:

@@ -42,7 +42,7 @@ class ResourceMeter(L.Callback):
         self.clock.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, _: Any, batch: Any, __: int) -> None:
-        self.clock.stop(len(batch["labels"]) * trainer.world_size)
+        self.clock.stop(len(batch["rows"]) * trainer.world_size)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.train_peak = max(self.train_peak, self.memory.peak())

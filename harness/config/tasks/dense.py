@@ -1,0 +1,89 @@
+"""The configuration of dense tasks: several answers for each pixel of an image, all in one pass."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
+
+from harness.config.adaptation import Adaptation
+from harness.config.models.base import ModelConfig
+from harness.config.scalars import CLOSED, Count, Natural
+from harness.config.tasks.base import Name, TaskConfig
+
+DenseTaskName = Literal["segmentation", "parts", "saliency", "depth", "normals", "edges"]
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class DenseTaskConfig(TaskConfig):
+    """Several tasks on the same images; `answers` names them. `only` names those that are trained; null: all.
+
+    Their losses count alike, or by learned uncertainty (Kendall et al., 2018).
+    """
+
+    builder = "harness.task.dense:read_dense"
+    needs_model = "dense"
+
+    name: Name
+    answers: Annotated[list[DenseTaskName], Field(min_length=1)]
+    only: Annotated[list[DenseTaskName], Field(min_length=1)] | None
+    image_size: Annotated[int, Strict(), Field(ge=16, multiple_of=8)]
+    weighting: Literal["equal", "uncertainty"]
+    split_seed: Natural
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The tasks that are trained and scored, in their order."""
+        return tuple(name for name in self.answers if self.only is None or name in self.only)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return ("score", "loss")
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        return self.chosen
+
+    @property
+    def mixed(self) -> tuple[str, ...]:
+        return self.chosen
+
+    @property
+    def rows_of_all_tasks(self) -> bool:
+        return True
+
+    @property
+    def learned_weights(self) -> int:
+        return len(self.chosen) if self.weighting == "uncertainty" else 0
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        twice = sorted({name for name in self.answers if self.answers.count(name) > 1})
+        unknown = [name for name in self.only or () if name not in self.answers]
+        return [
+            *(f"task.answers: {name} is named twice" for name in twice),
+            *(f"task.only: no task {name}; valid: {', '.join(self.answers)}" for name in unknown),
+            *model.image_mistakes(self.name, self.image_size),
+        ]
+
+    def adapter_mistakes(self, lora: Adaptation) -> list[str]:
+        if lora.takes_rows_of_all_tasks:
+            return []
+        what = f"lora={lora.name}" if lora.name != "lora" else "lora.match"
+        return [f"{what}: a row is of one task there, and of all in task={self.name}; mtlora takes such rows"]
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class ShapesDenseConfig(DenseTaskConfig):
+    """Rendered shapes with exact answers: no files are needed, `split_seed` decides all."""
+
+    reader: Literal["shapes_dense"]
+    train_rows: Count
+    validation_rows: Count
+    test_rows: Count
+
+    @property
+    def known_outputs(self) -> dict[str, int]:
+        return {name: SHAPES_OUTPUTS[name] for name in self.chosen}
+
+
+SHAPES_OUTPUTS = {"segmentation": 6, "parts": 3, "saliency": 1, "depth": 1, "normals": 3, "edges": 1}
+"""The channels of each task's answer: classes, or numbers."""
