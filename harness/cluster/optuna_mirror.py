@@ -8,19 +8,22 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from harness.cluster.assignments import Assignment, Slot
 from harness.cluster.locks import LockLost
 from harness.cluster.optuna_storage import close_storage, open_storage
-from harness.config.arms import JOINT, Arm, arm_of
-from harness.record import Record, direction
+from harness.config import Config
+from harness.config.arms import JOINT, Arm, arm_of, arms
+from harness.record import Record, figure
+from harness.record.figures import SHORT
+from harness.search.methods import experimental_allowed
+from harness.search.plan import STATES, SearchPlan
 from harness.search.pruning import curve_of
-from harness.search.space import distributions, parameters
+from harness.search.space import compared_distributions, distributions, encoded, parameters
 from harness.system import fault_injection
 from harness.system.redaction import redact
 
@@ -33,10 +36,11 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 class OptunaMirror:
     """One study in Optuna's storage. The caller of `reconcile` and `backfill` holds the study's lock."""
 
-    def __init__(self, folder: Path, objective: str, all_arms: Sequence[Arm]) -> None:
-        self.objective = objective
-        self._arms = all_arms
-        self._names = CategoricalDistribution([arm.name for arm in all_arms])
+    def __init__(self, folder: Path, config: Config) -> None:
+        assert config.sweep is not None
+        self._plan, self._arms = SearchPlan.of(config), arms(config.sweep)
+        self._compared = compared_distributions(self._arms)
+        self._said = {"task": config.task.name, "model": config.model.name, "study": config.study}
         self._failing = False
         self._storage, self._name = open_storage(folder)
         self._study = self._open()
@@ -53,8 +57,8 @@ class OptunaMirror:
         def begin() -> None:
             running = optuna.trial.create_trial(
                 state=TrialState.RUNNING,
-                params=self._named(slot.arm.name) | parameters(slot.arm, assignment.point),
-                distributions={"arm": self._names} | distributions(slot.arm, assignment.point),
+                params=self._of_arm(slot.arm) | parameters(slot.arm, assignment.point),
+                distributions=self._kinds(slot.arm) | distributions(slot.arm, assignment.point),
                 user_attrs={"trial": slot.number, "arm": slot.arm.name_of(assignment.point)}
                 | {"attempt": assignment.attempt, "phase": slot.phase},
             )
@@ -116,38 +120,60 @@ class OptunaMirror:
         return len(entries)
 
     def _open(self) -> optuna.Study:
-        way = StudyDirection.MAXIMIZE if direction(self.objective) > 0 else StudyDirection.MINIMIZE
-        return optuna.create_study(storage=self._storage, study_name=self._name, direction=way, load_if_exists=True)
+        study = optuna.create_study(
+            storage=self._storage, study_name=self._name, directions=self._plan.directions, load_if_exists=True
+        )
+        with experimental_allowed():
+            if study.metric_names != self._plan.names:
+                study.set_metric_names(self._plan.names)
+        for key, value in self._said.items():
+            if study.user_attrs.get(key) != value:
+                study.set_user_attr(key, value)
+        return study
 
-    def _named(self, arm: str) -> dict[str, str]:
-        """The parameter that says the arm; trials of the joint arm have that of its own."""
-        return {"arm": arm if arm in self._names.choices else JOINT}
+    def _of_arm(self, arm: Arm) -> dict[str, Any]:
+        """The parameters that say the arm: its name, and the values that are compared, numbers as numbers."""
+        known = self._kinds(arm)
+        values = {key: encoded(value) for key, value in arm.values.items() if key in known}
+        return {"arm": arm.name if arm.name in known["arm"].choices else JOINT} | values
+
+    def _kinds(self, arm: Arm) -> dict[str, Any]:
+        return {key: kind for key, kind in self._compared.items() if key == "arm" or key in arm.values}
 
     def _frozen_trial(self, entry: Record) -> optuna.trial.FrozenTrial:
-        complete, arm = entry.state == "complete", arm_of(self._arms, entry.arm)
+        values, arm = self._plan.values(entry), arm_of(self._arms, entry.arm)
         assert arm is not None
-        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}[entry.state]
+        complete = entry.state == "complete" and values is not None
         return optuna.trial.create_trial(
-            state=state,
-            value=entry.score("val", self.objective) if complete else None,
-            params=self._named(entry.arm) | parameters(arm, entry.point),
-            distributions={"arm": self._names} | distributions(arm, entry.point),
-            user_attrs={"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempt, "phase": entry.phase},
+            state=STATES[entry.state] if complete or entry.state != "complete" else TrialState.FAIL,
+            values=values if complete else None,
+            params=self._of_arm(arm) | parameters(arm, entry.point),
+            distributions=self._kinds(arm) | distributions(arm, entry.point),
+            user_attrs={"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempt, "phase": entry.phase}
+            | _attributes(entry),
             intermediate_values=curve_of(entry),
+            constraints=self._plan.violations(entry) if self._plan.constraints and complete else None,
         )
 
     def _tell(self, number: int, entry: Record) -> None:
-        if entry.state == "complete":
-            self._finish(number, TrialState.COMPLETE, entry.score("val", self.objective))
+        values = self._plan.values(entry)
+        if self._trial is not None:
+            running = optuna.trial.Trial(self._study, self._trial)
+            for key, value in _attributes(entry).items():
+                running.set_user_attr(key, value)
+            for name, exceeded in self._plan.violations(entry).items():
+                running.set_constraint(name, exceeded)
+        if entry.state == "complete" and values is not None:
+            self._finish(number, TrialState.COMPLETE, values)
         else:
             self._finish(number, TrialState.PRUNED if entry.state == "pruned" else TrialState.FAIL)
 
     def _fail(self, number: int) -> None:
         self._finish(number, TrialState.FAIL)
 
-    def _finish(self, number: int, state: TrialState, value: float | None = None) -> None:
+    def _finish(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another worker reconciled it just then
-            self._study.tell(number, value, state=state, skip_if_finished=True)
+            self._study.tell(number, values, state=state, skip_if_finished=True)
 
     def _try(self, action: Callable[[], object]) -> None:
         try:
@@ -160,3 +186,11 @@ class OptunaMirror:
                 message = redact(" ".join(str(error).split()))[:200]
                 log.warning("Optuna's mirror: %s: %s; the records are complete", type(error).__name__, message)
             self._failing = True
+
+
+def _attributes(entry: Record) -> dict[str, Any]:
+    """What a trial was and cost, and what it scored on validation; nothing of the test split."""
+    found: dict[str, Any] = {name: value for name in SHORT if (value := figure(entry, name)) is not None}
+    if entry.lora.is_low_rank and entry.lora.rank is not None:
+        found["rank"] = entry.lora.rank
+    return found | {f"val {name}": value for name, value in entry.scores.get("val", {}).items()}

@@ -10,7 +10,6 @@ from harness.cluster.optuna_storage import JOURNAL, create_tables
 from harness.cluster.storage import check_storage, forget_storage, open_locks
 from harness.cluster.undo import left_as_found
 from harness.config import Config, ConfigError
-from harness.config.arms import arms
 from harness.record import RECORDS, Log
 from harness.trial import tracking
 
@@ -32,7 +31,7 @@ def rebuild(config: Config, folder: Path) -> str:
             if storage_kind(storage_address()) == "journal":
                 (folder / JOURNAL).unlink(missing_ok=True)  # however it was damaged
             log.refresh()
-            with closing(OptunaMirror(folder, config.trainer.objective, arms(config.sweep))) as mirror:
+            with closing(OptunaMirror(folder, config)) as mirror:
                 held = mirror.rebuild(log.records)
     runs = tracking.rebuild(config.tracking, config.study, log.records, folder)
     return f"{folder / RECORDS}: {held} trials in Optuna's study, {runs} runs in W&B's mirror"

@@ -38,7 +38,7 @@ from harness.cluster.storage import open_locks
 from harness.cluster.study import check_same_inputs, trial_config
 from harness.config import Config, ConfigError, to_dict
 from harness.config.arm_checks import corners
-from harness.config.arms import Point, arms
+from harness.config.arms import Point
 from harness.record import Log, Record, fail_if_not_finite
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import propose
@@ -394,6 +394,6 @@ def join(config: Config, folder: Path) -> Iterator[Worker]:
         heartbeats = HeartbeatMonitor(folder, locks, config.launch.lease_s)
         with registered(heartbeats, lambda: check_workers(1 + len(heartbeats.workers()))) as (name, heartbeat):
             with locks.study_lock():  # Optuna's tables are made by the first
-                mirror = OptunaMirror(folder, config.trainer.objective, arms(config.sweep))
+                mirror = OptunaMirror(folder, config)
             with closing(mirror):
                 yield Worker(config, folder, name, heartbeats, heartbeat, mirror)

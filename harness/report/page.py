@@ -14,6 +14,8 @@ from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import answer as confirmed_answer
 from harness.report.confirmed import section as confirmed_section
 from harness.report.html import Group, page_data, write_page
+from harness.report.objectives import objectives_of
+from harness.report.objectives import section as objectives_section
 from harness.report.table import (
     TIES,
     ArmResult,
@@ -195,7 +197,9 @@ def _section(group: Group, folder: Path) -> str:
         parts += [markdown(arm_rows(results)), _notes(first, tested)]
         if confirmed is None:
             parts.append(group.answer)
-        parts += [*caveats([result.best for result in results if result.best], folder), _fronts(searched)]
+        parts += [*caveats([result.best for result in results if result.best], folder)]
+        several = objectives_of(folder)
+        parts.append(objectives_section(searched, folder, _margin(folder)) if several else _fronts(searched))
     return "\n\n".join([*parts, *failures(records)])
 
 

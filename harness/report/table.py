@@ -195,9 +195,11 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
     ]
     tested = any(result.split == "test" for result in results)
     brackets = " [95 %]" if any(result.interval for result in results) else ""
+    searched = any(rank_cell(result.best) and "rank=" not in result.arm for result in results if result.best)
     header = [
         "arm",
         "trials",
+        *(("rank",) if searched else ()),
         "adapter",
         "trainable",
         "fewer",
@@ -214,10 +216,21 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         ended = f"{result.complete} + {result.pruned} pruned" if result.pruned else f"{result.complete}"
         ended += f" + {result.failed} failed" if result.failed else ""
         verdict = result.verdict + (f" (p {result.p:.2g})" if result.p is not None else "")
-        blank = [""] * (len(header) - 2 - tested)
+        blank = [""] * (len(header) - 2 - tested - searched)
         cells = _best_cells(result.best, result.interval, written) if result.best else blank
+        cells = [rank_cell(result.best) if result.best else "", *cells] if searched else cells
         rows.append([result.arm, ended, *cells, *((verdict,) if tested else ())])
     return rows
+
+
+def rank_cell(entry: Record) -> str:
+    """The rank of a trial of LoRA; where layers differ, their mean and range."""
+    ranks = list(entry.adapter.ranks.values())
+    if not entry.lora.is_low_rank or entry.lora.rank is None:
+        return ""
+    if len(set(ranks)) < 2:
+        return str(entry.lora.rank)
+    return f"{sum(ranks) / len(ranks):.3g} ({min(ranks)} to {max(ranks)})"
 
 
 def _best_cells(entry: Record, interval: tuple[float, float] | None, written: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import optuna
@@ -90,6 +91,14 @@ PRUNERS: Mapping[str, type[BasePruner]] = {
 
 _FIRST_RUNG = ("successive_halving", "hyperband")
 """Pruners whose `min_resource` is the step of a trial's first evaluation, unless it is given."""
+
+
+@contextmanager
+def experimental_allowed() -> Iterator[None]:
+    """Inside, Optuna does not warn of what it calls experimental: what is used of that is tested here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
 
 
 def sampler_kind(method: Arguments | None) -> SamplerKind:
@@ -212,8 +221,7 @@ def _is_one_of(value: Any, kinds: set[str]) -> bool:
 
 def _make(key: str, kind: type[T], arguments: Arguments) -> T:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+        with experimental_allowed():
             return kind(**arguments)
     except (TypeError, ValueError) as error:
         said = " ".join(str(error).split()).replace(f"{kind.__name__}.__init__() ", "")

@@ -1,9 +1,7 @@
 """Proposals: the nuisance values of an arm's next trial, from a Sobol sequence first and from a sampler afterwards."""
 
 import hashlib
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import optuna
 from optuna.trial import TrialState
@@ -11,7 +9,7 @@ from torch.quasirandom import SobolEngine
 
 from harness.config.arms import Arm, Point
 from harness.config.space import applied
-from harness.search.methods import make_sampler, sampler_kind
+from harness.search.methods import experimental_allowed, make_sampler, sampler_kind
 from harness.search.plan import STATES, Earlier, SearchPlan
 from harness.search.space import distributions, parameters, suggest
 
@@ -29,7 +27,7 @@ def propose(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) 
     if kind.learns and index < plan.startup:
         return startup_point(arm, index, plan.seed)
     known = [seen if at < index - arm.lag else Earlier(seen.point, None) for at, seen in enumerate(earlier)]
-    with _quietly():
+    with experimental_allowed():
         return _replayed(arm, index, plan, known) if kind.replayed else _sampled(arm, index, plan, known)
 
 
@@ -111,11 +109,3 @@ def _sampler_seed(arm: Arm, index: int, plan: SearchPlan) -> int:
 
 def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Inside, Optuna does not warn of what the checks of a sweep have allowed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield

@@ -4,6 +4,7 @@ Optuna's categories are scalars: a list or a mapping is one as the JSON that it 
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -21,6 +22,29 @@ def distributions(arm: Arm, point: Point) -> dict[str, BaseDistribution]:
 def parameters(arm: Arm, point: Point) -> dict[str, Any]:
     """The point as Optuna's parameters."""
     return {key: encoded(value) for key, value in point.items()}
+
+
+def compared_distributions(all_arms: Sequence[Arm]) -> dict[str, BaseDistribution]:
+    """Dimensions of what arms are compared by: their names, and each key whose values differ, numbers as numbers."""
+    kinds: dict[str, BaseDistribution] = {"arm": CategoricalDistribution([arm.name for arm in all_arms])}
+    tuned = {key for arm in all_arms for key in arm.nuisance}
+    values: dict[str, list[Any]] = {}
+    for arm in all_arms:
+        for key, value in () if arm.baseline else arm.values.items():
+            values.setdefault(key, []).append(value)
+    for key, found in values.items():
+        if key not in tuned and len({json.dumps(value) for value in found}) > 1:
+            kinds[key] = _of_values(found)
+    return kinds
+
+
+def _of_values(values: list[Any]) -> BaseDistribution:
+    kinds = {type(value) for value in values}
+    if kinds == {int}:
+        return IntDistribution(min(values), max(values), log=min(values) > 0)
+    if kinds <= {int, float}:
+        return FloatDistribution(min(values), max(values), log=min(values) > 0)
+    return CategoricalDistribution(list(dict.fromkeys(map(encoded, values))))
 
 
 def suggest(trial: optuna.Trial, arm: Arm) -> Point:

@@ -4,14 +4,19 @@ import dataclasses
 import json
 import sys
 
+import optuna
 import pytest
+from optuna.study import StudyDirection
 
 from harness import __main__ as command
 from harness import record
 from harness.cluster.assignments import CONFIRMING, planned, search_schedule
+from harness.cluster.optuna_storage import close_storage, open_storage
 from harness.cluster.rebuild import rebuild
 from harness.cluster.study_folder import load_study
 from harness.config import ConfigError, check, to_dict
+from harness.record.front import front, recommended
+from harness.search.methods import experimental_allowed
 from tests.cluster import crowd, stub
 from tests.cluster.test_mixed_space import parameters
 from tests.tiny import words_of
@@ -155,3 +160,35 @@ def test_rank_and_targets_are_really_trained_confirmed_reported_and_mirrored(
     }
     rebuild(load_study(str(folder.parent), folder.name), folder)
     assert parameters(folder) == before
+
+
+def test_a_front_of_score_parameters_and_memory_is_searched_shown_and_confirmed(
+    tiny_base, tiny_data, tmp_path, own_cache, monkeypatch, capsys
+):
+    small = ["trainer.batch_size=8", "trainer.max_steps=2", "trainer.evaluations=1", "trainer.accelerator=cpu"]
+    space = ["sweep=pareto", "+sweep.scientific.lora.rank={low: 1, high: 8, integer: true, log: true}"]
+    trials = ["sweep.trials=7", "sweep.startup=4", "sweep.baseline_trials=1", "sweep.confirm.top=1"]
+    words = [*words_of(tiny_base, tiny_data), *small, *space, *trials, "sweep.confirm.seeds=2", "tracking=off"]
+    monkeypatch.setattr(sys, "argv", ["harness", "run=study", "study=s", *words])
+    command.main()
+    said = capsys.readouterr().out
+    folder = tmp_path / "results/s"
+    entries = [entry for entry in record.read(folder) if entry.arm != "full"]
+    objectives = {"val": 1.0, "trained_parameters": -1.0, "memory": -1.0}
+    kept = front([entry for entry in entries if entry.phase == "search"], objectives)
+    assert "Front over val (more is better), trained_parameters (less is better), memory (less is better)" in said
+    for entry in kept:
+        assert f"| {entry.trial} " in said
+    chosen = recommended(kept, objectives, 0.01)
+    assert f"Recommended: trial {chosen.trial} ({chosen.arm})" in said
+    assert {entry.arm for entry in entries if entry.phase == "confirm"} == {chosen.arm}
+    storage, name = open_storage(folder)
+    study = optuna.load_study(study_name=name, storage=storage)
+    assert study.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE, StudyDirection.MINIMIZE]
+    with experimental_allowed():
+        assert study.metric_names == ["val", "trained_parameters", "memory"]
+    first = study.get_trials()[0]
+    assert first.values == [entries[0].score("val", "accuracy"), entries[0].parameters.trainable, first.values[2]]
+    assert first.user_attrs["rank"] == entries[0].lora.rank
+    assert study.user_attrs["task"] == entries[0].task
+    close_storage(storage)

@@ -62,7 +62,10 @@ def test_optunas_study_has_numbers_as_numbers_and_lists_as_text_and_is_rebuilt_a
     points = {entry.trial: entry.point for entry in record.read(folder)}
     for trial, found in before.items():
         known = {"lora.targets": json.dumps(points[trial]["lora.targets"])} if "lora.targets" in points[trial] else {}
-        assert {key: value for key, value in found.items() if key != "arm"} == points[trial] | known
+        assert {key: value for key, value in found.items() if key not in ("arm", "trainer.batch_size")} == points[
+            trial
+        ] | known
+    assert {found["trainer.batch_size"] for found in before.values() if found["arm"] != "full"} == {4, 8}
     assert all(type(found.get("lora.rank", 1)) is int for found in before.values())
     rebuild(config, folder)
     assert parameters(folder) == before

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from harness.config import ConfigError, check
+from harness.config import ConfigError, check, to_dict
+from harness.config.composition import options
 from harness.search.checks import check_search
 
 SWEEP = {
@@ -149,3 +150,15 @@ def test_a_method_is_chosen_on_the_command_line_in_a_word(tree):
 def test_checking_a_search_imports_no_torch():
     code = "import sys, harness.search.checks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["rank_alpha_lr", "rank_and_layers", "variants", "joint", "pareto"])
+def test_no_sweep_of_ours_is_refused(compose_plain, name):
+    config = compose_plain(f"sweep={name}", "run=study")
+    check_search(config)
+    assert check(to_dict(config)) == config
+
+
+@pytest.mark.parametrize("name", [name for name in options("experiment") if name.startswith("sst2")])
+def test_no_experiment_of_ours_is_refused(compose_plain, name):
+    check_search(compose_plain(f"+experiment={name}"))
