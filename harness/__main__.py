@@ -14,7 +14,9 @@ from harness.commands import (
     analyse,
     confirm,
     count,
+    export,
     guest,
+    predict,
     rebuild,
     repeat,
     report,
@@ -41,6 +43,8 @@ COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "rebuild": rebuild.run,
     "count": count.run,
     "targets": targets.run,
+    "export": export.run,
+    "predict": predict.run,
 }
 """What each `run` calls; any other names a guest's command."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from harness.config.arms import joint_space
 from harness.config.schema import Config, SweepConfig
 from harness.config.space import Choice, Point, Range, Space, applied, space_mistakes, where
-from harness.config.tree import ConfigError
+from harness.config.tree import OF_COMMANDS, ConfigError
 
 _NUMBER = re.compile(r"-?\d[\d.e+-]*")
 _NAMED = 3  # arms in a line; of more, their number is said
@@ -16,7 +16,7 @@ _NAMED = 3  # arms in a line; of more, their number is said
 _OF_THE_STUDY = ("run", "study", "results", "tracking", "launch", "sweep", "command")
 
 # As well the same in the trials that confirm: what is compared holds for them, and their seeds are fresh.
-_OF_EVERY_TRIAL = (*_OF_THE_STUDY, "seed", "task", "model", "arguments", "top", "seeds", "margin", "trial")
+_OF_EVERY_TRIAL = (*_OF_THE_STUDY, "seed", "task", "model", "arguments", *OF_COMMANDS)
 
 
 def sweep_space_mistakes(sweep: SweepConfig) -> Iterator[str]:

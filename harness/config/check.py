@@ -17,12 +17,12 @@ from harness.config.registry import GUEST
 from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
 from harness.config.space import flattened
 from harness.config.tasks import TaskConfig, readers_for
-from harness.config.tree import ConfigError, Tree, apply_overrides, nearest
+from harness.config.tree import OF_COMMANDS, ConfigError, Tree, apply_overrides, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
 _NOT_OF_A_TRIAL = (
     *("run", "study", "results", "tracking", "launch", "sweep", "arguments"),
-    *("top", "seeds", "margin", "trial"),
+    *OF_COMMANDS,
 )
 _KEYS = frozenset(field.name for field in dataclasses.fields(Config))
 
@@ -178,9 +178,21 @@ def _asked_mistakes(config: Config) -> list[str]:
         for key, value in confirming.items()
         if value is not None and config.run != "confirm"
     ]
-    if config.trial is not None and config.run != "repeat":
-        mistakes.append(f"trial={config.trial}: of run=repeat")
+    others = {"trial": config.trial, "input": config.input, "output": config.output, "format": config.format}
+    mistakes += [
+        f"{key}={value}: of run={' and run='.join(_TAKEN_BY[key])}"
+        for key, value in others.items()
+        if value is not None and config.run not in _TAKEN_BY[key]
+    ]
     return mistakes
+
+
+_TAKEN_BY = {
+    "trial": ("repeat", "export", "predict"),
+    "input": ("predict",),
+    "output": ("export", "predict"),
+    "format": ("export",),
+}
 
 
 def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list[str]:

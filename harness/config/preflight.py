@@ -19,6 +19,7 @@ from harness.config import (
 )
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.config.arms import arms
+from harness.config.tree import OF_COMMANDS
 from harness.system.study_files import CONFIG, RECORDS, attempts_path
 
 _LEAST_FREE = 32 * 2**20  # bytes; the smallest trial's files fit, and an error can still be written down
@@ -83,7 +84,7 @@ def writable(results: Path) -> None:
 
 # What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
-_ASKED = ("run", "top", "seeds", "margin", "trial")
+_ASKED = ("run", *OF_COMMANDS)
 _FREE = (*_ASKED, "results", "tracking", "launch", *_HOW, "sweep.trials", "sweep.baseline_trials", "sweep.confirm")
 
 

@@ -137,6 +137,8 @@ Command = Literal[
     "analyse",
     "count",
     "targets",
+    "export",
+    "predict",
 ]
 SHAPES_ALONE = ("count", "targets")
 """The commands that need neither data nor weights."""
@@ -147,7 +149,7 @@ class Config:
     """One trial, or one study of trials, wholly resolved.
 
     `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is of
-    run=repeat.
+    run=repeat, run=export and run=predict, `format` of run=export, `input` of run=predict, `output` of both.
     """
 
     run: Command | DottedPath
@@ -166,5 +168,8 @@ class Config:
     top: Count | None = None
     seeds: Annotated[int, Strict(), Field(ge=2)] | None = None
     margin: Positive | None = None
-    trial: Natural | None = None
+    trial: Natural | Literal["best"] | None = None
+    input: Text | None = None
+    output: Text | None = None
+    format: Literal["adapter", "merged"] | None = None
     arguments: dict[str, Any] | None = None

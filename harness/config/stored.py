@@ -8,7 +8,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from harness.config.tasks import FORMER_READERS, TASKS
-from harness.config.tree import Tree
+from harness.config.tree import OF_COMMANDS, Tree
 from harness.system.study_files import CONFIG
 
 _RENAMED = {former: now for now, former in FORMER_READERS.items()}
@@ -26,7 +26,7 @@ def read_stored(path: Path) -> Tree:
         tree["lora"] = _with_forks(lora)
     if isinstance(sweep := tree.get("sweep"), dict):
         tree["sweep"] = _BEFORE | _with_kinds(sweep)
-    for key in ("top", "seeds", "margin", "trial"):  # of other commands: they were passed over
+    for key in OF_COMMANDS:  # of other commands: they were passed over
         tree.pop(key, None)
     if tree.get("claims", "") is None:  # was a key of every configuration
         del tree["claims"]

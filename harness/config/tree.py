@@ -11,6 +11,9 @@ from harness.system.redaction import redact_tree
 
 Tree = dict[str, Any]
 
+OF_COMMANDS = ("top", "seeds", "margin", "trial", "input", "output", "format")
+"""Keys of a configuration that say what a command does with a study, and are none of a trial's."""
+
 
 class ConfigError(Exception):
     """A mistake of the user's, one line each: key, value, rule and, where there is one, the nearest valid name."""

@@ -6,14 +6,14 @@ where it goes is passed over: the tensors and their names decide that.
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.lora.errors import SpecError
 
@@ -22,7 +22,7 @@ _OLD_TENSORS = "adapter_model.bin"
 
 _READ = {
     *("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "lora_dropout"),
-    *("init_lora_weights", "init_r"),
+    *("init_lora_weights", "init_r", "modules_to_save"),
 }
 _WITHOUT_EFFECT = {
     *("task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"),
@@ -34,7 +34,6 @@ _WITHOUT_EFFECT = {
 _REFUSED = {
     "bias": "trained biases beside LoRA",
     "lora_bias": "trained biases beside LoRA",
-    "modules_to_save": "whole modules trained beside LoRA",
     "trainable_token_indices": "token embeddings trained beside LoRA",
     "target_parameters": "LoRA on parameters that are no module's weight",
     "layer_replication": "layers of the base that are repeated",
@@ -98,6 +97,24 @@ def check_fields(config: Mapping[str, Any], folder: Path) -> None:
     if not asked.keys() <= _REFUSED.keys():
         ways.append("remove a field that is not known here if it changes nothing that the adapter computes")
     raise SpecError(f"{folder}: adapter_config.json has {named}, which cannot be read; {'; or '.join(ways)}")
+
+
+@torch.no_grad()
+def take_modules(base: nn.Module, modules: Sequence[str], tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """The modules that were trained as a whole beside LoRA, a classifier for one, into the network."""
+    if modules and not tensors:
+        raise SpecError(f"{folder}: the file holds none of what modules_to_save names: {', '.join(modules)}")
+    own = base.state_dict()
+    for name, tensor in tensors.items():
+        parts = name.split(".")
+        if not any(module in parts or name.startswith(f"{module}.") for module in modules):
+            raise SpecError(f"{folder}: {name} is none of the tensors that are read")
+        if name not in own:
+            raise SpecError(f"{folder}: modules_to_save holds {name}, and the network has no such tensor")
+        if own[name].shape != tensor.shape:
+            shapes = f"{tuple(tensor.shape)}, the network's is {tuple(own[name].shape)}"
+            raise SpecError(f"{folder}: {name} is {shapes}; build the network with as many classes")
+        own[name].copy_(tensor)
 
 
 def _check_start(value: object, folder: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.lora.adapted import adapted_layers, replace
+from harness.lora.adapter_config import read_config
 from harness.lora.errors import SpecError
 from harness.lora.layers import LoraLinear
 from harness.lora.multitask import task_adapters
@@ -56,6 +57,9 @@ def pack(base: nn.Module, folders: Sequence[Path], route: TaskRouter) -> dict[st
     """
     found: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
     for number, folder in enumerate(folders):
+        if modules := read_config(folder).get("modules_to_save"):
+            said = ", ".join(modules)
+            raise SpecError(f"{folder}: modules_to_save names {said}; adapters side by side differ in A and B only")
         import_adapter(base, folder)
         for name, factors in _taken_out(base, folder).items():
             found.setdefault(name, {})[number] = factors

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.lora.adapted import adapted_layers, is_transposed, replace
-from harness.lora.adapter_config import TENSORS, check_fields, read_config, read_tensors
+from harness.lora.adapter_config import TENSORS, check_fields, read_config, read_tensors, take_modules
 from harness.lora.errors import SpecError
 from harness.lora.inject import adapted_layer
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
@@ -59,7 +59,7 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
     if foreign:
         config = _foreign_config(address, described, layers)
     else:
-        config = _peft_config(address, peft_targets(base, list(ranks)), ranks, alphas, layers)
+        config = _base_fields(base, address) | _peft_config(peft_targets(base, list(ranks)), ranks, alphas, layers)
     _write(config, tensors, folder)
 
 
@@ -153,8 +153,17 @@ def _peft_magnitude(layer: Adapted, magnitude: Tensor) -> Tensor:
     return magnitude
 
 
+def _base_fields(base: nn.Module, address: str) -> dict[str, Any]:
+    """The base as PEFT finds it again: a repository of the hub and its commit, and its class in transformers."""
+    on_hub, kind = address.startswith("hub:"), type(base)
+    name, _, revision = address[4:].partition("@") if on_hub else (address, "", "")
+    fields: dict[str, Any] = {"base_model_name_or_path": name, "revision": revision or None}
+    if kind.__module__.startswith("transformers."):
+        fields["auto_mapping"] = {"base_model_class": kind.__name__, "parent_library": kind.__module__}
+    return fields
+
+
 def _peft_config(
-    address: str,
     targets: list[str] | str,
     ranks: dict[str, int],
     alphas: dict[str, float],
@@ -164,7 +173,6 @@ def _peft_config(
     alpha = next((alphas[name] for name in ranks if ranks[name] == common), 1.0)
     return {
         "peft_type": "LORA",
-        "base_model_name_or_path": address,
         "r": common,
         "lora_alpha": alpha,
         "rank_pattern": {f"^{re.escape(name)}": rank for name, rank in ranks.items() if rank != common},
@@ -276,10 +284,10 @@ def _import_tasks(base: nn.Module, config: dict[str, Any], tensors: dict[str, Te
 
 
 def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> dict[str, int]:
-    unread = [key for key in tensors if not key.removesuffix(".weight").endswith(_PARTS)]
-    if unread:
-        raise SpecError(f"{folder}: {unread[0]} is none of the tensors that are read")
-    names = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in tensors})
+    whole = {key.removeprefix(_PREFIX): key for key in tensors if not key.removesuffix(".weight").endswith(_PARTS)}
+    take_modules(base, config.get("modules_to_save") or (), {name: tensors[key] for name, key in whole.items()}, folder)
+    adapted_keys = tensors.keys() - set(whole.values())
+    names = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(_PREFIX)) for key in adapted_keys})
     ranks: dict[str, int] = {}
     for name in names:
         down, up, magnitude = _peft_factors(tensors, name)

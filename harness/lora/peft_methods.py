@@ -71,6 +71,16 @@ def save_peft(base: Any, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)  # a model card without a word about this trial
 
 
+def load_peft(base: nn.Module, folder: Path) -> nn.Module:
+    """The base with the adapter of a folder in it, wrapped by PEFT. Raises SpecError where PEFT cannot read it."""
+    peft = importlib.import_module("peft")
+    try:
+        adapted: nn.Module = peft.PeftModel.from_pretrained(base, str(folder))
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        raise SpecError(f"{folder}: {str(error).splitlines()[0]}") from None
+    return adapted
+
+
 def _kind(peft: Any, method: str) -> Any:
     kinds = {str(name).rpartition(".")[2]: kind for name, kind in peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     usable = sorted(set(kinds) - _UNFIT)

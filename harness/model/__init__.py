@@ -3,7 +3,7 @@
 Each kind of model is a module of its own, imported when one is built: only those of transformers import transformers.
 """
 
-from harness.model.base import Heads, Network, Uncertainty
+from harness.model.base import Heads, Network, TransformersForm, Uncertainty
 from harness.model.build import base_file, build_model, model_takes, model_tokens
 from harness.model.guest import GuestModel, guest_model_class
 
@@ -11,6 +11,7 @@ __all__ = [
     "GuestModel",
     "Heads",
     "Network",
+    "TransformersForm",
     "Uncertainty",
     "base_file",
     "build_model",

@@ -1,5 +1,6 @@
 """What every model has in common: a pretrained base, a fresh head, and names for the layers an adapter can go to."""
 
+import dataclasses
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
@@ -40,6 +41,21 @@ class Uncertainty(nn.Module):
         return torch.stack(weighted).sum()
 
 
+@dataclasses.dataclass(frozen=True)
+class TransformersForm:
+    """A network as transformers and PEFT know it.
+
+    `model` has the adapters inside, `heads` are its children that are trained as a whole. `task_type` is PEFT's,
+    None where it has no word for the task. With `loose_head` our own head lies beside, which neither of them reads.
+    """
+
+    model: nn.Module
+    auto_class: str
+    task_type: str | None
+    heads: tuple[str, ...] = ()
+    loose_head: bool = False
+
+
 class Network(nn.Module):
     """A pretrained `base` and a fresh `head`, or a head for each task.
 
@@ -66,6 +82,14 @@ class Network(nn.Module):
     def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
         """Save the whole base in a format of its own, with its tokenizer; False where it has none."""
         return False
+
+    def load_whole(self, stored: dict[str, Tensor]) -> None:
+        """Take over the tensors of what `save_whole` wrote."""
+        raise AssetError(f"{type(self).__name__}: a whole base has no format of its own")
+
+    def transformers_form(self) -> "TransformersForm | None":
+        """What of it is a model of transformers; None where it is none."""
+        return None
 
     def answer(self, features: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """What the head, or the head of the batch's task, makes of features (B, F)."""

@@ -23,7 +23,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from harness.config import ConfigError, GeneratorModelConfig, Outputs, Tokens
-from harness.model.base import Network, check_layers
+from harness.model.base import Network, TransformersForm, check_layers
 from harness.model.config_file import check_config_file
 from harness.model.text import TARGETS
 from harness.system import assets
@@ -82,6 +82,13 @@ class Generator(Network):
         assert tokenizer is not None
         save_generator(self.base, tokenizer, folder)
         return True
+
+    def load_whole(self, stored: dict[str, Tensor]) -> None:
+        self.base.load_state_dict(stored, strict=False)  # tied weights are stored once
+
+    def transformers_form(self) -> TransformersForm:
+        kind, task = ("AutoModelForCausalLM", "CAUSAL_LM") if self.causal else ("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM")
+        return TransformersForm(self.base, kind, task)
 
     @torch.no_grad()
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:

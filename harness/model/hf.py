@@ -24,7 +24,7 @@ from transformers import (
 from transformers.models.auto import modeling_auto
 
 from harness.config import ConfigError, HfModelConfig, Outputs, Tokens
-from harness.model.base import Network, linear, make_head
+from harness.model.base import Network, TransformersForm, linear, make_head
 from harness.model.generator import Generator
 from harness.model.hf_loading import base_folder, load_network, transformers_config
 from harness.model.hf_tokens import (
@@ -65,6 +65,16 @@ class HfClassifier(Network):
         logits: Tensor = self.whole(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
         return logits
 
+    auto_class = "AutoModelForSequenceClassification"
+    task_type: str | None = "SEQ_CLS"
+
+    def transformers_form(self) -> TransformersForm:
+        heads = tuple(name for name, part in self.head.named_children() if next(part.parameters(), None) is not None)
+        return TransformersForm(self.whole, self.auto_class, self.task_type, heads)
+
+    def load_whole(self, stored: dict[str, Tensor]) -> None:
+        self.whole.load_state_dict(stored, strict=False)
+
     def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
         """As a folder that transformers loads, and `path:` too."""
         self.whole.save_pretrained(folder)
@@ -76,6 +86,8 @@ class HfClassifier(Network):
 class HfImageClassifier(HfClassifier):
     """Images, brought to the mean and the deviation that the folder's preprocessor_config.json names."""
 
+    auto_class = "AutoModelForImageClassification"
+    task_type = None
     mean: Tensor
     std: Tensor
 

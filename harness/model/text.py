@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils import logging as transformers_logging
 
 from harness.config import Outputs, TextModelConfig, Tokens
-from harness.model.base import Network, check_layers, linear, make_head
+from harness.model.base import Network, TransformersForm, check_layers, linear, make_head
 from harness.model.config_file import check_config_file
 from harness.system import assets
 
@@ -68,6 +68,9 @@ class TextClassifier(Network):
         """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
         out = self.base(input_ids=batch["ids"], attention_mask=batch["mask"])
         return self.answer(self._pool(out, batch["mask"]), batch)
+
+    def transformers_form(self) -> TransformersForm:
+        return TransformersForm(self.base, "AutoModel", "FEATURE_EXTRACTION", loose_head=True)
 
     def _pool(self, out: object, mask: Tensor) -> Tensor:
         if self.pooling == "pooler":

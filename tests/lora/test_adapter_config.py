@@ -10,7 +10,7 @@ import torch
 from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 from harness.lora import SpecError, TaskRouter, import_adapter, pack
 
@@ -77,7 +77,7 @@ HARMLESS = {
 }
 READ = {
     *("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "init_lora_weights"),
-    *("lora_dropout", "init_r"),
+    *("lora_dropout", "init_r", "modules_to_save"),
 }
 FIELDS = sorted({field.name for field in dataclasses.fields(AdaLoraConfig)})
 
@@ -102,12 +102,12 @@ def test_every_field_of_the_installed_peft_is_known(field, tmp_path):
 
 def test_all_fields_that_are_refused_are_named_at_once(tmp_path):
     base, _ = left(tmp_path)
-    edit(tmp_path, bias="all", modules_to_save=["head"], brand_new=7, another_new=None, one_more={}, last=False)
+    edit(tmp_path, bias="all", layer_replication=[[0, 1]], brand_new=7, another_new=None, one_more={}, last=False)
     with pytest.raises(SpecError) as caught:
         import_adapter(base, tmp_path)
     said = str(caught.value)
     assert 'bias="all" (trained biases beside LoRA)' in said
-    assert 'modules_to_save=["head"] (whole modules trained beside LoRA)' in said
+    assert "layer_replication=[[0, 1]] (layers of the base that are repeated)" in said
     assert "brand_new=7 (not known here)" in said
     assert "remove a field that is not known here" in said
     assert not re.search("another_new|one_more|last=", said)
@@ -188,3 +188,49 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path):
             import_adapter(base, tmp_path)
     with pytest.raises(SpecError, match=r"adapter_config\.json: cannot be read"):
         import_adapter(base, tmp_path / "nowhere")
+
+
+def classifier():
+    torch.manual_seed(1)
+    shape = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+    shape.num_labels = 3
+    return BertForSequenceClassification(shape).eval()
+
+
+def a_classifiers_adapter(folder):
+    """PEFT's own adapter of a sequence classifier, its head trained as well; returns PEFT's logits."""
+    config = LoraConfig(target_modules=["query", "value"], r=2, init_lora_weights=False, task_type="SEQ_CLS")
+    theirs = get_peft_model(classifier(), config).eval()
+    with torch.no_grad():
+        for name, tensor in theirs.named_parameters():
+            if "modules_to_save" in name:
+                tensor.add_(torch.randn(tensor.shape))
+    theirs.save_pretrained(folder)
+    return theirs(input_ids=IDS).logits.detach()
+
+
+IDS = torch.tensor([[1, 5, 7, 2], [1, 9, 3, 2]])
+
+
+def test_a_classifier_that_was_trained_beside_lora_is_read(tmp_path):
+    expected = a_classifiers_adapter(tmp_path)
+    own = classifier()
+    import_adapter(own, tmp_path)
+    torch.testing.assert_close(own.eval()(input_ids=IDS).logits, expected, rtol=0, atol=1e-6)
+    assert (classifier()(input_ids=IDS).logits - expected).abs().max() > 0.1
+
+
+def test_a_classifier_that_does_not_fit_is_refused(tmp_path):
+    a_classifiers_adapter(tmp_path)
+    with pytest.raises(SpecError, match=r"modules_to_save holds classifier\.\w+, and the network has no such tensor"):
+        import_adapter(classifier().bert, tmp_path)
+    other = classifier()
+    other.classifier = torch.nn.Linear(16, 5)
+    with pytest.raises(SpecError, match="build the network with as many classes"):
+        import_adapter(other, tmp_path)
+    edit(tmp_path, modules_to_save=None)
+    with pytest.raises(SpecError, match="is none of the tensors that are read"):
+        import_adapter(classifier(), tmp_path)
+    edit(tmp_path, modules_to_save=["classifier", "score"])
+    with pytest.raises(SpecError, match="modules_to_save names classifier, score"):
+        pack(classifier(), [tmp_path], TaskRouter())

@@ -1,0 +1,175 @@
+"""A trial in the form that transformers and PEFT load: the adapter, or the whole model with it merged, and a card."""
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from harness.config import ConfigError
+from harness.lora import adapted_layers, export_adapter
+from harness.lora.adapter_config import TENSORS, read_config
+from harness.lora.peft_format import FORMAT
+from harness.model import Network, TransformersForm, base_file, model_tokens
+from harness.model.hf_tokens import copy_tokenizer, generation_facts, image_statistics
+from harness.system.study_files import ADAPTER, HEAD
+from harness.trial.model_card import model_card
+from harness.trial.trained import Trained, load_trained
+
+_PREFIX = "base_model.model."
+
+
+def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
+    """Write a trial into a new folder. Raises ConfigError where it has no such form; the folder is then not there."""
+    network = load_trained(trained)
+    form = network.transformers_form()
+    model = trained.config.model.name
+    if form is None:
+        raise ConfigError(
+            f"trial={trained.entry.trial}: model={model} is no model of transformers; none of its tools loads it"
+        )
+    if folder.exists():
+        raise ConfigError(f"output={folder}: is there already; name a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as place:
+        scratch = Path(place) / "made"
+        scratch.mkdir()
+        name_answers(form.model, trained)
+        if merged:
+            merged_network(network, trained)
+            form.model.save_pretrained(scratch)  # type: ignore[operator]
+        else:
+            _write_adapter(network, form, trained, scratch)
+            form.model.config.save_pretrained(scratch)  # type: ignore[union-attr, operator]
+        if form.loose_head:
+            save_file({name: tensor.contiguous() for name, tensor in network.head.state_dict().items()}, scratch / HEAD)
+        _copy_processors(trained, scratch)
+        (scratch / "README.md").write_text(
+            model_card(trained, form, _keys(trained, form), merged=merged), encoding="utf-8"
+        )
+        scratch.rename(folder)
+
+
+def name_answers(model: Any, trained: Trained) -> None:
+    """Write the classes' names into the configuration of a model of transformers."""
+    if trained.classes:
+        model.config.id2label = dict(enumerate(trained.classes))
+        model.config.label2id = {name: number for number, name in enumerate(trained.classes)}
+    elif trained.config.task.known_outputs == 1:
+        model.config.problem_type = "regression"
+
+
+@torch.no_grad()
+def merged_network(network: Network, trained: Trained) -> None:
+    """Replace every adapted layer by its own layer with the merged weights."""
+    if hasattr(network.base, "peft_config"):
+        try:
+            network.base = network.base.merge_and_unload()  # type: ignore[operator]
+        except (NotImplementedError, AttributeError, ValueError):
+            method = read_config(trained.folder / ADAPTER).get("peft_type")
+            raise ConfigError(f"format=merged: PEFT's {method} cannot be merged; format=adapter") from None
+        network.transformers_form()  # which puts the base into its place
+        return
+    for name, layer in list(adapted_layers(network.base)):
+        for key, weight in layer.weights().items():
+            layer.base.get_parameter(key).copy_(weight)
+        parent, _, child = name.rpartition(".")
+        setattr(network.base.get_submodule(parent), child, layer.base)
+
+
+def _write_adapter(network: Network, form: TransformersForm, trained: Trained, folder: Path) -> None:
+    kept = trained.folder / ADAPTER
+    if not (kept / "adapter_config.json").is_file():
+        raise ConfigError(f"format=adapter: lora={trained.config.lora.name} leaves no adapter; format=merged")
+    if hasattr(network.base, "peft_config"):
+        _rename_peft(kept, _inner_prefix(network, form), folder)
+    else:
+        export_adapter(form.model, "", folder)
+    config = read_config(folder)
+    if config["peft_type"] == FORMAT:
+        raise ConfigError(
+            f"format=adapter: PEFT has no adapter for lora={trained.config.lora.name} here; format=merged"
+        )
+    address, revision = base_name(trained)
+    config |= {"base_model_name_or_path": address, "revision": revision, "task_type": form.task_type}
+    if form.task_type is None:
+        kind = type(form.model)
+        config["auto_mapping"] = {"base_model_class": kind.__name__, "parent_library": kind.__module__}
+    else:
+        config.pop("auto_mapping", None)
+    tensors = load_file(folder / TENSORS)
+    if form.heads:
+        config["modules_to_save"] = list(form.heads)
+        tensors |= {f"{_PREFIX}{name}": tensor for name, tensor in network.head.state_dict().items()}
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / TENSORS, {"format": "pt"})
+
+
+def _inner_prefix(network: Network, form: TransformersForm) -> str:
+    """What stands before a name in the base where the whole model has it."""
+    name = next(name for name, part in form.model.named_modules() if part is network.base)
+    return f"{name}." if name else ""
+
+
+def _rename_peft(kept: Path, prefix: str, folder: Path) -> None:
+    """PEFT's own adapter of the base as one of the model that the base is a part of."""
+    config, tensors = read_config(kept), load_file(kept / TENSORS)
+    if isinstance(pattern := config.get("target_modules"), str):
+        config["target_modules"] = f"{re.escape(prefix)}(?:{pattern})"
+    renamed: dict[str, Tensor] = {
+        name.replace(_PREFIX, f"{_PREFIX}{prefix}", 1): tensor for name, tensor in tensors.items()
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    save_file(renamed, folder / TENSORS)
+
+
+def base_name(trained: Trained) -> tuple[str, str | None]:
+    """The base as transformers takes it, and its revision: a repository of the hub, else the folder on this machine."""
+    address = trained.entry.base.address
+    if address.startswith("hub:"):
+        name, _, revision = address[4:].partition("@")
+        return name, revision or None
+    return str(_source(trained).absolute()), None
+
+
+def _source(trained: Trained) -> Path:
+    found = base_file(trained.config.model)
+    assert found is not None
+    return found if found.is_dir() else found.parent
+
+
+def _copy_processors(trained: Trained, folder: Path) -> None:
+    """The tokenizer, or how images are brought to what the network reads."""
+    tokens = model_tokens(trained.config.model)
+    if tokens is not None and tokens.tokenizer is not None:
+        copy_tokenizer(tokens.tokenizer / "tokenizer.json" if tokens.tokenizer.is_dir() else tokens.tokenizer, folder)
+    size = vars(trained.config.task).get("image_size")
+    if size is not None:
+        mean, std = image_statistics(_source(trained))
+        facts = {
+            "image_processor_type": "ViTImageProcessor",
+            "do_resize": True,
+            "size": {"height": size, "width": size},
+        }
+        facts |= {
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": mean,
+            "image_std": std,
+        }
+        (folder / "preprocessor_config.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _keys(trained: Trained, form: TransformersForm) -> dict[str, object]:
+    """What the base's own config.json does not say, and the adapter needs."""
+    keys: dict[str, object] = {"num_labels": len(trained.classes) or 1} if form.heads else {}
+    text = form.model.config.get_text_config()  # type: ignore[union-attr, operator]
+    stored = generation_facts(_source(trained))
+    if form.heads and getattr(text, "pad_token_id", None) is not None and stored.get("pad_token_id") is None:
+        keys["pad_token_id"] = text.pad_token_id
+    return keys

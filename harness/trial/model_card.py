@@ -1,0 +1,69 @@
+"""The card of an exported trial: what it is, what it scored, and how it is loaded."""
+
+from collections.abc import Mapping
+
+from harness.model import TransformersForm
+from harness.record import Record
+from harness.trial.trained import Trained
+
+_PIPELINES = {
+    "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForImageClassification": "image-classification",
+    "AutoModelForCausalLM": "text-generation",
+    "AutoModelForSeq2SeqLM": "text2text-generation",
+    "AutoModel": "feature-extraction",
+}
+
+
+def model_card(trained: Trained, form: TransformersForm, keys: Mapping[str, object], *, merged: bool) -> str:
+    """Markdown with the hub's own header. `keys` are what the base has to be loaded with to carry the adapter."""
+    entry = trained.entry
+    header = ["---", f"library_name: {'transformers' if merged else 'peft'}"]
+    if entry.base.address.startswith("hub:"):
+        header.append(f"base_model: {entry.base.address[4:].partition('@')[0]}")
+    header += [f"pipeline_tag: {_PIPELINES[form.auto_class]}", "---"]
+    title = f"# {entry.task}, {entry.arm}"
+    parts = [header, [title, ""], _facts(entry), [""], _scores(entry), [""], _use(form, keys, merged)]
+    return "\n".join(line for part in parts for line in part) + "\n"
+
+
+def _facts(entry: Record) -> list[str]:
+    rank = f", rank {entry.lora.rank}" if entry.lora.rank else ""
+    targets = f" on {', '.join(entry.lora.targets)}" if entry.lora.targets else ""
+    trained, rows = entry.parameters.trainable, entry.data.rows.get("train", 0)
+    return [
+        f"- Base: `{entry.base.address}` (SHA-256 of its files {entry.base.sha256[:16]})",
+        f"- Method: {entry.lora.variant or entry.lora.name}{rank}{targets}; {trained:,} trained parameters",
+        f"- Data: {entry.data.name}, {rows:,} training rows (SHA-256 {entry.data.sha256[:16]})",
+        f"- Trial {entry.trial} of the study {entry.study}, fingerprint {entry.fingerprint}",
+        f"- Made by: `{entry.command}`",
+    ]
+
+
+def _scores(entry: Record) -> list[str]:
+    names = list(dict.fromkeys(name for scores in entry.scores.values() for name in scores))
+    rows = [
+        f"| {split} | {' | '.join(_shown(scores.get(name)) for name in names)} |"
+        for split, scores in entry.scores.items()
+    ]
+    return [f"| split | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|", *rows]
+
+
+def _shown(score: float | None) -> str:
+    return "–" if score is None else f"{score:.4g}"
+
+
+def _use(form: TransformersForm, keys: Mapping[str, object], merged: bool) -> list[str]:
+    auto = form.auto_class if merged else form.auto_class.replace("AutoModel", "AutoPeftModel")
+    if not merged and form.auto_class == "AutoModel":
+        auto = "AutoPeftModelForFeatureExtraction"
+    if not merged and form.task_type is None:
+        auto = "AutoPeftModel"
+    words = "" if merged else "".join(f", {key}={value!r}" for key, value in keys.items())
+    lines = [
+        f"from {'transformers' if merged else 'peft'} import {auto}",
+        "",
+        f'model = {auto}.from_pretrained("FOLDER"{words})',
+    ]
+    note = ["", "The head is in `head.safetensors`: no class of transformers has it."] if form.loose_head else []
+    return ["```python", *lines, "```", *note]

@@ -1,0 +1,100 @@
+"""What a trial's network says of texts that no split has.
+
+Shapes: N texts, C classes.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from harness.config import ConfigError
+from harness.devices import resolve_device
+from harness.model import model_tokens
+from harness.task.batches import Split, encode
+from harness.task.intake.table import load_table
+from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
+from harness.training import generate_texts
+from harness.trial.trained import Trained, load_trained
+
+_BATCH = 64
+
+
+def read_texts(trained: Trained, path: Path) -> list[str]:
+    """The texts of a file: its lines (.txt), or the column that the task reads its texts from, else `text`.
+
+    Raises ConfigError where the file has none.
+    """
+    if path.suffix.lower() == ".txt":
+        texts = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    else:
+        keys = vars(trained.config.task)
+        key = next((key for key in ("text", "source") if isinstance(keys.get(key), str)), "text")
+        name = keys.get(key) or key
+        cells = load_table(path, "input", (name,)).column(f"task.{key}", name)
+        if cells.isna().any():
+            raise ConfigError(f"input={path}: row {cells.index[cells.isna()][0]} has no {name}")
+        texts = [str(text) for text in cells]
+    if not texts:
+        raise ConfigError(f"input={path}: no texts in it")
+    return texts
+
+
+def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
+    """A row for each text: the class and the probability of each, the number in the data's unit, or the text written.
+
+    Raises ConfigError for a trial of another kind of task.
+    """
+    config = trained.config
+    tokens = model_tokens(config.model)
+    if tokens is None or tokens.tokenizer is None:
+        raise ConfigError(
+            f"study={trained.entry.study}: task={config.task.name} reads no texts, or its tokenizer was learned"
+        )
+    device = resolve_device(config.trainer.accelerator, 1)
+    network = load_trained(trained).to(device)
+    keys = vars(config.task)
+    if config.task.known_outputs == 0:
+        special = SpecialTokens(tokens.pad, cast(int, tokens.end), tokens.start, tokens.begin)
+        pairs = Seq2seqSplit(tuple(texts), tuple("" for _ in texts))
+        sizes = keys["max_source"], keys["max_target"]
+        inputs = encode_seq2seq(pairs, tokens.tokenizer, special, tokens.separator, *sizes)
+        return [[text] for text in generate_texts(network, inputs, len(texts), sizes[1], device)]
+    split = Split(tuple(texts), tuple(0 for _ in texts))
+    rows = encode(split, tokens.tokenizer, keys["max_length"], tokens.pad)
+    logits = _logits(network, rows, len(texts), device)
+    if not trained.classes:
+        details = trained.entry.data
+        sd, mean = details.sd or 1.0, float(details.details.get("mean", 0.0))
+        return [[value * sd + mean] for value in logits.flatten().tolist()]
+    shares = logits.softmax(1)
+    return [[trained.classes[int(row.argmax())], *row.tolist()] for row in shares]
+
+
+@torch.no_grad()
+def _logits(network: torch.nn.Module, rows: Any, count: int, device: torch.device) -> Tensor:
+    """Of all rows (N, C), in batches of rows of like length."""
+    order = sorted(range(count), key=lambda index: int(rows.lengths[index]))
+    parts = []
+    for start in range(0, count, _BATCH):
+        batch = rows.batch(order[start : start + _BATCH])
+        parts.append(network({name: tensor.to(device) for name, tensor in batch.items()}).float().cpu())
+    logits = torch.cat(parts)
+    found = torch.empty_like(logits)
+    found[torch.tensor(order)] = logits
+    return found
+
+
+def write_predictions(trained: Trained, texts: Sequence[str], rows: Sequence[Sequence[Any]], path: Path) -> None:
+    """A CSV file: text, prediction, and for classes the probability of each."""
+    head = ["text", "prediction", *(f"p_{name}" for name in trained.classes)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.part")
+    with open(scratch, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(head)
+        table.writerows([text, *row] for text, row in zip(texts, rows, strict=True))
+    scratch.replace(path)

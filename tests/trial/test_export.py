@@ -1,0 +1,159 @@
+"""What a trial leaves, exported, is loaded by PEFT and transformers, and gives the same logits."""
+
+import json
+
+import pytest
+import torch
+from peft import (
+    AutoPeftModel,
+    AutoPeftModelForCausalLM,
+    AutoPeftModelForFeatureExtraction,
+    AutoPeftModelForSequenceClassification,
+)
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    pipeline,
+)
+
+from harness import record
+from harness.config import ConfigError
+from harness.record import trial_path
+from harness.trial import TrialContext
+from harness.trial.export import export_trial
+from harness.trial.run import run_trial
+from harness.trial.trained import find_trained, load_trained
+from tests.model.small import IDS, MASK, WORDS, save_small
+from tests.trial.test_hf_trial import SHORT, based_on, pairs, reviews  # noqa: F401  fixtures
+
+BATCH = {"ids": IDS, "mask": MASK}
+
+
+@pytest.fixture
+def trained(tmp_path, compose_plain, own_cache):
+    """The first trial of a study, trained for a few large steps."""
+
+    def train(*words):
+        folder = tmp_path / "results" / "s" / trial_path(0)
+        folder.mkdir(parents=True)
+        config = compose_plain(*SHORT, "optimizer.lr=0.05", *words)
+        made = run_trial(config, TrialContext("s", 0, "arm", folder), lambda step, scores: False)
+        assert (made.state, made.reason) == ("complete", "")
+        record.append(tmp_path / "results" / "s", made)
+        return find_trained(str(tmp_path / "results"), "s", None)
+
+    return train
+
+
+@torch.no_grad()
+def logits_of(trained, batch=BATCH):
+    return load_trained(trained)(batch)
+
+
+WAYS = {
+    "lora": ["lora.targets=all-linear", "lora.rank=2"],
+    "dora": ["lora=dora", "lora.targets=[query,value]", "lora.rank=2"],
+    "pissa": ["lora=pissa", "lora.targets=[query,value]", "lora.rank=2"],
+    "ranks": ["lora.targets=all-linear", "lora.rank=3", 'lora.ranks=[[".*0.*", 2]]'],
+    "loha": ["lora=peft", "lora.method=LOHA", "lora.targets=[query]", "lora.arguments={r: 2}"],
+}
+EVERY_WAY = [("bert", way) for way in WAYS] + [(name, "lora") for name in ("distilbert", "roberta", "deberta-v2")]
+EVERY_WAY += [(name, "lora") for name in ("modernbert", "llama", "gpt2", "qwen3", "t5", "gpt_neox")]
+
+
+@pytest.mark.parametrize(("model_type", "way"), EVERY_WAY)
+def test_the_adapter_loads_with_peft(model_type, way, trained, reviews, tmp_path):  # noqa: F811
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path / "base", num_labels=2)
+    made = trained(*reviews, *based_on(tmp_path / "base"), *WAYS[way])
+    expected = logits_of(made)
+    export_trial(made, tmp_path / "out", merged=False)
+    said = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (said["task_type"], said["base_model_name_or_path"]) == ("SEQ_CLS", str(tmp_path / "base"))
+    theirs = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "out", num_labels=2).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(input_ids=IDS, attention_mask=MASK).logits, expected, rtol=1e-4, atol=1e-5)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=2).eval()
+    assert (plain(IDS, attention_mask=MASK).logits - expected).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("model_type", "way"), [*EVERY_WAY[:-5], ("bert", "full"), ("bert", "bitfit"), ("gpt2", "head")]
+)
+def test_the_merged_model_loads_with_transformers(model_type, way, trained, reviews, tmp_path):  # noqa: F811
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path / "base", num_labels=2)
+    made = trained(*reviews, *based_on(tmp_path / "base"), *WAYS.get(way, [f"lora={way}"]))
+    expected = logits_of(made)
+    export_trial(made, tmp_path / "out", merged=True)
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(IDS, attention_mask=MASK).logits, expected, rtol=1e-4, atol=1e-5)
+    text = f"{WORDS[10]} {WORDS[11]}"
+    said = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)([text])[0]
+    row = torch.tensor([[2, 10, 11, 3]])
+    wanted = logits_of(made, {"ids": row, "mask": torch.ones_like(row)}).softmax(1)[0]
+    assert {each["label"]: each["score"] for each in said} == pytest.approx(
+        {"0": wanted[0].item(), "1": wanted[1].item()}, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_writer_loads(merged, trained, pairs, tmp_path):  # noqa: F811
+    save_small(AutoModelForCausalLM, "llama", tmp_path / "base")
+    made = trained(*pairs, *based_on(tmp_path / "base"), "lora.rank=2")
+    expected = logits_of(made)
+    export_trial(made, tmp_path / "out", merged=merged)
+    kind = AutoModelForCausalLM if merged else AutoPeftModelForCausalLM
+    theirs = kind.from_pretrained(tmp_path / "out").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(input_ids=IDS, attention_mask=MASK).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_an_image_classifier_loads(merged, trained, tmp_path):
+    save_small(AutoModelForImageClassification, "vit", tmp_path / "base", num_labels=10)
+    made = trained("task=digits", "task.image_size=32", *based_on(tmp_path / "base"), "lora.rank=2")
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    expected = logits_of(made, {"images": images})
+    export_trial(made, tmp_path / "out", merged=merged)
+    if merged:
+        theirs = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    else:
+        theirs = AutoPeftModel.from_pretrained(tmp_path / "out", num_labels=10).eval()
+    said = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
+    mean, std = (torch.tensor(said[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
+    with torch.no_grad():
+        found = theirs(pixel_values=(images / 255 - mean) / std).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pooled_features_load_and_the_head_lies_beside(trained, reviews, tmp_path):  # noqa: F811
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base")
+    made = trained(*reviews, *based_on(tmp_path / "base"), "model.pooling=mean", "lora.rank=2")
+    export_trial(made, tmp_path / "out", merged=False)
+    theirs = AutoPeftModelForFeatureExtraction.from_pretrained(tmp_path / "out").eval()
+    tokens = theirs(input_ids=IDS, attention_mask=MASK).last_hidden_state
+    torch.testing.assert_close(tokens, load_trained(made).base(input_ids=IDS, attention_mask=MASK).last_hidden_state)
+    assert (tmp_path / "out" / "head.safetensors").is_file()
+
+
+def test_what_cannot_be_exported_is_one_line(trained, reviews, tmp_path):  # noqa: F811
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base")
+    made = trained(*reviews, *based_on(tmp_path / "base"), "lora=bitfit")
+    with pytest.raises(ConfigError, match="format=adapter: lora=bitfit leaves no adapter; format=merged"):
+        export_trial(made, tmp_path / "out", merged=False)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="trial=7: study=s has no complete trial of it; valid: 0"):
+        find_trained(str(tmp_path / "results"), "s", 7)
+    with pytest.raises(ConfigError, match="is there already"):
+        export_trial(made, tmp_path / "base", merged=True)
+
+
+def test_the_card_says_where_it_comes_from(trained, reviews, tmp_path):  # noqa: F811
+    save_small(AutoModelForSequenceClassification, "gpt2", tmp_path / "base", pad_token_id=None)
+    made = trained(*reviews, *based_on(tmp_path / "base"), "lora.rank=2")
+    export_trial(made, tmp_path / "out", merged=False)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: peft\n")
+    assert 'AutoPeftModelForSequenceClassification.from_pretrained("FOLDER", num_labels=2, pad_token_id=0)' in card
+    assert f"| test | {made.entry.scores['test']['accuracy']:.4g} |" in card

@@ -1,0 +1,69 @@
+"""run=predict says of the test rows what the trial itself said of them."""
+
+import csv
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from harness.config import ConfigError
+from harness.task import build_task
+from harness.trial.predict import predict, read_texts, write_predictions
+from tests.model.small import save_small
+from tests.trial.test_export import trained  # noqa: F401  fixtures
+from tests.trial.test_hf_trial import based_on, pairs, reviews  # noqa: F401
+
+
+@pytest.mark.parametrize("way", [["lora.rank=2"], ["lora=full"], ["lora=norms"]])
+def test_the_classes_are_those_of_the_trial(way, trained, reviews, tmp_path):  # noqa: F811
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base")
+    made = trained(*reviews, *based_on(tmp_path / "base"), *way)
+    split = build_task(made.config.task).splits["test"]
+    rows = predict(made, split.texts)
+    with open(made.folder / "predictions.csv", newline="") as file:
+        said = list(csv.DictReader(file))
+    assert [row[0] for row in rows] == [made.classes[int(each["predicted"])] for each in said]
+    assert all(sum(row[1:]) == pytest.approx(1, abs=1e-5) for row in rows)
+
+
+def test_named_models_predict_too(trained, tiny_base, tiny_data, compose_plain, tmp_path):  # noqa: F811
+    from tests.tiny import words_of
+
+    made = trained(*words_of(tiny_base, tiny_data), "lora.rank=2")
+    path = tmp_path / "mine.csv"
+    path.write_text("text,other\nthe film is lovely,1\na dull story,2\n")
+    texts = read_texts(made, path)
+    write_predictions(made, texts, predict(made, texts), tmp_path / "out.csv")
+    with open(tmp_path / "out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows] == ["the film is lovely", "a dull story"]
+    assert list(rows[0]) == ["text", "prediction", "p_0", "p_1"]
+
+
+def test_numbers_are_in_the_unit_of_the_data(trained, tiny_base, tiny_numbers, compose_plain):  # noqa: F811
+    from tests.tiny import words_of
+
+    words = ["task.answer=number", "task.classes=null", "trainer.objective=loss", "lora=full"]
+    made = trained(*words_of(tiny_base, tiny_numbers), *words)
+    with open(made.folder / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    said = [float(row["predicted"]) for row in rows]
+    found = [row[0] for row in predict(made, build_task(made.config.task).splits["test"].texts)]
+    assert found == pytest.approx(said, rel=1e-4)
+    assert {row["label"] for row in rows} == {"2.5", "-1.5"}
+
+
+def test_texts_are_written(trained, pairs, tmp_path):  # noqa: F811
+    save_small(AutoModelForCausalLM, "llama", tmp_path / "base")
+    made = trained(*pairs, *based_on(tmp_path / "base"), "lora.rank=2")
+    (tmp_path / "mine.txt").write_text("w1 w2\n\nw3\n")
+    texts = read_texts(made, tmp_path / "mine.txt")
+    assert texts == ["w1 w2", "w3"]
+    assert [len(row) for row in predict(made, texts)] == [1, 1]
+
+
+def test_a_file_without_the_column_is_one_line(trained, reviews, tmp_path):  # noqa: F811
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base")
+    made = trained(*reviews, *based_on(tmp_path / "base"), "lora.rank=2")
+    (tmp_path / "mine.csv").write_text("texts,n\na,1\n")
+    with pytest.raises(ConfigError, match="task.text=text: .*mine.csv has no such column; did you mean texts"):
+        read_texts(made, tmp_path / "mine.csv")
