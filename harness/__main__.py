@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from harness.commands import (
     analyse,
+    attribute,
     confirm,
     count,
     export,
@@ -45,6 +46,7 @@ COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "targets": targets.run,
     "export": export.run,
     "predict": predict.run,
+    "attribute": attribute.run,
 }
 """What each `run` calls; any other names a guest's command."""
 

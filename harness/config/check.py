@@ -188,9 +188,9 @@ def _asked_mistakes(config: Config) -> list[str]:
 
 
 _TAKEN_BY = {
-    "trial": ("repeat", "export", "predict"),
-    "input": ("predict",),
-    "output": ("export", "predict"),
+    "trial": ("repeat", "export", "predict", "attribute"),
+    "input": ("predict", "attribute"),
+    "output": ("export", "predict", "attribute"),
     "format": ("export",),
 }
 

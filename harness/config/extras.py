@@ -10,6 +10,7 @@ _MODULES = {
     "speech": ("soxr",),
     "translation": ("polib", "sacrebleu", "sentencepiece"),
     "cluster": ("psycopg", "submitit"),
+    "attributions": ("captum",),
 }
 """The modules that each extra of pyproject.toml installs; everything else is a base dependency."""
 
@@ -27,10 +28,20 @@ def check_extras(config: Config, storage: str) -> None:
         needed.append((f"launch={config.launch.name}", config.launch.extra))
     elif storage.startswith("postgresql"):
         needed.append(("HARNESS_STORAGE=postgresql://…", "cluster"))
-    mistakes = [
-        f"{what}: needs the extra {extra}: pip install 'lora-harness[{extra}]'"
-        for what, extra in needed
-        if not all(map(find_spec, _MODULES[extra]))
-    ]
+    mistakes = [_needs(what, extra) for what, extra in needed if not _installed(extra)]
     if mistakes:
         raise ConfigError(*mistakes)
+
+
+def check_extra(what: str, extra: str) -> None:
+    """Raise ConfigError where `what` was asked for and its extra is not installed."""
+    if not _installed(extra):
+        raise ConfigError(_needs(what, extra))
+
+
+def _installed(extra: str) -> bool:
+    return all(map(find_spec, _MODULES[extra]))
+
+
+def _needs(what: str, extra: str) -> str:
+    return f"{what}: needs the extra {extra}: pip install 'lora-harness[{extra}]'"

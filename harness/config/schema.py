@@ -139,6 +139,7 @@ Command = Literal[
     "targets",
     "export",
     "predict",
+    "attribute",
 ]
 SHAPES_ALONE = ("count", "targets")
 """The commands that need neither data nor weights."""
@@ -149,7 +150,8 @@ class Config:
     """One trial, or one study of trials, wholly resolved.
 
     `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is of
-    run=repeat, run=export and run=predict, `format` of run=export, `input` of run=predict, `output` of both.
+    run=repeat and of those that take a trial up again, `format` of run=export, `input` and `output` of run=predict and
+    run=attribute, `output` of run=export, too.
     """
 
     run: Command | DottedPath

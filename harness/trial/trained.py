@@ -52,18 +52,25 @@ def find_trained(results: str, study: str, trial: int | str | None) -> Trained:
 
 def load_trained(trained: Trained) -> Network:
     """The network as the trial left it, in evaluation mode. Raises ConfigError where its files cannot be read back."""
-    config, folder = trained.config, trained.folder
-    known = config.task.known_outputs
-    outputs = len(trained.classes) or (known if isinstance(known, int) else 1)
-    network = build_model(config.model, outputs)
-    kept = folder / (ADAPTER if (folder / ADAPTER).is_dir() else WEIGHTS)
+    network = untrained(trained)
     try:
-        _load_base(network, kept)
+        _load_base(network, _kept(trained))
     except SpecError as error:
         raise ConfigError(f"trial={trained.entry.trial}: {error}") from None
-    if (kept / HEAD).is_file():
-        network.head.load_state_dict(load_file(kept / HEAD), strict=False)
     return network.eval()
+
+
+def untrained(trained: Trained) -> Network:
+    """The base as it was before the trial, under the head that the trial trained, in evaluation mode."""
+    known = trained.config.task.known_outputs
+    network = build_model(trained.config.model, len(trained.classes) or (known if isinstance(known, int) else 1))
+    if (file := _kept(trained) / HEAD).is_file():
+        network.head.load_state_dict(load_file(file), strict=False)
+    return network.eval()
+
+
+def _kept(trained: Trained) -> Path:
+    return trained.folder / (ADAPTER if (trained.folder / ADAPTER).is_dir() else WEIGHTS)
 
 
 def _load_base(network: Network, kept: Path) -> None:

@@ -1,0 +1,34 @@
+"""run=attribute: which tokens a trial's predictions rest on, before its base was adapted and after."""
+
+from pathlib import Path
+
+from harness.commands.checks import check_installed
+from harness.commands.devices import refuse_several_processes
+from harness.commands.job import HydraJob
+from harness.config import ConfigError
+from harness.config.extras import check_extra
+
+
+def run(job: HydraJob) -> None:
+    """Write attributions.csv and attributions.html into a new folder. Raises ConfigError for what cannot be read."""
+    config = job.config
+    refuse_several_processes("attribute")
+    if config.input is None or config.output is None:
+        missing = "input" if config.input is None else "output"
+        raise ConfigError(f"{missing}: missing; run=attribute study=NAME input=FILE output=FOLDER")
+    source, folder = Path(config.input).expanduser(), Path(config.output).expanduser()
+    if not source.is_file():
+        raise ConfigError(f"input={config.input}: no such file")
+    if folder.exists():
+        raise ConfigError(f"output={config.output}: is there already; name a new folder")
+    check_extra("run=attribute", "attributions")
+    from harness.trial.attributions import attribute, write_attributions
+    from harness.trial.predict import read_texts
+    from harness.trial.trained import find_trained
+
+    trained = find_trained(config.results, config.study, config.trial)
+    check_installed(trained.config)
+    found = attribute(trained, read_texts(trained, source))
+    folder.mkdir(parents=True)
+    for path in write_attributions(found, folder):
+        print(path)
