@@ -109,10 +109,12 @@ def compose_mixture(tree: Callable[..., dict], tiny_numbers: Path) -> Compose:
 
 @pytest.fixture
 def several(tree: Callable[..., dict], tiny_data: Path, tmp_path: Path, own_cache: Path) -> Callable[..., dict]:
-    """A tree of three tasks: the tiny reviews, the same with classes swapped, and the first again."""
+    """A tree of three tasks: the tiny reviews, the same with classes swapped, and reviews with a word more."""
     lines = tiny_data.read_text().splitlines()
     swapped = [lines[0], *(f"{line.rpartition(',')[0]},{1 - int(line[-1])}" for line in lines[1:])]
     (tmp_path / "swapped.csv").write_text("\n".join(swapped) + "\n")
+    longer = [lines[0], *(f"{line.rpartition(',')[0]} plot,{line[-1]}" for line in lines[1:])]
+    (tmp_path / "longer.csv").write_text("\n".join(longer) + "\n")
 
     def go(*overrides: str) -> dict:
         made = tree("trainer.objective=accuracy", *overrides)
@@ -123,7 +125,7 @@ def several(tree: Callable[..., dict], tiny_data: Path, tmp_path: Path, own_cach
             "tasks": {
                 "first": part,
                 "second": part | {"data": str(tmp_path / "swapped.csv")},
-                "third": part | {"split_seed": 1},
+                "third": part | {"data": str(tmp_path / "longer.csv"), "split_seed": 1},
             },
             "order": None,
             "learn": "continued",

@@ -8,7 +8,7 @@ from harness.lora.inject import adapt
 from harness.lora.layers import LoraLinear
 from harness.lora.merge import bare, merge
 from harness.lora.multi_adapter import pack
-from harness.lora.multitask import adapt_tasks, groups_of, task_adapters
+from harness.lora.multitask import adapt_tasks, groups_of, shared_parameters, task_adapters
 from harness.lora.multitask_specs import MtlLoraSpec, MtloraSpec, TaskForkSpec, TaskSpec
 from harness.lora.orthogonal import add_updates, overlap
 from harness.lora.peft_format import export_adapter, import_adapter
@@ -55,6 +55,7 @@ __all__ = [
     "overlap",
     "pack",
     "set_active",
+    "shared_parameters",
     "task_adapters",
     "updates_of",
     "variant",

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
@@ -105,6 +105,24 @@ def groups_of(base: nn.Module) -> dict[str, int]:
                     whole -= own
             groups[key if isinstance(layer, TaskForkLinear | StreamLayer) and key != SHARED else "shared"] += whole
     return groups
+
+
+def shared_parameters(base: nn.Module) -> list[nn.Parameter]:
+    """The trained parameters of an adapted base that belong to no single task, in its order."""
+    own = {
+        id(tensor)
+        for _, layer in adapted_layers(base)
+        for key, update in layer.low_rank()
+        for tensor in _of_single_tasks(layer, key, update)
+    }
+    return [tensor for tensor in base.parameters() if tensor.requires_grad and id(tensor) not in own]
+
+
+def _of_single_tasks(layer: nn.Module, key: str, update: LowRankUpdate) -> Iterator[nn.Parameter]:
+    if isinstance(update, MtlLoraUpdate):
+        yield from (tensor for task in update.tasks for tensor in update.of_task(task))
+    elif isinstance(layer, TaskForkLinear | StreamLayer) and key != SHARED:
+        yield from update.parameters()
 
 
 def _fork(

@@ -3,16 +3,20 @@
 Each kind of model is a module of its own, imported when one is built: only those of transformers import transformers.
 """
 
-from harness.model.base import Heads, Network, TransformersForm, Uncertainty
+from harness.model.base import Heads, Network, TransformersForm
 from harness.model.build import base_file, build_model, model_takes, model_tokens
 from harness.model.guest import GuestModel, guest_model_class
+from harness.model.weighting import WEIGHTINGS, GradNorm, Uncertainty, Weighting
 
 __all__ = [
+    "WEIGHTINGS",
+    "GradNorm",
     "GuestModel",
     "Heads",
     "Network",
     "TransformersForm",
     "Uncertainty",
+    "Weighting",
     "base_file",
     "build_model",
     "guest_model_class",

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from harness.config import Outputs
+from harness.model.weighting import Weighting
 from harness.system.assets import AssetError
 
 
@@ -22,23 +22,6 @@ class Heads(nn.ModuleDict):
         assert bool((tasks_B == task).all()), "rows of more than one task in one batch"
         outputs: Tensor = list(self.values())[task](features)
         return outputs
-
-
-class Uncertainty(nn.Module):
-    """Weights of tasks' losses by a learned log variance each: Σ e^(−s)·L + s (Kendall et al., 2018)."""
-
-    def __init__(self, tasks: int) -> None:
-        super().__init__()
-        # A tensor for each task: one that is not in the batch gets no gradient, and the optimiser leaves it alone.
-        self.log_variance = nn.ParameterList([nn.Parameter(torch.zeros(())) for _ in range(tasks)])
-
-    def forward(self, losses_T: Tensor, tasks_T: Tensor) -> Tensor:
-        """The weighted sum of the losses of the tasks of these numbers."""
-        weighted = []
-        for loss, task in zip(losses_T, tasks_T, strict=True):
-            s: Tensor = self.log_variance[int(task)]
-            weighted.append(torch.exp(-s) * loss + s)
-        return torch.stack(weighted).sum()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +51,7 @@ class Network(nn.Module):
     def __init__(self, base: nn.Module, head: nn.Module, targets: dict[str, str]) -> None:
         super().__init__()
         self.base, self.head, self.targets = base, head, targets
-        self.weighting: Uncertainty | None = None
+        self.weighting: Weighting | None = None
 
     @abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> Tensor:

@@ -39,6 +39,7 @@ from harness.record.sections import (
     Seeds,
     State,
     Steps,
+    TaskGradients,
     Time,
 )
 from harness.record.table import frame, measures, row, wandb_summary
@@ -69,6 +70,7 @@ __all__ = [
     "Seeds",
     "State",
     "Steps",
+    "TaskGradients",
     "Time",
     "append",
     "best_by",

@@ -187,6 +187,22 @@ class ContinualSummary(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskGradients(Section):
+    """How the gradients of several tasks lie to one another over the parameters that they share, at each evaluation.
+
+    Of each of the `steps`: `cosines` [i][j] of the gradients of tasks i and j, their `norms` and `losses`, on the first
+    `rows` training rows of each task, in evaluation mode. Above 0, a small step for one lowers the other's loss.
+    """
+
+    tasks: list[str] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    cosines: list[Matrix] = field(default_factory=list)
+    norms: Matrix = field(default_factory=list)
+    losses: Matrix = field(default_factory=list)
+    rows: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Probe(Section):
     """The base's masked-LM loss on general text before and after training, and the change."""
 
@@ -324,6 +340,7 @@ class Record(Section):
     continual: Continual = Continual()
     continual_summary: Annotated[ContinualSummary, Part("sequence", wandb="sequence")] = ContinualSummary()
     probe: Annotated[Probe, Part("probe")] = Probe()
+    task_gradients: TaskGradients = TaskGradients()
     adapter: Annotated[Adapter, Part("adapter")] = Adapter()
     dead: Annotated[list[str], Measure()] = field(default_factory=list)
     notes: Annotated[list[str], Measure()] = field(default_factory=list)

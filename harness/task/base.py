@@ -43,6 +43,10 @@ class Inputs(Dataset[int]):
         """Some rows that go into one batch, at most `count`."""
         return range(min(count, len(self)))
 
+    def of_every_task(self, count: int) -> list[range]:
+        """Some rows of every task, at most `count` of each; rows that go into one batch stand together."""
+        return [self.sample(count)]
+
     def truncated(self) -> dict[str, int]:
         """How many rows were cut at their longest, by what was cut; empty where none can be."""
         return {}

@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.config import ConfigError, ContinualTaskConfig, ModelConfig, Tokens
 from harness.task.base import Inputs, Task
 from harness.task.build import read_task
-from harness.task.mixture import digest_of, outputs_of
+from harness.task.mixture import digest_of, outputs_of, refuse_leaks
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
@@ -74,8 +74,9 @@ class ContinualTask(Task):
 
 
 def read_continual(config: ContinualTaskConfig) -> ContinualTask:
-    """Read every task, in the order they are learned."""
+    """Read every task, in the order they are learned. Raises ConfigError where one is scored on what another learns."""
     parts = {name: read_task(part) for name, part in config.chosen.items()}
+    refuse_leaks(parts)
     return ContinualTask(config.name, parts, config.heads == "shared", config.learn)
 
 

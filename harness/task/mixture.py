@@ -20,7 +20,7 @@ from harness.task.text import OVERLAP_ALLOWED
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
 
-Sampling = Literal["round_robin", "root_size"]
+Sampling = Literal["round_robin", "root_size", "by_size"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,7 @@ class MixtureTask(Task):
     name: str
     parts: dict[str, Task]
     sampling: Sampling
+    temperature: float | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -45,7 +46,9 @@ class MixtureTask(Task):
         return digest_of(self.parts)
 
     def inputs(self, split: str, tokens: Tokens | None) -> "MixtureInputs":
-        return MixtureInputs([part.inputs(split, tokens) for part in self.parts.values()], self.sampling)
+        return MixtureInputs(
+            [part.inputs(split, tokens) for part in self.parts.values()], self.sampling, self.temperature
+        )
 
     def metrics(self) -> "Metrics":
         from harness.task.metrics import MixtureMetrics
@@ -65,7 +68,7 @@ def read_mixture(config: MixtureTaskConfig) -> MixtureTask:
     """Read every chosen task. Raises ConfigError where one is trained on what another is scored on."""
     parts = {name: read_task(part) for name, part in config.chosen.items()}
     refuse_leaks(parts)
-    return MixtureTask(config.name, parts, config.sampling)
+    return MixtureTask(config.name, parts, config.sampling, config.temperature)
 
 
 def outputs_of(parts: Mapping[str, Task]) -> dict[str, int]:
@@ -81,7 +84,7 @@ def digest_of(parts: Mapping[str, Task]) -> str:
 
 
 def refuse_leaks(parts: Mapping[str, Task]) -> None:
-    """Raise ConfigError where sentences that one task is scored on are in the training split of another."""
+    """Raise ConfigError where texts that one task is scored on are in the training split of another."""
     for first, second in itertools.permutations(parts, 2):
         known = set(parts[first].texts("train"))
         for split in ("validation", "test"):
@@ -97,8 +100,8 @@ def refuse_leaks(parts: Mapping[str, Task]) -> None:
 class MixtureInputs(Inputs):
     """The same split of several tasks, end to end: row numbers go on from one task to the next."""
 
-    def __init__(self, parts: Sequence[Inputs], sampling: Sampling) -> None:
-        self.parts, self.sampling = tuple(parts), sampling
+    def __init__(self, parts: Sequence[Inputs], sampling: Sampling, temperature: float | None = None) -> None:
+        self.parts, self.sampling, self.temperature = tuple(parts), sampling, temperature
         self.starts = np.cumsum([0, *map(len, self.parts)])
 
     @property
@@ -119,16 +122,29 @@ class MixtureInputs(Inputs):
         """All rows, whatever `rows` says: which of them are first is a question to each part."""
         lengths = [part.lengths for part in self.parts]
         return MixtureBatches(
-            lengths, size, seed, sampling=self.sampling, shuffle=shuffle, process_index=process_index, world=world
+            lengths,
+            size,
+            seed,
+            sampling=self.sampling,
+            temperature=self.temperature,
+            shuffle=shuffle,
+            process_index=process_index,
+            world=world,
         )
 
     def sample(self, count: int) -> range:
         """The first rows of the first part."""
         return self.parts[0].sample(count)
 
+    def of_every_task(self, count: int) -> list[range]:
+        """The first rows of each part."""
+        found = (part.sample(count) for part in self.parts)
+        return [range(start + rows.start, start + rows.stop) for start, rows in zip(self.starts, found, strict=False)]
+
 
 class MixtureBatches(Sampler[list[int]]):
-    """Batches of one task each; in training the tasks come in turn, or as often as the root of their size says.
+    """Batches of one task each; in training the tasks come in turn, or as often as the root of their size says, or its
+    1/`temperature`-th power.
 
     An epoch has as many batches as the parts have together. Where a task's rows are used up before, they come again in
     another order. The order is a function of (seed, epoch) alone; the epoch counts iterations. With several devices
@@ -143,11 +159,13 @@ class MixtureBatches(Sampler[list[int]]):
         *,
         shuffle: bool,
         sampling: Sampling,
+        temperature: float | None = None,
         process_index: int = 0,
         world: int = 1,
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
-        self.sampling, self.process_index, self.world, self.epoch = sampling, process_index, world, 0
+        self.sampling, self.temperature = sampling, temperature
+        self.process_index, self.world, self.epoch = process_index, world, 0
         self.skip = 0
         self.starts = np.cumsum([0, *map(len, lengths)])
         self.total = sum(-(-len(part) // batch_size) for part in lengths)
@@ -195,7 +213,8 @@ class MixtureBatches(Sampler[list[int]]):
         tasks = len(self.lengths)
         if self.sampling == "round_robin":
             return (place % tasks for place in range(self.total))
-        weights = np.sqrt([len(part) for part in self.lengths])
+        sizes = np.array([len(part) for part in self.lengths])
+        weights = np.sqrt(sizes) if self.temperature is None else sizes ** (1 / self.temperature)
         draw = np.random.default_rng([self.seed, epoch, tasks])
         return iter(draw.choice(tasks, self.total, p=weights / weights.sum()).tolist())
 

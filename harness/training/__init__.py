@@ -11,6 +11,7 @@ from harness.training.callbacks import (
     RankScheduleCallback,
     ResourceMeter,
     StopRequestCheck,
+    TaskGradientsCallback,
     UnusedParameterCheck,
 )
 from harness.training.checkpoint import Checkpoints, random_state, set_random_state
@@ -53,6 +54,7 @@ __all__ = [
     "RegressionMetrics",
     "ResourceMeter",
     "StopRequestCheck",
+    "TaskGradientsCallback",
     "TokenMetrics",
     "TrialModule",
     "UnusedParameterCheck",

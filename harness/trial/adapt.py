@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harness.config import Config, ConfigError, Outputs
 from harness.lora import Feed, SpecError, adapter_parameters, bare, groups_of, merge, task_adapters, updates_of
 from harness.lora.peft_methods import peft_parameters
-from harness.model import Network, Uncertainty, build_model
+from harness.model import WEIGHTINGS, Network, build_model
 from harness.record import Merge, Parameters, plain
 from harness.task import build_task
 from harness.trial import counting
@@ -35,9 +35,10 @@ def spec_errors() -> Iterator[None]:
 
 
 def add_task_weights(model: Network, config: Config) -> None:
-    """Let the losses of a mixture be weighted by learned uncertainty, where the configuration says so."""
-    if config.task.learned_weights:
-        model.weighting = Uncertainty(config.task.learned_weights).to(next(model.parameters()).device)
+    """Let the losses of several tasks be weighted as the configuration says."""
+    weighting = WEIGHTINGS.get(config.task.weighted_by)
+    if weighting is not None:
+        model.weighting = weighting(len(config.task.mixed)).to(next(model.parameters()).device)
 
 
 def prepare(

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from harness.config import Config, ModelConfig, ProbeConfig
+from harness.lora import shared_parameters
 from harness.model import Network
 from harness.record import Draft, Probe
 from harness.system.signals import raise_if_stop_requested
@@ -75,6 +76,8 @@ def make_module(
     """The network as it is trained for so many steps, with its method's penalty, or the one that is given."""
     optimizer = trial.config.optimizer
     penalty = penalty or trial.method.penalty(model)
+    if model.weighting is not None:
+        model.weighting.watch(shared_parameters(model.base))
     return TrialModule(
         model,
         metrics,

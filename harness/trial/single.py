@@ -8,9 +8,9 @@ from dataclasses import replace
 import lightning as L
 
 from harness.config import TrainerConfig
-from harness.lora import effective_ranks, kept_ranks, set_active
+from harness.lora import effective_ranks, kept_ranks, set_active, shared_parameters
 from harness.model import Network
-from harness.record import Steps
+from harness.record import Steps, TaskGradients
 from harness.system.study_files import CURVE
 from harness.task import read_measure
 from harness.task.metrics import MeasuredMetrics, Metrics
@@ -25,6 +25,7 @@ from harness.training import (
     PruningCallback,
     RankScheduleCallback,
     StopRequestCheck,
+    TaskGradientsCallback,
     TrialModule,
     UnusedParameterCheck,
     fit,
@@ -38,6 +39,8 @@ from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write
 from harness.trial.context import BEST, CHECKPOINTS
 from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial, make_module
+
+_GRADIENT_ROWS = 64
 
 
 def train_and_evaluate(trial: RunningTrial) -> None:
@@ -54,7 +57,8 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     checkpoints = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
     unused, checks = UnusedParameterCheck(), [StopRequestCheck(between_steps=False), DivergenceCheck()]
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, module.metrics.names)
-    callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, best, *stops]
+    gradients = _task_gradients(trial, trained)
+    callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops]
     trainer = _trainer(trial, length, callbacks)
     process = trainer.global_rank, trainer.world_size
     started = time.perf_counter()
@@ -68,6 +72,9 @@ def train_and_evaluate(trial: RunningTrial) -> None:
         steps = Steps(planned=length.steps, made=made, best=best.best_step, resumed=resumed)
         draft.record = replace(draft.record, time=spent, memory=trial.meter.parts, dead=unused.unused, steps=steps)
         draft.record = replace(draft.record, notes=_notes(config.trainer, steps))
+        for comparison in gradients:
+            found = TaskGradients(tasks=list(config.task.mixed), rows=_GRADIENT_ROWS, **comparison.found)
+            draft.record = replace(draft.record, task_gradients=found)
         if best.best:
             draft.add_scores("val", best.best)
     best.restore(module)
@@ -99,6 +106,15 @@ def _notes(settings: TrainerConfig, steps: Steps) -> list[str]:
     if 0 < steps.best < steps.made:
         notes.append(f"its best weights are of step {steps.best} of {steps.planned}: the learning rate had not decayed")
     return notes
+
+
+def _task_gradients(trial: RunningTrial, model: Network) -> list[TaskGradientsCallback]:
+    """What compares the tasks' gradients, where that is asked for."""
+    if not trial.config.task.watches_gradients:
+        return []
+    train = trial.splits["train"]
+    batches = [train.batch(rows) for rows in train.of_every_task(_GRADIENT_ROWS)]
+    return [TaskGradientsCallback(batches, shared_parameters(model.base))]
 
 
 def _plan(trial: RunningTrial) -> Plan:

@@ -84,6 +84,24 @@ def test_the_root_of_the_size_says_how_often_a_task_comes():
     assert share == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / len(order)))  # √100 / (√100 + √900)
 
 
+@pytest.mark.parametrize(("temperature", "expected"), [(1.0, 0.1), (2.0, 0.25), (1e6, 0.5)])
+def test_the_temperature_levels_how_often_tasks_come(temperature, expected):
+    sizes = [100 * 4, 900 * 4]
+    lengths = [np.ones(size, dtype=int) for size in sizes]
+    sampler = MixtureBatches(lengths, 4, 0, shuffle=True, sampling="by_size", temperature=temperature)
+    order = [tasks_of(rows, sizes).pop() for rows in sampler]
+    share = collections.Counter(order)[0] / len(order)
+    assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / len(order)))
+
+
+def test_a_temperature_without_its_sampling_is_refused_and_the_other_way_round(compose_mixture):
+    with pytest.raises(ConfigError, match="task.sampling=by_size: give task.temperature"):
+        compose_mixture(sampling="by_size")
+    with pytest.raises(ConfigError, match="task.sampling=round_robin: task.temperature is of by_size"):
+        compose_mixture(temperature=2.0)
+    assert build_task(compose_mixture(sampling="by_size", temperature=3.0).task).temperature == 3.0
+
+
 def test_a_batch_is_its_parts_with_its_task_and_its_rows_in_the_whole(compose_mixture):
     config = compose_mixture()
     task = build_task(config.task)

@@ -70,7 +70,7 @@ def test_every_class_comes_and_colours_do_not_tell_it(scenes):
 
 def config(**changes) -> ShapesDenseConfig:
     keys = {"train_rows": 6, "validation_rows": 3, "test_rows": 4, "image_size": 32, "split_seed": 0, "only": None}
-    keys |= {"name": "s", "reader": "shapes_dense", "weighting": "equal"}
+    keys |= {"name": "s", "reader": "shapes_dense", "weighting": "equal", "gradients": False}
     answers = ["segmentation", "parts", "saliency", "depth", "normals", "edges"]
     return ShapesDenseConfig(**(keys | {"answers": answers} | changes))
 

@@ -186,6 +186,13 @@ def test_what_cannot_be_learned_in_turn_is_named(several, words, task, line):
     assert line in str(caught.value)
 
 
+def test_what_one_task_is_scored_on_is_not_learned_by_another(several):
+    made = several()
+    made["task"]["tasks"]["third"] = made["task"]["tasks"]["first"] | {"split_seed": 1}
+    with pytest.raises(ConfigError, match="sentences of third stand in the training split of first"):
+        fingerprint_of(check(made))
+
+
 def test_tasks_that_share_a_head_have_the_same_classes(several, run, tmp_path):
     made = several()
     path = tmp_path / "other.csv"

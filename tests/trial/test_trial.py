@@ -371,10 +371,15 @@ def test_words_train_and_are_scored_on_voices_that_were_not_heard(compose_speech
 def test_several_tasks_train_together_and_each_is_scored_by_itself(compose_mixture, tmp_path, arm, weighting):
     folder = tmp_path / "trials" / "0000"
     folder.mkdir(parents=True)
-    config = compose_mixture(f"lora={arm}", "trainer.max_steps=120", "optimizer.lr=1e-2", weighting=weighting)
+    config = compose_mixture(
+        f"lora={arm}", "trainer.max_steps=120", "optimizer.lr=1e-2", weighting=weighting, gradients=arm == "lora"
+    )
     entry = run_trial(config, TrialContext("s", 0, "arm", folder), lambda step, scores: False)
     assert (entry.state, entry.reason) == ("complete", "")
     assert entry.parameters.head == 16 * (2 + 1 + 2) + 5
+    if arm == "lora":  # two of the tasks are of the same rows
+        assert entry.task_gradients.tasks == ["good", "size", "again"]
+        assert entry.task_gradients.cosines[-1][0][2] > 0.5
     assert not entry.dead
     if arm == "lora":
         assert entry.parameters.other == 0

@@ -25,8 +25,10 @@ FORMER_READERS = {"continual": "sequence", "seq2seq": "pairs"}
 _NOT_IN_FINGERPRINT = (
     *("name", "data", "asset", "stand_in", "validation", "test", "catalogues"),
     *("labels", "cut", "time", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
+    "gradients",
 )
-_LATER_KEYS = {"answer": "class", "train_rows": None}  # trials from before there were these are the same trials
+# Trials from before there were these are the same trials.
+_LATER_KEYS = {"answer": "class", "train_rows": None, "temperature": None}
 
 
 _READ_BY = {
@@ -111,9 +113,14 @@ class TaskConfig:
         return False
 
     @property
-    def learned_weights(self) -> int:
-        """How many losses are weighted by learned uncertainty."""
-        return 0
+    def weighted_by(self) -> str:
+        """What the losses of several tasks are weighted by; equal: they count alike."""
+        return "equal"
+
+    @property
+    def watches_gradients(self) -> bool:
+        """Whether the gradients of its tasks are compared at each evaluation."""
+        return False
 
     @property
     def overlap_penalty(self) -> float | None:

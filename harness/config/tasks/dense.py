@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, Count, Natural
+from harness.config.scalars import CLOSED, Count, Flag, Natural
 from harness.config.tasks.base import Name, TaskConfig
 
 DenseTaskName = Literal["segmentation", "parts", "saliency", "depth", "normals", "edges"]
@@ -17,7 +17,8 @@ DenseTaskName = Literal["segmentation", "parts", "saliency", "depth", "normals",
 class DenseTaskConfig(TaskConfig):
     """Several tasks on the same images; `answers` names them. `only` names those that are trained; null: all.
 
-    Their losses count alike, or by learned uncertainty (Kendall et al., 2018).
+    Their losses count alike, by learned uncertainty (Kendall et al., 2018), or by GradNorm (Chen et al., 2018).
+    `gradients`: the record tells at each evaluation how the tasks' gradients lie to one another.
     """
 
     builder = "harness.task.dense:read_dense"
@@ -27,7 +28,8 @@ class DenseTaskConfig(TaskConfig):
     answers: Annotated[list[DenseTaskName], Field(min_length=1)]
     only: Annotated[list[DenseTaskName], Field(min_length=1)] | None
     image_size: Annotated[int, Strict(), Field(ge=16, multiple_of=8)]
-    weighting: Literal["equal", "uncertainty"]
+    weighting: Literal["equal", "uncertainty", "gradnorm"]
+    gradients: Flag
     split_seed: Natural
 
     @property
@@ -52,8 +54,12 @@ class DenseTaskConfig(TaskConfig):
         return True
 
     @property
-    def learned_weights(self) -> int:
-        return len(self.chosen) if self.weighting == "uncertainty" else 0
+    def weighted_by(self) -> str:
+        return self.weighting
+
+    @property
+    def watches_gradients(self) -> bool:
+        return self.gradients
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         twice = sorted({name for name in self.answers if self.answers.count(name) > 1})

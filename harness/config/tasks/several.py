@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
 from harness.config.registry import classes_in, union_of
-from harness.config.scalars import CLOSED, Natural, NotNegative, Text
+from harness.config.scalars import CLOSED, Flag, Natural, NotNegative, Positive, Text
 from harness.config.tasks.base import Name, TaskConfig
 from harness.config.tree import nearest
 
@@ -73,7 +73,9 @@ class MixtureTaskConfig(SeveralTasksConfig):
     """Several tasks on one base, a head for each, in batches of one task.
 
     `only` names those that are trained and scored; null: all. Tasks come in turn, or as often as the root of their
-    size says. Their losses count alike, or by learned uncertainty (Kendall et al., 2018).
+    size says, or its 1/`temperature`-th power (1: in proportion; Raffel et al., 2020). Their losses count alike, or by
+    learned uncertainty (Kendall et al., 2018). `gradients`: the record tells at each evaluation how the tasks'
+    gradients lie to one another.
     """
 
     builder = "harness.task.mixture:read_mixture"
@@ -81,8 +83,10 @@ class MixtureTaskConfig(SeveralTasksConfig):
     reader: Literal["mixture"]
     tasks: Annotated[dict[TaskKey, AnyPart], Field(min_length=1)]
     only: Annotated[list[Text], Field(min_length=1)] | None
-    sampling: Literal["round_robin", "root_size"]
+    sampling: Literal["round_robin", "root_size", "by_size"]
     weighting: Literal["equal", "uncertainty"]
+    temperature: Positive | None = None
+    gradients: Flag = False
 
     @property
     def chosen(self) -> dict[str, TaskConfig]:
@@ -97,13 +101,20 @@ class MixtureTaskConfig(SeveralTasksConfig):
         return tuple(self.chosen)
 
     @property
-    def learned_weights(self) -> int:
-        return len(self.chosen) if self.weighting == "uncertainty" else 0
+    def weighted_by(self) -> str:
+        return self.weighting
+
+    @property
+    def watches_gradients(self) -> bool:
+        return self.gradients
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         mistakes = []
         if len(kinds := self._kinds()) > 1:
             mistakes.append(f"task.tasks: one base cannot read {' and '.join(kinds)} tasks")
+        if (self.sampling == "by_size") != (self.temperature is not None):
+            need = "give task.temperature" if self.temperature is None else "task.temperature is of by_size"
+            mistakes.append(f"task.sampling={self.sampling}: {need}")
         return mistakes + _unknown("task.only", self.only, self.tasks)
 
 

@@ -9,6 +9,7 @@ from harness.training.callbacks.pruning import PruningCallback, Report
 from harness.training.callbacks.rank_schedule import RankScheduleCallback
 from harness.training.callbacks.resource_meter import ResourceMeter
 from harness.training.callbacks.stop_request import StopRequestCheck
+from harness.training.callbacks.task_gradients import TaskGradientsCallback
 from harness.training.callbacks.unused_parameters import UnusedParameterCheck
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Report",
     "ResourceMeter",
     "StopRequestCheck",
+    "TaskGradientsCallback",
     "UnusedParameterCheck",
 ]

@@ -1,0 +1,84 @@
+"""The comparison of tasks' gradients against the angle between them, written out."""
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from harness.training import ClassMetrics, TaskGradientsCallback, TrialModule
+
+
+class Two(nn.Module):
+    """Two answers of a shared vector: losses (w·a − y)² and (w·b − y)²."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base, self.head, self.weighting = nn.Linear(3, 1, bias=False), nn.Linear(1, 1), None
+
+    def forward(self, batch):
+        return self.base(batch["x"])
+
+
+def losses(outputs, batch):
+    return torch.stack([(outputs[:, 0] - batch["a"]).square().mean(), (outputs[:, 0] + batch["b"]).square().mean()])
+
+
+class Metrics(ClassMetrics):
+    def update(self, logits, batch):
+        self.mean_loss.update(logits.mean())
+        return logits
+
+    def compute_and_reset(self):
+        return {"loss": 0.0, "accuracy": 0.0}
+
+
+def run(inside):
+    make = torch.Generator().manual_seed(0)
+    batch = {name: torch.randn(5, *shape, generator=make) for name, shape in {"x": (3,), "a": (), "b": ()}.items()}
+    torch.manual_seed(0)
+    net = Two()
+    module = TrialModule(net, Metrics(2), lr=0.1, head_lr=0.1, weight_decay=0.0, warmup=0.0, steps=4, losses=losses)
+    seen = []
+
+    class Look(L.Callback):
+        def on_validation_end(self, trainer, module):
+            seen.append(net.base.weight.detach().clone())
+
+    callback = TaskGradientsCallback([batch], list(net.base.parameters()))
+    trainer = L.Trainer(
+        max_steps=4,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+        callbacks=[*([callback] if inside else []), Look()],
+    )
+    loader = DataLoader([0] * 4, batch_size=None, collate_fn=lambda _: batch)
+    trainer.fit(module, loader, loader)
+    return callback, seen, batch
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_cosines_are_those_of_the_gradients_and_training_goes_on_as_without():
+    callback, seen, batch = run(inside=True)
+    _, alone, _ = run(inside=False)
+    assert all(map(torch.equal, seen, alone))
+    assert callback.found["steps"] == [2, 4]
+    for number, weight in enumerate(seen):
+        x, residual = batch["x"], batch["x"] @ weight[0]
+        first = 2 * ((residual - batch["a"])[:, None] * x).mean(0)
+        second = 2 * ((residual + batch["b"])[:, None] * x).mean(0)
+        cosine = torch.cosine_similarity(first, second, dim=0)
+        (one, between), (again, other) = callback.found["cosines"][number]
+        assert between == again == pytest.approx(float(cosine), abs=1e-5)
+        assert (one, other) == pytest.approx((1, 1), abs=1e-5)
+        assert callback.found["norms"][number] == pytest.approx([float(first.norm()), float(second.norm())], rel=1e-5)
+        value = float((residual - batch["a"]).square().mean())
+        assert callback.found["losses"][number][0] == pytest.approx(value, rel=1e-5)
+    restored = TaskGradientsCallback([batch], [])
+    restored.load_state_dict(callback.state_dict())
+    assert restored.found == callback.found
