@@ -17,7 +17,8 @@ PAD, SPECIAL = 0, {2, 3}
 
 @pytest.fixture
 def made(trained, tiny_base, tiny_data, compose_plain):  # noqa: F811
-    words = ["lora.rank=2", "trainer.epochs=20.0", "trainer.max_steps=120", "optimizer.lr=0.03", "optimizer.head_lr=0.1"]
+    words = ["lora.rank=2", "trainer.epochs=20.0", "trainer.max_steps=120"]
+    words += ["optimizer.lr=0.03", "optimizer.head_lr=0.1"]
     return trained(*words_of(tiny_base, tiny_data), *words)
 
 
