@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import record
+from harness.commands.study import sharing_cores
 from harness.config import check, to_dict, to_yaml
 from tests.test_record import make
 
@@ -69,6 +70,31 @@ def test_the_status_of_a_study_costs_a_second_and_imports_no_torch(python, study
 def test_a_report_imports_no_torch(python, study):
     heavy = ["torch", "lightning", "transformers", "optuna", "wandb"]
     assert imported(python(IMPORTED.replace("HEAVY", str(heavy)), "run=report", "study=s"))[0] == []
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, 2), ("3", 3)])
+def test_threads_are_a_number_on_any_machine(tree, monkeypatch, given, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert check(tree()).trainer.threads == threads
+
+
+@pytest.mark.parametrize(
+    ("launch", "workers", "asked", "threads"),
+    [("local", 2, 2, 2), ("local", 3, 2, 1), ("local", 9, 2, 1), ("local", 2, "null", None), ("here", 1, 8, 8)],
+)
+def test_workers_of_one_machine_share_its_cores(tree, monkeypatch, caplog, launch, workers, asked, threads):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    words = [
+        f"launch={launch}",
+        f"trainer.threads={asked}",
+        *([f"launch.workers={workers}"] if launch == "local" else []),
+    ]
+    with caplog.at_level("INFO"):
+        found = sharing_cores(check(tree("run=study", "study=s", "sweep=rank_alpha_lr", *words)))
+    assert found.trainer.threads == threads
+    assert ("in place of" in caplog.text) == (threads == 1)
 
 
 def test_counting_imports_no_trainer(python):

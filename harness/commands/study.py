@@ -1,6 +1,8 @@
 """run=study: search, table, pictures."""
 
+import dataclasses
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,12 +63,23 @@ def opened_study(config: Config) -> Iterator[Path]:
 
     input_identity(config)  # data and weights are read and checked before anything is made
     log_expected_power(config)
-    folder = begin_study(config)
+    folder = begin_study(sharing_cores(config))
     with restart_when_unhealthy(config.study, config.trainer.devices), graceful_stop():
         yield folder
     print(write_report(folder))
     if hint := sync_hint(folder):
         log.info("W&B runs are offline; to upload them: %s", hint)
+
+
+def sharing_cores(config: Config) -> Config:
+    """With no more threads for each worker than its share of this machine's cores, where workers share them."""
+    asked, workers = config.trainer.threads, config.launch.workers
+    cores = len(os.sched_getaffinity(0))
+    share = max(1, cores // workers)
+    if not config.launch.shares_cores or asked is None or asked <= share:
+        return config
+    log.info("launch.workers=%d: %d cores, trainer.threads=%d in place of %d", workers, cores, share, asked)
+    return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, threads=share))
 
 
 def log_expected_power(config: Config) -> None:

@@ -16,6 +16,8 @@ class Launch:
     """Whether the command itself is the worker."""
     elsewhere: ClassVar[bool] = False
     """Whether workers run on machines of which this one knows nothing."""
+    shares_cores: ClassVar[bool] = False
+    """Whether its workers share the cores of this machine."""
     process_each_device: ClassVar[bool] = False
     """Whether it starts a process for each device of a worker's trials."""
 
@@ -37,6 +39,8 @@ class HereConfig(Launch):
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class LocalConfig(Launch):
     """Worker processes on this machine."""
+
+    shares_cores = True
 
     name: Literal["local"]
     lease_s: Positive
