@@ -23,9 +23,9 @@ def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def feasible(entry: Record, constraints: Mapping[str, float]) -> bool:
-    """Whether a trial keeps every constraint; a figure that it lacks is none."""
+    """Whether a trial is known to keep every constraint."""
     found = ((figure(entry, name), bound) for name, bound in constraints.items())
-    return all(value is None or value <= bound for value, bound in found)
+    return all(value is not None and value <= bound for value, bound in found)
 
 
 def front(records: Sequence[Record], objectives: Objectives) -> list[Record]:
@@ -46,22 +46,28 @@ def _of(entry: Record, objectives: Objectives) -> tuple[float, ...] | None:
 
 
 def recommended(records: Sequence[Record], objectives: Objectives, margin: float) -> Record | None:
-    """The trial of the front that costs least by the first cost, among those within `margin` of the best score.
+    """The trial of the front that is best by the first cost, among those within `margin` of the best score.
 
-    The score is the first objective of which more is better, a cost any of which less is. Without a cost, the best.
+    The score is `score_of(objectives)`, every other objective is a cost. Without a cost, the best.
     """
     found = front(records, objectives)
-    scores = [name for name, sign in objectives.items() if sign > 0]
-    costs = [name for name, sign in objectives.items() if sign < 0]
-    if not found or not scores:
+    if not found:
         return None
-    best = max(figure(entry, scores[0]) or 0.0 for entry in found)
-    near = [entry for entry in found if (figure(entry, scores[0]) or 0.0) >= best - margin]
+    score = score_of(objectives)
+    costs = [name for name in objectives if name != score]
 
-    def order(entry: Record) -> tuple[float, ...]:
-        return (*(figure(entry, name) or 0.0 for name in costs), -(figure(entry, scores[0]) or 0.0), entry.trial)
+    def gain(entry: Record, name: str) -> float:
+        return objectives[name] * (figure(entry, name) or 0.0)
 
-    return min(near, key=order)
+    best = max(gain(entry, score) for entry in found)
+    near = [entry for entry in found if gain(entry, score) >= best - margin]
+    return min(near, key=lambda each: (*(-gain(each, name) for name in costs), -gain(each, score), each.trial))
+
+
+def score_of(objectives: Objectives) -> str:
+    """The objective that is a validation score, whichever way it is better; else the first of which more is better."""
+    scores = [name for name in objectives if name.partition(".")[0] == "val"]
+    return next(iter([*scores, *(name for name, sign in objectives.items() if sign > 0), *objectives]))
 
 
 def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:

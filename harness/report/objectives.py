@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.config import stored_sweep
 from harness.record import Record, figure, headline_metric
-from harness.record.front import Objectives, feasible, front, gains, hypervolume, recommended
+from harness.record.front import Objectives, feasible, front, gains, hypervolume, recommended, score_of
 from harness.report.statistics import wilson_interval
 from harness.report.table import markdown, rank_cell
 
@@ -25,7 +25,9 @@ def section(records: Sequence[Record], folder: Path, margin: float) -> str:
     kept = front(allowed, objectives)
     if not kept:
         return "No complete trial keeps the constraints: there is no front."
-    chosen, best = recommended(allowed, objectives, margin), max(kept, key=lambda each: _score(each, objectives))
+    beside = sweep.get("baselines") or {}
+    compared = [entry for entry in allowed if entry.arm.partition(",")[0] not in beside]
+    chosen, best = recommended(compared, objectives, margin), max(kept, key=lambda each: _score(each, objectives))
     ordered = sorted(kept, key=lambda each: -_score(each, objectives))
     rows = [["trial", "arm", "rank", *objectives, ""]]
     for entry in ordered:
@@ -43,8 +45,8 @@ def _way(name: str, sign: float) -> str:
 
 
 def _score(entry: Record, objectives: Objectives) -> float:
-    """The first objective of which more is better, else the first of all, by its sign."""
-    name = next((name for name, sign in objectives.items() if sign > 0), next(iter(objectives)))
+    """The score among the objectives, by its sign."""
+    name = score_of(objectives)
     return objectives[name] * (figure(entry, name) or 0.0)
 
 

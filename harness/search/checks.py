@@ -57,13 +57,16 @@ def _objective_mistakes(config: Config) -> Iterator[str]:
     """What is wrong with objectives and constraints, and with a pruner or a sampler beside several objectives."""
     sweep = config.sweep
     assert sweep is not None
-    objectives, valid = sweep.objectives or {}, figure_names()
+    objectives, valid, possible = sweep.objectives or {}, figure_names(), config.task.objectives
     for place, names in (("objectives", objectives), ("constraints", sweep.constraints or {})):
         for name in names:
             if name not in valid and not name.startswith("val."):
                 near = nearest(name, valid) or f"; valid: {', '.join(['val', 'val.METRIC', *SHORT, 'forgetting'])}"
                 unread = " (no choice reads test)" if name.startswith("test") else ""
                 yield f"sweep.{place}.{name}: no figure of a record{unread}{near}"
+            elif name.startswith("val.") and possible and name[4:] not in possible:
+                near = nearest(name[4:], possible) or f"; valid: {', '.join(possible)}"
+                yield f"sweep.{place}.{name}: task={config.task.name} has no such score{near}"
     up = direction(config.trainer.objective) > 0
     if objectives.get("val", "maximize" if up else "minimize") != ("maximize" if up else "minimize"):
         yield (

@@ -39,10 +39,11 @@ def finalists(
     points = [arm for name in best if name not in {arm.name for arm in known} and (arm := arm_of(all_arms, name))]
     found = [Finalist(arm, best[arm.name]) for arm in [*points, *known]]
     compared = [finalist for finalist in found if not finalist.arm.baseline]
+    chosen: Record | None = None
     if wanted.objectives:
-        compared = _on_front(compared, allowed, wanted)
+        chosen = recommended([e for e in allowed if e.arm not in beside], wanted.objectives, wanted.margin)
+        compared = _on_front(compared, allowed, wanted, chosen)
     kept = sorted(compared, key=lambda finalist: sum(better(other.trial, finalist.trial) for other in compared))[:top]
-    chosen = recommended([finalist.trial for finalist in compared], wanted.objectives, wanted.margin)
     if chosen is not None and chosen not in [finalist.trial for finalist in kept]:
         kept = [*kept[: top - 1], *(finalist for finalist in compared if finalist.trial is chosen)]
     again = {finalist.arm.name: finalist for finalist in kept}
@@ -64,11 +65,14 @@ class Wanted:
         return cls(signs, sweep.constraints or {}, sweep.confirm.margin if sweep.confirm else 0.0)
 
 
-def _on_front(compared: Sequence[Finalist], allowed: Sequence[Record], wanted: Wanted) -> list[Finalist]:
-    """Each arm that has a trial on the front, at the best of those."""
+def _on_front(
+    compared: Sequence[Finalist], allowed: Sequence[Record], wanted: Wanted, chosen: Record | None
+) -> list[Finalist]:
+    """Each arm that has a trial on the front, at the best of those; at the one that is recommended, where it is its."""
     arms = {finalist.arm.name: finalist.arm for finalist in compared}
     kept = front([entry for entry in allowed if entry.arm in arms], wanted.objectives)
-    return [Finalist(arms[name], entry) for name, entry in best_by(kept, lambda entry: entry.arm).items()]
+    best = best_by(kept, lambda entry: entry.arm) | ({chosen.arm: chosen} if chosen is not None else {})
+    return [Finalist(arms[name], entry) for name, entry in best.items()]
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:

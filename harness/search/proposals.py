@@ -63,7 +63,9 @@ def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]
 def _tell(study: optuna.Study, trial: optuna.Trial, point: Point, seen: Earlier, plan: SearchPlan) -> None:
     entry, values = seen.entry, _told(seen, plan)
     if entry is None or values is None or point != seen.point:
-        study.tell(trial, state=TrialState.FAIL)
+        # To a sampler that does not learn, a point that failed was visited: it would propose it again and again.
+        learns = sampler_kind(plan.sampler).learns
+        study.tell(trial, state=TrialState.FAIL if learns else TrialState.PRUNED)
         return
     for name, value in plan.violations(entry).items():
         trial.set_constraint(name, value)

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from harness.record import Record, figure
 from harness.record.figures import full_name
+from harness.record.front import feasible
 from harness.search.methods import make_pruner, notes_rungs
 from harness.search.plan import STATES, Earlier, SearchPlan
 
@@ -48,7 +49,8 @@ def rule(plan: SearchPlan, earlier: Sequence[Earlier], costs: Costs = dict) -> R
 
     def by_dominance(reports: Reports, step: int) -> bool:
         margin = (pruner or {}).get("margin", DOMINANCE_MARGIN)
-        ended = [seen.entry for seen in earlier if seen.entry is not None and seen.entry.state == "complete"]
+        entries = [seen.entry for seen in earlier if seen.entry is not None and seen.entry.state == "complete"]
+        ended = [entry for entry in entries if feasible(entry, plan.constraints)]
         reached = sum(step in curve for curve in curves)
         return reached >= (after or 0) and any(_dominated(plan, own(), reports, each, step, margin) for each in ended)
 

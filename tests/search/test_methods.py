@@ -69,6 +69,10 @@ WRONG = [
     ({"objectives": {"val": "minimize"}}, "sweep.objectives.val=minimize: of trainer.objective=accuracy more is bett"),
     ({"objectives": {"val": "up"}}, "sweep.objectives.val=\"up\": input should be 'maximize' or 'minimize'"),
     ({"objectives": {"memry": "minimize"}}, "sweep.objectives.memry: no figure of a record; did you mean memory?"),
+    (
+        {"objectives": {"val.accuarcy": "maximize"}},
+        "sweep.objectives.val.accuarcy: task=text_csv has no such score; did you mean",
+    ),
     ({"objectives": {"test": "maximize"}}, "sweep.objectives.test: no figure of a record (no choice reads test)"),
     ({"constraints": {"parameters": 10.0}}, "sweep.constraints.parameters: no figure of a record; did you mean"),
     ({"constraints": {"memory": "much"}}, 'sweep.constraints.memory="much": input should be a valid number'),

@@ -72,6 +72,24 @@ def test_the_cheapest_within_the_margin_of_the_best_is_recommended():
     assert recommended([], BOTH, 0.1) is None
 
 
+def test_a_loss_is_a_score_and_a_figure_of_which_more_is_better_a_cost():
+    lower = {"val.loss": -1.0, "trained_parameters": -1.0}
+    assert recommended(RECORDS, lower, 0.01).trial == 1
+    assert recommended(RECORDS, lower, 0.5).trial == 4
+    assert recommended(RECORDS, {"val.loss": -1.0, "trained_parameters": 1.0}, 0.5).trial == 0
+    assert recommended(RECORDS, {"trained_parameters": 1.0, "val": 1.0}, 0.0).trial == 0, "whichever is named first"
+
+
+def test_the_recommended_trial_stands_for_its_arm_though_another_of_it_scored_more():
+    records = [entry(0, 0.900, 100, arm="r"), entry(1, 0.895, 50, arm="r"), entry(2, 0.8, 10, arm="s")]
+    found = finalists([Arm("r", {}, {}), Arm("s", {}, {})], records, 2, Wanted(BOTH, {}, 0.01))
+    assert {each.arm.name: each.trial.trial for each in found} == {"r": 1, "s": 2}
+
+
+def test_a_figure_that_is_not_there_keeps_no_constraint():
+    assert not feasible(entry(0, 0.9, 10), {"latency": 1.0})
+
+
 def test_finalists_are_of_the_front_and_feasible_and_the_recommended_is_one():
     arms = [Arm(each.arm, {}, {}) for each in RECORDS]
 
@@ -111,6 +129,7 @@ def test_dominance_stops_what_a_finished_trial_beats_on_cost_and_score():
     assert not stops(0.5, 102, step=15), "the other was not judged there"
     assert not stops(0.5, 102, earlier=(Earlier({}, entry(0, 0.7, 100, reports=reports, state="pruned")),))
     assert not stops(0.5, 102, prune_after=2)
+    assert not stops(0.5, 102, constraints={"trained_parameters": 50.0}), "the other breaks what this one may keep"
 
 
 @pytest.mark.parametrize("name", ["tpe", "nsgaii", "gp"])

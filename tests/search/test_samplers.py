@@ -126,3 +126,14 @@ def test_tpe_by_name_proposes_what_is_proposed_by_default():
     by_name, default = plan_of("tpe", {}), SearchPlan(seed=0, startup=4, objective="accuracy")
     for index in range(8):
         assert propose(arm, index, by_name, seen[:index]) == propose(arm, index, default, seen[:index])
+
+
+@pytest.mark.parametrize("name", ["qmc", "grid", "brute_force"])
+def test_points_that_failed_are_not_proposed_again(name):
+    space, arguments = METHODS[name]
+    arm, plan = Arm("a", {}, space), plan_of(name, arguments, 0)
+    ended = []
+    for index in range(6):
+        point = propose(arm, index, plan, [Earlier(each.point, each) for each in ended])
+        ended.append(make(index, point=point, state="fail", reason="out of memory", scores={}))
+    assert len({repr(each.point) for each in ended}) == 6
