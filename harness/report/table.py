@@ -217,7 +217,7 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         ended += f" + {result.failed} failed" if result.failed else ""
         verdict = result.verdict + (f" (p {result.p:.2g})" if result.p is not None else "")
         blank = [""] * (len(header) - 2 - tested - searched)
-        cells = _best_cells(result.best, result.interval, written) if result.best else blank
+        cells = _best_cells(result.best, result.interval, written, tested) if result.best else blank
         cells = [rank_cell(result.best) if result.best else "", *cells] if searched else cells
         rows.append([result.arm, ended, *cells, *((verdict,) if tested else ())])
     return rows
@@ -233,15 +233,19 @@ def rank_cell(entry: Record) -> str:
     return f"{sum(ranks) / len(ranks):.3g} ({min(ranks)} to {max(ranks)})"
 
 
-def _best_cells(entry: Record, interval: tuple[float, float] | None, written: Sequence[str]) -> list[str]:
-    tested = "test" in entry.scores
+def _best_cells(entry: Record, interval: tuple[float, float] | None, written: Sequence[str], tested: bool) -> list[str]:
+    """The cells of an arm's best trial; `tested`: the table has a column for test, which this trial may leave empty."""
+    val = f"{headline_score(entry, 'val'):.4f}"
+    shown = f"{headline_score(entry, 'test'):.4f}{span(interval, '.3f')}" if "test" in entry.scores else ""
     return [
         f"{entry.parameters.adapter:,}",
         f"{entry.parameters.trainable:,}",
         f"{100 * (1 - entry.parameters.trainable / entry.parameters.total):.2f} %",
-        *((f"{headline_score(entry, 'val'):.4f}",) if tested else ()),
-        f"{headline_score(entry, 'test' if tested else 'val'):.4f}{span(interval, '.3f')}",
-        *(f"{entry.score('test', score):.1f}" for score in written),
+        *((val, shown) if tested else (f"{val}{span(interval, '.3f')}",)),
+        *(
+            f"{found:.1f}" if (found := entry.scores.get("test", {}).get(score)) is not None else ""
+            for score in written
+        ),
         f"{entry.rate:.3g}",
         f"{entry.lora.scale:.3g}" if entry.lora.scale else "",
         f"{cost_of(entry, 'memory') / MIB:.0f}",

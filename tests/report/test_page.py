@@ -108,6 +108,16 @@ def test_an_arm_without_a_complete_trial_keeps_its_row(folder):
     assert "no complete trial" in row
 
 
+def test_an_arm_that_test_was_not_read_for_leaves_its_cell_empty(folder):
+    record.append(
+        folder, dataclasses.replace(entry(6, "rank=8", 0.5, 0.5, 80), scores={"val": {"accuracy": 0.5, "loss": 1.0}})
+    )
+    (row,) = [line for line in write_report(folder).splitlines() if line.startswith("| rank=8")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[5:7] == ["0.5000", ""]
+    assert cells[-1] == "not compared"
+
+
 def test_an_arm_that_was_not_compared_is_no_tie(folder):
     for path in folder.glob("trials/*/predictions.csv"):
         path.unlink()
