@@ -97,7 +97,7 @@ MEANINGS = {
     "lora": "the method",
     "optimizer": "how it is trained",
     "trainer": "for how long, and on what",
-    "tracking": "the mirror in W&B",
+    "tracking": "the mirror of trials in W&B, TensorBoard, MLflow or CSV files",
     "launch": "where the workers of a study run",
     "sweep": "what a study searches",
 }

@@ -25,6 +25,8 @@ from harness.commands import (
     study,
     targets,
     trial,
+    wandb_workspace,
+    watch,
     worker,
 )
 from harness.commands.failures import exit_codes
@@ -41,7 +43,9 @@ COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "status": status.run,
     "report": report.run,
     "analyse": analyse.run,
+    "watch": watch.run,
     "rebuild": rebuild.run,
+    "wandb_workspace": wandb_workspace.run,
     "count": count.run,
     "targets": targets.run,
     "export": export.run,

@@ -177,13 +177,13 @@ LABELS = {"task": "t", "model": "m", "reason": "diverged: x"}
 def test_every_number_of_a_section_is_in_the_record_the_table_and_the_summary():
     entry = make(0, merge={"max_logit": 0.5}, steps={"planned": 8, "made": 7, "best": 6, "resumed": 5})
     row = record.Records([entry]).frame().iloc[0]
-    summary = record.wandb_summary(entry)
+    summary = record.tracked(entry)
     tree = json.loads(record.to_json(entry))
-    assert row["memory_train_peak"] == summary["memory"]["train_peak"] == tree["memory"]["train_peak"] == 1000
-    assert row["merge_max_logit"] == summary["merge"]["max_logit"] == tree["merge"]["max_logit"] == 0.5
-    assert row["steps_resumed"] == summary["steps"]["resumed"] == tree["steps"]["resumed"] == 5
-    assert row["trainable"] == summary["params"]["trainable"] == tree["parameters"]["trainable"] == 12
-    assert row["val_accuracy"] == summary["scores"]["val"]["accuracy"] == tree["scores"]["val"]["accuracy"] == 0.8
+    assert row["memory_train_peak"] == summary["memory/train_peak"] == tree["memory"]["train_peak"] == 1000
+    assert row["merge_max_logit"] == summary["merge/max_logit"] == tree["merge"]["max_logit"] == 0.5
+    assert row["steps_resumed"] == summary["steps/resumed"] == tree["steps"]["resumed"] == 5
+    assert row["trainable"] == summary["params/trainable"] == tree["parameters"]["trainable"] == 12
+    assert row["val_accuracy"] == summary["val/accuracy"] == tree["scores"]["val"]["accuracy"] == 0.8
 
 
 def test_records_are_read_without_torch_and_a_folder_without_any_is_named(tmp_path):

@@ -34,4 +34,5 @@ def rebuild(config: Config, folder: Path) -> str:
             with closing(OptunaMirror(folder, config)) as mirror:
                 held = mirror.rebuild(log.records)
     runs = tracking.rebuild(config.tracking, config.study, log.records, folder)
-    return f"{folder / RECORDS}: {held} trials in Optuna's study, {runs} runs in W&B's mirror"
+    where = {"wandb": "W&B's mirror"}.get(config.tracking.name, config.tracking.name)
+    return f"{folder / RECORDS}: {held} trials in Optuna's study, {runs} runs in {where}"

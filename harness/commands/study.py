@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness import record
 from harness.commands.checks import check_study, with_data
 from harness.commands.devices import leading
 from harness.commands.job import HydraJob
@@ -59,7 +60,7 @@ def opened_study(config: Config) -> Iterator[Path]:
     from harness.cluster.study import begin_study, input_identity
     from harness.report import write_report
     from harness.system.signals import graceful_stop
-    from harness.trial.tracking import sync_hint
+    from harness.trial.tracking import publish, sync_hint
 
     input_identity(config)  # data and weights are read and checked before anything is made
     log_expected_power(config)
@@ -67,6 +68,7 @@ def opened_study(config: Config) -> Iterator[Path]:
     with restart_when_unhealthy(config.study, config.trainer.devices), graceful_stop():
         yield folder
     print(write_report(folder))
+    publish(config.tracking, config.study, record.read(folder), folder)
     if hint := sync_hint(folder):
         log.info("W&B runs are offline; to upload them: %s", hint)
 

@@ -43,6 +43,7 @@ def check(tree: Mapping[str, Any]) -> Config:
         raise ConfigError(*firsts.values()) from None
     mistakes = [
         *_asked_mistakes(config),
+        *config.tracking.mistakes(),
         *_kind_mistakes(config.task, config.model, config),
         *_objective_mistakes(config),
         *(config.model.probe_mistakes(config.probe) if config.probe is not None else ()),
@@ -178,7 +179,8 @@ def _asked_mistakes(config: Config) -> list[str]:
         for key, value in confirming.items()
         if value is not None and config.run != "confirm"
     ]
-    others = {"trial": config.trial, "input": config.input, "output": config.output, "format": config.format}
+    others: dict[str, Any] = {"trial": config.trial, "input": config.input, "output": config.output}
+    others |= {"format": config.format, "port": config.port}
     mistakes += [
         f"{key}={value}: of run={' and run='.join(_TAKEN_BY[key])}"
         for key, value in others.items()
@@ -192,6 +194,7 @@ _TAKEN_BY = {
     "input": ("predict", "attribute"),
     "output": ("export", "predict", "attribute"),
     "format": ("export",),
+    "port": ("watch",),
 }
 
 

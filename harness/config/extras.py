@@ -11,6 +11,9 @@ _MODULES = {
     "translation": ("polib", "sacrebleu", "sentencepiece"),
     "cluster": ("psycopg", "submitit"),
     "attributions": ("captum",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow",),
+    "wandb": ("wandb_workspaces",),
 }
 """The modules that each extra of pyproject.toml installs; everything else is a base dependency."""
 
@@ -28,6 +31,8 @@ def check_extras(config: Config, storage: str) -> None:
         needed.append((f"launch={config.launch.name}", config.launch.extra))
     elif storage.startswith("postgresql"):
         needed.append(("HARNESS_STORAGE=postgresql://…", "cluster"))
+    if config.tracking.extra is not None and not counted:
+        needed.append((f"tracking={config.tracking.name}", config.tracking.extra))
     mistakes = [_needs(what, extra) for what, extra in needed if not _installed(extra)]
     if mistakes:
         raise ConfigError(*mistakes)

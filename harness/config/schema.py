@@ -62,11 +62,29 @@ class TrainerConfig:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class TrackingConfig:
-    """The W&B mirror; auto: online where a key is found, else offline."""
+    """The mirror of trials in a tracker; auto: W&B online where a key is found, else offline.
+
+    `adapters` uploads adapters as artifacts, `system` has W&B watch processor, memory and GPU.
+    """
 
     mode: Literal["auto", "online", "offline", "off"]
     project: Text
     entity: Text | None
+    name: Literal["wandb", "tensorboard", "mlflow", "csv"] = "wandb"
+    adapters: Flag = False
+    system: Flag = False
+
+    @property
+    def extra(self) -> str | None:
+        """The extra of pyproject.toml that the tracker needs."""
+        return self.name if self.name in ("tensorboard", "mlflow") and self.mode != "off" else None
+
+    def mistakes(self) -> list[str]:
+        """Keys of W&B's that another tracker would pass over."""
+        if self.name == "wandb":
+            return []
+        asked = {"adapters": self.adapters, "system": self.system}
+        return [f"tracking.{key}=true: of tracking=wandb; tracking={self.name} has none" for key in asked if asked[key]]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -135,6 +153,8 @@ Command = Literal[
     "rebuild",
     "report",
     "analyse",
+    "watch",
+    "wandb_workspace",
     "count",
     "targets",
     "export",
@@ -151,7 +171,7 @@ class Config:
 
     `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is of
     run=repeat and of those that take a trial up again, `format` of run=export, `input` and `output` of run=predict and
-    run=attribute, `output` of run=export, too.
+    run=attribute, `output` of run=export, too; `port` is of run=watch.
     """
 
     run: Command | DottedPath
@@ -174,4 +194,5 @@ class Config:
     input: Text | None = None
     output: Text | None = None
     format: Literal["adapter", "merged"] | None = None
+    port: Annotated[int, Strict(), Field(ge=1, le=65535)] | None = None
     arguments: dict[str, Any] | None = None

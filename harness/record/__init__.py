@@ -42,7 +42,7 @@ from harness.record.sections import (
     TaskGradients,
     Time,
 )
-from harness.record.table import frame, measures, row, wandb_summary
+from harness.record.table import frame, measures, row, tracked, tracked_key
 from harness.system.study_files import RECORDS
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "read",
     "row",
     "to_json",
+    "tracked",
+    "tracked_key",
     "trial_path",
-    "wandb_summary",
 ]

@@ -1,4 +1,4 @@
-"""How the fields of a record describe themselves: unit, direction, table column and W&B key, in one place each."""
+"""How the fields of a record describe themselves: unit, direction, table column, tracker's key."""
 
 import dataclasses
 import typing
@@ -22,13 +22,13 @@ class Measure:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Marks a section of the record: the prefix of its columns, and its key in W&B's summary where that differs.
+    """Marks a section of the record: the prefix of its columns, and its key in trackers where that differs.
 
     The columns of `settings` are there even where no trial of a table has a value.
     """
 
     columns: str
-    wandb: str | None = None
+    tracked: str | None = None
     settings: bool = False
 
 

@@ -1,4 +1,4 @@
-"""The sections of a trial's record. A field that is added here is in the record, in the tables and in W&B.
+"""The sections of a trial's record. A field that is added here is in the record, in the tables and in trackers.
 
 A field marked as a measure has a column; its unit and direction stand beside it. What a trial did not reach is empty.
 """
@@ -330,7 +330,7 @@ class Record(Section):
     state: Annotated[State, Measure()]
     lora: Annotated[Lora, Part("", settings=True)] = Lora()
     optimizer: Annotated[Optimizer, Part("", settings=True)] = Optimizer()
-    parameters: Annotated[Parameters, Part("params", wandb="params")] = Parameters()
+    parameters: Annotated[Parameters, Part("params", tracked="params")] = Parameters()
     scores: Annotated[dict[str, dict[str, float]], Part("")] = field(default_factory=dict)
     memory: Annotated[Memory, Part("memory")] = Memory()
     out_of_memory: Annotated[OutOfMemory, Part("memory")] = OutOfMemory()
@@ -338,7 +338,7 @@ class Record(Section):
     flops: Annotated[Flops, Part("flops")] = Flops()
     merge: Annotated[Merge, Part("merge")] = Merge()
     continual: Continual = Continual()
-    continual_summary: Annotated[ContinualSummary, Part("sequence", wandb="sequence")] = ContinualSummary()
+    continual_summary: Annotated[ContinualSummary, Part("sequence", tracked="sequence")] = ContinualSummary()
     probe: Annotated[Probe, Part("probe")] = Probe()
     task_gradients: TaskGradients = TaskGradients()
     adapter: Annotated[Adapter, Part("adapter")] = Adapter()

@@ -1,9 +1,10 @@
-"""Records as a table and as W&B's summary, both from what the fields say of themselves."""
+"""Records as a table and as a tracker shows them, both from what the fields say of themselves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.record.fields import Field, Measure, Part, Section, columns, fields_of, marked, plain
+from harness.record.fields import Field, Measure, Part, Section, columns, fields_of, marked
+from harness.record.outcome import headline_score
 from harness.record.sections import Record
 
 if TYPE_CHECKING:
@@ -61,10 +62,53 @@ def _joined(value: Any, mark: str) -> Any:
     return mark.join(value) if isinstance(value, list) else value
 
 
-def wandb_summary(entry: Record) -> Mapping[str, Any]:
-    """What W&B's summary of a trial holds: the record, under the keys that its fields name."""
-    found: dict[str, Any] = {}
+def tracked(entry: Record, width: int | None = None) -> dict[str, Any]:
+    """What a tracker shows of a trial: flat keys, the headline first, then every measure as section/field.
+
+    `rank` is a number for every arm: of LoRA its rank, or the mean over layers; 0 where no layer is updated, as with a
+    head alone; of full fine-tuning the `width` of the model's layers, the most that an update's rank can be, and left
+    out where that is unknown.
+    """
+    return _headline(entry, width) | {key: value for key, value in _measured(entry) if value is not None}
+
+
+def _headline(entry: Record, width: int | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        f"score/{split}": headline_score(entry, split) for split in ("val", "test") if split in entry.scores
+    }
+    if entry.parameters:
+        found["params/trained"] = entry.parameters.trainable
+    if entry.memory:
+        found["memory/peak"] = entry.memory.above_process
+    rank = _rank(entry, width)
+    return found if rank is None else found | {"rank": rank}
+
+
+def _rank(entry: Record, width: int | None) -> float | None:
+    if entry.lora.rank is not None:
+        return entry.lora.rank
+    if ranks := entry.adapter.ranks.values():
+        return sum(ranks) / len(ranks)
+    if entry.lora.trains_whole_base:
+        return width
+    return None if entry.parameters.adapter else 0
+
+
+def _measured(entry: Record) -> Iterator[tuple[str, Any]]:
     for field in fields_of(Record):
-        key = (field.mark.wandb if isinstance(field.mark, Part) else None) or field.name
-        found[key] = plain(getattr(entry, field.name))
-    return found
+        value = getattr(entry, field.name)
+        if isinstance(field.mark, Measure):
+            yield field.name, _joined(value, " ")
+        elif isinstance(value, Section) and value:
+            for own in fields_of(type(value)):
+                if isinstance(own.mark, Measure):
+                    yield tracked_key(field, own), _joined(getattr(value, own.name), "+")
+        elif isinstance(field.mark, Part) and not isinstance(value, Section):
+            for split, scores in value.items():
+                yield from ((f"{split}/{name}", score) for name, score in scores.items())
+
+
+def tracked_key(field: Field, own: Field) -> str:
+    """The key that a tracker has for a measure of a section."""
+    section = (field.mark.tracked if isinstance(field.mark, Part) else None) or field.name
+    return f"{section}/{own.name}"

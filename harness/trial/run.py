@@ -31,7 +31,6 @@ from harness.record import (
     Seeds,
     State,
     fail_if_not_finite,
-    wandb_summary,
 )
 from harness.system import assets
 from harness.system.out_of_memory import DiskFull, failure_reason, is_disk_full
@@ -74,9 +73,9 @@ def run_trial(
     """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
 
     `report` is called with the validation scores after each evaluation and returns whether to prune. `accept` writes
-    the record, before the W&B run is finished and the checkpoints are removed, and returns whether it counts. `method`
-    is that of the configuration, where the caller has built it already. Raises ConfigError for a configuration that
-    cannot run at all, Interrupted when a stop was asked for, and DiskFull.
+    the record, before the tracker's run is finished and the checkpoints are removed, and returns whether it counts.
+    `method` is that of the configuration, where the caller has built it already. Raises ConfigError for a configuration
+    that cannot run at all, Interrupted when a stop was asked for, and DiskFull.
     """
     draft, started = Draft(_asked(config, context)), time.perf_counter()
     mirror = _announce(config, context)
@@ -129,29 +128,28 @@ def run_trial(
 def _recorded(
     config: Config, context: TrialContext, draft: Draft, end: _End, mirror: tracking.Mirror, accept: Accept
 ) -> Record:
-    """The record, written down by `accept`; W&B hears of it only then."""
+    """The record, written down by `accept`; the tracker hears of it only then."""
     record = fail_if_not_finite(_ended(config, draft.record, end.state, end.reason))
     counts = accept(record)
-    mirror.finish(wandb_summary(record) if counts else {}, failed=end.state == "fail" or not counts)
+    mirror.finish(record if counts else None, failed=end.state == "fail" or not counts)
     shutil.rmtree(context.folder / CHECKPOINTS, ignore_errors=True)  # last: until then a kill costs no training
     return record
 
 
 def _announce(config: Config, context: TrialContext) -> tracking.Mirror:
-    """Tell the trial's other processes what to run, write its configuration, and open its W&B run."""
-    tree, settings = to_dict(config), config.tracking
+    """Tell the trial's other processes what to run, write its configuration, and open its run in the tracker."""
+    tree = to_dict(config)
     broadcast_object({"config": tree, "number": context.number, "arm": context.arm, "test": context.test})
     (context.folder / CONFIG).write_text(to_yaml(tree))
-    name, folder = f"{context.arm}-{context.number:04d}", context.folder.parent.parent
-    return tracking.open_run(
-        mode=settings.mode,
-        project=settings.project,
-        entity=settings.entity,
-        group=context.study,
-        name=name,
+    run = tracking.Run(
+        study=context.study,
+        trial=context.number,
+        arm=context.arm,
+        phase=context.phase,
         config=tree,
-        folder=folder,
+        folder=context.folder.parent.parent,
     )
+    return tracking.open_run(config.tracking, run)
 
 
 @contextmanager
@@ -167,11 +165,11 @@ def _until_it_ends(config: Config, context: TrialContext, draft: Draft, mirror: 
     except InitialisationError as stop:
         end.state, end.reason = "fail", f"start: {stop}"
     except (ConfigError, assets.AssetError, Interrupted):
-        mirror.finish({}, failed=True)
+        mirror.finish(None, failed=True)
         raise
     except Exception as error:
         if is_disk_full(error):
-            mirror.finish({}, failed=True)
+            mirror.finish(None, failed=True)
             raise DiskFull(f"a disk that is full: {type(error).__name__}: {error}") from error
         end.state, end.reason = "fail", _failed(error, config, draft)
         # A defect in one trial must not end a study of hundreds; its traceback stays in the trial's folder.

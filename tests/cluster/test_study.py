@@ -294,21 +294,18 @@ def test_arms_of_other_data_by_design_are_no_other_inputs(config, tmp_path, stub
 def test_the_adapters_path_is_that_of_the_ended_trial_wherever_it_is_said(config, tmp_path, own_cache, monkeypatch):
     summaries = []
 
-    class Run:
-        def log(self, *_, **__):
+    class Tracker(tracking.Tracker):
+        @classmethod
+        def open(cls, settings, run):
+            return cls()
+
+        def log(self, step, values):
             pass
 
-        def finish(self, exit_code):
-            pass
+        def finish(self, entry, failed):
+            summaries.append(record.plain(entry))
 
-        @property
-        def summary(self):
-            return self
-
-        def update(self, tree):
-            summaries.append(tree)
-
-    monkeypatch.setattr(tracking, "open_run", lambda *_, **__: tracking.Mirror(Run()))
+    monkeypatch.setattr(tracking, "open_run", lambda *_, **__: tracking.Mirror(Tracker()))
     records = finish(config(trials=1, baselines={}), tmp_path)
     folder = tmp_path / "results" / "s"
     kept = [json.loads((folder / f"trials/{number:04d}/record.json").read_text()) for number in (0, 1)]

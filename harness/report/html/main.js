@@ -174,6 +174,4 @@ async function start() {
   if (document.documentElement.dataset.live === "true") follow();
 }
 
-function follow() {}
-
 start();

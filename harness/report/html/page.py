@@ -8,7 +8,7 @@ import html
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from harness.system.jsonl import replace_text
 
 REPORT_PAGE = "report.html"
-_SCRIPTS = ("format.js", "table.js", "plots.js", "factors.js", "drawer.js", "main.js")
+_SCRIPTS = ("format.js", "table.js", "plots.js", "factors.js", "drawer.js", "live.js", "main.js")
 _MARK = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -41,6 +41,13 @@ def render(data: Mapping[str, Any], live: bool = False) -> str:
         "plotly": _plotly().compressed,
     }
     return _MARK.sub(lambda found: values[found[1]], _resource("page.html"))
+
+
+def render_waiting(study: str, lines: Sequence[str]) -> str:
+    """A page that says how far a study is of which no trial has ended yet, and looks again by itself."""
+    said = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    values = {"title": html.escape(study), "lines": said, "style": _resource("page.css")}
+    return _MARK.sub(lambda found: values[found[1]], _resource("waiting.html"))
 
 
 def as_script(data: Mapping[str, Any]) -> str:
