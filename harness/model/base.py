@@ -6,7 +6,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harness.config import Outputs
 from harness.model.weighting import Weighting
@@ -17,11 +19,16 @@ class Heads(nn.ModuleDict):
     """A head for each task, by name. A batch is of one task, or says of each row which (`tasks`, numbers in order)."""
 
     def of(self, features: Tensor, tasks_B: Tensor) -> Tensor:
-        """The outputs of a batch's own head (B, C)."""
-        task = int(tasks_B[0])
-        assert bool((tasks_B == task).all()), "rows of more than one task in one batch"
-        outputs: Tensor = list(self.values())[task](features)
-        return outputs
+        """The outputs of each row's own head (B, C), of rows of several tasks with zeros behind those of its head."""
+        heads, numbers = list(self.values()), tasks_B.unique().tolist()
+        if len(numbers) == 1:
+            outputs: Tensor = heads[numbers[0]](features)
+            return outputs
+        places = [(tasks_B == task).nonzero().squeeze(1) for task in numbers]
+        answers = [heads[task](features[place]) for task, place in zip(numbers, places, strict=True)]
+        widest = max(answer.shape[-1] for answer in answers)
+        padded = [F.pad(answer, (0, widest - answer.shape[-1])) for answer in answers]
+        return torch.cat(padded)[torch.cat(places).argsort()]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ from harness.task.sampling import LengthBatches
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
 
-Losses = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
-"""The losses of outputs and their batch."""
+Losses = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor]]
+"""Of outputs and their batch: the mean loss of each task that rows have answers of, and the numbers of these tasks."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -28,6 +28,11 @@ class Inputs(Dataset[int]):
     @abstractmethod
     def lengths(self) -> np.ndarray:
         """What each row costs, in tokens or frames; ones where all rows cost alike."""
+
+    @property
+    def padding(self) -> Mapping[str, int]:
+        """What fills up rows that are shorter than others, by the name of the input; 0 where nothing is said."""
+        return {}
 
     @abstractmethod
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
@@ -116,7 +121,7 @@ class Task(ABC):
 
     @property
     def losses(self) -> Losses | None:
-        """The mean loss of each task (T) of a batch, where rows have answers of several; None where they have one."""
+        """The losses of a batch by task, where its rows have answers of several; None where they are of one."""
         return None
 
     @property

@@ -5,7 +5,7 @@ Shapes: B examples in a batch, L tokens of the longest of them.
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,10 @@ class EncodedSplit(Inputs):
     def lengths(self) -> np.ndarray:
         """Tokens of each sentence."""
         return np.diff(self.starts)
+
+    @property
+    def padding(self) -> Mapping[str, int]:
+        return {"ids": self.pad_id}
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B)."""

@@ -83,10 +83,11 @@ class DenseTask(Task):
 
 def _losses(
     answers: Mapping[str, Answer], channels: Mapping[str, int], outputs: Tensor, batch: Mapping[str, Tensor]
-) -> Tensor:
-    """The mean loss of each task (T) of outputs (B, ΣK, S, S)."""
+) -> tuple[Tensor, Tensor]:
+    """The mean loss of each task (T) of outputs (B, ΣK, S, S), and its number."""
     parts = outputs.split(list(channels.values()), 1)
-    return torch.stack([answers[name].loss(part, batch[name]) for name, part in zip(channels, parts, strict=True)])
+    found = [answers[name].loss(part, batch[name]) for name, part in zip(channels, parts, strict=True)]
+    return torch.stack(found), torch.arange(len(found), device=outputs.device)
 
 
 def read_dense(config: ShapesDenseConfig) -> DenseTask:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from harness.config import ConfigError, MixtureTaskConfig, ModelConfig, Tokens
-from harness.task.base import Inputs, Task
+from harness.task.base import Inputs, Losses, Task
 from harness.task.build import read_task
+from harness.task.mixed_batches import MixedBatches, joined, losses_by_task
 from harness.task.sampling import LengthBatches
 from harness.task.text import OVERLAP_ALLOWED
 
@@ -31,6 +33,11 @@ class MixtureTask(Task):
     parts: dict[str, Task]
     sampling: Sampling
     temperature: float | None = None
+    mixed: bool = False
+
+    @property
+    def losses(self) -> Losses | None:
+        return partial(losses_by_task, list(self.outputs.values())) if self.mixed else None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -46,9 +53,8 @@ class MixtureTask(Task):
         return digest_of(self.parts)
 
     def inputs(self, split: str, tokens: Tokens | None) -> "MixtureInputs":
-        return MixtureInputs(
-            [part.inputs(split, tokens) for part in self.parts.values()], self.sampling, self.temperature
-        )
+        parts = [part.inputs(split, tokens) for part in self.parts.values()]
+        return MixtureInputs(parts, self.sampling, self.temperature, self.mixed)
 
     def metrics(self) -> "Metrics":
         from harness.task.metrics import MixtureMetrics
@@ -68,7 +74,7 @@ def read_mixture(config: MixtureTaskConfig) -> MixtureTask:
     """Read every chosen task. Raises ConfigError where one is trained on what another is scored on."""
     parts = {name: read_task(part) for name, part in config.chosen.items()}
     refuse_leaks(parts)
-    return MixtureTask(config.name, parts, config.sampling, config.temperature)
+    return MixtureTask(config.name, parts, config.sampling, config.temperature, config.batches == "mixed")
 
 
 def outputs_of(parts: Mapping[str, Task]) -> dict[str, int]:
@@ -97,11 +103,19 @@ def refuse_leaks(parts: Mapping[str, Task]) -> None:
                 )
 
 
+def task_weights(sizes: Sequence[int], temperature: float | None) -> np.ndarray:
+    """How often each task comes, by the root of its size or its 1/`temperature`-th power; they add up to 1."""
+    weights = np.sqrt(sizes) if temperature is None else np.array(sizes) ** (1 / temperature)
+    return np.asarray(weights / weights.sum())
+
+
 class MixtureInputs(Inputs):
     """The same split of several tasks, end to end: row numbers go on from one task to the next."""
 
-    def __init__(self, parts: Sequence[Inputs], sampling: Sampling, temperature: float | None = None) -> None:
-        self.parts, self.sampling, self.temperature = tuple(parts), sampling, temperature
+    def __init__(
+        self, parts: Sequence[Inputs], sampling: Sampling, temperature: float | None = None, mixed: bool = False
+    ) -> None:
+        self.parts, self.sampling, self.temperature, self.mixed = tuple(parts), sampling, temperature, mixed
         self.starts = np.cumsum([0, *map(len, self.parts)])
 
     @property
@@ -109,17 +123,25 @@ class MixtureInputs(Inputs):
         return np.concatenate([part.lengths for part in self.parts])
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """The batch of the part that all rows are of, with `tasks` (B), the number of that part."""
-        task = int(np.searchsorted(self.starts, rows[0], side="right")) - 1
-        start, stop = int(self.starts[task]), int(self.starts[task + 1])
-        assert all(start <= row < stop for row in rows), "rows of more than one task in one batch"
-        batch = self.parts[task].batch([row - start for row in rows])
-        return batch | {"rows": torch.tensor(list(rows)), "tasks": torch.full((len(rows),), task)}
+        """The batches of the parts that the rows are of, joined, with `tasks` (B), the number of each row's part.
+
+        Rows of one part stand together.
+        """
+        owners = np.searchsorted(self.starts, list(rows), side="right") - 1
+        found = []
+        for task, mine in itertools.groupby(zip(owners.tolist(), rows, strict=True), key=lambda pair: pair[0]):
+            found.append(self.parts[task].batch([row - int(self.starts[task]) for _, row in mine]))
+        batch = found[0] if len(found) == 1 else joined(found, self.parts[0].padding)
+        return batch | {"rows": torch.tensor(list(rows)), "tasks": torch.from_numpy(owners)}
 
     def batches(
         self, size: int, seed: int, *, shuffle: bool, process_index: int, world: int, rows: int | None
     ) -> Sampler[list[int]]:
         """All rows, whatever `rows` says: which of them are first is a question to each part."""
+        if self.mixed and shuffle:
+            sizes = list(map(len, self.parts))
+            weights = None if self.sampling == "round_robin" else task_weights(sizes, self.temperature)
+            return MixedBatches(sizes, size, seed, weights)
         lengths = [part.lengths for part in self.parts]
         return MixtureBatches(
             lengths,
@@ -213,10 +235,9 @@ class MixtureBatches(Sampler[list[int]]):
         tasks = len(self.lengths)
         if self.sampling == "round_robin":
             return (place % tasks for place in range(self.total))
-        sizes = np.array([len(part) for part in self.lengths])
-        weights = np.sqrt(sizes) if self.temperature is None else sizes ** (1 / self.temperature)
+        weights = task_weights([len(part) for part in self.lengths], self.temperature)
         draw = np.random.default_rng([self.seed, epoch, tasks])
-        return iter(draw.choice(tasks, self.total, p=weights / weights.sum()).tolist())
+        return iter(draw.choice(tasks, self.total, p=weights).tolist())
 
     def _whole(self, task: int, rows: Sequence[int]) -> list[int]:
         return [int(self.starts[task]) + row for row in rows]

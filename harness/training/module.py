@@ -33,9 +33,12 @@ def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
-def task_losses(model: nn.Module, batch: Batch, losses: Losses | None) -> Tensor:
-    """The mean loss of each task that the rows have answers of (T); of one task, or of a batch of one, its loss (1)."""
-    return mean_loss(model, batch)[None] if losses is None else losses(model(batch), batch)
+def task_losses(model: nn.Module, batch: Batch, losses: Losses | None) -> tuple[Tensor, Tensor]:
+    """The mean loss of each task that the rows have answers of, and its number (T); without `losses`, of one task."""
+    if losses is not None:
+        return losses(model(batch), batch)
+    loss = mean_loss(model, batch)[None]
+    return loss, batch["tasks"][:1] if "tasks" in batch else torch.zeros_like(loss, dtype=torch.long)
 
 
 def trained_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -96,12 +99,9 @@ class TrialModule(L.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Batch:
         """`loss`: the mean loss, weighted and with the penalty if there are any; `bare`: the mean loss alone."""
-        losses = task_losses(self.model, batch, self.losses)
+        losses, tasks = task_losses(self.model, batch, self.losses)
         bare = losses.sum()
-        if self.weigh is None:
-            loss = bare
-        else:
-            loss = self.weigh(losses, batch["tasks"][:1] if self.losses is None else torch.arange(len(losses)))
+        loss = bare if self.weigh is None else self.weigh(losses, tasks)
         return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": bare.detach()}
 
     def validation_step(self, batch: Batch, _: int) -> None:

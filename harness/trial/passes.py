@@ -26,7 +26,7 @@ def feed(
     _still(model)
     for batch in itertools.islice(batches, count):
         with autocast(precision, device):
-            loss = task_losses(model, on_device(batch, device), losses).sum() / count
+            loss = task_losses(model, on_device(batch, device), losses)[0].sum() / count
         if gradients:
             loss.backward()
     model.train()
@@ -40,7 +40,7 @@ def step_flops(
     _still(model)
     with autocast(precision, device):
         forward = flops_of(lambda: task_losses(model, batch, losses), device)
-        step = flops_of(lambda: task_losses(model, batch, losses).sum().backward(), device)
+        step = flops_of(lambda: task_losses(model, batch, losses)[0].sum().backward(), device)
     model.zero_grad()
     model.train()
     return Flops(forward=forward, step=step, examples=len(batch["rows"]))

@@ -21,7 +21,8 @@ class Two(nn.Module):
 
 
 def losses(outputs, batch):
-    return torch.stack([(outputs[:, 0] - batch["a"]).square().mean(), (outputs[:, 0] + batch["b"]).square().mean()])
+    both = torch.stack([(outputs[:, 0] - batch["a"]).square().mean(), (outputs[:, 0] + batch["b"]).square().mean()])
+    return both, torch.arange(2)
 
 
 class Metrics(ClassMetrics):

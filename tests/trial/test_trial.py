@@ -398,6 +398,18 @@ def test_several_tasks_train_together_and_each_is_scored_by_itself(compose_mixtu
     assert len(load_file(folder / Path(entry.adapter.path).name / "head.safetensors")) == 6
 
 
+@pytest.mark.parametrize("lora", ["mtlora", "mtl_lora", "full"])
+def test_tasks_train_on_batches_that_hold_rows_of_all(compose_mixture, tmp_path, lora):
+    folder = tmp_path / "trials" / "0000"
+    folder.mkdir(parents=True)
+    words = [f"lora={lora}", "trainer.max_steps=60", "optimizer.lr=1e-2", "trainer.batch_size=9"]
+    config = compose_mixture(*words, batches="mixed", weighting="uncertainty", gradients=True)
+    entry = run_trial(config, TrialContext("s", 0, "arm", folder), lambda step, scores: False)
+    assert (entry.state, entry.reason) == ("complete", "")
+    assert entry.scores["test"]["score"] > 0.38
+    assert np.array(entry.task_gradients.cosines[-1]).shape == (3, 3)
+
+
 @pytest.mark.parametrize("way", ["task_fork", "mtlora", "mtl_lora", "shared"])
 def test_adapters_of_several_tasks_train_and_what_is_saved_gives_the_scored_answers(compose_mixture, tmp_path, way):
     folder = tmp_path / "trials" / "0000"

@@ -70,11 +70,12 @@ class SeveralTasksConfig(TaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class MixtureTaskConfig(SeveralTasksConfig):
-    """Several tasks on one base, a head for each, in batches of one task.
+    """Several tasks on one base, a head for each, in batches of one task or of all.
 
     `only` names those that are trained and scored; null: all. Tasks come in turn, or as often as the root of their
-    size says, or its 1/`temperature`-th power (1: in proportion; Raffel et al., 2020). Their losses count alike, or by
-    learned uncertainty (Kendall et al., 2018). `gradients`: the record tells at each evaluation how the tasks'
+    size says, or its 1/`temperature`-th power (1: in proportion; Raffel et al., 2020). `batches` mixed: so are the rows
+    of each batch shared out, in place of batches of one task. Losses count alike, or by learned uncertainty (Kendall et
+    al., 2018). `gradients`: the record tells at each evaluation how the tasks'
     gradients lie to one another.
     """
 
@@ -86,6 +87,7 @@ class MixtureTaskConfig(SeveralTasksConfig):
     sampling: Literal["round_robin", "root_size", "by_size"]
     weighting: Literal["equal", "uncertainty"]
     temperature: Positive | None = None
+    batches: Literal["one_task", "mixed"] = "one_task"
     gradients: Flag = False
 
     @property

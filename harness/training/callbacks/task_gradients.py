@@ -47,7 +47,7 @@ class TaskGradientsCallback(L.Callback):
         rows, values = [], []
         for batch in self.batches:
             here = {name: tensor.clone().to(module.device) for name, tensor in batch.items()}
-            for loss in task_losses(module.model, here, module.losses):
+            for loss in task_losses(module.model, here, module.losses)[0]:
                 found = torch.autograd.grad(loss, self.shared, retain_graph=True, allow_unused=True)
                 parts = (g if g is not None else torch.zeros_like(t) for g, t in zip(found, self.shared, strict=True))
                 rows.append(torch.cat([part.flatten().float() for part in parts]).cpu())

@@ -1,0 +1,99 @@
+"""Batches whose rows are of several tasks: how they are drawn, joined, and what each task's loss in them is.
+
+Shapes: B rows, L the longest of them, C outputs of the largest head, T tasks.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Sampler
+
+from harness.config import ConfigError
+from harness.task.sampling import LengthBatches
+
+
+class MixedBatches(Sampler[list[int]]):
+    """Batches of `batch_size` rows, shared out over the tasks anew in each; row numbers go on from task to task.
+
+    With `weights` each row's task is drawn by them; without, every task has as many rows, those that are left over
+    going round. Within a task every row comes before one comes again. The order is a function of (seed, epoch) alone.
+    """
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, seed: int, weights: np.ndarray | None) -> None:
+        self.sizes, self.batch_size, self.seed, self.weights = tuple(sizes), batch_size, seed, weights
+        self.starts = np.cumsum([0, *sizes])
+        self.epoch = self.skip = 0
+
+    def resume_at(self, batches: int) -> None:
+        """Begin as if so many batches had been drawn."""
+        self.epoch, self.skip = divmod(batches, len(self))
+
+    def __len__(self) -> int:
+        return -(-sum(self.sizes) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, skip = self.epoch, self.skip
+        self.epoch, self.skip = epoch + 1, 0
+        rows = [self._rows(task, epoch) for task in range(len(self.sizes))]
+        draw = np.random.default_rng([self.seed, epoch, len(self.sizes), self.batch_size])
+        for place in range(len(self)):
+            counts = self._counts(place, draw)
+            batch = [
+                int(self.starts[task]) + next(rows[task]) for task, count in enumerate(counts) for _ in range(count)
+            ]
+            if place >= skip:
+                yield batch
+
+    def _counts(self, place: int, draw: np.random.Generator) -> list[int]:
+        tasks = len(self.sizes)
+        if self.weights is not None:
+            return [int(count) for count in draw.multinomial(self.batch_size, self.weights)]
+        least, over = divmod(self.batch_size, tasks)
+        first = place * over % tasks
+        return [least + ((task - first) % tasks < over) for task in range(tasks)]
+
+    def _rows(self, task: int, epoch: int) -> Iterator[int]:
+        """A task's rows without end."""
+        passes = LengthBatches(np.ones(self.sizes[task], dtype=np.int64), 1, self.seed, shuffle=True)
+        passes.epoch = epoch * (sum(self.sizes) + 1)
+        return (row for (row,) in itertools.chain.from_iterable(itertools.repeat(passes)))
+
+
+def joined(batches: Sequence[Mapping[str, Tensor]], padding: Mapping[str, int]) -> dict[str, Tensor]:
+    """Batches of several tasks as one: what is shorter is padded at its end, labels of classes become numbers too.
+
+    Raises ConfigError where the tasks' rows do not have one answer each, or not the same inputs.
+    """
+    names = set(batches[0])
+    if any(set(batch) != names or batch["labels"].ndim != 1 for batch in batches):
+        raise ConfigError("task.batches=mixed: for tasks of like inputs with one answer a row; task.batches=one_task")
+    return {name: _joined([batch[name] for batch in batches], padding.get(name, 0)) for name in batches[0]}
+
+
+def _joined(tensors: Sequence[Tensor], pad: int) -> Tensor:
+    if tensors[0].ndim > 1:
+        longest = max(tensor.shape[1] for tensor in tensors)
+        end = [0, 0] * (tensors[0].ndim - 2)
+        tensors = [F.pad(tensor, (*end, 0, longest - tensor.shape[1]), value=pad) for tensor in tensors]
+    if len({tensor.dtype for tensor in tensors}) > 1:
+        tensors = [tensor.double() for tensor in tensors]  # exact for numbers of classes
+    return torch.cat(list(tensors))
+
+
+def losses_by_task(heads: Sequence[int], outputs: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The mean loss of each task that rows of outputs (B, C) are of, and the numbers of these tasks.
+
+    `heads` are the outputs of each task's head; 1: numbers, by the squared error.
+    """
+    numbers, found = batch["tasks"].unique(), []
+    for task in numbers.tolist():
+        mine = batch["tasks"] == task
+        answers, labels = outputs[mine, : heads[task]].float(), batch["labels"][mine]
+        is_number = heads[task] == 1
+        loss = F.mse_loss(answers.squeeze(-1), labels.float()) if is_number else F.cross_entropy(answers, labels.long())
+        found.append(loss)
+    return torch.stack(found), numbers
