@@ -25,7 +25,7 @@ from harness.config.schema import (
 from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
 from harness.config.tasks import Outputs, TaskConfig
-from harness.config.tasks.dense import ShapesDenseConfig
+from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
 from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
@@ -46,6 +46,7 @@ __all__ = [
     "ConfigError",
     "ConfirmConfig",
     "ContinualTaskConfig",
+    "DenseFolderConfig",
     "DenseModelConfig",
     "DigitsTaskConfig",
     "ExtraArmConfig",

@@ -50,7 +50,7 @@ class DenseTask(Task):
     source: str
     channels: Mapping[str, int]
     answers: Mapping[str, Answer]
-    splits: dict[str, DenseInputs]
+    splits: Mapping[str, Inputs]
     sha256: str
     classes: tuple[str, ...] = ()
 
@@ -68,7 +68,7 @@ class DenseTask(Task):
         }
         return common | {"name": self.name, "tasks": tasks}
 
-    def inputs(self, split: str, tokens: Tokens | None) -> DenseInputs:
+    def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
         return self.splits[split]
 
     def metrics(self) -> "Metrics":
@@ -94,16 +94,10 @@ def read_dense(config: ShapesDenseConfig) -> DenseTask:
     """Render every split: a scene is a function of seed, split and number alone, so that more rows keep the first."""
     rows = dict(zip(SPLITS, (config.train_rows, config.validation_rows, config.test_rows), strict=True))
     splits = {split: _rendered(config, number, rows[split]) for number, split in enumerate(SPLITS)}
-    return dense_task(config.name, "rendered", config.known_outputs, splits, CLASSES)
-
-
-def dense_task(
-    name: str, source: str, channels: Mapping[str, int], splits: dict[str, DenseInputs], classes: tuple[str, ...]
-) -> DenseTask:
-    """A task of these splits."""
-    train = splits["train"].answers
-    answers = {task: answer_of(task, count, train[task]) for task, count in channels.items()}
-    return DenseTask(name, source, channels, answers, splits, _digest(splits), classes)
+    channels, train = config.known_outputs, splits["train"].answers
+    unit = "units of half the image"
+    answers = {name: answer_of(name, count, train[name], unit) for name, count in channels.items()}
+    return DenseTask(config.name, "rendered", channels, answers, splits, _digest(splits), CLASSES)
 
 
 def _rendered(config: ShapesDenseConfig, split: int, rows: int) -> DenseInputs:

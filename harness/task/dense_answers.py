@@ -122,11 +122,11 @@ class Numbers(Answer):
     the variance of the split is explained.
     """
 
-    measure, better, unit = "rmse", "lower is better", "units of half the image"
+    measure, better = "rmse", "lower is better"
     parts = 4
 
-    def __init__(self, mean: float = 0.0, sd: float = 1.0) -> None:
-        self.mean, self.sd = mean, sd
+    def __init__(self, mean: float, sd: float, unit: str) -> None:
+        self.mean, self.sd, self.unit = mean, sd, unit
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         known = ~labels.isnan()
@@ -167,15 +167,15 @@ class Normals(Answer):
         return Measured(value, 1 - value / 90)
 
 
-def answer_of(task: str, outputs: int, labels: np.ndarray) -> Answer:
-    """How a task of that name answers, with so many channels; `labels` are those of the training split."""
+def answer_of(task: str, outputs: int, labels: np.ndarray, unit: str) -> Answer:
+    """How a task of that name answers, with so many channels; `labels` are of the training split, `unit` is depth's."""
     match task:
         case "saliency":
             return Mask(0.3)
         case "edges":
             return Mask(1.0)
         case "depth":
-            return Numbers(float(np.nanmean(labels)), float(np.nanstd(labels)) or 1.0)
+            return Numbers(float(np.nanmean(labels)), float(np.nanstd(labels)) or 1.0, unit)
         case "normals":
             return Normals()
         case _:

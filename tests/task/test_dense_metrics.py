@@ -14,7 +14,7 @@ CHANNELS = {"segmentation": 4, "saliency": 1, "depth": 1, "normals": 3, "edges":
 ANSWERS = {
     "segmentation": Classes(4),
     "saliency": Mask(0.3),
-    "depth": Numbers(3.0, 2.0),
+    "depth": Numbers(3.0, 2.0, "m"),
     "normals": Normals(),
     "edges": Mask(1.0),
 }
@@ -85,7 +85,7 @@ def test_perfect_answers_have_the_score_one():
 
 def test_pixels_without_an_answer_count_for_nothing():
     outputs, batch = drawn(2)
-    kinds = {"segmentation": Classes(4), "saliency": Mask(0.3), "depth": Numbers(), "normals": Normals()}
+    kinds = {"segmentation": Classes(4), "saliency": Mask(0.3), "depth": Numbers(0.0, 1.0, "m"), "normals": Normals()}
     places = {"segmentation": slice(0, 4), "saliency": slice(4, 5), "depth": slice(5, 6), "normals": slice(6, 9)}
     for name, kind in kinds.items():
         labels, out = batch[name].clone(), outputs[:, places[name]].clone()
@@ -95,7 +95,7 @@ def test_pixels_without_an_answer_count_for_nothing():
         torch.testing.assert_close((kind.loss(out, labels), kind.sums(out, labels)), cut)
 
 
-@pytest.mark.parametrize("kind", [Mask(1.0), Numbers(), Normals(), Classes(3)])
+@pytest.mark.parametrize("kind", [Mask(1.0), Numbers(0.0, 1.0, "m"), Normals(), Classes(3)])
 def test_a_loss_leads_to_the_answer(kind):
     make = torch.Generator().manual_seed(0)
     labels = {

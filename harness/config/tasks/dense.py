@@ -1,5 +1,6 @@
 """The configuration of dense tasks: several answers for each pixel of an image, all in one pass."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict
@@ -7,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, Count, Flag, Natural
+from harness.config.scalars import CLOSED, Count, Flag, HeldOut, Natural, Text
 from harness.config.tasks.base import Name, TaskConfig
 
 DenseTaskName = Literal["segmentation", "parts", "saliency", "depth", "normals", "edges"]
@@ -23,6 +24,7 @@ class DenseTaskConfig(TaskConfig):
 
     builder = "harness.task.dense:read_dense"
     needs_model = "dense"
+    extra = "vision"
 
     name: Name
     answers: Annotated[list[DenseTaskName], Field(min_length=1)]
@@ -31,6 +33,15 @@ class DenseTaskConfig(TaskConfig):
     weighting: Literal["equal", "uncertainty", "gradnorm"]
     gradients: Flag
     split_seed: Natural
+
+    @property
+    def all_outputs(self) -> Mapping[str, int]:
+        """The channels of every answer that the data have: classes, or numbers."""
+        return SHAPES_OUTPUTS
+
+    @property
+    def known_outputs(self) -> dict[str, int]:
+        return {name: self.all_outputs.get(name, 1) for name in self.chosen}
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -64,7 +75,12 @@ class DenseTaskConfig(TaskConfig):
     def mistakes(self, model: ModelConfig) -> list[str]:
         twice = sorted({name for name in self.answers if self.answers.count(name) > 1})
         unknown = [name for name in self.only or () if name not in self.answers]
+        absent = [name for name in self.answers if name not in self.all_outputs]
         return [
+            *(
+                f"task.answers: {name} is not in task={self.name}; valid: {', '.join(self.all_outputs)}"
+                for name in absent
+            ),
             *(f"task.answers: {name} is named twice" for name in twice),
             *(f"task.only: no task {name}; valid: {', '.join(self.answers)}" for name in unknown),
             *model.image_mistakes(self.name, self.image_size),
@@ -86,10 +102,38 @@ class ShapesDenseConfig(DenseTaskConfig):
     validation_rows: Count
     test_rows: Count
 
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class DenseFolderConfig(DenseTaskConfig):
+    """NYUD-v2 or PASCAL-Context in the folders that multi-task work shares them in (Vandenhende et al., 2021).
+
+    What was published for validation is the test split; `validation_share` of the training images are held out. As many
+    of the first rows of a split as are asked for; null: all there are.
+    """
+
+    builder = "harness.task.dense_folder:read_dense_folder"
+
+    reader: Literal["nyud", "pascal_context"]
+    data: Text | None
+    validation_share: HeldOut
+    train_rows: Count | None
+    test_rows: Count | None
+
     @property
-    def known_outputs(self) -> dict[str, int]:
-        return {name: SHAPES_OUTPUTS[name] for name in self.chosen}
+    def all_outputs(self) -> Mapping[str, int]:
+        return FOLDER_OUTPUTS[self.reader]
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        return {"data": self.data}
+
+    @property
+    def read_early(self) -> bool:
+        return True
 
 
 SHAPES_OUTPUTS = {"segmentation": 6, "parts": 3, "saliency": 1, "depth": 1, "normals": 3, "edges": 1}
-"""The channels of each task's answer: classes, or numbers."""
+FOLDER_OUTPUTS = {
+    "nyud": {"segmentation": 40, "depth": 1, "normals": 3, "edges": 1},
+    "pascal_context": {"segmentation": 21, "saliency": 1, "normals": 3},
+}
