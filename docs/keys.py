@@ -82,6 +82,8 @@ MEANINGS = {
     "lag": "a proposal reads trials more than so many before it: that many and one run at once; null: 0, if joint 4",
     "mode": "`compared`: every scientific combination is an arm; `joint`: Optuna searches all keys at once",
     "baseline_trials": "in the joint mode, trials of each baseline; null: as many as `trials`",
+    "ranks": "ranks by group of layers as dimensions: `by` role, layer, depth or group, from `low` to `high`",
+    "budget": "`{parameters: N}`: what the ranks by group may come to; every proposal is scaled to it",
     "objectives": "figures of the record, each `maximize` or `minimize`; null: the validation score alone",
     "constraints": "figures of the record with the most that they may be, as in `{trained_parameters: 200000}`",
     "across": "scientific keys of which the baselines take every value too",

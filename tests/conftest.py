@@ -23,7 +23,16 @@ SLOW = (
     *("test_checkpoint.py", "test_checkpoint_callback.py", "test_ddp_followers.py", "test_progress.py"),
     *("test_adapt.py", "test_trial.py", "test_continual.py", "test_provenance.py", "test_probe.py"),
     *("test_generation.py", "test_out_of_memory.py", "test_multi_adapter.py", "test_assets.py", "test_page.py"),
-    *("test_two_level.py", "test_mixed_space.py", "test_searches.py", "test_confirm.py", "test_parent_study.py"),
+    *(
+        "test_two_level.py",
+        "test_mixed_space.py",
+        "test_searches.py",
+        "test_joint.py",
+        "test_layer_ranks.py",
+        "test_allocate.py",
+        "test_confirm.py",
+        "test_parent_study.py",
+    ),
     *("test_vision.py", "test_config_file.py", "test_recurrent.py", "test_speech.py", "test_config.py", "test_text.py"),
     *("test_hf.py", "test_hf_trial.py", "test_export.py", "test_predict.py"),
 )

@@ -62,7 +62,10 @@ def schemas_in(hint: object) -> list[type]:
 
 
 HINTS = hints_of(Config)
-USERS_OWN = (*(f"{key}." for key, hints in HINTS.items() if any("dict[" in str(hint) for hint in hints)), "claims.")
+USERS_OWN = (
+    *(f"{key}." for key, hints in HINTS.items() if any("dict[" in str(hint) for hint in hints)),
+    *("claims.", "allocate."),
+)
 
 
 def mistake(key: str, value: str) -> str | None:

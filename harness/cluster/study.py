@@ -16,6 +16,7 @@ from harness.cluster.undo import left_as_found
 from harness.config import Config, ConfigError, ConfirmConfig, apply_overrides, check, read_stored, to_dict, to_yaml
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.config.arms import Arm, Point, arm_of, arms
+from harness.config.layer_ranks import PREFIX, overrides
 from harness.config.preflight import check_same_config
 from harness.config.processes import trains_remotely
 from harness.record import Log, is_final
@@ -126,7 +127,7 @@ def trial_config(tree: dict[str, Any], arm: Arm, point: Point, seed: int | None 
     made = apply_overrides(tree, arm.values)
     if seed is not None:
         made = apply_overrides(made, tree["sweep"]["confirm"]["set"]) | {"seed": seed}
-    return check(apply_overrides(made, point) | {"run": "trial", "sweep": None})
+    return check(apply_overrides(made, overrides(arm.ranks, point)) | {"run": "trial", "sweep": None})
 
 
 def check_arms(config: Config) -> None:
@@ -142,7 +143,7 @@ def check_arms(config: Config) -> None:
             try:
                 trial = trial_config(tree, arm, point)
                 check_objective(config, trial)
-                if index == 0 or not all(key.startswith(_SHAPELESS) for key in arm.nuisance):
+                if index in _counted_points(arm) or not all(key.startswith(_SHAPELESS) for key in arm.nuisance):
                     count(trial)
                 if index == 0 and config.sweep.confirm is not None:
                     check_objective(config, trial_config(tree, arm, point, fresh_seeds(config.seed, 1)[0]))
@@ -151,8 +152,13 @@ def check_arms(config: Config) -> None:
     mistakes.raise_if_any()
 
 
+def _counted_points(arm: Arm) -> tuple[int, ...]:
+    """Of an arm whose ranks by group are searched, the lowest and the highest of all of them say enough."""
+    return (0, 1) if arm.ranks is not None else (0,)
+
+
 # Keys of ranges that no shape depends on: of such an arm one count says all.
-_SHAPELESS = ("optimizer.", "trainer.", "lora.scale", "lora.alpha", "lora.dropout")
+_SHAPELESS = ("optimizer.", "trainer.", "lora.scale", "lora.alpha", "lora.dropout", PREFIX)
 _DRAWN = 64  # points of an arm that are drawn to be checked, at most
 
 

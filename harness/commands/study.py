@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import record
-from harness.commands.checks import check_study, with_data
+from harness.commands.checks import check_runnable, check_study, with_data
 from harness.commands.devices import leading
 from harness.commands.job import HydraJob
 from harness.config import Config
@@ -31,10 +31,12 @@ def run(job: HydraJob) -> None:
     from harness.search.checks import check_search
 
     check_search(job.config)
-    check_study(job.config)
+    check_runnable(job.config)
     from harness.cluster.study import with_kept_confirmation
+    from harness.trial.layer_ranks import with_rank_groups
 
-    config = with_kept_confirmation(with_data(job.config, job.words))
+    check_study(with_rank_groups(job.config))
+    config = with_kept_confirmation(with_rank_groups(with_data(job.config, job.words)))
     with led_study(config, started) as folder:
         if folder is not None:
             from harness.cluster.launchers.registry import launcher_of

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from harness.config.arms import joint_space
+from harness.config.layer_ranks import rank_mistakes
 from harness.config.schema import Config, SweepConfig
 from harness.config.space import Choice, Point, Range, Space, applied, space_mistakes, where
 from harness.config.tree import OF_COMMANDS, ConfigError
@@ -39,10 +40,11 @@ def sweep_space_mistakes(sweep: SweepConfig) -> Iterator[str]:
 
 def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:
     """What belongs to the other mode, and a sweep that searches nothing."""
+    yield from rank_mistakes(sweep.ranks, sweep.budget, {**sweep.scientific, **sweep.nuisance})
     if sweep.mode == "joint":
         if sweep.across:
             yield f"sweep.across={json.dumps(sweep.across)}: of the compared mode; sweep.across=null"
-        if not joint_space(sweep):
+        if not joint_space(sweep) and sweep.ranks is None:
             yield "sweep.mode=joint: sweep.scientific and sweep.nuisance have no dimension to be searched"
         return
     if not sweep.scientific and not sweep.baselines:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.config.layer_ranks import RanksConfig
 from harness.config.schema import SweepConfig
 from harness.config.space import Choice, Point, Range, Space
 
@@ -26,6 +27,7 @@ class Arm:
 
     A trial's point is proposed from trials of the arm that are more than `lag` before it, so that as many may run at
     once and one more. `named_by` are the keys whose values name a trial of the joint arm; None in any other.
+    `ranks` are the groups of layers whose ranks are dimensions.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Arm:
     baseline: bool = False
     lag: int = 0
     named_by: tuple[str, ...] | None = None
+    ranks: RanksConfig | None = None
 
     def name_of(self, point: Point) -> str:
         """The name that a trial at a point of this arm is recorded under."""
@@ -67,7 +70,11 @@ def joint_space(sweep: SweepConfig) -> Space:
             scientific[key] = values
         elif len(values) > 1:
             scientific[key] = Choice(choices=values)
-    return scientific | dict(sweep.nuisance)
+    return scientific | dict(sweep.nuisance) | _rank_space(sweep)
+
+
+def _rank_space(sweep: SweepConfig) -> dict[str, Range | Choice]:
+    return dict(sweep.ranks.space) if sweep.ranks is not None else {}
 
 
 def arm_of(all_arms: Sequence[Arm], name: str) -> Arm | None:
@@ -82,8 +89,8 @@ def _joint(sweep: SweepConfig, lag: int) -> Arm:
     fixed = {
         key: values[0] for key, values in sweep.scientific.items() if key not in space and isinstance(values, list)
     }
-    named_by = tuple(key for key in sweep.scientific if key in space) or tuple(space)
-    return Arm(JOINT, fixed, space, lag=lag, named_by=named_by)
+    named_by = tuple(key for key in sweep.scientific if key in space) or tuple(_rank_space(sweep)) or tuple(space)
+    return Arm(JOINT, fixed, space, lag=lag, named_by=named_by, ranks=sweep.ranks)
 
 
 def _product(sweep: SweepConfig, keys: Sequence[str]) -> list[dict[str, Any]]:

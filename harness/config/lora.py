@@ -1,11 +1,14 @@
 """The configuration of how a base is trained: LoRA and its variants, PEFT's methods, and baselines."""
 
 import dataclasses
+import json
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, Strict
+from pydantic import BeforeValidator, Field, Strict
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from harness.config.adaptation import Adaptation, only_for_mixtures, repeated_targets, shown
 from harness.config.multitask import Targets, TaskAdapterConfig
@@ -15,11 +18,26 @@ from harness.config.tree import nearest
 DEFAULT_SCALE = 2.0
 
 
+def _from_file(value: Any) -> Any:
+    """The pairs that a JSON file holds, as studies.allocate writes it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(Path(value).read_text())
+    except (OSError, ValueError) as error:
+        rule = f"a list of [pattern, rank], or a JSON file of one; {getattr(error, 'strerror', None) or error}"
+        raise PydanticCustomError("ranks", "{rule}", {"rule": rule}) from None
+
+
+Ranks = Annotated[list[tuple[Text, Natural]] | None, BeforeValidator(_from_file)]
+
+
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class LoraConfig(Adaptation):
     """Low-rank adaptation: y = Wx + b + s·BA·drop(x), s given as `scale`, or as `alpha` with s = alpha/rank.
 
-    `ranks`, `scales` and `alphas` are ordered [pattern, value] pairs over layer names; the first match decides. With
+    `ranks`, `scales` and `alphas` are ordered [pattern, value] pairs over layer names; the first match decides; `ranks`
+    may be a JSON file of them, whose content is what counts. With
     `match` the rank is the one that comes nearest to that way's number of parameters, and `rank` is not read.
     `settings` are the variant's own, but for those that have keys here: `lr_ratio`, `redistribute`, `initial_rank`.
     """
@@ -31,7 +49,7 @@ class LoraConfig(Adaptation):
     alpha: Positive | None
     targets: Targets
     dropout: Share
-    ranks: list[tuple[Text, Natural]] | None
+    ranks: Ranks
     scales: list[tuple[Text, Positive]] | None
     alphas: list[tuple[Text, Positive]] | None
     conv_form: Literal["branch", "delta"]

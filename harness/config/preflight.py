@@ -19,6 +19,7 @@ from harness.config import (
 )
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.config.arms import arms
+from harness.config.layer_ranks import overrides
 from harness.config.tree import OF_COMMANDS
 from harness.system.study_files import CONFIG, RECORDS, attempts_path
 
@@ -55,7 +56,7 @@ def _trials(config: Config) -> Iterator[Config]:
     for arm in arms(config.sweep):
         for point in corners(arm.nuisance):
             try:
-                trial = check(apply_overrides(apply_overrides(tree, arm.values), point))
+                trial = check(apply_overrides(apply_overrides(tree, arm.values), overrides(arm.ranks, point)))
                 check_objective(config, trial)
             except ConfigError as error:
                 mistakes.add(arm.name, arm.nuisance, error)
@@ -85,7 +86,9 @@ def writable(results: Path) -> None:
 # What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
 _ASKED = ("run", *OF_COMMANDS)
-_FREE = (*_ASKED, "results", "tracking", "launch", *_HOW, "sweep.trials", "sweep.baseline_trials", "sweep.confirm")
+_FOUND = ("sweep.ranks.layers", "sweep.ranks.costs")  # when the study is begun
+_MORE = ("sweep.trials", "sweep.baseline_trials", "sweep.confirm")
+_FREE = (*_ASKED, "results", "tracking", "launch", *_HOW, *_MORE, *_FOUND)
 
 
 def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:

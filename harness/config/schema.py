@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.guests import DottedPath
 from harness.config.launch import LaunchConfig
+from harness.config.layer_ranks import BudgetConfig, RanksConfig
 from harness.config.lora import BaselineConfig, LoraConfig, PeftConfig
 from harness.config.methods import Method
 from harness.config.models import AnyModel
@@ -119,6 +120,7 @@ class SweepConfig:
     null, from trials that are more than `lag` before, null: none in the compared mode, 4 in the joint one. `pruner`
     ends trials early, once `prune_after` others have come as far; where it is null, those below their arm's median.
     Both have a `name` and arguments.
+    `ranks` makes ranks by group of layers dimensions beside the nuisance values, under a `budget`.
     `objectives` are figures of the records with their directions; null: the validation score alone. `constraints` are
     figures with what they may be at most.
     `across` names scientific keys that every baseline takes all values of, too. `test` scores the trials of the search
@@ -133,6 +135,8 @@ class SweepConfig:
     prune_after: Count | None
     mode: Literal["compared", "joint"] = "compared"
     baseline_trials: Count | None = None
+    ranks: RanksConfig | None = None
+    budget: BudgetConfig | None = None
     objectives: dict[Text, Literal["maximize", "minimize"]] | None = None
     constraints: dict[Text, Number] | None = None
     sampler: Method | None = None

@@ -10,9 +10,11 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from harness.config import Config
+from harness.config import Config, SweepConfig
 from harness.config.arms import Point
+from harness.config.layer_ranks import PREFIX
 from harness.record import Record, direction, figure
+from harness.search.budget import Budget
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class SearchPlan:
     """What a study says of its search, the dimensions aside; `objective` is a metric on validation.
 
     `objectives` are figures of a record with 1 where more is better and −1 where less is; empty: the objective alone.
-    `constraints` are figures with the most that they may be.
+    `constraints` are figures with the most that they may be. Points with ranks by group keep the `budget`.
     """
 
     seed: int
@@ -31,6 +33,7 @@ class SearchPlan:
     prune_after: int | None = None
     objectives: Mapping[str, float] = dataclasses.field(default_factory=dict)
     constraints: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    budget: Budget | None = None
 
     @classmethod
     def of(cls, config: Config) -> "SearchPlan":
@@ -46,6 +49,7 @@ class SearchPlan:
             prune_after=sweep.prune_after,
             objectives={name: 1.0 if way == "maximize" else -1.0 for name, way in (sweep.objectives or {}).items()},
             constraints=sweep.constraints or {},
+            budget=budget_of(sweep),
         )
 
     @property
@@ -80,12 +84,26 @@ class SearchPlan:
             name: (value - bounds[name]) / (abs(bounds[name]) or 1.0)
             for name, value in found.items()
             if value is not None
-        }
+        } | self._over_budget(entry)
+
+    def _over_budget(self, entry: Record) -> dict[str, float]:
+        if self.budget is None or not set(self.budget.costs) <= set(entry.point):
+            return {}
+        return {"budget": self.budget.used(entry.point) / self.budget.most - 1}
 
     def study(self, sampler: BaseSampler | None = None, pruner: BasePruner | None = None) -> optuna.Study:
         """An empty study in memory. Its name is always the same: Hyperband draws a trial's bracket by it."""
         sampler, pruner = sampler or optuna.samplers.RandomSampler(seed=0), pruner or optuna.pruners.NopPruner()
         return optuna.create_study(study_name="harness", sampler=sampler, pruner=pruner, directions=self.directions)
+
+
+def budget_of(sweep: SweepConfig) -> Budget | None:
+    """The budget of a sweep's ranks by group, once their layers are known."""
+    ranks, budget = sweep.ranks, sweep.budget
+    if ranks is None or budget is None or ranks.costs is None:
+        return None
+    costs = {PREFIX + name: cost for name, cost in ranks.costs.items()}
+    return Budget(costs, ranks.low, ranks.high, budget.parameters)
 
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}

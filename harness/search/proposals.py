@@ -25,7 +25,7 @@ def propose(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) 
         return {}
     kind = sampler_kind(plan.sampler)
     if kind.learns and index < plan.startup:
-        return startup_point(arm, index, plan.seed)
+        return within_budget(startup_point(arm, index, plan.seed), plan)
     known = [seen if at < index - arm.lag else Earlier(seen.point, None) for at, seen in enumerate(earlier)]
     with experimental_allowed():
         return _replayed(arm, index, plan, known) if kind.replayed else _sampled(arm, index, plan, known)
@@ -38,7 +38,14 @@ def _sampled(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier])
     if kind.learns:
         earlier = [seen for seen in earlier if seen.entry is None or _told(seen, plan)]
     study.add_trials([_frozen_trial(arm, seen, plan) for seen in earlier])
-    return suggest(study.ask(), arm)
+    return within_budget(suggest(study.ask(), arm), plan)
+
+
+def within_budget(point: Point, plan: SearchPlan) -> Point:
+    """The point, its ranks by group scaled to the budget where there is one."""
+    if plan.budget is None or not set(plan.budget.costs) <= set(point):
+        return point
+    return plan.budget.project(point)
 
 
 def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) -> Point:
@@ -56,7 +63,7 @@ def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]
         if kind.learns and at < plan.startup:
             study.enqueue_trial(parameters(arm, startup_point(arm, at, plan.seed)))
         trial = study.ask()
-        asked.append((trial, suggest(trial, arm)))
+        asked.append((trial, within_budget(suggest(trial, arm), plan)))
     return asked[index][1]
 
 

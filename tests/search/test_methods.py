@@ -156,7 +156,7 @@ def test_checking_a_search_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["rank_alpha_lr", "rank_and_layers", "variants", "joint", "pareto"])
+@pytest.mark.parametrize("name", ["rank_alpha_lr", "rank_and_layers", "variants", "joint", "pareto", "per_layer"])
 def test_no_sweep_of_ours_is_refused(compose_plain, name):
     config = compose_plain(f"sweep={name}", "run=study")
     check_search(config)

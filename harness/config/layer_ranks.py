@@ -1,0 +1,77 @@
+"""Ranks by group of layers as dimensions of a search: `lora.ranks.GROUP`, one integer for each group.
+
+Which layers there are only the network says: harness.trial.layer_ranks finds them when a study is begun.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic.dataclasses import dataclass
+
+from harness.config.scalars import CLOSED, Count, Flag, Natural, Text
+from harness.config.space import Point, Range
+
+PREFIX = "lora.ranks."
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class RanksConfig:
+    """The adapted layers by role (the target that names them), each by itself, by depth in `blocks`, or by `groups`.
+
+    `groups` are patterns of whole layer names by group. `layers` and `costs`, the pattern of each group's layers and
+    its parameters for each rank, are found when the study is begun.
+    """
+
+    by: Literal["role", "layer", "depth", "group"]
+    high: Count
+    low: Natural = 1
+    log: Flag = True
+    blocks: Count = 3
+    groups: dict[Text, Text] | None = None
+    layers: dict[Text, Text] | None = None
+    costs: dict[Text, Count] | None = None
+
+    @property
+    def space(self) -> dict[str, Range]:
+        """The dimensions; none before the layers are known."""
+        bounds = Range(low=float(self.low), high=float(self.high), log=self.log, integer=True)
+        return dict.fromkeys(map(PREFIX.__add__, self.layers or {}), bounds)
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class BudgetConfig:
+    """The most adapter parameters that the ranks by group may come to."""
+
+    parameters: Count
+
+
+def overrides(ranks: RanksConfig | None, point: Point) -> Point:
+    """The keys of a configuration that a point sets: its ranks by group as the patterns of `lora.ranks`."""
+    if ranks is None or ranks.layers is None:
+        return point
+    found = [[ranks.layers[key.removeprefix(PREFIX)], rank] for key, rank in point.items() if key.startswith(PREFIX)]
+    others = {key: value for key, value in point.items() if not key.startswith(PREFIX)}
+    return others | ({"lora.ranks": found} if found else {})
+
+
+def rank_mistakes(ranks: RanksConfig | None, budget: Any, searched: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with ranks by group and their budget; `searched` are the keys of the sweep."""
+    if ranks is None:
+        if budget is not None:
+            yield "sweep.budget: of ranks by group; give sweep.ranks, as in sweep.ranks={by: role, high: 32}"
+        return
+    if not ranks.low < ranks.high:
+        yield f"sweep.ranks=[{ranks.low}, {ranks.high}]: low must be below high"
+    if ranks.log and not ranks.low:
+        yield "sweep.ranks.log=true: a log range starts above 0; sweep.ranks.log=false lets rank 0 leave a group out"
+    if (ranks.by == "group") != bool(ranks.groups):
+        yield f"sweep.ranks.by={ranks.by}: sweep.ranks.groups are the patterns of sweep.ranks.by=group, of that alone"
+    for name, pattern in (ranks.groups or {}).items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"sweep.ranks.groups.{name}={pattern}: {error}"
+    for key in ("lora.rank", "lora.ranks", "lora.targets", "lora.alpha"):
+        if key in searched:
+            yield f"sweep.ranks: sets ranks by group, and {key} is searched too; one of them"
