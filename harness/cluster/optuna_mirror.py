@@ -157,16 +157,21 @@ class OptunaMirror:
 
     def _tell(self, number: int, entry: Record) -> None:
         values = self._plan.values(entry)
-        if self._trial is not None:
-            running = optuna.trial.Trial(self._study, self._trial)
-            for key, value in _attributes(entry).items():
-                running.set_user_attr(key, value)
-            for name, exceeded in self._plan.violations(entry).items():
-                running.set_constraint(name, exceeded)
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self._describe(number, entry)
         if entry.state == "complete" and values is not None:
             self._finish(number, TrialState.COMPLETE, values)
         else:
             self._finish(number, TrialState.PRUNED if entry.state == "pruned" else TrialState.FAIL)
+
+    def _describe(self, number: int, entry: Record) -> None:
+        """Say of a running trial, which may be another worker's, what its record says."""
+        study = self._storage.get_study_id_from_name(self._name)
+        running = optuna.trial.Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(study, number))
+        for key, value in _attributes(entry).items():
+            running.set_user_attr(key, value)
+        for name, exceeded in self._plan.violations(entry).items():
+            running.set_constraint(name, exceeded)
 
     def _fail(self, number: int) -> None:
         self._finish(number, TrialState.FAIL)

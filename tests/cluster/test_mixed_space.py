@@ -3,17 +3,21 @@
 import dataclasses
 import json
 import sys
+from contextlib import closing
 
 import optuna
 import pytest
 
 from harness import __main__ as command
 from harness import record
+from harness.cluster.assignments import Assignment, search_schedule
+from harness.cluster.optuna_mirror import OptunaMirror
 from harness.cluster.optuna_storage import close_storage, open_storage
 from harness.cluster.rebuild import rebuild
 from harness.cluster.worker import join
 from harness.config import check
 from tests.cluster import crowd, stub
+from tests.test_record import make
 from tests.tiny import words_of
 
 SEARCHED = [
@@ -69,6 +73,28 @@ def test_optunas_study_has_numbers_as_numbers_and_lists_as_text_and_is_rebuilt_a
     assert all(type(found.get("lora.rank", 1)) is int for found in before.values())
     rebuild(config, folder)
     assert parameters(folder) == before
+
+
+def test_a_worker_finishes_anothers_trial_by_its_record_and_leaves_its_own_alone(config, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    config, folder = crowd.begin(config, tmp_path, "reconciled")
+    slots, points = search_schedule(config.sweep), [{"optimizer.lr": 1e-3 * (1 + at)} for at in range(2)]
+    entries = [
+        make(slot.number, arm=slot.arm.name, point=point, scores={"val": {"accuracy": 0.5 + slot.number}})
+        for slot, point in zip(slots, points, strict=False)
+    ]
+    with closing(OptunaMirror(folder, config)) as one, closing(OptunaMirror(folder, config)) as other:
+        for mirror, slot, point in zip((one, other), slots, points, strict=False):
+            mirror.begin(slot, Assignment(slot.number, 1, "w", point))
+        other.tell(entries[1])
+        other.reconcile(lambda trial: entries[trial], lambda trial, attempt: True)
+        other.backfill(entries)
+        one.tell(entries[0])
+    storage, name = open_storage(folder)
+    found = optuna.load_study(study_name=name, storage=storage).get_trials()
+    close_storage(storage)
+    assert [(trial.user_attrs["trial"], trial.value) for trial in found] == [(0, 0.5), (1, 1.5)]
+    assert [trial.user_attrs["val accuracy"] for trial in found] == [0.5, 1.5]
 
 
 def parameters(folder):
