@@ -19,6 +19,11 @@ class Adaptation:
         return False
 
     @property
+    def trains_base_weights(self) -> bool:
+        """Whether weights of the base itself are trained, all or some."""
+        return False
+
+    @property
     def trains_head_alone(self) -> bool:
         """Whether nothing of the base is trained, nor anything beside it."""
         return False

@@ -100,6 +100,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     for key in _NOT_OF_A_TRIAL:
         del tree[key]
     del tree["trainer"]["threads"], tree["trainer"]["strategy"]
+    del tree["trainer"]["activation_checkpointing"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial
         del tree["trainer"]["score_train"]
     if tree["probe"] is None:  # as before there were any

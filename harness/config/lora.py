@@ -149,6 +149,10 @@ class BaselineConfig(Adaptation):
         return self.name == "full"
 
     @property
+    def trains_base_weights(self) -> bool:
+        return self.name != "head"
+
+    @property
     def trains_head_alone(self) -> bool:
         return self.name == "head"
 

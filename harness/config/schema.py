@@ -37,6 +37,7 @@ class OptimizerConfig:
 class TrainerConfig:
     """How long, in what batches, and on what a trial runs.
 
+    `activation_checkpointing` computes a base's activations again in the backward pass, in place of keeping them.
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
     An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name but the usual
     ones is a metric that a task of the user's own defines.
@@ -54,6 +55,7 @@ class TrainerConfig:
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     threads: Count | None
     score_train: Flag = False
+    activation_checkpointing: Flag = False
 
     @property
     def measure(self) -> str | None:

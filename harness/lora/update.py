@@ -52,7 +52,8 @@ class LowRankUpdate(nn.Module):
         super().__init__()
         self.where, self.whole_scale, self.by_alpha = where, scale, by_alpha
         self.swapped = False  # an embedding's A is what starts at zero
-        matrix = where.of(weight.detach())
+        # What is trained has at least float32, whatever the frozen weight has: small steps would be lost in less.
+        matrix = where.of(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)))
         outputs, inputs = matrix.shape
         self.lora_A = nn.Parameter(matrix.new_empty(rank, inputs), requires_grad=train_a)
         self.lora_B = nn.Parameter(matrix.new_zeros(outputs, rank))

@@ -4,13 +4,15 @@ import dataclasses
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.config import Outputs
+from harness.config import ConfigError, Outputs
 from harness.model.weighting import Weighting
 from harness.system.assets import AssetError
 
@@ -59,6 +61,26 @@ class Network(nn.Module):
         super().__init__()
         self.base, self.head, self.targets = base, head, targets
         self.weighting: Weighting | None = None
+        self.compute_dtype: torch.dtype | None = None
+        """What matrices are multiplied in, where the base's weights have fewer bits than what is trained."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        """What `forward` gives; of a base of fewer bits in float32."""
+        if self.compute_dtype is None:
+            return super().__call__(*inputs)
+        with self.mixed():
+            outputs: Tensor = super().__call__(*inputs)
+        return outputs.float()
+
+    def mixed(self) -> AbstractContextManager[object]:
+        """Inside, matrices are multiplied in `compute_dtype`, whatever their own types."""
+        if self.compute_dtype is None:
+            return nullcontext()
+        return torch.autocast(next(self.parameters()).device.type, dtype=self.compute_dtype)
+
+    def checkpoint_activations(self) -> None:
+        """Keep no activations inside layers: they are computed again as gradients need them. Raises ConfigError."""
+        raise ConfigError("trainer.activation_checkpointing=true: for bases of transformers; set it to false")
 
     @abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> Tensor:

@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from harness.config import ConfigError, GeneratorModelConfig, Outputs, Tokens
 from harness.model.base import Network, TransformersForm, check_layers
 from harness.model.config_file import check_config_file
-from harness.model.text import TARGETS
+from harness.model.text import TARGETS, checkpoint_layers
 from harness.system import assets
 
 _GPT2 = {name: rf"transformer\.{pattern}" for name, pattern in TARGETS["gpt2"].items()}
@@ -83,6 +83,9 @@ class Generator(Network):
         save_generator(self.base, tokenizer, folder)
         return True
 
+    def checkpoint_activations(self) -> None:
+        checkpoint_layers(self.base)
+
     def load_whole(self, stored: dict[str, Tensor]) -> None:
         self.base.load_state_dict(stored, strict=False)  # tied weights are stored once
 
@@ -110,9 +113,10 @@ class Generator(Network):
             # Marian gives its padding, which starts the decoder, a logit like any other token's.
             bad_words_ids=[[config.pad_token_id]] if config.model_type == "marian" else None,
         )
-        written: Tensor = self.base.generate(  # type: ignore[operator]
-            input_ids=ids, attention_mask=mask, generation_config=settings
-        )
+        with self.mixed():
+            written: Tensor = self.base.generate(  # type: ignore[operator]
+                input_ids=ids, attention_mask=mask, generation_config=settings
+            )
         return written[:, ids.shape[1] :] if self.causal else written[:, 1:]
 
 

@@ -36,7 +36,7 @@ from harness.model.hf_tokens import (
     tokenizer_of,
 )
 from harness.model.roles import targets_of
-from harness.model.text import TextClassifier
+from harness.model.text import TextClassifier, checkpoint_layers
 from harness.model.vision import rest_frozen_norms
 
 
@@ -64,6 +64,9 @@ class HfClassifier(Network):
         """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
         logits: Tensor = self.whole(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
         return logits
+
+    def checkpoint_activations(self) -> None:
+        checkpoint_layers(self.base)
 
     auto_class = "AutoModelForSequenceClassification"
     task_type: str | None = "SEQ_CLS"
@@ -121,6 +124,14 @@ class HfGenerator(Generator):
 
 def build(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
     """A network for a task of so many outputs, as harness.model.build says; of none: one that writes text."""
+    network = _built(config, outputs, weights)
+    if config.dtype != "float32":
+        network.compute_dtype = getattr(torch, config.dtype)
+        network.head.float()
+    return network
+
+
+def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
     folder = base_folder(config, weights=weights)
     made = transformers_config(config, folder)
     stored = folder if weights else None

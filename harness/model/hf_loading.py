@@ -104,14 +104,14 @@ def load_network(
         exact = next((each for each in exact if each.__name__ in (made.architectures or ())), exact[0])
     without = {} if pooler or "add_pooling_layer" not in inspect.signature(exact).parameters else _NO_POOLER
     if folder is None:
-        built: PreTrainedModel = exact._from_config(made, dtype=torch.float32, **without)
+        built: PreTrainedModel = exact._from_config(made, dtype=getattr(torch, config.dtype), **without)
         built.train()
         return built
     try:
         whole, report = exact.from_pretrained(
             folder,
             config=made,
-            dtype=torch.float32,
+            dtype=getattr(torch, config.dtype),
             trust_remote_code=False,
             local_files_only=True,
             ignore_mismatched_sizes=True,

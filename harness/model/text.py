@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel, RobertaConfig, RobertaModel
 from transformers.utils import logging as transformers_logging
 
-from harness.config import Outputs, TextModelConfig, Tokens
+from harness.config import ConfigError, Outputs, TextModelConfig, Tokens
 from harness.model.base import Network, TransformersForm, check_layers, linear, make_head
 from harness.model.config_file import check_config_file
 from harness.system import assets
@@ -69,6 +69,9 @@ class TextClassifier(Network):
         out = self.base(input_ids=batch["ids"], attention_mask=batch["mask"])
         return self.answer(self._pool(out, batch["mask"]), batch)
 
+    def checkpoint_activations(self) -> None:
+        checkpoint_layers(self.base)
+
     def transformers_form(self) -> TransformersForm:
         return TransformersForm(self.base, "AutoModel", "FEATURE_EXTRACTION", loose_head=True)
 
@@ -82,6 +85,17 @@ class TextClassifier(Network):
             return tokens_BLH[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
         weight_BL1 = mask.unsqueeze(-1).to(tokens_BLH.dtype)
         return (tokens_BLH * weight_BL1).sum(1) / weight_BL1.sum(1)
+
+
+def checkpoint_layers(base: nn.Module) -> None:
+    """Compute the layers' activations again in the backward pass. Raises ConfigError where the architecture cannot."""
+    assert isinstance(base, PreTrainedModel)
+    if not base.supports_gradient_checkpointing:
+        kind = base.config.model_type
+        raise ConfigError(f"trainer.activation_checkpointing=true: transformers has none for {kind}; set it to false")
+    # Renamed in transformers 5.2x, where the former name warns.
+    enable = getattr(base, "activation_checkpointing_enable", base.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})
 
 
 class DenseHead(nn.Module):

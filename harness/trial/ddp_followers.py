@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from harness.config import check
+from harness.system.hub_models import use_lock
 from harness.system.signals import Interrupted
 from harness.training import receive_object
 from harness.trial import TrialContext
@@ -18,6 +19,7 @@ def follow() -> None:
     stopped: Interrupted | None = None
     while (message := receive_object()) is not None:
         tree = message["config"]
+        use_lock(Path(tree["results"]) / tree["study"])
         quiet = check(tree | {"tracking": tree["tracking"] | {"mode": "off"}})
         with tempfile.TemporaryDirectory() as scratch:
             context = TrialContext(

@@ -85,6 +85,8 @@ def run_trial(
         _identify(config, task, draft)
         meter = ResourceMeter(device)
         model = build_model(config.model, task.outputs)
+        if config.trainer.activation_checkpointing:
+            model.checkpoint_activations()
         splits, calibration = _read(config, task)
         spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread

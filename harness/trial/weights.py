@@ -35,7 +35,8 @@ def changed_matrices(config: Config, folder: Path) -> Iterator[tuple[str, Tensor
 
     Kernels are one row an output. Raises ConfigError for an adapter of a kind that cannot be read back.
     """
-    base = build_model(config.model, 1).base.requires_grad_(False).double()
+    outputs = 0 if config.task.known_outputs == 0 else 1  # of the head, which is not looked at
+    base = build_model(config.model, outputs).base.requires_grad_(False).double()
     if (folder / ADAPTER / "adapter_config.json").exists():
         yield from _adapted(base, folder / ADAPTER)
     else:

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from harness.config import ConfigError, HfModelConfig
-from harness.lora import LoraSpec
+from harness.lora import LoraSpec, adapt
 from harness.lora.inject import find_targets
 from harness.model import build_model, model_takes, model_tokens
 from harness.model.architectures import DECODERS, IMAGES, SEQ2SEQ, TEXT, small_config
@@ -26,11 +26,13 @@ from harness.system.assets import AssetError
 from harness.system.hub_models import digest_of_model
 from tests.model.small import IDS, MASK, save_small
 
+BATCH = {"ids": IDS, "mask": MASK}
 SPEC = LoraSpec(rank=1, scale=1.0, targets=())
 
 
 def named(folder, **keys):
     usual = {"sha256": None, "pooling": "auto", "head": "fresh", "dropout": None, "separator": "w1", "beams": 1}
+    usual |= {"dtype": "float32"}
     return HfModelConfig(kind="hf", name="hf", address=f"path:{folder}", **(usual | keys))
 
 
@@ -343,3 +345,57 @@ def test_an_encoder_that_cannot_write_is_one_line(tmp_path):
 def test_what_a_base_takes_is_told_from_config_json(model_type, kinds, tmp_path):
     small_config(model_type).save_pretrained(tmp_path)
     assert model_takes(named(tmp_path)).kinds == kinds
+
+
+@pytest.mark.parametrize("model_type", ["bert", "llama", "gpt2", "modernbert"])
+def test_a_base_of_16_bits_computes_nearly_the_same_and_what_is_trained_has_32(model_type, tmp_path):
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path, num_labels=3)
+    whole = build_model(named(tmp_path, head="stored"), 3).eval()
+    half = build_model(named(tmp_path, head="stored", dtype="bfloat16"), 3).eval()
+    adapt(half.base, LoraSpec(rank=2, scale=1.0, targets=("all-linear",)), half.targets)
+    found, expected = half(BATCH), whole(BATCH)
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < 0.1 * expected.abs().max()
+    found.sum().backward()
+    trained = {tensor.dtype for tensor in half.parameters() if tensor.requires_grad}
+    grads = {tensor.grad.dtype for tensor in half.parameters() if tensor.grad is not None}
+    assert trained == grads == {torch.float32}
+    assert {tensor.dtype for tensor in half.base.parameters() if not tensor.requires_grad} == {torch.bfloat16}
+
+
+def loss_and_kept(own):
+    """Runs forward and backward; returns the numbers that autograd kept in between."""
+    saved = []
+
+    def keep(tensor):
+        saved.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = own(BATCH).square().mean()
+    loss.backward()
+    return sum(saved)
+
+
+@pytest.mark.parametrize("kind", [AutoModelForSequenceClassification, AutoModelForCausalLM])
+def test_activations_that_are_computed_again_give_the_same_gradients(kind, tmp_path):
+    save_small(kind, "llama", tmp_path)
+    gradients = []
+    for again in (False, True):
+        torch.manual_seed(2)  # of the fresh head
+        own = build_model(named(tmp_path), 2 if kind is AutoModelForSequenceClassification else 0)
+        if again:
+            own.checkpoint_activations()
+        torch.manual_seed(0)
+        adapt(own.base, LoraSpec(rank=2, scale=1.0, targets=("query", "ffn_up")), own.targets)
+        with torch.no_grad():
+            for name, tensor in own.base.named_parameters():
+                if "lora_B" in name:
+                    tensor.add_(0.1)
+        kept = loss_and_kept(own)
+        gradients.append(([tensor.grad for tensor in own.base.parameters() if tensor.grad is not None], kept))
+    (one, kept), (other, kept_again) = gradients
+    assert len(one) == len(other) == 8
+    for first, second in zip(one, other, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
+    assert kept_again < 0.7 * kept

@@ -66,6 +66,21 @@ def test_a_classifier_is_trained_in_every_way(model_type, way, compose_plain, re
     assert not record.dead
 
 
+@pytest.mark.parametrize("words", [["model.dtype=bfloat16"], ["trainer.activation_checkpointing=true"]])
+def test_memory_can_be_saved(words, compose_plain, reviews, tmp_path, own_cache):
+    save_small(AutoModelForCausalLM, "qwen3", tmp_path / "base")
+    usual = [*reviews, *based_on(tmp_path / "base"), *SHORT, "lora.targets=all-linear", "lora.rank=2"]
+    plain = run(compose_plain(*usual), tmp_path / "trials" / "0")
+    saving = run(compose_plain(*usual, *words), tmp_path / "trials" / "1")
+    assert saving.scores["test"]["loss"] == pytest.approx(plain.scores["test"]["loss"], rel=0.05)
+    assert (saving.fingerprint == plain.fingerprint) == ("activation_checkpointing" in words[0])
+
+
+def test_a_base_of_16_bits_is_not_trained_itself(compose_plain, tmp_path):
+    with pytest.raises(ConfigError, match="model.dtype=bfloat16: lora=full trains the base itself"):
+        compose_plain(*based_on(tmp_path), "model.dtype=bfloat16", "lora=full")
+
+
 def test_a_causal_base_classifies(compose_plain, reviews, tmp_path, own_cache):
     save_small(AutoModelForCausalLM, "qwen3", tmp_path / "base")
     words = [*reviews, *based_on(tmp_path / "base"), *SHORT, "lora.targets=[query,ffn_gate]", "lora.rank=2"]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
+from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Address, AssetConfig, Count, Digest, Share, Text
 from harness.config.tree import ConfigError
@@ -24,7 +25,8 @@ class HfModelConfig(ModelConfig):
     """A folder as `save_pretrained` writes it: its config.json decides the architecture, the task decides the head.
 
     `pooling` auto: transformers' own head for sequences, where the architecture has one. `head` stored: the head that
-    the folder holds is taken over, as it is. `dropout` null: as config.json says.
+    the folder holds is taken over, as it is. `dropout` null: as config.json says. `dtype` is that of the frozen base;
+    what is trained is float32.
     """
 
     module: ClassVar[str] = "harness.model.hf"
@@ -37,6 +39,7 @@ class HfModelConfig(ModelConfig):
     pooling: Literal["auto", "mean", "first", "last", "pooler"]
     head: Literal["fresh", "stored"]
     dropout: Share | None
+    dtype: Literal["float32", "bfloat16"]
     separator: str
     beams: Count
 
@@ -56,6 +59,12 @@ class HfModelConfig(ModelConfig):
     @property
     def one_sequence(self) -> bool:
         return not self._local_facts().get("is_encoder_decoder", False)
+
+    def adapter_mistakes(self, lora: Adaptation) -> list[str]:
+        if self.dtype == "float32" or not lora.trains_base_weights:
+            return []
+        rule = f"lora={lora.name} trains the base itself; model.dtype=float32 trainer.precision=bf16-mixed"
+        return [f"model.dtype={self.dtype}: {rule}"]
 
     def missing_files(self) -> list[str]:
         """A line where there is no address, or a folder of the user's own that is none of a model."""
