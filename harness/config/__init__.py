@@ -10,6 +10,7 @@ from harness.config.models.guest import GuestModelConfig
 from harness.config.models.hf import HfModelConfig
 from harness.config.models.speech import MEL_BANDS, SpeechModelConfig
 from harness.config.models.text import TextModelConfig
+from harness.config.models.timm import TimmModelConfig
 from harness.config.models.vision import VisionModelConfig
 from harness.config.multitask import MtlLoraConfig, MtloraConfig, TaskAdapterConfig, TaskForkConfig
 from harness.config.probe import ProbeConfig
@@ -82,6 +83,7 @@ __all__ = [
     "TaskConfig",
     "TaskForkConfig",
     "TextModelConfig",
+    "TimmModelConfig",
     "Tokens",
     "TrackingConfig",
     "TrainerConfig",

@@ -34,6 +34,16 @@ class Heads(nn.ModuleDict):
 
 
 @dataclasses.dataclass(frozen=True)
+class Takes:
+    """Which kinds of task a base can be for, as its own files have it, and the images' size where it is fixed."""
+
+    address: str
+    model_type: str
+    kinds: tuple[str, ...]
+    image_size: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class TransformersForm:
     """A network as transformers and PEFT know it.
 

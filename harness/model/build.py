@@ -2,15 +2,12 @@
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 
-from harness.config import HfModelConfig, ModelConfig, Outputs, Tokens
-from harness.model.base import Network
-
-if TYPE_CHECKING:
-    from harness.model.hf import Takes
+from harness.config import ModelConfig, Outputs, Tokens
+from harness.model.base import Network, Takes
 
 
 class ModelModule(Protocol):
@@ -49,12 +46,10 @@ def model_tokens(config: ModelConfig) -> Tokens | None:
     return _module(config).tokens(config)
 
 
-def model_takes(config: ModelConfig) -> "Takes":
-    """Which kinds of task a base can be for that is described by its own files (HfModelConfig)."""
-    from harness.model.hf import takes  # a second of import that other models need not wait for
-
-    assert isinstance(config, HfModelConfig)
-    return takes(config)
+def model_takes(config: ModelConfig) -> Takes:
+    """Which kinds of task a base can be for; of those whose own files tell it (`described_by_files`)."""
+    found: Takes = cast(Any, _module(config)).takes(config)
+    return found
 
 
 def _module(config: ModelConfig) -> ModelModule:

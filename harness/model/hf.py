@@ -3,7 +3,6 @@
 Shapes: B examples, L tokens, H hidden size, C classes, S pixels a side.
 """
 
-import dataclasses
 import inspect
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from transformers import (
 from transformers.models.auto import modeling_auto
 
 from harness.config import ConfigError, HfModelConfig, Outputs, Tokens
-from harness.model.base import Network, TransformersForm, linear, make_head
+from harness.model.base import Network, Takes, TransformersForm, linear, make_head
 from harness.model.generator import Generator
 from harness.model.hf_loading import base_folder, load_network, transformers_config
 from harness.model.hf_tokens import (
@@ -163,15 +162,6 @@ def tokens(config: HfModelConfig) -> Tokens | None:
     special = special_ids(folder, file)
     start = special.start if made.is_encoder_decoder else None
     return Tokens(file, pad_of(folder, file), special.end, start, config.separator, begin=special.begin)
-
-
-@dataclasses.dataclass(frozen=True)
-class Takes:
-    """Which kinds of task a base can be for, as its config.json has it."""
-
-    address: str
-    model_type: str
-    kinds: tuple[str, ...]
 
 
 def takes(config: HfModelConfig) -> Takes:

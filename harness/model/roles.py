@@ -5,7 +5,7 @@ say which it is. `harness.model.table` shows what comes of it for the architectu
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
@@ -40,14 +40,14 @@ def targets_of(base: nn.Module) -> dict[str, str]:
     A fused projection is `qkv` as a whole; where it is query, key and value one after another, these are its thirds.
     """
     roles = {name: role_of(name, module) for name, module in base.named_modules() if _has_form(module)}
-    found = {role: _pattern([name for name in roles if roles[name] == role], roles) for role in _in_order(roles)}
+    every = [name for name, _ in base.named_modules()]
+    found = {role: _pattern([name for name in roles if roles[name] == role], every) for role in _in_order(roles)}
     for index, part in enumerate(("query", "key", "value")):
         thirds = [name for name, role in roles.items() if role == "qkv" and _is_thirds(base.get_submodule(name), name)]
         if thirds and part not in found and len(thirds) == sum(role == "qkv" for role in roles.values()):
             found[part] = _parts(found["qkv"], index)
     linear = [name for name in roles if is_linear(base.get_submodule(name))]
-    kinds = {name: name in linear for name in roles}
-    return found | ({ALL_LINEAR: _pattern(linear, kinds)} if linear else {})
+    return found | ({ALL_LINEAR: _pattern(linear, every)} if linear else {})
 
 
 def role_of(name: str, module: nn.Module) -> str:
@@ -147,11 +147,11 @@ def _in_order(roles: Mapping[str, str]) -> list[str]:
     return [*(role for role in first if role in found), *sorted(found - set(first))]
 
 
-def _pattern(names: list[str], kinds: Mapping[str, object]) -> str:
-    """A pattern of just these names: numbers stand for any, where that takes in no layer of another kind."""
+def _pattern(names: list[str], every: Sequence[str]) -> str:
+    """A pattern of just these of all modules' names: numbers stand for any, where that takes in no other."""
     wanted = set(names)
     groups: dict[str, list[str]] = {}
-    for name in kinds:
+    for name in every:
         groups.setdefault(_NUMBER.sub("#", name), []).append(name)
     return "|".join(dict.fromkeys(_alternatives(groups, wanted)))
 

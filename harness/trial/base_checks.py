@@ -19,6 +19,12 @@ def check_base(config: Config) -> None:
             f"model.address={found.address}: config.json says model_type={found.model_type}, a base for {kinds} "
             f"tasks; task={task.name} needs a {task.model_kind} model"
         )
+    size = vars(task).get("image_size")
+    if found.image_size is not None and size not in (None, found.image_size):
+        raise ConfigError(
+            f"task.image_size={size}: {found.model_type} reads {found.image_size} pixels a side; "
+            f"task.image_size={found.image_size}, or model.image_size={size} to resample its table of positions"
+        )
     if task.known_outputs == 0 and config.lora.trains_head_alone:
         raise ConfigError(f"lora=head: a base that writes has no fresh head; task={task.name}; lora=lora or lora=full")
     if mistakes := task.mistakes(model):

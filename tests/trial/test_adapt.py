@@ -169,7 +169,8 @@ TARGETS_OF = {
 }
 
 
-@pytest.mark.parametrize("model", [name for name in options("model") if name != "hf"])  # which has tests of its own
+# hf and timm have tests of their own.
+@pytest.mark.parametrize("model", [name for name in options("model") if name not in ("hf", "timm")])
 @pytest.mark.parametrize("lora", [name for name in options("lora") if name != "peft"])
 def test_every_model_is_counted_with_every_variant_from_shapes_alone(compose_real, model, lora):
     kind = compose_kind(model)
