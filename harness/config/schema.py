@@ -161,6 +161,7 @@ Command = Literal[
     "analyse",
     "watch",
     "wandb_workspace",
+    "data",
     "count",
     "targets",
     "export",

@@ -52,7 +52,7 @@ def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
     right.set_xlabel(f"peak memory in training above the bare process, MiB ({kind})")
     left.legend(loc="best", fontsize=9)
     figure.suptitle(f"{title}: every complete trial; line: the Pareto front")
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
@@ -109,7 +109,7 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
     figure.suptitle(title)
     columns = 3 if len(splits) > 1 else 2
     _shared_legend(figure, panels[0], columns)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _shared_legend(figure: Figure, panels: Sequence[Axes], columns: int) -> None:
@@ -176,7 +176,7 @@ def confirmed_picture(found: Confirmation, title: str, path: Path) -> None:
     axes.set_title(title)
     axes.grid(alpha=0.25, axis="x")
     axes.legend(fontsize=9, loc="best")
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def curves_picture(found: Confirmation, title: str, path: Path) -> None:
@@ -195,7 +195,7 @@ def curves_picture(found: Confirmation, title: str, path: Path) -> None:
     axes.set_title(f"{title}: mean and range of {found.seeds} seeds")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=9, loc="best")
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _line_name(entry: Record, arm: str) -> str:
@@ -259,7 +259,7 @@ def lines_picture(lines: Sequence[Line], x: str, y: str, title: str, path: Path)
     axes.set_title(title)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=9)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 _UNDATED: dict[str, dict[str, str | None]] = {
@@ -270,7 +270,7 @@ _UNDATED: dict[str, dict[str, str | None]] = {
 """What a format would say of when and by what it was written: the same records give the same file."""
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_picture(figure: Figure, path: Path) -> None:
     """The picture as PNG, and beside it as SVG and PDF for print."""
     with matplotlib.rc_context({"svg.hashsalt": path.stem, "pdf.fonttype": 42}):
         for ending, metadata in _UNDATED.items():
@@ -300,7 +300,7 @@ def several_picture(results: Sequence[MultitaskResult], title: str, path: Path) 
     left.grid(alpha=0.25, axis="x")
     _gains(right, results)
     figure.suptitle(title)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _gains(axes: Axes, results: Sequence[MultitaskResult]) -> None:
@@ -335,7 +335,7 @@ def matrices_picture(results: Sequence[ContinualResult], title: str, path: Path)
     names = results[0].best.continual.tasks
     panels[0][0].set_yticks(range(len(names) + 1), ["at the start", *(f"after {name}" for name in names)])
     figure.suptitle(f"{title}: test score of each task (columns) as tasks are learned (rows); framed: just learned")
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _matrix(axes: Axes, entry: Record, low: float, high: float) -> None:
@@ -371,7 +371,7 @@ def forgetting_picture(results: Sequence[ContinualResult], level: float, title: 
     labels = panels[0][0].get_legend_handles_labels()
     figure.legend(*labels, fontsize=9, loc="outside lower center", ncols=len(results), frameon=False)
     figure.suptitle(f"{title}: every complete trial; ringed: matched at {level:.3f} on validation")
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _all(results: Sequence[ContinualResult]) -> list[Record]:

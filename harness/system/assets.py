@@ -20,7 +20,8 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from harness.system import pip_download
@@ -28,6 +29,8 @@ from harness.system.jsonl import replace_text
 from harness.system.study_files import ADAPTER, WEIGHTS
 
 _fetched: dict[str, Path] = {}  # what this process has fetched and checked already
+
+_may_download = True
 
 _MAX_UNPACKED = 20 * 1024**3  # bytes; a package that unpacks to more is not one of ours
 
@@ -85,6 +88,22 @@ def fetch(address: str, sha256: str | Mapping[str, str | None] | None) -> Path:
     )
 
 
+@contextmanager
+def cached_only() -> Iterator[None]:
+    """Inside, nothing is downloaded: what is not on this machine is Unreachable."""
+    global _may_download
+    before, _may_download = _may_download, False
+    try:
+        yield
+    finally:
+        _may_download = before
+
+
+def _refuse_download(what: str) -> None:
+    if not _may_download:
+        raise Unreachable(f"{what}: not on this machine, and not to be fetched")
+
+
 def known_folder(address: str) -> Path | None:
     """The verified local path of an address that this process has fetched already."""
     return next((path for key, path in _fetched.items() if key.split(" ")[1:2] == [address]), None)
@@ -119,6 +138,7 @@ def _from_package(rest: str, sha256: str) -> Path:
 
 def _download_package(name: str, version: str, sha256: str, folder: Path) -> None:
     """Fetch the one file with this digest and unpack it, executing nothing; the folder appears only when complete."""
+    _refuse_download(f"pypi:{name}=={version}")
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         archive = _download_archive(name, version, sha256, Path(scratch))
@@ -256,6 +276,7 @@ def _from_hub(rest: str, sha256: Mapping[str, str | None]) -> Path:
 def _download_from_hub(
     kind: str, repository: str, *, revision: str, file: str, digest: str | None, folder: Path
 ) -> None:
+    _refuse_download(f"hub:{repository}@{revision}")
     # Imported here: a command that answers from the cache needs no hub client.
     from huggingface_hub import HfApi
     from huggingface_hub.errors import EntryNotFoundError, HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -308,6 +329,7 @@ def _from_web(address: str, sha256: str | None) -> Path:
 
 def _download_file(address: str, expected: str, path: Path) -> None:
     """Fetch one file; it appears only when complete and when its digest starts with `expected`."""
+    _refuse_download(address)
     scratch = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         # S310 warns of file: addresses; fetch lets none but https: come here.

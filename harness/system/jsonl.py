@@ -71,7 +71,7 @@ def cut_torn_tail(file: IO[bytes]) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Replace a file atomically: a concurrent reader finds the old or the new text, complete."""
     staged = path.with_name(f"{path.name}.{os.getpid()}")
-    staged.write_text(text)
+    staged.write_text(text, encoding="utf-8")
     os.replace(staged, path)
 
 

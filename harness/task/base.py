@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from harness.config import ModelConfig, Outputs, Tokens
+from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.sampling import LengthBatches
 
 if TYPE_CHECKING:
@@ -129,9 +131,29 @@ class Task(ABC):
         """The texts to be generated for the test split, where the answer is text."""
         return None
 
+    def findings(self) -> Facts:
+        """What was found out while the data were read; nothing where they are not a user's own."""
+        return NO_FACTS
+
+    def lengths(self, split: str) -> Mapping[str, Sequence[float]]:
+        """How long the rows of a split are, by unit; empty where there is nothing to tell."""
+        return {}
+
+    @property
+    def unit(self) -> str:
+        """What a model counts the length of a row in; nothing where all rows cost alike."""
+        return ""
+
     def texts(self, split: str) -> Iterable[str]:
         """The texts of a split, for a tokenizer to learn from and to find texts that two tasks share."""
         return ()
+
+
+def majority(labels: Mapping[str, Sequence[int] | np.ndarray], classes: Sequence[str]) -> dict[str, object]:
+    """The most frequent class of training, and which share of each held-out split it is right for."""
+    ((most, _),) = Counter(np.asarray(labels["train"]).tolist()).most_common(1)
+    shares = {split: float(np.mean(np.asarray(labels[split]) == most)) for split in labels if split != "train"}
+    return {"class": classes[most], **shares}
 
 
 def described(
@@ -146,4 +168,5 @@ def described(
         "rows": {split: len(numbers) for split, numbers in labels.items()},
         "labels": {split: count.tolist() for split, count in counts.items()},
         "classes": list(classes),
+        "majority": majority(labels, classes),
     }

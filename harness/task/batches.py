@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.config import ConfigError
 from harness.system import assets
 from harness.task.base import Inputs
 from harness.task.ragged import cached, padded, starts_of
+
+_FEWEST = 2  # tokens of its own that a cut text is left with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +34,16 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSplit(Inputs):
-    """The token ids of a split end to end, where each sentence starts, the answers, and the id that pads a batch."""
+    """The token ids of a split end to end, where each sentence starts, the answers, and the id that pads a batch.
+
+    `cut` counts the sentences that had more tokens than are read.
+    """
 
     ids: np.ndarray
     starts: np.ndarray
     labels: np.ndarray
     pad_id: int
+    cut: int = 0
 
     @property
     def lengths(self) -> np.ndarray:
@@ -46,6 +53,9 @@ class EncodedSplit(Inputs):
     @property
     def padding(self) -> Mapping[str, int]:
         return {"ids": self.pad_id}
+
+    def truncated(self) -> dict[str, int]:
+        return {"text": self.cut} if self.cut else {}
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B)."""
@@ -63,17 +73,24 @@ def encode(
 ) -> EncodedSplit:
     """Tokenise a split, or read it from the cache, where it lies under the digest of all that shapes it.
 
-    With `spread`, a mean and a standard deviation, the answers are numbers, and standardised.
+    With `spread`, a mean and a standard deviation, the answers are numbers, and standardised. Raises ConfigError where
+    sentences are cut to fewer than two tokens of their own.
     """
     key = hashlib.sha256()
-    for part in (assets.sha256_of(tokenizer_file), str(max_length), repr(split.texts)):
+    for part in (assets.sha256_of(tokenizer_file), str(max_length), repr(split.texts), "with cuts"):
         key.update(part.encode() + b"\0")
     arrays = cached("tokens", key.hexdigest(), partial(_tokenise, split.texts, tokenizer_file, max_length))
     if spread is None:
         labels = np.array(split.labels, dtype=np.int64)
     else:
         labels = ((np.array(split.labels) - spread[0]) / spread[1]).astype(np.float32)
-    return EncodedSplit(arrays["ids"], arrays["starts"], labels, pad_id)
+    cut, own = int(arrays["cut"]), max_length - int(arrays["special"])
+    if cut and own < _FEWEST:
+        raise ConfigError(
+            f"task.max_length={max_length}: it leaves {cut} of {len(split)} texts {own} tokens of their own, beside "
+            f"{int(arrays['special'])} special ones; {_FEWEST} at least"
+        )
+    return EncodedSplit(arrays["ids"], arrays["starts"], labels, pad_id, cut)
 
 
 def _tokenise(texts: Sequence[str], tokenizer_file: Path, max_length: int) -> dict[str, np.ndarray]:
@@ -82,5 +99,11 @@ def _tokenise(texts: Sequence[str], tokenizer_file: Path, max_length: int) -> di
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    encoded = [np.array(item.ids, dtype=np.int32) for item in tokenizer.encode_batch(list(texts))]
-    return {"ids": np.concatenate(encoded), "starts": starts_of(encoded)}
+    found = tokenizer.encode_batch(list(texts))
+    encoded = [np.array(item.ids, dtype=np.int32) for item in found]
+    return {
+        "ids": np.concatenate(encoded),
+        "starts": starts_of(encoded),
+        "cut": np.array(sum(bool(item.overflowing) for item in found)),
+        "special": np.array(tokenizer.num_special_tokens_to_add(is_pair=False)),
+    }

@@ -12,6 +12,7 @@ import numpy as np
 from harness.config import ConfigError, FolderTaskConfig
 from harness.system import assets
 from harness.system.paths import listed, path_problem
+from harness.task.base import SPLITS
 from harness.task.images import ImageSplit, picture_digest
 from harness.task.intake.duplicates import contradictions
 from harness.task.intake.facts import Facts
@@ -68,8 +69,12 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     classes = tuple(sorted({label for _, split, label in found.images if split == "train"}))
     _refuse_unknown(config, root, found, classes)
     splits = {split: _split(found, split, classes, digests) for split in dict.fromkeys(s for _, s, _ in found.images)}
+    kept: dict[str, tuple[str, ...]] = dict.fromkeys(SPLITS, ())
     told = Facts(
-        left_out=left_out, passed_over=found.passed_over, suspicious=suspicious(label for *_, label in found.images)
+        kept=kept,
+        left_out=left_out,
+        passed_over=found.passed_over,
+        suspicious=suspicious(label for *_, label in found.images),
     )
     return config.data, classes, splits or {"train": _split(found, "train", classes, digests)}, told
 

@@ -10,9 +10,9 @@ from harness.config import ConfigError, TableTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import Parts, by_time, drawn, stratified
-from harness.task.intake.duplicates import joined_blanks, normalised, refuse_leaks, settled, shared_keys
+from harness.task.intake.duplicates import joined_blanks, normalised, refuse_leaks, settled
 from harness.task.intake.facts import Facts
-from harness.task.intake.labels import is_gap, refuse_lists, settle_alike, suspicious
+from harness.task.intake.labels import is_gap, refuse_lists, settle_alike
 from harness.task.intake.table import load_table
 
 Frames = dict[str, pd.DataFrame]
@@ -52,7 +52,7 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
     _refuse_leaks(config, where, frames, left, set(given))
     ordered = {split: frames[split] for split in SPLITS}
     missing = {} if config.answer == "number" else _missing(where, ordered)
-    return config.data, ordered, _facts(config, ordered, left, formats, missing)
+    return config.data, ordered, _facts(left, formats, missing)
 
 
 def _read(config: TableTaskConfig, split: str, name: str, left: _Left) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -192,22 +192,11 @@ def _missing(where: str, frames: Frames) -> dict[str, list[str]]:
     return missing
 
 
-def _facts(
-    config: TableTaskConfig,
-    frames: Frames,
-    left: _Left,
-    formats: dict[str, dict[str, str]],
-    missing: dict[str, list[str]],
-) -> Facts:
-    keys = {split: [normalised(text) for text in frame["text"]] for split, frame in frames.items()}
-    near = {split: len(found) - len(set(found)) for split, found in keys.items()}
-    near |= {names: len(places) for names, places in shared_keys(keys).items()}
-    labels = [label for frame in frames.values() for label in frame["label"]]
+def _facts(left: _Left, formats: dict[str, dict[str, str]], missing: dict[str, list[str]]) -> Facts:
+    """The rows that are kept are known only when all that is done to them is done."""
     return Facts(
         left_out=left.rows,
-        kept={split: [left.name(split, row) for row in frame.index] for split, frame in frames.items()},
-        near={name: count for name, count in near.items() if count},
+        kept=dict.fromkeys(SPLITS, ()),
         missing=missing,
-        suspicious=suspicious(labels) if config.answer == "class" else (),
         format={f"{split}.{what}": said for split, found in formats.items() for what, said in found.items()},
     )

@@ -80,6 +80,20 @@ class Seq2seqTask(Task):
     def texts(self, split: str) -> tuple[str, ...]:
         return (*self.splits[split].sources, *self.splits[split].targets)
 
+    def findings(self) -> Facts:
+        return self.facts
+
+    @property
+    def unit(self) -> str:
+        return "tokens"
+
+    def lengths(self, split: str) -> dict[str, list[float]]:
+        sources, targets = self.splits[split].sources, self.splits[split].targets
+        return {
+            "words of sources": [len(text.split()) for text in sources],
+            "words of targets": [len(text.split()) for text in targets],
+        }
+
     def describe(self) -> dict[str, object]:
         """With the characters of the targets."""
         return {

@@ -50,6 +50,17 @@ class SpeechTask(Task):
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
         return read_frames(self.splits[split])
 
+    def findings(self) -> Facts:
+        return self.facts
+
+    @property
+    def unit(self) -> str:
+        return "frames"
+
+    def lengths(self, split: str) -> dict[str, list[float]]:
+        part = self.splits[split]
+        return {"seconds": [len(samples) / part.rate for samples in part.samples]}
+
     def describe(self) -> dict[str, object]:
         """With the speakers of each split."""
         labels = {name: split.labels for name, split in self.splits.items()}
@@ -72,6 +83,9 @@ def read_speech(config: SpokenTaskConfig) -> SpeechTask:
     _check_words(config, parts, classes)
     number = {label: index for index, label in enumerate(classes)}
     splits = {name: _split(part, number, config.sample_rate) for name, part in parts.items()}
+    facts = dataclasses.replace(
+        facts, kept={name: [recording.file for recording in part] for name, part in parts.items()}
+    )
     return dataclasses.replace(speech_task(config.name, source, classes, splits), facts=facts)
 
 

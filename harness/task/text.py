@@ -15,8 +15,9 @@ from harness.system.paths import listed
 from harness.task.base import SPLITS, Inputs, Task, described
 from harness.task.batches import Split, encode
 from harness.task.intake.cuts import drawn
+from harness.task.intake.duplicates import normalised, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
-from harness.task.intake.labels import is_gap
+from harness.task.intake.labels import is_gap, suspicious
 from harness.task.intake.table import load_bare_table, load_table
 from harness.task.own_text import Frames, read_own_table
 
@@ -75,11 +76,24 @@ class TextTask(Task):
     def texts(self, split: str) -> tuple[str, ...]:
         return self.splits[split].texts
 
+    def findings(self) -> Facts:
+        return self.facts
+
+    @property
+    def unit(self) -> str:
+        return "tokens"
+
+    def lengths(self, split: str) -> dict[str, list[float]]:
+        texts = self.splits[split].texts
+        return {"characters": [len(text) for text in texts], "words": [len(text.split()) for text in texts]}
+
     def describe(self) -> dict[str, object]:
         told = {"shared": self.shared} | self.facts.described()
         if self.spread is None:
             labels = {name: np.array(split.labels, dtype=int) for name, split in self.splits.items()}
             return described(self.name, self.source, self.sha256, self.classes, labels) | told
+        held = {name: np.array(split.labels) for name, split in self.splits.items() if name != "train"}
+        errors = {name: float(np.sqrt(np.mean((labels - self.spread[0]) ** 2))) for name, labels in held.items()}
         return {
             "name": self.name,
             "source": self.source,
@@ -87,6 +101,7 @@ class TextTask(Task):
             "rows": {name: len(split) for name, split in self.splits.items()},
             "mean": self.spread[0],
             "sd": self.spread[1],
+            "mean_predictor": {"answer": self.spread[0]} | errors,
         } | told
 
 
@@ -96,10 +111,20 @@ def read_text(config: TextConfig) -> TextTask:
     frames["train"] = _first_rows(config, frames["train"])
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
     number = config.answer == "number"
-    task = text_task(
-        config.name, source, where, frames, number, config.classes, config.max_length, may_share=config.may_share
+    if facts.kept:
+        kept = {split: [str(row) for row in frame.index] for split, frame in frames.items()}
+        facts = dataclasses.replace(facts, kept=kept)
+    return text_task(
+        config.name,
+        source,
+        where,
+        frames,
+        number,
+        config.classes,
+        config.max_length,
+        may_share=config.may_share,
+        facts=facts,
     )
-    return dataclasses.replace(task, facts=facts)
 
 
 def text_task(
@@ -112,6 +137,7 @@ def text_task(
     max_length: int,
     *,
     may_share: bool = False,
+    facts: Facts = NO_FACTS,
 ) -> TextTask:
     """A task of columns text and label: labels become numbers, and what would make a score meaningless is refused.
 
@@ -126,7 +152,19 @@ def text_task(
     digest = hashlib.sha256()
     for key, split in splits.items():
         digest.update(repr((key, split.texts, split.labels)).encode())
-    return TextTask(name, source, classes, splits, digest.hexdigest(), shared, max_length)
+    told = _with_near(
+        facts, splits, [label for frame in frames.values() for label in frame["label"]] if classes else []
+    )
+    return TextTask(name, source, classes, splits, digest.hexdigest(), shared, max_length, told)
+
+
+def _with_near(facts: Facts, splits: dict[str, Split], labels: list[str]) -> Facts:
+    """With what is alike within splits and between them, and labels that may be none."""
+    keys = {name: [normalised(text) for text in split.texts] for name, split in splits.items()}
+    near = {name: len(found) - len(set(found)) for name, found in keys.items()}
+    near |= {names: len(places) for names, places in shared_keys(keys).items()}
+    near = {name: count for name, count in near.items() if count}
+    return dataclasses.replace(facts, near=near, suspicious=[*facts.suspicious, *suspicious(labels)])
 
 
 def _first_rows(config: TextConfig, train: pd.DataFrame) -> pd.DataFrame:

@@ -55,6 +55,9 @@ class VisionTask(Task):
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.image_mistakes(self.name, self.image_size)
 
+    def findings(self) -> Facts:
+        return self.facts
+
     def describe(self) -> dict[str, object]:
         labels = {name: split.labels for name, split in self.splits.items()}
         return (
@@ -76,6 +79,9 @@ def read_vision(config: VisionConfig) -> VisionTask:
     for name, rows in zip(splits, (config.train_rows, config.validation_rows, config.test_rows), strict=True):
         splits[name] = _evenly(splits[name], rows, config.split_seed)
     task = vision_task(config.name, source, where, classes, splits, repeated, config.image_size)
+    if facts.kept:
+        kept = {name: tuple(map(str, split.images)) for name, split in splits.items()}
+        facts = dataclasses.replace(facts, kept=kept)
     return dataclasses.replace(task, facts=facts)
 
 

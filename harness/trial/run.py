@@ -1,5 +1,6 @@
 """Runs one trial from its configuration to its record; a trial that fails has a record too."""
 
+import logging
 import shlex
 import shutil
 import sys
@@ -36,8 +37,9 @@ from harness.system import assets
 from harness.system.out_of_memory import DiskFull, failure_reason, is_disk_full
 from harness.system.redaction import redact
 from harness.system.signals import Interrupted
-from harness.system.study_files import CONFIG
+from harness.system.study_files import CONFIG, SPLIT_ROWS
 from harness.task import SPLITS, Inputs, Task, build_task
+from harness.task.summary import short, write_rows
 from harness.training import Diverged, Pruned, ResourceMeter, broadcast_object, final_barrier
 from harness.trial import tracking
 from harness.trial.adapt import add_task_weights, count_parameters, method_of, spec_errors
@@ -51,6 +53,8 @@ from harness.trial.passes import feed, step_flops
 from harness.trial.provenance import hardware, source, versions
 from harness.trial.running import RunningTrial, note_probe_loss
 from harness.trial.single import train_and_evaluate
+
+_LOG = logging.getLogger(__name__)
 
 Accept = Callable[[Record], bool]
 
@@ -83,6 +87,8 @@ def run_trial(
         device, precision = _prepare_process(config)
         task = build_task(config.task)
         _identify(config, task, draft)
+        _LOG.info("data: %s", short(task))
+        write_rows(task, context.folder.parent.parent / SPLIT_ROWS)
         meter = ResourceMeter(device)
         model = build_model(config.model, task.outputs)
         if config.trainer.activation_checkpointing:

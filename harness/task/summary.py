@@ -1,0 +1,154 @@
+"""What was read, in numbers: rows by split and class, lengths, what was left out and why, what chance would score."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.system.jsonl import replace_text
+from harness.system.paths import listed
+from harness.task.base import SPLITS, Inputs, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Lengths:
+    """Of the rows of a split: the shortest, the median, the 95th percentile and the longest."""
+
+    shortest: float
+    median: float
+    most: float
+    longest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float] | np.ndarray) -> "Lengths":
+        """Of so many values; there is one at least."""
+        found = np.asarray(values, dtype=float)
+        return cls(float(found.min()), float(np.median(found)), float(np.percentile(found, 95)), float(found.max()))
+
+    def __str__(self) -> str:
+        return f"{self.shortest:g} / {self.median:g} / {self.most:g} / {self.longest:g}"
+
+
+def short(task: Task) -> str:
+    """One line: rows, classes, and all that is out of the ordinary, as the log of each trial begins."""
+    told, facts = task.describe(), task.findings()
+    rows = told.get("rows")
+    if not isinstance(rows, Mapping):
+        return "; ".join(f"{name}: {short(part)}" for name, part in task.parts.items())
+    said = [", ".join(f"{count} {split}" for split, count in rows.items()) + " rows"]
+    if task.classes:
+        said.append(f"{len(task.classes)} classes")
+    if isinstance(left := told.get("left_out"), Mapping) and left:
+        said.append("left out: " + _counted(left))
+    if facts.passed_over:
+        said.append("passed over: " + _counted(facts.passed_over))
+    if facts.near:
+        said.append("alike up to case, blanks and punctuation: " + _counted(facts.near))
+    said += [f"{split} has no {listed(names)}" for split, names in facts.missing.items()]
+    said += [*facts.suspicious, *(f"{what}: {found}" for what, found in facts.format.items())]
+    return "; ".join(said)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+def summary(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
+    """All that `run=data` says of one task. With `inputs`, how long its rows are as a model reads them, too."""
+    told = task.describe()
+    rows = told["rows"]
+    assert isinstance(rows, Mapping)
+    return [
+        f"{task.name}: {told.get('source', '')}",
+        "",
+        *_classes(task, told, rows),
+        "",
+        *_lengths(task, inputs),
+        *_findings(task, told),
+    ]
+
+
+def _classes(task: Task, told: Mapping[str, object], rows: Mapping[str, int]) -> list[str]:
+    labels = told.get("labels")
+    table = [["", *rows], ["rows", *map(str, rows.values())]]
+    if isinstance(labels, Mapping) and task.classes:
+        shown = sorted(range(len(task.classes)), key=lambda number: -labels["train"][number])[:20]
+        table += [[task.classes[number], *(str(labels[split][number]) for split in rows)] for number in shown]
+        if (more := len(task.classes) - len(shown)) > 0:
+            table.append([f"and {more} classes more", *("" for _ in rows)])
+    if isinstance(speakers := told.get("speakers"), Mapping):
+        table.append(["speakers", *(str(len(speakers[split])) for split in rows)])
+    lines = _aligned(table)
+    if isinstance(always := told.get("majority"), Mapping):
+        lines.append(f"always answering {always['class']!r} is right for {_shares(always)}")
+    if isinstance(always := told.get("mean_predictor"), Mapping):
+        lines.append(f"always answering the mean of training, {always['answer']:.4g}, has an RMSE of {_shares(always)}")
+    return lines
+
+
+def _shares(always: Mapping[str, object]) -> str:
+    return ", ".join(f"{always[split]:.4f} on {split}" for split in SPLITS[1:] if split in always)
+
+
+def _lengths(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
+    units = {split: dict(task.lengths(split)) for split in SPLITS}
+    if inputs is not None:
+        for split, read in inputs.items():
+            if task.unit and len(set(read.lengths.tolist())) > 1:
+                units[split][task.unit] = read.lengths.tolist()
+    names = list(dict.fromkeys(unit for found in units.values() for unit in found))
+    if not names:
+        return []
+    table = [["shortest / median / 95 % / longest", *SPLITS]]
+    table += [[unit, *(str(Lengths.of(units[split][unit])) for split in SPLITS)] for unit in names]
+    if inputs is not None and any(read.truncated() for read in inputs.values()):
+        cut = {split: sum(read.truncated().values()) for split, read in inputs.items()}
+        table.append(["texts that are cut there", *(str(cut[split]) for split in SPLITS)])
+    return [*_aligned(table), ""]
+
+
+def _findings(task: Task, told: Mapping[str, object]) -> list[str]:
+    facts = task.findings()
+    lines = [f"left out, {reason}: {len(rows)} (rows {listed(rows)})" for reason, rows in facts.left_out.items()]
+    known = set(facts.left_out)
+    if isinstance(left := told.get("left_out"), Mapping):
+        lines += [f"left out, {reason}: {count}" for reason, count in left.items() if reason not in known]
+    if repeated := told.get("repeated"):
+        lines.append(f"left out, in two splits or twice: {repeated}")
+    lines += [f"passed over: {count} {kind} files" for kind, count in facts.passed_over.items()]
+    for names, count in facts.near.items():
+        where = (
+            f"in {names}"
+            if " and " not in names
+            else f"of {names.partition(' and ')[2]} stand in " + (names.partition(" and ")[0])
+        )
+        lines.append(f"alike up to case, blanks and punctuation: {count} {where}")
+    lines += [f"{split} has no row of {listed(names)}" for split, names in facts.missing.items()]
+    lines += [f"to be looked at: {said}" for said in facts.suspicious]
+    lines += [f"found: {what} {found}" for what, found in facts.format.items()]
+    return lines or ["nothing left out, nothing repeated, nothing suspicious"]
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    wide = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return [
+        "  ".join(
+            cell.ljust(wide[0]) if column == 0 else cell.rjust(wide[column]) for column, cell in enumerate(row)
+        ).rstrip()
+        for row in table
+    ]
+
+
+def write_rows(task: Task, path: Path) -> None:
+    """Which row, or file, of a user's own data is in which split, so that others can have the same."""
+    kept = task.findings().kept
+    if not kept:
+        return
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(["split", "row"])
+    table.writerows((split, row) for split, rows in kept.items() for row in rows)
+    replace_text(path, out.getvalue())
