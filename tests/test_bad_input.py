@@ -193,7 +193,7 @@ MISTAKES = [
     (["trainer.max_steps=0"], "trainer.max_steps=0: input should be greater than or equal to 1"),
     (["trainer.batch_size=1.5"], "trainer.batch_size=1.5: input should be a valid integer"),
     (["trainer.evaluations=0"], "trainer.evaluations=0: input should be greater than or equal to 1"),
-    (["trainer.objective=f1"], "trainer.objective=f1: task="),
+    (["trainer.objective=f1_marco"], "did you mean f1_macro?"),
     (["trainer.objective=measures:"], 'trainer.objective="measures:": input should be'),
     (["trainer.objective=nowhere:F1"], "trainer.objective=nowhere:F1: importing nowhere failed, ModuleNotFoundError"),
     (["trainer.objective=pandas:read_pickle"], "trainer.objective=pandas:read_pickle: no subclass of harness.task."),

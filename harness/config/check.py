@@ -17,6 +17,7 @@ from harness.config.registry import GUEST
 from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
 from harness.config.space import flattened
 from harness.config.tasks import TaskConfig, readers_for
+from harness.config.tasks.base import WHOLE_SPLIT
 from harness.config.tree import OF_COMMANDS, ConfigError, Tree, apply_overrides, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
@@ -103,6 +104,8 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     del tree["trainer"]["activation_checkpointing"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial
         del tree["trainer"]["score_train"]
+    if not config.trainer.measures:
+        del tree["trainer"]["measures"]
     if tree["probe"] is None:  # as before there were any
         del tree["probe"]
     else:
@@ -219,27 +222,30 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
 
 
 def _objective_mistakes(config: Config) -> list[str]:
-    """Whether what the best weights are chosen by is measured at all."""
+    """Whether what the best weights are chosen by is measured at all, and what is scored beside it."""
     task, objective, possible = config.task, config.trainer.objective, config.task.objectives
     if task.parts and config.trainer.score_train:
         return [f"trainer.score_train=true: task={task.name} is several tasks; trainer.score_train=false"]
-    if config.trainer.measure is not None:
-        return _measure_mistakes(config)
-    if objective in possible or not possible or (config.run in SHAPES_ALONE and objective in typing.get_args(Usual)):
-        return []
-    return [f"trainer.objective={objective}: task={task.name} has none; trainer.objective={possible[0]}"]
+    usual = config.run in SHAPES_ALONE and objective in typing.get_args(Usual)
+    asked = {} if usual else {f"trainer.objective={objective}": objective}
+    asked |= {f"trainer.measures={_show(config.trainer.measures)}: {name}": name for name in config.trainer.measures}
+    mistakes = [_not_measured(config, where, name, possible) for where, name in asked.items()]
+    return [mistake for mistake in mistakes if mistake]
 
 
-def _measure_mistakes(config: Config) -> list[str]:
-    """What a measure of the user's own cannot be of; whether it is one is known when it is imported."""
-    task, where = config.task, f"trainer.objective={config.trainer.objective}"
-    if task.parts:
-        return [f"{where}: task={task.name} is several tasks, and a measure is of one; trainer.objective=score"]
-    if task.known_outputs == 0:
-        return [f"{where}: task={task.name} answers with texts, and a measure is of classes or numbers"]
-    if config.trainer.devices > 1:
-        return [f"trainer.devices={config.trainer.devices}: {where} needs all rows in one process: one device"]
-    return []
+def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ...]) -> str:
+    """Why a score cannot be had; nothing where it can, or where only the data can tell."""
+    task = config.task
+    if ":" not in name and name not in (possible or [name]):
+        return f"{where}: task={task.name} has none; trainer.objective={possible[0]}{nearest(name, possible)}"
+    own = ":" in name
+    if own and task.parts:
+        return f"{where}: task={task.name} is several tasks, and a measure is of one; trainer.objective=score"
+    if own and task.known_outputs == 0:
+        return f"{where}: task={task.name} answers with texts, and a measure is of classes or numbers"
+    if config.trainer.devices > 1 and (own or name in WHOLE_SPLIT):
+        return f"trainer.devices={config.trainer.devices}: {where} needs all rows in one process: one device"
+    return ""
 
 
 def _lora_mistakes(config: Config) -> list[str]:

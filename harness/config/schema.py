@@ -39,8 +39,8 @@ class TrainerConfig:
 
     `activation_checkpointing` computes a base's activations again in the backward pass, in place of keeping them.
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
-    An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name but the usual
-    ones is a metric that a task of the user's own defines.
+    An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name is a measure of
+    the task. `measures` are scored beside it.
     """
 
     epochs: Positive
@@ -56,11 +56,12 @@ class TrainerConfig:
     threads: Count | None
     score_train: Flag = False
     activation_checkpointing: Flag = False
+    measures: list[DottedPath | Metric] = field(default_factory=list)
 
     @property
-    def measure(self) -> str | None:
-        """The dotted path of a measure of the user's own."""
-        return self.objective if ":" in self.objective else None
+    def own_measures(self) -> tuple[str, ...]:
+        """The dotted paths of measures of the user's own."""
+        return tuple(dict.fromkeys(name for name in (self.objective, *self.measures) if ":" in name))
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ def read_stored(path: Path) -> Tree:
         tree["task"] = _with_later_keys(_with_new_names(task))
     if isinstance(lora := tree.get("lora"), dict):
         tree["lora"] = _with_forks(lora)
+    if isinstance(trainer := tree.get("trainer"), dict):
+        tree["trainer"] = {"measures": []} | trainer
     if isinstance(sweep := tree.get("sweep"), dict):
         tree["sweep"] = _BEFORE | _with_kinds(sweep)
     for key in OF_COMMANDS:  # of other commands: they were passed over

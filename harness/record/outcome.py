@@ -11,6 +11,7 @@ from harness.record.sections import Record
 
 _GONE = object()
 K = TypeVar("K", bound=Hashable)
+_LOWER = frozenset(("loss", "perplexity", "rmse", "mae", "wer", "cer"))
 _USUAL = ("accuracy", "score", "loss")
 
 
@@ -69,8 +70,8 @@ def process_suspect(entry: Record) -> bool:
 
 
 def direction(metric: str) -> float:
-    """1 where a higher value of a metric is better, −1 where a lower one is: of the loss."""
-    return -1.0 if metric == "loss" else 1.0
+    """1 where a higher value of a metric is better, −1 where a lower one is: of losses and errors."""
+    return -1.0 if metric.rpartition("/")[2] in _LOWER else 1.0
 
 
 def headline_metric(entry: Record) -> str:

@@ -187,7 +187,7 @@ def _section(group: Group, folder: Path) -> str:
     parts = [
         f"Data: {first.data.name} from {first.data.source} "
         f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} examples). "
-        f"{_shared(first)}Base: {first.model}. {tally(records)}",
+        f"{_shared(first)}{_chance(first)}Base: {first.model}. {tally(records)}",
         f"Command: `{first.command}`",
     ]
     if confirmed is not None:
@@ -201,6 +201,16 @@ def _section(group: Group, folder: Path) -> str:
         several = objectives_of(folder)
         parts.append(objectives_section(searched, folder, _margin(folder)) if several else _fronts(searched))
     return "\n\n".join([*parts, *failures(records)])
+
+
+def _chance(entry: Record) -> str:
+    """What is scored without having learned anything; nothing in records from before it was kept."""
+    always, mean = (entry.data.details.get(name) for name in ("majority", "mean_predictor"))
+    if isinstance(always, dict) and "test" in always:
+        return f"Always answering the most frequent class, {always['class']}, has a test accuracy of {always['test']:.4f}. "
+    if isinstance(mean, dict) and "test" in mean:
+        return f"Always answering the mean of training has a test RMSE of {mean['test']:.4f}. "
+    return ""
 
 
 def _shared(entry: Record) -> str:

@@ -2,15 +2,13 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
-
-from harness.task.measure import GuestMeasure
 
 
 class Metrics(nn.Module):
@@ -171,20 +169,19 @@ class MixtureMetrics(Metrics):
 
 
 class MeasureError(Exception):
-    """A measure of the user's own raised an error, or returned what is no finite number."""
+    """A measure raised an error, or returned what is no finite number."""
 
 
 class MeasuredMetrics(Metrics):
-    """A task's own metrics, and under its dotted `path` a measure of the user's own over all rows of an evaluation.
+    """A task's own metrics, and under their names further measures over all rows of an evaluation.
 
     Only for evaluations in one process: the rows of other devices are not gathered.
     """
 
-    def __init__(self, own: Metrics, path: str, measure: GuestMeasure) -> None:
+    def __init__(self, own: Metrics, measures: Mapping[str, Callable[[Tensor, Tensor], float]]) -> None:
         super().__init__()
-        self.own, self.path = own, path
-        self.names, self.columns = (*own.names, path), own.columns
-        self._score = measure.score  # bound: a measure that is a module must not become a part of this one
+        self.own, self.measures = own, dict(measures)
+        self.names, self.columns = (*own.names, *self.measures), own.columns
         self._answers: list[tuple[Tensor, Tensor]] = []
 
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
@@ -198,16 +195,17 @@ class MeasuredMetrics(Metrics):
         labels, logits = (torch.cat(parts) for parts in zip(*self._answers, strict=True))
         self._answers = []
         # A trial that diverged fails for that, not for what a measure makes of NaN.
-        measured = self._measure(labels, logits) if math.isfinite(scores["loss"]) else math.nan
-        return scores | {self.path: measured}
+        finite = math.isfinite(scores["loss"])
+        measured = {name: self._measure(name, labels, logits) if finite else math.nan for name in self.measures}
+        return scores | measured
 
-    def _measure(self, labels: Tensor, logits: Tensor) -> float:
+    def _measure(self, name: str, labels: Tensor, logits: Tensor) -> float:
         try:
-            found = float(self._score(labels, logits))
+            found = float(self.measures[name](labels, logits))
         except MemoryError:
             raise
         except Exception as error:  # the user's code may fail in any way
-            raise MeasureError(f"trainer.objective={self.path}: {type(error).__name__}: {error}") from error
+            raise MeasureError(f"trainer.objective={name}: {type(error).__name__}: {error}") from error
         if not math.isfinite(found):
-            raise MeasureError(f"trainer.objective={self.path}: score is {found}, and has to be a finite number")
+            raise MeasureError(f"trainer.objective={name}: score is {found}, and has to be a finite number")
         return found

@@ -2,8 +2,9 @@
 
 from harness.config import Config, ConfigError
 from harness.config.guests import code_digest, module_digest
+from harness.config.tasks.base import CLASS_MEASURES, NUMBER_MEASURES
 from harness.model import guest_model_class
-from harness.task import build_task, guest_task_class, read_measure
+from harness.task import Task, build_task, guest_task_class, read_measure
 
 
 def check_guests(config: Config) -> None:
@@ -12,8 +13,8 @@ def check_guests(config: Config) -> None:
         _check_kinds(config)
     if config.task.guests:
         _check_task(config)
-    if config.trainer.measure is not None:
-        read_measure(config.trainer.measure)
+    for path in config.trainer.own_measures:
+        read_measure(path)
 
 
 def _check_kinds(config: Config) -> None:
@@ -27,15 +28,21 @@ def _check_kinds(config: Config) -> None:
 
 def _check_task(config: Config) -> None:
     """Only the data of a guest's task tell what its scores are, and what it asks of a model."""
-    task, objective = build_task(config.task), config.trainer.objective
-    names, where = task.metrics().names, f"trainer.objective={objective}"
+    task, asked = build_task(config.task), (config.trainer.objective, *config.trainer.measures)
     mistakes = task.mistakes(config.model)
-    if config.trainer.measure is not None and task.outputs == 0:
-        mistakes.append(f"{where}: task={task.name} answers with texts, and a measure is of classes or numbers")
-    if config.trainer.measure is None and objective not in names:
-        mistakes.append(f"{where}: task={task.name} has none; trainer.objective={names[0]}")
+    for name in asked:
+        where = f"trainer.objective={name}"
+        if ":" in name and task.outputs == 0:
+            mistakes.append(f"{where}: task={task.name} answers with texts, and a measure is of classes or numbers")
+        if ":" not in name and name not in _measured(task):
+            mistakes.append(f"{where}: task={task.name} has none; trainer.objective={task.metrics().names[0]}")
     if mistakes:
         raise ConfigError(*mistakes)
+
+
+def _measured(task: Task) -> tuple[str, ...]:
+    further: tuple[str, ...] = CLASS_MEASURES if task.classes else NUMBER_MEASURES
+    return (*task.metrics().names, *(further if task.outputs else ()))
 
 
 def guest_digests(config: Config) -> dict[str, str]:
@@ -47,6 +54,6 @@ def guest_digests(config: Config) -> dict[str, str]:
         found["variant_code"] = " ".join(map(module_digest, config.lora.guests))
     if config.model.guest is not None:
         found["model_code"] = code_digest(guest_model_class(config.model.guest))
-    if config.trainer.measure is not None:
-        found["measure_code"] = code_digest(type(read_measure(config.trainer.measure)))
+    if own := config.trainer.own_measures:
+        found["measure_code"] = " ".join(code_digest(type(read_measure(path))) for path in own)
     return found

@@ -2,10 +2,11 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import lightning as L
+from torch import Tensor
 
 from harness.config import TrainerConfig
 from harness.lora import effective_ranks, kept_ranks, set_active, shared_parameters
@@ -13,6 +14,7 @@ from harness.model import Network
 from harness.record import Steps, TaskGradients
 from harness.system.study_files import CURVE
 from harness.task import read_measure
+from harness.task.measures import named_measure
 from harness.task.metrics import MeasuredMetrics, Metrics
 from harness.training import (
     BestCheckpoint,
@@ -86,13 +88,15 @@ def train_and_evaluate(trial: RunningTrial) -> None:
 
 
 def _metrics(trial: RunningTrial) -> Metrics:
-    """The task's, and the measure of the user's own where one is named."""
-    measure = trial.config.trainer.measure
-    return (
-        trial.task.metrics()
-        if measure is None
-        else MeasuredMetrics(trial.task.metrics(), measure, read_measure(measure))
-    )
+    """The task's, and beside them the measures that are asked for."""
+    own, settings = trial.task.metrics(), trial.config.trainer
+    measures: dict[str, Callable[[Tensor, Tensor], float]] = {}
+    for name in dict.fromkeys((settings.objective, *settings.measures)):
+        if ":" in name:
+            measures[name] = read_measure(name).score
+        elif name not in own.names and (measure := named_measure(name, len(trial.task.classes))) is not None:
+            measures[name] = measure
+    return MeasuredMetrics(own, measures) if measures else own
 
 
 def _notes(settings: TrainerConfig, steps: Steps) -> list[str]:

@@ -31,6 +31,11 @@ _NOT_IN_FINGERPRINT = (
 _LATER_KEYS = {"answer": "class", "train_rows": None, "temperature": None, "batches": "one_task"}
 
 
+CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", "auroc", "average_precision")
+NUMBER_MEASURES = ("pearson", "spearman", "mae")
+WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
+"""Measures that are no mean over rows, and need all of them in one place."""
+
 _READ_BY = {
     "a file,": "task=text_csv and task=seq2seq read files",
     "a folder,": "task=image_folder, task=spoken_digits and task=sst2 read folders",
@@ -90,7 +95,7 @@ class TaskConfig:
     @property
     def objectives(self) -> tuple[str, ...]:
         """What the best weights can be chosen by, the usual one first; empty where only the data can tell."""
-        return ("accuracy", "loss")
+        return ("accuracy", "loss", *CLASS_MEASURES)
 
     @property
     def known_outputs(self) -> Outputs | None:

@@ -32,7 +32,7 @@ class Seq2seqTaskConfig(TaskConfig):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        return ("loss",)
+        return ("loss", "perplexity")
 
     @property
     def known_outputs(self) -> int:

@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Text
+from harness.config.tasks.base import NUMBER_MEASURES
 from harness.config.tasks.labelled import LabelledTaskConfig, PublishedTaskConfig
 from harness.config.tasks.own import OwnLabelledConfig, OwnTableConfig
 
@@ -30,7 +31,7 @@ class TextTaskConfig(LabelledTaskConfig):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        return ("loss",) if self.answer == "number" else ("accuracy", "loss")
+        return ("loss", "rmse", "r2", *NUMBER_MEASURES) if self.answer == "number" else super().objectives
 
     @property
     def known_outputs(self) -> int | None:
