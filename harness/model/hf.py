@@ -35,7 +35,7 @@ from harness.model.hf_tokens import (
     tokenizer_of,
 )
 from harness.model.roles import targets_of
-from harness.model.text import TextClassifier, checkpoint_layers
+from harness.model.text import TextClassifier, checkpoint_layers, token_types
 from harness.model.vision import rest_frozen_norms
 
 
@@ -61,7 +61,9 @@ class HfClassifier(Network):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
-        logits: Tensor = self.whole(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
+        logits: Tensor = self.whole(
+            input_ids=batch["ids"], attention_mask=batch["mask"], **token_types(self.whole, batch)
+        ).logits
         return logits
 
     def checkpoint_activations(self) -> None:

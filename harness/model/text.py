@@ -66,7 +66,7 @@ class TextClassifier(Network):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
-        out = self.base(input_ids=batch["ids"], attention_mask=batch["mask"])
+        out = self.base(input_ids=batch["ids"], attention_mask=batch["mask"], **token_types(self.base, batch))
         return self.answer(self._pool(out, batch["mask"]), batch)
 
     def checkpoint_activations(self) -> None:
@@ -96,6 +96,12 @@ def checkpoint_layers(base: nn.Module) -> None:
     # Renamed in transformers 5.2x, where the former name warns.
     enable = getattr(base, "activation_checkpointing_enable", base.gradient_checkpointing_enable)
     enable({"use_reentrant": False})
+
+
+def token_types(base: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Which of two sentences each token is in, for a base that was trained to be told; else nothing."""
+    told = "types" in batch and getattr(base.config, "type_vocab_size", 0) > 1
+    return {"token_type_ids": batch["types"]} if told else {}
 
 
 class DenseHead(nn.Module):

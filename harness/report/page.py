@@ -207,7 +207,8 @@ def _chance(entry: Record) -> str:
     """What is scored without having learned anything; nothing in records from before it was kept."""
     always, mean = (entry.data.details.get(name) for name in ("majority", "mean_predictor"))
     if isinstance(always, dict) and "test" in always:
-        return f"Always answering the most frequent class, {always['class']}, has a test accuracy of {always['test']:.4f}. "
+        most = f"the most frequent class, {always['class']},"
+        return f"Always answering {most} has a test accuracy of {always['test']:.4f}. "
     if isinstance(mean, dict) and "test" in mean:
         return f"Always answering the mean of training has a test RMSE of {mean['test']:.4f}. "
     return ""

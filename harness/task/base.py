@@ -131,6 +131,10 @@ class Task(ABC):
         """The texts to be generated for the test split, where the answer is text."""
         return None
 
+    def names(self, split: str) -> Sequence[str]:
+        """What each row of a split is called in tables: its text or its file; empty where it has no name."""
+        return self.findings().kept.get(split, ())
+
     def findings(self) -> Facts:
         """What was found out while the data were read; nothing where they are not a user's own."""
         return NO_FACTS

@@ -23,10 +23,21 @@ _FEWEST = 2  # tokens of its own that a cut text is left with
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Sentences and their answers in a fixed order: classes, 0…classes−1, or numbers."""
+    """Sentences and their answers in a fixed order: classes, 0…classes−1, or numbers.
+
+    `pairs` are the second sentences of each row, where a row has two.
+    """
 
     texts: tuple[str, ...]
     labels: tuple[float, ...]
+    pairs: tuple[str, ...] = ()
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """What is read of each row, as one text."""
+        if not self.pairs:
+            return self.texts
+        return tuple(f"{text}\0{pair}" for text, pair in zip(self.texts, self.pairs, strict=True))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -36,7 +47,8 @@ class Split:
 class EncodedSplit(Inputs):
     """The token ids of a split end to end, where each sentence starts, the answers, and the id that pads a batch.
 
-    `cut` counts the sentences that had more tokens than are read.
+    `cut` counts the sentences that had more tokens than are read; `types` say of each token of a row of two sentences
+    which of them it is in.
     """
 
     ids: np.ndarray
@@ -44,6 +56,7 @@ class EncodedSplit(Inputs):
     labels: np.ndarray
     pad_id: int
     cut: int = 0
+    types: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -58,9 +71,13 @@ class EncodedSplit(Inputs):
         return {"text": self.cut} if self.cut else {}
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B)."""
+        """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B); of two sentences `types` (B, L), too."""
         ids, mask = padded(self.ids, self.starts, rows, self.pad_id)
-        return {
+        types = {}
+        if self.types is not None:
+            found, _ = padded(self.types, self.starts, rows, 0)
+            types = {"types": torch.from_numpy(found.astype(np.int64))}
+        return types | {
             "ids": torch.from_numpy(ids.astype(np.int64)),
             "mask": torch.from_numpy(mask.astype(np.int64)),
             "labels": torch.from_numpy(self.labels[list(rows)]),
@@ -79,7 +96,9 @@ def encode(
     key = hashlib.sha256()
     for part in (assets.sha256_of(tokenizer_file), str(max_length), repr(split.texts), "with cuts"):
         key.update(part.encode() + b"\0")
-    arrays = cached("tokens", key.hexdigest(), partial(_tokenise, split.texts, tokenizer_file, max_length))
+    if split.pairs:
+        key.update(repr(split.pairs).encode())
+    arrays = cached("tokens", key.hexdigest(), partial(_tokenise, split, tokenizer_file, max_length))
     if spread is None:
         labels = np.array(split.labels, dtype=np.int64)
     else:
@@ -90,20 +109,22 @@ def encode(
             f"task.max_length={max_length}: it leaves {cut} of {len(split)} texts {own} tokens of their own, beside "
             f"{int(arrays['special'])} special ones; {_FEWEST} at least"
         )
-    return EncodedSplit(arrays["ids"], arrays["starts"], labels, pad_id, cut)
+    return EncodedSplit(arrays["ids"], arrays["starts"], labels, pad_id, cut, arrays.get("types"))
 
 
-def _tokenise(texts: Sequence[str], tokenizer_file: Path, max_length: int) -> dict[str, np.ndarray]:
+def _tokenise(split: Split, tokenizer_file: Path, max_length: int) -> dict[str, np.ndarray]:
     from tokenizers import Tokenizer  # imported where it is needed: a cached split needs no tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    found = tokenizer.encode_batch(list(texts))
+    rows = list(zip(split.texts, split.pairs, strict=True)) if split.pairs else list(split.texts)
+    found = tokenizer.encode_batch(rows)
     encoded = [np.array(item.ids, dtype=np.int32) for item in found]
-    return {
+    types = [np.array(item.type_ids, dtype=np.int8) for item in found] if split.pairs else []
+    return ({"types": np.concatenate(types)} if types else {}) | {
         "ids": np.concatenate(encoded),
         "starts": starts_of(encoded),
         "cut": np.array(sum(bool(item.overflowing) for item in found)),
-        "special": np.array(tokenizer.num_special_tokens_to_add(is_pair=False)),
+        "special": np.array(tokenizer.num_special_tokens_to_add(is_pair=bool(split.pairs))),
     }

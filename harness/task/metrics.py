@@ -29,6 +29,10 @@ class Metrics(nn.Module):
         """The labels (B) and the logits (B, C) of a batch, as a measure of the user's own reads them."""
         return batch["labels"], logits.float()
 
+    def shares(self, logits: Tensor) -> Tensor | None:
+        """The probability of each class (B, C), where the answer is a class."""
+        return None
+
 
 class ClassMetrics(Metrics):
     """Accuracy and mean cross-entropy of logits (B, C) against labels (B)."""
@@ -46,6 +50,9 @@ class ClassMetrics(Metrics):
         self.accuracy.update(logits, labels)
         self.mean_loss.update(F.cross_entropy(logits, labels, reduction="none"))
         return torch.stack([labels, logits.argmax(-1)], 1)
+
+    def shares(self, logits: Tensor) -> Tensor:
+        return logits.float().softmax(-1)
 
     def compute_and_reset(self) -> dict[str, float]:
         scores = {"accuracy": float(self.accuracy.compute()), "loss": float(self.mean_loss.compute())}
@@ -188,6 +195,9 @@ class MeasuredMetrics(Metrics):
         labels, outputs = self.own.answers(logits, batch)
         self._answers.append((labels.cpu(), outputs.cpu()))
         return self.own.update(logits, batch)
+
+    def shares(self, logits: Tensor) -> Tensor | None:
+        return self.own.shares(logits)
 
     def compute_and_reset(self) -> dict[str, float]:
         """Raises MeasureError, which names the measure."""

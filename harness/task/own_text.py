@@ -10,13 +10,15 @@ from harness.config import ConfigError, TableTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import Parts, by_time, drawn, stratified
-from harness.task.intake.duplicates import joined_blanks, normalised, refuse_leaks, settled
+from harness.task.intake.duplicates import joined_blanks, normalised_row, refuse_leaks, settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.labels import is_gap, refuse_lists, settle_alike
 from harness.task.intake.table import load_table
 
 Frames = dict[str, pd.DataFrame]
 """Split name -> columns text, label, and group or time where they are named; the index is the row in its file."""
+
+_ROW = ("text", "pair", "label")
 
 
 @dataclasses.dataclass
@@ -58,19 +60,26 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
 def _read(config: TableTaskConfig, split: str, name: str, left: _Left) -> tuple[pd.DataFrame, dict[str, str]]:
     """The columns of one file that are named, without gaps."""
     key = "task.data" if split == "train" else f"task.{split}"
-    columns = {"text": config.text, "label": config.label, "group": config.group, "time": config.time}
+    columns = {
+        "text": config.text,
+        "pair": config.text_pair,
+        "label": config.label,
+        "group": config.group,
+        "time": config.time,
+    }
     named = {role: column for role, column in columns.items() if column is not None}
     if split != "train":  # it is the training file that is cut
-        named = {role: column for role, column in named.items() if role in ("text", "label")}
+        named = {role: column for role, column in named.items() if role in _ROW}
     table = load_table(
         Path(name).expanduser(), key, tuple(named.values()), encoding=config.encoding, separator=config.separator
     )
     frame = pd.DataFrame({role: table.column(f"task.{role}", column) for role, column in named.items()})
     where = f"{key}={name}"
-    gap = frame[["text", "label"]].map(is_gap).any(axis=1) if len(frame) else pd.Series(dtype=bool)
+    roles = [role for role in _ROW if role in frame]
+    gap = frame[roles].map(is_gap).any(axis=1) if len(frame) else pd.Series(dtype=bool)
     if rows := list(frame.index[gap]):
         if config.gaps == "refuse":
-            rule = f"rows have no {config.text} or no {config.label} (rows {listed(rows)})"
+            rule = f"rows have no {' or no '.join(named[role] for role in roles)} (rows {listed(rows)})"
             raise ConfigError(f"{where}: {len(rows)} {rule}; task.gaps=leave_out leaves them out")
         left.note("gaps", split, rows)
         frame = frame[~gap]
@@ -90,6 +99,13 @@ def _check_cells(where: str, config: TableTaskConfig, frame: pd.DataFrame) -> No
     refuse_lists(where, config.label, dict(frame["label"].items()))
 
 
+def _contents(frame: pd.DataFrame) -> list[str]:
+    """What is read of each row as one text; two sentences are parted by a NUL."""
+    if "pair" not in frame:
+        return list(frame["text"])
+    return [f"{text}\0{pair}" for text, pair in zip(frame["text"], frame["pair"], strict=True)]
+
+
 def _settle_labels(config: TableTaskConfig, where: str, frames: Frames, left: _Left) -> None:
     """One name for each class, in all splits alike."""
     if config.answer == "number":
@@ -107,7 +123,7 @@ def _without_contradictions(
     labels: list[Hashable] = list(frame["label"])
     if config.answer == "number":
         labels = pd.to_numeric(frame["label"], errors="coerce").tolist()
-    keys = [joined_blanks(text) for text in frame["text"]]
+    keys = [joined_blanks(content) for content in _contents(frame)]
     names = [left.name(split, row) for row in frame.index]
     kept, _ = settled(where, keys, labels, names, config.duplicates, "text")
     dropped = frame.index.delete(kept)
@@ -118,7 +134,7 @@ def _without_contradictions(
 def _cut(config: TableTaskConfig, where: str, frames: Frames, left: _Left) -> Frames:
     """Cut the splits that are not given off the training file, without its repeated rows."""
     whole = frames["train"]
-    once = whole.drop_duplicates("text")
+    once = whole.drop_duplicates([role for role in ("text", "pair") if role in whole])
     left.note("repeated", "train", list(whole.index.difference(once.index, sort=False)))
     shares = {"validation": config.validation_share, "test": config.test_share}
     shares = {split: share for split, share in shares.items() if split not in frames}
@@ -128,7 +144,7 @@ def _cut(config: TableTaskConfig, where: str, frames: Frames, left: _Left) -> Fr
 
 def _places(config: TableTaskConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
     """Near-identical texts stay in one split, whatever the cut."""
-    groups: list[Hashable] = [normalised(text) for text in frame["text"]]
+    groups: list[Hashable] = [normalised_row(content) for content in _contents(frame)]
     if config.time is not None:
         return by_time(_moments(where, config.time, frame["time"]), shares)
     if config.group is not None:
@@ -169,9 +185,9 @@ def _refuse_leaks(config: TableTaskConfig, where: str, frames: Frames, left: _Le
     """Raise ConfigError where a split that was given shares more than a few texts with another."""
     if config.leaks == "allow":
         return
-    texts = {split: list(frames[split]["text"]) for split in SPLITS}
+    texts = {split: _contents(frames[split]) for split in SPLITS}
     rows = {split: [left.name(split, row) for row in frames[split].index] for split in SPLITS}
-    for key, how in ((str, ""), (normalised, " up to case, blanks and punctuation")):
+    for key, how in ((str, ""), (normalised_row, " up to case, blanks and punctuation")):
         chosen: Callable[[str], Hashable] = key
         refuse_leaks(where, texts, rows, chosen, f"{how}; task.leaks=allow takes them all the same")
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from harness.system.paths import listed
 from harness.task.base import SPLITS, Inputs, Task, described
 from harness.task.batches import Split, encode
 from harness.task.intake.cuts import drawn
-from harness.task.intake.duplicates import normalised, shared_keys
+from harness.task.intake.duplicates import normalised_row, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import is_gap, suspicious
 from harness.task.intake.table import load_bare_table, load_table
@@ -74,7 +74,10 @@ class TextTask(Task):
         return model.length_mistakes(self.max_length)
 
     def texts(self, split: str) -> tuple[str, ...]:
-        return self.splits[split].texts
+        return (*self.splits[split].texts, *self.splits[split].pairs)
+
+    def names(self, split: str) -> tuple[str, ...]:
+        return tuple(content.replace("\0", " | ") for content in self.splits[split].contents)
 
     def findings(self) -> Facts:
         return self.facts
@@ -83,9 +86,15 @@ class TextTask(Task):
     def unit(self) -> str:
         return "tokens"
 
-    def lengths(self, split: str) -> dict[str, list[float]]:
+    def lengths(self, split: str) -> dict[str, Sequence[float]]:
         texts = self.splits[split].texts
-        return {"characters": [len(text) for text in texts], "words": [len(text.split()) for text in texts]}
+        told: dict[str, Sequence[float]] = {
+            "characters": [len(text) for text in texts],
+            "words": [len(text.split()) for text in texts],
+        }
+        if pairs := self.splits[split].pairs:
+            told |= {"words of the second": [len(text.split()) for text in pairs]}
+        return told
 
     def describe(self) -> dict[str, object]:
         told = {"shared": self.shared} | self.facts.described()
@@ -151,7 +160,8 @@ def text_task(
     shared = _shared_sentences(where, splits, 1.0 if may_share else OVERLAP_ALLOWED)
     digest = hashlib.sha256()
     for key, split in splits.items():
-        digest.update(repr((key, split.texts, split.labels)).encode())
+        second = (split.pairs,) if split.pairs else ()
+        digest.update(repr((key, split.texts, split.labels, *second)).encode())
     told = _with_near(
         facts, splits, [label for frame in frames.values() for label in frame["label"]] if classes else []
     )
@@ -160,7 +170,7 @@ def text_task(
 
 def _with_near(facts: Facts, splits: dict[str, Split], labels: list[str]) -> Facts:
     """With what is alike within splits and between them, and labels that may be none."""
-    keys = {name: [normalised(text) for text in split.texts] for name, split in splits.items()}
+    keys = {name: [normalised_row(content) for content in split.contents] for name, split in splits.items()}
     near = {name: len(found) - len(set(found)) for name, found in keys.items()}
     near |= {names: len(places) for names, places in shared_keys(keys).items()}
     near = {name: count for name, count in near.items() if count}
@@ -183,10 +193,14 @@ def _numbers(where: str, frames: Frames) -> tuple[tuple[str, ...], dict[str, Spl
         labels = pd.to_numeric(frame["label"], errors="coerce").to_numpy(dtype=float)
         if not (finite := np.isfinite(labels)).all():
             raise ConfigError(f"{where}: label {frame['label'].iloc[int(np.argmin(finite))]!r} is no number")
-        splits[name] = Split(tuple(frame["text"]), tuple(labels.tolist()))
+        splits[name] = Split(tuple(frame["text"]), tuple(labels.tolist()), _pairs(frame))
     if len(set(splits["train"].labels)) < 2:
         raise ConfigError(f"{where}: all numbers of the training split are the same")
     return (), splits
+
+
+def _pairs(frame: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(frame["pair"]) if "pair" in frame else ()
 
 
 def _classes(wanted: int | None, where: str, frames: Frames) -> tuple[tuple[str, ...], dict[str, Split]]:
@@ -202,7 +216,7 @@ def _classes(wanted: int | None, where: str, frames: Frames) -> tuple[tuple[str,
         unknown = sorted(set(frame["label"]) - set(classes))
         if unknown:
             raise ConfigError(f"{where}: label {unknown[0]!r} of the {name} split is absent from training")
-        splits[name] = Split(tuple(frame["text"]), tuple(number[label] for label in frame["label"]))
+        splits[name] = Split(tuple(frame["text"]), tuple(number[label] for label in frame["label"]), _pairs(frame))
     return classes, splits
 
 
@@ -212,8 +226,8 @@ def _shared_sentences(where: str, splits: dict[str, Split], allowed: float) -> d
     names = list(splits)
     for index, first in enumerate(names):
         for second in names[index + 1 :]:
-            known = set(splits[first].texts)
-            shared = sum(text in known for text in splits[second].texts)
+            known = set(splits[first].contents)
+            shared = sum(content in known for content in splits[second].contents)
             if shared > allowed * len(splits[second]):
                 raise ConfigError(f"{where}: {shared} of {len(splits[second])} {second} sentences stand in {first} too")
             if shared:

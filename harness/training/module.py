@@ -90,6 +90,7 @@ class TrialModule(L.LightningModule):
         self.fast_ratio, self.spread = fast_ratio, spread
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
+        self.shares: list[Tensor] = []
 
     def configure_model(self) -> None:
         """Called by the trainer before it creates the optimiser."""
@@ -109,12 +110,15 @@ class TrialModule(L.LightningModule):
 
     def test_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the scores, and keep its rows for the predictions."""
-        items = self.metrics.update(self.model(batch), batch)
+        logits = self.model(batch)
+        items = self.metrics.update(logits, batch)
         self.predictions.append((batch["rows"].cpu(), items.cpu()))
+        if (shares := self.metrics.shares(logits)) is not None:
+            self.shares.append(shares.cpu())
 
     def on_test_start(self) -> None:
         """Each test has its own predictions."""
-        self.predictions = []
+        self.predictions, self.shares = [], []
 
     def on_validation_epoch_end(self) -> None:
         """Compute the scores of the validation split."""

@@ -12,8 +12,8 @@ from harness.config import Config
 from harness.model import Network
 from harness.record import Adapter, trial_path
 from harness.system import assets
-from harness.system.study_files import HEAD, PREDICTIONS
-from harness.task import Generation, Inputs, build_task
+from harness.system.study_files import ANSWERS, CONFUSION, HEAD, PREDICTIONS
+from harness.task import Generation, Inputs, Task, build_task
 from harness.training import TrialModule, generate_texts, text_scores
 from harness.trial.context import TrialContext
 from harness.trial.inputs import base_identity, tokens_for
@@ -29,6 +29,7 @@ def save_artifacts(
     save_trained(config, model, method, target)
     if predicted:
         _save_predictions(module, folder / PREDICTIONS)
+        _save_answers(build_task(config.task), module, folder)
 
 
 def save_trained(config: Config, model: Network, method: Method, target: Path) -> None:
@@ -61,6 +62,31 @@ def _save_predictions(module: TrialModule, path: Path) -> None:
     items = torch.cat([items for _, items in module.predictions]).tolist()
     lines = [",".join(map(str, (row, *item))) for row, item in sorted(zip(rows, items, strict=True))]
     path.write_text("\n".join([",".join(("row", *module.metrics.columns)), *lines]) + "\n")
+
+
+def _save_answers(task: Task, module: TrialModule, folder: Path) -> None:
+    """What was answered to each test item, with the names of items and classes; and how often each class was taken for
+    each. Only where the answer is a class, and one process has seen all of them.
+    """
+    rows = torch.cat([rows for rows, _ in module.predictions])
+    if not module.shares or len(rows) != sum(map(len, module.shares)):
+        return
+    shares, order = torch.cat(module.shares)[rows.argsort()], rows.argsort()
+    items = torch.cat([items for _, items in module.predictions])[order].long().tolist()
+    names = task.names("test") or list(map(str, range(len(items))))
+    counts = [[0] * len(task.classes) for _ in task.classes]
+    lines = []
+    for name, (label, predicted), row in zip(names, items, shares.tolist(), strict=True):
+        counts[label][predicted] += 1
+        lines.append([name, task.classes[label], task.classes[predicted], *(f"{share:.6f}" for share in row)])
+    _write_table(folder / ANSWERS, ["item", "label", "predicted", *(f"p({name})" for name in task.classes)], lines)
+    of_each = [[name, *counts[label]] for label, name in enumerate(task.classes)]
+    _write_table(folder / CONFUSION, ["label, taken for", *task.classes], of_each)
+
+
+def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
 
 
 def write_texts(

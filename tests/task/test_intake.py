@@ -811,3 +811,46 @@ def test_near_identical_sources_stay_in_one_split(make_task, tmp_path):
     task = pairs(make_task, written(tmp_path / "a.csv", text_of(rows, head=("source", "target"))))
     place = {source: name for name, split in task.splits.items() for source in split.sources}
     assert all(place[source] == place[source.upper()] for source in place)
+
+
+# -- pairs of sentences ------------------------------------------------------------------------------------------------
+
+
+def two(rows, head=("text", "other", "label"), mark=","):
+    return text_of(rows, mark, head=head)
+
+
+def asked(count=60):
+    """Rows of which both sentences are needed to tell them apart."""
+    return [
+        (f"is it {WORDS[i % 10]} {i // 2}", f"it is {WORDS[(i % 2) * 5]}", "yes" if i % 2 else "no")
+        for i in range(count)
+    ]
+
+
+def test_two_sentences_a_row_are_kept_together(make_task, tmp_path):
+    task = read_task(config_of(make_task, data=written(tmp_path / "a.csv", two(asked())), text_pair="other"))
+    found = {row for split in task.splits.values() for row in zip(split.texts, split.pairs, strict=True)}
+    assert found == {row[:2] for row in asked()}
+    assert task.names("test")[0] == " | ".join((task.splits["test"].texts[0], task.splits["test"].pairs[0]))
+
+
+@pytest.mark.parametrize(("rows", "line"), [
+    ([*asked(), (*asked()[0][:2], "yes")], r"different labels, 1 times \(rows 2 and 62\)"),
+    ([*asked(), ("is it odd", "", "yes")], r"1 rows have no text or no other or no label \(rows 62\)"),
+])  # fmt: skip
+def test_of_two_sentences_both_are_looked_at(make_task, tmp_path, rows, line):
+    with pytest.raises(ConfigError, match=line):
+        read_task(config_of(make_task, data=written(tmp_path / "a.csv", two(rows)), text_pair="other"))
+
+
+def test_two_sentences_are_one_row_of_tokens_that_says_which_is_which(tiny_base, own_cache):
+    from harness.task import encode
+    from harness.task.batches import Split
+
+    split = Split(("the film", "music"), (0, 1), ("is a story", "people in town"))
+    encoded = encode(split, tiny_base / "tokenizer.json", 40, 0)
+    alone = encode(Split(split.texts, split.labels), tiny_base / "tokenizer.json", 40, 0)
+    assert encoded.batch([0])["ids"].shape[1] > alone.batch([0])["ids"].shape[1]
+    assert "types" in encoded.batch([0, 1])
+    assert "types" not in alone.batch([0, 1])

@@ -139,3 +139,41 @@ def test_a_trial_is_chosen_by_the_measure_that_is_asked_for(compose, tmp_path, o
     assert set(entry.scores["test"]) == {"accuracy", "loss", "matthews", "f1_macro", "auroc"}
     assert entry.scores["val"]["matthews"] == max(score for _, score in heard)
     assert (tmp_path / "s/splits.csv").exists()
+
+
+def test_answers_keep_the_names_of_items_and_classes(compose, tmp_path, own_cache):
+    import csv
+
+    from harness.task import build_task
+    from harness.trial import TrialContext
+    from harness.trial.run import run_trial
+
+    rows = [
+        ("the film is bright" if i % 2 else "a story is dull", f"in town {i}", "warm" if i % 2 else "cold")
+        for i in range(60)
+    ]
+    with open(tmp_path / "pairs.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("text", "other", "label"), *rows])
+    config = compose(
+        f"task.data={tmp_path}/pairs.csv", "task.text_pair=other", "task.cut=stratified", "trainer.max_steps=8"
+    )
+    folder = tmp_path / "s/trials/0000"
+    folder.mkdir(parents=True)
+    entry = run_trial(config, TrialContext("s", 0, "arm", folder, test=True), lambda step, scores: False)
+    assert entry.state == "complete", entry.reason
+    with open(folder / "answers.csv", newline="") as file:
+        answers = list(csv.DictReader(file))
+    test = build_task(config.task).splits["test"]
+    assert [row["item"] for row in answers] == [" | ".join(row) for row in zip(test.texts, test.pairs, strict=True)]
+    assert [row["label"] for row in answers] == [("cold", "warm")[int(label)] for label in test.labels]
+    for row in answers:
+        shares = {name: float(row[f"p({name})"]) for name in ("cold", "warm")}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+        assert row["predicted"] == max(shares, key=shares.get)
+    right = sum(row["label"] == row["predicted"] for row in answers)
+    assert entry.scores["test"]["accuracy"] == pytest.approx(right / len(answers))
+    with open(folder / "confusion.csv", newline="") as file:
+        table = list(csv.reader(file))
+    assert table[0] == ["label, taken for", "cold", "warm"]
+    assert sum(int(cell) for row in table[1:] for cell in row[1:]) == len(answers)
+    assert int(table[1][1]) + int(table[2][2]) == right

@@ -28,7 +28,7 @@ _NOT_IN_FINGERPRINT = (
     "gradients",
 )
 # Trials from before there were these are the same trials.
-_LATER_KEYS = {"answer": "class", "train_rows": None, "temperature": None, "batches": "one_task"}
+_LATER_KEYS = {"answer": "class", "train_rows": None, "temperature": None, "batches": "one_task", "text_pair": None}
 
 
 CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", "auroc", "average_precision")

@@ -68,7 +68,8 @@ class RatedTaskConfig(TextTaskConfig):
 class TableTaskConfig(OwnLabelledConfig, OwnTableConfig, TextTaskConfig):
     """A user's own CSV, TSV, JSON, Parquet or Arrow file with named columns.
 
-    Rows with the same `group` stay in one split; with `time`, the latest rows are held out.
+    With `text_pair`, a row is two sentences. Rows with the same `group` stay in one split; with `time`, the latest rows
+    are held out.
     """
 
     path_kind = "file"
@@ -80,6 +81,7 @@ class TableTaskConfig(OwnLabelledConfig, OwnTableConfig, TextTaskConfig):
     test: Text | None
     validation_share: HeldOut
     test_share: HeldOut
+    text_pair: Text | None = None
     group: Text | None = None
     time: Text | None = None
 

@@ -25,6 +25,11 @@ def normalised(text: str) -> str:
     return words or joined_blanks(text)
 
 
+def normalised_row(content: str) -> str:
+    """The same of a row of one sentence, or of two parted by a NUL."""
+    return "\0".join(map(normalised, content.split("\0")))
+
+
 _SIGNS = re.compile(r"[!-#%-*,-/:;?@\[-\]_{}]")  # ASCII punctuation; $ + < = > ^ ` | ~ are symbols
 
 
