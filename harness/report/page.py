@@ -205,10 +205,13 @@ def _section(group: Group, folder: Path) -> str:
 
 def _chance(entry: Record) -> str:
     """What is scored without having learned anything; nothing in records from before it was kept."""
-    always, mean = (entry.data.details.get(name) for name in ("majority", "mean_predictor"))
+    always, mean, sets = (entry.data.details.get(name) for name in ("majority", "mean_predictor", "usual_labels"))
     if isinstance(always, dict) and "test" in always:
         most = f"the most frequent class, {always['class']},"
         return f"Always answering {most} has a test accuracy of {always['test']:.4f}. "
+    if isinstance(sets, dict) and "test" in sets:
+        usual = ", ".join(sets["labels"])
+        return f"Always answering the most frequent labels, {usual}, has a test F1 (micro) of {sets['test']:.4f}. "
     if isinstance(mean, dict) and "test" in mean:
         return f"Always answering the mean of training has a test RMSE of {mean['test']:.4f}. "
     return ""

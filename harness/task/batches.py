@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +24,14 @@ _FEWEST = 2  # tokens of its own that a cut text is left with
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Sentences and their answers in a fixed order: classes, 0…classes−1, or numbers.
+    """Sentences and their answers in a fixed order: classes, 0…classes−1, or numbers, or sets
+    of classes.
 
     `pairs` are the second sentences of each row, where a row has two.
     """
 
     texts: tuple[str, ...]
-    labels: tuple[float, ...]
+    labels: tuple[Any, ...]
     pairs: tuple[str, ...] = ()
 
     @property
@@ -99,7 +101,9 @@ def encode(
     if split.pairs:
         key.update(repr(split.pairs).encode())
     arrays = cached("tokens", key.hexdigest(), partial(_tokenise, split, tokenizer_file, max_length))
-    if spread is None:
+    if split.labels and isinstance(split.labels[0], tuple):  # sets: their ones and zeros are put in later
+        labels = np.zeros(len(split), dtype=np.float32)
+    elif spread is None:
         labels = np.array(split.labels, dtype=np.int64)
     else:
         labels = ((np.array(split.labels) - spread[0]) / spread[1]).astype(np.float32)

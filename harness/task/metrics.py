@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, SumMetric
+from torchmetrics import Metric as TorchMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 
@@ -59,6 +60,59 @@ class ClassMetrics(Metrics):
         self.accuracy.reset()
         self.mean_loss.reset()
         return scores
+
+
+class LabelSetMetrics(Metrics):
+    """Of logits (B, C) against sets of classes (B, C) of ones and zeros: F1 of all decisions and the mean of the
+    classes' F1, a class being answered where its probability is above a half; the share of rows that are right as a
+    whole; and the mean binary cross-entropy of a decision.
+    """
+
+    names = ("f1_micro", "f1_macro", "exact", "loss")
+    columns = ("loss", "tokens")
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        # By class: right answers, answers, labels; then rows, rows that are right, losses.
+        self.classes, self.counts = classes, VectorSum(3 * classes + 3)
+
+    def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        labels = batch["labels"].double()
+        answers = (logits > 0).double()
+        loss_B = F.binary_cross_entropy_with_logits(logits.double(), labels, reduction="none").mean(1)
+        exact = (answers == labels).all(1).double().sum()
+        rows = torch.stack([exact.new_tensor(len(labels)), exact, loss_B.sum()])
+        self.counts.update(torch.cat([(answers * labels).sum(0), answers.sum(0), labels.sum(0), rows]))
+        return torch.stack([loss_B, torch.ones_like(loss_B)], 1)
+
+    def compute_and_reset(self) -> dict[str, float]:
+        counts = self.counts.compute().cpu()
+        self.counts.reset()
+        right, answered, there = counts[: 3 * self.classes].view(3, -1)
+        rows, exact, loss = counts[3 * self.classes :].tolist()
+        both = answered + there
+        by_class = torch.where(both > 0, 2 * right / both.clamp(min=1), torch.zeros_like(right))
+        micro = 2 * float(right.sum()) / max(1.0, float(both.sum()))
+        return {"f1_micro": micro, "f1_macro": float(by_class.mean()), "exact": exact / rows, "loss": loss / rows}
+
+
+class VectorSum(TorchMetric):
+    """A sum of vectors over batches and devices, in float64."""
+
+    sums: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
+        self.set_dtype(torch.float64)
+
+    def update(self, values: Tensor) -> None:
+        """Add a vector."""
+        self.sums += values
+
+    def compute(self) -> Tensor:
+        """The sum."""
+        return self.sums
 
 
 class TokenMetrics(Metrics):

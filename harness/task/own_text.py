@@ -12,7 +12,7 @@ from harness.task.base import SPLITS
 from harness.task.intake.cuts import Parts, by_time, drawn, stratified
 from harness.task.intake.duplicates import joined_blanks, normalised_row, refuse_leaks, settled
 from harness.task.intake.facts import Facts
-from harness.task.intake.labels import is_gap, refuse_lists, settle_alike
+from harness.task.intake.labels import is_gap, label_set, refuse_lists, settle_alike
 from harness.task.intake.table import load_table
 
 Frames = dict[str, pd.DataFrame]
@@ -53,7 +53,7 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
         frames = _cut(config, where, frames, left)
     _refuse_leaks(config, where, frames, left, set(given))
     ordered = {split: frames[split] for split in SPLITS}
-    missing = {} if config.answer == "number" else _missing(where, ordered)
+    missing = _missing(where, ordered) if config.answer == "class" else {}
     return config.data, ordered, _facts(left, formats, missing)
 
 
@@ -84,7 +84,11 @@ def _read(config: TableTaskConfig, split: str, name: str, left: _Left) -> tuple[
         left.note("gaps", split, rows)
         frame = frame[~gap]
     _check_cells(where, config, frame)
-    return frame.assign(label=[str(cell) for cell in frame["label"]]), dict(table.format)
+    if config.answer == "labels":
+        labels: list[Hashable] = [label_set(cell, config.labels.separator) for cell in frame["label"]]
+    else:
+        labels = [str(cell) for cell in frame["label"]]
+    return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index)), dict(table.format)
 
 
 def _check_cells(where: str, config: TableTaskConfig, frame: pd.DataFrame) -> None:
@@ -96,7 +100,8 @@ def _check_cells(where: str, config: TableTaskConfig, frame: pd.DataFrame) -> No
             )
         if not cell.isascii() and any("\ud800" <= character <= "\udfff" for character in cell):
             raise ConfigError(f"{where}: row {row}: {config.text} has half a character in it (a lone surrogate)")
-    refuse_lists(where, config.label, dict(frame["label"].items()))
+    if config.answer != "labels":
+        refuse_lists(where, config.label, dict(frame["label"].items()))
 
 
 def _contents(frame: pd.DataFrame) -> list[str]:
@@ -110,11 +115,20 @@ def _settle_labels(config: TableTaskConfig, where: str, frames: Frames, left: _L
     """One name for each class, in all splits alike."""
     if config.answer == "number":
         return
-    labels = [label for frame in frames.values() for label in frame["label"]]
-    rows = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
-    names = settle_alike(where, labels, rows, config.labels.normalise)
+    several = config.answer == "labels"
+    each = [
+        (label, left.name(split, row))
+        for split, frame in frames.items()
+        for row, cell in frame["label"].items()
+        for label in (cell if several else (cell,))
+    ]
+    names = settle_alike(where, [label for label, _ in each], [row for _, row in each], config.labels.normalise)
     for split, frame in frames.items():
-        frames[split] = frame.assign(label=[names[label] for label in frame["label"]])
+        if several:
+            cells: list[Hashable] = [tuple(sorted({names[label] for label in cell})) for cell in frame["label"]]
+        else:
+            cells = [names[label] for label in frame["label"]]
+        frames[split] = frame.assign(label=pd.Series(cells, dtype=object, index=frame.index))
 
 
 def _without_contradictions(

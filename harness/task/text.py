@@ -33,7 +33,8 @@ OVERLAP_ALLOWED = 0.01
 @dataclasses.dataclass(frozen=True)
 class TextTask(Task):
     """Three splits. `source` says where they came from, `shared` counts the sentences that stand in two splits as
-    published. A row is cut at `max_length` tokens. Where the answer is a number there are no `classes`.
+    published. A row is cut at `max_length` tokens. Where the answer is a number there are no `classes`; a row may have
+    `several` of them, or none.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TextTask(Task):
     shared: dict[str, int]
     max_length: int
     facts: Facts = NO_FACTS
+    several: bool = False
 
     @property
     def outputs(self) -> int:
@@ -60,10 +62,17 @@ class TextTask(Task):
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
         assert tokens is not None
         assert tokens.tokenizer is not None
-        return encode(self.splits[split], tokens.tokenizer, self.max_length, tokens.pad, self.spread)
+        encoded = encode(self.splits[split], tokens.tokenizer, self.max_length, tokens.pad, self.spread)
+        if not self.several:
+            return encoded
+        return dataclasses.replace(encoded, labels=sets_of(self.splits[split].labels, len(self.classes)))
 
     def metrics(self) -> "Metrics":
         """Of numbers, their errors in the labels' own unit."""
+        if self.several:
+            from harness.task.metrics import LabelSetMetrics
+
+            return LabelSetMetrics(len(self.classes))
         if self.spread is None:
             return super().metrics()
         from harness.task.metrics import RegressionMetrics
@@ -98,6 +107,8 @@ class TextTask(Task):
 
     def describe(self) -> dict[str, object]:
         told = {"shared": self.shared} | self.facts.described()
+        if self.several:
+            return told | self._described_sets()
         if self.spread is None:
             labels = {name: np.array(split.labels, dtype=int) for name, split in self.splits.items()}
             return described(self.name, self.source, self.sha256, self.classes, labels) | told
@@ -112,6 +123,37 @@ class TextTask(Task):
             "sd": self.spread[1],
             "mean_predictor": {"answer": self.spread[0]} | errors,
         } | told
+
+    def _described_sets(self) -> dict[str, object]:
+        sets = {name: sets_of(split.labels, len(self.classes)) for name, split in self.splits.items()}
+        shares = sets["train"].mean(0)
+        usual = shares > 0.5 if (shares > 0.5).any() else shares == shares.max()
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "rows": {name: len(split) for name, split in self.splits.items()},
+            "labels": {name: found.sum(0).astype(int).tolist() for name, found in sets.items()},
+            "classes": list(self.classes),
+            "usual_labels": {
+                "labels": [name for name, often in zip(self.classes, usual, strict=True) if often],
+                **{name: f1_micro(found, usual) for name, found in sets.items() if name != "train"},
+            },
+        }
+
+
+def sets_of(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """Rows' sets of classes as ones and zeros (N, C)."""
+    found = np.zeros((len(labels), classes), dtype=np.float32)
+    for row, numbers in enumerate(labels):
+        found[row, list(numbers)] = 1
+    return found
+
+
+def f1_micro(sets_NC: np.ndarray, answer_C: np.ndarray) -> float:
+    """F1 of all decisions together of one answer for all rows."""
+    right = float(sets_NC[:, answer_C].sum())
+    return 2 * right / (float(sets_NC.sum()) + len(sets_NC) * int(answer_C.sum()))
 
 
 def read_text(config: TextConfig) -> TextTask:
@@ -133,6 +175,7 @@ def read_text(config: TextConfig) -> TextTask:
         config.max_length,
         may_share=config.may_share,
         facts=facts,
+        several=config.answer == "labels",
     )
 
 
@@ -147,6 +190,7 @@ def text_task(
     *,
     may_share: bool = False,
     facts: Facts = NO_FACTS,
+    several: bool = False,
 ) -> TextTask:
     """A task of columns text and label: labels become numbers, and what would make a score meaningless is refused.
 
@@ -156,16 +200,18 @@ def text_task(
     for key, frame in frames.items():
         if frame.empty:
             raise ConfigError(f"{where}: the {key} split has no rows")
-    classes, splits = _numbers(where, frames) if number else _classes(wanted, where, frames)
+    if number:
+        classes, splits = _numbers(where, frames)
+    else:
+        classes, splits = (_sets if several else _classes)(wanted, where, frames)
     shared = _shared_sentences(where, splits, 1.0 if may_share else OVERLAP_ALLOWED)
     digest = hashlib.sha256()
     for key, split in splits.items():
         second = (split.pairs,) if split.pairs else ()
         digest.update(repr((key, split.texts, split.labels, *second)).encode())
-    told = _with_near(
-        facts, splits, [label for frame in frames.values() for label in frame["label"]] if classes else []
-    )
-    return TextTask(name, source, classes, splits, digest.hexdigest(), shared, max_length, told)
+    known = [label for frame in frames.values() for label in frame["label"]] if classes and not several else []
+    told = _with_near(facts, splits, known)
+    return TextTask(name, source, classes, splits, digest.hexdigest(), shared, max_length, told, several)
 
 
 def _with_near(facts: Facts, splits: dict[str, Split], labels: list[str]) -> Facts:
@@ -217,6 +263,29 @@ def _classes(wanted: int | None, where: str, frames: Frames) -> tuple[tuple[str,
         if unknown:
             raise ConfigError(f"{where}: label {unknown[0]!r} of the {name} split is absent from training")
         splits[name] = Split(tuple(frame["text"]), tuple(number[label] for label in frame["label"]), _pairs(frame))
+    return classes, splits
+
+
+def _sets(wanted: int | None, where: str, frames: Frames) -> tuple[tuple[str, ...], dict[str, Split]]:
+    """Sets of labels mapped to numbers by the training set's classes."""
+    names = {split: [label for cell in frame["label"] for label in cell] for split, frame in frames.items()}
+    classes = tuple(sorted(set(names["train"]), key=_natural))
+    if len(classes) < 2:
+        raise ConfigError(f"{where}: the training split has {len(classes)} labels; at least 2 are needed")
+    if wanted is not None and wanted != len(classes):
+        raise ConfigError(f"{where}: {len(classes)} labels in the training split, task.classes={wanted}")
+    for split, found in names.items():
+        if unknown := sorted(set(found) - set(classes)):
+            raise ConfigError(f"{where}: label {unknown[0]!r} of the {split} split is absent from training")
+    number = {label: index for index, label in enumerate(classes)}
+    splits = {
+        split: Split(
+            tuple(frame["text"]),
+            tuple(tuple(sorted(number[label] for label in cell)) for cell in frame["label"]),
+            _pairs(frame),
+        )
+        for split, frame in frames.items()
+    }
     return classes, splits
 
 

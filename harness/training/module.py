@@ -24,10 +24,12 @@ class Pruned(Exception):
 
 
 def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """The mean loss of a batch: the squared error for float labels, else the cross-entropy over examples or tokens,
-    where the label -100 is ignored.
+    """The mean loss of a batch: the squared error for float labels (B), the binary cross-entropy for sets of classes
+    (B, C), else the cross-entropy over examples or tokens, where the label -100 is ignored.
     """
     logits, labels = model(batch), batch["labels"]
+    if labels.is_floating_point() and labels.ndim == 2:
+        return F.binary_cross_entropy_with_logits(logits.float(), labels)
     if labels.is_floating_point():
         return F.mse_loss(logits.squeeze(-1).float(), labels)
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten())

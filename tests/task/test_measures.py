@@ -1,5 +1,7 @@
 """Every measure is scikit-learn's or SciPy's to the last digits, whatever the batches."""
 
+import json
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -10,8 +12,16 @@ from torch.nn import functional as F
 from harness.config import ConfigError
 from harness.config.tasks.base import CLASS_MEASURES, NUMBER_MEASURES
 from harness.record import direction
+from harness.task.intake.labels import label_set
 from harness.task.measures import named_measure
-from harness.task.metrics import ClassMetrics, MeasuredMetrics, MeasureError, RegressionMetrics, TokenMetrics
+from harness.task.metrics import (
+    ClassMetrics,
+    LabelSetMetrics,
+    MeasuredMetrics,
+    MeasureError,
+    RegressionMetrics,
+    TokenMetrics,
+)
 
 
 def shares(logits):
@@ -177,3 +187,50 @@ def test_answers_keep_the_names_of_items_and_classes(compose, tmp_path, own_cach
     assert table[0] == ["label, taken for", "cold", "warm"]
     assert sum(int(cell) for row in table[1:] for cell in row[1:]) == len(answers)
     assert int(table[1][1]) + int(table[2][2]) == right
+
+
+@pytest.mark.parametrize("size", [1, 64])
+@pytest.mark.parametrize("seed", range(3))
+def test_measures_of_several_labels_are_scikit_learns(size, seed):
+    draw = torch.Generator().manual_seed(seed)
+    labels = (torch.rand(100, 5, generator=draw) < 0.3).float()
+    labels[:, 4] = 0  # a class that no row has
+    logits = torch.randn(100, 5, generator=draw) + labels
+    found = scored(LabelSetMetrics(5), labels, logits, size)
+    answers, chances = (logits > 0).numpy(), logits.double().sigmoid().numpy()
+    for average in ("micro", "macro"):
+        wanted = sklearn.metrics.f1_score(labels.numpy(), answers, average=average, zero_division=0)
+        assert found[f"f1_{average}"] == pytest.approx(wanted)
+    assert found["exact"] == pytest.approx(sklearn.metrics.accuracy_score(labels.numpy(), answers))
+    by_class = [sklearn.metrics.log_loss(labels[:, c].numpy(), chances[:, c], labels=[0, 1]) for c in range(5)]
+    assert found["loss"] == pytest.approx(np.mean(by_class), rel=1e-6)
+
+
+def test_several_labels_a_row_are_learned_and_chance_is_said(compose, tmp_path, own_cache):
+    from harness.task import build_task
+    from harness.trial import TrialContext
+    from harness.trial.run import run_trial
+
+    rows = []
+    for i in range(120):
+        text = f"the film is {'bright' if i % 2 else 'dull'} {'music' if i % 3 else 'people'} {i}"
+        rows.append((text, [name for name, has in (("good", i % 2), ("loud", i % 3)) if has]))
+    path = tmp_path / "sets.jsonl"
+    path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows))
+    words = [f"task.data={path}", "task.answer=labels", "trainer.objective=f1_micro", "trainer.max_steps=150"]
+    config = compose(*words, "trainer.epochs=30.0", "optimizer.lr=0.03", "optimizer.head_lr=0.1")
+    folder = tmp_path / "s/trials/0000"
+    folder.mkdir(parents=True)
+    entry = run_trial(config, TrialContext("s", 0, "arm", folder, test=True), lambda step, scores: False)
+    assert entry.state == "complete", entry.reason
+    told = build_task(config.task).describe()
+    assert told["classes"] == ["good", "loud"]
+    counts = [sum(told["labels"][split][number] for split in told["labels"]) for number in (0, 1)]
+    assert counts == [60, 80]
+    assert told["usual_labels"]["labels"] == ["loud"]
+    assert entry.scores["test"]["f1_micro"] > 0.9 > told["usual_labels"]["test"]
+
+
+@pytest.mark.parametrize("cell", ["a,b", "['a', 'b']", '["a", "b"]', " a , b,", ["a", "b"], ("b", "a", "a")])
+def test_several_labels_are_read_however_they_are_written(cell):
+    assert label_set(cell, ",") == ("a", "b")

@@ -11,10 +11,11 @@ from harness.config.tasks.base import TaskConfig
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class LabelsConfig:
     """`normalise` of labels that differ in blanks, case or number format only: one class, or several; null: an error
-    where there are any.
+    where there are any. `separator` parts several labels in a cell of text.
     """
 
     normalise: Flag | None = None
+    separator: Text = ","
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

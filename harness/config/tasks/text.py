@@ -20,7 +20,7 @@ class TextTaskConfig(LabelledTaskConfig):
     builder = "harness.task.text:read_text"
     needs_model = "text"
 
-    answer: Literal["class", "number"]
+    answer: Literal["class", "number", "labels"]
     train_rows: Count | None
     max_length: Annotated[int, Strict(), Field(ge=2)]
 
@@ -31,6 +31,8 @@ class TextTaskConfig(LabelledTaskConfig):
 
     @property
     def objectives(self) -> tuple[str, ...]:
+        if self.answer == "labels":
+            return ("f1_micro", "f1_macro", "exact", "loss")
         return ("loss", "rmse", "r2", *NUMBER_MEASURES) if self.answer == "number" else super().objectives
 
     @property
@@ -39,6 +41,8 @@ class TextTaskConfig(LabelledTaskConfig):
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         mistakes = []
+        if self.answer == "labels" and self.reader != "table":
+            mistakes.append(f"task.answer=labels: task={self.name} has one label a row; task=text_csv reads several")
         if self.answer == "number" and self.classes is not None:
             mistakes.append(f"task.classes={self.classes}: task={self.name} answers with a number; task.classes=null")
         return mistakes + model.length_mistakes(self.max_length)

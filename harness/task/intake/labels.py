@@ -1,5 +1,7 @@
 """Labels of the user's own as the names of classes: gaps found, lists refused, names that are alike told apart."""
 
+import ast
+import contextlib
 import math
 import re
 import unicodedata
@@ -26,7 +28,7 @@ def refuse_lists(where: str, name: str, cells: Mapping[object, object]) -> None:
     rows = [row for row, cell in cells.items() if _is_list(cell)]
     if rows:
         first = str(cells[rows[0]])[:60]
-        rule = "one label a row is expected"
+        rule = "one label a row is expected; task.answer=labels takes several"
         raise ConfigError(f"{where}: {name} is a list, {first}, in {len(rows)} rows ({listed(rows)}); {rule}")
 
 
@@ -34,6 +36,15 @@ def _is_list(cell: object) -> bool:
     if isinstance(cell, str):
         return _LIST.fullmatch(cell) is not None
     return isinstance(cell, list | tuple | dict | set | bytes) or (hasattr(cell, "tolist") and hasattr(cell, "__len__"))
+
+
+def label_set(cell: object, separator: str) -> tuple[str, ...]:
+    """The labels of a cell that may hold several, a list or a text, each once and in order."""
+    if isinstance(cell, str) and cell.strip().startswith("["):
+        with contextlib.suppress(ValueError, SyntaxError):
+            cell = ast.literal_eval(cell.strip())
+    items = cell.split(separator) if isinstance(cell, str) else cell if isinstance(cell, list | tuple) else [cell]
+    return tuple(sorted({str(item).strip() if isinstance(cell, str) else str(item) for item in items} - {""}))
 
 
 def label_key(label: str) -> str:
