@@ -61,7 +61,7 @@ def _summary(config: Config, whole: "Task", part: "Task", name: str) -> list[str
         with assets.cached_only():
             inputs = _inputs(config, whole, part)
     except assets.Unreachable as error:
-        _LOG.info("rows are not counted as model=%s reads them: %s", config.model.name, error)
+        _LOG.info("rows are not counted as the model %s reads them: %s", config.model.name, error)
     return ([f"task {name}"] if name else []) + summary(part, inputs)
 
 

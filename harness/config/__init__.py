@@ -31,7 +31,7 @@ from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
 from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
 from harness.config.tasks.speech import SpokenTaskConfig
-from harness.config.tasks.text import GlueTaskConfig, RatedTaskConfig, TableTaskConfig
+from harness.config.tasks.text import GlueTaskConfig, HubTaskConfig, OwnTextTaskConfig, RatedTaskConfig, TableTaskConfig
 from harness.config.tasks.vision import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
 from harness.config.tree import ConfigError, apply_overrides, dotted_keys, nearest, to_yaml
 
@@ -59,6 +59,7 @@ __all__ = [
     "GuestTaskConfig",
     "HereConfig",
     "HfModelConfig",
+    "HubTaskConfig",
     "LaunchConfig",
     "LocalConfig",
     "LoraConfig",
@@ -67,6 +68,7 @@ __all__ = [
     "MtlLoraConfig",
     "MtloraConfig",
     "Outputs",
+    "OwnTextTaskConfig",
     "PeftConfig",
     "ProbeConfig",
     "PublishedImagesConfig",

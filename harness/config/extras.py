@@ -14,6 +14,7 @@ _MODULES = {
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),
     "wandb": ("wandb_workspaces",),
+    "hub": ("datasets",),
 }
 """The modules that each extra of pyproject.toml installs; everything else is a base dependency."""
 

@@ -1,24 +1,26 @@
 """A user's own tables of texts: columns checked row by row, what is ambiguous refused, and splits cut."""
 
 import dataclasses
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from harness.config import ConfigError, TableTaskConfig
+from harness.config import ConfigError, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import Parts, by_time, drawn, stratified
+from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import joined_blanks, normalised_row, refuse_leaks, settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.labels import is_gap, label_set, refuse_lists, settle_alike
-from harness.task.intake.table import load_table
+from harness.task.intake.table import Table, load_table
 
 Frames = dict[str, pd.DataFrame]
 """Split name -> columns text, label, and group or time where they are named; the index is the row in its file."""
 
 _ROW = ("text", "pair", "label")
+_KEYS = {"text": "text", "pair": "text_pair", "label": "label", "group": "group", "time": "time"}
 
 
 @dataclasses.dataclass
@@ -42,39 +44,62 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
         raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
     paths = {"train": config.data, "validation": config.validation, "test": config.test}
     given = {split: path for split, path in paths.items() if path is not None}
-    left, formats = _Left(len(given) > 1), {}
-    frames: Frames = {}
-    for split, path in given.items():
-        frames[split], formats[split] = _read(config, split, path, left)
-    where = f"task.data={config.data}"
+    tables = {}
+    for split, name in given.items():
+        key, path = "task.data" if split == "train" else f"task.{split}", Path(name).expanduser()
+        wanted = tuple(_columns(config, split).values())
+        table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
+        tables[split] = f"{key}={name}", table
+    return _splits(config, f"task.data={config.data}", config.data, tables)
+
+
+def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
+    """The same of a data set of the datasets library. A held-out split without any label counts as not given."""
+    if config.dataset is None:
+        raise ConfigError("task.dataset: missing; give a folder of a saved data set, or owner/name@revision of the hub")
+    where = f"task.dataset={config.dataset}"
+    found, others = load_splits(config.dataset, config.subset, tuple(_columns(config, "train").values()))
+    withheld = [
+        split
+        for split, table in found.items()
+        if split != "train" and all(map(is_gap, table.column("task.label", config.label)))
+    ]
+    tables = {split: (where, table) for split, table in found.items() if split not in withheld}
+    source, frames, facts = _splits(config, where, config.dataset, tables)
+    told = [f"the labels of {split} are withheld; it was cut from the others" for split in withheld]
+    told += [f"the split {name} is none of train, validation and test, and was passed over" for name in others]
+    return source, frames, dataclasses.replace(facts, suspicious=told)
+
+
+def _splits(
+    config: OwnTextTaskConfig, where: str, source: str, tables: Mapping[str, tuple[str, Table]]
+) -> tuple[str, Frames, Facts]:
+    """The splits that are given, and those that are cut."""
+    left = _Left(len(tables) > 1)
+    frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
     _settle_labels(config, where, frames, left)
     frames = {split: _without_contradictions(config, where, split, frame, left) for split, frame in frames.items()}
     if len(frames) < len(SPLITS):
         frames = _cut(config, where, frames, left)
-    _refuse_leaks(config, where, frames, left, set(given))
+    _refuse_leaks(config, where, frames, left)
     ordered = {split: frames[split] for split in SPLITS}
     missing = _missing(where, ordered) if config.answer == "class" else {}
-    return config.data, ordered, _facts(left, formats, missing)
+    formats = {split: dict(table.format) for split, (_, table) in tables.items()}
+    return source, ordered, _facts(left, formats, missing)
 
 
-def _read(config: TableTaskConfig, split: str, name: str, left: _Left) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The columns of one file that are named, without gaps."""
-    key = "task.data" if split == "train" else f"task.{split}"
-    columns = {
-        "text": config.text,
-        "pair": config.text_pair,
-        "label": config.label,
-        "group": config.group,
-        "time": config.time,
-    }
-    named = {role: column for role, column in columns.items() if column is not None}
-    if split != "train":  # it is the training file that is cut
-        named = {role: column for role, column in named.items() if role in _ROW}
-    table = load_table(
-        Path(name).expanduser(), key, tuple(named.values()), encoding=config.encoding, separator=config.separator
-    )
-    frame = pd.DataFrame({role: table.column(f"task.{role}", column) for role, column in named.items()})
-    where = f"{key}={name}"
+def _columns(config: OwnTextTaskConfig, split: str) -> dict[str, str]:
+    """The columns that are read of a split, by what they are for."""
+    columns = {"text": config.text, "pair": config.text_pair, "label": config.label}
+    if split == "train":  # which is the one that is cut
+        columns |= {"group": config.group, "time": config.time}
+    return {role: column for role, column in columns.items() if column is not None}
+
+
+def _read(config: OwnTextTaskConfig, split: str, where: str, table: Table, left: _Left) -> pd.DataFrame:
+    """The columns of one table that are named, without gaps."""
+    named = _columns(config, split)
+    frame = pd.DataFrame({role: table.column(f"task.{_KEYS[role]}", column) for role, column in named.items()})
     roles = [role for role in _ROW if role in frame]
     gap = frame[roles].map(is_gap).any(axis=1) if len(frame) else pd.Series(dtype=bool)
     if rows := list(frame.index[gap]):
@@ -88,10 +113,10 @@ def _read(config: TableTaskConfig, split: str, name: str, left: _Left) -> tuple[
         labels: list[Hashable] = [label_set(cell, config.labels.separator) for cell in frame["label"]]
     else:
         labels = [str(cell) for cell in frame["label"]]
-    return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index)), dict(table.format)
+    return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index))
 
 
-def _check_cells(where: str, config: TableTaskConfig, frame: pd.DataFrame) -> None:
+def _check_cells(where: str, config: OwnTextTaskConfig, frame: pd.DataFrame) -> None:
     """Raise ConfigError for texts that are none, or cannot be written, and for lists of labels."""
     for row, cell in frame["text"].items():
         if not isinstance(cell, str):
@@ -111,7 +136,7 @@ def _contents(frame: pd.DataFrame) -> list[str]:
     return [f"{text}\0{pair}" for text, pair in zip(frame["text"], frame["pair"], strict=True)]
 
 
-def _settle_labels(config: TableTaskConfig, where: str, frames: Frames, left: _Left) -> None:
+def _settle_labels(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> None:
     """One name for each class, in all splits alike."""
     if config.answer == "number":
         return
@@ -132,7 +157,7 @@ def _settle_labels(config: TableTaskConfig, where: str, frames: Frames, left: _L
 
 
 def _without_contradictions(
-    config: TableTaskConfig, where: str, split: str, frame: pd.DataFrame, left: _Left
+    config: OwnTextTaskConfig, where: str, split: str, frame: pd.DataFrame, left: _Left
 ) -> pd.DataFrame:
     labels: list[Hashable] = list(frame["label"])
     if config.answer == "number":
@@ -145,7 +170,7 @@ def _without_contradictions(
     return frame.iloc[kept]
 
 
-def _cut(config: TableTaskConfig, where: str, frames: Frames, left: _Left) -> Frames:
+def _cut(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> Frames:
     """Cut the splits that are not given off the training file, without its repeated rows."""
     whole = frames["train"]
     once = whole.drop_duplicates([role for role in ("text", "pair") if role in whole])
@@ -156,7 +181,7 @@ def _cut(config: TableTaskConfig, where: str, frames: Frames, left: _Left) -> Fr
     return frames | {split: once.iloc[places] for split, places in parts.items()}
 
 
-def _places(config: TableTaskConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
+def _places(config: OwnTextTaskConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
     """Near-identical texts stay in one split, whatever the cut."""
     groups: list[Hashable] = [normalised_row(content) for content in _contents(frame)]
     if config.time is not None:
@@ -195,7 +220,7 @@ def _moments(where: str, column: str, cells: pd.Series) -> list[object]:
     return list(dates.astype("int64"))
 
 
-def _refuse_leaks(config: TableTaskConfig, where: str, frames: Frames, left: _Left, given: set[str]) -> None:
+def _refuse_leaks(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> None:
     """Raise ConfigError where a split that was given shares more than a few texts with another."""
     if config.leaks == "allow":
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from harness.config import ConfigError, GlueTaskConfig, ModelConfig, RatedTaskConfig, TableTaskConfig, Tokens, nearest
+from harness.config import ConfigError, GlueTaskConfig, ModelConfig, OwnTextTaskConfig, RatedTaskConfig, Tokens, nearest
 from harness.system import assets
 from harness.system.paths import listed
 from harness.task.base import SPLITS, Inputs, Task, described
@@ -19,12 +19,12 @@ from harness.task.intake.duplicates import normalised_row, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import is_gap, suspicious
 from harness.task.intake.table import load_bare_table, load_table
-from harness.task.own_text import Frames, read_own_table
+from harness.task.own_text import Frames, read_hub, read_own_table
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
 
-TextConfig = GlueTaskConfig | RatedTaskConfig | TableTaskConfig
+TextConfig = GlueTaskConfig | RatedTaskConfig | OwnTextTaskConfig
 
 # Up to this share of a held-out split may stand in the training set too: SST-2 as published has 2 of 1,821.
 OVERLAP_ALLOWED = 0.01
@@ -391,6 +391,7 @@ _READERS: dict[str, Callable[[Any], tuple[str, Frames, Facts]]] = {
     "glue": _read_glue,
     "rated": _read_rated,
     "table": read_own_table,
+    "hf": read_hub,
 }
 
 

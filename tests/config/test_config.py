@@ -31,7 +31,7 @@ BAD = [
     ("trainer.batch_size", 0, "trainer.batch_size=0"),
     ("trainer.devices", 0, "trainer.devices=0"),
     ("trainer.precision", "64", 'trainer.precision="64": input should be'),
-    ("trainer.objective", "f1", "trainer.objective=f1: task="),
+    ("trainer.objective", "f1_marco", "did you mean f1_macro?"),
     ("task.test_share", 0.9, "task.test_share=0.9"),
     ("model.pooling", "max", 'model.pooling="max": input should be'),
     ("tracking.mode", False, "tracking.mode=false"),

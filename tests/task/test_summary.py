@@ -93,7 +93,7 @@ def test_the_command_trains_nothing_and_leaves_text_picture_and_rows(data, tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert "left out, repeated: 1 (rows 62)" in done.stdout
-    assert "not counted as model=minilm reads them" in done.stderr, "no base is downloaded"
+    assert "not counted as the model minilm reads them" in done.stderr, "no base is downloaded"
     left = {path.name for path in (tmp_path / "r/look").iterdir()}
     assert left == {"data.md", "data.png", "data.svg", "data.pdf", "splits.csv"}
     assert not list((tmp_path / "cache").rglob("*.safetensors"))

@@ -26,6 +26,7 @@ _NOT_IN_FINGERPRINT = (
     *("name", "data", "asset", "stand_in", "validation", "test", "catalogues"),
     *("labels", "cut", "time", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
     "gradients",
+    *("dataset", "subset"),
 )
 # Trials from before there were these are the same trials.
 _LATER_KEYS = {"answer": "class", "train_rows": None, "temperature": None, "batches": "one_task", "text_pair": None}
@@ -181,7 +182,7 @@ def _hashed(tree: dict[str, Any]) -> dict[str, Any]:
     for key, default in _LATER_KEYS.items():
         if key in kept and kept[key] == default:
             del kept[key]
-    if kept["reader"] == "table":  # others have it from the beginning
+    if kept["reader"] in ("table", "hf"):  # others have it from the beginning
         del kept["group"]
     kept["reader"] = FORMER_READERS.get(kept["reader"], kept["reader"])
     if "tasks" in kept:

@@ -1,6 +1,7 @@
 """The configuration of tasks over sentences: the answer is a class, or a number."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict
@@ -41,7 +42,7 @@ class TextTaskConfig(LabelledTaskConfig):
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         mistakes = []
-        if self.answer == "labels" and self.reader != "table":
+        if self.answer == "labels" and self.reader not in ("table", "hf"):
             mistakes.append(f"task.answer=labels: task={self.name} has one label a row; task=text_csv reads several")
         if self.answer == "number" and self.classes is not None:
             mistakes.append(f"task.classes={self.classes}: task={self.name} answers with a number; task.classes=null")
@@ -69,33 +70,21 @@ class RatedTaskConfig(TextTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class TableTaskConfig(OwnLabelledConfig, OwnTableConfig, TextTaskConfig):
-    """A user's own CSV, TSV, JSON, Parquet or Arrow file with named columns.
+class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
+    """A user's own tables with named columns.
 
     With `text_pair`, a row is two sentences. Rows with the same `group` stay in one split; with `time`, the latest rows
     are held out.
     """
 
-    path_kind = "file"
-
-    reader: Literal["table"]
     text: Text
     label: Text
-    validation: Text | None
-    test: Text | None
     validation_share: HeldOut
     test_share: HeldOut
+    leaks: Literal["refuse", "allow"] = "refuse"
     text_pair: Text | None = None
     group: Text | None = None
     time: Text | None = None
-
-    @property
-    def paths(self) -> Mapping[str, str | None]:
-        return {"data": self.data, "validation": self.validation, "test": self.test}
-
-    @property
-    def read_early(self) -> bool:
-        return True
 
     @property
     def may_share(self) -> bool:
@@ -105,3 +94,35 @@ class TableTaskConfig(OwnLabelledConfig, OwnTableConfig, TextTaskConfig):
         both = self.group is not None and self.time is not None
         mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
         return ([mistake] if both else []) + super().mistakes(model)
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class TableTaskConfig(OwnTableConfig, OwnTextTaskConfig):
+    """A CSV, TSV, JSON, Parquet or Arrow file, and files of its held-out splits where there are any."""
+
+    path_kind = "file"
+
+    reader: Literal["table"]
+    validation: Text | None
+    test: Text | None
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        return {"data": self.data, "validation": self.validation, "test": self.test}
+
+    @property
+    def read_early(self) -> bool:
+        return True
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class HubTaskConfig(OwnTextTaskConfig):
+    """A data set of the datasets library: a folder that it saved, or owner/name@revision on the hub."""
+
+    reader: Literal["hf"]
+    dataset: Text | None
+    subset: Text | None
+
+    @property
+    def read_early(self) -> bool:
+        return self.dataset is not None and Path(self.dataset).expanduser().exists()

@@ -142,18 +142,24 @@ def _of_arrow(read: Callable[[Path], Any]) -> Callable[[Path, str, Collection[st
         with open(path, "rb") as file:
             if (head := file.read(512))[:4] not in (b"PAR1", b"ARRO") and (reason := unlike_data(head)):
                 raise ConfigError(f"{key}={path}: {reason}")
-        table = read(path)
-        # As Python's own values: pandas would make floats of whole numbers with a gap among them.
-        keep = [index for index, name in enumerate(table.column_names) if not wanted or name in wanted]
-        columns = {
-            index: pd.Series(table.column(index).to_pylist() if index in keep else None, dtype=object,
-                             index=range(1, table.num_rows + 1))
-            for index in range(table.num_columns)
-        }  # fmt: skip
-        frame = pd.DataFrame(columns, index=range(1, table.num_rows + 1))
-        return frame.set_axis(table.column_names, axis=1)
+        return of_arrow_table(read(path), wanted)
 
     return cells
+
+
+def of_arrow_table(table: Any, wanted: Collection[str]) -> pd.DataFrame:
+    """The cells of an Arrow table, of the `wanted` columns only, rows numbered from 1.
+
+    As Python's own values: pandas would make floats of whole numbers with a gap among them.
+    """
+    rows = range(1, table.num_rows + 1)
+    columns = {
+        index: pd.Series(
+            table.column(index).to_pylist() if not wanted or name in wanted else None, dtype=object, index=rows
+        )
+        for index, name in enumerate(table.column_names)
+    }
+    return pd.DataFrame(columns, index=rows).set_axis(table.column_names, axis=1)
 
 
 def _parquet(path: Path) -> Any:
