@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -105,9 +105,15 @@ class Network(nn.Module):
         """Save the whole base in a format of its own, with its tokenizer; False where it has none."""
         return False
 
-    def load_whole(self, stored: dict[str, Tensor]) -> None:
-        """Take over the tensors of what `save_whole` wrote."""
+    def load_whole(self, folder: Path) -> None:
+        """Take over the weights of what `save_whole` wrote. Raises AssetError where they are not all there."""
         raise AssetError(f"{type(self).__name__}: a whole base has no format of its own")
+
+    def take_classes(self, classes: Sequence[str]) -> None:
+        """Note the task's classes by number; a head from a file that has numbers of its own is put into their order.
+
+        Raises ConfigError where such a head is of other classes.
+        """
 
     def transformers_form(self) -> "TransformersForm | None":
         """What of it is a model of transformers; None where it is none."""

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from harness.config import ConfigError, GeneratorModelConfig, Outputs, Tokens
 from harness.model.base import Network, TransformersForm, check_layers
 from harness.model.config_file import check_config_file
+from harness.model.hf_loading import reload
 from harness.model.text import TARGETS, checkpoint_layers
 from harness.system import assets
 
@@ -86,8 +87,9 @@ class Generator(Network):
     def checkpoint_activations(self) -> None:
         checkpoint_layers(self.base)
 
-    def load_whole(self, stored: dict[str, Tensor]) -> None:
-        self.base.load_state_dict(stored, strict=False)  # tied weights are stored once
+    def load_whole(self, folder: Path) -> None:
+        assert isinstance(self.base, PreTrainedModel)
+        reload(self.base, folder)
 
     def transformers_form(self) -> TransformersForm:
         kind, task = ("AutoModelForCausalLM", "CAUSAL_LM") if self.causal else ("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM")

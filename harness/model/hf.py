@@ -4,6 +4,7 @@ Shapes: B examples, L tokens, H hidden size, C classes, S pixels a side.
 """
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,12 @@ from transformers.models.auto import modeling_auto
 from harness.config import ConfigError, HfModelConfig, Outputs, Tokens
 from harness.model.base import Network, Takes, TransformersForm, linear, make_head
 from harness.model.generator import Generator
-from harness.model.hf_loading import base_folder, load_network, transformers_config
+from harness.model.hf_heads import names_of, order_of, output_layers
+from harness.model.hf_loading import base_folder, load_network, reload, transformers_config
 from harness.model.hf_tokens import (
     copy_tokenizer,
     generation_facts,
     image_statistics,
-    pad_of,
     special_ids,
     tokenizer_of,
 )
@@ -45,10 +46,11 @@ class HfClassifier(Network):
     What is trained here is, name by name, what the same class of transformers computes.
     """
 
-    def __init__(self, whole: PreTrainedModel) -> None:
+    def __init__(self, whole: PreTrainedModel, *, stored_head: bool = False) -> None:
         base = whole.base_model
         heads = {name: module for name, module in whole.named_children() if module is not base}
         super().__init__(base, nn.ModuleDict(heads), targets_of(base))
+        self.stored_head = stored_head
         self._whole = [whole]  # in a list, so that its parts are registered once
 
     @property
@@ -76,8 +78,20 @@ class HfClassifier(Network):
         heads = tuple(name for name, part in self.head.named_children() if next(part.parameters(), None) is not None)
         return TransformersForm(self.whole, self.auto_class, self.task_type, heads)
 
-    def load_whole(self, stored: dict[str, Tensor]) -> None:
-        self.whole.load_state_dict(stored, strict=False)
+    def load_whole(self, folder: Path) -> None:
+        reload(self.whole, folder)
+
+    def take_classes(self, classes: Sequence[str]) -> None:
+        made = self.whole.config
+        if self.stored_head and classes:
+            order = torch.tensor(order_of(classes, names_of(made)))
+            with torch.no_grad():
+                for layer in output_layers(self.head, len(classes)):
+                    for tensor in layer.parameters():
+                        tensor.copy_(tensor[order.to(tensor.device)])
+        if classes:
+            made.id2label = dict(enumerate(classes))
+            made.label2id = {name: number for number, name in enumerate(classes)}
 
     def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
         """As a folder that transformers loads, and `path:` too."""
@@ -95,8 +109,10 @@ class HfImageClassifier(HfClassifier):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, whole: PreTrainedModel, statistics: tuple[list[float], list[float]]) -> None:
-        super().__init__(whole)
+    def __init__(
+        self, whole: PreTrainedModel, statistics: tuple[list[float], list[float]], *, stored_head: bool = False
+    ) -> None:
+        super().__init__(whole, stored_head=stored_head)
         for name, values in zip(("mean", "std"), statistics, strict=True):
             self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1), persistent=False)
         self._resamples = "interpolate_pos_encoding" in inspect.signature(whole.forward).parameters
@@ -141,11 +157,12 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
     if isinstance(outputs, int) and "vision" in _kinds(made):
         made.num_labels = outputs
         whole = _with_fresh_output(config, AutoModelForImageClassification, made, stored)
-        return HfImageClassifier(whole, image_statistics(folder))
+        return HfImageClassifier(whole, image_statistics(folder), stored_head=config.head == "stored")
     made.use_cache = False  # nothing is written: keys and values of earlier tokens are of no use
     if isinstance(outputs, int) and config.pooling == "auto" and _has_sequence_head(made):
         made.num_labels = outputs
-        return HfClassifier(_with_fresh_output(config, AutoModelForSequenceClassification, made, stored))
+        whole = _with_fresh_output(config, AutoModelForSequenceClassification, made, stored)
+        return HfClassifier(whole, stored_head=config.head == "stored")
     return _pooled(config, made, outputs, stored)
 
 
@@ -163,7 +180,7 @@ def tokens(config: HfModelConfig) -> Tokens | None:
     file = tokenizer_of(folder, f"model.address={config.address}")
     special = special_ids(folder, file)
     start = special.start if made.is_encoder_decoder else None
-    return Tokens(file, pad_of(folder, file), special.end, start, config.separator, begin=special.begin)
+    return Tokens(file, made.get_text_config().pad_token_id, special.end, start, config.separator, begin=special.begin)
 
 
 def takes(config: HfModelConfig) -> Takes:
@@ -221,11 +238,16 @@ def _with_fresh_output(
     """
     whole = load_network(config, kind, made, folder)
     if folder is not None and config.head == "fresh":
-        heads = [part for part in whole.children() if part is not whole.base_model]
-        last = [module for part in heads for module in part.modules() if isinstance(module, nn.Linear)][-1]
-        nn.init.normal_(last.weight, std=getattr(made, "initializer_range", None) or 0.02)
-        if last.bias is not None:
-            nn.init.zeros_(last.bias)
+        heads = nn.ModuleDict({name: part for name, part in whole.named_children() if part is not whole.base_model})
+        layers = output_layers(heads, made.num_labels or 0)
+        if not layers:
+            raise ConfigError(
+                f"model.address={config.address}: {made.model_type}'s head does not end in a linear layer"
+            )
+        for last in layers:
+            nn.init.normal_(last.weight, std=getattr(made, "initializer_range", None) or 0.02)
+            if last.bias is not None:
+                nn.init.zeros_(last.bias)
     return whole
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 from transformers.utils import logging as transformers_logging
 
@@ -63,15 +63,10 @@ def transformers_config(config: HfModelConfig, folder: Path) -> PreTrainedConfig
     if config.dropout is not None:
         _set_dropout(made, config.dropout)
     text = made.get_text_config()
-    if hasattr(text, "vocab_size") and getattr(text, "pad_token_id", None) is None:
-        text.pad_token_id = _pad(folder)
+    if hasattr(text, "vocab_size"):  # a head may look for the last token before what pads
+        said = getattr(text, "pad_token_id", None)
+        text.pad_token_id = said if isinstance(said, int) and said >= 0 else pad_of(folder, made)
     return made
-
-
-def _pad(folder: Path) -> int | None:
-    """The id that pads a batch, for a head that looks for the last token before it; None where none is known yet."""
-    file = folder / "tokenizer.json"
-    return pad_of(folder, file) if file.is_file() else None
 
 
 def _set_dropout(made: PreTrainedConfig, share: float) -> None:
@@ -127,6 +122,26 @@ def load_network(
     _check_loaded(whole, report, where, all_of_it=whole_is_base or config.head == "stored")
     loaded: PreTrainedModel = whole.train()  # transformers hands it out in evaluation mode: dropout would be off
     return loaded
+
+
+def reload(whole: PreTrainedModel, folder: Path) -> None:
+    """Take over all weights that `whole.save_pretrained` wrote, under whatever names they are stored.
+
+    Raises AssetError where one has no place or is missing.
+    """
+    kind: Any = type(whole)
+    stored, report = kind.from_pretrained(
+        folder,
+        config=whole.config,
+        generation_config=GenerationConfig(),  # of a language model: its file may not be there
+        dtype=next(whole.parameters()).dtype,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
+    if wrong:
+        raise assets.AssetError(f"{folder}: not the weights of this network: {_some(list(map(str, wrong)))}")
+    whole.load_state_dict(stored.state_dict())
 
 
 _NO_POOLER = {"add_pooling_layer": False}

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 from harness.config import ConfigError
 from harness.system import assets
 
@@ -48,20 +50,26 @@ def _convert(folder: Path, cache: Path, where: str) -> None:
     os.replace(scratch, cache / FILE)
 
 
-def pad_of(folder: Path, file: Path) -> int:
-    """The id that fills up a batch: of config.json, else of the tokenizer's own padding, else that of the end."""
-    facts = _json(folder / "config.json")
-    inner = facts.get("text_config") or {}
-    said = facts.get("pad_token_id", inner.get("pad_token_id"))
-    if isinstance(said, int) and said >= 0:
-        return said
-    token = _json(folder / "tokenizer_config.json").get("pad_token")
-    token = token.get("content") if isinstance(token, dict) else token
-    found = _ids(file).get(token) if isinstance(token, str) else None
+def pad_of(folder: Path, made: PreTrainedConfig) -> int:
+    """The id that fills up a batch where config.json names none: the tokenizer's own padding, else that of the end."""
+    try:
+        found = _ids(tokenizer_of(folder, str(folder))).get(_pad_token(folder))
+    except ConfigError:  # none is there: no texts are read
+        found = None
     if found is not None:
         return found
-    end = _end_of(facts)
-    return 0 if end is None else end
+    end = getattr(made.get_text_config(), "eos_token_id", None)
+    first = end[0] if isinstance(end, list) and end else end
+    return first if isinstance(first, int) and first >= 0 else 0
+
+
+def _pad_token(folder: Path) -> str:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        token = _json(folder / name).get("pad_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        if isinstance(token, str):
+            return token
+    return ""
 
 
 @dataclasses.dataclass(frozen=True)

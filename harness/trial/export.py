@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import AutoConfig
 
 from harness.config import ConfigError
 from harness.lora import adapted_layers, export_adapter
 from harness.lora.adapter_config import TENSORS, read_config
 from harness.lora.peft_format import FORMAT
 from harness.model import Network, TransformersForm, base_file, model_tokens
-from harness.model.hf_tokens import copy_tokenizer, generation_facts, image_statistics
+from harness.model.hf_heads import output_layers
+from harness.model.hf_tokens import copy_tokenizer, image_statistics
 from harness.system.study_files import ADAPTER, HEAD
 from harness.trial.model_card import model_card
 from harness.trial.trained import Trained, load_trained
@@ -39,6 +41,7 @@ def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
         scratch = Path(place) / "made"
         scratch.mkdir()
         name_answers(form.model, trained)
+        in_unit_of_data(network.head, trained)
         if merged:
             merged_network(network, trained)
             form.model.save_pretrained(scratch)  # type: ignore[operator]
@@ -59,8 +62,26 @@ def name_answers(model: Any, trained: Trained) -> None:
     if trained.classes:
         model.config.id2label = dict(enumerate(trained.classes))
         model.config.label2id = {name: number for number, name in enumerate(trained.classes)}
-    elif trained.config.task.known_outputs == 1:
+        model.config.problem_type = "single_label_classification"
+    elif trained.unit is not None:
         model.config.problem_type = "regression"
+
+
+@torch.no_grad()
+def in_unit_of_data(head: nn.Module, trained: Trained) -> None:
+    """Let a head that gives a number in standardised units give it in the unit of the data: y·sd + mean."""
+    if trained.unit is None:
+        return
+    sd, mean = trained.unit
+    (layer,) = output_layers(head, 1)
+    if layer.bias is None and mean:
+        raise ConfigError(
+            f"trial={trained.entry.trial}: its output layer has no bias that could add the mean of the data, "
+            f"{mean:.6g}; model.pooling=last trains one that has"
+        )
+    layer.weight.mul_(sd)
+    if layer.bias is not None:
+        layer.bias.mul_(sd).add_(mean)
 
 
 @torch.no_grad()
@@ -167,9 +188,17 @@ def _copy_processors(trained: Trained, folder: Path) -> None:
 
 def _keys(trained: Trained, form: TransformersForm) -> dict[str, object]:
     """What the base's own config.json does not say, and the adapter needs."""
-    keys: dict[str, object] = {"num_labels": len(trained.classes) or 1} if form.heads else {}
-    text = form.model.config.get_text_config()  # type: ignore[union-attr, operator]
-    stored = generation_facts(_source(trained))
-    if form.heads and getattr(text, "pad_token_id", None) is not None and stored.get("pad_token_id") is None:
-        keys["pad_token_id"] = text.pad_token_id
-    return keys
+    if not form.heads:
+        return {}
+    keys: dict[str, object] = {"num_labels": len(trained.classes) or 1}
+    if trained.classes:
+        keys["id2label"] = dict(enumerate(trained.classes))
+    made: Any = form.model.config
+    pad, stored = (getattr(each.get_text_config(), "pad_token_id", None) for each in (made, _stored_config(trained)))
+    if pad != stored:
+        keys["pad_token_id"] = pad
+    return keys | {"ignore_mismatched_sizes": True}  # the base's own head may be of another size
+
+
+def _stored_config(trained: Trained) -> Any:
+    return AutoConfig.from_pretrained(_source(trained), trust_remote_code=False, local_files_only=True)

@@ -23,18 +23,27 @@ def model_card(trained: Trained, form: TransformersForm, keys: Mapping[str, obje
         header.append(f"base_model: {entry.base.address[4:].partition('@')[0]}")
     header += [f"pipeline_tag: {_PIPELINES[form.auto_class]}", "---"]
     title = f"# {entry.task}, {entry.arm}"
-    parts = [header, [title, ""], _facts(entry), [""], _scores(entry), [""], _use(form, keys, merged)]
+    parts = [header, [title, ""], _facts(trained), [""], _scores(entry), [""], _use(form, keys, merged)]
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
-def _facts(entry: Record) -> list[str]:
+def _unit(trained: Trained) -> list[str]:
+    if trained.unit is None:
+        return []
+    sd, mean = trained.unit
+    return [f"- Answers are in the unit of the data: the head holds its mean {mean:.6g} and its deviation {sd:.6g}"]
+
+
+def _facts(trained: Trained) -> list[str]:
+    entry = trained.entry
     rank = f", rank {entry.lora.rank}" if entry.lora.rank else ""
     targets = f" on {', '.join(entry.lora.targets)}" if entry.lora.targets else ""
-    trained, rows = entry.parameters.trainable, entry.data.rows.get("train", 0)
+    parameters, rows = entry.parameters.trainable, entry.data.rows.get("train", 0)
     return [
         f"- Base: `{entry.base.address}` (SHA-256 of its files {entry.base.sha256[:16]})",
-        f"- Method: {entry.lora.variant or entry.lora.name}{rank}{targets}; {trained:,} trained parameters",
+        f"- Method: {entry.lora.variant or entry.lora.name}{rank}{targets}; {parameters:,} trained parameters",
         f"- Data: {entry.data.name}, {rows:,} training rows (SHA-256 {entry.data.sha256[:16]})",
+        *_unit(trained),
         f"- Trial {entry.trial} of the study {entry.study}, fingerprint {entry.fingerprint}",
         f"- Made by: `{entry.command}`",
     ]

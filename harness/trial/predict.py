@@ -66,9 +66,8 @@ def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
     split = Split(tuple(texts), tuple(0 for _ in texts))
     rows = encode(split, tokens.tokenizer, keys["max_length"], tokens.pad)
     logits = _logits(network, rows, len(texts), device)
-    if not trained.classes:
-        details = trained.entry.data
-        sd, mean = details.sd or 1.0, float(details.details.get("mean", 0.0))
+    if trained.unit is not None:
+        sd, mean = trained.unit
         return [[value * sd + mean] for value in logits.flatten().tolist()]
     shares = logits.softmax(1)
     return [[trained.classes[int(row.argmax())], *row.tolist()] for row in shares]

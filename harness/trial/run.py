@@ -91,6 +91,8 @@ def run_trial(
         write_rows(task, context.folder.parent.parent / SPLIT_ROWS)
         meter = ResourceMeter(device)
         model = build_model(config.model, task.outputs)
+        if not config.task.parts:
+            model.take_classes(task.classes)
         if config.trainer.activation_checkpointing:
             model.checkpoint_activations()
         splits, calibration = _read(config, task)

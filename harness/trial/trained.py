@@ -13,6 +13,8 @@ from harness.lora.adapter_config import read_config
 from harness.lora.peft_methods import load_peft
 from harness.model import Network, build_model
 from harness.record import Record, best_on_validation, trial_path
+from harness.system.assets import AssetError, sha256_of
+from harness.system.hub_models import weight_files
 from harness.system.study_files import ADAPTER, HEAD, WEIGHTS
 from harness.trial.weights import BASE, trial_config
 
@@ -28,6 +30,14 @@ class Trained:
     config: Config
     folder: Path
     classes: tuple[str, ...]
+
+    @property
+    def unit(self) -> tuple[float, float] | None:
+        """Deviation and mean of the data, where the network's answer is a number in units of them; else None."""
+        if self.classes or self.config.task.known_outputs == 0:
+            return None
+        data = self.entry.data
+        return data.sd or 1.0, float(data.details.get("mean", 0.0))
 
 
 def find_trained(results: str, study: str, trial: int | str | None) -> Trained:
@@ -55,7 +65,7 @@ def load_trained(trained: Trained) -> Network:
     network = untrained(trained)
     try:
         _load_base(network, _kept(trained))
-    except SpecError as error:
+    except (SpecError, AssetError) as error:
         raise ConfigError(f"trial={trained.entry.trial}: {error}") from None
     return network.eval()
 
@@ -64,13 +74,29 @@ def untrained(trained: Trained) -> Network:
     """The base as it was before the trial, under the head that the trial trained, in evaluation mode."""
     known = trained.config.task.known_outputs
     network = build_model(trained.config.model, len(trained.classes) or (known if isinstance(known, int) else 1))
-    if (file := _kept(trained) / HEAD).is_file():
-        network.head.load_state_dict(load_file(file), strict=False)
+    if network.head.state_dict():
+        file = _kept(trained) / HEAD
+        if not file.is_file():
+            raise ConfigError(f"trial={trained.entry.trial}: {file}: no such file; the trial cannot be read back")
+        try:
+            network.head.load_state_dict(load_file(file))
+        except RuntimeError as error:
+            raise ConfigError(f"trial={trained.entry.trial}: {file}: {' '.join(str(error).split())[:300]}") from None
     return network.eval()
 
 
 def _kept(trained: Trained) -> Path:
-    return trained.folder / (ADAPTER if (trained.folder / ADAPTER).is_dir() else WEIGHTS)
+    """The folder of what was trained. Raises ConfigError where a file is gone, or is not what the record says."""
+    where = f"trial={trained.entry.trial}"
+    kept = trained.folder / (ADAPTER if (trained.folder / ADAPTER).is_dir() else WEIGHTS)
+    if not kept.is_dir():
+        raise ConfigError(f"{where}: {trained.folder} has no {ADAPTER} and no {WEIGHTS}; the trial cannot be read back")
+    for name, digest in trained.entry.adapter.sha256.items():
+        if not (kept / name).is_file():
+            raise ConfigError(f"{where}: {kept / name}: no such file; the trial cannot be read back")
+        if sha256_of(kept / name) != digest:
+            raise ConfigError(f"{where}: {kept / name}: its SHA-256 is not the one in the record; restore the file")
+    return kept
 
 
 def _load_base(network: Network, kept: Path) -> None:
@@ -81,8 +107,8 @@ def _load_base(network: Network, kept: Path) -> None:
             network.base = load_peft(network.base, kept)
     elif (kept / BASE).is_file():
         _copy(network.base, load_file(kept / BASE))
-    elif (kept / "model.safetensors").is_file():
-        network.load_whole(load_file(kept / "model.safetensors"))
+    elif weight_files(file.name for file in kept.iterdir()):
+        network.load_whole(kept)
 
 
 _OURS = ("LORA", "ADALORA", "lora-harness")

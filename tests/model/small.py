@@ -23,9 +23,9 @@ def write_tokenizer(folder: Path, **marks: str) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(said | marks))
 
 
-def save_small(kind: type, model_type: str, folder: Path, **keys: object) -> PreTrainedModel:
-    """A small network of an auto class, random but for the seed, in a folder."""
-    torch.manual_seed(1)
+def random_network(kind: type, model_type: str, seed: int = 1, **keys: object) -> PreTrainedModel:
+    """A small network of an auto class, random but for the seed."""
+    torch.manual_seed(seed)
     made = small_config(model_type)
     made.architectures = []
     for key, value in keys.items():
@@ -34,6 +34,12 @@ def save_small(kind: type, model_type: str, folder: Path, **keys: object) -> Pre
     with torch.no_grad():
         for tensor in network.parameters():  # no norm at 1 and no bias at 0, and all of it large enough to matter
             tensor.add_(0.2 * torch.randn(tensor.shape))
+    return network
+
+
+def save_small(kind: type, model_type: str, folder: Path, **keys: object) -> PreTrainedModel:
+    """Such a network in a folder."""
+    network = random_network(kind, model_type, **keys)
     network.save_pretrained(folder)
     write_tokenizer(folder)
     return network

@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    DeiTForImageClassificationWithTeacher,
 )
 
 from harness.config import ConfigError, HfModelConfig
@@ -20,11 +21,12 @@ from harness.lora import LoraSpec, adapt
 from harness.lora.inject import find_targets
 from harness.model import build_model, model_takes, model_tokens
 from harness.model.architectures import DECODERS, IMAGES, SEQ2SEQ, TEXT, small_config
+from harness.model.hf import HfClassifier, HfGenerator
 from harness.model.hf_tokens import image_statistics
 from harness.model.roles import targets_of
 from harness.system.assets import AssetError
 from harness.system.hub_models import digest_of_model
-from tests.model.small import IDS, MASK, save_small
+from tests.model.small import IDS, MASK, random_network, save_small, write_tokenizer
 
 BATCH = {"ids": IDS, "mask": MASK}
 SPEC = LoraSpec(rank=1, scale=1.0, targets=())
@@ -88,6 +90,40 @@ def test_counting_needs_config_json_alone(model_type, tmp_path):
     assert shapes.targets == whole.targets
 
 
+def twice(kind, model_type):
+    """Two networks of one architecture that differ in every weight."""
+    return [random_network(kind, model_type, seed) for seed in (1, 2)]
+
+
+@pytest.mark.parametrize("model_type", [*TEXT, *IMAGES])
+def test_a_classifier_saved_whole_is_read_back(model_type, tmp_path):
+    """Mixtral and others store their weights under other names than they have in the network."""
+    kind = AutoModelForImageClassification if model_type in IMAGES else AutoModelForSequenceClassification
+    one, other = (HfClassifier(whole) for whole in twice(kind, model_type))
+    one.save_whole(None, tmp_path)
+    other.load_whole(tmp_path)
+    for name, tensor in one.whole.state_dict().items():
+        assert torch.equal(tensor, other.whole.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("model_type", [*DECODERS, *SEQ2SEQ])
+def test_a_writer_saved_whole_is_read_back(model_type, tmp_path):
+    kind = AutoModelForCausalLM if model_type in DECODERS else AutoModelForSeq2SeqLM
+    one, other = (HfGenerator(base, {}, 1) for base in twice(kind, model_type))
+    one.base.save_pretrained(tmp_path)
+    other.load_whole(tmp_path)
+    for name, tensor in one.base.state_dict().items():  # sines of positions are not stored
+        assert name in (one.base._keys_to_ignore_on_save or ()) or torch.equal(tensor, other.base.state_dict()[name])
+
+
+def test_weights_of_another_network_are_not_read_back(tmp_path):
+    one, other = (HfClassifier(whole) for whole in twice(AutoModelForSequenceClassification, "bert"))
+    one.save_whole(None, tmp_path)
+    rewritten(tmp_path, lambda found: {name: found[name] for name in found if "layer.1" not in name})
+    with pytest.raises(AssetError, match=r"not the weights of this network: .*layer\.1.* and \d+ more"):
+        other.load_whole(tmp_path)
+
+
 def test_what_config_json_says_is_what_is_built(tmp_path):
     save_small(AutoModelForSequenceClassification, "bert", tmp_path, hidden_act="relu", layer_norm_eps=1e-3)
     own = build_model(named(tmp_path), 2)
@@ -103,6 +139,33 @@ def test_padding_and_what_stands_beside_a_row_change_nothing(model_type, tmp_pat
         together = own({"ids": IDS, "mask": MASK})
         alone = own({"ids": IDS[1:2, :4], "mask": MASK[1:2, :4]})
     torch.testing.assert_close(together[1:2], alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("said", [None, -1])
+@pytest.mark.parametrize("tokenizer", ["tokenizer.json", "older files", "none"])
+def test_the_last_token_is_found_by_what_the_tokenizer_pads_with(said, tokenizer, tmp_path):
+    """The id of the padding is 7; a row alone is not padded."""
+    save_small(AutoModelForSequenceClassification, "llama", tmp_path, num_labels=3, pad_token_id=None)
+    facts = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(facts | {"pad_token_id": said}))
+    write_tokenizer(tmp_path, pad_token="w3")
+    pad = 7
+    if tokenizer != "tokenizer.json":
+        (tmp_path / "tokenizer.json").unlink()
+        pad = facts["eos_token_id"]
+    if tokenizer == "older files":
+        pad = 2
+        (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[PAD]\n[SEP]\n[MASK]\nw\n")
+        marks = {"tokenizer_class": "BertTokenizer", "pad_token": "[PAD]"}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(marks))
+    own = build_model(named(tmp_path, head="stored"), 3).eval()
+    assert own.whole.config.pad_token_id == pad
+    if tokenizer != "none":
+        assert model_tokens(named(tmp_path)).pad == pad
+    ids, mask = torch.tensor([[5, 9, 11, pad, pad], [5, 9, 11, 12, 13]]), torch.tensor([[1, 1, 1, 0, 0], [1] * 5])
+    with torch.no_grad():
+        alone = own({"ids": ids[:1, :3], "mask": mask[:1, :3]})
+        torch.testing.assert_close(own({"ids": ids, "mask": mask})[:1], alone)
 
 
 def test_a_causal_base_without_padding_classifies_batches(tmp_path):
@@ -138,6 +201,14 @@ def test_the_output_layer_is_fresh_and_the_rest_of_the_head_as_stored(tmp_path):
     assert torch.equal(own.head.head.dense.weight, stored.head.dense.weight)
     assert not torch.equal(own.head.classifier.weight, stored.classifier.weight)
     assert own.head.classifier.weight.std() < 0.05
+
+
+def test_both_output_layers_of_a_taught_deit_are_fresh(tmp_path):
+    stored = DeiTForImageClassificationWithTeacher(small_config("deit"))
+    stored.save_pretrained(tmp_path)
+    own = build_model(named(tmp_path), 2)
+    for name in ("cls_classifier", "distillation_classifier"):
+        assert not torch.equal(own.head[name].weight, stored.get_submodule(name).weight)
 
 
 def test_dropout_is_that_of_config_json_or_the_one_given(tmp_path):

@@ -22,6 +22,7 @@ from harness.config import ConfigError
 from harness.record import trial_path
 from harness.trial import TrialContext
 from harness.trial.export import export_trial
+from harness.trial.predict import predict
 from harness.trial.run import run_trial
 from harness.trial.trained import find_trained, load_trained
 from tests.model.small import IDS, MASK, WORDS, save_small
@@ -88,6 +89,7 @@ def test_the_merged_model_loads_with_transformers(model_type, way, trained, revi
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
     with torch.no_grad():
         torch.testing.assert_close(theirs(IDS, attention_mask=MASK).logits, expected, rtol=1e-4, atol=1e-5)
+    assert theirs.config.problem_type == "single_label_classification"
     text = f"{WORDS[10]} {WORDS[11]}"
     said = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)([text])[0]
     row = torch.tensor([[2, 10, 11, 3]])
@@ -95,6 +97,65 @@ def test_the_merged_model_loads_with_transformers(model_type, way, trained, revi
     assert {each["label"]: each["score"] for each in said} == pytest.approx(
         {"0": wanted[0].item(), "1": wanted[1].item()}, rel=1e-4
     )
+
+
+@pytest.fixture
+def ratings(tmp_path):
+    lines = [f"{WORDS[4 + row % 40]} {WORDS[50 + row % 37]},{100 + 7 * (row % 5)}" for row in range(120)]
+    (tmp_path / "ratings.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    words = ["task=text_csv", "task.answer=number", "task.max_length=12", "trainer.objective=loss"]
+    return [f"task.data={tmp_path}/ratings.csv", *words]
+
+
+def test_numbers_are_exported_in_the_unit_of_the_data(trained, ratings, tmp_path):
+    """The base is of several classes, and says so of its problem."""
+    keys = {"num_labels": 3, "problem_type": "multi_label_classification"}
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base", **keys)
+    made = trained(*ratings, *based_on(tmp_path / "base"), "lora.rank=2")
+    text = f"{WORDS[10]} {WORDS[11]}"
+    ((expected,),) = predict(made, [text])
+    assert 80 < expected < 150
+    export_trial(made, tmp_path / "merged", merged=True)
+    (said,) = pipeline("text-classification", model=str(tmp_path / "merged"))(text)
+    assert said["score"] == pytest.approx(expected, rel=1e-4)
+    export_trial(made, tmp_path / "adapter", merged=False)
+    theirs = loaded_as_the_card_says(tmp_path / "adapter")
+    row = torch.tensor([[2, 10, 11, 3]])
+    assert theirs(input_ids=row, attention_mask=torch.ones_like(row)).logits.item() == pytest.approx(expected, rel=1e-4)
+    assert "the head holds its mean 113.917 and its deviation" in (tmp_path / "adapter" / "README.md").read_text()
+
+
+def loaded_as_the_card_says(folder):
+    """The network that the lines of code in the card give."""
+    code = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    found = {}
+    exec(code.replace("FOLDER", str(folder)), found)
+    return found["model"].eval()
+
+
+def test_a_head_without_bias_cannot_hold_the_mean(trained, ratings, tmp_path):
+    save_small(AutoModelForSequenceClassification, "llama", tmp_path / "base")
+    made = trained(*ratings, *based_on(tmp_path / "base"), "lora.rank=2")
+    with pytest.raises(ConfigError, match="no bias that could add the mean of the data, 113"):
+        export_trial(made, tmp_path / "out", merged=True)
+
+
+def test_a_stored_head_is_put_into_the_order_of_the_tasks_classes(trained, tmp_path):
+    names = {"id2label": {0: "Sad", 1: "angry", 2: "GLAD"}, "label2id": {"Sad": 0, "angry": 1, "GLAD": 2}}
+    stored = save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base", **names)
+    lines = [f"{WORDS[4 + row % 40]} {WORDS[50 + row % 37]},{('glad', 'sad', 'angry')[row % 3]}" for row in range(120)]
+    (tmp_path / "moods.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    words = ["task=text_csv", f"task.data={tmp_path}/moods.csv", "task.max_length=12", "model.head=stored"]
+    made = trained(*words, *based_on(tmp_path / "base"), "lora=full", "optimizer.lr=1e-9", "optimizer.head_lr=1e-9")
+    assert made.classes == ("angry", "glad", "sad")
+    expected = stored(IDS, attention_mask=MASK).logits[:, [1, 2, 0]]
+    torch.testing.assert_close(logits_of(made), expected, rtol=1e-4, atol=1e-4)
+    said = json.loads((made.folder / "weights" / "config.json").read_text())
+    assert said["id2label"] == {"0": "angry", "1": "glad", "2": "sad"}
+    network = load_trained(made)
+    network.take_classes(made.classes)  # unlike at first, as they are
+    with pytest.raises(ConfigError, match="its classes are angry, glad, sad, the task's are a, b, c; give"):
+        network.take_classes(("a", "b", "c"))
 
 
 @pytest.mark.parametrize("merged", [False, True])
@@ -155,5 +216,6 @@ def test_the_card_says_where_it_comes_from(trained, reviews, tmp_path):  # noqa:
     export_trial(made, tmp_path / "out", merged=False)
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: peft\n")
-    assert 'AutoPeftModelForSequenceClassification.from_pretrained("FOLDER", num_labels=2, pad_token_id=0)' in card
+    words = "num_labels=2, id2label={0: '0', 1: '1'}, pad_token_id=0, ignore_mismatched_sizes=True"
+    assert f'AutoPeftModelForSequenceClassification.from_pretrained("FOLDER", {words})' in card
     assert f"| test | {made.entry.scores['test']['accuracy']:.4g} |" in card

@@ -1,6 +1,7 @@
 """run=predict says of the test rows what the trial itself said of them."""
 
 import csv
+import shutil
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -67,3 +68,23 @@ def test_a_file_without_the_column_is_one_line(trained, reviews, tmp_path):  # n
     (tmp_path / "mine.csv").write_text("texts,n\na,1\n")
     with pytest.raises(ConfigError, match="task.text=text: .*mine.csv has no such column; did you mean texts"):
         read_texts(made, tmp_path / "mine.csv")
+
+
+WRONG = {
+    "no folder": (lambda kept: shutil.rmtree(kept), "has no adapter and no weights"),
+    "no head": (lambda kept: (kept / "head.safetensors").unlink(), r"head\.safetensors: no such file"),
+    "changed": (
+        lambda kept: (kept / "adapter_config.json").write_text("{}"),
+        "its SHA-256 is not the one in the record",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_trial_whose_files_are_gone_or_changed_is_not_read_back(kind, trained, reviews, tmp_path):  # noqa: F811
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base")
+    made = trained(*reviews, *based_on(tmp_path / "base"), "lora.rank=2")
+    change, message = WRONG[kind]
+    change(made.folder / "adapter")
+    with pytest.raises(ConfigError, match=message):
+        predict(made, ["w1 w2"])
