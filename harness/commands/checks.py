@@ -37,6 +37,9 @@ def check_runnable(config: Config) -> None:
     check_guests(config)
     resolve_mode(config.tracking.mode)
     from harness.trial.base_checks import check_base
+    from harness.trial.optimizers import check_optimizer
+
+    check_optimizer(config)
 
     check_base(config)
     if config.task.read_early:

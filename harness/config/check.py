@@ -106,6 +106,12 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
         del tree["trainer"]["score_train"]
     if not config.trainer.measures:
         del tree["trainer"]["measures"]
+    optimizer = tree["optimizer"]
+    if config.optimizer.schedule != "warmup-stable-decay":
+        del optimizer["decay"]
+    for key, usual in (("name", "AdamW"), ("arguments", None), ("schedule", "linear")):  # as before there were any
+        if optimizer[key] == usual:
+            del optimizer[key]
     if tree["probe"] is None:  # as before there were any
         del tree["probe"]
     else:

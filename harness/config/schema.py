@@ -24,8 +24,15 @@ Metric = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.@/-]*$")]
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with warm-up and linear decay; `head_lr` null: the head learns at `lr`."""
+    """An optimiser of torch.optim by its name, with arguments of its own, a warm-up and a schedule.
 
+    `head_lr` null: the head learns at `lr`. `decay` is the share of the steps in which warmup-stable-decay comes down.
+    """
+
+    name: Text = "AdamW"
+    arguments: dict[Text, Any] | None = None
+    schedule: Literal["linear", "cosine", "constant", "warmup-stable-decay"] = "linear"
+    decay: Annotated[float, Strict(), Field(gt=0, le=1)] = 0.2
     lr: Positive
     head_lr: Positive | None
     weight_decay: NotNegative

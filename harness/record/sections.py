@@ -64,6 +64,10 @@ class Optimizer(Section):
     warmup: float | None = None
     clip: float | None = None
     batch_size: int = 0
+    name: str = "AdamW"
+    arguments: dict[str, Any] | None = None
+    schedule: str = "linear"
+    decay: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

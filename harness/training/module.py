@@ -1,6 +1,8 @@
 """A network as a LightningModule: loss, optimiser groups, schedule, scores."""
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from typing import Any
 
 import lightning as L
 import torch
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 
 from harness.task import Losses
 from harness.task.metrics import Metrics
+from harness.training.schedules import rate
 from harness.training.sharding import shard
 
 Batch = dict[str, Tensor]
@@ -49,8 +52,11 @@ def trained_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_buffers()
 
 
+_FUSED = partial(torch.optim.AdamW, fused=True)
+
+
 class TrialModule(L.LightningModule):
-    """Trains `model(batch) -> logits` with AdamW, linear warm-up and linear decay to zero.
+    """Trains `model(batch) -> logits` with an optimiser (AdamW by default), linear warm-up and a schedule to the end.
 
     `head_lr` is the learning rate of `model.head` and of the learned weights of tasks, `lr` that of everything else,
     and the tensors in `fast` learn `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`.
@@ -73,7 +79,9 @@ class TrialModule(L.LightningModule):
         weight_decay: float,
         warmup: float,
         steps: int,
-        fused: bool = True,
+        make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] = _FUSED,
+        schedule: str = "linear",
+        decay: float = 0.2,
         fast: Collection[nn.Parameter] = (),
         fast_ratio: float = 1.0,
         penalty: Callable[[], Tensor] | None = None,
@@ -84,7 +92,8 @@ class TrialModule(L.LightningModule):
         super().__init__()
         self.model = model
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
-        self.warmup_steps, self.steps, self.fused = round(warmup * steps), steps, fused
+        self.warmup_steps, self.steps = round(warmup * steps), steps
+        self.make_optimizer, self.schedule, self.decay = make_optimizer, schedule, decay
         self.metrics, self.penalty, self.weigh, self.losses = metrics, penalty, weigh, losses
         # By name: sharding replaces a model's weights.
         ids = {id(tensor) for tensor in fast}
@@ -135,7 +144,7 @@ class TrialModule(L.LightningModule):
             self.predictions = [batch for part in everyone for batch in part]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW over groups of one learning rate each, decayed or not."""
+        """The optimiser over groups of one learning rate each, decayed or not."""
         weighting = getattr(self.model, "weighting", None)
         fresh = [self.model.get_submodule("head"), *([weighting] if weighting is not None else [])]
         head = {id(tensor) for part in fresh for tensor in part.parameters()}
@@ -145,7 +154,7 @@ class TrialModule(L.LightningModule):
             lr *= self.fast_ratio if name in self.fast else 1.0
             members.setdefault((lr, self.weight_decay if tensor.ndim >= 2 else 0.0), []).append(tensor)
         groups = [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in members.items()]
-        optimizer = torch.optim.AdamW(groups, fused=self.fused)
+        optimizer = self.make_optimizer(groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -153,9 +162,7 @@ class TrialModule(L.LightningModule):
         return ((name, tensor) for name, tensor in self.model.named_parameters() if tensor.requires_grad)
 
     def _rate(self, step: int) -> float:
-        if step < self.warmup_steps:
-            return (step + 1) / (self.warmup_steps + 1)
-        return max(0.0, (self.steps - step) / max(1, self.steps - self.warmup_steps))
+        return rate(self.schedule, step, steps=self.steps, warmup_steps=self.warmup_steps, decay=self.decay)
 
     def _compute_scores(self) -> None:
         scores = self.metrics.compute_and_reset()

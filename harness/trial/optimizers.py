@@ -1,0 +1,72 @@
+"""The optimiser that a configuration names: any class of torch.optim that makes one step a batch."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from harness.config import Config, ConfigError, nearest
+
+MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+"""Groups of tensors, each with its learning rate and its weight decay, to the optimiser of them all."""
+
+_UNFIT = {
+    "LBFGS": "it evaluates the loss several times a step",
+    "SparseAdam": "gradients here are dense",
+    "Muon": "it takes matrices alone, and heads have biases",
+}
+_OWN_KEYS = {"lr": "optimizer.lr", "weight_decay": "optimizer.weight_decay"}
+
+
+def check_optimizer(config: Config) -> None:
+    """Raise ConfigError where torch has no such optimiser, or it has no such argument."""
+    named = config.optimizer
+    kind = _kinds().get(named.name)
+    if kind is None:
+        reason = (
+            f"cannot be used, {_UNFIT[named.name]}" if named.name in _UNFIT else "torch.optim has none of that name"
+        )
+        near = "" if named.name in _UNFIT else nearest(named.name, _kinds())
+        raise ConfigError(f"optimizer.name={named.name}: {reason}{near}; valid: {', '.join(_kinds())}")
+    known = inspect.signature(kind).parameters
+    arguments = named.arguments or {}
+    mistakes = [f"optimizer.arguments.{key}: that is {_OWN_KEYS[key]}" for key in arguments if key in _OWN_KEYS]
+    mistakes += [
+        f"optimizer.arguments.{key}: {named.name} has no such argument{nearest(key, known)}"
+        for key in arguments
+        if key not in known
+    ]
+    if "weight_decay" not in known and named.weight_decay:
+        rule = f"{named.name} has none; optimizer.weight_decay=0.0"
+        mistakes.append(f"optimizer.weight_decay={named.weight_decay}: {rule}")
+    if mistakes:
+        raise ConfigError(*mistakes)
+    try:
+        kind([torch.nn.Parameter(torch.zeros(1))], lr=named.lr, **_given(arguments))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer.name={named.name}: {str(error).splitlines()[0]}") from None
+
+
+def make_optimizer(config: Config, *, fused: bool) -> MakeOptimizer:
+    """The optimiser as configured; `fused` is for AdamW, several times faster in that form."""
+    kind, arguments = _kinds()[config.optimizer.name], _given(config.optimizer.arguments or {})
+    if config.optimizer.name == "AdamW":
+        arguments = {"fused": fused} | arguments
+
+    def make(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = kind(groups, **arguments)
+        return made
+
+    return make
+
+
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A list in a configuration is a tuple of torch's, as the betas of Adam are."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+
+
+def _kinds() -> dict[str, Any]:
+    base, there = torch.optim.Optimizer, sorted(vars(torch.optim).items())
+    found = {name: kind for name, kind in there if isinstance(kind, type) and issubclass(kind, base)}
+    return {name: kind for name, kind in found.items() if name not in _UNFIT and kind is not base}
