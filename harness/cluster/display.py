@@ -1,27 +1,15 @@
-"""The progress of one worker: a line for each finished trial, and on a terminal a bar with the time left."""
+"""The progress of one worker: a line for each finished trial, and on a terminal a table by arm with the time left."""
 
-import sys
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from tqdm import tqdm
+from rich.console import Group
+from rich.text import Text
 
-from harness.record import Record, headline_metric
-
-
-def outcome(entry: Record) -> str:
-    """How a trial ended, as the end of a progress line."""
-    value = entry.scores.get("val", {}).get(headline_metric(entry))
-    score = f"val {value:.4f}" if value is not None else "no score"
-    reason = f"  ({entry.reason})" if entry.reason else ""
-    return f"{score}  {entry.time.total_s:5.1f} s  {entry.state}{reason}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return "+".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+from harness.cluster.progress import Pace, arm_table, clock, duration, is_best, outcome, summary
+from harness.cluster.screen import Screen
+from harness.record import Record
 
 
 class Display(Protocol):
@@ -38,47 +26,52 @@ class Display(Protocol):
 
 
 class ProgressDisplay:
-    """Progress on standard error; in a log file only the lines."""
+    """Progress on standard error; in a log file only the lines, with the time of day."""
 
-    def __init__(self, total: int, done: int) -> None:
-        self._bar = tqdm(
-            total=total,
-            initial=done,
-            unit="trial",
-            file=sys.stderr,
-            disable=not sys.stderr.isatty(),
-            dynamic_ncols=True,
-            smoothing=0,
-        )
-        self._total, self._trial, self._done = total, "", done
+    def __init__(self, total: int, done: int, records: Callable[[], Sequence[Record]] = list) -> None:
+        self._total, self._done, self._records = total, done, records
+        self._screen, self._pace = Screen(), Pace(done)
+        self._arm, self._now = "", ""
 
     def __enter__(self) -> Self:
         if self._done:
-            self._line(f"{self._done} of {self._total} trials are recorded; continuing with the rest")
+            self._screen.lines(
+                [f"{clock()} {self._done} of {self._total} trials are recorded; continuing with the rest"]
+            )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._bar.close()
+        self._screen.close()
 
     def begin(self, number: int, arm: str, point: dict[str, Any]) -> None:
         """A trial starts."""
-        values = " ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in point.items())
-        self._trial = f"trial {number:3d} {arm:9} {values}"
-        self._bar.set_description_str(self._trial)
+        self._arm, self._now = arm, f"trial {number}"
+        self._draw()
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
         """An evaluation of the running trial."""
-        self._bar.set_postfix_str(f"step {step} val {scores.get('accuracy', scores['loss']):.4f}")
+        value = scores.get("accuracy", scores.get("loss"))
+        self._now = f"step {step}" + (f" val {value:.4f}" if value is not None else "")
+        self._draw()
 
     def end(self, entry: Record, done: int, total: int) -> None:
         """A trial ended; by now all workers have `done` records of `total`."""
-        self._bar.total = total
-        self._bar.update(done - self._done)
-        self._done, self._total = done, total
-        self._line(f"{self._done:3d}/{self._total} {self._trial:48} {outcome(entry)}")
+        self._done, self._total, self._now = done, total, ""
+        left = self._pace.left(self._records(), done, total)
+        self._screen.lines([ended_line(entry, self._records(), done=done, total=total, left=left)])
+        self._draw()
 
-    def _line(self, text: str) -> None:
-        with suppress(OSError):  # a lost terminal must not end the study
-            self._bar.clear()
-            print(text, file=sys.stderr, flush=True)
-            self._bar.refresh()
+    def _draw(self) -> None:
+        if not self._screen.is_terminal:
+            return
+        records = self._records()
+        running = {self._arm: self._now} if self._now else {}
+        said = summary(records, self._done, self._total, self._pace.left(records, self._done, self._total))
+        self._screen.show(Group(arm_table(records, running, self._screen.height), Text(said)))
+
+
+def ended_line(entry: Record, records: Sequence[Record], *, done: int, total: int, left: float | None) -> str:
+    """A trial that ended, as a line of a log."""
+    best = ", best so far" if is_best(entry, records) else ""
+    rest = f"; about {duration(left)} left" if left is not None and done < total else ""
+    return f"{clock()} {done}/{total} trial {entry.trial} {entry.arm}  {outcome(entry)}{best}{rest}"

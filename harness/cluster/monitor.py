@@ -11,6 +11,7 @@ from typing import Any
 from harness.cluster.assignments import AssignmentLog, total, whole_schedule
 from harness.cluster.heartbeat import HeartbeatMonitor
 from harness.cluster.locks import with_study_lock
+from harness.cluster.progress import duration, seconds_left
 from harness.cluster.storage import open_locks
 from harness.config import Config
 from harness.record import Log
@@ -20,7 +21,8 @@ from harness.record import Log
 class StudyStatus:
     """`states` counts the records by state; `workers` holds the last heartbeat of each live worker, by name.
 
-    `interrupted` counts the attempts that were requeued with a checkpoint because a stop was requested.
+    `interrupted` counts the attempts that were requeued with a checkpoint because a stop was requested. `left_s` is the
+    time that the rest takes all live workers, by the trials that ended; None where that is unknown.
     """
 
     total: int
@@ -28,11 +30,14 @@ class StudyStatus:
     states: Mapping[str, int]
     workers: dict[str, dict[str, Any]]
     interrupted: int = 0
+    left_s: float | None = None
 
     def lines(self) -> list[str]:
         """The status as text: a summary, then one line for each worker."""
         ended = ", ".join(f"{count} {state}" for state, count in self.states.items())
         summary = f"{self.done} of {self.total} trials are recorded{f' ({ended})' if ended else ''}"
+        if self.left_s is not None and self.done < self.total:
+            summary += f"; about {duration(self.left_s)} left"
         return [summary, *(map(_line, self.workers.values()) if self.workers else ["no worker is running"])]
 
 
@@ -70,7 +75,8 @@ class StudyMonitor:
         ended = [slot.number for slot in slots if self._done(slot.number)]
         states: Counter[str] = Counter(entry.state for number in ended if (entry := self.log.get(number)) is not None)
         planned = total(self._config, slots, self._done)
-        return StudyStatus(planned, len(ended), states, workers, self._assignments.interrupted)
+        left = seconds_left(self.log.records, planned - len(ended), len(workers)) if workers else None
+        return StudyStatus(planned, len(ended), states, workers, self._assignments.interrupted, left)
 
     def _done(self, trial: int) -> bool:
         return self._assignments.done(trial, self.log)

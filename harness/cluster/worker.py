@@ -134,7 +134,7 @@ class Worker:
 
     def work(self) -> None:
         """Run trials until every slot of the study has a record, whoever makes it. Raises WorkerUnhealthy."""
-        with ProgressDisplay(self.total, self.done) as display:
+        with ProgressDisplay(self.total, self.done, lambda: self.log.records) as display:
             for attempt in self.attempts(display):
                 with self.requeued_on_error(attempt):
                     attempt.ended = run_trial(attempt.config, attempt.context, attempt.report, attempt.accept)

@@ -1,11 +1,14 @@
 """The progress of a study's workers on standard error: a line for each trial that ended, on a terminal also a table."""
 
-import sys
-from contextlib import suppress
 from pathlib import Path
 
-from harness.cluster.display import outcome
+from rich.console import Group
+from rich.text import Text
+
+from harness.cluster.display import ended_line
 from harness.cluster.monitor import StudyMonitor, StudyStatus
+from harness.cluster.progress import arm_table, clock
+from harness.cluster.screen import Screen
 from harness.config import Config
 
 
@@ -13,28 +16,38 @@ class WorkerTable:
     """Shows all workers of a study to the user of a command that launched them."""
 
     def __init__(self, config: Config, folder: Path) -> None:
-        self._monitor = StudyMonitor(config, folder)
+        self._monitor, self._screen = StudyMonitor(config, folder), Screen()
         self._shown: set[tuple[int, int]] | None = None  # trials and attempts whose records were shown
-        self._height = 0
 
     def update(self) -> StudyStatus:
         """Read the status of the study, and show what is new."""
         status = self._monitor.read()
         records = self._monitor.log.records
-        first = self._shown is None
-        new = [
-            entry for entry in records if self._shown is not None and (entry.trial, entry.attempt) not in self._shown
-        ]
+        first, seen = self._shown is None, self._shown or set()
+        new = [] if first else [entry for entry in records if (entry.trial, entry.attempt) not in seen]
         self._shown = {(entry.trial, entry.attempt) for entry in records}
-        lines = [f"trial {entry.trial:3d} {entry.arm:24} {outcome(entry)}" for entry in new]
-        table = status.lines() if first or sys.stderr.isatty() else []
-        if lines or table:
-            erase = f"\x1b[{self._height}F\x1b[J" if self._height else ""
-            with suppress(OSError):  # the terminal is gone; the workers go on
-                print(erase + "\n".join(lines + table), file=sys.stderr, flush=True)
-        self._height = len(table) if sys.stderr.isatty() else 0
+        before = status.done - len(new)
+        self._screen.lines(
+            [
+                ended_line(entry, records, done=before + place, total=status.total, left=status.left_s)
+                for place, entry in enumerate(new, 1)
+            ]
+        )
+        if not self._screen.is_terminal and first:
+            self._screen.lines([f"{clock()} {line}" for line in status.lines()])
+        elif self._screen.is_terminal:
+            running = {
+                str(beat["arm"]): _now(beat) for beat in status.workers.values() if beat.get("trial") is not None
+            }
+            table = arm_table(records, running, self._screen.height - len(status.workers))
+            self._screen.show(Group(table, *(Text(line, overflow="ellipsis", no_wrap=True) for line in status.lines())))
         return status
 
     def close(self) -> None:
         """Close the monitor."""
+        self._screen.close()
         self._monitor.close()
+
+
+def _now(heartbeat: dict[str, object]) -> str:
+    return f"trial {heartbeat['trial']} step {heartbeat['step']}"

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ def opened_study(config: Config) -> Iterator[Path]:
     """Begin the study or take it up; inside, its trials are run, and in the end its report is printed."""
     from harness.cluster.restart import restart_when_unhealthy
     from harness.cluster.study import begin_study, input_identity
-    from harness.report import write_report
+    from harness.report import report_for_terminal
     from harness.system.signals import graceful_stop
     from harness.trial.tracking import publish, sync_hint
 
@@ -69,7 +70,7 @@ def opened_study(config: Config) -> Iterator[Path]:
     folder = begin_study(sharing_cores(config))
     with restart_when_unhealthy(config.study, config.trainer.devices), graceful_stop():
         yield folder
-    print(write_report(folder))
+    print(report_for_terminal(folder, shutil.get_terminal_size().columns))
     publish(config.tracking, config.study, record.read(folder), folder)
     if hint := sync_hint(folder):
         log.info("W&B runs are offline; to upload them: %s", hint)

@@ -28,6 +28,7 @@ from harness.report.table import (
     pareto,
     tally,
 )
+from harness.report.terminal import answer_text
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,49 @@ Kind = Callable[[Sequence[Record], Path], Part]
 
 
 def write_report(folder: Path) -> str:
-    """Write the files and return what the terminal shows. A study without a complete trial has a table only.
+    """Write the files and return the whole text. A study without a complete trial has a table only.
 
     Only trials of the same base on the same data are compared: where a folder holds others too, as that of single
     trials may, each such group has a section of its own, and the pictures are of the largest.
     """
+    written = _write(folder)
+    if written is None:
+        return f"{folder}: no records yet"
+    files = "\n".join(f"  {folder / name}" for name in written.files)
+    return f"{written.text}\n\nWritten:\n{files}"
+
+
+def report_for_terminal(folder: Path, width: int) -> str:
+    """Write the same files, and return the answer in lines of that width, with a narrow table."""
+    written = _write(folder)
+    if written is None:
+        return f"{folder}: no records yet"
+    return answer_text(written.study, written.groups, written.files, folder, width)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A report that is on the disk: its text, what it concludes, and the names of its files."""
+
+    study: str
+    text: str
+    groups: list[Group]
+    files: list[str]
+
+
+def _write(folder: Path) -> _Written | None:
     records = record.read(folder)
     if not records:
-        return f"{folder}: no records yet"
+        return None
+    study = records[0].study
     frame(records).to_csv(folder / "table.csv", index=False)
     parts = _parts(records, folder)
-    text = "\n\n".join([f"# {records[0].study}", *(part.text for part in parts)])
+    text = "\n\n".join([f"# {study}", *(part.text for part in parts)])
     (folder / "table.md").write_text(text + "\n")
     pictures = [name for part in parts for name in part.draw()]
     groups = [group for part in parts for group in part.groups]
-    page = write_page(page_data(records[0].study, groups, folder), folder)
-    files = "\n".join(f"  {folder / name}" for name in [page, "table.csv", "table.md", record.RECORDS, *pictures])
-    return f"{text}\n\nWritten:\n{files}"
+    page = write_page(page_data(study, groups, folder), folder)
+    return _Written(study, text, groups, [page, "table.md", "table.csv", record.RECORDS, *pictures])
 
 
 def read_page(folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import pytest
 
 from harness import record
 from harness.record import headline_score
-from harness.report import write_report
+from harness.report import report_for_terminal, write_report
 from harness.report.html import Group, page_data, render
 from harness.report.html.data import factors
 from harness.report.html.trials import thinned
@@ -166,3 +166,15 @@ def test_a_long_curve_keeps_its_ends():
     assert len(short) == 60
     assert (short[0], short[-1]) == (curve[0], curve[-1])
     assert thinned(curve[:5], 60) == curve[:5]
+
+
+def test_the_terminals_answer_is_that_of_the_page_and_fits_80_columns(study, tmp_path):
+    study(DIFFERING)
+    text = report_for_terminal(tmp_path, 80)
+    (group,) = read_page(tmp_path)["groups"]
+    assert " ".join(group["answer"].split()) in " ".join(text.split())
+    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
+    for arm, found in group["confirmed"]["arms"].items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"{arm} ")]
+        assert f"{found['test'][0]:.4f}" in row
+        assert found["verdict"].split()[0] in row

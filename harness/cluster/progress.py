@@ -1,0 +1,101 @@
+"""How far a study is, for a terminal and for a log: a table by arm with the best so far, and the time left."""
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.record import Record, best_by, direction, headline_metric
+
+_ROOM = 8  # lines of a terminal that are not the table's rows
+
+
+def outcome(entry: Record) -> str:
+    """How a trial ended, as the end of a progress line."""
+    value = entry.scores.get("val", {}).get(headline_metric(entry))
+    score = f"val {value:.4f}" if value is not None else "no score"
+    reason = f"  ({entry.reason})" if entry.reason else ""
+    return f"{score}  {entry.time.total_s:.0f} s  {entry.state}{reason}"
+
+
+def clock() -> str:
+    """The time of day, as a line of a log begins."""
+    return time.strftime("%H:%M:%S")
+
+
+def duration(seconds: float) -> str:
+    """A time left, as coarse as it is known."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def seconds_left(records: Sequence[Record], remaining: int, workers: int) -> float | None:
+    """What so many trials take so many workers, by those that ended; None where none has trained yet."""
+    known = [entry.time.total_s for entry in records if entry.time.total_s > 0]
+    return statistics.fmean(known) * remaining / max(1, workers) if known else None
+
+
+class Pace:
+    """The time left by how many trials ended since the beginning, whichever worker had them."""
+
+    def __init__(self, done: int) -> None:
+        self._began, self._first = time.monotonic(), done
+
+    def left(self, records: Sequence[Record], done: int, total: int) -> float | None:
+        """Seconds; until two have ended, by what earlier trials took."""
+        ended = done - self._first
+        if ended < 2:
+            return seconds_left(records, total - done, 1)
+        return (time.monotonic() - self._began) / ended * (total - done)
+
+
+def is_best(entry: Record, records: Sequence[Record]) -> bool:
+    """Whether no trial of the study did better on validation so far."""
+    best = best_by((other for other in records if other.phase == entry.phase), lambda _: None).get(None)
+    return best is not None and best.trial == entry.trial
+
+
+def summary(records: Sequence[Record], done: int, total: int, left: float | None) -> str:
+    """One line: how many trials ended how, and the time left."""
+    states = [entry.state for entry in records]
+    counts = {"complete": "complete", "pruned": "pruned", "fail": "failed"}
+    ended = ", ".join(f"{states.count(state)} {word}" for state, word in counts.items() if state in states)
+    said = f"{done} of {total} trials{f' ({ended})' if ended else ''}"
+    return said + (f"; about {duration(left)} left" if left is not None and done < total else "")
+
+
+def arm_table(records: Sequence[Record], running: Mapping[str, str], height: int) -> RenderableType:
+    """A row for each arm that has a trial, best first, as many as the terminal has room for.
+
+    `running` says by arm what is at work on it.
+    """
+    best = best_by((entry for entry in records if entry.phase == "search"), lambda entry: entry.arm)
+    names = dict.fromkeys([*(entry.arm for entry in records), *running])
+    ordered = sorted(names, key=lambda arm: -_goodness(best[arm]) if arm in best else float("inf"))
+    shown = ordered[: max(3, height - _ROOM)]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("arm", overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column("trials", justify="right", no_wrap=True)
+    table.add_column("best val", justify="right", no_wrap=True)
+    table.add_column("of trial", justify="right", no_wrap=True)
+    table.add_column("now", no_wrap=True, overflow="ellipsis", max_width=22)
+    for place, arm in enumerate(shown):
+        mine = [entry for entry in records if entry.arm == arm]
+        found = best.get(arm)
+        cells = [f"{_score(found):.4f}", str(found.trial)] if found else ["", ""]
+        style = "bold" if place == 0 and found else ""
+        table.add_row(*map(Text, [arm, str(len(mine)), *cells, running.get(arm, "")]), style=style)
+    rest = len(ordered) - len(shown)
+    return Group(table, Text(f"and {rest} more arms")) if rest else table
+
+
+def _score(entry: Record) -> float:
+    return entry.score("val", headline_metric(entry))
+
+
+def _goodness(entry: Record) -> float:
+    return direction(headline_metric(entry)) * _score(entry)
