@@ -136,7 +136,7 @@ def _rank_panel(axes: Axes, split: str, records: Sequence[Record], results: Sequ
         else:
             _level(axes, result, result.best, split, others)
     for (name, ranked), colour, marker in zip(lines.items(), cycle(_LINES), cycle("oDv^s"), strict=False):
-        _rank_line(axes, ranked, split, colour, marker, f"{name}, best on validation")
+        _rank_line(axes, ranked, split, colour=colour, marker=marker, label=f"{name}, best on validation")
     if ranks := [rank for rank, _ in tried]:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(set(ranks)))
@@ -215,7 +215,7 @@ def _nested_line(axes: Axes, entry: Record) -> None:
         )
 
 
-def _rank_line(axes: Axes, results: Sequence[ArmResult], split: str, colour: str, marker: str, label: str) -> None:
+def _rank_line(axes: Axes, results: Sequence[ArmResult], split: str, *, colour: str, marker: str, label: str) -> None:
     scored = [
         (result.best.lora.rank, headline_score(result.best, split), result.interval if result.split == split else None)
         for result in results
