@@ -48,6 +48,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append(self.path)
         parts = self.path.partition("?")[0].strip("/").split("/")
         is_api = parts[:2] == ["api", "models"]
+        if len(parts) < (6 if is_api else 5):
+            return self._send(404, b"", {}, body)
         owner, name, _, revision, *file = parts[2:] if is_api else parts
         repository = f"{owner}/{name}"
         found = self.hub.commit_of(repository, revision)

@@ -12,9 +12,11 @@ from transformers import (
 
 from harness.config import ConfigError
 from harness.record import Record
+from harness.system import hub_models
 from harness.trial import TrialContext
 from harness.trial.base_checks import check_base
 from harness.trial.run import run_trial
+from tests.hub import serving
 from tests.model.small import WORDS, save_small
 
 SHORT = ["trainer.max_steps=4", "trainer.evaluations=2", "trainer.batch_size=8", "tracking=off", "trainer=cpu"]
@@ -125,3 +127,19 @@ def test_what_full_training_leaves_is_a_base_again(compose_plain, reviews, tmp_p
     kept = tmp_path / "trials" / "0" / "weights"
     assert json.loads((kept / "config.json").read_text())["model_type"] == "bert"
     run(compose_plain(*reviews, *based_on(kept), *SHORT, "lora.rank=2"), tmp_path / "trials" / "1")
+
+
+def test_a_repository_of_the_hub_is_trained_and_exported_under_its_own_name(
+    compose_plain, reviews, tmp_path, own_cache, monkeypatch
+):
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base")
+    monkeypatch.setattr(hub_models, "_pins", hub_models._Pins())
+    with serving(tmp_path / "hub", monkeypatch) as hub:
+        hub.repositories["lab/bert"] = [tmp_path / "base"]
+        words = ["model=hf", "model.address=hub:lab/bert", "lora.rank=2"]
+        record = run(compose_plain(*reviews, *words, *SHORT), tmp_path / "trials" / "0")
+    commit = record.base.address.partition("@")[2]
+    assert record.base.address == f"hub:lab/bert@{commit}"
+    assert len(commit) == 40
+    said = json.loads((tmp_path / "trials" / "0" / "adapter" / "adapter_config.json").read_text())
+    assert (said["base_model_name_or_path"], said["revision"]) == ("lab/bert", commit)
