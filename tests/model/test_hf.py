@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from harness.config import ConfigError, HfModelConfig
-from harness.lora import LoraSpec, adapt
+from harness.lora import LoraSpec, adapt, named_updates
 from harness.lora.inject import find_targets
 from harness.model import build_model, model_takes, model_tokens
 from harness.model.architectures import DECODERS, IMAGES, SEQ2SEQ, TEXT, small_config
@@ -470,3 +470,35 @@ def test_activations_that_are_computed_again_give_the_same_gradients(kind, tmp_p
     for first, second in zip(one, other, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
     assert kept_again < 0.7 * kept
+
+
+@pytest.mark.parametrize("model_type", ["bert", "llama", "gpt2"])
+def test_three_steps_of_lora_on_all_linear_layers_are_those_of_peft(model_type, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path, num_labels=3)
+    own = build_model(named(tmp_path, head="stored"), 3).eval()
+    adapt(own.base, LoraSpec(rank=2, scale=2.0, targets=("all-linear",)), own.targets)
+    whole = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    with warnings.catch_warnings():  # of GPT-2's transposed weights, which PEFT sets right itself
+        warnings.simplefilter("ignore")
+        config = LoraConfig(target_modules="all-linear", r=2, lora_alpha=4, task_type="SEQ_CLS")
+        theirs = get_peft_model(whole, config).eval()
+    prefix = f"base_model.model.{whole.base_model_prefix}."
+    starts = {name: update.lora_A for name, update in named_updates(own.base)}
+    with torch.no_grad():
+        for name, start in starts.items():
+            theirs.get_parameter(f"{prefix}{name}.lora_A.default.weight").copy_(start)
+    labels = torch.tensor([0, 2, 1])
+    found = []
+    for network, run in ((own, lambda: own(BATCH)), (theirs, lambda: theirs(IDS, attention_mask=MASK).logits)):
+        trained = [tensor for tensor in network.parameters() if tensor.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=1e-2)
+        for _ in range(3):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(run(), labels).backward()
+            optimizer.step()
+        found.append((sum(tensor.numel() for tensor in trained), run().detach()))
+    (count, mine), (their_count, expected) = found
+    assert count == their_count
+    torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5)
