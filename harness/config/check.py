@@ -221,6 +221,11 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
             f"trainer.devices={config.trainer.devices}: task={task.name} has a head for each task, and a step "
             "trains one of them: one device"
         ]
+    if task.rows_of_all_tasks and config.trainer.devices > 1:
+        return [
+            f"trainer.devices={config.trainer.devices}: of task={task.name} a shared update may get no gradient, which "
+            "several devices wait for: one device"
+        ]
     if task.parts:
         own = (mistake for part in task.parts.values() for mistake in _kind_mistakes(part, model, config))
         return [*task.mistakes(model), *own]
@@ -245,7 +250,7 @@ def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ..
     if ":" not in name and name not in (possible or [name]):
         return f"{where}: task={task.name} has none; trainer.objective={possible[0]}{nearest(name, possible)}"
     own = ":" in name
-    if own and task.parts:
+    if own and (task.parts or task.rows_of_all_tasks):
         return f"{where}: task={task.name} is several tasks, and a measure is of one; trainer.objective=score"
     if own and task.known_outputs == 0:
         return f"{where}: task={task.name} answers with texts, and a measure is of classes or numbers"

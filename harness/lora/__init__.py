@@ -14,6 +14,7 @@ from harness.lora.orthogonal import add_updates, overlap
 from harness.lora.peft_format import export_adapter, import_adapter
 from harness.lora.routing import TaskRouter
 from harness.lora.spec import LoraSpec
+from harness.lora.task_similarity import task_similarity
 from harness.lora.update import LowRankUpdate, WeightSlice
 from harness.lora.variants import VARIANTS, Feed, RankSchedule, variant
 from harness.lora.variants.adalora import Budget, final_budget, kept_ranks, orthogonality
@@ -57,6 +58,7 @@ __all__ = [
     "set_active",
     "shared_parameters",
     "task_adapters",
+    "task_similarity",
     "updates_of",
     "variant",
 ]

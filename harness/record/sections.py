@@ -223,7 +223,8 @@ class Probe(Section):
 class Adapter(Section):
     """The adapter by layer, and its files: folder relative to the study's, bytes, digests.
 
-    `kept_ranks` are [layer, rank] pairs as lora.ranks takes them, where training masked some.
+    `kept_ranks` are [layer, rank] pairs as lora.ranks takes them, where training masked some. `task_similarity` [i][j]
+    is the share of directions that the updates of tasks i and j have in common, the mean over layers.
     """
 
     effective_rank_mean: Annotated[float | None, Measure(column="effective_rank_mean")] = field(init=False)
@@ -231,6 +232,7 @@ class Adapter(Section):
     scales: dict[str, float] = field(default_factory=dict)
     effective_ranks: dict[str, float] = field(default_factory=dict)
     kept_ranks: list[list[Any]] = field(default_factory=list)
+    task_similarity: Matrix = field(default_factory=list)
     path: str = ""
     bytes: Annotated[int | None, Measure("bytes", "lower is better")] = None
     sha256: dict[str, str] = field(default_factory=dict)

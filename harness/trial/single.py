@@ -9,7 +9,7 @@ import lightning as L
 from torch import Tensor
 
 from harness.config import TrainerConfig
-from harness.lora import effective_ranks, kept_ranks, set_active, shared_parameters
+from harness.lora import effective_ranks, kept_ranks, set_active, shared_parameters, task_similarity
 from harness.model import Network
 from harness.record import Steps, TaskGradients
 from harness.system.study_files import CURVE
@@ -175,6 +175,7 @@ def _conclude(trial: RunningTrial, module: TrialModule) -> None:
     adapter = replace(
         draft.record.adapter,
         effective_ranks=effective_ranks(model.base),
+        task_similarity=task_similarity(model.base),
         kept_ranks=[[name, rank] for name, rank in kept_ranks(model.base).items()],
     )
     adapter = saved_files(adapter, trial.context, trial.method.folder)

@@ -21,6 +21,7 @@ from harness.lora import (
     merge,
     pack,
     task_adapters,
+    task_similarity,
 )
 from harness.model.text import TARGETS
 from tests.lora.test_variants import disturb
@@ -331,6 +332,24 @@ def test_dropout_is_for_the_shared_stream_and_what_forks_from_it():
     torch.testing.assert_close(output(x), output.base(x[:2]).repeat(2, 1, 1), atol=1e-2, rtol=0)
     expected = up.base(x[:2]) + 1.3 * F.linear(F.linear(x[2:], up.updates["movie"].lora_A), up.updates["movie"].lora_B)
     torch.testing.assert_close(up(x)[2:], expected, atol=1e-10, rtol=0)
+
+
+def test_similarity_is_the_share_of_directions_that_two_tasks_write_to():
+    _, net, _ = adapted_bert(spec(("output",)))
+    layer = net.get_submodule("encoder.layer.1.attention.output.dense")
+    ups = {task: layer.updates[task].lora_B for task in TASKS}
+    with torch.no_grad():
+        for task, columns in (("movie", [0, 1, 2]), ("news", [2, 3, 4]), ("tweets", [5, 6, 7])):
+            ups[task].zero_()
+            for place, column in enumerate(columns):
+                ups[task][column, place] = 1.0 + place
+    found = torch.tensor(task_similarity(net))
+    third = 1 / 3
+    torch.testing.assert_close(found, torch.tensor([[1, third, 0], [third, 1, 0], [0, 0, 1]]), atol=1e-6, rtol=0)
+    with torch.no_grad():
+        ups["news"].zero_()
+    assert task_similarity(net) == []
+    assert task_similarity(tiny_bert()) == []
 
 
 def test_a_copy_of_the_network_has_streams_of_its_own():

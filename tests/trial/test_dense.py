@@ -65,6 +65,9 @@ def test_dense_tasks_train_in_one_pass_and_what_is_saved_gives_the_scored_answer
         torch.testing.assert_close(cosines, cosines.T)
     if lora == "mtlora":
         assert list(entry.parameters.groups) == ["shared", *tasks]
+        similarity = torch.tensor(entry.adapter.task_similarity)
+        assert similarity.shape == (4, 4)
+        assert 0 <= float(similarity.min()) <= float(similarity.max()) <= 1 + 1e-6
         assert entry.parameters.other > 0  # norms and what else is trained; weights of losses
         last = "fc2" if "ffn_down" in config.lora.targets else "fc1"
         dead = {f"base.network.layers.1.blocks.1.mlp.{last}.updates.all.lora_{part}" for part in "AB"}
@@ -124,6 +127,8 @@ def test_tasks_are_told_apart_by_the_fingerprint(compose_dense):
         (["task.image_size=64"], "model.image_size=32: the images of task=shapes_dense are 64 pixels"),
         (["lora=mtl_lora"], "lora=mtl_lora: a row is of one task there"),
         (["lora=shared"], "lora.match: a row is of one task there"),
+        (["trainer.devices=2"], "trainer.devices=2: of task=shapes_dense a shared update may get no gradient"),
+        (["trainer.objective=my.module:Measure"], "task=shapes_dense is several tasks, and a measure is of one"),
         (["trainer.objective=accuracy"], "trainer.objective=accuracy: task=shapes_dense has none"),
     ],
 )
