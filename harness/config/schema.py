@@ -129,7 +129,7 @@ class SweepConfig:
     The first `startup` trials of an arm are drawn evenly; `sampler` proposes the later ones, Optuna's TPE where it is
     null, from trials that are more than `lag` before, null: none in the compared mode, 4 in the joint one. `pruner`
     ends trials early, once `prune_after` others have come as far; where it is null, those below their arm's median.
-    Both have a `name` and arguments.
+    Both have a `name` and arguments. The first trials of each arm but the baselines have the values of `enqueue`.
     `ranks` makes ranks by group of layers dimensions beside the nuisance values, under a `budget`.
     `objectives` are figures of the records with their directions; null: the validation score alone. `constraints` are
     figures with what they may be at most.
@@ -152,6 +152,7 @@ class SweepConfig:
     sampler: Method | None = None
     pruner: Method | None = None
     lag: Natural | None = None
+    enqueue: list[dict[Text, Any]] | None = None
     across: list[Text] | None = None
     test: Flag = False
     confirm: ConfirmConfig | None = ConfirmConfig()

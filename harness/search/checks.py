@@ -26,7 +26,7 @@ def check_search(config: Config) -> None:
     if mistakes := [*sampler_mistakes(sweep.sampler), *_pruner_mistakes(sweep), *_objective_mistakes(config)]:
         raise ConfigError(*mistakes)
     all_arms = arms(sweep)
-    if mistakes := [*_unsuitable(sweep, all_arms)]:
+    if mistakes := [*_unsuitable(sweep, all_arms), *_enqueue_mistakes(sweep, all_arms)]:
         raise ConfigError(*dict.fromkeys(mistakes))
     for arm in all_arms:
         if arm.nuisance:
@@ -123,6 +123,24 @@ def _unsuitable(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
     for arm in all_arms:
         if arm.nuisance:
             yield from _of_space(where, kind, arm, sweep.trials)
+
+
+def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
+    """What is no dimension of an arm, or no value of it, among the points that are tried first."""
+    points_given = sweep.enqueue or []
+    if points_given and sweep.sampler is not None and sweep.sampler["name"] in ("grid", "qmc"):
+        yield f"sweep.enqueue: sweep.sampler={sweep.sampler['name']} has points of its own from the first"
+    if len(points_given) > sweep.trials:
+        yield f"sweep.enqueue: {len(points_given)} points, above sweep.trials={sweep.trials}"
+    for place, point in enumerate(points_given):
+        for arm in (arm for arm in all_arms if not arm.baseline):
+            for key, value in point.items():
+                where = f"sweep.enqueue.{place}.{key}={value}"
+                if key not in arm.nuisance:
+                    valid = list(arm.nuisance)
+                    yield f"{where}: no dimension{nearest(key, valid) or f'; valid: {chr(44).join(valid)}'}"
+                elif not arm.nuisance[key].holds(value):
+                    yield f"{where}: not in its {arm.nuisance[key].described}"
 
 
 def _of_space(where: str, kind: SamplerKind, arm: Arm, trials: int) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """How points are proposed and trials are judged in a study, and what a proposal knows of earlier trials."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -23,6 +23,7 @@ class SearchPlan:
 
     `objectives` are figures of a record with 1 where more is better and −1 where less is; empty: the objective alone.
     `constraints` are figures with the most that they may be. Points with ranks by group keep the `budget`.
+    `enqueued` are values that the first trials have, of each arm but the baselines.
     """
 
     seed: int
@@ -34,6 +35,7 @@ class SearchPlan:
     objectives: Mapping[str, float] = dataclasses.field(default_factory=dict)
     constraints: Mapping[str, float] = dataclasses.field(default_factory=dict)
     budget: Budget | None = None
+    enqueued: Sequence[Point] = ()
 
     @classmethod
     def of(cls, config: Config) -> "SearchPlan":
@@ -50,6 +52,7 @@ class SearchPlan:
             objectives={name: 1.0 if way == "maximize" else -1.0 for name, way in (sweep.objectives or {}).items()},
             constraints=sweep.constraints or {},
             budget=budget_of(sweep),
+            enqueued=sweep.enqueue or (),
         )
 
     @property

@@ -24,8 +24,8 @@ def propose(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) 
     if not arm.nuisance:
         return {}
     kind = sampler_kind(plan.sampler)
-    if kind.learns and index < plan.startup:
-        return within_budget(startup_point(arm, index, plan.seed), plan)
+    if (given := _given(arm, index, plan)) is not None:
+        return within_budget(given, plan)
     known = [seen if at < index - arm.lag else Earlier(seen.point, None) for at, seen in enumerate(earlier)]
     with experimental_allowed():
         return _replayed(arm, index, plan, known) if kind.replayed else _sampled(arm, index, plan, known)
@@ -41,6 +41,19 @@ def _sampled(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier])
     return within_budget(suggest(study.ask(), arm), plan)
 
 
+def _given(arm: Arm, index: int, plan: SearchPlan) -> Point | None:
+    """The point of a trial that no sampler proposes: an enqueued one, its rest drawn evenly, or one at startup."""
+    drawn = startup_point(arm, index, plan.seed)
+    if not arm.baseline and index < len(plan.enqueued):
+        return applied(arm.nuisance, _first(arm) | drawn | plan.enqueued[index])
+    return drawn if sampler_kind(plan.sampler).learns and index < plan.startup else None
+
+
+def _first(arm: Arm) -> Point:
+    """The first value of every dimension, for those whose condition an enqueued value lets hold."""
+    return {key: dimension.ends[0] for key, dimension in arm.nuisance.items()}
+
+
 def within_budget(point: Point, plan: SearchPlan) -> Point:
     """The point, its ranks by group scaled to the budget where there is one."""
     if plan.budget is None or not set(plan.budget.costs) <= set(point):
@@ -54,14 +67,14 @@ def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]
     A trial that was proposed from other records than there are now, as of a predecessor that has been reopened since,
     teaches nothing: it is no trial that this sampler asked for.
     """
-    kind, study = sampler_kind(plan.sampler), plan.study()
+    study = plan.study()
     asked: list[tuple[optuna.Trial, Point]] = []
     for at in range(index + 1):
         if (known := at - arm.lag - 1) >= 0:
             _tell(study, *asked[known], earlier[known], plan)
         study.sampler = make_sampler(plan.sampler, arm.nuisance, _sampler_seed(arm, at, plan))
-        if kind.learns and at < plan.startup:
-            study.enqueue_trial(parameters(arm, startup_point(arm, at, plan.seed)))
+        if (given := _given(arm, at, plan)) is not None:
+            study.enqueue_trial(parameters(arm, given))
         trial = study.ask()
         asked.append((trial, within_budget(suggest(trial, arm), plan)))
     return asked[index][1]

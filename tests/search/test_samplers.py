@@ -1,5 +1,6 @@
 """Any sampler proposes a function of the records; and Optuna's own way of asking, trial by trial, gives the same."""
 
+import dataclasses
 import math
 
 import optuna
@@ -137,3 +138,20 @@ def test_points_that_failed_are_not_proposed_again(name):
         point = propose(arm, index, plan, [Earlier(each.point, each) for each in ended])
         ended.append(make(index, point=point, state="fail", reason="out of memory", scores={}))
     assert len({repr(each.point) for each in ended}) == 6
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsgaii", "random", "brute_force"])
+def test_enqueued_points_come_first_and_what_they_leave_out_is_drawn(name):
+    space, arguments = METHODS[name]
+    arm = Arm("a", {}, space)
+    given = [{"rank": 7, "targets": ["query", "value"], "share": 0.2}, {"rank": 3, "targets": ["query"]}, {"rank": 2}]
+    plan = dataclasses.replace(plan_of(name, arguments), enqueued=given)
+    ended = []
+    for index in range(10):
+        ended.append(entry(index, propose(arm, index, plan, [Earlier(each.point, each) for each in ended])))
+    points = [each.point for each in ended]
+    assert points[:2] == [given[0], given[1]], "share exists only with both targets"
+    assert points[2]["rank"] == 2
+    assert all(space[key].holds(value) for point in points for key, value in point.items())
+    beside = dataclasses.replace(arm, baseline=True)
+    assert propose(beside, 0, plan, []) == propose(beside, 0, plan_of(name, arguments), [])
