@@ -1,5 +1,6 @@
 """How far a value walks: from the command to the layer and to the optimiser, in frames of this project."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def walk(tiny_base, tiny_data, tmp_path, own_cache, monkeypatch):
                 layers.append(project_frames())
             first[0](self, weight, *rest, **named)
 
+        @functools.wraps(first[1])
         def optimizer(self, *rest, **named):
             optimizers.append(project_frames())
             first[1](self, *rest, **named)

@@ -83,7 +83,7 @@ def sharing_cores(config: Config) -> Config:
     share = max(1, cores // workers)
     if not config.launch.shares_cores or asked is None or asked <= share:
         return config
-    log.info("launch.workers=%d: %d cores, trainer.threads=%d in place of %d", workers, cores, share, asked)
+    log.info("%d workers share %d cores: threads of each %d, in place of %d", workers, cores, share, asked)
     return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, threads=share))
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,12 +54,7 @@ def make_optimizer(config: Config, *, fused: bool) -> MakeOptimizer:
     kind, arguments = _kinds()[config.optimizer.name], _given(config.optimizer.arguments or {})
     if config.optimizer.name == "AdamW":
         arguments = {"fused": fused} | arguments
-
-    def make(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        made: torch.optim.Optimizer = kind(groups, **arguments)
-        return made
-
-    return make
+    return partial(kind, **arguments)
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
