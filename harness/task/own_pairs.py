@@ -15,6 +15,7 @@ from harness.task.base import SPLITS
 from harness.task.intake.cuts import split_of
 from harness.task.intake.duplicates import normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
+from harness.task.intake.files import has_half_character
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
 
@@ -130,7 +131,9 @@ def _filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> lis
     A gap leaves its row empty; with `gaps_allowed`, of a template only if all that it names are gaps.
     """
     if "{" not in template:
-        return ["" if is_gap(cell) else str(cell) for cell in table.column(key, template)]
+        where = f"{key}={template}: {table.path}: row"
+        column = table.column(key, template).items()
+        return [_text("" if is_gap(cell) else cell, f"{where} {row}") for row, cell in column]
     names = [str(name) for name in table.frame.columns]
     named = _names_in(template)
     for name in named:
@@ -150,10 +153,39 @@ def _fill(template: str, cells: Mapping[str, object], gaps_allowed: bool, where:
     if len(gaps) == len(cells) or (gaps and not gaps_allowed):
         return ""
     try:
-        text = template.format(**{name: "" if name in gaps else cell for name, cell in cells.items()})
+        text = _TEMPLATES.vformat(template, (), {name: "" if name in gaps else cell for name, cell in cells.items()})
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"{where}: it cannot be filled: {error}") from None
-    return text.rstrip() if gaps else text
+    return _text(text.rstrip() if gaps else text, where)
+
+
+def _text(cell: object, where: str) -> str:
+    """A cell as text. Raises ConfigError for lists and the like, and for what cannot be written."""
+    if isinstance(cell, _NO_TEXTS):
+        raise ConfigError(f"{where}: {_no_text(cell)}")
+    if has_half_character(text := str(cell)):
+        raise ConfigError(f"{where}: half a character in it (a lone surrogate)")
+    return text
+
+
+_NO_TEXTS = (list, tuple, dict, set, bytes)
+
+
+def _no_text(cell: object) -> str:
+    return f"{str(cell)[:40]!r} ({type(cell).__name__}) is no text; a template takes one item of it, as {{answers[0]}}"
+
+
+class _Templates(Formatter):
+    """Templates as `str.format` fills them, but for lists and the like, which are no texts."""
+
+    def format_field(self, value: object, format_spec: str) -> str:
+        if isinstance(value, _NO_TEXTS):
+            raise TypeError(_no_text(value))
+        filled: str = super().format_field(value, format_spec)
+        return filled
+
+
+_TEMPLATES = _Templates()
 
 
 def _refuse_shared(config: FileSeq2seqTaskConfig, frames: Mapping[str, pd.DataFrame]) -> None:

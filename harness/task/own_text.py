@@ -13,7 +13,8 @@ from harness.task.intake.cuts import Parts, by_time, drawn, stratified
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import joined_blanks, normalised_row, refuse_leaks, settled
 from harness.task.intake.facts import Facts
-from harness.task.intake.labels import is_gap, label_set, refuse_lists, settle_alike
+from harness.task.intake.files import has_half_character
+from harness.task.intake.labels import is_gap, label_set, missing_classes, refuse_lists, settle_alike
 from harness.task.intake.table import Table, load_table
 
 Frames = dict[str, pd.DataFrame]
@@ -123,7 +124,7 @@ def _check_cells(where: str, config: OwnTextTaskConfig, frame: pd.DataFrame) -> 
             raise ConfigError(
                 f"{where}: row {row}: {config.text} is {str(cell)[:40]!r} ({type(cell).__name__}), no text"
             )
-        if not cell.isascii() and any("\ud800" <= character <= "\udfff" for character in cell):
+        if has_half_character(cell):
             raise ConfigError(f"{where}: row {row}: {config.text} has half a character in it (a lone surrogate)")
     if config.answer != "labels":
         refuse_lists(where, config.label, dict(frame["label"].items()))
@@ -232,19 +233,7 @@ def _refuse_leaks(config: OwnTextTaskConfig, where: str, frames: Frames, left: _
 
 
 def _missing(where: str, frames: Frames) -> dict[str, list[str]]:
-    """The classes that a split has not. Raises ConfigError for a held-out split of one class."""
-    classes = sorted({label for frame in frames.values() for label in frame["label"]})
-    missing = {}
-    for split, frame in frames.items():
-        there = set(frame["label"])
-        if split != "train" and len(there) == 1 < len(classes) and there < set(frames["train"]["label"]):
-            raise ConfigError(
-                f"{where}: all {len(frame)} rows of the {split} split are {next(iter(there))!r}; any score on one "
-                "class is without meaning: give the split rows of the others, or have it cut"
-            )
-        if absent := [label for label in classes if label not in there]:
-            missing[split] = absent
-    return missing
+    return missing_classes(where, {split: list(frame["label"]) for split, frame in frames.items()}, "rows")
 
 
 def _facts(left: _Left, formats: dict[str, dict[str, str]], missing: dict[str, list[str]]) -> Facts:

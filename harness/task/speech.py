@@ -16,6 +16,7 @@ from harness.task.base import Inputs, Task, described
 from harness.task.frames import SpeechSplit, read_frames
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.folders import files_in, folders_in, is_hidden, require_folder, told_apart
+from harness.task.intake.labels import missing_classes
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, read_recording
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)")  # label, speaker, index
@@ -83,18 +84,19 @@ def read_speech(config: SpokenTaskConfig) -> SpeechTask:
     _check_words(config, parts, classes)
     number = {label: index for index, label in enumerate(classes)}
     splits = {name: _split(part, number, config.sample_rate) for name, part in parts.items()}
-    facts = dataclasses.replace(
-        facts, kept={name: [recording.file for recording in part] for name, part in parts.items()}
-    )
-    return dataclasses.replace(speech_task(config.name, source, classes, splits), facts=facts)
+    kept = {name: [recording.file for recording in part] for name, part in parts.items()}
+    task = speech_task(config.name, source, classes, splits)
+    return dataclasses.replace(task, facts=dataclasses.replace(facts, kept=kept, missing=task.facts.missing))
 
 
 def speech_task(name: str, source: str, classes: tuple[str, ...], splits: dict[str, SpeechSplit]) -> SpeechTask:
-    """A task of these splits, with its digest."""
+    """A task of these splits, with its digest. Raises ConfigError for a held-out split of one class."""
     digest = hashlib.sha256(repr(classes).encode())
     for key, split in splits.items():
         digest.update(repr((key, split.sha256, split.labels, split.speakers)).encode())
-    return SpeechTask(name, source, classes, splits, digest.hexdigest())
+    said = {key: [classes[label] for label in split.labels] for key, split in splits.items()}
+    facts = Facts(missing=missing_classes(f"task={name}", said, "recordings"))
+    return SpeechTask(name, source, classes, splits, digest.hexdigest(), facts)
 
 
 def _split(part: Sequence[Recording], number: dict[str, int], rate: int) -> SpeechSplit:
@@ -139,6 +141,7 @@ def _recordings(config: SpokenTaskConfig, folder: Path) -> tuple[list[Recording]
             found.append(Recording(file.name, match[1], match[2], heard.samples))
             brought.update([f"of {heard.rate} samples a second"] if heard.rate != config.sample_rate else [])
             brought.update([f"of {heard.channels} channels"] if heard.channels > 1 else [])
+            brought.update(["clipped at full scale"] if heard.clipped else [])
         except ValueError as error:
             mistakes[file] = str(error)
     if mistakes and config.gaps == "refuse":

@@ -17,6 +17,7 @@ from harness.task.base import SPLITS, Inputs, Task, described
 from harness.task.images import ImageSplit, image_inputs
 from harness.task.intake.cuts import drawn, stratified
 from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.labels import missing_classes
 from harness.task.own_images import read_own_folder
 
 VisionConfig = PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
@@ -82,7 +83,7 @@ def read_vision(config: VisionConfig) -> VisionTask:
     if facts.kept:
         kept = {name: tuple(map(str, split.images)) for name, split in splits.items()}
         facts = dataclasses.replace(facts, kept=kept)
-    return dataclasses.replace(task, facts=facts)
+    return dataclasses.replace(task, facts=dataclasses.replace(facts, missing=task.facts.missing))
 
 
 def vision_task(
@@ -100,7 +101,9 @@ def vision_task(
             raise ConfigError(f"{where}: the {split} split has no images")
     if (found := len(set(splits["train"].labels))) < 2:
         raise ConfigError(f"{where}: the training split has {found} classes, 2 are needed")
-    return VisionTask(name, source, classes, splits, _digest(classes, splits), repeated, image_size)
+    names = {split: [classes[label] for label in images.labels] for split, images in splits.items()}
+    facts = Facts(missing=missing_classes(where, names, "images"))
+    return VisionTask(name, source, classes, splits, _digest(classes, splits), repeated, image_size, facts)
 
 
 def _digest(classes: tuple[str, ...], splits: dict[str, ImageSplit]) -> str:

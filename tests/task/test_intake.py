@@ -45,6 +45,17 @@ def relabelled(change, every=7):
 
 
 ACCENTED = [(f"{text} déjà vu café", label) for text, label in sentences()]
+WESTERN = ["où ça, l’œuvre à 50 €", "über Köln, 5 µm", "¿qué pasó, señor?", "não põe informações", "però, col·lecció"]
+WESTERN += ["það, því ný öld", "født på Ærø", "människor på ön", "võrdsed õigused, šokolaad", "één, geïnteresseerd"]
+TONGUES = [(f"{WESTERN[i % 10]} {text}", label) for i, (text, label) in enumerate(sentences())]
+EASTERN = {
+    "cp1250": "zażółć gęślą jaźń",
+    "iso8859_2": "příliš žluťoučký kůň",
+    "cp1254": "güneş çalışıyor",
+    "cp1257": "žmonės žodžių reikšmė",
+    "mac_roman": "über die Straße, schöne Mädchen",
+    "cp850": "doués, déjà été",
+}
 PLAIN = {text for text, _ in sentences()}
 LONG = [("word " * 40_000, "pos"), *sentences()[1:]]
 QUOTED = [(f'{text}\nand "more", too\tthere', label) for text, label in sentences()]
@@ -104,6 +115,7 @@ READ = [
     ("Windows-1252", "a.csv", text_of(ACCENTED).encode("cp1252"), {}, {t for t, _ in ACCENTED}),
     ("Windows-1252, semicolon", "a.csv", text_of(ACCENTED, ";").encode("cp1252"), {}, {t for t, _ in ACCENTED}),
     ("Latin-1", "a.csv", text_of(ACCENTED).encode("latin-1"), {}, {t for t, _ in ACCENTED}),
+    ("Windows-1252 in many tongues", "a.csv", text_of(TONGUES).encode("cp1252"), {}, {t for t, _ in TONGUES}),
     ("given encoding", "a.csv", text_of(ACCENTED).encode("cp850"), {"encoding": "cp850"}, {t for t, _ in ACCENTED}),
     ("object a line", "a.jsonl", lines_of(sentences()), {}, None),
     ("object a line, json", "a.json", lines_of(sentences()), {}, None),
@@ -299,6 +311,15 @@ def fifo(path):
 
 def bound_socket(path):
     socket.socket(socket.AF_UNIX).bind(str(path)[-100:])
+
+
+@pytest.mark.parametrize("encoding", EASTERN)
+def test_an_encoding_that_is_not_western_is_refused_until_it_is_named(make_task, tmp_path, encoding):
+    rows = [(f"{text} {EASTERN[encoding]}", label) for text, label in sentences()]
+    data = written(tmp_path / "a.csv", text_of(rows).encode(encoding))
+    with pytest.raises(ConfigError, match="Windows-1252.*task.encoding"):
+        read_task(config_of(make_task, data=data))
+    assert texts_of(read_task(config_of(make_task, data=data, encoding=encoding))) == {text for text, _ in rows}
 
 
 NO_FILES = [
@@ -531,6 +552,13 @@ SPLIT_NAMES = [
     ("train_set", "val-set", "test data"),
     ("train2017", "val2017", "test2017"),
     ("Training", "Development", "holdout"),
+    ("seg_train", "seg_val", "seg_test"),
+    ("asl-train", "asl-dev", "asl-test"),
+    ("images_train", "images_validate", "images_test"),
+    ("train_1", "eval_1", "test_1"),
+    ("trainA", "evaluationA", "testA"),
+    ("train_set_2017", "validate", "TestImages"),
+    ("trainval", "eval", "test1"),
 ]
 
 
@@ -599,11 +627,48 @@ def test_splits_named_twice_or_without_training_are_refused(make_task, tmp_path,
         read_task(folder_task(make_task, tmp_path / "d"))
 
 
-def test_a_class_may_be_called_train(make_task, tmp_path, own_cache):
-    for number, name in enumerate(("train", "bus", "car")):
+def classes_in(root, names, deeper=()):
+    for number, name in enumerate(names):
         for i in range(6):
-            picture(tmp_path / "d" / name / f"{i}.png", 100 * number + i)
-    assert read_task(folder_task(make_task, tmp_path / "d")).classes == ("bus", "car", "train")
+            inner = root / name / deeper[i % len(deeper)] if deeper else root / name
+            picture(inner / f"{i}.png", 100 * number + i)
+    return root
+
+
+@pytest.mark.parametrize(
+    "names", [("bus", "car", "train"), ("bullet_train", "bus"), ("freight_train", "passenger_train")], ids=" ".join
+)
+def test_a_class_may_be_called_train(make_task, tmp_path, own_cache, names):
+    assert read_task(folder_task(make_task, classes_in(tmp_path / "d", names))).classes == names
+
+
+@pytest.mark.parametrize(
+    ("names", "deeper", "line"),
+    [
+        (("train", "test1"), (), "train, test1|test1, train"),
+        (("train", "test", "extra"), (), "what is extra beside them"),
+        (("seg_train", "seg_test", "seg_pred"), ("cat", "dog"), "what is seg_pred beside them"),
+        (("asl_train", "extra"), ("cat", "dog"), "what is extra beside them"),
+        (("trainA", "trainB"), ("cat", "dog"), "are both the train split"),
+        (("train_1", "train_2"), (), "no folder for each class"),
+        (("trainA", "testA"), (), "no folder for each class"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_splits_are_never_classes(make_task, tmp_path, own_cache, names, deeper, line):
+    with pytest.raises(ConfigError, match=line):
+        read_task(folder_task(make_task, classes_in(tmp_path / "d", names, deeper)))
+
+
+def test_held_out_images_of_one_class_are_refused_and_missing_classes_told(make_task, tmp_path, own_cache):
+    root = tmp_path / "d"
+    for number, (split, name) in enumerate([("train", "a"), ("train", "b"), ("train", "c"), ("test", "a")]):
+        for i in range(8):
+            picture(root / split / name / f"{i}.png", 100 * number + i)
+    with pytest.raises(ConfigError, match="all 8 images of the test split are 'a'"):
+        read_task(folder_task(make_task, root))
+    picture(root / "test" / "b" / "0.png", 999)
+    assert read_task(folder_task(make_task, root)).describe()["missing"] == {"test": ["c"]}
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".webp", ".PNG"])
@@ -653,11 +718,11 @@ def chunk(name, data):
     return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
 
 
-def wav(samples, *, rate=8000, kind=1, bits=16, channels=1, extensible=False, before=b"", size=None):
+def wav(samples, *, rate=8000, kind=1, bits=16, channels=1, extensible=False, before=b"", size=None, full=2**15):
     """A WAV file of int16 samples, interleaved, in another sample format."""
     wide = samples.astype(np.int64)
     if kind == 3:
-        data = (wide / 2**15).astype("<f4" if bits == 32 else "<f8").tobytes()
+        data = (wide / full).astype("<f4" if bits == 32 else "<f8").tobytes()
     elif bits == 24:
         data = b"".join(int(value << 8).to_bytes(3, "little", signed=True) for value in wide)
     elif bits == 8:
@@ -754,10 +819,11 @@ BAD_RECORDINGS = [
     ("no WAV", "yes_ann_9.wav", b"OggS" + bytes(99), "not a readable WAV file"),
     ("pointer", "yes_ann_9.wav", b"version https://git-lfs.github.com/spec/v1\n", "LFS"),
     ("cut short", "yes_ann_9.wav", wav(SAME)[:900], "it ends after 428 of 4000 samples"),
+    ("floats of another scale", "yes_ann_9.wav", wav(SAME, kind=3, bits=32, full=1), "float samples reach 8.*; full scale is 1"),
     ("unread kind", "yes_ann_9.m4a", b"x", "a kind of recording that is not read"),
     ("other name", "yes-ann-9.wav", wav(SAME), "its name is not LABEL_SPEAKER_INDEX.wav"),
     ("same recording, other word", "no_ann_9.wav", wav(tone(1)), "are the same recording|is in .* too"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -773,6 +839,18 @@ def test_a_recording_that_is_none_is_named(make_task, recordings, name, content,
 def test_files_beside_recordings_are_passed_over(make_task, recordings, name):
     (recordings / name).write_bytes(b"\0\5\x16\7")
     assert sum(len(split.samples) for split in spoken(make_task, recordings).splits.values()) == 16
+
+
+def test_recordings_that_go_beyond_full_scale_are_counted(make_task, recordings):
+    (recordings / "yes_ann_9.wav").write_bytes(wav(SAME, kind=3, bits=32, full=8000))
+    assert spoken(make_task, recordings).describe()["format"] == {"clipped at full scale": "1 recordings"}
+
+
+def test_held_out_speakers_that_say_one_word_are_refused(make_task, recordings):
+    for index in range(2):
+        (recordings / f"no_dee_{index}.wav").unlink()
+    with pytest.raises(ConfigError, match="all 2 recordings of the test split are 'yes'"):
+        spoken(make_task, recordings, test_speakers=["dee"], validation_speakers=["cy"])
 
 
 def test_recordings_that_cannot_be_read_are_left_out_where_that_is_said(make_task, recordings):
@@ -804,6 +882,33 @@ def test_a_gap_never_becomes_a_text(make_task, tmp_path, dtype):
         pairs(make_task, tmp_path / "a.parquet", source="q", target="a")
     task = pairs(make_task, tmp_path / "a.parquet", source="q", target="a", gaps="leave_out")
     assert {t for split in task.splits.values() for t in split.targets} == {str(values[dtype])}
+
+
+@pytest.mark.parametrize(
+    ("target", "cell", "line"),
+    [
+        ("a", ["x", "y"], r"task.target=a: .*row 5: .*\(list\) is no text; a template takes"),
+        ("a", {"x": 1}, r"row 5: .*\(dict\) is no text"),
+        ("{a}", ["x", "y"], r"task.target=\{a\}: .*row 5: .*\(list\) is no text"),
+        ("{a[x]}", {"x": ["y"]}, r"row 5: .*\(list\) is no text"),
+        ("a", "x\ud800", "row 5: half a character"),
+        ("so {a}", "x\ud800", "row 5: half a character"),
+    ],
+)
+def test_a_cell_that_is_no_text_is_no_target(make_task, tmp_path, target, cell, line):
+    usual = {"x": "y"} if target == "{a[x]}" else "text"
+    rows = [{"q": f"how much is {i}", "a": cell if i == 5 else usual} for i in range(1, 80)]
+    path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    with pytest.raises(ConfigError, match=line) as caught:
+        pairs(make_task, path, source="q", target=target)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_template_takes_an_item_of_a_list(make_task, tmp_path):
+    rows = [{"q": f"how much is {i}", "a": {"text": [f"{i}", "x"]}} for i in range(80)]
+    path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    task = pairs(make_task, path, source="q", target="{a[text][0]}")
+    assert {t for split in task.splits.values() for t in split.targets} == {str(i) for i in range(80)}
 
 
 def test_near_identical_sources_stay_in_one_split(make_task, tmp_path):

@@ -52,6 +52,11 @@ def unlike_data(head: bytes) -> str | None:
     return next((said for start, said in _SIGNATURES if head.startswith(start)), None)
 
 
+def has_half_character(text: str) -> bool:
+    """Whether there is a lone surrogate in a text, which cannot be written to a file."""
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def decode(content: bytes, encoding: str | None) -> tuple[str, str]:
     """A file's text and its encoding: the one that is given, that of its byte order mark, UTF-8, UTF-16 or
     Windows-1252. Raises ValueError where none of them can be right.
@@ -98,4 +103,32 @@ def _single_byte(content: bytes, line: int) -> str:
         runs = foreign
     if runs > foreign / 2:  # Greek, Cyrillic or Japanese; accents and quotes stand alone
         raise ValueError(f"not UTF-8 (line {line}), and not Windows-1252; name its encoding by task.encoding")
+    accented = [word for word in _WORD.findall(content.decode("cp1252")) if not word.isascii()]
+    odd = [word for word in accented if not _is_western(word)]
+    if len(odd) > 1 and len(odd) > 0.05 * len(accented):
+        said = f"words like {', '.join(list(dict.fromkeys(odd))[:3])} where it is read as Windows-1252"
+        raise ValueError(f"not UTF-8 (line {line}), and {said}; name its encoding by task.encoding, as in cp1250")
     return "cp1252"
+
+
+_LETTERS = "A-Za-zÀ-ÖØ-öø-ÿŒœŠšŽžŸ"
+_SYMBOLS = "¡-©«-¬®-³µ¶¸-¿×÷‚ƒ„†‡ˆ‰‹•˜™›ªº"
+_WORD = re.compile(rf"[{_LETTERS}]+(?:[{_SYMBOLS}]+[{_LETTERS}]+)*")
+_ODD = re.compile(
+    rf"[{_SYMBOLS}]|[a-zß-öø-ÿœšž][À-ÖØ-ÞŒŠŽŸ]|[A-Z][ŠŽŸ][a-z]|Ÿ[a-z]|^ð|þ$"
+)  # Icelandic has no such words
+_ALPHABETS = (
+    *("àâæçéèêëîïôœùûüÿ", "äöüßéà", "áéíóúüñ", "àèéíïòóúüç", "áâãàçéêíóôúü", "àèéìíîòóùú", "áéíóúàèìòù"),
+    *("áéíóúàèëïöüêôîû", "åäöéàü", "äõöüšž", "åäöšžé", "æøåéèêóòôâäöü", "áéíóúýðþæö", "áíóúýðæø", "âêîôûäëïöü"),
+)
+"""The letters beyond ASCII of French, German, Spanish, Catalan, Portuguese, Italian, Gaelic, Dutch, Swedish, Estonian,
+Finnish, Danish, Icelandic, Faroese and Welsh.
+"""
+
+
+def _is_western(word: str) -> bool:
+    """Whether a word can be one of a language that Windows-1252 is for: all its letters are of one alphabet."""
+    if _ODD.search(word):
+        return False
+    foreign = {character for character in word.lower().replace("õe", "ãe") if not character.isascii()}
+    return any(foreign <= set(alphabet) for alphabet in _ALPHABETS)

@@ -9,15 +9,17 @@ from harness.config import ConfigError
 from harness.system.paths import listed, path_problem
 
 _SPLITS = {
-    "train": ("train", "training", "trn"),
-    "validation": ("validation", "valid", "val", "dev", "development"),
+    "train": ("train", "training", "trn", "trainval"),
+    "validation": ("validation", "validate", "valid", "val", "dev", "development", "evaluation", "eval"),
     "test": ("test", "testing", "tst", "holdout"),
 }
 _SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
-_DECORATION = re.compile(r"[\s_.-]*(set|split|data|dataset|images|imgs|\d{4})$")
+_DECORATIONS = ("dataset", "set", "split", "data", "images", "image", "imgs", "img")
+_DECORATED = re.compile(rf"({'|'.join(_SPLIT_OF)})({'|'.join(_DECORATIONS)})")
 _LEFT_BY_PROGRAMS = frozenset(
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin")
 )
+_IF_CLASSES = "; where they are classes, give them other names"
 _TEMPORARY = (".lock", ".lck", ".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", ".bak", "~")
 
 
@@ -29,8 +31,20 @@ def is_hidden(path: Path) -> bool:
 
 def split_named(name: str) -> str | None:
     """The split that a folder's name stands for: train, validation or test, under any of their usual names."""
-    plain = name.strip().casefold()
-    return _SPLIT_OF.get(plain) or _SPLIT_OF.get(_DECORATION.sub("", plain))
+    rest = [word for word in _words(name) if word not in _SPLIT_OF and word not in _DECORATIONS and len(word) > 1]
+    return None if rest else _split_among(name)
+
+
+def _words(name: str) -> list[str]:
+    """What is parted by blanks, signs, digits and a small letter before a capital: trainA and train_set-2017."""
+    words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+    return [_DECORATED.sub(r"\1", word.casefold()) for word in words]
+
+
+def _split_among(name: str) -> str | None:
+    """The split that a word of a name stands for: seg_train is one for training, and so is train_val."""
+    found = [_SPLIT_OF[word] for word in _words(name) if word in _SPLIT_OF]
+    return "train" if "train" in found else next(iter(found), None)
 
 
 def require_folder(path: Path, key: str, reader: str) -> None:
@@ -61,16 +75,17 @@ def split_folders(root: Path, key: str) -> dict[str, Path]:
 
     Raises ConfigError for two of one split, for a split without classes, and for others beside them.
     """
-    inner = folders_in(root)
-    named = {path: split_named(path.name) for path in inner}
+    named = {path: _split_among(path.name) for path in folders_in(root)}
     splits = {path: split for path, split in named.items() if split is not None}
-    if not splits or (len(inner) > len(splits) and not any(map(folders_in, splits))):
-        return {"train": root}  # a class may be called train, as beside car and bus
+    if not splits or _are_classes(splits, len(named)):
+        return {"train": root}
     names = listed(path.name for path in splits)
     if others := [path.name for path, split in named.items() if split is None and any(files_in(path))]:
-        raise ConfigError(f"{key}={root}: {names} are splits, and what is {listed(others)} beside them?")
+        raise ConfigError(f"{key}={root}: {names} are splits, and what is {listed(others)} beside them?{_IF_CLASSES}")
     if bare := [path.name for path in splits if not folders_in(path)]:
-        raise ConfigError(f"{key}={root}: {listed(bare)} is a split's name, and has no folder for each class in it")
+        raise ConfigError(
+            f"{key}={root}: {listed(bare)} is a split's name, and has no folder for each class in it{_IF_CLASSES}"
+        )
     counts = Counter(splits.values())
     for split, count in counts.items():
         if count > 1:
@@ -79,6 +94,16 @@ def split_folders(root: Path, key: str) -> dict[str, Path]:
     if "train" not in counts:
         raise ConfigError(f"{key}={root}: {names}, and no train folder")
     return {split: path for path, split in splits.items()}
+
+
+def _are_classes(splits: Mapping[Path, str], folders: int) -> bool:
+    """Whether folders with a split's name are classes like those beside them, as train beside car and bus.
+
+    They name one split, hold no folders, and are one alone, or each more than a split, as bullet_train.
+    """
+    if len(set(splits.values())) > 1 or any(map(folders_in, splits)):
+        return False
+    return len(splits) == 1 < folders or (len(splits) > 1 and not any(split_named(path.name) for path in splits))
 
 
 def class_folders(root: Path, key: str) -> list[Path]:

@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from harness.config import ConfigError
@@ -92,6 +92,26 @@ def settle_alike(where: str, labels: Sequence[str], rows: Sequence[object], norm
 def _described(group: Sequence[str], labels: Sequence[str], rows: Sequence[object]) -> str:
     found = {name: [row for row, label in zip(rows, labels, strict=True) if label == name] for name in group}
     return " and ".join(f"{name!r} ({len(where)} rows: {listed(where)})" for name, where in found.items())
+
+
+def missing_classes(where: str, splits: Mapping[str, Sequence[Hashable]], unit: str) -> dict[str, list[str]]:
+    """The classes that a split has not, of all splits' labels. Raises ConfigError for a held-out split of one class.
+
+    `unit` is what a label is of: rows, images, recordings.
+    """
+    classes = sorted({str(label) for labels in splits.values() for label in labels})
+    trained = set(map(str, splits["train"]))
+    missing = {}
+    for split, labels in splits.items():
+        there = set(map(str, labels))
+        if split != "train" and len(there) == 1 < len(classes) and there < trained:
+            raise ConfigError(
+                f"{where}: all {len(labels)} {unit} of the {split} split are {next(iter(there))!r}; any score on one "
+                f"class is without meaning: give the split {unit} of the others, or have it cut"
+            )
+        if absent := [label for label in classes if label not in there]:
+            missing[split] = absent
+    return missing
 
 
 def suspicious(labels: Iterable[str]) -> list[str]:

@@ -17,6 +17,8 @@ OTHERS = (".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 UNREAD = (".m4a", ".aac", ".wma", ".amr", ".sph", ".mp4", ".webm")
 SHORTEST = 0.025
 """Seconds; a mel frame's window."""
+_BEYOND = 2.0
+"""Float samples that go beyond it, 6 dB over full scale, are of another scale; those below are clipped."""
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _NAMES = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 85: "MP3"}
@@ -24,11 +26,14 @@ _NAMES = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 85: "MP3"}
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """Samples (T,) of int16, and the rate and channels of the file that they are from."""
+    """Samples (T,) of int16; the rate and channels of the file that they are from; whether some went beyond its full
+    scale, and were clipped.
+    """
 
     samples: np.ndarray
     rate: int
     channels: int
+    clipped: bool
 
 
 def read_recording(path: Path, rate: int, mix: bool) -> Heard:
@@ -44,13 +49,16 @@ def read_recording(path: Path, rate: int, mix: bool) -> Heard:
     samples, found = _wav(content) if path.suffix.lower() in WAV else _by_soundfile(path, content)
     if samples.shape[1] != 1 and not mix:
         raise ValueError(f"{samples.shape[1]} channels; expected one, or task.channels=mix for their mean")
+    peak = float(np.abs(samples).max(initial=0)) if samples.dtype != np.int16 else 0.0
+    if peak > _BEYOND:
+        raise ValueError(f"float samples reach {peak:.6g}; full scale is 1")
     one = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1) / (2**15 if samples.dtype == np.int16 else 1)
     heard = _sixteen_bits(_resampled(one, found, rate))
     if not len(heard) or (heard == heard[0]).all():
         raise ValueError("no sound in it")
     if len(heard) < SHORTEST * rate:
         raise ValueError(f"{len(heard)} samples, {1000 * len(heard) / rate:.3g} ms; 25 ms are the least")
-    return Heard(heard, found, samples.shape[1])
+    return Heard(heard, found, samples.shape[1], peak > 1)
 
 
 def _resampled(samples: np.ndarray, found: int, rate: int) -> np.ndarray:
