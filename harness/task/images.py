@@ -123,6 +123,14 @@ def picture_digest(path: Path) -> str:
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
 
 
+def frame_count(path: Path) -> int:
+    """How many pages or frames an image file has."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return int(getattr(image, "n_frames", 1))
+
+
 def _fit(image: "Image", size: int) -> np.ndarray:
     """(C, S, S); Pillow's filters take all the pixels that they cover, so nothing is aliased."""
     from PIL import ImageOps

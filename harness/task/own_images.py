@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from harness.config import ConfigError, FolderTaskConfig
 from harness.system import assets
 from harness.system.paths import listed, path_problem
 from harness.task.base import SPLITS
-from harness.task.images import ImageSplit, picture_digest
+from harness.task.images import ImageSplit, frame_count, picture_digest
 from harness.task.intake.duplicates import contradictions
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import unlike_data
@@ -34,6 +34,9 @@ from harness.task.ragged import cached
 _READ = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".tga", ".jp2"),
+)
+_NO_PICTURES = frozenset(
+    (*("mask", "masks", "label", "labels", "annotation", "annotations"), *("segmentation", "segmentations"))
 )
 _UNREAD = (
     *(".heic", ".heif", ".jxl", ".svg", ".psd", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".eps", ".dcm"),
@@ -57,6 +60,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     root = Path(config.data).expanduser()
     require_folder(root, "task.data", config.name)
     found = _found(root, split_folders(root, "task.data"))
+    _refuse_masks(found)
     names = _names(config, root, found)
     digests = _looked_at(found)
     if config.gaps == "refuse":
@@ -74,7 +78,11 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         kept=kept,
         left_out=left_out,
         passed_over=found.passed_over,
-        suspicious=suspicious(label for *_, label in found.images),
+        suspicious=[
+            *suspicious(label for *_, label in found.images),
+            *_inner_folders(found),
+            *_several_frames(root, found, digests),
+        ],
     )
     return config.data, classes, splits or {"train": _split(found, "train", classes, digests)}, told
 
@@ -99,6 +107,31 @@ def _found(root: Path, splits: dict[str, Path]) -> _Found:
     return found
 
 
+def _refuse_masks(found: _Found) -> None:
+    """Raise ConfigError for folders in class folders whose images are no pictures of the class."""
+    for path, _, label in found.images:
+        if path.parent.name != label and path.parent.name.casefold() in _NO_PICTURES:
+            raise ConfigError(
+                f"task.data={path.parent}: {path.name} and others would be taken for pictures of {label!r}; "
+                "move what is no picture to learn from out of the class folders"
+            )
+
+
+def _inner_folders(found: _Found) -> list[str]:
+    """What is told of folders that are in every class folder."""
+    inner: dict[str, set[str]] = {}
+    for path, _, label in found.images:
+        inner.setdefault(label, set()).add(path.parent.name)
+    shared = sorted(set.intersection(*inner.values()) - set(inner)) if inner else []
+    return [f"every class has the folders {listed(shared)}, whose images are all taken"] if shared else []
+
+
+def _several_frames(root: Path, found: _Found, digests: Mapping[Path, tuple[str, str, int]]) -> list[str]:
+    """What is told of files of several pages or frames, of which the first is read."""
+    files = [str(path.relative_to(root)) for path, _, _ in found.images if digests[path][2] > 1]
+    return [f"{len(files)} files have several pages, of which the first is read ({listed(files)})"] if files else []
+
+
 def _named(paths: Sequence[Path]) -> str:
     return listed(sorted(path.name for path in paths))
 
@@ -121,34 +154,37 @@ def _names(config: FolderTaskConfig, root: Path, found: _Found) -> dict[str, str
     return settle_alike(f"task.data={config.data}", *named, config.labels.normalise)
 
 
-def _looked_at(found: _Found) -> dict[Path, tuple[str, str]]:
-    """The digest of each file and that of its pixels; what cannot be read is noted as broken."""
+def _looked_at(found: _Found) -> dict[Path, tuple[str, str, int]]:
+    """The digest of each file, that of its pixels, and how many pages it has; what cannot be read is broken."""
     files: dict[Path, str] = {}
     for path, _, _ in found.images:
         if problem := _problem(path):
             found.broken[path] = problem
         else:
             files[path] = assets.sha256_of(path)
-    key = hashlib.sha256(repr(("pixels", list(files.values()))).encode()).hexdigest()
+    key = hashlib.sha256(repr(("pixels and frames", list(files.values()))).encode()).hexdigest()
     looked = cached("pictures", key, partial(_pixels, list(files)))
-    whole: dict[Path, tuple[str, str]] = {}
-    for path, digest, reason in zip(files, looked["digests"].tolist(), looked["reasons"].tolist(), strict=True):
+    whole: dict[Path, tuple[str, str, int]] = {}
+    columns = (looked[name].tolist() for name in ("digests", "reasons", "frames"))
+    for path, digest, reason, frames in zip(files, *columns, strict=True):
         if reason:
             found.broken[path] = reason
         else:
-            whole[path] = files[path], digest
+            whole[path] = files[path], digest, frames
     return whole
 
 
 def _pixels(paths: Sequence[Path]) -> dict[str, np.ndarray]:
-    """The digest of each file's pixels, or why it has none."""
-    digests, reasons = [""] * len(paths), [""] * len(paths)
+    """The digest of each file's pixels, or why it has none; and how many pages it has."""
+    digests, reasons, frames = [""] * len(paths), [""] * len(paths), [1] * len(paths)
     for place, path in enumerate(paths):
         try:
             digests[place] = picture_digest(path)
+            frames[place] = frame_count(path)
         except ValueError as error:
             reasons[place] = str(error).partition(": cannot identify")[0]
-    return {"digests": np.array(digests, dtype=str), "reasons": np.array(reasons, dtype=str)}
+    texts = {"digests": np.array(digests, dtype=str), "reasons": np.array(reasons, dtype=str)}
+    return texts | {"frames": np.array(frames)}
 
 
 def _problem(path: Path) -> str | None:
@@ -159,7 +195,7 @@ def _problem(path: Path) -> str | None:
 
 
 def _contradicting(
-    config: FolderTaskConfig, root: Path, found: _Found, digests: dict[Path, tuple[str, str]]
+    config: FolderTaskConfig, root: Path, found: _Found, digests: dict[Path, tuple[str, str, int]]
 ) -> set[Path]:
     """The files that are left out since the same picture stands in another class."""
     keys = [digests[path][1] for path, _, _ in found.images]
@@ -184,7 +220,9 @@ def _refuse_unknown(config: FolderTaskConfig, root: Path, found: _Found, classes
             )
 
 
-def _split(found: _Found, split: str, classes: tuple[str, ...], digests: dict[Path, tuple[str, str]]) -> ImageSplit:
+def _split(
+    found: _Found, split: str, classes: tuple[str, ...], digests: dict[Path, tuple[str, str, int]]
+) -> ImageSplit:
     number = {label: index for index, label in enumerate(classes)}
     mine = sorted((number[label], path) for path, of, label in found.images if of == split)
     paths = tuple(path for _, path in mine)

@@ -12,7 +12,7 @@ from harness.config import ConfigError, FileSeq2seqTaskConfig, nearest
 from harness.system import assets
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import split_of
+from harness.task.intake.cuts import joined, split_of
 from harness.task.intake.duplicates import normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import has_half_character
@@ -67,12 +67,20 @@ def _with_cut(config: FileSeq2seqTaskConfig, frames: dict[str, pd.DataFrame]) ->
     if config.asset is None:  # near-identical sources of a user's own go where the first of them goes
         firsts: dict[str, str] = {}
         near = [normalised(source) for source in train["source"]]
-        first_of = [firsts.setdefault(text, group) for text, group in zip(near, groups, strict=True)]
-        groups = groups if config.group is not None else first_of
+        if config.group is not None:
+            near, groups = _roots(near, groups)
+        groups = [firsts.setdefault(text, group) for text, group in zip(near, groups, strict=True)]
     place = pd.Series(
         [split_of(group, config.split_seed, cut["validation"], cut["test"]) for group in groups], index=train.index
     )
     return frames | {name: train[place == name] for name in SPLITS if name == "train" or cut[name]}
+
+
+def _roots(near: list[str], groups: list[str]) -> tuple[list[str], list[str]]:
+    """For each row, what groups that share a near-identical source have in common, and its group, or its source where
+    it has none.
+    """
+    return list(map(str, joined(near, groups))), [group or source for group, source in zip(groups, near, strict=True)]
 
 
 def _columns(

@@ -9,12 +9,12 @@ import pandas as pd
 from harness.config import ConfigError, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import Parts, by_time, drawn, stratified
+from harness.task.intake.cuts import Parts, by_time, drawn, joined, stratified
 from harness.task.intake.datasets import load_splits
-from harness.task.intake.duplicates import joined_blanks, normalised_row, refuse_leaks, settled
+from harness.task.intake.duplicates import contradictions, joined_blanks, normalised_row, refuse_leaks, settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import has_half_character
-from harness.task.intake.labels import is_gap, label_set, missing_classes, refuse_lists, settle_alike
+from harness.task.intake.labels import is_gap, label_set, missing_classes, number_labels, refuse_lists, settle_alike
 from harness.task.intake.table import Table, load_table
 
 Frames = dict[str, pd.DataFrame]
@@ -30,6 +30,7 @@ class _Left:
 
     prefixed: bool
     rows: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    told: list[str] = dataclasses.field(default_factory=list)
 
     def name(self, split: str, row: object) -> str:
         return f"{split} {row}" if self.prefixed else str(row)
@@ -69,7 +70,7 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
     source, frames, facts = _splits(config, where, config.dataset, tables)
     told = [f"the labels of {split} are withheld; it was cut from the others" for split in withheld]
     told += [f"the split {name} is none of train, validation and test, and was passed over" for name in others]
-    return source, frames, dataclasses.replace(facts, suspicious=told)
+    return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
 
 
 def _splits(
@@ -79,14 +80,15 @@ def _splits(
     left = _Left(len(tables) > 1)
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
     _settle_labels(config, where, frames, left)
-    frames = {split: _without_contradictions(config, where, split, frame, left) for split, frame in frames.items()}
+    frames = _without_contradictions(config, where, frames, left)
+    told = _near_contradictions(config, frames, left)
     if len(frames) < len(SPLITS):
         frames = _cut(config, where, frames, left)
     _refuse_leaks(config, where, frames, left)
     ordered = {split: frames[split] for split in SPLITS}
     missing = _missing(where, ordered) if config.answer == "class" else {}
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
-    return source, ordered, _facts(left, formats, missing)
+    return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
 
 
 def _columns(config: OwnTextTaskConfig, split: str) -> dict[str, str]:
@@ -112,9 +114,24 @@ def _read(config: OwnTextTaskConfig, split: str, where: str, table: Table, left:
     _check_cells(where, config, frame)
     if config.answer == "labels":
         labels: list[Hashable] = [label_set(cell, config.labels.separator) for cell in frame["label"]]
+    elif config.answer == "number":
+        comma = table.format.get("separator", "comma" if table.path.suffix.lower() == ".csv" else "") != "comma"
+        labels = [*number_labels(where, config.label, dict(frame["label"].items()), decimal_comma=comma)]
+        if any("," in str(cell) for cell in frame["label"]):
+            left.told.append(f"{split}: the comma in numbers of {config.label} is read as a decimal point")
     else:
         labels = [str(cell) for cell in frame["label"]]
+    if "group" in frame:
+        frame["group"] = _group_names(where, config.group, frame["group"])
     return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index))
+
+
+def _group_names(where: str, column: str | None, cells: pd.Series) -> list[str | None]:
+    """Groups as text, so that 1 and "1" are one. Raises ConfigError for lists and the like."""
+    for row, cell in cells.items():
+        if isinstance(cell, list | tuple | dict | set | bytes):
+            raise ConfigError(f"{where}: row {row}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no group")
+    return [None if is_gap(cell) else str(cell) for cell in cells]
 
 
 def _check_cells(where: str, config: OwnTextTaskConfig, frame: pd.DataFrame) -> None:
@@ -157,18 +174,34 @@ def _settle_labels(config: OwnTextTaskConfig, where: str, frames: Frames, left: 
         frames[split] = frame.assign(label=pd.Series(cells, dtype=object, index=frame.index))
 
 
-def _without_contradictions(
-    config: OwnTextTaskConfig, where: str, split: str, frame: pd.DataFrame, left: _Left
-) -> pd.DataFrame:
-    labels: list[Hashable] = list(frame["label"])
-    if config.answer == "number":
-        labels = pd.to_numeric(frame["label"], errors="coerce").tolist()
-    keys = [joined_blanks(content) for content in _contents(frame)]
-    names = [left.name(split, row) for row in frame.index]
-    kept, _ = settled(where, keys, labels, names, config.duplicates, "text")
-    dropped = frame.index.delete(kept)
-    left.note("contradicting", split, list(dropped))
-    return frame.iloc[kept]
+def _without_contradictions(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> Frames:
+    """Splits that have no text with two labels, in whatever splits it stands."""
+    keys = [joined_blanks(content) for frame in frames.values() for content in _contents(frame)]
+    names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
+    kept = set(settled(where, keys, _answers(config, frames), names, config.duplicates, "text")[0])
+    begin, rest = 0, {}
+    for split, frame in frames.items():
+        places = [place for place in range(len(frame)) if begin + place in kept]
+        left.note("contradicting", split, list(frame.index.delete(places)))
+        rest[split] = frame.iloc[places]
+        begin += len(frame)
+    return rest
+
+
+def _near_contradictions(config: OwnTextTaskConfig, frames: Frames, left: _Left) -> list[str]:
+    """What is told of texts that have two labels and differ in case, blanks and punctuation only."""
+    keys = [normalised_row(content) for frame in frames.values() for content in _contents(frame)]
+    names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
+    found = contradictions(keys, _answers(config, frames))
+    if not found or config.answer == "number":
+        return []
+    said = listed(" and ".join(names[place] for place in places[:4]) for places in found.values())
+    return [f"the same text up to case, blanks and punctuation with different labels, {len(found)} times (rows {said})"]
+
+
+def _answers(config: OwnTextTaskConfig, frames: Frames) -> list[Hashable]:
+    labels = [label for frame in frames.values() for label in frame["label"]]
+    return list(map(float, labels)) if config.answer == "number" else labels
 
 
 def _cut(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> Frames:
@@ -188,25 +221,10 @@ def _places(config: OwnTextTaskConfig, where: str, frame: pd.DataFrame, shares: 
     if config.time is not None:
         return by_time(_moments(where, config.time, frame["time"]), shares)
     if config.group is not None:
-        groups = _joined(groups, list(frame["group"]))
+        groups = joined(groups, list(frame["group"]))
     if config.cut == "stratified" and config.answer == "class":
         return stratified(groups, list(frame["label"]), shares, config.split_seed)
     return drawn(groups, shares, config.split_seed)
-
-
-def _joined(texts: Sequence[Hashable], groups: Sequence[Hashable]) -> list[Hashable]:
-    """Groups that hold near-identical texts become one; a row without a group is one of its own."""
-    parent: dict[Hashable, Hashable] = {}
-
-    def root(item: Hashable) -> Hashable:
-        while parent.setdefault(item, item) != item:
-            parent[item] = item = parent[parent[item]]
-        return item
-
-    named = [("group", group if not is_gap(group) else ("row", place)) for place, group in enumerate(groups)]
-    for text, group in zip(texts, named, strict=True):
-        parent[root(("text", text))] = root(group)
-    return [root(group) for group in named]
 
 
 def _moments(where: str, column: str, cells: pd.Series) -> list[object]:

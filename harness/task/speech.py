@@ -16,7 +16,7 @@ from harness.task.base import Inputs, Task, described
 from harness.task.frames import SpeechSplit, read_frames
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.folders import files_in, folders_in, is_hidden, require_folder, told_apart
-from harness.task.intake.labels import missing_classes
+from harness.task.intake.labels import alike, missing_classes
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, read_recording
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)")  # label, speaker, index
@@ -78,6 +78,8 @@ def read_speech(config: SpokenTaskConfig) -> SpeechTask:
     """
     folder, source = _folder(config)
     recordings, facts = _recordings(config, folder)
+    for what, names in (("labels", [r.label for r in recordings]), ("speakers", [r.speaker for r in recordings])):
+        _refuse_alike(f"task.data={folder}", what, names, [r.file for r in recordings])
     speakers = _speakers(config, sorted({recording.speaker for recording in recordings}))
     parts = {name: [r for r in recordings if r.speaker in chosen] for name, chosen in speakers.items()}
     classes = tuple(sorted({recording.label for recording in parts["train"]}))
@@ -152,6 +154,16 @@ def _recordings(config: SpokenTaskConfig, folder: Path) -> tuple[list[Recording]
     left_out = {"unreadable": [file.name for file in mistakes]} if mistakes else {}
     told = {kind: f"{count} recordings" for kind, count in brought.items()}
     return found, Facts(left_out=left_out, passed_over=rest, format=told)
+
+
+def _refuse_alike(where: str, what: str, names: Sequence[str], files: Sequence[str]) -> None:
+    """Raise ConfigError for words, or speakers, whose names differ in case, blanks or number format only."""
+    if groups := alike(names):
+        first = [
+            (name, next(file for file, its in zip(files, names, strict=True) if its == name)) for name in groups[0]
+        ]
+        said = " and ".join(f"{name!r} (as in {file})" for name, file in first)
+        raise ConfigError(f"{where}: {what} that differ in blanks, case or number format: {said}; rename the files")
 
 
 def _deeper(folder: Path) -> str:

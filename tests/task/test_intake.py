@@ -19,6 +19,7 @@ from PIL import Image
 
 from harness.config import ConfigError
 from harness.task.build import read_task
+from harness.task.intake.duplicates import normalised
 
 # -- tables of texts ---------------------------------------------------------------------------------------------------
 
@@ -61,7 +62,26 @@ LONG = [("word " * 40_000, "pos"), *sentences()[1:]]
 QUOTED = [(f'{text}\nand "more", too\tthere', label) for text, label in sentences()]
 BIG = [json.dumps({"text": t, "label": l, "id": 2**80 + i}) for i, (t, l) in enumerate(sentences())]
 
+
+def swallowed(begin, end, mark=","):
+    """A table with a quote before one field and after another, in a later row."""
+    lines = text_of(sentences(), mark).split("\n")
+    lines[begin] = f'"{lines[begin]}'
+    lines[end] = lines[end].replace(mark, f'"{mark}')
+    return "\n".join(lines)
+
+
+LETTERS = [(f"Dear {text},\nyes, it is\n, so\nyours, me", label) for text, label in sentences()]
+
 READ = [
+    ("letters of several lines", "a.csv", text_of(LETTERS), {}, {text for text, _ in LETTERS}),
+    (
+        "quotes that swallow rows, tab",
+        "a.tsv",
+        swallowed(20, 21, "\t"),
+        {},
+        PLAIN - {sentences()[19][0], sentences()[20][0]} | {f'"{sentences()[19][0]}', f'{sentences()[20][0]}"'},
+    ),
     # name, file, content, overrides, texts that there are (None: those of sentences)
     ("comma", "a.csv", text_of(sentences()), {}, None),
     ("upper case suffix", "A.CSV", text_of(sentences()), {}, None),
@@ -236,6 +256,59 @@ def test_a_table_is_read_as_it_was_meant(make_task, tmp_path, file, content, cha
         assert min(split) > 0, "every class is in every split"
 
 
+NUMBERED = [(text, f"{i},5" if i % 2 else str(i)) for i, (text, _) in enumerate(sentences())]
+
+
+def test_a_decimal_comma_is_read_and_told(make_task, tmp_path):
+    data = written(tmp_path / "a.csv", text_of(NUMBERED, ";"))
+    task = read_task(config_of(make_task, data=data, answer="number"))
+    found = {t: l for split in task.splits.values() for t, l in zip(split.texts, split.labels, strict=True)}
+    assert found == {text: float(label.replace(",", ".")) for text, label in NUMBERED}
+    assert task.describe()["suspicious"] == ["train: the comma in numbers of label is read as a decimal point"]
+
+
+@pytest.mark.parametrize("name", ["[OOS]", "(Sports, outdoors)", "{x}"])
+def test_a_name_in_brackets_is_a_label(make_task, tmp_path, name):
+    task = read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(relabelled(lambda _: name)))))
+    assert name in task.classes
+
+
+def test_one_text_with_two_labels_in_two_splits_is_a_contradiction(make_task, tmp_path):
+    data = written(tmp_path / "a.csv", text_of(sentences()))
+    rows = [(f"held out {text}", label) for text, label in sentences()]
+    test = written(tmp_path / "t.csv", text_of([*rows, (sentences()[0][0], "pos")]))
+    with pytest.raises(ConfigError, match=r"different labels, 1 times \(rows train 2 and test 62\); task.duplicates"):
+        read_task(config_of(make_task, data=data, test=test, leaks="allow"))
+    task = read_task(config_of(make_task, data=data, test=test, duplicates="leave_out"))
+    assert task.facts.left_out == {"contradicting": ["train 2", "test 62"]}
+
+
+def test_a_text_with_two_labels_up_to_case_is_told(make_task, tmp_path):
+    rows = [*sentences(), (sentences()[0][0].upper() + "!", "pos")]
+    told = read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)))).describe()["suspicious"]
+    assert [line.partition("labels, ")[2] for line in told] == ["1 times (rows 2 and 62)"]
+
+
+def test_groups_that_are_numbers_or_texts_are_one(make_task, tmp_path):
+    rows = [{"text": t, "label": l, "g": i // 6 if i % 2 else str(i // 6)} for i, (t, l) in enumerate(sentences())]
+    path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    task = read_task(config_of(make_task, data=path, group="g"))
+    group = {row["text"]: str(row["g"]) for row in rows}
+    places = [{group[text] for text in split.texts} for split in task.splits.values()]
+    assert sum(map(len, places)) == 10
+
+
+@pytest.mark.parametrize(("one", "other", "alike"), [
+    ("what is 12-4", "what is 12*4", False), ("12-4", "12/4", False), ("12 - 4", "12 * 4", False), ("-5", "5", False),
+    ("1.5", "15", False), ("10:30", "1030", False), ("50%", "50", False), ("2*(3+4)", "(2*3)+4", False),
+    ("café 12-4", "café 12/4", False), ("12–4", "12-4", True), ("x/2", "x*2", False),
+    ("and/or", "and or", True), ("well-known", "well known", True), ("at 5!", "At 5", True), ("at 5, he", "at 5 he", True),
+    ("- 5 apples", "5 apples", True), ('"5" apples', "5 apples", True), ("in 2020 - a year", "in 2020 a year", True),
+])  # fmt: skip
+def test_signs_beside_digits_tell_texts_apart(one, other, alike):
+    assert (normalised(one) == normalised(other)) is alike
+
+
 REFUSED = [
     ("empty", "a.csv", b"", {}, "a.csv: an empty file"),
     ("header alone", "a.csv", "text,label\n", {}, "the train split has no rows|no rows"),
@@ -253,6 +326,8 @@ REFUSED = [
     ("two columns of one name", "a.csv", text_of(sentences(), head=("text", "text")), {}, "task.text=text: .* 2 columns of that name|task.label"),
     ("no such column", "a.csv", text_of(sentences(), head=("tekst", "label")), {}, r"task.text=text: .*did you mean tekst\?; columns: tekst, label"),
     ("ragged", "a.csv", "text,label\na,1\nb\nc,1,2\n", {}, "row 3 has 1 fields, the first has 2; rows 4 differ"),
+    *[(f"rows swallowed, {end - begin}", "a.csv", swallowed(begin, end), {}, rf"rows {begin + 1} \({end - begin + 1} lines\)")
+      for begin, end in ((20, 21), (20, 25), (1, 60))],
     ("quote never closed", "a.csv", 'text,label\nok,1\n"never,1\n', {}, "row 3"),
     ("cyrillic", "a.csv", "text,label\nпривет мир,1\nпока,0\n".encode("cp1251"), {}, "not UTF-8 .*task.encoding"),
     ("shift-jis", "a.csv", "text,label\n日本語のテキスト,1\n".encode("shift-jis"), {}, "task.encoding"),
@@ -285,12 +360,20 @@ REFUSED = [
     ("true and 'true'", "a.jsonl", lines_of([(t, ("true" if i % 4 == 1 else True) if i % 2 else False) for i, (t, _) in enumerate(sentences())]), {}, "task.labels.normalise"),
     ("lists for labels", "a.jsonl", lines_of([(t, [l]) for t, l in sentences()]), {}, r"label is a list, \['neg'\], in 60 rows \(1, 2"),
     ("lists written as text", "a.csv", text_of([(t, f"['{l}']") for t, l in sentences()]), {}, "label is a list"),
+    *[(f"label {cell}", "a.csv", text_of(relabelled(lambda _, cell=cell: cell)), {}, "label is a list")
+      for cell in ("['a']", '["a"]', "[1]", "[0 1]", "['a' 'b']", "[a, b]", "('a', 'b')", "{1}", "{'a': 1}")],
     ("objects for labels", "a.jsonl", lines_of([(t, {"name": l}) for t, l in sentences()]), {}, "label is a list"),
     ("contradiction", "a.csv", text_of([*sentences(), (sentences()[0][0], "pos")]), {}, r"different labels, 1 times \(rows 2 and 62\); task.duplicates=first"),
     ("contradiction but for blanks", "a.csv", text_of([*sentences(), (f" {sentences()[0][0]}\n", "pos")]), {}, "task.duplicates"),
+    ("groups that are lists", "a.jsonl", "".join(json.dumps({"text": t, "label": l, "g": [t] if "7" in t else t}) + "\n" for t, l in sentences()), {"group": "g"}, r"row 8: g is .*\(list\), no group"),
     ("one class", "a.csv", text_of([(t, "pos") for t, _ in sentences()]), {}, "1 classes; at least 2"),
     ("other number of classes", "a.csv", text_of(sentences()), {"classes": 3}, "task.classes=3"),
-    ("number that is none", "a.csv", text_of(sentences()), {"answer": "number"}, "is no number"),
+    ("number that is none", "a.csv", text_of(sentences()), {"answer": "number"}, r"label is no number in 60 rows \(2, 3, .*as 'neg'"),
+    ("decimal comma beside commas", "a.csv", text_of(NUMBERED), {"answer": "number"}, r"label is no number in 30 rows \(3, 5"),
+    ("decimal comma and point", "a.csv", text_of([*NUMBERED, ("odd", "1.5")], ";"), {"answer": "number"}, r"no number in 30 rows \(3"),
+    ("thousands", "a.csv", text_of([(t, f"{i + 1},500") for i, (t, _) in enumerate(sentences())], ";"), {"answer": "number"}, r"no number in 60 rows \(2"),
+    ("one bad number", "a.csv", text_of([*NUMBERED, ("odd", "high")], ";"), {"answer": "number"}, r"no number in 1 rows \(62\), as 'high'"),
+    ("the same bad number twice", "a.csv", text_of([*sentences(), sentences()[0]]), {"answer": "number"}, "label is no number"),
     ("a group that is no column", "a.csv", text_of(sentences()), {"group": "author"}, "task.group=author: .*no such column"),
     ("a time that is none", "a.csv", text_of([(*row, "soon") for row in sentences()], head=("text", "label", "when")), {"time": "when"}, "neither a number nor a date"),
 ]  # fmt: skip
@@ -593,7 +676,22 @@ def test_what_programs_leave_in_folders_is_no_class_and_no_image(make_task, tmp_
     assert sum(map(len, task.splits.values())) == 24
 
 
+def test_folders_in_every_class_and_files_of_several_pages_are_told(make_task, tmp_path, own_cache):
+    root = images_in(tmp_path / "d")
+    for number, name in enumerate(("cat", "dog")):
+        picture(root / name / "more" / "a.png", 800 + number)
+    pages = [Image.fromarray(np.full((9, 9), 50 * i, np.uint8)) for i in range(3)]
+    pages[0].save(root / "cat" / "pages.tiff", save_all=True, append_images=pages[1:])
+    for _ in range(2):  # the second time from the cache
+        assert read_task(folder_task(make_task, root)).describe()["suspicious"] == [
+            "every class has the folders more, whose images are all taken",
+            "1 files have several pages, of which the first is read (cat/pages.tiff)",
+        ]
+
+
 BAD_FOLDERS = [
+    ("masks", lambda root: picture(root / "cat/masks/a.png", 995), "cat/masks: a.png and others would be taken for pictures of 'cat'"),
+    ("annotations", lambda root: picture(root / "cat/Annotation/a.png", 995), "taken for pictures of 'cat'"),
     ("unread kind", lambda root: (root / "cat/a.heic").write_bytes(b"x"), r"a file cannot be read \(cat/a.heic: a kind"),
     ("broken", lambda root: (root / "cat/a.png").write_bytes(b"x"), r"cat/a.png: is no image that can be read.*task.gaps"),
     ("cut short", lambda root: (root / "cat/a.png").write_bytes((root / "cat/0.png").read_bytes()[:200]), "cat/a.png"),
@@ -841,6 +939,19 @@ def test_files_beside_recordings_are_passed_over(make_task, recordings, name):
     assert sum(len(split.samples) for split in spoken(make_task, recordings).splits.values()) == 16
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("Yes_ann_9.wav", r"labels that differ .*'yes' \(as in yes_ann_0.wav\) and 'Yes'"),
+        ("yes_Ann_9.wav", "speakers that .*'ann' .* and 'Ann'"),
+    ],
+)
+def test_words_and_speakers_that_are_alike_are_refused(make_task, recordings, name, line):
+    (recordings / name).write_bytes(wav(SAME))
+    with pytest.raises(ConfigError, match=line):
+        spoken(make_task, recordings)
+
+
 def test_recordings_that_go_beyond_full_scale_are_counted(make_task, recordings):
     (recordings / "yes_ann_9.wav").write_bytes(wav(SAME, kind=3, bits=32, full=8000))
     assert spoken(make_task, recordings).describe()["format"] == {"clipped at full scale": "1 recordings"}
@@ -882,6 +993,16 @@ def test_a_gap_never_becomes_a_text(make_task, tmp_path, dtype):
         pairs(make_task, tmp_path / "a.parquet", source="q", target="a")
     task = pairs(make_task, tmp_path / "a.parquet", source="q", target="a", gaps="leave_out")
     assert {t for split in task.splits.values() for t in split.targets} == {str(values[dtype])}
+
+
+def test_a_source_in_many_groups_joins_them(make_task, tmp_path):
+    rows = [(f"say {WORDS[i % 10]} {i // 4}", f"said {i}", f"g{i}") for i in range(120)]
+    rows += [(f"{rows[i][0].upper()}", f"say again {i}", f"h{i}") for i in range(0, 120, 3)]
+    path = written(tmp_path / "a.csv", text_of(rows, head=("source", "target", "who")))
+    task = pairs(make_task, path, group="who")
+    place = {source: name for name, split in task.splits.items() for source in split.sources}
+    assert all(place[row[0]] == place.get(row[0].upper(), place[row[0]]) for row in rows)
+    assert len(set(place.values())) == 3
 
 
 @pytest.mark.parametrize(

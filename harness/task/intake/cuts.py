@@ -5,6 +5,8 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
+from harness.task.intake.labels import is_gap
+
 Parts = dict[str, np.ndarray]
 """The places of each split's rows, in their order; train last of those that are named."""
 
@@ -52,6 +54,21 @@ def split_of(group: str, seed: int, validation_share: float, test_share: float) 
     if place < test_share:
         return "test"
     return "validation" if place < test_share + validation_share else "train"
+
+
+def joined(texts: Sequence[Hashable], groups: Sequence[Hashable]) -> list[Hashable]:
+    """Groups that hold near-identical texts become one; a row without a group is one of its own."""
+    parent: dict[Hashable, Hashable] = {}
+
+    def root(item: Hashable) -> Hashable:
+        while parent.setdefault(item, item) != item:
+            parent[item] = item = parent[parent[item]]
+        return item
+
+    named = [("group", group if not is_gap(group) else ("row", place)) for place, group in enumerate(groups)]
+    for text, group in zip(texts, named, strict=True):
+        parent[root(("text", text))] = root(group)
+    return [root(group) for group in named]
 
 
 def by_time(moments: Sequence[object], shares: Mapping[str, float]) -> Parts:

@@ -28,6 +28,7 @@ def read_delimited(text: str, suffix: str, separator: str | None, wanted: Collec
     if rows and rows[0][1][-1] == "" and all(row[-1] == "" for _, row in rows):
         rows = [(number, row[:-1]) for number, row in rows]  # every row ends in a separator
     _refuse_ragged(rows)
+    _refuse_swallowed(rows, separator)
     return rows, _NAMES.get(separator, separator)
 
 
@@ -47,6 +48,38 @@ def _refuse_ragged(rows: Rows) -> None:
         first = next(row for _, row in rows if len(row) != width)
         more = f"; rows {listed(ragged[1:])} differ from it, too" if len(ragged) > 1 else ""
         raise ValueError(f"row {ragged[0]} has {len(first)} fields, the first has {width}{more}")
+
+
+def _refuse_swallowed(rows: Rows, separator: str) -> None:
+    """Raise ValueError for rows that a quote which is never closed made part of a field: lines of a field that have all
+    the fields of a row, one of which stands in its column elsewhere.
+    """
+    spread = [(number, at, cell) for number, row in rows[1:] for at, cell in enumerate(row) if "\n" in cell]
+    if not spread or (width := len(rows[0][1])) < 2:
+        return
+    known = [{row[column] for _, row in rows[1:]} - {""} for column in range(width)]
+    found = {
+        number: cell.count("\n") + 1
+        for number, at, cell in spread
+        if any(_is_row(line.split(separator), begin, at, known) for begin, line in _lines(cell, at))
+    }
+    if found:
+        said = listed(f"{number} ({count} lines)" for number, count in found.items())
+        raise ValueError(f"a field holds lines that are rows themselves, after a quote that is not closed: rows {said}")
+
+
+def _lines(cell: str, at: int) -> list[tuple[int, str]]:
+    """The lines of a field in column `at`, and the column that each begins in were it a row; the last one is the start
+    of a row whose rest was read.
+    """
+    first, *inner = cell.replace("\r\n", "\n").split("\n")[:-1]
+    return [(at, first), *((0, line) for line in inner)]
+
+
+def _is_row(fields: list[str], begin: int, at: int, known: list[set[str]]) -> bool:
+    if len(fields) != len(known) - begin:
+        return False
+    return any(cell in known[begin + place] for place, cell in enumerate(fields) if begin + place != at)
 
 
 def _separator(text: str, candidates: str, wanted: Collection[str]) -> str:
@@ -77,9 +110,13 @@ def _quoted(text: str, separator: str) -> Rows:
 
 def _tabbed(text: str) -> Rows:
     """With quotes where they are a writer's, else with quotes as characters like any other."""
-    if '"' in text and (rows := _written_with_quotes(text)) is not None:
+    if '"' not in text or (rows := _written_with_quotes(text)) is None:
+        return raw_tabs(text)
+    try:
+        raw = raw_tabs(text)
+    except ValueError:
         return rows
-    return raw_tabs(text)
+    return rows if len(raw) == len(rows) else raw  # quotes that are not closed swallow rows that are whole
 
 
 def _written_with_quotes(text: str) -> Rows | None:

@@ -17,12 +17,21 @@ def joined_blanks(text: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """What texts share that differ in case, blanks, punctuation and the form of their characters (NFKC) only."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    """What texts share that differ in case, blanks, punctuation and the form of their characters (NFKC) only.
+
+    Signs beside digits are no punctuation: 12-4 is not 12/4.
+    """
+    folded = joined_blanks(unicodedata.normalize("NFKC", text).casefold())
     if not folded.isascii():
-        folded = "".join(" " if unicodedata.category(c)[0] in "PZC" else c for c in folded)
+        folded = "".join(c if c.isascii() else _plain(c) for c in folded)
     words = " ".join(_SIGNS.sub(" ", folded).split())
     return words or joined_blanks(text)
+
+
+def _plain(character: str) -> str:
+    """A dash for all dashes, and a blank for other punctuation, blanks and what is not seen."""
+    category = unicodedata.category(character)
+    return "-" if category == "Pd" else " " if category[0] in "PZC" else character
 
 
 def normalised_row(content: str) -> str:
@@ -30,7 +39,10 @@ def normalised_row(content: str) -> str:
     return "\0".join(map(normalised, content.split("\0")))
 
 
-_SIGNS = re.compile(r"[!-#%-*,-/:;?@\[-\]_{}]")  # ASCII punctuation; $ + < = > ^ ` | ~ are symbols
+_COUNTS = r"[-(.](?=\d)|(?<=\d)[,:](?=\d)|[*/](?= ?\d)|(?<=\d)[*/%]|(?<=\d )(?:[*/]|-(?= \d))"
+"""Signs beside a digit that make another number or sum of it."""
+
+_SIGNS = re.compile(rf"(?!{_COUNTS})[!-#%-*,-/:;?@\[-\]_{{}}]")  # ASCII punctuation; $ + < = > ^ ` | ~ are symbols
 
 
 def contradictions(keys: Sequence[Hashable], labels: Sequence[Hashable]) -> dict[Hashable, list[int]]:

@@ -12,7 +12,8 @@ from decimal import Decimal, InvalidOperation
 from harness.config import ConfigError
 from harness.system.paths import listed
 
-_LIST = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
+_BRACKETS = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
+_BARE_LIST = re.compile(r"[\[{](.*,.*|[\d\s.+-]*)[\]}]", re.DOTALL)  # several names without quotes, or numbers
 _NO_LABELS = frozenset(("nan", "na", "n/a", "none", "null", "<na>", "nil", "-", "?", "unknown"))
 
 
@@ -34,8 +35,42 @@ def refuse_lists(where: str, name: str, cells: Mapping[object, object]) -> None:
 
 def _is_list(cell: object) -> bool:
     if isinstance(cell, str):
-        return _LIST.fullmatch(cell) is not None
+        return _BRACKETS.fullmatch(cell) is not None and _is_written_list(cell.strip())
     return isinstance(cell, list | tuple | dict | set | bytes) or (hasattr(cell, "tolist") and hasattr(cell, "__len__"))
+
+
+def _is_written_list(text: str) -> bool:
+    """Whether what stands in brackets is a list; [OOS] and (Sports, outdoors) are names."""
+    try:
+        return isinstance(ast.literal_eval(text), list | tuple | dict | set)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return _BARE_LIST.fullmatch(text) is not None
+
+
+def number_labels(where: str, name: str, cells: Mapping[object, object], *, decimal_comma: bool) -> list[str]:
+    """Labels that are numbers, as text. Raises ConfigError, with their rows, for others.
+
+    With `decimal_comma`, a comma is one where no label has a point. All with three digits behind it may be
+    thousands, and are refused.
+    """
+    labels = written = [str(cell) for cell in cells.values()]
+    commas = [label for label in labels if "," in label]
+    thousands = all(len(label.strip().partition(",")[2]) == 3 for label in commas)
+    if decimal_comma and not thousands and not any("." in label for label in labels):
+        labels = [label.replace(",", ".") for label in labels]
+    bad = [(row, cell) for row, cell, label in zip(cells, written, labels, strict=True) if not _is_number(label)]
+    if bad:
+        rule = "; a decimal comma is read where no label has a point, and the separator is another" if commas else ""
+        rows = listed(row for row, _ in bad)
+        raise ConfigError(f"{where}: {name} is no number in {len(bad)} rows ({rows}), as {bad[0][1][:40]!r}{rule}")
+    return labels
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label)) and "_" not in label
+    except ValueError:
+        return False
 
 
 def label_set(cell: object, separator: str) -> tuple[str, ...]:
