@@ -101,7 +101,10 @@ def check_fields(config: Mapping[str, Any], folder: Path) -> None:
 
 @torch.no_grad()
 def take_modules(base: nn.Module, modules: Sequence[str], tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """The modules that were trained as a whole beside LoRA, a classifier for one, into the network."""
+    """The modules that were trained as a whole beside LoRA, a classifier for one, into the network.
+
+    A weight that such a module shares with another is its own from then on: the other keeps it as it was.
+    """
     if modules and not tensors:
         raise SpecError(f"{folder}: the file holds none of what modules_to_save names: {', '.join(modules)}")
     own = base.state_dict()
@@ -114,7 +117,16 @@ def take_modules(base: nn.Module, modules: Sequence[str], tensors: Mapping[str, 
         if own[name].shape != tensor.shape:
             shapes = f"{tuple(tensor.shape)}, the network's is {tuple(own[name].shape)}"
             raise SpecError(f"{folder}: {name} is {shapes}; build the network with as many classes")
-        own[name].copy_(tensor)
+        _own_weight(base, name)
+        base.state_dict(keep_vars=True)[name].copy_(tensor)
+
+
+def _own_weight(base: nn.Module, name: str) -> None:
+    path, _, key = name.rpartition(".")
+    module = base.get_submodule(path)
+    weight = module._parameters.get(key)
+    if weight is not None and sum(each is weight for _, each in base.named_parameters(remove_duplicate=False)) > 1:
+        setattr(module, key, nn.Parameter(weight.clone(), requires_grad=weight.requires_grad))
 
 
 def _check_start(value: object, folder: Path) -> None:

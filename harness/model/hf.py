@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
     AutoModel,
@@ -27,11 +28,12 @@ from harness.config import ConfigError, HfModelConfig, Outputs, Tokens
 from harness.model.base import Network, Takes, TransformersForm, linear, make_head
 from harness.model.generator import Generator
 from harness.model.hf_heads import names_of, order_of, output_layers
+from harness.model.hf_images import ImageInput, image_input
 from harness.model.hf_loading import base_folder, load_network, reload, transformers_config
 from harness.model.hf_tokens import (
     copy_tokenizer,
+    first_id,
     generation_facts,
-    image_statistics,
     special_ids,
     tokenizer_of,
 )
@@ -109,18 +111,20 @@ class HfImageClassifier(HfClassifier):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, whole: PreTrainedModel, statistics: tuple[list[float], list[float]], *, stored_head: bool = False
-    ) -> None:
+    def __init__(self, whole: PreTrainedModel, reads: ImageInput, *, stored_head: bool = False) -> None:
         super().__init__(whole, stored_head=stored_head)
-        for name, values in zip(("mean", "std"), statistics, strict=True):
-            self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1), persistent=False)
+        for name, values in (("mean", reads.mean), ("std", reads.std)):
+            scaled = torch.tensor(values).view(3, 1, 1) * (1 / reads.factor)
+            self.register_buffer(name, scaled, persistent=False)
+        self._flips = reads.flip
         self._resamples = "interpolate_pos_encoding" in inspect.signature(whole.forward).parameters
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, C) of `images`: bytes (B, 1 or 3, S, S). A table of positions is resampled for another size."""
         rest_frozen_norms(self.base)
         images = (batch["images"].to(self.mean.dtype) - self.mean) / self.std  # one channel becomes three alike
+        if self._flips:
+            images = images.flip(1)
         other_size = images.shape[-1] != getattr(self.whole.config, "image_size", images.shape[-1])
         more = {"interpolate_pos_encoding": True} if self._resamples and other_size else {}
         logits: Tensor = self.whole(pixel_values=images, **more).logits
@@ -157,13 +161,23 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
     if isinstance(outputs, int) and "vision" in _kinds(made):
         made.num_labels = outputs
         whole = _with_fresh_output(config, AutoModelForImageClassification, made, stored)
-        return HfImageClassifier(whole, image_statistics(folder), stored_head=config.head == "stored")
+        return HfImageClassifier(whole, image_input(folder, made.model_type), stored_head=config.head == "stored")
     made.use_cache = False  # nothing is written: keys and values of earlier tokens are of no use
     if isinstance(outputs, int) and config.pooling == "auto" and _has_sequence_head(made):
         made.num_labels = outputs
+        if stored is not None and made.is_encoder_decoder:
+            _check_end(config, made, stored)
         whole = _with_fresh_output(config, AutoModelForSequenceClassification, made, stored)
         return HfClassifier(whole, stored_head=config.head == "stored")
     return _pooled(config, made, outputs, stored)
+
+
+def _check_end(config: HfModelConfig, made: PreTrainedConfig, folder: Path) -> None:
+    """The heads of encoders with decoders read where the text's end is, and need one in each row."""
+    where = f"model.address={config.address}"
+    written = Tokenizer.from_file(str(tokenizer_of(folder, where))).encode("a").ids
+    if written.count(made.get_text_config().eos_token_id) != 1:
+        raise ConfigError(f"{where}: its tokenizer ends no text, as {made.model_type} needs it; model.pooling=mean")
 
 
 def base_file(config: HfModelConfig) -> Path:
@@ -178,9 +192,13 @@ def tokens(config: HfModelConfig) -> Tokens | None:
     if "vision" in _kinds(made):
         return None
     file = tokenizer_of(folder, f"model.address={config.address}")
-    special = special_ids(folder, file)
-    start = special.start if made.is_encoder_decoder else None
-    return Tokens(file, made.get_text_config().pad_token_id, special.end, start, config.separator, begin=special.begin)
+    special, text = special_ids(folder, file), made.get_text_config()
+    start = special.start
+    if start is None:
+        start = getattr(made, "decoder_start_token_id", None)
+    end = first_id(getattr(text, "eos_token_id", None)) if special.end is None else special.end
+    start = start if made.is_encoder_decoder else None
+    return Tokens(file, text.pad_token_id, end, start, config.separator, begin=special.begin)
 
 
 def takes(config: HfModelConfig) -> Takes:
@@ -223,6 +241,12 @@ def _generator(config: HfModelConfig, made: PreTrainedConfig, found: Path, folde
         )
     for key in _MARKS:  # transformers keeps these apart from what shapes the network
         setattr(made, key, generation_facts(found).get(key, getattr(made, key, None)))
+    text = made.get_text_config()
+    if made.eos_token_id is None:
+        made.eos_token_id = getattr(text, "eos_token_id", None)
+    if made.eos_token_id is None:
+        raise ConfigError(f"model.address={config.address}: neither of its two configurations has an {_MARKS[1]}")
+    made.pad_token_id = text.pad_token_id  # a network of several parts has the text's own within
     if made.is_encoder_decoder and made.decoder_start_token_id is None:
         raise ConfigError(f"model.address={config.address}: neither of its two configurations has a {_MARKS[0]}")
     base = load_network(config, kind, made, folder, whole_is_base=True)

@@ -60,6 +60,8 @@ def transformers_config(config: HfModelConfig, folder: Path) -> PreTrainedConfig
         raise ConfigError(
             f"{where} says model_type={kind}, which transformers does not have; code beside weights is never run"
         ) from None
+    if getattr(made, "quantization_config", None) is not None:
+        raise ConfigError(f"{where} has quantization_config: quantised weights are not read; give the base in floats")
     if config.dropout is not None:
         _set_dropout(made, config.dropout)
     text = made.get_text_config()
@@ -99,7 +101,11 @@ def load_network(
         exact = next((each for each in exact if each.__name__ in (made.architectures or ())), exact[0])
     without = {} if pooler or "add_pooling_layer" not in inspect.signature(exact).parameters else _NO_POOLER
     if folder is None:
-        built: PreTrainedModel = exact._from_config(made, dtype=getattr(torch, config.dtype), **without)
+        try:
+            built: PreTrainedModel = exact._from_config(made, dtype=getattr(torch, config.dtype), **without)
+        except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, ImportError, RuntimeError) as error:
+            said = " ".join(str(error).split())[:300]
+            raise ConfigError(f"model.address={where}: config.json: {said}") from None
         built.train()
         return built
     try:
@@ -117,7 +123,7 @@ def load_network(
         raise assets.AssetError(
             f"{where}: its pickle holds more than tensors, which could run code; not read"
         ) from None
-    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError, ValueError, ImportError) as error:
         raise assets.AssetError(f"{where}: {' '.join(str(error).split())[:300]}") from None
     _check_loaded(whole, report, where, all_of_it=whole_is_base or config.head == "stored")
     loaded: PreTrainedModel = whole.train()  # transformers hands it out in evaluation mode: dropout would be off

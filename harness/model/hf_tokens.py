@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import transformers
 from transformers import PreTrainedConfig
 
 from harness.config import ConfigError
@@ -28,7 +29,10 @@ def tokenizer_of(folder: Path, where: str) -> Path:
     older = [folder / name for name in _OTHER_KINDS if (folder / name).is_file()]
     if not older:
         raise ConfigError(f"{where}: no {FILE} in it; put the tokenizer that the model was trained with beside it")
-    digest = " ".join(map(assets.sha256_of, older))
+    beside = [folder / name for name in ("merges.txt", *_BESIDE) if (folder / name).is_file()]
+    said = [f"{path.name} {assets.sha256_of(path)}" for path in (*older, *beside)]
+    said += [str(_json(folder / "config.json").get("model_type")), transformers.__version__]
+    digest = " ".join(said)
     cache = assets.cache_folder() / "tokenizers" / hashlib.sha256(digest.encode()).hexdigest()[:16]
     if not (cache / FILE).is_file():
         _convert(folder, cache, where)
@@ -46,6 +50,10 @@ def _convert(folder: Path, cache: Path, where: str) -> None:
         raise ConfigError(f"{where}: its tokenizer cannot be made a {FILE}: {said}") from None
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = cache / f"tokenizer.{os.getpid()}"
+    for name in _BESIDE:  # which say how transformers reads it
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, scratch)
+            os.replace(scratch, cache / name)
     backend.save(str(scratch))
     os.replace(scratch, cache / FILE)
 
@@ -58,9 +66,13 @@ def pad_of(folder: Path, made: PreTrainedConfig) -> int:
         found = None
     if found is not None:
         return found
-    end = getattr(made.get_text_config(), "eos_token_id", None)
-    first = end[0] if isinstance(end, list) and end else end
-    return first if isinstance(first, int) and first >= 0 else 0
+    return first_id(getattr(made.get_text_config(), "eos_token_id", None)) or 0
+
+
+def first_id(said: object) -> int | None:
+    """An id, or the first one of a list; None where there is none."""
+    first = said[0] if isinstance(said, list) and said else said
+    return first if isinstance(first, int) and first >= 0 else None
 
 
 def _pad_token(folder: Path) -> str:
@@ -99,19 +111,7 @@ def generation_facts(folder: Path) -> dict[str, Any]:
 
 
 def _end_of(facts: dict[str, Any]) -> int | None:
-    end = facts.get("eos_token_id", (facts.get("text_config") or {}).get("eos_token_id"))
-    first = end[0] if isinstance(end, list) and end else end
-    return first if isinstance(first, int) else None
-
-
-def image_statistics(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and deviation of each channel, in 0…1, that images are brought to: the folder's own, else ImageNet's."""
-    facts = _json(folder / "preprocessor_config.json")
-    mean, std = facts.get("image_mean") or _IMAGENET[0], facts.get("image_std") or _IMAGENET[1]
-    return ([0.0] * 3, [1.0] * 3) if facts.get("do_normalize") is False else (mean, std)
-
-
-_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    return first_id(facts.get("eos_token_id", (facts.get("text_config") or {}).get("eos_token_id")))
 
 
 def copy_tokenizer(file: Path, folder: Path) -> None:

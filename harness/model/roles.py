@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
+from transformers import PreTrainedModel
 
 ALL_LINEAR = "all-linear"
 
@@ -46,7 +47,8 @@ def targets_of(base: nn.Module) -> dict[str, str]:
         thirds = [name for name, role in roles.items() if role == "qkv" and _is_thirds(base.get_submodule(name), name)]
         if thirds and part not in found and len(thirds) == sum(role == "qkv" for role in roles.values()):
             found[part] = _parts(found["qkv"], index)
-    linear = [name for name in roles if is_linear(base.get_submodule(name))]
+    output = base.get_output_embeddings() if isinstance(base, PreTrainedModel) else None  # PEFT leaves it out, too
+    linear = [name for name in roles if is_linear(module := base.get_submodule(name)) and module is not output]
     return found | ({ALL_LINEAR: _pattern(linear, every)} if linear else {})
 
 

@@ -104,8 +104,10 @@ def weight_files(names: Iterable[str]) -> list[str]:
 
 
 def digest_of_model(folder: Path) -> str:
-    """One SHA-256 for what decides a network in a folder: its config.json and its weights."""
+    """One SHA-256 for what decides a network in a folder: its config.json, its weights, and how it reads images."""
+    images = "preprocessor_config.json"
     names = [*weight_files(file.name for file in folder.iterdir()), "config.json"]
+    names += [images] if (folder / images).is_file() else []
     listing = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in sorted(names))
     return hashlib.sha256(listing.encode()).hexdigest()
 

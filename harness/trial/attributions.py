@@ -6,7 +6,8 @@ Shapes: B texts, L tokens, C classes.
 import csv
 import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -27,8 +28,8 @@ class Attribution:
     """A text, and how much each of its tokens adds to the logit of the class that the trained network predicts.
 
     `predicted` is that class, or the number in standardised units; `before` and `after` are by token, of the base as it
-    was (under the trained head) and as it is. They add up to the logit less that of a text of padding alone, up to
-    `error`, the larger of the two.
+    was (under the trained head) and as it is. They add up to the logit less that of the text with the embedding of
+    padding for every token, up to `error`, the larger of the two.
     """
 
     text: str
@@ -76,20 +77,27 @@ def attribute(trained: Trained, texts: Sequence[str]) -> list[Attribution]:
 def _integrated(
     network: Network, embedding: nn.Module, batch: dict[str, Tensor], start: Tensor, target: int
 ) -> tuple[tuple[float, ...], float]:
-    """The attribution of each of the L tokens, and how far their sum is from the difference of the logits."""
-    from captum.attr import LayerIntegratedGradients  # an extra
+    """The attribution of each of the L tokens, and how far their sum is from the difference of the logits.
 
-    def logits(ids: Tensor, mask: Tensor) -> Tensor:
-        found: Tensor = network({"ids": ids, "mask": mask})
+    The path is of the embeddings alone. Whatever else the network takes from the ids, the place of the last token or
+    the numbers of positions, is that of the text all along.
+    """
+    from captum.attr import IntegratedGradients  # an extra
+
+    def logits(vectors: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        with _embedded(network, embedding, ids, vectors):
+            found: Tensor = network({"ids": ids, "mask": mask})
         return found
 
-    method = LayerIntegratedGradients(logits, embedding)
+    with torch.no_grad():
+        vectors, before = embedding(batch["ids"]), embedding(start)
+    method = IntegratedGradients(logits)
     for steps in _STEPS:
         scores, left = method.attribute(
-            batch["ids"],
-            baselines=start,
+            vectors,
+            baselines=before,
             target=target,
-            additional_forward_args=(batch["mask"],),
+            additional_forward_args=(batch["ids"], batch["mask"]),
             n_steps=steps,
             internal_batch_size=_STEPS[0],
             return_convergence_delta=True,
@@ -97,6 +105,28 @@ def _integrated(
         if abs(float(left)) < _LEFT:
             break
     return tuple(scores[0].sum(-1).tolist()), abs(float(left))
+
+
+@contextmanager
+def _embedded(network: Network, embedding: nn.Module, ids: Tensor, vectors: Tensor) -> Iterator[None]:
+    """Inside, the embeddings of `ids` (B, L) are `vectors` (B, L, H); also where a decoder reads them one place on."""
+
+    def replaced(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        read = given[0]
+        if torch.equal(read, ids):
+            return vectors
+        if read.shape == ids.shape and torch.equal(read[:, 1:], ids[:, :-1]):
+            return torch.cat([output[:, :1], vectors[:, :-1]], 1)
+        return output
+
+    weight = getattr(embedding, "weight", None)
+    tied = [each for each in network.modules() if isinstance(each, nn.Embedding) and each.weight is weight]
+    hooks = [each.register_forward_hook(replaced) for each in {embedding, *tied}]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def embedding_of(network: Network, what: str) -> nn.Module:

@@ -1,7 +1,7 @@
 """What only a base's own files tell: whether it takes what the task reads, and texts of that length."""
 
 from harness.config import Config, ConfigError
-from harness.model import model_takes
+from harness.model import build_model, model_takes
 
 
 def check_base(config: Config) -> None:
@@ -29,3 +29,5 @@ def check_base(config: Config) -> None:
         raise ConfigError(f"lora=head: a base that writes has no fresh head; task={task.name}; lora=lora or lora=full")
     if mistakes := task.mistakes(model):
         raise ConfigError(*mistakes)
+    known = task.known_outputs
+    build_model(model, 2 if known is None else known, weights=False)  # what transformers makes of config.json

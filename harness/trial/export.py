@@ -17,7 +17,8 @@ from harness.lora.adapter_config import TENSORS, read_config
 from harness.lora.peft_format import FORMAT
 from harness.model import Network, TransformersForm, base_file, model_tokens
 from harness.model.hf_heads import output_layers
-from harness.model.hf_tokens import copy_tokenizer, image_statistics
+from harness.model.hf_images import image_input
+from harness.model.hf_tokens import copy_tokenizer
 from harness.system.study_files import ADAPTER, HEAD
 from harness.trial.model_card import model_card
 from harness.trial.trained import Trained, load_trained
@@ -170,19 +171,8 @@ def _copy_processors(trained: Trained, folder: Path) -> None:
         copy_tokenizer(tokens.tokenizer / "tokenizer.json" if tokens.tokenizer.is_dir() else tokens.tokenizer, folder)
     size = vars(trained.config.task).get("image_size")
     if size is not None:
-        mean, std = image_statistics(_source(trained))
-        facts = {
-            "image_processor_type": "ViTImageProcessor",
-            "do_resize": True,
-            "size": {"height": size, "width": size},
-        }
-        facts |= {
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "image_mean": mean,
-            "image_std": std,
-        }
+        source = _source(trained)
+        facts = image_input(source, _stored_config(trained).model_type).settings(size)
         (folder / "preprocessor_config.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

@@ -2,11 +2,13 @@
 
 import copy
 import json
+import warnings
 
 import pytest
 import torch
 from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from harness.lora import VARIANTS, LoraSpec, SpecError, adapt, export_adapter, import_adapter, updates_of
 from tests.lora.networks import KINDS
@@ -198,3 +200,24 @@ def test_an_attention_of_peft_is_read_only_where_peft_says_what_it_saves(tmp_pat
     expected = theirs(x)
     import_adapter(base, tmp_path)
     torch.testing.assert_close(base(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_module_trained_as_a_whole_leaves_what_it_was_tied_to(tmp_path):
+    torch.manual_seed(0)
+    base = GPT2LMHeadModel(
+        GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=16, bos_token_id=1, eos_token_id=1)
+    ).eval()
+    own = copy.deepcopy(base)
+    config = LoraConfig(r=2, target_modules=["c_attn"], modules_to_save=["wte"], fan_in_fan_out=True)
+    with warnings.catch_warnings():  # of what this test is about
+        warnings.simplefilter("ignore")
+        theirs = get_peft_model(base, config)
+    with torch.no_grad():
+        for tensor in theirs.parameters():
+            if tensor.requires_grad:
+                tensor.add_(0.3 * torch.randn_like(tensor))
+    theirs.save_pretrained(tmp_path)
+    import_adapter(own, tmp_path)
+    ids = torch.arange(6).unsqueeze(0)
+    torch.testing.assert_close(own(ids).logits, theirs.eval()(ids).logits, rtol=1e-4, atol=1e-5)
+    assert own.lm_head.weight is not own.transformer.wte.weight

@@ -6,14 +6,21 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, processors
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     DeiTForImageClassificationWithTeacher,
+)
+from transformers.models.auto.image_processing_auto import (
+    IMAGE_PROCESSOR_MAPPING_NAMES,
+    get_image_processor_class_from_name,
 )
 
 from harness.config import ConfigError, HfModelConfig
@@ -21,8 +28,9 @@ from harness.lora import LoraSpec, adapt, named_updates
 from harness.lora.inject import find_targets
 from harness.model import build_model, model_takes, model_tokens
 from harness.model.architectures import DECODERS, IMAGES, SEQ2SEQ, TEXT, small_config
-from harness.model.hf import HfClassifier, HfGenerator
-from harness.model.hf_tokens import image_statistics
+from harness.model.hf import HfClassifier, HfGenerator, HfImageClassifier
+from harness.model.hf_images import image_input
+from harness.model.hf_tokens import copy_tokenizer, tokenizer_of
 from harness.model.roles import targets_of
 from harness.system.assets import AssetError
 from harness.system.hub_models import digest_of_model
@@ -62,6 +70,21 @@ def test_all_linear_is_what_peft_finds(model_type):
         warnings.simplefilter("ignore")
         theirs = get_peft_model(base, LoraConfig(target_modules="all-linear", r=1)).targeted_module_names
     assert ours == set(theirs)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("model_type", ["llama", "t5"])
+def test_all_linear_of_a_writer_leaves_its_output_layer_out_as_peft_does(model_type, tied):
+    from peft import LoraConfig, get_peft_model
+
+    kind = AutoModelForCausalLM if model_type == "llama" else AutoModelForSeq2SeqLM
+    base = random_network(kind, model_type, tie_word_embeddings=tied)
+    names = targets_of(base)
+    ours = {each.module for each in find_targets(base, ["all-linear"], names, SPEC)}
+    adapt(random_network(kind, model_type, tie_word_embeddings=tied), LoraSpec(1, 1.0, ("all-linear",)), names)
+    theirs = get_peft_model(base, LoraConfig(target_modules="all-linear", r=1)).targeted_module_names
+    assert ours == set(theirs)
+    assert "lm_head" not in ours
 
 
 @pytest.mark.parametrize("model_type", TEXT)
@@ -391,10 +414,127 @@ def test_a_table_of_positions_is_resampled_for_other_sizes(tmp_path):
     theirs = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
     own = build_model(named(tmp_path, head="stored"), 3).eval()
     images = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in image_statistics(tmp_path))
     with torch.no_grad():
-        expected = theirs((images / 255 - mean) / std, interpolate_pos_encoding=True).logits
+        expected = theirs((images / 255 - 0.5) / 0.5, interpolate_pos_encoding=True).logits
         torch.testing.assert_close(own({"images": images}), expected, rtol=1e-5, atol=1e-5)
+
+
+PROCESSORS = {
+    "without a file": ("vit", {}),
+    "of other means without a file": ("resnet", {}),
+    "BGR without a file": ("mobilevit", {}),
+    "another factor": ("vit", {"rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3, "image_std": [1.0] * 3}),
+    "bytes": ("vit", {"do_rescale": False, "image_mean": [120.0, 110.0, 100.0], "image_std": [60.0] * 3}),
+    "as they are": ("vit", {"do_normalize": False}),
+    "BGR": ("vit", {"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": True}),
+}
+
+
+@pytest.mark.parametrize("case", PROCESSORS)
+def test_images_are_read_as_transformers_reads_them(case, tmp_path):
+    model_type, said = PROCESSORS[case]
+    kind = get_image_processor_class_from_name(IMAGE_PROCESSOR_MAPPING_NAMES[model_type]["torchvision"])
+    if said:
+        kind = get_image_processor_class_from_name(said.get("image_processor_type", "ViTImageProcessor"))
+        said = {"image_processor_type": kind.__name__} | said
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    reads = image_input(tmp_path, model_type)
+    image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    plain = {"do_resize": False, "do_center_crop": False, "return_tensors": "pt"}
+    expected = kind(**said)(image, **plain)["pixel_values"][0]
+    save_small(AutoModelForImageClassification, "vit", tmp_path / "net", num_labels=2)
+    theirs = AutoModelForImageClassification.from_pretrained(tmp_path / "net").eval()
+    own = HfImageClassifier(theirs, reads).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(own({"images": image[None]}), theirs(expected[None]).logits, rtol=1e-4, atol=1e-5)
+    exported = get_image_processor_class_from_name(reads.settings(32)["image_processor_type"])(**reads.settings(32))
+    torch.testing.assert_close(exported(image, return_tensors="pt")["pixel_values"][0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("said", "model_type", "message"),
+    [
+        ({"do_color_quantize": True}, "vit", "do_color_quantize: images are not read so here"),
+        ({"rescale_offset": True}, "vit", "rescale_offset: images are not read so here"),
+        ({"image_mean": [0.5]}, "vit", "image_mean and image_std are not of three channels"),
+        (None, "nonesuch", "no such file, and transformers has no image processor for nonesuch"),
+    ],
+)
+def test_images_that_are_read_otherwise_are_refused(said, model_type, message, tmp_path):
+    if said is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    with pytest.raises(ConfigError, match=message):
+        image_input(tmp_path, model_type)
+
+
+def test_the_tokenizer_of_older_files_follows_all_of_them(tmp_path, own_cache):
+    """do_lower_case stands in tokenizer_config.json alone."""
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[PAD]\n[SEP]\n[MASK]\na\nA\n")
+    for lower in (True, False):
+        said = {"tokenizer_class": "BertTokenizer", "do_lower_case": lower}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+        file = tokenizer_of(tmp_path, "here")
+        copied = tmp_path / f"copied-{lower}"
+        copied.mkdir()
+        copy_tokenizer(file, copied)
+        (copied / "config.json").write_text('{"model_type": "bert"}')
+        wanted = AutoTokenizer.from_pretrained(tmp_path)("A a")["input_ids"]
+        assert Tokenizer.from_file(str(file)).encode("A a").ids == wanted
+        assert AutoTokenizer.from_pretrained(copied)("A a")["input_ids"] == wanted
+        assert wanted[1] == (5 if lower else 6)
+
+
+def rewrite_config(folder, **keys):
+    facts = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(facts | keys))
+
+
+def test_configurations_that_transformers_fails_on_are_one_line(tmp_path):
+    for name, model_type, keys, outputs, message in (
+        ("end", "llama", {"eos_token_id": None}, 0, "has an eos_token_id"),
+        ("bits", "llama", {"quantization_config": {"quant_method": "gptq", "bits": 4}}, 2, "has quantization_config: "),
+        ("heads", "bert", {"num_attention_heads": 5}, 2, "config.json: The hidden size .* is not a multiple of"),
+    ):
+        small_config(model_type).save_pretrained(tmp_path / name)
+        rewrite_config(tmp_path / name, **keys)
+        with pytest.raises(ConfigError, match=message) as caught:
+            build_model(named(tmp_path / name), outputs, weights=False)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model_type", ["t5", "bart"])
+def test_a_tokenizer_that_ends_no_text_is_one_line(model_type, tmp_path):
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", None, [("<s>", 2)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ConfigError, match="its tokenizer ends no text, .*; model.pooling=mean"):
+        build_model(named(tmp_path), 2)
+    build_model(named(tmp_path, pooling="mean"), 2)
+
+
+def test_ids_that_config_json_leaves_to_the_architecture_are_known(tmp_path):
+    save_small(AutoModelForSeq2SeqLM, "t5", tmp_path)
+    facts = json.loads((tmp_path / "config.json").read_text())
+    for key in ("eos_token_id", "pad_token_id"):
+        facts.pop(key)
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    (tmp_path / "generation_config.json").unlink()
+    found = model_tokens(named(tmp_path))
+    assert (found.end, found.pad, found.start) == (1, 0, 0)
+
+
+def test_a_model_of_several_parts_writes(tmp_path):
+    text = small_config("gemma3_text").to_dict() | {"sliding_window": 8}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    vision |= {"image_size": 16, "patch_size": 8}
+    made = AutoConfig.for_model("gemma3", text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(made).save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    own = build_model(named(tmp_path), 0).eval()
+    assert own.generate({"ids": IDS, "mask": MASK, "prompt": torch.tensor([3, 2, 2])}, 4).shape[0] == 3
 
 
 def test_an_encoder_that_cannot_write_is_one_line(tmp_path):

@@ -4,11 +4,14 @@ import csv
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from harness.trial.attributions import attribute, write_attributions
 from harness.trial.trained import load_trained, untrained
+from tests.model.small import save_small
 from tests.tiny import words_of
 from tests.trial.test_export import trained  # noqa: F401  fixtures
+from tests.trial.test_hf_trial import based_on, reviews  # noqa: F401
 
 pytest.importorskip("captum")
 TEXTS = ["the film is lovely", "a <b>dull</b> story of people"]
@@ -63,3 +66,21 @@ def test_the_files_hold_every_token_and_escape_the_text(made, tmp_path):
     assert [row["token"] for row in rows] == [token for each in found for token in each.tokens]
     assert [float(row["after"]) for row in rows] == [value for each in found for value in each.after]
     assert "<b>dull" not in page.read_text()
+
+
+@pytest.mark.parametrize("model_type", ["llama", "roberta", "bart", "t5"])
+def test_what_else_a_network_takes_from_the_ids_stays(model_type, trained, reviews, tmp_path):  # noqa: F811
+    """The last token's place, the numbers of positions, and where a text ends are those of the text all along."""
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path / "base", num_labels=2)
+    made = trained(*reviews, *based_on(tmp_path / "base"), "model.head=stored", "lora.rank=2")
+    (each,) = attribute(made, ["w10 w11 w12"])
+    assert each.error < 0.01
+    network, ids = load_trained(made), torch.tensor([[2, 14, 15, 16, 3]])
+    target = made.classes.index(each.predicted)
+    with torch.no_grad():
+        full = logits_of(network, ids)[target]
+        table = network.base.get_input_embeddings().weight
+        table[[14, 15, 16]] = table[0].clone()  # as padding
+        rest = logits_of(network, ids)[target]
+    assert sum(each.after) == pytest.approx(float(full - rest), abs=0.011)
+    assert abs(float(full - rest)) > 0.05

@@ -3,6 +3,7 @@
 import pytest
 from transformers import AutoModelForCausalLM
 
+from harness.config import ConfigError
 from harness.trial.adapt import count
 from harness.trial.targets import as_text, layer_rows
 from tests.model.small import save_small
@@ -22,6 +23,13 @@ def test_each_layer_has_its_role_and_its_rank(base, compose_plain):
     assert said["h.*.mlp.c_fc"] == ((32, 64), ("ffn_up",), (("", 4),), 2)
     assert said["h.*.mlp.c_proj"] == ((64, 32), ("ffn_down",), (), 2)
     assert said["ln_f"] == ((32,), (), (), 1)
+
+
+@pytest.mark.parametrize("run", ["count", "targets"])
+def test_lengths_are_no_matter_where_shapes_alone_are_looked_at(run, base, compose_plain):
+    assert compose_plain(*base, "task.max_length=65", f"run={run}").task.max_length == 65
+    with pytest.raises(ConfigError, match="task.max_length=65: model=hf has 64 positions"):
+        compose_plain(*base, "task.max_length=65")
 
 
 def test_layers_of_other_ranks_stand_apart(base, compose_plain):
