@@ -60,7 +60,8 @@ def image_input(folder: Path, model_type: str) -> ImageInput:
     asked = {key for key in (*said, *dir(kind)) if key.startswith("do_") and key not in _KNOWN and value(key, False)}
     if asked:
         raise ConfigError(f"{where}: {', '.join(sorted(asked))}: images are not read so here")
-    mean, std = (0.0,) * 3, (1.0,) * 3
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     if value("do_normalize", False):
         mean, std = tuple(value("image_mean", ()) or ()), tuple(value("image_std", ()) or ())
         if not len(mean) == len(std) == 3:
@@ -76,7 +77,7 @@ def image_input(folder: Path, model_type: str) -> ImageInput:
 def _processor(said: dict[str, Any], model_type: str) -> Any:
     """The class of the image processor that is named, or that is the architecture's; None where there is none."""
     named = said.get("image_processor_type") or said.get("feature_extractor_type")
-    usual = image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type)
+    usual = vars(image_processing_auto)["IMAGE_PROCESSOR_MAPPING_NAMES"].get(model_type)
     names = [named.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")] if named else []
     names += list(usual.values()) if isinstance(usual, dict) else [usual] if usual else []
     for name in names:
