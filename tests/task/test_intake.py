@@ -290,9 +290,9 @@ def test_a_text_with_two_labels_up_to_case_is_told(make_task, tmp_path):
 
 
 def test_groups_that_are_numbers_or_texts_are_one(make_task, tmp_path):
-    rows = [{"text": t, "label": l, "g": i // 6 if i % 2 else str(i // 6)} for i, (t, l) in enumerate(sentences())]
+    rows = [{"text": t, "label": l, "g": i // 6 if i % 3 else str(i // 6)} for i, (t, l) in enumerate(sentences())]
     path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
-    task = read_task(config_of(make_task, data=path, group="g"))
+    task = read_task(config_of(make_task, data=path, group="g", cut="drawn"))
     group = {row["text"]: str(row["g"]) for row in rows}
     places = [{group[text] for text in split.texts} for split in task.splits.values()]
     assert sum(map(len, places)) == 10
@@ -548,6 +548,19 @@ def test_the_latest_rows_are_held_out(make_task, tmp_path, moment):
     task = read_task(config_of(make_task, data=data, time="when"))
     number = {name: sorted(int(text.split()[-1]) for text in split.texts) for name, split in task.splits.items()}
     assert number == {"train": list(range(42)), "validation": list(range(42, 48)), "test": list(range(48, 60))}
+
+
+def test_the_rows_and_files_that_are_kept_are_those_of_the_splits(make_task, tmp_path, own_cache):
+    data = written(tmp_path / "a.csv", text_of(sentences()))
+    task = read_task(config_of(make_task, data=data, train_rows=20))
+    rows = {str(row): text for row, (text, _) in enumerate(sentences(), 2)}
+    for name, split in task.splits.items():
+        assert [rows[row] for row in task.facts.kept[name]] == list(split.texts)
+    images = read_task(folder_task(make_task, images_in(tmp_path / "d"), train_rows=4))
+    assert len(images.facts.kept["train"]) == 4
+    assert {name: list(map(str, split.images)) for name, split in images.splits.items()} == {
+        name: list(files) for name, files in images.facts.kept.items()
+    }
 
 
 def test_a_separator_and_an_encoding_that_were_found_are_said(make_task, tmp_path):
