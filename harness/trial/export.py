@@ -63,7 +63,8 @@ def name_answers(model: Any, trained: Trained) -> None:
     if trained.classes:
         model.config.id2label = dict(enumerate(trained.classes))
         model.config.label2id = {name: number for number, name in enumerate(trained.classes)}
-        model.config.problem_type = "single_label_classification"
+        kind = "multi_label" if trained.several_labels else "single_label"
+        model.config.problem_type = f"{kind}_classification"
     elif trained.unit is not None:
         model.config.problem_type = "regression"
 

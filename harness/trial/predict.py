@@ -28,6 +28,8 @@ def read_texts(trained: Trained, path: Path) -> list[str]:
 
     Raises ConfigError where the file has none.
     """
+    if (pair := vars(trained.config.task).get("text_pair")) is not None:
+        raise ConfigError(f"task.text_pair={pair}: the trial reads two texts a row; one is read here")
     if path.suffix.lower() == ".txt":
         texts = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     else:
@@ -69,8 +71,15 @@ def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
     if trained.unit is not None:
         sd, mean = trained.unit
         return [[value * sd + mean] for value in logits.flatten().tolist()]
+    if trained.several_labels:
+        part = keys["labels"].separator
+        return [[part.join(_likely(trained.classes, row)), *row] for row in logits.sigmoid().tolist()]
     shares = logits.softmax(1)
     return [[trained.classes[int(row.argmax())], *row.tolist()] for row in shares]
+
+
+def _likely(classes: Sequence[str], shares: Sequence[float]) -> list[str]:
+    return [name for name, share in zip(classes, shares, strict=True) if share > 0.5]
 
 
 @torch.no_grad()

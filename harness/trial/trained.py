@@ -32,6 +32,11 @@ class Trained:
     classes: tuple[str, ...]
 
     @property
+    def several_labels(self) -> bool:
+        """Whether each class is a decision of its own, and a row may be of several."""
+        return vars(self.config.task).get("answer") == "labels"
+
+    @property
     def unit(self) -> tuple[float, float] | None:
         """Deviation and mean of the data, where the network's answer is a number in units of them; else None."""
         if self.classes or self.config.task.known_outputs == 0:

@@ -4,12 +4,13 @@ import csv
 import shutil
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, pipeline
 
 from harness.config import ConfigError
 from harness.task import build_task
+from harness.trial.export import export_trial
 from harness.trial.predict import predict, read_texts, write_predictions
-from tests.model.small import save_small
+from tests.model.small import WORDS, save_small
 from tests.trial.test_export import trained  # noqa: F401  fixtures
 from tests.trial.test_hf_trial import based_on, pairs, reviews  # noqa: F401
 
@@ -88,3 +89,19 @@ def test_a_trial_whose_files_are_gone_or_changed_is_not_read_back(kind, trained,
     change(made.folder / "adapter")
     with pytest.raises(ConfigError, match=message):
         predict(made, ["w1 w2"])
+
+
+def test_several_labels_are_decisions_of_their_own(trained, tmp_path):  # noqa: F811
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base")
+    sets = ('"a,b"', "c", '"a,c"', "b")
+    lines = [f"{WORDS[4 + row % 40]} {WORDS[50 + row % 37]},{sets[row % 4]}" for row in range(120)]
+    (tmp_path / "topics.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    words = ["task=text_csv", f"task.data={tmp_path}/topics.csv", "task.answer=labels", "task.max_length=12"]
+    made = trained(*words, *based_on(tmp_path / "base"), "lora.rank=2", "trainer.objective=loss")
+    assert made.classes == ("a", "b", "c")
+    ((said, *shares),) = predict(made, ["w10 w11"])
+    export_trial(made, tmp_path / "out", merged=True)
+    found = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)(["w10 w11"])[0]
+    wanted = {each["label"]: each["score"] for each in found}
+    assert shares == pytest.approx([wanted[name] for name in "abc"], rel=1e-4)
+    assert said == ",".join(name for name in "abc" if wanted[name] > 0.5)
