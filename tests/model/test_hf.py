@@ -362,7 +362,10 @@ def test_the_fingerprint_is_of_the_files_not_of_the_place(tmp_path):
     facts = json.loads((tmp_path / "two" / "config.json").read_text())
     (tmp_path / "two" / "config.json").write_text(json.dumps(facts | {"hidden_act": "relu"}))
     digests.append(digest_of_model(tmp_path / "two"))
-    assert [digest == digests[0] for digest in digests] == [True, True, True, False]
+    digests.append(digest_of_model(tmp_path / "one"))
+    (tmp_path / "one" / "preprocessor_config.json").write_text('{"rescale_factor": 0.5}')
+    digests.append(digest_of_model(tmp_path / "one"))
+    assert [digest == digests[0] for digest in digests] == [True, True, True, False, True, False]
 
 
 @pytest.mark.parametrize("model_type", DECODERS)
