@@ -1,4 +1,4 @@
-"""Any model of text or images in transformers: built as its folder's config.json says, with the head that the task asks for.
+"""Any model of text or images in transformers: built as its config.json says, with the head that the task asks for.
 
 Shapes: B examples, L tokens, H hidden size, C classes, S pixels a side.
 """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.config import ConfigError, GlueTaskConfig, TableTaskConfig, check
 from harness.task import build_task
-from harness.task.text import _cut_whole_sentences
+from harness.task.published import _cut_whole_sentences
 
 TABLE = TableTaskConfig(
     name="mine",
