@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import math
+import re
 import sys
 from contextlib import contextmanager
 
@@ -128,8 +129,8 @@ def test_the_display_follows_what_becomes_of_the_finalists(config, tmp_path, mon
     full = [names.index("full"), len(names) + names.index("full")]
     monkeypatch.setattr(worker_module, "run_trial", failing(dict.fromkeys(full, "the loss is not finite")))
     finish(config, tmp_path)
-    lines = [line.split()[0] for line in capsys.readouterr().err.splitlines() if "/" in line.split()[0]]
-    assert (lines[0], lines[-1]) == ("1/22", "19/19")
+    counted = re.findall(r"(?<!\S)\d+/\d+(?!\S)", capsys.readouterr().err)
+    assert (counted[0], counted[-1]) == ("1/22", "19/19")
 
 
 def test_a_failed_trial_of_the_search_is_not_tried_again_once_its_arm_is_confirmed(config, tmp_path, monkeypatch):

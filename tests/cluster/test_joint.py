@@ -138,15 +138,15 @@ def test_baseline_trials_and_no_dimension_are_refused_in_a_line(tree):
 
 
 def test_rank_and_targets_are_really_trained_confirmed_reported_and_mirrored(
-    tiny_base, tiny_data, tmp_path, own_cache, monkeypatch, capsys
+    tiny_base, tiny_data, tmp_path, own_cache, monkeypatch
 ):
     small = ["trainer.batch_size=8", "trainer.max_steps=2", "trainer.evaluations=1", "trainer.accelerator=cpu"]
     trials = ["sweep.trials=5", "sweep.startup=4", "tracking=off"]
     words = ["harness", "run=study", "study=s", *words_of(tiny_base, tiny_data), *small, *WORDS, *trials]
     monkeypatch.setattr(sys, "argv", words)
     command.main()
-    said = capsys.readouterr().out
     folder = tmp_path / "results/s"
+    said = (folder / "table.md").read_text()
     entries = record.read(folder)
     assert {entry.state for entry in entries} == {"complete"}
     for entry in entries:
@@ -163,7 +163,7 @@ def test_rank_and_targets_are_really_trained_confirmed_reported_and_mirrored(
 
 
 def test_a_front_of_score_parameters_and_memory_is_searched_shown_and_confirmed(
-    tiny_base, tiny_data, tmp_path, own_cache, monkeypatch, capsys
+    tiny_base, tiny_data, tmp_path, own_cache, monkeypatch
 ):
     small = ["trainer.batch_size=8", "trainer.max_steps=2", "trainer.evaluations=1", "trainer.accelerator=cpu"]
     space = ["sweep=pareto", "+sweep.scientific.lora.rank={low: 1, high: 8, integer: true, log: true}"]
@@ -171,8 +171,8 @@ def test_a_front_of_score_parameters_and_memory_is_searched_shown_and_confirmed(
     words = [*words_of(tiny_base, tiny_data), *small, *space, *trials, "sweep.confirm.seeds=2", "tracking=off"]
     monkeypatch.setattr(sys, "argv", ["harness", "run=study", "study=s", *words])
     command.main()
-    said = capsys.readouterr().out
     folder = tmp_path / "results/s"
+    said = (folder / "table.md").read_text()
     entries = [entry for entry in record.read(folder) if entry.arm != "full"]
     objectives = {"val": 1.0, "trained_parameters": -1.0, "memory": -1.0}
     kept = front([entry for entry in entries if entry.phase == "search"], objectives)

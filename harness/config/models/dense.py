@@ -32,7 +32,7 @@ class DenseModelConfig(ModelConfig):
     module = "harness.model.dense"
     extra = "vision"
     extra_to_count = True
-    count_with = ("task=shapes_dense",)
+    count_with = ("task=shapes_dense", "task.image_size=448", "trainer.objective=score")
 
     kind: Literal["dense"]
     name: Text
