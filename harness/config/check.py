@@ -106,6 +106,9 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
         del tree["trainer"]["score_train"]
     if not config.trainer.measures:
         del tree["trainer"]["measures"]
+    most = config.trainer.max_steps
+    if config.trainer.round_up or most is None or most % min(config.trainer.evaluations, most) == 0:
+        del tree["trainer"]["round_up"]  # the steps are those of before there was this key
     optimizer = tree["optimizer"]
     if config.optimizer.schedule != "warmup-stable-decay":
         del optimizer["decay"]

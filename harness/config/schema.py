@@ -45,6 +45,7 @@ class TrainerConfig:
     """How long, in what batches, and on what a trial runs.
 
     `activation_checkpointing` computes a base's activations again in the backward pass, in place of keeping them.
+    With `round_up` more steps than `max_steps` are made where evaluations would not be even, as before it was a bound.
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
     An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name is a measure of
     the task. `measures` are scored beside it.
@@ -63,6 +64,7 @@ class TrainerConfig:
     threads: Count | None
     score_train: Flag = False
     activation_checkpointing: Flag = False
+    round_up: Flag = False
     measures: list[DottedPath | Metric] = field(default_factory=list)
 
     @property

@@ -25,7 +25,7 @@ def read_stored(path: Path) -> Tree:
     if isinstance(lora := tree.get("lora"), dict):
         tree["lora"] = _with_forks(lora)
     if isinstance(trainer := tree.get("trainer"), dict):
-        tree["trainer"] = {"measures": []} | trainer
+        tree["trainer"] = {"measures": [], "round_up": True} | trainer
     if isinstance(sweep := tree.get("sweep"), dict):
         tree["sweep"] = _BEFORE | _with_kinds(sweep)
     for key in OF_COMMANDS:  # of other commands: they were passed over

@@ -124,7 +124,7 @@ def _task_gradients(trial: RunningTrial, model: Network) -> list[TaskGradientsCa
 def _plan(trial: RunningTrial) -> Plan:
     settings = trial.config.trainer
     batches = -(-len(trial.splits["train"]) // (settings.batch_size * settings.devices))
-    return plan(batches, settings.epochs, settings.max_steps, settings.evaluations)
+    return plan(batches, settings.epochs, settings.max_steps, settings.evaluations, round_up=settings.round_up)
 
 
 def _trainer(trial: RunningTrial, length: Plan, callbacks: Sequence[L.Callback]) -> L.Trainer:

@@ -108,7 +108,7 @@ def test_each_mistake_is_a_line(config_of, words, line):
     assert str(caught.value).startswith(line)
 
 
-def test_ranks_by_role_are_really_trained(tiny_base, tiny_data, tmp_path, own_cache, monkeypatch, capsys):
+def test_ranks_by_role_are_really_trained(tiny_base, tiny_data, tmp_path, own_cache, monkeypatch):
     small = ["trainer.batch_size=8", "trainer.max_steps=2", "trainer.evaluations=1", "trainer.accelerator=cpu"]
     space = [
         "sweep.ranks={by: role, high: 8}",
@@ -120,7 +120,7 @@ def test_ranks_by_role_are_really_trained(tiny_base, tiny_data, tmp_path, own_ca
     for _ in range(2):  # and taken up again
         monkeypatch.setattr(sys, "argv", ["harness", *words])
         command.main()
-    said = capsys.readouterr().out
+    said = (tmp_path / "results/s/table.md").read_text()
     entries = [entry for entry in record.read(tmp_path / "results/s") if entry.arm != "full"]
     assert len(entries) == 5
     assert " rank " in said

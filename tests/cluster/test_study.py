@@ -90,7 +90,8 @@ def test_every_arm_gets_the_same_number_of_trials_and_optuna_mirrors_the_records
     mirrored = {trial.user_attrs["trial"]: trial for trial in optuna_trials(tmp_path)}
     for entry in records:
         assert mirrored[entry.trial].value == entry.scores["val"]["accuracy"]
-        assert mirrored[entry.trial].params == {"arm": entry.arm} | entry.point
+        rank = {"lora.rank": int(entry.arm[-1])} if entry.arm.startswith("rank=") else {}
+        assert mirrored[entry.trial].params == {"arm": entry.arm} | rank | entry.point
 
 
 @pytest.mark.parametrize("stop_at", [0, 3, 5])

@@ -107,6 +107,16 @@ def test_a_misspelt_reader_gets_the_nearest_name(compose_as_is):
         check(tree)
 
 
+def test_a_bound_that_is_no_multiple_of_evaluations_makes_another_trial_than_before_it_was_one(compose_as_is):
+    def printed(*words):
+        return fingerprint(compose_as_is(*words), {})
+
+    even, uneven = ["trainer.max_steps=12", "trainer.evaluations=4"], ["trainer.max_steps=10", "trainer.evaluations=4"]
+    assert printed(*even) == printed(*even, "trainer.round_up=true")
+    assert printed(*uneven) != printed(*uneven, "trainer.round_up=true")
+    assert printed() == printed("trainer.round_up=true")
+
+
 def test_a_stored_mtlora_from_before_it_was_as_published_is_a_fork_with_the_same_fingerprint():
     stored = check(read_stored(CASES / "parent_mixture" / "config.yaml"))
     arm = check(apply_overrides(to_dict(stored), stored.sweep.baselines["mtlora"].set))

@@ -94,3 +94,8 @@ def test_the_last_evaluation_comes_after_the_last_step_and_none_after_the_bound(
     assert length.evaluate_after == steps
     assert length.steps == steps[-1]
     assert most is None or length.steps <= most
+
+
+def test_a_study_of_before_the_bound_goes_on_with_its_steps():
+    assert plan(1000, 2.0, 10, 4, round_up=True).evaluate_after == (3, 6, 9, 12)
+    assert plan(1000, 2.0, 12, 4, round_up=True) == plan(1000, 2.0, 12, 4)

@@ -76,8 +76,12 @@ def _configuration(path: Path) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=4096)
 def _flat_configuration(path: Path, _changed: int) -> dict[str, str]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times faster, where PyYAML was built with libyaml
-    return _flat(yaml.load(path.read_text(), loader) or {}, "")  # noqa: S506  both are safe loaders
+    kind = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times faster, where PyYAML was built with libyaml
+    loader = kind(path.read_text())
+    try:
+        return _flat(loader.get_single_data() or {}, "")
+    finally:
+        loader.dispose()
 
 
 def _flat(tree: Mapping[str, Any], prefix: str) -> dict[str, str]:

@@ -52,7 +52,7 @@ class ContinualTraining:
         settings, draft, before = trial.config.trainer, trial.draft, trial.draft.record.steps.made
         train, validation = trial.splits["train"][name], trial.splits["validation"][name]
         batches = -(-len(train) // settings.batch_size)
-        length = plan(batches, settings.epochs, settings.max_steps, settings.evaluations)
+        length = plan(batches, settings.epochs, settings.max_steps, settings.evaluations, round_up=settings.round_up)
         module = self._module(name, length.steps)
         unused, curve = UnusedParameterCheck(), self._curve(name, before, module.metrics.names)
         checkpoint_callback = CheckpointCallback(self.checkpoints, under_way, before, extra)
