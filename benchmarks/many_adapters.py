@@ -21,10 +21,10 @@ from torch import Tensor
 
 from harness.config import Config, check
 from harness.config.composition import CONF
+from harness.devices import bytes_of
 from harness.lora import LoraSpec, TaskRouter, adapt, adapter_parameters, export_adapter, import_adapter, merge, pack
 from harness.model import Network, build_model
 from harness.task import build_task
-from harness.training.accounting import bytes_of
 from harness.trial.inputs import read_inputs
 
 RANK, ROWS = 8, 64

@@ -1,6 +1,7 @@
-"""The device and the precision of a trial's process."""
+"""The device and the precision of a trial's process, and the bytes of what lies there."""
 
 import os
+from collections.abc import Iterable
 
 import torch
 
@@ -37,3 +38,8 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if device.type == "cpu":
         return "32-true"
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+
+
+def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of distinct tensors."""
+    return sum({id(tensor): tensor.numel() * tensor.element_size() for tensor in tensors}.values())

@@ -31,11 +31,12 @@ SLOW = (
         "test_layer_ranks.py",
         "test_allocate.py",
         "test_confirm.py",
-        "test_parent_study.py",
     ),
     *("test_vision.py", "test_config_file.py", "test_recurrent.py", "test_speech.py", "test_config.py", "test_text.py"),
     *("test_hf.py", "test_timm.py", "test_hf_trial.py", "test_export.py", "test_predict.py", "test_optimizers.py"),
 )
+
+RunHere = Callable[..., tuple[int, str, str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +46,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 Compose = Callable[..., Config]
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunHere:
+    """Runs the command in this process: its exit code, and what it prints on either stream."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        from harness import __main__ as command
+
+        monkeypatch.setattr("sys.argv", ["harness", *words])
+        code = 0
+        try:
+            command.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
 
 
 @pytest.fixture(autouse=True)

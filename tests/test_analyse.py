@@ -1,13 +1,11 @@
 """run=analyse: what trials did to each layer, against the factors and the weights that lie in their folders."""
 
 import csv
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from harness import __main__ as command
 from harness import record
 from tests.tiny import words_of
 
@@ -16,35 +14,18 @@ SWEEP = ["sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 3]}", "sweep.n
 SWEEP += ["sweep.startup=1", "sweep.baselines={full: {set: {lora: {name: full}}, nuisance: {}}}"]
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """The command: its exit code, and what it prints on either stream."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["harness", *words])
-        code = 0
-        try:
-            command.main()
-        except SystemExit as end:
-            code = end.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
 def rows(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_a_confirmed_study_is_analysed_layer_by_layer(run, tiny_base, tiny_data, tmp_path, own_cache):
+def test_a_confirmed_study_is_analysed_layer_by_layer(run_here, tiny_base, tiny_data, tmp_path, own_cache):
     confirm = "sweep.confirm={top: 2, seeds: 2, margin: 0.01, set: {}}"
     words = ["run=study", "study=s", "tracking=off", *SWEEP, confirm, *words_of(tiny_base, tiny_data), *SMALL]
-    code, _, said = run(*words)
+    code, _, said = run_here(*words)
     assert code == 0, said
     folder = tmp_path / "results/s"
-    code, said, why = run("run=analyse", "study=s", "tracking=off")
+    code, said, why = run_here("run=analyse", "study=s", "tracking=off")
     assert code == 0, why
 
     layers, spectra = rows(folder / "layers.csv"), rows(folder / "spectra.csv")
@@ -82,10 +63,10 @@ def test_a_confirmed_study_is_analysed_layer_by_layer(run, tiny_base, tiny_data,
     assert said.split("\n\nWritten:")[0] == (folder / "layers.md").read_text().rstrip("\n")
 
 
-def test_a_study_without_weights_is_told_apart_from_none(run, tiny_base, tiny_data, own_cache):
-    code, _, why = run("run=analyse", "study=nothing")
+def test_a_study_without_weights_is_told_apart_from_none(run_here, tiny_base, tiny_data, own_cache):
+    code, _, why = run_here("run=analyse", "study=nothing")
     assert (code, why.startswith("study=nothing: no records in ")) == (2, True)
     words = ["run=trial", "study=h", "tracking=off", *words_of(tiny_base, tiny_data), *SMALL, "lora=head"]
-    assert run(*words)[0] == 0
-    code, _, why = run("run=analyse", "study=h")
+    assert run_here(*words)[0] == 0
+    code, _, why = run_here("run=analyse", "study=h")
     assert (code, why.startswith("study=h: no complete trial left an adapter or changed weights in ")) == (2, True)

@@ -1,11 +1,9 @@
 """run=attribute: which tokens a trial's predictions rest on, before its base was adapted and after."""
 
-from pathlib import Path
-
 from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
 from harness.commands.job import HydraJob
-from harness.config import ConfigError
+from harness.commands.named_files import input_and_output
 from harness.config.extras import check_extra
 
 
@@ -13,14 +11,7 @@ def run(job: HydraJob) -> None:
     """Write attributions.csv and attributions.html into a new folder. Raises ConfigError for what cannot be read."""
     config = job.config
     refuse_several_processes("attribute")
-    if config.input is None or config.output is None:
-        missing = "input" if config.input is None else "output"
-        raise ConfigError(f"{missing}: missing; run=attribute study=NAME input=FILE output=FOLDER")
-    source, folder = Path(config.input).expanduser(), Path(config.output).expanduser()
-    if not source.is_file():
-        raise ConfigError(f"input={config.input}: no such file")
-    if folder.exists():
-        raise ConfigError(f"output={config.output}: is there already; name a new folder")
+    source, folder = input_and_output(config, "FOLDER")
     check_extra("run=attribute", "attributions")
     from harness.trial.attributions import attribute, write_attributions
     from harness.trial.predict import read_texts

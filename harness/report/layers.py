@@ -10,8 +10,6 @@ from statistics import fmean
 
 from harness.report.table import markdown
 
-FIGURES = ("norm", "relative", "stable_rank", "effective_rank", "amplification", "intruders")
-
 
 @dataclasses.dataclass(frozen=True)
 class LayerChange:

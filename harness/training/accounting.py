@@ -3,19 +3,14 @@
 import os
 import statistics
 import time
-from collections.abc import Iterable
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from harness.devices import bytes_of
 from harness.record import Memory, Time
 from harness.system.process_memory import release_freed, reset_resident_peak, resident, trim_heap
-
-
-def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
-    """Bytes of distinct tensors."""
-    return sum({id(tensor): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
 
 
 def optimizer_bytes(optimizer: Optimizer) -> int:

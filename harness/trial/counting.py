@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.devices import bytes_of
 from harness.record import Parameters
 
 
@@ -48,11 +49,6 @@ def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.P
         frozen=total(sizes.keys() - trained),
         total=total(sizes),
     )
-
-
-def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
-    """Bytes of distinct tensors."""
-    return sum({id(tensor): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
 
 
 def flops_of(work: Callable[[], object], device: torch.device) -> int:

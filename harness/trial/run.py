@@ -90,11 +90,7 @@ def run_trial(
         _LOG.info("data: %s", short(task))
         write_rows(task, context.folder.parent.parent / SPLIT_ROWS)
         meter = ResourceMeter(device)
-        model = build_model(config.model, task.outputs)
-        if not config.task.parts:
-            model.take_classes(task.classes)
-        if config.trainer.activation_checkpointing:
-            model.checkpoint_activations()
+        model = _built(config, task)
         splits, calibration = _read(config, task)
         spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
@@ -133,6 +129,16 @@ def run_trial(
             train_and_evaluate(trial)
     draft.record = replace(draft.record, time=replace(draft.record.time, total_s=time.perf_counter() - started))
     return _recorded(config, context, draft, end, mirror, accept)
+
+
+def _built(config: Config, task: Task) -> Network:
+    """The network with its pretrained weights, as the task and the trainer would have it."""
+    model = build_model(config.model, task.outputs)
+    if not config.task.parts:
+        model.take_classes(task.classes)
+    if config.trainer.activation_checkpointing:
+        model.checkpoint_activations()
+    return model
 
 
 def _recorded(

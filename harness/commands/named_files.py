@@ -1,0 +1,21 @@
+"""The file that a command reads and what it writes, as its words name them."""
+
+from pathlib import Path
+
+from harness.config import Config, ConfigError
+
+
+def input_and_output(config: Config, made: str) -> tuple[Path, Path]:
+    """Where `input` is, and where `output` is to be; `made` says what that becomes: a FILE or a FOLDER.
+
+    Raises ConfigError where one is not named, where there is no such file, and where the output is there already.
+    """
+    if config.input is None or config.output is None:
+        missing = "input" if config.input is None else "output"
+        raise ConfigError(f"{missing}: missing; run={config.run} study=NAME input=FILE output={made}")
+    source, target = Path(config.input).expanduser(), Path(config.output).expanduser()
+    if not source.is_file():
+        raise ConfigError(f"input={config.input}: no such file")
+    if target.exists():
+        raise ConfigError(f"output={config.output}: is there already; name a new {made.lower()}")
+    return source, target

@@ -1,0 +1,21 @@
+"""Where the files of a base lie, once they are on this machine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.config import ConfigError
+from harness.system import assets, hub_models
+
+
+def located(address: str, sha256: str | Mapping[str, str | None] | None, *, weights: bool) -> Path:
+    """The folder, or the file, of a base's address; of a repository without `weights`, of its descriptions alone.
+
+    Raises ConfigError where a repository has changed since its first use, assets.AssetError where it cannot be had.
+    """
+    if not address.startswith("hub:"):
+        return assets.fetch(address, sha256)
+    try:
+        folder, _ = hub_models.model_folder(address, sha256 if isinstance(sha256, dict) else None, weights=weights)
+    except hub_models.PinMismatch as error:
+        raise ConfigError(f"model.address={error}") from None
+    return folder
