@@ -5,8 +5,10 @@ import csv
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from transformers import AutoModelForSequenceClassification
 
 from harness import record
+from tests.model.small import WORDS, save_small
 from tests.tiny import words_of
 
 SMALL = ["trainer=cpu", "trainer.batch_size=8", "trainer.max_steps=4", "trainer.evaluations=1", "optimizer.lr=0.01"]
@@ -70,3 +72,22 @@ def test_a_study_without_weights_is_told_apart_from_none(run_here, tiny_base, ti
     assert run_here(*words)[0] == 0
     code, _, why = run_here("run=analyse", "study=h")
     assert (code, why.startswith("study=h: no complete trial left an adapter or changed weights in ")) == (2, True)
+
+
+def test_full_fine_tuning_that_left_a_whole_model_is_analysed_too(run_here, tmp_path, own_cache):
+    before = save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base").base_model
+    lines = [f"{WORDS[4 + row % 40]} {WORDS[50 + row % 37]} {WORDS[10 + row % 3]},{row % 2}" for row in range(120)]
+    (tmp_path / "reviews.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    data = [f"task.data={tmp_path}/reviews.csv", "task=text_csv", "task.max_length=12"]
+    words = ["run=trial", "study=w", "tracking=off", *data, "model=hf", f"model.address=path:{tmp_path}/base", *SMALL]
+    code, _, said = run_here(*words, "lora=full")
+    assert code == 0, said
+    code, _, said = run_here("run=analyse", "study=w")
+    assert code == 0, said
+    (entry,) = record.read(tmp_path / "results/w")
+    after = load_file(tmp_path / "results/w" / entry.adapter.path / "model.safetensors")
+    found = {row["layer"]: float(row["norm"]) for row in rows(tmp_path / "results/w/layers.csv")}
+    assert "encoder.layer.0.attention.self.query" in found
+    for layer, norm in found.items():
+        change = after[f"bert.{layer}.weight"] - before.get_submodule(layer).weight.detach().numpy()
+        assert norm == pytest.approx(np.linalg.norm(change.astype(float)), rel=1e-4)

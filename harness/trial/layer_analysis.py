@@ -9,7 +9,8 @@ from torch import Tensor
 from harness.lora.weight_change import subspace_similarity, weight_change
 from harness.record import Record, best_by, trial_path
 from harness.report.layers import LayerChange, Similarity
-from harness.trial.weights import changed_matrices, has_weights, trial_config
+from harness.trial.trained import trained_of
+from harness.trial.weights import changed_matrices, has_weights
 
 _DIRECTIONS = (1, 4)
 Subspaces = dict[tuple[int, str], tuple[Tensor, Tensor]]
@@ -43,8 +44,7 @@ def measure(
 
 
 def _changes(entry: Record, folder: Path, subspaces: Subspaces) -> Iterator[LayerChange]:
-    place = folder / trial_path(entry.trial)
-    for layer, before, after in changed_matrices(trial_config(place), place):
+    for layer, before, after in changed_matrices(trained_of(entry, folder)):
         found = weight_change(before, after)
         if found is None:
             continue

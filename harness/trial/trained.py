@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness import record
-from harness.config import Config, ConfigError
+from harness.config import Config, ConfigError, check, read_stored
 from harness.lora import SpecError, import_adapter
 from harness.lora.adapter_config import read_config
 from harness.lora.peft_methods import load_peft
@@ -15,8 +15,10 @@ from harness.model import Network, build_model
 from harness.record import Record, best_on_validation, trial_path
 from harness.system.assets import AssetError, sha256_of
 from harness.system.hub_models import weight_files
-from harness.system.study_files import ADAPTER, HEAD, WEIGHTS
-from harness.trial.weights import BASE, trial_config
+from harness.system.study_files import ADAPTER, CONFIG, HEAD, WEIGHTS
+
+BASE = "base.safetensors"
+"""Of a trial without an adapter: what it trained of the base."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +58,26 @@ def find_trained(results: str, study: str, trial: int | str | None) -> Trained:
     if chosen is None:
         valid = ", ".join(map(str, sorted(complete)))
         raise ConfigError(f"trial={trial}: study={study} has no complete trial of it; valid: {valid}")
-    folder = place / trial_path(chosen.trial)
-    config = trial_config(folder)
-    if config.task.parts:
+    trained = trained_of(chosen, place)
+    if trained.config.task.parts:
         raise ConfigError(
-            f"trial={chosen.trial}: task={config.task.name} is several tasks; a trial of one can be read back"
+            f"trial={chosen.trial}: task={trained.config.task.name} is several tasks; a trial of one can be read back"
         )
-    return Trained(chosen, config, folder, tuple(map(str, chosen.data.details.get("classes", ()))))
+    return trained
+
+
+def trained_of(entry: Record, study: Path) -> Trained:
+    """The trial of a record, in its study's folder. Raises ConfigError where its configuration cannot be read."""
+    folder = study / trial_path(entry.trial)
+    return Trained(entry, _config(folder), folder, tuple(map(str, entry.data.details.get("classes", ()))))
+
+
+def _config(folder: Path) -> Config:
+    """The configuration of a trial by its folder. Raises ConfigError where it is not there or not valid any more."""
+    path = folder / CONFIG
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; the trial's result was looked up, or its folder is gone")
+    return check(read_stored(path))
 
 
 def load_trained(trained: Trained) -> Network:
