@@ -178,6 +178,8 @@ def _picture(changes: Sequence[LayerChange], title: str, path: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from harness.report.plots import save_picture
+
     layers, arms = _layers(changes), _arms(changes)
     size = (3.2 + 1.1 * len(arms) + 4, max(3.5, 1.8 + 0.21 * len(layers)))
     figure = Figure(figsize=size, layout="constrained")
@@ -195,4 +197,4 @@ def _picture(changes: Sequence[LayerChange], title: str, path: Path) -> None:
         panel.set_facecolor("#dddddd")
         figure.colorbar(image, ax=panel, label=label)
     figure.suptitle(f"{title}: which layers use their rank, and which moved (grey: not adapted)")
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    save_picture(figure, path)
