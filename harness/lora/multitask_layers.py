@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.lora.layers import Adapted, LoraLinear
-from harness.lora.multitask_streams import SHARED
+from harness.lora.multitask_streams import SHARED, shared_weight
 from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
 from harness.lora.update import LowRankUpdate, WeightSlice
 
@@ -66,12 +66,7 @@ class TaskForkLinear(Adapted):
 
     def weights(self) -> dict[str, Tensor]:
         """The weight with the shared change; nothing where a task's stream is without it."""
-        updates = dict(self.low_rank())
-        if not self.both or SHARED not in updates:
-            return {}
-        shared, weight = updates[SHARED], self.base.get_parameter("weight").clone()
-        shared.where.of(weight).copy_(shared.merged_weight(self.matrix(shared)))
-        return {"weight": weight}
+        return shared_weight(self) if self.both else {}
 
     def merged(self) -> nn.Module:
         """The same layer without the shared update, where that is in the weight now; the tasks' stay beside it."""

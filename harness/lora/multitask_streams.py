@@ -21,6 +21,16 @@ SHARED = "all"
 """The name of the update of a forked layer that belongs to no task: as that of any update of a whole layer."""
 
 
+def shared_weight(layer: Adapted) -> dict[str, Tensor]:
+    """The layer's weight with the change that all tasks share; nothing where it has none."""
+    shared = dict(layer.low_rank()).get(SHARED)
+    if shared is None:
+        return {}
+    weight = layer.base.get_parameter("weight").clone()
+    shared.where.of(weight).copy_(shared.merged_weight(layer.matrix(shared)))
+    return {"weight": weight}
+
+
 class Streams:
     """How the rows of the block that runs now are laid out; what its hooks set, its layers read.
 
@@ -148,12 +158,7 @@ class StreamLayer(Adapted):
 
     def weights(self) -> dict[str, Tensor]:
         """The weight with the shared change; nothing where the tasks' streams are without it."""
-        updates = dict(self.low_rank())
-        if not self.both or SHARED not in updates:
-            return {}
-        shared, weight = updates[SHARED], self.weight.clone()
-        shared.where.of(weight).copy_(shared.merged_weight(self.matrix(shared)))
-        return {"weight": weight}
+        return shared_weight(self) if self.both else {}
 
     def merged(self) -> nn.Module:
         """The same layer without the shared update, where that is in the weight now; the tasks' stay beside it."""
