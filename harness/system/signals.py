@@ -41,11 +41,6 @@ class _Request:
 _request = _Request()
 
 
-def stop_requested() -> bool:
-    """Whether a signal requested a stop of this process."""
-    return _request.signum is not None
-
-
 def stop_signal(patience_s: float = 0.0) -> int:
     """The signal that requested a stop, 0 if none did or if it came less than `patience_s` seconds ago."""
     return _request.signum if _request.signum and time.monotonic() - _request.since >= patience_s else 0
