@@ -3,6 +3,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -221,6 +222,7 @@ def make_task():
 
     from harness.config import check, composition
 
+    @functools.cache  # a configuration is frozen, and composing it takes longer than reading most of these files
     def make(*words):
         models = {"image_folder": "efficientnet_lite0", "spoken_digits": "lstm_speech", "seq2seq": "t5_small"}
         name = words[0].partition("=")[2]
