@@ -46,7 +46,8 @@ def _classes(axes: Axes, labels: Mapping[str, Sequence[int]], classes: Sequence[
     axes.set_xticks(range(len(shown)), names, rotation=turned)
     more = f" (the {len(shown)} largest of {len(classes)} classes)" if len(shown) < len(classes) else ""
     axes.set_ylabel(f"share of the split{more}")
-    axes.legend(fontsize=9)
+    axes.margins(y=0.2)  # room for the legend above the bars
+    axes.legend(fontsize=9, loc="upper center", ncols=len(axes.containers))
 
 
 def _lengths(axes: Axes, lengths: Mapping[str, Sequence[float]], unit: str) -> None:
