@@ -61,7 +61,7 @@ def start(folder: Path, command: list[str]) -> list[subprocess.Popen]:
         port = free.getsockname()[1]
     told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "t", "OMP_NUM_THREADS": "1"}
     told |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "HARNESS_CACHE": str(folder / "cache")}
-    told |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    told |= {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONFAULTHANDLER": "1"}
     return [
         subprocess.Popen(
             [sys.executable, *command],
