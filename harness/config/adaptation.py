@@ -29,6 +29,11 @@ class Adaptation:
         return False
 
     @property
+    def chosen_by(self) -> str:
+        """The key, with its value, that chooses how tasks are adapted."""
+        return f"lora={self.name}"
+
+    @property
     def takes_rows_of_all_tasks(self) -> bool:
         """Whether a row may be of all tasks at once."""
         return True

@@ -76,6 +76,10 @@ class LoraConfig(Adaptation):
         return {key: value for key, value in named.items() if value is not None} | (self.settings or {})
 
     @property
+    def chosen_by(self) -> str:
+        return super().chosen_by if self.match is None else f"lora.match={self.match.name}"
+
+    @property
     def takes_rows_of_all_tasks(self) -> bool:
         return self.match is None or self.match.takes_rows_of_all_tasks
 
@@ -84,7 +88,7 @@ class LoraConfig(Adaptation):
         return tuple(part for part in self.variant.split("+") if ":" in part)
 
     def mistakes(self, task: str, is_mixture: bool) -> list[str]:
-        found = only_for_mixtures(f"lora.match={self.match.name}", task, is_mixture) if self.match else []
+        found = only_for_mixtures(self.chosen_by, task, is_mixture) if self.match else []
         found += repeated_targets(self.targets)
         if self.match is not None and (self.ranks or self.redistribute > 1):
             found.append(f"lora.match={self.match.name}: sets one rank for all layers; none by layer, none that moves")

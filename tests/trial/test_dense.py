@@ -126,7 +126,7 @@ def test_tasks_are_told_apart_by_the_fingerprint(compose_dense):
         (["task.answers=[depth,depth]"], "task.answers: depth is named twice"),
         (["task.image_size=64"], "model.image_size=32: the images of task=shapes_dense are 64 pixels"),
         (["lora=mtl_lora"], "lora=mtl_lora: a row is of one task there"),
-        (["lora=shared"], "lora.match: a row is of one task there"),
+        (["lora=shared"], "lora.match=task_fork: a row is of one task there"),
         (["trainer.devices=2"], "trainer.devices=2: of task=shapes_dense a shared update may get no gradient"),
         (["trainer.objective=my.module:Measure"], "task=shapes_dense is several tasks, and a measure is of one"),
         (["trainer.objective=accuracy"], "trainer.objective=accuracy: task=shapes_dense has none"),

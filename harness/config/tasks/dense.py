@@ -89,8 +89,7 @@ class DenseTaskConfig(TaskConfig):
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
         if lora.takes_rows_of_all_tasks:
             return []
-        what = f"lora={lora.name}" if lora.name != "lora" else "lora.match"
-        return [f"{what}: a row is of one task there, and of all in task={self.name}; mtlora takes such rows"]
+        return [f"{lora.chosen_by}: a row is of one task there, and of all in task={self.name}; mtlora takes such rows"]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
