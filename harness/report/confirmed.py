@@ -1,7 +1,7 @@
 """The finalists of a search, trained again with fresh seeds: what they scored on test, and what can be said of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,14 +84,14 @@ def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Conf
     """
     chosen = best_by((entry for entry in records if entry.phase == "search"), lambda entry: entry.arm)
     again = [entry for entry in records if entry.phase == "confirm"]
-    runs = {name: _runs(again, chosen[name]) for name in chosen if any(entry.arm == name for entry in again)}
+    runs = {name: runs_again(again, chosen[name]) for name in chosen if any(entry.arm == name for entry in again)}
     most = max(map(len, runs.values()), default=0)
     kept = {name: found for name, found in runs.items() if len(found) >= min(LEAST_SEEDS, most)}
     seeds = sorted(set.intersection(*map(set, kept.values()))) if kept else []
     if len(kept) < 2 or len(seeds) < 2:
         return None
     shared = {name: [found[seed] for seed in seeds] for name, found in kept.items()}
-    values, over_items = _values(shared, folder)
+    values, over_items = score_matrices(shared, folder)
     reference = _reference({name: chosen[name] for name in shared})
     kinds = {name: "adapter" if entries[0].parameters.adapter else name for name, entries in shared.items()}
     gaps = compare(values, reference, kinds)
@@ -123,7 +123,8 @@ def _why_left_out(name: str, again: Sequence[Record], complete: int) -> str:
     return f"{complete} complete" + (f", trial {failed[0].trial}: {failed[0].reason}" if failed else "")
 
 
-def _runs(records: Sequence[Record], chosen: Record) -> dict[int, Record]:
+def runs_again(records: Sequence[Record], chosen: Record) -> dict[int, Record]:
+    """The complete trials that train the point of a search's trial again, by their seed."""
     mine = (entry for entry in records if entry.phase == "confirm" and entry.arm == chosen.arm)
     return {entry.seeds.trial: entry for entry in mine if entry.state == "complete" and entry.point == chosen.point}
 
@@ -135,8 +136,8 @@ def _reference(chosen: dict[str, Record]) -> str:
     return leader.arm
 
 
-def _values(shared: dict[str, list[Record]], folder: Path) -> tuple[dict[str, Floats], bool]:
-    """What each test item scored with each seed, higher is better; or each seed's score alone, and False."""
+def score_matrices(shared: Mapping[str, Sequence[Record]], folder: Path) -> tuple[dict[str, Floats], bool]:
+    """Of each arm the scores (seeds, test items), higher is better; or (seeds, 1), each seed's alone, and False."""
     found = {name: [_items(entry, folder) for entry in entries] for name, entries in shared.items()}
     sizes = {None if row is None else len(row) for rows in found.values() for row in rows}
     if None in sizes or len(sizes) > 1:

@@ -83,26 +83,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def normal_quantile(level: float) -> float:
-    """How many standard errors a two-sided interval of that level reaches."""
-    return NormalDist().inv_cdf(0.5 + level / 2)
-
-
-def paired_shares(first: Sequence[bool], second: Sequence[bool], level: float = 0.95) -> tuple[float, float, float]:
-    """The difference of two shares of the same items, and its interval: Wald's with half an item more in each cell.
-
-    Agresti and Min (2005), which keeps its level where few items differ.
-    """
-    pairs = list(zip(first, second, strict=True))
-    items = len(pairs)
-    gained = sum(a and not b for a, b in pairs)
-    lost = sum(b and not a for a, b in pairs)
-    centre = (gained - lost) / (items + 2)
-    variance = (gained + lost + 1 - (gained - lost) ** 2 / (items + 2)) / (items + 2) ** 2
-    half = normal_quantile(level) * math.sqrt(variance)
-    return (gained - lost) / items, centre - half, centre + half
-
-
 def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """A mean of at least two independent values and its interval by Student's t."""
     from scipy.stats import t

@@ -3,26 +3,34 @@
 import csv
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from harness.record import Merge, Record, best_on_validation, direction, headline_metric
+from harness.record import Merge, Record, best_by, best_on_validation, direction
+from harness.report.confirmed import LEAST_SEEDS, runs_again, score_matrices
 from harness.report.statistics import median_ratio
-from harness.report.table import cost_of, outcomes, sign, step_seconds
+from harness.report.table import cost_of, step_seconds
+from harness.report.two_level import Comparison, compare
 from harness.system.study_files import CURVE
 
+K = TypeVar("K", bound=Hashable)
 Estimate = tuple[float, float, float]
 """A figure and its interval: value, low, high."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A finished study and the command that makes it; or, without records, the reason why there is none."""
+    """A finished study and the command that makes it; or, without records, the reason why there is none.
+
+    `records` are of its search, `confirmed` those that were trained with fresh seeds after it.
+    """
 
     command: str
     folder: Path = Path()
     records: tuple[Record, ...] = ()
     missing: str = ""
+    confirmed: tuple[Record, ...] = ()
 
     @property
     def label(self) -> str:
@@ -37,17 +45,98 @@ def adapted(study: Study) -> list[Record]:
 
 def full(study: Study) -> list[Record]:
     """The trials of full fine-tuning of pretrained weights, pruned ones too."""
-    return [entry for entry in _ended(study) if entry.lora.trains_whole_base and entry.base.sha256 != "fresh"]
+    return [entry for entry in _ended(study) if _is_full(entry)]
+
+
+def _is_full(entry: Record) -> bool:
+    return entry.lora.trains_whole_base and entry.base.sha256 != "fresh"
 
 
 def _ended(study: Study) -> list[Record]:
     return [entry for entry in study.records if entry.state != "fail"]
 
 
-def correct_items(entry: Record, folder: Path) -> list[bool] | None:
-    """Whether the trial was right on each test item; None where the items were not kept or have no right answer."""
-    items = outcomes(entry, folder) if headline_metric(entry) == "accuracy" else None
-    return None if items is None else [item == 1 for item in items]
+@dataclasses.dataclass(frozen=True)
+class Finalist:
+    """An arm's trial of the search that did best on validation, and its trials with fresh seeds, by seed."""
+
+    chosen: Record
+    runs: dict[int, Record]
+
+    @property
+    def arm(self) -> str:
+        """The arm's name."""
+        return self.chosen.arm
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """Arms against one of them: of each the difference and its interval, all of them at once at 95 %.
+
+    `unit` says over what they are, such as seeds and test items.
+    """
+
+    gaps: dict[str, Estimate]
+    unit: str
+
+
+def finalists(study: Study) -> list[Finalist]:
+    """The arms that have as many complete trials with fresh seeds as a verdict takes."""
+    chosen = best_by(study.records, lambda entry: entry.arm).values()
+    found = [Finalist(entry, runs_again(study.confirmed, entry)) for entry in chosen]
+    return [each for each in found if len(each.runs) >= LEAST_SEEDS]
+
+
+def low_rank(found: Sequence[Finalist]) -> list[Finalist]:
+    """Those that are LoRA."""
+    return [each for each in found if each.chosen.lora.is_low_rank]
+
+
+def fine_tuned(found: Sequence[Finalist]) -> list[Finalist]:
+    """Those that are full fine-tuning of pretrained weights."""
+    return [each for each in found if _is_full(each.chosen)]
+
+
+def best_of(found: Sequence[Finalist], key: Callable[[Record], K]) -> dict[K, Finalist]:
+    """Of each group the one that the search found best on validation."""
+    by_trial = {each.chosen.trial: each for each in found}
+    chosen = best_by((each.chosen for each in found), key)
+    return {name: by_trial[entry.trial] for name, entry in chosen.items()}
+
+
+def leader(found: Sequence[Finalist]) -> Finalist | None:
+    """The one that the search found best on validation."""
+    return next(iter(best_of(found, lambda _: None).values()), None)
+
+
+def against(study: Study, others: Sequence[Finalist], reference: Finalist) -> Compared | None:
+    """Test scores over the seeds that all have; None where these are too few for a verdict."""
+    seeds = sorted(set.intersection(*(set(each.runs) for each in (*others, reference))))
+    if len(seeds) < LEAST_SEEDS:
+        return None
+    runs = {each.arm: [each.runs[seed] for seed in seeds] for each in (*others, reference)}
+    values, over_items = score_matrices(runs, study.folder)
+    kinds = {each.arm: "adapter" if each.chosen.parameters.adapter else each.arm for each in (*others, reference)}
+    gaps = {name: spans(gap) for name, gap in compare(values, reference.arm, kinds).items()}
+    items = f", {values[reference.arm].shape[1]:,} test items" if over_items else ""
+    voices = len(reference.chosen.data.speakers.get("test", ()))
+    return Compared(gaps, f"{len(seeds)} seeds{items}" + (f" of {voices} voices" if voices else ""))
+
+
+def spans(gap: Comparison) -> Estimate:
+    """The difference and its interval."""
+    return gap.difference, gap.low, gap.high
+
+
+def turned(gap: Estimate) -> Estimate:
+    """The same difference as seen from the other arm."""
+    value, low, high = gap
+    return -value, -high, -low
+
+
+def too_few_seeds(study: Study) -> str:
+    """Why nothing can be said of an arm's scores."""
+    return f"too few seeds: a verdict takes {LEAST_SEEDS}; run=confirm study={study.folder.name} trains them"
 
 
 def same_targets(records: Sequence[Record]) -> list[Record]:
@@ -130,9 +219,3 @@ def gap(entry: Record, name: str) -> float:
     """How much better the score is on training rows than on test rows."""
     up = direction(name)
     return up * (entry.score("train", name) - entry.score("test", name))
-
-
-def better_by(first: Record, second: Record) -> float:
-    """How much better the first trial's test score is, in the score's own unit."""
-    name = headline_metric(first)
-    return sign(first) * (first.score("test", name) - second.score("test", name))

@@ -10,8 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness import record
 from harness.config import Config, ConfigError, SweepConfig
-from harness.record import is_final
+from harness.record import Record, is_final
 from harness.search import arms
+from harness.search.confirmation import Wanted, finalists
 from harness.system.assets import AssetError
 from harness.system.study_files import CONFIG
 from studies.claims.arguments import Arguments
@@ -51,11 +52,14 @@ def _study(results: Path, words: list[str], may_run: bool, compose: Compose, run
     if done is None or not complete(done):
         begun = done or next((folder for folder in folders if folder.exists()), folders[0])
         return Study(command, missing=f"no finished study {name}{_progress(begun)}")
-    records = tuple(entry for entry in record.read(done) if entry.phase == "search")
-    if any("test" not in entry.scores for entry in records if entry.state == "complete"):
-        return Study(command, missing=f"study {done.name}: its search was not scored on test; sweep.test=true does")
-    log.info("%s: %d records", done.name, len(records))
-    return Study(records[0].command, folder=done, records=records)  # it may have said more than ours
+    every = record.read(done)
+    searched, confirmed = (tuple(entry for entry in every if entry.phase == phase) for phase in ("search", "confirm"))
+    if not confirmed and any("test" not in entry.scores for entry in searched if entry.state == "complete"):
+        why = "was neither scored on test nor confirmed; run=confirm does"
+        return Study(command, missing=f"study {done.name}: its search {why}")
+    log.info("%s: %d records", done.name, len(every))
+    # Its own command may have said more than ours.
+    return Study(searched[0].command, folder=done, records=searched, confirmed=confirmed)
 
 
 def _stand_in(words: list[str], config: Config, compose: Compose) -> list[str]:
@@ -84,9 +88,21 @@ def _trials(folder: Path) -> tuple[int, int]:
     if not path.exists():
         return 0, 0
     try:
-        sweep = _SWEEP.validate_python(yaml.safe_load(path.read_text()).get("sweep"))
+        # A study of before there was a confirmation has none.
+        stored = {"confirm": None} | (yaml.safe_load(path.read_text()).get("sweep") or {})
+        sweep = _SWEEP.validate_python(stored)
     except ValidationError:
         return 0, 0
+    ended = [entry for entry in record.read(folder) if is_final(entry)]
     planned = set(range(len(arms(sweep)) * sweep.trials))
-    recorded = {entry.trial for entry in record.read(folder) if is_final(entry)}
-    return len(planned), len(planned - recorded)
+    left = planned - {entry.trial for entry in ended if entry.phase == "search"}
+    again = 0 if left else _confirming(sweep, ended)
+    done = sum(entry.phase == "confirm" for entry in ended)
+    return len(planned) + again, len(left) or max(0, again - done)
+
+
+def _confirming(sweep: SweepConfig, searched: Sequence[Record]) -> int:
+    """How many trials the study trains again with fresh seeds."""
+    if sweep.confirm is None:
+        return 0
+    return sweep.confirm.seeds * len(finalists(arms(sweep), searched, sweep.confirm.top, Wanted.of(sweep)))

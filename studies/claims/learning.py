@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from harness.record import Record, best_by
+from harness.report.confirmed import LEAST_SEEDS, score_matrices
 from harness.report.statistics import t_interval
-from studies.claims.evidence import Estimate, Study, adapted, correct_items, full, gap
+from harness.report.two_level import compare
+from studies.claims.evidence import Estimate, Study, adapted, full, gap, spans, turned
 from studies.claims.rules import LOSS_MARGIN, Finding, Judgement, Verdict, above, no_loss, points, untested
 
 _MARGIN = f"{100 * LOSS_MARGIN:.0f} points"
@@ -23,8 +25,8 @@ def overfits_less(study: Study) -> Judgement:
     """The gap between training and test accuracy, and whether the test accuracy itself is no worse."""
     rule = (
         "where each training row is seen more than once: training less test accuracy is shown to be smaller than full "
-        f"fine-tuning's (mean over splits, Student's t), and test accuracy to lose less than {_MARGIN} (items over all "
-        "splits); in part where only the first is shown. Same steps, no early stop, the best of the draws of a rate"
+        f"fine-tuning's, and test accuracy to lose less than {_MARGIN} (both means over splits, Student's t); in part "
+        "where only the first is shown. Same steps, no early stop, the best of the draws of a rate"
     )
     return Judgement("less over-fitting on little data", rule, (_overfits(study),))
 
@@ -33,25 +35,31 @@ def _overfits(study: Study) -> Finding:
     ours, theirs = cells(adapted(study)), cells(full(study))
     little = [cell for cell in ours if cell in theirs and _repeats(ours[cell])]
     splits = sorted({split for _, split in little})
-    if len(splits) < 2:
-        return untested(study, "fewer than two splits with little data")
-    gaps = t_interval(
-        [
-            statistics.fmean(
-                gap(ours[cell], "accuracy") - gap(theirs[cell], "accuracy") for cell in little if cell[1] == split
-            )
-            for split in splits
-        ]
+    if len(splits) < LEAST_SEEDS:
+        return untested(study, f"fewer than {LEAST_SEEDS} splits with little data")
+    gaps, gain = (
+        t_interval(
+            [
+                statistics.fmean(more(ours[cell], theirs[cell]) for cell in little if cell[1] == split)
+                for split in splits
+            ]
+        )
+        for more in (_more_gap, _more_right)
     )
-    items = _item_gains(study, [(ours[cell], theirs[cell]) for cell in little])
-    if len(items) < 2:
-        return untested(study, "predictions were not kept")
-    gain = t_interval(items)
     sizes = ", ".join(str(rows) for rows in sorted({rows for rows, _ in little}))
     nats = statistics.fmean(gap(ours[cell], "loss") - gap(theirs[cell], "loss") for cell in little)
     figure = f"gap {points(gaps)} against full ({nats:+.2f} nats of loss); test accuracy {points(gain)}"
-    count = f"{len(splits)} splits of {sizes} rows; {len(items):,} test items"
-    return Finding(study.label, figure, count, overfit_verdict(gaps, gain), study.command)
+    return Finding(
+        study.label, figure, f"{len(splits)} splits of {sizes} rows", overfit_verdict(gaps, gain), study.command
+    )
+
+
+def _more_gap(ours: Record, theirs: Record) -> float:
+    return gap(ours, "accuracy") - gap(theirs, "accuracy")
+
+
+def _more_right(ours: Record, theirs: Record) -> float:
+    return ours.score("test", "accuracy") - theirs.score("test", "accuracy")
 
 
 def overfit_verdict(gaps: Estimate, gain: Estimate) -> Verdict:
@@ -67,23 +75,12 @@ def _repeats(entry: Record) -> bool:
     return bool(seen > entry.data.rows["train"])
 
 
-def _item_gains(study: Study, pairs: Sequence[tuple[Record, Record]]) -> list[float]:
-    """For each test item of each split, how much more often LoRA was right on it, over all sizes."""
-    by_split: dict[int, list[list[float]]] = {}
-    for first, second in pairs:
-        ours, theirs = correct_items(first, study.folder), correct_items(second, study.folder)
-        if ours is None or theirs is None:
-            return []
-        gains = [float(a) - float(b) for a, b in zip(ours, theirs, strict=True)]
-        by_split.setdefault(first.seeds.split, []).append(gains)
-    return [statistics.fmean(item) for runs in by_split.values() for item in zip(*runs, strict=True)]
-
-
 def rate_matters(study: Study) -> Judgement:
     """What it costs to miss the best learning rate by a step of the grid."""
     rule = (
         f"a learning rate one step of the grid off the best (on validation) is shown to cost more than {_MARGIN} of "
-        "test accuracy on one side or the other; in part where only two steps off do (paired items, mean over seeds)"
+        "test accuracy on one side or the other; in part where only two steps off do (over seeds and test items, all "
+        "intervals together at 95 %)"
     )
     return Judgement("the outcome is sensitive to the learning rate", rule, (_rate(study),))
 
@@ -93,10 +90,9 @@ def _rate(study: Study) -> Finding:
     if len(ours) < 4 or len(theirs) < 4:  # fewer may leave nothing two steps off the best
         return untested(study, "fewer than four learning rates")
     best = best_rate(ours)
-    costs = missed(study, ours, best)
-    others = missed(study, theirs, best_rate(theirs))
+    costs, others = missed(study, ours, best), missed(study, theirs, best_rate(theirs))
     if not costs or not others:
-        return untested(study, "predictions were not kept")
+        return untested(study, f"a verdict takes {LEAST_SEEDS} seeds at each rate")
     near, far = (_worst(costs, distance) for distance in (1, 2))
     verdict: Verdict = "does not hold"
     if near[1] > LOSS_MARGIN:
@@ -110,8 +106,7 @@ def _rate(study: Study) -> Finding:
         f"{best_rate(theirs):g}, {points(_worst(others, 1))}, {points(_worst(others, 2))}; less than {_MARGIN} lost "
         f"over {len(plateau(costs))} of {len(ours)} rates, full {len(plateau(others))} of {len(theirs)}"
     )
-    items = len(correct_items(ours[best][0], study.folder) or ())
-    return Finding(study.label, figure, f"{items:,} test items, {len(ours[best])} seeds", verdict, study.command)
+    return Finding(study.label, figure, f"{len(ours[best])} seeds", verdict, study.command)
 
 
 def by_rate(records: Sequence[Record]) -> dict[float, list[Record]]:
@@ -129,22 +124,23 @@ def best_rate(groups: Mapping[float, Sequence[Record]]) -> float:
 
 
 def missed(study: Study, groups: Mapping[float, Sequence[Record]], best: float) -> dict[int, Estimate]:
-    """What each rate costs in test accuracy, by how many steps of the grid it is above the best (below: negative)."""
-    rates = sorted(groups)
-    shares = {rate: _share_right(study, groups[rate]) for rate in rates}
-    if not all(shares.values()):
+    """What each rate costs in test accuracy, by how many steps of the grid it is above the best (below: negative).
+
+    Rates with fewer seeds than a verdict takes, as where some diverged, are left out.
+    """
+    runs = {rate: {entry.seeds.trial: entry for entry in entries} for rate, entries in groups.items()}
+    enough = {rate: found for rate, found in runs.items() if len(found) >= LEAST_SEEDS}
+    seeds = sorted(set.intersection(*map(set, enough.values()))) if best in enough else []
+    if len(seeds) < LEAST_SEEDS or len(enough) < 2:
         return {}
-    place = rates.index(best)
+    values, _ = score_matrices(
+        {str(rate): [found[seed] for seed in seeds] for rate, found in enough.items()}, study.folder
+    )
+    gaps = compare(values, str(best), dict.fromkeys(values, "one method"))
+    rates = sorted(groups)
     return {
-        index - place: t_interval([a - b for a, b in zip(shares[best], shares[rate], strict=True)])
-        for index, rate in enumerate(rates)
-        if rate != best
+        rates.index(rate) - rates.index(best): turned(spans(gaps[str(rate)])) for rate in rates if str(rate) in gaps
     }
-
-
-def _share_right(study: Study, entries: Sequence[Record]) -> list[float]:
-    runs = [items for entry in entries if (items := correct_items(entry, study.folder)) is not None]
-    return [statistics.fmean(item) for item in zip(*runs, strict=True)]
 
 
 def _worst(costs: Mapping[int, Estimate], distance: int) -> Estimate:

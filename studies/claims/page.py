@@ -65,9 +65,9 @@ def rules(judgements: Sequence[Judgement]) -> str:
     """What makes each verdict, one line a claim."""
     words = (
         "A claim that several studies bear on holds where all find that it does, and in part where only some do; an "
-        "interval that decides neither way can't be tested here. One training seed each, or two "
-        "(learning rates), whose mean an item counts by: the spread between seeds is in no interval. What makes a "
-        "claim hold:"
+        "interval that decides neither way can't be tested here. What is said of scores takes three of the unit that "
+        "is repeated, named in the table: seeds, or splits of the data. Intervals of costs are over trials. What makes "
+        "a claim hold:"
     )
     return "\n".join([words, "", *(f"- *{judgement.claim}*: {judgement.rule}." for judgement in judgements)])
 

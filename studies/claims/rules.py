@@ -93,6 +93,14 @@ def points(estimate: Estimate) -> str:
     return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
+def difference(estimate: Estimate, metric: str) -> str:
+    """A difference of scores: in points where they are shares, else in nats, positive where it is better."""
+    if metric != "loss":
+        return points(estimate)
+    value, low, high = estimate
+    return f"{value:+.2f} nats [{low:+.2f}, {high:+.2f}]"
+
+
 def times(estimate: Estimate) -> str:
     """A ratio."""
     value, low, high = estimate

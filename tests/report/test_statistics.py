@@ -11,8 +11,6 @@ from harness.report.statistics import (
     holm,
     mcnemar_exact,
     median_ratio,
-    normal_quantile,
-    paired_shares,
     sign_flip,
     stratified_interval,
     t_interval,
@@ -49,11 +47,6 @@ def test_holm():
     assert all(0 <= raw <= adjusted <= 1 for raw, adjusted in zip(draws, holm(list(draws)), strict=True))
 
 
-@pytest.mark.parametrize(("level", "z"), [(0.5, 0.674490), (0.9, 1.644854), (0.95, 1.959964), (0.99, 2.575829)])
-def test_normal_quantiles_are_those_of_the_table(level, z):
-    assert normal_quantile(level) == pytest.approx(z, abs=1e-6)
-
-
 # Student's t that leaves 2.5 % above it, from the table, for one value less than there are.
 @pytest.mark.parametrize(("count", "t"), [(2, 12.7062), (3, 4.3027), (4, 3.1824), (11, 2.2281), (101, 1.9840)])
 def test_t_interval_reaches_as_far_as_the_table_says(count, t):
@@ -69,25 +62,6 @@ def test_sign_flip_is_the_share_of_all_flips_that_reach_as_far():
     ]
     exact = np.mean([abs(total) >= abs(sum(values)) for total in flips])
     assert sign_flip(values) == pytest.approx(exact, abs=0.02)
-
-
-def test_paired_shares_by_hand():
-    # 2 gained, 1 lost of 10; with half an item more in each cell 2.5 and 1.5 of 12.
-    first = [True] * 2 + [False] * 1 + [True] * 7
-    second = [False] * 2 + [True] * 1 + [True] * 7
-    centre, variance = 1 / 12, ((2.5 + 1.5) / 12 - (1 / 12) ** 2) / 12
-    half = Z95 * variance**0.5
-    assert paired_shares(first, second) == pytest.approx((0.1, centre - half, centre + half))
-
-
-@pytest.mark.parametrize(("gained", "lost"), [(0.02, 0.02), (0.10, 0.05), (0.01, 0.0)])
-def test_paired_shares_hold_their_level(gained, lost):
-    draw, covered = np.random.default_rng(1), 0
-    for _ in range(1_000):
-        fate = draw.choice(3, size=300, p=[1 - gained - lost, gained, lost])
-        _, low, high = paired_shares(list(fate == 1), list(fate == 2))
-        covered += low <= gained - lost <= high
-    assert covered >= 935  # 950 less two standard errors
 
 
 def test_median_ratio():

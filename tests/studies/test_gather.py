@@ -6,6 +6,7 @@ import pytest
 
 from harness import record
 from harness.config import ConfigError, to_yaml
+from harness.search import arms
 from harness.system.assets import AssetError
 from studies.claims.arguments import Arguments, read_arguments
 from studies.claims.gather import complete, gather
@@ -19,6 +20,7 @@ SWEEP = {
     "trials": 2,
     "startup": 1,
     "prune_after": None,
+    "confirm": None,
 }
 
 
@@ -57,6 +59,22 @@ def test_a_study_is_finished_when_all_its_trials_are_recorded_whatever_the_schem
     assert not complete(tmp_path / "b")  # such a trial is tried again
     record.append(tmp_path / "b", make(5, state="fail", reason="diverged: x"))
     assert complete(tmp_path / "b")
+
+
+def test_a_study_is_finished_when_its_finalists_are_confirmed_too(tmp_path):
+    begin(tmp_path / "a", 6, confirm={"top": 1, "seeds": 3})
+    assert not complete(tmp_path / "a")
+    for number in range(3):  # all of its trials are of one arm
+        assert not complete(tmp_path / "a")
+        record.append(tmp_path / "a", make(10_000 + number, phase="confirm"))
+    assert complete(tmp_path / "a")
+
+
+def test_a_study_of_before_there_was_a_confirmation_is_finished_without(tmp_path):
+    begin(tmp_path / "a", 6)
+    path = tmp_path / "a/config.yaml"
+    path.write_text(path.read_text().replace("  confirm: null\n", ""))
+    assert complete(tmp_path / "a")
 
 
 def test_what_is_not_a_study_is_not_finished(tmp_path):
@@ -101,15 +119,20 @@ def test_a_study_whose_search_was_not_scored_on_test_is_missing(tmp_path):
     claims = Arguments(run=True, studies={"cnn": ["+experiment=cnn"], "lstm": ["+experiment=lstm"]})
     studies = gather(tmp_path, claims, stub(cnn=None, lstm=None), never)
     assert studies["cnn"].records == ()
-    assert studies["cnn"].missing == "study cnn: its search was not scored on test; sweep.test=true does"
+    assert studies["cnn"].missing == "study cnn: its search was neither scored on test nor confirmed; run=confirm does"
     assert len(studies["lstm"].records) == 6, "a trial that was pruned never is"
 
 
 @pytest.mark.parametrize("name", ["cnn", "lstm", "translation", "rank", "little", "lr", "continual"])
-def test_the_studies_of_the_claims_search_alone_and_are_scored_on_test(name):
-    words = compose(["+experiment=claims"]).arguments["studies"][name]
-    sweep = compose(words).sweep
-    assert (sweep.test, sweep.confirm) == (True, None)
+def test_the_studies_of_the_claims_have_three_of_what_they_repeat(name):
+    sweep = compose(compose(["+experiment=claims"]).arguments["studies"][name]).sweep
+    repeated = {"little": "task.split_seed", "lr": "seed"}.get(name)
+    if repeated:
+        assert (len(sweep.scientific[repeated]), sweep.test, sweep.confirm) == (3, True, None)
+    else:
+        assert sweep.confirm.seeds == 3
+        assert sweep.confirm.set == {}, "costs and scores are of trainings of the same length"
+        assert sweep.confirm.top >= sum(not arm.baseline for arm in arms(sweep)), "every arm is judged"
 
 
 @pytest.mark.parametrize("error", [ConfigError("task.data: missing"), AssetError("task.data: missing")])
