@@ -20,7 +20,13 @@ SLOW = (
     *("test_security.py", "test_bad_input.py", "test_guest_variant.py", "test_guest_measure.py", "test_repeat.py"),
     *("test_launchers.py", "test_worker.py", "test_study.py", "test_rebuild.py", "test_crowd.py", "test_single.py"),
     *("test_undo.py", "test_address.py", "test_hydra_checks.py", "test_former_studies.py", "test_parent_study.py"),
-    *("test_checkpoint.py", "test_checkpoint_callback.py", "test_ddp_followers.py", "test_progress.py"),
+    *(
+        "test_checkpoint.py",
+        "test_checkpoint_callback.py",
+        "test_accumulation.py",
+        "test_ddp_followers.py",
+        "test_progress.py",
+    ),
     *("test_adapt.py", "test_trial.py", "test_continual.py", "test_provenance.py", "test_probe.py"),
     *("test_generation.py", "test_out_of_memory.py", "test_multi_adapter.py", "test_assets.py", "test_page.py"),
     *(

@@ -106,6 +106,8 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
         del tree["trainer"]["score_train"]
     if not config.trainer.measures:
         del tree["trainer"]["measures"]
+    if config.trainer.accumulate == 1:
+        del tree["trainer"]["accumulate"]
     most = config.trainer.max_steps
     if config.trainer.round_up or most is None or most % min(config.trainer.evaluations, most) == 0:
         del tree["trainer"]["round_up"]  # the steps are those of before there was this key
@@ -228,6 +230,11 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
         return [
             f"trainer.devices={config.trainer.devices}: of task={task.name} a shared update may get no gradient, which "
             "several devices wait for: one device"
+        ]
+    if task.rows_of_all_tasks and config.trainer.accumulate > 1:
+        return [
+            f"trainer.accumulate={config.trainer.accumulate}: of task={task.name} a loss may be weighted by its whole "
+            "batch, and does not add up over parts of it: trainer.accumulate=1"
         ]
     if task.parts:
         own = (mistake for part in task.parts.values() for mistake in _kind_mistakes(part, model, config))

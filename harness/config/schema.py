@@ -44,7 +44,9 @@ class OptimizerConfig:
 class TrainerConfig:
     """How long, in what batches, and on what a trial runs.
 
-    `activation_checkpointing` computes a base's activations again in the backward pass, in place of keeping them.
+    A step has `accumulate` batches of `batch_size` rows on each device, one after another: the same step as one of so
+    many rows, with the memory of `batch_size`. `activation_checkpointing` computes a base's activations again in the
+    backward pass, in place of keeping them.
     With `round_up` more steps than `max_steps` are made where evaluations would not be even, as before it was a bound.
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
     An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name is a measure of
@@ -65,7 +67,13 @@ class TrainerConfig:
     score_train: Flag = False
     activation_checkpointing: Flag = False
     round_up: Flag = False
+    accumulate: Count = 1
     measures: list[DottedPath | Metric] = field(default_factory=list)
+
+    @property
+    def rows_of_step(self) -> int:
+        """The training rows of one step on each device."""
+        return self.batch_size * self.accumulate
 
     @property
     def own_measures(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The training of one trial on Lightning: module, metrics, callbacks, checkpoints, distributed processes."""
 
 from harness.task.metrics import ClassMetrics, Metrics, MixtureMetrics, RegressionMetrics, TokenMetrics
+from harness.training.accumulation import in_parts
 from harness.training.callbacks import (
     BestCheckpoint,
     CheckpointCallback,
@@ -65,6 +66,7 @@ __all__ = [
     "fit",
     "gather_full_model",
     "generate_texts",
+    "in_parts",
     "make_trainer",
     "mean_loss",
     "plan",

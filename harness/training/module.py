@@ -1,6 +1,6 @@
 """A network as a LightningModule: loss, optimiser groups, schedule, scores."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -99,6 +99,7 @@ class TrialModule(L.LightningModule):
         ids = {id(tensor) for tensor in fast}
         self.fast = {name for name, tensor in model.named_parameters() if id(tensor) in ids}
         self.fast_ratio, self.spread = fast_ratio, spread
+        self._keeps_gradients = False
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
         self.shares: list[Tensor] = []
@@ -109,12 +110,44 @@ class TrialModule(L.LightningModule):
             assert self.device_mesh is not None
             shard(self.model, self.device_mesh["data_parallel"])
 
-    def training_step(self, batch: Batch, _: int) -> Batch:
-        """`loss`: the mean loss, weighted and with the penalty if there are any; `bare`: the mean loss alone."""
+    def training_step(self, batch: dict[str, Any], _: int) -> Batch:
+        """`loss`: the mean loss, weighted and with the penalty if there are any; `bare`: the mean loss alone.
+
+        Of a batch in parts, `loss` is what the last one adds; the gradients of the others are there already.
+        """
+        self._keeps_gradients = "parts" in batch
+        if self._keeps_gradients:
+            return self._accumulate(batch["parts"], batch["shares"])
         losses, tasks = task_losses(self.model, batch, self.losses)
         bare = losses.sum()
         loss = bare if self.weigh is None else self.weigh(losses, tasks)
         return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": bare.detach()}
+
+    def _accumulate(self, parts: Sequence[Batch], shares: Sequence[Sequence[float]]) -> Batch:
+        optimizer = self.trainer.optimizers[0]
+        optimizer.zero_grad()
+        bare = torch.zeros((), device=self.device)
+        for number, (part, share) in enumerate(zip(parts, shares, strict=True), 1):
+            losses, tasks = task_losses(self.model, part, self.losses)
+            share_T = losses.new_tensor(share)
+            bare += (losses.detach() * share_T).sum()
+            loss = (self._weighted_each(losses, tasks) * share_T).sum()
+            if number < len(parts):
+                with torch.autocast(self.device.type, enabled=False):
+                    # Inside DDP's forward pass nothing is reduced: that is left to the last part.
+                    self.trainer.strategy.backward(loss, optimizer)
+        return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": bare}
+
+    def _weighted_each(self, losses_T: Tensor, tasks_T: Tensor) -> Tensor:
+        if self.weigh is None:
+            return losses_T
+        each = zip(losses_T.split(1), tasks_T.split(1), strict=True)
+        return torch.stack([self.weigh(loss, task) for loss, task in each])
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """The trainer calls it after `training_step`, where the gradients of a batch in parts have to stay."""
+        if not self._keeps_gradients:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         self.metrics.update(self.model(batch), batch)

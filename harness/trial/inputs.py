@@ -12,6 +12,7 @@ from harness.model import base_file, model_tokens
 from harness.system import assets
 from harness.system.hub_models import digest_of_model, pinned_address
 from harness.task import Inputs, Task, build_task, tokenizer_files, train_tokenizer
+from harness.training import in_parts
 from harness.trial.guests import guest_digests
 
 _EVALUATION_ROWS = 64
@@ -40,13 +41,17 @@ def loader(
     process_index: int = 0,
     world: int = 1,
     rows: int | None = None,
+    accumulate: int = 1,
 ) -> DataLoader[int]:
     """Batches of `size` rows of like length and one task: shuffled by `seed` in training, each row once otherwise.
 
-    With `rows`, of so many first ones of a task of its own.
+    With `rows`, of so many first ones of a task of its own. With `accumulate` a batch has so many times `size` rows,
+    in parts.
     """
-    batches = inputs.batches(size, seed, shuffle=training, process_index=process_index, world=world, rows=rows)
-    return DataLoader(inputs, batch_sampler=batches, collate_fn=inputs.batch)
+    whole = size * accumulate
+    batches = inputs.batches(whole, seed, shuffle=training, process_index=process_index, world=world, rows=rows)
+    collate: Any = inputs.batch if accumulate == 1 else functools.partial(in_parts, inputs, accumulate)
+    return DataLoader(inputs, batch_sampler=batches, collate_fn=collate)
 
 
 def evaluation_size(batch_size: int, vocabulary_logits: bool) -> int:

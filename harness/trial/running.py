@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from harness.config import Config, ModelConfig, ProbeConfig
+from harness.config import Config, ConfigError, ModelConfig, ProbeConfig
 from harness.lora import shared_parameters
 from harness.model import Network
 from harness.record import Draft, Probe
@@ -47,8 +47,22 @@ class RunningTrial:
 
     def training_batches(self, inputs: Inputs, process_index: int = 0, world: int = 1) -> DataLoader[int]:
         """The batches of an epoch of training that this process takes."""
-        size, seed = self.config.trainer.batch_size, self.config.seed
-        return loader(inputs, size, seed, training=True, process_index=process_index, world=world)
+        settings, seed = self.config.trainer, self.config.seed
+        left = len(inputs) % settings.rows_of_step
+        if self.spread and 0 < left < settings.accumulate:  # all devices have to make as many passes
+            raise ConfigError(
+                f"trainer.accumulate={settings.accumulate}: the last batch of an epoch has {left} of {len(inputs)} "
+                "rows; with trainer.strategy=fsdp it needs at least as many"
+            )
+        return loader(
+            inputs,
+            settings.batch_size,
+            seed,
+            training=True,
+            process_index=process_index,
+            world=world,
+            accumulate=settings.accumulate,
+        )
 
     def evaluation_batches(
         self, inputs: Inputs, process_index: int = 0, world: int = 1, rows: int | None = None

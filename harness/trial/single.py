@@ -123,7 +123,7 @@ def _task_gradients(trial: RunningTrial, model: Network) -> list[TaskGradientsCa
 
 def _plan(trial: RunningTrial) -> Plan:
     settings = trial.config.trainer
-    batches = -(-len(trial.splits["train"]) // (settings.batch_size * settings.devices))
+    batches = -(-len(trial.splits["train"]) // (settings.rows_of_step * settings.devices))
     return plan(batches, settings.epochs, settings.max_steps, settings.evaluations, round_up=settings.round_up)
 
 

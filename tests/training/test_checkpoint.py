@@ -28,6 +28,7 @@ CASES = {
     "adalora": ["lora=adalora", "lora.rank=2", "lora.targets=[query,value]"],
     "dylora": ["lora=dylora", "lora.rank=3"],
     "lora+, clipping": ["lora=lora_plus", "lora.rank=2", "optimizer.clip=0.5"],
+    "accumulated": ["trainer.batch_size=3", "trainer.accumulate=5", "lora.dropout=0.3"],
     "patience": ["trainer.patience=1", "optimizer.lr=0.02"],
 }
 

@@ -114,6 +114,8 @@ def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_
             trees[f"{strategy}-{name}"] = apply_overrides(
                 composed, {"trainer.devices": 2, "trainer.strategy": strategy}
             )
+    halves = {"trainer.batch_size": 4, "trainer.accumulate": 2}
+    trees |= {f"{strategy}-halves": apply_overrides(trees[f"{strategy}-dora"], halves) for strategy in ("ddp", "fsdp")}
     trees["pruned"] = trees["ddp-dora"]
     endless = {"trainer.max_steps": 100_000, "trainer.epochs": 1e6, "trainer.evaluations": 1}
     trees["endless"] = apply_overrides(trees["ddp-dora"], endless)
@@ -140,6 +142,10 @@ def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_
     one = run_trial(check(alone["dora"]), TrialContext("s", 0, "alone", folder), lambda *_: False)
     for name in ("ddp-dora", "fsdp-dora"):
         same(one, folder, records[name], tmp_path / name)
+    for name in ("ddp-halves", "fsdp-halves"):
+        assert records[name].flops.examples == 4
+        as_whole = dataclasses.replace(records[name], flops=one.flops)
+        same(one, folder, as_whole, tmp_path / name)
     # One process would take the mean over all tokens of a step, each of two takes it over its own.
     same(records["ddp-t5"], tmp_path / "ddp-t5", records["fsdp-t5"], tmp_path / "fsdp-t5")
 

@@ -18,5 +18,8 @@ class DivergenceCheck(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        if trainer.global_step % self.every == 0 and all_reduce_max(int(not torch.isfinite(outputs["loss"]))):
+        if trainer.global_step % self.every:
+            return
+        found = outputs["loss"] + outputs["bare"]  # of a batch in parts, the first is of the last part alone
+        if all_reduce_max(int(not torch.isfinite(found))):
             raise Diverged(f"training loss {float(outputs['loss'])} at step {trainer.global_step}")

@@ -51,7 +51,7 @@ class ContinualTraining:
         trial, name = self.trial, list(self.tasks)[number]
         settings, draft, before = trial.config.trainer, trial.draft, trial.draft.record.steps.made
         train, validation = trial.splits["train"][name], trial.splits["validation"][name]
-        batches = -(-len(train) // settings.batch_size)
+        batches = -(-len(train) // settings.rows_of_step)
         length = plan(batches, settings.epochs, settings.max_steps, settings.evaluations, round_up=settings.round_up)
         module = self._module(name, length.steps)
         unused, curve = UnusedParameterCheck(), self._curve(name, before, module.metrics.names)

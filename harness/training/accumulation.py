@@ -1,0 +1,41 @@
+"""The rows of one step as several micro-batches, whose gradients add up to those of one large batch.
+
+Shapes: B rows of a micro-batch, L tokens of a row, T tasks that the rows have answers of.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.task import Inputs
+
+_IGNORED = -100
+
+
+def in_parts(inputs: Inputs, count: int, rows: Sequence[int]) -> dict[str, Any]:
+    """`parts`: the rows as at most `count` micro-batches of even sizes; `rows`: the numbers of all of them.
+
+    `shares`: of each part, for each of its tasks in the order of their numbers, the share of the step's examples, or
+    of its labelled tokens. A mean loss times its share, summed over the parts, is the mean loss of the step.
+    """
+    pieces = np.array_split(np.array(rows), min(count, len(rows)))
+    parts = [inputs.batch(piece.tolist()) for piece in pieces]
+    found = [_labels_by_task(part) for part in parts]
+    whole: dict[int, float] = {}
+    for counts in found:
+        for task, labels in counts.items():
+            whole[task] = whole.get(task, 0.0) + labels
+    shares = [[labels / whole[task] for task, labels in counts.items()] for counts in found]
+    return {"parts": parts, "shares": shares, "rows": torch.tensor(list(rows))}
+
+
+def _labels_by_task(batch: dict[str, Tensor]) -> dict[int, float]:
+    """How many labels the mean loss of each task is over: rows, or tokens that are not left out."""
+    labels = batch["labels"]
+    by_row = labels.is_floating_point() or labels.ndim == 1
+    counts_B = torch.ones(len(labels)) if by_row else (labels != _IGNORED).flatten(1).sum(1)
+    tasks_B = batch.get("tasks", torch.zeros(len(labels), dtype=torch.long))
+    return {task: float(counts_B[tasks_B == task].sum()) for task in tasks_B.unique().tolist()}

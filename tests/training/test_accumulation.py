@@ -1,0 +1,109 @@
+"""A step of several micro-batches is the step of one batch of all their rows."""
+
+import random
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.config import ConfigError, check
+from harness.training import in_parts
+from harness.trial import TrialContext
+from harness.trial.run import run_trial
+from tests.trial.test_generation import SHAPE, composed
+
+# Plain gradients: Adam would blow up the rounding of elements whose gradient is next to nothing.
+SGD = ["optimizer.name=SGD", "optimizer.arguments={momentum: 0.9}", "optimizer.lr=0.05", "optimizer.head_lr=0.05"]
+STILL = ["model.dropout=0.0", "lora.dropout=0.0"]
+
+
+def run(config, folder):
+    folder.mkdir(parents=True)
+    record = run_trial(config, TrialContext("s", 0, "arm", folder), lambda step, scores: False)
+    assert (record.state, record.reason) == ("complete", "")
+    weights = {}
+    for path in sorted(folder.rglob("*.safetensors")):
+        weights |= {f"{path.name}/{name}": tensor for name, tensor in load_file(path).items()}
+    return record, weights
+
+
+def assert_same(make, tmp_path, sizes=((12, 1), (3, 4))):
+    """Train with each (batch_size, accumulate), and compare steps, scores and all that was learned."""
+    found = [
+        run(make(f"trainer.batch_size={size}", f"trainer.accumulate={count}"), tmp_path / "trials" / f"{size}_{count}")
+        for size, count in sizes
+    ]
+    (whole, learned), (parts, same) = found
+    assert learned.keys() == same.keys() != set()
+    for name, tensor in learned.items():
+        torch.testing.assert_close(same[name], tensor, atol=1e-6, rtol=1e-6)
+    assert parts.steps == whole.steps
+    assert parts.optimizer.batch_size == whole.optimizer.batch_size == 12
+    assert parts.scores["val"]["loss"] == pytest.approx(whole.scores["val"]["loss"], abs=1e-6)
+    assert parts.fingerprint != whole.fingerprint
+    return whole
+
+
+def test_a_classifier_learns_the_same(compose, tmp_path, own_cache):
+    """192 training rows or so make a last batch that is short, and a clip of 0.05 every gradient."""
+    words = [*SGD, *STILL, "optimizer.clip=0.05", "trainer.epochs=2.0", "trainer.max_steps=20"]
+    assert_same(lambda *sizes: compose(*words, *sizes), tmp_path)
+
+
+def test_a_wrong_weight_of_parts_would_be_seen(compose, tmp_path, own_cache, monkeypatch):
+    monkeypatch.setattr("harness.training.accumulation._labels_by_task", lambda batch: {0: 1.0})
+    words = [*SGD, *STILL, "trainer.epochs=2.0", "trainer.max_steps=20"]
+    with pytest.raises(AssertionError, match="not close"):
+        assert_same(lambda *sizes: compose(*words, *sizes), tmp_path, ((12, 1), (5, 3)))
+
+
+@pytest.mark.parametrize("model", ["small_t5", "small_gpt2"])
+def test_label_tokens_count_alike_whatever_part_they_are_in(model, tmp_path, own_cache):
+    draw = random.Random(0)
+    lines = [f"page {index},{' '.join([f'Seite {index}'] * draw.randint(1, 4))}" for index in range(80)]
+    (tmp_path / "pairs.csv").write_text("source,target\n" + "\n".join(lines) + "\n")
+    words = [
+        *("task=seq2seq", f"task.data={tmp_path}/pairs.csv", "tracking=off", "trainer=cpu", f"model={model}"),
+        *(f"model.shape={SHAPE}", "lora=full", "task.max_source=12", "task.max_target=24", "task.generate_rows=2"),
+        *("trainer.max_steps=6", "trainer.evaluations=2", "trainer.objective=loss", "optimizer.clip=0.5"),
+        *(*SGD, "model.dropout=0.0"),
+    ]
+    assert_same(lambda *sizes: composed(*words, *sizes), tmp_path)
+
+
+@pytest.mark.parametrize(("batches", "weighting"), [("mixed", "uncertainty"), ("one_task", "uncertainty")])
+def test_tasks_count_as_in_the_whole_batch(batches, weighting, compose_mixture, tmp_path, own_cache):
+    words = [*SGD, *STILL, "trainer.max_steps=6"]
+    assert_same(lambda *sizes: compose_mixture(*words, *sizes, batches=batches, weighting=weighting), tmp_path)
+
+
+class Rows:
+    """Inputs of ten rows of unlike numbers of labelled tokens."""
+
+    def batch(self, rows):
+        labels = torch.full((len(rows), 11), -100)
+        for place, row in enumerate(rows):
+            labels[place, : row + 1] = 1
+        return {"labels": labels, "rows": torch.tensor(rows)}
+
+
+def test_parts_are_even_and_their_shares_are_of_labelled_tokens():
+    batch = in_parts(Rows(), 4, list(range(10)))
+    assert [part["rows"].tolist() for part in batch["parts"]] == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9]]
+    assert [share for (share,) in batch["shares"]] == pytest.approx([6 / 55, 15 / 55, 15 / 55, 19 / 55])
+    assert batch["rows"].tolist() == list(range(10))
+    assert len(in_parts(Rows(), 4, [7, 1])["parts"]) == 2
+
+
+def test_losses_over_whole_batches_are_not_taken_apart(compose_plain):
+    words = ["task=shapes_dense", "model=dense_lite0", "trainer.objective=score", "lora=mtlora", "trainer.accumulate=2"]
+    with pytest.raises(ConfigError, match=r"trainer\.accumulate=2: of task=shapes_dense") as error:
+        compose_plain(*words)
+    assert len(error.value.args) == 1
+
+
+def test_none_and_less_is_refused(tree):
+    made = tree()
+    made["trainer"]["accumulate"] = 0
+    with pytest.raises(ConfigError, match=r"trainer\.accumulate=0"):
+        check(made)
