@@ -32,6 +32,9 @@ faults: $(VENV)/tested       ## workers killed, stopped, out of disk and databas
 	$(BIN)/python -m benchmarks.faults
 	$(BIN)/python -m benchmarks.load
 
+results: $(VENV)/tested      ## the studies behind README and docs, made anew: a day on 2 cores; stopped, it goes on
+	$(BIN)/python -m tools.curate $(NAMES)
+
 docs: .venv-docs/installed   ## the documentation as a site: build/site/index.html
 	.venv-docs/bin/python docs/stage.py build/docs
 	.venv-docs/bin/zensical build --clean --strict
@@ -56,4 +59,4 @@ $(VENV)/tested: pyproject.toml requirements.lock
 	.venv-docs/bin/python -m pip install --quiet 'zensical>=0.0.73,<0.2'
 	touch $@
 
-.PHONY: sweep check test test-cluster benchmark faults docs lock
+.PHONY: sweep check test test-cluster benchmark faults results docs lock
