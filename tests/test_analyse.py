@@ -65,6 +65,21 @@ def test_a_confirmed_study_is_analysed_layer_by_layer(run_here, tiny_base, tiny_
     assert said.split("\n\nWritten:")[0] == (folder / "layers.md").read_text().rstrip("\n")
 
 
+def test_an_arm_of_another_method_is_left_out_and_the_others_are_analysed(
+    run_here, tiny_base, tiny_data, own_cache, caplog
+):
+    sweep = ["sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1]}", "sweep.nuisance={}", "sweep.trials=1"]
+    method = "{lora: {name: peft, method: VERA, arguments: null, targets: [query]}}"
+    sweep += ["sweep.startup=1", f"+sweep.baselines.vera={{set: {method}, nuisance: {{}}}}", "sweep.confirm=null"]
+    words = ["run=study", "study=s", "tracking=off", *sweep, *words_of(tiny_base, tiny_data), *SMALL]
+    code, _, said = run_here(*words)
+    assert code == 0, said
+    code, said, why = run_here("run=analyse", "study=s", "tracking=off")
+    assert code == 0, why
+    assert "(vera): left out: " in caplog.text
+    assert {row["arm"] for row in rows("results/s/layers.csv")} == {"rank=1", "full"}
+
+
 def test_a_study_without_weights_is_told_apart_from_none(run_here, tiny_base, tiny_data, own_cache):
     code, _, why = run_here("run=analyse", "study=nothing")
     assert (code, why.startswith("study=nothing: no records in ")) == (2, True)

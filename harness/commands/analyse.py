@@ -33,5 +33,8 @@ def run(job: HydraJob) -> None:
     print(write_layers(changes, similarities, folder, f"{chosen[0].task}, {chosen[0].model}"))
 
 
-def _say(entry: Record) -> None:
-    _LOG.info("trial %d (%s)", entry.trial, entry.arm)
+def _say(entry: Record, left_out: str) -> None:
+    if left_out:
+        _LOG.warning("trial %d (%s): %s", entry.trial, entry.arm, left_out)
+    else:
+        _LOG.info("trial %d (%s)", entry.trial, entry.arm)

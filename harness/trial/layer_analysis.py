@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from harness.config import ConfigError
 from harness.lora.weight_change import subspace_similarity, weight_change
 from harness.record import Record, best_by, trial_path
 from harness.report.layers import LayerChange, Similarity
@@ -29,17 +30,24 @@ def analysed(records: Sequence[Record], folder: Path) -> list[Record]:
 
 
 def measure(
-    records: Sequence[Record], folder: Path, progress: Callable[[Record], None]
+    records: Sequence[Record], folder: Path, progress: Callable[[Record, str], None]
 ) -> tuple[list[LayerChange], list[Similarity]]:
     """Every matrix that each trial changed, and how alike the changes of the same matrix are between trials.
 
-    Raises ConfigError for a trial whose weights cannot be read.
+    `progress` hears of each trial, and why one is left out whose weights cannot be read as a change of matrices, as
+    those of PEFT's other methods. Raises ConfigError where that is so of all.
     """
     changes: list[LayerChange] = []
     subspaces: Subspaces = {}
     for entry in records:
-        progress(entry)
-        changes += _changes(entry, folder, subspaces)
+        try:
+            changes += _changes(entry, folder, subspaces)
+        except ConfigError as error:
+            progress(entry, f"left out: {error}")
+        else:
+            progress(entry, "")
+    if not changes:
+        raise ConfigError("no trial's weights can be read as changes of matrices: see above")
     return changes, list(_similarities(changes, subspaces))
 
 
