@@ -144,8 +144,12 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def write_rows(task: Task, path: Path) -> None:
-    """Which row, or file, of a user's own data is in which split, so that others can have the same."""
+def write_rows(task: Task, path: Path, otherwise: Path | None = None) -> None:
+    """Which row, or file, of a user's own data is in which split, so that others can have the same.
+
+    With `otherwise`, a file at `path` that says something else stays, and this one is written there: of trials whose
+    data differ, each has its own.
+    """
     kept = task.findings().kept
     if not kept:
         return
@@ -153,4 +157,17 @@ def write_rows(task: Task, path: Path) -> None:
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["split", "row"])
     table.writerows((split, row) for split, rows in kept.items() for row in rows)
-    replace_text(path, out.getvalue())
+    if otherwise is None:
+        replace_text(path, out.getvalue())
+    elif not _is_written(path, out.getvalue()):
+        replace_text(otherwise, out.getvalue())
+
+
+def _is_written(path: Path, text: str) -> bool:
+    """Whether a file says this, which it does now where there was none; of several writers one is the first."""
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return path.read_text(encoding="utf-8") == text
+    return True

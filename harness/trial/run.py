@@ -88,7 +88,7 @@ def run_trial(
         task = build_task(config.task)
         _identify(config, task, draft)
         _LOG.info("data: %s", short(task))
-        write_rows(task, context.folder.parent.parent / SPLIT_ROWS)
+        write_rows(task, context.folder.parent.parent / SPLIT_ROWS, context.folder / SPLIT_ROWS)
         meter = ResourceMeter(device)
         model = _built(config, task)
         splits, calibration = _read(config, task)

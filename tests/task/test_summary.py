@@ -62,6 +62,18 @@ def test_the_rows_of_each_split_are_written_and_make_the_same_splits_again(task,
         assert tuple(ROWS[row - 2][0] for row in rows) == split.texts
 
 
+def test_trials_whose_data_differ_have_a_file_each(task, tmp_path):
+    (tmp_path / "trial").mkdir()
+    study, own = tmp_path / "splits.csv", tmp_path / "trial/splits.csv"
+    write_rows(task, study, own)
+    write_rows(task, study, own)
+    written = study.read_text()
+    assert not own.exists(), "the same rows are written once"
+    study.write_text("split,row\ntrain,2\n")
+    write_rows(task, study, own)
+    assert (study.read_text(), own.read_text()) == ("split,row\ntrain,2\n", written)
+
+
 def test_of_numbers_the_mean_is_what_chance_answers(compose, tiny_numbers):
     task = build_task(compose(f"task.data={tiny_numbers}", "task.answer=number", "trainer.objective=loss").task)
     train, test = (task.splits[name].labels for name in ("train", "test"))
