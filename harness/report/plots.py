@@ -23,6 +23,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from harness.record import Record, headline_metric, headline_score
 from harness.report.confirmed import Confirmation
 from harness.report.continual import ContinualResult
+from harness.report.labels import name_points
 from harness.report.multitask import MultitaskResult
 from harness.report.table import MIB, ArmResult, cost_of, pareto
 
@@ -52,6 +53,15 @@ def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
     right.set_xlabel(f"peak memory in training above the bare process, MiB ({kind})")
     left.legend(loc="best", fontsize=9)
     figure.suptitle(f"{title}: every complete trial; line: the Pareto front")
+    for axes, cost, unit in ((left, "trainable", 1), (right, "memory", MIB)):
+        best = {entry.arm: entry for entry in pareto(records, cost)}  # of an arm the one that scores highest
+        name_points(
+            axes,
+            [
+                (arm.replace("rank=", "r"), (cost_of(entry, cost) / unit, headline_score(entry, "val")))
+                for arm, entry in reversed(best.items())
+            ],
+        )
     save_picture(figure, path)
 
 
@@ -80,21 +90,6 @@ def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
         zorder=0,
     )
     axes.margins(y=0.12)
-    placed: list[tuple[float, float]] = []
-    for entry in reversed(front):  # the best first: a label that would lie on another is left out
-        point = (cost_of(entry, cost) / unit, headline_score(entry, "val"))
-        x, y = axes.transData.transform(point)
-        if any(abs(x - left) < 40 and abs(y - low) < 16 for left, low in placed):
-            continue
-        placed.append((x, y))
-        axes.annotate(
-            entry.arm.replace("rank=", "r"),
-            point,
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-        )
     axes.grid(alpha=0.25)
 
 
