@@ -58,6 +58,7 @@ MEANINGS = {
     "run": "what the command does",
     "targets": "where: names that the model knows, or patterns of module names",
     "dropout": "probability of dropout in training",
+    "attention": "how attention is computed: auto is sdpa where there is one; eager is faster in bf16 on a CPU",
     "rank": "the rank r",
     "scale": "the scale s itself",
     "task_scale": "the scale s of each task's own update",

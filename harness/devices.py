@@ -29,15 +29,22 @@ def resolve_device(accelerator: str, devices: int) -> torch.device:
 def resolve_precision(precision: str, device: torch.device) -> str:
     """Auto is bf16-mixed on a GPU that has it, 16-mixed on another, 32-true on a CPU, which does not train in 16-mixed.
 
-    Raises ConfigError where that is asked of it.
+    Raises ConfigError where that is asked of it, and for the fastest one, which steps of the trial must settle first.
     """
+    if precision == "fastest":
+        raise ConfigError("trainer.precision=fastest: settled by run=trial and run=study; here bf16-mixed or 32-true")
     if precision == "16-mixed" and device.type == "cpu":  # Lightning would take bf16-mixed, and say so once
         raise ConfigError("trainer.precision=16-mixed: not on a CPU; trainer.precision=bf16-mixed, or 32-true, or auto")
     if precision != "auto":
         return precision
     if device.type == "cpu":
         return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return resolve_half(device)
+
+
+def resolve_half(device: torch.device) -> str:
+    """The half precision that a device trains in."""
+    return "bf16-mixed" if device.type == "cpu" or torch.cuda.is_bf16_supported() else "16-mixed"
 
 
 def bytes_of(tensors: Iterable[torch.Tensor]) -> int:

@@ -27,7 +27,9 @@ def check_runnable(config: Config) -> None:
     if not trains_remotely(config):
         from harness.devices import resolve_device, resolve_precision
 
-        resolve_precision(config.trainer.precision, resolve_device(config.trainer.accelerator, config.trainer.devices))
+        device = resolve_device(config.trainer.accelerator, config.trainer.devices)
+        if config.trainer.precision != "fastest":  # which is one that the device has
+            resolve_precision(config.trainer.precision, device)
     from harness.trial.adapt import method_of
 
     method_of(config).check()

@@ -34,10 +34,11 @@ def run(job: HydraJob) -> None:
     check_search(job.config)
     check_runnable(job.config)
     from harness.cluster.study import with_kept_confirmation
+    from harness.trial.fastest import settled
     from harness.trial.layer_ranks import with_rank_groups
 
     check_study(with_rank_groups(job.config))
-    config = with_kept_confirmation(with_rank_groups(with_data(job.config, job.words)))
+    config = settled(with_kept_confirmation(with_rank_groups(with_data(job.config, job.words))))
     with led_study(config, started) as folder:
         if folder is not None:
             from harness.cluster.launchers.registry import launcher_of

@@ -22,6 +22,7 @@ def run(job: HydraJob) -> None:
     from harness.record import find_complete, looked_up, to_json
     from harness.system.signals import graceful_stop
     from harness.trial.adapt import count, method_of
+    from harness.trial.fastest import settled
     from harness.trial.fingerprints import environment_of, fingerprint_of
     from harness.trial.run import run_trial
     from harness.trial.tracking import sync_hint
@@ -31,6 +32,7 @@ def run(job: HydraJob) -> None:
     config = with_data(job.config, job.words)
     if config is not job.config:
         method = method_of(config)
+    config = settled(config)
     with one_process_each(config), leading(config, launched_process_group(config)) as leads:
         if not leads:
             return

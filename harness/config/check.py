@@ -18,7 +18,7 @@ from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
 from harness.config.space import flattened
 from harness.config.tasks import TaskConfig, readers_for
 from harness.config.tasks.base import WHOLE_SPLIT
-from harness.config.tree import OF_COMMANDS, ConfigError, Tree, apply_overrides, nearest
+from harness.config.tree import OF_COMMANDS, ConfigError, Tree, apply_overrides, flat, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
 _NOT_OF_A_TRIAL = (
@@ -51,6 +51,7 @@ def check(tree: Mapping[str, Any]) -> Config:
         *_lora_mistakes(config),
         *_sweep_mistakes(config, tree),
         *_spread_mistakes(config),
+        *_precision_mistakes(config),
     ]
     if mistakes:
         raise ConfigError(*mistakes)
@@ -95,7 +96,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
 
     What is not meant to change the outcome stays out: names, paths, tracking, and the number of threads, which rounds
     otherwise. `identity` holds what only the machine can tell: the digests of data, weights, tokenizer and guests'
-    code, the device and the precision.
+    code, the device, the precision and attention that is not the usual.
     """
     tree = to_dict(config) | {"task": config.task.hashed(), "model": config.model.hashed()}
     for key in _NOT_OF_A_TRIAL:
@@ -121,7 +122,7 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
         del tree["probe"]
     else:
         del tree["probe"]["asset"]
-    del tree["trainer"]["accelerator"], tree["trainer"]["precision"]
+    del tree["trainer"]["accelerator"], tree["trainer"]["precision"], tree["trainer"]["settled"]
     tree["lora"] = config.lora.identity()
     canonical = json.dumps({"config": tree, "identity": dict(identity)}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -284,6 +285,23 @@ def _spread_mistakes(config: Config) -> list[str]:
     if not config.model.spreads:
         mistakes.append(f"{where}: for transformers; model={config.model.name} is a {config.model.kind} model")
     return mistakes + config.lora.spread_mistakes(where)
+
+
+def _precision_mistakes(config: Config) -> list[str]:
+    """Where the fastest precision cannot be settled: by steps of one device, on a machine that trains, for all arms."""
+    trainer, where = config.trainer, "trainer.precision=fastest"
+    asked = flat(to_dict(config.sweep)) if config.sweep is not None else {}
+    if any("trainer.precision" in key and "fastest" in str(value) for key, value in asked.items()):
+        return [f"sweep: {where}: it is settled once for all arms; in an arm bf16-mixed or 32-true"]
+    if trainer.precision != "fastest" or config.run not in ("trial", "study"):
+        return []
+    if trainer.devices > 1:
+        return [f"{where}: it is measured on one device, and there are {trainer.devices}; bf16-mixed or 32-true"]
+    if config.run == "study" and config.launch.elsewhere:
+        return [
+            f"{where}: it is measured here, and launch={config.launch.name} trains elsewhere; bf16-mixed or 32-true"
+        ]
+    return []
 
 
 def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:

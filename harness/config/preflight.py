@@ -20,7 +20,7 @@ from harness.config import (
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.config.arms import arms
 from harness.config.layer_ranks import overrides
-from harness.config.tree import OF_COMMANDS
+from harness.config.tree import OF_COMMANDS, flat
 from harness.system.study_files import CONFIG, RECORDS, attempts_path
 
 _LEAST_FREE = 32 * 2**20  # bytes; the smallest trial's files fit, and an error can still be written down
@@ -86,7 +86,12 @@ def writable(results: Path) -> None:
 # What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
 _ASKED = ("run", *OF_COMMANDS)
-_FOUND = ("sweep.ranks.layers", "sweep.ranks.costs")  # when the study is begun
+_FOUND = ("sweep.ranks.layers", "sweep.ranks.costs", "trainer.settled")  # when the study is begun
+_SETTLED = (
+    "trainer.precision",
+    "model.attention",
+    "optimizer.arguments",
+)  # when it is begun, where the fastest is asked for
 _MORE = ("sweep.trials", "sweep.baseline_trials", "sweep.confirm")
 _FREE = (*_ASKED, "results", "tracking", "launch", *_HOW, *_MORE, *_FOUND)
 
@@ -96,8 +101,10 @@ def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:
     path, logs = folder / CONFIG, (attempts_path(folder), folder / RECORDS)
     if not path.exists() or not any(log.exists() and log.stat().st_size for log in logs):
         return
-    before, now = _flat(read_stored(path)), _flat(tree)
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key)]
+    before, now = flat(read_stored(path)), flat(tree)
+    measured = any(key.startswith("trainer.settled.") for key in before)
+    free = _SETTLED if measured and now.get("trainer.precision") == "fastest" else ()
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key, free)]
     if changed:
         study = tree["study"]
         raise ConfigError(
@@ -109,12 +116,5 @@ def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:
         )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
-
-
-def _is_free(key: str) -> bool:
-    return any(key == free or key.startswith(free + ".") for free in _FREE)
+def _is_free(key: str, more: tuple[str, ...]) -> bool:
+    return any(key == free or key.startswith(free + ".") for free in (*_FREE, *more))

@@ -50,7 +50,8 @@ class TrainerConfig:
     With `round_up` more steps than `max_steps` are made where evaluations would not be even, as before it was a bound.
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
     An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name is a measure of
-    the task. `measures` are scored beside it.
+    the task. `measures` are scored beside it. `precision` fastest is settled with the base's attention where a trial or
+    a study begins, by measured steps, which are then in `settled`.
     """
 
     epochs: Positive
@@ -62,13 +63,14 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count
     strategy: Literal["auto", "ddp", "fsdp"]
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    precision: Literal["auto", "fastest", "32-true", "bf16-mixed", "16-mixed"]
     threads: Count | None
     score_train: Flag = False
     activation_checkpointing: Flag = False
     round_up: Flag = False
     accumulate: Count = 1
     measures: list[DottedPath | Metric] = field(default_factory=list)
+    settled: dict[str, Any] | None = None
 
     @property
     def rows_of_step(self) -> int:

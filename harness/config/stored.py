@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
+from harness.config.models import MODELS
 from harness.config.tasks import FORMER_READERS, TASKS
 from harness.config.tree import OF_COMMANDS, Tree
 from harness.system.study_files import CONFIG
@@ -24,6 +25,8 @@ def read_stored(path: Path) -> Tree:
         tree["task"] = _with_later_keys(_with_new_names(task))
     if isinstance(lora := tree.get("lora"), dict):
         tree["lora"] = _with_forks(lora)
+    if isinstance(model := tree.get("model"), dict):
+        tree["model"] = _with_attention(model)
     if isinstance(trainer := tree.get("trainer"), dict):
         tree["trainer"] = {"measures": [], "round_up": True} | trainer
     if isinstance(sweep := tree.get("sweep"), dict):
@@ -73,6 +76,12 @@ def _with_forks(lora: Tree) -> Tree:
         lora = lora | {"match": _with_forks(match)}
     is_fork = lora.get("name") == "mtlora" and "blocks" in lora
     return lora | {"name": "task_fork"} if is_fork else lora
+
+
+def _with_attention(model: Tree) -> Tree:
+    kind = MODELS.get(str(model.get("kind")))
+    has_key = kind is not None and "attention" in {field.name for field in dataclasses.fields(kind)}
+    return model | {"attention": "auto"} if has_key and "attention" not in model else model
 
 
 def _with_later_keys(task: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,14 @@ def dotted_keys(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     return keys
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Tree:
+    """The values of a tree by their dotted keys."""
+    found: Tree = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean X?`, or nothing where no valid name is near."""
     found = difflib.get_close_matches(name, [other for other in valid if other != name], n=1, cutoff=0.5)

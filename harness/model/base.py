@@ -4,7 +4,7 @@ import dataclasses
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,18 @@ class Network(nn.Module):
         if self.compute_dtype is None:
             return nullcontext()
         return torch.autocast(next(self.parameters()).device.type, dtype=self.compute_dtype)
+
+    @property
+    def attention(self) -> str:
+        """How the base computes attention: sdpa, eager or another name of transformers'; empty where none is known."""
+        return str(getattr(getattr(self.base, "config", None), "_attn_implementation", None) or "")
+
+    def attend(self, how: str) -> None:
+        """Compute attention so from now on. Raises ConfigError where the base cannot."""
+        with suppress(ValueError, ImportError, AttributeError):  # what they say is of transformers
+            self.base.set_attn_implementation(how)  # type: ignore[operator]
+        if self.attention != how:
+            raise ConfigError(f"model.attention={how}: {type(self.base).__name__} has none; model.attention=auto")
 
     def checkpoint_activations(self) -> None:
         """Keep no activations inside layers: they are computed again as gradients need them. Raises ConfigError."""

@@ -1,6 +1,7 @@
 """From a model's configuration to the network, by the module that its class names."""
 
 import importlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -28,12 +29,14 @@ def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> 
 
     With `weights` off it is shapes alone on the meta device, and nothing is downloaded.
 
-    Raises assets.AssetError if the weights cannot be had or are not what they should be.
+    Raises assets.AssetError if the weights cannot be had or are not what they should be, and ConfigError for attention
+    that the architecture does not have.
     """
-    if not weights:
-        with torch.device("meta"):
-            return _module(config).build(config, outputs, weights=False)
-    return _module(config).build(config, outputs, weights=True)
+    with nullcontext() if weights else torch.device("meta"):
+        network = _module(config).build(config, outputs, weights=weights)
+    if config.attends in ("sdpa", "eager"):
+        network.attend(config.attends)
+    return network
 
 
 def base_file(config: ModelConfig) -> Path | None:

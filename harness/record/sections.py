@@ -304,7 +304,8 @@ class Provenance(Section):
 
     `inputs` are the digests of data and weights, with device and precision, that go into the fingerprint;
     `environment` is what else moves the result, as it was when the trial ended: code, libraries, processor, threads;
-    empty in records of before it.
+    empty in records of before it. `arithmetic` is how a step was computed, precision and attention, and `why` where
+    trainer.precision=fastest measured it.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
@@ -312,6 +313,7 @@ class Provenance(Section):
     hardware: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    arithmetic: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

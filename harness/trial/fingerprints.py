@@ -12,12 +12,14 @@ from harness.trial.provenance import environment
 
 
 def identity(config: Config) -> dict[str, str]:
-    """The digests of data, weights and tokenizer, the device and the precision."""
+    """The digests of data, weights and tokenizer, the device, the precision, and attention that is not the usual."""
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
     text = {}
     if config.probe is not None:
         text = {"probe": probe_digest(config.probe, config.model)}
     machine = {"device": device.type, "precision": resolve_precision(config.trainer.precision, device)}
+    if config.model.attends == "eager":  # as before there was a choice, where it is the usual one
+        machine["attention"] = "eager"
     return input_digests(config) | text | machine
 
 

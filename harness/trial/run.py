@@ -91,6 +91,7 @@ def run_trial(
         write_rows(task, context.folder.parent.parent / SPLIT_ROWS, context.folder / SPLIT_ROWS)
         meter = ResourceMeter(device)
         model = _built(config, task)
+        _note_arithmetic(config, precision, model, draft)
         splits, calibration = _read(config, task)
         spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
@@ -139,6 +140,14 @@ def _built(config: Config, task: Task) -> Network:
     if config.trainer.activation_checkpointing:
         model.checkpoint_activations()
     return model
+
+
+def _note_arithmetic(config: Config, precision: str, model: Network, draft: Draft) -> None:
+    """Note how a step is computed, and why where that was measured."""
+    how = {"precision": precision} | ({"attention": model.attention} if model.attention else {})
+    measured = config.trainer.settled or {}
+    how |= {name: measured[name] for name in ("why", "step_ms") if name in measured}
+    draft.record = replace(draft.record, provenance=replace(draft.record.provenance, arithmetic=how))
 
 
 def _recorded(

@@ -19,7 +19,7 @@ from harness.trial import tracking
 from harness.trial.context import Report, TrialContext
 from harness.trial.inputs import evaluation_size, loader
 from harness.trial.methods import Method
-from harness.trial.optimizers import make_optimizer
+from harness.trial.optimizers import fuses, make_optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +91,7 @@ def make_module(
     """The network as it is trained for so many steps, with its method's penalty, or the one that is given."""
     optimizer = trial.config.optimizer
     penalty = penalty or trial.method.penalty(model)
-    # Fused, the optimiser takes scaled gradients and leaves them so; AdaLoRA looks at them afterwards.
-    fused = trial.precision == "32-true" or (optimizer.clip is None and penalty is None)
+    fused = fuses(trial.precision, optimizer.clip, penalised=penalty is not None)
     if model.weighting is not None:
         model.weighting.watch(shared_parameters(model.base))
     return TrialModule(
@@ -103,7 +102,7 @@ def make_module(
         weight_decay=optimizer.weight_decay,
         warmup=optimizer.warmup,
         steps=steps,
-        make_optimizer=make_optimizer(trial.config, fused=fused),
+        make_optimizer=make_optimizer(trial.config, fused=fused, scaled=trial.precision == "16-mixed"),
         schedule=optimizer.schedule,
         decay=optimizer.decay,
         fast=trial.method.fast_parameters(model),

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.config.adaptation import Adaptation
 from harness.config.probe import ProbeConfig
@@ -10,9 +10,10 @@ from harness.config.scalars import AssetConfig
 
 ATTENTION = ("query", "key", "value", "output")
 FFN = ("ffn_up", "ffn_down")
+Attention = Literal["auto", "sdpa", "eager"]
 
-# Where weights lie and what they are called; their digest is in the fingerprint.
-_NOT_IN_FINGERPRINT = ("weights", "name", "tokenizer", "made_by")
+# Where weights lie and what they are called; their digest is in the fingerprint, as is attention that is not the usual.
+_NOT_IN_FINGERPRINT = ("weights", "name", "tokenizer", "made_by", "attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,11 @@ class ModelConfig:
     @property
     def longest(self) -> int | None:
         """The most tokens it reads; None where there is no limit."""
+        return None
+
+    @property
+    def attends(self) -> str | None:
+        """How attention is computed: auto, sdpa or eager; None where the base offers no choice."""
         return None
 
     @property

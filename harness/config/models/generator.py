@@ -6,7 +6,7 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
-from harness.config.models.base import ATTENTION, FFN, ModelConfig
+from harness.config.models.base import ATTENTION, FFN, Attention, ModelConfig
 from harness.config.models.text import uneven_heads
 from harness.config.scalars import CLOSED, AssetConfig, Count, Share, Text
 
@@ -54,6 +54,11 @@ class GeneratorModelConfig(ModelConfig):
     separator: str
     beams: Count
     dropout: Share
+    attention: Attention = "auto"
+
+    @property
+    def attends(self) -> str:
+        return self.attention
 
     @property
     def longest(self) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
-from harness.config.models.base import ModelConfig
+from harness.config.models.base import Attention, ModelConfig
 from harness.config.scalars import CLOSED, Address, AssetConfig, Count, Digest, Share, Text
 from harness.config.tree import ConfigError
 from harness.system import assets, hub_models
@@ -42,6 +42,7 @@ class HfModelConfig(ModelConfig):
     dtype: Literal["float32", "bfloat16"]
     separator: str
     beams: Count
+    attention: Attention = "auto"
 
     @property
     def weights(self) -> AssetConfig | None:
@@ -51,6 +52,10 @@ class HfModelConfig(ModelConfig):
     def takes(self) -> None:
         """What its config.json says, once it is read."""
         return None
+
+    @property
+    def attends(self) -> str:
+        return self.attention
 
     @property
     def longest(self) -> int | None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from harness.config.models.base import ATTENTION, FFN, ModelConfig
+from harness.config.models.base import ATTENTION, FFN, Attention, ModelConfig
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, Share, Text
 
@@ -37,6 +37,11 @@ class TextModelConfig(ModelConfig):
     pooling: Literal["mean", "first", "pooler"]
     head: Literal["linear", "dense"]
     dropout: Share
+    attention: Attention = "auto"
+
+    @property
+    def attends(self) -> str:
+        return self.attention
 
     @property
     def longest(self) -> int:
