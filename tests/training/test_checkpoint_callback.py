@@ -75,6 +75,7 @@ with process_group(process_info(), resolve_device("cpu", 2)):
             }
         else:
             found[name] = {"rounds": rounds}
+        found[name]["open"] = len(os.listdir("/proc/self/fd"))
     if me:
         follow()  # hears that there are no more
 Path(f"found{me}.json").write_text(json.dumps(found))
@@ -108,6 +109,9 @@ def test_two_processes_put_down_a_trial_and_go_on(tree, tmp_path, own_cache):
     said = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "".join(said)
     first, second = (json.loads((tmp_path / f"found{rank}.json").read_text()) for rank in range(2))
+    for found in (first, second):
+        # Fourteen trainings later; each would keep four.
+        assert found["fsdp-full-again"]["open"] <= found["fsdp-lora"]["open"] + 8, "a training frees its sockets"
     for name in arms:
         alone, again = first[name], first[f"{name}-again"]
         assert alone["state"] == again["state"] == "complete", (alone["reason"], again["reason"])
