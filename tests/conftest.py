@@ -39,15 +39,18 @@ SLOW = (
         "test_confirm.py",
     ),
     *("test_vision.py", "test_config_file.py", "test_recurrent.py", "test_speech.py", "test_config.py", "test_text.py"),
-    *("test_hf.py", "test_timm.py", "test_hf_trial.py", "test_export.py", "test_predict.py", "test_optimizers.py"),
+    "test_fastest.py",
     *(
-        "test_fastest.py",
-        "test_analyse.py",
-        "test_attributions.py",
-        "test_dense.py",
-        "test_html.py",
-        "test_samplers.py",
+        "test_hf.py",
+        "test_timm.py",
+        "test_hf_files.py",
+        "test_gemma.py",
+        "test_hf_trial.py",
+        "test_export.py",
+        "test_predict.py",
+        "test_optimizers.py",
     ),
+    *("test_analyse.py", "test_attributions.py", "test_dense.py", "test_html.py", "test_samplers.py"),
 )
 
 RunHere = Callable[..., tuple[int, str, str]]

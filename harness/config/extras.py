@@ -8,6 +8,7 @@ from harness.config.tree import ConfigError
 _MODULES = {
     "vision": ("torchvision", "timm", "PIL", "sklearn"),
     "speech": ("soxr",),
+    "gguf": ("gguf",),
     "translation": ("polib", "sacrebleu", "sentencepiece"),
     "cluster": ("psycopg", "submitit"),
     "attributions": ("captum",),
@@ -28,6 +29,7 @@ def check_extras(config: Config, storage: str) -> None:
     needed = [(f"task={task.name}", extra) for extra in (() if counted else sorted(task.extras))]
     if model.extra is not None and (model.extra_to_count or not counted) and model.extra not in dict(needed).values():
         needed.append((f"model={model.name}", model.extra))
+    needed += [(f"model={model.name}", extra) for extra in model.file_extras]
     if config.launch.extra is not None:
         needed.append((f"launch={config.launch.name}", config.launch.extra))
     elif storage.startswith("postgresql"):

@@ -23,10 +23,10 @@ def read_stored(path: Path) -> Tree:
     tree: Tree = yaml.safe_load(path.read_text()) or {}
     if isinstance(task := tree.get("task"), dict):
         tree["task"] = _with_later_keys(_with_new_names(task))
+    if isinstance(model := tree.get("model"), dict):
+        tree["model"] = _later(model, MODELS.get(str(model.get("kind")))) | model
     if isinstance(lora := tree.get("lora"), dict):
         tree["lora"] = _with_forks(lora)
-    if isinstance(model := tree.get("model"), dict):
-        tree["model"] = _with_attention(model)
     if isinstance(trainer := tree.get("trainer"), dict):
         tree["trainer"] = {"measures": [], "round_up": True} | trainer
     if isinstance(sweep := tree.get("sweep"), dict):
@@ -78,19 +78,22 @@ def _with_forks(lora: Tree) -> Tree:
     return lora | {"name": "task_fork"} if is_fork else lora
 
 
-def _with_attention(model: Tree) -> Tree:
-    kind = MODELS.get(str(model.get("kind")))
-    has_key = kind is not None and "attention" in {field.name for field in dataclasses.fields(kind)}
-    return model | {"attention": "auto"} if has_key and "attention" not in model else model
-
-
 def _with_later_keys(task: dict[str, Any]) -> dict[str, Any]:
     """With the keys that its reader has been given since, at the values that change nothing."""
-    kind = TASKS.get(str(task.get("reader")))
-    later = {}
-    for field in dataclasses.fields(kind) if kind is not None else ():
-        if field.name not in task and field.default is not dataclasses.MISSING:
-            later[field.name] = TypeAdapter(Any).dump_python(field.default)
+    later = _later(task, TASKS.get(str(task.get("reader"))))
     parts = task.get("tasks")
     inner = {name: _with_later_keys(part) for name, part in parts.items()} if isinstance(parts, dict) else None
     return task | later | ({"tasks": inner} if inner is not None else {})
+
+
+def _later(tree: Tree, kind: type[Any] | None) -> Tree:
+    """What a tree lacks of the keys of its configuration class, at their defaults."""
+    found: Tree = {}
+    for field in dataclasses.fields(kind) if kind is not None else ():
+        if field.name in tree:
+            continue
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = TypeAdapter(Any).dump_python(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found

@@ -14,8 +14,9 @@ def located(address: str, sha256: str | Mapping[str, str | None] | None, *, weig
     """
     if not address.startswith("hub:"):
         return assets.fetch(address, sha256)
+    _, is_file, file = address.partition("#")
     try:
         folder, _ = hub_models.model_folder(address, sha256 if isinstance(sha256, dict) else None, weights=weights)
     except hub_models.PinMismatch as error:
         raise ConfigError(f"model.address={error}") from None
-    return folder
+    return folder / file if is_file else folder

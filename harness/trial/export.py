@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from harness.lora import adapted_layers, export_adapter
 from harness.lora.adapter_config import TENSORS, read_config
 from harness.lora.peft_format import FORMAT
 from harness.model import Network, TransformersForm, base_file, model_tokens
+from harness.model.hf_files import TERMS
 from harness.model.hf_heads import output_layers
 from harness.model.hf_images import image_input
 from harness.model.hf_tokens import copy_tokenizer
@@ -166,7 +168,9 @@ def _source(trained: Trained) -> Path:
 
 
 def _copy_processors(trained: Trained, folder: Path) -> None:
-    """The tokenizer, or how images are brought to what the network reads."""
+    """The tokenizer, or how images are brought to what the network reads; and the terms that the base is under."""
+    for terms in _source(trained).glob(f"{TERMS}*"):
+        shutil.copyfile(terms, folder / terms.name)
     tokens = model_tokens(trained.config.model)
     if tokens is not None and tokens.tokenizer is not None:
         copy_tokenizer(tokens.tokenizer / "tokenizer.json" if tokens.tokenizer.is_dir() else tokens.tokenizer, folder)

@@ -34,6 +34,11 @@ def _unit(trained: Trained) -> list[str]:
     return [f"- Answers are in the unit of the data: the head holds its mean {mean:.6g} and its deviation {sd:.6g}"]
 
 
+def _terms(trained: Trained) -> list[str]:
+    terms = trained.config.model.use_terms
+    return [] if terms is None else [f"- Provided under and subject to the {terms}; their text is beside this file"]
+
+
 def _facts(trained: Trained) -> list[str]:
     entry = trained.entry
     rank = f", rank {entry.lora.rank}" if entry.lora.rank else ""
@@ -41,6 +46,7 @@ def _facts(trained: Trained) -> list[str]:
     parameters, rows = entry.parameters.trainable, entry.data.rows.get("train", 0)
     return [
         f"- Base: `{entry.base.address}` (SHA-256 of its files {entry.base.sha256[:16]})",
+        *_terms(trained),
         f"- Method: {entry.lora.variant or entry.lora.name}{rank}{targets}; {parameters:,} trained parameters",
         f"- Data: {entry.data.name}, {rows:,} training rows (SHA-256 {entry.data.sha256[:16]})",
         *_unit(trained),

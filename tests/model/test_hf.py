@@ -383,6 +383,24 @@ def test_a_causal_model_writes_what_it_writes_in_transformers(model_type, tmp_pa
     assert written[0].tolist()[: len(alone)] == alone
 
 
+@pytest.mark.parametrize("model_type", DECODERS)
+def test_a_causal_model_computes_its_output_only_where_labels_are(model_type):
+    """Whatever an architecture does with its logits after the output layer."""
+    network = random_network(AutoModelForCausalLM, model_type)
+    own = HfGenerator(network, targets_of(network), 1)
+    places = torch.tensor([[2, 3, 4], [1, 2, 0], [0, 0, 0]])
+    sizes = []
+    head = network.get_output_embeddings()
+    head.register_forward_hook(lambda _, states, logits: sizes.append(logits.shape[:2]))
+    with torch.no_grad():
+        everywhere = own(BATCH)
+        chosen = own({**BATCH, "places": places})
+        torch.testing.assert_close(own(BATCH), everywhere, rtol=0, atol=0)
+    assert sizes[1] == places.shape
+    expected = everywhere.gather(1, places.unsqueeze(2).expand(-1, -1, everywhere.shape[2]))
+    torch.testing.assert_close(chosen, expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("model_type", SEQ2SEQ)
 def test_an_encoder_with_a_decoder_writes_what_it_writes_in_transformers(model_type, tmp_path):
     save_small(AutoModelForSeq2SeqLM, model_type, tmp_path)

@@ -36,6 +36,34 @@ def commit(tmp_path, name, weights):
     return folder
 
 
+def test_of_one_file_nothing_else_is_fetched(hub, new_process, tmp_path, monkeypatch):
+    new_process()
+    use_lock(tmp_path / "study")
+    address = f"{ADDRESS}#onnx/model.safetensors"
+    folder, sha = model_folder(address, None, weights=True)
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()] == [
+        "onnx/model.safetensors"
+    ]
+    assert hub_models.pinned_address(address) == f"hub:lab/model@{sha}#onnx/model.safetensors"
+    assert list(json.loads((tmp_path / "study" / LOCK).read_text())[address]["sha256"]) == ["onnx/model.safetensors"]
+    new_process()
+    use_lock(tmp_path / "study")
+    asked = len(hub.asked)
+    assert model_folder(address, None, weights=True) == (folder, sha)
+    assert len(hub.asked) == asked
+    new_process()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert model_folder(address, None, weights=True) == (folder, sha)
+    with pytest.raises(Unreachable, match=r"hub:lab/model#none.gguf: not in the hub's cache on this machine"):
+        model_folder(f"{ADDRESS}#none.gguf", None, weights=True)
+
+
+def test_a_file_that_the_repository_lacks_is_named(hub, new_process):
+    new_process()
+    with pytest.raises(AssetError, match=r"hub:lab/model#none.gguf: no none.gguf in it$"):
+        model_folder(f"{ADDRESS}#none.gguf", None, weights=True)
+
+
 def test_only_what_a_model_needs_is_fetched(hub, new_process):
     new_process()
     folder, sha = model_folder(ADDRESS, None, weights=True)

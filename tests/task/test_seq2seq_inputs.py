@@ -71,7 +71,8 @@ def test_a_causal_model_is_asked_for_the_target_alone(folder):
         labels = given["labels"][row]
         assert labels[labels != -100].tolist() == written
         # The logits at a place are about the next id: the first label stands where the prompt ends.
-        assert (labels != -100).nonzero()[0].item() == len(prompt) - 1
+        places = given["places"][row][labels != -100].tolist()
+        assert places == list(range(len(prompt) - 1, len(prompt) - 1 + len(written)))
 
 
 def test_what_is_cut_is_counted_and_a_cut_target_has_no_end(folder):

@@ -26,6 +26,7 @@ from harness.trial.predict import predict
 from harness.trial.run import run_trial
 from harness.trial.trained import find_trained, load_trained
 from tests.model.small import IDS, MASK, WORDS, save_small
+from tests.model.test_hf_files import write_gguf
 from tests.trial.test_hf_trial import SHORT, based_on, pairs, reviews  # noqa: F401  fixtures
 
 BATCH = {"ids": IDS, "mask": MASK}
@@ -219,3 +220,23 @@ def test_the_card_says_where_it_comes_from(trained, reviews, tmp_path):  # noqa:
     words = "num_labels=2, id2label={0: '0', 1: '1'}, pad_token_id=0, ignore_mismatched_sizes=True"
     assert f'AutoPeftModelForSequenceClassification.from_pretrained("FOLDER", {words})' in card
     assert f"| test | {made.entry.scores['test']['accuracy']:.4g} |" in card
+
+
+def test_terms_of_the_base_go_into_the_folder(trained, reviews, tmp_path):  # noqa: F811
+    write_gguf(tmp_path / "base.gguf")
+    (tmp_path / "terms.html").write_text("be good")
+    text = f"{{address: 'path:{tmp_path}/terms.html', sha256: null}}"
+    terms = [f"model.terms={{name: Small Terms, url: 'https://host/terms', text: {text}}}", "model.accept_licence=true"]
+    reads = ["model=hf", f"model.address=path:{tmp_path}/base.gguf", *terms]
+    made = trained(*reviews, *reads, "lora.targets=[query,value]", "lora.rank=2")
+    export_trial(made, tmp_path / "out", merged=False)
+    assert (tmp_path / "out" / "TERMS.html").read_text() == "be good"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "- Provided under and subject to the Small Terms, https://host/terms; their text is beside this file" in card
+    theirs = AutoPeftModelForSequenceClassification.from_pretrained(
+        tmp_path / "out", num_labels=2, pad_token_id=0
+    ).eval()
+    batch = {"ids": IDS % 16, "mask": MASK}
+    with torch.no_grad():
+        found = theirs(input_ids=batch["ids"], attention_mask=MASK).logits
+    torch.testing.assert_close(found, logits_of(made, batch), rtol=1e-4, atol=1e-5)

@@ -75,6 +75,16 @@ class ModelConfig:
         return None
 
     @property
+    def file_extras(self) -> tuple[str, ...]:
+        """The extras that read the files of its weights, which counting needs, too."""
+        return ()
+
+    @property
+    def use_terms(self) -> str | None:
+        """The terms that its weights may be used under, and where they are published; None where none are stated."""
+        return None
+
+    @property
     def takes(self) -> str | None:
         """The kind of task it takes; None for a guest, which says so when it is imported."""
         return self.kind

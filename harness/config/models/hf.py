@@ -1,7 +1,9 @@
 """The configuration of any model of transformers: where it lies, and how its tokens become one vector."""
 
+import dataclasses
 import functools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,14 +12,25 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
 from harness.config.models.base import Attention, ModelConfig
-from harness.config.scalars import CLOSED, Address, AssetConfig, Count, Digest, Share, Text
+from harness.config.scalars import CLOSED, Address, AssetConfig, Count, Digest, Flag, Share, Text
 from harness.config.tree import ConfigError
-from harness.system import assets, hub_models
+from harness.system import assets, converted, hub_models
 
 # Position ids of these begin after the id of padding, which costs the table of positions two rows.
 _AFTER_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "longformer"}
 _RELATIVE = {"t5", "mt5", "umt5"}  # their `n_positions` is a note on how they were trained
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
+
+_GGUF = re.compile(r"\.gguf(\.part\d+)?$")
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class TermsConfig:
+    """Terms that weights may be used under: their name, where they are published, and a copy of their text."""
+
+    name: Text
+    url: Text
+    text: AssetConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -27,6 +40,9 @@ class HfModelConfig(ModelConfig):
     `pooling` auto: transformers' own head for sequences, where the architecture has one. `head` stored: the head that
     the folder holds is taken over, as it is. `dropout` null: as config.json says. `dtype` is that of the frozen base;
     what is trained is float32.
+
+    The address may also be a GGUF file, which the files of `parts` continue. A base that has `terms` is used only with
+    `accept_licence`.
     """
 
     module: ClassVar[str] = "harness.model.hf"
@@ -43,6 +59,18 @@ class HfModelConfig(ModelConfig):
     separator: str
     beams: Count
     attention: Attention = "auto"
+    parts: list[AssetConfig] = dataclasses.field(default_factory=list)
+    terms: TermsConfig | None = None
+    accept_licence: Flag = False
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether the address is a file that has to be converted, in place of a folder as transformers writes it."""
+        return self.address is not None and _GGUF.search(self.address) is not None
+
+    @property
+    def file_extras(self) -> tuple[str, ...]:
+        return ("gguf",) if self.is_one_file else ()
 
     @property
     def weights(self) -> AssetConfig | None:
@@ -75,18 +103,38 @@ class HfModelConfig(ModelConfig):
         """A line where there is no address, or a folder of the user's own that is none of a model."""
         if self.address is None:
             return [NO_ADDRESS]
+        if terms := self.terms_mistakes():
+            return terms
+        if self.parts and not self.is_one_file:
+            return [f"model.parts: they continue a GGUF file; model.address={self.address} is none"]
         if not self.address.startswith("path:"):
             return []
+        if self.is_one_file:
+            return (
+                [] if Path(self.address[5:]).expanduser().is_file() else [f"model.address={self.address}: no such file"]
+            )
         try:
             read_config_json(Path(self.address[5:]).expanduser(), self.address)
         except ConfigError as error:
             return [str(error)]
         return []
 
+    @property
+    def use_terms(self) -> str | None:
+        return None if self.terms is None else f"{self.terms.name}, {self.terms.url}"
+
+    def terms_mistakes(self) -> list[str]:
+        """A line where the base has terms that nobody has accepted."""
+        if self.terms is None or self.accept_licence:
+            return []
+        rule = f"model={self.name} is under the {self.use_terms}"
+        return [f"model.accept_licence=false: {rule}; read them, and set model.accept_licence=true if you agree"]
+
     def hashed(self) -> dict[str, Any]:
         """Where it lies is not in the fingerprint; the digest of its files is."""
         tree = super().hashed()
-        del tree["address"], tree["sha256"]
+        for key in ("address", "sha256", "parts", "terms", "accept_licence"):
+            del tree[key]
         return tree
 
     def _local_facts(self) -> dict[str, Any]:
@@ -99,12 +147,17 @@ class HfModelConfig(ModelConfig):
         """Where it lies, if that can be told without fetching anything."""
         if self.address is None:
             return None
+        if self.is_one_file:
+            return converted.known_folder(self.address)
         if self.address.startswith("path:"):
             return Path(self.address[5:]).expanduser()
         return hub_models.known_folder(self.address) or assets.known_folder(self.address)
 
 
-NO_ADDRESS = "model.address: missing; path:FOLDER, hub:owner/name@revision, or pypi:name==version#inner/folder"
+NO_ADDRESS = (
+    "model.address: missing; path:FOLDER, hub:owner/name@revision, or pypi:name==version#inner/folder; or a file: "
+    "path:FILE.gguf, hub:owner/name@revision#FILE.gguf"
+)
 
 
 def positions_of(facts: Mapping[str, Any]) -> int | None:
