@@ -82,6 +82,7 @@ MEANINGS = {
     "pruner": "what ends trials early: a name, or `{name: …}` with its arguments; null: the median of the arm",
     "lag": "a proposal reads trials more than so many before it: that many and one run at once; null: 0, if joint 4",
     "enqueue": "points that the first trials of each arm but the baselines have; what they leave out is drawn evenly",
+    "history": "studies to learn from: a name under `results`, a folder, or `optuna:ADDRESS#NAME`",
     "mode": "`compared`: every scientific combination is an arm; `joint`: Optuna searches all keys at once",
     "baseline_trials": "in the joint mode, trials of each baseline; null: as many as `trials`",
     "ranks": "ranks by group of layers as dimensions: `by` role, layer, depth or group, from `low` to `high`",

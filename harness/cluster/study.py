@@ -8,6 +8,7 @@ from typing import Any
 
 from harness import record
 from harness.cluster.assignments import AssignmentLog, repair_logs
+from harness.cluster.history import read_history, seal_history
 from harness.cluster.optuna_storage import create_tables
 from harness.cluster.restart import restarted_itself
 from harness.cluster.storage import check_storage, forget_unused_storage, open_locks
@@ -21,6 +22,7 @@ from harness.config.preflight import check_same_config
 from harness.config.processes import trains_remotely
 from harness.record import Log, is_final
 from harness.search.confirmation import fresh_seeds
+from harness.search.history import History
 from harness.search.proposals import startup_point
 from harness.system.jsonl import replace_text
 from harness.system.study_files import CONFIG
@@ -40,12 +42,13 @@ def begin_study(config: Config) -> Path:
     """
     folder = study_folder(config.results, config.study)
     check_storage()
+    history = read_history(config)
     with left_as_found(folder):
-        _begin(config, folder)
+        _begin(config, folder, history)
     return folder
 
 
-def _begin(config: Config, folder: Path) -> None:
+def _begin(config: Config, folder: Path, history: History | None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         forget_unused_storage(folder)
@@ -63,6 +66,7 @@ def _begin(config: Config, folder: Path) -> None:
         if confirming := _confirming(log, assignments):
             _refuse_other_search(config, folder)
         replace_text(folder / CONFIG, to_yaml(to_dict(config)))
+        seal_history(history, config, folder)
         for entry in () if restarted_itself(config.study) else log.records:
             settled = confirming and entry.phase == "search"
             if not is_final(entry) and not settled and assignments.done(entry.trial, log):

@@ -29,6 +29,7 @@ from harness.cluster.database import check_workers
 from harness.cluster.display import Display, ProgressDisplay
 from harness.cluster.earlier import counted_costs, earlier_trials
 from harness.cluster.heartbeat import Heartbeat, HeartbeatMonitor
+from harness.cluster.history import sealed_history
 from harness.cluster.locks import LockLost, with_study_lock
 from harness.cluster.mirror import StudyMirror
 from harness.cluster.optuna_mirror import OptunaMirror
@@ -124,7 +125,7 @@ class Worker:
     ) -> None:
         assert config.sweep is not None
         self.config, self.sweep, self.folder, self.name = config, config.sweep, folder, name
-        self.tree, self.plan = to_dict(config), SearchPlan.of(config)
+        self.tree, self.plan = to_dict(config), SearchPlan.of(config, sealed_history(folder))
         self.heartbeats, self.locks, self.heartbeat = heartbeats, heartbeats.locks, heartbeat
         self.log, self.assignments = Log(folder), AssignmentLog(folder)
         self.slots = self._searched = search_schedule(self.sweep, first)

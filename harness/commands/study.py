@@ -32,6 +32,10 @@ def run(job: HydraJob) -> None:
     from harness.search.checks import check_search
 
     check_search(job.config)
+    if job.config.task.fallback is None:  # which may be what was trained on
+        from harness.cluster.history import read_history
+
+        read_history(job.config)
     check_runnable(job.config)
     from harness.cluster.study import with_kept_confirmation
     from harness.trial.fastest import settled

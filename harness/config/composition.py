@@ -36,7 +36,18 @@ SWEEPS = _folder("sweeps")
 
 
 _SELDOM: dict[str, str | None] = {"mode": "compared"} | dict.fromkeys(
-    ("baseline_trials", "ranks", "budget", "objectives", "constraints", "sampler", "pruner", "lag", "enqueue")
+    (
+        "baseline_trials",
+        "ranks",
+        "budget",
+        "objectives",
+        "constraints",
+        "sampler",
+        "pruner",
+        "lag",
+        "enqueue",
+        "history",
+    )
 )
 
 

@@ -20,7 +20,8 @@ from harness.config import (
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.config.arms import arms
 from harness.config.layer_ranks import overrides
-from harness.config.tree import OF_COMMANDS, flat
+from harness.config.tree import OF_COMMANDS, leaves
+from harness.system.redaction import redact_tree
 from harness.system.study_files import CONFIG, RECORDS, attempts_path
 
 _LEAST_FREE = 32 * 2**20  # bytes; the smallest trial's files fit, and an error can still be written down
@@ -101,7 +102,7 @@ def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:
     path, logs = folder / CONFIG, (attempts_path(folder), folder / RECORDS)
     if not path.exists() or not any(log.exists() and log.stat().st_size for log in logs):
         return
-    before, now = flat(read_stored(path)), flat(tree)
+    before, now = leaves(read_stored(path)), leaves(redact_tree(dict(tree)))  # as it was stored
     measured = any(key.startswith("trainer.settled.") for key in before)
     free = _SETTLED if measured and now.get("trainer.precision") == "fastest" else ()
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key, free)]

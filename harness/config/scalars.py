@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -15,6 +15,8 @@ Positive = Annotated[float, Strict(), Field(gt=0)]
 NotNegative = Annotated[float, Strict(), Field(ge=0)]
 Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
+Listed = Annotated[list[Text], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+"""Texts; one alone is written without brackets."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 Address = Annotated[str, Field(pattern=r"^(hub|pypi|https|path):.+")]
 HeldOut = Annotated[float, Strict(), Field(gt=0, le=0.4)]

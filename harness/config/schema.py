@@ -14,7 +14,7 @@ from harness.config.methods import Method
 from harness.config.models import AnyModel
 from harness.config.multitask import TaskAdapterConfig
 from harness.config.probe import ProbeConfig
-from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Share, Text
+from harness.config.scalars import CLOSED, Count, Flag, Listed, Natural, NotNegative, Number, Positive, Share, Text
 from harness.config.space import Dimension, Values
 from harness.config.tasks import AnyTask
 
@@ -142,6 +142,7 @@ class SweepConfig:
     null, from trials that are more than `lag` before, null: none in the compared mode, 4 in the joint one. `pruner`
     ends trials early, once `prune_after` others have come as far; where it is null, those below their arm's median.
     Both have a `name` and arguments. The first trials of each arm but the baselines have the values of `enqueue`.
+    `history` names studies whose trials the sampler learns from, too.
     `ranks` makes ranks by group of layers dimensions beside the nuisance values, under a `budget`.
     `objectives` are figures of the records with their directions; null: the validation score alone. `constraints` are
     figures with what they may be at most.
@@ -165,6 +166,7 @@ class SweepConfig:
     pruner: Method | None = None
     lag: Natural | None = None
     enqueue: list[dict[Text, Any]] | None = None
+    history: Listed | None = None
     across: list[Text] | None = None
     test: Flag = False
     confirm: ConfirmConfig | None = ConfirmConfig()

@@ -52,11 +52,11 @@ def dotted_keys(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     return keys
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Tree:
-    """The values of a tree by their dotted keys."""
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Tree:
+    """The values of a tree by their dotted keys; a list is a value."""
     found: Tree = {}
     for key, value in tree.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return found
 
 

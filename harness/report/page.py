@@ -8,7 +8,7 @@ from typing import Any
 from harness import record
 from harness.config import ConfirmConfig, stored_sweep
 from harness.record import Record, frame, headline_metric, headline_score
-from harness.report import confirmed_continual, confirmed_tasks, continual, costs, multitask, plots
+from harness.report import confirmed_continual, confirmed_tasks, continual, costs, history, multitask, plots
 from harness.report.caveats import caveats
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import answer as confirmed_answer
@@ -216,6 +216,7 @@ def _section(group: Group, folder: Path) -> str:
         f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} examples). "
         f"{_shared(first)}{_chance(first)}Base: {first.model}. {tally(records)}",
         f"Command: `{first.command}`",
+        *history.section(folder),
     ]
     if confirmed is not None:
         parts += [confirmed_section(confirmed), costs.section(confirmed), "## Search"]

@@ -26,7 +26,7 @@ def check_search(config: Config) -> None:
     if mistakes := [*sampler_mistakes(sweep.sampler), *_pruner_mistakes(sweep), *_objective_mistakes(config)]:
         raise ConfigError(*mistakes)
     all_arms = arms(sweep)
-    if mistakes := [*_unsuitable(sweep, all_arms), *_enqueue_mistakes(sweep, all_arms)]:
+    if mistakes := [*_unsuitable(sweep, all_arms), *_enqueue_mistakes(sweep, all_arms), *_history_mistakes(sweep)]:
         raise ConfigError(*dict.fromkeys(mistakes))
     for arm in all_arms:
         if arm.nuisance:
@@ -141,6 +141,20 @@ def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
                     yield f"{where}: no dimension{nearest(key, valid) or f'; valid: {chr(44).join(valid)}'}"
                 elif not arm.nuisance[key].holds(value):
                     yield f"{where}: not in its {arm.nuisance[key].described}"
+
+
+def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
+    """What of the studies that are learned from can be seen without reading them."""
+    sources = sweep.history or []
+    kind, name = sampler_kind(sweep.sampler), (sweep.sampler or {"name": "tpe"})["name"]
+    if sources and not (kind.learns and kind.history):
+        why = "learns from its own trials alone" if kind.learns else "does not learn from trials"
+        yield f"sweep.history: sweep.sampler={name} {why}; tpe and gp learn from those of other studies"
+    for source in dict.fromkeys(sources):
+        if sources.count(source) > 1:
+            yield f"sweep.history={source}: named more than once"
+        if source.startswith("optuna:") and not all(source.removeprefix("optuna:").rpartition("#")):
+            yield f"sweep.history={source}: no study is named; optuna:ADDRESS#NAME"
 
 
 def _of_space(where: str, kind: SamplerKind, arm: Arm, trials: int) -> Iterator[str]:

@@ -51,6 +51,8 @@ class SamplerKind:
     objectives: bool = True
     continuous: bool = True
     package: str | None = None
+    history: bool = True
+    """Whether it learns from trials that it did not propose itself."""
 
 
 SAMPLERS: Mapping[str, SamplerKind] = {
@@ -64,9 +66,10 @@ SAMPLERS: Mapping[str, SamplerKind] = {
         choices=False,
         objectives=False,
         package="cmaes",
+        history=False,
     ),
-    "nsgaii": SamplerKind(kind=optuna.samplers.NSGAIISampler, ours=_LEARNS, replayed=True),
-    "nsgaiii": SamplerKind(kind=optuna.samplers.NSGAIIISampler, ours=_LEARNS, replayed=True),
+    "nsgaii": SamplerKind(kind=optuna.samplers.NSGAIISampler, ours=_LEARNS, replayed=True, history=False),
+    "nsgaiii": SamplerKind(kind=optuna.samplers.NSGAIIISampler, ours=_LEARNS, replayed=True, history=False),
     "random": SamplerKind(kind=optuna.samplers.RandomSampler, learns=False),
     "qmc": SamplerKind(kind=optuna.samplers.QMCSampler, learns=False, replayed=True, conditions=False, package="scipy"),
     "grid": SamplerKind(

@@ -17,13 +17,23 @@ from harness.record import Record, direction, figure
 from harness.search.budget import Budget
 
 
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """A trial of an earlier study: its point in this study's space, its objectives, how far it breaks constraints."""
+
+    point: Point
+    values: list[float]
+    violations: dict[str, float]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchPlan:
     """What a study says of its search, the dimensions aside; `objective` is a metric on validation.
 
     `objectives` are figures of a record with 1 where more is better and −1 where less is; empty: the objective alone.
     `constraints` are figures with the most that they may be. Points with ranks by group keep the `budget`.
-    `enqueued` are values that the first trials have, of each arm but the baselines.
+    `enqueued` are values that the first trials have, of each arm but the baselines. `history` are trials of earlier
+    studies by the name of the arm that learns from them.
     """
 
     seed: int
@@ -36,10 +46,11 @@ class SearchPlan:
     constraints: Mapping[str, float] = dataclasses.field(default_factory=dict)
     budget: Budget | None = None
     enqueued: Sequence[Point] = ()
+    history: Mapping[str, Sequence[Known]] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: Config) -> "SearchPlan":
-        """The plan of a study."""
+    def of(cls, config: Config, history: Mapping[str, Sequence[Known]] | None = None) -> "SearchPlan":
+        """The plan of a study, with the history that was sealed when it was begun."""
         sweep = config.sweep
         assert sweep is not None
         return cls(
@@ -53,6 +64,7 @@ class SearchPlan:
             constraints=sweep.constraints or {},
             budget=budget_of(sweep),
             enqueued=sweep.enqueue or (),
+            history=history or {},
         )
 
     @property

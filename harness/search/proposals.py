@@ -18,8 +18,8 @@ def propose(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) 
     """Nuisance values of the arm's trial number `index`: a function of the arguments alone, so a resumed study agrees.
 
     Where the sampler learns, the first `startup` trials take a scrambled Sobol sequence, the same unit points in every
-    arm, so that arms are compared on like draws. `earlier` are the arm's trials 0 to `index` − 1; of those within the
-    arm's lag the points alone are read.
+    arm, so that arms are compared on like draws; trials of earlier studies count among them. `earlier` are the arm's
+    trials 0 to `index` − 1; of those within the arm's lag the points alone are read.
     """
     if not arm.nuisance:
         return {}
@@ -37,7 +37,7 @@ def _sampled(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier])
     study = plan.study(make_sampler(plan.sampler, arm.nuisance, _sampler_seed(arm, index, plan)))
     if kind.learns:
         earlier = [seen for seen in earlier if seen.entry is None or _told(seen, plan)]
-    study.add_trials([_frozen_trial(arm, seen, plan) for seen in earlier])
+    study.add_trials([*_past(arm, plan), *(_frozen_trial(arm, seen, plan) for seen in earlier)])
     return within_budget(suggest(study.ask(), arm), plan)
 
 
@@ -46,7 +46,21 @@ def _given(arm: Arm, index: int, plan: SearchPlan) -> Point | None:
     drawn = startup_point(arm, index, plan.seed)
     if not arm.baseline and index < len(plan.enqueued):
         return applied(arm.nuisance, _first(arm) | drawn | plan.enqueued[index])
-    return drawn if sampler_kind(plan.sampler).learns and index < plan.startup else None
+    even = index + len(plan.history.get(arm.name, ())) < plan.startup
+    return drawn if even and sampler_kind(plan.sampler).learns else None
+
+
+def _past(arm: Arm, plan: SearchPlan) -> list[optuna.trial.FrozenTrial]:
+    """The arm's trials of earlier studies."""
+    return [
+        optuna.trial.create_trial(
+            values=known.values,
+            params=parameters(arm, known.point),
+            distributions=distributions(arm, known.point),
+            constraints=known.violations if plan.constraints else None,
+        )
+        for known in plan.history.get(arm.name, ())
+    ]
 
 
 def _first(arm: Arm) -> Point:
@@ -68,6 +82,7 @@ def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]
     teaches nothing: it is no trial that this sampler asked for.
     """
     study = plan.study()
+    study.add_trials(_past(arm, plan))
     asked: list[tuple[optuna.Trial, Point]] = []
     for at in range(index + 1):
         if (known := at - arm.lag - 1) >= 0:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 CONFIG = "config.yaml"
 RECORDS = "records.jsonl"
+HISTORY = "history.json"
+"""What a search took over from earlier studies when it was begun."""
 ATTEMPTS = "attempts.jsonl"
 ADAPTER = "adapter"
 """Of a trial: the folder of its adapter and head."""

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from harness.config import Config, read_stored, to_dict
-from harness.config.tree import flat
+from harness.config.tree import leaves
 from harness.devices import resolve_device, resolve_half
 from harness.system import assets
 from harness.system.jsonl import replace_text
@@ -47,7 +47,7 @@ def settled(config: Config) -> Config:
 
 def _fused(config: Config) -> Config:
     """With the fused AdamW under clipping, too, which float32 has anyway; with any other optimiser as it is."""
-    searched = flat(to_dict(config.sweep)) if config.sweep is not None else {}
+    searched = leaves(to_dict(config.sweep)) if config.sweep is not None else {}
     own = any(f"optimizer.{name}" in key for key in searched for name in ("name", "arguments"))
     if own or config.optimizer.name != "AdamW" or config.optimizer.arguments is not None:
         return config
