@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from harness.commands.devices import refuse_several_processes
+from harness.commands.importance import write_importances
 from harness.commands.job import HydraJob
 from harness.config import ConfigError
 from harness.system.study_files import RECORDS
@@ -21,6 +22,7 @@ def run(job: HydraJob) -> None:
             path.parent.name for path in Path(config.results).glob(f"*/{RECORDS}") if _has_records(path.parent)
         )
         raise ConfigError(f"study={config.study}: no records in {folder}; studies there: {', '.join(known) or 'none'}")
+    write_importances(folder)
     print(report_for_terminal(folder, shutil.get_terminal_size().columns))
 
 

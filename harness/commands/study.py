@@ -11,6 +11,7 @@ from pathlib import Path
 from harness import record
 from harness.commands.checks import check_runnable, check_study, with_data
 from harness.commands.devices import leading
+from harness.commands.importance import write_importances
 from harness.commands.job import HydraJob
 from harness.config import Config
 from harness.config.preflight import validate_before_import
@@ -75,6 +76,7 @@ def opened_study(config: Config) -> Iterator[Path]:
     folder = begin_study(sharing_cores(config))
     with restart_when_unhealthy(config.study, config.trainer.devices), graceful_stop():
         yield folder
+    write_importances(folder)
     print(report_for_terminal(folder, shutil.get_terminal_size().columns))
     publish(config.tracking, config.study, record.read(folder), folder)
     if hint := sync_hint(folder):

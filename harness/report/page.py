@@ -8,12 +8,13 @@ from typing import Any
 from harness import record
 from harness.config import ConfirmConfig, stored_sweep
 from harness.record import Record, frame, headline_metric, headline_score
-from harness.report import confirmed_continual, confirmed_tasks, continual, costs, history, multitask, plots
+from harness.report import confirmed_continual, confirmed_tasks, continual, costs, history, importance, multitask, plots
 from harness.report.caveats import caveats
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import answer as confirmed_answer
 from harness.report.confirmed import section as confirmed_section
 from harness.report.html import Group, page_data, write_page
+from harness.report.importance_picture import importance_picture
 from harness.report.objectives import objectives_of
 from harness.report.objectives import section as objectives_section
 from harness.report.table import (
@@ -151,6 +152,9 @@ def _draw_single(group: Group, folder: Path) -> list[str]:
         plots.pareto_picture(searched, title, folder / "pareto.png")
         plots.rank_picture(searched, group.results, title, folder / "rank_curve.png")
         written += ["pareto.png", "rank_curve.png"]
+    if (found := importance.read_importances(folder)) is not None and found["shares"]:
+        importance_picture(found, title, folder / "importances.png")
+        written.append("importances.png")
     return written
 
 
@@ -228,6 +232,7 @@ def _section(group: Group, folder: Path) -> str:
         parts += [*caveats([result.best for result in results if result.best], folder)]
         several = objectives_of(folder)
         parts.append(objectives_section(searched, folder, _margin(folder)) if several else _fronts(searched))
+        parts += importance.section(folder)
     return "\n\n".join([*parts, *failures(records)])
 
 

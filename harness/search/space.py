@@ -34,11 +34,12 @@ def compared_distributions(all_arms: Sequence[Arm]) -> dict[str, BaseDistributio
             values.setdefault(key, []).append(value)
     for key, found in values.items():
         if key not in tuned and len({json.dumps(value) for value in found}) > 1:
-            kinds[key] = _of_values(found)
+            kinds[key] = of_values(found)
     return kinds
 
 
-def _of_values(values: list[Any]) -> BaseDistribution:
+def of_values(values: Sequence[Any]) -> BaseDistribution:
+    """The dimension of values that are compared: from the least to the greatest where they are numbers."""
     kinds = {type(value) for value in values}
     if kinds == {int}:
         return IntDistribution(min(values), max(values), log=min(values) > 0)

@@ -10,6 +10,7 @@ from harness.record import Record, best_by, direction, headline_metric, measures
 from harness.report.confirmed import Confirmation, Confirmed
 from harness.report.confirmed_tasks import ConfirmedWays
 from harness.report.html.trials import trial_trees
+from harness.report.importance import read_importances
 from harness.report.table import ArmResult, sign
 from harness.system.redaction import redact_tree
 
@@ -50,6 +51,7 @@ def page_data(study: str, groups: Sequence[Group], folder: Path, now: datetime |
         "trials": trials,
         "provenance": _provenance(records),
         "pictures": _pictures(folder),
+        "importances": read_importances(folder),
     }
     found: Tree = redact_tree(data)
     return found

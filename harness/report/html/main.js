@@ -62,6 +62,20 @@ function fillTexts() {
   byId("failures").hidden = !failed.length;
   byId("failures-list").replaceChildren(...failed.map((trial) => el("li", {}, el("button", { type: "button", text: `trial ${trial.fields.trial}`, onclick: () => openDrawer(trial.fields.trial) }), ` ${trial.fields.arm}: ${trial.fields.reason || "no reason recorded"}`)));
   byId("provenance-list").replaceChildren(...provenanceRows(data));
+  fillImportances(data.importances);
+}
+
+function fillImportances(found) {
+  byId("importances").hidden = !found;
+  if (!found) return;
+  const shares = Object.entries(found.shares);
+  const row = (kind, cells) => el("tr", {}, ...cells.map((cell) => el(kind, {}, cell)));
+  const cellsOf = ([key, share]) => [key, el("meter", { min: 0, max: 1, value: share }), `${Math.round(100 * share)} %`, found.p[key].toFixed(2), found.p[key] < 0.05 ? "more than chance" : "not told from chance"];
+  const rows = [row("th", ["dimension", "", "importance", "p", ""]), ...shares.map((each) => row("td", cellsOf(each)))];
+  byId("importances-table").replaceChildren(...(shares.length ? rows : []));
+  byId("importances-note").textContent = shares.length
+    ? `What decided whether a trial was among the best ${Math.round(100 * found.best)} % by validation ${found.metric}, of ${found.trials} complete trials: PED-ANOVA, as a share of the sum. p: how often shuffled scores give as much.`
+    : `Too few trials: ${found.trials} complete ones of at least ${found.needed}.`;
 }
 
 function provenanceRows(data) {
