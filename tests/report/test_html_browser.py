@@ -11,6 +11,7 @@ from harness import record
 from harness.report.html import render, write_page
 from harness.report.page import read_page
 from harness.report.table import pareto
+from harness.system.study_files import IMPORTANCES
 from tests.browser import browser, chromium
 from tests.report.studies import factorial, joint, write_study
 from tests.report.test_html import HOSTILE
@@ -97,6 +98,24 @@ def test_every_figure_is_drawn_and_nothing_is_wider_than_the_screen(page, name, 
     page_colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     channels = [int(part) for part in page_colour.strip("rgb()").split(",")]
     assert (sum(channels) < 200) is dark
+
+
+def test_importances_are_a_table_or_the_reason_why_there_is_none(tab, tmp_path):
+    place = write_study(tmp_path / "s", _few())
+    known = {"trials": 40, "needed": 20, "metric": "accuracy", "best": 0.25}
+    for shares, shown in (({"lora.rank": 0.7, HOSTILE: 0.3}, 3), ({}, 0)):
+        found = known | {"shares": shares, "p": {"lora.rank": 0.04, HOSTILE: 0.5}}
+        (place / IMPORTANCES).write_text(json.dumps(found))
+        write_page(read_page(place), place)
+        tab.problems.clear()
+        tab.open((place / "report.html").as_uri())
+        rows = tab.evaluate("[...document.querySelectorAll('#importances-table tr')].map((row) => row.innerText)")
+        assert len(rows) == shown
+        assert [row.split()[-1] for row in rows] == ["p", "chance", "chance"][:shown]
+        note = tab.evaluate("document.getElementById('importances-note').innerText")
+        assert ("of 40 complete trials" in note) == bool(shares)
+        assert tab.evaluate("document.getElementById('importances').hidden") is False
+        assert tab.problems == []
 
 
 def test_hostile_text_is_shown_and_not_run(page):
