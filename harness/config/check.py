@@ -18,7 +18,7 @@ from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
 from harness.config.space import flattened
 from harness.config.tasks import TaskConfig, readers_for
 from harness.config.tasks.base import WHOLE_SPLIT
-from harness.config.tree import OF_COMMANDS, ConfigError, Tree, apply_overrides, flat, nearest
+from harness.config.tree import OF_COMMANDS, ConfigError, Tree, apply_overrides, leaves, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
 _NOT_OF_A_TRIAL = (
@@ -290,7 +290,7 @@ def _spread_mistakes(config: Config) -> list[str]:
 def _precision_mistakes(config: Config) -> list[str]:
     """Where the fastest precision cannot be settled: by steps of one device, on a machine that trains, for all arms."""
     trainer, where = config.trainer, "trainer.precision=fastest"
-    asked = flat(to_dict(config.sweep)) if config.sweep is not None else {}
+    asked = leaves(to_dict(config.sweep)) if config.sweep is not None else {}
     if any("trainer.precision" in key and "fastest" in str(value) for key, value in asked.items()):
         return [f"sweep: {where}: it is settled once for all arms; in an arm bf16-mixed or 32-true"]
     if trainer.precision != "fastest" or config.run not in ("trial", "study"):
