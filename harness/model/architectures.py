@@ -95,7 +95,24 @@ IMAGES: dict[str, dict[str, Any]] = {
 }
 """Networks over images."""
 
-_ALL = TEXT | SEQ2SEQ | IMAGES
+_CONVOLUTIONS = {"conv_dim": [8, 8], "conv_stride": [5, 2], "conv_kernel": [10, 3], "num_feat_extract_layers": 2}
+_SOUND = _WIDE | _CONVOLUTIONS | {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "vocab_size": 40}
+_SOUND |= {"classifier_proj_size": 16, "feat_extract_norm": "layer"}
+_WHISPER = {"num_mel_bins": 8, "max_source_positions": 50, "max_target_positions": 16, "classifier_proj_size": 16}
+AUDIO: dict[str, dict[str, Any]] = {
+    "data2vec-audio": _SOUND | {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 3},
+    "hubert": _SOUND,
+    "sew": _SOUND | {"squeeze_factor": 2},
+    "unispeech": _SOUND,
+    "unispeech-sat": _SOUND,
+    "wav2vec2": _SOUND,
+    "wav2vec2-conformer": _SOUND | {"conv_depthwise_kernel_size": 3},
+    "wavlm": _SOUND,
+    "whisper": _SIDES | _SPECIALS | _WHISPER | {"d_model": 32, "decoder_start_token_id": 2},
+}
+"""Networks over recordings: of raw samples, and Whisper's encoder over log-mel spectra."""
+
+_ALL = TEXT | SEQ2SEQ | IMAGES | AUDIO
 
 
 def small_config(model_type: str) -> PreTrainedConfig:

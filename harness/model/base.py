@@ -49,6 +49,7 @@ class TransformersForm:
 
     `model` has the adapters inside, `heads` are its children that are trained as a whole. `task_type` is PEFT's,
     None where it has no word for the task. With `loose_head` our own head lies beside, which neither of them reads.
+    `reads` is what preprocessor_config.json says, of recordings.
     """
 
     model: nn.Module
@@ -56,6 +57,7 @@ class TransformersForm:
     task_type: str | None
     heads: tuple[str, ...] = ()
     loose_head: bool = False
+    reads: dict[str, Any] | None = None
 
 
 class Network(nn.Module):

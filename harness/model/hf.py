@@ -1,19 +1,18 @@
-"""Any model of text or images in transformers: built as its config.json says, with the head that the task asks for.
+"""Any model of text, images or recordings in transformers: its config.json decides the network, the task its head.
 
 Shapes: B examples, L tokens, H hidden size, C classes, S pixels a side.
 """
 
-import inspect
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoModel,
+    AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSeq2SeqLM,
@@ -25,11 +24,13 @@ from transformers import (
 from transformers.models.auto import modeling_auto
 
 from harness.config import ConfigError, HfModelConfig, Outputs, Tokens
-from harness.model.base import Network, Takes, TransformersForm, linear, make_head
+from harness.model.base import Network, Takes, linear, make_head
 from harness.model.generator import Generator
-from harness.model.hf_heads import names_of, order_of, output_layers
-from harness.model.hf_images import ImageInput, image_input
-from harness.model.hf_loading import base_folder, load_network, reload, transformers_config
+from harness.model.hf_audio import HfAudioClassifier, audio_input, hears, settle_config
+from harness.model.hf_classifier import HfClassifier, HfImageClassifier
+from harness.model.hf_heads import inner_name, output_layers
+from harness.model.hf_images import image_input
+from harness.model.hf_loading import base_folder, load_network, transformers_config
 from harness.model.hf_tokens import (
     copy_tokenizer,
     first_id,
@@ -38,97 +39,7 @@ from harness.model.hf_tokens import (
     tokenizer_of,
 )
 from harness.model.roles import targets_of
-from harness.model.text import TextClassifier, checkpoint_layers, token_types
-from harness.model.vision import rest_frozen_norms
-
-
-class HfClassifier(Network):
-    """A model of transformers with transformers' own classification head: `base` and `head` are its parts.
-
-    What is trained here is, name by name, what the same class of transformers computes.
-    """
-
-    def __init__(self, whole: PreTrainedModel, *, stored_head: bool = False) -> None:
-        base = whole.base_model
-        heads = {name: module for name, module in whole.named_children() if module is not base}
-        super().__init__(base, nn.ModuleDict(heads), targets_of(base))
-        self.stored_head = stored_head
-        self._whole = [whole]  # in a list, so that its parts are registered once
-
-    @property
-    def whole(self) -> PreTrainedModel:
-        """The model of transformers, with whatever `base` has become of it."""
-        (whole,) = self._whole
-        if whole.base_model is not self.base:  # PEFT wraps it
-            setattr(whole, whole.base_model_prefix, self.base)
-        return whole
-
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
-        logits: Tensor = self.whole(
-            input_ids=batch["ids"], attention_mask=batch["mask"], **token_types(self.whole, batch)
-        ).logits
-        return logits
-
-    def checkpoint_activations(self) -> None:
-        checkpoint_layers(self.base)
-
-    auto_class = "AutoModelForSequenceClassification"
-    task_type: str | None = "SEQ_CLS"
-
-    def transformers_form(self) -> TransformersForm:
-        heads = tuple(name for name, part in self.head.named_children() if next(part.parameters(), None) is not None)
-        return TransformersForm(self.whole, self.auto_class, self.task_type, heads)
-
-    def load_whole(self, folder: Path) -> None:
-        reload(self.whole, folder)
-
-    def take_classes(self, classes: Sequence[str]) -> None:
-        made = self.whole.config
-        if self.stored_head and classes:
-            order = torch.tensor(order_of(classes, names_of(made)))
-            with torch.no_grad():
-                for layer in output_layers(self.head, len(classes)):
-                    for tensor in layer.parameters():
-                        tensor.copy_(tensor[order.to(tensor.device)])
-        if classes:
-            made.id2label = dict(enumerate(classes))
-            made.label2id = {name: number for number, name in enumerate(classes)}
-
-    def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
-        """As a folder that transformers loads, and `path:` too."""
-        self.whole.save_pretrained(folder)
-        if tokenizer is not None:
-            copy_tokenizer(tokenizer, folder)
-        return True
-
-
-class HfImageClassifier(HfClassifier):
-    """Images, brought to the mean and the deviation that the folder's preprocessor_config.json names."""
-
-    auto_class = "AutoModelForImageClassification"
-    task_type = None
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, whole: PreTrainedModel, reads: ImageInput, *, stored_head: bool = False) -> None:
-        super().__init__(whole, stored_head=stored_head)
-        for name, values in (("mean", reads.mean), ("std", reads.std)):
-            scaled = torch.tensor(values).view(3, 1, 1) * (1 / reads.factor)
-            self.register_buffer(name, scaled, persistent=False)
-        self._flips = reads.flip
-        self._resamples = "interpolate_pos_encoding" in inspect.signature(whole.forward).parameters
-
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, C) of `images`: bytes (B, 1 or 3, S, S). A table of positions is resampled for another size."""
-        rest_frozen_norms(self.base)
-        images = (batch["images"].to(self.mean.dtype) - self.mean) / self.std  # one channel becomes three alike
-        if self._flips:
-            images = images.flip(1)
-        other_size = images.shape[-1] != getattr(self.whole.config, "image_size", images.shape[-1])
-        more = {"interpolate_pos_encoding": True} if self._resamples and other_size else {}
-        logits: Tensor = self.whole(pixel_values=images, **more).logits
-        return logits
+from harness.model.text import TextClassifier
 
 
 class HfGenerator(Generator):
@@ -162,6 +73,8 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
         made.num_labels = outputs
         whole = _with_fresh_output(config, AutoModelForImageClassification, made, stored)
         return HfImageClassifier(whole, image_input(folder, made.model_type), stored_head=config.head == "stored")
+    if "speech" in _kinds(made):
+        return _audio(config, made, outputs, folder, stored)
     made.use_cache = False  # nothing is written: keys and values of earlier tokens are of no use
     if isinstance(outputs, int) and config.pooling == "auto" and _has_sequence_head(made):
         made.num_labels = outputs
@@ -170,6 +83,18 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
         whole = _with_fresh_output(config, AutoModelForSequenceClassification, made, stored)
         return HfClassifier(whole, stored_head=config.head == "stored")
     return _pooled(config, made, outputs, stored)
+
+
+def _audio(
+    config: HfModelConfig, made: PreTrainedConfig, outputs: Outputs, folder: Path, stored: Path | None
+) -> HfAudioClassifier:
+    if not isinstance(outputs, int):
+        raise ConfigError(f"model.address={config.address}: of recordings a base has one head, for one task")
+    reads = audio_input(folder, made, config.window_s)
+    settle_config(made, str(config.address), stored_head=config.head == "stored")
+    made.num_labels = outputs
+    whole = _with_fresh_output(config, AutoModelForAudioClassification, made, stored)
+    return HfAudioClassifier(whole, reads, stored_head=config.head == "stored")
 
 
 def _check_end(config: HfModelConfig, made: PreTrainedConfig, folder: Path) -> None:
@@ -191,6 +116,9 @@ def tokens(config: HfModelConfig) -> Tokens | None:
     made = transformers_config(config, folder)
     if "vision" in _kinds(made):
         return None
+    if "speech" in _kinds(made):
+        reads = audio_input(folder, made, config.window_s)
+        return Tokens(None, 0, sample_rate=reads.rate, most_samples=reads.most)
     file = tokenizer_of(folder, f"model.address={config.address}")
     special, text = special_ids(folder, file), made.get_text_config()
     start = special.start
@@ -209,6 +137,8 @@ def takes(config: HfModelConfig) -> Takes:
 
 def _kinds(made: PreTrainedConfig) -> tuple[str, ...]:
     kind = made.model_type
+    if hears(kind):
+        return ("speech",)
     if kind in modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES and not _has_sequence_head(made):
         return ("vision",)
     reads = _has_sequence_head(made) or getattr(made.get_text_config(), "vocab_size", None) is not None
@@ -262,7 +192,7 @@ def _with_fresh_output(
     """
     whole = load_network(config, kind, made, folder)
     if folder is not None and config.head == "fresh":
-        heads = nn.ModuleDict({name: part for name, part in whole.named_children() if part is not whole.base_model})
+        heads = nn.ModuleDict({name: part for name, part in whole.named_children() if name != inner_name(whole)})
         layers = output_layers(heads, made.num_labels or 0)
         if not layers:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Bases in one file of another format, GGUF: converted once to a folder as transformers writes it, kept in the cache.
+"""Bases in one file, of GGUF or CTranslate2: converted once to a folder as transformers writes it, in the cache.
 
 The file may come in parts, each of a package of its own. Terms of use are kept beside the weights.
 """
@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from harness.config import ConfigError, HfModelConfig
 from harness.config.scalars import AssetConfig
 from harness.model.addresses import located
+from harness.model.ctranslate2 import convert_whisper, is_container
 from harness.system import assets
 from harness.system.converted import converted
 
@@ -39,10 +40,12 @@ def converted_folder(config: HfModelConfig) -> Path:
     parts = [AssetConfig(address=str(config.address), sha256=config.sha256), *config.parts]
     pins = [part.sha256 for part in parts]
     if all(isinstance(pin, str) for pin in pins):  # then it is known before it is fetched
-        said = "\n".join(f"{part.address.partition('#')[2]} {part.sha256}" for part in parts)
-        return _converted(config, hashlib.sha256(said.encode()).hexdigest(), lambda: _fetched(parts))
+        known = "\n".join(f"{part.address.partition('#')[2]} {part.sha256}" for part in parts)
+        return _converted(config, hashlib.sha256(known.encode()).hexdigest(), lambda: _fetched(parts))
     files = _fetched(parts)
-    return _converted(config, " ".join(map(assets.sha256_of, files)), lambda: files)
+    beside = [files[0].parent / name for name in ("tokenizer.json", "config.json")]  # of a file of CTranslate2
+    said = [assets.sha256_of(file) for file in (*files, *(beside if not config.needs_gguf else ())) if file.is_file()]
+    return _converted(config, " ".join(said), lambda: files)
 
 
 def _fetched(parts: Iterable[AssetConfig]) -> list[Path]:
@@ -72,14 +75,27 @@ def _convert(config: HfModelConfig, files: Callable[[], list[Path]], folder: Pat
                 shutil.copyfileobj(source, file, 1 << 20)
     with open(whole, "rb") as file:
         start = file.read(4)
-    if start != b"GGUF":
-        raise ConfigError(f"model.address={config.address}: no GGUF file; it begins with {start!r}")
+    if start != b"GGUF" and not is_container(start):
+        rule = f"no GGUF file, and none of CTranslate2; it begins with {start!r}"
+        raise ConfigError(f"model.address={config.address}: {rule}")
     log.info("%s: is converted once, and kept in %s", config.address, folder.parents[1])
-    _convert_gguf(whole, folder, str(config.address))
+    if start == b"GGUF":
+        _convert_gguf(whole, folder, str(config.address))
+    else:
+        _convert_whisper(whole, parts[0].parent, folder, str(config.address))
     whole.unlink()
     if config.terms is not None:
         text = assets.fetch(config.terms.text.address, config.terms.text.sha256)
         shutil.copyfile(text, folder / f"{TERMS}{text.suffix}")
+
+
+def _convert_whisper(file: Path, beside: Path, folder: Path, address: str) -> None:
+    transformers_logging.set_verbosity_error()
+    try:
+        with torch.device("cpu"):
+            convert_whisper(file, beside, folder)
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"model.address={address}: {error}") from None
 
 
 def _convert_gguf(file: Path, folder: Path, address: str) -> None:

@@ -3,9 +3,16 @@
 from collections.abc import Sequence
 
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel, WhisperForAudioClassification
 
 from harness.config import ConfigError
+
+
+def inner_name(whole: PreTrainedModel) -> str:
+    """What a classifier of transformers calls the base within it; nothing where it is the base itself."""
+    if isinstance(whole, WhisperForAudioClassification):  # its prefix is that of the encoder with a decoder
+        return "encoder"
+    return whole.base_model_prefix if whole.base_model is not whole else ""
 
 
 def output_layers(head: nn.Module, outputs: int) -> list[nn.Linear]:

@@ -18,6 +18,7 @@ from harness.config import ConfigError, HfModelConfig
 from harness.config.models.hf import NO_ADDRESS, read_config_json
 from harness.model.addresses import located
 from harness.model.hf_files import converted_folder
+from harness.model.hf_heads import inner_name
 from harness.model.hf_tokens import pad_of
 from harness.system import assets, hub_models
 
@@ -157,8 +158,8 @@ def _check_loaded(whole: PreTrainedModel, report: dict[str, Any], where: str, *,
 
     Tensors of heads for other tasks are dropped, and named in the log.
     """
-    prefix = f"{whole.base_model_prefix}."
-    is_base = whole.base_model is whole
+    name = inner_name(whole)
+    prefix, is_base = f"{name or whole.base_model_prefix}.", not name
 
     def of_base(name: str) -> bool:
         return is_base or all_of_it or name.startswith(prefix)
@@ -168,7 +169,7 @@ def _check_loaded(whole: PreTrainedModel, report: dict[str, Any], where: str, *,
     for what, names in (("no weights for", missing), ("weights of another shape for", shapes)):
         if names:
             raise assets.AssetError(f"{where}: {what} {_some(names)}{_way(names, all_of_it)}")
-    parts = {name for name, _ in whole.base_model.named_children()}
+    parts = {child for child, _ in whole.get_submodule(name).named_children()}
     left = sorted(name.removeprefix(prefix) for name in report["unexpected_keys"])
     over = [name for name in left if name.partition(".")[0] in parts]
     if over:

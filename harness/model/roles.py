@@ -13,10 +13,12 @@ from transformers import PreTrainedModel
 ALL_LINEAR = "all-linear"
 
 _ATTENTION = {
-    **dict.fromkeys(("query", "q_proj", "query_proj", "q_lin", "q", "wq", "to_q", "q_b_proj"), "query"),
-    **dict.fromkeys(("key", "k_proj", "key_proj", "k_lin", "k", "wk", "to_k"), "key"),
-    **dict.fromkeys(("value", "v_proj", "value_proj", "v_lin", "v", "wv", "to_v"), "value"),
-    **dict.fromkeys(("o_proj", "out_proj", "out_lin", "o", "c_proj", "Wo", "wo", "proj", "dense", "to_out"), "output"),
+    **dict.fromkeys(("query", "q_proj", "query_proj", "q_lin", "q", "wq", "to_q", "q_b_proj", "linear_q"), "query"),
+    **dict.fromkeys(("key", "k_proj", "key_proj", "k_lin", "k", "wk", "to_k", "linear_k"), "key"),
+    **dict.fromkeys(("value", "v_proj", "value_proj", "v_lin", "v", "wv", "to_v", "linear_v"), "value"),
+    **dict.fromkeys(
+        ("o_proj", "out_proj", "out_lin", "o", "c_proj", "Wo", "wo", "proj", "dense", "to_out", "linear_out"), "output"
+    ),
     **dict.fromkeys(("c_attn", "Wqkv", "query_key_value", "qkv", "qkv_proj", "in_proj"), "qkv"),
 }
 _ELSEWHERE = {
@@ -32,6 +34,8 @@ _IN_FFN = re.compile(r"mlp|ffn|feed_?forward|dense_?relu_?dense|expert", re.IGNO
 _CROSS = re.compile(r"cross_?att|enc_?dec_?att|encoder_attn", re.IGNORECASE)
 # Fused projections whose outputs are query, key and value one after another, each a third.
 _THIRDS = ("c_attn", "Wqkv", "qkv")
+# WavLM's attention takes the weights out of its projections: what is put in their place is never called.
+_AROUND = "torch_multi_head_self_attention"
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.)")
 
 
@@ -40,7 +44,12 @@ def targets_of(base: nn.Module) -> dict[str, str]:
 
     A fused projection is `qkv` as a whole; where it is query, key and value one after another, these are its thirds.
     """
-    roles = {name: role_of(name, module) for name, module in base.named_modules() if _has_form(module)}
+    around = [f"{name}." for name, module in base.named_modules() if hasattr(module, _AROUND)]
+    roles = {
+        name: role_of(name, module)
+        for name, module in base.named_modules()
+        if _has_form(module) and not name.startswith(tuple(around))
+    }
     every = [name for name, _ in base.named_modules()]
     found = {role: _pattern([name for name in roles if roles[name] == role], every) for role in _in_order(roles)}
     for index, part in enumerate(("query", "key", "value")):

@@ -6,9 +6,10 @@ python -m harness.model.table
 from collections.abc import Iterator
 
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForAudioClassification
 
-from harness.model.architectures import DECODERS, ENCODERS, IMAGES, SEQ2SEQ, TEXT, small_config
+from harness.model.architectures import AUDIO, DECODERS, ENCODERS, IMAGES, SEQ2SEQ, TEXT, small_config
+from harness.model.hf_heads import inner_name
 from harness.model.roles import ALL_LINEAR, targets_of
 
 _GROUPS = {
@@ -16,6 +17,7 @@ _GROUPS = {
     "causal language models": (DECODERS, "classes and numbers by the last token; texts"),
     "encoders with decoders": (SEQ2SEQ, "texts; classes and numbers"),
     "images": (IMAGES, "classes"),
+    "recordings": (AUDIO, "classes"),
 }
 # Of every network, and seldom adapted: the table is of what can be named beside them.
 _UNTOLD = ("embedding", "position_embedding", "type_embedding", "relative_bias", ALL_LINEAR)
@@ -37,6 +39,9 @@ def _rows() -> Iterator[str]:
 
 def _roles(model_type: str) -> dict[str, str]:
     with torch.device("meta"):
+        if model_type in AUDIO:
+            whole = AutoModelForAudioClassification.from_config(small_config(model_type))
+            return targets_of(whole.get_submodule(inner_name(whole)))
         return targets_of(AutoModel.from_config(small_config(model_type)))
 
 

@@ -267,7 +267,8 @@ class Seeds(Section):
 class Data(Section):
     """The data: rows by split, what splits share, and, of several tasks, the data of each.
 
-    `sd` is that of numeric answers; `cut` counts the texts that were shortened; `details` are those of its kind.
+    `sd` is that of numeric answers; `cut` counts the texts and recordings that were shortened; `details` are those of
+    its kind.
     """
 
     name: str = ""

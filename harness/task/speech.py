@@ -18,6 +18,7 @@ from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.folders import files_in, folders_in, is_hidden, require_folder, told_apart
 from harness.task.intake.labels import alike, missing_classes
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, read_recording
+from harness.task.sound import read_sound
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)")  # label, speaker, index
 _SHOWN = 10  # mistakes of one kind that an error names
@@ -49,7 +50,9 @@ class SpeechTask(Task):
         return len(self.classes)
 
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
-        return read_frames(self.splits[split])
+        if tokens is None or tokens.sample_rate is None:
+            return read_frames(self.splits[split])
+        return read_sound(self.splits[split], tokens.sample_rate, tokens.most_samples)
 
     def findings(self) -> Facts:
         return self.facts

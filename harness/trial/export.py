@@ -53,7 +53,7 @@ def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
             form.model.config.save_pretrained(scratch)  # type: ignore[union-attr, operator]
         if form.loose_head:
             save_file({name: tensor.contiguous() for name, tensor in network.head.state_dict().items()}, scratch / HEAD)
-        _copy_processors(trained, scratch)
+        _copy_processors(trained, form, scratch)
         (scratch / "README.md").write_text(
             model_card(trained, form, _keys(trained, form), merged=merged), encoding="utf-8"
         )
@@ -167,8 +167,8 @@ def _source(trained: Trained) -> Path:
     return found if found.is_dir() else found.parent
 
 
-def _copy_processors(trained: Trained, folder: Path) -> None:
-    """The tokenizer, or how images are brought to what the network reads; and the terms that the base is under."""
+def _copy_processors(trained: Trained, form: TransformersForm, folder: Path) -> None:
+    """The tokenizer, or how images or recordings are read; and the terms that the base is under."""
     for terms in _source(trained).glob(f"{TERMS}*"):
         shutil.copyfile(terms, folder / terms.name)
     tokens = model_tokens(trained.config.model)
@@ -179,6 +179,8 @@ def _copy_processors(trained: Trained, folder: Path) -> None:
         source = _source(trained)
         facts = image_input(source, _stored_config(trained).model_type).settings(size)
         (folder / "preprocessor_config.json").write_text(json.dumps(facts, indent=2) + "\n")
+    if form.reads is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(form.reads, indent=2) + "\n")
 
 
 def _keys(trained: Trained, form: TransformersForm) -> dict[str, object]:

@@ -9,6 +9,7 @@ from harness.trial.trained import Trained
 _PIPELINES = {
     "AutoModelForSequenceClassification": "text-classification",
     "AutoModelForImageClassification": "image-classification",
+    "AutoModelForAudioClassification": "audio-classification",
     "AutoModelForCausalLM": "text-generation",
     "AutoModelForSeq2SeqLM": "text2text-generation",
     "AutoModel": "feature-extraction",

@@ -183,7 +183,7 @@ def test_processes_that_need_it_at_once_wait_for_one(cache):
 
 def test_a_file_that_is_no_gguf_is_one_line(tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"PK\x03\x04 and more")
-    with pytest.raises(ConfigError, match=r"model.gguf: no GGUF file; it begins with b'PK"):
+    with pytest.raises(ConfigError, match=r"model.gguf: no GGUF file, and none of CTranslate2; it begins with b'PK"):
         base_folder(named(tmp_path / "model.gguf"), weights=True)
     (tmp_path / "model.gguf").write_bytes(b"GGUF and more")
     with pytest.raises(ConfigError, match=r"model.gguf: transformers cannot read it: "):

@@ -11,6 +11,8 @@ from peft import (
     AutoPeftModelForSequenceClassification,
 )
 from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
@@ -26,6 +28,8 @@ from harness.trial.predict import predict
 from harness.trial.run import run_trial
 from harness.trial.trained import find_trained, load_trained
 from tests.model.small import IDS, MASK, WORDS, save_small
+from tests.model.test_hf_audio import SOUNDS, batch_of
+from tests.model.test_hf_audio import save_small as save_hearing
 from tests.model.test_hf_files import write_gguf
 from tests.trial.test_hf_trial import SHORT, based_on, pairs, reviews  # noqa: F401  fixtures
 
@@ -240,3 +244,26 @@ def test_terms_of_the_base_go_into_the_folder(trained, reviews, tmp_path):  # no
     with torch.no_grad():
         found = theirs(input_ids=batch["ids"], attention_mask=MASK).logits
     torch.testing.assert_close(found, logits_of(made, batch), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("model_type", ["wav2vec2", "whisper"])
+def test_a_classifier_of_recordings_loads(model_type, merged, trained, tones, tmp_path):
+    save_hearing(model_type, tmp_path / "base")
+    reads = [*based_on(tmp_path / "base"), "model.window_s=1", "task=spoken_digits", f"task.data={tones}"]
+    made = trained(*reads, "task.classes=3", "lora.targets=all-linear", "lora.rank=2")
+    assert made.entry.data.cut == {split: {"recording": 0} for split in ("train", "validation", "test")}
+    expected = logits_of(made, batch_of(SOUNDS))
+    export_trial(made, tmp_path / "out", merged=merged)
+    if merged:
+        theirs = AutoModelForAudioClassification.from_pretrained(tmp_path / "out").eval()
+        assert theirs.config.id2label == {0: "left", 1: "right", 2: "stop"}
+        said = pipeline("audio-classification", model=str(tmp_path / "out"), top_k=1)(SOUNDS[0])
+        assert said[0]["label"] == made.classes[int(expected[0].argmax())]
+    else:
+        theirs = AutoPeftModel.from_pretrained(tmp_path / "out", num_labels=3, ignore_mismatched_sizes=True).eval()
+    reads = AutoFeatureExtractor.from_pretrained(tmp_path / "out")
+    more = {} if model_type == "whisper" else {"padding": True}
+    with torch.no_grad():
+        found = theirs(**reads(SOUNDS, sampling_rate=16_000, return_tensors="pt", **more)).logits
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)

@@ -23,6 +23,8 @@ class Tokens:
     `tokenizer` None: one of `vocabulary` tokens is learned from the training split, `first` and `last` being special
     tokens at the lowest and the highest ids. `start` is what a decoder starts from, None for a model that reads source
     and target as one sequence, `separator` between them; `begin` is what every text of a model that writes begins with.
+    A model that hears recordings has a `sample_rate`, a second, and reads `most_samples` of each, None being all; it
+    takes no texts.
     """
 
     tokenizer: Path | None
@@ -34,6 +36,8 @@ class Tokens:
     first: tuple[str, ...] = ()
     last: tuple[str, ...] = ()
     begin: int | None = None
+    sample_rate: int | None = None
+    most_samples: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ _RELATIVE = {"t5", "mt5", "umt5"}  # their `n_positions` is a note on how they w
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 _GGUF = re.compile(r"\.gguf(\.part\d+)?$")
+_CTRANSLATE2 = re.compile(r"(^|[/#:])model\.bin(\.part\d+)?$")
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class HfModelConfig(ModelConfig):
     separator: str
     beams: Count
     attention: Attention = "auto"
+    window_s: Count | None = None
     parts: list[AssetConfig] = dataclasses.field(default_factory=list)
     terms: TermsConfig | None = None
     accept_licence: Flag = False
@@ -66,11 +68,16 @@ class HfModelConfig(ModelConfig):
     @property
     def is_one_file(self) -> bool:
         """Whether the address is a file that has to be converted, in place of a folder as transformers writes it."""
+        return self.needs_gguf or (self.address is not None and _CTRANSLATE2.search(self.address) is not None)
+
+    @property
+    def needs_gguf(self) -> bool:
+        """Whether it is a GGUF file, which transformers reads with a package of its own."""
         return self.address is not None and _GGUF.search(self.address) is not None
 
     @property
     def file_extras(self) -> tuple[str, ...]:
-        return ("gguf",) if self.is_one_file else ()
+        return ("gguf",) if self.needs_gguf else ()
 
     @property
     def weights(self) -> AssetConfig | None:
@@ -106,7 +113,8 @@ class HfModelConfig(ModelConfig):
         if terms := self.terms_mistakes():
             return terms
         if self.parts and not self.is_one_file:
-            return [f"model.parts: they continue a GGUF file; model.address={self.address} is none"]
+            rule = "they continue a file, .gguf or model.bin"
+            return [f"model.parts: {rule}; model.address={self.address} is none"]
         if not self.address.startswith("path:"):
             return []
         if self.is_one_file:
@@ -135,6 +143,8 @@ class HfModelConfig(ModelConfig):
         tree = super().hashed()
         for key in ("address", "sha256", "parts", "terms", "accept_licence"):
             del tree[key]
+        if self.window_s is None:  # as before there were any
+            del tree["window_s"]
         return tree
 
     def _local_facts(self) -> dict[str, Any]:

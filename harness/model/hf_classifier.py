@@ -1,0 +1,111 @@
+"""Transformers' own classifiers as networks of ours, over texts and over images.
+
+Shapes: B examples, L tokens, C classes, S pixels a side.
+"""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from harness.model.base import Network, TransformersForm
+from harness.model.hf_heads import inner_name, names_of, order_of, output_layers
+from harness.model.hf_images import ImageInput
+from harness.model.hf_loading import reload
+from harness.model.hf_tokens import copy_tokenizer
+from harness.model.roles import targets_of
+from harness.model.text import checkpoint_layers, token_types
+from harness.model.vision import rest_frozen_norms
+
+
+class HfClassifier(Network):
+    """A model of transformers with transformers' own classification head: `base` and `head` are its parts.
+
+    What is trained here is, name by name, what the same class of transformers computes.
+    """
+
+    def __init__(self, whole: PreTrainedModel, *, stored_head: bool = False) -> None:
+        self._inner = inner_name(whole)
+        base = whole.get_submodule(self._inner)
+        heads = {name: module for name, module in whole.named_children() if name != self._inner}
+        super().__init__(base, nn.ModuleDict(heads), targets_of(base))
+        self.stored_head = stored_head
+        self._whole = [whole]  # in a list, so that its parts are registered once
+
+    @property
+    def whole(self) -> PreTrainedModel:
+        """The model of transformers, with whatever `base` has become of it."""
+        (whole,) = self._whole
+        if getattr(whole, self._inner) is not self.base:  # PEFT wraps it
+            setattr(whole, self._inner, self.base)
+        return whole
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
+        logits: Tensor = self.whole(
+            input_ids=batch["ids"], attention_mask=batch["mask"], **token_types(self.whole, batch)
+        ).logits
+        return logits
+
+    def checkpoint_activations(self) -> None:
+        checkpoint_layers(self.base)
+
+    auto_class = "AutoModelForSequenceClassification"
+    task_type: str | None = "SEQ_CLS"
+
+    def transformers_form(self) -> TransformersForm:
+        heads = tuple(name for name, part in self.head.named_children() if next(part.parameters(), None) is not None)
+        return TransformersForm(self.whole, self.auto_class, self.task_type, heads)
+
+    def load_whole(self, folder: Path) -> None:
+        reload(self.whole, folder)
+
+    def take_classes(self, classes: Sequence[str]) -> None:
+        made = self.whole.config
+        if self.stored_head and classes:
+            order = torch.tensor(order_of(classes, names_of(made)))
+            with torch.no_grad():
+                for layer in output_layers(self.head, len(classes)):
+                    for tensor in layer.parameters():
+                        tensor.copy_(tensor[order.to(tensor.device)])
+        if classes:
+            made.id2label = dict(enumerate(classes))
+            made.label2id = {name: number for number, name in enumerate(classes)}
+
+    def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
+        """As a folder that transformers loads, and `path:` too."""
+        self.whole.save_pretrained(folder)
+        if tokenizer is not None:
+            copy_tokenizer(tokenizer, folder)
+        return True
+
+
+class HfImageClassifier(HfClassifier):
+    """Images, brought to the mean and the deviation that the folder's preprocessor_config.json names."""
+
+    auto_class = "AutoModelForImageClassification"
+    task_type = None
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, whole: PreTrainedModel, reads: ImageInput, *, stored_head: bool = False) -> None:
+        super().__init__(whole, stored_head=stored_head)
+        for name, values in (("mean", reads.mean), ("std", reads.std)):
+            scaled = torch.tensor(values).view(3, 1, 1) * (1 / reads.factor)
+            self.register_buffer(name, scaled, persistent=False)
+        self._flips = reads.flip
+        self._resamples = "interpolate_pos_encoding" in inspect.signature(whole.forward).parameters
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (B, C) of `images`: bytes (B, 1 or 3, S, S). A table of positions is resampled for another size."""
+        rest_frozen_norms(self.base)
+        images = (batch["images"].to(self.mean.dtype) - self.mean) / self.std  # one channel becomes three alike
+        if self._flips:
+            images = images.flip(1)
+        other_size = images.shape[-1] != getattr(self.whole.config, "image_size", images.shape[-1])
+        more = {"interpolate_pos_encoding": True} if self._resamples and other_size else {}
+        logits: Tensor = self.whole(pixel_values=images, **more).logits
+        return logits
