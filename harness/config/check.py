@@ -94,15 +94,15 @@ def to_dict(config: Any) -> Tree:
 def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     """Sixteen hex digits that two trials share only if they are the same experiment.
 
-    What is not meant to change the outcome stays out: names, paths, tracking, and the number of threads, which rounds
-    otherwise. `identity` holds what only the machine can tell: the digests of data, weights, tokenizer and guests'
-    code, the device, the precision and attention that is not the usual.
+    What is not meant to change the outcome stays out: names, paths, tracking, and what rounds otherwise, such as the
+    number of threads. `identity` holds what only the machine can tell: the digests of data, weights, tokenizer and
+    guests' code, the device, the precision and attention that is not the usual.
     """
     tree = to_dict(config) | {"task": config.task.hashed(), "model": config.model.hashed()}
     for key in _NOT_OF_A_TRIAL:
         del tree[key]
     del tree["trainer"]["threads"], tree["trainer"]["strategy"]
-    del tree["trainer"]["activation_checkpointing"]
+    del tree["trainer"]["activation_checkpointing"], tree["trainer"]["reuse_features"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial
         del tree["trainer"]["score_train"]
     if not config.trainer.measures:
@@ -288,8 +288,12 @@ def _spread_mistakes(config: Config) -> list[str]:
 
 
 def _precision_mistakes(config: Config) -> list[str]:
-    """Where the fastest precision cannot be settled: by steps of one device, on a machine that trains, for all arms."""
+    """Where the fastest precision cannot be settled, by steps of one device that trains, or features not be reused."""
     trainer, where = config.trainer, "trainer.precision=fastest"
+    if trainer.reuse_features and trainer.devices > 1:
+        return [f"trainer.reuse_features=true: on one device, and there are {trainer.devices}; set it to false"]
+    if trainer.reuse_features and config.task.in_turn:
+        return [f"trainer.reuse_features=true: task={config.task.name} is learned one after another; set it to false"]
     asked = leaves(to_dict(config.sweep)) if config.sweep is not None else {}
     if any("trainer.precision" in key and "fastest" in str(value) for key, value in asked.items()):
         return [f"sweep: {where}: it is settled once for all arms; in an arm bf16-mixed or 32-true"]

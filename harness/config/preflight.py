@@ -85,7 +85,7 @@ def writable(results: Path) -> None:
 
 
 # What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.
-_HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads")
+_HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads", "trainer.reuse_features")
 _ASKED = ("run", *OF_COMMANDS)
 _FOUND = ("sweep.ranks.layers", "sweep.ranks.costs", "trainer.settled")  # when the study is begun
 _SETTLED = (

@@ -51,7 +51,8 @@ class TrainerConfig:
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
     An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name is a measure of
     the task. `measures` are scored beside it. `precision` fastest is settled with the base's attention where a trial or
-    a study begins, by measured steps, which are then in `settled`.
+    a study begins, by measured steps, which are then in `settled`. With `reuse_features` what a frozen base gives
+    a row is computed once, where it is always the same.
     """
 
     epochs: Positive
@@ -71,6 +72,7 @@ class TrainerConfig:
     accumulate: Count = 1
     measures: list[DottedPath | Metric] = field(default_factory=list)
     settled: dict[str, Any] | None = None
+    reuse_features: Flag = False
 
     @property
     def rows_of_step(self) -> int:

@@ -28,7 +28,7 @@ def read_stored(path: Path) -> Tree:
     if isinstance(lora := tree.get("lora"), dict):
         tree["lora"] = _with_forks(lora)
     if isinstance(trainer := tree.get("trainer"), dict):
-        tree["trainer"] = {"measures": [], "round_up": True} | trainer
+        tree["trainer"] = {"measures": [], "round_up": True, "accumulate": 1, "reuse_features": False} | trainer
     if isinstance(sweep := tree.get("sweep"), dict):
         tree["sweep"] = _BEFORE | _with_kinds(sweep)
     for key in OF_COMMANDS:  # of other commands: they were passed over

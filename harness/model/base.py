@@ -77,12 +77,28 @@ class Network(nn.Module):
         """What matrices are multiplied in, where the base's weights have fewer bits than what is trained."""
 
     def __call__(self, *inputs: Any) -> Any:
-        """What `forward` gives; of a base of fewer bits in float32."""
+        """What `forward` gives, or the head makes of a `head_input` (B, F); of a base of fewer bits in float32."""
+        known = "head_input" in inputs[0]  # which were computed before
         if self.compute_dtype is None:
-            return super().__call__(*inputs)
+            return self.answer(inputs[0]["head_input"], inputs[0]) if known else super().__call__(*inputs)
         with self.mixed():
-            outputs: Tensor = super().__call__(*inputs)
+            outputs: Tensor = self.answer(inputs[0]["head_input"], inputs[0]) if known else super().__call__(*inputs)
         return outputs.float()
+
+    def head_input(self, batch: dict[str, Tensor]) -> Tensor | None:
+        """What the head reads of a batch (B, F); None where it reads more than one vector a row."""
+        found: list[Tensor] = []
+
+        def answer(features: Tensor, _: dict[str, Tensor]) -> Tensor:
+            found.append(features)
+            return features
+
+        self.answer = answer  # type: ignore[method-assign, assignment]
+        try:
+            self(batch)
+        finally:
+            del self.answer
+        return found[0] if len(found) == 1 and found[0].ndim == 2 else None
 
     def mixed(self) -> AbstractContextManager[object]:
         """Inside, matrices are multiplied in `compute_dtype`, whatever their own types."""
@@ -91,15 +107,15 @@ class Network(nn.Module):
         return torch.autocast(next(self.parameters()).device.type, dtype=self.compute_dtype)
 
     @property
-    def attention(self) -> str:
+    def attention_kind(self) -> str:
         """How the base computes attention: sdpa, eager or another name of transformers'; empty where none is known."""
         return str(getattr(getattr(self.base, "config", None), "_attn_implementation", None) or "")
 
-    def attend(self, how: str) -> None:
+    def use_attention(self, how: str) -> None:
         """Compute attention so from now on. Raises ConfigError where the base cannot."""
         with suppress(ValueError, ImportError, AttributeError):  # what they say is of transformers
             self.base.set_attn_implementation(how)  # type: ignore[operator]
-        if self.attention != how:
+        if self.attention_kind != how:
             raise ConfigError(f"model.attention={how}: {type(self.base).__name__} has none; model.attention=auto")
 
     def checkpoint_activations(self) -> None:

@@ -35,7 +35,7 @@ def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> 
     with nullcontext() if weights else torch.device("meta"):
         network = _module(config).build(config, outputs, weights=weights)
     if config.attends in ("sdpa", "eager"):
-        network.attend(config.attends)
+        network.use_attention(config.attends)
     return network
 
 

@@ -51,7 +51,7 @@ from harness.trial.methods import Method
 from harness.trial.out_of_memory import is_out_of_memory, what_ran_out
 from harness.trial.passes import feed, step_flops
 from harness.trial.provenance import hardware, source, versions
-from harness.trial.running import RunningTrial, note_probe_loss
+from harness.trial.running import RunningTrial, note_arithmetic, note_probe_loss
 from harness.trial.single import train_and_evaluate
 
 _LOG = logging.getLogger(__name__)
@@ -144,10 +144,10 @@ def _built(config: Config, task: Task) -> Network:
 
 def _note_arithmetic(config: Config, precision: str, model: Network, draft: Draft) -> None:
     """Note how a step is computed, and why where that was measured."""
-    how = {"precision": precision} | ({"attention": model.attention} if model.attention else {})
+    how = {"precision": precision} | ({"attention": model.attention_kind} if model.attention_kind else {})
     measured = config.trainer.settled or {}
     how |= {name: measured[name] for name in ("why", "step_ms") if name in measured}
-    draft.record = replace(draft.record, provenance=replace(draft.record.provenance, arithmetic=how))
+    note_arithmetic(draft, how)
 
 
 def _recorded(

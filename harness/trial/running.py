@@ -114,6 +114,12 @@ def make_module(
     )
 
 
+def note_arithmetic(draft: Draft, how: dict[str, Any]) -> None:
+    """Note more of how the trial is computed."""
+    where = draft.record.provenance
+    draft.record = replace(draft.record, provenance=replace(where, arithmetic=where.arithmetic | how))
+
+
 def note_probe_loss(
     probe: ProbeConfig | None,
     source: ModelConfig,

@@ -39,8 +39,9 @@ from harness.training import (
 from harness.trial.adapt import compare_merged
 from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write_texts
 from harness.trial.context import BEST, CHECKPOINTS
+from harness.trial.features import Features
 from harness.trial.passes import on_device
-from harness.trial.running import RunningTrial, make_module
+from harness.trial.running import RunningTrial, make_module, note_arithmetic
 
 _GRADIENT_ROWS = 64
 
@@ -64,10 +65,13 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     trainer = _trainer(trial, length, callbacks)
     process = trainer.global_rank, trainer.world_size
     started = time.perf_counter()
-    training = trial.training_batches(trial.splits["train"], *process)
+    features = Features(trial)
+    if config.trainer.reuse_features:
+        note_arithmetic(draft, {"features": features.said})
+    training = trial.training_batches(features.training(length.steps), *process)
     checkpoints.batch_sampler = training.batch_sampler
     try:
-        fit(trainer, module, training, trial.evaluation_batches(trial.splits["validation"], *process))
+        fit(trainer, module, training, trial.evaluation_batches(features.evaluation("validation"), *process))
     finally:
         spent = replace(trial.meter.clock.summary(), train_s=time.perf_counter() - started)
         made, resumed = trainer.global_step, checkpoints.resumed_at or None
@@ -81,7 +85,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
             draft.add_scores("val", best.best)
     best.restore(module)
     with checkpoints.guard(trainer, module):
-        _score(trial, trained, trainer, module)
+        _score(trial, trained, trainer, module, features)
     if trial.spread:
         gather_full_model(trained, trial.model)
     _conclude(trial, module)
@@ -141,16 +145,16 @@ def _trainer(trial: RunningTrial, length: Plan, callbacks: Sequence[L.Callback])
     )
 
 
-def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: TrialModule) -> None:
+def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: TrialModule, features: Features) -> None:
     """The scores of the best weights: on test, on training rows if that is asked for, and at every nested rank.
 
     Test stays unread where the trial's context says so.
     """
     config, draft, held_out = trial.config, trial.draft, trial.splits["test"]
     process = trainer.global_rank, trainer.world_size
-    evaluate = {"val": trial.evaluation_batches(trial.splits["validation"], *process)}
+    evaluate = {"val": trial.evaluation_batches(features.evaluation("validation"), *process)}
     if trial.context.test:
-        evaluate["test"] = trial.evaluation_batches(held_out, *process)
+        evaluate["test"] = trial.evaluation_batches(features.evaluation("test"), *process)
     for rank in trial.method.nested_ranks(trial.model):
         set_active(trained.base, rank)
         for name, batches in evaluate.items():

@@ -58,7 +58,7 @@ def fastest_steps(config: Config, device: torch.device) -> dict[str, Any]:
     try:
         steps = TimedSteps(config, device)
         free = config.model.attends == "auto"
-        timings = steps.compare(candidates(device, steps.model.attention or None, free=free))
+        timings = steps.compare(candidates(device, steps.model.attention_kind or None, free=free))
     finally:
         torch.set_num_threads(before)
     return choose(timings)
@@ -140,8 +140,8 @@ class TimedSteps:
         return sum(float(self._loss(how, batch)) for batch in self.batches) / len(self.batches)
 
     def _use(self, how: Arithmetic) -> None:
-        if how.attention is not None and how.attention != self.model.attention:
-            self.model.attend(how.attention)
+        if how.attention is not None and how.attention != self.model.attention_kind:
+            self.model.use_attention(how.attention)
 
     def _optimizer(self, how: Arithmetic) -> torch.optim.Optimizer:
         fused = fuses(how.precision, self.config.optimizer.clip, penalised=False)

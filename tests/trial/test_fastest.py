@@ -148,7 +148,7 @@ def test_eager_attention_computes_the_same_logits_and_sdpa_is_the_usual(compose,
     for how in ("auto", "sdpa", "eager"):
         torch.manual_seed(0)
         model = build_model(compose(f"model.attention={how}").model, 2).eval()
-        assert model.attention == {"auto": "sdpa"}.get(how, how)
+        assert model.attention_kind == {"auto": "sdpa"}.get(how, how)
         with torch.no_grad():
             logits[how] = model(batch)
     assert torch.equal(logits["auto"], logits["sdpa"])
@@ -254,5 +254,5 @@ def test_the_fused_adamw_clips_in_bf16_and_differs_in_the_last_digits_only(compo
 def test_a_base_without_a_choice_says_so(compose, own_cache):
     model = build_model(compose().model, 2)
     with pytest.raises(ConfigError, match="model.attention=flex: BertModel has none; model.attention=auto"):
-        model.attend("flex")
+        model.use_attention("flex")
     assert check(apply_overrides(to_dict(compose()), {"model.attention": "eager"})).model.attends == "eager"
