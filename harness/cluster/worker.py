@@ -205,9 +205,9 @@ class Worker:
     def context_of(self, slot: Slot, assignment: Assignment, folder: Path) -> TrialContext:
         """The place of the trial of a slot in its study."""
         scored = self.sweep.test or slot.phase == "confirm"
-        name, number = self.config.study, slot.number
+        name, number, compares = self.config.study, slot.number, scored or self.plan.reads_merge
         arm = slot.arm.name_of(assignment.point)
-        return TrialContext(name, number, arm, folder, assignment.point, slot.phase, scored)
+        return TrialContext(name, number, arm, folder, assignment.point, slot.phase, scored, compares)
 
     def _begin(self) -> None:
         repair_logs(self.folder)

@@ -156,7 +156,10 @@ class Flops(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Merge(Section):
-    """The merged network against the adapter beside its layer, on a batch of so many rows: logits and latency."""
+    """The merged network against the adapter beside its layer, on a batch of so many rows: logits and latency.
+
+    Empty of trials of a search that are not scored on test, unless an objective or a constraint is about it.
+    """
 
     max_logit_difference: Annotated[float | None, Measure("", "lower is better")] = None
     max_logit: Annotated[float | None, Measure()] = None

@@ -14,6 +14,7 @@ from harness.config import Config, SweepConfig
 from harness.config.arms import Point
 from harness.config.layer_ranks import PREFIX
 from harness.record import Record, direction, figure
+from harness.record.figures import full_name
 from harness.search.budget import Budget
 
 
@@ -82,6 +83,11 @@ class SearchPlan:
     def names(self) -> list[str]:
         """What the objectives are called."""
         return list(self.objectives) or [f"val {self.objective}"]
+
+    @property
+    def reads_merge(self) -> bool:
+        """Whether an objective or a constraint is about the merged network."""
+        return any(full_name(name).startswith("merge.") for name in (*self.objectives, *self.constraints))
 
     def values(self, entry: Record) -> list[float] | None:
         """The objectives of a trial; None where it does not have all of them."""

@@ -19,7 +19,8 @@ Report = Callable[[int, dict[str, float]], bool]
 class TrialContext:
     """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose.
 
-    `test` says whether its best weights are scored on the test split.
+    `test` says whether its best weights are scored on the test split, `compares` whether the merged network is compared
+    with the adapter beside its layers, and their latencies are measured.
     """
 
     study: str
@@ -29,3 +30,4 @@ class TrialContext:
     point: dict[str, Any] = field(default_factory=dict)
     phase: Phase = "search"
     test: bool = True
+    compares: bool = True

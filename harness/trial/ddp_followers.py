@@ -22,9 +22,8 @@ def follow() -> None:
         use_lock(Path(tree["results"]) / tree["study"])
         quiet = check(tree | {"tracking": tree["tracking"] | {"mode": "off"}})
         with tempfile.TemporaryDirectory() as scratch:
-            context = TrialContext(
-                tree["study"], message["number"], message["arm"], Path(scratch), test=message["test"]
-            )
+            asked = {name: message[name] for name in ("number", "arm", "test", "compares")}
+            context = TrialContext(tree["study"], folder=Path(scratch), **asked)
             try:
                 run_trial(quiet, context, lambda *_: False)
             except Interrupted as stop:

@@ -164,7 +164,15 @@ def _recorded(
 def _announce(config: Config, context: TrialContext) -> tracking.Mirror:
     """Tell the trial's other processes what to run, write its configuration, and open its run in the tracker."""
     tree = to_dict(config)
-    broadcast_object({"config": tree, "number": context.number, "arm": context.arm, "test": context.test})
+    broadcast_object(
+        {
+            "config": tree,
+            "number": context.number,
+            "arm": context.arm,
+            "test": context.test,
+            "compares": context.compares,
+        }
+    )
     (context.folder / CONFIG).write_text(to_yaml(tree))
     run = tracking.Run(
         study=context.study,

@@ -184,5 +184,7 @@ def _conclude(trial: RunningTrial, module: TrialModule) -> None:
     )
     adapter = saved_files(adapter, trial.context, trial.method.folder)
     draft.record = replace(draft.record, data=replace(draft.record.data, cut=cut_rows(trial.splits)), adapter=adapter)
+    if not trial.context.compares:
+        return
     sample = held_out.batch(held_out.sample(config.trainer.batch_size))
     draft.record = replace(draft.record, merge=compare_merged(model.to(trial.home), on_device(sample, trial.home)))

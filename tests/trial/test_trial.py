@@ -82,6 +82,18 @@ def test_the_latency_of_the_plain_base_is_measured_beside_the_merged_one(run):
     assert run("trainer.max_steps=1", "lora=full", number=1).merge == Merge()
 
 
+def test_a_trial_of_a_search_is_not_merged_and_scores_the_same(compose, tmp_path, own_cache):
+    found = {}
+    for compares in (True, False):
+        folder = tmp_path / str(compares)
+        folder.mkdir()
+        context = TrialContext("s", 0, "arm", folder, test=False, compares=compares)
+        found[compares] = run_trial(compose("trainer.max_steps=2"), context, lambda step, scores: False)
+    assert found[True].merge != Merge() == found[False].merge
+    assert found[True].scores == found[False].scores
+    assert found[True].adapter.sha256 == found[False].adapter.sha256
+
+
 def test_the_saved_adapter_and_head_give_the_scored_predictions_through_peft(run, compose, tiny_base, tmp_path):
     entry = run("trainer.max_steps=30", "optimizer.lr=0.02")
     folder = tmp_path / "results" / "s" / entry.adapter.path
