@@ -42,6 +42,7 @@ SLOW = (
     ),
     *("test_vision.py", "test_config_file.py", "test_recurrent.py", "test_speech.py", "test_config.py", "test_text.py"),
     "test_fastest.py",
+    "test_features.py",
     *(
         "test_hf.py",
         "test_timm.py",
