@@ -73,7 +73,7 @@ def _begun(folder: Path, key: str) -> dict[str, Any] | None:
             found = read_stored(path)["trainer"]["settled"]
         except (OSError, KeyError, TypeError, yaml.YAMLError):
             continue
-        if found and found["of"] == key:
+        if found and found.get("of") == key:
             return dict(found)
     return None
 
