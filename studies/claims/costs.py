@@ -15,6 +15,7 @@ from studies.claims.evidence import (
     full,
     held_for_training,
     latency_ratio,
+    merged,
     peak,
     same_targets,
     time_to_quality,
@@ -131,7 +132,7 @@ def no_latency(studies: Sequence[Study]) -> Judgement:
         f"latency of the merged network over that of the plain base, each trial's own pair: shown to be no more than "
         f"{_MARGIN} above (mean of logarithms over trials, Student's t)"
     )
-    findings = tuple(_latency(study) for study in studies if len(latency_ratio(adapted(study), _merged)) > 1)
+    findings = tuple(_latency(study) for study in studies if len(latency_ratio(merged(study), _merged)) > 1)
     return Judgement(
         "no latency once merged", rule, findings or (_nothing("no finished study measured the plain base"),)
     )
@@ -150,8 +151,8 @@ def _apart(merge: Merge) -> float | None:
 
 
 def _latency(study: Study) -> Finding:
-    merged = latency_ratio(adapted(study), _merged)
-    value, low, high = (math.exp(number) for number in t_interval(merged))
-    apart = math.exp(t_interval(latency_ratio(adapted(study), _apart))[0])
+    ratios = latency_ratio(merged(study), _merged)
+    value, low, high = (math.exp(number) for number in t_interval(ratios))
+    apart = math.exp(t_interval(latency_ratio(merged(study), _apart))[0])
     figure = f"merged {times((value, low, high))} of the base's; not merged {apart:.2f}"
-    return Finding(study.label, figure, f"{len(merged)} trials", same(low, high), study.command)
+    return Finding(study.label, figure, f"{len(ratios)} trials", same(low, high), study.command)

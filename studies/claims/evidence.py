@@ -43,6 +43,12 @@ def adapted(study: Study) -> list[Record]:
     return [entry for entry in _ended(study) if entry.lora.is_low_rank]
 
 
+def merged(study: Study) -> list[Record]:
+    """The trials, of the search or with fresh seeds, whose adapter's network was compared with the merged one."""
+    every = [*study.records, *study.confirmed]
+    return [entry for entry in every if entry.state != "fail" and entry.lora.is_low_rank and entry.merge]
+
+
 def full(study: Study) -> list[Record]:
     """The trials of full fine-tuning of pretrained weights, pruned ones too."""
     return [entry for entry in _ended(study) if _is_full(entry)]

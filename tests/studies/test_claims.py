@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from harness.record import Continual, ContinualSummary, Probe, Seeds
+from harness.record import Continual, ContinualSummary, Merge, Probe, Seeds
 from harness.report.two_level import compare
 from studies.claims import costs, forgetting, learning, quality
 from studies.claims.evidence import Study, time_to_quality
@@ -197,7 +197,16 @@ def test_latency_is_each_trials_own_pair(maker, factor, verdict):
     assert (
         f"merged {factor:.2f} [{factor:.2f}, {factor:.2f}] of the base's; not merged 2.00" in judged.findings[0].figure
     )
+    assert judged.findings[0].items == "3 trials"
     assert costs.no_latency([]).verdict == CANT
+
+
+def test_latency_is_of_the_trials_that_confirm_where_no_other_measured_it(maker):
+    maker.add()
+    maker.confirm(merge={"latency_base_s": 1.0, "latency_merged_s": 1.01, "latency_apart_s": 2.0})
+    maker.records[-1] = dataclasses.replace(maker.records[-1], merge=Merge())
+    (finding,) = costs.no_latency([maker.study]).findings
+    assert (finding.items, finding.verdict) == ("3 trials", "holds")
 
 
 @pytest.mark.parametrize(
