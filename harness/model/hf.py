@@ -67,6 +67,8 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
     folder = base_folder(config, weights=weights)
     made = transformers_config(config, folder)
     stored = folder if weights else None
+    if config.window_s is not None and "speech" not in _kinds(made):
+        raise ConfigError(f"model.window_s={config.window_s}: {made.model_type} hears no recordings; set it to null")
     if outputs == 0:
         return _generator(config, made, folder, stored)
     if isinstance(outputs, int) and "vision" in _kinds(made):
@@ -90,6 +92,9 @@ def _audio(
 ) -> HfAudioClassifier:
     if not isinstance(outputs, int):
         raise ConfigError(f"model.address={config.address}: of recordings a base has one head, for one task")
+    if config.pooling != "auto":
+        rule = f"a {made.model_type} pools what it hears in its own way; set it to auto"
+        raise ConfigError(f"model.pooling={config.pooling}: {rule}")
     reads = audio_input(folder, made, config.window_s)
     settle_config(made, str(config.address), stored_head=config.head == "stored")
     made.num_labels = outputs

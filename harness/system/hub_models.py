@@ -26,6 +26,9 @@ _TEXTS = (
 )
 
 
+_BESIDE_A_FILE = ("config.json", "tokenizer.json")  # of CTranslate2, whose model.bin has weights alone; GGUF has all
+
+
 class PinMismatch(AssetError):
     """Files that are others than those at the study's first use of the repository."""
 
@@ -118,9 +121,9 @@ def digest_of_model(folder: Path) -> str:
 def model_folder(address: str, sha256: Mapping[str, str | None] | None, *, weights: bool) -> tuple[Path, str]:
     """The folder of `hub:owner/name@revision` in the hub's cache, and the commit; without a revision, of `main`.
 
-    Of `hub:owner/name@revision#FILE` it need hold this file alone. Without `weights` only the small files are fetched,
-    and nothing is pinned. Raises AssetError where the repository cannot be had, Unreachable where the hub does not
-    answer, PinMismatch.
+    Of `hub:owner/name@revision#FILE` it need hold this file, and what belongs to it. Without `weights` only the small
+    files are fetched, and nothing is pinned. Raises AssetError where the repository cannot be had, Unreachable where
+    the hub does not answer, PinMismatch.
     """
     match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+?|[\w.-]+)(?:@([\w./-]+))?(?:#(.+))?", address)
     if match is None:
@@ -161,14 +164,17 @@ def _above(path: str, name: str) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
-    """Which files of a repository are used: those of a model, its weights among them or not, or one alone."""
+    """Which files of a repository are used: those of a model, its weights among them or not, or one file's."""
 
     weights: bool
     file: str | None
 
     def of(self, names: list[str]) -> list[str]:
         if self.file is not None:
-            return [self.file] if self.file in names else []
+            folder = self.file.rpartition("/")[0]
+            beside = () if self.file.endswith(".gguf") else _BESIDE_A_FILE
+            around = {f"{folder}/{name}" if folder else name for name in beside}
+            return [name for name in names if name == self.file or name in around] if self.file in names else []
         top = [name for name in names if "/" not in name]
         texts = [name for name in top if any(fnmatch(name, pattern) for pattern in _TEXTS)]
         return sorted({*texts, *(weight_files(top) if self.weights else ())})

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoFeatureExtractor,
+    AutoModel,
     AutoModelForAudioClassification,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
@@ -28,6 +29,7 @@ from harness.system.assets import AssetError
 from harness.task.frames import SpeechSplit
 from harness.task.sound import read_sound
 from tests.model.small import random_network
+from tests.model.small import save_small as save_text
 from tests.model.test_hf import named
 
 # WavLM gives torch two masks of unlike types.
@@ -246,6 +248,17 @@ def test_recordings_that_are_read_otherwise_are_refused(said, message, tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
     with pytest.raises(ConfigError, match=message):
         audio_input(tmp_path, small_config("wav2vec2"), None)
+
+
+def test_settings_without_effect_are_refused(tmp_path):
+    save_small("whisper", tmp_path / "hears")
+    with pytest.raises(ConfigError, match=r"model.pooling=mean: a whisper pools what it hears in its own way"):
+        build_model(named(tmp_path / "hears", pooling="mean"), 3)
+    with pytest.raises(ConfigError, match=r"of recordings a base has one head, for one task"):
+        build_model(named(tmp_path / "hears"), {"one": 2, "two": 3})
+    save_text(AutoModel, "bert", tmp_path / "reads")
+    with pytest.raises(ConfigError, match=r"model.window_s=1: bert hears no recordings; set it to null"):
+        build_model(named(tmp_path / "reads", window_s=1), 3)
 
 
 def test_layers_weighted_by_a_stored_head_are_refused(tmp_path):

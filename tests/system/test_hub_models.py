@@ -58,6 +58,18 @@ def test_of_one_file_nothing_else_is_fetched(hub, new_process, tmp_path, monkeyp
         model_folder(f"{ADDRESS}#none.gguf", None, weights=True)
 
 
+def test_what_belongs_to_a_file_of_ctranslate2_comes_with_it(hub, new_process, tmp_path):
+    new_process()
+    (tmp_path / "first" / "onnx" / "model.bin").write_bytes(b"bin")
+    (tmp_path / "first" / "onnx" / "tokenizer.json").write_text("{}")
+    (tmp_path / "first" / "onnx" / "model.gguf").write_bytes(b"GGUF")
+    folder, _ = model_folder(f"{ADDRESS}#onnx/model.gguf", None, weights=True)
+    assert [path.name for path in (folder / "onnx").iterdir()] == ["model.gguf"]
+    folder, _ = model_folder(f"{ADDRESS}#onnx/model.bin", None, weights=False)
+    assert sorted(path.name for path in (folder / "onnx").iterdir()) == ["model.bin", "model.gguf", "tokenizer.json"]
+    assert not (folder / "tokenizer.json").exists()
+
+
 def test_a_file_that_the_repository_lacks_is_named(hub, new_process):
     new_process()
     with pytest.raises(AssetError, match=r"hub:lab/model#none.gguf: no none.gguf in it$"):
