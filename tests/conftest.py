@@ -47,6 +47,7 @@ SLOW = (
         "test_hf.py",
         "test_timm.py",
         "test_hf_trial.py",
+        "test_tagging.py",
         "test_export.py",
         "test_predict.py",
         "test_optimizers.py",

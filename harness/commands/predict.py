@@ -12,10 +12,15 @@ def run(job: HydraJob) -> None:
     refuse_several_processes("predict")
     source, target = input_and_output(config, "FILE")
     from harness.trial.predict import predict, read_texts, write_predictions
+    from harness.trial.predict_tags import write_tags
     from harness.trial.trained import find_trained
 
     trained = find_trained(config.results, config.study, config.trial)
     check_installed(trained.config)
+    if trained.config.task.tags_tokens:
+        write_tags(trained, source, target)
+        print(target)
+        return
     texts = read_texts(trained, source)
     write_predictions(trained, texts, predict(trained, texts), target)
     print(target)

@@ -25,13 +25,14 @@ from harness.config.schema import (
 )
 from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
-from harness.config.tasks import Outputs, TaskConfig
+from harness.config.tasks import Outputs, TaskConfig, TokenClasses
 from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
 from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
 from harness.config.tasks.speech import SpokenTaskConfig
 from harness.config.tasks.text import GlueTaskConfig, HubTaskConfig, OwnTextTaskConfig, RatedTaskConfig, TableTaskConfig
+from harness.config.tasks.tokens import CodeNamesTaskConfig, TokenLabelsTaskConfig, TokenTaskConfig
 from harness.config.tasks.vision import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
 from harness.config.tree import ConfigError, apply_overrides, dotted_keys, nearest, to_yaml
 
@@ -43,6 +44,7 @@ __all__ = [
     "BaselineConfig",
     "CatalogueTaskConfig",
     "Choice",
+    "CodeNamesTaskConfig",
     "Config",
     "ConfigError",
     "ConfirmConfig",
@@ -86,6 +88,9 @@ __all__ = [
     "TaskForkConfig",
     "TextModelConfig",
     "TimmModelConfig",
+    "TokenClasses",
+    "TokenLabelsTaskConfig",
+    "TokenTaskConfig",
     "Tokens",
     "TrackingConfig",
     "TrainerConfig",

@@ -27,8 +27,9 @@ from transformers.utils import logging as transformers_logging
 from harness.config import ConfigError, GeneratorModelConfig, Outputs, Tokens
 from harness.model.base import Network, TransformersForm, check_layers
 from harness.model.config_file import check_config_file
+from harness.model.hf_classifier import checkpoint_layers
 from harness.model.hf_loading import reload
-from harness.model.text import TARGETS, checkpoint_layers
+from harness.model.text import TARGETS
 from harness.system import assets
 
 _GPT2 = {name: rf"transformer\.{pattern}" for name, pattern in TARGETS["gpt2"].items()}

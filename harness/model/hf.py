@@ -18,16 +18,17 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
+    AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.models.auto import modeling_auto
 
-from harness.config import ConfigError, HfModelConfig, Outputs, Tokens
+from harness.config import ConfigError, HfModelConfig, Outputs, TokenClasses, Tokens
 from harness.model.base import Network, Takes, linear, make_head
 from harness.model.generator import Generator
 from harness.model.hf_audio import HfAudioClassifier, audio_input, hears, settle_config
-from harness.model.hf_classifier import HfClassifier, HfImageClassifier
+from harness.model.hf_classifier import HfClassifier, HfImageClassifier, HfTagger
 from harness.model.hf_heads import inner_name, output_layers
 from harness.model.hf_images import image_input
 from harness.model.hf_loading import base_folder, load_network, transformers_config
@@ -78,6 +79,10 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
     if "speech" in _kinds(made):
         return _audio(config, made, outputs, folder, stored)
     made.use_cache = False  # nothing is written: keys and values of earlier tokens are of no use
+    if isinstance(outputs, TokenClasses):
+        made.num_labels = outputs
+        whole = _with_fresh_output(config, AutoModelForTokenClassification, made, stored)
+        return HfTagger(whole, stored_head=config.head == "stored")
     if isinstance(outputs, int) and config.pooling == "auto" and _has_sequence_head(made):
         made.num_labels = outputs
         if stored is not None and made.is_encoder_decoder:

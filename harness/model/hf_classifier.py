@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from harness.config import ConfigError
 from harness.model.base import Network, TransformersForm
 from harness.model.hf_heads import inner_name, names_of, order_of, output_layers
 from harness.model.hf_images import ImageInput
 from harness.model.hf_loading import reload
 from harness.model.hf_tokens import copy_tokenizer
 from harness.model.roles import targets_of
-from harness.model.text import checkpoint_layers, token_types
 from harness.model.vision import rest_frozen_norms
 
 
@@ -27,11 +27,13 @@ class HfClassifier(Network):
     What is trained here is, name by name, what the same class of transformers computes.
     """
 
-    def __init__(self, whole: PreTrainedModel, *, stored_head: bool = False) -> None:
+    def __init__(
+        self, whole: PreTrainedModel, *, stored_head: bool = False, targets: dict[str, str] | None = None
+    ) -> None:
         self._inner = inner_name(whole)
         base = whole.get_submodule(self._inner)
         heads = {name: module for name, module in whole.named_children() if name != self._inner}
-        super().__init__(base, nn.ModuleDict(heads), targets_of(base))
+        super().__init__(base, nn.ModuleDict(heads), targets if targets is not None else targets_of(base))
         self.stored_head = stored_head
         self._whole = [whole]  # in a list, so that its parts are registered once
 
@@ -53,7 +55,7 @@ class HfClassifier(Network):
     def checkpoint_activations(self) -> None:
         checkpoint_layers(self.base)
 
-    auto_class = "AutoModelForSequenceClassification"
+    auto_class: str = "AutoModelForSequenceClassification"
     task_type: str | None = "SEQ_CLS"
 
     def transformers_form(self) -> TransformersForm:
@@ -83,6 +85,13 @@ class HfClassifier(Network):
         return True
 
 
+class HfTagger(HfClassifier):
+    """A model of transformers with transformers' own head for tokens: logits (B, L, C)."""
+
+    auto_class = "AutoModelForTokenClassification"
+    task_type = "TOKEN_CLS"
+
+
 class HfImageClassifier(HfClassifier):
     """Images, brought to the mean and the deviation that the folder's preprocessor_config.json names."""
 
@@ -109,3 +118,20 @@ class HfImageClassifier(HfClassifier):
         more = {"interpolate_pos_encoding": True} if self._resamples and other_size else {}
         logits: Tensor = self.whole(pixel_values=images, **more).logits
         return logits
+
+
+def checkpoint_layers(base: nn.Module) -> None:
+    """Compute the layers' activations again in the backward pass. Raises ConfigError where the architecture cannot."""
+    assert isinstance(base, PreTrainedModel)
+    if not base.supports_gradient_checkpointing:
+        kind = base.config.model_type
+        raise ConfigError(f"trainer.activation_checkpointing=true: transformers has none for {kind}; set it to false")
+    # Renamed in transformers 5.2x, where the former name warns.
+    enable = getattr(base, "activation_checkpointing_enable", base.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})
+
+
+def token_types(base: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Which of two sentences each token is in, for a base that was trained to be told; else nothing."""
+    told = "types" in batch and getattr(base.config, "type_vocab_size", 0) > 1
+    return {"token_type_ids": batch["types"]} if told else {}

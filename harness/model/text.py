@@ -8,12 +8,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel, RobertaConfig, RobertaModel
+from transformers import (
+    BertConfig,
+    BertForTokenClassification,
+    BertModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaForTokenClassification,
+    RobertaModel,
+)
 from transformers.utils import logging as transformers_logging
 
-from harness.config import ConfigError, Outputs, TextModelConfig, Tokens
+from harness.config import Outputs, TextModelConfig, TokenClasses, Tokens
 from harness.model.base import Network, TransformersForm, check_layers, linear, make_head
 from harness.model.config_file import check_config_file
+from harness.model.hf_classifier import HfTagger, checkpoint_layers, token_types
 from harness.system import assets
 
 _BERT = {
@@ -87,23 +97,6 @@ class TextClassifier(Network):
         return (tokens_BLH * weight_BL1).sum(1) / weight_BL1.sum(1)
 
 
-def checkpoint_layers(base: nn.Module) -> None:
-    """Compute the layers' activations again in the backward pass. Raises ConfigError where the architecture cannot."""
-    assert isinstance(base, PreTrainedModel)
-    if not base.supports_gradient_checkpointing:
-        kind = base.config.model_type
-        raise ConfigError(f"trainer.activation_checkpointing=true: transformers has none for {kind}; set it to false")
-    # Renamed in transformers 5.2x, where the former name warns.
-    enable = getattr(base, "activation_checkpointing_enable", base.gradient_checkpointing_enable)
-    enable({"use_reentrant": False})
-
-
-def token_types(base: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Which of two sentences each token is in, for a base that was trained to be told; else nothing."""
-    told = "types" in batch and getattr(base.config, "type_vocab_size", 0) > 1
-    return {"token_type_ids": batch["types"]} if told else {}
-
-
 class DenseHead(nn.Module):
     """RoBERTa's classification head: dropout, dense, tanh, dropout, output (Liu et al., 2019)."""
 
@@ -120,9 +113,11 @@ class DenseHead(nn.Module):
         return logits
 
 
-def build(config: TextModelConfig, outputs: Outputs, weights: bool) -> TextClassifier:
-    """A classifier, as harness.model.build says."""
+def build(config: TextModelConfig, outputs: Outputs, weights: bool) -> Network:
+    """A classifier, or a tagger, as harness.model.build says."""
     base = _load_base(config, _weights_folder(config)) if weights else _empty_base(config)
+    if isinstance(outputs, TokenClasses):
+        return _tagger(config, base, outputs)
     return _assemble(config, base, outputs)
 
 
@@ -157,6 +152,16 @@ def _assemble(config: TextModelConfig, base: PreTrainedModel, outputs: Outputs) 
     return TextClassifier(base, head, TARGETS[config.family], config.pooling)
 
 
+def _tagger(config: TextModelConfig, base: PreTrainedModel, outputs: TokenClasses) -> HfTagger:
+    """The base under the head for tokens of its family in transformers: dropout and a linear layer."""
+    made = _transformers_config(config)
+    made.num_labels = outputs
+    whole = _TAGGERS[config.family](made)
+    setattr(whole, whole.base_model_prefix, base)
+    return HfTagger(whole, targets=TARGETS[config.family])
+
+
+_TAGGERS: dict[str, Any] = {"bert": BertForTokenClassification, "roberta": RobertaForTokenClassification}
 _FAMILIES: dict[str, tuple[Any, Any]] = {
     "bert": (BertConfig, BertModel),
     "roberta": (RobertaConfig, RobertaModel),

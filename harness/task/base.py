@@ -135,6 +135,10 @@ class Task(ABC):
         """What each row of a split is called in tables: its text or its file; empty where it has no name."""
         return self.findings().kept.get(split, ())
 
+    def tagged(self, split: str) -> Sequence[tuple[Sequence[str], Sequence[str]]]:
+        """The tokens of each row of a split and their tags; empty where tokens have none."""
+        return ()
+
     def findings(self) -> Facts:
         """What was found out while the data were read; nothing where they are not a user's own."""
         return NO_FACTS

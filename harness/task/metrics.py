@@ -34,6 +34,10 @@ class Metrics(nn.Module):
         """The probability of each class (B, C), where the answer is a class."""
         return None
 
+    def tags(self, logits: Tensor, batch: Mapping[str, Tensor]) -> list[list[int]]:
+        """What each token of each row is tagged with, where the answer is a tag for each of them."""
+        return []
+
 
 class ClassMetrics(Metrics):
     """Accuracy and mean cross-entropy of logits (B, C) against labels (B)."""
@@ -252,6 +256,9 @@ class MeasuredMetrics(Metrics):
 
     def shares(self, logits: Tensor) -> Tensor | None:
         return self.own.shares(logits)
+
+    def tags(self, logits: Tensor, batch: Mapping[str, Tensor]) -> list[list[int]]:
+        return self.own.tags(logits, batch)
 
     def compute_and_reset(self) -> dict[str, float]:
         """Raises MeasureError, which names the measure."""

@@ -103,6 +103,7 @@ class TrialModule(L.LightningModule):
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
         self.shares: list[Tensor] = []
+        self.tags: dict[int, list[int]] = {}
 
     def configure_model(self) -> None:
         """Called by the trainer before it creates the optimiser."""
@@ -159,10 +160,11 @@ class TrialModule(L.LightningModule):
         self.predictions.append((batch["rows"].cpu(), items.cpu()))
         if (shares := self.metrics.shares(logits)) is not None:
             self.shares.append(shares.cpu())
+        self.tags.update(zip(batch["rows"].tolist(), self.metrics.tags(logits, batch), strict=False))
 
     def on_test_start(self) -> None:
         """Each test has its own predictions."""
-        self.predictions, self.shares = [], []
+        self.predictions, self.shares, self.tags = [], [], {}
 
     def on_validation_epoch_end(self) -> None:
         """Compute the scores of the validation split."""

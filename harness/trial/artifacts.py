@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from harness.config import Config
 from harness.model import Network
 from harness.record import Adapter, trial_path
 from harness.system import assets
-from harness.system.study_files import ANSWERS, CONFUSION, HEAD, PREDICTIONS
+from harness.system.study_files import ANSWERS, CONFUSION, HEAD, PREDICTIONS, TAGGED, TAGS
 from harness.task import Generation, Inputs, Task, build_task
+from harness.task.tags import by_type
 from harness.training import TrialModule, generate_texts, text_scores
 from harness.trial.context import TrialContext
 from harness.trial.inputs import base_identity, tokens_for
@@ -30,6 +32,7 @@ def save_artifacts(
     if predicted:
         _save_predictions(module, folder / PREDICTIONS)
         _save_answers(build_task(config.task), module, folder)
+        _save_tags(build_task(config.task), module, folder)
 
 
 def save_trained(config: Config, model: Network, method: Method, target: Path) -> None:
@@ -82,6 +85,25 @@ def _save_answers(task: Task, module: TrialModule, folder: Path) -> None:
     _write_table(folder / ANSWERS, ["item", "label", "predicted", *(f"p({name})" for name in task.classes)], lines)
     of_each = [[name, *counts[label]] for label, name in enumerate(task.classes)]
     _write_table(folder / CONFUSION, ["label, taken for", *task.classes], of_each)
+
+
+def _save_tags(task: Task, module: TrialModule, folder: Path) -> None:
+    """What each token of the test rows was tagged with, and the scores of each type of span.
+
+    Only where one process has seen all rows.
+    """
+    rows = task.tagged("test")
+    if not module.tags or len(module.tags) != len(rows):
+        return
+    predicted = [[task.classes[tag] for tag in module.tags[row]] for row in range(len(rows))]
+    names = task.names("test")
+    with open(folder / TAGGED, "w", encoding="utf-8") as file:
+        for name, (tokens, tags), said in zip(names, rows, predicted, strict=True):
+            found = {"row": name, "tokens": list(tokens), "tags": list(tags), "predicted": said}
+            file.write(json.dumps(found, ensure_ascii=False) + "\n")
+    if "f1" in module.metrics.names:
+        lines = by_type([tags for _, tags in rows], predicted)
+        _write_table(folder / TAGS, ["type", "there", "found", "right", "precision", "recall", "f1"], lines)
 
 
 def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:

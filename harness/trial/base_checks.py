@@ -29,5 +29,5 @@ def check_base(config: Config) -> None:
         raise ConfigError(f"lora=head: a base that writes has no fresh head; task={task.name}; lora=lora or lora=full")
     if mistakes := task.mistakes(model):
         raise ConfigError(*mistakes)
-    known = task.known_outputs
-    build_model(model, 2 if known is None else known, weights=False)  # what transformers makes of config.json
+    outputs = task.head_outputs(2) if task.known_outputs is None else task.known_outputs
+    build_model(model, outputs, weights=False)  # what transformers makes of config.json

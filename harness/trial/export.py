@@ -62,7 +62,10 @@ def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
 
 def name_answers(model: Any, trained: Trained) -> None:
     """Write the classes' names into the configuration of a model of transformers."""
-    if trained.classes:
+    if trained.config.task.tags_tokens:
+        model.config.id2label = dict(enumerate(trained.classes))
+        model.config.label2id = {name: number for number, name in enumerate(trained.classes)}
+    elif trained.classes:
         model.config.id2label = dict(enumerate(trained.classes))
         model.config.label2id = {name: number for number, name in enumerate(trained.classes)}
         kind = "multi_label" if trained.several_labels else "single_label"

@@ -8,6 +8,7 @@ from harness.trial.trained import Trained
 
 _PIPELINES = {
     "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForTokenClassification": "token-classification",
     "AutoModelForImageClassification": "image-classification",
     "AutoModelForAudioClassification": "audio-classification",
     "AutoModelForCausalLM": "text-generation",

@@ -93,7 +93,8 @@ def load_trained(trained: Trained) -> Network:
 def untrained(trained: Trained) -> Network:
     """The base as it was before the trial, under the head that the trial trained, in evaluation mode."""
     known = trained.config.task.known_outputs
-    network = build_model(trained.config.model, len(trained.classes) or (known if isinstance(known, int) else 1))
+    counted = trained.config.task.head_outputs(len(trained.classes))
+    network = build_model(trained.config.model, counted or (known if isinstance(known, int) else 1))
     if network.head.state_dict():
         file = _kept(trained) / HEAD
         if not file.is_file():

@@ -143,6 +143,10 @@ class ModelConfig:
         lengths = f"task.max_source={max_source} and task.max_target={max_target}"
         return [f"{lengths}: model={self.name} has {self.longest} positions"]
 
+    def tagging_mistakes(self, task: str) -> list[str]:
+        """What is at odds with a task that tags every token."""
+        return []
+
     def image_mistakes(self, task: str, size: int) -> list[str]:
         """What is at odds with a task's images of `size` pixels a side."""
         return []

@@ -33,3 +33,6 @@ class GuestModelConfig(ModelConfig):
     @property
     def takes(self) -> None:
         return None
+
+    def tagging_mistakes(self, task: str) -> list[str]:
+        return [f"model.kind={self.kind}: a model of your own answers a row as a whole; task={task} tags every token"]

@@ -100,6 +100,11 @@ class HfModelConfig(ModelConfig):
     def one_sequence(self) -> bool:
         return not self._local_facts().get("is_encoder_decoder", False)
 
+    def tagging_mistakes(self, task: str) -> list[str]:
+        if self.pooling == "auto":
+            return []
+        return [f"model.pooling={self.pooling}: task={task} tags every token, none are pooled; model.pooling=auto"]
+
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
         if self.dtype == "float32" or not lora.trains_base_weights:
             return []

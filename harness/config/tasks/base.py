@@ -15,6 +15,11 @@ from harness.system.paths import path_problem
 Outputs = int | Mapping[str, int]
 """How many outputs a head has; of each task, where there are several heads."""
 
+
+class TokenClasses(int):
+    """So many classes, of which each token of a row is one."""
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 FORMER_READERS = {"continual": "sequence", "seq2seq": "pairs"}
@@ -26,7 +31,7 @@ _NOT_IN_FINGERPRINT = (
     *("name", "data", "asset", "stand_in", "validation", "test", "catalogues"),
     *("labels", "cut", "time", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
     "gradients",
-    *("dataset", "subset"),
+    *("dataset", "subset", "packages", "broken", "unknown", "tag_names"),
 )
 # Trials from before there were these are the same trials.
 _LATER_KEYS = {"answer": "class", "train_rows": None, "temperature": None, "batches": "one_task", "text_pair": None}
@@ -38,7 +43,7 @@ WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
 _READ_BY = {
-    "a file,": "task=text_csv and task=seq2seq read files",
+    "a file,": "task=text_csv, task=token_labels and task=seq2seq read files",
     "a folder,": "task=image_folder, task=spoken_digits and task=sst2 read folders",
 }
 
@@ -102,6 +107,15 @@ class TaskConfig:
     def known_outputs(self) -> Outputs | None:
         """The outputs of its head, or of each head; None where only the data can tell."""
         return None
+
+    @property
+    def tags_tokens(self) -> bool:
+        """Whether each token of a row has an answer of its own."""
+        return False
+
+    def head_outputs(self, classes: int) -> Outputs:
+        """The outputs of its head, where the data have so many classes."""
+        return classes
 
     @property
     def head_names(self) -> tuple[str, ...]:

@@ -1,0 +1,98 @@
+"""The configuration of tasks whose answer is a tag for each token: names in a text, parts of speech, roles in code."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
+
+from harness.config.models.base import ModelConfig
+from harness.config.scalars import CLOSED, AssetConfig, Count, Flag, HeldOut, Natural, Text
+from harness.config.tasks.base import Name, Outputs, TaskConfig, TokenClasses
+from harness.config.tasks.own import OwnTableConfig
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class TokenTaskConfig(TaskConfig):
+    """What every task of tagged tokens has. A row is cut at `max_length` of the model's own tokens.
+
+    `scheme` bio: tags are O, B-TYPE and I-TYPE, and spans are scored (Ramshaw and Marcus, 1995; IOB2); plain: each tag
+    is a class of its own.
+    """
+
+    builder = "harness.task.token_labels:read_token_labels"
+    needs_model = "text"
+
+    name: Name
+    split_seed: Natural
+    validation_share: HeldOut
+    test_share: HeldOut
+    max_length: Annotated[int, Strict(), Field(ge=2)]
+    scheme: Literal["bio", "plain"] = "bio"
+
+    @property
+    def tags_tokens(self) -> bool:
+        return True
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return ("f1", "precision", "recall", "accuracy", "loss") if self.scheme == "bio" else ("accuracy", "loss")
+
+    def head_outputs(self, classes: int) -> Outputs:
+        return TokenClasses(classes)
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return [*model.tagging_mistakes(self.name), *model.length_mistakes(self.max_length)]
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class TagsConfig:
+    """`normalise` of tags that differ in blanks, case or number format only, as task.labels of other tasks."""
+
+    normalise: Flag | None = None
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class TokenLabelsTaskConfig(OwnTableConfig, TokenTaskConfig):
+    """A user's own tables with a list of tokens and a list of tags in each row, or files of a token a line.
+
+    `tag_names` are the names of tags that are numbers. `broken`: a span that begins with I- begins it all the same, or
+    its row is left out; `unknown`: rows of held-out splits with tags that training has not are left out.
+    `duplicates`: of rows with the same tokens and other tags the first is kept, or none.
+    """
+
+    path_kind = "file"
+
+    reader: Literal["token_labels"]
+    data: Text | None
+    validation: Text | None
+    test: Text | None
+    tokens: Text = "tokens"
+    tags: Text = "tags"
+    group: Text | None = None
+    tag_names: Annotated[list[Text], Field(min_length=2)] | None = None
+    labels: TagsConfig = TagsConfig()
+    broken: Literal["refuse", "begin", "leave_out"] = "refuse"
+    unknown: Literal["refuse", "leave_out"] = "refuse"
+    duplicates: Literal["refuse", "first", "leave_out"] = "refuse"
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        return {"data": self.data, "validation": self.validation, "test": self.test}
+
+    @property
+    def read_early(self) -> bool:
+        return True
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class CodeNamesTaskConfig(TokenTaskConfig):
+    """The functions of Python packages, their tokens tagged by what they name; nothing of the packages is run.
+
+    A module is in one split. Functions of more than `max_tokens` tokens of Python are left out.
+    """
+
+    reader: Literal["code_names"]
+    packages: Annotated[list[AssetConfig], Field(min_length=1)]
+    max_tokens: Count
+    rows: Count | None

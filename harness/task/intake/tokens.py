@@ -1,0 +1,86 @@
+"""Lists of tokens: as cells of a table, or a token a line."""
+
+import ast
+import contextlib
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.config import ConfigError
+from harness.task.intake.files import decode, has_half_character, read_bytes
+from harness.task.intake.labels import is_gap
+
+LINES = (".conll", ".iob", ".iob2", ".bio", ".txt")
+"""Suffixes of files of a token a line, its tag in the last column, and a blank line after each row."""
+
+
+_COMMENT = re.compile(r"#\s*(\w+\s*=|id\s)")  # at the head of a row: a number sign may be a token, too
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """The number of a line in its file, and its columns."""
+
+    number: int
+    cells: tuple[str, ...]
+
+
+def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[str, list[Line]]], str]:
+    """The rows of a file of a token a line, by the numbers of their first lines, and its encoding.
+
+    Columns are parted by tabs, or by blanks. Comments before a row (`# id = …`) and -DOCSTART- are passed over. Raises
+    ConfigError where there is no row.
+    """
+    try:
+        text, found = decode(read_bytes(path, key), encoding)
+    except ValueError as error:
+        raise ConfigError(f"{key}={path}: {error}") from None
+    rows: list[tuple[str, list[Line]]] = []
+    open_row = False
+    for number, line in enumerate(text.split("\n"), 1):
+        cells = tuple(cell.strip() for cell in (line.split("\t") if "\t" in line else line.split()))
+        if not line.strip():
+            open_row = False
+        elif not (line.startswith("-DOCSTART-") or (not open_row and _COMMENT.match(line))):
+            if not cells[0]:
+                raise ConfigError(f"{key}={path}: line {number}: {line[:40]!r} begins with no token")
+            if not open_row:
+                rows.append((str(number), []))
+                open_row = True
+            rows[-1][1].append(Line(number, cells))
+    if not rows:
+        raise ConfigError(f"{key}={path}: no line of a token in it")
+    return rows, found
+
+
+def list_of_tokens(cell: object, where: str, column: str) -> tuple[str, ...]:
+    """The tokens of a cell. Raises ConfigError where it is no list of texts."""
+    return tuple(_token(item, f"{where}: {column}") for item in items_of(cell, where, column))
+
+
+def items_of(cell: object, where: str, column: str) -> list[object]:
+    """A list, or one that a table holds as text; of an empty cell none."""
+    found = cell
+    if isinstance(cell, str) and cell.strip().startswith("["):
+        for read in _READ_LISTS:
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                found = read(cell.strip())
+                break
+    if isinstance(found, list | tuple):
+        return list(found)
+    if is_gap(cell):
+        return []
+    raise ConfigError(f"{where}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no list")
+
+
+_READ_LISTS: tuple[Callable[[str], object], ...] = (json.loads, ast.literal_eval)
+
+
+def _token(item: object, where: str) -> str:
+    if not isinstance(item, str) or not item.strip():
+        raise ConfigError(f"{where} has {item!r} in it ({type(item).__name__}); each is a text that is not blank")
+    if has_half_character(item):
+        raise ConfigError(f"{where} has half a character in it (a lone surrogate)")
+    return item

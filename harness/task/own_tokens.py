@@ -1,0 +1,235 @@
+"""A user's own tagged tokens: tables of lists, or files of a token a line; what is ambiguous refused, splits cut."""
+
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+
+from harness.config import ConfigError, TokenLabelsTaskConfig
+from harness.system.paths import listed
+from harness.task.base import SPLITS
+from harness.task.intake.cuts import drawn, joined
+from harness.task.intake.duplicates import normalised, refuse_leaks, settled
+from harness.task.intake.facts import Facts
+from harness.task.intake.labels import is_gap, settle_alike
+from harness.task.intake.table import SUFFIXES, load_table
+from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
+from harness.task.tags import OUTSIDE, begun, broken, is_bio
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Its place in its file, its tokens, a tag for each of them, and what it must stay together with."""
+
+    name: str
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+    group: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The tokens with blanks between them."""
+        return " ".join(self.tokens)
+
+
+Rows = dict[str, list[Row]]
+
+
+def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
+    """The three splits of a user's files, and what was found out. Raises ConfigError for what is ambiguous."""
+    if config.data is None:
+        raise ConfigError("task.data: missing; give the path of a JSONL, Parquet or CoNLL file")
+    given = {"train": config.data, "validation": config.validation, "test": config.test}
+    left: dict[str, list[str]] = {}
+    told: list[str] = []
+    formats: dict[str, str] = {}
+    rows: Rows = {}
+    for split, name in given.items():
+        if name is not None:
+            key = "task.data" if split == "train" else f"task.{split}"
+            rows[split], found = _read(config, split, key, Path(name).expanduser(), left)
+            formats |= {f"{split}.{what}": said for what, said in found.items()}
+    where = f"task.data={config.data}"
+    rows = _settled_tags(config, where, rows)
+    if config.scheme == "bio":
+        rows = _in_bio(config, where, rows, left, told)
+    rows = _without_contradictions(config, where, rows, left)
+    if len(rows) < len(SPLITS):
+        rows = _cut(config, rows, left)
+    _refuse_leaks(config, where, rows)
+    rows = _with_known_tags(config, where, rows, left)
+    return config.data, {split: rows[split] for split in SPLITS}, Facts(left_out=left, suspicious=told, format=formats)
+
+
+def _read(
+    config: TokenLabelsTaskConfig, split: str, key: str, path: Path, left: dict[str, list[str]]
+) -> tuple[list[Row], Mapping[str, str]]:
+    """The rows of a file that have tokens, and how it is written."""
+    kind = path.suffix.lower()
+    if kind not in (*SUFFIXES, *LINES):
+        raise ConfigError(
+            f"{key}={path}: expected .jsonl, .json, .parquet, .arrow, .csv or .tsv with lists, or a token a line in "
+            f"{', '.join(LINES)}"
+        )
+    if kind in LINES:
+        rows, found = _of_lines(config, key, path)
+    else:
+        rows, found = _of_table(config, key, path, "group" if split == "train" else "")
+    where = f"{key}={path}"
+    uneven = [row for row in rows if len(row.tokens) != len(row.tags)]
+    if uneven:
+        first = uneven[0]
+        raise ConfigError(
+            f"{where}: {len(uneven)} rows have not as many {config.tags} as {config.tokens} (rows "
+            f"{listed(row.name for row in uneven)}), as row {first.name}: {len(first.tokens)} tokens, "
+            f"{len(first.tags)} tags"
+        )
+    empty = [row.name for row in rows if not row.tokens]
+    if empty and config.gaps == "refuse":
+        rule = "task.gaps=leave_out leaves them out"
+        raise ConfigError(f"{where}: {len(empty)} rows have no tokens (rows {listed(empty)}); {rule}")
+    if empty:
+        left.setdefault("gaps", []).extend(f"{split} {name}" for name in empty)
+    return [row for row in rows if row.tokens], found
+
+
+def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list[Row], Mapping[str, str]]:
+    """Rows of a file of a token a line: the token first, its tag last; a row's name is its first line."""
+    rows, encoding = read_lines(key, path, config.encoding)
+    for _, lines in rows:
+        if short := next((line for line in lines if len(line.cells) < 2), None):
+            raise ConfigError(f"{key}={path}: line {short.number}: {short.cells[0]!r} has no tag behind it")
+    found = [
+        Row(name, tuple(line.cells[0] for line in lines), tuple(line.cells[-1] for line in lines))
+        for name, lines in rows
+    ]
+    return found, {} if encoding in ("utf-8", "utf-8-sig") else {"encoding": encoding}
+
+
+def _of_table(config: TokenLabelsTaskConfig, key: str, path: Path, group: str) -> tuple[list[Row], Mapping[str, str]]:
+    """Rows of a table with a list of tokens and a list of tags in each."""
+    grouped = config.group if group else None
+    wanted = (config.tokens, config.tags, *([grouped] if grouped else []))
+    table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
+    tokens, tags = (table.column(f"task.{role}", vars(config)[role]) for role in ("tokens", "tags"))
+    groups = list(table.column("task.group", grouped)) if grouped else [None] * len(tokens)
+    rows = []
+    for (name, token_cell), tag_cell, cell in zip(tokens.items(), tags, groups, strict=True):
+        where = f"{key}={path}: row {name}"
+        found = list_of_tokens(token_cell, where, config.tokens)
+        named = tuple(_tag(config, item, where) for item in items_of(tag_cell, where, config.tags))
+        rows.append(Row(str(name), found, named, None if is_gap(cell) else str(cell)))
+    return rows, table.format
+
+
+def _tag(config: TokenLabelsTaskConfig, item: object, where: str) -> str:
+    names = config.tag_names
+    if isinstance(item, int) and not isinstance(item, bool):
+        if names is None:
+            raise ConfigError(f"{where}: the tag {item} is a number; task.tag_names=[O,B-…] names them, from 0 on")
+        if not 0 <= item < len(names):
+            raise ConfigError(f"{where}: the tag {item} is none of task.tag_names, which has 0 to {len(names) - 1}")
+        return names[item]
+    if not isinstance(item, str) or is_gap(item):
+        raise ConfigError(f"{where}: the tag {item!r} is no name ({type(item).__name__}); outside of all spans it is O")
+    return item
+
+
+def _settled_tags(config: TokenLabelsTaskConfig, where: str, rows: Rows) -> Rows:
+    """One name for each tag, in all splits alike."""
+    each = [(tag, f"{split} {row.name}") for split, found in rows.items() for row in found for tag in row.tags]
+    names = settle_alike(where, [tag for tag, _ in each], [name for _, name in each], config.labels.normalise)
+    return _mapped(rows, lambda tags: tuple(names[tag] for tag in tags))
+
+
+def _mapped(rows: Rows, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Rows:
+    return {split: [dataclasses.replace(row, tags=change(row.tags)) for row in found] for split, found in rows.items()}
+
+
+def _in_bio(config: TokenLabelsTaskConfig, where: str, rows: Rows, left: dict[str, list[str]], told: list[str]) -> Rows:
+    """Rows whose spans all begin with B-."""
+    named = [(split, row) for split, found in rows.items() for row in found]
+    for split, row in named:
+        for tag in row.tags:
+            if not is_bio(tag):
+                raise ConfigError(
+                    f"{where}: {split} row {row.name}: the tag {tag!r} is neither {OUTSIDE} nor B-TYPE nor I-TYPE "
+                    f"(IOB2); task.scheme=plain takes tags as they are, each token for itself"
+                )
+    wrong = [(split, row, places) for split, row in named if (places := list(broken(row.tags)))]
+    if not wrong:
+        return rows
+    count = sum(len(places) for _, _, places in wrong)
+    said = listed(f"{split} {row.name}" for split, row, _ in wrong)
+    split, row, places = wrong[0]
+    if config.broken == "refuse":
+        raise ConfigError(
+            f"{where}: {count} spans begin with I- in {len(wrong)} rows ({said}), as {row.tags[places[0]]} of "
+            f"{row.tokens[places[0]]!r} in {split} row {row.name}; task.broken=begin has them begin there, leave_out "
+            "leaves the rows out"
+        )
+    if config.broken == "begin":
+        told.append(f"{count} spans in {len(wrong)} rows began with I- and begin with B- now ({said})")
+        return _mapped(rows, begun)
+    left["broken spans"] = [f"{split} {row.name}" for split, row, _ in wrong]
+    return {split: [row for row in found if not list(broken(row.tags))] for split, found in rows.items()}
+
+
+def _without_contradictions(config: TokenLabelsTaskConfig, where: str, rows: Rows, left: dict[str, list[str]]) -> Rows:
+    named = [(split, row) for split, found in rows.items() for row in found]
+    names = [f"{split} {row.name}" for split, row in named]
+    tags: list[Hashable] = [row.tags for _, row in named]
+    kept = set(settled(where, [row.tokens for _, row in named], tags, names, config.duplicates, "tokens")[0])
+    if len(kept) == len(named):
+        return rows
+    left["contradicting"] = [name for place, name in enumerate(names) if place not in kept]
+    remaining = [pair for place, pair in enumerate(named) if place in kept]
+    return {split: [row for of, row in remaining if of == split] for split in rows}
+
+
+def _cut(config: TokenLabelsTaskConfig, rows: Rows, left: dict[str, list[str]]) -> Rows:
+    """Cut the splits that are not given off the training file, without its repeated rows; near-identical rows, and
+    those of one group, stay together.
+    """
+    once: dict[tuple[str, ...], Row] = {}
+    for row in rows["train"]:
+        if once.setdefault(row.tokens, row) is not row:
+            left.setdefault("repeated", []).append(f"train {row.name}")
+    whole = list(once.values())
+    groups: list[Hashable] = [normalised(row.text) for row in whole]
+    if config.group is not None:
+        groups = joined(groups, [row.group for row in whole])
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    parts = drawn(groups, {split: share for split, share in shares.items() if split not in rows}, config.split_seed)
+    return rows | {split: [whole[place] for place in places] for split, places in parts.items()}
+
+
+def _refuse_leaks(config: TokenLabelsTaskConfig, where: str, rows: Rows) -> None:
+    if config.leaks == "refuse":
+        texts = {split: [row.text for row in rows[split]] for split in SPLITS}
+        names = {split: [row.name for row in rows[split]] for split in SPLITS}
+        rule = " up to case, blanks and punctuation; task.leaks=allow takes them all the same"
+        refuse_leaks(where, texts, names, normalised, rule)
+
+
+def _with_known_tags(config: TokenLabelsTaskConfig, where: str, rows: Rows, left: dict[str, list[str]]) -> Rows:
+    """Held-out rows whose tags training has, in BIO the types of them."""
+    known = {_kind(config, tag) for row in rows["train"] for tag in row.tags} | {_kind(config, OUTSIDE)}
+    strange = [
+        (split, row, tag)
+        for split in SPLITS[1:]
+        for row in rows[split]
+        if (tag := next((tag for tag in row.tags if _kind(config, tag) not in known), None))
+    ]
+    if strange and config.unknown == "refuse":
+        tags = listed(dict.fromkeys(tag for _, _, tag in strange))
+        said = listed(f"{split} {row.name}" for split, row, _ in strange)
+        rule = f"tags that training has not: {tags} (rows {said}); task.unknown=leave_out leaves them out"
+        raise ConfigError(f"{where}: {len(strange)} held-out rows have {rule}")
+    if strange:
+        left["unknown tags"] = [f"{split} {row.name}" for split, row, _ in strange]
+    out = {id(row) for _, row, _ in strange}
+    return {split: [row for row in found if id(row) not in out] for split, found in rows.items()}
+
+
+def _kind(config: TokenLabelsTaskConfig, tag: str) -> str:
+    return tag[2:] if config.scheme == "bio" else tag

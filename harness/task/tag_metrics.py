@@ -1,0 +1,81 @@
+"""Metrics of tagged tokens: spans as seqeval counts them, and tokens one by one.
+
+Shapes: B rows, L tokens of the longest as the model reads them, W tokens of the longest as the data have them, C tags.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from harness.task.metrics import Metrics, VectorSum
+from harness.task.tags import rates, spans
+
+
+class TagMetrics(Metrics):
+    """F1, precision and recall of all spans together, the share of tokens that are right, and the mean cross-entropy of
+    a token that is read.
+
+    A span is right if type, first and last token are. A token that the model does not read, beyond the longest row, is
+    answered with the `usual` tag.
+    """
+
+    columns = ("loss", "tokens")
+
+    def __init__(self, classes: Sequence[str], usual: int, *, with_spans: bool) -> None:
+        super().__init__()
+        self.classes, self.usual, self.with_spans = tuple(classes), usual, with_spans
+        self.names = (*(("f1", "precision", "recall") if with_spans else ()), "accuracy", "loss")
+        # Spans that are right, found, there; tokens that are right, all; nats, tokens that are read.
+        self.counts = VectorSum(7)
+
+    def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        labels = batch["labels"]
+        loss_BL = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none", ignore_index=-100)
+        nats_B, read_B = loss_BL.double().sum(1), (labels != -100).sum(1).double()
+        found, there = self.tags(logits, batch), _rows(batch["tags"].cpu())
+        pairs = list(zip(found, there, strict=True))
+        right = sum(one == other for row, wanted in pairs for one, other in zip(row, wanted, strict=True))
+        tokens = [float(right), float(sum(map(len, there))), float(nats_B.sum()), float(read_B.sum())]
+        self.counts.update(torch.tensor([*self._span_counts(pairs), *tokens], dtype=torch.float64).to(logits.device))
+        return torch.stack([nats_B / read_B.clamp(min=1), read_B], 1)
+
+    def _span_counts(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        if not self.with_spans:
+            return [0.0, 0.0, 0.0]
+        counts = [0, 0, 0]
+        for row, wanted in pairs:
+            mine, theirs = (set(spans([self.classes[tag] for tag in tags])) for tags in (row, wanted))
+            counts = [counts[0] + len(mine & theirs), counts[1] + len(mine), counts[2] + len(theirs)]
+        return list(map(float, counts))
+
+    def tags(self, logits: Tensor, batch: Mapping[str, Tensor]) -> list[list[int]]:
+        return tags_of(logits, batch["places"], self.usual)
+
+    def answers(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the tokens that are read, one after another: labels (N) and logits (N, C)."""
+        read = batch["labels"] != -100
+        return batch["labels"][read], logits[read].float()
+
+    def compute_and_reset(self) -> dict[str, float]:
+        right, found, there, tokens_right, tokens, nats, read = self.counts.compute().tolist()
+        self.counts.reset()
+        f1, precision, recall = rates(right, found, there)
+        ours = {"f1": f1, "precision": precision, "recall": recall} if self.with_spans else {}
+        return {**ours, "accuracy": tokens_right / max(1.0, tokens), "loss": nats / max(1.0, read)}
+
+
+def tags_of(logits_BLC: Tensor, places_BW: Tensor, usual: int) -> list[list[int]]:
+    """The most likely tag of each token by row; `places` are those of their first pieces, −1 of none, −2 past the end.
+
+    A token without a place has the `usual` tag.
+    """
+    best_BL = logits_BLC.argmax(-1).cpu()
+    places_BW = places_BW.cpu()
+    chosen_BW = torch.where(places_BW >= 0, best_BL.gather(1, places_BW.clamp(min=0)), usual)
+    return [row[place > -2].tolist() for row, place in zip(chosen_BW, places_BW, strict=True)]
+
+
+def _rows(tags_BW: Tensor) -> list[list[int]]:
+    return [row[row != -100].tolist() for row in tags_BW]

@@ -1,0 +1,81 @@
+"""What a trial that tags tokens says of rows that no split has."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from harness.config import ConfigError
+from harness.devices import resolve_device
+from harness.model import model_tokens
+from harness.system.paths import listed
+from harness.task.intake.table import load_table
+from harness.task.intake.tokens import LINES, list_of_tokens, read_lines
+from harness.task.token_inputs import encode_tokens
+from harness.trial.trained import Trained, load_trained
+
+_BATCH = 64
+
+
+def read_rows(trained: Trained, path: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """The rows of a file by name: lists of tokens of a table, tokens of a file of one a line, or of a .txt the words of
+    each line, parted by blanks. Raises ConfigError where it has none.
+    """
+    if path.suffix.lower() == ".txt":
+        lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1)
+        rows = [(str(number), tuple(line.split())) for number, line in lines if line.strip()]
+    elif path.suffix.lower() in LINES:
+        found, _ = read_lines("input", path, None)
+        rows = [(name, tuple(line.cells[0] for line in lines)) for name, lines in found]
+    else:
+        name = str(vars(trained.config.task).get("tokens", "tokens"))
+        cells = load_table(path, "input", (name,)).column("task.tokens", name).items()
+        rows = [(str(row), list_of_tokens(cell, f"input={path}: row {row}", name)) for row, cell in cells]
+    if not rows:
+        raise ConfigError(f"input={path}: no tokens in it")
+    if empty := [row for row, tokens in rows if not tokens]:
+        raise ConfigError(f"input={path}: {len(empty)} rows have no tokens (rows {listed(empty)})")
+    return rows
+
+
+@torch.no_grad()
+def predict_tags(trained: Trained, rows: Sequence[Sequence[str]]) -> list[list[tuple[str, float | None]]]:
+    """The tag of each token of each row and its probability; of tokens that are not read the usual tag, and None."""
+    tokens = model_tokens(trained.config.model)
+    assert tokens is not None
+    assert tokens.tokenizer is not None
+    device = resolve_device(trained.config.trainer.accelerator, 1)
+    network = load_trained(trained).to(device)
+    always = trained.entry.data.details.get("majority", {})
+    usual = always.get("class", trained.classes[0]) if isinstance(always, dict) else trained.classes[0]
+    length = vars(trained.config.task)["max_length"]
+    inputs = encode_tokens(rows, [[0] * len(row) for row in rows], tokens.tokenizer, length, tokens.pad)
+    order = sorted(range(len(rows)), key=lambda row: int(inputs.lengths[row]))
+    found: dict[int, list[tuple[str, float | None]]] = {}
+    for start in range(0, len(order), _BATCH):
+        batch = inputs.batch(order[start : start + _BATCH])
+        shares = network({name: tensor.to(device) for name, tensor in batch.items()}).float().softmax(-1).cpu()
+        for row, places, share_LC in zip(batch["rows"].tolist(), batch["places"].tolist(), shares, strict=True):
+            best = share_LC.max(-1)
+            found[row] = [
+                (trained.classes[int(best.indices[place])], float(best.values[place])) if place >= 0 else (usual, None)
+                for place in places
+                if place > -2
+            ]
+    return [found[row] for row in range(len(rows))]
+
+
+def write_tags(trained: Trained, source: Path, target: Path) -> None:
+    """A CSV file with a line for each token: row, token, prediction and its probability."""
+    rows = read_rows(trained, source)
+    said = predict_tags(trained, [tokens for _, tokens in rows])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.part")
+    with open(scratch, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["row", "token", "prediction", "p"])
+        for (name, tokens), tags in zip(rows, said, strict=True):
+            for token, (tag, share) in zip(tokens, tags, strict=True):
+                table.writerow([name, token, tag, "" if share is None else f"{share:.6f}"])
+    scratch.replace(target)

@@ -1,0 +1,449 @@
+"""Tagged tokens: read right or refused by name, aligned with a model's pieces, scored as seqeval scores them."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from harness.config import ConfigError
+from harness.task import build_task
+from harness.task.build import read_task
+from harness.task.summary import short, summary
+from harness.task.tag_metrics import TagMetrics
+from harness.task.tags import begun, broken, by_type, spans
+from harness.task.token_inputs import encode_tokens
+from tests.tiny import BAD, FILLER, GOOD
+
+SEQEVAL = json.loads((Path(__file__).parents[1] / "cases" / "seqeval.json").read_text())["cases"]
+
+
+def rows_of(case, key):
+    return [row.split() for row in case[key]]
+
+
+# -- measures ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 64])
+@pytest.mark.parametrize("case", SEQEVAL, ids=range(len(SEQEVAL)))
+def test_scores_are_seqevals(case, size):
+    tags, predicted = rows_of(case, "tags"), rows_of(case, "predicted")
+    classes = ("O", *(f"{mark}-{kind}" for kind in ("LOC", "PER", "X") for mark in "BI"))
+    metrics = TagMetrics(classes, 0, with_spans=True)
+    for start in range(0, len(tags), size):
+        metrics.update(*as_batch(classes, tags[start : start + size], predicted[start : start + size]))
+    scores = metrics.compute_and_reset()
+    for name in ("f1", "precision", "recall", "accuracy"):
+        assert scores[name] == pytest.approx(case[name], abs=1e-12), name
+    found = {line[0]: [float(each) for each in (*line[4:], line[1])] for line in by_type(tags, predicted)}
+    assert found == {kind: pytest.approx(values, abs=1e-6) for kind, values in case["types"].items()}
+
+
+def as_batch(classes, tags, predicted):
+    """Logits and a batch in which each token is one piece behind a special one."""
+    longest = max(map(len, tags))
+    logits = torch.zeros(len(tags), longest + 2, len(classes))
+    labels, places = torch.full((len(tags), longest + 2), -100), torch.full((len(tags), longest), -2)
+    found = torch.full((len(tags), longest), -100)
+    for row, (wanted, said) in enumerate(zip(tags, predicted, strict=True)):
+        for place, (tag, guess) in enumerate(zip(wanted, said, strict=True)):
+            labels[row, place + 1] = found[row, place] = classes.index(tag)
+            places[row, place] = place + 1
+            logits[row, place + 1, classes.index(guess)] = 3.0
+    return logits, {"labels": labels, "tags": found, "places": places}
+
+
+def test_a_token_that_is_not_read_counts_as_outside():
+    """Beyond the longest row a span is missed, and a token outside of all is right."""
+    classes = ("O", "B-X", "I-X")
+    logits = torch.zeros(1, 3, 3)
+    logits[0, 1, 1] = 5.0
+    batch = {"labels": torch.tensor([[-100, 1, -100]])}
+    batch |= {"tags": torch.tensor([[1, 1, 0]]), "places": torch.tensor([[1, -1, -1]])}
+    metrics = TagMetrics(classes, 0, with_spans=True)
+    items = metrics.update(logits, batch)
+    scores = metrics.compute_and_reset()
+    assert (scores["precision"], scores["recall"], scores["accuracy"]) == (1.0, 0.5, pytest.approx(2 / 3))
+    assert metrics.tags(logits, batch) == [[1, 0, 0]]
+    assert items.tolist() == [[pytest.approx(scores["loss"]), 1.0]]
+
+
+def test_spans_that_begin_with_i_are_found_and_mended():
+    tags = ["I-A", "I-A", "O", "B-B", "I-A", "I-A", "B-A"]
+    assert spans(tags) == [("A", 0, 2), ("B", 3, 4), ("A", 4, 6), ("A", 6, 7)]
+    assert list(broken(tags)) == [0, 4]
+    assert spans(begun(tags)) == spans(tags)
+    assert not list(broken(begun(tags)))
+
+
+# -- pieces ------------------------------------------------------------------------------------------------------------
+
+TOKENS = ["Zürich", "of", "don't", "\u200b", "New York", "unaffable", "😀😀", "é"]
+TEXTS = ["the people of Zürich don't know New York", "unaffable unbelievable affable", "é è ê 😀"]
+
+
+def bert():
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=80, special_tokens=["[UNK]", "[CLS]", "[SEP]"])
+    tokenizer.train_from_iterator(TEXTS * 3, trainer)
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    return tokenizer
+
+
+def bytes_of_text():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    first = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(TEXTS * 3, trainers.BpeTrainer(vocab_size=300, initial_alphabet=first))
+    return tokenizer
+
+
+def sentencepiece():
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.train_from_iterator(TEXTS * 3, trainers.BpeTrainer(vocab_size=120, special_tokens=["<unk>"]))
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [bert, bytes_of_text, sentencepiece])
+def test_the_first_piece_of_each_token_carries_its_tag(make, tmp_path, own_cache):
+    """Pieces are those of the text; each token's first one is found by decoding what stands before it."""
+    tokenizer = make()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    rows = [TOKENS, ["of"], TOKENS[4:] * 2]
+    tags = [list(range(len(row))) for row in rows]
+    inputs = encode_tokens(rows, tags, tmp_path / "tokenizer.json", 128, 0)
+    batch = inputs.batch([0, 1, 2])
+    for row, tokens in enumerate(rows):
+        encoding = tokenizer.encode(" ".join(tokens))
+        assert batch["ids"][row, : len(encoding.ids)].tolist() == encoding.ids
+        begin, wanted = 0, {}
+        for number, token in enumerate(tokens):
+            pieces = [
+                place
+                for place, (start, end) in enumerate(encoding.offsets)
+                if (text := " ".join(tokens)[start:end]).strip(" ")
+                and begin <= start + len(text) - len(text.lstrip(" ")) < begin + len(token)
+            ]
+            if pieces:
+                wanted[pieces[0]] = number
+            begin += len(token) + 1
+        labels = batch["labels"][row]
+        assert {place: int(labels[place]) for place in (labels != -100).nonzero().flatten().tolist()} == wanted
+        assert len(wanted) >= len(tokens) - 2  # what BERT's normaliser deletes has no piece
+    assert batch["tags"][1].tolist() == [0] + [-100] * 7
+    assert (batch["places"][1] == -2).sum() == 7
+
+
+def test_rows_are_cut_and_counted(tmp_path, own_cache):
+    bert().save(str(tmp_path / "tokenizer.json"))
+    inputs = encode_tokens([["of"] * 9, ["of"] * 3], [[1] * 9, [1] * 3], tmp_path / "tokenizer.json", 6, 0)
+    assert inputs.truncated() == {"text": 1}
+    assert (inputs.batch([0, 1])["labels"] == 1).sum(1).tolist() == [4, 3]
+    with pytest.raises(ConfigError, match=r"task\.max_length=3: it leaves 1 of 1 rows 1 tokens"):
+        encode_tokens([["of"] * 9], [[1] * 9], tmp_path / "tokenizer.json", 3, 0)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def sentence(number):
+    """Tokens and tags: a name of one or two words among fillers."""
+    words = [FILLER[(number * 7 + place) % 11] for place in range(3 + number % 3)]
+    name = [GOOD[number % 6], BAD[number // 6 % 6]][: 1 + number % 2]
+    kind = ("PER", "LOC")[number % 4 // 2]
+    tokens = [f"w{number}", *words, *name, "is"]
+    tags = ["O"] * (1 + len(words)) + [f"{'I' if place else 'B'}-{kind}" for place in range(len(name))] + ["O"]
+    return tokens, tags
+
+
+ROWS = [sentence(number) for number in range(60)]
+
+
+def jsonl(rows, folder, **more):
+    path = folder / "rows.jsonl"
+    lines = [json.dumps({"tokens": tokens, "tags": tags, **more}) for tokens, tags in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def conll(rows, folder, mark=" ", columns=False):
+    path = folder / "rows.conll"
+    between = f"{mark}NN{mark}" if columns else mark
+    lines = ["-DOCSTART- -X- O O\n"]
+    for number, (tokens, tags) in enumerate(rows):
+        lines.append(f"# id = {number}")
+        lines += [f"{token}{between}{tag}" for token, tag in zip(tokens, tags, strict=True)] + [""]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def parquet(rows, folder):
+    path = folder / "rows.parquet"
+    pd.DataFrame({"tokens": [r[0] for r in rows], "tags": [r[1] for r in rows]}).to_parquet(path)
+    return path
+
+
+def csv(rows, folder):
+    path = folder / "rows.csv"
+    pd.DataFrame({"tokens": [str(r[0]) for r in rows], "tags": [json.dumps(r[1]) for r in rows]}).to_csv(path)
+    return path
+
+
+@pytest.fixture
+def read(compose_plain):
+    base = compose_plain("task=token_labels").task
+
+    def go(path, **keys):
+        from dataclasses import replace
+
+        return read_task(replace(base, data=str(path), **keys))
+
+    return go
+
+
+FORMS = {"jsonl": jsonl, "conll": conll, "parquet": parquet, "csv": csv}
+
+
+def test_all_forms_are_the_same_data(read, tmp_path):
+    found = [read(make(ROWS, tmp_path)) for make in FORMS.values()]
+    found += [read(conll(ROWS, tmp_path, "\t")), read(conll(ROWS, tmp_path, columns=True))]
+    assert len({task.sha256 for task in found}) == 1
+    task = found[0]
+    assert task.classes == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    assert sum(len(split) for split in task.splits.values()) == 60
+    kept = {row.tokens: row.tags for split in task.splits.values() for row in split}
+    assert kept == {tuple(tokens): tuple(tags) for tokens, tags in ROWS}
+    assert found[1].splits["train"][0].name == "4", "the line of its first token"
+
+
+def test_a_number_sign_is_a_token(read, tmp_path):
+    rows = [(["#", *tokens], ["O", *tags]) for tokens, tags in ROWS]
+    assert read(conll(rows, tmp_path)).splits["train"][0].tokens[0] == "#"
+
+
+def test_what_was_read_is_said(read, tmp_path):
+    task = read(jsonl(ROWS, tmp_path))
+    told = task.describe()
+    tags = [tag for split in ("validation", "test") for row in task.splits[split] for tag in row.tags]
+    held = {split: [tag for row in task.splits[split] for tag in row.tags] for split in ("validation", "test")}
+    assert told["majority"] == {"class": "O"} | {split: found.count("O") / len(found) for split, found in held.items()}
+    assert sum(sum(counts) for counts in told["labels"].values()) == sum(len(tags) for _, tags in ROWS)
+    assert sum(told["spans"]["train"].values()) + tags.count("B-PER") + tags.count("B-LOC") == 60
+    said = "\n".join(summary(task, None))
+    assert "B-PER" in said
+    assert "always answering 'O' is right for" in said
+    assert short(task).startswith("42 train, 6 validation, 12 test rows; 5 classes")
+
+
+def test_rows_of_a_group_stay_together(read, tmp_path):
+    lines = [
+        json.dumps({"tokens": tokens, "tags": tags, "document": number // 6})
+        for number, (tokens, tags) in enumerate(ROWS)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    task = read(tmp_path / "rows.jsonl", group="document")
+    of = {split: {(int(row.name) - 1) // 6 for row in rows} for split, rows in task.splits.items()}
+    assert not of["train"] & of["test"]
+    assert not of["train"] & of["validation"]
+
+
+def test_numbers_are_named(read, tmp_path):
+    names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    rows = [(tokens, [names.index(tag) for tag in tags]) for tokens, tags in ROWS]
+    assert read(parquet(rows, tmp_path), tag_names=names).sha256 == read(jsonl(ROWS, tmp_path)).sha256
+
+
+def changed(number, change):
+    return [*ROWS[:number], change(*ROWS[number]), *ROWS[number + 1 :]]
+
+
+def tag_of(number, place, tag):
+    def change(tokens, tags):
+        return tokens, [tag if index == place else each for index, each in enumerate(tags)]
+
+    return changed(number, change)
+
+
+REFUSED = {
+    "uneven": (
+        changed(4, lambda tokens, tags: (tokens, tags[1:])),
+        {},
+        r"1 rows have not as many tags as tokens \(rows 5\), as row 5: \d tokens, \d tags",
+    ),
+    "empty": (changed(4, lambda *_: ([], [])), {}, r"1 rows have no tokens \(rows 5\); task\.gaps=leave_out"),
+    "no list": (changed(4, lambda tokens, tags: (" ".join(tokens), tags)), {}, "row 5: tokens is .* no list"),
+    "no text": (changed(4, lambda tokens, tags: ([5, *tokens[1:]], tags)), {}, r"row 5: tokens has 5 in it \(int\)"),
+    "blank": (changed(4, lambda tokens, tags: ([" ", *tokens[1:]], tags)), {}, "row 5: tokens has ' ' in it"),
+    "numbers": (tag_of(4, 0, 3), {}, r"row 5: the tag 3 is a number; task\.tag_names="),
+    "beyond": (tag_of(4, 0, 3), {"tag_names": ["O", "B-X"]}, "the tag 3 is none of task.tag_names, which has 0 to 1"),
+    "no tag": (tag_of(4, 0, None), {}, r"the tag None is no name \(NoneType\)"),
+    "BIOES": (tag_of(4, 0, "S-PER"), {}, "train row 5: the tag 'S-PER' is neither O nor B-TYPE nor I-TYPE"),
+    "bare": (tag_of(4, 0, "B-"), {}, "the tag 'B-' is neither"),
+    "broken": (
+        tag_of(4, 0, "I-PER"),
+        {},
+        "1 spans begin with I- in 1 rows .*I-PER of 'w4' in train row 5; task.broken",
+    ),
+    "alike": (tag_of(4, 0, "B-per"), {}, "tags|labels that differ in blanks, case or number format: 'B-PER'"),
+    "contradicting": ([*ROWS, (ROWS[0][0], ["O"] * len(ROWS[0][1]))], {}, "the same tokens with different labels"),
+    "one tag": ([(tokens, ["O"] * len(tags)) for tokens, tags in ROWS], {}, "no spans; there is nothing to learn"),
+    "column": (ROWS, {"tags": "ner_tags"}, "task.tags=ner_tags: .* has no such column"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_ambiguous_is_refused_in_one_line(case, read, tmp_path):
+    rows, keys, said = REFUSED[case]
+    with pytest.raises(ConfigError, match=said) as error:
+        read(jsonl(rows, tmp_path), **keys)
+    assert len(error.value.args) == 1
+    assert "\n" not in str(error.value)
+
+
+SETTLED = {
+    "gaps": (changed(4, lambda *_: ([], [])), {"gaps": "leave_out"}, {"gaps": ["train 5"]}, 59),
+    "begin": (tag_of(4, 0, "I-PER"), {"broken": "begin"}, {}, 60),
+    "broken": (tag_of(4, 0, "I-PER"), {"broken": "leave_out"}, {"broken spans": ["train 5"]}, 59),
+    "alike": (tag_of(4, 0, "B-per"), {"labels": None}, {}, 60),
+    "first": (
+        [*ROWS, (ROWS[0][0], ["O"] * len(ROWS[0][1]))],
+        {"duplicates": "first"},
+        {"contradicting": ["train 61"]},
+        60,
+    ),
+    "repeated": ([*ROWS, ROWS[0]], {}, {"repeated": ["train 61"]}, 60),
+}
+
+
+@pytest.mark.parametrize("case", SETTLED)
+def test_a_key_settles_it(case, read, tmp_path):
+    from harness.config.tasks.tokens import TagsConfig
+
+    rows, keys, left, count = SETTLED[case]
+    keys = {key: TagsConfig(normalise=True) if value is None else value for key, value in keys.items()}
+    task = read(jsonl(rows, tmp_path), **keys)
+    assert dict(task.findings().left_out) == left
+    assert sum(map(len, task.splits.values())) == count
+    assert task.classes == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    tags = {row.tags[0] for split in task.splits.values() for row in split if row.name == "5"}
+    assert tags <= ({"B-PER"} if case in ("begin", "alike") else {"O"})
+
+
+def test_tags_that_training_has_not(read, tmp_path):
+    (tmp_path / "more").mkdir()
+    held = [
+        ([f"held{number}", *tokens], ["B-ORG" if number == 3 else "O", *tags])
+        for number, (tokens, tags) in enumerate(ROWS)
+    ]
+    path, other = jsonl(ROWS, tmp_path), jsonl(held, tmp_path / "more")
+    with pytest.raises(
+        ConfigError, match=r"1 held-out rows have tags that training has not: B-ORG \(rows validation 4\)"
+    ):
+        read(path, validation=str(other))
+    task = read(path, validation=str(other), unknown="leave_out")
+    assert task.findings().left_out["unknown tags"] == ["validation 4"]
+    assert len(task.splits["validation"]) == 59
+
+
+def test_a_held_out_file_that_stands_in_training_is_refused(read, tmp_path):
+    path = jsonl(ROWS, tmp_path)
+    (tmp_path / "more").mkdir()
+    other = jsonl([([token.upper() for token in tokens], tags) for tokens, tags in ROWS[:30]], tmp_path / "more")
+    with pytest.raises(ConfigError, match=r"26 of 30 test sentences stand in train too .*task\.leaks=allow"):
+        read(path, test=str(other))
+    assert len(read(path, test=str(other), leaks="allow").splits["test"]) == 30
+
+
+def test_plain_tags_are_classes_of_their_own(read, tmp_path):
+    rows = [(tokens, ["DET" if token == "the" else "N" for token in tokens]) for tokens, _ in ROWS]
+    task = read(jsonl(rows, tmp_path), scheme="plain")
+    assert task.classes == ("DET", "N")
+    assert task.metrics().names == ("accuracy", "loss")
+    assert task.describe()["majority"]["class"] == "N"
+
+
+def test_a_line_without_a_tag_is_named(read, tmp_path):
+    path = conll(ROWS, tmp_path)
+    lines = path.read_text().split("\n")
+    lines[4] = "alone"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"line 5: 'alone' has no tag behind it"):
+        read(path)
+    with pytest.raises(ConfigError, match=r"rows\.xml: expected .*\.conll"):
+        read(tmp_path / "rows.xml")
+
+
+def test_configurations_at_odds_are_refused(compose_plain, tmp_path):
+    words = ["task=token_labels", f"task.data={tmp_path}/rows.jsonl"]
+    compose_plain(*words, "trainer.objective=f1")
+    with pytest.raises(ConfigError, match=r"trainer\.objective=f1: task=token_labels has none"):
+        compose_plain(*words, "trainer.objective=f1", "task.scheme=plain")
+    with pytest.raises(ConfigError, match="trainer.objective=auroc: task=token_labels has none"):
+        compose_plain(*words, "trainer.objective=auroc")
+    with pytest.raises(ConfigError, match=r"model\.pooling=mean: task=token_labels tags every token"):
+        compose_plain(*words, "model=hf", f"model.address=path:{tmp_path}", "model.pooling=mean")
+    with pytest.raises(ConfigError, match="needs a text model"):
+        compose_plain(*words, "model=small_gpt2")
+
+
+# -- code --------------------------------------------------------------------------------------------------------------
+
+CODE = '''
+class Broken(ValueError): pass
+
+class Box:
+    async def go(self, größe, *args: Box, **kw):
+        """Say nothing."""
+        # nothing at all
+        for each in args:
+            if not isinstance(each, module.Box):
+                raise errors.Broken(f"no {größe}")
+        try:
+            return self.helper(each, size=größe)
+        except (Broken, OSError) as error:
+            return error.args
+
+def plain(): return int("f very long text, which would be cut into a hundred pieces and more")
+'''
+NAMES = [
+    *("async def", ("go", "B-function"), "(", ("self", "B-parameter"), ",", ("größe", "B-parameter"), ", *"),
+    *(("args", "B-parameter"), ":", ("Box", "B-class"), ", **", ("kw", "B-parameter"), ") : for each in"),
+    *(("args", "B-parameter"), ": if not", ("isinstance", "B-function"), "( each ,"),
+    *(("module", "B-class"), (".", "I-class"), ("Box", "I-class"), ") : raise"),
+    *(("errors", "B-exception"), (".", "I-exception"), ("Broken", "I-exception"), '( f"… ) try : return'),
+    *(("self", "B-parameter"), ".", ("helper", "B-function"), "( each ,", ("size", "B-parameter"), "="),
+    *(("größe", "B-parameter"), ") except (", ("Broken", "B-exception"), ",", ("OSError", "B-exception")),
+    ") as error : return error . args",
+]
+
+
+def test_names_in_code_are_tagged_by_what_they_name(compose_plain, tmp_path):
+    for number in range(12):
+        made = CODE.replace("def plain", f"def plain{number}").replace(
+            "def go", f"def go{number}" if number else "def go"
+        )
+        (tmp_path / f"module{number}.py").write_text(made)
+    (tmp_path / "template.py").write_text("class {{ name }}: pass")
+    words = ["task=code_names", f"task.packages=[{{address: 'path:{tmp_path}', sha256: null}}]", "task.rows=null"]
+    config = compose_plain(*words, "task.validation_share=0.2", "task.test_share=0.3").task
+    task = build_task(config)
+    every = {row.name: row for split in task.splits.values() for row in split}
+    assert len(every) == 24
+    row = every[f"{tmp_path.name}/module0.py:5"]
+    wanted = [
+        pair for each in NAMES for pair in ([each] if isinstance(each, tuple) else [(t, "O") for t in each.split()])
+    ]
+    assert list(zip(row.tokens, row.tags, strict=True)) == wanted
+    short_row = every[f"{tmp_path.name}/module3.py:16"]
+    assert short_row.tokens == ("def", "plain3", "(", ")", ":", "return", "int", "(", '"…', ")")
+    assert short_row.tags[1:2] + short_row.tags[6:7] == ("B-function", "B-class")
+    split_of = {split: {row.group for row in rows} for split, rows in task.splits.items()}
+    assert not split_of["train"] & (split_of["test"] | split_of["validation"])
+    assert task.findings().left_out == {"not Python of this version": ["template.py"]}
