@@ -48,6 +48,7 @@ SLOW = (
         "test_timm.py",
         "test_hf_trial.py",
         "test_tagging.py",
+        "test_text_objectives.py",
         "test_export.py",
         "test_predict.py",
         "test_optimizers.py",

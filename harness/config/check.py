@@ -17,7 +17,7 @@ from harness.config.registry import GUEST
 from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
 from harness.config.space import flattened
 from harness.config.tasks import TaskConfig, readers_for
-from harness.config.tasks.base import WHOLE_SPLIT
+from harness.config.tasks.base import TEXT_MEASURES, WHOLE_SPLIT
 from harness.config.tree import OF_COMMANDS, ConfigError, Tree, apply_overrides, leaves, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
@@ -261,6 +261,8 @@ def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ..
     task = config.task
     if ":" not in name and name not in (possible or [name]):
         return f"{where}: task={task.name} has none; trainer.objective={possible[0]}{nearest(name, possible)}"
+    if name in TEXT_MEASURES and task.written_rows == 0:
+        return f"{where}: of texts that are written, and task.generate_rows=0 has none written; give it rows"
     own = ":" in name
     if own and (task.parts or task.rows_of_all_tasks):
         return f"{where}: task={task.name} is several tasks, and a measure is of one; trainer.objective=score"

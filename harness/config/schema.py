@@ -17,6 +17,7 @@ from harness.config.probe import ProbeConfig
 from harness.config.scalars import CLOSED, Count, Flag, Listed, Natural, NotNegative, Number, Positive, Share, Text
 from harness.config.space import Dimension, Values
 from harness.config.tasks import AnyTask
+from harness.config.tasks.base import TEXT_MEASURES
 
 Usual = Literal["accuracy", "loss", "score"]
 Metric = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.@/-]*$")]
@@ -78,6 +79,11 @@ class TrainerConfig:
     def rows_of_step(self) -> int:
         """The training rows of one step on each device."""
         return self.batch_size * self.accumulate
+
+    @property
+    def text_measures(self) -> tuple[str, ...]:
+        """What is measured on texts that are written for validation rows at each evaluation."""
+        return tuple(name for name in dict.fromkeys((self.objective, *self.measures)) if name in TEXT_MEASURES)
 
     @property
     def own_measures(self) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class Inputs(Dataset[int]):
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
-    """Texts to be generated for the first test rows, of at most `longest` tokens each, and their targets."""
+    """Texts to be generated for the first rows of a split, of at most `longest` tokens each, and their targets."""
 
     longest: int
     references: tuple[str, ...]
@@ -130,6 +130,10 @@ class Task(ABC):
     def generation(self) -> Generation | None:
         """The texts to be generated for the test split, where the answer is text."""
         return None
+
+    def generation_of(self, split: str) -> Generation | None:
+        """The same for a held-out split."""
+        return self.generation if split == "test" else None
 
     def names(self, split: str) -> Sequence[str]:
         """What each row of a split is called in tables: its text or its file; empty where it has no name."""

@@ -71,7 +71,10 @@ class Seq2seqTask(Task):
 
     @property
     def generation(self) -> Generation | None:
-        references = self.splits["test"].targets[: self.generate_rows]
+        return self.generation_of("test")
+
+    def generation_of(self, split: str) -> Generation | None:
+        references = self.splits[split].targets[: self.generate_rows]
         return Generation(self.max_target, references) if references else None
 
     def mistakes(self, model: ModelConfig) -> list[str]:

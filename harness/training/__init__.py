@@ -3,6 +3,7 @@
 from harness.task.metrics import ClassMetrics, Metrics, MixtureMetrics, RegressionMetrics, TokenMetrics
 from harness.training.accumulation import in_parts
 from harness.training.callbacks import (
+    EVALUATION_PATIENCE_S,
     BestCheckpoint,
     CheckpointCallback,
     DivergenceCheck,
@@ -37,6 +38,7 @@ from harness.training.module import Diverged, Pruned, TrialModule, mean_loss, ta
 from harness.training.sharding import gather_full_model
 
 __all__ = [
+    "EVALUATION_PATIENCE_S",
     "BestCheckpoint",
     "CheckpointCallback",
     "Checkpoints",

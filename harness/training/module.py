@@ -63,6 +63,7 @@ class TrialModule(L.LightningModule):
 
     Where rows have answers of several tasks, `losses` gives the loss of each, and they are added up. `penalty` is added
     to the loss, after `weigh` has weighted it by task. With `spread` the weights are sharded over the devices.
+    `written` returns further scores of an evaluation, of texts that the model writes.
 
     The fused AdamW is several times faster than the default one, on a CPU too; under mixed precision Lightning
     does not combine it with clipping. Weight decay leaves biases and norms (all tensors of fewer than two dimensions)
@@ -88,6 +89,7 @@ class TrialModule(L.LightningModule):
         weigh: Callable[[Tensor, Tensor], Tensor] | None = None,
         losses: Losses | None = None,
         spread: bool = False,
+        written: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -98,7 +100,7 @@ class TrialModule(L.LightningModule):
         # By name: sharding replaces a model's weights.
         ids = {id(tensor) for tensor in fast}
         self.fast = {name for name, tensor in model.named_parameters() if id(tensor) in ids}
-        self.fast_ratio, self.spread = fast_ratio, spread
+        self.fast_ratio, self.spread, self.written = fast_ratio, spread, written
         self._keeps_gradients = False
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
@@ -167,8 +169,10 @@ class TrialModule(L.LightningModule):
         self.predictions, self.shares, self.tags = [], [], {}
 
     def on_validation_epoch_end(self) -> None:
-        """Compute the scores of the validation split."""
+        """Compute the scores of the validation split, those of `written` texts among them."""
         self._compute_scores()
+        if self.written is not None and not self.trainer.sanity_checking:
+            self.scores |= self.written()
 
     def on_test_epoch_end(self) -> None:
         """Compute the scores of the test split; with several devices, gather the predictions of all."""

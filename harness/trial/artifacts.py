@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,22 @@ def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:
 
 
 def write_texts(
-    generation: Generation | None, model: Network, inputs: Inputs, device: torch.device, folder: Path
+    generation: Generation | None,
+    model: Network,
+    inputs: Inputs,
+    device: torch.device,
+    folder: Path,
+    further: Collection[str] = (),
 ) -> dict[str, float]:
-    """The scores of the texts that a model generates for the first test rows, and a table of them; else nothing."""
+    """The scores, with `further` ones, of the texts that a model generates for the first test rows; else nothing.
+
+    A table of the texts is written beside.
+    """
     if generation is None:
         return {}
     references = generation.references
     written = generate_texts(model.to(device), inputs, len(references), generation.longest, device)
-    scores, items = text_scores(written, references)
+    scores, items = text_scores(written, references, further)
     with open(folder / "written.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["row", "chrf", "written", "wanted"])

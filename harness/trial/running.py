@@ -87,6 +87,7 @@ def make_module(
     steps: int,
     spread: bool = False,
     penalty: Callable[[], Tensor] | None = None,
+    written: Callable[[], dict[str, float]] | None = None,
 ) -> TrialModule:
     """The network as it is trained for so many steps, with its method's penalty, or the one that is given."""
     optimizer = trial.config.optimizer
@@ -111,6 +112,7 @@ def make_module(
         weigh=model.weighting.forward if model.weighting is not None else None,
         losses=trial.task.losses,
         spread=spread,
+        written=written,
     )
 
 

@@ -17,6 +17,7 @@ from harness.task import read_measure
 from harness.task.measures import named_measure
 from harness.task.metrics import MeasuredMetrics, Metrics
 from harness.training import (
+    EVALUATION_PATIENCE_S,
     BestCheckpoint,
     CheckpointCallback,
     Checkpoints,
@@ -32,9 +33,11 @@ from harness.training import (
     UnusedParameterCheck,
     fit,
     gather_full_model,
+    generate_texts,
     make_trainer,
     plan,
     test,
+    text_scores,
 )
 from harness.trial.adapt import compare_merged
 from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write_texts
@@ -54,12 +57,13 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     schedule = trial.method.rank_schedule(trained, length.steps, config.seed)
     settled = 0 if schedule is None else schedule.settled
     moving = [] if schedule is None else [RankScheduleCallback(schedule)]
-    module = make_module(trial, trained, _metrics(trial), length.steps, trial.spread)
+    module = make_module(trial, trained, _metrics(trial), length.steps, trial.spread, written=_written(trial, trained))
     best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
     stops = [PruningCallback(trial.report, settled), EarlyStopping(best, config.trainer.patience)]
     checkpoints = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
     unused, checks = UnusedParameterCheck(), [StopRequestCheck(between_steps=False), DivergenceCheck()]
-    curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, module.metrics.names)
+    scores = (*module.metrics.names, *config.trainer.text_measures)
+    curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)
     gradients = _task_gradients(trial, trained)
     callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops]
     trainer = _trainer(trial, length, callbacks)
@@ -101,6 +105,21 @@ def _metrics(trial: RunningTrial) -> Metrics:
         elif name not in own.names and (measure := named_measure(name, len(trial.task.classes))) is not None:
             measures[name] = measure
     return MeasuredMetrics(own, measures) if measures else own
+
+
+def _written(trial: RunningTrial, model: Network) -> Callable[[], dict[str, float]] | None:
+    """What scores texts that are written for validation rows, where that is asked for."""
+    asked, generation = trial.config.trainer.text_measures, trial.task.generation_of("validation")
+    if not asked or generation is None:
+        return None
+
+    def scores() -> dict[str, float]:
+        inputs, count = trial.splits["validation"], len(generation.references)
+        texts = generate_texts(model, inputs, count, generation.longest, trial.device, patience_s=EVALUATION_PATIENCE_S)
+        found, _ = text_scores(texts, generation.references, asked)
+        return {name: found[name] for name in asked}
+
+    return scores
 
 
 def _notes(settings: TrainerConfig, steps: Steps) -> list[str]:
@@ -166,7 +185,8 @@ def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: Tr
         return
     scores = test(trainer, module, evaluate["test"])
     draft.add_scores("test", scores)
-    written = write_texts(trial.task.generation, trained, held_out, trial.device, trial.context.folder)
+    asked, folder = config.trainer.text_measures, trial.context.folder
+    written = write_texts(trial.task.generation, trained, held_out, trial.device, folder, asked)
     draft.add_scores("test", scores | written)
 
 

@@ -295,7 +295,7 @@ def test_kill_9_in_the_middle(compose, tmp_path, own_cache, fault):
 
 
 def test_a_checkpoint_is_made_before_the_step_that_an_evaluation_follows(compose, tmp_path, own_cache, monkeypatch):
-    monkeypatch.setattr("harness.training.callbacks.stop_request._PATIENCE_S", 0.0)
+    monkeypatch.setattr("harness.training.callbacks.stop_request.EVALUATION_PATIENCE_S", 0.0)
     monkeypatch.setattr(checkpoint, "_EVALUATES_S", 0.0)
     config = compose(*WORDS)
     alone, _ = train(config, tmp_path / "alone")
@@ -317,7 +317,7 @@ def test_it_is_said_where_another_number_of_threads_goes_on(compose, tmp_path, o
 
 
 def test_an_evaluation_that_takes_long_is_not_waited_for(compose, tmp_path, own_cache, monkeypatch):
-    monkeypatch.setattr("harness.training.callbacks.stop_request._PATIENCE_S", 0.0)
+    monkeypatch.setattr("harness.training.callbacks.stop_request.EVALUATION_PATIENCE_S", 0.0)
     config = compose(*WORDS)
     started = time.monotonic()
     entry, steps = train(config, tmp_path / "t", 12)

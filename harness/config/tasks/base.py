@@ -39,7 +39,9 @@ _LATER_KEYS = {"answer": "class", "train_rows": None, "temperature": None, "batc
 
 CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", "auroc", "average_precision")
 NUMBER_MEASURES = ("pearson", "spearman", "mae")
-WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
+TEXT_MEASURES = ("bleu", "chrf", "rouge_l", "exact")
+"""Measures of texts that are written, by the names of the record."""
+WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES, *TEXT_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
 _READ_BY = {
@@ -106,6 +108,11 @@ class TaskConfig:
     @property
     def known_outputs(self) -> Outputs | None:
         """The outputs of its head, or of each head; None where only the data can tell."""
+        return None
+
+    @property
+    def written_rows(self) -> int | None:
+        """For how many held-out rows texts are written; None where the answer is no text."""
         return None
 
     @property

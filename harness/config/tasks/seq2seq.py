@@ -8,14 +8,14 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
-from harness.config.tasks.base import Name, TaskConfig
+from harness.config.tasks.base import TEXT_MEASURES, Name, TaskConfig
 from harness.config.tasks.own import OwnTableConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class Seq2seqTaskConfig(TaskConfig):
     """What every task of source and target texts has. Lengths are in tokens; texts are generated for the first
-    `generate_rows` test rows and compared with their targets.
+    `generate_rows` test rows and compared with their targets; of validation, too, where an objective is of texts.
     """
 
     builder = "harness.task.seq2seq:read_seq2seq"
@@ -32,7 +32,11 @@ class Seq2seqTaskConfig(TaskConfig):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        return ("loss", "perplexity")
+        return ("loss", "perplexity", *TEXT_MEASURES)
+
+    @property
+    def written_rows(self) -> int:
+        return self.generate_rows
 
     @property
     def known_outputs(self) -> int:

@@ -6,7 +6,8 @@ import lightning as L
 
 from harness.training.distributed import raise_if_stop_requested_on_all
 
-_PATIENCE_S = 10.0  # how long an evaluation may still take after a stop request
+EVALUATION_PATIENCE_S = 10.0
+"""How long an evaluation may still take after a stop request."""
 
 
 class StopRequestCheck(L.Callback):
@@ -28,7 +29,7 @@ class StopRequestCheck(L.Callback):
         Several devices may have different numbers of batches, and stop after the evaluation.
         """
         if trainer.world_size == 1:
-            raise_if_stop_requested_on_all(_PATIENCE_S)
+            raise_if_stop_requested_on_all(EVALUATION_PATIENCE_S)
 
     def on_test_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.world_size == 1:

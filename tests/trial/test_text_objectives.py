@@ -1,0 +1,95 @@
+"""The best weights chosen by the texts that a model writes for validation rows."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import sacrebleu
+from transformers import AutoModelForCausalLM
+
+from harness.config import ConfigError
+from harness.task import build_task
+from harness.training import text_scores
+from harness.training.generation import rouge_l
+from harness.trial.predict import predict
+from tests.model.small import save_small
+from tests.trial.test_export import trained  # noqa: F401  fixtures
+from tests.trial.test_generation import SHAPE
+from tests.trial.test_hf_trial import based_on
+
+ROUGE = json.loads((Path(__file__).parents[1] / "cases" / "rouge_l.json").read_text())["cases"]
+
+
+def test_rouge_l_is_that_of_the_package_rouge_score():
+    for written, wanted, expected in ROUGE:
+        assert rouge_l([written], [wanted]) == pytest.approx(expected, abs=1e-6), (written, wanted)
+    mean = sum(expected for *_, expected in ROUGE) / len(ROUGE)
+    assert rouge_l([row[0] for row in ROUGE], [row[1] for row in ROUGE]) == pytest.approx(mean, abs=1e-6)
+    assert text_scores(["a b"], ["b a"], ["rouge_l"])[0]["rouge_l"] == pytest.approx(0.5)
+    assert "rouge_l" not in text_scores(["a b"], ["b a"])[0]
+
+
+def test_other_alphabets_have_words_too():
+    assert rouge_l(["Страница не найдена"], ["страница найдена"]) == pytest.approx(0.8)
+
+
+@pytest.fixture
+def copies(tmp_path):
+    """Sources that are to be written once more: a few steps teach some of it."""
+    rows = [f"w{20 + row % 9} w{40 + row % 7} w{60 + row % 11}" for row in range(120)]
+    (tmp_path / "copies.csv").write_text(
+        "source,target\n" + "".join(f"{row} z{n},{row}\n" for n, row in enumerate(rows))
+    )
+    cut = ["task.max_source=12", "task.max_target=8", "task.generate_rows=6"]
+    return ["task=seq2seq", f"task.data={tmp_path}/copies.csv", *cut]
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("base", ["small_t5", "llama"])
+def test_the_best_weights_write_the_best_texts(base, copies, trained, tmp_path):  # noqa: F811
+    if base == "llama":
+        save_small(AutoModelForCausalLM, base, tmp_path / "base")
+        words = [*based_on(tmp_path / "base"), "lora.rank=2", "lora.targets=all-linear"]
+    else:
+        words = [f"model={base}", f"model.shape={SHAPE}", "lora=full"]
+    more = [
+        "trainer.objective=chrf",
+        "trainer.measures=[rouge_l,exact]",
+        "trainer.max_steps=9",
+        "trainer.evaluations=3",
+    ]
+    made = trained(*copies, *words, *more, "optimizer.lr=0.01")
+    curve = [row for row in rows_of(made.folder / "metrics.csv") if row["val_loss"]]
+    assert set(curve[0]) == {"step", "lr", "train_loss"} | {
+        f"val_{name}" for name in ("loss", "perplexity", "chrf", "rouge_l", "exact")
+    }
+    best = max(curve, key=lambda row: float(row["val_chrf"]))
+    assert float(best["val_chrf"]) == made.entry.scores["val"]["chrf"]
+    assert made.entry.steps.best in [int(row["step"]) for row in curve if row["val_chrf"] == best["val_chrf"]]
+    assert set(made.entry.scores["test"]) == {"loss", "perplexity", "bleu", "chrf", "exact", "rouge_l"}
+    if base == "llama":
+        split = build_task(made.config.task).splits["validation"]
+        texts = [text for (text,) in predict(made, split.sources[:6])]
+        again = sacrebleu.corpus_chrf(texts, [list(split.targets[:6])]).score
+        assert again == pytest.approx(made.entry.scores["val"]["chrf"], abs=1e-4)
+
+
+def test_what_cannot_be_measured_is_one_line(copies, compose_plain):
+    words = [*copies, "model=small_t5"]
+    wrong = {
+        r"trainer\.objective=bleu: .* task\.generate_rows=0 has none written": ["task.generate_rows=0"],
+        r"trainer\.devices=2: trainer\.objective=bleu needs all rows": ["trainer.devices=2", "trainer.strategy=ddp"],
+    }
+    for said, more in wrong.items():
+        with pytest.raises(ConfigError, match=said) as error:
+            compose_plain(*words, "trainer.objective=bleu", *more)
+        assert len(error.value.args) == 1
+    with pytest.raises(ConfigError, match=r"trainer\.objective=rouge: task=seq2seq has none"):
+        compose_plain(*words, "trainer.objective=rouge")
+    with pytest.raises(ConfigError, match=r"trainer\.objective=bleu: task=movie_snippets has none"):
+        compose_plain("trainer.objective=bleu")
