@@ -28,6 +28,7 @@ from harness.config.stored import read_stored, stored_sweep
 from harness.config.tasks import Outputs, TaskConfig, TokenClasses
 from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
 from harness.config.tasks.guest import GuestTaskConfig
+from harness.config.tasks.recordings import AudioFolderConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
 from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
 from harness.config.tasks.speech import SpokenTaskConfig
@@ -41,6 +42,7 @@ __all__ = [
     "MEL_BANDS",
     "MODELS",
     "AssetConfig",
+    "AudioFolderConfig",
     "BaselineConfig",
     "CatalogueTaskConfig",
     "Choice",

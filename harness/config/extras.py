@@ -9,6 +9,7 @@ _MODULES = {
     "vision": ("torchvision", "timm", "PIL", "sklearn"),
     "speech": ("soxr",),
     "gguf": ("gguf",),
+    "audio": ("soundfile",),
     "translation": ("polib", "sacrebleu", "sentencepiece"),
     "cluster": ("psycopg", "submitit"),
     "attributions": ("captum",),

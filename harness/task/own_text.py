@@ -64,7 +64,7 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
     withheld = [
         split
         for split, table in found.items()
-        if split != "train" and all(map(is_gap, table.column("task.label", config.label)))
+        if split != "train" and all(map(_is_withheld, table.column("task.label", config.label)))
     ]
     tables = {split: (where, table) for split, table in found.items() if split not in withheld}
     source, frames, facts = _splits(config, where, config.dataset, tables)
@@ -73,12 +73,17 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
     return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
 
 
+def _is_withheld(cell: object) -> bool:
+    return is_gap(cell) or str(cell) == "-1"
+
+
 def _splits(
     config: OwnTextTaskConfig, where: str, source: str, tables: Mapping[str, tuple[str, Table]]
 ) -> tuple[str, Frames, Facts]:
     """The splits that are given, and those that are cut."""
     left = _Left(len(tables) > 1)
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
+    _refuse_withheld(config, tables, frames)
     _settle_labels(config, where, frames, left)
     frames = _without_contradictions(config, where, frames, left)
     told = _near_contradictions(config, frames, left)
@@ -89,6 +94,16 @@ def _splits(
     missing = _missing(where, ordered) if config.answer == "class" else {}
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
     return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
+
+
+def _refuse_withheld(config: OwnTextTaskConfig, tables: Mapping[str, tuple[str, Table]], frames: Frames) -> None:
+    """Raise ConfigError for a held-out file whose labels are all −1, where training has other classes."""
+    for split, frame in frames.items():
+        if config.answer == "class" and set(frame["label"]) == {"-1"} and "-1" not in set(frames["train"]["label"]):
+            raise ConfigError(
+                f"{tables[split][0]}: all {len(frame)} labels are -1, as where labels are withheld; task.{split}=null "
+                "has the split cut from the others"
+            )
 
 
 def _columns(config: OwnTextTaskConfig, split: str) -> dict[str, str]:

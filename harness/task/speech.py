@@ -66,10 +66,11 @@ class SpeechTask(Task):
         return {"seconds": [len(samples) / part.rate for samples in part.samples]}
 
     def describe(self) -> dict[str, object]:
-        """With the speakers of each split."""
+        """With the speakers of each split, where they are known."""
         labels = {name: split.labels for name, split in self.splits.items()}
         speakers = {name: sorted(set(split.speakers)) for name, split in self.splits.items()}
-        told = {"speakers": speakers} | self.facts.described()
+        known = any(map(any, speakers.values()))
+        told = ({"speakers": speakers} if known else {}) | self.facts.described()
         return described(self.name, self.source, self.sha256, self.classes, labels) | told
 
 
@@ -172,7 +173,7 @@ def _refuse_alike(where: str, what: str, names: Sequence[str], files: Sequence[s
 def _deeper(folder: Path) -> str:
     """Where there are recordings in folders of the folder."""
     inner = [path.name for path in folders_in(folder) if any(file.suffix.lower() in WAV for file in files_in(path))]
-    return f"; there are in {listed(inner)}, and they are read from one folder" if inner else ""
+    return f"; there are in {listed(inner)}; task=audio_folder reads a folder for each class" if inner else ""
 
 
 def _speakers(config: SpokenTaskConfig, known: list[str]) -> dict[str, set[str]]:

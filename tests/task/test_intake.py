@@ -580,6 +580,13 @@ def test_a_label_that_may_be_none_is_told(make_task, tmp_path, label):
     assert task.describe()["suspicious"] == [f"'{label}' (12 rows) often means that there is no label"]
 
 
+def test_a_held_out_file_whose_labels_are_withheld_is_refused(make_task, tmp_path):
+    data = written(tmp_path / "a.csv", text_of(sentences()))
+    held = written(tmp_path / "t.csv", text_of([(f"unseen {i}", -1) for i in range(9)]))
+    with pytest.raises(ConfigError, match=r"all 9 labels are -1, as where labels are withheld; task\.test=null"):
+        read_task(config_of(make_task, data=data, test=held))
+
+
 # -- a random table in every form --------------------------------------------------------------------------------------
 
 CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n"), min_size=1, max_size=30)
@@ -807,7 +814,7 @@ def test_files_that_cannot_be_read_are_left_out_and_counted_where_that_is_said(m
 
 
 @pytest.mark.parametrize(("task", "data", "line"), [
-    ("image_folder", "a.csv", "a file, not a folder; task=image_folder reads a folder, task=text_csv and task=seq2seq read files"),
+    ("image_folder", "a.csv", "a file, not a folder; task=image_folder reads a folder, task=text_csv, task=token_labels and task=seq2seq read files"),
     ("spoken_digits", "a.csv", "a file, not a folder; task=spoken_digits reads a folder"),
     ("text_csv", "d", "a folder, not a file; task=text_csv reads a file, task=image_folder"),
     ("seq2seq", "d", "a folder, not a file; task=seq2seq reads a file"),

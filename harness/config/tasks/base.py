@@ -46,7 +46,7 @@ WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES, *TEXT_MEASURES)
 
 _READ_BY = {
     "a file,": "task=text_csv, task=token_labels and task=seq2seq read files",
-    "a folder,": "task=image_folder, task=spoken_digits and task=sst2 read folders",
+    "a folder,": "task=image_folder, task=audio_folder, task=spoken_digits and task=sst2 read folders",
 }
 
 

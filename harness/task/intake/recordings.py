@@ -84,7 +84,7 @@ def _by_soundfile(path: Path, content: bytes) -> tuple[np.ndarray, int]:
     if reason := unlike_data(content[:512]):
         raise ValueError(reason)
     if importlib.util.find_spec("soundfile") is None:
-        raise ValueError("not a WAV file; others are read by soundfile: pip install soundfile")
+        raise ValueError("not a WAV file; others need the extra audio: pip install 'lora-harness[audio]'")
     soundfile = importlib.import_module("soundfile")  # not in every speech user's environment
     try:
         narrow = soundfile.info(path).subtype in ("PCM_16", "PCM_S8", "PCM_U8")

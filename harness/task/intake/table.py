@@ -49,7 +49,7 @@ def load_table(
         problem = path_problem(path, "file")
         folder = problem is not None and problem.startswith("a folder")
         said = f"{problem}; " if problem is not None else ""
-        others = ", or task=image_folder or task=spoken_digits, which read folders" if folder else ""
+        others = ", or task=image_folder or task=audio_folder, which read folders" if folder else ""
         raise ConfigError(
             f"{key}={path}: {said}expected a file that ends in .csv, .tsv, .json, .jsonl, .parquet or .arrow{others}"
         )

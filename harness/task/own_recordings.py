@@ -1,0 +1,218 @@
+"""A user's own folders of recordings: splits and classes by their names, every file heard, copies found by samples."""
+
+import dataclasses
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.config import AudioFolderConfig, ConfigError
+from harness.system.paths import listed
+from harness.task.frames import SpeechSplit
+from harness.task.intake.cuts import drawn, stratified
+from harness.task.intake.duplicates import settled, shared_keys
+from harness.task.intake.facts import Facts
+from harness.task.intake.folders import (
+    class_folders,
+    files_in,
+    is_hidden,
+    refuse_broken,
+    require_folder,
+    split_folders,
+    told_apart,
+)
+from harness.task.intake.labels import settle_alike, suspicious
+from harness.task.intake.recordings import OTHERS, UNREAD, WAV, Heard, read_recording
+from harness.task.speech import SpeechTask, speech_task
+
+_KINDS = (*WAV, *OTHERS)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Recording:
+    """A file under its folder, what was heard, the digest of that, its class, and who speaks, where that is known."""
+
+    name: str
+    heard: Heard
+    digest: str
+    label: str
+    speaker: str = ""
+
+
+_Splits = dict[str, list[_Recording]]
+
+
+def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
+    """Read a folder of recordings. Raises ConfigError for what is ambiguous, and for files that cannot be read."""
+    if config.data is None:
+        raise ConfigError("task.data: missing; give a folder of class-named folders of recordings")
+    root, where = Path(config.data).expanduser(), f"task.data={config.data}"
+    require_folder(root, "task.data", config.name)
+    given, broken, passed_over = _heard(config, root)
+    if config.gaps == "refuse":
+        refuse_broken("task.data", broken, root, "; task.gaps=leave_out leaves them out")
+    left = {"unreadable": [str(path.relative_to(root)) for path in broken]} if broken else {}
+    given = _named_alike(config, where, given)
+    given = _without_contradictions(config, where, given, left)
+    splits = _cut(config, given)
+    _refuse_leaks(config, where, splits)
+    classes = tuple(sorted({recording.label for recording in splits["train"]}))
+    _check_classes(config, where, splits, classes)
+    number = {label: index for index, label in enumerate(classes)}
+    made = {split: _split(part, number, config.sample_rate) for split, part in splits.items()}
+    task = speech_task(config.name, config.data, classes, made)
+    every = [recording for part in splits.values() for recording in part]
+    facts = Facts(
+        left_out=left,
+        passed_over=passed_over,
+        kept={split: [recording.name for recording in part] for split, part in splits.items()},
+        near=_copies(splits),
+        missing=task.facts.missing,
+        suspicious=suspicious(recording.label for recording in every),
+        format={kind: f"{count} recordings" for kind, count in _brought(every, config.sample_rate).items()},
+    )
+    return dataclasses.replace(task, facts=facts)
+
+
+def _heard(config: AudioFolderConfig, root: Path) -> tuple[_Splits, dict[Path, str], Counter[str]]:
+    """The recordings of each split that is given, those that cannot be read, and what else there is by its kind."""
+    found: _Splits = {}
+    broken: dict[Path, str] = {}
+    passed_over: Counter[str] = Counter()
+    for split, place in split_folders(root, "task.data").items():
+        loose, _, _ = told_apart(
+            [path for path in place.iterdir() if path.is_file() and not is_hidden(path)], _KINDS, ()
+        )
+        if loose:
+            rule = "; task=spoken_digits reads LABEL_SPEAKER_INDEX.wav in one folder"
+            names = listed(sorted(path.name for path in loose))
+            raise ConfigError(f"task.data={place}: recordings beside the class folders: {names}{rule}")
+        part = found.setdefault(split, [])
+        for inner in class_folders(place, "task.data"):
+            read, unread, rest = told_apart(list(files_in(inner)), _KINDS, UNREAD)
+            if not read and not unread:
+                raise ConfigError(f"task.data={place}: no recording in {inner.name}")
+            broken |= dict.fromkeys(unread, "a kind of recording that is not read; save it as WAV")
+            passed_over += rest
+            for path in read:
+                try:
+                    part.append(_recording(config, root, path, inner.name))
+                except ValueError as error:
+                    broken[path] = str(error)
+    return found, broken, passed_over
+
+
+def _recording(config: AudioFolderConfig, root: Path, path: Path, label: str) -> _Recording:
+    """A file as it is heard. Raises ValueError for what is wrong with it."""
+    heard = read_recording(path, config.sample_rate, config.channels == "mix")
+    speaker = ""
+    if config.speaker is not None:
+        match = re.search(config.speaker, path.stem)
+        if match is None or not match[1]:
+            raise ValueError(f"task.speaker={config.speaker} finds nobody in its name")
+        speaker = match[1]
+    digest = hashlib.sha256(heard.samples.tobytes()).hexdigest()
+    return _Recording(path.relative_to(root).as_posix(), heard, digest, label, speaker)
+
+
+def _named_alike(config: AudioFolderConfig, where: str, splits: _Splits) -> _Splits:
+    """One name for each class, in all splits alike."""
+    folders: dict[str, str] = {}
+    for part in splits.values():
+        for recording in part:
+            folders.setdefault(recording.name.rpartition(f"{recording.label}/")[0] + recording.label, recording.label)
+    names = settle_alike(where, list(folders.values()), [f"{folder}/" for folder in folders], config.labels.normalise)
+    return {
+        split: [dataclasses.replace(recording, label=names[recording.label]) for recording in part]
+        for split, part in splits.items()
+    }
+
+
+def _without_contradictions(
+    config: AudioFolderConfig, where: str, splits: _Splits, left: dict[str, list[str]]
+) -> _Splits:
+    """Splits that have no recording in two classes."""
+    every = [(split, recording) for split, part in splits.items() for recording in part]
+    labels: list[Hashable] = [recording.label for _, recording in every]
+    names = [recording.name for _, recording in every]
+    digests = [recording.digest for _, recording in every]
+    kept = set(settled(where, digests, labels, names, config.duplicates, "recording")[0])
+    if len(kept) < len(every):
+        left["contradicting"] = [name for place, name in enumerate(names) if place not in kept]
+    remaining = [pair for place, pair in enumerate(every) if place in kept]
+    return {split: [recording for of, recording in remaining if of == split] for split in splits}
+
+
+def _cut(config: AudioFolderConfig, given: _Splits) -> _Splits:
+    """The splits that are not given, cut off training; a speaker, and copies of a recording, stay in one split."""
+    shares = {split: share for split, share in config.shares.items() if split not in given}
+    whole = given["train"]
+    if not shares or not whole:
+        return {split: given.get(split, []) for split in ("train", *config.shares)}
+    groups: list[Hashable] = [recording.speaker or recording.digest for recording in whole]
+    if config.speaker is not None or config.cut == "drawn":
+        parts = drawn(groups, shares, config.split_seed)
+    else:
+        parts = stratified(groups, [recording.label for recording in whole], shares, config.split_seed)
+    made = given | {split: [whole[place] for place in places] for split, places in parts.items()}
+    return {split: made[split] for split in ("train", *config.shares)}
+
+
+def _refuse_leaks(config: AudioFolderConfig, where: str, splits: _Splits) -> None:
+    """Raise ConfigError where a recording, or a speaker, is in two splits."""
+    if config.leaks == "allow":
+        return
+    for what in ("digest", "speaker"):
+        keys = {split: [vars(recording)[what] for recording in part] for split, part in splits.items()}
+        for names, places in shared_keys(keys).items():
+            first, _, second = names.partition(" and ")
+            there = [splits[second][place] for place in places if vars(splits[second][place])[what]]
+            if there:
+                said = listed(recording.name for recording in there)
+                kind = "recordings" if what == "digest" else "recordings by speakers"
+                rule = "task.leaks=allow takes them all the same"
+                raise ConfigError(f"{where}: {len(there)} {kind} of {second} stand in {first} too ({said}); {rule}")
+
+
+def _check_classes(config: AudioFolderConfig, where: str, splits: _Splits, classes: Sequence[str]) -> None:
+    for split, part in splits.items():
+        if not part:
+            raise ConfigError(f"{where}: the {split} split has no recordings")
+        for recording in part:
+            if recording.label not in classes:
+                raise ConfigError(
+                    f"{where}: class {recording.label!r} of {recording.name} is absent from training; classes there: "
+                    f"{listed(classes)}"
+                )
+    if len(classes) < 2:
+        raise ConfigError(f"{where}: {len(classes)} class in training ({listed(classes)}); at least 2 are needed")
+    if config.classes is not None and config.classes != len(classes):
+        raise ConfigError(f"task.classes={config.classes}: {where} has {len(classes)} classes in training")
+
+
+def _split(part: Sequence[_Recording], number: dict[str, int], rate: int) -> SpeechSplit:
+    samples: tuple[np.ndarray, ...] = tuple(recording.heard.samples for recording in part)
+    labels = tuple(number[recording.label] for recording in part)
+    return SpeechSplit(samples, labels, tuple(recording.speaker for recording in part), rate)
+
+
+def _copies(splits: _Splits) -> dict[str, int]:
+    """How many recordings of each split are copies of others, where there are any."""
+    keys = {split: [recording.digest for recording in part] for split, part in splits.items()}
+    copies = {split: len(digests) - len(set(digests)) for split, digests in keys.items()}
+    copies |= {names: len(places) for names, places in shared_keys(keys).items()}
+    return {name: count for name, count in copies.items() if count}
+
+
+def _brought(recordings: Sequence[_Recording], rate: int) -> Counter[str]:
+    """How many recordings were of another rate, of several channels, or clipped."""
+    brought: Counter[str] = Counter()
+    for recording in recordings:
+        heard = recording.heard
+        brought.update([f"of {heard.rate} samples a second"] if heard.rate != rate else [])
+        brought.update([f"of {heard.channels} channels"] if heard.channels > 1 else [])
+        brought.update(["clipped at full scale"] if heard.clipped else [])
+    return brought
