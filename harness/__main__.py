@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from harness.commands import (
+    allocate,
     analyse,
     attribute,
     confirm,
@@ -53,6 +54,7 @@ COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "export": export.run,
     "predict": predict.run,
     "attribute": attribute.run,
+    "allocate": allocate.run,
 }
 """What each `run` calls; any other names a guest's command."""
 

@@ -197,6 +197,7 @@ def _asked_mistakes(config: Config) -> list[str]:
     ]
     others: dict[str, Any] = {"trial": config.trial, "input": config.input, "output": config.output}
     others |= {"format": config.format, "port": config.port}
+    others |= {"method": config.method, "parameters": config.parameters}
     mistakes += [
         f"{key}={value}: of run={' and run='.join(_TAKEN_BY[key])}"
         for key, value in others.items()
@@ -206,11 +207,13 @@ def _asked_mistakes(config: Config) -> list[str]:
 
 
 _TAKEN_BY = {
-    "trial": ("repeat", "export", "predict", "attribute"),
+    "trial": ("repeat", "export", "predict", "attribute", "allocate"),
     "input": ("predict", "attribute"),
-    "output": ("export", "predict", "attribute"),
+    "output": ("export", "predict", "attribute", "allocate"),
     "format": ("export",),
     "port": ("watch",),
+    "method": ("allocate",),
+    "parameters": ("allocate",),
 }
 
 

@@ -19,7 +19,7 @@ DEFAULT_SCALE = 2.0
 
 
 def _from_file(value: Any) -> Any:
-    """The pairs that a JSON file holds, as studies.allocate writes it."""
+    """The pairs that a JSON file holds, as run=allocate writes it."""
     if not isinstance(value, str):
         return value
     try:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
+from harness.config.allocation import Allocation
 from harness.config.guests import DottedPath
 from harness.config.launch import LaunchConfig
 from harness.config.layer_ranks import BudgetConfig, RanksConfig
@@ -198,6 +199,7 @@ Command = Literal[
     "export",
     "predict",
     "attribute",
+    "allocate",
 ]
 SHAPES_ALONE = ("count", "targets")
 """The commands that need neither data nor weights."""
@@ -209,7 +211,8 @@ class Config:
 
     `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is of
     run=repeat and of those that take a trial up again, `format` of run=export, `input` and `output` of run=predict and
-    run=attribute, `output` of run=export, too; `port` is of run=watch.
+    run=attribute, `output` of run=export, too; `port` is of run=watch,
+    `method` and `parameters` of run=allocate.
     """
 
     run: Command | DottedPath
@@ -233,4 +236,6 @@ class Config:
     output: Text | None = None
     format: Literal["adapter", "merged"] | None = None
     port: Annotated[int, Strict(), Field(ge=1, le=65535)] | None = None
+    method: Allocation | None = None
+    parameters: Count | None = None
     arguments: dict[str, Any] | None = None

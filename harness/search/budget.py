@@ -3,6 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from harness.config.arms import Point
 
@@ -61,22 +64,20 @@ def allocate(gains: Mapping[str, Sequence[float]], costs: Mapping[str, int], mos
     """
     unit = math.gcd(*costs.values())
     room = most // unit
-    best: list[float] = [0.0] * (room + 1)
-    chosen: list[dict[str, int]] = []
+    best = np.zeros(room + 1)
+    chosen: list[tuple[str, int, np.ndarray[Any, Any]]] = []
     for layer, steps in gains.items():
         cost = costs[layer] // unit
-        sums = [0.0]
-        for gain in steps[: room // cost]:
-            sums.append(sums[-1] + gain)
-        after, picks = list(best), [0] * (room + 1)
-        for at in range(room + 1):
-            for rank in range(1, min(len(sums) - 1, at // cost) + 1):
-                if (value := best[at - rank * cost] + sums[rank]) > after[at] + 1e-12:
-                    after[at], picks[at] = value, rank
+        after, picks, total = best.copy(), np.zeros(room + 1, int), 0.0
+        for rank, gain in enumerate(steps[: room // cost], 1):
+            total += gain
+            value = best[: room + 1 - rank * cost] + total
+            more = value > after[rank * cost :] + 1e-12
+            after[rank * cost :][more], picks[rank * cost :][more] = value[more], rank
         best = after
-        chosen.append({"cost": cost} | {str(at): pick for at, pick in enumerate(picks)})
-    at, ranks = min(range(room + 1), key=lambda place: (-best[place], place)), {}
-    for layer, picked in reversed(list(zip(gains, chosen, strict=True))):
-        ranks[layer] = picked[str(at)]
-        at -= ranks[layer] * picked["cost"]
+        chosen.append((layer, cost, picks))
+    at, ranks = int(best.argmax()), {}  # the first of equal sums
+    for layer, cost, picked in reversed(chosen):
+        ranks[layer] = int(picked[at])
+        at -= ranks[layer] * cost
     return {layer: ranks[layer] for layer in gains}

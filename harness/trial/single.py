@@ -13,7 +13,7 @@ from harness.lora import effective_ranks, kept_ranks, set_active, shared_paramet
 from harness.model import Network
 from harness.record import Steps, TaskGradients
 from harness.system.study_files import CURVE
-from harness.task import read_measure
+from harness.task import Task, read_measure
 from harness.task.measures import named_measure
 from harness.task.metrics import MeasuredMetrics, Metrics
 from harness.training import (
@@ -57,7 +57,8 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     schedule = trial.method.rank_schedule(trained, length.steps, config.seed)
     settled = 0 if schedule is None else schedule.settled
     moving = [] if schedule is None else [RankScheduleCallback(schedule)]
-    module = make_module(trial, trained, _metrics(trial), length.steps, trial.spread, written=_written(trial, trained))
+    metrics = metrics_of(trial.task, config.trainer)
+    module = make_module(trial, trained, metrics, length.steps, trial.spread, written=_written(trial, trained))
     best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
     stops = [PruningCallback(trial.report, settled), EarlyStopping(best, config.trainer.patience)]
     checkpoints = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
@@ -95,14 +96,14 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     _conclude(trial, module)
 
 
-def _metrics(trial: RunningTrial) -> Metrics:
+def metrics_of(task: Task, settings: TrainerConfig) -> Metrics:
     """The task's, and beside them the measures that are asked for."""
-    own, settings = trial.task.metrics(), trial.config.trainer
+    own = task.metrics()
     measures: dict[str, Callable[[Tensor, Tensor], float]] = {}
     for name in dict.fromkeys((settings.objective, *settings.measures)):
         if ":" in name:
             measures[name] = read_measure(name).score
-        elif name not in own.names and (measure := named_measure(name, len(trial.task.classes))) is not None:
+        elif name not in own.names and (measure := named_measure(name, len(task.classes))) is not None:
             measures[name] = measure
     return MeasuredMetrics(own, measures) if measures else own
 

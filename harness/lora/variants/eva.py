@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.lora.adapted import adapted_layers, replace
+from harness.lora.adapted import adapted_layers, replace, target_name
 from harness.lora.errors import InitialisationError, SpecError
 from harness.lora.layers import Adapted, LoraLinear
 from harness.lora.update import LowRankUpdate
@@ -24,13 +24,8 @@ def initialise(base: nn.Module, settings: Settings, feed: Feed) -> None:
     a batch counts, the padding of shorter rows too.
     """
     growth = settings["redistribute"]
-    layers = dict(adapted_layers(base))
-    with _gathered(layers) as seen, torch.no_grad():
-        feed(False)
     vectors, shares, allotted = {}, {}, {}
-    for name, layer in layers.items():
-        _, values, vh = torch.linalg.svd(seen[name].triangle, full_matrices=False)
-        explained = values.square() / values.square().sum()
+    for name, layer, vh, explained in _principal(base, feed):
         for key, update in layer.low_rank():
             limit = min(max(update.rank, round(growth * update.rank)), min(update.lora_B.shape[0], len(vh)))
             if limit < update.rank:
@@ -39,6 +34,28 @@ def initialise(base: nn.Module, settings: Settings, feed: Feed) -> None:
     ranks = _redistributed(shares, sum(allotted.values())) if growth > 1 else allotted
     for (name, key), rank in ranks.items():
         _set_rank(base, name, key, rank, vectors[name, key])
+
+
+def explained_variance(base: nn.Module, feed: Feed) -> dict[str, Tensor]:
+    """{target: the share of its input's variance that each principal direction explains}, the greatest first.
+
+    As many as a rank of the layer can be.
+    """
+    return {
+        target_name(name, key): explained[: min(update.lora_B.shape[0], len(vh))]
+        for name, layer, vh, explained in _principal(base, feed)
+        for key, update in layer.low_rank()
+    }
+
+
+def _principal(base: nn.Module, feed: Feed) -> Iterator[tuple[str, Adapted, Tensor, Tensor]]:
+    """Of each adapted layer the principal directions (K, I) of its input, and the share that each explains (K)."""
+    layers = dict(adapted_layers(base))
+    with _gathered(layers) as seen, torch.no_grad():
+        feed(False)
+    for name, layer in layers.items():
+        _, values, vh = torch.linalg.svd(seen[name].triangle, full_matrices=False)
+        yield name, layer, vh, values.square() / values.square().sum()
 
 
 def _redistributed(shares: dict[tuple[str, str], Tensor], budget: int) -> dict[tuple[str, str], int]:

@@ -1,0 +1,128 @@
+"""What an allocation of ranks rests on: inputs and gradients of the frozen base, and a trained network that is cut.
+
+Figures are by target, the greatest first.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from harness.config import Config, ConfigError, LoraConfig
+from harness.devices import resolve_device, resolve_precision
+from harness.lora import Feed, InitialisationError
+from harness.lora.truncation import cut, singular_values
+from harness.lora.variants.eva import explained_variance
+from harness.lora.variants.lora_ga import first_gradients
+from harness.model import build_model
+from harness.system.study_files import ADAPTER
+from harness.task import build_task
+from harness.training import autocast
+from harness.trial.adapt import method_of, spec_errors
+from harness.trial.inputs import evaluation_size, loader, read_inputs
+from harness.trial.passes import feed, on_device
+from harness.trial.single import metrics_of
+from harness.trial.trained import Trained, load_trained
+
+
+def plain_lora(config: Config) -> LoraConfig:
+    """LoRA of rank 1 on the same layers. Raises ConfigError where the configuration is of another method."""
+    if not isinstance(config.lora, LoraConfig):
+        raise ConfigError(f"run=allocate: of lora=lora and its variants; lora.name={config.lora.name}")
+    lora = replace(config.lora, variant="lora", rank=1, redistribute=1.0, settings=None)
+    lora = replace(lora, ranks=None, scales=None, alphas=None, match=None)
+    return replace(lora, lr_ratio=None, initial_rank=None)
+
+
+def variance_shares(config: Config) -> dict[str, list[float]]:
+    """EVA's measure: the share of its input's variance that each direction explains, on the first batches."""
+    return {name: found.tolist() for name, found in _before_training(config, explained_variance).items()}
+
+
+def gradient_energies(config: Config) -> dict[str, list[float]]:
+    """The squared singular values of the loss's first gradient in each matrix.
+
+    Their sum up to r is what a step along the gradient's best part of rank r takes off the loss, to first order.
+    """
+    found = _before_training(config, first_gradients)
+    return {name: torch.linalg.svdvals(each.double()).square().tolist() for name, each in found.items()}
+
+
+def _before_training(config: Config, look: Callable[[nn.Module, Feed], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What is seen of the network before it is trained, on the first `lora.calibration` batches."""
+    _refuse_several(config)
+    device = resolve_device(config.trainer.accelerator, 1)
+    precision = resolve_precision(config.trainer.precision, device)
+    plain = plain_lora(config)
+    torch.manual_seed(config.seed)  # the head is drawn
+    task = build_task(config.task)
+    train = read_inputs(config, task, "train")
+    model = build_model(config.model, task.outputs).to(device)
+    with spec_errors():
+        method_of(replace(config, lora=plain)).adapt(model)
+    batches = loader(train, config.trainer.batch_size, config.seed, training=True)
+    show = partial(feed, model, batches, task.losses, device, precision, plain.calibration)
+    try:
+        return look(model.base, show)
+    except InitialisationError as error:
+        raise ConfigError(f"run=allocate: {error}") from None
+
+
+def _refuse_several(config: Config) -> None:
+    if config.task.parts or config.task.in_turn:
+        raise ConfigError(f"run=allocate: task={config.task.name} is several tasks; the ranks of one are allocated")
+
+
+class TruncatedTrial:
+    """A trial's network, whose changes can be cut to lower ranks and scored on validation.
+
+    Raises ConfigError for a trial whose changes are no products of A and B alone, and for one of several tasks.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        self.config = config = trained.config
+        _refuse_several(config)
+        self._device = resolve_device(config.trainer.accelerator, 1)
+        self._precision = resolve_precision(config.trainer.precision, self._device)
+        self._task = build_task(config.task)
+        self._network = load_trained(trained).to(self._device)
+        large = config.model.vocabulary_logits or self._task.outputs == 0
+        size = evaluation_size(config.trainer.batch_size, large)
+        validation = read_inputs(config, self._task, "validation")
+        self._batches = loader(validation, size, config.seed, training=False)
+        with spec_errors():
+            self.values = singular_values(self._network.base)
+
+    def score(self, ranks: Mapping[str, int]) -> float:
+        """The validation score of the trial's objective with each change cut to its rank."""
+        metrics = metrics_of(self._task, self.config.trainer).to(self._device)
+        with torch.no_grad(), cut(self._network.base, ranks):
+            for batch in self._batches:
+                here = on_device(batch, self._device)
+                with autocast(self._precision, self._device):
+                    logits = self._network(here)
+                metrics.update(logits, here)
+        return metrics.compute_and_reset()[self.config.trainer.objective]
+
+
+def adapter_energies(trained: Trained) -> dict[str, list[float]]:
+    """The squared singular values of each ΔW that a trial's adapter holds, from its file alone.
+
+    Raises ConfigError where the file is not there, or a layer has no A and B of a linear layer.
+    """
+    entry, path = trained.entry, trained.folder / ADAPTER / "adapter_model.safetensors"
+    if not path.exists():
+        raise ConfigError(f"trial={entry.trial}: {path}: no such file; the trial's adapter is needed")
+    tensors, found = load_file(path), {}
+    for layer in entry.adapter.ranks:
+        down, up = (tensors.get(f"base_model.model.{layer}.lora_{part}.weight") for part in "AB")
+        if down is None or up is None or down.ndim != 2:
+            raise ConfigError(f"trial={entry.trial}: {layer}: no A and B of a linear layer in {path}")
+        a, b = down.double(), up.double()
+        values = torch.linalg.svdvals(torch.linalg.qr(b).R @ torch.linalg.qr(a.t()).R.t())
+        scale = entry.adapter.scales.get(layer, 1.0)
+        found[layer] = (scale * values).square().tolist()
+    return found
