@@ -39,6 +39,7 @@ SLOW = (
         "test_allocate.py",
         "test_confirm.py",
         "test_history.py",
+        "test_allocated_arms.py",
     ),
     *("test_vision.py", "test_config_file.py", "test_recurrent.py", "test_speech.py", "test_config.py", "test_text.py"),
     "test_fastest.py",

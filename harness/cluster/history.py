@@ -20,7 +20,7 @@ from harness.search.history import LAYERS, History, PastTrial, known_of, placed,
 from harness.search.plan import Known, SearchPlan
 from harness.system.jsonl import replace_text
 from harness.system.redaction import redact, redact_tree
-from harness.system.study_files import HISTORY, RECORDS, attempts_path
+from harness.system.study_files import HISTORY, has_begun
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def read_history(config: Config) -> History | None:
     Raises ConfigError for a source that cannot be read, and for one none of whose trials an arm can learn from.
     """
     sweep = config.sweep
-    if sweep is None or not sweep.history or _begun(Path(config.results) / config.study):
+    if sweep is None or not sweep.history or has_begun(Path(config.results) / config.study):
         return None
     past: list[PastTrial] = []
     for source in sweep.history:
@@ -67,10 +67,6 @@ def sealed_history(folder: Path) -> dict[str, list[Known]]:
     """The history of a study that was begun, by the name of the arm that learns from it."""
     path = folder / HISTORY
     return known_of(json.loads(path.read_text())) if path.exists() else {}
-
-
-def _begun(folder: Path) -> bool:
-    return any(path.exists() and path.stat().st_size for path in (attempts_path(folder), folder / RECORDS))
 
 
 def _own_trials(config: Config, source: str) -> list[PastTrial]:

@@ -11,9 +11,8 @@ from harness.cluster.heartbeat import any_heartbeat
 from harness.cluster.locks import Locks
 from harness.cluster.locks.file import FileLocks
 from harness.config import ConfigError
-from harness.record import RECORDS
 from harness.system.redaction import redact
-from harness.system.study_files import attempts_path
+from harness.system.study_files import has_begun
 
 STORAGE = "storage.json"
 """The note of where a study is stored."""
@@ -64,8 +63,7 @@ def forget_unused_storage(folder: Path) -> None:
     if not path.exists():
         return
     stored: dict[str, Any] = json.loads(path.read_text())
-    logs = (attempts_path(folder), folder / RECORDS)
-    begun = any(log.exists() and log.stat().st_size for log in logs) or any_heartbeat(folder)
+    begun = has_begun(folder) or any_heartbeat(folder)
     if not begun and not _current().items() <= stored.items():
         forget_storage(folder)
 

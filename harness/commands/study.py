@@ -39,11 +39,15 @@ def run(job: HydraJob) -> None:
         read_history(job.config)
     check_runnable(job.config)
     from harness.cluster.study import with_kept_confirmation
+    from harness.search.allocation import with_profiles
     from harness.trial.fastest import settled
     from harness.trial.layer_ranks import with_rank_groups
 
     check_study(with_rank_groups(job.config))
     config = settled(with_kept_confirmation(with_rank_groups(with_data(job.config, job.words))))
+    config = with_profiles(config)
+    if config.sweep is not None and config.sweep.profiles is not None:
+        check_study(config)
     with led_study(config, started) as folder:
         if folder is not None:
             from harness.cluster.launchers.registry import launcher_of

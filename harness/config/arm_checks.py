@@ -40,14 +40,14 @@ def sweep_space_mistakes(sweep: SweepConfig) -> Iterator[str]:
 
 def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:
     """What belongs to the other mode, and a sweep that searches nothing."""
-    yield from rank_mistakes(sweep.ranks, sweep.budget, {**sweep.scientific, **sweep.nuisance})
+    yield from rank_mistakes(sweep.ranks, sweep.budget, {**sweep.scientific, **sweep.nuisance}, sweep.allocate)
     if sweep.mode == "joint":
         if sweep.across:
             yield f"sweep.across={json.dumps(sweep.across)}: of the compared mode; sweep.across=null"
         if not joint_space(sweep) and sweep.ranks is None:
             yield "sweep.mode=joint: sweep.scientific and sweep.nuisance have no dimension to be searched"
         return
-    if not sweep.scientific and not sweep.baselines:
+    if not sweep.scientific and not sweep.baselines and not sweep.allocate:
         yield "sweep.scientific: an empty search space"
     if sweep.baseline_trials is not None:
         rule = "of sweep.mode=joint; arms that are compared have equal trials"
@@ -63,7 +63,8 @@ def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:
 def unused(sweep: SweepConfig) -> Iterator[str]:
     """What is searched or set and reaches no trial, or not as it was said."""
     compared = sweep.mode == "compared"
-    if compared and sweep.nuisance and sweep.baselines and not sweep.scientific:  # without baselines there is no arm
+    takers = sweep.scientific or sweep.allocate
+    if compared and sweep.nuisance and sweep.baselines and not takers:  # without baselines there is no arm
         yield (
             f"sweep.nuisance={json.dumps(list(sweep.nuisance))}: sweep.scientific is empty, so no arm takes these "
             "ranges; a baseline has its own, sweep.baselines.NAME.nuisance"

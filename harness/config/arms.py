@@ -46,13 +46,19 @@ class Arm:
 
 
 def arms(sweep: SweepConfig) -> list[Arm]:
-    """The product of all scientific values, or the joint arm; then every baseline over the product of `across`."""
+    """The product of all scientific values, or the joint arm; then every baseline over the product of `across`, and an
+    arm for each allocation of ranks that is known.
+    """
     joint = sweep.mode == "joint"
     lag = sweep.lag if sweep.lag is not None else _JOINT_LAG if joint else 0
     baselines = [
         Arm(",".join(filter(None, (name, _name(point)))), {**arm.set, **point}, arm.nuisance, baseline=True, lag=lag)
         for name, arm in sweep.baselines.items()
         for point in _product(sweep, sweep.across or [])
+    ]
+    baselines += [
+        Arm(method, {"lora.ranks": ranks}, sweep.nuisance, baseline=True, lag=lag)
+        for method, ranks in (sweep.profiles or {}).items()
     ]
     if joint:
         return [_joint(sweep, lag), *baselines]

@@ -46,7 +46,7 @@ _SELDOM: dict[str, str | None] = {"mode": "compared"} | dict.fromkeys(
         "pruner",
         "lag",
         "enqueue",
-        "history",
+        *("history", "allocate"),
     )
 )
 

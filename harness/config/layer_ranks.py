@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
+from harness.config.allocation import OF_A_TRIAL, Allocation
 from harness.config.scalars import CLOSED, Count, Flag, Natural, Text
 from harness.config.space import Point, Range
 
@@ -55,10 +56,16 @@ def overrides(ranks: RanksConfig | None, point: Point) -> Point:
     return others | ({"lora.ranks": found} if found else {})
 
 
-def rank_mistakes(ranks: RanksConfig | None, budget: Any, searched: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with ranks by group and their budget; `searched` are the keys of the sweep."""
+def rank_mistakes(
+    ranks: RanksConfig | None,
+    budget: BudgetConfig | None,
+    searched: Mapping[str, Any],
+    allocate: Mapping[Allocation, str | None] | None,
+) -> Iterator[str]:
+    """What is wrong with ranks by group or allocated, and their budget; `searched` are the keys of the sweep."""
+    yield from _allocation_mistakes(allocate or {}, budget, searched)
     if ranks is None:
-        if budget is not None:
+        if budget is not None and not allocate:
             yield "sweep.budget: of ranks by group; give sweep.ranks, as in sweep.ranks={by: role, high: 32}"
         return
     if not ranks.low < ranks.high:
@@ -75,3 +82,19 @@ def rank_mistakes(ranks: RanksConfig | None, budget: Any, searched: Mapping[str,
     for key in ("lora.rank", "lora.ranks", "lora.targets", "lora.alpha"):
         if key in searched:
             yield f"sweep.ranks: sets ranks by group, and {key} is searched too; one of them"
+
+
+def _allocation_mistakes(
+    allocate: Mapping[Allocation, str | None], budget: BudgetConfig | None, searched: Mapping[str, Any]
+) -> Iterator[str]:
+    if allocate and budget is None:
+        yield "sweep.allocate: of a budget; give one, as in sweep.budget.parameters=165888"
+    for method, study in allocate.items():
+        where = f"sweep.allocate.{method}={'null' if study is None else study}"
+        if method == "truncate":
+            yield f"{where}: a trial that is cut is not trained; run=allocate method=truncate scores it"
+        elif (study is None) == (method in OF_A_TRIAL):
+            yield f"{where}: {'the study whose best trial it reads' if study is None else 'reads no study; null'}"
+    for key in ("lora.rank", "lora.ranks", "lora.targets", "lora.alpha"):
+        if allocate and key in searched:
+            yield f"sweep.allocate: sets ranks by layer, and {key} is searched too; one of them"

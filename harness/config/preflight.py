@@ -22,7 +22,7 @@ from harness.config.arms import arms
 from harness.config.layer_ranks import overrides
 from harness.config.tree import OF_COMMANDS, leaves
 from harness.system.redaction import redact_tree
-from harness.system.study_files import CONFIG, RECORDS, attempts_path
+from harness.system.study_files import CONFIG, has_begun
 
 _LEAST_FREE = 32 * 2**20  # bytes; the smallest trial's files fit, and an error can still be written down
 
@@ -87,7 +87,10 @@ def writable(results: Path) -> None:
 # What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads", "trainer.reuse_features")
 _ASKED = ("run", *OF_COMMANDS)
-_FOUND = ("sweep.ranks.layers", "sweep.ranks.costs", "trainer.settled")  # when the study is begun
+_FOUND = (  # when the study is begun
+    *("sweep.ranks.layers", "sweep.ranks.costs", "sweep.profiles"),
+    "trainer.settled",
+)
 _SETTLED = (
     "trainer.precision",
     "model.attention",
@@ -99,8 +102,8 @@ _FREE = (*_ASKED, "results", "tracking", "launch", *_HOW, *_MORE, *_FOUND)
 
 def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:
     """Raise ConfigError where a study was begun with another configuration: points were drawn by it, or trials run."""
-    path, logs = folder / CONFIG, (attempts_path(folder), folder / RECORDS)
-    if not path.exists() or not any(log.exists() and log.stat().st_size for log in logs):
+    path = folder / CONFIG
+    if not path.exists() or not has_begun(folder):
         return
     before, now = leaves(read_stored(path)), leaves(redact_tree(dict(tree)))  # as it was stored
     measured = any(key.startswith("trainer.settled.") for key in before)

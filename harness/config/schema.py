@@ -153,6 +153,8 @@ class SweepConfig:
     Both have a `name` and arguments. The first trials of each arm but the baselines have the values of `enqueue`.
     `history` names studies whose trials the sampler learns from, too.
     `ranks` makes ranks by group of layers dimensions beside the nuisance values, under a `budget`.
+    `allocate` adds an arm for each way to allocate ranks under the budget, beside the baselines and tuned as the others
+    are; the value names the study that it reads, null: none. `profiles` are their ranks, found when the study is begun.
     `objectives` are figures of the records with their directions; null: the validation score alone. `constraints` are
     figures with what they may be at most.
     `across` names scientific keys that every baseline takes all values of, too. `test` scores the trials of the search
@@ -176,6 +178,8 @@ class SweepConfig:
     lag: Natural | None = None
     enqueue: list[dict[Text, Any]] | None = None
     history: Listed | None = None
+    allocate: dict[Allocation, Text | None] | None = None
+    profiles: dict[Allocation, list[tuple[Text, Natural]]] | None = None
     across: list[Text] | None = None
     test: Flag = False
     confirm: ConfirmConfig | None = ConfirmConfig()

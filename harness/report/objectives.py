@@ -25,7 +25,7 @@ def section(records: Sequence[Record], folder: Path, margin: float) -> str:
     kept = front(allowed, objectives)
     if not kept:
         return "No complete trial keeps the constraints: there is no front."
-    beside = sweep.get("baselines") or {}
+    beside = {**(sweep.get("baselines") or {}), **(sweep.get("profiles") or {})}
     compared = [entry for entry in allowed if entry.arm.partition(",")[0] not in beside]
     chosen, best = recommended(compared, objectives, margin), max(kept, key=lambda each: _score(each, objectives))
     ordered = sorted(kept, key=lambda each: -_score(each, objectives))

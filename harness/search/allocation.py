@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import record
-from harness.config import Config, ConfigError
+from harness.config import Config, ConfigError, check, stored_sweep, to_dict
 from harness.record import Record, best_on_validation
 from harness.search.budget import Budget, allocate
+from harness.system.study_files import has_begun
 from harness.trial.allocation import adapter_energies, gradient_energies, plain_lora, variance_shares
 from harness.trial.layer_ranks import layer_costs
 from harness.trial.trained import Trained, trained_of
@@ -132,3 +133,31 @@ def _proportional(wanted: Mapping[str, int], costs: Mapping[str, int], most: int
     budget = Budget(costs, 0, most // min(costs.values()), most)
     found = budget.project({layer: wanted.get(layer, 0) for layer in costs})
     return {layer: int(rank) for layer, rank in found.items()}
+
+
+def with_profiles(config: Config) -> Config:
+    """The study with the ranks of `sweep.allocate`: as it was begun with them, or found now.
+
+    Raises ConfigError where a study that is read has no such trial, or its trial adapted other layers.
+    """
+    sweep = config.sweep
+    if sweep is None or not sweep.allocate:
+        return config
+    assert sweep.budget is not None
+    folder, most = Path(config.results) / config.study, sweep.budget.parameters
+    kept = stored_sweep(folder).get("profiles") if has_begun(folder) else None
+    found = kept or {method: _profile(config, method, study, most) for method, study in sweep.allocate.items()}
+    return check(to_dict(config) | {"sweep": to_dict(sweep) | {"profiles": found}})
+
+
+def _profile(config: Config, method: str, study: str | None, most: int) -> list[list[str | int]]:
+    if study is None:
+        return before_training(config, method, most).pairs
+    where = f"sweep.allocate.{method}={study}"
+    try:
+        found = of_trial(donor(Path(config.results) / study, None, method), method, most)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if mine := set(layer_costs(config, plain_lora(config))) ^ found.ranks.keys():
+        raise ConfigError(f"{where}: its trial and lora.targets adapt different layers, {sorted(mine)[0]} in one alone")
+    return found.pairs

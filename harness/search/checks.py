@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from harness.config import Choice, Config, ConfigError, SweepConfig, nearest
 from harness.config.arms import Arm, arms
@@ -17,6 +18,7 @@ from harness.search.methods import (
     sampler_kind,
     sampler_mistakes,
 )
+from harness.system.study_files import RECORDS
 
 
 def check_search(config: Config) -> None:
@@ -26,7 +28,12 @@ def check_search(config: Config) -> None:
     if mistakes := [*sampler_mistakes(sweep.sampler), *_pruner_mistakes(sweep), *_objective_mistakes(config)]:
         raise ConfigError(*mistakes)
     all_arms = arms(sweep)
-    if mistakes := [*_unsuitable(sweep, all_arms), *_enqueue_mistakes(sweep, all_arms), *_history_mistakes(sweep)]:
+    if mistakes := [
+        *_unsuitable(sweep, all_arms),
+        *_enqueue_mistakes(sweep, all_arms),
+        *_history_mistakes(sweep),
+        *_donor_mistakes(config),
+    ]:
         raise ConfigError(*dict.fromkeys(mistakes))
     for arm in all_arms:
         if arm.nuisance:
@@ -155,6 +162,14 @@ def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
             yield f"sweep.history={source}: named more than once"
         if source.startswith("optuna:") and not all(source.removeprefix("optuna:").rpartition("#")):
             yield f"sweep.history={source}: no study is named; optuna:ADDRESS#NAME"
+
+
+def _donor_mistakes(config: Config) -> Iterator[str]:
+    """The studies whose trials are read that are not there; of data that may be replaced, their names may change."""
+    assert config.sweep is not None
+    for method, study in (config.sweep.allocate or {}).items():
+        if study and config.task.fallback is None and not (Path(config.results) / study / RECORDS).exists():
+            yield f"sweep.allocate.{method}={study}: no such study in {config.results}; run it first"
 
 
 def _of_space(where: str, kind: SamplerKind, arm: Arm, trials: int) -> Iterator[str]:

@@ -28,6 +28,11 @@ WEIGHTS = "weights"
 _FORMER_ATTEMPTS = "claims.jsonl"
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a trial of the study was assigned or recorded."""
+    return any(path.exists() and path.stat().st_size > 0 for path in (attempts_path(folder), folder / RECORDS))
+
+
 def attempts_path(folder: Path) -> Path:
     """The log of attempts: `claims.jsonl` in a study begun while it had that name, else `attempts.jsonl`.
 
