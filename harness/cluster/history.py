@@ -4,6 +4,7 @@ A source is the name of a study under `results`, the path of a study's folder, o
 storage of Optuna's.
 """
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterator
@@ -41,23 +42,26 @@ def read_history(config: Config) -> History | None:
     if sweep is None or not sweep.history or has_begun(Path(config.results) / config.study):
         return None
     past: list[PastTrial] = []
+    said: list[str] = []
     for source in sweep.history:
-        past += foreign_trials(config, source) if source.startswith(FOREIGN) else _own_trials(config, source)
+        past += foreign_trials(config, source) if source.startswith(FOREIGN) else _own_trials(config, source, said)
     if sweep.ranks is not None and sweep.ranks.layers is None:
         return None  # the dimensions are not known yet
     found = placed(config, past)
     for source in map(redact, sweep.history):
-        said = summary(found, source)
+        told = summary(found, source)
         if not any(trial.source == source for _, trial, _ in found.taken):
-            raise ConfigError(f"sweep.history={source}: {said}; nothing that this search could learn from")
-        log.info("history: %s: %s", source, said)
-    return found
+            raise ConfigError(f"sweep.history={source}: {told}; nothing that this search could learn from")
+        said.append(f"{source}: {told}")
+    return dataclasses.replace(found, said=said)
 
 
 def seal_history(history: History | None, config: Config, folder: Path) -> None:
-    """Write what `read_history` found into the folder of the study; what is there of an earlier attempt goes."""
+    """Write what `read_history` found into the folder of the study, and log it; what is there of before goes."""
     assert config.sweep is not None
     if history is not None:
+        for line in history.said:
+            log.info("history: %s", line)
         replace_text(folder / HISTORY, json.dumps(redact_tree(to_tree(history)), indent=1) + "\n")
     elif not config.sweep.history:
         (folder / HISTORY).unlink(missing_ok=True)
@@ -69,7 +73,7 @@ def sealed_history(folder: Path) -> dict[str, list[Known]]:
     return known_of(json.loads(path.read_text())) if path.exists() else {}
 
 
-def _own_trials(config: Config, source: str) -> list[PastTrial]:
+def _own_trials(config: Config, source: str, said: list[str]) -> list[PastTrial]:
     """The complete trials of the search of a study of this program."""
     folder = Path(source) if "/" in source else Path(config.results) / source
     try:
@@ -82,7 +86,7 @@ def _own_trials(config: Config, source: str) -> list[PastTrial]:
     if mistake := next(filter(None, (_mismatch(config, entry) for entry in entries)), None):
         raise ConfigError(f"sweep.history={source}: {mistake}")
     found = list(_past_trials(SearchPlan.of(config), redact(source), earlier, entries))
-    _say_differences(config, earlier, redact(source), found)
+    said += _differences(config, earlier, redact(source), found)
     return found
 
 
@@ -121,8 +125,8 @@ def _past_trials(plan: SearchPlan, source: str, earlier: Config, entries: list[R
         )
 
 
-def _say_differences(config: Config, earlier: Config, source: str, found: list[PastTrial]) -> None:
-    """Log what both studies hold fixed, at different values."""
+def _differences(config: Config, earlier: Config, source: str, found: list[PastTrial]) -> Iterator[str]:
+    """A line of what both studies hold fixed at different values."""
     assert config.sweep is not None
     searched = {key for arm in arms(config.sweep) for key in (*leaves(arm.values), *arm.nuisance)}
     searched |= {key for trial in found for key in trial.varied}
@@ -133,6 +137,6 @@ def _say_differences(config: Config, earlier: Config, source: str, found: list[P
         if then[key] != now[key] and key not in searched and not key.startswith(_NOT_OF_A_TRIAL)
     ]
     if changed:
-        said = ", ".join(f"{key}={then[key]} (here {now[key]})" for key in sorted(changed)[:_SHOWN])
+        shown = ", ".join(f"{key}={then[key]} (here {now[key]})" for key in sorted(changed)[:_SHOWN])
         more = f" and {len(changed) - _SHOWN} keys more" if len(changed) > _SHOWN else ""
-        log.info("history: %s: its trials were made with %s%s", source, said, more)
+        yield f"{source}: its trials were made with {shown}{more}"

@@ -48,10 +48,11 @@ class LeftOut:
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a study takes over from earlier ones, by the name of its arm, and what it leaves out."""
+    """What a study takes over from earlier ones, by the name of its arm, and what it leaves out; `said` sums it up."""
 
     taken: Sequence[tuple[str, PastTrial, Point]] = ()
     left_out: Sequence[LeftOut] = ()
+    said: Sequence[str] = ()
 
     def known(self) -> dict[str, list[Known]]:
         """The trials that each arm's sampler is given, by the arm's name."""
