@@ -134,6 +134,24 @@ def test_each_change_is_cut_to_the_nearest_of_its_rank_and_comes_back(run, train
     assert whole_network.score(dict.fromkeys(deltas, 3)) == cut_to_nothing
 
 
+def test_steps_after_a_cut_keep_its_rank_and_leave_the_trial_as_it_is(run, trained, tmp_path):
+    run(*trained)
+    run("run=allocate", "study=donor", "method=truncate", "steps=3")
+    rows = list(csv.DictReader((tmp_path / "results/donor/truncation.csv").read_text().splitlines()))
+    assert all(0 <= float(row["recovered_allocated_score"]) <= 1 for row in rows)
+    network = TruncatedTrial(find_trained(str(tmp_path / "results"), "donor", None))
+    before = {name: tensor.clone() for name, tensor in network._network.state_dict().items()}
+    ranks = dict(zip(network.values, [0, 1, 2, 3], strict=True))
+    network.recovered(ranks, 3)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network._network.state_dict().items())
+    with cut(network._network.base, ranks):
+        deltas = {name: update.delta().detach().clone() for name, update in named_updates(network._network.base)}
+        network.train(3)
+        for name, update in named_updates(network._network.base):
+            assert torch.linalg.matrix_rank(update.delta().double(), rtol=1e-6) <= ranks[name]
+            assert torch.equal(update.delta(), deltas[name]) == (ranks[name] == 0)
+
+
 def test_before_training_the_inputs_and_the_gradients_decide(run, words, tmp_path, compose):
     config = compose("lora.targets=[query,ffn_up]", "lora.calibration=2")
     for method, gains_of in (("eva", variance_shares), ("gradient", gradient_energies)):
@@ -187,6 +205,7 @@ WRONG = [
     (["method=spectrum"], "parameters: missing; run=allocate method=spectrum parameters=N"),
     (["method=spectrum", "parameters=0"], "parameters=0: input should be greater than or equal to 1"),
     (["method=eva", "parameters=99", "trial=1"], "trial=1: method=eva looks at the network before training"),
+    (["method=spectrum", "parameters=9", "steps=4"], "steps=4: of method=truncate; a profile is trained"),
     (["method=spectrum", "parameters=9", "study=none"], "study=none: no complete trial of LoRA in "),
     (["method=spectrum", "parameters=9"], "parameters=9: below 32, what the first rank costs"),
     (["method=truncate", "parameters=9"], "parameters=9: below 32, what the first rank costs"),

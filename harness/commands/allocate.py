@@ -3,6 +3,7 @@
 python -m harness run=allocate study=NAME method=spectrum parameters=100000
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ def run(job: HydraJob) -> None:
         raise ConfigError(f"method: missing; run=allocate method=NAME, one of {', '.join(ALLOCATIONS)}")
     if config.parameters is None and method != "truncate":
         raise ConfigError(f"parameters: missing; run=allocate method={method} parameters=N, the most that they may be")
+    if config.steps is not None and method != "truncate":
+        raise ConfigError(f"steps={config.steps}: of method=truncate; a profile is trained by a trial that takes it")
     if method in OF_A_TRIAL:
         print(_of_trial(config, method))
         return
@@ -55,6 +58,7 @@ def _truncated(config: Config, trained: "Trained") -> str:
     from harness.trial.allocation import TruncatedTrial
 
     costs, title, most = costs_of(trained), title_of(trained, "truncate"), config.parameters
+    steps = config.steps
     if most is not None:
         check_budget(most, costs)
     network = TruncatedTrial(trained)
@@ -64,7 +68,11 @@ def _truncated(config: Config, trained: "Trained") -> str:
         one = {layer: min(rank, len(values)) for layer, values in gains.items()}
         parameters = used(one, costs)
         by_layer = one if rank == highest else allocated(gains, costs, parameters)
-        cuts.append(Cut(rank, parameters, used(by_layer, costs), network.score(one), network.score(by_layer)))
+        made = Cut(rank, parameters, used(by_layer, costs), network.score(one), network.score(by_layer))
+        if steps is not None:
+            after = [network.recovered(ranks, steps) for ranks in (one, by_layer)]
+            made = replace(made, recovered_score=after[0], recovered_allocated_score=after[1])
+        cuts.append(made)
     folder, objective = Path(config.results) / config.study, trained.config.trainer.objective
     curve = write_curve(cuts, folder, f"{title}, {trained.entry.task}, {trained.entry.model}", objective)
     if most is None:

@@ -197,7 +197,7 @@ def _asked_mistakes(config: Config) -> list[str]:
     ]
     others: dict[str, Any] = {"trial": config.trial, "input": config.input, "output": config.output}
     others |= {"format": config.format, "port": config.port}
-    others |= {"method": config.method, "parameters": config.parameters}
+    others |= {"method": config.method, "parameters": config.parameters, "steps": config.steps}
     mistakes += [
         f"{key}={value}: of run={' and run='.join(_TAKEN_BY[key])}"
         for key, value in others.items()
@@ -214,6 +214,7 @@ _TAKEN_BY = {
     "port": ("watch",),
     "method": ("allocate",),
     "parameters": ("allocate",),
+    "steps": ("allocate",),
 }
 
 

@@ -216,7 +216,7 @@ class Config:
     `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is of
     run=repeat and of those that take a trial up again, `format` of run=export, `input` and `output` of run=predict and
     run=attribute, `output` of run=export, too; `port` is of run=watch,
-    `method` and `parameters` of run=allocate.
+    `method`, `parameters` and `steps` of run=allocate.
     """
 
     run: Command | DottedPath
@@ -242,4 +242,5 @@ class Config:
     port: Annotated[int, Strict(), Field(ge=1, le=65535)] | None = None
     method: Allocation | None = None
     parameters: Count | None = None
+    steps: Count | None = None
     arguments: dict[str, Any] | None = None

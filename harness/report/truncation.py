@@ -11,30 +11,45 @@ from harness.report.table import markdown
 
 @dataclass(frozen=True)
 class Cut:
-    """Parameters and validation scores of a network with one `rank`, and with ranks by layer at as many parameters."""
+    """Parameters and validation scores of a network with one `rank`, and with ranks by layer at as many parameters.
+
+    The last two are after some steps of training; None without any.
+    """
 
     rank: int
     parameters: int
     allocated_parameters: int
     score: float
     allocated_score: float
+    recovered_score: float | None = None
+    recovered_allocated_score: float | None = None
+
+
+_LINES = (
+    ("score", " cut to one rank", True),
+    ("allocated_score", " cut to ranks by layer, at as many parameters", False),
+    ("recovered_score", " cut to one rank, and trained on", True),
+    ("recovered_allocated_score", " cut to ranks by layer, and trained on", False),
+)
 
 
 def write_curve(cuts: Sequence[Cut], folder: Path, title: str, objective: str) -> str:
     """Write truncation.csv and truncation.png; returns the table."""
+    names = list(asdict(cuts[0]))
     with open(folder / "truncation.csv", "w", newline="") as file:
-        figures = csv.DictWriter(file, list(asdict(cuts[0])))
+        figures = csv.DictWriter(file, names)
         figures.writeheader()
         figures.writerows(asdict(cut) for cut in cuts)
-    one = Line("lora", " cut to one rank", [(cut.rank, cut.score) for cut in cuts], dotted=True)
-    by_layer = Line("lora", " cut to ranks by layer, at as many parameters", _allocated(cuts))
+    shown = [line for line in _LINES if asdict(cuts[0])[line[0]] is not None]
     path = folder / "truncation.png"
-    lines_picture([one, by_layer], "rank", f"validation {objective}, cut without training", title, path)
-    header = ["rank", "parameters", f"val {objective}, one rank", f"val {objective}, ranks by layer"]
-    rows = [[str(cut.rank), f"{cut.parameters:,}", f"{cut.score:.4f}", f"{cut.allocated_score:.4f}"] for cut in cuts]
-    note = "Cut by SVD, not trained again; the last row is the trial as it is. One trial: no spread of seeds is seen."
+    lines = [
+        Line("lora" if place < 2 else "peft", label, [(cut.rank, asdict(cut)[name]) for cut in cuts], dotted=dotted)
+        for place, (name, label, dotted) in enumerate(shown)
+    ]
+    lines_picture(lines, "rank", f"validation {objective}", title, path)
+    header = ["rank", "parameters", *(f"val {objective}{label.partition(', at')[0]}" for _, label, _ in shown)]
+    rows = [
+        [str(cut.rank), f"{cut.parameters:,}", *(f"{asdict(cut)[name]:.4f}" for name, _, _ in shown)] for cut in cuts
+    ]
+    note = "Cut by SVD. The last row has the trial's own ranks. One trial: the spread of seeds is unseen."
     return "\n\n".join([markdown([header, *rows]), note, f"Written: {folder / 'truncation.csv'}, {path}"])
-
-
-def _allocated(cuts: Sequence[Cut]) -> list[tuple[float, float]]:
-    return [(cut.rank, cut.allocated_score) for cut in cuts]

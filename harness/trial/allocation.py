@@ -3,6 +3,7 @@
 Figures are by target, the greatest first.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,14 +14,14 @@ from torch import Tensor, nn
 
 from harness.config import Config, ConfigError, LoraConfig
 from harness.devices import resolve_device, resolve_precision
-from harness.lora import Feed, InitialisationError
+from harness.lora import Feed, InitialisationError, adapter_parameters
 from harness.lora.truncation import cut, singular_values
 from harness.lora.variants.eva import explained_variance
 from harness.lora.variants.lora_ga import first_gradients
 from harness.model import build_model
 from harness.system.study_files import ADAPTER
 from harness.task import build_task
-from harness.training import autocast
+from harness.training import autocast, task_losses
 from harness.trial.adapt import method_of, spec_errors
 from harness.trial.inputs import evaluation_size, loader, read_inputs
 from harness.trial.passes import feed, on_device
@@ -93,13 +94,49 @@ class TruncatedTrial:
         size = evaluation_size(config.trainer.batch_size, large)
         validation = read_inputs(config, self._task, "validation")
         self._batches = loader(validation, size, config.seed, training=False)
+        train = read_inputs(config, self._task, "train")
+        self._training = loader(train, config.trainer.batch_size, config.seed, training=True)
         with spec_errors():
             self.values = singular_values(self._network.base)
 
     def score(self, ranks: Mapping[str, int]) -> float:
         """The validation score of the trial's objective with each change cut to its rank."""
+        with cut(self._network.base, ranks):
+            return self._score()
+
+    def recovered(self, ranks: Mapping[str, int], steps: int) -> float:
+        """The same after so many steps of training what is left, which keeps its rank, and the head.
+
+        AdamW at the trial's own rates, on a line down to zero. The network is as it was afterwards.
+        """
+        head = {name: tensor.clone() for name, tensor in self._network.head.state_dict().items()}
+        with cut(self._network.base, ranks):
+            self.train(steps)
+            score = self._score()
+        self._network.head.load_state_dict(head)
+        return score
+
+    def train(self, steps: int) -> None:
+        """Train adapter and head: rows of A and columns of B that are both zero get no gradient, and stay so."""
+        network, settings = self._network, self.config.optimizer
+        adapter = [tensor for tensor in adapter_parameters(network.base) if tensor.requires_grad]
+        groups = [{"params": adapter, "lr": settings.lr}]
+        groups += [{"params": list(network.head.parameters()), "lr": settings.head_lr or settings.lr}]
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.0)
+        falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+        network.train()
+        for batch in itertools.islice(itertools.chain.from_iterable(itertools.repeat(self._training)), steps):
+            with autocast(self._precision, self._device):
+                loss = task_losses(network, on_device(batch, self._device), self._task.losses)[0].sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            falling.step()
+        network.eval()
+
+    def _score(self) -> float:
         metrics = metrics_of(self._task, self.config.trainer).to(self._device)
-        with torch.no_grad(), cut(self._network.base, ranks):
+        with torch.no_grad():
             for batch in self._batches:
                 here = on_device(batch, self._device)
                 with autocast(self._precision, self._device):
