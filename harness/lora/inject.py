@@ -130,6 +130,10 @@ def _targets_in(
     if child == "out_proj" and isinstance(base.get_submodule(parent), nn.MultiheadAttention):
         outputs = base.get_submodule(module).get_parameter("weight").shape[0]
         return [AdapterTarget(module, parent, "out_proj", WeightSlice("out_proj.weight", 0, outputs))]
+    if hasattr(base.get_submodule(parent), "torch_multi_head_self_attention"):  # WavLM's
+        raise SpecError(
+            f"target {target}: {parent} takes the weight out of {child} and never calls it; adapt other layers"
+        )
     layer = base.get_submodule(module)
     if count > 1:
         key = target if target.isidentifier() else f"part{index}of{count}"

@@ -52,7 +52,7 @@ class SoundSplit(Inputs):
     def truncated(self) -> dict[str, int]:
         if self.most is None:
             return {}
-        return {"recording": int((np.diff(self.starts) > self.most).sum())}
+        return {f"recording over {self.most / self.rate:g} s": int((np.diff(self.starts) > self.most).sum())}
 
     def _read(self) -> np.ndarray:
         lengths = np.diff(self.starts)

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from harness.config import ConfigError
-from harness.lora import LoraSpec, adapt, named_updates
+from harness.lora import LoraSpec, SpecError, adapt, named_updates
 from harness.lora.inject import find_targets
 from harness.model import build_model, model_takes, model_tokens
 from harness.model.architectures import AUDIO, small_config
@@ -152,6 +152,8 @@ def test_attention_that_calls_no_projections_is_not_adapted(tmp_path):
     own = build_model(named(tmp_path), 3)
     assert not {"query", "key", "value", "output"} & own.targets.keys()
     assert {"ffn_up", "ffn_down", "projection"} <= own.targets.keys()
+    with pytest.raises(SpecError, match=r"takes the weight out of q_proj and never calls it; adapt other layers"):
+        find_targets(own.base, [r"encoder\.layers\.\d+\.attention\.q_proj"], own.targets, SPEC)
 
 
 @pytest.mark.parametrize("model_type", ["wav2vec2", "whisper"])
@@ -279,5 +281,5 @@ def test_recordings_are_resampled_once_and_cut_where_the_window_ends(own_cache):
     expected = soxr.resample(noise.astype(np.float32) / 2**15, 8000, RATE)
     np.testing.assert_array_equal(batch["samples"][1], expected)
     cut = read_sound(split, RATE, 12_000)
-    assert (cut.truncated(), cut.lengths.tolist()) == ({"recording": 1}, [75, 50])
+    assert (cut.truncated(), cut.lengths.tolist()) == ({"recording over 0.75 s": 1}, [75, 50])
     assert cut.batch([0])["samples"].shape == (1, 12_000)

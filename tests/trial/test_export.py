@@ -252,7 +252,7 @@ def test_a_classifier_of_recordings_loads(model_type, merged, trained, tones, tm
     save_hearing(model_type, tmp_path / "base")
     reads = [*based_on(tmp_path / "base"), "model.window_s=1", "task=spoken_digits", f"task.data={tones}"]
     made = trained(*reads, "task.classes=3", "lora.targets=all-linear", "lora.rank=2")
-    assert made.entry.data.cut == {split: {"recording": 0} for split in ("train", "validation", "test")}
+    assert made.entry.data.cut == {split: {"recording over 1 s": 0} for split in ("train", "validation", "test")}
     expected = logits_of(made, batch_of(SOUNDS))
     export_trial(made, tmp_path / "out", merged=merged)
     if merged:
