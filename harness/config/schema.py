@@ -83,7 +83,7 @@ class TrainerConfig:
 
     @property
     def text_measures(self) -> tuple[str, ...]:
-        """What is measured on texts that are written for validation rows at each evaluation."""
+        """Of what is measured, the names that are of written texts, where the answer is a text."""
         return tuple(name for name in dict.fromkeys((self.objective, *self.measures)) if name in TEXT_MEASURES)
 
     @property

@@ -57,13 +57,13 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     schedule = trial.method.rank_schedule(trained, length.steps, config.seed)
     settled = 0 if schedule is None else schedule.settled
     moving = [] if schedule is None else [RankScheduleCallback(schedule)]
-    metrics = metrics_of(trial.task, config.trainer)
-    module = make_module(trial, trained, metrics, length.steps, trial.spread, written=_written(trial, trained))
+    metrics, written = metrics_of(trial.task, config.trainer), _written(trial, trained)
+    module = make_module(trial, trained, metrics, length.steps, trial.spread, written=written)
     best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
     stops = [PruningCallback(trial.report, settled), EarlyStopping(best, config.trainer.patience)]
     checkpoints = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
     unused, checks = UnusedParameterCheck(), [StopRequestCheck(between_steps=False), DivergenceCheck()]
-    scores = (*module.metrics.names, *config.trainer.text_measures)
+    scores = (*module.metrics.names, *(config.trainer.text_measures if written is not None else ()))
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)
     gradients = _task_gradients(trial, trained)
     callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops]

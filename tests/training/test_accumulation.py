@@ -77,6 +77,19 @@ def test_tasks_count_as_in_the_whole_batch(batches, weighting, compose_mixture, 
     assert_same(lambda *sizes: compose_mixture(*words, *sizes, batches=batches, weighting=weighting), tmp_path)
 
 
+def test_a_penalty_is_added_once_a_step(compose, tmp_path, own_cache):
+    words = [*SGD, *STILL, "lora=adalora", "lora.rank=2", "lora.targets=[query,value]", "trainer.max_steps=12"]
+    assert_same(lambda *sizes: compose(*words, *sizes), tmp_path)
+
+
+def test_fewer_bits_train_too(compose, tmp_path, own_cache):
+    words = [*SGD, *STILL, "trainer.precision=bf16-mixed", "optimizer.clip=0.5", "trainer.max_steps=8"]
+    sizes = {"whole": ["trainer.batch_size=12"], "parts": ["trainer.batch_size=3", "trainer.accumulate=4"]}
+    found = [run(compose(*words, *more), tmp_path / "trials" / name)[0] for name, more in sizes.items()]
+    losses = [record.scores["val"]["loss"] for record in found]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
 class Rows:
     """Inputs of ten rows of unlike numbers of labelled tokens."""
 

@@ -79,6 +79,21 @@ def test_the_best_weights_write_the_best_texts(base, copies, trained, tmp_path):
         assert again == pytest.approx(made.entry.scores["val"]["chrf"], abs=1e-4)
 
 
+def test_sets_of_labels_that_are_exactly_right_are_no_texts(trained, tiny_base, tiny_data, compose_plain):  # noqa: F811
+    from tests.tiny import words_of
+
+    words = [*words_of(tiny_base, tiny_data), "task.answer=labels", "trainer.objective=exact", "lora.rank=2"]
+    made = trained(*words)
+    with open(made.folder / "metrics.csv", newline="") as file:
+        columns = next(csv.reader(file))
+    assert len(columns) == len(set(columns))
+    assert "val_exact" in columns
+    devices = ["trainer.devices=2", "trainer.strategy=ddp"]
+    compose_plain(*words, *devices)
+    tags = ["task=token_labels", "task.data=x.jsonl", "trainer.objective=f1"]
+    compose_plain(*tags, *devices)
+
+
 def test_what_cannot_be_measured_is_one_line(copies, compose_plain):
     words = [*copies, "model=small_t5"]
     wrong = {

@@ -41,7 +41,7 @@ CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews",
 NUMBER_MEASURES = ("pearson", "spearman", "mae")
 TEXT_MEASURES = ("bleu", "chrf", "rouge_l", "exact")
 """Measures of texts that are written, by the names of the record."""
-WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES, *TEXT_MEASURES)
+WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
 _READ_BY = {
