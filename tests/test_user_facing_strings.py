@@ -161,7 +161,7 @@ def test_the_command_that_makes_a_base_makes_it_where_the_model_looks_for_it(mon
 
 
 def test_links_commands_variables_and_files_in_texts_exist():
-    written = {text for path in SOURCES for text in literals(path)}
+    written = {text for path in (*SOURCES, *(ROOT / "tools").glob("*.py")) for text in literals(path)}
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for path in TEXTS:
         text = path.read_text()
