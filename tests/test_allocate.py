@@ -1,6 +1,7 @@
 """run=allocate: ranks by layer under a budget, against all choices and other ways to the same figures."""
 
 import csv
+import dataclasses
 import itertools
 import json
 import re
@@ -20,7 +21,7 @@ from harness.model import build_model
 from harness.task import build_task
 from harness.trial.allocation import TruncatedTrial, gradient_energies, variance_shares
 from harness.trial.inputs import loader, read_inputs
-from harness.trial.trained import find_trained, load_trained
+from harness.trial.trained import Trained, find_trained, load_trained
 from tests.tiny import words_of
 
 SMALL = ["trainer.batch_size=8", "trainer.max_steps=4", "trainer.evaluations=1", "trainer.accelerator=cpu"]
@@ -229,6 +230,13 @@ def test_a_change_that_no_cut_leaves_as_it_was_is_a_line(run, trained, capsys):
         run("run=allocate", "study=donor", "method=truncate")
     assert caught.value.code == 2
     assert "its change is not the product of A and B alone, and cannot be cut by SVD" in capsys.readouterr().err
+
+
+def test_a_trial_that_was_chosen_by_its_texts_is_not_scored_otherwise(compose):
+    config = compose("lora.rank=2")
+    config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, objective="bleu"))
+    with pytest.raises(ConfigError, match=r"^method=truncate: trainer\.objective=bleu is of texts"):
+        TruncatedTrial(Trained(None, config, None, ()))
 
 
 def test_a_file_of_ranks_that_is_none_is_a_line(tree, tmp_path):

@@ -86,6 +86,11 @@ class TruncatedTrial:
     def __init__(self, trained: Trained) -> None:
         self.config = config = trained.config
         _refuse_several(config)
+        if (objective := config.trainer.objective) in config.trainer.text_measures:
+            raise ConfigError(
+                f"method=truncate: trainer.objective={objective} is of texts that the model writes; a trial that is "
+                "cut is scored on the answers that are given"
+            )
         self._device = resolve_device(config.trainer.accelerator, 1)
         self._precision = resolve_precision(config.trainer.precision, self._device)
         self._task = build_task(config.task)
