@@ -20,6 +20,15 @@ def test_every_recipe_is_a_command_that_makes_the_folder_of_its_name(name):
     assert compose([*shlex.split(words), "results=elsewhere"]).study == name
 
 
+def test_a_recipe_makes_the_studies_that_its_study_reads_before_it():
+    read = {}
+    for name, commands in RECIPES.items():
+        *before, last = (compose([*shlex.split(words), "results=elsewhere"]) for words in commands)
+        read[name] = {study for study in ((last.sweep and last.sweep.allocate) or {}).values() if study}
+        assert read[name] <= {config.study for config in before}, name
+    assert any(read.values())
+
+
 def test_every_curated_study_has_a_recipe():
     assert {path.parent.name for path in curate.CURATED.glob("*/table.md")} <= set(RECIPES)
 
