@@ -18,7 +18,7 @@ from harness.search.methods import (
     sampler_kind,
     sampler_mistakes,
 )
-from harness.system.study_files import RECORDS
+from harness.system.study_files import RECORDS, has_begun
 
 
 def check_search(config: Config) -> None:
@@ -167,6 +167,8 @@ def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
 def _donor_mistakes(config: Config) -> Iterator[str]:
     """The studies whose trials are read that are not there; of data that may be replaced, their names may change."""
     assert config.sweep is not None
+    if has_begun(Path(config.results) / config.study):
+        return  # its ranks are in its configuration
     for method, study in (config.sweep.allocate or {}).items():
         if study and config.task.fallback is None and not (Path(config.results) / study / RECORDS).exists():
             yield f"sweep.allocate.{method}={study}: no such study in {config.results}; run it first"

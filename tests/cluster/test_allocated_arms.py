@@ -99,6 +99,17 @@ def test_each_mistake_is_a_line(tree, words, line):
     assert str(caught.value).splitlines()[0].startswith(line)
 
 
+def test_a_study_that_was_begun_needs_its_donor_no_more(tree, tmp_path):
+    results = tmp_path / "results"
+    words = ["sweep.allocate={spectrum: a}", "sweep.budget={parameters: 9}", f"results={results}", "study=s"]
+    config = check(tree("run=study", "sweep=variants", *words))
+    with pytest.raises(ConfigError, match="no such study"):
+        check_search(config)
+    (results / "s").mkdir(parents=True)
+    (results / "s/attempts.jsonl").write_text("{}\n")
+    check_search(config)
+
+
 def test_the_experiments_compose_with_their_own_sweeps(compose_plain):
     for name, trials in (("sst2_per_layer", 16), ("sst2_per_layer_donor", 6)):
         assert (CONF / f"experiment/{name}.yaml").exists()
