@@ -91,8 +91,9 @@ def _rate(study: Study) -> Finding:
         return untested(study, "fewer than four learning rates")
     best = best_rate(ours)
     costs, others = missed(study, ours, best), missed(study, theirs, best_rate(theirs))
-    if not costs or not others:
-        return untested(study, f"a verdict takes {LEAST_SEEDS} seeds at each rate")
+    if not all({-distance, distance} & found.keys() for found in (costs, others) for distance in (1, 2)):
+        where = "the best rate, at a rate one step off the best and at one two steps off"
+        return untested(study, f"a verdict takes {LEAST_SEEDS} seeds at {where}")
     near, far = (_worst(costs, distance) for distance in (1, 2))
     verdict: Verdict = "does not hold"
     if near[1] > LOSS_MARGIN:

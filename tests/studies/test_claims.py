@@ -355,6 +355,16 @@ def test_learning_rates(maker, ours, verdict, flat):
     assert judged.findings[0].items == "3 seeds"
 
 
+@pytest.mark.parametrize("few", ["lora", "full"])
+def test_learning_rates_with_too_few_seeds_two_steps_off_the_best_decide_nothing(maker, few):
+    study = rates(maker, (0.5, 0.7, 0.8, 0.79))
+    lost = [entry for entry in study.records if entry.lora.name == few and entry.optimizer.lr == 1e-4][1:]
+    left = [entry for entry in study.records if entry not in lost]
+    judged = learning.rate_matters(dataclasses.replace(study, records=tuple(left)))
+    assert judged.verdict == CANT
+    assert "3 seeds at the best rate, at a rate one step off" in judged.findings[0].figure
+
+
 def continual(maker, name, new, lost, change, learn="continued", seeds=3):
     """An arm over two tasks whose first loses `lost` of its accuracy while the second is learned."""
     chosen = maker.confirm(name, arm=f"{name},{learn}", val=new, seeds=0)
