@@ -132,7 +132,8 @@ class HfAudioClassifier(HfClassifier):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, C) of `samples` (B, N) and the number of them that are each recording's own, `lengths` (B)."""
-        with torch.no_grad():
+        # In float16 the least power that is taken for sound is 0, and its logarithm is not finite.
+        with torch.no_grad(), torch.autocast(batch["samples"].device.type, enabled=False):
             samples_BN, own_BN = self._samples(batch["samples"].float(), batch["lengths"])
             inputs = {"input_values": samples_BN}
             if self.reads.masked:

@@ -283,3 +283,15 @@ def test_recordings_are_resampled_once_and_cut_where_the_window_ends(own_cache):
     cut = read_sound(split, RATE, 12_000)
     assert (cut.truncated(), cut.lengths.tolist()) == ({"recording over 0.75 s": 1}, [75, 50])
     assert cut.batch([0])["samples"].shape == (1, 12_000)
+
+
+def test_silence_in_half_precision_is_finite(tmp_path):
+    save_small("whisper", tmp_path)
+    network = build_model(named(tmp_path, head="stored"), 3).eval()
+    inputs = batch_of([np.zeros(4800, np.float32), SOUNDS[0]])
+    with torch.no_grad():
+        whole = network(inputs)
+        with torch.autocast("cpu", dtype=torch.float16):
+            half = network(inputs)
+    assert half.isfinite().all()
+    torch.testing.assert_close(half.float(), whole, rtol=0.1, atol=0.05)
