@@ -115,11 +115,12 @@ def _local(path: Path, sha256: str | Mapping[str, str | None] | None) -> Path:
     if not path.exists():
         raise AssetError(f"path:{path}: no such file or folder")
     if isinstance(sha256, str):
-        _verify(path, sha256)
+        verify(path, sha256)
     return path.absolute()
 
 
-def _verify(path: Path, expected: str) -> None:
+def verify(path: Path, expected: str) -> None:
+    """Raise AssetError where a file, or a folder, has another SHA-256."""
     found = sha256_of(path)
     if found != expected.lower():
         raise AssetError(f"{path}: its SHA-256 is {found}, expected {expected}; it is not used")
@@ -142,7 +143,7 @@ def _download_package(name: str, version: str, sha256: str, folder: Path) -> Non
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         archive = _download_archive(name, version, sha256, Path(scratch))
-        _verify(archive, sha256)
+        verify(archive, sha256)
         unpacked = Path(scratch) / "unpacked"
         unpack(archive, unpacked)
         _settle(unpacked, folder)
@@ -212,7 +213,7 @@ def _settle(unpacked: Path, folder: Path) -> None:
 
 def _pin(note: Path, path: Path) -> None:
     if note.exists():
-        _verify(path, note.read_text().strip())
+        verify(path, note.read_text().strip())
         return
     replace_text(note, sha256_of(path) + "\n")
 
@@ -267,7 +268,7 @@ def _from_hub(rest: str, sha256: Mapping[str, str | None]) -> Path:
             _download_from_hub(kind, repository, revision=revision, file=file, digest=digest, folder=folder)
         note = folder / f".{file.replace('/', '--')}.sha256"
         if digest is not None:
-            _verify(folder / file, digest)
+            verify(folder / file, digest)
         else:
             _pin(note, folder / file)
     return folder
@@ -293,7 +294,7 @@ def _download_from_hub(
     except (HTTPError, OSError) as error:
         raise Unreachable(f"hub:{repository}@{revision}: {type(error).__name__}") from None
     if expected := digest or getattr(getattr(info, "lfs", None), "sha256", None):
-        _verify(path, expected)
+        verify(path, expected)
     elif _git_blob_id(path) != getattr(info, "blob_id", None):
         raise AssetError(f"hub:{repository}@{revision} {file}: it is not the file of that revision; it is not used")
     (folder / file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -321,7 +322,7 @@ def _from_web(address: str, sha256: str | None) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _download_file(address, expected.lower(), path)
     if sha256 is not None:
-        _verify(path, sha256)
+        verify(path, sha256)
     else:
         _pin(folder / f"{name}.sha256", path)
     return path

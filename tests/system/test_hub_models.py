@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 
+from harness.config import ConfigError
+from harness.model.addresses import located
 from harness.system import hub_models
-from harness.system.assets import AssetError, Unreachable
+from harness.system.assets import AssetError, Unreachable, sha256_of
 from harness.system.hub_models import LOCK, PinMismatch, model_folder, use_lock
 from tests.hub import serving
 
@@ -171,3 +173,15 @@ def test_what_cannot_be_had_is_one_line(hub, new_process, tmp_path, address, mes
     assert str(caught.value).startswith(f"{address}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_digest_is_that_of_the_file(hub):
+    address = f"{ADDRESS}#onnx/model.safetensors"
+    place = located(address, None, weights=True)
+    assert located(address, sha256_of(place), weights=True) == place
+    with pytest.raises(AssetError, match=r"onnx/model\.safetensors: its SHA-256 is .*, expected 0+; it is not used"):
+        located(address, "0" * 64, weights=True)
+    with pytest.raises(
+        ConfigError, match=r"^model\.sha256=0+: model\.address=hub:lab/model: a repository has a digest"
+    ):
+        located(ADDRESS, "0" * 64, weights=True)
