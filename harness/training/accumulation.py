@@ -3,6 +3,7 @@
 Shapes: B rows of a micro-batch, L tokens of a row, T tasks that the rows have answers of.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ def in_parts(inputs: Inputs, count: int, rows: Sequence[int]) -> dict[str, Any]:
     for counts in found:
         for task, labels in counts.items():
             whole[task] = whole.get(task, 0.0) + labels
-    shares = [[labels / whole[task] for task, labels in counts.items()] for counts in found]
+    # Of no labels at all the mean is NaN, as it is of one batch of them.
+    shares = [[labels / whole[task] if whole[task] else math.nan for task, labels in each.items()] for each in found]
     return {"parts": parts, "shares": shares, "rows": torch.tensor(list(rows))}
 
 

@@ -133,6 +133,7 @@ class TrialModule(L.LightningModule):
         for number, (part, share) in enumerate(zip(parts, shares, strict=True), 1):
             losses, tasks = task_losses(self.model, part, self.losses)
             share_T = losses.new_tensor(share)
+            losses = losses.where(share_T > 0, 0.0)  # the mean of no labels is NaN
             bare += (losses.detach() * share_T).sum()
             loss = (self._weighted_each(losses, tasks) * share_T).sum()
             if number < len(parts):

@@ -1,6 +1,7 @@
 """A step of several micro-batches is the step of one batch of all their rows."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from safetensors.torch import load_file
 
 from harness.config import ConfigError, check
 from harness.training import in_parts
+from harness.training.module import TrialModule
 from harness.trial import TrialContext
 from harness.trial.run import run_trial
 from tests.trial.test_generation import SHAPE, composed
@@ -120,3 +122,45 @@ def test_none_and_less_is_refused(tree):
     made["trainer"]["accumulate"] = 0
     with pytest.raises(ConfigError, match=r"trainer\.accumulate=0"):
         check(made)
+
+
+class Tokens(torch.nn.Module):
+    """Logits of tokens, from a number each."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(1, 2)
+
+    def forward(self, batch):
+        return self.head(batch["numbers"][..., None])
+
+
+class Labelled:
+    """Four rows of two tokens; of some none is labelled."""
+
+    def __init__(self, *unlabelled):
+        self.labels = torch.tensor([[0, 1], [1, 1], [0, 0], [1, 0]])
+        self.labels[list(unlabelled)] = -100
+
+    def batch(self, rows):
+        numbers = torch.arange(8.0).reshape(4, 2)
+        return {"numbers": numbers[rows], "labels": self.labels[rows], "rows": torch.tensor(rows)}
+
+
+@pytest.mark.parametrize("unlabelled", [(0,), (3,), (0, 1, 2, 3)])
+def test_parts_without_labels_are_as_in_the_whole_batch(unlabelled):
+    keys = {"lr": 0.1, "head_lr": 0.1, "weight_decay": 0.0, "warmup": 0.0, "steps": 1}
+    torch.manual_seed(0)
+    module = TrialModule(Tokens(), None, **keys, weigh=lambda losses, tasks: losses.sum() * module.scale)
+    module.scale = torch.nn.Parameter(torch.tensor(2.0))
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    strategy = SimpleNamespace(backward=lambda loss, _: loss.backward())
+    module._trainer = SimpleNamespace(optimizers=[optimizer], strategy=strategy)
+    found = []
+    for batch in (Labelled(*unlabelled).batch([0, 1, 2, 3]), in_parts(Labelled(*unlabelled), 4, range(4))):
+        optimizer.zero_grad()
+        told = module.training_step(batch, 0)
+        told["loss"].backward()
+        found.append((told["bare"], [tensor.grad.clone() for tensor in module.parameters()]))
+    torch.testing.assert_close(found[1], found[0], equal_nan=True)
+    assert found[0][0].isfinite() == (len(unlabelled) < 4)
