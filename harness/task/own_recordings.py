@@ -12,7 +12,7 @@ import numpy as np
 from harness.config import AudioFolderConfig, ConfigError
 from harness.system.paths import listed
 from harness.task.frames import SpeechSplit
-from harness.task.intake.cuts import drawn, stratified
+from harness.task.intake.cuts import drawn, joined, stratified
 from harness.task.intake.duplicates import settled, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.folders import (
@@ -152,12 +152,19 @@ def _cut(config: AudioFolderConfig, given: _Splits) -> _Splits:
     whole = given["train"]
     if not shares or not whole:
         return {split: given.get(split, []) for split in ("train", *config.shares)}
-    groups: list[Hashable] = [recording.speaker or recording.digest for recording in whole]
+    groups: list[Hashable] = [recording.digest for recording in whole]
+    if config.speaker is not None:
+        groups = joined(groups, [recording.speaker for recording in whole])
     if config.speaker is not None or config.cut == "drawn":
         parts = drawn(groups, shares, config.split_seed)
     else:
         parts = stratified(groups, [recording.label for recording in whole], shares, config.split_seed)
     made = given | {split: [whole[place] for place in places] for split, places in parts.items()}
+    if config.speaker is not None and not all(len(places) for places in parts.values()):
+        speakers = list(dict.fromkeys(recording.speaker for recording in whole))
+        said = ", ".join(f"task.{split}_share={share}" for split, share in shares.items())
+        rule = f"{len(speakers)} speakers ({listed(speakers)}), {len(set(groups))} that share no recording"
+        raise ConfigError(f"task.speaker={config.speaker}: {rule}; too few for {said} and some to train on")
     return {split: made[split] for split in ("train", *config.shares)}
 
 

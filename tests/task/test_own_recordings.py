@@ -77,6 +77,29 @@ def test_a_speaker_is_in_one_split(read):
         read("task.speaker='^(\\d+)'")
 
 
+SPEAKER = "task.speaker='^([a-z]+)_'"
+
+
+def test_few_speakers_are_in_every_split(read, folders):
+    speakers = read(SPEAKER).describe()["speakers"]
+    assert {split: len(names) for split, names in speakers.items()} == {"train": 2, "validation": 1, "test": 1}
+    for path in [*folders.rglob("ann_*"), *folders.rglob("bo_*")]:
+        path.unlink()
+    with pytest.raises(
+        ConfigError, match=r"2 speakers \(cy, di\).*; too few for task\.validation_share=0\.1, task\.test"
+    ):
+        read(SPEAKER)
+
+
+def test_speakers_of_one_recording_stay_together(read, folders):
+    for other in ("bo", "cy", "di"):
+        copy = folders / "left" / f"{other}_copy.wav"
+        shutil.copy(folders / "left" / "ann_0.wav", copy)
+        speakers = read(SPEAKER).describe()["speakers"]
+        assert [part for part in map(set, speakers.values()) if "ann" in part and other in part], other
+        copy.unlink()
+
+
 def test_split_folders_are_splits(read, folders, tmp_path):
     root = moved(folders, tmp_path / "split", 4)
     task = read(root=root)

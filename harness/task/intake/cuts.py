@@ -12,12 +12,20 @@ Parts = dict[str, np.ndarray]
 
 
 def drawn(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Parts:
-    """Whole groups at random: of a share of them the rows go to that split, the others to train."""
+    """Whole groups at random: of a share of them the rows go to that split, the others to train.
+
+    Where there are as many groups as splits, each split has one at least.
+    """
     numbers = _numbered(groups)
     order = np.random.default_rng(seed).permutation(int(numbers.max(initial=-1)) + 1)
     split_of, start = dict.fromkeys(order.tolist(), "train"), 0
-    for name, share in shares.items():
-        end = start + round(share * len(order))
+    counts = {name: round(share * len(order)) for name, share in shares.items()}
+    if len(order) > len(shares):
+        counts = {name: max(1, count) for name, count in counts.items()}
+        while sum(counts.values()) >= len(order):
+            counts[max(counts, key=lambda name: counts[name])] -= 1
+    for name, count in counts.items():
+        end = start + count
         split_of |= dict.fromkeys(order[start:end].tolist(), name)
         start = end
     return _parts([split_of[number] for number in numbers.tolist()], shares)
