@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import io
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -165,9 +167,11 @@ def write_rows(task: Task, path: Path, otherwise: Path | None = None) -> None:
 
 def _is_written(path: Path, text: str) -> bool:
     """Whether a file says this, which it does now where there was none; of several writers one is the first."""
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        return path.read_text(encoding="utf-8") == text
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
+        whole = Path(scratch) / path.name
+        whole.write_text(text, encoding="utf-8")
+        try:
+            os.link(whole, path)  # others see it whole, or not at all
+        except FileExistsError:
+            return path.read_text(encoding="utf-8") == text
     return True

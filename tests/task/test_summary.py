@@ -74,6 +74,21 @@ def test_trials_whose_data_differ_have_a_file_each(task, tmp_path):
     assert (study.read_text(), own.read_text()) == ("split,row\ntrain,2\n", written)
 
 
+def test_rows_that_are_half_written_are_not_seen(task, tmp_path, monkeypatch):
+    own = tmp_path / "own" / "splits.csv"
+    (tmp_path / "new").mkdir()
+    monkeypatch.setattr(csv, "writer", lambda out, **_: _Torn(out))
+    with pytest.raises(UnicodeEncodeError):
+        write_rows(task, tmp_path / "new" / "splits.csv", own)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+class _Torn:
+    def __init__(self, out):
+        out.write("x" * 100_000 + "\ud800")
+        self.writerow = self.writerows = lambda *_: None
+
+
 def test_of_numbers_the_mean_is_what_chance_answers(compose, tiny_numbers):
     task = build_task(compose(f"task.data={tiny_numbers}", "task.answer=number", "trainer.objective=loss").task)
     train, test = (task.splits[name].labels for name in ("train", "test"))
