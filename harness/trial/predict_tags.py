@@ -10,6 +10,7 @@ from harness.config import ConfigError
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.system.paths import listed
+from harness.task.intake.files import decode, read_bytes
 from harness.task.intake.table import load_table
 from harness.task.intake.tokens import LINES, list_of_tokens, read_lines
 from harness.task.token_inputs import encode_tokens
@@ -20,23 +21,35 @@ _BATCH = 64
 
 def read_rows(trained: Trained, path: Path) -> list[tuple[str, tuple[str, ...]]]:
     """The rows of a file by name: lists of tokens of a table, tokens of a file of one a line, or of a .txt the words of
-    each line, parted by blanks. Raises ConfigError where it has none.
+    each line, parted by blanks, unless the trial's own data were a .txt of a token a line.
+
+    Raises ConfigError where it has none, and where it cannot be read.
     """
-    if path.suffix.lower() == ".txt":
-        lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1)
-        rows = [(str(number), tuple(line.split())) for number, line in lines if line.strip()]
-    elif path.suffix.lower() in LINES:
-        found, _ = read_lines("input", path, None)
+    task = vars(trained.config.task)
+    encoding, kind = task.get("encoding"), path.suffix.lower()
+    if kind == ".txt" and Path(task.get("data") or "").suffix.lower() != ".txt":
+        rows = _words(path, encoding)
+    elif kind in LINES:
+        found, _ = read_lines("input", path, encoding)
         rows = [(name, tuple(line.cells[0] for line in lines)) for name, lines in found]
     else:
-        name = str(vars(trained.config.task).get("tokens", "tokens"))
-        cells = load_table(path, "input", (name,)).column("task.tokens", name).items()
+        name = str(task.get("tokens", "tokens"))
+        table = load_table(path, "input", (name,), encoding=encoding, separator=task.get("separator"))
+        cells = table.column("task.tokens", name).items()
         rows = [(str(row), list_of_tokens(cell, f"input={path}: row {row}", name)) for row, cell in cells]
     if not rows:
         raise ConfigError(f"input={path}: no tokens in it")
     if empty := [row for row, tokens in rows if not tokens]:
         raise ConfigError(f"input={path}: {len(empty)} rows have no tokens (rows {listed(empty)})")
     return rows
+
+
+def _words(path: Path, encoding: str | None) -> list[tuple[str, tuple[str, ...]]]:
+    try:
+        text, _ = decode(read_bytes(path, "input"), encoding)
+    except ValueError as error:
+        raise ConfigError(f"input={path}: {error}") from None
+    return [(str(number), tuple(line.split())) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -166,3 +167,21 @@ def test_files_to_be_tagged(trained, tagged, tmp_path):  # noqa: F811
     (tmp_path / "b.jsonl").write_text('{"words": ["w1"]}\n')
     with pytest.raises(ConfigError, match=r"task\.tokens=tokens: .* has no such column"):
         read_rows(made, tmp_path / "b.jsonl")
+
+
+def test_files_to_be_tagged_are_read_as_the_trials_own(tmp_path):
+    def made(**task):
+        usual = {"data": "rows.jsonl", "tokens": "tokens", "encoding": None, "separator": None}
+        return SimpleNamespace(config=SimpleNamespace(task=SimpleNamespace(**(usual | task))))
+
+    path = tmp_path / "a.txt"
+    path.write_bytes("größe x\nw2 y\n".encode("utf-16"))
+    assert read_rows(made(), path) == [("1", ("größe", "x")), ("2", ("w2", "y"))]
+    assert read_rows(made(data="rows.txt"), path) == [("1", ("größe", "w2"))]
+    path.write_bytes("żółw".encode("cp1250"))
+    assert read_rows(made(encoding="cp1250"), path) == [("1", ("żółw",))]
+    path.write_bytes(b"gr\xc3\xb6\xc3\x9fe \xff")
+    with pytest.raises(ConfigError, match=r"input=.*a\.txt: UTF-8, but for line 1"):
+        read_rows(made(), path)
+    (tmp_path / "a.csv").write_bytes('row|tokens\n1|["ż"]\n'.encode("cp1250"))
+    assert read_rows(made(encoding="cp1250", separator="|"), tmp_path / "a.csv") == [("2", ("ż",))]
