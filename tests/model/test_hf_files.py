@@ -157,6 +157,14 @@ def test_what_was_damaged_in_the_cache_is_not_used(small, monkeypatch):
         base_folder(named(small[0]), weights=True)
 
 
+def test_a_folder_without_its_digests_is_not_used(small, monkeypatch):
+    folder = base_folder(named(small[0]), weights=True)
+    (folder / converted.SEAL).unlink()
+    monkeypatch.setattr(converted, "_folders", {})
+    with pytest.raises(AssetError, match=r"no SHA256SUMS in it; remove the folder, and it is made again"):
+        base_folder(named(small[0]), weights=True)
+
+
 def _make(folder):
     with open(folder.parents[1] / "made", "a") as log:
         log.write("once\n")
