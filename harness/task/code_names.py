@@ -87,16 +87,16 @@ def _last(node: ast.expr) -> str:
 def _functions(module: str, source: str, tree: ast.Module, classes: set[str], exceptions: set[str]) -> Iterator[Row]:
     """A row for each function and method, without its docstring and comments; functions inside are part of it."""
     lines = io.StringIO(source).readlines()
-    tokens = _tokens(source)
+    placed = [((line, len(lines[line - 1][:column].encode())), text) for (line, column), text in _tokens(source)]
     for node in _outermost(tree):
         skipped = _docstring(node)
         kept = [
             (start, text)
-            for start, text in tokens
+            for start, text in placed
             if node.lineno <= start[0] <= (node.end_lineno or node.lineno)
-            and not (skipped and skipped[0] <= start[0] <= skipped[1])
+            and not (skipped and skipped[0] <= start < skipped[1])
         ]
-        starts = [(line, len(lines[line - 1][:column].encode())) for (line, column), _ in kept]
+        starts = [start for start, _ in kept]
         tags = dict.fromkeys(starts, OUTSIDE) | _tags(node, starts, classes, exceptions)
         words = tuple(text if len(text) <= _LONGEST and text.isprintable() else f"{text[0]}…" for _, text in kept)
         yield Row(f"{module}:{node.lineno}", words, tuple(tags[start] for start in starts), module)
@@ -127,17 +127,20 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def _outermost(tree: ast.AST) -> Iterator[_Function]:
-    for node in ast.iter_child_nodes(tree):
+    waiting = [tree]  # a chain of calls may be deeper than Python calls itself
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, _Function):
             yield node
         else:
-            yield from _outermost(node)
+            waiting.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
-def _docstring(node: _Function) -> tuple[int, int] | None:
+def _docstring(node: _Function) -> tuple[Place, Place] | None:
+    """Where it begins, and where it has ended."""
     first = node.body[0]
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return first.lineno, first.end_lineno or first.lineno
+        return _extent(first.value)
     return None
 
 
@@ -176,10 +179,11 @@ def _tags(function: _Function, starts: list[Place], classes: set[str], exception
 
 def _walk(node: ast.AST) -> Iterator[ast.AST]:
     """What is in a node, but for what is in f-strings: they are one token, as in Python 3.11."""
-    yield node
-    if not isinstance(node, ast.JoinedStr):
-        for child in ast.iter_child_nodes(node):
-            yield from _walk(child)
+    waiting = [node]
+    while waiting:
+        yield (each := waiting.pop())
+        if not isinstance(each, ast.JoinedStr):
+            waiting.extend(reversed(list(ast.iter_child_nodes(each))))
 
 
 def _extent(node: ast.expr) -> tuple[Place, Place]:

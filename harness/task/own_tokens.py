@@ -213,7 +213,9 @@ def _refuse_leaks(config: TokenLabelsTaskConfig, where: str, rows: Rows) -> None
 
 def _with_known_tags(config: TokenLabelsTaskConfig, where: str, rows: Rows, left: dict[str, list[str]]) -> Rows:
     """Held-out rows whose tags training has, in BIO the types of them."""
-    known = {_kind(config, tag) for row in rows["train"] for tag in row.tags} | {_kind(config, OUTSIDE)}
+    known = {_kind(config, tag) for row in rows["train"] for tag in row.tags}
+    if config.scheme == "bio":
+        known.add(_kind(config, OUTSIDE))
     strange = [
         (split, row, tag)
         for split in SPLITS[1:]

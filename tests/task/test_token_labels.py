@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from harness.config import ConfigError
 from harness.task import build_task
 from harness.task.build import read_task
+from harness.task.intake.tokens import items_of
 from harness.task.summary import short, summary
 from harness.task.tag_metrics import TagMetrics
 from harness.task.tags import begun, broken, by_type, spans
@@ -380,6 +381,22 @@ def test_a_line_without_a_tag_is_named(read, tmp_path):
         read(tmp_path / "rows.xml")
 
 
+def test_outside_is_a_tag_like_others_in_plain_tags(read, tmp_path):
+    (tmp_path / "more").mkdir()
+    path = jsonl([(tokens, ["N"] * len(tokens)) for tokens, _ in ROWS], tmp_path)
+    held = [([f"held{number}", *tokens], ["O", *["N"] * len(tokens)]) for number, (tokens, _) in enumerate(ROWS[:2])]
+    with pytest.raises(ConfigError, match=r"2 held-out rows have tags that training has not: O \(rows"):
+        read(path, test=str(jsonl(held, tmp_path / "more")), scheme="plain")
+
+
+def test_a_list_that_numpy_printed_is_refused(read, tmp_path):
+    cell = "['EU' 'rejects'\n 'German']"
+    pd.DataFrame({"tokens": [cell], "tags": ['["O"]']}).to_csv(tmp_path / "rows.csv")
+    with pytest.raises(ConfigError, match="tokens is .*, no list; write the column as JSON"):
+        read(tmp_path / "rows.csv")
+    assert items_of("['EU', \"it's\",\n 'a']", "", "") == ["EU", "it's", "a"]
+
+
 def test_configurations_at_odds_are_refused(compose_plain, tmp_path):
     words = ["task=token_labels", f"task.data={tmp_path}/rows.jsonl"]
     compose_plain(*words, "trainer.objective=f1")
@@ -447,3 +464,18 @@ def test_names_in_code_are_tagged_by_what_they_name(compose_plain, tmp_path):
     split_of = {split: {row.group for row in rows} for split, rows in task.splits.items()}
     assert not split_of["train"] & (split_of["test"] | split_of["validation"])
     assert task.findings().left_out == {"not Python of this version": ["template.py"]}
+
+
+def test_code_beside_docstrings_and_in_long_chains_is_read(compose_plain, tmp_path):
+    chain = "def chain(): return 1" + " + 1" * 2000
+    for number in range(12):
+        (tmp_path / f"module{number}.py").write_text(
+            f'def f{number}(): "Größe."; return 1\n{chain}\nx = 1{" + 1" * 2000}'
+        )
+    words = ["task=code_names", f"task.packages=[{{address: 'path:{tmp_path}', sha256: null}}]", "task.rows=null"]
+    config = compose_plain(*words, "task.validation_share=0.2", "task.test_share=0.3").task
+    task = build_task(config)
+    rows = [row for split in task.splits.values() for row in split]
+    assert {row.tokens[0:1] + row.tokens[2:] for row in rows} == {("def", "(", ")", ":", ";", "return", "1")}
+    assert {row.tags for row in rows} == {("O", "B-function", *["O"] * 6)}
+    assert len(task.findings().left_out["longer than task.max_tokens"]) == 12

@@ -3,9 +3,12 @@
 import ast
 import contextlib
 import dataclasses
+import io
 import json
 import re
+import tokenize
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from harness.config import ConfigError
@@ -72,10 +75,21 @@ def items_of(cell: object, where: str, column: str) -> list[object]:
         return list(found)
     if is_gap(cell):
         return []
-    raise ConfigError(f"{where}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no list")
+    hint = "; write the column as JSON" if str(cell).strip().startswith("[") else ""
+    raise ConfigError(f"{where}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no list{hint}")
 
 
-_READ_LISTS: tuple[Callable[[str], object], ...] = (json.loads, ast.literal_eval)
+def _literal(text: str) -> object:
+    """What Python writes so. Raises ValueError for texts side by side, as numpy prints them: they would be one."""
+    found = ast.literal_eval(text)
+    blank = (tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT)
+    kinds = [each.type for each in tokenize.generate_tokens(io.StringIO(text).readline) if each.type not in blank]
+    if (tokenize.STRING, tokenize.STRING) in pairwise(kinds):
+        raise ValueError
+    return found
+
+
+_READ_LISTS: tuple[Callable[[str], object], ...] = (json.loads, _literal)
 
 
 def _token(item: object, where: str) -> str:
