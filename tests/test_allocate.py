@@ -153,6 +153,49 @@ def test_steps_after_a_cut_keep_its_rank_and_leave_the_trial_as_it_is(run, train
             assert torch.equal(update.delta(), deltas[name]) == (ranks[name] == 0)
 
 
+@pytest.fixture
+def cuttable(run, trained, tmp_path):
+    """Where a trial with dropout is cut and trained again; what is scored is the sum of its changes."""
+
+    def make(*words):
+        run(*trained, "lora.dropout=0.2", *words)
+        network = TruncatedTrial(find_trained(str(tmp_path / "results"), "donor", None))
+        network._score = lambda: sum(
+            update.delta().abs().sum().item() for _, update in named_updates(network._network.base)
+        )
+        return network
+
+    return make
+
+
+def test_every_way_to_cut_is_trained_on_the_same_batches(cuttable):
+    network = cuttable()
+    ranks = dict.fromkeys(network.values, 2)
+    first = network.recovered(ranks, 3)
+    state = torch.get_rng_state()
+    assert network.recovered(ranks, 3) == first != network.score(ranks)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_steps_after_a_cut_have_the_rates_of_lora_plus(cuttable):
+    """AdamW's first step moves every entry by its rate, where it has a gradient."""
+    network = cuttable("lora=lora_plus", "lora.targets=[query,ffn_up]", "lora.lr_ratio=4.0", "lora.rank=3")
+    rate = network.config.optimizer.lr
+    moved = {"lora_A": rate, "lora_B": 4 * rate}
+    before = {name: tensor.clone() for name, tensor in network._network.named_parameters() if "lora_" in name}
+    network.train(1)
+    for name, tensor in network._network.named_parameters():
+        if name in before:
+            most = (tensor - before[name]).abs().max().item()
+            assert most == pytest.approx(moved[name.split(".")[-1]], rel=1e-2), name
+
+
+def test_steps_in_float16_are_refused(compose, monkeypatch):
+    monkeypatch.setattr("harness.trial.allocation.resolve_precision", lambda *_: "16-mixed")
+    with pytest.raises(ConfigError, match=r"^steps=3: method=truncate trains without .*16-mixed"):
+        TruncatedTrial(Trained(None, compose("lora.rank=2"), None, ()), steps=3)
+
+
 def test_before_training_the_inputs_and_the_gradients_decide(run, words, tmp_path, compose):
     config = compose("lora.targets=[query,ffn_up]", "lora.calibration=2")
     for method, gains_of in (("eva", variance_shares), ("gradient", gradient_energies)):

@@ -61,7 +61,7 @@ def _truncated(config: Config, trained: "Trained") -> str:
     steps = config.steps
     if most is not None:
         check_budget(most, costs)
-    network = TruncatedTrial(trained)
+    network = TruncatedTrial(trained, steps)
     gains = {layer: [value * value for value in values] for layer, values in network.values.items()}
     highest, cuts = max(map(len, gains.values())), list[Cut]()
     for rank in [*(2**power for power in range(highest.bit_length()) if 2**power < highest), highest]:

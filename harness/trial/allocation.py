@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -80,10 +81,11 @@ def _refuse_several(config: Config) -> None:
 class TruncatedTrial:
     """A trial's network, whose changes can be cut to lower ranks and scored on validation.
 
-    Raises ConfigError for a trial whose changes are no products of A and B alone, and for one of several tasks.
+    `steps` says that it is also trained. Raises ConfigError for a trial whose changes are no products of A and B alone,
+    for one of several tasks, and for steps in 16-mixed.
     """
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(self, trained: Trained, steps: int | None = None) -> None:
         self.config = config = trained.config
         _refuse_several(config)
         if (objective := config.trainer.objective) in config.trainer.text_measures:
@@ -93,6 +95,11 @@ class TruncatedTrial:
             )
         self._device = resolve_device(config.trainer.accelerator, 1)
         self._precision = resolve_precision(config.trainer.precision, self._device)
+        if steps is not None and self._precision == "16-mixed":
+            raise ConfigError(
+                f"steps={steps}: method=truncate trains without a scaled loss, which 16-mixed, the precision of the "
+                "trial here, needs; steps=null"
+            )
         self._task = build_task(config.task)
         self._network = load_trained(trained).to(self._device)
         large = config.model.vocabulary_logits or self._task.outputs == 0
@@ -112,10 +119,15 @@ class TruncatedTrial:
     def recovered(self, ranks: Mapping[str, int], steps: int) -> float:
         """The same after so many steps of training what is left, which keeps its rank, and the head.
 
-        AdamW at the trial's own rates, on a line down to zero. The network is as it was afterwards.
+        AdamW at the trial's own rates, on a line down to zero, on the same batches and with the same dropout whatever
+        the ranks. The network is as it was afterwards.
         """
+        batches: Any = self._training.batch_sampler
+        devices = [self._device] if self._device.type == "cuda" else []
         head = {name: tensor.clone() for name, tensor in self._network.head.state_dict().items()}
-        with cut(self._network.base, ranks):
+        with cut(self._network.base, ranks), torch.random.fork_rng(devices):
+            batches.resume_at(0)
+            torch.manual_seed(self.config.seed)
             self.train(steps)
             score = self._score()
         self._network.head.load_state_dict(head)
@@ -124,8 +136,13 @@ class TruncatedTrial:
     def train(self, steps: int) -> None:
         """Train adapter and head: rows of A and columns of B that are both zero get no gradient, and stay so."""
         network, settings = self._network, self.config.optimizer
-        adapter = [tensor for tensor in adapter_parameters(network.base) if tensor.requires_grad]
-        groups = [{"params": adapter, "lr": settings.lr}]
+        method = method_of(self.config)
+        fast = {id(tensor) for tensor in method.fast_parameters(network)}
+        groups = [
+            {"params": [tensor], "lr": settings.lr * (method.lr_ratio if id(tensor) in fast else 1.0)}
+            for tensor in adapter_parameters(network.base)
+            if tensor.requires_grad
+        ]
         groups += [{"params": list(network.head.parameters()), "lr": settings.head_lr or settings.lr}]
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.0)
         falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
