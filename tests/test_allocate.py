@@ -18,6 +18,7 @@ from harness.config import ConfigError, check
 from harness.lora import named_updates
 from harness.lora.truncation import cut
 from harness.model import build_model
+from harness.search.allocation import before_training
 from harness.task import build_task
 from harness.trial.allocation import TruncatedTrial, gradient_energies, variance_shares
 from harness.trial.inputs import loader, read_inputs
@@ -241,6 +242,13 @@ def test_one_rank_for_all_and_adaloras_ranks_keep_the_budget(run, words, trained
     run(*trained)
     with pytest.raises(SystemExit):
         run("run=allocate", "study=donor", "method=adalora", "parameters=100")
+
+
+def test_no_layer_gets_a_rank_above_what_it_can_have(compose):
+    config = compose("lora.targets=[query,ffn_up]")
+    found = before_training(config, "uniform", 10**6)
+    base = build_model(config.model, 2).base
+    assert found.ranks == {layer: min(base.get_submodule(layer).weight.shape) for layer in found.ranks}
 
 
 WRONG = [

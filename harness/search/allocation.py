@@ -12,7 +12,7 @@ from harness.record import Record, best_on_validation
 from harness.search.budget import Budget, allocate
 from harness.system.study_files import has_begun
 from harness.trial.allocation import adapter_energies, gradient_energies, plain_lora, variance_shares
-from harness.trial.layer_ranks import layer_costs
+from harness.trial.layer_ranks import layer_costs, layer_limits
 from harness.trial.trained import Trained, trained_of
 
 Ranks = dict[str, int]
@@ -65,7 +65,7 @@ def before_training(config: Config, method: str, most: int) -> Profile:
     check_budget(most, costs)
     title = f"{method} ({config.task.name}, {config.model.name})"
     if method == "uniform":
-        return Profile(title, _proportional(dict.fromkeys(costs, 1), costs, most), costs, {})
+        return Profile(title, _proportional(dict.fromkeys(costs, 1), costs, most, config), costs, {})
     gains = variance_shares(config) if method == "eva" else gradient_energies(config)
     return Profile(title, allocated(gains, costs, most), costs, gains)
 
@@ -76,7 +76,7 @@ def of_trial(trained: Trained, method: str, most: int) -> Profile:
     check_budget(most, costs)
     if method == "adalora":
         kept = {str(layer): int(rank) for layer, rank in trained.entry.adapter.kept_ranks}
-        return Profile(title, _proportional(kept, costs, most), costs, {})
+        return Profile(title, _proportional(kept, costs, most, trained.config), costs, {})
     gains = adapter_energies(trained)
     return Profile(title, allocated(gains, costs, most), costs, gains)
 
@@ -129,8 +129,9 @@ def used(ranks: Mapping[str, int], costs: Mapping[str, int]) -> int:
     return sum(costs[layer] * rank for layer, rank in ranks.items())
 
 
-def _proportional(wanted: Mapping[str, int], costs: Mapping[str, int], most: int) -> Ranks:
-    budget = Budget(costs, 0, most // min(costs.values()), most)
+def _proportional(wanted: Mapping[str, int], costs: Mapping[str, int], most: int, config: Config) -> Ranks:
+    limits = layer_limits(config, plain_lora(config))
+    budget = Budget(costs, 0, max(limits.values()), most, limits)
     found = budget.project({layer: wanted.get(layer, 0) for layer in costs})
     return {layer: int(rank) for layer, rank in found.items()}
 

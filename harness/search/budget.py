@@ -12,12 +12,16 @@ from harness.config.arms import Point
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What each rank of a group costs, the ranks that it may have, and the most that all may cost together."""
+    """What each rank of a group costs, the ranks that it may have, and the most that all may cost together.
+
+    `limits` are the highest ranks of groups that may not have `high`.
+    """
 
     costs: Mapping[str, int]
     low: int
     high: int
     most: int
+    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def used(self, point: Point) -> int:
         """What the ranks of a point cost."""
@@ -35,14 +39,17 @@ class Budget:
         factor = self._factor(wanted)
         ranks = self._scaled(wanted, factor)
         left = self.most - self.used(ranks)
-        while fitting := [key for key in keys if self.costs[key] <= left and ranks[key] < self.high]:
+        while fitting := [key for key in keys if self.costs[key] <= left and ranks[key] < self._high(key)]:
             chosen = max(fitting, key=lambda key: (factor * wanted[key] - ranks[key], -keys.index(key)))
             ranks[chosen] += 1
             left -= self.costs[chosen]
         return point | ranks
 
     def _scaled(self, wanted: Mapping[str, float], factor: float) -> dict[str, int]:
-        return {key: min(max(math.floor(factor * value), self.low), self.high) for key, value in wanted.items()}
+        return {key: min(max(math.floor(factor * value), self.low), self._high(key)) for key, value in wanted.items()}
+
+    def _high(self, key: str) -> int:
+        return min(self.high, self.limits.get(key, self.high))
 
     def _factor(self, wanted: Mapping[str, float]) -> float:
         """The greatest factor that fits, by halving; the same on every machine."""

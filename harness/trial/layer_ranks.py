@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from harness.config import Config, ConfigError, LoraConfig
 from harness.config.layer_ranks import RanksConfig
 from harness.lora.adapted import named_updates
 from harness.lora.inject import expanded, find_targets
+from harness.lora.update import LowRankUpdate
 from harness.model import Network, build_model
 from harness.trial.adapt import outputs_of, prepare, spec_errors
 from harness.trial.methods.low_rank import lora_spec
@@ -48,10 +49,20 @@ def layer_costs(config: Config, lora: LoraConfig) -> dict[str, int]:
     return {name: two[name] - one[name] for name in one}
 
 
+def layer_limits(config: Config, lora: LoraConfig) -> dict[str, int]:
+    """The highest rank of each adapted layer, min(inputs, outputs), for LoRA of rank 1."""
+    shapes = {name: update.factors() for name, update in _updates(dataclasses.replace(config, lora=lora))}
+    return {name: min(len(up), down.shape[1]) // len(down) for name, (down, up) in shapes.items()}
+
+
 def _sizes(config: Config) -> dict[str, int]:
+    return {name: sum(tensor.numel() for tensor in update.parameters()) for name, update in _updates(config)}
+
+
+def _updates(config: Config) -> Iterator[tuple[str, LowRankUpdate]]:
     model = build_model(config.model, outputs_of(config), weights=False)
     prepare(model, config)
-    return {name: sum(tensor.numel() for tensor in update.parameters()) for name, update in named_updates(model.base)}
+    return named_updates(model.base)
 
 
 def _groups(ranks: RanksConfig, layers: list[str], config: Config, lora: LoraConfig) -> dict[str, list[str]]:

@@ -36,6 +36,12 @@ def test_a_point_that_fits_exactly_stays_and_multiples_of_it_come_to_it():
     assert budget.project({"a": 0, "b": 4})["b"] == 4, "rank 0 stays where the rest uses the budget"
 
 
+def test_a_group_has_no_more_than_its_own_limit_and_the_others_take_what_is_left():
+    budget = Budget({"a": 1, "b": 1}, 0, 12, 16, {"a": 3})
+    assert budget.project({"a": 1, "b": 1}) == {"a": 3, "b": 12}
+    assert budget.project({"a": 5, "b": 0}) == {"a": 3, "b": 12}
+
+
 @settings(max_examples=80, deadline=None)
 @given(COSTS, st.data())
 def test_the_allocation_is_the_best_of_all(costs, data):
