@@ -75,6 +75,9 @@ def placed(config: Config, past: Sequence[PastTrial]) -> History:
         if not trial.values:
             out.append(LeftOut(trial.source, trial.number, f"not all of {', '.join(plan.names)}"))
             continue
+        if unknown := [name for name in plan.constraints if name not in trial.violations]:
+            out.append(LeftOut(trial.source, trial.number, f"no {', '.join(unknown)}"))
+            continue
         tried = [(arm, *_point(trial, arm, here[arm.name], plan)) for arm in all_arms if arm.nuisance]
         found = [(arm.name, trial, point) for arm, point, _ in tried if point is not None]
         taken += found
