@@ -7,11 +7,13 @@ storage of Optuna's.
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import record
 from harness.cluster.foreign import FOREIGN, foreign_trials
+from harness.cluster.heartbeat import HeartbeatMonitor
+from harness.cluster.locks import Locks
 from harness.cluster.study_folder import load_study
 from harness.config import Config, ConfigError, apply_overrides, to_dict
 from harness.config.arms import arm_of, arms
@@ -56,9 +58,17 @@ def read_history(config: Config) -> History | None:
     return dataclasses.replace(found, said=said)
 
 
-def seal_history(history: History | None, config: Config, folder: Path) -> None:
-    """Write what `read_history` found into the folder of the study, and log it; what is there of before goes."""
+def seal_history(history: History | None, config: Config, folder: Path, locks: Locks) -> None:
+    """Write what `read_history` found into the folder of the study, and log it; what is there of before goes.
+
+    What a worker may have read stays. Call it under the study's lock.
+    """
     assert config.sweep is not None
+    if has_begun(folder):
+        return
+    if (folder / HISTORY).exists() and HeartbeatMonitor(folder, locks, config.launch.lease_s).workers():
+        log.info("history: stays as it was read before: a worker has it")
+        return
     if history is not None:
         for line in history.said:
             log.info("history: %s", line)
@@ -67,10 +77,20 @@ def seal_history(history: History | None, config: Config, folder: Path) -> None:
         (folder / HISTORY).unlink(missing_ok=True)
 
 
-def sealed_history(folder: Path) -> dict[str, list[Known]]:
-    """The history of a study that was begun, by the name of the arm that learns from it."""
+def sealed_history(folder: Path, sources: Sequence[str] | None = None) -> dict[str, list[Known]]:
+    """The history of a study that was begun, by the name of the arm that learns from it.
+
+    Raises ConfigError where there is none of its `sources`.
+    """
     path = folder / HISTORY
-    return known_of(json.loads(path.read_text())) if path.exists() else {}
+    if path.exists():
+        return known_of(json.loads(path.read_text()))
+    if sources:
+        raise ConfigError(
+            f"sweep.history: {path} is missing; run=study writes it where no trial was begun, else put it back or give "
+            "the study another name"
+        )
+    return {}
 
 
 def _own_trials(config: Config, source: str, said: list[str]) -> list[PastTrial]:

@@ -65,8 +65,8 @@ def _begin(config: Config, folder: Path, history: History | None) -> None:
         check_same_inputs(config, folder)
         if confirming := _confirming(log, assignments):
             _refuse_other_search(config, folder)
+        seal_history(history, config, folder, locks)  # first: with a configuration workers take the study for begun
         replace_text(folder / CONFIG, to_yaml(to_dict(config)))
-        seal_history(history, config, folder)
         for entry in () if restarted_itself(config.study) else log.records:
             settled = confirming and entry.phase == "search"
             if not is_final(entry) and not settled and assignments.done(entry.trial, log):

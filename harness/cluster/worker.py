@@ -125,7 +125,7 @@ class Worker:
     ) -> None:
         assert config.sweep is not None
         self.config, self.sweep, self.folder, self.name = config, config.sweep, folder, name
-        self.tree, self.plan = to_dict(config), SearchPlan.of(config, sealed_history(folder))
+        self.tree, self.plan = to_dict(config), SearchPlan.of(config, sealed_history(folder, self.sweep.history))
         self.heartbeats, self.locks, self.heartbeat = heartbeats, heartbeats.locks, heartbeat
         self.log, self.assignments = Log(folder), AssignmentLog(folder)
         self.slots = self._searched = search_schedule(self.sweep, first)

@@ -114,6 +114,44 @@ def test_any_number_of_workers_sees_the_same_and_none_needs_the_source_again(con
         begin_study(dataclasses.replace(many, sweep=dataclasses.replace(many.sweep, history=None)))
 
 
+def test_what_a_worker_may_have_read_stays_as_it_was_sealed(config_of, earlier, monkeypatch):
+    """Another run=study may have read other trials of the sources before this one was begun."""
+    config = config_of("sweep.history=earlier")
+    folder, late = begin_study(config), read_history(config)
+    sealed = (folder / HISTORY).read_text()
+    monkeypatch.setattr("harness.cluster.study.read_history", lambda _: dataclasses.replace(late, taken=late.taken[:1]))
+    with crowd.join(config, folder) as worker:
+        begin_study(config)
+        assert (folder / HISTORY).read_text() == sealed
+        worker.work()
+    begin_study(config)
+    assert (folder / HISTORY).read_text() == sealed
+
+
+def test_no_worker_goes_without_the_history(config_of, earlier, monkeypatch):
+    config = config_of("sweep.history=earlier")
+    folder = begin_study(config)
+    (folder / HISTORY).unlink()
+    lost = rf"^sweep\.history: {folder}/history\.json is missing; .*run=study"
+    with pytest.raises(ConfigError, match=lost) as caught, crowd.join(config, folder):
+        pass
+    assert "\n" not in str(caught.value)
+
+    def crash(*_):
+        raise OSError("crash")
+
+    monkeypatch.setattr("harness.cluster.study.seal_history", crash)
+    with pytest.raises(OSError, match="crash"):
+        begin_study(other := config_of("sweep.history=earlier", "study=other"))
+    assert not (folder.parent / other.study / "config.yaml").exists(), "a worker would take it for begun"
+
+
+def test_a_trial_without_the_figure_of_a_constraint_teaches_nothing(config_of, earlier):
+    count = sum(entry.state == "complete" for entry in read(earlier))
+    said = refused(config_of("sweep.history=earlier", "sweep.constraints={latency: 1.0}"))
+    assert f"0 of {count} trials; {count} left out ({count}: no latency); nothing" in said
+
+
 SPACE = {"lr": Range(low=1e-4, high=1e-2, log=True), "where": Choice(choices=["a", "b"])}
 
 
