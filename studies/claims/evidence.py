@@ -142,7 +142,8 @@ def turned(gap: Estimate) -> Estimate:
 
 def too_few_seeds(study: Study) -> str:
     """Why nothing can be said of an arm's scores."""
-    return f"too few seeds: a verdict takes {LEAST_SEEDS}; run=confirm study={study.folder.name} trains them"
+    arms = len({entry.arm for entry in study.records})
+    return f"too few seeds: a verdict takes {LEAST_SEEDS}; run=confirm study={study.folder.name} top={arms} trains them"
 
 
 def same_targets(records: Sequence[Record]) -> list[Record]:

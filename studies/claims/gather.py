@@ -1,5 +1,6 @@
 """The studies that claims are judged by: read where they are finished, run where they are not."""
 
+import dataclasses
 import logging
 import shlex
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from harness import record
-from harness.config import Config, ConfigError, SweepConfig
+from harness.config import Config, ConfigError, ConfirmConfig, SweepConfig
 from harness.record import Record, is_final
 from harness.search import arms
 from harness.search.confirmation import Wanted, finalists
@@ -43,10 +44,12 @@ def _study(results: Path, words: list[str], may_run: bool, compose: Compose, run
         config = compose(words)
         name = config.study
         folders = [results / study for study in (name, *_stand_in(words, config, compose))]
-        done = next((folder for folder in folders if complete(folder)), None)
-        if done is None and may_run:
+        asked = config.sweep.confirm if config.sweep else None
+        confirmed_too = next((folder for folder in folders if complete(folder, asked)), None)
+        done = confirmed_too or next((folder for folder in folders if complete(folder)), None)
+        if confirmed_too is None and may_run:
             log.info("%s is not finished: running it", name)
-            done = results / run(config, words)
+            done = _run(results, config, words, run, done)
     except (ConfigError, AssetError) as error:
         return Study(command, missing=" ".join(str(error).splitlines()))
     if done is None or not complete(done):
@@ -62,18 +65,30 @@ def _study(results: Path, words: list[str], may_run: bool, compose: Compose, run
     return Study(searched[0].command, folder=done, records=searched, confirmed=confirmed)
 
 
+def _run(results: Path, config: Config, words: list[str], run: Run, searched: Path | None) -> Path:
+    """The folder of the study once it was run; where it cannot be, as it is `searched`, if it is."""
+    try:
+        return results / run(config, words)
+    except (ConfigError, AssetError) as error:
+        if searched is None:
+            raise
+        log.warning("%s is judged as it is, not confirmed: %s", searched.name, " ".join(str(error).splitlines()))
+        return searched
+
+
 def _stand_in(words: list[str], config: Config, compose: Compose) -> list[str]:
     """The name of the study as it is where the data set cannot be reached."""
     name = config.task.fallback
     return [compose([*words, f"task={name}"]).study] if name else []
 
 
-def complete(folder: Path) -> bool:
+def complete(folder: Path, asked: ConfirmConfig | None = None) -> bool:
     """Whether every trial that the study in a folder was begun with has a record.
 
-    The study's own configuration says how many they are; what the schema has gained since does not matter.
+    The study's own configuration says how many they are; what the schema has gained since does not matter. One of which
+    nothing was confirmed yet is confirmed as `asked`.
     """
-    planned, left = _trials(folder)
+    planned, left = _trials(folder, asked)
     return planned > 0 and left == 0
 
 
@@ -82,7 +97,7 @@ def _progress(folder: Path) -> str:
     return f" ({planned - left} of {planned} trials)" if planned else ""
 
 
-def _trials(folder: Path) -> tuple[int, int]:
+def _trials(folder: Path, asked: ConfirmConfig | None = None) -> tuple[int, int]:
     """How many trials a study has, and how many are not recorded; nothing where there is no study."""
     path = folder / CONFIG
     if not path.exists():
@@ -96,8 +111,10 @@ def _trials(folder: Path) -> tuple[int, int]:
     ended = [entry for entry in record.read(folder) if is_final(entry)]
     planned = set(range(len(arms(sweep)) * sweep.trials))
     left = planned - {entry.trial for entry in ended if entry.phase == "search"}
-    again = 0 if left else _confirming(sweep, ended)
     done = sum(entry.phase == "confirm" for entry in ended)
+    if asked is not None and not (done and sweep.confirm):
+        sweep = dataclasses.replace(sweep, confirm=asked)
+    again = 0 if left else _confirming(sweep, ended)
     return len(planned) + again, len(left) or max(0, again - done)
 
 

@@ -250,7 +250,7 @@ def test_two_seeds_and_single_runs_decide_nothing_about_scores(maker):
     assert {each.verdict for each in judged} == {CANT}
     name = maker.folder.name
     assert {each.findings[0].figure for each in judged} == {
-        f"too few seeds: a verdict takes 3; run=confirm study={name} trains them"
+        f"too few seeds: a verdict takes 3; run=confirm study={name} top=3 trains them"
     }
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness import record
-from harness.config import ConfigError, to_yaml
+from harness.config import ConfigError, ConfirmConfig, to_yaml
 from harness.search import arms
 from harness.system.assets import AssetError
 from studies.claims.arguments import Arguments, read_arguments
@@ -32,8 +32,9 @@ def begin(folder, recorded, **changes):
         record.append(folder, make(number))
 
 
-def stub(**studies):
+def stub(confirm=None, **studies):
     """A composer: `+experiment=x` is the study of that name, with the stand-in that is given for it."""
+    sweep = SimpleNamespace(confirm=confirm)
 
     def compose(words):
         name = words[0].removeprefix("+experiment=")
@@ -41,7 +42,7 @@ def stub(**studies):
             raise ConfigError(f"{words[0]}: no such experiment")
         if len(words) > 1:
             return SimpleNamespace(study=f"{words[1].removeprefix('task=')}_{name}", task=SimpleNamespace())
-        return SimpleNamespace(study=name, task=SimpleNamespace(fallback=studies[name]))
+        return SimpleNamespace(study=name, sweep=sweep, task=SimpleNamespace(fallback=studies[name]))
 
     return compose
 
@@ -109,6 +110,40 @@ def test_what_is_not_finished_is_run_only_where_that_is_wanted(tmp_path):
     done = gather(tmp_path, Arguments(run=True, studies=words), stub(cnn=None), run)
     assert len(done["cnn"].records) == 6
     assert ran == [["+experiment=cnn"]]
+
+
+def test_a_finished_study_is_confirmed_where_the_command_now_asks_for_it(tmp_path):
+    begin(tmp_path / "cnn", 6)
+    ran = []
+
+    def run(config, words):
+        ran.append(words)
+        for number in range(3):
+            record.append(tmp_path / "cnn", make(10_000 + number, phase="confirm"))
+        return "cnn"
+
+    words, asked = {"cnn": ["+experiment=cnn"]}, ConfirmConfig(top=1, seeds=3)
+    left = gather(tmp_path, Arguments(run=False, studies=words), stub(asked, cnn=None), never)["cnn"]
+    assert (len(left.records), left.confirmed) == (6, ()), "what is there is judged"
+    done = gather(tmp_path, Arguments(run=True, studies=words), stub(asked, cnn=None), run)["cnn"]
+    assert (len(done.records), len(done.confirmed), len(ran)) == (6, 3, 1)
+
+    begin(tmp_path / "lstm", 6, confirm={"top": 1, "seeds": 2})
+    for number in range(2):
+        record.append(tmp_path / "lstm", make(10_000 + number, phase="confirm"))
+    more = Arguments(run=True, studies={"lstm": ["+experiment=lstm"]})
+    assert gather(tmp_path, more, stub(asked, lstm=None), never)["lstm"].records, "it stays confirmed as it was"
+
+
+def test_a_finished_study_that_cannot_be_confirmed_is_judged_as_it_is(tmp_path):
+    begin(tmp_path / "cnn", 6)
+
+    def run(config, words):
+        raise ConfigError("task.data: missing")
+
+    words = Arguments(run=True, studies={"cnn": ["+experiment=cnn"]})
+    found = gather(tmp_path, words, stub(ConfirmConfig(top=1, seeds=3), cnn=None), run)["cnn"]
+    assert (len(found.records), found.confirmed, found.missing) == (6, (), "")
 
 
 def test_a_study_whose_search_was_not_scored_on_test_is_missing(tmp_path):
