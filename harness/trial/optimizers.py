@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,23 +58,12 @@ def fuses(precision: str, clip: float | None, *, penalised: bool) -> bool:
     return precision == "32-true" or (clip is None and not penalised)
 
 
-def make_optimizer(config: Config, *, fused: bool, scaled: bool = False) -> MakeOptimizer:
-    """The optimiser as configured; `fused` is for AdamW, several times faster in that form, if no argument says it.
-
-    `scaled` says that it gets gradients of a scaled loss, as in 16-mixed.
-    """
+def make_optimizer(config: Config, *, fused: bool) -> MakeOptimizer:
+    """The optimiser as configured; `fused` is for AdamW, several times faster in that form, if no argument says it."""
     kind, arguments = _kinds()[config.optimizer.name], _given(config.optimizer.arguments or {})
     if config.optimizer.name == "AdamW":
         arguments = {"fused": fused} | arguments
-
-    def make(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        made: torch.optim.Optimizer = kind(groups, **arguments)
-        if not scaled:
-            # By it Lightning refuses to clip for a fused optimiser, which bf16, that scales nothing, would allow.
-            made._step_supports_amp_scaling = False  # type: ignore[attr-defined]
-        return made
-
-    return make
+    return partial(kind, **arguments)
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class TimedSteps:
 
     def _optimizer(self, how: Arithmetic) -> torch.optim.Optimizer:
         fused = fuses(how.precision, self.config.optimizer.clip, penalised=False)
-        make = make_optimizer(self.config, fused=fused, scaled=how.precision == "16-mixed")
+        make = make_optimizer(self.config, fused=fused)
         return make([{"params": self.trained, "lr": 0.0, "weight_decay": 0.0}])
 
     def _loss(self, how: Arithmetic, batch: Mapping[str, Tensor]) -> Tensor:

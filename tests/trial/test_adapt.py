@@ -169,8 +169,11 @@ TARGETS_OF = {
 }
 
 
-# hf and timm have tests of their own.
-@pytest.mark.parametrize("model", [name for name in options("model") if name not in ("hf", "timm")])
+# Those whose folder says what they are have tests of their own.
+OF_A_FOLDER = ("hf", "timm", "gemma3_270m", "whisper_base")
+
+
+@pytest.mark.parametrize("model", [name for name in options("model") if name not in OF_A_FOLDER])
 @pytest.mark.parametrize("lora", [name for name in options("lora") if name != "peft"])
 def test_every_model_is_counted_with_every_variant_from_shapes_alone(compose_real, model, lora):
     kind = compose_kind(model)
