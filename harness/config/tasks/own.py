@@ -1,5 +1,6 @@
 """What a user settles about data of her own, where reading them one way or another changes what is learned."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
@@ -46,6 +47,17 @@ class OwnTableConfig(OwnDataConfig):
     `leaks`: a held-out split may share more than a few rows with an earlier one.
     """
 
+    data: Text | None
+    validation: Text | None
+    test: Text | None
     leaks: Literal["refuse", "allow"] = "refuse"
     encoding: Text | None = None
     separator: Text | None = None
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        return {"data": self.data, "validation": self.validation, "test": self.test}
+
+    @property
+    def read_early(self) -> bool:
+        return True

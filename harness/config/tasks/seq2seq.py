@@ -55,9 +55,6 @@ class FileSeq2seqTaskConfig(OwnTableConfig, Seq2seqTaskConfig):
 
     reader: Literal["seq2seq"]
     asset: AssetConfig | None
-    data: Text | None
-    validation: Text | None
-    test: Text | None
     source: Text
     target: Text
     group: Text | None
@@ -65,9 +62,7 @@ class FileSeq2seqTaskConfig(OwnTableConfig, Seq2seqTaskConfig):
     @property
     def paths(self) -> Mapping[str, str | None]:
         """Paths inside an asset are looked for when that is fetched."""
-        if self.asset is not None:
-            return {}
-        return {"data": self.data, "validation": self.validation, "test": self.test}
+        return {} if self.asset is not None else super().paths
 
     @property
     def read_early(self) -> bool:

@@ -1,6 +1,5 @@
 """The configuration of tasks over sentences: the answer is a class, or a number."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -103,16 +102,6 @@ class TableTaskConfig(OwnTableConfig, OwnTextTaskConfig):
     path_kind = "file"
 
     reader: Literal["table"]
-    validation: Text | None
-    test: Text | None
-
-    @property
-    def paths(self) -> Mapping[str, str | None]:
-        return {"data": self.data, "validation": self.validation, "test": self.test}
-
-    @property
-    def read_early(self) -> bool:
-        return True
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

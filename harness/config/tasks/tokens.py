@@ -1,6 +1,5 @@
 """The configuration of tasks whose answer is a tag for each token: names in a text, parts of speech, roles in code."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict
@@ -64,9 +63,6 @@ class TokenLabelsTaskConfig(OwnTableConfig, TokenTaskConfig):
     path_kind = "file"
 
     reader: Literal["token_labels"]
-    data: Text | None
-    validation: Text | None
-    test: Text | None
     tokens: Text = "tokens"
     tags: Text = "tags"
     group: Text | None = None
@@ -75,14 +71,6 @@ class TokenLabelsTaskConfig(OwnTableConfig, TokenTaskConfig):
     broken: Literal["refuse", "begin", "leave_out"] = "refuse"
     unknown: Literal["refuse", "leave_out"] = "refuse"
     duplicates: Literal["refuse", "first", "leave_out"] = "refuse"
-
-    @property
-    def paths(self) -> Mapping[str, str | None]:
-        return {"data": self.data, "validation": self.validation, "test": self.test}
-
-    @property
-    def read_early(self) -> bool:
-        return True
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
