@@ -45,8 +45,29 @@ class Split:
         return len(self.texts)
 
 
+class TokenRows(Inputs):
+    """What rows of token ids answer of themselves: ids end to end, where each row starts, how many rows were cut."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    pad_id: int
+    cut: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row."""
+        return np.diff(self.starts)
+
+    @property
+    def padding(self) -> Mapping[str, int]:
+        return {"ids": self.pad_id}
+
+    def truncated(self) -> dict[str, int]:
+        return {"text": self.cut} if self.cut else {}
+
+
 @dataclasses.dataclass(frozen=True)
-class EncodedSplit(Inputs):
+class EncodedSplit(TokenRows):
     """The token ids of a split end to end, where each sentence starts, the answers, and the id that pads a batch.
 
     `cut` counts the sentences that had more tokens than are read; `types` say of each token of a row of two sentences
@@ -59,18 +80,6 @@ class EncodedSplit(Inputs):
     pad_id: int
     cut: int = 0
     types: np.ndarray | None = None
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each sentence."""
-        return np.diff(self.starts)
-
-    @property
-    def padding(self) -> Mapping[str, int]:
-        return {"ids": self.pad_id}
-
-    def truncated(self) -> dict[str, int]:
-        return {"text": self.cut} if self.cut else {}
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B); of two sentences `types` (B, L), too."""
@@ -107,13 +116,20 @@ def encode(
         labels = np.array(split.labels, dtype=np.int64)
     else:
         labels = ((np.array(split.labels) - spread[0]) / spread[1]).astype(np.float32)
-    cut, own = int(arrays["cut"]), max_length - int(arrays["special"])
+    cut = cut_rows(arrays, len(split), max_length, "texts")
+    return EncodedSplit(arrays["ids"], arrays["starts"], labels, pad_id, cut, arrays.get("types"))
+
+
+def cut_rows(arrays: Mapping[str, np.ndarray], rows: int, max_length: int, what: str) -> int:
+    """How many of so many rows had more tokens than are read. Raises ConfigError where they keep fewer than two."""
+    cut, special = int(arrays["cut"]), int(arrays["special"])
+    own = max_length - special
     if cut and own < _FEWEST:
         raise ConfigError(
-            f"task.max_length={max_length}: it leaves {cut} of {len(split)} texts {own} tokens of their own, beside "
-            f"{int(arrays['special'])} special ones; {_FEWEST} at least"
+            f"task.max_length={max_length}: it leaves {cut} of {rows} {what} {own} tokens of their own, beside "
+            f"{special} special ones; {_FEWEST} at least"
         )
-    return EncodedSplit(arrays["ids"], arrays["starts"], labels, pad_id, cut, arrays.get("types"))
+    return cut
 
 
 def _tokenise(split: Split, tokenizer_file: Path, max_length: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ Shapes: B rows in a batch, L pieces of the longest, W tokens of the longest.
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.config import ConfigError
 from harness.system import assets
-from harness.task.base import Inputs
+from harness.task.batches import TokenRows, cut_rows
 from harness.task.ragged import cached, padded, starts_of
-
-_FEWEST = 2  # pieces of its own that a cut row is left with
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenInputs(Inputs):
+class TokenInputs(TokenRows):
     """Pieces and the places of tokens' first pieces, each end to end, and where rows start; `tags` go with `places`.
 
     `cut` counts the rows that had more pieces than are read.
@@ -36,18 +33,6 @@ class TokenInputs(Inputs):
     tags: np.ndarray
     pad_id: int
     cut: int
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Pieces of each row."""
-        return np.diff(self.starts)
-
-    @property
-    def padding(self) -> Mapping[str, int]:
-        return {"ids": self.pad_id}
-
-    def truncated(self) -> dict[str, int]:
-        return {"text": self.cut} if self.cut else {}
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Ids and mask (B, L); labels (B, L), −100 but at tokens' first pieces; rows (B).
@@ -77,12 +62,7 @@ def encode_tokens(
     for part in (assets.sha256_of(tokenizer_file), str(max_length), repr(tuple(map(tuple, rows))), "tagged"):
         key.update(part.encode() + b"\0")
     arrays = cached("tokens", key.hexdigest(), partial(_tokenise, rows, tokenizer_file, max_length))
-    cut, own = int(arrays["cut"]), max_length - int(arrays["special"])
-    if cut and own < _FEWEST:
-        raise ConfigError(
-            f"task.max_length={max_length}: it leaves {cut} of {len(rows)} rows {own} tokens of their own, beside "
-            f"{int(arrays['special'])} special ones; {_FEWEST} at least"
-        )
+    cut = cut_rows(arrays, len(rows), max_length, "rows")
     numbers = np.array([tag for row in tags for tag in row], dtype=np.int64)
     places = arrays["places"], arrays["place_starts"]
     return TokenInputs(arrays["ids"], arrays["starts"], *places, numbers, pad_id, cut)
