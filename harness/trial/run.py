@@ -96,17 +96,14 @@ def run_trial(
         spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
         model.to(home)
-        alone = config.trainer.devices == 1
-        note_probe_loss(config.probe, config.model, model, home, draft, when="before", alone=alone)
+        note_probe_loss(config, model, home, draft, when="before")
         method = method or method_of(config)
         add_task_weights(model, config)
         with spec_errors():
             ranks = method.adapt(model)
             batches = loader(calibration, config.trainer.batch_size, config.seed, training=True)
             show = partial(feed, model, batches, task.losses, home, precision, method.calibration)
-            ranks = method.initialise(model, show) or ranks
-        scales = {name: update.scale for name, update in named_updates(model.base)}
-        draft.record = replace(draft.record, adapter=Adapter(ranks=ranks, scales=scales))
+            _note_adapter(model, method.initialise(model, show) or ranks, draft)
         _count(config, model, task, calibration, home, precision, draft)
         trial = RunningTrial(
             config=config,
@@ -140,6 +137,11 @@ def _built(config: Config, task: Task) -> Network:
     if config.trainer.activation_checkpointing:
         model.checkpoint_activations()
     return model
+
+
+def _note_adapter(model: Network, ranks: dict[str, int], draft: Draft) -> None:
+    scales = {name: update.scale for name, update in named_updates(model.base)}
+    draft.record = replace(draft.record, adapter=Adapter(ranks=ranks, scales=scales))
 
 
 def _note_arithmetic(config: Config, precision: str, model: Network, draft: Draft) -> None:

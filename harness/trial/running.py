@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from harness.config import Config, ConfigError, ModelConfig, ProbeConfig
+from harness.config import Config, ConfigError
 from harness.lora import shared_parameters
 from harness.model import Network
 from harness.record import Draft, Probe
@@ -75,9 +75,7 @@ class RunningTrial:
 
     def note_probe_loss_after(self, device: torch.device) -> None:
         """Note the base's loss on general text after training."""
-        config = self.config
-        alone = config.trainer.devices == 1
-        note_probe_loss(config.probe, config.model, self.model, device, self.draft, when="after", alone=alone)
+        note_probe_loss(self.config, self.model, device, self.draft, when="after")
 
 
 def make_module(
@@ -124,24 +122,15 @@ def note_arithmetic(draft: Draft, how: dict[str, Any]) -> None:
 
 
 def note_probe_loss(
-    probe: ProbeConfig | None,
-    source: ModelConfig,
-    model: Network,
-    device: torch.device,
-    draft: Draft,
-    *,
-    when: Literal["before", "after"],
-    alone: bool,
+    config: Config, model: Network, device: torch.device, draft: Draft, *, when: Literal["before", "after"]
 ) -> None:
-    """Note the loss on general text of the base of `model`, which `source` configures; nothing without a probe.
-
-    `alone` says that one process trains it: one of several must not leave the others at a stop signal.
-    """
-    if probe is None:
+    """Note the loss on general text of the base of `model`; nothing without a probe."""
+    if config.probe is None:
         return
-    between = raise_if_stop_requested if alone else lambda: None
+    # One of several processes must not leave the others at a stop signal.
+    between = raise_if_stop_requested if config.trainer.devices == 1 else lambda: None
     from harness.trial.probe import probe_loss  # it brings transformers
 
-    loss = probe_loss(probe, source, model.base.to(device), device, between)
+    loss = probe_loss(config.probe, config.model, model.base.to(device), device, between)
     found = Probe(before=loss) if when == "before" else replace(draft.record.probe, after=loss)
     draft.record = replace(draft.record, probe=found)
