@@ -1,6 +1,7 @@
 """Folders of small random models, saved by transformers itself, with a tokenizer beside them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -43,3 +44,16 @@ def save_small(kind: type, model_type: str, folder: Path, **keys: object) -> Pre
     network.save_pretrained(folder)
     write_tokenizer(folder)
     return network
+
+
+def three_steps(
+    network: torch.nn.Module, run: Callable[[], torch.Tensor], labels: torch.Tensor
+) -> tuple[int, torch.Tensor]:
+    """Train what a network trains for three steps of AdamW; how many numbers that is, and the logits afterwards."""
+    trained = [tensor for tensor in network.parameters() if tensor.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(run(), labels).backward()
+        optimizer.step()
+    return sum(tensor.numel() for tensor in trained), run().detach()

@@ -34,7 +34,7 @@ from harness.model.hf_tokens import copy_tokenizer, tokenizer_of
 from harness.model.roles import targets_of
 from harness.system.assets import AssetError
 from harness.system.hub_models import digest_of_model
-from tests.model.small import IDS, MASK, random_network, save_small, write_tokenizer
+from tests.model.small import IDS, MASK, random_network, save_small, three_steps, write_tokenizer
 
 BATCH = {"ids": IDS, "mask": MASK}
 SPEC = LoraSpec(rank=1, scale=1.0, targets=())
@@ -651,15 +651,7 @@ def test_three_steps_of_lora_on_all_linear_layers_are_those_of_peft(model_type, 
         for name, start in starts.items():
             theirs.get_parameter(f"{prefix}{name}.lora_A.default.weight").copy_(start)
     labels = torch.tensor([0, 2, 1])
-    found = []
-    for network, run in ((own, lambda: own(BATCH)), (theirs, lambda: theirs(IDS, attention_mask=MASK).logits)):
-        trained = [tensor for tensor in network.parameters() if tensor.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=1e-2)
-        for _ in range(3):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(run(), labels).backward()
-            optimizer.step()
-        found.append((sum(tensor.numel() for tensor in trained), run().detach()))
-    (count, mine), (their_count, expected) = found
+    count, mine = three_steps(own, lambda: own(BATCH), labels)
+    their_count, expected = three_steps(theirs, lambda: theirs(IDS, attention_mask=MASK).logits, labels)
     assert count == their_count
     torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5)

@@ -28,7 +28,7 @@ from harness.model.roles import targets_of
 from harness.system.assets import AssetError
 from harness.task.frames import SpeechSplit
 from harness.task.sound import read_sound
-from tests.model.small import random_network
+from tests.model.small import random_network, three_steps
 from tests.model.small import save_small as save_text
 from tests.model.test_hf import named
 
@@ -118,16 +118,9 @@ def test_three_steps_of_lora_on_all_linear_layers_are_those_of_peft(model_type, 
         for name, update in named_updates(own.base):
             theirs.get_parameter(f"base_model.model.{inner}.{name}.lora_A.default.weight").copy_(update.lora_A)
     labels = torch.tensor([0, 2, 1])
-    batch, found = batch_of(SOUNDS), []
-    for network, run in ((own, lambda: own(batch)), (theirs, lambda: theirs(**inputs).logits)):
-        trained = [tensor for tensor in network.parameters() if tensor.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=1e-2)
-        for _ in range(3):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(run(), labels).backward()
-            optimizer.step()
-        found.append((sum(tensor.numel() for tensor in trained), run().detach()))
-    (count, mine), (their_count, expected) = found
+    batch = batch_of(SOUNDS)
+    count, mine = three_steps(own, lambda: own(batch), labels)
+    their_count, expected = three_steps(theirs, lambda: theirs(**inputs).logits, labels)
     assert count == their_count
     torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)
 
