@@ -45,6 +45,7 @@ class LocalConfig(Launch):
     name: Literal["local"]
     lease_s: Positive
     workers: Count
+    per_gpu: Count
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+import torch
 
 from harness import record
-from harness.cluster.launchers import slurm
+from harness.cluster.launchers import local, slurm
 from harness.cluster.launchers.local import LocalWorkerPool
 from harness.cluster.launchers.registry import LAUNCHERS, check_launch, launcher_of
 from harness.cluster.monitor import StudyStatus
@@ -23,7 +24,7 @@ from harness.cluster.worker_table import WorkerTable
 from harness.config import ConfigError, LaunchConfig
 from harness.trial.fingerprints import identity
 from tests.test_record import make
-from tests.tiny import SEARCH_ALONE, words_of
+from tests.tiny import DEVICE, SEARCH_ALONE, words_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +65,7 @@ def launch(tiny_base, tiny_data, tmp_path):
     """The command of a tiny study with two workers; further words on top."""
     words = [
         *words_of(tiny_base, tiny_data),
-        "trainer=cpu",
+        *DEVICE,
         "trainer.batch_size=8",
         "trainer.max_steps=30",
         "trainer.evaluations=3",
@@ -79,7 +80,7 @@ def launch(tiny_base, tiny_data, tmp_path):
 
     def start(*more, script=("-m", "harness")):
         if "launch=here" not in more:
-            more = ("launch=local", "launch.workers=2", *more)
+            more = ("launch=local", "launch.workers=2", "launch.per_gpu=2", *more)
         return subprocess.Popen(
             [sys.executable, *script, *words, *more],
             cwd=tmp_path,
@@ -203,6 +204,21 @@ def test_a_worker_gets_a_gpu_that_no_other_has(pool):
     kill(other)
     later.replenish(status())
     assert seen(later.started[-1]) == "0"
+
+
+def test_workers_that_share_gpus_are_dealt_out_evenly_and_no_more_of_them_than_was_said(pool, compose, monkeypatch):
+    shared = pool(4, "01")
+    shared.replenish(status())
+    for process in shared.started:
+        wait_for(process.last_line, 10)
+    assert [process.last_line() for process in shared.started] == ["0", "1", "0", "1"]
+
+    monkeypatch.setattr(local, "resolve_device", lambda *_: torch.device("cuda", 0))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    four = ["run=study", "study=s", "sweep=rank_alpha_lr", "launch=local", "launch.workers=4"]
+    with pytest.raises(ConfigError, match="2 GPUs, with launch.per_gpu=1 workers each; launch.per_gpu=2 shares"):
+        check_launch(compose(*four))
+    check_launch(compose(*four, "launch.per_gpu=2"))
 
 
 class Queue:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -17,6 +18,7 @@ from harness.cluster.launchers.worker_command import worker_command
 from harness.cluster.monitor import StudyStatus
 from harness.cluster.worker_table import WorkerTable
 from harness.config import Config, ConfigError
+from harness.config.launch import LocalConfig
 from harness.devices import resolve_device
 from harness.system.processes import ForeignProcess, Process, stop_all
 from harness.system.signals import Interrupted, on_second_interrupt, raise_if_stop_requested
@@ -27,12 +29,13 @@ _KILLED = 5  # times that each worker is killed without a new record; a trial th
 
 
 def check(config: Config) -> None:
-    """Refuse more workers than GPUs. Raises ConfigError."""
+    """Refuse more workers than the GPUs take. Raises ConfigError."""
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
-    if device.type == "cuda" and config.launch.workers > len(_gpus()):
+    workers, each, gpus = config.launch.workers, cast(LocalConfig, config.launch).per_gpu, len(_gpus())
+    if device.type == "cuda" and workers > each * gpus:
         raise ConfigError(
-            f"launch.workers={config.launch.workers}: a worker has a GPU of its own, and there are {len(_gpus())}; "
-            "trainer.accelerator=cpu runs without"
+            f"launch.workers={workers}: there are {gpus} GPUs, with launch.per_gpu={each} workers each; "
+            f"launch.per_gpu={-(-workers // gpus)} shares them, trainer.accelerator=cpu runs without"
         )
 
 
