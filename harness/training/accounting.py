@@ -71,22 +71,45 @@ class MemoryMeter:
 
 
 class StepClock:
-    """Seconds of each optimiser step and the examples in it; the first `warmup` steps are left out."""
+    """Seconds of each optimiser step and the examples in it; the first `warmup` steps are left out.
+
+    A GPU is asked when its step began and ended, and answers when all are read: to wait for it would slow it down.
+    """
 
     def __init__(self, device: torch.device, warmup: int = 5) -> None:
         self.device, self.warmup = device, warmup
-        self.seconds: list[float] = []
         self.cpu_seconds: list[float] = []
         self.examples: list[int] = []
+        self._seconds: list[float] = []
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []  # steps that are not in `_seconds` yet
+        self._begin: torch.cuda.Event | None = None
         self._start = self._cpu_start = 0.0
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each step so far. Waits for a GPU to have ended the last one."""
+        if self._events:
+            self._events[-1][1].synchronize()
+            self._seconds += [begin.elapsed_time(end) / 1000 for begin, end in self._events]
+            self._events = []
+        return self._seconds
+
+    @seconds.setter
+    def seconds(self, found: list[float]) -> None:
+        self._seconds, self._events = found, []
 
     def start(self) -> None:
         """Before the forward pass."""
-        self._start, self._cpu_start = self._now(), time.process_time()
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
+        if self.device.type == "cuda":
+            self._begin = _event()
 
     def stop(self, examples: int) -> None:
         """After the update."""
-        self.seconds.append(self._now() - self._start)
+        if self._begin is None:
+            self._seconds.append(time.perf_counter() - self._start)
+        else:
+            self._events.append((self._begin, _event()))
         self.cpu_seconds.append(time.process_time() - self._cpu_start)
         self.examples.append(examples)
 
@@ -104,7 +127,8 @@ class StepClock:
             load=os.getloadavg()[0],
         )
 
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+
+def _event() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event

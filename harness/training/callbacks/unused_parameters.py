@@ -10,11 +10,16 @@ from harness.training.sharding import to_local
 
 
 class UnusedParameterCheck(L.Callback):
-    """Collects the names of trained tensors without a gradient so far."""
+    """Collects the names of trained tensors without a gradient so far.
 
-    def __init__(self) -> None:
+    Whether a gradient has anything in it stays on the device, and is read every few steps: to read waits for it.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        self.every = every
         self._trained: dict[str, torch.nn.Parameter] = {}
         self._waiting: dict[str, torch.nn.Parameter] | None = None
+        self._found: dict[str, torch.Tensor] = {}  # by name, of those that wait: whether a gradient was not zero
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._trained = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
@@ -23,9 +28,19 @@ class UnusedParameterCheck(L.Callback):
         """The gradients of this step are still there; only tensors that got none so far are checked."""
         if self._waiting is None:
             self._waiting = dict(self._trained)
-        for name, tensor in list(self._waiting.items()):
-            if tensor.grad is not None and bool(to_local(tensor.grad).any()):
+        for name, tensor in self._waiting.items():
+            if tensor.grad is not None:
+                found = to_local(tensor.grad).any()
+                self._found[name] = found | self._found[name] if name in self._found else found
+        if trainer.global_step % self.every == 0:
+            self._read()
+
+    def _read(self) -> None:
+        used = torch.stack(list(self._found.values())).tolist() if self._found else []
+        for name, seen in zip(self._found, used, strict=True):
+            if seen and self._waiting is not None:
                 del self._waiting[name]
+        self._found = {}
 
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """A sharded tensor is used if any shard of it is."""
@@ -36,6 +51,7 @@ class UnusedParameterCheck(L.Callback):
         return {} if self._waiting is None else {"waiting": self._unused_everywhere()}
 
     def _unused_everywhere(self) -> list[str]:
+        self._read()
         used = all_reduce_max_each([int(name not in (self._waiting or {})) for name in self._trained])
         return [name for name, seen in zip(self._trained, used, strict=True) if not seen]
 
@@ -46,4 +62,5 @@ class UnusedParameterCheck(L.Callback):
     @property
     def unused(self) -> list[str]:
         """Names inside the model, in its order."""
+        self._read()  # training may have ended in the middle
         return [name.removeprefix("model.") for name in self._waiting or {}]
