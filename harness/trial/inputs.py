@@ -42,16 +42,17 @@ def loader(
     world: int = 1,
     rows: int | None = None,
     accumulate: int = 1,
+    pin: bool = False,
 ) -> DataLoader[int]:
     """Batches of `size` rows of like length and one task: shuffled by `seed` in training, each row once otherwise.
 
     With `rows`, of so many first ones of a task of its own. With `accumulate` a batch has so many times `size` rows,
-    in parts.
+    in parts. With `pin` in memory that a GPU copies from while this process goes on.
     """
     whole = size * accumulate
     batches = inputs.batches(whole, seed, shuffle=training, process_index=process_index, world=world, rows=rows)
     collate: Any = inputs.batch if accumulate == 1 else functools.partial(in_parts, inputs, accumulate)
-    return DataLoader(inputs, batch_sampler=batches, collate_fn=collate)
+    return DataLoader(inputs, batch_sampler=batches, collate_fn=collate, pin_memory=pin)
 
 
 def evaluation_size(batch_size: int, vocabulary_logits: bool) -> int:

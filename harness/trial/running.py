@@ -62,6 +62,7 @@ class RunningTrial:
             process_index=process_index,
             world=world,
             accumulate=settings.accumulate,
+            pin=self.device.type == "cuda",
         )
 
     def evaluation_batches(
@@ -71,7 +72,16 @@ class RunningTrial:
         large = self.config.model.vocabulary_logits or self.task.outputs == 0
         size = evaluation_size(self.config.trainer.batch_size, large)
         seed = self.config.seed
-        return loader(inputs, size, seed, training=False, process_index=process_index, world=world, rows=rows)
+        return loader(
+            inputs,
+            size,
+            seed,
+            training=False,
+            process_index=process_index,
+            world=world,
+            rows=rows,
+            pin=self.device.type == "cuda",
+        )
 
     def note_probe_loss_after(self, device: torch.device) -> None:
         """Note the base's loss on general text after training."""
@@ -90,7 +100,8 @@ def make_module(
     """The network as it is trained for so many steps, with its method's penalty, or the one that is given."""
     optimizer = trial.config.optimizer
     penalty = penalty or trial.method.penalty(model)
-    fused = fuses(trial.precision, optimizer.clip, penalised=penalty is not None)
+    on_gpu = trial.device.type == "cuda"
+    fused = fuses(trial.precision, optimizer.clip, penalised=penalty is not None, on_gpu=on_gpu)
     if model.weighting is not None:
         model.weighting.watch(shared_parameters(model.base))
     return TrialModule(

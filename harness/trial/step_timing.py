@@ -144,7 +144,7 @@ class TimedSteps:
             self.model.use_attention(how.attention)
 
     def _optimizer(self, how: Arithmetic) -> torch.optim.Optimizer:
-        fused = fuses(how.precision, self.config.optimizer.clip, penalised=False)
+        fused = fuses(how.precision, self.config.optimizer.clip, penalised=False, on_gpu=self.device.type == "cuda")
         make = make_optimizer(self.config, fused=fused)
         return make([{"params": self.trained, "lr": 0.0, "weight_decay": 0.0}])
 
