@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from harness.devices import bytes_of
 from harness.record import Parameters
@@ -51,17 +51,33 @@ def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.P
     )
 
 
+_FUSED_BACKWARD = (
+    torch.ops.aten._scaled_dot_product_flash_attention_backward,
+    torch.ops.aten._scaled_dot_product_efficient_attention_backward,
+    torch.ops.aten._scaled_dot_product_cudnn_attention_backward,
+)
+
+
+def _attention_backward(
+    _: torch.Size, query: torch.Size, key: torch.Size, value: torch.Size, *rest: object, out_shape: object = None
+) -> int:
+    """Two products for each of the forward pass."""
+    return 2 * int(sdpa_flop_count(query, key, value))
+
+
 def flops_of(work: Callable[[], object], device: torch.device) -> int:
     """Floating-point operations of the matrix products and convolutions that `work` does, by torch's counter.
 
-    A multiplication and an addition are two. Elementwise work is not counted. The fused recurrent layers of oneDNN, and
-    on a CPU the fused attention, are turned off meanwhile, since the counter does not know them.
+    A multiplication and an addition are two. Elementwise work is not counted, nor are the scores that a GPU's fused
+    attention computes again in its backward pass: counts are the same on every device. The fused recurrent layers of
+    oneDNN, and on a CPU the fused attention, are turned off meanwhile, since the counter does not know them.
     """
     known = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH]
     attention = sdpa_kernel(SDPBackend.MATH if device.type == "cpu" else known)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")  # of Intel's GPUs
-        with attention, torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+        counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_FUSED_BACKWARD, _attention_backward))
+        with attention, torch.backends.mkldnn.flags(enabled=False), counter:
             work()
     total: int = counter.get_total_flops()
     return total
