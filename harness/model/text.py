@@ -73,10 +73,12 @@ class TextClassifier(Network):
     def __init__(self, base: PreTrainedModel, head: nn.Module, targets: dict[str, str], pooling: str) -> None:
         super().__init__(base, head, targets)
         self.pooling = pooling
+        self._attends_both_ways = base.config.model_type in PAD_IDS
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
-        out = self.base(input_ids=batch["ids"], attention_mask=batch["mask"], **token_types(self.base, batch))
+        mask = self._attended(batch["mask"])
+        out = self.base(input_ids=batch["ids"], attention_mask=mask, **token_types(self.base, batch))
         return self.answer(self._pool(out, batch["mask"]), batch)
 
     def checkpoint_activations(self) -> None:
@@ -84,6 +86,11 @@ class TextClassifier(Network):
 
     def transformers_form(self) -> TransformersForm:
         return TransformersForm(self.base, "AutoModel", "FEATURE_EXTRACTION", loose_head=True)
+
+    def _attended(self, mask: Tensor) -> Tensor:
+        """The mask as attention takes it, (B, 1, 1, L): of (B, L) transformers asks a GPU first whether all is 1."""
+        ready = self._attends_both_ways and self.attention_kind == "sdpa"
+        return mask[:, None, None].bool() if ready and mask.is_cuda else mask
 
     def _pool(self, out: object, mask: Tensor) -> Tensor:
         if self.pooling == "pooler":
