@@ -191,12 +191,12 @@ def several(tree: Callable[..., dict], tiny_data: Path, tmp_path: Path, own_cach
 
 @pytest.fixture
 def compose_plain() -> Compose:
-    """What the overrides resolve to on top of conf/ alone, on the CPU and without tracking."""
+    """What the overrides resolve to on top of conf/ alone, without tracking."""
 
     def compose(*overrides: str) -> Config:
         composition.register_sweeps()
         with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
-            composed = hydra.compose("config", overrides=["tracking=off", "trainer=cpu", *overrides])
+            composed = hydra.compose("config", overrides=["tracking=off", *tiny.DEVICE, *overrides])
         container = OmegaConf.to_container(composed, resolve=True)
         assert isinstance(container, dict)
         return check(json.loads(json.dumps(container)))

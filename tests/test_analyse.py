@@ -9,9 +9,9 @@ from transformers import AutoModelForSequenceClassification
 
 from harness import record
 from tests.model.small import WORDS, save_small
-from tests.tiny import words_of
+from tests.tiny import DEVICE, words_of
 
-SMALL = ["trainer=cpu", "trainer.batch_size=8", "trainer.max_steps=4", "trainer.evaluations=1", "optimizer.lr=0.01"]
+SMALL = [*DEVICE, "trainer.batch_size=8", "trainer.max_steps=4", "trainer.evaluations=1", "optimizer.lr=0.01"]
 SWEEP = ["sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 3]}", "sweep.nuisance={}", "sweep.trials=1"]
 SWEEP += ["sweep.startup=1", "sweep.baselines={full: {set: {lora: {name: full}}, nuisance: {}}}"]
 

@@ -7,13 +7,13 @@ import yaml
 
 from harness import record
 from harness.trial import run as run_module
-from tests.tiny import words_of
+from tests.tiny import DEVICE, words_of
 
 
 @pytest.fixture
 def trained(run_here, tiny_base, tiny_data, tmp_path, own_cache):
     """The folder of a trial that was trained."""
-    small = ["trainer=cpu", "trainer.batch_size=8", "trainer.max_steps=4", "trainer.evaluations=1", "lora.rank=2"]
+    small = [*DEVICE, "trainer.batch_size=8", "trainer.max_steps=4", "trainer.evaluations=1", "lora.rank=2"]
     code, _, said = run_here("run=trial", "study=s", "tracking=off", *words_of(tiny_base, tiny_data), *small)
     assert code == 0, said
     return tmp_path / "results/s"

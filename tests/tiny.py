@@ -1,6 +1,7 @@
 """A tiny encoder with weights and tokenizer, tiny data, and configurations of them composed from the real files."""
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ import hydra
 from omegaconf import OmegaConf
 
 from harness.config import composition
+
+ON_GPU = os.environ.get("HARNESS_TEST_ACCELERATOR") == "gpu"
+"""Whether the trials of tests train on a GPU: what holds on a CPU has to hold there."""
+
+DEVICE = ("trainer.accelerator=gpu", "trainer.precision=32-true") if ON_GPU else ("trainer=cpu",)
 
 GOOD = ("bright", "warm", "lovely", "clever", "tender", "funny")
 BAD = ("dull", "cold", "ugly", "stupid", "harsh", "boring")
@@ -83,7 +89,7 @@ def compose_tree(base: Path, data: Path, *overrides: str) -> dict[str, Any]:
             overrides=[
                 *words_of(base, data),
                 "tracking=off",
-                "trainer=cpu",
+                *DEVICE,
                 "trainer.batch_size=8",
                 "trainer.max_steps=8",
                 "trainer.evaluations=2",

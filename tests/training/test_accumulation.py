@@ -12,6 +12,7 @@ from harness.training import in_parts
 from harness.training.module import TrialModule
 from harness.trial import TrialContext
 from harness.trial.run import run_trial
+from tests.tiny import DEVICE
 from tests.trial.test_generation import SHAPE, composed
 
 # Plain gradients: Adam would blow up the rounding of elements whose gradient is next to nothing.
@@ -65,7 +66,7 @@ def test_label_tokens_count_alike_whatever_part_they_are_in(model, tmp_path, own
     lines = [f"page {index},{' '.join([f'Seite {index}'] * draw.randint(1, 4))}" for index in range(80)]
     (tmp_path / "pairs.csv").write_text("source,target\n" + "\n".join(lines) + "\n")
     words = [
-        *("task=seq2seq", f"task.data={tmp_path}/pairs.csv", "tracking=off", "trainer=cpu", f"model={model}"),
+        *("task=seq2seq", f"task.data={tmp_path}/pairs.csv", "tracking=off", *DEVICE, f"model={model}"),
         *(f"model.shape={SHAPE}", "lora=full", "task.max_source=12", "task.max_target=24", "task.generate_rows=2"),
         *("trainer.max_steps=6", "trainer.evaluations=2", "trainer.objective=loss", "optimizer.clip=0.5"),
         *(*SGD, "model.dropout=0.0"),

@@ -11,6 +11,7 @@ from harness.config import ConfigError, check, composition
 from harness.trial import TrialContext
 from harness.trial.adapt import count
 from harness.trial.run import run_trial
+from tests.tiny import DEVICE
 
 SHAPE = "{hidden: 16, layers: 1, decoder_layers: 1, heads: 2, head_size: 8, ffn: 32, vocabulary: 300, positions: 64}"
 
@@ -33,7 +34,7 @@ def words(tmp_path, own_cache):
         table.writerows(lines)
     small = ["trainer.max_steps=6", "trainer.evaluations=2", "trainer.batch_size=8", "trainer.objective=loss"]
     cut = ["task.max_source=12", "task.max_target=12", "task.generate_rows=4"]
-    return ["task=seq2seq", f"task.data={path}", "tracking=off", "trainer=cpu", f"model.shape={SHAPE}", *small, *cut]
+    return ["task=seq2seq", f"task.data={path}", "tracking=off", *DEVICE, f"model.shape={SHAPE}", *small, *cut]
 
 
 def run(config, folder: Path):

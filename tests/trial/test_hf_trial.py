@@ -18,8 +18,9 @@ from harness.trial.base_checks import check_base
 from harness.trial.run import run_trial
 from tests.hub import serving
 from tests.model.small import WORDS, save_small
+from tests.tiny import DEVICE
 
-SHORT = ["trainer.max_steps=4", "trainer.evaluations=2", "trainer.batch_size=8", "tracking=off", "trainer=cpu"]
+SHORT = ["trainer.max_steps=4", "trainer.evaluations=2", "trainer.batch_size=8", "tracking=off", *DEVICE]
 
 
 @pytest.fixture
