@@ -23,6 +23,14 @@ test: $(VENV)/tested         ## style, types, import contract, and every test bu
 test-cluster: $(VENV)/tested ## the tests with a real PostgreSQL and a real SLURM: apt-get install postgresql slurm-wlm munge
 	$(BIN)/python -m pytest -m cluster -rs
 
+test-gpu: $(VENV)/tested     ## on a machine with a GPU: what a GPU alone can show, then the tests of trials, trained on it
+	$(PYTEST) -m gpu -rs tests/gpu
+	HARNESS_TEST_ACCELERATOR=gpu $(PYTEST) tests/trial tests/training tests/test_allocate.py tests/test_repeat.py
+
+bench-gpu: $(VENV)/tested    ## steps and studies side by side with PEFT and transformers' Trainer; DRY=--dry: to see that it runs
+	$(BIN)/python -m benchmarks.steps $(DRY)
+	$(BIN)/python -m benchmarks.study --workers 1,2,4,8 $(DRY)
+
 benchmark: $(VENV)/installed ## Lightning over a bare loop; a step of ours and of PEFT's; many adapters on one base
 	$(BIN)/python benchmarks/lightning_overhead.py
 	$(BIN)/python benchmarks/against_peft.py
@@ -59,4 +67,4 @@ $(VENV)/tested: pyproject.toml requirements.lock
 	.venv-docs/bin/python -m pip install --quiet 'zensical>=0.0.73,<0.2'
 	touch $@
 
-.PHONY: sweep check test test-cluster benchmark faults results docs lock
+.PHONY: sweep check test test-cluster test-gpu bench-gpu benchmark faults results docs lock
