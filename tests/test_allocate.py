@@ -141,6 +141,9 @@ def test_steps_after_a_cut_keep_its_rank_and_leave_the_trial_as_it_is(run, train
     run("run=allocate", "study=donor", "method=truncate", "steps=3")
     rows = list(csv.DictReader((tmp_path / "results/donor/truncation.csv").read_text().splitlines()))
     assert all(0 <= float(row["recovered_allocated_score"]) <= 1 for row in rows)
+    drawn = (tmp_path / "results/donor/truncation.svg").read_text()
+    assert "LoRA cut to one rank, and trained on" in drawn
+    assert "PEFT" not in drawn
     network = TruncatedTrial(find_trained(str(tmp_path / "results"), "donor", None))
     before = {name: tensor.clone() for name, tensor in network._network.state_dict().items()}
     ranks = dict(zip(network.values, [0, 1, 2, 3], strict=True))

@@ -227,12 +227,16 @@ def _rank_line(axes: Axes, results: Sequence[ArmResult], split: str, *, colour: 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """Points of one result of training (a key of the styles), and what they are; the line joins the means at each x."""
+    """Points of one result of training (a key of the styles), and what they are; the line joins the means at each x.
+
+    `name` is in place of the style's own.
+    """
 
     style: str
     label: str
     points: Sequence[tuple[float, float]]
     dotted: bool = False
+    name: str | None = None
 
 
 def lines_picture(lines: Sequence[Line], x: str, y: str, title: str, path: Path) -> None:
@@ -242,7 +246,7 @@ def lines_picture(lines: Sequence[Line], x: str, y: str, title: str, path: Path)
         colour, marker, name = _STYLE[line.style]
         places = sorted({place for place, _ in line.points})
         means = [statistics.fmean(score for place, score in line.points if place == at) for at in places]
-        axes.plot(places, means, ":" if line.dotted else "-", color=colour, label=f"{name}{line.label}")
+        axes.plot(places, means, ":" if line.dotted else "-", color=colour, label=f"{line.name or name}{line.label}")
         xs, ys = zip(*line.points, strict=True)
         axes.scatter(xs, ys, color=colour, marker=marker, s=18, linewidths=0)
     axes.set_xscale("log")

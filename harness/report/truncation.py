@@ -43,7 +43,13 @@ def write_curve(cuts: Sequence[Cut], folder: Path, title: str, objective: str) -
     shown = [line for line in _LINES if asdict(cuts[0])[line[0]] is not None]
     path = folder / "truncation.png"
     lines = [
-        Line("lora" if place < 2 else "peft", label, [(cut.rank, asdict(cut)[name]) for cut in cuts], dotted=dotted)
+        Line(
+            "lora" if place < 2 else "peft",
+            label,
+            [(cut.rank, asdict(cut)[name]) for cut in cuts],
+            dotted=dotted,
+            name="LoRA",
+        )
         for place, (name, label, dotted) in enumerate(shown)
     ]
     lines_picture(lines, "rank", f"validation {objective}", title, path)
