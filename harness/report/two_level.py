@@ -130,17 +130,18 @@ def mean_of(items: Floats) -> Mean:
     return Mean(centre, centre - half, centre + half, spread)
 
 
-def detectable(arms: int, seeds: int, items: int, run_sd: float, disagreement: float) -> float:
+def detectable(arms: int, seeds: int, items: int, *, run_sd: float, disagreement: float, between: float) -> float:
     """The least true difference between an adapter and full fine-tuning that has a power of 80 %, before any training.
 
     `arms` counts all arms that are confirmed, two of them baselines; `run_sd` is the spread of an arm's true score over
-    seeds, `disagreement` the share of items on which two runs of one arm differ. What arms do differently on the same
-    items comes on top.
+    seeds, `disagreement` the share of items on which two runs of one arm differ, `between` the variance over items of
+    what two arms, each over many seeds, score differently on one.
     """
     square = (run_sd**2 + disagreement / 2 / items) / seeds
+    variance = 2 * square + between / items
     adapters = max(1, arms - 2)
-    freedom = _freedom(2 * square, _Spread(square, adapters * (seeds - 1)), _Spread(square, seeds - 1), one_kind=False)
-    return (critical(arms - 1, freedom) + _t(POWER, freedom)) * math.sqrt(2 * square)
+    freedom = _freedom(variance, _Spread(square, adapters * (seeds - 1)), _Spread(square, seeds - 1), one_kind=False)
+    return (critical(arms - 1, freedom) + _t(POWER, freedom)) * math.sqrt(variance)
 
 
 def _item_part(values: Floats) -> float:
