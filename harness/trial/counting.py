@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,11 +59,9 @@ _FUSED_BACKWARD = (
 )
 
 
-def _attention_backward(
-    _: torch.Size, query: torch.Size, key: torch.Size, value: torch.Size, *rest: object, out_shape: object = None
-) -> int:
-    """Two products for each of the forward pass."""
-    return 2 * int(sdpa_flop_count(query, key, value))
+def _attention_backward(*given: Any, out_shape: object = None) -> int:
+    """Two products for each of the forward pass; given are the shapes of the gradient, query, key, value and others."""
+    return 2 * int(sdpa_flop_count(*given[1:4]))
 
 
 def flops_of(work: Callable[[], object], device: torch.device) -> int:
