@@ -106,6 +106,13 @@ READ = [
     ("the same, semicolon", "a.csv", text_of(QUOTED, ";"), {}, {text for text, _ in QUOTED}),
     ("the same, tab as pandas writes it", "a.tsv", text_of(QUOTED, "\t"), {}, {text for text, _ in QUOTED}),
     (
+        "a field that would be a row, but for its label",
+        "a.tsv",
+        text_of([*sentences(), ("1\t0\n", "pos"), ("\t>\n", "neg")], "\t"),
+        {},
+        PLAIN | {"1\t0\n", "\t>\n"},
+    ),
+    (
         "single quotes as GLUE has them",
         "a.tsv",
         "text\tlabel\n" + "".join(f'he said "{t}\t{l}\n' for t, l in sentences()),

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import sys
+from collections import Counter
 from collections.abc import Collection
 
 from harness.system.paths import listed
@@ -116,7 +117,20 @@ def _tabbed(text: str) -> Rows:
         raw = raw_tabs(text)
     except ValueError:
         return rows
-    return rows if len(raw) == len(rows) else raw  # quotes that are not closed swallow rows that are whole
+    if len(raw) == len(rows) or _has_strange_labels(raw, rows):
+        return rows
+    return raw  # quotes that are not closed swallow rows that are whole
+
+
+def _has_strange_labels(raw: Rows, rows: Rows) -> bool:
+    """Whether lines read as rows have a value of their own in a column where all others repeat, as labels do."""
+    if len(raw[0][1]) != len(rows[0][1]):
+        return False
+    for column in range(len(rows[0][1])):
+        counts = Counter(row[column] for _, row in rows[1:])
+        if counts and min(counts.values()) > 1 and any(row[column] not in counts for _, row in raw[1:]):
+            return True
+    return False
 
 
 def _written_with_quotes(text: str) -> Rows | None:
