@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -99,10 +100,10 @@ def _shares(always: Mapping[str, object]) -> str:
 
 def _lengths(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
     units = {split: dict(task.lengths(split)) for split in SPLITS}
-    if inputs is not None:
-        for split, read in inputs.items():
-            if task.unit and len(set(read.lengths.tolist())) > 1:
-                units[split][task.unit] = read.lengths.tolist()
+    counted = {split: read.lengths.tolist() for split, read in (inputs or {}).items()}
+    if task.unit and len(set(itertools.chain(*counted.values()))) > 1:
+        for split, lengths in counted.items():
+            units[split][task.unit] = lengths
     names = list(dict.fromkeys(unit for found in units.values() for unit in found))
     if not names:
         return []

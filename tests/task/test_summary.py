@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from harness.config import ConfigError
@@ -131,3 +132,17 @@ def test_the_record_has_what_was_found_out(task):
     assert told["left_out"] == {"gaps": 1, "repeated": 1}
     assert told["near"] == {"train": 1} or sum(told["near"].values()) == 1
     assert told["format"] == {"train.separator": "semicolon"}
+
+
+class _Lengths:
+    def __init__(self, *lengths):
+        self.lengths = np.array(lengths)
+
+    def truncated(self):
+        return {}
+
+
+def test_a_split_whose_rows_are_all_of_one_length_is_told_beside_the_others(task):
+    inputs = {"train": _Lengths(*range(1, 44)), "validation": _Lengths(*[7] * 6), "test": _Lengths(*range(12))}
+    (line,) = [line for line in summary(task, inputs) if line.startswith("tokens")]
+    assert "7 / 7 / 7 / 7" in line
