@@ -26,6 +26,7 @@ FOREIGN = {
     *("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"),
     *("rank", "targets", "variant", "learn"),
     *("group", "key", "install"),
+    *("generation_config", "max_new_tokens"),  # of transformers' generate
     *("charset", "lang", "title", "class", "style"),  # of HTML
 }
 PAIR = re.compile(r"(?<![\w.{}/?&@-])(\+?(?:[a-z]+@)?[a-z_]+(?:\.\w+)*)=(?!=)([^\s;,)'\"`|…]*)")

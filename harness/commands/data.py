@@ -49,7 +49,8 @@ def write_data(config: Config, task: "Task", folder: Path) -> str:
         _picture(part, folder / (f"data_{name}.png" if name else "data.png"))
         write_rows(part, folder / (f"splits_{name}.csv" if name else SPLIT_ROWS))
     text = "\n".join(said).rstrip() + "\n"
-    replace_text(folder / "data.md", f"```\n{text}```\n")
+    fence = "````" if "```" in text else "```"  # a conversation may hold blocks of code
+    replace_text(folder / "data.md", f"{fence}\n{text}{fence}\n")
     return f"{text}\nwritten to {folder}"
 
 
@@ -62,7 +63,8 @@ def _summary(config: Config, whole: "Task", part: "Task", name: str) -> list[str
             inputs = _inputs(config, whole, part)
     except assets.Unreachable as error:
         _LOG.info("rows are not counted as the model %s reads them: %s", config.model.name, error)
-    return ([f"task {name}"] if name else []) + summary(part, inputs)
+    shown = inputs["train"].shown() if inputs is not None else []
+    return ([f"task {name}"] if name else []) + summary(part, inputs) + (["", *shown] if shown else [])
 
 
 def _inputs(config: Config, whole: "Task", part: "Task") -> Mapping[str, "Inputs"]:

@@ -1,4 +1,4 @@
-"""run=predict: what a trial's network says of the texts of a file."""
+"""run=predict: what a trial's network says of the texts, or the conversations, of a file."""
 
 from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
@@ -12,6 +12,7 @@ def run(job: HydraJob) -> None:
     refuse_several_processes("predict")
     source, target = input_and_output(config, "FILE")
     from harness.trial.predict import predict, read_texts, write_predictions
+    from harness.trial.predict_chats import write_answers
     from harness.trial.predict_tags import write_tags
     from harness.trial.trained import find_trained
 
@@ -19,6 +20,10 @@ def run(job: HydraJob) -> None:
     check_installed(trained.config)
     if trained.config.task.tags_tokens:
         write_tags(trained, source, target)
+        print(target)
+        return
+    if trained.config.task.holds_chats:
+        write_answers(trained, source, target)
         print(target)
         return
     texts = read_texts(trained, source)

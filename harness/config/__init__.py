@@ -26,6 +26,7 @@ from harness.config.schema import (
 from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
 from harness.config.tasks import Outputs, TaskConfig, TokenClasses
+from harness.config.tasks.chat import ChatTaskConfig
 from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.recordings import AudioFolderConfig
@@ -45,6 +46,7 @@ __all__ = [
     "AudioFolderConfig",
     "BaselineConfig",
     "CatalogueTaskConfig",
+    "ChatTaskConfig",
     "Choice",
     "CodeNamesTaskConfig",
     "Config",

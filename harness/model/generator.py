@@ -4,7 +4,7 @@ Shapes: B texts, S tokens read, L tokens of a target or of both, V vocabulary.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,20 +100,21 @@ class Generator(Network):
         return TransformersForm(self.base, kind, task)
 
     @torch.no_grad()
-    def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
+    def generate(self, batch: dict[str, Tensor], max_new_tokens: int, ends: Sequence[int] = ()) -> Tensor:
         """Ids (B, at most max_new_tokens) generated for the sources of a batch; after its end a row holds padding.
 
         Greedy, or the best of `beams` beams. Of a causal batch only the prompts are read, moved to the right, so that
-        what is written follows on them at once.
+        what is written follows on them at once. The ids of `ends` end a row as well as the model's own.
         """
         config: Any = self.base.config
         ids, mask = _prompts(batch, config.pad_token_id) if self.causal else (batch["ids"], batch["mask"])
+        own = config.eos_token_id
         settings = GenerationConfig(
             max_new_tokens=max_new_tokens,
             num_beams=self.beams,
             do_sample=False,
             pad_token_id=config.pad_token_id,
-            eos_token_id=config.eos_token_id,
+            eos_token_id=[*(own if isinstance(own, list) else [own]), *ends] if ends else own,
             bos_token_id=config.eos_token_id,
             decoder_start_token_id=getattr(config, "decoder_start_token_id", None),
             # Marian gives its padding, which starts the decoder, a logit like any other token's.
@@ -246,12 +247,15 @@ def _load(config: GeneratorModelConfig, made: PreTrainedConfig) -> PreTrainedMod
 
 
 def _prompts(batch: dict[str, Tensor], pad: int) -> tuple[Tensor, Tensor]:
-    """The sources of a causal batch and their mask, padded on the left (B, S)."""
+    """The sources of a causal batch and their mask, padded on the left (B, S).
+
+    They stand in front of its ids, or apart, as `prompt_ids`.
+    """
     lengths = batch["prompt"]
     width = int(lengths.max())
     columns = torch.arange(width, device=lengths.device) - (width - lengths).unsqueeze(1)
     mask = columns >= 0
-    ids = batch["ids"].gather(1, columns.clamp(min=0))
+    ids = batch.get("prompt_ids", batch["ids"]).gather(1, columns.clamp(min=0))
     return ids.masked_fill(~mask, pad), mask.long()
 
 

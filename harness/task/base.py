@@ -58,6 +58,10 @@ class Inputs(Dataset[int]):
         """How many rows were cut at their longest, by what was cut; empty where none can be."""
         return {}
 
+    def shown(self) -> list[str]:
+        """Lines on what is trained on, with the first row as a model reads it; empty where there is nothing to show."""
+        return []
+
     def __len__(self) -> int:
         return len(self.lengths)
 
@@ -110,6 +114,10 @@ class Task(ABC):
     def mistakes(self, model: ModelConfig) -> list[str]:
         """What is at odds with a model; of our own tasks the configuration has said it."""
         return []
+
+    def input_digests(self, tokens: Tokens) -> dict[str, str]:
+        """What turns its data into inputs beside the tokenizer, by name."""
+        return {}
 
     def inputs_by_task(self, split: str, tokens: Tokens | None) -> dict[str, Inputs]:
         """A split of every task, where they are learned one after another."""

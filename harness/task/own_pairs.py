@@ -8,7 +8,7 @@ from string import Formatter
 
 import pandas as pd
 
-from harness.config import ConfigError, FileSeq2seqTaskConfig, nearest
+from harness.config import ChatTaskConfig, ConfigError, FileSeq2seqTaskConfig, nearest
 from harness.system import assets
 from harness.system.paths import listed
 from harness.task.base import SPLITS
@@ -18,6 +18,8 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.files import has_half_character
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
+
+PairsConfig = FileSeq2seqTaskConfig | ChatTaskConfig
 
 
 def read_own_pairs(
@@ -36,35 +38,50 @@ def read_own_pairs(
         if path is not None:
             key = "task.data" if name == "train" else f"task.{name}"
             frames[name] = _columns(config, name, root / Path(path).expanduser(), key, left, formats, gaps)
-    frames = _with_cut(config, frames)
+    frames = in_splits(config, frames, own=config.asset is None)
+    origin = f"{config.asset.address}/{config.data}" if config.asset else config.data
+    told = [f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()]
+    facts = facts_of(frames, left, formats, told)
+    return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts
+
+
+def in_splits(config: PairsConfig, frames: dict[str, pd.DataFrame], *, own: bool) -> dict[str, pd.DataFrame]:
+    """All three splits, those that are not given cut off training, of columns source, target and group.
+
+    Of a user's `own` data near-identical sources are one. Raises ConfigError for a source in two splits.
+    """
+    frames = _with_cut(config, frames, own)
     _refuse_shared(config, frames)
-    if config.asset is None and config.leaks == "refuse":
+    if own and config.leaks == "refuse":
         texts = {name: list(frames[name]["source"]) for name in SPLITS}
         rows = {name: list(map(str, frames[name].index)) for name in SPLITS}
         rule = " up to case, blanks and punctuation; task.leaks=allow takes them all the same"
         refuse_leaks(f"task={config.name}", texts, rows, normalised, rule)
-    origin = f"{config.asset.address}/{config.data}" if config.asset else config.data
+    return frames
+
+
+def facts_of(
+    frames: dict[str, pd.DataFrame], left: dict[str, list[str]], formats: dict[str, str], suspicious: list[str]
+) -> Facts:
+    """What was found out of splits by their sources, with what was left out, how files are written and what is odd."""
     keys = {name: [normalised(source) for source in frame["source"]] for name, frame in frames.items()}
-    facts = Facts(
+    return Facts(
         left_out=left,
         kept={name: list(map(str, frame.index)) for name, frame in frames.items()},
         near={names: len(places) for names, places in shared_keys({n: keys[n] for n in SPLITS}).items()},
         format=formats,
-        suspicious=[
-            f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()
-        ],
+        suspicious=suspicious,
     )
-    return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts
 
 
-def _with_cut(config: FileSeq2seqTaskConfig, frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def _with_cut(config: PairsConfig, frames: dict[str, pd.DataFrame], own: bool) -> dict[str, pd.DataFrame]:
     shares = {"validation": config.validation_share, "test": config.test_share}
     cut = {name: 0.0 if name in frames else share for name, share in shares.items()}
     if not any(cut.values()):
         return frames
     train = frames["train"]
     groups = list(train["group"])
-    if config.asset is None:  # near-identical sources of a user's own go where the first of them goes
+    if own:  # near-identical sources of a user's own go where the first of them goes
         firsts: dict[str, str] = {}
         near = [normalised(source) for source in train["source"]]
         if config.group is not None:
@@ -94,19 +111,19 @@ def _columns(
 ) -> pd.DataFrame:
     """Columns source, target and group of one file, without repeated rows; what was left out is noted in `left`."""
     group = config.group or config.source
-    wanted = [name for template in (config.source, config.target, group) for name in _names_in(template)]
+    wanted = [name for template in (config.source, config.target, group) for name in names_in(template)]
     table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
     formats.update({f"{split}.{what}": said for what, said in table.format.items()})
     frame = pd.DataFrame(
         {
-            "source": _filled(table, "task.source", config.source, gaps_allowed=True),
-            "target": _filled(table, "task.target", config.target, gaps_allowed=False),
-            "group": _filled(table, "task.group", group, gaps_allowed=True),
+            "source": filled(table, "task.source", config.source, gaps_allowed=True),
+            "target": filled(table, "task.target", config.target, gaps_allowed=False),
+            "group": filled(table, "task.group", group, gaps_allowed=True),
         },
         index=table.frame.index,
     )
     if "{" in config.source:
-        for name in dict.fromkeys(_names_in(config.source)):
+        for name in dict.fromkeys(names_in(config.source)):
             if count := sum(map(is_gap, table.column("task.source", name))):
                 gaps[split, name] = count
     blank = frame["source"].str.strip().eq("") | frame["target"].str.strip().eq("")
@@ -122,7 +139,7 @@ def _columns(
     return once
 
 
-def _names_in(template: str) -> list[str]:
+def names_in(template: str) -> list[str]:
     """The columns that a template names, or the one that it is."""
     if "{" not in template:
         return [template]
@@ -133,7 +150,7 @@ def _names_in(template: str) -> list[str]:
     return [re.split(r"[.\[]", field)[0] for field in fields]
 
 
-def _filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list[str]:
+def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list[str]:
     """A column, or a template with {column} in it, for every row.
 
     A gap leaves its row empty; with `gaps_allowed`, of a template only if all that it names are gaps.
@@ -141,9 +158,9 @@ def _filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> lis
     if "{" not in template:
         where = f"{key}={template}: {table.path}: row"
         column = table.column(key, template).items()
-        return [_text("" if is_gap(cell) else cell, f"{where} {row}") for row, cell in column]
+        return [text_of("" if is_gap(cell) else cell, f"{where} {row}") for row, cell in column]
     names = [str(name) for name in table.frame.columns]
-    named = _names_in(template)
+    named = names_in(template)
     for name in named:
         if name not in names:
             there = f"columns: {listed(names)}"
@@ -164,10 +181,10 @@ def _fill(template: str, cells: Mapping[str, object], gaps_allowed: bool, where:
         text = _TEMPLATES.vformat(template, (), {name: "" if name in gaps else cell for name, cell in cells.items()})
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"{where}: it cannot be filled: {error}") from None
-    return _text(text.rstrip() if gaps else text, where)
+    return text_of(text.rstrip() if gaps else text, where)
 
 
-def _text(cell: object, where: str) -> str:
+def text_of(cell: object, where: str) -> str:
     """A cell as text. Raises ConfigError for lists and the like, and for what cannot be written."""
     if isinstance(cell, _NO_TEXTS):
         raise ConfigError(f"{where}: {_no_text(cell)}")
@@ -196,7 +213,7 @@ class _Templates(Formatter):
 _TEMPLATES = _Templates()
 
 
-def _refuse_shared(config: FileSeq2seqTaskConfig, frames: Mapping[str, pd.DataFrame]) -> None:
+def _refuse_shared(config: PairsConfig, frames: Mapping[str, pd.DataFrame]) -> None:
     """A source in two splits would be scored on what was learned by heart."""
     if config.leaks == "allow":
         return

@@ -95,25 +95,30 @@ class Seq2seqInputs(Inputs):
         whole = [np.concatenate(pair) for pair in zip(sources, targets, strict=True)]
         places = [len(source) - 1 + np.arange(len(target)) for source, target in zip(sources, targets, strict=True)]
         return {
-            "ids": _padded([ids[:-1] for ids in whole], self.special.pad),
-            "mask": _padded([np.ones(len(ids) - 1, dtype=np.int64) for ids in whole], 0),
-            "labels": _padded(targets, IGNORED),
-            "places": _padded(places, 0),
+            "ids": padded_right([ids[:-1] for ids in whole], self.special.pad),
+            "mask": padded_right([np.ones(len(ids) - 1, dtype=np.int64) for ids in whole], 0),
+            "labels": padded_right(targets, IGNORED),
+            "places": padded_right(places, 0),
             "prompt": torch.tensor([len(source) for source in sources]),
         }
 
     def _paired(self, sources: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, Tensor]:
         return {
-            "ids": _padded(sources, self.special.pad),
-            "mask": _padded([np.ones(len(source), dtype=np.int64) for source in sources], 0),
-            "decoder_ids": _padded(
+            "ids": padded_right(sources, self.special.pad),
+            "mask": padded_right([np.ones(len(source), dtype=np.int64) for source in sources], 0),
+            "decoder_ids": padded_right(
                 [np.concatenate([[self.special.start], ids[:-1]]) for ids in targets], self.special.pad
             ),
-            "labels": _padded(targets, IGNORED),
+            "labels": padded_right(targets, IGNORED),
         }
 
     def truncated(self) -> dict[str, int]:
         return self.cut
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Ids that end a text beside the model's own: none."""
+        return ()
 
     def texts(self, written: Tensor) -> list[str]:
         """The texts of rows of generated ids, each up to its end token."""
@@ -167,7 +172,7 @@ def _over(rows: list[list[int]], longest: int) -> int:
     return sum(len(row) > longest for row in rows)
 
 
-def _padded(rows: list[np.ndarray], value: int) -> Tensor:
+def padded_right(rows: list[np.ndarray], value: int) -> Tensor:
     """Rows side by side, padded on the right (B, longest)."""
     out = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
     for index, row in enumerate(rows):

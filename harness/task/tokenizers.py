@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +45,38 @@ class FastTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text, and where in it each token begins and ends."""
+        found = self.tokenizer.encode(text, add_special_tokens=False)
+        return found.ids, found.offsets
+
+    def token(self, index: int | None) -> str | None:
+        """The token of an id."""
+        return None if index is None else self.tokenizer.id_to_token(index)
+
+    def shown(self, index: int) -> str:
+        """The text of one token, of a special one, too."""
+        text: str = self.tokenizer.decode([index], skip_special_tokens=False)
+        return text
+
+    @cached_property
+    def special(self) -> frozenset[str]:
+        """The special tokens that were added to the vocabulary."""
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        return frozenset(token.content for token in added if token.special)
+
+    def holds_special(self, text: str) -> bool:
+        """Whether a special token is written out somewhere in a text: it would be read as one."""
+        return bool(self.special) and self._any_special.search(text) is not None
+
+    @cached_property
+    def _any_special(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, sorted(self.special))))
+
+    def ends_in_special(self, text: str) -> bool:
+        """Whether the last characters of a text are a special token."""
+        return any(text[-size:] in self.special for size in {len(token) for token in self.special})
 
 
 class MarianTokenizer:

@@ -11,10 +11,13 @@ from harness.training.distributed import raise_if_stop_requested_on_all
 
 
 class _Writer(Protocol):
-    def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor: ...
+    def generate(self, batch: dict[str, Tensor], max_new_tokens: int, ends: Sequence[int]) -> Tensor: ...
 
 
 class _Split(Protocol):
+    @property
+    def ends(self) -> tuple[int, ...]: ...
+
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]: ...
 
     def texts(self, written: Tensor) -> list[str]: ...
@@ -39,7 +42,9 @@ def generate_texts(
     for start in range(0, rows, size):
         raise_if_stop_requested_on_all(patience_s)
         batch = split.batch(range(start, min(start + size, rows)))
-        written = writer.generate({name: tensor.to(device) for name, tensor in batch.items()}, max_new_tokens)
+        written = writer.generate(
+            {name: tensor.to(device) for name, tensor in batch.items()}, max_new_tokens, split.ends
+        )
         texts += split.texts(written)
     return texts
 

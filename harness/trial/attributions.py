@@ -49,7 +49,9 @@ def attribute(trained: Trained, texts: Sequence[str]) -> list[Attribution]:
     tokens = model_tokens(trained.config.model)
     what = f"study={trained.entry.study}: task={trained.config.task.name}, model={trained.config.model.name}"
     length = vars(trained.config.task).get("max_length")
-    if tokens is None or tokens.tokenizer is None or not isinstance(length, int) or trained.config.task.tags_tokens:
+    task = trained.config.task
+    others = task.tags_tokens or task.known_outputs == 0
+    if tokens is None or tokens.tokenizer is None or not isinstance(length, int) or others:
         raise ConfigError(f"{what}: attributions are of texts that are classified or rated")
     after = load_trained(trained)
     before = untrained(trained)

@@ -22,7 +22,9 @@ from harness.model.hf_heads import output_layers
 from harness.model.hf_images import image_input
 from harness.model.hf_tokens import copy_tokenizer
 from harness.system.study_files import ADAPTER, HEAD
+from harness.task.chat_inputs import end_of_turn
 from harness.trial.model_card import model_card
+from harness.trial.predict_chats import trained_template
 from harness.trial.trained import Trained, load_trained
 
 _PREFIX = "base_model.model."
@@ -45,6 +47,8 @@ def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
         scratch.mkdir()
         name_answers(form.model, trained)
         in_unit_of_data(network.head, trained)
+        if trained.config.task.holds_chats:
+            end_with_answers(form.model, trained)
         if merged:
             merged_network(network, trained)
             form.model.save_pretrained(scratch)  # type: ignore[operator]
@@ -72,6 +76,15 @@ def name_answers(model: Any, trained: Trained) -> None:
         model.config.problem_type = f"{kind}_classification"
     elif trained.unit is not None:
         model.config.problem_type = "regression"
+
+
+def end_with_answers(model: Any, trained: Trained) -> None:
+    """Let what is generated end where the chat template ends an answer, too."""
+    template, tokens = trained_template(trained)
+    own = model.config.eos_token_id
+    ends = [*(own if isinstance(own, list) else [own]), tokens.end, end_of_turn(template)]
+    model.generation_config.eos_token_id = list(dict.fromkeys(end for end in ends if end is not None))
+    model.generation_config.pad_token_id = tokens.pad
 
 
 @torch.no_grad()
@@ -177,6 +190,9 @@ def _copy_processors(trained: Trained, form: TransformersForm, folder: Path) -> 
     tokens = model_tokens(trained.config.model)
     if tokens is not None and tokens.tokenizer is not None:
         copy_tokenizer(tokens.tokenizer / "tokenizer.json" if tokens.tokenizer.is_dir() else tokens.tokenizer, folder)
+    if trained.config.task.holds_chats:  # over the tokenizer's own, which transformers reads only where this is not
+        (folder / "chat_template.jinja").write_text(trained_template(trained)[0].jinja, encoding="utf-8")
+        form.model.generation_config.save_pretrained(folder)  # type: ignore[union-attr, operator]
     size = vars(trained.config.task).get("image_size")
     if size is not None:
         source = _source(trained)

@@ -67,6 +67,7 @@ def input_digests(config: Config) -> dict[str, str]:
     tokens = tokens_for(config, task)
     if tokens is not None and tokens.tokenizer is not None:
         digests["tokenizer"] = " ".join(map(assets.sha256_of, tokenizer_files(tokens.tokenizer)))
+        digests |= task.input_digests(tokens)
     return digests | guest_digests(config)
 
 

@@ -25,7 +25,7 @@ def model_card(trained: Trained, form: TransformersForm, keys: Mapping[str, obje
         header.append(f"base_model: {entry.base.address[4:].partition('@')[0]}")
     header += [f"pipeline_tag: {_PIPELINES[form.auto_class]}", "---"]
     title = f"# {entry.task}, {entry.arm}"
-    parts = [header, [title, ""], _facts(trained), [""], _scores(entry), [""], _use(form, keys, merged)]
+    parts = [header, [title, ""], _facts(trained), [""], _scores(entry), [""], _use(trained, form, keys, merged)]
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
@@ -70,7 +70,22 @@ def _shown(score: float | None) -> str:
     return "–" if score is None else f"{score:.4g}"
 
 
-def _use(form: TransformersForm, keys: Mapping[str, object], merged: bool) -> list[str]:
+_CHAT = (
+    "",
+    "from transformers import AutoTokenizer, GenerationConfig",
+    "",
+    'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
+    'ends = GenerationConfig.from_pretrained("FOLDER", max_new_tokens=256)',
+    'chat = [{"role": "user", "content": "…"}]',
+    'form = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}',
+    "prompt = tokenizer.apply_chat_template(chat, **form)",
+    "answer = model.generate(**prompt, generation_config=ends)[0, prompt.input_ids.shape[1] :]",
+    "print(tokenizer.decode(answer))",
+)
+"""How an answer is generated with the chat template that was trained with."""
+
+
+def _use(trained: Trained, form: TransformersForm, keys: Mapping[str, object], merged: bool) -> list[str]:
     auto = form.auto_class if merged else form.auto_class.replace("AutoModel", "AutoPeftModel")
     if not merged and form.auto_class == "AutoModel":
         auto = "AutoPeftModelForFeatureExtraction"
@@ -82,5 +97,7 @@ def _use(form: TransformersForm, keys: Mapping[str, object], merged: bool) -> li
         "",
         f'model = {auto}.from_pretrained("FOLDER"{words})',
     ]
+    if trained.config.task.holds_chats:
+        lines += _CHAT
     note = ["", "The head is in `head.safetensors`: no class of transformers has it."] if form.loose_head else []
     return ["```python", *lines, "```", *note]

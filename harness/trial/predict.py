@@ -99,10 +99,15 @@ def _logits(network: torch.nn.Module, rows: Any, count: int, device: torch.devic
 def write_predictions(trained: Trained, texts: Sequence[str], rows: Sequence[Sequence[Any]], path: Path) -> None:
     """A CSV file: text, prediction, and for classes the probability of each."""
     head = ["text", "prediction", *(f"p_{name}" for name in trained.classes)]
+    write_table(path, head, [[text, *row] for text, row in zip(texts, rows, strict=True)])
+
+
+def write_table(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A CSV file, which is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.part")
     with open(scratch, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(head)
-        table.writerows([text, *row] for text, row in zip(texts, rows, strict=True))
+        table.writerows(rows)
     scratch.replace(path)

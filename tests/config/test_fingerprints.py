@@ -38,6 +38,7 @@ RECORDED = [
         ["task=seq2seq", "model=t5_small", "trainer.objective=loss", "task.data=p.csv", "lora.alpha=16"],
         "2b561b6ee90f1a59",
     ),
+    (["task=chat", "model=gpt2", "trainer.objective=loss", "task.data=c.jsonl"], "525385b9d01bcc12"),
     (["task=catalogue_pt", "model=opus_mt", "trainer.objective=loss", "lora=peft"], "902e19b74ab26821"),
     (["task=catalogue_five", "model=small_gpt2", "trainer.objective=loss", "lora=full"], "bf9ed83d79ff624d"),
     (["task=mixture", "trainer.objective=score", "lora=task_fork", "task.weighting=uncertainty"], "08531accfd0770aa"),

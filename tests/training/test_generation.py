@@ -43,11 +43,13 @@ def test_right_texts_score_a_hundred_and_unlike_texts_nothing():
 
 
 class _Echo(torch.nn.Module):
-    def generate(self, batch, max_new_tokens):
+    def generate(self, batch, max_new_tokens, ends):
         return batch["rows"].unsqueeze(1).repeat(1, max_new_tokens)
 
 
 class _Split:
+    ends = ()
+
     def batch(self, rows):
         return {"rows": torch.tensor(list(rows))}
 

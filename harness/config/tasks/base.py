@@ -32,6 +32,7 @@ _NOT_IN_FINGERPRINT = (
     *("labels", "cut", "time", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
     "gradients",
     *("dataset", "subset", "packages", "broken", "unknown", "tag_names"),
+    *("template", "messages", "system", "other_roles"),
 )
 # Trials from before there were these are the same trials.
 _LATER_KEYS = {"answer": "class", "train_rows": None, "temperature": None, "batches": "one_task", "text_pair": None}
@@ -45,7 +46,7 @@ WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
 _READ_BY = {
-    "a file,": "task=text_csv, task=token_labels and task=seq2seq read files",
+    "a file,": "task=text_csv, task=token_labels, task=seq2seq and task=chat read files",
     "a folder,": "task=image_folder, task=audio_folder, task=spoken_digits and task=sst2 read folders",
 }
 
@@ -118,6 +119,11 @@ class TaskConfig:
     @property
     def tags_tokens(self) -> bool:
         """Whether each token of a row has an answer of its own."""
+        return False
+
+    @property
+    def holds_chats(self) -> bool:
+        """Whether its rows are conversations, of which answers are written."""
         return False
 
     def head_outputs(self, classes: int) -> Outputs:

@@ -50,7 +50,11 @@ def _split_among(name: str) -> str | None:
 def require_folder(path: Path, key: str, reader: str) -> None:
     """Raise ConfigError where `path` is no folder."""
     if problem := path_problem(path, "folder"):
-        files = "; task=text_csv, task=token_labels and task=seq2seq read files" if problem.startswith("a file") else ""
+        files = (
+            "; task=text_csv, task=token_labels, task=seq2seq and task=chat read files"
+            if problem.startswith("a file")
+            else ""
+        )
         raise ConfigError(f"{key}={path}: {problem}" + (f"; task={reader} reads a folder{files}" if files else ""))
 
 

@@ -1,0 +1,98 @@
+"""The configuration of conversations, of which a model learns to write the assistant's turns."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
+
+from harness.config.models.base import ModelConfig
+from harness.config.scalars import CLOSED, Count, HeldOut, Natural, Text
+from harness.config.tasks.base import TEXT_MEASURES, Name
+from harness.config.tasks.own import OwnTableConfig
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class ChatTaskConfig(OwnTableConfig):
+    """A user's own conversations: a column of messages, or a prompt and its answer in columns or templates.
+
+    `data` is a file, `dataset` one of the datasets library; one of them is given. `messages`, `source` and `target`
+    null: found by their usual names. `system` is a template of what stands before conversations without a system
+    prompt. `template` is a file of a chat template, null: the tokenizer's own, else the plain one.
+
+    Lengths are in tokens. `longer` cut: of a conversation that is too long the first turns are left out, and an
+    exchange that is too long by itself is cut at its end.
+    """
+
+    builder = "harness.task.chat:read_chat"
+    needs_model = "generator"
+    extra = "translation"
+    path_kind = "file"
+
+    reader: Literal["chat"]
+    name: Name
+    dataset: Text | None
+    subset: Text | None
+    messages: Text | None
+    source: Text | None
+    target: Text | None
+    group: Text | None
+    system: Text | None
+    template: Text | None
+    train_on: Literal["assistant", "last", "all"]
+    other_roles: Literal["refuse", "leave_out", "pass"]
+    longer: Literal["cut", "refuse"]
+    split_seed: Natural
+    validation_share: HeldOut
+    test_share: HeldOut
+    max_length: Annotated[int, Strict(), Field(ge=4)]
+    max_new_tokens: Count
+    generate_rows: Natural
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        return {**super().paths, "template": self.template}
+
+    @property
+    def read_early(self) -> bool:
+        return self.dataset is None or Path(self.dataset).expanduser().exists()
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return ("loss", "perplexity", *TEXT_MEASURES)
+
+    @property
+    def written_rows(self) -> int:
+        return self.generate_rows
+
+    @property
+    def known_outputs(self) -> int:
+        """No head: what comes out is text."""
+        return 0
+
+    @property
+    def holds_chats(self) -> bool:
+        return True
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        mistakes = self._columns()
+        if not model.one_sequence:
+            rule = f"task={self.name} needs a causal language model, which reads and writes one sequence"
+            return [*mistakes, f"model={model.name}: it has an encoder and a decoder; {rule}"]
+        if model.longest is not None and self.max_length + self.max_new_tokens > model.longest:
+            lengths = f"task.max_length={self.max_length} and task.max_new_tokens={self.max_new_tokens}"
+            mistakes.append(f"{lengths}: model={model.name} has {model.longest} positions for both")
+        return mistakes
+
+    def _columns(self) -> list[str]:
+        """What is named twice, or by half."""
+        mistakes = []
+        files = [f"task.{key}={path}" for key, path in super().paths.items() if path is not None]
+        if files and self.dataset is not None:
+            mistakes.append(f"{' '.join(files)} task.dataset={self.dataset}: files, or a data set with its own splits")
+        if self.messages is not None and self.source is not None:
+            mistakes.append(f"task.messages={self.messages} task.source={self.source}: one of them; the other is null")
+        if (self.source is None) != (self.target is None):
+            mistakes.append("task.source and task.target: both of them, or none")
+        return mistakes

@@ -1,0 +1,165 @@
+"""Conversations in fixed splits, of which a causal language model learns to write the assistant's turns."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.config import ChatTaskConfig, ConfigError, Tokens
+from harness.task.base import SPLITS, Generation, Task
+from harness.task.chat_inputs import ChatInputs, ChatSplit, TrainOn, encode_chats
+from harness.task.chat_template import ChatTemplate, chat_template
+from harness.task.intake.chats import as_text
+from harness.task.intake.facts import Facts
+from harness.task.intake.files import decode, read_bytes
+from harness.task.own_chats import read_own_chats
+
+if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ChatTask(Task):
+    """Three splits of conversations; `jinja` is a chat template of the user's own, None for that of the tokenizer.
+
+    What is trained on and how long it may be is as in ChatTaskConfig; the last answers of the first `generate_rows`
+    test rows are generated, of at most `max_new_tokens` tokens.
+    """
+
+    name: str
+    source: str
+    splits: dict[str, ChatSplit]
+    sha256: str
+    jinja: str | None
+    train_on: TrainOn
+    longer: Literal["cut", "refuse"]
+    max_length: int
+    max_new_tokens: int
+    generate_rows: int
+    facts: Facts
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def outputs(self) -> int:
+        """No head: what comes out is text."""
+        return 0
+
+    def inputs(self, split: str, tokens: Tokens | None) -> ChatInputs:
+        assert tokens is not None
+        assert tokens.end is not None
+        template = chat_template(tokens, self.jinja)
+        inputs = encode_chats(
+            self.splits[split],
+            template,
+            pad=tokens.pad,
+            end=tokens.end,
+            train_on=self.train_on,
+            longer=self.longer,
+            max_length=self.max_length,
+        )
+        for line in (f"the chat template is {template.said}", *(f"to be looked at: {odd}" for odd in inputs.odd)):
+            _say_once(self.name, line)
+        return inputs
+
+    def input_digests(self, tokens: Tokens) -> dict[str, str]:
+        template = chat_template(tokens, self.jinja)
+        return {"template": f"{template.origin} {template.sha256}"}
+
+    def metrics(self) -> "Metrics":
+        """The cross-entropy of the tokens that are trained on, and perplexity."""
+        from harness.task.metrics import TokenMetrics
+
+        return TokenMetrics()
+
+    @property
+    def generation(self) -> Generation | None:
+        return self.generation_of("test")
+
+    def generation_of(self, split: str) -> Generation | None:
+        references = self.splits[split].answers[: self.generate_rows]
+        return Generation(self.max_new_tokens, references) if references else None
+
+    def texts(self, split: str) -> Iterable[str]:
+        return (as_text(messages) for messages in self.splits[split].conversations)
+
+    def findings(self) -> Facts:
+        return self.facts
+
+    @property
+    def unit(self) -> str:
+        return "tokens"
+
+    def lengths(self, split: str) -> dict[str, list[float]]:
+        chats = self.splits[split].conversations
+        return {
+            "turns of conversations": [len(messages) for messages in chats],
+            "words of conversations": [
+                sum(len(message["content"].split()) for message in messages) for messages in chats
+            ],
+        }
+
+    def describe(self) -> dict[str, object]:
+        """With the characters of the last answers."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "rows": {name: len(split) for name, split in self.splits.items()},
+            "characters": {name: sum(map(len, split.answers)) for name, split in self.splits.items()},
+        } | self.facts.described()
+
+
+@functools.cache
+def _say_once(name: str, said: str) -> None:
+    _LOG.info("%s: %s", name, said)
+
+
+def read_chat(config: ChatTaskConfig) -> ChatTask:
+    """Read and split a user's conversations. Raises ConfigError for data that cannot be learned from."""
+    source, frames, facts = read_own_chats(config)
+    splits = {}
+    for name in SPLITS:
+        rows = frames[name]
+        if not len(rows):
+            raise ConfigError(f"task={config.name}: the {name} split has no rows")
+        splits[name] = ChatSplit(tuple(rows["messages"]), tuple(f"{name} {row}" for row in rows.index))
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(json.dumps([name, split.conversations], sort_keys=True).encode())
+    return ChatTask(
+        name=config.name,
+        source=source,
+        splits=splits,
+        sha256=digest.hexdigest(),
+        jinja=read_template(config),
+        train_on=config.train_on,
+        longer=config.longer,
+        max_length=config.max_length,
+        max_new_tokens=config.max_new_tokens,
+        generate_rows=config.generate_rows,
+        facts=facts,
+    )
+
+
+def read_template(config: ChatTaskConfig) -> str | None:
+    """The chat template in a file of the user's own, where one is named. Raises ConfigError where it is no text."""
+    if config.template is None:
+        return None
+    try:
+        return decode(read_bytes(Path(config.template).expanduser(), "task.template"), None)[0]
+    except ValueError as error:
+        raise ConfigError(f"task.template={config.template}: {error}") from None
+
+
+def template_of(config: ChatTaskConfig, tokens: Tokens) -> ChatTemplate:
+    """The chat template by which a base reads the task's conversations."""
+    return chat_template(tokens, read_template(config))

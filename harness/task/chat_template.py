@@ -1,0 +1,196 @@
+"""Chat templates: from messages to one text, and which of its characters the assistant has written.
+
+A template is Jinja, rendered in transformers' own sandbox, so that it writes what `apply_chat_template` writes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from harness.config import ConfigError, Tokens
+from harness.task.intake.chats import Message
+from harness.task.tokenizers import FastTokenizer
+
+Span = tuple[int, int]
+
+_GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+
+_PLAIN = (
+    "{%- for message in messages -%}\n"
+    "{%- if loop.first -%}BEGIN{%- endif -%}\n"
+    "{%- if message['role'] == 'assistant' -%}\n"
+    "{{ 'Assistant:' }}{% generation %}{{ ' ' + message['content'] + END }}{% endgeneration %}{{ '\\n\\n' }}\n"
+    "{%- else -%}\n"
+    "{{ message['role'] | capitalize + ': ' + message['content'] + '\\n\\n' }}\n"
+    "{%- endif -%}\n"
+    "{%- endfor -%}\n"
+    "{%- if add_generation_prompt -%}{{ 'Assistant:' }}{%- endif -%}\n"
+)
+"""For a base that brings none. The special tokens are written into it, so that it says the same elsewhere."""
+
+
+_ORIGINS = {
+    "tokenizer": "the tokenizer's own",
+    "file": "task.template",
+    "plain": "the plain one, since the tokenizer has none: System:, User: and Assistant:, parted by blank lines",
+}
+
+
+class TemplateProblem(Exception):
+    """Why a template cannot write a conversation, or why what the assistant wrote cannot be told apart in it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ChatTemplate:
+    """Jinja, the special tokens by their names in it, and the file of the tokenizer of its text. `origin` is tokenizer,
+    file or plain.
+    """
+
+    jinja: str
+    origin: str
+    names: Mapping[str, str]
+    file: Path
+
+    @cached_property
+    def tokenizer(self) -> FastTokenizer:
+        """Loaded once it is needed: to know which template it is, it is not."""
+        return FastTokenizer(self.file)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the Jinja text."""
+        return hashlib.sha256(self.jinja.encode()).hexdigest()
+
+    @property
+    def said(self) -> str:
+        """Where it comes from."""
+        return _ORIGINS[self.origin]
+
+    @property
+    def says_what_is_generated(self) -> bool:
+        """Whether it marks what the assistant writes, by {% generation %}."""
+        return _GENERATION.search(self.jinja) is not None
+
+    def text(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
+        """The conversation as one text; with `prompt`, up to where the assistant is to write.
+
+        Raises TemplateProblem with what the template says against it.
+        """
+        return self._rendered(messages, prompt=prompt)[0]
+
+    def spans(self, messages: Sequence[Message], *, last: bool = False) -> tuple[str, list[Span]]:
+        """The conversation as one text, and where the assistant has written in it, with what ends each of its turns;
+        with `last`, its last turn alone.
+
+        By the template's own marks; else by what each turn adds to the text before it. Raises TemplateProblem where
+        that is not what the text begins with.
+        """
+        if self.says_what_is_generated:
+            text, spans = self._rendered(messages, marked=True)
+            return text, spans[-1:] if last else spans
+        text = self.text(messages)
+        turns = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        return text, list(self._added(messages, text, turns[-1:] if last else turns))
+
+    def _added(self, messages: Sequence[Message], whole: str, turns: Sequence[int]) -> Iterator[Span]:
+        for turn in turns:
+            before = self.text(messages[:turn], prompt=True)
+            after = self.text(messages[: turn + 1])
+            if not after.startswith(before):
+                raise TemplateProblem(
+                    f"turn {turn + 1} does not begin with the prompt that is generated from: {_unlike(before, after)}"
+                )
+            if not whole.startswith(after):
+                raise TemplateProblem(
+                    f"turn {turn + 1} is written otherwise once others follow it: {_unlike(after, whole)}; one that "
+                    "marks the assistant's text by {% generation %} in task.template, or task.train_on=last"
+                )
+            yield len(before), self._end(after)
+
+    def _end(self, text: str) -> int:
+        """Without the line break that templates write behind the token that ends a turn."""
+        stripped = text.rstrip()
+        return len(stripped) if self.tokenizer.ends_in_special(stripped) else len(text)
+
+    def _rendered(
+        self, messages: Sequence[Message], *, prompt: bool = False, marked: bool = False
+    ) -> tuple[str, list[Span]]:
+        # Imported where it is needed: cached ids need no template.
+        from jinja2 import TemplateError
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        names: dict[str, Any] = dict(self.names)
+        try:
+            texts, spans = cast(
+                tuple[list[str], list[list[Span]]],
+                render_jinja_template(
+                    conversations=[list(map(dict, messages))],
+                    chat_template=self.jinja,
+                    add_generation_prompt=prompt,
+                    return_assistant_tokens_mask=marked,
+                    **names,
+                ),
+            )
+        except (TemplateError, TypeError, ValueError, LookupError) as error:  # what templates raise, or stumble over
+            raise TemplateProblem(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+        return texts[0], spans[0] if marked else []
+
+
+def _unlike(expected: str, found: str) -> str:
+    place = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), len(found))
+    start = max(0, place - 10)
+    return f"{expected[start : place + 20]!r}, and then {found[start : place + 20]!r}"
+
+
+def chat_template(tokens: Tokens, own: str | None) -> ChatTemplate:
+    """The template `own`, else the one beside the tokenizer, else the plain one.
+
+    Raises ConfigError for a tokenizer that is no tokenizer.json, and for several templates without a default.
+    """
+    assert tokens.tokenizer is not None
+    folder = tokens.tokenizer.parent if tokens.tokenizer.is_file() else tokens.tokenizer
+    file = folder / "tokenizer.json" if tokens.tokenizer.is_dir() else tokens.tokenizer
+    if not file.is_file():
+        raise ConfigError(f"task=chat: {folder} has no tokenizer.json, which conversations are read by")
+    config = _json(folder / "tokenizer_config.json")
+    names = _special_names(_json(folder / "special_tokens_map.json")) | _special_names(config)
+    found = own if own is not None else _beside(folder, config)
+    if found is not None:
+        return ChatTemplate(found, "tokenizer" if own is None else "file", names, file)
+    tokenizer = FastTokenizer(file)
+    begin, end = (tokenizer.token(index) for index in (tokens.begin, tokens.end))
+    plain = _PLAIN.replace("BEGIN", "{{ " + repr(begin) + " }}" if begin else "").replace("END", repr(end or ""))
+    return ChatTemplate(plain, "plain", names, file)
+
+
+def _beside(folder: Path, config: Mapping[str, Any]) -> str | None:
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    found = config.get("chat_template")
+    if isinstance(found, list):
+        named = {each["name"]: each["template"] for each in found}
+        if "default" not in named:
+            valid = ", ".join(named)
+            raise ConfigError(
+                f"task.template=null: {folder} has chat templates {valid}, and none is the default; a file"
+            )
+        found = named["default"]
+    return found if isinstance(found, str) else None
+
+
+def _special_names(config: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for name, token in config.items():
+        text = token.get("content") if isinstance(token, dict) else token
+        if name.endswith("_token") and isinstance(text, str):
+            found[name] = text
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

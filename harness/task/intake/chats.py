@@ -1,0 +1,70 @@
+"""Conversations out of the cells of a table: lists of messages in the two usual forms, and what keeps one out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.config import ConfigError
+from harness.task.intake.files import has_half_character
+from harness.task.intake.labels import is_gap
+from harness.task.intake.tokens import items_of
+
+Message = Mapping[str, Any]
+"""`role` and `content`, and what else a template may read of it."""
+
+ROLES = ("system", "user", "assistant")
+_NAMES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
+_KNOWN = ("role", "from", "content", "value")
+
+
+def messages_of(cell: object, where: str, column: str) -> list[Message]:
+    """The messages of a cell, `{role, content}` or `{from, value}`, roles by their usual names; of an empty cell none.
+
+    A list may stand as text. What else a message has, and is not null, stays. Raises ConfigError, with `where`, for
+    what is no message.
+    """
+    return [
+        _message(item, f"{where}: {column}: message {n}") for n, item in enumerate(items_of(cell, where, column), 1)
+    ]
+
+
+def _message(item: object, where: str) -> Message:
+    if not isinstance(item, Mapping):
+        raise ConfigError(f"{where} is {type(item).__name__} {str(item)[:40]!r}; expected {{role, content}}")
+    role, content = (item.get(name, item.get(other)) for name, other in (("role", "from"), ("content", "value")))
+    if not isinstance(role, str) or is_gap(role):
+        rule = f"names: {', '.join(map(str, item)) or 'none'}; expected {{role, content}} or {{from, value}}"
+        raise ConfigError(f"{where} has no role; {rule}")
+    more = {str(name): value for name, value in item.items() if name not in _KNOWN and value is not None}
+    text = "" if is_gap(content) else content
+    if not isinstance(text, str):
+        raise ConfigError(f"{where}: its content is {type(text).__name__} {str(text)[:40]!r}; only texts are read")
+    if has_half_character(text):
+        raise ConfigError(f"{where}: half a character in it (a lone surrogate)")
+    return {"role": _NAMES.get(role, role), "content": text, **more}
+
+
+def other_roles(messages: Sequence[Message]) -> list[str]:
+    """The roles that are none of the three, and calls of tools."""
+    found = [message["role"] for message in messages if message["role"] not in ROLES]
+    return [*found, *("tool_calls" for message in messages if message.get("tool_calls"))]
+
+
+def gap_of(messages: Sequence[Message]) -> str | None:
+    """Why nothing can be learned of a conversation; None where something can."""
+    if not any(message["role"] == "assistant" for message in messages):
+        return "no turn of the assistant"
+    if messages[0]["role"] == "assistant":
+        return "nothing before the assistant's first turn"
+    empty = next((message for message in messages if len(message) == 2 and not message["content"].strip()), None)
+    return None if empty is None else f"a turn of the {empty['role']} without text"
+
+
+def until_last_answer(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Without what stands after the assistant's last turn, of which nothing is learned."""
+    last = max(place for place, message in enumerate(messages) if message["role"] == "assistant")
+    return tuple(messages[: last + 1])
+
+
+def as_text(messages: Sequence[Message]) -> str:
+    """Messages as text, by which conversations are told apart."""
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)

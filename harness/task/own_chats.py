@@ -1,0 +1,226 @@
+"""A user's own conversations: files or a data set of the datasets library, what is ambiguous refused, splits cut."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from harness.config import ChatTaskConfig, ConfigError
+from harness.system.paths import listed
+from harness.task.intake.chats import (
+    ROLES,
+    Message,
+    as_text,
+    gap_of,
+    messages_of,
+    other_roles,
+    until_last_answer,
+)
+from harness.task.intake.datasets import load_splits
+from harness.task.intake.facts import Facts
+from harness.task.intake.labels import is_gap
+from harness.task.intake.table import Table, load_table
+from harness.task.own_pairs import facts_of, filled, in_splits, text_of
+
+Messages = tuple[Message, ...]
+
+_LISTS = ("messages", "conversations", "conversation")
+_PAIRS = (
+    *(("prompt", "completion"), ("prompt", "response"), ("instruction", "output"), ("instruction", "response")),
+    *(("question", "answer"), ("source", "target")),
+)
+
+
+@dataclasses.dataclass
+class _Findings:
+    """What is found out while files are read: rows that are left out, how files are written, what messages hold."""
+
+    left: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    formats: dict[str, str] = dataclasses.field(default_factory=dict)
+    unread: Counter[str] = dataclasses.field(default_factory=Counter)
+    after: int = 0
+
+
+def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame], Facts]:
+    """The origin, the three splits, of columns messages, source, target and group, and what was found out.
+
+    Raises ConfigError for what is ambiguous or no conversation.
+    """
+    findings = _Findings()
+    frames = {split: _read(config, split, key, table, findings) for split, key, table in _tables(config)}
+    frames = in_splits(config, frames, own=True)
+    told = [f"{count} messages have {name}, which is not read" for name, count in findings.unread.items()]
+    if findings.after:
+        told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
+    facts = facts_of(frames, findings.left, findings.formats, told)
+    return str(config.data or config.dataset), frames, facts
+
+
+def _tables(config: ChatTaskConfig) -> list[tuple[str, str, Table]]:
+    """Split, key with its value, and table of all that is given."""
+    if config.data is None and config.dataset is None:
+        raise ConfigError("task.data: missing; give the path of a JSONL, JSON, Parquet or Arrow file, or task.dataset")
+    given = {"train": config.data, "validation": config.validation, "test": config.test}
+    tables = []
+    if config.dataset is not None:
+        found, _ = load_splits(config.dataset, config.subset, ())
+        tables = [(split, f"task.dataset={config.dataset}", table) for split, table in found.items()]
+    for split, name in given.items():
+        if name is not None:
+            key, path = "task.data" if split == "train" else f"task.{split}", Path(name).expanduser()
+            table = load_table(path, key, encoding=config.encoding, separator=config.separator)
+            tables.append((split, f"{key}={name}", table))
+    return tables
+
+
+def conversations(
+    config: ChatTaskConfig, where: str, table: Table, *, answered: bool = True
+) -> dict[object, list[Message]]:
+    """The messages of each row of a table, by its number, after the system prompt that the task sets.
+
+    Prompts need a column of answers only where they are `answered`. Raises ConfigError, with `where`, for a table
+    without any, and for what is no message.
+    """
+    names = [str(name) for name in table.frame.columns]
+    found = next((name for name in _LISTS if name in names), None) if config.source is None else None
+    column = config.messages or found
+    if column is not None:
+        cells = table.column("task.messages", column).items()
+        rows = {row: messages_of(cell, f"{where}: row {row}", column) for row, cell in cells}
+    else:
+        source, target = _pair(config, where, names, answered)
+        users = _side(table, "task.source", source, "user")
+        more = _inputs(table) if (source, config.source) == ("instruction", None) else {}
+        rows = {row: _with_input(turns, more.get(row)) for row, turns in users.items()}
+        if target is not None:
+            rows = {row: rows[row] + turns for row, turns in _side(table, "task.target", target, "assistant").items()}
+    return _with_system(config, table, rows)
+
+
+def _pair(config: ChatTaskConfig, where: str, names: list[str], answered: bool) -> tuple[str, str | None]:
+    """The columns, or templates, of the user's side and of the assistant's, None where there need be none."""
+    known = _PAIRS if config.source is None else [(config.source, str(config.target))]
+    for source, target in known:
+        if config.source is not None or (source in names and (target in names or not answered)):
+            return source, target if answered else None
+    rule = f"expected {', '.join(_LISTS)}, or {', or '.join(' and '.join(pair) for pair in _PAIRS)}"
+    raise ConfigError(
+        f"{where}: no conversations found; {rule}; task.messages, or task.source and task.target, name other columns; "
+        f"columns: {listed(names) or 'none'}"
+    )
+
+
+def _side(table: Table, key: str, name: str, role: str) -> dict[object, list[Message]]:
+    """What one side of each row says: a text, or messages of a list; of an empty cell nothing."""
+    if "{" in name:
+        texts = zip(table.frame.index, filled(table, key, name, gaps_allowed=role == "user"), strict=True)
+        return {row: [{"role": role, "content": text}] if text else [] for row, text in texts}
+    found: dict[object, list[Message]] = {}
+    for row, cell in table.column(key, name).items():
+        where = f"{key}={name}: {table.path}: row {row}"
+        if isinstance(cell, list | tuple):
+            found[row] = messages_of(cell, where, name)
+        elif is_gap(cell):
+            found[row] = []
+        else:
+            found[row] = [{"role": role, "content": text_of(cell, where)}]
+    return found
+
+
+def _inputs(table: Table) -> dict[object, str]:
+    """Alpaca's `input`, which stands below the instruction where there is one."""
+    if "input" not in map(str, table.frame.columns):
+        return {}
+    cells = table.column("task.source", "input").items()
+    return {row: text_of(cell, f"{table.path}: row {row}") for row, cell in cells if not is_gap(cell)}
+
+
+def _with_input(turns: list[Message], text: str | None) -> list[Message]:
+    if text is None or not turns:
+        return turns
+    return [*turns[:-1], {**turns[-1], "content": f"{turns[-1]['content']}\n\n{text}"}]
+
+
+def _with_system(
+    config: ChatTaskConfig, table: Table, rows: Mapping[object, list[Message]]
+) -> dict[object, list[Message]]:
+    if config.system is None:
+        return dict(rows)
+    texts = [config.system] * len(rows)
+    if "{" in config.system:
+        texts = filled(table, "task.system", config.system, gaps_allowed=True)
+    return {
+        row: [{"role": "system", "content": text}, *turns] if text and _lacks_system(turns) else list(turns)
+        for (row, turns), text in zip(rows.items(), texts, strict=True)
+    }
+
+
+def _lacks_system(turns: list[Message]) -> bool:
+    return bool(turns) and turns[0]["role"] != "system"
+
+
+def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings: _Findings) -> pd.DataFrame:
+    """The conversations of a split that something can be learned of, without repeated ones."""
+    findings.formats.update({f"{split}.{what}": said for what, said in table.format.items()})
+    rows = conversations(config, where, table)
+    groups = dict(table.column("task.group", config.group).items()) if config.group and split == "train" else {}
+    rows = _with_known_roles(config, split, where, rows, findings)
+    rows = _without_gaps(config, split, where, rows, findings)
+    kept = {row: until_last_answer(messages) for row, messages in rows.items()}
+    findings.after += sum(len(kept[row]) < len(messages) for row, messages in rows.items())
+    sources = [as_text(messages[:-1]) for messages in kept.values()]
+    frame = pd.DataFrame(
+        {
+            "messages": pd.Series(list(kept.values()), dtype=object),
+            "source": sources,
+            "target": [messages[-1]["content"] for messages in kept.values()],
+            "group": [_group(groups.get(row), text) for row, text in zip(kept, sources, strict=True)],
+        }
+    ).set_axis(list(kept), axis=0)
+    once = frame.drop_duplicates(["source", "target"])
+    if repeated := frame.index.difference(once.index, sort=False).tolist():
+        findings.left.setdefault("repeated", []).extend(f"{split} {row}" for row in repeated)
+    return once
+
+
+def _group(cell: object, source: str) -> str:
+    return source if is_gap(cell) else str(cell)
+
+
+def _with_known_roles(
+    config: ChatTaskConfig, split: str, where: str, rows: dict[object, list[Message]], findings: _Findings
+) -> dict[object, list[Message]]:
+    """Rows whose roles a template knows; messages of role and content alone, but where all is passed on."""
+    if config.other_roles == "pass":
+        return rows
+    odd = {row: found for row, messages in rows.items() if (found := other_roles(messages))}
+    if odd and config.other_roles == "refuse":
+        names = listed(dict.fromkeys(name for found in odd.values() for name in found))
+        rule = "task.other_roles=leave_out leaves them out, pass hands them to the template as they are"
+        said = f"{len(odd)} conversations with roles that are none of {', '.join(ROLES)}: {names}"
+        raise ConfigError(f"{where}: {said} (rows {listed(odd)}); {rule}")
+    if odd:
+        findings.left.setdefault("other roles", []).extend(f"{split} {row}" for row in odd)
+    plain: dict[object, list[Message]] = {}
+    for row, messages in rows.items():
+        if row not in odd:
+            findings.unread.update(name for message in messages for name in message if name not in ("role", "content"))
+            plain[row] = [{"role": message["role"], "content": message["content"]} for message in messages]
+    return plain
+
+
+def _without_gaps(
+    config: ChatTaskConfig, split: str, where: str, rows: dict[object, list[Message]], findings: _Findings
+) -> dict[object, list[Message]]:
+    gaps = {row: gap for row, messages in rows.items() if (gap := gap_of(messages)) is not None}
+    if gaps and config.gaps == "refuse":
+        kinds = "; ".join(f"{gap} in {count}" for gap, count in Counter(gaps.values()).items())
+        rule = "task.gaps=leave_out leaves them out"
+        raise ConfigError(
+            f"{where}: {len(gaps)} conversations cannot be learned (rows {listed(gaps)}): {kinds}; {rule}"
+        )
+    for row, gap in gaps.items():
+        findings.left.setdefault(gap, []).append(f"{split} {row}")
+    return {row: messages for row, messages in rows.items() if row not in gaps}

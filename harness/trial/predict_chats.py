@@ -1,0 +1,92 @@
+"""What a trial that was trained on conversations answers to those of a file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from harness.config import ChatTaskConfig, ConfigError, Tokens
+from harness.devices import resolve_device
+from harness.model import model_tokens
+from harness.task.chat import template_of
+from harness.task.chat_inputs import encode_prompts
+from harness.task.chat_template import ChatTemplate
+from harness.task.intake.chats import Message
+from harness.task.intake.files import decode, read_bytes
+from harness.task.intake.table import load_table
+from harness.task.own_chats import conversations
+from harness.training import generate_texts
+from harness.trial.predict import write_table
+from harness.trial.trained import Trained, load_trained
+
+
+def write_answers(trained: Trained, source: Path, target: Path) -> None:
+    """A CSV file with the last turn of each conversation of `source`, and the answer to it.
+
+    Raises ConfigError for what cannot be read or answered.
+    """
+    chats = read_chats(chat_config(trained), source)
+    answers = answer(trained, chats)
+    rows = [[messages[-1]["content"], text] for messages, text in zip(chats, answers, strict=True)]
+    write_table(target, ["text", "prediction"], rows)
+
+
+def read_chats(config: ChatTaskConfig, path: Path) -> list[list[Message]]:
+    """The conversations of a file, as the task reads them; a line of a .txt is a turn of the user.
+
+    Where the assistant speaks last, that is what is to be answered anew. Raises ConfigError where there is none.
+    """
+    where = f"input={path}"
+    if path.suffix.lower() == ".txt":
+        rows = _lines(config, where, path)
+    else:
+        table = load_table(path, "input", encoding=config.encoding, separator=config.separator)
+        rows = conversations(config, where, table, answered=False)
+    chats = []
+    for row, messages in rows.items():
+        asked = messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
+        if not any(message["role"] == "user" for message in asked):
+            raise ConfigError(f"{where}: row {row} has no turn of the user")
+        chats.append(asked)
+    if not chats:
+        raise ConfigError(f"{where}: no conversations in it")
+    return chats
+
+
+def _lines(config: ChatTaskConfig, where: str, path: Path) -> dict[object, list[Message]]:
+    if config.system is not None and "{" in config.system:
+        raise ConfigError(f"{where}: a .txt has no columns, which task.system={config.system} names")
+    try:
+        lines = decode(read_bytes(path, "input"), config.encoding)[0].splitlines()
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    system = [{"role": "system", "content": config.system}] if config.system else []
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    return {number: [*system, {"role": "user", "content": line}] for number, line in numbered}
+
+
+def answer(trained: Trained, chats: Sequence[Sequence[Message]]) -> list[str]:
+    """The answer to each. Raises ConfigError where the chat template is not the one of the trial."""
+    config, (template, tokens) = chat_config(trained), trained_template(trained)
+    assert tokens.end is not None
+    inputs = encode_prompts(chats, template, pad=tokens.pad, end=tokens.end, max_length=config.max_length)
+    device = resolve_device(trained.config.trainer.accelerator, 1)
+    network = load_trained(trained).to(device)
+    return generate_texts(network, inputs, len(chats), config.max_new_tokens, device)
+
+
+def trained_template(trained: Trained) -> tuple[ChatTemplate, Tokens]:
+    """The chat template of a trial and what its base says of texts. Raises ConfigError where it is another one now."""
+    config, tokens = chat_config(trained), model_tokens(trained.config.model)
+    if tokens is None or tokens.tokenizer is None:
+        raise ConfigError(f"study={trained.entry.study}: task={config.name}: its tokenizer was learned")
+    template = template_of(config, tokens)
+    known = trained.entry.provenance.inputs.get("template", "").partition(" ")[2]
+    if template.sha256 != known:
+        where = f"task.template={config.template}" if config.template else "task.template=null: the tokenizer's"
+        raise ConfigError(f"{where}: another chat template now than that of trial {trained.entry.trial}; restore it")
+    return template, tokens
+
+
+def chat_config(trained: Trained) -> ChatTaskConfig:
+    """The configuration of its task, which is of conversations."""
+    return cast(ChatTaskConfig, trained.config.task)

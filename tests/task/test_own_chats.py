@@ -1,0 +1,214 @@
+"""A user's own conversations: every form read alike, what is none refused with its row, splits cut."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from harness.config import ConfigError
+from harness.task.build import read_task
+
+ROWS = [
+    [
+        *([{"role": "system", "content": "Be brief."}] if n % 2 else []),
+        {"role": "user", "content": f"question {n} of {n % 5}?"},
+        {"role": "assistant", "content": f"answer {n}"},
+        *(
+            [{"role": "user", "content": "and then?"}, {"role": "assistant", "content": f"more {n}"}]
+            if n % 3 == 0
+            else []
+        ),
+    ]
+    for n in range(60)
+]
+
+
+def sharegpt(chat):
+    names = {"user": "human", "assistant": "gpt", "system": "system"}
+    return [{"from": names[message["role"]], "value": message["content"]} for message in chat]
+
+
+def write_jsonl(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return f"task.data={path}"
+
+
+def write_openai(folder):
+    return write_jsonl(folder / "chats.jsonl", [{"messages": chat} for chat in ROWS])
+
+
+def write_sharegpt(folder):
+    (folder / "chats.json").write_text(
+        json.dumps([{"id": n, "conversations": sharegpt(c)} for n, c in enumerate(ROWS)])
+    )
+    return f"task.data={folder}/chats.json"
+
+
+def write_parquet(folder):
+    pd.DataFrame({"conversation": ROWS}).to_parquet(folder / "chats.parquet")
+    return f"task.data={folder}/chats.parquet"
+
+
+def write_csv(folder):
+    pd.DataFrame({"messages": [json.dumps(chat) for chat in ROWS]}).to_csv(folder / "chats.csv", index=False)
+    return f"task.data={folder}/chats.csv"
+
+
+def write_saved(folder):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list([{"messages": chat} for chat in ROWS]).save_to_disk(folder / "saved")
+    return f"task.dataset={folder}/saved"
+
+
+def write_prompts(folder):
+    rows = [{"prompt": chat[:-1], "completion": chat[-1:]} for chat in ROWS]
+    return write_jsonl(folder / "prompts.jsonl", rows)
+
+
+FORMS = [write_openai, write_sharegpt, write_parquet, write_csv, write_saved, write_prompts]
+
+
+@pytest.fixture
+def task_of(compose_plain):
+    def read(*words):
+        return read_task(compose_plain("task=chat", "model=gpt2", "trainer.objective=loss", *words).task)
+
+    return read
+
+
+@pytest.mark.parametrize("write", FORMS)
+def test_every_form_is_the_same_conversations(write, task_of, tmp_path):
+    task = task_of(write(tmp_path))
+    found = [list(map(dict, chat)) for split in task.splits.values() for chat in split.conversations]
+    assert sorted(map(str, found)) == sorted(map(str, ROWS))
+    reference = task_of(write_openai(tmp_path))
+    assert task.sha256 == reference.sha256
+    assert sum(task.describe()["rows"].values()) == 60
+
+
+@pytest.mark.parametrize(("columns", "words", "asked"), [
+    ({"instruction": "Add.", "input": "1 and {n}", "output": "{n}"}, [], "Add.\n\n1 and {n}"),
+    ({"instruction": "Add {n}.", "input": "", "output": "{n}"}, [], "Add {n}."),
+    ({"prompt": "Add {n}.", "response": "{n}"}, [], "Add {n}."),
+    ({"q": "{n}", "a": "{n}"}, ["task.source='What of {q}?'", "task.target=a"], "What of {n}?"),
+])  # fmt: skip
+def test_a_prompt_and_its_answer_are_two_turns(columns, words, asked, task_of, tmp_path):
+    rows = [{name: text.format(n=n) for name, text in columns.items()} for n in range(60)]
+    task = task_of(write_jsonl(tmp_path / "rows.jsonl", rows), *words)
+    for split in task.splits.values():
+        for (user, answer), row in zip(split.conversations, split.names, strict=True):
+            n = int(row.split()[1]) - 1
+            assert user == {"role": "user", "content": asked.format(n=n)}
+            assert answer == {"role": "assistant", "content": str(n)}
+
+
+def test_a_system_prompt_is_set_where_there_is_none(task_of, tmp_path):
+    rows = [{"messages": chat, "tone": f"tone {n % 2}"} for n, chat in enumerate(ROWS)]
+    data = write_jsonl(tmp_path / "chats.jsonl", rows)
+    for words, wanted in ((["task.system=Answer."], "Answer."), (["task.system='In {tone}.'"], "In tone 0.")):
+        found = {chat[0]["content"] for split in task_of(data, *words).splits.values() for chat in split.conversations}
+        assert found == {"Be brief.", wanted}
+
+
+def test_groups_and_like_conversations_stay_together(task_of, tmp_path):
+    rows = [{"messages": chat, "of": f"p{n % 12}"} for n, chat in enumerate(ROWS)]
+    again = [
+        {"messages": [{"role": "user", "content": f"QUESTION {n} of {n % 5}"}, ROWS[n][-1]], "of": None} for n in (2, 4)
+    ]
+    task = task_of(write_jsonl(tmp_path / "chats.jsonl", rows + again), "task.group=of", "task.test_share=0.3")
+    of = {str(n + 1): row["of"] for n, row in enumerate(rows)} | {"61": "p2", "62": "p4"}
+    groups = [{of[name.split()[1]] for name in split.names} for split in task.splits.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 12
+    assert all(groups)
+
+
+def test_files_that_share_prompts_are_refused(task_of, tmp_path):
+    data = write_openai(tmp_path)
+    held = write_jsonl(tmp_path / "held.jsonl", [{"messages": chat} for chat in ROWS[:3]])
+    held = held.replace("task.data", "task.test")
+    with pytest.raises(
+        ConfigError, match=r"task=chat: 3 sources of the test split stand in train too \(rows 1, 2, 3\)"
+    ):
+        task_of(data, held)
+    assert len(task_of(data, held, "task.leaks=allow").splits["test"]) == 3
+
+
+ASKED, SAID = ROWS[0][:2]
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"name": "f"}]}
+TOOL = [ASKED, CALL, {"role": "tool", "content": "1"}, SAID]
+WRONG = {
+    "no turn of the assistant in 1": [ASKED],
+    "a turn of the assistant without text in 1": [ASKED, {"role": "assistant", "content": " "}],
+    "nothing before the assistant's first turn in 1": [SAID],
+    "none of system, user, assistant: tool, tool_calls (rows 61); task.other_roles=leave_out": TOOL,
+    "row 61: messages: message 1: its content is list": [{"role": "user", "content": [{"type": "image"}]}],
+    "row 61: messages: message 2 has no role; names: text; expected {role, content}": [ASKED, {"text": "x"}],
+    "row 61: messages: message 1 is str 'hello'; expected {role, content}": ["hello"],
+    "row 61: messages is 'hello' (str), no list": "hello",
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_what_is_no_conversation_is_one_line(said, task_of, tmp_path):
+    data = write_jsonl(tmp_path / "chats.jsonl", [{"messages": chat} for chat in [*ROWS, WRONG[said]]])
+    with pytest.raises(ConfigError) as error:
+        task_of(data)
+    (line,) = error.value.args
+    assert said in line
+    assert line.startswith(f"task.data={tmp_path}/chats.jsonl: ")
+
+
+def test_what_is_left_out_is_counted_and_what_is_not_read_is_said(task_of, tmp_path):
+    odd = [{"messages": ROWS[1][:1]}, {"messages": TOOL}, {"messages": [{**m, "weight": 0} for m in ROWS[2]]}]
+    odd += [{"messages": [*ROWS[4], {"role": "user", "content": "thanks"}]}]
+    data = write_jsonl(tmp_path / "chats.jsonl", [*({"messages": chat} for chat in ROWS), *odd])
+    facts = task_of(data, "task.gaps=leave_out", "task.other_roles=leave_out").findings()
+    assert facts.left_out == {
+        "other roles": ["train 62"],
+        "no turn of the assistant": ["train 61"],
+        "repeated": ["train 63", "train 64"],
+    }
+    assert facts.suspicious == [
+        "2 messages have weight, which is not read",
+        "1 conversations go on after the assistant's last turn; what follows is not read",
+    ]
+
+
+def test_other_roles_are_passed_to_the_template_as_they_are(task_of, tmp_path):
+    data = write_jsonl(tmp_path / "chats.jsonl", [*({"messages": chat} for chat in ROWS), {"messages": TOOL}])
+    task = task_of(data, "task.other_roles=pass")
+    chats = [chat for split in task.splits.values() for chat in split.conversations]
+    (found,) = [chat for chat in chats if any(message["role"] == "tool" for message in chat)]
+    assert list(map(dict, found)) == [ASKED, {**CALL, "content": ""}, *TOOL[2:]]
+
+
+def test_an_answer_that_is_no_text_is_one_line(task_of, tmp_path):
+    rows = [{"prompt": "x", "completion": "y"}, {"prompt": "z", "completion": {"text": "y"}}]
+    with pytest.raises(ConfigError, match=r"task\.target=completion: .*: row 2: .* \(dict\) is no text"):
+        task_of(write_jsonl(tmp_path / "rows.jsonl", rows))
+
+
+def test_no_conversations_are_told_with_the_columns(task_of, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"a": "x", "b": "y"}])
+    with pytest.raises(ConfigError, match=r"no conversations found; expected messages, .* columns: a, b$"):
+        task_of(data)
+    with pytest.raises(ConfigError, match=r"^task\.data: missing; give the path"):
+        task_of()
+    with pytest.raises(ConfigError, match="task.messages=chat: .* has no such column"):
+        task_of(data, "task.messages=chat")
+    (tmp_path / "t.jinja").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"task\.template="):
+        task_of(write_openai(tmp_path), f"task.template={tmp_path}/t.jinja")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["model=t5_small"], "model=t5_small: it has an encoder and a decoder; task=chat needs a causal language model"),
+    (["model=gpt2", "task.max_length=1000"], "task.max_length=1000 and task.max_new_tokens=256: model=gpt2 has 1024"),
+    (["model=gpt2", "task.dataset=d"], "task.data=x.jsonl task.dataset=d: files, or a data set with its own splits"),
+    (["model=gpt2", "task.source=a"], "task.source and task.target: both of them, or none"),
+    (["model=gpt2", "task.source=a", "task.target=b", "task.messages=c"], "task.messages=c task.source=a: one of them"),
+])  # fmt: skip
+def test_settings_at_odds_are_refused_before_anything_is_read(words, said, compose_plain):
+    with pytest.raises(ConfigError) as error:
+        compose_plain("task=chat", "task.data=x.jsonl", "trainer.objective=loss", *words)
+    assert said in error.value.args[0]
