@@ -59,6 +59,10 @@ class Adaptation:
         """What it cannot do where the weights are spread over devices."""
         return [f"{where}: lora={self.name} is not known to work there; lora=lora, or trainer.strategy=ddp"]
 
+    def quantization_mistakes(self, where: str) -> list[str]:
+        """What it cannot do beside weights that are held in few bits."""
+        return [f"{where}: lora={self.name} is not known to work there; lora=lora, or model.quantization=null"]
+
     def identity(self) -> dict[str, Any]:
         """Its keys as a fingerprint takes them: the same thing in other words is the same."""
         assert dataclasses.is_dataclass(self)

@@ -51,6 +51,7 @@ def check(tree: Mapping[str, Any]) -> Config:
         *_lora_mistakes(config),
         *_sweep_mistakes(config, tree),
         *_spread_mistakes(config),
+        *_quantization_mistakes(config),
         *_precision_mistakes(config),
     ]
     if mistakes:
@@ -293,6 +294,17 @@ def _spread_mistakes(config: Config) -> list[str]:
     if not config.model.spreads:
         mistakes.append(f"{where}: for transformers; model={config.model.name} is a {config.model.kind} model")
     return mistakes + config.lora.spread_mistakes(where)
+
+
+def _quantization_mistakes(config: Config) -> list[str]:
+    """What cannot be done beside a base whose weights are held in few bits."""
+    if config.model.quantized is None:
+        return []
+    where = f"model.quantization={config.model.quantized}"
+    mistakes = config.lora.quantization_mistakes(where)
+    if config.trainer.strategy == "fsdp":
+        mistakes.append(f"{where}: its bits are whole on each device; trainer.strategy=ddp")
+    return mistakes
 
 
 def _precision_mistakes(config: Config) -> list[str]:

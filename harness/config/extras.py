@@ -9,6 +9,7 @@ _MODULES = {
     "vision": ("torchvision", "timm", "PIL", "sklearn"),
     "speech": ("soxr",),
     "gguf": ("gguf",),
+    "quantization": ("bitsandbytes",),
     "audio": ("soundfile",),
     "translation": ("polib", "sacrebleu", "sentencepiece"),
     "cluster": ("psycopg", "submitit"),
@@ -31,6 +32,8 @@ def check_extras(config: Config, storage: str) -> None:
     if model.extra is not None and (model.extra_to_count or not counted) and model.extra not in dict(needed).values():
         needed.append((f"model={model.name}", model.extra))
     needed += [(f"model={model.name}", extra) for extra in model.file_extras]
+    if model.quantized is not None and not counted:
+        needed.append((f"model.quantization={model.quantized}", "quantization"))
     if config.launch.extra is not None:
         needed.append((f"launch={config.launch.name}", config.launch.extra))
     elif storage.startswith("postgresql"):

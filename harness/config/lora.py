@@ -115,6 +115,9 @@ class LoraConfig(Adaptation):
     def spread_mistakes(self, where: str) -> list[str]:
         return []
 
+    def quantization_mistakes(self, where: str) -> list[str]:
+        return []
+
     def identity(self) -> dict[str, Any]:
         tree = super().identity()
         if self.match is None:
@@ -162,3 +165,8 @@ class BaselineConfig(Adaptation):
 
     def spread_mistakes(self, where: str) -> list[str]:
         return []
+
+    def quantization_mistakes(self, where: str) -> list[str]:
+        if self.trains_head_alone:
+            return []
+        return [f"{where}: lora={self.name} trains weights of the base, which must be floats; lora=lora, or null"]

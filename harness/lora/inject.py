@@ -12,9 +12,10 @@ from harness.lora.adapted import is_transposed, replace, target_name
 from harness.lora.errors import SpecError
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.spec import LoraSpec
-from harness.lora.update import LowRankUpdate, WeightSlice
+from harness.lora.update import LowRankUpdate, WeightSlice, frozen_weight
 from harness.lora.variants import PlannedUpdate
 from harness.lora.weight_space_layers import LoraAttention, LoraKernel, LoraRecurrent, recurrent_weights
+from harness.quantized import QuantizedLinear
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str
         log.debug("%s: rank %d", target.name, rank)
         layer, where = base.get_submodule(target.module), target.where
         rows, scale = _rows_of_a(layer, target, spec, rank), spec.scale_at(target.name, rank)
-        weight = layer.get_parameter(where.weight)
+        weight = frozen_weight(layer, where.weight)
         update = method.update(weight, where, rows, scale, train_a=train_a, by_alpha=spec.alpha is not None)
         if isinstance(layer, nn.Embedding):
             update.swap_start()
@@ -197,7 +198,7 @@ def _part(layer: nn.Module, name: str, index: int, count: int) -> WeightSlice:
     if not transposed and not isinstance(layer, nn.Linear | nn.MultiheadAttention):
         raise SpecError(f"{name}: {type(layer).__name__} is not a fused linear projection")
     weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
-    outputs = layer.get_parameter(weight).shape[1 if transposed else 0]
+    outputs = frozen_weight(layer, weight).shape[1 if transposed else 0]
     if outputs % count:
         raise SpecError(f"{name}: {outputs} outputs are not {count} equal parts")
     size = outputs // count
@@ -209,11 +210,13 @@ def _rows_of_a(layer: nn.Module, target: AdapterTarget, spec: LoraSpec, rank: in
 
     Raises SpecError for a rank that is too high, and where the variant is not supported.
     """
-    weight, where = layer.get_parameter(target.where.weight), target.where
+    weight, where = frozen_weight(layer, target.where.weight), target.where
     times = 1 if where.rows is None else where.rows // len(weight)
     highest = min(where.of(weight.detach()).shape) // times
     if rank > highest:
         raise SpecError(f"rank {rank}: above min(inputs, outputs) = {highest} of {target.name}")
+    if isinstance(layer, QuantizedLinear) and spec.method.changes_base:
+        raise SpecError(f"{target.name}: {spec.variant} takes its start out of the weight, which is held in few bits")
     planned = PlannedUpdate(target.name, layer, where, rank * times, highest * times, _reads_rows(layer, spec))
     for check in spec.method.checks:
         check(planned)
@@ -287,7 +290,7 @@ def _check_tied(base: nn.Module, targets: list[AdapterTarget]) -> None:
     for name, tensor in base.named_parameters(remove_duplicate=False):
         names.setdefault(id(tensor), []).append(name)
     for target in targets:
-        shared = names[id(base.get_submodule(target.module).get_parameter(target.where.weight))]
+        shared = names.get(id(frozen_weight(base.get_submodule(target.module), target.where.weight)), ())
         if len(shared) > 1:
             tied = " = ".join(shared)
             raise SpecError(f"{target.name}: its weight is shared, {tied}; an adapter would be in one only")

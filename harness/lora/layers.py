@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from harness.lora.update import LowRankUpdate
+from harness.lora.update import LowRankUpdate, frozen_weight
 
 
 class Adapted(nn.Module):
@@ -32,15 +32,15 @@ class Adapted(nn.Module):
         return [(name, update) for name, update in self.updates.items() if isinstance(update, LowRankUpdate)]
 
     def matrix(self, update: LowRankUpdate) -> Tensor:
-        """The frozen matrix that an update changes (O, I), a view."""
-        return update.where.of(self.base.get_parameter(update.where.weight))
+        """The frozen matrix that an update changes (O, I), a view; of a layer of few bits a copy in floats."""
+        return update.where.of(frozen_weight(self.base, update.where.weight))
 
     def weights(self) -> dict[str, Tensor]:
         """Every weight of the base that is changed, as it is with the change: differentiable in the updates."""
         changed: dict[str, Tensor] = {}
         for _, update in self.low_rank():
             name = update.where.weight
-            weight = changed[name] if name in changed else self.base.get_parameter(name).clone()
+            weight = changed[name] if name in changed else frozen_weight(self.base, name).clone()
             matrix = update.where.of(weight)  # with what earlier updates of the same matrix have made of it
             matrix.copy_(update.merged_weight(matrix))
             changed[name] = weight
@@ -87,7 +87,7 @@ class LoraLinear(Adapted):
     @property
     def weight(self) -> Tensor:
         """The frozen weight: T5's feed-forward layer asks its last projection what type it computes in."""
-        return self.base.get_parameter("weight")
+        return frozen_weight(self.base, "weight")
 
     def _bias(self, start: int, stop: int) -> Tensor | None:
         bias = self.base.bias

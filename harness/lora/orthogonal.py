@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from harness.lora.adapted import adapted_layers
 from harness.lora.errors import SpecError
 from harness.lora.layers import LoraLinear
-from harness.lora.update import LowRankUpdate, WeightSlice
+from harness.lora.update import LowRankUpdate, WeightSlice, frozen_weight
 
 
 def add_updates(network: nn.Module, task: int) -> None:
@@ -30,7 +30,7 @@ def add_updates(network: nn.Module, task: int) -> None:
 
 
 def _fresh(layer: LoraLinear, update: LowRankUpdate) -> LowRankUpdate:
-    weight = layer.base.get_parameter(update.where.weight)
+    weight = frozen_weight(layer.base, update.where.weight)
     made = LowRankUpdate(weight, update.where, update.rank, update.whole_scale)
     return made.to(update.lora_A.device).train(update.training)
 

@@ -24,7 +24,7 @@ from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.multitask import TaskAdapters, adapt_tasks, task_adapters, task_tensors
 from harness.lora.multitask_specs import MtlLoraSpec, MtloraSpec, TaskForkSpec
 from harness.lora.routing import TaskRouter
-from harness.lora.update import LowRankUpdate, ScaledUpdate, WeightSlice
+from harness.lora.update import LowRankUpdate, ScaledUpdate, WeightSlice, frozen_weight
 from harness.lora.variants.dora import DoraUpdate
 from harness.lora.weight_space_layers import LoraAttention, LoraKernel
 
@@ -136,7 +136,7 @@ def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, fl
 def block_diagonal(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, Tensor]:
     """All updates of a weight as one: A (ΣR, I) and B (O, ΣR), zero outside each part's own rows."""
     updates = [update for _, update in layer.low_rank() if update.where.weight == weight]
-    outputs = layer.base.get_parameter(weight).shape[1 if updates[0].where.transposed else 0]
+    outputs = frozen_weight(layer.base, weight).shape[1 if updates[0].where.transposed else 0]
     downs, ups = [], []
     for update in updates:
         down, up = update.foldable_factors()
@@ -352,7 +352,7 @@ def _update(
         raise SpecError(f"{name}: the adapter has no A or no B for it")
     down, up = given["A"], given["B"]
     form = DoraUpdate if "m" in given else ScaledUpdate if "c" in given else LowRankUpdate
-    update = form(layer.get_parameter(where.weight), where, len(down), scale)
+    update = form(frozen_weight(layer, where.weight), where, len(down), scale)
     if update.lora_A.shape != down.shape or update.lora_B.shape != up.shape:
         raise SpecError(f"{name}: the adapter's {tuple(up.shape)} and {tuple(down.shape)} do not fit the layer")
     with torch.no_grad():

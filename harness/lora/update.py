@@ -6,6 +6,7 @@ adapted network starts as the network it was (Hu et al., 2022, section 4.1).
 
 import dataclasses
 import math
+from operator import attrgetter
 from typing import final
 
 import torch
@@ -31,6 +32,12 @@ class WeightSlice:
         """The matrix as a view: what is written into it is written into the weight."""
         whole = weight.t() if self.transposed else weight.view(self.rows or weight.shape[0], -1)
         return whole[self.start : self.stop]
+
+
+def frozen_weight(layer: nn.Module, name: str) -> Tensor:
+    """A weight of a layer by its name, which may have dots; of one that is held in few bits a fresh tensor in floats."""
+    weight: Tensor = attrgetter(name)(layer)
+    return weight
 
 
 class LowRankUpdate(nn.Module):

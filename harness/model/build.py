@@ -30,10 +30,14 @@ def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> 
     With `weights` off it is shapes alone on the meta device, and nothing is downloaded.
 
     Raises assets.AssetError if the weights cannot be had or are not what they should be, and ConfigError for attention
-    that the architecture does not have.
+    that the architecture does not have, or nothing in it to quantise.
     """
     with nullcontext() if weights else torch.device("meta"):
         network = _module(config).build(config, outputs, weights=weights)
+    if config.quantized is not None:
+        from harness.model.quantization import quantize  # which imports transformers
+
+        quantize(network.base, config)
     if config.attends in ("sdpa", "eager"):
         network.use_attention(config.attends)
     return network

@@ -295,11 +295,15 @@ class Data(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Base(Section):
-    """The pretrained network: name, address and digest of its weights; both `fresh` where they are drawn."""
+    """The pretrained network: name, address and digest of its weights; both `fresh` where they are drawn.
+
+    `quantization` is how its linear layers were held, None as floats.
+    """
 
     name: str = ""
     address: str = ""
     sha256: str = ""
+    quantization: Annotated[str | None, Measure(column="quantization")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,7 +367,7 @@ class Record(Section):
     reason: Annotated[str, Measure()] = ""
     seeds: Annotated[Seeds, Part("")] = Seeds()
     data: Data = Data()
-    base: Base = Base()
+    base: Annotated[Base, Part("")] = Base()
     provenance: Provenance = Provenance()
     command: str = ""
     reports: Matrix = field(default_factory=list)

@@ -14,6 +14,7 @@ from harness.config import Config, ConfigError, Outputs
 from harness.lora import Feed, SpecError, adapter_parameters, bare, groups_of, merge, task_adapters, updates_of
 from harness.lora.peft_methods import peft_parameters
 from harness.model import WEIGHTINGS, Network, build_model
+from harness.quantized import sizes_of
 from harness.record import Merge, Parameters, plain
 from harness.task import build_task
 from harness.trial import counting
@@ -83,7 +84,7 @@ def count(config: Config, method: Method | None = None) -> dict[str, Any]:
     """
     outputs = outputs_of(config)
     model = build_model(config.model, outputs, weights=False)
-    base = sum(tensor.numel() for tensor in model.base.parameters())
+    base = sum(sizes_of(model.base).values())
     chosen = method or method_of(config)
     ranks, params = prepare(model, config, method=chosen)
     return (

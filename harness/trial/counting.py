@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from harness.devices import bytes_of
+from harness.quantized import sizes_of
 from harness.record import Parameters
 
 
@@ -34,7 +35,7 @@ def memory_needed(model: nn.Module) -> dict[str, int]:
 
 def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.Parameter]) -> Parameters:
     """Count a network's parameters; `other` is what is trained and belongs to neither adapter nor head."""
-    sizes = {id(tensor): tensor.numel() for tensor in model.parameters()}
+    sizes = sizes_of(model)
     trained = {id(tensor) for tensor in model.parameters() if tensor.requires_grad}
     adapter_ids = {id(tensor) for tensor in adapter} & trained
     head_ids = {id(tensor) for tensor in head} & trained

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 
 from harness.config import ConfigError
-from harness.lora import adapted_layers, export_adapter
+from harness.lora import export_adapter, merge
 from harness.lora.adapter_config import TENSORS, read_config
 from harness.lora.peft_format import FORMAT
 from harness.model import Network, TransformersForm, base_file, model_tokens
@@ -21,6 +21,7 @@ from harness.model.hf_files import TERMS
 from harness.model.hf_heads import output_layers
 from harness.model.hf_images import image_input
 from harness.model.hf_tokens import copy_tokenizer
+from harness.quantized import dequantize
 from harness.system.study_files import ADAPTER, HEAD
 from harness.task.chat_inputs import end_of_turn
 from harness.trial.model_card import model_card
@@ -106,7 +107,7 @@ def in_unit_of_data(head: nn.Module, trained: Trained) -> None:
 
 @torch.no_grad()
 def merged_network(network: Network, trained: Trained) -> None:
-    """Replace every adapted layer by its own layer with the merged weights."""
+    """Replace every adapted layer by its own layer with the merged weights; layers of few bits become such of floats."""
     if hasattr(network.base, "peft_config"):
         try:
             network.base = network.base.merge_and_unload()  # type: ignore[operator]
@@ -115,11 +116,8 @@ def merged_network(network: Network, trained: Trained) -> None:
             raise ConfigError(f"format=merged: PEFT's {method} cannot be merged; format=adapter") from None
         network.transformers_form()  # which puts the base into its place
         return
-    for name, layer in list(adapted_layers(network.base)):
-        for key, weight in layer.weights().items():
-            layer.base.get_parameter(key).copy_(weight)
-        parent, _, child = name.rpartition(".")
-        setattr(network.base.get_submodule(parent), child, layer.base)
+    merge(network.base)
+    dequantize(network.base)
 
 
 def _write_adapter(network: Network, form: TransformersForm, trained: Trained, folder: Path) -> None:

@@ -41,6 +41,11 @@ def _terms(trained: Trained) -> list[str]:
     return [] if terms is None else [f"- Provided under and subject to the {terms}; their text is beside this file"]
 
 
+def _bits(quantization: str | None) -> list[str]:
+    held = f"- Trained over weights held as {quantization}, dequantised for every product"
+    return [] if quantization is None else [held]
+
+
 def _facts(trained: Trained) -> list[str]:
     entry = trained.entry
     rank = f", rank {entry.lora.rank}" if entry.lora.rank else ""
@@ -49,6 +54,7 @@ def _facts(trained: Trained) -> list[str]:
     return [
         f"- Base: `{entry.base.address}` (SHA-256 of its files {entry.base.sha256[:16]})",
         *_terms(trained),
+        *_bits(entry.base.quantization),
         f"- Method: {entry.lora.variant or entry.lora.name}{rank}{targets}; {parameters:,} trained parameters",
         f"- Data: {entry.data.name}, {rows:,} training rows (SHA-256 {entry.data.sha256[:16]})",
         *_unit(trained),
@@ -70,6 +76,14 @@ def _shown(score: float | None) -> str:
     return "–" if score is None else f"{score:.4g}"
 
 
+_QUANTIZED = {
+    "int8": "load_in_8bit=True",
+    "nf4": 'load_in_4bit=True, bnb_4bit_quant_type="nf4"',
+    "nf4-double": 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True',
+}
+"""The same weights by transformers' BitsAndBytesConfig."""
+
+
 _CHAT = (
     "",
     "from transformers import AutoTokenizer, GenerationConfig",
@@ -86,14 +100,19 @@ _CHAT = (
 
 
 def _use(trained: Trained, form: TransformersForm, keys: Mapping[str, object], merged: bool) -> list[str]:
+    quantization = trained.entry.base.quantization
     auto = form.auto_class if merged else form.auto_class.replace("AutoModel", "AutoPeftModel")
     if not merged and form.auto_class == "AutoModel":
         auto = "AutoPeftModelForFeatureExtraction"
     if not merged and form.task_type is None:
         auto = "AutoPeftModel"
     words = "" if merged else "".join(f", {key}={value!r}" for key, value in keys.items())
+    imports = [f"from {'transformers' if merged else 'peft'} import {auto}"]
+    if quantization is not None and not merged:
+        imports.append("from transformers import BitsAndBytesConfig")
+        words += f", quantization_config=BitsAndBytesConfig({_QUANTIZED[quantization]})"
     lines = [
-        f"from {'transformers' if merged else 'peft'} import {auto}",
+        *imports,
         "",
         f'model = {auto}.from_pretrained("FOLDER"{words})',
     ]

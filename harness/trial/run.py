@@ -239,7 +239,7 @@ def _identify(config: Config, task: Task, draft: Draft) -> None:
     draft.record = replace(
         draft.record,
         data=Data.of(task.describe()),
-        base=Base(**base_identity(config)),
+        base=Base(**base_identity(config), quantization=config.model.quantized),
         provenance=Provenance(inputs=inputs),
         fingerprint=fingerprint(config, inputs),
     )

@@ -91,5 +91,5 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 def _facts(module: nn.Module) -> tuple[str, tuple[int, ...]]:
-    first = next(module.parameters(recurse=False), None)
+    first = module.weight if isinstance(module, nn.Linear) else next(module.parameters(recurse=False), None)
     return type(module).__name__, () if first is None else tuple(first.shape)

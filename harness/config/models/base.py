@@ -62,7 +62,7 @@ class ModelConfig:
     count_with: ClassVar[tuple[str, ...]] = ()
     """Overrides for a task to count its parameters with, where the default task is of another kind."""
 
-    if TYPE_CHECKING:  # fields of every subclass; a property here would be their default
+    if TYPE_CHECKING:  # fields of every subclass, or of some; a property here would be their default
 
         @property
         def kind(self) -> str: ...
@@ -72,6 +72,14 @@ class ModelConfig:
 
         @property
         def weights(self) -> AssetConfig | None: ...
+
+        @property
+        def quantization_skip(self) -> list[str]: ...
+
+    @property
+    def quantized(self) -> Literal["int8", "nf4", "nf4-double"] | None:
+        """How its frozen linear layers are held, where that is not as floats."""
+        return None
 
     @property
     def guest(self) -> str | None:

@@ -6,7 +6,8 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
-from harness.config.models.base import ATTENTION, FFN, Attention, ModelConfig
+from harness.config.models.base import ATTENTION, FFN, Attention
+from harness.config.models.quantizable import QuantizableConfig
 from harness.config.models.text import uneven_heads
 from harness.config.scalars import CLOSED, AssetConfig, Count, Share, Text
 
@@ -31,7 +32,7 @@ class GeneratorShapeConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class GeneratorModelConfig(ModelConfig):
+class GeneratorModelConfig(QuantizableConfig):
     """A language model: a decoder (gpt2), or an encoder and a decoder (t5, marian).
 
     `weights` null: fresh weights, drawn by the seed. `tokenizer` null: the one beside the weights, or, where those are
@@ -81,7 +82,9 @@ class GeneratorModelConfig(ModelConfig):
 
     def mistakes(self) -> list[str]:
         """T5's heads have a size of their own."""
-        return [] if self.family == "t5" else uneven_heads(self.shape.hidden, self.shape.heads)
+        heads = [] if self.family == "t5" else uneven_heads(self.shape.hidden, self.shape.heads)
+        bits = f"model.quantization={self.quantization}: gpt2 has no linear layers of torch's own; null"
+        return [*super().mistakes(), *heads, *([bits] if self.quantization and self.family == "gpt2" else ())]
 
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
         mistakes = []

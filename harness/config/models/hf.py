@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
-from harness.config.models.base import Attention, ModelConfig
+from harness.config.models.base import Attention
+from harness.config.models.quantizable import QuantizableConfig
 from harness.config.scalars import CLOSED, Address, AssetConfig, Count, Digest, Flag, Share, Text
 from harness.config.tree import ConfigError
 from harness.system import assets, converted, hub_models
@@ -35,7 +36,7 @@ class TermsConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class HfModelConfig(ModelConfig):
+class HfModelConfig(QuantizableConfig):
     """A folder as `save_pretrained` writes it: its config.json decides the architecture, the task decides the head.
 
     `pooling` auto: transformers' own head for sequences, where the architecture has one. `head` stored: the head that

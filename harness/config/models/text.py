@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from harness.config.models.base import ATTENTION, FFN, Attention, ModelConfig
+from harness.config.models.base import ATTENTION, FFN, Attention
+from harness.config.models.quantizable import QuantizableConfig
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, Share, Text
 
@@ -23,7 +24,7 @@ class ShapeConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class TextModelConfig(ModelConfig):
+class TextModelConfig(QuantizableConfig):
     """A pretrained encoder, how its tokens become one vector, and the head on top."""
 
     module = "harness.model.text"
@@ -57,7 +58,7 @@ class TextModelConfig(ModelConfig):
         return ("embeddings", "encoder", "pooler")
 
     def mistakes(self) -> list[str]:
-        return uneven_heads(self.shape.hidden, self.shape.heads)
+        return [*super().mistakes(), *uneven_heads(self.shape.hidden, self.shape.heads)]
 
     def probe_mistakes(self, probe: ProbeConfig) -> list[str]:
         if probe.length <= self.longest:

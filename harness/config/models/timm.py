@@ -5,12 +5,12 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
-from harness.config.models.base import ModelConfig
+from harness.config.models.quantizable import QuantizableConfig
 from harness.config.scalars import CLOSED, Address, AssetConfig, Count, Digest, Text
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class TimmModelConfig(ModelConfig):
+class TimmModelConfig(QuantizableConfig):
     """A network by its name in timm, its features, and a fresh head on them.
 
     `address` null: fresh weights, drawn by the seed. `image_size` null: any size, or the one that the network is of.

@@ -155,6 +155,7 @@ VARIANT = Variant(
     initialise=initialise,
     settings={"redistribute": Setting(float, 1.0, "at least 1", lambda value, _: value >= 1)},
     whole_weights=True,
+    keeps_base=True,
     checks=(check,),
     note=note,
 )

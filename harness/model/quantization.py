@@ -1,0 +1,59 @@
+"""Which layers of a base are held in few bits, and how they come to be."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from harness.config import ConfigError, ModelConfig
+from harness.quantized import QuantizedLinear
+
+
+def quantize(base: nn.Module, config: ModelConfig) -> None:
+    """Quantise the linear layers of a base as its configuration says, one after another.
+
+    As with transformers, its output layer and what it keeps in float32 stay as they are, and so do weights that two
+    modules share. Raises ConfigError for a pattern of `quantization_skip` that matches no layer, and where none is left.
+    """
+    assert config.quantized is not None
+    layers = dict(_layers(base))
+    if not layers:
+        raise ConfigError(f"model.quantization={config.quantized}: model={config.name} has no linear layer for it")
+    kept = _skipped(config.quantization_skip, list(layers))
+    if len(kept) == len(layers):
+        raise ConfigError("model.quantization_skip: it leaves no layer to quantise; model.quantization=null")
+    for name, layer in layers.items():
+        if name not in kept:
+            parent, _, child = name.rpartition(".")
+            setattr(base.get_submodule(parent), child, QuantizedLinear(layer, config.quantized))
+
+
+def _layers(base: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear layers that can be, by name: those whose module is called, and whose weight is no other's too."""
+    uses = Counter(id(tensor) for _, tensor in base.named_parameters(remove_duplicate=False))
+    output, exact = None, ()
+    if isinstance(base, PreTrainedModel):
+        output, exact = base.get_output_embeddings(), tuple(base._keep_in_fp32_modules or ())
+    for name, layer in base.named_modules():
+        # Of a subclass, such as the output projection of nn.MultiheadAttention, others read the weight.
+        if type(layer) is not nn.Linear or layer is output or uses[id(layer.weight)] > 1:
+            continue
+        if not set(exact) & set(name.split(".")):
+            yield name, layer
+
+
+def _skipped(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
+    kept: set[str] = set()
+    for pattern in patterns:
+        try:
+            found = {name for name in names if re.fullmatch(pattern, name)}
+        except re.error as error:
+            raise ConfigError(f"model.quantization_skip: pattern {pattern}: {error}") from None
+        if not found:
+            raise ConfigError(
+                f"model.quantization_skip: pattern {pattern} matches no linear layer; a layer's name: {names[0]}"
+            )
+        kept |= found
+    return kept

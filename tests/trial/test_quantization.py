@@ -1,0 +1,88 @@
+"""Trials over quantised bases: what is recorded, read back, exported and refused."""
+
+import pytest
+import torch
+from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
+
+from harness import record
+from harness.config import ConfigError, check
+from harness.trial.adapt import count, method_of
+from harness.trial.export import export_trial
+from tests.model.small import IDS, MASK, save_small
+from tests.trial.test_export import logits_of, trained  # noqa: F401  a fixture
+from tests.trial.test_hf_trial import based_on, reviews  # noqa: F401  a fixture
+
+pytest.importorskip("bitsandbytes")
+
+LORA = ["lora.targets=all-linear", "lora.rank=2"]
+
+
+@pytest.fixture
+def base(tmp_path):
+    save_small(AutoModelForSequenceClassification, "llama", tmp_path / "base", num_labels=2)
+    return based_on(tmp_path / "base")
+
+
+def test_a_trial_says_how_its_base_was_held_and_what_that_took(trained, reviews, base, compose_plain, tmp_path):  # noqa: F811
+    words = [*reviews, *base, *LORA]
+    told = count(compose_plain(*words, "model.quantization=nf4", "run=count"))
+    plain = count(compose_plain(*words, "run=count"))
+    made = trained(*words, "model.quantization=nf4").entry
+    assert made.base.quantization == "nf4"
+    assert made.parameters.frozen == told["params"]["frozen"] == plain["params"]["frozen"]
+    assert made.memory.parameters == told["memory"]["parameters"] < plain["memory"]["parameters"]
+    assert made.merge.max_logit_difference < 1e-3 * made.merge.max_logit
+    assert list(record.read(tmp_path / "results" / "s").frame()["quantization"]) == ["nf4"]
+
+
+@pytest.mark.parametrize("scheme", ["int8", "nf4-double"])
+def test_its_adapter_and_the_whole_of_it_load_elsewhere(scheme, trained, reviews, base, tmp_path):  # noqa: F811
+    made = trained(*reviews, *base, *LORA, f"model.quantization={scheme}")
+    expected = logits_of(made)
+    export_trial(made, tmp_path / "whole", merged=True)
+    export_trial(made, tmp_path / "adapter", merged=False)
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    asked = BitsAndBytesConfig(**(four if scheme != "int8" else {"load_in_8bit": True}))
+    assert "BitsAndBytesConfig(load_in_" in (tmp_path / "adapter" / "README.md").read_text()
+    ours = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole").eval()
+    theirs = AutoPeftModelForSequenceClassification.from_pretrained(
+        tmp_path / "adapter", num_labels=2, quantization_config=asked, dtype=torch.float32
+    ).train()  # in evaluation bitsandbytes rounds the inputs, too
+    with torch.no_grad():
+        for network in (ours, theirs):
+            torch.testing.assert_close(network(IDS, attention_mask=MASK).logits, expected, rtol=1e-3, atol=1e-3)
+
+
+REFUSED = {
+    "full": (["lora=full"], "model.quantization=nf4: lora=full trains weights of the base"),
+    "bitfit": (["lora=bitfit"], "model.quantization=nf4: lora=bitfit trains weights of the base"),
+    "peft": (["lora=peft", "lora.method=LOHA", "lora.targets=[query]"], "model.quantization=nf4: lora=peft is not known"),
+    "fsdp": (["trainer=fsdp"], "model.quantization=nf4: its bits are whole on each device; trainer.strategy=ddp"),
+    "skip": (["model.quantization=null", "model.quantization_skip=[a]"], "model.quantization_skip: has no effect"),
+    "scheme": (["model.quantization=int4"], "model.quantization=\"int4\": input should be 'int8', 'nf4' or 'nf4-double'"),
+    "gpt2": (["model=gpt2", "task=seq2seq", "trainer.objective=loss"], "gpt2 has no linear layers of torch's own"),
+}
+
+
+@pytest.mark.parametrize("way", REFUSED)
+def test_what_quantised_weights_cannot_do_is_one_line(way, compose_plain):
+    words, said = REFUSED[way]
+    with pytest.raises(ConfigError) as error:
+        compose_plain("task=text_csv", "task.data=x.csv", "model=minilm", "model.quantization=nf4", *words)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("variant", ["pissa", "olora", "lora_ga", "dora+pissa"])
+def test_a_start_out_of_the_weights_is_refused_before_anything_is_made(variant, compose_plain):
+    words = ["task=text_csv", "task.data=x.csv", "model=minilm", "model.quantization=nf4", f"lora.variant={variant}"]
+    with pytest.raises(ConfigError, match=r"model\.quantization=nf4: lora\.variant=.* must be floats"):
+        method_of(compose_plain(*words)).check()
+
+
+def test_the_extra_is_asked_for_by_name(tree, monkeypatch):
+    from harness.config import extras
+
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "bitsandbytes" else name)
+    with pytest.raises(ConfigError, match=r"model\.quantization=int8: needs the extra quantization: pip install"):
+        extras.check_extras(check(tree("model.quantization=int8")), "")
