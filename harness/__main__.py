@@ -83,6 +83,7 @@ def _prepare_process() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "matplotlib", "fontTools", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # that it found no package to fetch kernels with
     os.umask(0o077)
     os.environ.pop("WANDB_SERVICE", None)  # another process's writes files with its rights, and ends with it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and `exit_codes` says what went wrong

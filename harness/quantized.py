@@ -26,7 +26,6 @@ class QuantizedLinear(nn.Linear):
     held. Inputs are never rounded, other than in LLM.int8(): the loss is that of a linear layer which holds `weight`.
     """
 
-    bias: nn.Parameter | None
     like: Tensor
 
     def __init__(self, layer: nn.Linear, scheme: Scheme) -> None:
@@ -54,14 +53,14 @@ class QuantizedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) to (…, O)."""
-        y: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
+        y: Tensor = _Product.apply(x, self)
         return y
 
     def in_floats(self, weight: Tensor | None = None) -> nn.Linear:
         """A plain layer with the same bias and W in floats, or another `weight` (O, I)."""
         made = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         made.weight = nn.Parameter(self.weight if weight is None else weight, requires_grad=False)
-        made.bias = self.bias  # type: ignore[assignment]
+        made.bias = self.bias
         return made.train(self.training)
 
 
@@ -75,8 +74,7 @@ class _Product(torch.autograd.Function):
         return F.linear(x, layer.weight.to(x.dtype), bias)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (grad,) = grads
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad @ ctx.layer.weight.to(grad.dtype), None
 
 
@@ -84,8 +82,7 @@ def dequantize(network: nn.Module) -> None:
     """Put a plain layer, its weight in floats, in the place of every quantised one."""
     for name, layer in list(network.named_modules()):
         if isinstance(layer, QuantizedLinear):
-            parent, _, child = name.rpartition(".")
-            setattr(network.get_submodule(parent), child, layer.in_floats())
+            network.set_submodule(name, layer.in_floats())
 
 
 def sizes_of(network: nn.Module) -> dict[int, int]:

@@ -23,6 +23,7 @@ TEXTS = [*(ROOT / name for name in ("README.md", "results/README.md")), *sorted(
 # What is written like a key and is none: of other programs, of functions, and the short names of arms.
 FOREIGN = {
     *("init_lora_weights", "use_dora", "model_type", "lock_timeout", "nplurals", "password", "sr", "n_fft", "n_mels"),
+    *("quantization_config", "load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"),
     *("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"),
     *("rank", "targets", "variant", "learn"),
     *("group", "key", "install"),

@@ -15,8 +15,8 @@ def merge(network: nn.Module) -> Callable[[], None]:
     """Put every adapted layer's base back in its place with the changed weights; returns what undoes it.
 
     The sum is made in float32 (or float64, if the weights are), whatever the type of the weights. The originals are
-    kept until undone: subtracting the change would not give them back exactly. A weight that is held in few bits becomes
-    one of floats: rounded to few bits again, it would lose most of the change. What belongs to tasks: MTL-LoRA's change
+    kept until undone: subtracting the change would not give them back exactly. A weight of few bits becomes one of
+    floats: rounded to few bits again, it would lose most of the change. What belongs to tasks: MTL-LoRA's change
     is merged for the one task that the route names, of a fork's updates (MTLoRA's too) the shared ones only.
     """
     layers = dict(adapted_layers(network))

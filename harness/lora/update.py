@@ -35,7 +35,7 @@ class WeightSlice:
 
 
 def frozen_weight(layer: nn.Module, name: str) -> Tensor:
-    """A weight of a layer by its name, which may have dots; of one that is held in few bits a fresh tensor in floats."""
+    """A weight of a layer by its name, which may have dots; of a layer of few bits a fresh tensor in floats."""
     weight: Tensor = attrgetter(name)(layer)
     return weight
 

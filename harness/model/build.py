@@ -37,7 +37,7 @@ def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> 
     if config.quantized is not None:
         from harness.model.quantization import quantize  # which imports transformers
 
-        quantize(network.base, config)
+        quantize(network, config)
     if config.attends in ("sdpa", "eager"):
         network.use_attention(config.attends)
     return network

@@ -8,16 +8,18 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from harness.config import ConfigError, ModelConfig
+from harness.model.base import Network
 from harness.quantized import QuantizedLinear
 
 
-def quantize(base: nn.Module, config: ModelConfig) -> None:
-    """Quantise the linear layers of a base as its configuration says, one after another.
+def quantize(network: Network, config: ModelConfig) -> None:
+    """Quantise the linear layers of a network's base as its configuration says, one after another.
 
     As with transformers, its output layer and what it keeps in float32 stay as they are, and so do weights that two
-    modules share. Raises ConfigError for a pattern of `quantization_skip` that matches no layer, and where none is left.
+    modules share. Raises ConfigError for a pattern of `quantization_skip` that matches none, and where none is left.
     """
     assert config.quantized is not None
+    base = network.base
     layers = dict(_layers(base))
     if not layers:
         raise ConfigError(f"model.quantization={config.quantized}: model={config.name} has no linear layer for it")
@@ -26,21 +28,24 @@ def quantize(base: nn.Module, config: ModelConfig) -> None:
         raise ConfigError("model.quantization_skip: it leaves no layer to quantise; model.quantization=null")
     for name, layer in layers.items():
         if name not in kept:
-            parent, _, child = name.rpartition(".")
-            setattr(base.get_submodule(parent), child, QuantizedLinear(layer, config.quantized))
+            base.set_submodule(name, QuantizedLinear(layer, config.quantized))
+    # Read from safetensors, they are views of one mapped file, which would keep the weights in floats in memory.
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _layers(base: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
     """The linear layers that can be, by name: those whose module is called, and whose weight is no other's too."""
     uses = Counter(id(tensor) for _, tensor in base.named_parameters(remove_duplicate=False))
-    output, exact = None, ()
+    output: nn.Module | None = None
+    exact: set[str] = set()
     if isinstance(base, PreTrainedModel):
-        output, exact = base.get_output_embeddings(), tuple(base._keep_in_fp32_modules or ())
+        output, exact = base.get_output_embeddings(), set(base._keep_in_fp32_modules or ())
     for name, layer in base.named_modules():
         # Of a subclass, such as the output projection of nn.MultiheadAttention, others read the weight.
         if type(layer) is not nn.Linear or layer is output or uses[id(layer.weight)] > 1:
             continue
-        if not set(exact) & set(name.split(".")):
+        if not exact & set(name.split(".")):
             yield name, layer
 
 

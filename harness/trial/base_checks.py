@@ -5,13 +5,20 @@ from harness.model import build_model, model_takes
 
 
 def check_base(config: Config) -> None:
-    """Raise ConfigError where a base that is described by its own files is at odds with the task.
+    """Raise ConfigError where a base that is described by its own files is at odds with the task or the configuration.
 
     Its config.json is fetched for that, where it is not on this machine.
     """
     task, model = config.task, config.model
-    if not model.described_by_files:
-        return
+    if model.described_by_files:
+        _check_kind(config)
+    if model.described_by_files or model.quantized is not None:
+        outputs = task.head_outputs(2) if task.known_outputs is None else task.known_outputs
+        build_model(model, outputs, weights=False)  # what transformers makes of config.json, and which layers it has
+
+
+def _check_kind(config: Config) -> None:
+    task, model = config.task, config.model
     found = model_takes(model)
     if task.model_kind is not None and task.model_kind not in found.kinds:
         kinds = " or ".join(found.kinds) or "unknown"
@@ -29,5 +36,3 @@ def check_base(config: Config) -> None:
         raise ConfigError(f"lora=head: a base that writes has no fresh head; task={task.name}; lora=lora or lora=full")
     if mistakes := task.mistakes(model):
         raise ConfigError(*mistakes)
-    outputs = task.head_outputs(2) if task.known_outputs is None else task.known_outputs
-    build_model(model, outputs, weights=False)  # what transformers makes of config.json

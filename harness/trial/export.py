@@ -107,7 +107,7 @@ def in_unit_of_data(head: nn.Module, trained: Trained) -> None:
 
 @torch.no_grad()
 def merged_network(network: Network, trained: Trained) -> None:
-    """Replace every adapted layer by its own layer with the merged weights; layers of few bits become such of floats."""
+    """Replace every adapted layer by its own layer with the merged weights, and those of few bits by ones of floats."""
     if hasattr(network.base, "peft_config"):
         try:
             network.base = network.base.merge_and_unload()  # type: ignore[operator]

@@ -1,7 +1,10 @@
 """The proofs of quantised weights, on a GPU: the tests are those of the CPU, on another device."""
 
 import pytest
+import torch
 
+from harness.devices import bytes_of
+from harness.quantized import QuantizedLinear
 from tests.model import test_quantization as proofs
 
 test_levels = proofs.test_nf4_has_the_published_levels_and_takes_the_nearest
@@ -21,3 +24,24 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture
 def device() -> str:
     return "cuda"
+
+
+def test_the_weights_take_the_bytes_that_were_told_and_a_step_no_copy_of_all(device):
+    wide = 2048
+    layers = torch.nn.Sequential(*(QuantizedLinear(torch.nn.Linear(wide, wide, bias=False), "nf4") for _ in range(8)))
+    told, before = bytes_of(layers.parameters()), torch.cuda.memory_allocated()
+    layers.to(device)
+    assert told <= torch.cuda.memory_allocated() - before < 1.01 * told
+    x = torch.randn(4, wide, device=device, requires_grad=True)
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    layers(x).sum().backward()
+    assert torch.cuda.max_memory_allocated() - held < 4 * 4 * wide * wide  # of the eight, as floats, fewer than four
+
+
+def test_the_bits_of_the_cpu_are_those_of_the_gpu(device):
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(256, 512)
+    here = QuantizedLinear(plain, "nf4").packed
+    there = QuantizedLinear(plain.to(device), "nf4").packed.cpu()
+    assert (here != there).float().mean() < 1e-3  # but where a weight lies between two levels

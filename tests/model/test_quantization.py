@@ -1,6 +1,8 @@
 """Weights of 4 and 8 bits: what bitsandbytes unpacks is what is computed with, and what is counted is what is held."""
 
 import copy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from harness.lora import LoraSpec, SpecError, adapt, export_adapter, import_adap
 from harness.model import build_model
 from harness.quantized import QuantizedLinear, dequantize, sizes_of
 from harness.trial.counting import count, flops_of, memory_needed
-from tests.model.small import IDS, MASK, save_small
+from tests.model.small import save_small
 from tests.model.test_hf import BATCH, named
 
 bits = pytest.importorskip("bitsandbytes.functional")
@@ -169,7 +171,7 @@ def test_lora_in_mixed_precision_is_that_over_the_dequantised_base(kind, tmp_pat
 
 @pytest.mark.parametrize(("scheme", "own"), [("int8", False), ("nf4", False), ("nf4", True), ("nf4-double", False)])
 def test_peft_over_the_base_that_transformers_quantises_is_ours(scheme, own, tmp_path, device):
-    """In training mode, where bitsandbytes computes with the weights; it rounds inputs in evaluation (int8 on a CPU)."""
+    """In training mode: in evaluation bitsandbytes rounds the inputs of int8 on a CPU, too."""
     from peft import PeftModel
     from transformers import BitsAndBytesConfig
 
@@ -207,7 +209,9 @@ def test_merging_gives_floats_and_is_undone(scheme, kind, tmp_path, device):
     with torch.no_grad():
         apart = network(on(device))
         undo = merge(network.base)
-        assert not any(isinstance(module, QuantizedLinear) for name, module in network.base.named_modules() if "q_" in name)
+        assert not any(
+            isinstance(module, QuantizedLinear) for name, module in network.base.named_modules() if "q_" in name
+        )
         tolerance = 1e-4 if kind == "float32" else 0.1 * float(apart.abs().max())
         torch.testing.assert_close(network(on(device)), apart, rtol=0, atol=tolerance)
         undo()
@@ -241,7 +245,11 @@ def test_operations_are_those_of_the_base_in_floats(scheme, tmp_path, device):
 
 @pytest.mark.parametrize(
     ("model_type", "kind", "outputs"),
-    [("llama", AutoModelForCausalLM, 0), ("t5", AutoModelForSeq2SeqLM, 0), ("bert", AutoModelForSequenceClassification, 3)],
+    [
+        ("llama", AutoModelForCausalLM, 0),
+        ("t5", AutoModelForSeq2SeqLM, 0),
+        ("bert", AutoModelForSequenceClassification, 3),
+    ],
 )
 def test_the_layers_are_those_that_transformers_takes(model_type, kind, outputs, tmp_path):
     from transformers import BitsAndBytesConfig
@@ -254,6 +262,13 @@ def test_the_layers_are_those_that_transformers_takes(model_type, kind, outputs,
     assert ours
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_the_file_of_the_weights_in_floats_is_let_go(tmp_path):
+    network = small(tmp_path, quantization="nf4")
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    del network
+
+
 def test_layers_are_left_out_by_name(tmp_path):
     network = small(tmp_path, quantization="nf4", quantization_skip=[r".*\.mlp\..*"])
     names = [name for name, module in network.base.named_modules() if isinstance(module, QuantizedLinear)]
@@ -264,7 +279,10 @@ def test_layers_are_left_out_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"quantization_skip": ["nothing"]}, r"quantization_skip: pattern nothing matches no linear layer; a layer's name"),
+        (
+            {"quantization_skip": ["nothing"]},
+            r"quantization_skip: pattern nothing matches no linear layer; a layer's name",
+        ),
         ({"quantization_skip": ["("]}, r"quantization_skip: pattern \(: "),
         ({"quantization_skip": [".*"]}, r"leaves no layer to quantise"),
     ],

@@ -57,10 +57,16 @@ def test_its_adapter_and_the_whole_of_it_load_elsewhere(scheme, trained, reviews
 REFUSED = {
     "full": (["lora=full"], "model.quantization=nf4: lora=full trains weights of the base"),
     "bitfit": (["lora=bitfit"], "model.quantization=nf4: lora=bitfit trains weights of the base"),
-    "peft": (["lora=peft", "lora.method=LOHA", "lora.targets=[query]"], "model.quantization=nf4: lora=peft is not known"),
+    "peft": (
+        ["lora=peft", "lora.method=LOHA", "lora.targets=[query]"],
+        "model.quantization=nf4: lora=peft is not known",
+    ),
     "fsdp": (["trainer=fsdp"], "model.quantization=nf4: its bits are whole on each device; trainer.strategy=ddp"),
     "skip": (["model.quantization=null", "model.quantization_skip=[a]"], "model.quantization_skip: has no effect"),
-    "scheme": (["model.quantization=int4"], "model.quantization=\"int4\": input should be 'int8', 'nf4' or 'nf4-double'"),
+    "scheme": (
+        ["model.quantization=int4"],
+        "model.quantization=\"int4\": input should be 'int8', 'nf4' or 'nf4-double'",
+    ),
     "gpt2": (["model=gpt2", "task=seq2seq", "trainer.objective=loss"], "gpt2 has no linear layers of torch's own"),
 }
 
@@ -78,6 +84,16 @@ def test_a_start_out_of_the_weights_is_refused_before_anything_is_made(variant, 
     words = ["task=text_csv", "task.data=x.csv", "model=minilm", "model.quantization=nf4", f"lora.variant={variant}"]
     with pytest.raises(ConfigError, match=r"model\.quantization=nf4: lora\.variant=.* must be floats"):
         method_of(compose_plain(*words)).check()
+
+
+def test_a_pattern_of_no_layer_is_refused_before_anything_is_made(run_here, tiny_data, tmp_path):
+    words = ["task=text_csv", f"task.data={tiny_data}", "model=minilm", "trainer=cpu", "tracking=off"]
+    code, _, said = run_here(*words, "model.quantization=nf4", "model.quantization_skip=[encoder.layer.9.*]", "study=s")
+    assert (code, said.strip().splitlines()[-1].partition(" matches")[0]) == (
+        2,
+        "model.quantization_skip: pattern encoder.layer.9.*",
+    )
+    assert not (tmp_path / "results").exists()
 
 
 def test_the_extra_is_asked_for_by_name(tree, monkeypatch):

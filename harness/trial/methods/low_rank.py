@@ -68,10 +68,10 @@ class LowRank(Method):
         if config.trainer.strategy == "fsdp" and chosen.whole_weights:
             mistakes.append(f"trainer.strategy=fsdp: {where} needs whole weights on one device; trainer.strategy=ddp")
         if config.model.quantized is not None and chosen.changes_base:
-            mistakes.append(
-                f"model.quantization={config.model.quantized}: {where} takes its start out of the base's weights, which "
-                "must be floats; lora.variant=lora, or model.quantization=null"
+            rule = (
+                f"{where} takes its start out of the base's weights, which must be floats; lora.variant=lora, or null"
             )
+            mistakes.append(f"model.quantization={config.model.quantized}: {rule}")
         if self.lora.match is not None and chosen.first_rank is not None:
             mistakes.append(f"lora.match={self.lora.match.name}: sets one rank for all layers; with {where} they move")
         if mistakes:
