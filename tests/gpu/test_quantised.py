@@ -18,8 +18,6 @@ test_merging = proofs.test_merging_gives_floats_and_is_undone
 test_counts = proofs.test_parameters_are_counted_as_numbers_and_memory_as_bytes
 test_operations = proofs.test_operations_are_those_of_the_base_in_floats
 
-pytestmark = pytest.mark.gpu
-
 
 @pytest.fixture
 def device() -> str:
