@@ -29,7 +29,7 @@ test-gpu: $(VENV)/tested     ## on a machine with a GPU: what a GPU alone can sh
 
 bench-gpu: $(VENV)/tested    ## steps and studies side by side with PEFT and transformers' Trainer; DRY=--dry: to see that it runs
 	$(BIN)/python -m benchmarks.steps $(DRY)
-	$(BIN)/python -m benchmarks.study --workers 1,2,4,8 $(DRY)
+	$(BIN)/python -m benchmarks.study --ways 1,4,1x8,4x8 --trials 32 $(DRY)
 
 benchmark: $(VENV)/installed ## Lightning over a bare loop; a step of ours and of PEFT's; many adapters on one base
 	$(BIN)/python benchmarks/lightning_overhead.py

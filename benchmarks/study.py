@@ -5,9 +5,10 @@ steps, with two validations and a test. By hand each trial is a process of its o
 study is one command, with one worker or several. What is timed is whole commands, with their start and imports; they
 take turns.
 
-    python -m benchmarks.study [--trials 8] [--by-hand 4] [--turns 3] [--workers 1,2] [--steps 150] [--shape minilm]
+    python -m benchmarks.study [--trials 8] [--by-hand 4] [--turns 3] [--ways 1,2] [--steps 150] [--shape minilm]
     python -m benchmarks.study --dry          a few steps of each, to see that all of it runs
 
+A way is a number of workers, or WORKERSxTRIALS, where each worker trains so many trials in one pack.
 Without --real the base has weights drawn at random, and the sentences are made up: nothing is downloaded. With it both
 are what `python -m harness` trains by default.
 """
@@ -50,9 +51,9 @@ def main() -> None:
         data = _write_splits(words, root / "splits")
         seconds: dict[str, list[float]] = {}
         for turn in range(asked.turns):
-            for workers in asked.workers:
-                name = f"harness, {workers} worker{'s' if workers > 1 else ''}"
-                spent, best = ours(words, root / f"results-{turn}-{workers}", workers, asked)
+            for workers, pack in asked.ways:
+                name = f"harness, {workers} worker{'s' if workers > 1 else ''}" + (f", pack={pack}" if pack > 1 else "")
+                spent, best = ours(words, root / f"results-{turn}-{workers}-{pack}", workers, pack, asked)
                 seconds.setdefault(name, []).append(spent / asked.trials)
                 _say(turn, name, spent / asked.trials, best)
             spent, best = by_hand(base, data, asked, device, turn)
@@ -64,9 +65,12 @@ def main() -> None:
         print(f"  {name:20} {statistics.median(found):7.2f} s  {hand / statistics.median(found):5.2f} times as fast")
 
 
-def ours(words: list[str], results: Path, workers: int, asked: argparse.Namespace) -> tuple[float, tuple[float, float]]:
+def ours(
+    words: list[str], results: Path, workers: int, pack: int, asked: argparse.Namespace
+) -> tuple[float, tuple[float, float]]:
     """Seconds of a study as one command, and the scores of its best trial."""
     launch = [] if workers == 1 else ["launch=local", f"launch.workers={workers}", f"launch.per_gpu={workers}"]
+    launch += [f"launch.pack={pack}"] if pack > 1 else []
     command = [
         *(sys.executable, "-m", "harness", *words, *launch, "run=study", "study=s", f"results={results}"),
         *("tracking=off", "sweep=rank_alpha_lr", "~sweep.baselines.full", "~sweep.baselines.head"),
@@ -111,7 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--by-hand", type=int, default=4)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--workers", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2])
+    parser.add_argument("--ways", type=_ways, default=[(1, 1), (2, 1)])
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--shape", choices=list(fresh.SHAPES), default="minilm")
     parser.add_argument("--precision", default="32-true")
@@ -119,8 +123,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dry", action="store_true")
     asked = parser.parse_args()
     if asked.dry:
-        asked.trials, asked.by_hand, asked.turns, asked.steps, asked.workers = 2, 1, 1, 2, [1]
+        asked.trials, asked.by_hand, asked.turns, asked.steps, asked.ways = 2, 1, 1, 2, [(1, 1)]
     return asked
+
+
+def _ways(text: str) -> list[tuple[int, int]]:
+    parts = [part.partition("x") for part in text.split(",")]
+    return [(int(workers), int(pack or 1)) for workers, _, pack in parts]
 
 
 def _made(root: Path, shape: str) -> tuple[list[str], Path]:
