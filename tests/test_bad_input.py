@@ -499,7 +499,7 @@ def test_an_experiment_that_begins_with_a_byte_order_mark_is_read(tmp_path):
     assert (done.returncode, done.stderr) == (2, "trainer.max_steps=-3: input should be greater than or equal to 1\n")
 
 
-ONLY_THE_NETWORK_TELLS = {"hf", "timm", "gemma3_270m", "whisper_base", "dense_lite0", "swin_tiny"}
+ONLY_THE_NETWORK_TELLS = {"hf", "timm", "gemma3_270m", "smollm2_135m", "whisper_base", "dense_lite0", "swin_tiny"}
 
 
 @pytest.mark.parametrize(

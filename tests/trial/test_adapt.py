@@ -170,7 +170,7 @@ TARGETS_OF = {
 
 
 # Those whose folder says what they are have tests of their own.
-OF_A_FOLDER = ("hf", "timm", "gemma3_270m", "whisper_base")
+OF_A_FOLDER = ("hf", "timm", "gemma3_270m", "smollm2_135m", "whisper_base")
 
 
 @pytest.mark.parametrize("model", [name for name in options("model") if name not in OF_A_FOLDER])
