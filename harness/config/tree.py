@@ -56,7 +56,7 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Tree:
     """The values of a tree by their dotted keys; a list is a value."""
     found: Tree = {}
     for key, value in tree.items():
-        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found
 
 
