@@ -26,11 +26,16 @@ def resolve_device(accelerator: str, devices: int) -> torch.device:
     return torch.device("cuda", local if gpus > 1 else 0)  # srun may show each task its own GPU alone
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
+def resolve_precision(precision: str, device: torch.device, base: str = "float32") -> str:
     """Auto is bf16-mixed on a GPU that has it, 16-mixed on another, 32-true on a CPU, which does not train in 16-mixed.
 
-    Raises ConfigError where that is asked of it, and for the fastest one, which steps of the trial must settle first.
+    Of a frozen `base` of float16 it is 16-mixed. Raises ConfigError where a device does not train in what is asked of
+    it, and for the fastest one, which steps of the trial must settle first.
     """
+    if base == "float16" and device.type == "cpu":
+        raise ConfigError("model.dtype=float16: not on a CPU, which scales no loss; model.dtype=bfloat16, or float32")
+    if base == "bfloat16" and resolve_half(device) != "bf16-mixed":
+        raise ConfigError("model.dtype=bfloat16: this GPU does not compute in it; model.dtype=float16, or float32")
     if precision == "fastest":
         raise ConfigError("trainer.precision=fastest: settled by run=trial and run=study; here bf16-mixed or 32-true")
     if precision == "16-mixed" and device.type == "cpu":  # Lightning would take bf16-mixed, and say so once
@@ -39,7 +44,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cpu":
         return "32-true"
-    return resolve_half(device)
+    return "16-mixed" if base == "float16" else resolve_half(device)
 
 
 def resolve_half(device: torch.device) -> str:

@@ -29,7 +29,7 @@ def check_runnable(config: Config) -> None:
 
         device = resolve_device(config.trainer.accelerator, config.trainer.devices)
         if config.trainer.precision != "fastest":  # which is one that the device has
-            resolve_precision(config.trainer.precision, device)
+            resolve_precision(config.trainer.precision, device, config.model.base_dtype)
     from harness.trial.adapt import method_of
 
     method_of(config).check()

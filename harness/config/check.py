@@ -317,6 +317,8 @@ def _precision_mistakes(config: Config) -> list[str]:
     asked = leaves(to_dict(config.sweep)) if config.sweep is not None else {}
     if any("trainer.precision" in key and "fastest" in str(value) for key, value in asked.items()):
         return [f"sweep: {where}: it is settled once for all arms; in an arm bf16-mixed or 32-true"]
+    if mistake := _half_mistake(config.model.base_dtype, trainer.precision):
+        return [mistake]
     if trainer.precision != "fastest" or config.run not in ("trial", "study"):
         return []
     if trainer.devices > 1:
@@ -326,6 +328,20 @@ def _precision_mistakes(config: Config) -> list[str]:
             f"{where}: it is measured here, and launch={config.launch.name} trains elsewhere; bf16-mixed or 32-true"
         ]
     return []
+
+
+def _half_mistake(dtype: str, precision: str) -> str:
+    """Why a base of 16 bits and a precision do not go together; nothing where they do, or only the device can tell."""
+    if dtype == "float16" and precision not in ("auto", "16-mixed"):
+        rule = (
+            "gradients of float16 vanish unless the loss is scaled; trainer.precision=16-mixed, or model.dtype=bfloat16"
+        )
+        return f"trainer.precision={precision}: model.dtype=float16, whose {rule}"
+    if dtype == "bfloat16" and precision == "16-mixed":
+        return (
+            "trainer.precision=16-mixed: model.dtype=bfloat16 computes in bfloat16; bf16-mixed, or model.dtype=float16"
+        )
+    return ""
 
 
 def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:

@@ -57,7 +57,7 @@ def _before_training(config: Config, look: Callable[[nn.Module, Feed], dict[str,
     """What is seen of the network before it is trained, on the first `lora.calibration` batches."""
     _refuse_several(config)
     device = resolve_device(config.trainer.accelerator, 1)
-    precision = resolve_precision(config.trainer.precision, device)
+    precision = resolve_precision(config.trainer.precision, device, config.model.base_dtype)
     plain = plain_lora(config)
     torch.manual_seed(config.seed)  # the head is drawn
     task = build_task(config.task)
@@ -94,7 +94,7 @@ class TruncatedTrial:
                 "cut is scored on the answers that are given"
             )
         self._device = resolve_device(config.trainer.accelerator, 1)
-        self._precision = resolve_precision(config.trainer.precision, self._device)
+        self._precision = resolve_precision(config.trainer.precision, self._device, config.model.base_dtype)
         if steps is not None and self._precision == "16-mixed":
             raise ConfigError(
                 f"steps={steps}: method=truncate trains without a scaled loss, which 16-mixed, the precision of the "

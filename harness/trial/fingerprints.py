@@ -17,7 +17,10 @@ def identity(config: Config) -> dict[str, str]:
     text = {}
     if config.probe is not None:
         text = {"probe": probe_digest(config.probe, config.model)}
-    machine = {"device": device.type, "precision": resolve_precision(config.trainer.precision, device)}
+    machine = {
+        "device": device.type,
+        "precision": resolve_precision(config.trainer.precision, device, config.model.base_dtype),
+    }
     if config.model.attends == "eager":  # as before there was a choice, where it is the usual one
         machine["attention"] = "eager"
     return input_digests(config) | text | machine

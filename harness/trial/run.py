@@ -147,6 +147,7 @@ def _note_adapter(model: Network, ranks: dict[str, int], draft: Draft) -> None:
 def _note_arithmetic(config: Config, precision: str, model: Network, draft: Draft) -> None:
     """Note how a step is computed, and why where that was measured."""
     how = {"precision": precision} | ({"attention": model.attention_kind} if model.attention_kind else {})
+    how |= {"base": config.model.base_dtype} if model.compute_dtype is not None else {}
     measured = config.trainer.settled or {}
     how |= {name: measured[name] for name in ("why", "step_ms") if name in measured}
     note_arithmetic(draft, how)
@@ -226,7 +227,7 @@ def _failed(error: Exception, config: Config, draft: Draft) -> str:
 def _prepare_process(config: Config) -> tuple[torch.device, str]:
     """Settle device, precision, threads and seeds; returns the first two."""
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
-    precision = resolve_precision(config.trainer.precision, device)
+    precision = resolve_precision(config.trainer.precision, device, config.model.base_dtype)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     L.seed_everything(config.seed, verbose=False)

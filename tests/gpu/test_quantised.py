@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from harness.devices import bytes_of
 from harness.quantized import QuantizedLinear
 from tests.model import test_quantization as proofs
+from tests.model.small import save_small
+from tests.trial.test_hf_trial import SHORT, based_on, reviews, run  # noqa: F401  a fixture
 
 test_levels = proofs.test_nf4_has_the_published_levels_and_takes_the_nearest
 test_int8 = proofs.test_int8_has_a_scale_for_each_output
@@ -43,3 +46,28 @@ def test_the_bits_of_the_cpu_are_those_of_the_gpu(device):
     here = QuantizedLinear(plain, "nf4").packed
     there = QuantizedLinear(plain.to(device), "nf4").packed.cpu()
     assert (here != there).float().mean() < 1e-3  # but where a weight lies between two levels
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (["model.quantization=nf4", "trainer.precision=32-true"], 1e-3),
+        (["model.quantization=int8", "trainer.precision=32-true"], 1e-3),
+        (["model.quantization=nf4"], 0.05),
+        (["model.quantization=nf4-double", "model.dtype=bfloat16"], 0.05),
+        (["model.quantization=nf4", "model.dtype=float16"], 0.05),
+        (["model.dtype=float16"], 0.05),
+        (["model.dtype=bfloat16", "trainer.activation_checkpointing=true"], 0.05),
+    ],
+)
+def test_a_trial_scores_as_on_a_cpu(words, near, compose_plain, reviews, tmp_path, own_cache):  # noqa: F811
+    """Of the same bits in float32, to what the precision leaves."""
+    save_small(AutoModelForSequenceClassification, "llama", tmp_path / "base", num_labels=2)
+    usual = [*reviews, *based_on(tmp_path / "base"), *SHORT, "lora.targets=all-linear", "lora.rank=2"]
+    bits = [word for word in words if word.startswith("model.quantization")]
+    gpu = ["trainer.accelerator=gpu", "trainer.precision=auto"]
+    there = run(compose_plain(*usual, *gpu, *words), tmp_path / "trials" / "0")
+    here = run(compose_plain(*usual, *bits), tmp_path / "trials" / "1")
+    assert there.memory.kind == "cuda allocated"
+    assert there.scores["test"]["loss"] == pytest.approx(here.scores["test"]["loss"], rel=near)
+    assert (there.parameters, there.base.quantization) == (here.parameters, here.base.quantization)

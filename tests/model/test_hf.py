@@ -579,20 +579,27 @@ def test_what_a_base_takes_is_told_from_config_json(model_type, kinds, tmp_path)
     assert model_takes(named(tmp_path)).kinds == kinds
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("model_type", ["bert", "llama", "gpt2", "modernbert"])
-def test_a_base_of_16_bits_computes_nearly_the_same_and_what_is_trained_has_32(model_type, tmp_path):
+def test_a_base_of_16_bits_computes_nearly_the_same_and_what_is_trained_has_32(model_type, dtype, tmp_path):
     save_small(AutoModelForSequenceClassification, model_type, tmp_path, num_labels=3)
     whole = build_model(named(tmp_path, head="stored"), 3).eval()
-    half = build_model(named(tmp_path, head="stored", dtype="bfloat16"), 3).eval()
-    adapt(half.base, LoraSpec(rank=2, scale=1.0, targets=("all-linear",)), half.targets)
+    half = build_model(named(tmp_path, head="stored", dtype=dtype), 3).eval()
+    for network in (whole, half):
+        torch.manual_seed(3)
+        adapt(network.base, LoraSpec(rank=2, scale=1.0, targets=("all-linear",)), network.targets)
     found, expected = half(BATCH), whole(BATCH)
     assert found.dtype == torch.float32
     assert (found - expected).abs().max() < 0.1 * expected.abs().max()
     found.sum().backward()
+    expected.sum().backward()
+    for (name, ours), theirs in zip(half.base.named_parameters(), whole.base.parameters(), strict=True):
+        if ours.requires_grad:
+            assert (ours.grad - theirs.grad).norm() <= 0.1 * theirs.grad.norm() + 1e-6, name
     trained = {tensor.dtype for tensor in half.parameters() if tensor.requires_grad}
     grads = {tensor.grad.dtype for tensor in half.parameters() if tensor.grad is not None}
     assert trained == grads == {torch.float32}
-    assert {tensor.dtype for tensor in half.base.parameters() if not tensor.requires_grad} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in half.base.parameters() if not tensor.requires_grad} == {getattr(torch, dtype)}
 
 
 def loss_and_kept(own):

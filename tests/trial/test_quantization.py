@@ -7,6 +7,7 @@ from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
 from harness import record
 from harness.config import ConfigError, check
+from harness.devices import resolve_precision
 from harness.trial.adapt import count, method_of
 from harness.trial.export import export_trial
 from tests.model.small import IDS, MASK, save_small
@@ -77,6 +78,41 @@ def test_what_quantised_weights_cannot_do_is_one_line(way, compose_plain):
     with pytest.raises(ConfigError) as error:
         compose_plain("task=text_csv", "task.data=x.csv", "model=minilm", "model.quantization=nf4", *words)
     assert said in str(error.value)
+
+
+SHORT_TEXTS = ["task=text_csv", "task.data=x.csv", "task.max_length=12"]
+HALVES = [
+    ("float16", "bf16-mixed", "trainer.precision=bf16-mixed: model.dtype=float16, whose gradients"),
+    ("float16", "32-true", "trainer.precision=32-true: model.dtype=float16, whose gradients"),
+    ("float16", "fastest", "trainer.precision=fastest: model.dtype=float16, whose gradients"),
+    ("bfloat16", "16-mixed", "trainer.precision=16-mixed: model.dtype=bfloat16 computes in bfloat16"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "precision", "said"), HALVES)
+def test_a_base_of_16_bits_and_a_precision_at_odds_are_one_line(dtype, precision, said, base, compose_plain):
+    with pytest.raises(ConfigError) as error:
+        compose_plain(*SHORT_TEXTS, *base, f"model.dtype={dtype}", f"trainer.precision={precision}")
+    assert str(error.value).startswith(said)
+
+
+def test_the_device_decides_on_16_bits(monkeypatch):
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    with pytest.raises(ConfigError, match="model.dtype=float16: not on a CPU"):
+        resolve_precision("auto", cpu, "float16")
+    assert resolve_precision("auto", cpu, "bfloat16") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert [resolve_precision("auto", gpu, base) for base in ("bfloat16", "float16")] == ["bf16-mixed", "16-mixed"]
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert resolve_precision("auto", gpu, "float16") == "16-mixed"
+    with pytest.raises(ConfigError, match="model.dtype=bfloat16: this GPU does not compute in it"):
+        resolve_precision("auto", gpu, "bfloat16")
+
+
+def test_a_base_of_16_bits_is_recorded_and_merged_as_it_was_trained(trained, reviews, base):  # noqa: F811
+    made = trained(*reviews, *base, *LORA, "model.dtype=bfloat16").entry
+    assert made.provenance.arithmetic["base"] == "bfloat16"
+    assert made.merge.max_logit_difference < 0.1 * made.merge.max_logit
 
 
 @pytest.mark.parametrize("variant", ["pissa", "olora", "lora_ga", "dora+pissa"])

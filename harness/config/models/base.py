@@ -82,6 +82,11 @@ class ModelConfig:
         return None
 
     @property
+    def base_dtype(self) -> Literal["float32", "bfloat16", "float16"]:
+        """The type of the frozen base's floats; what is trained is float32."""
+        return "float32"
+
+    @property
     def guest(self) -> str | None:
         """The dotted path of the user's own class, where it is one."""
         return None

@@ -57,7 +57,7 @@ class HfModelConfig(QuantizableConfig):
     pooling: Literal["auto", "mean", "first", "last", "pooler"]
     head: Literal["fresh", "stored"]
     dropout: Share | None
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Literal["float32", "bfloat16", "float16"]
     separator: str
     beams: Count
     attention: Attention = "auto"
@@ -90,6 +90,10 @@ class HfModelConfig(QuantizableConfig):
         return None
 
     @property
+    def base_dtype(self) -> Literal["float32", "bfloat16", "float16"]:
+        return self.dtype
+
+    @property
     def attends(self) -> str:
         return self.attention
 
@@ -109,7 +113,8 @@ class HfModelConfig(QuantizableConfig):
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
         if self.dtype == "float32" or not lora.trains_base_weights:
             return []
-        rule = f"lora={lora.name} trains the base itself; model.dtype=float32 trainer.precision=bf16-mixed"
+        half = "bf16-mixed" if self.dtype == "bfloat16" else "16-mixed"
+        rule = f"lora={lora.name} trains the base itself; model.dtype=float32 trainer.precision={half}"
         return [f"model.dtype={self.dtype}: {rule}"]
 
     def missing_files(self) -> list[str]:
