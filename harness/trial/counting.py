@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness.devices import bytes_of
 from harness.quantized import sizes_of
@@ -53,30 +53,43 @@ def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.P
     )
 
 
-_FUSED_BACKWARD = (
-    torch.ops.aten._scaled_dot_product_flash_attention_backward,
-    torch.ops.aten._scaled_dot_product_efficient_attention_backward,
-    torch.ops.aten._scaled_dot_product_cudnn_attention_backward,
-)
+def _attention(*given: Any, scale: float | None = None, out_shape: object = None) -> int:
+    """Queries by keys, and what comes of it by values; heads of queries may share a key.
+
+    Given are the shapes of query (B, H, L, D), key, value and others.
+    """
+    (batch, heads, queries, width), keys, values = given[0], given[1][2], given[2][3]
+    return int(2 * batch * heads * queries * keys * (width + values))
 
 
-def _attention_backward(*given: Any, out_shape: object = None) -> int:
-    """Two products for each of the forward pass; given are the shapes of the gradient, query, key, value and others."""
-    return 2 * int(sdpa_flop_count(*given[1:4]))
+def _attention_backward(*given: Any, scale: float | None = None, out_shape: object = None) -> int:
+    """Two products for each of the forward pass; the shape of the gradient comes first."""
+    return 2 * _attention(*given[1:])
+
+
+_FUSED = {
+    torch.ops.aten._scaled_dot_product_flash_attention: _attention,
+    torch.ops.aten._scaled_dot_product_efficient_attention: _attention,
+    torch.ops.aten._scaled_dot_product_cudnn_attention: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_backward: _attention_backward,
+    torch.ops.aten._scaled_dot_product_efficient_attention_backward: _attention_backward,
+    torch.ops.aten._scaled_dot_product_cudnn_attention_backward: _attention_backward,
+}
 
 
 def flops_of(work: Callable[[], object], device: torch.device) -> int:
     """Floating-point operations of the matrix products and convolutions that `work` does, by torch's counter.
 
     A multiplication and an addition are two. Elementwise work is not counted, nor are the scores that a GPU's fused
-    attention computes again in its backward pass: counts are the same on every device. The fused recurrent layers of
-    oneDNN, and on a CPU the fused attention, are turned off meanwhile, since the counter does not know them.
+    attention computes again in its backward pass: counts are the same on every device, whatever torch itself counts.
+    The fused recurrent layers of oneDNN, and on a CPU the fused attention, are turned off meanwhile, since the counter
+    does not know them.
     """
     known = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH]
     attention = sdpa_kernel(SDPBackend.MATH if device.type == "cpu" else known)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")  # of Intel's GPUs
-        counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_FUSED_BACKWARD, _attention_backward))
+        counter = FlopCounterMode(display=False, custom_mapping=_FUSED)
         with attention, torch.backends.mkldnn.flags(enabled=False), counter:
             work()
     total: int = counter.get_total_flops()

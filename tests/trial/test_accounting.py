@@ -90,3 +90,31 @@ def test_operations_are_those_of_the_matrix_products_attention_included(length, 
     forward = linear + attention
     backward = 2 * forward if gradients else 0  # by each product's two factors
     assert flops_of(work, torch.device("cpu")) == pytest.approx(forward + backward, rel=0.01)
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_the_fused_attention_of_a_gpu_is_counted_as_its_products(shared):
+    """Shapes alone, as no GPU is needed for: two products forward, four backward; heads of queries may share a key."""
+    batch, heads, length, width = 2, 4, 24, 8
+    query, out = (torch.empty(batch, heads, length, width, device="meta", dtype=torch.bfloat16) for _ in range(2))
+    key, value = (torch.empty(batch, heads // shared, length, width, device="meta", dtype=torch.bfloat16),) * 2
+    sums, seed = torch.empty(batch, heads, length, device="meta"), torch.empty((), device="meta", dtype=torch.int64)
+    ops, scale = torch.ops.aten, width**-0.5
+    forward = {
+        ops._scaled_dot_product_flash_attention: (0.0, False),
+        ops._scaled_dot_product_efficient_attention: (None, True),
+        ops._scaled_dot_product_cudnn_attention: (None, True),
+    }
+    product = 2 * batch * heads * length * length * width
+    for attend, more in forward.items():
+        found = flops_of(lambda: attend(query, key, value, *more, scale=scale), torch.device("cuda"))  # noqa: B023
+        assert found == 2 * product
+    if shared == 1:
+        flash = (out, query, key, value, out, sums, seed, seed, length, length, 0.0, False, seed, seed)
+        efficient = (out, query, key, value, None, out, sums, seed, seed, 0.0, [True] * 3 + [False], False)
+        backward = {
+            ops._scaled_dot_product_flash_attention_backward: flash,
+            ops._scaled_dot_product_efficient_attention_backward: efficient,
+        }
+        for attend, given in backward.items():
+            assert flops_of(lambda: attend(*given, scale=scale), torch.device("cuda")) == 4 * product  # noqa: B023
