@@ -1,6 +1,6 @@
 """Trials an hour of a study, against what people write by hand: Optuna, PEFT and transformers' Trainer.
 
-Both train the same base with LoRA of rank 4 or 8 on query and value, on the same rows, in batches of 16, for as many
+Both train the same base with LoRA of rank 1 to 128 on query and value, on the same rows, in batches of 16, for as many
 steps, with two validations and a test. By hand each trial is a process of its own, proposed by Optuna's TPE; here a
 study is one command, with one worker or several. What is timed is whole commands, with their start and imports; they
 take turns.
@@ -37,7 +37,7 @@ from harness.model import base_file
 from harness.task import build_task
 from harness.task.text import TextTask
 
-RANKS = (4, 8)
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 LOW, HIGH = 5e-4, 5e-3
 
 
@@ -74,9 +74,9 @@ def ours(
     command = [
         *(sys.executable, "-m", "harness", *words, *launch, "run=study", "study=s", f"results={results}"),
         *("tracking=off", "sweep=rank_alpha_lr", "~sweep.baselines.full", "~sweep.baselines.head"),
-        f"sweep.scientific={{lora.rank: {list(RANKS)}}}",
+        f"sweep.scientific={{lora.rank: {list(RANKS[: asked.trials])}}}",
         f"sweep.nuisance={{optimizer.lr: {{low: {LOW}, high: {HIGH}, log: true}}}}",
-        *(f"sweep.trials={asked.trials // len(RANKS)}", "sweep.startup=1", "sweep.prune_after=null"),
+        *(f"sweep.trials={max(1, asked.trials // len(RANKS))}", "sweep.startup=1", "sweep.prune_after=null"),
         *("sweep.confirm=null", "sweep.test=true", "trainer.batch_size=16", "trainer.epochs=100.0"),
         *(f"trainer.max_steps={asked.steps}", "trainer.evaluations=2", f"trainer.precision={asked.precision}"),
         "lora.targets=[query,value]",

@@ -143,6 +143,7 @@ def environment(device: torch.device, threads: int) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),
             "cudnn_deterministic": torch.backends.cudnn.deterministic,
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "cudnn_tf32": torch.backends.cudnn.allow_tf32,
         }
     return found | {name: os.environ[name] for name in _VARIABLES if name in os.environ}
 

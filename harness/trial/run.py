@@ -230,6 +230,7 @@ def _prepare_process(config: Config) -> tuple[torch.device, str]:
     precision = resolve_precision(config.trainer.precision, device, config.model.base_dtype)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
+    torch.backends.cudnn.allow_tf32 = precision != "32-true"  # convolutions of a GPU would have 10 bits by default
     L.seed_everything(config.seed, verbose=False)
     return device, precision
 

@@ -5,7 +5,10 @@ The processes are real, two on the CPU over gloo, started as torchrun starts the
 
 import json
 
+import pytest
+
 from harness.config import apply_overrides
+from tests.tiny import ON_GPU
 from tests.trial.test_ddp_followers import start
 
 # What both run: rounds of a trial that is stopped by a signal to one of them, until it is complete.
@@ -95,6 +98,7 @@ STOPS = [([1, "step", 3], None), ([0, "step", 4], None), ([1, "step", 10], 0), (
 STOPS += [([1, "step", 16], None), ([1, "test", 1], None), (None, None)]
 
 
+@pytest.mark.skipif(ON_GPU, reason="two devices")
 def test_two_processes_put_down_a_trial_and_go_on(tree, tmp_path, own_cache):
     adapted = ["lora.rank=2", "lora.dropout=0.2"]
     arms = {"ddp-lora": adapted, "fsdp-lora": adapted, "fsdp-full": ["lora=full"]}

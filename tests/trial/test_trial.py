@@ -149,7 +149,7 @@ def test_no_more_steps_are_made_than_asked_for_and_evaluations_are_spread_over_t
 
 def test_half_precision_on_a_cpu_is_refused_and_not_recorded_as_what_it_is_not(run):
     with pytest.raises(ConfigError, match=r"trainer\.precision=16-mixed: not on a CPU; trainer\.precision=bf16-mixed"):
-        run("trainer.precision=16-mixed")
+        run("trainer.accelerator=cpu", "trainer.precision=16-mixed")
 
 
 def test_mixed_precision_trains_with_clipping(run):
