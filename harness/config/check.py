@@ -110,6 +110,8 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
         del tree["trainer"]["measures"]
     if config.trainer.accumulate == 1:
         del tree["trainer"]["accumulate"]
+    if config.trainer.batch_tokens is None:
+        del tree["trainer"]["batch_tokens"]
     most = config.trainer.max_steps
     if config.trainer.round_up or most is None or most % min(config.trainer.evaluations, most) == 0:
         del tree["trainer"]["round_up"]  # the steps are those of before there was this key
@@ -237,6 +239,8 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
             f"trainer.devices={config.trainer.devices}: of task={task.name} a shared update may get no gradient, which "
             "several devices wait for: one device"
         ]
+    if config.trainer.batch_tokens is not None and task.model_kind not in ("text", "generator", None):
+        return [f"trainer.batch_tokens={config.trainer.batch_tokens}: task={task.name} is not of texts; set it to null"]
     if task.rows_of_all_tasks and config.trainer.accumulate > 1:
         return [
             f"trainer.accumulate={config.trainer.accumulate}: of task={task.name} a loss may be weighted by its whole "
@@ -293,6 +297,9 @@ def _spread_mistakes(config: Config) -> list[str]:
     mistakes = []
     if not config.model.spreads:
         mistakes.append(f"{where}: for transformers; model={config.model.name} is a {config.model.kind} model")
+    if config.trainer.batch_tokens is not None:
+        rule = "all devices have to make as many passes; trainer.batch_tokens=null"
+        mistakes.append(f"{where} trainer.batch_tokens={config.trainer.batch_tokens}: {rule}")
     return mistakes + config.lora.spread_mistakes(where)
 
 

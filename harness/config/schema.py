@@ -47,8 +47,9 @@ class TrainerConfig:
     """How long, in what batches, and on what a trial runs.
 
     A step has `accumulate` batches of `batch_size` rows on each device, one after another: the same step as one of so
-    many rows, with the memory of `batch_size`. `activation_checkpointing` computes a base's activations again in the
-    backward pass, in place of keeping them.
+    many rows, with the memory of `batch_size`. With `batch_tokens` the rows of a step, and of a batch of evaluation,
+    pass in as many parts as keep each at so many tokens, padding among them. `activation_checkpointing` computes a
+    base's activations again in the backward pass, in place of keeping them.
     With `round_up` more steps than `max_steps` are made where evaluations would not be even, as before it was a bound.
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
     An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name is a measure of
@@ -72,6 +73,7 @@ class TrainerConfig:
     activation_checkpointing: Flag = False
     round_up: Flag = False
     accumulate: Count = 1
+    batch_tokens: Count | None = None
     measures: list[DottedPath | Metric] = field(default_factory=list)
     settled: dict[str, Any] | None = None
     reuse_features: Flag = False

@@ -1,7 +1,7 @@
 """The training of one trial on Lightning: module, metrics, callbacks, checkpoints, distributed processes."""
 
 from harness.task.metrics import ClassMetrics, Metrics, MixtureMetrics, RegressionMetrics, TokenMetrics
-from harness.training.accumulation import in_parts
+from harness.training.accumulation import in_parts, in_parts_of, pieces_of
 from harness.training.callbacks import (
     EVALUATION_PATIENCE_S,
     BestCheckpoint,
@@ -69,8 +69,10 @@ __all__ = [
     "gather_full_model",
     "generate_texts",
     "in_parts",
+    "in_parts_of",
     "make_trainer",
     "mean_loss",
+    "pieces_of",
     "plan",
     "process_group",
     "random_state",

@@ -22,8 +22,30 @@ def in_parts(inputs: Inputs, count: int, rows: Sequence[int]) -> dict[str, Any]:
     `shares`: of each part, for each of its tasks in the order of their numbers, the share of the step's examples, or
     of its labelled tokens. A mean loss times its share, summed over the parts, is the mean loss of the step.
     """
-    pieces = np.array_split(np.array(rows), min(count, len(rows)))
-    parts = [inputs.batch(piece.tolist()) for piece in pieces]
+    return _in_pieces(inputs, [piece.tolist() for piece in np.array_split(np.array(rows), min(count, len(rows)))], rows)
+
+
+def in_parts_of(inputs: Inputs, tokens: int, rows: Sequence[int]) -> dict[str, Any]:
+    """The same with as many micro-batches as keep each at `tokens`; one batch of all rows, where they fit into one."""
+    pieces = pieces_of(inputs.lengths, tokens, rows)
+    return inputs.batch(rows) if len(pieces) == 1 else _in_pieces(inputs, pieces, rows)
+
+
+def pieces_of(lengths: np.ndarray, tokens: int, rows: Sequence[int]) -> list[list[int]]:
+    """The rows, longest first, in pieces of at most so many tokens, padding counted; one that is longer is alone."""
+    pieces: list[list[int]] = []
+    room = 0
+    for row in sorted(rows, key=lambda row: -int(lengths[row])):
+        if not room:
+            pieces.append([])
+            room = max(1, tokens // max(1, int(lengths[row])))
+        pieces[-1].append(row)
+        room -= 1
+    return pieces
+
+
+def _in_pieces(inputs: Inputs, pieces: Sequence[Sequence[int]], rows: Sequence[int]) -> dict[str, Any]:
+    parts = [inputs.batch(piece) for piece in pieces]
     found = [_labels_by_task(part) for part in parts]
     whole: dict[int, float] = {}
     for counts in found:

@@ -12,7 +12,7 @@ from harness.model import base_file, model_tokens
 from harness.system import assets
 from harness.system.hub_models import digest_of_model, pinned_address
 from harness.task import Inputs, Task, build_task, tokenizer_files, train_tokenizer
-from harness.training import in_parts
+from harness.training import in_parts, in_parts_of, pieces_of
 from harness.trial.guests import guest_digests
 
 _EVALUATION_ROWS = 64
@@ -42,16 +42,22 @@ def loader(
     world: int = 1,
     rows: int | None = None,
     accumulate: int = 1,
+    tokens: int | None = None,
     pin: bool = False,
 ) -> DataLoader[int]:
     """Batches of `size` rows of like length and one task: shuffled by `seed` in training, each row once otherwise.
 
     With `rows`, of so many first ones of a task of its own. With `accumulate` a batch has so many times `size` rows,
-    in parts. With `pin` in memory that a GPU copies from while this process goes on.
+    in parts; with `tokens` in as many parts as keep each at so many, in evaluation in as many batches. With `pin` in
+    memory that a GPU copies from while this process goes on.
     """
     whole = size * accumulate
-    batches = inputs.batches(whole, seed, shuffle=training, process_index=process_index, world=world, rows=rows)
+    batches: Any = inputs.batches(whole, seed, shuffle=training, process_index=process_index, world=world, rows=rows)
     collate: Any = inputs.batch if accumulate == 1 else functools.partial(in_parts, inputs, accumulate)
+    if tokens is not None and training:
+        collate = functools.partial(in_parts_of, inputs, tokens)
+    elif tokens is not None:
+        batches = [piece for batch in batches for piece in pieces_of(inputs.lengths, tokens, batch)]
     return DataLoader(inputs, batch_sampler=batches, collate_fn=collate, pin_memory=pin)
 
 

@@ -62,6 +62,7 @@ class RunningTrial:
             process_index=process_index,
             world=world,
             accumulate=settings.accumulate,
+            tokens=settings.batch_tokens,
             pin=self.device.type == "cuda",
         )
 
@@ -80,6 +81,7 @@ class RunningTrial:
             process_index=process_index,
             world=world,
             rows=rows,
+            tokens=self.config.trainer.batch_tokens,
             pin=self.device.type == "cuda",
         )
 

@@ -3,14 +3,18 @@
 import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from harness.config import ConfigError, check
-from harness.training import in_parts
+from harness.model.generator import Generator
+from harness.task import Inputs
+from harness.training import in_parts, pieces_of
 from harness.training.module import TrialModule
 from harness.trial import TrialContext
+from harness.trial.inputs import loader
 from harness.trial.run import run_trial
 from tests.tiny import DEVICE
 from tests.trial.test_generation import SHAPE, composed
@@ -72,6 +76,77 @@ def test_label_tokens_count_alike_whatever_part_they_are_in(model, tmp_path, own
         *(*SGD, "model.dropout=0.0"),
     ]
     assert_same(lambda *sizes: composed(*words, *sizes), tmp_path)
+
+
+@pytest.mark.parametrize("task", ["seq2seq", "chat"])
+def test_a_budget_of_tokens_makes_the_same_steps_in_smaller_passes(task, tmp_path, own_cache, monkeypatch):
+    draw = random.Random(0)
+    lines = [f"page {index},{' '.join([f'Seite {index}'] * draw.randint(1, 9))}" for index in range(80)]
+    (tmp_path / "pairs.csv").write_text("source,target\n" + "\n".join(lines) + "\n")
+    lengths = {"seq2seq": ["task.max_source=12", "task.max_target=24"], "chat": ["task.max_length=60"]}[task]
+    words = [
+        *(f"task={task}", f"task.data={tmp_path}/pairs.csv", "tracking=off", *DEVICE, "model=small_gpt2", *lengths),
+        *(f"model.shape={SHAPE}", "lora=full", "task.generate_rows=0", "trainer.batch_size=12", "optimizer.clip=0.5"),
+        *("trainer.max_steps=6", "trainer.evaluations=2", "trainer.objective=loss", *SGD, "model.dropout=0.0"),
+        *(["task.max_new_tokens=4"] if task == "chat" else []),
+    ]
+    passes = []
+    forward = Generator.forward
+    monkeypatch.setattr(
+        Generator, "forward", lambda self, batch: passes.append(len(batch["ids"])) or forward(self, batch)
+    )
+    whole, learned = run(composed(*words), tmp_path / "trials" / "whole")
+    before = passes.copy()
+    passes.clear()
+    parts, same = run(composed(*words, "trainer.batch_tokens=150"), tmp_path / "trials" / "parts")
+    torch.testing.assert_close(same, learned, atol=1e-6, rtol=1e-6)
+    assert parts.scores["test"]["loss"] == pytest.approx(whole.scores["test"]["loss"], abs=1e-6)
+    assert (parts.steps, parts.optimizer) == (whole.steps, whole.optimizer)
+    assert parts.fingerprint != whole.fingerprint
+    assert len(passes) > len(before)
+
+
+class Texts(Inputs):
+    """Rows of so many tokens."""
+
+    def __init__(self, lengths):
+        self._lengths = np.array(lengths)
+
+    @property
+    def lengths(self):
+        return self._lengths
+
+    def batch(self, rows):
+        ids = torch.zeros(len(rows), int(self._lengths[rows].max()))
+        return {"ids": ids, "labels": torch.zeros(len(rows), dtype=torch.long), "rows": torch.tensor(rows)}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_pass_has_more_tokens_than_the_budget(training):
+    draw = random.Random(0)
+    inputs = Texts([draw.randint(1, 40) for _ in range(101)])
+    batches = list(loader(inputs, 16, 0, training=training, tokens=120))
+    assert not training or len(batches) == 7
+    parts = [part for batch in batches for part in batch.get("parts", [batch])]
+    assert max(part["ids"].numel() for part in parts) <= 120
+    assert sorted(row for part in parts for row in part["rows"].tolist()) == list(range(101))
+    whole = loader(inputs, 16, 0, training=training)
+    assert max(batch["ids"].numel() for batch in whole) > 120
+
+
+def test_pieces_hold_as_many_rows_as_fit_once_they_are_padded():
+    lengths = np.array([3, 9, 4, 1, 20, 9, 2])
+    assert pieces_of(lengths, 18, range(7)) == [[4], [1, 5], [2, 0, 6, 3]]
+    assert pieces_of(lengths, 1000, [6, 1]) == [[1, 6]]
+    assert pieces_of(lengths, 4, [0, 2, 3, 6]) == [[2], [0], [6, 3]]
+
+
+def test_a_budget_of_tokens_is_of_tasks_of_texts_on_devices_of_their_own(compose_plain):
+    with pytest.raises(ConfigError, match=r"trainer\.batch_tokens=64: task=digits is not of texts; set it to null"):
+        compose_plain("task=digits", "model=vit_b_16", "task.image_size=32", "trainer.batch_tokens=64")
+    spread = ["trainer.strategy=fsdp", "trainer.devices=2", "trainer.batch_tokens=64"]
+    with pytest.raises(ConfigError, match="all devices have to make as many passes; trainer.batch_tokens=null"):
+        compose_plain(*spread)
 
 
 @pytest.mark.parametrize(("batches", "weighting"), [("mixed", "uncertainty"), ("one_task", "uncertainty")])
