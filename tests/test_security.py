@@ -73,6 +73,7 @@ def test_releases_known_to_be_unsafe_are_excluded():
     assert not any(version in wanted["lightning"] for version in ("2.6.2", "2.6.3"))
     assert not any(version in wanted["torch"] for version in ("2.5.1", "2.9.1"))
     assert not any(version in wanted["hydra-core"] for version in ("1.3.2", "1.3.7"))
+    assert "3.1.5" not in wanted["jinja2"]
 
 
 def test_planted_secrets_are_in_no_file_and_every_file_is_the_owners_alone(tiny_base, tiny_data, tmp_path):

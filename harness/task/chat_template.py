@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness.config import ConfigError, Tokens
-from harness.task.intake.chats import Message
+from harness.task.intake.chats import Message, leaves_out
 from harness.task.tokenizers import FastTokenizer
 
 Span = tuple[int, int]
@@ -85,16 +85,19 @@ class ChatTemplate:
 
     def spans(self, messages: Sequence[Message], *, last: bool = False) -> tuple[str, list[Span]]:
         """The conversation as one text, and where the assistant has written in it, with what ends each of its turns;
-        with `last`, its last turn alone.
+        with `last`, its last turn alone. Turns of weight 0 are not among them.
 
         By the template's own marks; else by what each turn adds to the text before it. Raises TemplateProblem where
         that is not what the text begins with.
         """
+        answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        turns = [place for place in answers if not leaves_out(messages[place])]
         if self.says_what_is_generated:
             text, spans = self._rendered(messages, marked=True)
+            if len(turns) < len(answers):
+                spans = _chosen(spans, [place in turns for place in answers])
             return text, spans[-1:] if last else spans
         text = self.text(messages)
-        turns = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
         return text, list(self._added(messages, text, turns[-1:] if last else turns))
 
     def _added(self, messages: Sequence[Message], whole: str, turns: Sequence[int]) -> Iterator[Span]:
@@ -136,9 +139,16 @@ class ChatTemplate:
                     **names,
                 ),
             )
-        except (TemplateError, TypeError, ValueError, LookupError) as error:  # what templates raise, or stumble over
+        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
             raise TemplateProblem(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
         return texts[0], spans[0] if marked else []
+
+
+def _chosen(spans: Sequence[Span], takes: Sequence[bool]) -> list[Span]:
+    if len(spans) != len(takes):
+        rule = "turns of weight 0 are told by one mark for each"
+        raise TemplateProblem(f"it marks {len(spans)} times what is generated in {len(takes)} answers; {rule}")
+    return [span for span, taken in zip(spans, takes, strict=True) if taken]
 
 
 def _unlike(expected: str, found: str) -> str:

@@ -26,6 +26,7 @@ from harness.task.own_pairs import facts_of, filled, in_splits, text_of
 
 Messages = tuple[Message, ...]
 
+_READ = ("role", "content", "weight")
 _LISTS = ("messages", "conversations", "conversation")
 _PAIRS = (
     *(("prompt", "completion"), ("prompt", "response"), ("instruction", "output"), ("instruction", "response")),
@@ -192,7 +193,7 @@ def _group(cell: object, source: str) -> str:
 def _with_known_roles(
     config: ChatTaskConfig, split: str, where: str, rows: dict[object, list[Message]], findings: _Findings
 ) -> dict[object, list[Message]]:
-    """Rows whose roles a template knows; messages of role and content alone, but where all is passed on."""
+    """Rows whose roles a template knows; messages of what is read alone, but where all is passed on."""
     if config.other_roles == "pass":
         return rows
     odd = {row: found for row, messages in rows.items() if (found := other_roles(messages))}
@@ -206,8 +207,8 @@ def _with_known_roles(
     plain: dict[object, list[Message]] = {}
     for row, messages in rows.items():
         if row not in odd:
-            findings.unread.update(name for message in messages for name in message if name not in ("role", "content"))
-            plain[row] = [{"role": message["role"], "content": message["content"]} for message in messages]
+            findings.unread.update(name for message in messages for name in message if name not in _READ)
+            plain[row] = [{name: message[name] for name in _READ if name in message} for message in messages]
     return plain
 
 

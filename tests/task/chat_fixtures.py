@@ -80,26 +80,43 @@ _WORDS = r" ?[^\s\p{L}\p{N}]+[\r\n]*| ?\p{L}+|\p{N}{1,3}|\s*[\r\n]+|\s+(?!\S)|\s
 """Line breaks stay together whatever follows, as with models whose templates end a prompt with two of them."""
 
 
+TEXTS = [
+    *(message["content"] for chat in CHATS for message in chat),
+    "user\n\n assistant\n model\n system\n Assistant:",
+]
+
+
 @functools.cache
-def _tokenizer() -> str:
-    tokenizer = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(_WORDS), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+def _tokenizer(kind: str) -> str:
+    tokenizer, alphabet = Tokenizer(models.BPE(byte_fallback=kind == "blanks")), pre_tokenizers.ByteLevel.alphabet()
+    if kind == "bytes":
+        split = pre_tokenizers.Split(Regex(_WORDS), "isolated")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+        tokenizer.decoder = decoders.ByteLevel()
+        more = []
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        spaces = decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)
+        tokenizer.decoder = decoders.Sequence(list(spaces))
+        alphabet, more = [], [f"<0x{byte:02X}>" for byte in range(256)]
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+        vocab_size=400 + len(more),
+        special_tokens=[*SPECIAL, *more],
+        initial_alphabet=sorted(alphabet),
+        show_progress=False,
     )
-    texts = [message["content"] for chat in CHATS for message in chat] + ["user\n\n assistant\n model\n system\n"]
-    tokenizer.train_from_iterator(texts * 3, trainer)
+    tokenizer.train_from_iterator(TEXTS * 3, trainer)
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
     return str(tokenizer.to_str())
 
 
-def write_tokenizer(folder: Path, template: str | None = None) -> Path:
-    """A byte-level tokenizer that begins every text with <s>; with a chat template, as a base that was tuned has it."""
+def write_tokenizer(folder: Path, template: str | None = None, kind: str = "bytes") -> Path:
+    """A tokenizer that begins every text with <s>; with a chat template, as a base that was tuned has it.
+
+    Of `bytes`, as GPT's, Llama 3's and Qwen's, or with `blanks` as signs, as Llama 2's, Mistral's and Gemma's.
+    """
     folder.mkdir(exist_ok=True)
-    (folder / "tokenizer.json").write_text(_tokenizer())
+    (folder / "tokenizer.json").write_text(_tokenizer(kind))
     said = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
     beside = {} if template is None else {"chat_template": template}
     (folder / "tokenizer_config.json").write_text(json.dumps(said | beside))
@@ -114,7 +131,7 @@ def theirs(folder: Path) -> PreTrainedTokenizerFast:
 def save_base(folder: Path, template: str | None = None) -> PreTrainedModel:
     """A small Llama with that tokenizer."""
     write_tokenizer(folder, template)
-    size = Tokenizer.from_str(_tokenizer()).get_vocab_size()
+    size = Tokenizer.from_str(_tokenizer("bytes")).get_vocab_size()
     marks = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "max_position_embeddings": 512}
     network = random_network(AutoModelForCausalLM, "llama", vocab_size=size, **marks)
     assert isinstance(network, PreTrainedModel)

@@ -46,10 +46,11 @@ def _own(own_cache):
 
 @pytest.mark.parametrize("name", MARKED)
 @pytest.mark.parametrize("written", ["marked", "by prefixes"])
-def test_ids_and_mask_are_those_of_transformers(name, written, tmp_path):
+@pytest.mark.parametrize("kind", ["bytes", "blanks"])
+def test_ids_and_mask_are_those_of_transformers(name, written, kind, tmp_path):
     """Marks are taken as they are, and what a template without them adds by each answer comes to the same."""
     template = MARKED[name] if written == "marked" else unmarked(MARKED[name])
-    write_tokenizer(tmp_path, template)
+    write_tokenizer(tmp_path, template, kind)
     found = encoded(tmp_path)
     for row, chat in enumerate(CHATS):
         wanted = theirs(tmp_path).apply_chat_template(
@@ -87,6 +88,18 @@ def test_the_last_answer_alone_or_every_token(tmp_path):
     assert row_of(whole, 0)[0] == row_of(last, 0)[0]
 
 
+@pytest.mark.parametrize("template", [CHATML, unmarked(CHATML)], ids=["marked", "by prefixes"])
+def test_a_turn_of_weight_0_is_read_and_not_trained_on(template, tmp_path):
+    write_tokenizer(tmp_path, template)
+    chat = [{**message, "weight": 0} if message["content"] == "Red.\nOr green." else message for message in CHATS[1]]
+    ids, trained = map(np.array, row_of(encoded(tmp_path, chats=[chat]), 0))
+    assert ids.tolist() == row_of(encoded(tmp_path), 1)[0]
+    assert theirs(tmp_path).decode(ids[trained == 1]) == "Blue.<|im_end|>Black<|im_end|>"
+    once = "{% generation %}{% for m in messages %}{{ m.content }}{% endfor %}{% endgeneration %}"
+    with pytest.raises(ConfigError, match="it marks 1 times what is generated in 3 answers; turns of weight 0"):
+        encoded(tmp_path, once, chats=[chat])
+
+
 def test_a_template_of_the_users_own_comes_first_and_a_file_beside_before_the_configuration(tmp_path):
     write_tokenizer(tmp_path, unmarked(MARKED["inst"]))
     (tmp_path / "chat_template.jinja").write_text(MARKED["turns"])
@@ -103,8 +116,9 @@ def test_a_template_of_the_users_own_comes_first_and_a_file_beside_before_the_co
         chat_template(tokens, None)
 
 
-def test_the_plain_template_is_one_that_transformers_writes_alike(tmp_path):
-    write_tokenizer(tmp_path)
+@pytest.mark.parametrize("kind", ["bytes", "blanks"])
+def test_the_plain_template_is_one_that_transformers_writes_alike(kind, tmp_path):
+    write_tokenizer(tmp_path, kind=kind)
     found = encoded(tmp_path)
     assert found.template.origin == "plain"
     for row, chat in enumerate(CHATS):

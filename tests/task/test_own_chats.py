@@ -141,6 +141,11 @@ WRONG = {
     "a turn of the assistant without text in 1": [ASKED, {"role": "assistant", "content": " "}],
     "nothing before the assistant's first turn in 1": [SAID],
     "none of system, user, assistant: tool, tool_calls (rows 61); task.other_roles=leave_out": TOOL,
+    "no turn of the assistant but of weight 0 in 1": [ASKED, {**SAID, "weight": 0}],
+    "row 61: messages: message 2: its weight is '0.5'; 1, or 0 where it is not trained on": [
+        ASKED,
+        {**SAID, "weight": 0.5},
+    ],
     "row 61: messages: message 1: its content is list": [{"role": "user", "content": [{"type": "image"}]}],
     "row 61: messages: message 2 has no role; names: text; expected {role, content}": [ASKED, {"text": "x"}],
     "row 61: messages: message 1 is str 'hello'; expected {role, content}": ["hello"],
@@ -159,7 +164,7 @@ def test_what_is_no_conversation_is_one_line(said, task_of, tmp_path):
 
 
 def test_what_is_left_out_is_counted_and_what_is_not_read_is_said(task_of, tmp_path):
-    odd = [{"messages": ROWS[1][:1]}, {"messages": TOOL}, {"messages": [{**m, "weight": 0} for m in ROWS[2]]}]
+    odd = [{"messages": ROWS[1][:1]}, {"messages": TOOL}, {"messages": [{**m, "name": "x"} for m in ROWS[2]]}]
     odd += [{"messages": [*ROWS[4], {"role": "user", "content": "thanks"}]}]
     data = write_jsonl(tmp_path / "chats.jsonl", [*({"messages": chat} for chat in ROWS), *odd])
     facts = task_of(data, "task.gaps=leave_out", "task.other_roles=leave_out").findings()
@@ -169,7 +174,7 @@ def test_what_is_left_out_is_counted_and_what_is_not_read_is_said(task_of, tmp_p
         "repeated": ["train 63", "train 64"],
     }
     assert facts.suspicious == [
-        "2 messages have weight, which is not read",
+        "2 messages have name, which is not read",
         "1 conversations go on after the assistant's last turn; what follows is not read",
     ]
 

@@ -38,9 +38,18 @@ def _message(item: object, where: str) -> Message:
     text = "" if is_gap(content) else content
     if not isinstance(text, str):
         raise ConfigError(f"{where}: its content is {type(text).__name__} {str(text)[:40]!r}; only texts are read")
+    if (weight := more.pop("weight", 1)) not in (0, 1):
+        raise ConfigError(f"{where}: its weight is {str(weight)[:20]!r}; 1, or 0 where it is not trained on")
+    if weight == 0:
+        more["weight"] = 0
     if has_half_character(text):
         raise ConfigError(f"{where}: half a character in it (a lone surrogate)")
     return {"role": _NAMES.get(role, role), "content": text, **more}
+
+
+def leaves_out(message: Message) -> bool:
+    """Whether a turn is not trained on: its weight is 0, as in files for fine-tuning at OpenAI."""
+    return message.get("weight") == 0
 
 
 def other_roles(messages: Sequence[Message]) -> list[str]:
@@ -51,12 +60,14 @@ def other_roles(messages: Sequence[Message]) -> list[str]:
 
 def gap_of(messages: Sequence[Message]) -> str | None:
     """Why nothing can be learned of a conversation; None where something can."""
-    if not any(message["role"] == "assistant" for message in messages):
-        return "no turn of the assistant"
+    answers = [message for message in messages if message["role"] == "assistant"]
+    if all(map(leaves_out, answers)):
+        return "no turn of the assistant" + (" but of weight 0" if answers else "")
     if messages[0]["role"] == "assistant":
         return "nothing before the assistant's first turn"
-    empty = next((message for message in messages if len(message) == 2 and not message["content"].strip()), None)
-    return None if empty is None else f"a turn of the {empty['role']} without text"
+    said = [message for message in messages if message["role"] in ROLES and not message.get("tool_calls")]
+    empty = next((message["role"] for message in said if not message["content"].strip()), None)
+    return None if empty is None else f"a turn of the {empty} without text"
 
 
 def until_last_answer(messages: Sequence[Message]) -> tuple[Message, ...]:
