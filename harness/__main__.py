@@ -17,6 +17,7 @@ from harness.commands import (
     confirm,
     count,
     data,
+    evaluate,
     export,
     guest,
     predict,
@@ -54,6 +55,7 @@ COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
     "export": export.run,
     "predict": predict.run,
     "attribute": attribute.run,
+    "evaluate": evaluate.run,
     "allocate": allocate.run,
 }
 """What each `run` calls; any other names a guest's command."""

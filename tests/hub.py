@@ -1,5 +1,6 @@
 """A hub of our own on this machine: repositories as folders, each state of one a commit."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -18,6 +19,9 @@ class Hub:
         self.repositories: dict[str, list[Path]] = {}
         self.gated: set[str] = set()
         self.asked: list[str] = []
+        self.private: set[str] = set()
+        self.uploads: Path | None = None
+        """Where commits that are pushed lie; None: nobody may push."""
 
     def commit_of(self, repository: str, revision: str) -> tuple[str, Path] | None:
         commits = {_sha(folder): folder for folder in self.repositories.get(repository, [])}
@@ -43,6 +47,39 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(body=True)
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.hub.uploads is None or self.headers.get("Authorization") != "Bearer hf_right":
+            return self._send(401, b"", {}, True)
+        parts = self.path.partition("?")[0].strip("/").split("/")
+        if parts == ["api", "repos", "create"]:
+            asked = json.loads(content)
+            name = f"{asked['organization']}/{asked['name']}"
+            if asked.get("visibility") == "private" or asked.get("private"):  # by its version
+                self.hub.private.add(name)
+            return self._reply({"url": f"http://{self.headers['Host']}/{name}"})
+        if parts == ["api", "validate-yaml"]:  # the header of README.md
+            return self._reply({"errors": [], "warnings": []})
+        repository, verb = "/".join(parts[2:4]), parts[4]
+        if verb == "preupload":
+            files = json.loads(content)["files"]
+            return self._reply(
+                {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+            )
+        commits = self.hub.repositories.setdefault(repository, [])
+        folder = self.hub.uploads / f"{len(commits)}"
+        for line in map(json.loads, content.splitlines()):
+            if line["key"] == "file":
+                path = folder / line["value"]["path"]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(base64.b64decode(line["value"]["content"]))
+        commits.append(folder)
+        address = f"http://{self.headers['Host']}/{repository}/commit/{_sha(folder)}"
+        return self._reply({"commitUrl": address, "commitOid": _sha(folder)})
+
+    def _reply(self, tree: object) -> None:
+        self._send(200, json.dumps(tree).encode(), {"Content-Type": "application/json"}, True)
 
     def _answer(self, body: bool) -> None:
         self.hub.asked.append(self.path)

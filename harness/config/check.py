@@ -199,7 +199,8 @@ def _asked_mistakes(config: Config) -> list[str]:
         if value is not None and config.run != "confirm"
     ]
     others: dict[str, Any] = {"trial": config.trial, "input": config.input, "output": config.output}
-    others |= {"format": config.format, "port": config.port}
+    others |= {"format": config.format, "push": config.push, "port": config.port}
+    others |= {"adapter": config.adapter, "split": config.split}
     others |= {"method": config.method, "parameters": config.parameters, "steps": config.steps}
     mistakes += [
         f"{key}={value}: of run={' and run='.join(_TAKEN_BY[key])}"
@@ -210,10 +211,13 @@ def _asked_mistakes(config: Config) -> list[str]:
 
 
 _TAKEN_BY = {
-    "trial": ("repeat", "export", "predict", "attribute", "allocate"),
+    "trial": ("repeat", "export", "predict", "attribute", "evaluate", "allocate"),
     "input": ("predict", "attribute"),
-    "output": ("export", "predict", "attribute", "allocate"),
+    "output": ("export", "predict", "attribute", "evaluate", "allocate"),
+    "adapter": ("evaluate",),
+    "split": ("evaluate",),
     "format": ("export",),
+    "push": ("export",),
     "port": ("watch",),
     "method": ("allocate",),
     "parameters": ("allocate",),

@@ -205,6 +205,7 @@ Command = Literal[
     "export",
     "predict",
     "attribute",
+    "evaluate",
     "allocate",
 ]
 SHAPES_ALONE = ("count", "targets")
@@ -216,7 +217,8 @@ class Config:
     """One trial, or one study of trials, wholly resolved.
 
     `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is of
-    run=repeat and of those that take a trial up again, `format` of run=export, `input` and `output` of run=predict and
+    run=repeat and of those that take a trial up again, `format` and `push` of run=export, `adapter` and
+    `split` of run=evaluate, `input` and `output` of run=predict and
     run=attribute, `output` of run=export, too; `port` is of run=watch,
     `method`, `parameters` and `steps` of run=allocate.
     """
@@ -241,6 +243,9 @@ class Config:
     input: Text | None = None
     output: Text | None = None
     format: Literal["adapter", "merged"] | None = None
+    push: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    adapter: Text | None = None
+    split: Literal["validation", "test", "all"] | None = None
     port: Annotated[int, Strict(), Field(ge=1, le=65535)] | None = None
     method: Allocation | None = None
     parameters: Count | None = None

@@ -11,7 +11,10 @@ from harness.system.redaction import redact_tree
 
 Tree = dict[str, Any]
 
-OF_COMMANDS = ("top", "seeds", "margin", "trial", "input", "output", "format", "port", "method", "parameters", "steps")
+OF_COMMANDS = (
+    *("top", "seeds", "margin", "trial", "input", "output", "format", "port", "method", "parameters", "steps"),
+    *("adapter", "split", "push"),
+)
 """Keys of a configuration that say what a command does with a study, and are none of a trial's."""
 
 

@@ -29,6 +29,9 @@ _TEXTS = (
 _BESIDE_A_FILE = ("config.json", "tokenizer.json")  # of CTranslate2, whose model.bin has weights alone; GGUF has all
 
 
+_OF_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin", "config.json", "head.safetensors")
+
+
 class PinMismatch(AssetError):
     """Files that are others than those at the study's first use of the repository."""
 
@@ -143,6 +146,19 @@ def model_folder(address: str, sha256: Mapping[str, str | None] | None, *, weigh
     return folder, commit
 
 
+def adapter_folder(address: str) -> tuple[Path, str]:
+    """The folder of an adapter's repository in the hub's cache, and its address with the commit; nothing is pinned.
+
+    Raises AssetError where it cannot be had or is none, Unreachable where the hub does not answer.
+    """
+    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", address)
+    if match is None:
+        raise AssetError(f"{address}: expected hub:owner/name@revision")
+    wanted = _Wanted(weights=True, file="adapter_config.json", beside=_OF_ADAPTERS)
+    folder, commit, _ = _snapshot(address, match[1], match[2] or "main", wanted)
+    return folder, f"hub:{match[1]}@{commit}"
+
+
 def _pinned(address: str, repository: str) -> tuple[Path, str, list[str]] | None:
     """The files of a pin, where all of them lie in the cache: the hub need not be asked."""
     from huggingface_hub import try_to_load_from_cache
@@ -168,11 +184,12 @@ class _Wanted:
 
     weights: bool
     file: str | None
+    beside: tuple[str, ...] = _BESIDE_A_FILE
 
     def of(self, names: list[str]) -> list[str]:
         if self.file is not None:
             folder = self.file.rpartition("/")[0]
-            beside = () if self.file.endswith(".gguf") else _BESIDE_A_FILE
+            beside = () if self.file.endswith(".gguf") else self.beside
             around = {f"{folder}/{name}" if folder else name for name in beside}
             return [name for name in names if name == self.file or name in around] if self.file in names else []
         top = [name for name in names if "/" not in name]

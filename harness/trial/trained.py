@@ -84,7 +84,7 @@ def load_trained(trained: Trained) -> Network:
     """The network as the trial left it, in evaluation mode. Raises ConfigError where its files cannot be read back."""
     network = untrained(trained)
     try:
-        _load_base(network, _kept(trained))
+        load_base(network, _kept(trained))
     except (SpecError, AssetError) as error:
         raise ConfigError(f"trial={trained.entry.trial}: {error}") from None
     return network.eval()
@@ -120,7 +120,8 @@ def _kept(trained: Trained) -> Path:
     return kept
 
 
-def _load_base(network: Network, kept: Path) -> None:
+def load_base(network: Network, kept: Path) -> None:
+    """Take over what a folder holds of the base: an adapter, or weights. Raises SpecError or AssetError."""
     if (kept / "adapter_config.json").is_file():
         if read_config(kept).get("peft_type") in _OURS:
             import_adapter(network.base, kept)

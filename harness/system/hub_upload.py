@@ -1,0 +1,42 @@
+"""A folder uploaded to the Hugging Face hub; `HF_TOKEN` and `HF_ENDPOINT` count as they do in transformers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.system.assets import AssetError
+
+
+def has_token() -> bool:
+    """Whether there is a token to upload with."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def create(repository: str) -> None:
+    """See that a repository is there; a new one is private. Raises AssetError where the hub refuses."""
+    from huggingface_hub import HfApi
+
+    with _as_asset_error(f"push={repository}: the hub does not let it be written"):
+        HfApi().create_repo(repository, private=True, exist_ok=True)
+
+
+def upload(folder: Path, repository: str, message: str) -> str:
+    """Upload a folder as one commit; returns the commit's address. Raises AssetError where the hub does not take it."""
+    from huggingface_hub import HfApi
+
+    with _as_asset_error(f"push={repository}: the hub did not take {folder}"):
+        made = HfApi().upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
+    return str(made.commit_url)
+
+
+@contextmanager
+def _as_asset_error(what: str) -> Iterator[None]:
+    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except (HTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise AssetError(f"{what}, {type(error).__name__}: {said}") from None

@@ -1,0 +1,137 @@
+"""What a trained network scores on a split, without training: the scores that a trial would record, and intervals."""
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.config import Config, ConfigError
+from harness.devices import resolve_device, resolve_precision
+from harness.model import Network
+from harness.record import Data
+from harness.report.statistics import ratio_interval, wilson_interval
+from harness.task import SPLITS, Inputs, Task, build_task
+from harness.task.metrics import Metrics
+from harness.training import autocast, generate_texts, text_scores
+from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
+from harness.trial.passes import on_device
+from harness.trial.saved import Reading, Saved, load_saved, reading_of
+from harness.trial.single import metrics_of
+from harness.trial.trained import Trained, load_trained
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Scores by name, with the 95 % interval over items of those that are means of them, and a row for each item."""
+
+    splits: tuple[str, ...]
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    columns: tuple[str, ...]
+    items: list[tuple[int, list[float]]]
+
+    def write_items(self, path: Path) -> None:
+        """A CSV file as a trial's predictions.csv, its rows those of the splits one after another."""
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("row", *self.columns), *((row, *item) for row, item in self.items)])
+
+
+def evaluate_trial(trained: Trained, split: str) -> Evaluation:
+    """The scores of a trial's network on its own data."""
+    return _evaluate(load_trained(trained), build_task(trained.config.task), trained.config, split, Reading())
+
+
+def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation, dict[str, Any]]:
+    """The scores of an adapter over the base of a configuration on its task, and what base and data that were.
+
+    Raises ConfigError where the adapter does not fit.
+    """
+    if config.task.parts:
+        raise ConfigError(f"run=evaluate: task={config.task.name} is several tasks; name one of them")
+    task = build_task(config.task)
+    reading = reading_of(saved, task)
+    network = load_saved(saved, config, task)
+    base = base_identity(config) | {"quantization": config.model.quantized}
+    return _evaluate(network, task, config, split, reading), {"base": base, "notes": notes(saved, config, task)}
+
+
+def notes(saved: Saved, config: Config, task: Task) -> list[str]:
+    """What of an adapter over another base than it was trained on is easily overlooked."""
+    said = []
+    if task.classes and not saved.classes:
+        said.append(f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order")
+    if saved.quantization != config.model.quantized and saved.quantization is not None:
+        now = config.model.quantized or "floats"
+        said.append(f"it was trained over weights held as {saved.quantization}; here they are {now}")
+    return said
+
+
+def _evaluate(network: Network, task: Task, config: Config, split: str, reading: Reading) -> Evaluation:
+    device = resolve_device(config.trainer.accelerator, 1)
+    precision = resolve_precision(config.trainer.precision, device, config.model.base_dtype)
+    network.to(device)
+    metrics = metrics_of(task, config.trainer).to(device)
+    splits = SPLITS if split == "all" else (split,)
+    items: list[tuple[int, list[float]]] = []
+    for name in splits:
+        inputs = read_inputs(config, task, name)
+        rows = _add(network, inputs, metrics, config, device, precision, reading)
+        items += [(len(items) + row, item) for row, item in enumerate(rows)]
+    scores = metrics.compute_and_reset()
+    if split != "all":
+        scores |= _written(network, inputs, task, config, split, device)
+    return Evaluation(splits, scores, _intervals(task, metrics.columns, scores, items), metrics.columns, items)
+
+
+@torch.no_grad()
+def _add(
+    network: Network,
+    inputs: Inputs,
+    metrics: Metrics,
+    config: Config,
+    device: torch.device,
+    precision: str,
+    reading: Reading,
+) -> list[list[float]]:
+    """Score the rows of a split; returns what each of them came to, in order."""
+    large = config.model.vocabulary_logits or config.task.known_outputs == 0
+    size = evaluation_size(config.trainer.batch_size, large)
+    rows, found = list[Tensor](), list[Tensor]()
+    for batch in loader(inputs, size, config.seed, training=False):
+        there = on_device(batch, device)
+        with autocast(precision, device):
+            found.append(metrics.update(reading(network(there)), there).cpu())
+        rows.append(batch["rows"])
+    order = torch.cat(rows).argsort()
+    items: list[list[float]] = torch.cat(found)[order].tolist()
+    return items
+
+
+def _written(
+    network: Network, inputs: Inputs, task: Task, config: Config, split: str, device: torch.device
+) -> dict[str, float]:
+    """The scores of the texts that are written for the first rows, where the answer is a text."""
+    generation = task.generation_of(split)
+    if generation is None:
+        return {}
+    texts = generate_texts(network, inputs, len(generation.references), generation.longest, device)
+    return text_scores(texts, generation.references, config.trainer.text_measures)[0]
+
+
+def _intervals(
+    task: Task, columns: tuple[str, ...], scores: dict[str, float], items: list[tuple[int, list[float]]]
+) -> dict[str, tuple[float, float]]:
+    values = [item for _, item in items]
+    if "accuracy" in scores and columns == ("label", "predicted"):
+        return {"accuracy": wilson_interval(scores["accuracy"], len(values))}
+    if columns == ("loss", "tokens"):
+        tokens = [each for _, each in values]
+        return {"loss": ratio_interval([loss * each for loss, each in values], tokens)}
+    if columns == ("label", "predicted"):  # numbers, whose loss is of standardised answers
+        deviation = Data.of(task.describe()).sd or 1.0
+        squares = [((label - predicted) / deviation) ** 2 for label, predicted in values]
+        return {"loss": ratio_interval(squares, [1.0] * len(squares))}
+    return {}

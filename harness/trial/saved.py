@@ -1,0 +1,161 @@
+"""A saved adapter over any base: found, put into a network, and what the outputs of its head stand for."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from harness import record
+from harness.config import Config, ConfigError, read_stored
+from harness.lora import SpecError, import_adapter
+from harness.lora.adapter_config import read_config, read_tensors
+from harness.model import Network, build_model
+from harness.record import trial_path
+from harness.system.assets import AssetError
+from harness.system.hub_models import adapter_folder
+from harness.system.study_files import CONFIG, HEAD
+from harness.task import Task
+from harness.trial.trained import load_base, trained_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """What lies in a folder: the classes by the number that its head gives them, and the unit of a number.
+
+    `classes` is empty where nothing says them. `unit` is deviation and mean of what a number is standardised by, None
+    where it is in the unit of the data. `quantization` is how the base was held in training, where that is known.
+    """
+
+    address: str
+    folder: Path
+    classes: tuple[str, ...] = ()
+    unit: tuple[float, float] | None = None
+    quantization: str | None = None
+
+
+def find_saved(address: str) -> Saved:
+    """The adapter at FOLDER, path:FOLDER or hub:owner/name@revision: of a trial, an export, or PEFT's.
+
+    Raises ConfigError where there is none, AssetError where the hub does not give it.
+    """
+    if address.startswith("hub:"):
+        folder, address = adapter_folder(address)
+    else:
+        folder = Path(address.removeprefix("path:")).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"adapter={address}: no such folder")
+    if (folder.parent / CONFIG).is_file() and folder.parent.parent.name == "trials":
+        return _of_trial(address, folder)
+    if not (folder / "adapter_config.json").is_file():
+        raise ConfigError(f"adapter={address}: no adapter_config.json in it")
+    return Saved(address, folder, _names(folder))
+
+
+def _of_trial(address: str, folder: Path) -> Saved:
+    """What a trial has left, with what its record says of it."""
+    study, name = folder.parent.parent.parent, f"trials/{folder.parent.name}"
+    entry = next((each for each in record.read(study) if trial_path(each.trial) == name), None)
+    if entry is None:
+        raise ConfigError(f"adapter={address}: {study} has no record of {name}")
+    trained = trained_of(entry, study)
+    held = read_stored(folder.parent / CONFIG)["model"].get("quantization")
+    return Saved(address, folder, trained.classes, trained.unit, held)
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """The classes that the config.json beside an adapter names; those that transformers numbers are none."""
+    path = folder / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("id2label") or {}
+    except (OSError, ValueError, AttributeError):
+        return ()
+    names = tuple(str(name) for _, name in sorted(found.items(), key=lambda each: int(each[0])))
+    return () if names == tuple(f"LABEL_{number}" for number in range(len(names))) else names
+
+
+def load_saved(saved: Saved, config: Config, task: Task) -> Network:
+    """The base of the configuration with the adapter in it, and its head, in evaluation mode.
+
+    Raises ConfigError where it does not fit the base or has no head for the task.
+    """
+    network = build_model(config.model, task.outputs)
+    try:
+        heads = _put_in(network, saved.folder)
+    except (SpecError, AssetError) as error:
+        raise ConfigError(f"adapter={saved.address}: {' '.join(str(error).split())[:300]}") from None
+    if not heads and network.head.state_dict() and vars(config.model).get("head") != "stored":
+        _load_head(network.head, saved)
+    return network.eval()
+
+
+def _put_in(network: Network, folder: Path) -> list[str]:
+    """Load what a folder holds of the base; returns the heads that were in it too.
+
+    Names are those of the base alone, as trials write them, or of the whole model of transformers around it.
+    """
+    if not (folder / "adapter_config.json").is_file():
+        load_base(network, folder)
+        return []
+    said, form = read_config(folder), network.transformers_form()
+    heads = [str(name) for name in said.get("modules_to_save") or ()]
+    if form is not None and form.model is not network.base and (heads or not _names_base(network.base, folder)):
+        import_adapter(form.model, folder)
+        return heads
+    load_base(network, folder)
+    return heads
+
+
+def _names_base(base: nn.Module, folder: Path) -> bool:
+    """Whether the first adapted module of a file of PEFT's is one of the base itself."""
+    modules = {name for name, _ in base.named_modules()}
+    adapted = (name.partition(".lora_")[0] for name in read_tensors(folder) if ".lora_" in name)
+    first = next(adapted, None)
+    return first is None or first.removeprefix("base_model.model.").removesuffix(".base_layer") in modules
+
+
+def _load_head(head: nn.Module, saved: Saved) -> None:
+    if not (saved.folder / HEAD).is_file():
+        raise ConfigError(
+            f"adapter={saved.address}: it has no head, in modules_to_save or {HEAD}; model.head=stored takes the base's"
+        )
+    try:
+        head.load_state_dict(load_file(saved.folder / HEAD))
+    except RuntimeError as error:
+        raise ConfigError(f"adapter={saved.address}: {HEAD}: {' '.join(str(error).split())[:300]}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How the outputs of a saved head become those that a task scores: classes in its order, numbers in its units."""
+
+    order: tuple[int, ...] = ()
+    factor: float = 1.0
+    shift: float = 0.0
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits (…, C), or numbers (B, 1)."""
+        if self.order:
+            return logits[..., torch.tensor(self.order, device=logits.device)]
+        return logits if (self.factor, self.shift) == (1.0, 0.0) else logits * self.factor + self.shift
+
+
+def reading_of(saved: Saved, task: Task) -> Reading:
+    """From the classes or the unit of a saved head to those of a task. Raises ConfigError where classes differ."""
+    if task.outputs == 0:
+        return Reading()
+    if not task.classes:
+        told: dict[str, Any] = task.describe()
+        deviation, mean = float(told["sd"]), float(told["mean"])
+        from_sd, from_mean = saved.unit or (1.0, 0.0)
+        return Reading(factor=from_sd / deviation, shift=(from_mean - mean) / deviation)
+    if not saved.classes:
+        return Reading()
+    numbers = {name: number for number, name in enumerate(saved.classes)}
+    if numbers.keys() != set(task.classes):
+        ours, theirs = ", ".join(task.classes[:6]), ", ".join(saved.classes[:6])
+        raise ConfigError(f"adapter={saved.address}: its classes are {theirs}; those of task={task.name} are {ours}")
+    return Reading(order=tuple(numbers[name] for name in task.classes))

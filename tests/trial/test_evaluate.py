@@ -1,0 +1,186 @@
+"""Saved adapters scored without training: a trial's own, exported, pushed, and PEFT's."""
+
+import csv
+import json
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from harness.config import ConfigError
+from harness.report.statistics import wilson_interval
+from harness.system.assets import AssetError
+from harness.trial.evaluate import evaluate_saved, evaluate_trial
+from harness.trial.export import export_trial
+from harness.trial.saved import find_saved
+from tests.hub import serving
+from tests.model.small import save_small
+from tests.trial.test_export import trained  # noqa: F401  a fixture
+from tests.trial.test_hf_trial import SHORT, based_on, pairs, reviews  # noqa: F401  fixtures
+
+LORA = ["lora.targets=all-linear", "lora.rank=2"]
+
+
+@pytest.fixture
+def base(tmp_path):
+    save_small(AutoModelForSequenceClassification, "llama", tmp_path / "base", num_labels=2)
+    return based_on(tmp_path / "base")
+
+
+@pytest.fixture
+def score(compose_plain):
+    def go(address, *words, split="test"):
+        return evaluate_saved(find_saved(str(address)), compose_plain(*SHORT, *words), split)
+
+    return go
+
+
+def test_a_trial_has_the_scores_that_it_recorded(trained, reviews, base):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    found = {split: evaluate_trial(made, split) for split in ("test", "validation", "all")}
+    assert found["test"].scores == made.entry.scores["test"]
+    rows = made.entry.data.rows
+    assert found["test"].intervals["accuracy"] == wilson_interval(found["test"].scores["accuracy"], rows["test"])
+    assert {split: len(each.items) for split, each in found.items()} == {
+        "test": rows["test"],
+        "validation": rows["validation"],
+        "all": sum(rows.values()),
+    }
+    parts = [evaluate_trial(made, split) for split in ("test", "validation")]
+    right = sum(label == said for part in parts for _, (label, said) in part.items)
+    assert right <= sum(label == said for _, (label, said) in found["all"].items)
+
+
+@pytest.mark.parametrize("pooling", ["auto", "mean"])
+def test_the_folder_of_a_trial_and_its_export_score_the_same(pooling, trained, reviews, base, score, tmp_path):  # noqa: F811
+    words = [*reviews, *base, f"model.pooling={pooling}"]
+    made = trained(*words, *LORA)
+    export_trial(made, tmp_path / "out", merged=False)
+    for folder in (made.folder / "adapter", tmp_path / "out"):
+        found, said = score(folder, *words)
+        assert found.scores == made.entry.scores["test"]
+        assert said["base"]["quantization"] is None
+    assert find_saved(str(made.folder / "adapter")).classes == ("0", "1")
+
+
+def test_full_fine_tuning_is_scored_too(trained, reviews, base, score):  # noqa: F811
+    made = trained(*reviews, *base, "lora=full")
+    found, _ = score(made.folder / "weights", *reviews, *base)
+    assert found.scores == made.entry.scores["test"]
+
+
+def test_classes_are_taken_by_name_whatever_their_numbers(trained, reviews, base, score, tmp_path):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    lines = (tmp_path / "reviews.csv").read_text().splitlines()
+    named = [lines[0], *(f"{line[:-1]}{('zero', 'b_one')[int(line[-1])]}" for line in lines[1:])]
+    (tmp_path / "named.csv").write_text("\n".join(named) + "\n")
+    export_trial(made, tmp_path / "out", merged=False)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    other = [f"task.data={tmp_path}/named.csv", *reviews[1:], *base]
+    with pytest.raises(ConfigError, match=r"its classes are 0, 1; those of task=text_csv are b_one, zero"):
+        score(tmp_path / "out", *other)
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config | {"id2label": {"0": "zero", "1": "b_one"}}))
+    swapped, _ = score(tmp_path / "out", *other, split="all")
+    assert swapped.scores["accuracy"] == evaluate_trial(made, "all").scores["accuracy"]
+
+
+def test_numbers_are_in_the_unit_that_the_head_was_trained_in(trained, base, score, tmp_path):  # noqa: F811
+    for name, add in (("one", 0.0), ("two", 30.0)):
+        rows = [f"w{4 + row % 40} w{50 + row % 37} w{row % 90},{row % 7 + add}" for row in range(120)]
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    usual = ["task=text_csv", "task.answer=number", "task.max_length=12", "trainer.objective=rmse"]
+    made = trained(*usual, f"task.data={tmp_path}/one.csv", *base, "model.pooling=last", *LORA)
+    export_trial(made, tmp_path / "out", merged=False)
+    for folder in (made.folder / "adapter", tmp_path / "out"):
+        same, _ = score(folder, *usual, f"task.data={tmp_path}/one.csv", *base, "model.pooling=last")
+        assert same.scores["rmse"] == pytest.approx(made.entry.scores["test"]["rmse"], rel=1e-4)
+        far, _ = score(folder, *usual, f"task.data={tmp_path}/two.csv", *base, "model.pooling=last")
+        assert far.scores["rmse"] == pytest.approx(30, rel=0.1)  # as it would be, were answers in other units
+
+
+def test_an_adapter_that_peft_wrote_is_scored(reviews, base, score, tmp_path, own_cache):  # noqa: F811
+    network = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=2)
+    theirs = get_peft_model(network, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["q_proj", "v_proj"]))
+    with torch.no_grad():
+        for name, tensor in theirs.named_parameters():
+            if "lora_B" in name:
+                tensor.normal_(std=0.3)
+    theirs.save_pretrained(tmp_path / "peft")
+    found, said = score(tmp_path / "peft", *reviews, *base)
+    assert said["notes"] == ["nothing names the classes of its head; they are taken as 0, 1, in order"]
+    items = dict(found.items)
+    assert found.scores["accuracy"] == sum(label == said for label, said in items.values()) / len(items)
+
+
+def test_a_writer_is_scored_by_its_loss_and_its_texts(trained, pairs, score, tmp_path):  # noqa: F811
+    save_small(AutoModelForCausalLM, "llama", tmp_path / "base")
+    words = [*pairs, *based_on(tmp_path / "base")]
+    made = trained(*words, *LORA)
+    found, _ = score(made.folder / "adapter", *words)
+    assert found.scores == made.entry.scores["test"]
+    low, high = found.intervals["loss"]
+    assert low < found.scores["loss"] < high
+
+
+def test_what_does_not_fit_is_one_line(trained, reviews, base, score, tmp_path):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    with pytest.raises(ConfigError, match=r"^adapter=.*nowhere: no such folder$"):
+        find_saved(str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match=r"^adapter=.*base: no adapter_config\.json in it$"):
+        find_saved(str(tmp_path / "base"))
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "other", num_labels=2)
+    with pytest.raises(ConfigError, match=r"^adapter=.*: .* has no such module"):
+        score(made.folder / "adapter", *reviews, *based_on(tmp_path / "other"))
+    (made.folder / "adapter" / "head.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"^adapter=.*: it has no head, in modules_to_save or head\.safetensors"):
+        score(made.folder / "adapter", *reviews, *base)
+
+
+def test_the_command_prints_scores_and_writes_rows(trained, reviews, base, run_here, tmp_path):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    code, said, _ = run_here("run=evaluate", "study=s", "results=results", "output=items.csv")
+    assert code == 0
+    found = json.loads(said)
+    assert (found["trial"], found["split"], found["scores"]) == (0, "test", made.entry.scores["test"])
+    with open("items.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert found["rows"] == len(rows)
+    assert sum(row["label"] == row["predicted"] for row in rows) / len(rows) == pytest.approx(
+        found["scores"]["accuracy"]
+    )
+    words = [*reviews, *base, "run=evaluate", f"adapter={made.folder}/adapter", "split=validation"]
+    code, said, _ = run_here(*words)
+    assert (code, json.loads(said)["split"]) == (0, "validation")
+    code, _, said = run_here("run=evaluate", "study=s", "results=results", "output=items.csv")
+    assert (code, said.strip()) == (2, "output=items.csv: is there already; name a new file")
+    code, _, said = run_here("adapter=x")
+    assert (code, said.strip()) == (2, "adapter=x: of run=evaluate")
+
+
+def test_an_export_is_pushed(trained, reviews, base, run_here, score, tmp_path, monkeypatch):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    words = ["run=export", "study=s", "results=results", "push=me/mine"]
+    with serving(tmp_path / "hub_cache", monkeypatch) as hub:
+        code, _, said = run_here(*words)
+        assert (code, said.strip().partition(";")[0]) == (2, "push=me/mine: there is no token of the hub")
+        assert not (tmp_path / "results" / "s" / "exports").exists()
+        monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+        code, _, said = run_here(*words)
+        assert (code, said.splitlines()[-1].partition(", ")[0]) == (
+            69,
+            "push=me/mine: the hub does not let it be written",
+        )
+        assert not (tmp_path / "results" / "s" / "exports").exists()
+        hub.uploads = tmp_path / "uploads"
+        monkeypatch.setenv("HF_TOKEN", "hf_right")
+        code, said, failed = run_here(*words)
+        assert code == 0, failed
+        assert "/me/mine/commit/" in said.splitlines()[-1]
+        assert hub.private == {"me/mine"}
+        card = (tmp_path / "uploads" / "0" / "README.md").read_text()
+        assert f"{made.entry.scores['test']['accuracy']:.4g}" in card
+        found, _ = score("hub:me/mine", *reviews, *base)
+        assert found.scores == made.entry.scores["test"]
+        with pytest.raises(AssetError, match="no such repository"):
+            find_saved("hub:me/none")
