@@ -18,7 +18,7 @@ from harness.task.metrics import Metrics
 from harness.training import autocast, generate_texts, text_scores
 from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
 from harness.trial.passes import on_device
-from harness.trial.saved import Reading, Saved, load_saved, reading_of
+from harness.trial.saved import Reading, Saved, load_saved
 from harness.trial.single import metrics_of
 from harness.trial.trained import Trained, load_trained
 
@@ -52,21 +52,13 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
     if config.task.parts:
         raise ConfigError(f"run=evaluate: task={config.task.name} is several tasks; name one of them")
     task = build_task(config.task)
-    reading = reading_of(saved, task)
-    network = load_saved(saved, config, task)
-    base = base_identity(config) | {"quantization": config.model.quantized}
-    return _evaluate(network, task, config, split, reading), {"base": base, "notes": notes(saved, config, task)}
-
-
-def notes(saved: Saved, config: Config, task: Task) -> list[str]:
-    """What of an adapter over another base than it was trained on is easily overlooked."""
-    said = []
+    network, reading = load_saved(saved, config, task)
+    base, notes = base_identity(config) | {"quantization": config.model.quantized}, saved.notes(config)
     if task.classes and not saved.classes:
-        said.append(f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order")
-    if saved.quantization != config.model.quantized and saved.quantization is not None:
-        now = config.model.quantized or "floats"
-        said.append(f"it was trained over weights held as {saved.quantization}; here they are {now}")
-    return said
+        notes.append(
+            f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
+        )
+    return _evaluate(network, task, config, split, reading), {"base": base, "notes": notes}
 
 
 def _evaluate(network: Network, task: Task, config: Config, split: str, reading: Reading) -> Evaluation:

@@ -3,22 +3,22 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness import record
-from harness.config import Config, ConfigError, read_stored
+from harness.config import Config, ConfigError
 from harness.lora import SpecError, import_adapter
 from harness.lora.adapter_config import read_config, read_tensors
-from harness.model import Network, build_model
-from harness.record import trial_path
+from harness.model import Network, base_file, build_model
+from harness.record import Data, Record, trial_path
 from harness.system.assets import AssetError
 from harness.system.hub_models import adapter_folder
 from harness.system.study_files import CONFIG, HEAD
 from harness.task import Task
+from harness.trial.inputs import base_identity
 from harness.trial.trained import load_base, trained_of
 
 
@@ -27,14 +27,35 @@ class Saved:
     """What lies in a folder: the classes by the number that its head gives them, and the unit of a number.
 
     `classes` is empty where nothing says them. `unit` is deviation and mean of what a number is standardised by, None
-    where it is in the unit of the data. `quantization` is how the base was held in training, where that is known.
+    where it is in the unit of the data. `entry` is the record, of a trial.
     """
 
     address: str
     folder: Path
     classes: tuple[str, ...] = ()
     unit: tuple[float, float] | None = None
-    quantization: str | None = None
+    entry: Record | None = None
+
+    def notes(self, config: Config) -> list[str]:
+        """What of another base than it was trained over is easily overlooked."""
+        if self.entry is None:
+            return self._named_base(config)
+        said, then, now = [], self.entry.base, base_identity(config)
+        if then.sha256 != now["sha256"]:
+            said.append(f"it was trained over {then.address}, other weights than {now['address']}")
+        if then.quantization != config.model.quantized:
+            bits = [each or "floats" for each in (then.quantization, config.model.quantized)]
+            said.append(f"it was trained over weights held as {bits[0]}; here they are {bits[1]}")
+        return said
+
+    def _named_base(self, config: Config) -> list[str]:
+        named, asset, file = _base_name(self.folder), config.model.weights, base_file(config.model)
+        if not named or asset is None or file is None:
+            return []
+        folder = file if file.is_dir() else file.parent
+        if named in (asset.address.removeprefix("hub:").partition("@")[0], str(folder.absolute())):
+            return []
+        return [f"adapter_config.json names the base {named}; here it is {asset.address}"]
 
 
 def find_saved(address: str) -> Saved:
@@ -62,8 +83,14 @@ def _of_trial(address: str, folder: Path) -> Saved:
     if entry is None:
         raise ConfigError(f"adapter={address}: {study} has no record of {name}")
     trained = trained_of(entry, study)
-    held = read_stored(folder.parent / CONFIG)["model"].get("quantization")
-    return Saved(address, folder, trained.classes, trained.unit, held)
+    return Saved(address, folder, trained.classes, trained.unit, entry)
+
+
+def _base_name(folder: Path) -> str:
+    try:
+        return str(read_config(folder).get("base_model_name_or_path") or "")
+    except SpecError:  # loading it says so
+        return ""
 
 
 def _names(folder: Path) -> tuple[str, ...]:
@@ -77,19 +104,23 @@ def _names(folder: Path) -> tuple[str, ...]:
     return () if names == tuple(f"LABEL_{number}" for number in range(len(names))) else names
 
 
-def load_saved(saved: Saved, config: Config, task: Task) -> Network:
-    """The base of the configuration with the adapter in it, and its head, in evaluation mode.
+def load_saved(saved: Saved, config: Config, task: Task) -> tuple[Network, "Reading"]:
+    """The base of the configuration with the adapter in it, and its head, in evaluation mode; and how that is read.
 
-    Raises ConfigError where it does not fit the base or has no head for the task.
+    Raises ConfigError where it does not fit the base or the task, or has no head.
     """
+    reading = _reading_of(saved, task)
     network = build_model(config.model, task.outputs)
     try:
         heads = _put_in(network, saved.folder)
     except (SpecError, AssetError) as error:
         raise ConfigError(f"adapter={saved.address}: {' '.join(str(error).split())[:300]}") from None
-    if not heads and network.head.state_dict() and vars(config.model).get("head") != "stored":
+    if not heads and network.head.state_dict():
+        if not (saved.folder / HEAD).is_file() and vars(config.model).get("head") == "stored":
+            network.take_classes(task.classes)
+            return network.eval(), Reading()
         _load_head(network.head, saved)
-    return network.eval()
+    return network.eval(), reading
 
 
 def _put_in(network: Network, folder: Path) -> list[str]:
@@ -143,13 +174,13 @@ class Reading:
         return logits if (self.factor, self.shift) == (1.0, 0.0) else logits * self.factor + self.shift
 
 
-def reading_of(saved: Saved, task: Task) -> Reading:
+def _reading_of(saved: Saved, task: Task) -> Reading:
     """From the classes or the unit of a saved head to those of a task. Raises ConfigError where classes differ."""
     if task.outputs == 0:
         return Reading()
     if not task.classes:
-        told: dict[str, Any] = task.describe()
-        deviation, mean = float(told["sd"]), float(told["mean"])
+        data = Data.of(task.describe())
+        deviation, mean = data.sd or 1.0, float(data.details.get("mean", 0.0))
         from_sd, from_mean = saved.unit or (1.0, 0.0)
         return Reading(factor=from_sd / deviation, shift=(from_mean - mean) / deviation)
     if not saved.classes:

@@ -64,6 +64,32 @@ def test_the_folder_of_a_trial_and_its_export_score_the_same(pooling, trained, r
     assert find_saved(str(made.folder / "adapter")).classes == ("0", "1")
 
 
+def test_a_stored_head_is_the_trained_one_or_the_base_s(trained, reviews, base, score, tmp_path):  # noqa: F811
+    words = [*reviews, *base, "model.head=stored"]
+    made = trained(*words, *LORA)
+    found, _ = score(made.folder / "adapter", *words)
+    assert found.scores == made.entry.scores["test"]
+    (made.folder / "adapter" / "head.safetensors").unlink()
+    moved, _ = score(made.folder / "adapter", *words)
+    assert moved.scores["loss"] != found.scores["loss"]
+
+
+def test_another_base_is_said(trained, reviews, base, score, tmp_path):  # noqa: F811
+    pytest.importorskip("bitsandbytes")
+    made = trained(*reviews, *base, *LORA)
+    export_trial(made, tmp_path / "out", merged=False)
+    save_small(AutoModelForSequenceClassification, "llama", tmp_path / "other", num_labels=2, seed=5)
+    other = based_on(tmp_path / "other")
+    _, said = score(made.folder / "adapter", *reviews, *other, "model.quantization=nf4")
+    assert said["notes"] == [
+        f"it was trained over path:{tmp_path}/base, other weights than path:{tmp_path}/other",
+        "it was trained over weights held as floats; here they are nf4",
+    ]
+    _, said = score(tmp_path / "out", *reviews, *other)
+    assert said["notes"] == [f"adapter_config.json names the base {tmp_path}/base; here it is path:{tmp_path}/other"]
+    assert score(tmp_path / "out", *reviews, *base)[1]["notes"] == []
+
+
 def test_full_fine_tuning_is_scored_too(trained, reviews, base, score):  # noqa: F811
     made = trained(*reviews, *base, "lora=full")
     found, _ = score(made.folder / "weights", *reviews, *base)
