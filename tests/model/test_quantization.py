@@ -171,7 +171,7 @@ def test_lora_in_mixed_precision_is_that_over_the_dequantised_base(kind, tmp_pat
 
 @pytest.mark.parametrize(("scheme", "own"), [("int8", False), ("nf4", False), ("nf4", True), ("nf4-double", False)])
 def test_peft_over_the_base_that_transformers_quantises_is_ours(scheme, own, tmp_path, device):
-    """In training mode: in evaluation bitsandbytes rounds the inputs of int8 on a CPU, too."""
+    """In training mode: bitsandbytes rounds the inputs of int8, on a CPU in evaluation alone, on a GPU always."""
     from peft import PeftModel
     from transformers import BitsAndBytesConfig
 
@@ -189,7 +189,8 @@ def test_peft_over_the_base_that_transformers_quantises_is_ours(scheme, own, tmp
     with torch.no_grad():
         found = network.base(input_ids=given["ids"], attention_mask=given["mask"]).last_hidden_state
         expected = theirs(input_ids=given["ids"], attention_mask=given["mask"]).last_hidden_state
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    near = 0.1 if (scheme, device) == ("int8", "cuda") else 1e-4
+    torch.testing.assert_close(found, expected, rtol=near, atol=near)
 
 
 def test_the_adapter_goes_over_the_base_in_floats(tmp_path):
