@@ -7,29 +7,26 @@ import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from harness.config import ChatTaskConfig, ConfigError, Tokens
-from harness.task.base import SPLITS, Generation, Task
+from harness.task.base import SPLITS
 from harness.task.chat_inputs import ChatInputs, ChatSplit, TrainOn, encode_chats
 from harness.task.chat_template import ChatTemplate, chat_template
 from harness.task.intake.chats import as_text
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import decode, read_bytes
 from harness.task.own_chats import read_own_chats
-
-if TYPE_CHECKING:
-    from harness.task.metrics import Metrics
+from harness.task.writing import WritingTask
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class ChatTask(Task):
+class ChatTask(WritingTask):
     """Three splits of conversations; `jinja` is a chat template of the user's own, None for that of the tokenizer.
 
-    What is trained on and how long it may be is as in ChatTaskConfig; the last answers of the first `generate_rows`
-    test rows are generated, of at most `max_new_tokens` tokens.
+    What is trained on and how long it may be is as in ChatTaskConfig.
     """
 
     name: str
@@ -43,15 +40,6 @@ class ChatTask(Task):
     max_new_tokens: int
     generate_rows: int
     facts: Facts
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return ()
-
-    @property
-    def outputs(self) -> int:
-        """No head: what comes out is text."""
-        return 0
 
     def inputs(self, split: str, tokens: Tokens | None) -> ChatInputs:
         assert tokens is not None
@@ -74,29 +62,16 @@ class ChatTask(Task):
         template = chat_template(tokens, self.jinja)
         return {"template": f"{template.origin} {template.sha256}"}
 
-    def metrics(self) -> "Metrics":
-        """The cross-entropy of the tokens that are trained on, and perplexity."""
-        from harness.task.metrics import TokenMetrics
-
-        return TokenMetrics()
+    def answers(self, split: str) -> tuple[str, ...]:
+        """The last one of each conversation."""
+        return self.splits[split].answers
 
     @property
-    def generation(self) -> Generation | None:
-        return self.generation_of("test")
-
-    def generation_of(self, split: str) -> Generation | None:
-        references = self.splits[split].answers[: self.generate_rows]
-        return Generation(self.max_new_tokens, references) if references else None
+    def longest_answer(self) -> int:
+        return self.max_new_tokens
 
     def texts(self, split: str) -> Iterable[str]:
         return (as_text(messages) for messages in self.splits[split].conversations)
-
-    def findings(self) -> Facts:
-        return self.facts
-
-    @property
-    def unit(self) -> str:
-        return "tokens"
 
     def lengths(self, split: str) -> dict[str, list[float]]:
         chats = self.splits[split].conversations

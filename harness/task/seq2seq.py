@@ -11,16 +11,15 @@ import pandas as pd
 
 from harness.config import CatalogueTaskConfig, ConfigError, FileSeq2seqTaskConfig, ModelConfig, Tokens, nearest
 from harness.system import assets
-from harness.task.base import SPLITS, Generation, Inputs, Task
+from harness.task.base import SPLITS, Inputs
 from harness.task.intake.cuts import split_of
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.own_pairs import read_own_pairs
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
+from harness.task.writing import WritingTask
 
 if TYPE_CHECKING:
     from polib import POEntry  # it comes with the extra translation; a text user may not have it
-
-    from harness.task.metrics import Metrics
 
 Tables = tuple[str, dict[str, pd.DataFrame], dict[str, int], Facts]
 """Source, frames by split, what was left out and why, and what else was found out."""
@@ -30,10 +29,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclasses.dataclass(frozen=True)
-class Seq2seqTask(Task):
-    """Three splits; `left_out` counts the rows that were not taken, by reason. Lengths are in tokens, and texts are
-    generated for the first `generate_rows` test rows.
-    """
+class Seq2seqTask(WritingTask):
+    """Three splits; `left_out` counts the rows that were not taken, by reason."""
 
     name: str
     source: str
@@ -45,15 +42,6 @@ class Seq2seqTask(Task):
     generate_rows: int
     facts: Facts = NO_FACTS
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return ()
-
-    @property
-    def outputs(self) -> int:
-        """No head: what comes out is text."""
-        return 0
-
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
         assert tokens is not None
         assert tokens.tokenizer is not None
@@ -63,32 +51,18 @@ class Seq2seqTask(Task):
             self.splits[split], tokens.tokenizer, special, tokens.separator, self.max_source, self.max_target
         )
 
-    def metrics(self) -> "Metrics":
-        """The cross-entropy of target tokens, and perplexity."""
-        from harness.task.metrics import TokenMetrics
-
-        return TokenMetrics()
+    def answers(self, split: str) -> tuple[str, ...]:
+        return self.splits[split].targets
 
     @property
-    def generation(self) -> Generation | None:
-        return self.generation_of("test")
-
-    def generation_of(self, split: str) -> Generation | None:
-        references = self.splits[split].targets[: self.generate_rows]
-        return Generation(self.max_target, references) if references else None
+    def longest_answer(self) -> int:
+        return self.max_target
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.seq2seq_mistakes(self.max_source, self.max_target)
 
     def texts(self, split: str) -> tuple[str, ...]:
         return (*self.splits[split].sources, *self.splits[split].targets)
-
-    def findings(self) -> Facts:
-        return self.facts
-
-    @property
-    def unit(self) -> str:
-        return "tokens"
 
     def lengths(self, split: str) -> dict[str, list[float]]:
         sources, targets = self.splits[split].sources, self.splits[split].targets

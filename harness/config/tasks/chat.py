@@ -8,13 +8,13 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, Count, HeldOut, Natural, Text
-from harness.config.tasks.base import TEXT_MEASURES, Name
+from harness.config.scalars import CLOSED, Count, Text
 from harness.config.tasks.own import OwnTableConfig
+from harness.config.tasks.seq2seq import WritingTaskConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ChatTaskConfig(OwnTableConfig):
+class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
     """A user's own conversations: a column of messages, or a prompt and its answer in columns or templates.
 
     `data` is a file, `dataset` one of the datasets library; one of them is given. `messages`, `source` and `target`
@@ -26,12 +26,9 @@ class ChatTaskConfig(OwnTableConfig):
     """
 
     builder = "harness.task.chat:read_chat"
-    needs_model = "generator"
-    extra = "translation"
     path_kind = "file"
 
     reader: Literal["chat"]
-    name: Name
     dataset: Text | None
     subset: Text | None
     messages: Text | None
@@ -43,12 +40,8 @@ class ChatTaskConfig(OwnTableConfig):
     train_on: Literal["assistant", "last", "all"]
     other_roles: Literal["refuse", "leave_out", "pass"]
     longer: Literal["cut", "refuse"]
-    split_seed: Natural
-    validation_share: HeldOut
-    test_share: HeldOut
     max_length: Annotated[int, Strict(), Field(ge=4)]
     max_new_tokens: Count
-    generate_rows: Natural
 
     @property
     def paths(self) -> Mapping[str, str | None]:
@@ -57,19 +50,6 @@ class ChatTaskConfig(OwnTableConfig):
     @property
     def read_early(self) -> bool:
         return self.dataset is None or Path(self.dataset).expanduser().exists()
-
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        return ("loss", "perplexity", *TEXT_MEASURES)
-
-    @property
-    def written_rows(self) -> int:
-        return self.generate_rows
-
-    @property
-    def known_outputs(self) -> int:
-        """No head: what comes out is text."""
-        return 0
 
     @property
     def holds_chats(self) -> bool:

@@ -13,12 +13,11 @@ from harness.config.tasks.own import OwnTableConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class Seq2seqTaskConfig(TaskConfig):
-    """What every task of source and target texts has. Lengths are in tokens; texts are generated for the first
-    `generate_rows` test rows and compared with their targets; of validation, too, where an objective is of texts.
+class WritingTaskConfig(TaskConfig):
+    """What every task has whose answer is a text. Texts are generated for the first `generate_rows` test rows and
+    compared with their targets; of validation, too, where an objective is of texts.
     """
 
-    builder = "harness.task.seq2seq:read_seq2seq"
     needs_model = "generator"
     extra = "translation"
 
@@ -26,8 +25,6 @@ class Seq2seqTaskConfig(TaskConfig):
     split_seed: Natural
     validation_share: HeldOut
     test_share: HeldOut
-    max_source: Count
-    max_target: Annotated[int, Strict(), Field(ge=2)]
     generate_rows: Natural
 
     @property
@@ -42,6 +39,16 @@ class Seq2seqTaskConfig(TaskConfig):
     def known_outputs(self) -> int:
         """No head: what comes out is text."""
         return 0
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class Seq2seqTaskConfig(WritingTaskConfig):
+    """What every task of source and target texts has. Lengths are in tokens."""
+
+    builder = "harness.task.seq2seq:read_seq2seq"
+
+    max_source: Count
+    max_target: Annotated[int, Strict(), Field(ge=2)]
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.seq2seq_mistakes(self.max_source, self.max_target)

@@ -1,0 +1,61 @@
+"""What tasks have in common whose answer is a text."""
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from harness.task.base import Generation, Task
+from harness.task.intake.facts import Facts
+
+if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
+
+
+class WritingTask(Task):
+    """Texts are generated for the first `generate_rows` rows of a held-out split; lengths are in tokens."""
+
+    if TYPE_CHECKING:  # fields of the subclasses; a property here would be their default
+
+        @property
+        def generate_rows(self) -> int: ...
+
+        @property
+        def facts(self) -> Facts: ...
+
+    @abstractmethod
+    def answers(self, split: str) -> tuple[str, ...]:
+        """The text that is wanted of each row."""
+
+    @property
+    @abstractmethod
+    def longest_answer(self) -> int:
+        """The most tokens of a text that is generated."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def outputs(self) -> int:
+        """No head: what comes out is text."""
+        return 0
+
+    def metrics(self) -> "Metrics":
+        """The cross-entropy of the tokens that are trained on, and perplexity."""
+        from harness.task.metrics import TokenMetrics
+
+        return TokenMetrics()
+
+    @property
+    def generation(self) -> Generation | None:
+        return self.generation_of("test")
+
+    def generation_of(self, split: str) -> Generation | None:
+        references = self.answers(split)[: self.generate_rows]
+        return Generation(self.longest_answer, references) if references else None
+
+    def findings(self) -> Facts:
+        return self.facts
+
+    @property
+    def unit(self) -> str:
+        return "tokens"
