@@ -12,7 +12,7 @@ from typing import Literal
 from harness.config import ChatTaskConfig, ConfigError, Tokens
 from harness.task.base import SPLITS
 from harness.task.chat_inputs import ChatInputs, ChatSplit, TrainOn, encode_chats
-from harness.task.chat_template import ChatTemplate, chat_template
+from harness.task.chat_template import ChatTemplate, chat_template, syntax_problem
 from harness.task.intake.chats import as_text
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import decode, read_bytes
@@ -126,13 +126,17 @@ def read_chat(config: ChatTaskConfig) -> ChatTask:
 
 
 def read_template(config: ChatTaskConfig) -> str | None:
-    """The chat template in a file of the user's own, where one is named. Raises ConfigError where it is no text."""
+    """The chat template in a file of the user's own, where one is named. Raises ConfigError where it is none."""
     if config.template is None:
         return None
+    where = f"task.template={config.template}"
     try:
-        return decode(read_bytes(Path(config.template).expanduser(), "task.template"), None)[0]
+        jinja, _ = decode(read_bytes(Path(config.template).expanduser(), "task.template"), None)
     except ValueError as error:
-        raise ConfigError(f"task.template={config.template}: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
+    if problem := syntax_problem(jinja):
+        raise ConfigError(f"{where}: {problem}")
+    return jinja
 
 
 def template_of(config: ChatTaskConfig, tokens: Tokens) -> ChatTemplate:

@@ -157,6 +157,15 @@ def _unlike(expected: str, found: str) -> str:
     return f"{expected[start : place + 20]!r}, and then {found[start : place + 20]!r}"
 
 
+def syntax_problem(jinja: str) -> str | None:
+    """What is wrong with a template whatever the conversation; None where nothing is."""
+    try:
+        ChatTemplate(jinja, "file", {}, Path()).text(())
+    except TemplateProblem as error:
+        return str(error) if str(error).startswith("TemplateSyntaxError") else None
+    return None
+
+
 def chat_template(tokens: Tokens, own: str | None) -> ChatTemplate:
     """The template `own`, else the one beside the tokenizer, else the plain one.
 

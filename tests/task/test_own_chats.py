@@ -204,6 +204,13 @@ def test_no_conversations_are_told_with_the_columns(task_of, tmp_path):
     (tmp_path / "t.jinja").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"task\.template="):
         task_of(write_openai(tmp_path), f"task.template={tmp_path}/t.jinja")
+    (tmp_path / "t.jinja").write_text("{% for m in messages %}")
+    with pytest.raises(
+        ConfigError, match=r"task\.template=.*t\.jinja: TemplateSyntaxError: Unexpected end of template"
+    ):
+        task_of(write_openai(tmp_path), f"task.template={tmp_path}/t.jinja")
+    (tmp_path / "t.jinja").write_text("{{ messages[0].content + messages[1].nothing }}")
+    assert task_of(write_openai(tmp_path), f"task.template={tmp_path}/t.jinja").jinja  # of conversations: told by row
 
 
 @pytest.mark.parametrize(("words", "said"), [
