@@ -106,6 +106,13 @@ READ = [
     ("the same, semicolon", "a.csv", text_of(QUOTED, ";"), {}, {text for text, _ in QUOTED}),
     ("the same, tab as pandas writes it", "a.tsv", text_of(QUOTED, "\t"), {}, {text for text, _ in QUOTED}),
     (
+        "a swallowed row with a label of its own, tab",
+        "a.tsv",
+        text_of(sentences(), "\t") + '"Great\tpos\nso so\tneutral\nI said fine"\tneg\n',
+        {},
+        PLAIN | {'"Great', "so so", 'I said fine"'},
+    ),
+    (
         "a field that would be a row, but for its label",
         "a.tsv",
         text_of([*sentences(), ("1\t0\n", "pos"), ("\t>\n", "neg")], "\t"),

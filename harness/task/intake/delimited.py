@@ -52,21 +52,25 @@ def _refuse_ragged(rows: Rows) -> None:
 
 
 def _refuse_swallowed(rows: Rows, separator: str) -> None:
-    """Raise ValueError for rows that a quote which is never closed made part of a field: lines of a field that have all
-    the fields of a row, one of which stands in its column elsewhere.
+    """Raise ValueError for rows that a quote which is never closed made part of a field."""
+    if found := _swallowed(rows, separator):
+        said = listed(f"{number} ({count} lines)" for number, count in found.items())
+        raise ValueError(f"a field holds lines that are rows themselves, after a quote that is not closed: rows {said}")
+
+
+def _swallowed(rows: Rows, separator: str) -> dict[int, int]:
+    """The rows that have lines in a field with all the fields of a row, one of which stands in its column elsewhere: how
+    many lines that field has.
     """
     spread = [(number, at, cell) for number, row in rows[1:] for at, cell in enumerate(row) if "\n" in cell]
     if not spread or (width := len(rows[0][1])) < 2:
-        return
+        return {}
     known = [{row[column] for _, row in rows[1:]} - {""} for column in range(width)]
-    found = {
+    return {
         number: cell.count("\n") + 1
         for number, at, cell in spread
         if any(_is_row(line.split(separator), begin, at, known) for begin, line in _lines(cell, at))
     }
-    if found:
-        said = listed(f"{number} ({count} lines)" for number, count in found.items())
-        raise ValueError(f"a field holds lines that are rows themselves, after a quote that is not closed: rows {said}")
 
 
 def _lines(cell: str, at: int) -> list[tuple[int, str]]:
@@ -117,7 +121,7 @@ def _tabbed(text: str) -> Rows:
         raw = raw_tabs(text)
     except ValueError:
         return rows
-    if len(raw) == len(rows) or _has_strange_labels(raw, rows):
+    if len(raw) == len(rows) or (_has_strange_labels(raw, rows) and not _swallowed(rows, "\t")):
         return rows
     return raw  # quotes that are not closed swallow rows that are whole
 
