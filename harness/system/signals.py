@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -52,14 +53,20 @@ def raise_if_stop_requested() -> None:
         raise Interrupted(signum)
 
 
+def request_stop() -> None:
+    """Request a stop as SIGTERM would, until `graceful_stop` ends: of a process in which several trials train."""
+    if _request.signum is None:
+        _request.signum, _request.since = signal.SIGTERM, time.monotonic()
+
+
 def on_second_interrupt(action: Callable[[], None]) -> None:
     """Run an action in the signal handler before a second SIGINT exits at once; until `graceful_stop` ends."""
     _request.before_exit = action
 
 
 def reinstall_handlers() -> None:
-    """Install our signal handlers again, after a library has replaced them."""
-    if _request.active:
+    """Install our signal handlers again, after a library has replaced them, which it can in the main thread alone."""
+    if _request.active and threading.current_thread() is threading.main_thread():
         for signum in _SIGNALS:
             signal.signal(signum, _request.receive)
 

@@ -35,6 +35,7 @@ from harness.training.loop import (
     test,
 )
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss, task_losses
+from harness.training.packing import Kind, Pack, PackCallback, Seat, examined
 from harness.training.sharding import gather_full_model
 
 __all__ = [
@@ -46,9 +47,12 @@ __all__ = [
     "Diverged",
     "DivergenceCheck",
     "EarlyStopping",
+    "Kind",
     "Metrics",
     "MetricsCsvLogger",
     "MixtureMetrics",
+    "Pack",
+    "PackCallback",
     "Plan",
     "ProcessDesync",
     "Pruned",
@@ -56,6 +60,7 @@ __all__ = [
     "RankScheduleCallback",
     "RegressionMetrics",
     "ResourceMeter",
+    "Seat",
     "StopRequestCheck",
     "TaskGradientsCallback",
     "TokenMetrics",
@@ -64,6 +69,7 @@ __all__ = [
     "all_reduce_max",
     "autocast",
     "broadcast_object",
+    "examined",
     "final_barrier",
     "fit",
     "gather_full_model",

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from harness.devices import bytes_of
 from harness.record import Memory, Time
+from harness.system.out_of_memory import is_host_out_of_memory
 from harness.system.process_memory import release_freed, reset_resident_peak, resident, trim_heap
 
 
@@ -18,6 +19,11 @@ def optimizer_bytes(optimizer: Optimizer) -> int:
     return bytes_of(
         value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a GPU or on the machine."""
+    return isinstance(error, torch.OutOfMemoryError) or is_host_out_of_memory(error)
 
 
 class MemoryMeter:

@@ -79,7 +79,7 @@ def make_trainer(
 ) -> L.Trainer:
     """A trainer with its own folder; requeueing, logging and checkpoints are not left to Lightning."""
     nodes = process_info().nodes if devices > 1 else 1
-    with _quiet():
+    with quiet():
         trainer = L.Trainer(
             default_root_dir=folder,
             accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -109,20 +109,20 @@ def make_trainer(
 
 def fit(trainer: L.Trainer, module: TrialModule, train: DataLoader[int], validation: DataLoader[int]) -> None:
     """Train to the end of the plan, or until a callback ends it."""
-    with _quiet():
+    with quiet():
         trainer.fit(module, train, validation)
 
 
 def test(trainer: L.Trainer, module: TrialModule, loader: DataLoader[int]) -> dict[str, float]:
     """The scores on a split, with the weights as they are."""
     raise_if_stop_requested_on_all()  # a collective: all processes of a trial reach this point
-    with _quiet():
+    with quiet():
         trainer.test(module, loader, verbose=False)
     return dict(module.scores)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without warnings that a user cannot act on; Lightning's SIGTERMException becomes Interrupted."""
     with warnings.catch_warnings():
         _hush()

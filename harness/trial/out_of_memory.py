@@ -4,17 +4,12 @@ import sys
 
 import torch
 
-from harness.system.out_of_memory import MIB, is_host_out_of_memory, memory_limits, requested_bytes
+from harness.system.out_of_memory import MIB, memory_limits, requested_bytes
 from harness.system.process_memory import release_freed, resident
 
 # What a process may gain without being leaky: a first trial leaves 30 MiB (text) to 200 MiB (images) of libraries, and
 # workspaces on a GPU.
 _MARGIN = 256 * MIB
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the machine."""
-    return isinstance(error, torch.OutOfMemoryError) or is_host_out_of_memory(error)
 
 
 def what_ran_out(error: BaseException, device: torch.device) -> dict[str, int | str]:

@@ -24,6 +24,7 @@ from harness.training import (
     DivergenceCheck,
     EarlyStopping,
     MetricsCsvLogger,
+    PackCallback,
     Plan,
     PruningCallback,
     RankScheduleCallback,
@@ -43,6 +44,7 @@ from harness.trial.adapt import compare_merged
 from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write_texts
 from harness.trial.context import BEST, CHECKPOINTS
 from harness.trial.features import Features
+from harness.trial.packed import seat_of
 from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial, make_module, note_arithmetic
 
@@ -66,7 +68,9 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     scores = (*module.metrics.names, *(config.trainer.text_measures if written is not None else ()))
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)
     gradients = _task_gradients(trial, trained)
-    callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops]
+    seat = seat_of(trial, moves_ranks=schedule is not None)
+    shared = [] if seat is None else [PackCallback(seat)]
+    callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops, *shared]
     trainer = _trainer(trial, length, callbacks)
     process = trainer.global_rank, trainer.world_size
     started = time.perf_counter()
@@ -78,6 +82,8 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     try:
         fit(trainer, module, training, trial.evaluation_batches(features.evaluation("validation"), *process))
     finally:
+        if seat is not None:
+            seat.close()
         spent = replace(trial.meter.clock.summary(), train_s=time.perf_counter() - started)
         made, resumed = trainer.global_step, checkpoints.resumed_at or None
         steps = Steps(planned=length.steps, made=made, best=best.best_step, resumed=resumed)

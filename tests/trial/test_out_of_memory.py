@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from harness.system.out_of_memory import failure_reason
-from harness.trial.out_of_memory import MemoryBaseline, is_out_of_memory, what_ran_out
+from harness.training.accounting import is_out_of_memory
+from harness.trial.out_of_memory import MemoryBaseline, what_ran_out
 
 # Under a limit of the address space: what was said, and what was made of it.
 SCRIPT = """
 import json, resource
 import numpy, torch
-from harness.trial.out_of_memory import is_out_of_memory, what_ran_out
+from harness.training.accounting import is_out_of_memory
+from harness.trial.out_of_memory import what_ran_out
 resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
 found = []
 for ask in (

@@ -1,0 +1,124 @@
+"""One pass of several trials over the base that they share: their batches joined, their features taken apart again.
+
+Shapes: N trials, B rows of each, L tokens of a row, F features.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.lora.joined_rows import JoinedRows, OwnDropout
+from harness.lora.packed import JoinedBase
+from harness.training.loop import autocast
+from harness.training.module import Batch
+
+_OF_THE_HEAD = ("labels", "rows", "tasks")  # what of a batch no base reads
+
+
+class HeadInput(Protocol):
+    """A network that can stop before its head."""
+
+    def head_input(self, batch: Batch) -> Tensor | None:
+        """What the head reads of a batch (B, F)."""
+
+
+def device_generator(device: torch.device) -> torch.Generator:
+    """The generator that layers on a device draw from by default."""
+    if device.type != "cuda":
+        return torch.default_generator
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    return torch.cuda.default_generators[index]
+
+
+def joined(batches: Sequence[Batch], padding: Mapping[str, int]) -> Batch:
+    """The batches as one (N·B, …), token ids and what goes with them padded to the longest of all."""
+    names = [name for name in batches[0] if name not in _OF_THE_HEAD]
+    return {name: torch.cat(_as_long([batch[name] for batch in batches], padding.get(name, 0))) for name in names}
+
+
+def _as_long(tensors: list[Tensor], fill: int) -> list[Tensor]:
+    if len({tensor.shape[1:] for tensor in tensors}) == 1:
+        return tensors
+    longest = max(tensor.shape[1] for tensor in tensors)
+    return [F.pad(tensor, (0, longest - tensor.shape[1]), value=fill) for tensor in tensors]
+
+
+def tokens_of(batch: Batch) -> int:
+    """The tokens of the longest row; 0 where rows have none, and batches of other shapes do not go together."""
+    return batch["ids"].shape[1] if "ids" in batch else 0
+
+
+class JointPass:
+    """A pass of several networks' batches through their base, up to their heads; then its way back."""
+
+    def __init__(self, base: JoinedBase, networks: Sequence[nn.Module], precision: str, draws: bool) -> None:
+        self.base, self.networks, self.precision, self.draws = base, networks, precision, draws
+        self.features: list[Tensor] = []
+        self._joint: Tensor | None = None
+
+    def forward(self, batches: Sequence[Batch], states: Sequence[Tensor], padding: Mapping[str, int]) -> list[Tensor]:
+        """Compute the features (B, F) of each network's batch, and return the states of its generator afterwards."""
+        rows = self.base.rows
+        rows.set([_rows_of(batch) for batch in batches], [tokens_of(batch) for batch in batches], states)
+        self.base.set_members(self.networks)
+        whole = joined(batches, padding)
+        with torch.enable_grad(), autocast(self.precision, next(iter(whole.values())).device):
+            self.base.gather()
+            self._joint = self._features(whole)
+        self.features = [part.detach().requires_grad_() for part in self._joint.split(rows.counts)]
+        return rows.states
+
+    def backward(self, gradients: Sequence[Tensor | None]) -> None:
+        """Give every network's updates their gradients, from those of its features; None: it has left."""
+        assert self._joint is not None
+        known = [
+            torch.zeros_like(part) if found is None else found
+            for part, found in zip(self.features, gradients, strict=True)
+        ]
+        torch.autograd.backward(self._joint, torch.cat(known))
+        self._joint = None
+        for place, found in enumerate(gradients):
+            if found is not None:
+                self.base.scatter(place)
+
+    def _features(self, whole: Batch) -> Tensor:
+        network: Any = self.base.network
+        if not self.draws:
+            found = network.head_input(whole)
+        else:
+            with OwnDropout(self.base.rows):
+                found = network.head_input(whole)
+        assert isinstance(found, Tensor)
+        return found
+
+
+def _rows_of(batch: Batch) -> int:
+    return len(batch["rows"])
+
+
+@torch.no_grad()
+def examined(network: Any, batch: Batch, device: torch.device, precision: str) -> tuple[str, bool]:
+    """Why a network cannot take part, empty where it can; and whether its base draws dropout in training.
+
+    What it draws has to be the same where it is drawn for its rows apart. The random state stays as it was.
+    """
+    generator = device_generator(device)
+    rows = JoinedRows(generator)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), autocast(precision, device):
+        start = generator.get_state()
+        features = network.head_input(batch)
+        if features is None:
+            return "its head reads more of the base than one vector", False
+        end = generator.get_state()
+        if torch.equal(start, end):
+            return "", False
+        generator.set_state(start)
+        rows.set([_rows_of(batch)], [tokens_of(batch)], [start])
+        with OwnDropout(rows):
+            again = network.head_input(batch)
+        if not torch.equal(features, again) or not torch.equal(end, rows.states[0]):
+            return "its base draws random numbers in training that are no dropout of torch's functions", True
+    return "", True

@@ -1,0 +1,111 @@
+"""Functions that take turns: each in a thread of its own, one of them running at a time, until all wait."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from harness.training.checkpoint import random_state, set_random_state
+
+
+class Turn:
+    """The place of one function among those that take turns."""
+
+    def __init__(self) -> None:
+        self.go = threading.Semaphore(0)
+        self.ready = True
+        self.until: float | None = None
+        """When it goes on by itself, by the monotonic clock, where it pauses."""
+        self.random: dict[str, Any] = {}
+
+
+class Turns:
+    """Runs functions in threads, one at a time; each draws from random generators as if it ran alone.
+
+    A function runs until it waits or pauses. When none is left that can go on, `proceed` is called, in the thread of
+    one of them, and must `release` one at least of those that wait.
+    """
+
+    def __init__(self, proceed: Callable[[], None]) -> None:
+        self._proceed = proceed
+        self._turns: list[Turn] = []
+        self._local = threading.local()
+        self._ended = threading.Event()
+        self._errors: list[BaseException] = []
+
+    def run(self, functions: Sequence[Callable[[], None]], failed: Callable[[], None]) -> None:
+        """Run all to their ends. `failed` is called as soon as one raises; the first error is raised in the end."""
+        before = random_state()
+        self._ended.clear()
+        self._turns, self._errors = [Turn() for _ in functions], []
+        for turn, function in zip(list(self._turns), functions, strict=True):
+            turn.random = before
+            threading.Thread(target=self._thread, args=(turn, function, failed), daemon=True).start()
+        self._choose().go.release()
+        self._ended.wait()
+        set_random_state(before)
+        if self._errors:
+            raise self._errors[0]
+
+    def current(self) -> Turn:
+        """The turn of the function that calls."""
+        turn: Turn = self._local.turn
+        return turn
+
+    def wait(self) -> None:
+        """Let the others go on until `proceed` releases this function."""
+        turn = self.current()
+        turn.ready = False
+        self._hand_over(turn)
+
+    def pause(self, seconds: float) -> None:
+        """Let the others go on for so long at least."""
+        turn = self.current()
+        turn.ready, turn.until = False, time.monotonic() + seconds
+        self._hand_over(turn)
+
+    @staticmethod
+    def release(turn: Turn) -> None:
+        """Let a function go on that waits."""
+        turn.ready, turn.until = True, None
+
+    def _thread(self, turn: Turn, function: Callable[[], None], failed: Callable[[], None]) -> None:
+        self._local.turn = turn
+        turn.go.acquire()
+        try:
+            set_random_state(turn.random)
+            function()
+        except BaseException as error:  # it is raised again where all are waited for
+            self._errors.append(error)
+            failed()
+        finally:
+            self._turns.remove(turn)
+            if self._turns:
+                self._choose().go.release()
+            else:
+                self._ended.set()
+
+    def _hand_over(self, turn: Turn) -> None:
+        turn.random = random_state()
+        following = self._choose()
+        if following is not turn:
+            following.go.release()
+            turn.go.acquire()
+        set_random_state(turn.random)
+
+    def _choose(self) -> Turn:
+        """Who is next: the one that is ready for longest."""
+        while True:
+            now = time.monotonic()
+            for turn in self._turns:
+                if turn.until is not None and turn.until <= now:
+                    self.release(turn)
+            ready = next((turn for turn in self._turns if turn.ready), None)
+            if ready is not None:
+                self._turns.remove(ready)
+                self._turns.append(ready)
+                return ready
+            if any(turn.until is None for turn in self._turns):
+                self._proceed()
+            else:
+                time.sleep(max(0.0, min(turn.until for turn in self._turns if turn.until is not None) - now))

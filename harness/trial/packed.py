@@ -1,0 +1,58 @@
+"""Whether a trial can share the passes over its base with others, and its place among them."""
+
+import json
+import logging
+
+from harness.lora.packed import hindrance
+from harness.training import Kind, Seat, examined
+from harness.trial.passes import on_device
+from harness.trial.running import RunningTrial
+
+log = logging.getLogger(__name__)
+
+_ROWS = 8
+
+
+def seat_of(trial: RunningTrial, *, moves_ranks: bool) -> Seat | None:
+    """The trial's place in its pack; None where it trains by itself, which is said once."""
+    if trial.pack is None:
+        return None
+    found = _refused(trial, moves_ranks) or _seat(trial)
+    if isinstance(found, Seat):
+        return found
+    log.info("trial %d trains by itself: %s", trial.context.number, found)
+    return None
+
+
+def _refused(trial: RunningTrial, moves_ranks: bool) -> str:
+    """Why a configuration is not for a pack; empty where it may be."""
+    settings, model = trial.config.trainer, trial.model
+    if trial.context.phase == "confirm":
+        return "what it costs is measured"
+    if settings.devices > 1:
+        return f"trainer.devices={settings.devices}"
+    if settings.accumulate > 1:
+        return f"trainer.accumulate={settings.accumulate}"
+    if settings.activation_checkpointing:
+        return "trainer.activation_checkpointing=true"
+    if settings.reuse_features:
+        return "trainer.reuse_features=true"
+    if trial.config.task.mixed or model.weighting is not None:
+        return f"task={trial.config.task.name} is several tasks"
+    if trial.config.lora.name != "lora":
+        return f"lora={trial.config.lora.name}"
+    if moves_ranks or trial.method.penalty(model) is not None or trial.method.nested_ranks(model):
+        return "its variant is more than A and B"
+    return hindrance(model.base)
+
+
+def _seat(trial: RunningTrial) -> Seat | str:
+    assert trial.pack is not None
+    model, train = trial.model.to(trial.device).train(), trial.splits["train"]
+    batch = on_device(train.batch(train.sample(_ROWS)), trial.device)
+    reason, draws = examined(model, batch, trial.device, trial.precision)
+    if reason:
+        return reason
+    made_of = json.dumps([type(model).__name__, trial.config.model.hashed()], sort_keys=True, default=str)
+    kind = Kind(made_of, trial.precision, trial.device, draws)
+    return trial.pack.seat(model, kind, train.padding)
