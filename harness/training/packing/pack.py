@@ -153,17 +153,20 @@ class Pack:
 
     def _finish_pass(self) -> None:
         """The way back of the pass whose trials wait for it; one that does not has ended meanwhile."""
-        made, group, waiting = self._pass, self._passing, self._answering
-        self._pass, self._passing, self._answering = None, [], []
-        assert made is not None
+        group, waiting = self._passing, self._answering
+        self._passing, self._answering = [], []
         gradients = [seat.features.grad if seat in waiting and seat.features is not None else None for seat in group]
-        error = self._attempt(lambda: made.backward(gradients)) if waiting else None
+        error = self._attempt(lambda: self._backward(gradients)) if waiting else None
+        self._pass = None
         if error is not None and is_out_of_memory(error) and len(group) > 1:
-            made = None
             self._in_parts(group, waiting, gradients)
         else:
             for seat in waiting:
                 self._let_go(seat, error)
+
+    def _backward(self, gradients: Sequence[Tensor | None]) -> None:
+        assert self._pass is not None
+        self._pass.backward(gradients)
 
     def _in_parts(self, group: Sequence[Seat], waiting: Sequence[Seat], gradients: Sequence[Tensor | None]) -> None:
         """The whole pass again in smaller ones, each from the random states that it was begun with."""
@@ -174,8 +177,7 @@ class Pack:
 
             def again(part: slice = part) -> None:
                 self._forward(group[part])
-                assert self._pass is not None
-                self._pass.backward(gradients[part])
+                self._backward(gradients[part])
 
             error = self._attempt(again)
             self._pass = None
