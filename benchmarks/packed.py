@@ -4,8 +4,8 @@
 
 The network has MiniLM's sizes and random weights, a batch is 16 rows of 25 tokens, updates are of rank 8 on query and
 value. On a GPU where there is one. Trials alone and packs alternate, so that a noisy machine disturbs both alike; the
-figures are medians. Launches are kernels on a GPU and torch's innermost operations on a CPU. Memory is the peak of the
-allocator on a GPU, of the process on a CPU.
+figures are medians, and on a CPU the ratios are of processor time. Launches are kernels on a GPU and torch's innermost
+operations on a CPU. Memory is the peak of steps: of the allocator on a GPU, of the process on a CPU.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from transformers import BertConfig, BertModel
 from harness.lora import LoraSpec, adapt
 from harness.model.base import linear
 from harness.model.text import TARGETS, TextClassifier
-from harness.system.process_memory import reset_resident_peak, resident, trim_heap
+from harness.system.process_memory import release_freed, reset_resident_peak, resident
 from harness.task import Inputs
 from harness.training import (
     ClassMetrics,
@@ -43,6 +43,7 @@ from harness.training import (
     TrialModule,
     make_trainer,
 )
+from harness.training.loop import quiet
 from harness.trial.inputs import loader
 
 _WARMUP = 10
@@ -68,18 +69,30 @@ class Rows(Inputs):
 
 
 class Span(L.Callback):
-    """When the step after the warm-up began, and when the last one ended."""
+    """When the step after the warm-up began, and when the last one ended, by the clock and in processor time."""
 
-    began = ended = 0.0
+    began = ended = (0.0, 0.0)
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
         if trainer.global_step == _WARMUP:
-            self.began = time.perf_counter()
+            self.began = _now()
+            _reset_peak()
 
     def on_train_end(self, *_: object) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.ended = time.perf_counter()
+        self.ended = _now()
+
+
+def _now() -> tuple[float, float]:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time()
+
+
+def _reset_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        reset_resident_peak()
 
 
 class Bench:
@@ -101,23 +114,21 @@ class Bench:
         )
         self.base = BertModel(shape, add_pooling_layer=False).to(self.device)
 
-    def seconds(self, size: int, steps: int, *, packed: bool) -> float:
-        """Of one step of one trial, of so many that train at once; alone: one after another."""
-        spans = self.train(size, steps, packed=packed)
-        if not packed:
-            return statistics.fmean(span.ended - span.began for span in spans) / steps
-        whole = max(span.ended for span in spans) - min(span.began for span in spans)
-        return whole / steps / size
+    def seconds(self, size: int, steps: int) -> tuple[float, float]:
+        """Of one step of one trial of a pack of so many, 0: without a pack; by the clock and in processor time."""
+        spans = self.train(size, steps)
+        began, ended = min(span.began for span in spans), max(span.ended for span in spans)
+        return (ended[0] - began[0]) / steps / len(spans), (ended[1] - began[1]) / steps / len(spans)
 
-    def train(self, size: int, steps: int, *, packed: bool) -> list[Span]:
-        """Train trials in a pack or one after another; `steps` come after the warm-up."""
-        spans = [Span() for _ in range(size)]
-        if packed:
+    def train(self, size: int, steps: int) -> list[Span]:
+        """Train a pack of so many trials, or, where it is 0, one trial without; `steps` come after the warm-up."""
+        spans = [Span() for _ in range(max(1, size))]
+        if size:
             pack = Pack()
             pack.run([partial(self._fit, span, steps, seed, pack) for seed, span in enumerate(spans)])
         else:
-            for seed, span in enumerate(spans):
-                self._fit(span, steps, seed, None)
+            with quiet():
+                self._fit(spans[0], steps, 0, None)
         return spans
 
     def _fit(self, span: Span, steps: int, seed: int, pack: Pack | None) -> None:
@@ -139,26 +150,21 @@ class Bench:
             length = Plan(steps=last, evaluate_after=(last,))
             trainer = make_trainer(Path(folder), length, self.device, callbacks, precision=self.precision, clip=1.0)
             trainer.limit_val_batches = 0
-            trainer.fit(module, loader(self.data, self.rows, 0, training=True))
+            batches = loader(self.data, self.rows, 0, training=True)
+            trainer.fit(module, batches, batches)
         if seat is not None:
             seat.close()
 
-    def launches(self, size: int, *, packed: bool) -> float:
+    def launches(self, size: int) -> float:
         """Of one step of one trial."""
-        few, many = (_launches(partial(self.train, size, steps, packed=packed), self.device) for steps in (2, 10))
-        return (many - few) / 8 / size
+        few, many = (_launches(partial(self.train, size, steps), self.device) for steps in (2, 6))
+        return (many - few) / 4 / max(1, size)
 
     def peak(self, size: int) -> int:
-        """Bytes at the peak of a pack of so many."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            self.train(size, 3, packed=True)
-            return torch.cuda.max_memory_allocated()
-        trim_heap()
-        reset_resident_peak()
-        self.train(size, 3, packed=True)
-        return resident("VmHWM")
+        """Bytes at the peak of the steps of a pack of so many."""
+        release_freed()
+        self.train(size, 2)
+        return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else resident("VmHWM")
 
 
 def _launches(work: Callable[[], object], device: torch.device) -> int:
@@ -175,28 +181,28 @@ def _launches(work: Callable[[], object], device: torch.device) -> int:
 
 
 def measured(bench: Bench, sizes: Sequence[int], pairs: int, steps: int) -> list[dict[str, Any]]:
-    """A row of figures for each size of a pack."""
-    alone: list[float] = []
-    packed: dict[int, list[float]] = {size: [] for size in sizes}
-    ratios: dict[int, list[float]] = {size: [] for size in sizes}
+    """A row of figures for each size of a pack; the first is of a trial without one."""
+    found: dict[int, list[tuple[float, float]]] = {size: [] for size in (0, *sizes)}
+    ratios: dict[int, list[float]] = {size: [] for size in found}
+    clock = 0 if bench.device.type == "cuda" else 1
     for _ in range(pairs):
         for size in sizes:
-            alone.append(bench.seconds(1, steps, packed=False))
-            packed[size].append(bench.seconds(size, steps, packed=True))
-            ratios[size].append(alone[-1] / packed[size][-1])
-    single, first = bench.launches(1, packed=False), bench.peak(1)
+            alone, packed = bench.seconds(0, steps), bench.seconds(size, steps)
+            found[0].append(alone)
+            found[size].append(packed)
+            ratios[size].append(alone[clock] / packed[clock])
+    first = bench.peak(1)
     return [
         {
             "size": size,
-            "alone_ms": round(1000 * statistics.median(alone), 3),
-            "packed_ms": round(1000 * statistics.median(packed[size]), 3),
-            "ratio": round(statistics.median(ratios[size]), 3),
-            "ratios": [round(ratio, 3) for ratio in ratios[size]],
-            "launches_alone": round(single, 1),
-            "launches_packed": round(bench.launches(size, packed=True), 1),
-            "mib_per_further_trial": round((bench.peak(size) - first) / max(1, size - 1) / 2**20, 1),
+            "ms": round(1000 * statistics.median(seconds for seconds, _ in found[size]), 3),
+            "cpu_ms": round(1000 * statistics.median(seconds for _, seconds in found[size]), 3),
+            "times": round(statistics.median(ratios[size]), 3) if size else 1.0,
+            "each_times": [round(ratio, 3) for ratio in ratios[size]],
+            "launches": round(bench.launches(size), 1),
+            "mib_per_further_trial": round((bench.peak(size) - first) / (size - 1) / 2**20, 1) if size > 1 else None,
         }
-        for size in sizes
+        for size in found
     ]
 
 
@@ -216,15 +222,14 @@ def main() -> None:
     where = torch.cuda.get_device_name() if bench.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     found = measured(bench, arguments.sizes, arguments.pairs, arguments.steps)
     print(
-        f"{where}, {arguments.precision}, {arguments.rows} rows of {arguments.tokens} tokens, "
-        f"dropout {arguments.dropout}; of one step of one trial:"
+        f"{where}, {arguments.precision}, {arguments.rows} rows of {arguments.tokens} tokens, dropout {bench.dropout}"
     )
-    print(f"{'pack':>5}{'alone ms':>10}{'packed ms':>11}{'times':>7}{'launches':>17}{'MiB a further trial':>21}")
+    print("of a step of a trial:  ms   processor ms  times as fast   launches   MiB a further trial")
     for row in found:
-        launches = f"{row['launches_alone']:.0f} -> {row['launches_packed']:.0f}"
+        name = f"pack of {row['size']}" if row["size"] else "no pack"
+        more = "" if row["mib_per_further_trial"] is None else f"{row['mib_per_further_trial']:.1f}"
         print(
-            f"{row['size']:>5}{row['alone_ms']:>10.2f}{row['packed_ms']:>11.2f}{row['ratio']:>7.2f}{launches:>17}"
-            f"{row['mib_per_further_trial']:>21.1f}"
+            f"{name:>12}{row['ms']:>14.2f}{row['cpu_ms']:>15.2f}{row['times']:>15.2f}{row['launches']:>11.0f}{more:>22}"
         )
     if arguments.json:
         arguments.json.write_text(
