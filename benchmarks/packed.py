@@ -39,6 +39,7 @@ from harness.training import (
     PackCallback,
     Plan,
     ResourceMeter,
+    Seat,
     StopRequestCheck,
     TrialModule,
     make_trainer,
@@ -112,7 +113,7 @@ class Bench:
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
         )
-        self.base = BertModel(shape, add_pooling_layer=False).to(self.device)
+        self.base = BertModel(shape, add_pooling_layer=False)
 
     def seconds(self, size: int, steps: int) -> tuple[float, float]:
         """Of one step of one trial of a pack of so many, 0: without a pack; by the clock and in processor time."""
@@ -138,15 +139,13 @@ class Bench:
         model.to(self.device).train()
         last = _WARMUP + steps
         module = TrialModule(model, ClassMetrics(2), lr=1e-3, head_lr=1e-3, weight_decay=0.01, warmup=0.06, steps=last)
-        callbacks: list[L.Callback] = [StopRequestCheck(), DivergenceCheck(), ResourceMeter(self.device)]
+        meter = ResourceMeter(self.device)
+        callbacks: list[L.Callback] = [StopRequestCheck(), DivergenceCheck(), meter]
         with tempfile.TemporaryDirectory() as folder:
             callbacks += [MetricsCsvLogger(Path(folder) / "metrics.csv", lambda step, values: None, ()), span]
-            seat = None
-            if pack is not None:
-                kind = Kind("bench", self.precision, self.device, draws=self.dropout > 0)
-                seat = pack.seat(model, kind, self.data.padding)
-                assert not isinstance(seat, str), seat
-                callbacks.append(PackCallback(seat))
+            seat = None if pack is None else self._seat(pack, model)
+            if seat is not None:
+                callbacks.append(PackCallback(seat, meter))
             length = Plan(steps=last, evaluate_after=(last,))
             trainer = make_trainer(Path(folder), length, self.device, callbacks, precision=self.precision, clip=1.0)
             trainer.limit_val_batches = 0
@@ -154,6 +153,12 @@ class Bench:
             trainer.fit(module, batches, batches)
         if seat is not None:
             seat.close()
+
+    def _seat(self, pack: Pack, model: TextClassifier) -> Seat:
+        kind = Kind("bench", self.precision, self.device, draws=self.dropout > 0)
+        seat = pack.seat(model, kind, self.data.padding)
+        assert isinstance(seat, Seat), seat
+        return seat
 
     def launches(self, size: int) -> float:
         """Of one step of one trial."""
@@ -175,7 +180,8 @@ def _launches(work: Callable[[], object], device: torch.device) -> int:
         work()
     events = profile.events() or []
     if cuda:
-        return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in events)
+        on_gpu = [event for event in events if str(event.device_type).endswith("CUDA")]
+        return sum(not event.is_user_annotation for event in on_gpu)
     inside = {id(event.cpu_parent) for event in events if event.cpu_parent is not None}
     return sum(event.name.startswith("aten::") and id(event) not in inside for event in events)
 

@@ -18,8 +18,8 @@ class Display(Protocol):
     def begin(self, number: int, arm: str, point: dict[str, Any]) -> None:
         """A trial starts."""
 
-    def scores(self, step: int, scores: dict[str, float]) -> None:
-        """An evaluation of the running trial."""
+    def scores(self, number: int, step: int, scores: dict[str, float]) -> None:
+        """An evaluation of a running trial."""
 
     def end(self, entry: Record, done: int, total: int) -> None:
         """A trial ended; by now all workers have `done` records of `total`."""
@@ -31,7 +31,8 @@ class ProgressDisplay:
     def __init__(self, total: int, done: int, records: Callable[[], Sequence[Record]] = list) -> None:
         self._total, self._done, self._records = total, done, records
         self._screen, self._pace = Screen(), Pace(done)
-        self._arm, self._now = "", ""
+        self._arms: dict[int, str] = {}  # of the running trials, by their numbers
+        self._now: dict[int, str] = {}
 
     def __enter__(self) -> Self:
         if self._done:
@@ -45,18 +46,19 @@ class ProgressDisplay:
 
     def begin(self, number: int, arm: str, point: dict[str, Any]) -> None:
         """A trial starts."""
-        self._arm, self._now = arm, f"trial {number}"
+        self._arms[number], self._now[number] = arm, f"trial {number}"
         self._draw()
 
-    def scores(self, step: int, scores: dict[str, float]) -> None:
-        """An evaluation of the running trial."""
+    def scores(self, number: int, step: int, scores: dict[str, float]) -> None:
+        """An evaluation of a running trial."""
         value = scores.get("accuracy", scores.get("loss"))
-        self._now = f"step {step}" + (f" val {value:.4f}" if value is not None else "")
+        self._now[number] = f"step {step}" + (f" val {value:.4f}" if value is not None else "")
         self._draw()
 
     def end(self, entry: Record, done: int, total: int) -> None:
         """A trial ended; by now all workers have `done` records of `total`."""
-        self._done, self._total, self._now = done, total, ""
+        self._done, self._total = done, total
+        self._now.pop(entry.trial, None)
         left = self._pace.left(self._records(), done, total)
         self._screen.lines([ended_line(entry, self._records(), done=done, total=total, left=left)])
         self._draw()
@@ -65,7 +67,7 @@ class ProgressDisplay:
         if not self._screen.is_terminal:
             return
         records = self._records()
-        running = {self._arm: self._now} if self._now else {}
+        running = {self._arms[number]: now for number, now in self._now.items()}
         said = summary(records, self._done, self._total, self._pace.left(records, self._done, self._total))
         self._screen.show(Group(arm_table(records, running, self._screen.height), Text(said)))
 

@@ -73,19 +73,31 @@ class HeartbeatMonitor:
 
 
 class Heartbeat:
-    """Rewrites this worker's heartbeat file until it is closed; `update` adds to what it tells watchers."""
+    """Rewrites this worker's heartbeat file until it is closed.
+
+    It tells of the trial that was begun first, and in `others` of those that the worker has beside it.
+    """
 
     def __init__(self, folder: Path, name: str, interval_s: float, payload: dict[str, Any]) -> None:
         self.path = folder / LOCKS / f"{name}{SUFFIX}"
         self._payload, self._count = payload, 0
+        self._trials: dict[int, dict[str, Any]] = {}
         self._closed = threading.Event()
         self._write()
         self._thread = threading.Thread(target=self._run, args=(interval_s,), daemon=True)
         self._thread.start()
 
-    def update(self, payload: dict[str, Any]) -> None:
-        """Add to what watchers are told, from the next heartbeat on."""
-        self._payload = self._payload | payload
+    def begin(self, trial: int, payload: dict[str, Any]) -> None:
+        """Tell watchers of a trial, from the next heartbeat on."""
+        self._trials = self._trials | {trial: {"trial": trial} | payload}
+
+    def progress(self, trial: int, payload: dict[str, Any]) -> None:
+        """Tell more of a trial that was begun."""
+        self._trials = self._trials | {trial: self._trials[trial] | payload}
+
+    def end(self, trial: int) -> None:
+        """Tell no more of a trial."""
+        self._trials = {number: payload for number, payload in self._trials.items() if number != trial}
 
     def close(self) -> None:
         """Stop, and remove the file."""
@@ -101,7 +113,14 @@ class Heartbeat:
     def _write(self) -> None:
         self._count += 1
         process = {"pid": os.getpid(), "beat": self._count, "resident": resident("VmRSS")}
-        replace_text(self.path, json.dumps(self._payload | process))
+        first, *others = [*self._trials.values()] or [{}]
+        beside = {"others": others} if others else {}
+        replace_text(self.path, json.dumps(self._payload | first | beside | process))
+
+
+def trials_of(heartbeat: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a heartbeat tells of each trial that its worker has."""
+    return [] if heartbeat.get("trial") is None else [heartbeat, *heartbeat.get("others", [])]
 
 
 def remove_stale_heartbeats(folder: Path, lease_s: float) -> list[str]:

@@ -13,14 +13,14 @@ class StudyMirror(Protocol):
     def begin(self, slot: Slot, assignment: Assignment) -> None:
         """Add a trial as running."""
 
-    def report(self, step: int, value: float) -> None:
-        """Add an evaluation of the running trial."""
+    def report(self, trial: int, step: int, value: float) -> None:
+        """Add an evaluation of a running trial."""
 
     def tell(self, entry: Record) -> None:
-        """Finish the running trial by its record."""
+        """Finish a running trial by its record."""
 
-    def requeue(self) -> None:
-        """Fail the running trial, which was not finished."""
+    def requeue(self, trial: int) -> None:
+        """Fail a running trial, which was not finished."""
 
     def reconcile(self, record_of: Callable[[int], Record | None], live: Callable[[int, int], bool]) -> None:
         """Finish every trial left running."""
@@ -35,13 +35,13 @@ class NoMirror:
     def begin(self, slot: Slot, assignment: Assignment) -> None:
         return
 
-    def report(self, step: int, value: float) -> None:
+    def report(self, trial: int, step: int, value: float) -> None:
         return
 
     def tell(self, entry: Record) -> None:
         return
 
-    def requeue(self) -> None:
+    def requeue(self, trial: int) -> None:
         return
 
     def reconcile(self, record_of: Callable[[int], Record | None], live: Callable[[int, int], bool]) -> None:

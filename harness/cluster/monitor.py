@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cluster.assignments import AssignmentLog, total, whole_schedule
-from harness.cluster.heartbeat import HeartbeatMonitor
+from harness.cluster.heartbeat import HeartbeatMonitor, trials_of
 from harness.cluster.locks import with_study_lock
 from harness.cluster.progress import duration, seconds_left
 from harness.cluster.storage import open_locks
@@ -38,18 +38,20 @@ class StudyStatus:
         summary = f"{self.done} of {self.total} trials are recorded{f' ({ended})' if ended else ''}"
         if self.left_s is not None and self.done < self.total:
             summary += f"; about {duration(self.left_s)} left"
-        return [summary, *(map(_line, self.workers.values()) if self.workers else ["no worker is running"])]
+        lines = [line for heartbeat in self.workers.values() for line in _lines(heartbeat)]
+        return [summary, *(lines or ["no worker is running"])]
 
 
-def _line(heartbeat: dict[str, Any]) -> str:
+def _lines(heartbeat: dict[str, Any]) -> list[str]:
     where = f"  {heartbeat.get('job', heartbeat['host'])}:{heartbeat['pid']}"
-    if heartbeat.get("trial") is None:
-        return f"{where:24} is free"
-    again = f" attempt {heartbeat['attempt']}" if heartbeat["attempt"] > 1 else ""
-    score = f" val {heartbeat['score']:.4f}" if heartbeat.get("score") is not None else ""
-    trial = f"trial {heartbeat['trial']:3d} {heartbeat['arm']}{again}"
-    passed = time.time() - heartbeat["since"]
-    return f"{where:24} {trial}  step {heartbeat['step']}{score}  {passed:.0f} s"
+    return [f"{where:24} {_trial(each)}" for each in trials_of(heartbeat)] or [f"{where:24} is free"]
+
+
+def _trial(told: dict[str, Any]) -> str:
+    again = f" attempt {told['attempt']}" if told["attempt"] > 1 else ""
+    score = f" val {told['score']:.4f}" if told.get("score") is not None else ""
+    passed = time.time() - told["since"]
+    return f"trial {told['trial']:3d} {told['arm']}{again}  step {told['step']}{score}  {passed:.0f} s"
 
 
 def study_status(config: Config, folder: Path) -> StudyStatus:
@@ -75,7 +77,8 @@ class StudyMonitor:
         ended = [slot.number for slot in slots if self._done(slot.number)]
         states: Counter[str] = Counter(entry.state for number in ended if (entry := self.log.get(number)) is not None)
         planned = total(self._config, slots, self._done)
-        left = seconds_left(self.log.records, planned - len(ended), len(workers)) if workers else None
+        at_once = len(workers) * self._config.launch.pack
+        left = seconds_left(self.log.records, planned - len(ended), at_once) if workers else None
         return StudyStatus(planned, len(ended), states, workers, self._assignments.interrupted, left)
 
     def _done(self, trial: int) -> bool:

@@ -44,7 +44,7 @@ class OptunaMirror:
         self._failing = False
         self._storage, self._name = open_storage(folder)
         self._study = self._open()
-        self._trial: int | None = None  # Optuna's id of the running trial
+        self._running: dict[int, int] = {}  # Optuna's ids of this worker's running trials, by their numbers
 
     def close(self) -> None:
         """Close the storage."""
@@ -52,7 +52,7 @@ class OptunaMirror:
 
     def begin(self, slot: Slot, assignment: Assignment) -> None:
         """Add a trial as running, with its parameters, so that Optuna gives it to no other worker."""
-        self._trial = None
+        self._running.pop(slot.number, None)
 
         def begin() -> None:
             running = optuna.trial.create_trial(
@@ -63,24 +63,24 @@ class OptunaMirror:
                 | {"attempt": assignment.attempt, "phase": slot.phase},
             )
             study = self._storage.get_study_id_from_name(self._name)
-            self._trial = self._storage.create_new_trial(study, running)
+            self._running[slot.number] = self._storage.create_new_trial(study, running)
 
         self._try(begin)
 
-    def report(self, step: int, value: float) -> None:
-        """Add an evaluation of the running trial."""
-        if (trial := self._trial) is not None:
-            self._try(lambda: self._storage.set_trial_intermediate_value(trial, step, value))
+    def report(self, trial: int, step: int, value: float) -> None:
+        """Add an evaluation of a running trial."""
+        if (number := self._running.get(trial)) is not None:
+            self._try(lambda: self._storage.set_trial_intermediate_value(number, step, value))
 
     def tell(self, entry: Record) -> None:
-        """Finish the running trial by its record."""
-        if (trial := self._trial) is not None:
-            self._try(lambda: self._tell(self._storage.get_trial_number_from_id(trial), entry))
+        """Finish a running trial by its record."""
+        if (number := self._running.get(entry.trial)) is not None:
+            self._try(lambda: self._tell(self._storage.get_trial_number_from_id(number), entry))
 
-    def requeue(self) -> None:
-        """Fail the running trial, which was not finished; its next attempt adds it again."""
-        if (trial := self._trial) is not None:
-            self._try(lambda: self._fail(self._storage.get_trial_number_from_id(trial)))
+    def requeue(self, trial: int) -> None:
+        """Fail a running trial, which was not finished; its next attempt adds it again."""
+        if (number := self._running.get(trial)) is not None:
+            self._try(lambda: self._fail(self._storage.get_trial_number_from_id(number)))
 
     def reconcile(self, record_of: Callable[[int], Record | None], live: Callable[[int, int], bool]) -> None:
         """Finish every trial left running: by its record, or as failed where no worker has it any more.

@@ -39,7 +39,7 @@ class TrialProgress:
     def begin(self, number: int, arm: str, point: dict[str, Any]) -> None:
         self._started = time.perf_counter()
 
-    def scores(self, step: int, scores: dict[str, float]) -> None:
+    def scores(self, number: int, step: int, scores: dict[str, float]) -> None:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
         log.info("step %d, %.0f s: validation %s", step, time.perf_counter() - self._started, shown)
 

@@ -7,9 +7,9 @@ study's lock only.
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 from harness import record
@@ -24,7 +24,7 @@ from harness.cluster.assignments import (
     total,
     with_confirmation,
 )
-from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, keep_result, publish
+from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, publish
 from harness.cluster.database import check_workers
 from harness.cluster.display import Display, ProgressDisplay
 from harness.cluster.earlier import counted_costs, earlier_trials
@@ -33,21 +33,24 @@ from harness.cluster.history import sealed_history
 from harness.cluster.locks import LockLost, with_study_lock
 from harness.cluster.mirror import StudyMirror
 from harness.cluster.optuna_mirror import OptunaMirror
+from harness.cluster.packs import HeldTrials, train_packs
 from harness.cluster.registration import registered
 from harness.cluster.restart import WorkerUnhealthy
 from harness.cluster.storage import open_locks
 from harness.cluster.study import check_same_inputs, trial_config
+from harness.cluster.trial_attempt import TrialAttempt
 from harness.config import Config, ConfigError, to_dict
 from harness.config.arm_checks import corners
 from harness.config.arms import Point
-from harness.record import Log, Record, fail_if_not_finite
+from harness.record import Log, Record
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import propose
-from harness.search.pruning import Rule, never, rule
+from harness.search.pruning import rule
 from harness.system import fault_injection
 from harness.system.out_of_memory import MIB
 from harness.system.redaction import redact
 from harness.system.signals import Interrupted, raise_if_stop_requested
+from harness.training import Pack
 from harness.trial import TrialContext
 from harness.trial.fingerprints import environment_of, fingerprint_of
 from harness.trial.out_of_memory import MemoryBaseline
@@ -58,56 +61,6 @@ log = logging.getLogger(__name__)
 _UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another: the study itself is broken
 _TRUST_S = 2.0  # how long a worker that was alive is taken to be alive
 _POLL_S = (0.1, 2.0)  # between looks for a trial whose turn has come, first and longest
-
-
-class TrialAttempt:
-    """An attempt at a trial: its configuration, folder and reports. `ended` is its record, once there is one."""
-
-    def __init__(self, worker: "Worker", slot: Slot, assignment: Assignment, display: Display) -> None:
-        self.worker, self.slot, self.assignment, self.display = worker, slot, assignment, display
-        self.prunes: Rule = never
-        self.folder: Path | None = None
-        self.ended: Record | None = None
-        self.reports: dict[int, float] = {}
-
-    @cached_property
-    def config(self) -> Config:
-        """The trial's own configuration. Raises ConfigError."""
-        return self.worker.config_of(self.slot, self.assignment.point)
-
-    @property
-    def context(self) -> TrialContext:
-        """The trial's place in its study."""
-        assert self.folder is not None
-        return self.worker.context_of(self.slot, self.assignment, self.folder)
-
-    def report(self, step: int, scores: dict[str, float]) -> bool:
-        """Report an evaluation to Optuna, the heartbeat and the display; returns whether to prune."""
-        objective = self.config.trainer.objective
-        self.reports[step] = scores[objective]
-        self.worker.mirror.report(step, scores[objective])
-        self.worker.heartbeat.update({"step": step, "score": scores[objective]})
-        self.display.scores(step, scores)
-        return self.prunes(self.reports, step)
-
-    def accept(self, entry: Record) -> bool:
-        """Keep a result beside its files, then record it; returns whether it counts."""
-        assert self.folder is not None
-        made = [[step, value] for step, value in self.reports.items()]
-        changed = dataclasses.replace(entry, attempt=self.assignment.attempt, reports=made)
-        entry = fail_if_not_finite(changed)
-        keep_result(self.folder, entry)
-        return self.record(entry)
-
-    def record(self, entry: Record) -> bool:
-        """Record a result and tell Optuna, unless the trial was assigned to another worker."""
-        fault_injection.crash_point("before_record")
-        accepted = self.worker.accept(self.assignment, entry)
-        fault_injection.crash_point("before_tell")
-        if accepted:
-            self.worker.mirror.tell(entry)
-            self.display.end(entry, self.worker.done, self.worker.total)
-        return accepted
 
 
 class Worker:
@@ -130,20 +83,33 @@ class Worker:
         self.log, self.assignments = Log(folder), AssignmentLog(folder)
         self.slots = self._searched = search_schedule(self.sweep, first)
         self._trusted: dict[str, float] = {}
+        self.held = HeldTrials()
         self.mirror = mirror
         with_study_lock(self.locks, self._begin)
 
     def work(self) -> None:
-        """Run trials until every slot of the study has a record, whoever makes it. Raises WorkerUnhealthy."""
-        with ProgressDisplay(self.total, self.done, lambda: self.log.records) as display:
-            for attempt in self.attempts(display):
-                with self.requeued_on_error(attempt):
-                    attempt.ended = run_trial(attempt.config, attempt.context, attempt.report, attempt.accept)
+        """Run trials until every slot of the study has a record, whoever makes it. Raises WorkerUnhealthy.
 
-    def attempts(self, display: Display) -> Iterator[TrialAttempt]:
+        With launch.pack so many at once, which share the passes over their base.
+        """
+        with ProgressDisplay(self.total, self.done, lambda: self.log.records) as display:
+            if self.config.launch.pack > 1:
+                train_packs(partial(self._train, display), self.config.launch.pack)
+            else:
+                self._train(display)
+
+    def _train(self, display: Display, pack: Pack | None = None) -> None:
+        """Train one trial after another, each of them in the pack if there is one."""
+        for attempt in self.attempts(display, time.sleep if pack is None else pack.pause):
+            with self.requeued_on_error(attempt):
+                context = dataclasses.replace(attempt.context, pack=pack)
+                attempt.ended = run_trial(attempt.config, context, attempt.report, attempt.accept)
+
+    def attempts(self, display: Display, pause_for: Callable[[float], None] = time.sleep) -> Iterator[TrialAttempt]:
         """Yield the trials that this worker must train, one after another; results that exist are recorded here.
 
-        No frame of this method is on the stack while a trial trains. Ends when every slot has a record.
+        No frame of this method is on the stack while a trial trains. Ends when every slot has a record. Where none is
+        free, `pause_for` waits for so many seconds.
         """
         fresh, pause = MemoryBaseline(), _POLL_S[0]
         while True:
@@ -153,17 +119,16 @@ class Worker:
                 attempt = self._begin_attempt(*taken, display)
                 if self._prepare(attempt):
                     yield attempt
-                if attempt.ended is not None:
-                    self.heartbeat.update({"trial": None})
+                self.heartbeat.end(attempt.slot.number)
                 raise_if_stop_requested()
-                if attempt.ended and record.process_suspect(attempt.ended) and (lost := fresh.leak_reason()):
+                if self.held.end(attempt.slot.number, attempt.ended) and (lost := fresh.leak_reason()):
                     raise WorkerUnhealthy(lost)
                 pause = _POLL_S[0]
             elif self.done == len(self.slots):
                 with_study_lock(self.locks, self._finish)
                 return
             else:
-                time.sleep(pause)
+                pause_for(pause)
                 pause = min(2 * pause, _POLL_S[1])
 
     @contextmanager
@@ -227,6 +192,9 @@ class Worker:
         for slot in ready(self.slots, self.assignments, self.log):
             if self.assignments.running(slot.number, self.log, self._alive):
                 continue
+            alone = self.assignments.lost(slot.number) > 0
+            if not self.held.may_begin(alone):
+                continue
             last = self.assignments.last(slot.number)
             if last is not None:
                 self._reconcile()
@@ -239,6 +207,7 @@ class Worker:
             self.assignments.add(assignment)
             if self.assignments.last(slot.number) != assignment:
                 raise LockLost
+            self.held.begin(slot.number, alone)
             return slot, assignment
         return None
 
@@ -286,8 +255,8 @@ class Worker:
         fault_injection.crash_point("after_assignment")
         arm = slot.arm.name_of(assignment.point)
         display.begin(slot.number, arm, assignment.point)
-        payload = {"trial": slot.number, "arm": arm, "attempt": assignment.attempt, "since": time.time()}
-        self.heartbeat.update(payload | {"step": 0, "score": None})
+        payload = {"arm": arm, "attempt": assignment.attempt, "since": time.time(), "step": 0, "score": None}
+        self.heartbeat.begin(slot.number, payload)
         made = TrialAttempt(self, slot, assignment, display)
         if slot.phase == "search":
             made.prunes = rule(self.plan, self._earlier(slot), lambda: counted_costs(made.config))
@@ -352,7 +321,7 @@ class Worker:
             self._refresh()
             trial = assignment.trial
             if self.assignments.last(trial) != assignment or self.assignments.done(trial, self.log):
-                self.mirror.requeue()
+                self.mirror.requeue(trial)
                 return False
             publish(self.folder, assignment)
             record.append(self.folder, entry)
@@ -370,7 +339,7 @@ class Worker:
             self._refresh()
             if mine := self.assignments.last(assignment.trial) == assignment:
                 self.assignments.requeue(assignment, why)
-            self.mirror.requeue()
+            self.mirror.requeue(assignment.trial)
             return mine
 
         return with_study_lock(self.locks, requeue)

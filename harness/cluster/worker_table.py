@@ -6,6 +6,7 @@ from rich.console import Group
 from rich.text import Text
 
 from harness.cluster.display import ended_line
+from harness.cluster.heartbeat import trials_of
 from harness.cluster.monitor import StudyMonitor, StudyStatus
 from harness.cluster.progress import arm_table, clock
 from harness.cluster.screen import Screen
@@ -36,9 +37,7 @@ class WorkerTable:
         if not self._screen.is_terminal and first:
             self._screen.lines([f"{clock()} {line}" for line in status.lines()])
         elif self._screen.is_terminal:
-            running = {
-                str(beat["arm"]): _now(beat) for beat in status.workers.values() if beat.get("trial") is not None
-            }
+            running = {str(told["arm"]): _now(told) for beat in status.workers.values() for told in trials_of(beat)}
             table = arm_table(records, running, self._screen.height - len(status.workers))
             self._screen.show(Group(table, *(Text(line, overflow="ellipsis", no_wrap=True) for line in status.lines())))
         return status

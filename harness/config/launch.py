@@ -8,7 +8,7 @@ from harness.config.scalars import CLOSED, Count, Natural, Positive, Text
 
 
 class Launch:
-    """What a way to launch workers answers of itself."""
+    """What a way to launch workers answers of itself. `pack` is how many trials a worker trains at once."""
 
     extra: ClassVar[str | None] = None
     """The extra of pyproject.toml that it needs."""
@@ -30,6 +30,7 @@ class HereConfig(Launch):
 
     name: Literal["here"]
     lease_s: Positive
+    pack: Count = 1
 
     @property
     def workers(self) -> int:
@@ -44,6 +45,7 @@ class LocalConfig(Launch):
 
     name: Literal["local"]
     lease_s: Positive
+    pack: Count = 1
     workers: Count
     per_gpu: Count
 
@@ -61,6 +63,7 @@ class SlurmConfig(Launch):
 
     name: Literal["slurm"]
     lease_s: Positive
+    pack: Count = 1
     workers: Count
     partition: Text | None
     gpus: Natural

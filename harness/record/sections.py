@@ -330,7 +330,8 @@ class Record(Section):
 
     `phase` is confirm for a finalist of the search that was trained again with a fresh seed. `scores` are by split and
     metric; a split like test@4 is that of a nested adapter cut to rank 4. `dead` names the trained tensors that never
-    got a gradient; `notes` say what of the training is easily overlooked. `attempt` counts how often the trial was
+    got a gradient; `notes` say what of the training is easily overlooked. `pack_size` is the most trials that shared a
+    pass; where it is above 1, `memory` and `time` are of all of them together. `attempt` counts how often the trial was
     begun. `reports` holds [step, objective] of each evaluation on validation, empty where another trial's result was
     looked up. The order of the fields is that of the columns of a table.
     """
@@ -361,6 +362,7 @@ class Record(Section):
     dead: Annotated[list[str], Measure()] = field(default_factory=list)
     notes: Annotated[list[str], Measure()] = field(default_factory=list)
     steps: Annotated[Steps, Part("steps")] = Steps()
+    pack_size: Annotated[int, Measure("trials")] = 1
     fingerprint: Annotated[str, Measure()] = ""
     task: Annotated[str, Measure()]
     model: Annotated[str, Measure()]

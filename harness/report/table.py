@@ -153,9 +153,10 @@ def sign(entry: Record) -> float:
 def pareto(records: Sequence[Record], cost: str) -> list[Record]:
     """Complete trials that no other beats: none has at least as good a validation score at less cost.
 
-    `cost` is trainable (parameters) or memory (bytes).
+    `cost` is trainable (parameters) or memory (bytes), which is known of trials that trained by themselves.
     """
-    complete = [entry for entry in records if entry.state == "complete"]
+    known = cost == "trainable"
+    complete = [entry for entry in records if entry.state == "complete" and (known or entry.pack_size == 1)]
     ordered = sorted(complete, key=lambda entry: (cost_of(entry, cost), -goodness(entry), entry.trial))
     front: list[Record] = []
     for entry in ordered:

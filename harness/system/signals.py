@@ -53,10 +53,16 @@ def raise_if_stop_requested() -> None:
         raise Interrupted(signum)
 
 
-def request_stop() -> None:
-    """Request a stop as SIGTERM would, until `graceful_stop` ends: of a process in which several trials train."""
-    if _request.signum is None:
-        _request.signum, _request.since = signal.SIGTERM, time.monotonic()
+def request_stop() -> Callable[[], None]:
+    """Request a stop as SIGTERM would, where several trials train in one process; returns what takes it back."""
+    if _request.signum is not None:
+        return lambda: None
+    _request.signum, _request.since = signal.SIGTERM, time.monotonic()
+
+    def take_back() -> None:
+        _request.signum = None
+
+    return take_back
 
 
 def on_second_interrupt(action: Callable[[], None]) -> None:

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.record import Phase
+
+if TYPE_CHECKING:
+    from harness.training import Pack
 
 CHECKPOINTS = "checkpoint"
 BEST = "best.safetensors"
@@ -20,7 +23,7 @@ class TrialContext:
     """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose.
 
     `test` says whether its best weights are scored on the test split, `compares` whether the merged network is compared
-    with the adapter beside its layers, and their latencies are measured.
+    with the adapter beside its layers, and their latencies are measured. In a `pack` it may train with others.
     """
 
     study: str
@@ -31,3 +34,4 @@ class TrialContext:
     phase: Phase = "search"
     test: bool = True
     compares: bool = True
+    pack: "Pack | None" = None

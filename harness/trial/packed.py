@@ -15,7 +15,7 @@ _ROWS = 8
 
 def seat_of(trial: RunningTrial, *, moves_ranks: bool) -> Seat | None:
     """The trial's place in its pack; None where it trains by itself, which is said once."""
-    if trial.pack is None:
+    if trial.context.pack is None:
         return None
     found = _refused(trial, moves_ranks) or _seat(trial)
     if isinstance(found, Seat):
@@ -47,7 +47,7 @@ def _refused(trial: RunningTrial, moves_ranks: bool) -> str:
 
 
 def _seat(trial: RunningTrial) -> Seat | str:
-    assert trial.pack is not None
+    assert trial.context.pack is not None
     model, train = trial.model.to(trial.device).train(), trial.splits["train"]
     batch = on_device(train.batch(train.sample(_ROWS)), trial.device)
     reason, draws = examined(model, batch, trial.device, trial.precision)
@@ -55,4 +55,4 @@ def _seat(trial: RunningTrial) -> Seat | str:
         return reason
     made_of = json.dumps([type(model).__name__, trial.config.model.hashed()], sort_keys=True, default=str)
     kind = Kind(made_of, trial.precision, trial.device, draws)
-    return trial.pack.seat(model, kind, train.padding)
+    return trial.context.pack.seat(model, kind, train.padding)

@@ -40,7 +40,7 @@ from harness.system.signals import Interrupted
 from harness.system.study_files import CONFIG, SPLIT_ROWS
 from harness.task import SPLITS, Inputs, Task, build_task
 from harness.task.summary import short, write_rows
-from harness.training import Diverged, Pack, Pruned, ResourceMeter, broadcast_object, final_barrier
+from harness.training import Diverged, Pruned, ResourceMeter, broadcast_object, final_barrier
 from harness.training.accounting import is_out_of_memory
 from harness.trial import tracking
 from harness.trial.adapt import add_task_weights, count_parameters, method_of, spec_errors
@@ -74,14 +74,12 @@ def run_trial(
     report: Report,
     accept: Accept = lambda _: True,
     method: Method | None = None,
-    pack: Pack | None = None,
 ) -> Record:
     """Train, select on validation, score on test. The record says how it ended: complete, pruned, or fail and why.
 
     `report` is called with the validation scores after each evaluation and returns whether to prune. `accept` writes
     the record, before the tracker's run is finished and the checkpoints are removed, and returns whether it counts.
-    `method` is that of the configuration, where the caller has built it already; `pack` is what the trial may train in
-    with others. Raises ConfigError for a configuration
+    `method` is that of the configuration, where the caller has built it already. Raises ConfigError for a configuration
     that cannot run at all, Interrupted when a stop was asked for, and DiskFull.
     """
     draft, started = Draft(_asked(config, context)), time.perf_counter()
@@ -123,7 +121,6 @@ def run_trial(
             draft=draft,
             mirror=mirror,
             report=report,
-            pack=pack,
         )
         if config.task.in_turn:
             train_and_evaluate_continual(trial)

@@ -14,7 +14,7 @@ from harness.model import Network
 from harness.record import Draft, Probe
 from harness.system.signals import raise_if_stop_requested
 from harness.task import Inputs, Task
-from harness.training import Metrics, Pack, ResourceMeter, TrialModule
+from harness.training import Metrics, ResourceMeter, TrialModule
 from harness.trial import tracking
 from harness.trial.context import Report, TrialContext
 from harness.trial.inputs import evaluation_size, loader
@@ -28,7 +28,6 @@ class RunningTrial:
 
     `splits` has the rows of each split, or of each task of it, where tasks are learned one after another. `spread`
     says that the weights are shared out over several devices in training; `home` is where the whole model is else.
-    `pack` is what the trial trains in, where it may be with others.
     """
 
     config: Config
@@ -45,7 +44,6 @@ class RunningTrial:
     draft: Draft
     mirror: tracking.Mirror
     report: Report
-    pack: Pack | None = None
 
     def training_batches(self, inputs: Inputs, process_index: int = 0, world: int = 1) -> DataLoader[int]:
         """The batches of an epoch of training that this process takes."""

@@ -69,7 +69,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)
     gradients = _task_gradients(trial, trained)
     seat = seat_of(trial, moves_ranks=schedule is not None)
-    shared = [] if seat is None else [PackCallback(seat)]
+    shared = [] if seat is None else [PackCallback(seat, trial.meter)]
     callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops, *shared]
     trainer = _trainer(trial, length, callbacks)
     process = trainer.global_rank, trainer.world_size
@@ -88,7 +88,8 @@ def train_and_evaluate(trial: RunningTrial) -> None:
         made, resumed = trainer.global_step, checkpoints.resumed_at or None
         steps = Steps(planned=length.steps, made=made, best=best.best_step, resumed=resumed)
         draft.record = replace(draft.record, time=spent, memory=trial.meter.parts, dead=unused.unused, steps=steps)
-        draft.record = replace(draft.record, notes=_notes(config.trainer, steps))
+        size = trial.meter.pack_size
+        draft.record = replace(draft.record, notes=_notes(config.trainer, steps, size), pack_size=size)
         for comparison in gradients:
             found = TaskGradients(tasks=list(config.task.mixed), rows=_GRADIENT_ROWS, **comparison.found)
             draft.record = replace(draft.record, task_gradients=found)
@@ -129,8 +130,8 @@ def _written(trial: RunningTrial, model: Network) -> Callable[[], dict[str, floa
     return scores
 
 
-def _notes(settings: TrainerConfig, steps: Steps) -> list[str]:
-    """What of a training's length is easily overlooked."""
+def _notes(settings: TrainerConfig, steps: Steps, pack_size: int) -> list[str]:
+    """What of a training's length and cost is easily overlooked."""
     notes = []
     if settings.max_steps is not None and steps.planned < settings.max_steps:
         notes.append(
@@ -139,6 +140,8 @@ def _notes(settings: TrainerConfig, steps: Steps) -> list[str]:
         )
     if 0 < steps.best < steps.made:
         notes.append(f"its best weights are of step {steps.best} of {steps.planned}: the learning rate had not decayed")
+    if pack_size > 1:
+        notes.append(f"trained in a pack of {pack_size} (launch.pack): its times and its memory are of all of them")
     return notes
 
 

@@ -155,7 +155,7 @@ def same_targets(records: Sequence[Record]) -> list[Record]:
 def cost_ratio(study: Study, cost: Callable[[Record], float]) -> tuple[Estimate, int, int] | None:
     """The median of a trial's cost with LoRA over that with full fine-tuning, and of how many trials each."""
     pairs = [
-        [cost(entry) for entry in group if entry.memory and entry.time.step_median_s]
+        [cost(entry) for entry in group if entry.memory and entry.time.step_median_s and entry.pack_size == 1]
         for group in (same_targets(adapted(study)), full(study))
     ]
     first, second = pairs

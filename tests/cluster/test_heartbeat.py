@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harness.cluster.heartbeat import Heartbeat, HeartbeatMonitor, remove_stale_heartbeats
+from harness.cluster.heartbeat import Heartbeat, HeartbeatMonitor, remove_stale_heartbeats, trials_of
 from harness.cluster.locks.file import FileLocks
 
 
@@ -19,14 +19,21 @@ def test_a_worker_with_its_lock_and_a_heartbeat_is_alive(tmp_path, locks):
     monitor = HeartbeatMonitor(tmp_path, FileLocks(tmp_path), lease_s=1.5)
     assert not monitor.alive("a")
     locks.try_acquire("a")
-    heartbeat = Heartbeat(tmp_path, "a", 0.05, {"trial": 3})
+    heartbeat = Heartbeat(tmp_path, "a", 0.05, {"trial": None})
+    heartbeat.begin(3, {"step": 0})
     for _ in range(20):  # longer than the lease
         assert monitor.alive("a")
         time.sleep(0.1)
-    heartbeat.update({"step": 7})
+    heartbeat.begin(4, {"step": 1})
+    heartbeat.progress(3, {"step": 7})
     time.sleep(0.2)
-    assert monitor.all()["a"]["trial"] == 3
-    assert monitor.all()["a"]["step"] == 7
+    assert [(told["trial"], told["step"]) for told in trials_of(monitor.all()["a"])] == [(3, 7), (4, 1)]
+    heartbeat.end(3)
+    time.sleep(0.2)
+    assert [told["trial"] for told in trials_of(monitor.all()["a"])] == [4]
+    heartbeat.end(4)
+    time.sleep(0.2)
+    assert trials_of(monitor.all()["a"]) == []
     heartbeat.close()
     locks.release("a")
     assert not monitor.alive("a")

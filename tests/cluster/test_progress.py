@@ -39,7 +39,7 @@ def play(records, monkeypatch, place, width=80, height=40):
     with ProgressDisplay(len(records), 0, lambda: known) as display:
         for entry in records:
             display.begin(entry.trial, entry.arm, entry.point)
-            display.scores(75, {"accuracy": 0.5, "loss": 1.0})
+            display.scores(entry.trial, 75, {"accuracy": 0.5, "loss": 1.0})
             known.append(entry)
             display.end(entry, len(known), len(records))
     return place

@@ -31,8 +31,8 @@ class Trials:
     def run(self, name, words, report=lambda step, scores: False, pack=None):
         folder = self.folder(name)
         folder.mkdir(parents=True, exist_ok=True)
-        context = TrialContext("s", 0, "arm", folder, compares=False)
-        return run_trial(self.compose(*COMMON, *words), context, report, pack=pack)
+        context = TrialContext("s", 0, "arm", folder, compares=False, pack=pack)
+        return run_trial(self.compose(*COMMON, *words), context, report)
 
     def together(self, pack, **works):
         """What each of these functions returns, or the error that it raises, by name."""

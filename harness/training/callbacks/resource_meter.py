@@ -11,11 +11,15 @@ from harness.training.accounting import MemoryMeter, StepClock
 
 
 class ResourceMeter(L.Callback):
-    """Seconds and examples of each step; peaks of memory in bytes, of training and of evaluation separately."""
+    """Seconds and examples of each step; peaks of memory in bytes, of training and of evaluation separately.
+
+    `pack_size` is the most trials that shared a step with this one.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.memory, self.clock = MemoryMeter(device), StepClock(device)
         self.train_peak = self.eval_peak = 0
+        self.pack_size = 1
         self._reset_next = True  # the next training step starts a new peak
         self.parts = Memory()
 
@@ -25,7 +29,8 @@ class ResourceMeter(L.Callback):
             "cpu_seconds": list(self.clock.cpu_seconds),
             "examples": list(self.clock.examples),
         }
-        return times | {"train_peak": self.train_peak, "eval_peak": self.eval_peak, "parts": plain(self.parts)}
+        peaks = {"train_peak": self.train_peak, "eval_peak": self.eval_peak, "parts": plain(self.parts)}
+        return times | peaks | {"pack_size": self.pack_size}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The peaks are the highest of all processes that trained the trial."""
@@ -33,6 +38,7 @@ class ResourceMeter(L.Callback):
         self.clock.cpu_seconds = state_dict.get("cpu_seconds", [])  # checkpoints of before have none
         self.train_peak, self.eval_peak = state_dict["train_peak"], state_dict["eval_peak"]
         self.parts = Memory.read(state_dict["parts"])
+        self.pack_size = state_dict.get("pack_size", 1)
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """The first step is a warm-up: its peak does not count."""

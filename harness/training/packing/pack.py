@@ -31,14 +31,14 @@ class Kind:
 
 @dataclass(eq=False)
 class Seat:
-    """The place of a trial in a pack, while it trains. `largest` is the most trials that it shared a pass with."""
+    """The place of a trial in a pack, while it trains. `shared` counts the trials of its last pass."""
 
     pack: "Pack"
     network: Any
     kind: Kind
     padding: Mapping[str, int]
     turn: Turn
-    largest: int = 1
+    shared: int = 1
     batch: Batch = field(default_factory=dict)
     start: Tensor = field(default_factory=lambda: torch.empty(0))
     end: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -84,6 +84,10 @@ class Pack:
         """Run functions that train trials one after another; `failed` is called as soon as one raises."""
         with quiet():
             self.turns.run(functions, failed)
+
+    def pause(self, seconds: float) -> None:
+        """Let the others go on for so long at least."""
+        self.turns.pause(seconds)
 
     def seat(self, network: Any, kind: Kind, padding: Mapping[str, int]) -> Seat | str:
         """A place for a network, whose frozen weights become those of the others; or why there is none."""
@@ -148,7 +152,7 @@ class Pack:
         after = made.forward([seat.batch for seat in group], [seat.start for seat in group], first.padding)
         for seat, features, end in zip(group, made.features, after, strict=True):
             seat.features, seat.end = features, end
-            seat.largest = max(seat.largest, len(group))
+            seat.shared = len(group)
         self._pass = made
 
     def _finish_pass(self) -> None:

@@ -1,0 +1,68 @@
+"""One attempt at a trial by a worker: what is reported while it trains, and how its record is written."""
+
+import dataclasses
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cluster.assignments import Assignment, Slot
+from harness.cluster.attempts import keep_result
+from harness.cluster.display import Display
+from harness.config import Config
+from harness.record import Record, fail_if_not_finite
+from harness.search.pruning import Rule, never
+from harness.system import fault_injection
+from harness.trial import TrialContext
+
+if TYPE_CHECKING:
+    from harness.cluster.worker import Worker
+
+
+class TrialAttempt:
+    """An attempt at a trial: its configuration, folder and reports. `ended` is its record, once there is one."""
+
+    def __init__(self, worker: "Worker", slot: Slot, assignment: Assignment, display: Display) -> None:
+        self.worker, self.slot, self.assignment, self.display = worker, slot, assignment, display
+        self.prunes: Rule = never
+        self.folder: Path | None = None
+        self.ended: Record | None = None
+        self.reports: dict[int, float] = {}
+
+    @cached_property
+    def config(self) -> Config:
+        """The trial's own configuration. Raises ConfigError."""
+        return self.worker.config_of(self.slot, self.assignment.point)
+
+    @property
+    def context(self) -> TrialContext:
+        """The trial's place in its study."""
+        assert self.folder is not None
+        return self.worker.context_of(self.slot, self.assignment, self.folder)
+
+    def report(self, step: int, scores: dict[str, float]) -> bool:
+        """Report an evaluation to Optuna, the heartbeat and the display; returns whether to prune."""
+        objective = self.config.trainer.objective
+        self.reports[step] = scores[objective]
+        self.worker.mirror.report(self.slot.number, step, scores[objective])
+        self.worker.heartbeat.progress(self.slot.number, {"step": step, "score": scores[objective]})
+        self.display.scores(self.slot.number, step, scores)
+        return self.prunes(self.reports, step)
+
+    def accept(self, entry: Record) -> bool:
+        """Keep a result beside its files, then record it; returns whether it counts."""
+        assert self.folder is not None
+        made = [[step, value] for step, value in self.reports.items()]
+        changed = dataclasses.replace(entry, attempt=self.assignment.attempt, reports=made)
+        entry = fail_if_not_finite(changed)
+        keep_result(self.folder, entry)
+        return self.record(entry)
+
+    def record(self, entry: Record) -> bool:
+        """Record a result and tell Optuna, unless the trial was assigned to another worker."""
+        fault_injection.crash_point("before_record")
+        accepted = self.worker.accept(self.assignment, entry)
+        fault_injection.crash_point("before_tell")
+        if accepted:
+            self.worker.mirror.tell(entry)
+            self.display.end(entry, self.worker.done, self.worker.total)
+        return accepted
