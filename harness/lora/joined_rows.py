@@ -65,10 +65,10 @@ class JoinedRows:
         for place, own in enumerate(rows):
             length = self.lengths[place]
             where = _token_axes(own, longest) if axes is None else axes
-            for axis in where if length < longest else ():
-                own = own.narrow(axis, 0, length)
+            if length < longest:
+                own = _cut(own, where, length)
             self.generator.set_state(self.states[place])
-            made = change(own.contiguous(), place)
+            made = change(own, place)
             self.states[place] = self.generator.get_state()
             parts.append(_padded(made, where, longest - length))
         return torch.cat(parts)
@@ -93,6 +93,13 @@ class OwnDropout(TorchFunctionMode):
 
     def _dropout(self, x: Tensor, p: float, training: bool, inplace: bool) -> Tensor:
         return self.rows.dropout(x, [p] * len(self.rows.counts)) if training and p else x
+
+
+def _cut(x: Tensor, axes: Sequence[int], length: int) -> Tensor:
+    """Without the tokens that pad the rows to the longest of the other networks'."""
+    for axis in axes:
+        x = x.narrow(axis, 0, length)
+    return x.contiguous()
 
 
 def _padded(x: Tensor, axes: Sequence[int], missing: int) -> Tensor:

@@ -5,6 +5,7 @@ Shapes: N networks, B rows of each, L tokens of a row, I inputs, O outputs, R th
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -61,11 +62,11 @@ class JoinedBase:
     """A frozen base that several networks of it run in one pass; it holds no weights of its own."""
 
     def __init__(self, network: nn.Module, rows: JoinedRows) -> None:
-        shared: dict[int, object] = {id(tensor): tensor for tensor in [*network.parameters(), *network.buffers()]}
-        self.rows, self.frozen = rows, frozen_tensors(network)
-        self.network = copy.deepcopy(network, shared)
+        self.rows = rows
+        self.network = _same_weights(network)
         for name, layer in list(adapted_layers(self.network)):
             replace(self.network, name, layer.base)
+        self.frozen = frozen_tensors(self.network)
         self._packed: dict[str, PackedLinear] = {}
         self._members: list[nn.Module] = []
 
@@ -94,9 +95,9 @@ class JoinedBase:
     def gather(self) -> None:
         """Copy the updates as they are now: one kernel for all, where dtypes and shapes allow."""
         stacks = [stack for layer in self._packed.values() for stack in layer.stacks]
-        torch._foreach_copy_(
-            [slot for stack in stacks for slot in stack.slots], [tensor for stack in stacks for tensor in stack.tensors]
-        )
+        for pairs in ([stack.pairs_down for stack in stacks], [stack.pairs_up for stack in stacks]):
+            slots, tensors = zip(*itertools.chain.from_iterable(pairs), strict=True)
+            torch._foreach_copy_(slots, tensors)
         for stack in stacks:
             stack.downs.grad = stack.ups.grad = None
 
@@ -105,6 +106,14 @@ class JoinedBase:
         for layer in self._packed.values():
             for stack in layer.stacks:
                 stack.scatter(place)
+
+
+def _same_weights(network: nn.Module) -> nn.Module:
+    """A copy whose tensors lie where the network's do, and stay there wherever those of the network are moved."""
+    same: dict[int, object] = {id(tensor): tensor.detach() for tensor in network.buffers()}
+    for tensor in network.parameters():
+        same[id(tensor)] = nn.Parameter(tensor.detach(), requires_grad=tensor.requires_grad)
+    return copy.deepcopy(network, same)
 
 
 @dataclasses.dataclass
@@ -124,11 +133,10 @@ class Stack:
         self.ups = there[0].lora_B.new_zeros(count, outputs, highest).requires_grad_()
         scales = [0.0 if update is None else update.scale for update in self.updates]
         self.scales = self.downs.new_tensor(scales)[:, None, None]
-        self.slots, self.tensors = [], []
-        for place, update in enumerate(self.updates):
-            if update is not None:
-                self.slots += [self.downs.detach()[place, : update.rank], self.ups.detach()[place, :, : update.rank]]
-                self.tensors += [update.lora_A.detach(), update.lora_B.detach()]
+        held = [(place, update) for place, update in enumerate(self.updates) if update is not None]
+        downs, ups = self.downs.detach(), self.ups.detach()
+        self.pairs_down = [(downs[place, : update.rank], update.lora_A.detach()) for place, update in held]
+        self.pairs_up = [(ups[place, :, : update.rank], update.lora_B.detach()) for place, update in held]
 
     def scatter(self, place: int) -> None:
         update = self.updates[place]

@@ -24,7 +24,7 @@ def test_trials_of_a_pack_are_the_trials_that_they_are_alone(trials, precision, 
     for place, each in enumerate(words):
         trials.run(f"alone{place}", each)
     found = trials.packed(*words)
-    assert [entry.state for entry in found] == ["complete"] * 3
+    assert [(entry.state, entry.pack_size) for entry in found] == [("complete", 3)] * 3
     for place in range(3):
         mine, theirs = trials.curve(f"alone{place}"), trials.curve(f"packed{place}")
         assert [row["step"] for row in mine] == [row["step"] for row in theirs]
