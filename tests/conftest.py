@@ -45,6 +45,7 @@ SLOW = (
     *("test_fastest.py", "test_chat_trial.py", "test_quantization.py", "test_evaluate.py"),
     "test_features.py",
     "test_packed.py",
+    "test_packs.py",
     *(
         "test_hf.py",
         "test_timm.py",

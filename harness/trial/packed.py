@@ -13,18 +13,18 @@ log = logging.getLogger(__name__)
 _ROWS = 8
 
 
-def seat_of(trial: RunningTrial, *, moves_ranks: bool) -> Seat | None:
+def seat_of(trial: RunningTrial) -> Seat | None:
     """The trial's place in its pack; None where it trains by itself, which is said once."""
     if trial.context.pack is None:
         return None
-    found = _refused(trial, moves_ranks) or _seat(trial)
+    found = _refused(trial) or _seat(trial)
     if isinstance(found, Seat):
         return found
     log.info("trial %d trains by itself: %s", trial.context.number, found)
     return None
 
 
-def _refused(trial: RunningTrial, moves_ranks: bool) -> str:
+def _refused(trial: RunningTrial) -> str:
     """Why a configuration is not for a pack; empty where it may be."""
     settings, model = trial.config.trainer, trial.model
     if trial.context.phase == "confirm":
@@ -39,10 +39,8 @@ def _refused(trial: RunningTrial, moves_ranks: bool) -> str:
         return "trainer.reuse_features=true"
     if trial.config.task.mixed or model.weighting is not None:
         return f"task={trial.config.task.name} is several tasks"
-    if trial.config.lora.name != "lora":
-        return f"lora={trial.config.lora.name}"
-    if moves_ranks or trial.method.penalty(model) is not None or trial.method.nested_ranks(model):
-        return "its variant is more than A and B"
+    if not trial.method.packs:
+        return f"lora={trial.config.lora.name}: what it trains of the base is not A and B of fixed ranks"
     return hindrance(model.base)
 
 

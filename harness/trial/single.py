@@ -68,7 +68,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     scores = (*module.metrics.names, *(config.trainer.text_measures if written is not None else ()))
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)
     gradients = _task_gradients(trial, trained)
-    seat = seat_of(trial, moves_ranks=schedule is not None)
+    seat = seat_of(trial)
     shared = [] if seat is None else [PackCallback(seat, trial.meter)]
     callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops, *shared]
     trainer = _trainer(trial, length, callbacks)

@@ -17,8 +17,23 @@ from harness.trial.run import run_trial
 COMMON = ("trainer.max_steps=50", "trainer.epochs=20.0", "trainer.evaluations=5", "trainer.threads=1")
 MIXED = (
     ("lora.rank=1", "optimizer.lr=0.02", "optimizer.clip=0.05"),
-    ("lora.rank=4", "lora.scale=0.5", "optimizer.lr=0.003", "seed=3", "optimizer.schedule=cosine"),
-    ("lora.rank=2", "lora.targets=[query,ffn_up]", "optimizer.lr=0.01", "optimizer.weight_decay=0.1", "seed=5"),
+    (
+        "lora.rank=4",
+        "lora.scale=0.5",
+        "lora.variant=lora_plus",
+        "lora.lr_ratio=2.0",
+        "optimizer.lr=0.003",
+        "seed=3",
+        "optimizer.schedule=cosine",
+    ),
+    (
+        "lora.rank=2",
+        "lora.targets=[query,ffn_up]",
+        "optimizer.lr=0.01",
+        "lora.variant=lora_fa",
+        "optimizer.weight_decay=0.1",
+        "seed=5",
+    ),
 )
 
 
@@ -96,9 +111,11 @@ def passes(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_trials_of_a_pack_are_the_trials_that_they_are_alone(trials, passes, dropout):
-    words = [(*each, f"model.dropout={dropout}", f"lora.dropout={dropout}") for each in MIXED]
+@pytest.mark.parametrize(
+    "more", [["model.dropout=0.1", "lora.dropout=0.1"], ["model.dropout=0", "model.quantization=int8"]]
+)
+def test_trials_of_a_pack_are_the_trials_that_they_are_alone(trials, passes, more):
+    words = [(*each, *more) for each in MIXED]
     alone = [trials.run(f"alone{place}", each) for place, each in enumerate(words)]
     together = trials.packed(*words)
     assert passes == [3] * 50
@@ -184,11 +201,11 @@ def test_a_pass_that_runs_out_of_memory_is_made_in_halves(trials, passes, monkey
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("lora=full",), "lora=full"),
-        (("lora=head",), "lora=head"),
+        (("lora=full",), "lora=full: what it trains of the base is not A and B of fixed ranks"),
+        (("lora=head",), "lora=head: what it trains"),
         (("lora.variant=dora",), "is more than A and B"),
         (("lora.variant=pissa",), "its start was taken out of the base"),
-        (("lora.variant=adalora", "lora.rank=4"), "its variant is more than A and B"),
+        (("lora.variant=adalora", "lora.rank=4"), "not A and B of fixed ranks"),
         (("trainer.accumulate=2",), "trainer.accumulate=2"),
         (("lora.targets=[query,embeddings.word_embeddings]",), "LoraEmbedding"),
     ],

@@ -20,6 +20,8 @@ class Method(ABC):
     calibration: int = 0
     """Training batches that the start looks at."""
     trains_whole_base: bool = False
+    packs: bool = False
+    """Whether all that it trains of the base is A and B of fixed ranks, which can share a pass with other trials'."""
     folder: str = ADAPTER
     """Of a trial's files: where what was trained of the base goes."""
 
