@@ -47,7 +47,7 @@ class LocalConfig(Launch):
     lease_s: Positive
     pack: Count = 1
     workers: Count
-    per_gpu: Count
+    per_gpu: Count = 1
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
