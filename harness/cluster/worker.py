@@ -94,13 +94,14 @@ class Worker:
         """
         with ProgressDisplay(self.total, self.done, lambda: self.log.records) as display:
             if self.config.launch.pack > 1:
-                train_packs(partial(self._train, display), self.config.launch.pack)
-            else:
-                self._train(display)
+                train_packs(partial(self._work_in_pack, display), self.config.launch.pack)
+                return
+            for attempt in self.attempts(display):
+                with self.requeued_on_error(attempt):
+                    attempt.ended = run_trial(attempt.config, attempt.context, attempt.report, attempt.accept)
 
-    def _train(self, display: Display, pack: Pack | None = None) -> None:
-        """Train one trial after another, each of them in the pack if there is one."""
-        for attempt in self.attempts(display, time.sleep if pack is None else pack.pause):
+    def _work_in_pack(self, display: Display, pack: Pack) -> None:
+        for attempt in self.attempts(display, pack.pause):
             with self.requeued_on_error(attempt):
                 context = dataclasses.replace(attempt.context, pack=pack)
                 attempt.ended = run_trial(attempt.config, context, attempt.report, attempt.accept)

@@ -133,18 +133,22 @@ class Stack:
         self.ups = there[0].lora_B.new_zeros(count, outputs, highest).requires_grad_()
         scales = [0.0 if update is None else update.scale for update in self.updates]
         self.scales = self.downs.new_tensor(scales)[:, None, None]
-        held = [(place, update) for place, update in enumerate(self.updates) if update is not None]
+        self.held = {
+            place: (update.lora_A, update.lora_B, update.rank)
+            for place, update in enumerate(self.updates)
+            if update is not None
+        }
         downs, ups = self.downs.detach(), self.ups.detach()
-        self.pairs_down = [(downs[place, : update.rank], update.lora_A.detach()) for place, update in held]
-        self.pairs_up = [(ups[place, :, : update.rank], update.lora_B.detach()) for place, update in held]
+        self.pairs_down = [(downs[place, :rank], down.detach()) for place, (down, _, rank) in self.held.items()]
+        self.pairs_up = [(ups[place, :, :rank], up.detach()) for place, (_, up, rank) in self.held.items()]
 
     def scatter(self, place: int) -> None:
-        update = self.updates[place]
-        if update is None or self.downs.grad is None or self.ups.grad is None:
+        if place not in self.held or self.downs.grad is None or self.ups.grad is None:
             return
-        if update.lora_A.requires_grad:
-            update.lora_A.grad = self.downs.grad[place, : update.rank]
-        update.lora_B.grad = self.ups.grad[place, :, : update.rank].contiguous()
+        down, up, rank = self.held[place]
+        if down.requires_grad:
+            down.grad = self.downs.grad[place, :rank]
+        up.grad = self.ups.grad[place, :, :rank].contiguous()
 
 
 class PackedLinear(nn.Module):

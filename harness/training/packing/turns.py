@@ -12,7 +12,8 @@ class Turn:
     """The place of one function among those that take turns."""
 
     def __init__(self) -> None:
-        self.go = threading.Semaphore(0)
+        self.go = threading.Lock()  # held while it is not this function's turn
+        self.go.acquire()
         self.ready = True
         self.until: float | None = None
         """When it goes on by itself, by the monotonic clock, where it pauses."""
