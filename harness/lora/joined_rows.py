@@ -12,6 +12,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 
+class NotByRows(Exception):
+    """A layer's inputs do not have a row for each of the batch's, in their order: whose they are cannot be told."""
+
+
 class JoinedRows:
     """Which rows are whose: `counts` rows of each network in order, and the tokens of its longest row.
 
@@ -29,19 +33,26 @@ class JoinedRows:
         """The rows of the next pass."""
         self.counts, self.lengths, self.states = list(counts), list(lengths), list(states)
 
+    def each(self, x: Tensor) -> Sequence[Tensor]:
+        """The rows of each network. Raises NotByRows."""
+        if len(x) != sum(self.counts):
+            raise NotByRows(f"{len(x)} rows of {sum(self.counts)}")
+        own: Sequence[Tensor] = x.split(self.counts)
+        return own
+
     def dropout(self, x: Tensor, drops: Sequence[float]) -> Tensor:
         """Dropout of the rows of each network with its own probability."""
 
         def drop(own: Tensor, place: int) -> Tensor:
             return torch.dropout(own, drops[place], True) if drops[place] else own
 
-        return self._each(x.split(self.counts), drop)
+        return self._drawn(self.each(x), drop)
 
     def attention(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **others: Any
     ) -> Tensor:
         """As scaled_dot_product_attention, of (N·B, heads, L, D) network by network, with dropout inside."""
-        keys, values = key.split(self.counts), value.split(self.counts)
+        keys, values = self.each(key), self.each(value)
         masks = [None] * len(self.counts) if attn_mask is None else self._masks(attn_mask)
 
         def attend(own: Tensor, place: int) -> Tensor:
@@ -51,13 +62,12 @@ class JoinedRows:
             near, there = (tensor[place][:, :, :length] for tensor in (keys, values))
             return F.scaled_dot_product_attention(own, near, there, attn_mask=known, **others)
 
-        return self._each(query.split(self.counts), attend, axes=(2,))
+        return self._drawn(self.each(query), attend, axes=(2,))
 
     def _masks(self, mask: Tensor) -> list[Tensor | None]:
-        whole = sum(self.counts)
-        return list(mask.expand(whole, *mask.shape[1:]).split(self.counts))
+        return list(self.each(mask.expand(sum(self.counts), *mask.shape[1:])))
 
-    def _each(
+    def _drawn(
         self, rows: Sequence[Tensor], change: Callable[[Tensor, int], Tensor], axes: Sequence[int] | None = None
     ) -> Tensor:
         """What each network's generator makes of its rows, at its own length, padded with zeros."""

@@ -92,20 +92,15 @@ class JoinedBase:
         self._members = list(bases)
 
     @torch.no_grad()
-    def gather(self) -> None:
-        """Copy the updates as they are now: one kernel for all, where dtypes and shapes allow."""
+    def gather(self) -> "list[Stack]":
+        """Copy the updates as they are now, one kernel for all where dtypes and shapes allow; returns the copies."""
         stacks = [stack for layer in self._packed.values() for stack in layer.stacks]
         for pairs in ([stack.pairs_down for stack in stacks], [stack.pairs_up for stack in stacks]):
             slots, tensors = zip(*itertools.chain.from_iterable(pairs), strict=True)
             torch._foreach_copy_(slots, tensors)
         for stack in stacks:
             stack.downs.grad = stack.ups.grad = None
-
-    def scatter(self, place: int) -> None:
-        """Give a network's updates their gradients."""
-        for layer in self._packed.values():
-            for stack in layer.stacks:
-                stack.scatter(place)
+        return stacks
 
 
 def _same_weights(network: nn.Module) -> nn.Module:
@@ -143,6 +138,7 @@ class Stack:
         self.pairs_up = [(ups[place, :, :rank], up.detach()) for place, (_, up, rank) in self.held.items()]
 
     def scatter(self, place: int) -> None:
+        """Give the update of a network its gradients."""
         if place not in self.held or self.downs.grad is None or self.ups.grad is None:
             return
         down, up, rank = self.held[place]
@@ -180,9 +176,9 @@ class PackedLinear(nn.Module):
         return y
 
     def _added(self, y: Tensor, x: Tensor, stack: Stack) -> Tensor:
-        counts = self.rows.counts
+        counts, own = self.rows.counts, self.rows.each(x)
         if len(set(counts)) > 1:
-            each = zip(y.split(counts), x.split(counts), stack.scales * stack.ups, stack.downs, strict=True)
+            each = zip(self.rows.each(y), own, stack.scales * stack.ups, stack.downs, strict=True)
             return torch.cat([part + (rows @ down.t()) @ up.t() for part, rows, up, down in each])
         low = torch.bmm(x.reshape(len(counts), -1, x.shape[-1]), stack.downs.transpose(1, 2)) * stack.scales
         flat = y.reshape(len(counts), -1, y.shape[-1])

@@ -51,6 +51,6 @@ def _seat(trial: RunningTrial) -> Seat | str:
     reason, draws = examined(model, batch, trial.device, trial.precision)
     if reason:
         return reason
-    made_of = json.dumps([type(model).__name__, trial.config.model.hashed()], sort_keys=True, default=str)
+    made_of = json.dumps([model.attention_kind, trial.config.model.hashed()], sort_keys=True, default=str)
     kind = Kind(made_of, trial.precision, trial.device, draws)
     return trial.context.pack.seat(model, kind, train.padding)

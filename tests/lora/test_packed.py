@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from harness.lora import LoraSpec, adapt
-from harness.lora.joined_rows import JoinedRows
+from harness.lora.joined_rows import JoinedRows, NotByRows
 from harness.lora.packed import JoinedBase, frozen_tensors, hindrance, share_frozen
 
 NAMES = {"first": "0", "second": "2", "halves": "0[1/2]"}
@@ -45,11 +45,12 @@ def test_outputs_and_gradients_are_those_of_each_network_alone(counts):
     x = torch.randn(sum(counts), 3, 6, dtype=torch.double)
     base = joint(members)
     base.rows.set(counts, [0] * 4, [])
-    base.gather()
+    stacks = base.gather()
     out = base.network(x)
     out.square().sum().backward()
     for place, (network, own) in enumerate(zip(members, x.split(counts), strict=True)):
-        base.scatter(place)
+        for stack in stacks:
+            stack.scatter(place)
         tensors = {name: tensor for name, tensor in network.named_parameters() if tensor.requires_grad}
         found = {name: tensor.grad for name, tensor in tensors.items()}
         alone = network(own)
@@ -90,3 +91,12 @@ def test_what_is_more_than_a_and_b_on_linear_layers_is_refused():
     net = nn.Sequential(nn.Linear(6, 8))
     adapt(net, LoraSpec(1, 1.0, ("first",), variant="dora"), NAMES)
     assert "is more than A and B" in hindrance(net)
+
+
+def test_rows_that_are_folded_into_others_are_refused():
+    members = networks(SPECS[0], SPECS[1])
+    base = joint(members)
+    base.rows.set([5, 5], [0, 0], [])
+    base.gather()
+    with pytest.raises(NotByRows):
+        base.network(torch.randn(20, 6, dtype=torch.double))

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from harness.lora import packed
 from harness.system import signals
 from harness.system.signals import Interrupted
-from harness.training import Pack
+from harness.training import Pack, TrialModule
 from harness.training.packing import pack as pack_module
 from harness.trial import TrialContext
 from harness.trial.run import run_trial
@@ -142,6 +142,25 @@ def test_a_trial_that_is_pruned_or_fails_leaves_the_others_as_they_are(trials, p
     trials.same("alone1", "packed1")
 
 
+def test_a_head_that_fails_in_the_middle_of_a_step_leaves_the_others_as_they_are(trials, passes, monkeypatch):
+    for place in (0, 2):
+        trials.run(f"alone{place}", MIXED[place])
+    step, made = TrialModule.training_step, []
+
+    def breaks(self, batch, index):
+        made.append(self)
+        if len(made) == 3 * 10 + 2:  # the second trial, at its eleventh step
+            raise OSError("a fault of its own")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(TrialModule, "training_step", breaks)
+    found = trials.packed(*MIXED)
+    assert [entry.state for entry in found] == ["complete", "fail", "complete"]
+    assert passes == [3] * 11 + [2] * 39
+    trials.same("alone0", "packed0")
+    trials.same("alone2", "packed2")
+
+
 def test_the_next_trial_takes_the_place_of_one_that_ended(trials, passes):
     words = [(*each, "model.dropout=0.1") for each in MIXED]
     trials.run("alone0", words[0])
@@ -183,14 +202,15 @@ def test_a_pass_that_runs_out_of_memory_is_made_in_halves(trials, passes, monkey
     words = [(*each, "model.dropout=0.1") for each in MIXED]
     for place, each in enumerate(words):
         trials.run(f"alone{place}", each)
-    plain = getattr(packed.JoinedBase, where)
+    owner = packed.JoinedBase if where == "gather" else packed.Stack
+    plain = getattr(owner, where)
 
     def scarce(self, *place):
-        if len(self._members) > 2:
+        if len(self._members if where == "gather" else self.updates) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return plain(self, *place)
 
-    monkeypatch.setattr(packed.JoinedBase, where, scarce)
+    monkeypatch.setattr(owner, where, scarce)
     pack = Pack()
     assert [entry.state for entry in trials.packed(*words, pack=pack)] == ["complete"] * 3
     assert pack.most == 1

@@ -4,25 +4,20 @@ Shapes: N trials, B rows of each, L tokens of a row, F features.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.lora.joined_rows import JoinedRows, OwnDropout
-from harness.lora.packed import JoinedBase
+from harness.lora import adapted_layers
+from harness.lora.joined_rows import JoinedRows, NotByRows, OwnDropout
+from harness.lora.packed import JoinedBase, Stack
 from harness.training.loop import autocast
 from harness.training.module import Batch
 
 _OF_THE_HEAD = ("labels", "rows", "tasks")  # what of a batch no base reads
-
-
-class HeadInput(Protocol):
-    """A network that can stop before its head."""
-
-    def head_input(self, batch: Batch) -> Tensor | None:
-        """What the head reads of a batch (B, F)."""
 
 
 def device_generator(device: torch.device) -> torch.Generator:
@@ -57,6 +52,7 @@ class JointPass:
     def __init__(self, base: JoinedBase, networks: Sequence[nn.Module], precision: str, draws: bool) -> None:
         self.base, self.networks, self.precision, self.draws = base, networks, precision, draws
         self.features: list[Tensor] = []
+        self._stacks: list[Stack] = []
         self._joint: Tensor | None = None
 
     def forward(self, batches: Sequence[Batch], states: Sequence[Tensor], padding: Mapping[str, int]) -> list[Tensor]:
@@ -66,7 +62,7 @@ class JointPass:
         self.base.set_members(self.networks)
         whole = joined(batches, padding)
         with torch.enable_grad(), autocast(self.precision, next(iter(whole.values())).device):
-            self.base.gather()
+            self._stacks = self.base.gather()
             self._joint = self._features(whole)
         self.features = [part.detach().requires_grad_() for part in self._joint.split(rows.counts)]
         return rows.states
@@ -80,9 +76,10 @@ class JointPass:
         ]
         torch.autograd.backward(self._joint, torch.cat(known))
         self._joint = None
-        for place, found in enumerate(gradients):
-            if found is not None:
-                self.base.scatter(place)
+        there = [place for place, found in enumerate(gradients) if found is not None]
+        for stack in self._stacks:
+            for place in there:
+                stack.scatter(place)
 
     def _features(self, whole: Batch) -> Tensor:
         network: Any = self.base.network
@@ -99,26 +96,41 @@ def _rows_of(batch: Batch) -> int:
     return len(batch["rows"])
 
 
-@torch.no_grad()
 def examined(network: Any, batch: Batch, device: torch.device, precision: str) -> tuple[str, bool]:
     """Why a network cannot take part, empty where it can; and whether its base draws dropout in training.
 
-    What it draws has to be the same where it is drawn for its rows apart. The random state stays as it was.
+    Its adapted layers have to be given the rows of the batch as they stand, and what it draws has to be the same where
+    it is drawn for its rows apart. The random state stays as it was.
     """
-    generator = device_generator(device)
-    rows = JoinedRows(generator)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), autocast(precision, device):
-        start = generator.get_state()
-        features = network.head_input(batch)
-        if features is None:
-            return "its head reads more of the base than one vector", False
-        end = generator.get_state()
-        if torch.equal(start, end):
-            return "", False
-        generator.set_state(start)
-        rows.set([_rows_of(batch)], [tokens_of(batch)], [start])
-        with OwnDropout(rows):
-            again = network.head_input(batch)
-        if not torch.equal(features, again) or not torch.equal(end, rows.states[0]):
-            return "its base draws random numbers in training that are no dropout of torch's functions", True
+    rows = JoinedRows(device_generator(device))
+    rows.set([_rows_of(batch)], [tokens_of(batch)], [rows.generator.get_state()])
+    handles = [layer.register_forward_pre_hook(partial(_look, rows)) for _, layer in adapted_layers(network)]
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), autocast(precision, device):
+            return _examined(network, batch, rows)
+    except NotByRows as error:
+        return f"its layers do not have a row for each of the batch's, but {error}", False
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _look(rows: JoinedRows, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    rows.each(inputs[0])
+
+
+@torch.no_grad()
+def _examined(network: Any, batch: Batch, rows: JoinedRows) -> tuple[str, bool]:
+    (start,) = rows.states
+    features = network.head_input(batch)
+    if features is None:
+        return "its head reads more of the base than one vector", False
+    end = rows.generator.get_state()
+    if torch.equal(start, end):
+        return "", False
+    rows.generator.set_state(start)
+    with OwnDropout(rows):
+        again = network.head_input(batch)
+    if not torch.equal(features, again) or not torch.equal(end, rows.states[0]):
+        return "its base draws random numbers in training that are no dropout of torch's functions", True
     return "", True

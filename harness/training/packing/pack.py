@@ -90,18 +90,26 @@ class Pack:
         self.turns.pause(seconds)
 
     def seat(self, network: Any, kind: Kind, padding: Mapping[str, int]) -> Seat | str:
-        """A place for a network, whose frozen weights become those of the others; or why there is none."""
+        """A place for a network, whose frozen weights become those of the others; or why there is none.
+
+        A function that takes another place has left its last one.
+        """
+        turn = self.turns.current()
+        for former in [each for each in self._seats if each.turn is turn]:
+            self.leave(former)
         if kind in self._bases:
             if reason := share_frozen(network, self._bases[kind].frozen):
                 return reason
         else:
             self._bases[kind] = JoinedBase(network, JoinedRows(device_generator(kind.device)))
-        seat = Seat(self, network, kind, padding, self.turns.current())
+        seat = Seat(self, network, kind, padding, turn)
         self._seats.append(seat)
         return seat
 
     def leave(self, seat: Seat) -> None:
         """Give up a place; the base goes with the last trial that has one."""
+        if seat not in self._seats:
+            return
         self._seats.remove(seat)
         if any(other.kind == seat.kind for other in self._seats):
             self._bases[seat.kind].set_members(())

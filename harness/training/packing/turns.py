@@ -81,10 +81,15 @@ class Turns:
             failed()
         finally:
             self._turns.remove(turn)
-            if self._turns:
-                self._choose().go.release()
-            else:
+            try:
+                following = self._choose() if self._turns else None
+            except BaseException as error:
+                self._errors.append(error)
+                following = None  # the others wait for ever, and end with the process
+            if following is None:
                 self._ended.set()
+            else:
+                following.go.release()
 
     def _hand_over(self, turn: Turn) -> None:
         turn.random = random_state()
