@@ -12,6 +12,7 @@ from harness.cluster.worker import join
 from harness.config import ConfigError, check
 from tests.cluster import crowd
 from tests.test_record import make
+from tests.trial.test_packed import CPU
 
 TOTAL = 10  # three ranks and two baselines, two trials each
 
@@ -19,7 +20,7 @@ TOTAL = 10  # three ranks and two baselines, two trials each
 @pytest.fixture
 def config(tree):
     def build(*words, **changes):
-        composed = tree("sweep=rank_alpha_lr", "run=study", "study=s", "trainer.threads=1", *words)
+        composed = tree("sweep=rank_alpha_lr", "run=study", "study=s", *CPU, *words)
         composed["sweep"] |= {"scientific": {"lora.rank": [1, 2, 4]}, "trials": 2, "startup": 1, "prune_after": 1}
         composed["sweep"] |= changes
         return check(composed)

@@ -34,8 +34,8 @@ def test_a_tensor_without_a_gradient_is_dead(tmp_path):
     )
     module = TrialModule(Half(), ClassMetrics(2), lr=1e-3, head_lr=1e-3, weight_decay=0.0, warmup=0.0, steps=3)
     module.validation_step = None
-    from harness.training.loop import _quiet
+    from harness.training.loop import quiet
 
-    with _quiet():
+    with quiet():
         trainer.fit(module, DataLoader(batches, batch_size=None))
     assert check.unused == ["idle.weight", "idle.bias"]

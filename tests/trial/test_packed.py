@@ -14,7 +14,8 @@ from harness.training.packing import pack as pack_module
 from harness.trial import TrialContext
 from harness.trial.run import run_trial
 
-COMMON = ("trainer.max_steps=50", "trainer.epochs=20.0", "trainer.evaluations=5", "trainer.threads=1")
+CPU = ("trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.threads=1")
+COMMON = (*CPU, "trainer.max_steps=50", "trainer.epochs=20.0", "trainer.evaluations=5")
 MIXED = (
     ("lora.rank=1", "optimizer.lr=0.02", "optimizer.clip=0.05"),
     (
