@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from harness.config.arms import joint_space
 from harness.config.layer_ranks import rank_mistakes
@@ -159,3 +159,28 @@ def _reached(dimension: Range | Choice | None) -> str:
 def _named(names: list[str]) -> str:
     shown = names if len(names) <= _NAMED else [*names[:_NAMED], f"and {len(names) - _NAMED} more"]
     return ", ".join(shown)
+
+
+_COSTS = ("memory", "step_time", "time.", "memory.")  # figures of a trial that trains by itself
+
+
+def pack_mistakes(config: Config) -> list[str]:
+    """What a worker that trains several trials at once cannot do."""
+    pack, sweep = config.launch.pack, config.sweep
+    if pack == 1 or config.run not in ("study", "worker"):
+        return []
+    where, mistakes = f"launch.pack={pack}", []
+    if config.trainer.devices > 1:
+        mistakes.append(f"{where}: for trials of one device, and there are {config.trainer.devices}; launch.pack=1")
+    if sweep is None:
+        return mistakes
+    asked: dict[str, Mapping[str, object]] = {
+        "objectives": sweep.objectives or {},
+        "constraints": sweep.constraints or {},
+    }
+    return mistakes + [
+        f"{where}: sweep.{place}.{name} is measured of trials that train by themselves; launch.pack=1"
+        for place, names in asked.items()
+        for name in names
+        if name.startswith(_COSTS)
+    ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.config.arm_checks import confirmed_otherwise, mode_mistakes, sweep_space_mistakes, unused
+from harness.config.arm_checks import confirmed_otherwise, mode_mistakes, pack_mistakes, sweep_space_mistakes, unused
 from harness.config.methods import PRUNERS, SAMPLERS, method_mistakes
 from harness.config.models import ModelConfig
 from harness.config.registry import GUEST
@@ -52,7 +52,7 @@ def check(tree: Mapping[str, Any]) -> Config:
         *_sweep_mistakes(config, tree),
         *_spread_mistakes(config),
         *_quantization_mistakes(config),
-        *_pack_mistakes(config),
+        *pack_mistakes(config),
         *_precision_mistakes(config),
     ]
     if mistakes:
@@ -317,31 +317,6 @@ def _quantization_mistakes(config: Config) -> list[str]:
     if config.trainer.strategy == "fsdp":
         mistakes.append(f"{where}: its bits are whole on each device; trainer.strategy=ddp")
     return mistakes
-
-
-_COSTS = ("memory", "step_time", "time.", "memory.")  # figures of a trial that trains by itself
-
-
-def _pack_mistakes(config: Config) -> list[str]:
-    """What a worker that trains several trials at once cannot do."""
-    pack, sweep = config.launch.pack, config.sweep
-    if pack == 1 or config.run not in ("study", "worker"):
-        return []
-    where, mistakes = f"launch.pack={pack}", []
-    if config.trainer.devices > 1:
-        mistakes.append(f"{where}: for trials of one device, and there are {config.trainer.devices}; launch.pack=1")
-    if sweep is None:
-        return mistakes
-    asked: dict[str, Mapping[str, object]] = {
-        "objectives": sweep.objectives or {},
-        "constraints": sweep.constraints or {},
-    }
-    return mistakes + [
-        f"{where}: sweep.{place}.{name} is measured of trials that train by themselves; launch.pack=1"
-        for place, names in asked.items()
-        for name in names
-        if name.startswith(_COSTS)
-    ]
 
 
 def _precision_mistakes(config: Config) -> list[str]:
