@@ -20,6 +20,7 @@ from PIL import Image
 
 from harness.config import ConfigError
 from harness.task.build import read_task
+from harness.task.intake.delimited import read_delimited
 from harness.task.intake.duplicates import normalised
 
 # -- tables of texts ---------------------------------------------------------------------------------------------------
@@ -105,13 +106,6 @@ READ = [
     ("quotes, breaks and tabs in fields", "a.csv", text_of(QUOTED), {}, {text for text, _ in QUOTED}),
     ("the same, semicolon", "a.csv", text_of(QUOTED, ";"), {}, {text for text, _ in QUOTED}),
     ("the same, tab as pandas writes it", "a.tsv", text_of(QUOTED, "\t"), {}, {text for text, _ in QUOTED}),
-    (
-        "a swallowed row with a label of its own, tab",
-        "a.tsv",
-        text_of(sentences(), "\t") + '"Great\tpos\nso so\tneutral\nI said fine"\tneg\n',
-        {},
-        PLAIN | {'"Great', "so so", 'I said fine"'},
-    ),
     (
         "a field that would be a row, but for its label",
         "a.tsv",
@@ -599,6 +593,12 @@ def test_a_held_out_file_whose_labels_are_withheld_is_refused(make_task, tmp_pat
     held = written(tmp_path / "t.csv", text_of([(f"unseen {i}", -1) for i in range(9)]))
     with pytest.raises(ConfigError, match=r"all 9 labels are -1, as where labels are withheld; task\.test=null"):
         read_task(config_of(make_task, data=data, test=held))
+
+
+def test_rows_that_a_quote_swallows_are_read_though_one_has_a_label_of_its_own():
+    content = text_of(sentences(), "\t") + '"Great\tpos\nso so\tneutral\nI said fine"\tneg\n'
+    rows, _ = read_delimited(content, ".tsv", None, ["text", "label"])
+    assert [row for _, row in rows[-3:]] == [['"Great', "pos"], ["so so", "neutral"], ['I said fine"', "neg"]]
 
 
 # -- a random table in every form --------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ def _refuse_swallowed(rows: Rows, separator: str) -> None:
 
 
 def _swallowed(rows: Rows, separator: str) -> dict[int, int]:
-    """The rows that have lines in a field with all the fields of a row, one of which stands in its column elsewhere: how
-    many lines that field has.
+    """How many lines a field has that holds rows: lines with all the fields of a row, one of which stands in its column
+    elsewhere; by the number of the row that it is in.
     """
     spread = [(number, at, cell) for number, row in rows[1:] for at, cell in enumerate(row) if "\n" in cell]
     if not spread or (width := len(rows[0][1])) < 2:
