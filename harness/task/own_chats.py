@@ -2,13 +2,15 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 
 from harness.config import ChatTaskConfig, ConfigError
 from harness.system.paths import listed
+from harness.task.base import SPLITS
 from harness.task.intake.chats import (
     ROLES,
     Message,
@@ -45,13 +47,14 @@ class _Findings:
 
 
 def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame], Facts]:
-    """The origin, the three splits, of columns messages, source, target and group, and what was found out.
+    """The origin, the three splits, of columns messages, source, target, opening and group, and what was found out.
 
     Raises ConfigError for what is ambiguous or no conversation.
     """
     findings = _Findings()
     frames = {split: _read(config, split, key, table, findings) for split, key, table in _tables(config)}
     frames = in_splits(config, frames, own=True)
+    _refuse_beginnings(config, frames)
     told = [f"{count} messages have {name}, which is not read" for name, count in findings.unread.items()]
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
@@ -177,6 +180,7 @@ def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings
             "messages": pd.Series(list(kept.values()), dtype=object),
             "source": sources,
             "target": [messages[-1]["content"] for messages in kept.values()],
+            "opening": [next(_before_answers(messages), "") for messages in kept.values()],
             "group": [_group(groups.get(row), text) for row, text in zip(kept, sources, strict=True)],
         }
     ).set_axis(list(kept), axis=0)
@@ -184,6 +188,33 @@ def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings
     if repeated := frame.index.difference(once.index, sort=False).tolist():
         findings.left.setdefault("repeated", []).extend(f"{split} {row}" for row in repeated)
     return once
+
+
+def _before_answers(messages: Sequence[Message]) -> Iterator[str]:
+    """What stands before each turn of the assistant, as text."""
+    for place, message in enumerate(messages):
+        if message["role"] == "assistant":
+            yield as_text(messages[:place])
+
+
+def _refuse_beginnings(config: ChatTaskConfig, frames: Mapping[str, pd.DataFrame]) -> None:
+    """A conversation that another split goes on with would be scored on what was learned by heart."""
+    if config.leaks == "allow":
+        return
+    for first, second in combinations(SPLITS, 2):
+        earlier, later = frames[first], frames[second]
+        whole = set(earlier["source"])
+        parts = {text for messages in earlier["messages"] for text in _before_answers(messages)}
+        rows = [
+            row
+            for row, messages, source in zip(later.index, later["messages"], later["source"], strict=True)
+            if source in parts or not whole.isdisjoint(_before_answers(messages))
+        ]
+        if rows:
+            raise ConfigError(
+                f"task={config.name}: {len(rows)} conversations of the {second} split are the beginning of one in "
+                f"{first}, or go on with one (rows {listed(rows)}); task.leaks=allow takes them all the same"
+            )
 
 
 def _group(cell: object, source: str) -> str:

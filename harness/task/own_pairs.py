@@ -48,7 +48,8 @@ def read_own_pairs(
 def in_splits(config: PairsConfig, frames: dict[str, pd.DataFrame], *, own: bool) -> dict[str, pd.DataFrame]:
     """All three splits, those that are not given cut off training, of columns source, target and group.
 
-    Of a user's `own` data near-identical sources are one. Raises ConfigError for a source in two splits.
+    Rows with the same `opening`, where there is that column, stay together. Of a user's `own` data near-identical
+    sources are one. Raises ConfigError for a source in two splits.
     """
     frames = _with_cut(config, frames, own)
     _refuse_shared(config, frames)
@@ -81,9 +82,9 @@ def _with_cut(config: PairsConfig, frames: dict[str, pd.DataFrame], own: bool) -
         return frames
     train = frames["train"]
     groups = list(train["group"])
-    if own:  # near-identical sources of a user's own go where the first of them goes
+    if own:  # near-identical sources, or openings of conversations, of a user's own go where the first of them goes
         firsts: dict[str, str] = {}
-        near = [normalised(source) for source in train["source"]]
+        near = [normalised(text) for text in train.get("opening", train["source"])]
         if config.group is not None:
             near, groups = _roots(near, groups)
         groups = [firsts.setdefault(text, group) for text, group in zip(near, groups, strict=True)]

@@ -133,6 +133,34 @@ def test_files_that_share_prompts_are_refused(task_of, tmp_path):
     assert len(task_of(data, held, "task.leaks=allow").splits["test"]) == 3
 
 
+def turns(n, count):
+    """The first turns of a conversation."""
+    return [
+        {"role": "assistant" if place % 2 else "user", "content": f"turn {place} of {n}"} for place in range(2 * count)
+    ]
+
+
+@pytest.mark.parametrize("words", [[], ["task.group=of"]], ids=["no group", "a group by row"])
+def test_beginnings_of_a_conversation_stay_with_it(words, task_of, tmp_path):
+    """A row for each turn of the assistant, as some data sets are written."""
+    rows = [{"messages": turns(n, count), "of": f"{n}-{count}"} for n in range(40) for count in (1, 2, 3)]
+    task = task_of(write_jsonl(tmp_path / "chats.jsonl", rows), "task.test_share=0.3", *words)
+    splits = [{chat[0]["content"] for chat in split.conversations} for split in task.splits.values()]
+    assert all(splits)
+    assert sum(map(len, splits)) == len(set.union(*splits)) == 40
+
+
+@pytest.mark.parametrize("held", [1, 3], ids=["its beginning", "going on with it"])
+def test_a_file_with_the_beginning_of_a_conversation_in_another_is_refused(held, task_of, tmp_path):
+    data = write_jsonl(tmp_path / "chats.jsonl", [{"messages": turns(n, 2)} for n in range(200)])
+    same = {"messages": turns(7, held)}
+    other = [{"messages": [*turns(7, 1)[:1], *turns(n, 3)]} for n in range(200, 400)]  # the first turn alone is shared
+    test = write_jsonl(tmp_path / "held.jsonl", [same, *other]).replace("task.data", "task.test")
+    with pytest.raises(ConfigError, match=r"1 conversations of the test split are the beginning of .* \(rows 1\)"):
+        task_of(data, test)
+    assert len(task_of(data, test, "task.leaks=allow").splits["test"]) == 201
+
+
 ASKED, SAID = ROWS[0][:2]
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"name": "f"}]}
 TOOL = [ASKED, CALL, {"role": "tool", "content": "1"}, SAID]
