@@ -58,6 +58,10 @@ class Inputs(Dataset[int]):
         """How many rows were cut at their longest, by what was cut; empty where none can be."""
         return {}
 
+    def wanted_texts(self, answers: Sequence[str]) -> Sequence[str]:
+        """The texts that generated ones are compared with: the task's own `answers` of the first rows."""
+        return answers
+
     def shown(self) -> list[str]:
         """Lines on what is trained on, with the first row as a model reads it; empty where there is nothing to show."""
         return []

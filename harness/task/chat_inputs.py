@@ -17,12 +17,13 @@ from harness.config import ConfigError
 from harness.system import assets
 from harness.system.paths import listed
 from harness.task.base import Inputs
-from harness.task.chat_template import ChatTemplate, Span, TemplateProblem
+from harness.task.chat_template import PROBE, ChatTemplate, Span, TemplateProblem, not_begun
 from harness.task.intake.chats import Message, as_text
 from harness.task.ragged import cached, starts_of
 from harness.task.seq2seq_inputs import IGNORED, Ragged, padded_right
 
 _JOINED_ALLOWED = 0.01
+_FORM = b"2"  # of what is cached
 
 TrainOn = Literal["assistant", "last", "all"]
 
@@ -46,13 +47,14 @@ class ChatSplit:
 @dataclasses.dataclass(frozen=True)
 class ChatInputs(Inputs):
     """Conversations as a model reads them. `trained` is 1 at tokens that are trained on, `prompts` are what the last
-    answer of each is generated from. `turn_end`, where there is one, ends an answer in the template, `end` any text.
-    `odd` are lines on what should be looked at.
+    answer of each is generated from, `wanted` what follows on them, not cut. `turn_end`, where there is one, ends an
+    answer in the template, `end` any text. `odd` are lines on what should be looked at.
     """
 
     ids: Ragged
     trained: Ragged
     prompts: Ragged
+    wanted: Ragged
     pad: int
     end: int
     turn_end: int | None
@@ -94,6 +96,10 @@ class ChatInputs(Inputs):
         ended = [next((n for n, index in enumerate(row) if index in self.ends), len(row)) for row in written.tolist()]
         return [self.template.tokenizer.decode(row[:end]) for row, end in zip(written.tolist(), ended, strict=True)]
 
+    def wanted_texts(self, answers: Sequence[str]) -> list[str]:
+        """As the template writes them, which may trim them or put something before: so a model is to write them."""
+        return [self.texts(torch.tensor(self.wanted.row(row))[None])[0] for row in range(len(answers))]
+
     def shown(self) -> list[str]:
         count, total = int(self.trained.ids.sum()), len(self.trained.ids)
         said = [f"chat template: {self.template.said}", f"trained on: {count} of {total} tokens ({count / total:.0%})"]
@@ -124,24 +130,24 @@ def encode_chats(
 
     Raises ConfigError, with the rows, where the template cannot write one or its tokens cannot be told apart.
     """
-    key = hashlib.sha256()
+    key = hashlib.sha256(_FORM)
     for part in (assets.sha256_of(template.file), template.jinja, repr(sorted(template.names.items()))):
         key.update(part.encode() + b"\0")
     key.update(repr((split.conversations, train_on, longer, max_length)).encode())
     arrays = cached("tokens", key.hexdigest(), lambda: _encoded(split, template, train_on, longer, max_length))
-    ids, trained, prompts = (
-        Ragged(arrays[name], arrays[starts])
-        for name, starts in (("ids", "starts"), ("trained", "starts"), ("prompts", "prompt_starts"))
+    ids, trained, prompts, wanted = (
+        Ragged(arrays[name], arrays[f"{starts}starts"])
+        for name, starts in (("ids", ""), ("trained", ""), ("prompts", "prompt_"), ("wanted", "wanted_"))
     )
     cut = {name: int(count) for name, count in zip(("turns", "answers"), arrays["cut"], strict=True)}
     turn_end = end_of_turn(template)
     odd = tuple(_odd(template, turn_end, *(int(arrays[name]) for name in ("joined", "special"))))
-    return ChatInputs(ids, trained, prompts, pad, end, turn_end, template, cut, odd)
+    return ChatInputs(ids, trained, prompts, wanted, pad, end, turn_end, template, cut, odd)
 
 
 def _odd(template: ChatTemplate, turn_end: int | None, joined: int, special: int) -> Iterator[str]:
     if turn_end is None:
-        yield "no special token ends an answer; one that is written goes on to its longest"
+        yield "no special token ends an answer: generated answers run to task.max_new_tokens"
     if "strftime_now" in template.jinja:
         yield "the template writes the day's date; task.template=FILE can write a fixed one"
     if joined:
@@ -150,13 +156,10 @@ def _odd(template: ChatTemplate, turn_end: int | None, joined: int, special: int
         yield f"special tokens of the tokenizer stand in the text of {special} conversations"
 
 
-_PROBE: tuple[Message, ...] = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
-
-
 def end_of_turn(template: ChatTemplate) -> int | None:
     """The id of the special token that ends the assistant's turns in a template; None where none does."""
     try:
-        text, spans = template.spans(_PROBE)
+        text, spans = template.spans(PROBE)
     except TemplateProblem:
         return None
     ids, offsets = template.tokenizer.pieces(text)
@@ -181,6 +184,7 @@ class _Row:
     ids: list[int]
     trained: np.ndarray
     prompt: list[int]
+    wanted: list[int]
     turns_left_out: bool
     cut: bool
     joined: bool
@@ -218,6 +222,8 @@ def _encoded(
         "starts": starts_of([row.ids for row in rows]),
         "prompts": np.concatenate([np.array(row.prompt, dtype=np.int32) for row in rows]),
         "prompt_starts": starts_of([row.prompt for row in rows]),
+        "wanted": np.concatenate([np.array(row.wanted, dtype=np.int32) for row in rows]),
+        "wanted_starts": starts_of([row.wanted for row in rows]),
         "cut": np.array([sum(row.turns_left_out for row in rows), sum(row.cut for row in rows)]),
         "joined": np.array(len(joined)),
         "special": np.array(sum(template.tokenizer.holds_special(as_text(chat)) for chat in split.conversations)),
@@ -226,36 +232,42 @@ def _encoded(
 
 def _row(template: ChatTemplate, messages: Sequence[Message], train_on: TrainOn, longer: str, max_length: int) -> _Row:
     kept = messages
-    ids, trained, before = _tokens(template, kept, train_on)
+    ids, trained, text = _tokens(template, kept, train_on)
     while len(ids) > max_length and longer == "cut" and (shorter := _without_first_exchange(kept)):
         kept = shorter
-        ids, trained, before = _tokens(template, kept, train_on)
+        ids, trained, text = _tokens(template, kept, train_on)
+    if not trained.any():
+        if len(kept) < len(messages):
+            raise _TooLong("every turn that is left is of weight 0; raise task.max_length")
+        raise TemplateProblem("it marks nothing as generated")
     cut = len(ids) > max_length
     if cut and longer == "refuse":
         raise _TooLong("longer conversations; task.longer=cut leaves their first turns out, and cuts what is left")
-    if cut and not trained[:max_length].any():
-        raise _TooLong("no token of the last answer fits behind what stands before it; a greater one, or without them")
     asked = template.text(kept[:-1], prompt=True)
     prompt, _ = template.tokenizer.pieces(asked)
-    begun = prompt if before == asked else template.tokenizer.pieces(before)[0]
-    joined = ids[: len(begun)] != begun
-    return _Row(ids[:max_length], trained[:max_length], prompt, len(kept) < len(messages), cut, joined)
+    if cut and (len(prompt) >= max_length or not trained[:max_length].any()):
+        raise _TooLong("no token of the last answer fits behind what stands before it; raise task.max_length")
+    if not text.startswith(asked):
+        raise TemplateProblem(f"the last turn {not_begun(asked, text)}")
+    joined = ids[: len(prompt)] != prompt
+    wanted = template.tokenizer.pieces(text[len(asked) :])[0] if joined else ids[len(prompt) :]
+    return _Row(ids[:max_length], trained[:max_length], prompt, wanted, len(kept) < len(messages), cut, joined)
 
 
 def _tokens(
     template: ChatTemplate, messages: Sequence[Message], train_on: TrainOn
 ) -> tuple[list[int], np.ndarray, str]:
-    """The ids of a conversation, which are trained on, and the text before the last answer, if that is told apart."""
+    """The ids of a conversation, which are trained on, and its text."""
     if train_on == "all":
-        ids, _ = template.tokenizer.pieces(template.text(messages))
-        return ids, np.arange(len(ids)) > 0, ""  # nothing stands before the first, of which it could be foretold
+        template.check_end()
+        text = template.text(messages)
+        ids, _ = template.tokenizer.pieces(text)
+        return ids, np.arange(len(ids)) > 0, text  # nothing stands before the first, of which it could be foretold
     text, spans = template.spans(messages, last=train_on == "last")
     ids, offsets = template.tokenizer.pieces(text)
     trained = _inside(offsets, spans)
     trained[:1] = False
-    if not trained.any():
-        raise TemplateProblem("it marks nothing as generated")
-    return ids, trained, text[: spans[-1][0]]
+    return ids, trained, text
 
 
 def _without_first_exchange(messages: Sequence[Message]) -> Sequence[Message] | None:
@@ -282,7 +294,7 @@ def encode_prompts(
         raise ConfigError(*problems[:10])
     ids = Ragged(np.array([index for row in rows for index in row], dtype=np.int32), starts_of(rows))
     nothing = Ragged(np.zeros_like(ids.ids), ids.starts)
-    return ChatInputs(ids, nothing, ids, pad, end, end_of_turn(template), template, {})
+    return ChatInputs(ids, nothing, ids, nothing, pad, end, end_of_turn(template), template, {})
 
 
 def _prompt(template: ChatTemplate, messages: Sequence[Message], max_length: int) -> list[int]:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,11 @@ from harness.task.tokenizers import FastTokenizer
 
 Span = tuple[int, int]
 
+PROBE: tuple[Message, ...] = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+"""What is found out of a template whatever is said is found out by this."""
+
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 
 _PLAIN = (
     "{%- for message in messages -%}\n"
@@ -74,7 +79,7 @@ class ChatTemplate:
     @property
     def says_what_is_generated(self) -> bool:
         """Whether it marks what the assistant writes, by {% generation %}."""
-        return _GENERATION.search(self.jinja) is not None
+        return _GENERATION.search(_COMMENT.sub("", self.jinja)) is not None
 
     def text(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
         """The conversation as one text; with `prompt`, up to where the assistant is to write.
@@ -91,23 +96,52 @@ class ChatTemplate:
         that is not what the text begins with.
         """
         answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-        turns = [place for place in answers if not leaves_out(messages[place])]
+        turns = [place for place in answers[-1 if last else 0 :] if not leaves_out(messages[place])]
         if self.says_what_is_generated:
             text, spans = self._rendered(messages, marked=True)
-            if len(turns) < len(answers):
-                spans = _chosen(spans, [place in turns for place in answers])
-            return text, spans[-1:] if last else spans
+            return text, spans if len(turns) == len(answers) else self._of_turns(messages, spans, answers, turns)
         text = self.text(messages)
-        return text, list(self._added(messages, text, turns[-1:] if last else turns))
+        return text, list(self._added(messages, text, turns))
+
+    def _of_turns(
+        self, messages: Sequence[Message], spans: list[Span], answers: Sequence[int], turns: Sequence[int]
+    ) -> list[Span]:
+        """The marks of some answers: there may be several in one, and those before it are told by what precedes it."""
+        if len(spans) == len(answers):
+            firsts = list(range(len(spans) + 1))
+        else:
+            firsts = [len(self._rendered(messages[:place], marked=True)[1]) for place in answers] + [len(spans)]
+        if any(first >= end for first, end in pairwise(firsts)):
+            rule = "task.train_on=last and turns of weight 0 need one in each answer"
+            raise TemplateProblem(f"it marks {len(spans)} times what is generated in {len(answers)} answers; {rule}")
+        own = [(first, end) for place, (first, end) in zip(answers, pairwise(firsts), strict=True) if place in turns]
+        return [span for first, end in own for span in spans[first:end]]
+
+    @cached_property
+    def _always_asks(self) -> bool:
+        """Whether every text ends in what the assistant's turns begin with, as in the first Llama 3 Instruct."""
+        try:
+            asked, answered, further = (self.text(messages) for messages in (PROBE[:1], PROBE, (*PROBE, PROBE[0])))
+            alike = answered == self.text(PROBE, prompt=True)
+        except TemplateProblem:
+            return False
+        return alike and answered.startswith(asked) and not further.startswith(answered)
+
+    def check_end(self) -> None:
+        """Raises TemplateProblem where what the assistant's turns begin with would be trained as the end of one."""
+        if self._always_asks:
+            raise TemplateProblem(
+                "it writes the prompt of an answer without add_generation_prompt, too, behind the last turn, where it "
+                "would be trained on; a file that has it in {% if add_generation_prompt %}"
+            )
 
     def _added(self, messages: Sequence[Message], whole: str, turns: Sequence[int]) -> Iterator[Span]:
         for turn in turns:
             before = self.text(messages[:turn], prompt=True)
             after = self.text(messages[: turn + 1])
             if not after.startswith(before):
-                raise TemplateProblem(
-                    f"turn {turn + 1} does not begin with the prompt that is generated from: {_unlike(before, after)}"
-                )
+                raise TemplateProblem(f"turn {turn + 1} {not_begun(before, after)}")
+            self.check_end()
             if not whole.startswith(after):
                 raise TemplateProblem(
                     f"turn {turn + 1} is written otherwise once others follow it: {_unlike(after, whole)}; one that "
@@ -144,11 +178,9 @@ class ChatTemplate:
         return texts[0], spans[0] if marked else []
 
 
-def _chosen(spans: Sequence[Span], takes: Sequence[bool]) -> list[Span]:
-    if len(spans) != len(takes):
-        rule = "turns of weight 0 are told by one mark for each"
-        raise TemplateProblem(f"it marks {len(spans)} times what is generated in {len(takes)} answers; {rule}")
-    return [span for span, taken in zip(spans, takes, strict=True) if taken]
+def not_begun(prompt: str, text: str) -> str:
+    """What is wrong with a text that does not begin with the prompt it would be generated from."""
+    return f"does not begin with the prompt that is generated from: {_unlike(prompt, text)}"
 
 
 def _unlike(expected: str, found: str) -> str:

@@ -126,7 +126,7 @@ def write_texts(
     """
     if generation is None:
         return {}
-    references = generation.references
+    references = inputs.wanted_texts(generation.references)
     written = generate_texts(model.to(device), inputs, len(references), generation.longest, device)
     scores, items = text_scores(written, references, further)
     with open(folder / "written.csv", "w", newline="", encoding="utf-8") as file:

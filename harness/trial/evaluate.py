@@ -109,8 +109,9 @@ def _written(
     generation = task.generation_of(split)
     if generation is None:
         return {}
-    texts = generate_texts(network, inputs, len(generation.references), generation.longest, device)
-    return text_scores(texts, generation.references, config.trainer.text_measures)[0]
+    references = inputs.wanted_texts(generation.references)
+    texts = generate_texts(network, inputs, len(references), generation.longest, device)
+    return text_scores(texts, references, config.trainer.text_measures)[0]
 
 
 def _intervals(

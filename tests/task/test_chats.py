@@ -24,6 +24,7 @@ from tests.task.chat_fixtures import (
     write_tokenizer,
 )
 
+HEADERS_BARE = unmarked(MARKED["headers"])
 NAMES = tuple(f"train {n}" for n in range(1, 100))
 
 
@@ -96,7 +97,9 @@ def test_a_turn_of_weight_0_is_read_and_not_trained_on(template, tmp_path):
     assert ids.tolist() == row_of(encoded(tmp_path), 1)[0]
     assert theirs(tmp_path).decode(ids[trained == 1]) == "Blue.<|im_end|>Black<|im_end|>"
     once = "{% generation %}{% for m in messages %}{{ m.content }}{% endfor %}{% endgeneration %}"
-    with pytest.raises(ConfigError, match="it marks 1 times what is generated in 3 answers; turns of weight 0"):
+    with pytest.raises(
+        ConfigError, match="it marks 1 times what is generated in 3 answers; .* need one in each answer"
+    ):
         encoded(tmp_path, once, chats=[chat])
 
 
@@ -165,6 +168,83 @@ def test_what_a_template_cannot_write_is_one_line_with_the_rows(template, said, 
     assert line.startswith("task.template: the chat template, the tokenizer's own: ")
     assert said in line
     assert line.endswith("(2 conversations: train 1, train 2)")
+
+
+ALWAYS_ASKS = HEADERS_BARE.replace("{% if add_generation_prompt %}", "").removesuffix("{% endif %}")
+"""As in the first Llama 3 Instruct."""
+
+
+@pytest.mark.parametrize("train_on", ["assistant", "last", "all"])
+def test_a_template_that_always_writes_the_prompt_of_an_answer_is_refused(train_on, tmp_path):
+    """It would be trained as what ends an answer, and no answer would end."""
+    write_tokenizer(tmp_path, ALWAYS_ASKS)
+    with pytest.raises(ConfigError, match="writes the prompt of an answer without add_generation_prompt, too"):
+        encoded(tmp_path, chats=CHATS[:1], train_on=train_on)
+
+
+BLANKS = {"role": "assistant", "content": " Blue.\n"}
+THINKS = "{{ '<think></think>' if loop.last else '' }}{{ m.content"
+
+
+@pytest.mark.parametrize(("template", "answer", "wanted"), [
+    (MARKED["headers"], BLANKS, "Blue."),
+    (HEADERS_BARE, BLANKS, "Blue."),
+    (unmarked(CHATML).replace("{{ m.content", THINKS, 1), {**BLANKS, "content": "Blue."}, "<think></think>Blue."),
+    (CHATML, BLANKS, " Blue.\n"),
+])  # fmt: skip
+@pytest.mark.parametrize("train_on", ["assistant", "all"])
+def test_answers_are_compared_with_what_a_template_writes_of_them(train_on, template, answer, wanted, tmp_path):
+    """A model that writes what it was trained on is right."""
+    write_tokenizer(tmp_path, template)
+    found = encoded(tmp_path, chats=[[CHATS[0][0], answer]], train_on=train_on)
+    ids, prompt = found.ids.row(0), found.prompts.row(0)
+    assert found.wanted_texts([answer["content"]]) == [wanted]
+    assert found.texts(torch.tensor(ids[len(prompt) :])[None]) == [wanted]
+    cut = encoded(tmp_path, chats=[[CHATS[0][0], answer]], train_on=train_on, max_length=len(prompt) + 1)
+    assert cut.wanted_texts([""]) == [wanted], "an answer that is trained on by half is wanted as a whole"
+
+
+@pytest.mark.parametrize("train_on", ["assistant", "all"])
+def test_a_prompt_that_no_turn_begins_with_is_refused_of_marked_templates_too(train_on, tmp_path):
+    write_tokenizer(tmp_path, CHATML.replace("assistant\\n' }}", "assistant\\n<think>' }}"))
+    with pytest.raises(ConfigError, match="the last turn does not begin with the prompt that is generated from"):
+        encoded(tmp_path, train_on=train_on)
+
+
+def test_a_mark_in_a_comment_is_none(tmp_path):
+    write_tokenizer(tmp_path, "{# {% generation %} is not\n needed #}" + unmarked(CHATML))
+    assert row_of(encoded(tmp_path), 1) == row_of(encoded(tmp_path, unmarked(CHATML)), 1)
+
+
+def test_several_marks_in_one_answer_are_one_turn(tmp_path):
+    """With the last turn alone, and with a turn of weight 0."""
+    marks = "{% generation %}{{ m.content }}{% endgeneration %}{% generation %}{{ '<|im_end|>' }}{% endgeneration %}"
+    whole = "{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}"
+    assert whole in CHATML
+    write_tokenizer(tmp_path, CHATML.replace(whole, marks))
+    light = [{**message, "weight": 0} if message["content"] == "Blue." else message for message in CHATS[1]]
+    for chat, train_on, wanted in (
+        (CHATS[1], "last", "Black<|im_end|>"),
+        (light, "assistant", "Red.\nOr green.<|im_end|>Black<|im_end|>"),
+    ):
+        found = encoded(tmp_path, chats=[chat], train_on=train_on)
+        ids, trained = map(np.array, row_of(found, 0))
+        assert theirs(tmp_path).decode(ids[trained == 1]) == wanted
+
+
+def test_what_is_cut_down_to_turns_of_weight_0_blames_the_length(tmp_path):
+    write_tokenizer(tmp_path, unmarked(CHATML))
+    chat = [*CHATS[0], {"role": "user", "content": "Another?"}, {"role": "assistant", "content": "No", "weight": 0}]
+    with pytest.raises(ConfigError, match=r"task\.max_length=25: every turn that is left is of weight 0; raise"):
+        encoded(tmp_path, chats=[chat], max_length=25)
+
+
+@pytest.mark.parametrize("train_on", ["assistant", "all"])
+def test_no_prompt_is_longer_than_a_conversation_may_be(train_on, tmp_path):
+    write_tokenizer(tmp_path, CHATML)
+    chat = [CHATS[0][0], CHATS[1][2], {"role": "assistant", "content": "green " * 40}, CHATS[1][4]]
+    with pytest.raises(ConfigError, match=r"task\.max_length=40: no token of the last answer fits"):
+        encoded(tmp_path, chats=[chat], max_length=40, train_on=train_on)
 
 
 def test_what_is_too_long_loses_its_first_turns_and_then_its_end(tmp_path):
@@ -270,4 +350,4 @@ def test_a_special_token_in_what_is_said_and_an_answer_without_end_are_pointed_o
     assert line == "to be looked at: special tokens of the tokenizer stand in the text of 1 conversations"
     write_tokenizer(tmp_path, unmarked(CHATML).replace("<|im_end|>", ""))
     (line,) = [line for line in encoded(tmp_path).shown() if "to be looked at" in line]
-    assert line.endswith("no special token ends an answer; one that is written goes on to its longest")
+    assert line.endswith("no special token ends an answer: generated answers run to task.max_new_tokens")
