@@ -37,6 +37,7 @@ CSV = ["task=text_csv", "task.data=given.csv"]
 IMAGES = ["task=image_folder", "model=resnet18", "lora.targets=[conv]"]
 SPEECH = ["task=spoken_digits", "model=lstm_speech", "lora.targets=[lstm]"]
 PAIRS = ["task=seq2seq", "model=t5_small", "trainer.objective=loss"]
+CHATS = ["task=chat", "model=gpt2", "lora.targets=[c_attn]", "task.data=given.csv", "trainer.objective=loss"]
 
 RANKLESS = "sweep.scientific={seed: [0]}"
 ALL = "arm rank=1, rank=2, rank=4, and 3 more: "
@@ -327,6 +328,14 @@ MISTAKES = [
     (
         [*STUDY, put("full", "{lora: {name: full}, trainer.objective: loss}")],
         "arm full: trainer.objective=loss: the study",
+    ),
+    (
+        [*STUDY, *CHATS, "sweep.baselines={}", "sweep.scientific={task.train_on: [assistant, last]}"],
+        "arm train_on=last: task.train_on=last: the study compares its arms by trainer.objective=loss of the tokens of",
+    ),
+    (
+        [*STUDY, *CHATS, "sweep.baselines={}", "sweep.nuisance={task.train_on: {choices: [assistant, all]}}"],
+        "task.train_on=all: the study compares its arms by trainer.objective=loss of the tokens of",
     ),
     ([*STUDY, "lora.targets=[qery]"], "target qery: no such name in model=minilm"),
     ([*STUDY, "task.data=gone"], "task.data=gone: no such file"),

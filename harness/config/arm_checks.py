@@ -120,12 +120,23 @@ def corners(nuisance: Space) -> list[Point]:
 
 
 def check_objective(study: Config, trial: Config) -> None:
-    """Raise ConfigError for an arm that is scored by another objective than the study compares by."""
+    """Raise ConfigError for an arm that is scored by another objective than the study compares by, or of others of a
+    conversation's tokens.
+    """
+    scored, own = study.task.scored_tokens, trial.task.scored_tokens
+    if own != scored and study.trainer.objective in _OF_TOKENS:
+        raise ConfigError(
+            f"task.train_on={own}: the study compares its arms by trainer.objective={study.trainer.objective} of the "
+            f"tokens of task.train_on={scored}; one of them for all, or an objective of written texts, as chrf"
+        )
     if trial.trainer.objective != study.trainer.objective:
         raise ConfigError(
             f"trainer.objective={trial.trainer.objective}: the study compares its arms by "
             f"trainer.objective={study.trainer.objective}; one objective for all of them"
         )
+
+
+_OF_TOKENS = ("loss", "perplexity")
 
 
 @dataclasses.dataclass

@@ -126,6 +126,11 @@ class TaskConfig:
         """Whether its rows are conversations, of which answers are written."""
         return False
 
+    @property
+    def scored_tokens(self) -> str | None:
+        """Which tokens of a text its loss is of, where that is a matter of choice."""
+        return None
+
     def head_outputs(self, classes: int) -> Outputs:
         """The outputs of its head, where the data have so many classes."""
         return classes

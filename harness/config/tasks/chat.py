@@ -55,6 +55,10 @@ class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
     def holds_chats(self) -> bool:
         return True
 
+    @property
+    def scored_tokens(self) -> str:
+        return self.train_on
+
     def mistakes(self, model: ModelConfig) -> list[str]:
         mistakes = self._columns()
         if not model.one_sequence:
