@@ -109,7 +109,7 @@ def read_chat(config: ChatTaskConfig) -> ChatTask:
         splits[name] = ChatSplit(tuple(rows["messages"]), tuple(f"{name} {row}" for row in rows.index))
     digest = hashlib.sha256()
     for name, split in splits.items():
-        digest.update(json.dumps([name, split.conversations], sort_keys=True).encode())
+        digest.update(json.dumps([name, split.conversations], sort_keys=True, default=str).encode())
     return ChatTask(
         name=config.name,
         source=source,

@@ -24,10 +24,13 @@ from harness.task.intake.datasets import load_splits
 from harness.task.intake.facts import Facts
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
-from harness.task.own_pairs import facts_of, filled, in_splits, text_of
+from harness.task.own_pairs import facts_of, filled, in_splits, names_in, text_of
 
 Messages = tuple[Message, ...]
 
+_SYSTEM = "system"
+_TOOLS = "tools"
+_NO_TOOLS: tuple[object, ...] = ([], (), "[]", "null")
 _READ = ("role", "content", "weight")
 _LISTS = ("messages", "conversations", "conversation")
 _PAIRS = (
@@ -38,11 +41,14 @@ _PAIRS = (
 
 @dataclasses.dataclass
 class _Findings:
-    """What is found out while files are read: rows that are left out, how files are written, what messages hold."""
+    """What is found out while files are read: rows that are left out, how files are written, what messages hold that
+    is not read, and `columns` that are not.
+    """
 
     left: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     formats: dict[str, str] = dataclasses.field(default_factory=dict)
     unread: Counter[str] = dataclasses.field(default_factory=Counter)
+    columns: dict[str, None] = dataclasses.field(default_factory=dict)
     after: int = 0
 
 
@@ -56,6 +62,8 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
     frames = in_splits(config, frames, own=True)
     _refuse_beginnings(config, frames)
     told = [f"{count} messages have {name}, which is not read" for name, count in findings.unread.items()]
+    if findings.columns:
+        told.append(f"columns not read: {', '.join(findings.columns)}")
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
     facts = facts_of(frames, findings.left, findings.formats, told)
@@ -82,14 +90,13 @@ def _tables(config: ChatTaskConfig) -> list[tuple[str, str, Table]]:
 def conversations(
     config: ChatTaskConfig, where: str, table: Table, *, answered: bool = True
 ) -> dict[object, list[Message]]:
-    """The messages of each row of a table, by its number, after the system prompt that the task sets.
+    """The messages of each row of a table, by its number, after its own system prompt, else the one that the task sets.
 
     Prompts need a column of answers only where they are `answered`. Raises ConfigError, with `where`, for a table
     without any, and for what is no message.
     """
     names = [str(name) for name in table.frame.columns]
-    found = next((name for name in _LISTS if name in names), None) if config.source is None else None
-    column = config.messages or found
+    column = _list_column(config, names)
     if column is not None:
         cells = table.column("task.messages", column).items()
         rows = {row: messages_of(cell, f"{where}: row {row}", column) for row, cell in cells}
@@ -101,6 +108,27 @@ def conversations(
         if target is not None:
             rows = {row: rows[row] + turns for row, turns in _side(table, "task.target", target, "assistant").items()}
     return _with_system(config, table, rows)
+
+
+def _list_column(config: ChatTaskConfig, names: list[str]) -> str | None:
+    """The column of lists of messages; None where a conversation is a prompt and its answer."""
+    found = next((name for name in _LISTS if name in names), None) if config.source is None else None
+    return config.messages or found
+
+
+def _columns_read(config: ChatTaskConfig, where: str, names: list[str]) -> set[str]:
+    column = _list_column(config, names)
+    templates = [column] if column is not None else [side or "" for side in _pair(config, where, names, True)]
+    inputs = {"input"} if (templates[0], config.source, column) == ("instruction", None, None) else set()
+    read = {name for template in templates for name in names_in(template)} | inputs | _named(config)
+    return read | {_SYSTEM, *([config.group] if config.group else [])}
+
+
+def _named(config: ChatTaskConfig) -> set[str]:
+    """The columns that settings name for messages and their texts."""
+    given = (config.messages, config.source, config.target)
+    named = {name for template in given if template is not None for name in names_in(template)}
+    return named | ({*names_in(config.system)} if config.system is not None and "{" in config.system else set())
 
 
 def _pair(config: ChatTaskConfig, where: str, names: list[str], answered: bool) -> tuple[str, str | None]:
@@ -150,11 +178,12 @@ def _with_input(turns: list[Message], text: str | None) -> list[Message]:
 def _with_system(
     config: ChatTaskConfig, table: Table, rows: Mapping[object, list[Message]]
 ) -> dict[object, list[Message]]:
-    if config.system is None:
-        return dict(rows)
-    texts = [config.system] * len(rows)
-    if "{" in config.system:
+    texts = [config.system or ""] * len(rows)
+    if config.system is not None and "{" in config.system:
         texts = filled(table, "task.system", config.system, gaps_allowed=True)
+    if _SYSTEM in map(str, table.frame.columns) and _SYSTEM not in _named(config):
+        own = filled(table, "task.system", _SYSTEM, gaps_allowed=True)
+        texts = [said if said.strip() else text for said, text in zip(own, texts, strict=True)]
     return {
         row: [{"role": "system", "content": text}, *turns] if text and _lacks_system(turns) else list(turns)
         for (row, turns), text in zip(rows.items(), texts, strict=True)
@@ -170,6 +199,7 @@ def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings
     findings.formats.update({f"{split}.{what}": said for what, said in table.format.items()})
     rows = conversations(config, where, table)
     groups = dict(table.column("task.group", config.group).items()) if config.group and split == "train" else {}
+    rows = _without_tools(config, split, where, table, rows, findings)
     rows = _with_known_roles(config, split, where, rows, findings)
     rows = _without_gaps(config, split, where, rows, findings)
     kept = {row: until_last_answer(messages) for row, messages in rows.items()}
@@ -221,6 +251,30 @@ def _group(cell: object, source: str) -> str:
     return source if is_gap(cell) else str(cell)
 
 
+def _without_tools(
+    config: ChatTaskConfig,
+    split: str,
+    where: str,
+    table: Table,
+    rows: dict[object, list[Message]],
+    findings: _Findings,
+) -> dict[object, list[Message]]:
+    """Rows whose prompt is whole without a list of tools; other columns that are not read are noted."""
+    names = [str(name) for name in table.frame.columns]
+    unread = [name for name in names if name not in _columns_read(config, where, names)]
+    findings.columns.update(dict.fromkeys(name for name in unread if name != _TOOLS))
+    if _TOOLS not in unread:
+        return rows
+    odd = [row for row, cell in table.column("task.data", _TOOLS).items() if not is_gap(cell) and cell not in _NO_TOOLS]
+    if odd and config.other_roles != "leave_out":
+        rule = "no template is given them; task.other_roles=leave_out leaves these out"
+        raise ConfigError(f"{where}: {len(odd)} conversations with a list of tools (rows {listed(odd)}); {rule}")
+    if odd:
+        findings.left.setdefault("tools", []).extend(f"{split} {row}" for row in odd)
+    out = set(odd)
+    return {row: messages for row, messages in rows.items() if row not in out}
+
+
 def _with_known_roles(
     config: ChatTaskConfig, split: str, where: str, rows: dict[object, list[Message]], findings: _Findings
 ) -> dict[object, list[Message]]:
@@ -246,7 +300,11 @@ def _with_known_roles(
 def _without_gaps(
     config: ChatTaskConfig, split: str, where: str, rows: dict[object, list[Message]], findings: _Findings
 ) -> dict[object, list[Message]]:
-    gaps = {row: gap for row, messages in rows.items() if (gap := gap_of(messages)) is not None}
+    gaps = {
+        row: gap
+        for row, messages in rows.items()
+        if (gap := gap_of(messages, last=config.train_on == "last")) is not None
+    }
     if gaps and config.gaps == "refuse":
         kinds = "; ".join(f"{gap} in {count}" for gap, count in Counter(gaps.values()).items())
         rule = "task.gaps=leave_out leaves them out"

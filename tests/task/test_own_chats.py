@@ -110,6 +110,74 @@ def test_a_system_prompt_is_set_where_there_is_none(task_of, tmp_path):
         assert found == {"Be brief.", wanted}
 
 
+@pytest.mark.parametrize("words", [[], ["task.system=Answer."], ["task.group=system"]])
+def test_a_column_of_system_prompts_comes_first(words, task_of, tmp_path):
+    """As ShareGPT's and OpenOrca's."""
+    rows = [
+        {"system": f"tone {n}" if n % 2 else "", "conversations": sharegpt(turns(n, 1)), "id": n} for n in range(60)
+    ]
+    asked = [
+        {"system": f"tone {n}" if n % 2 else None, "question": f"turn 0 of {n}", "response": f"turn 1 of {n}"}
+        for n in range(60)
+    ]
+    for name, columns in (("a", rows), ("b", asked)):
+        told = ["task.source=question", "task.target=response"] if name == "b" else []
+        task = task_of(write_jsonl(tmp_path / f"{name}.jsonl", columns), *words, *told)
+        found = [chat for split in task.splits.values() for chat in split.conversations]
+        assert len(found) == 60
+        for chat in found:
+            n = int(chat[-1]["content"].split()[-1])
+            system = f"tone {n}" if n % 2 else words == ["task.system=Answer."] and "Answer."
+            assert list(chat) == [*([{"role": "system", "content": system}] if system else []), *turns(n, 1)]
+
+
+@pytest.mark.parametrize(("columns", "words", "unread"), [
+    ({"instruction": "{n}", "context": "c", "response": "a", "category": "x"}, [], "context, category"),
+    ({"instruction": "{n}", "input": "i", "output": "a", "history": "h"}, [], "history"),
+    ({"instruction": "{n}", "input": "i", "output": "a"}, [], None),
+    ({"q": "{n}", "c": "i", "a": "a", "of": "{n}", "more": "", "tone": "t"},
+     ["task.source='{q} {c}'", "task.target=a", "task.group=of", "task.system='In {tone}'"], "more"),
+])  # fmt: skip
+def test_columns_that_are_not_read_are_said(columns, words, unread, task_of, tmp_path):
+    rows = [{name: text.format(n=n) for name, text in columns.items()} for n in range(60)]
+    facts = task_of(write_jsonl(tmp_path / "rows.jsonl", rows), *words).findings()
+    assert facts.suspicious == ([f"columns not read: {unread}"] if unread else [])
+
+
+@pytest.mark.parametrize("roles", ["refuse", "pass", "leave_out"])
+def test_conversations_with_tools_are_refused_or_left_out(roles, task_of, tmp_path):
+    tools = {1: [{"name": "f"}], 2: [], 3: None, 4: "[]"}
+    data = write_jsonl(tmp_path / "t.jsonl", [{"messages": chat, "tools": tools.get(n)} for n, chat in enumerate(ROWS)])
+    words = [data, f"task.other_roles={roles}"]
+    if roles == "leave_out":
+        assert task_of(*words).findings().left_out == {"tools": ["train 2"]}
+        return
+    with pytest.raises(ConfigError, match=r"1 conversations with a list of tools \(rows 2\); .*=leave_out leaves"):
+        task_of(*words)
+    tools = [[{"name": "f"}] if n == 1 else [] for n in range(len(ROWS))]
+    pd.DataFrame({"messages": ROWS, "tools": tools}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ConfigError, match=r"1 conversations with a list of tools \(rows 2\)"):
+        task_of(f"task.data={tmp_path}/t.parquet", *words[1:])
+
+
+def test_a_last_answer_of_weight_0_is_nothing_to_learn_where_it_alone_is_trained_on(task_of, tmp_path):
+    chats = [*ROWS, [*turns(0, 1), turns(0, 2)[2], {**turns(0, 2)[3], "weight": 0}]]
+    data = write_jsonl(tmp_path / "chats.jsonl", [{"messages": chat} for chat in chats])
+    assert sum(task_of(data).describe()["rows"].values()) == 61
+    with pytest.raises(ConfigError, match=r"\(rows 61\): a last turn of the assistant of weight 0 in 1; task.gaps="):
+        task_of(data, "task.train_on=last")
+
+
+def test_what_messages_hold_beside_texts_is_passed_on_out_of_parquet(task_of, tmp_path):
+    when = [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")]
+    digests = set()
+    for at in when:
+        rows = [[{**message, "when": at} for message in chat] for chat in ROWS]
+        pd.DataFrame({"messages": rows}).to_parquet(tmp_path / "chats.parquet")
+        digests.add(task_of(f"task.data={tmp_path}/chats.parquet", "task.other_roles=pass").sha256)
+    assert len(digests) == 2
+
+
 def test_groups_and_like_conversations_stay_together(task_of, tmp_path):
     rows = [{"messages": chat, "of": f"p{n % 12}"} for n, chat in enumerate(ROWS)]
     again = [

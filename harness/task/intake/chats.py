@@ -58,11 +58,13 @@ def other_roles(messages: Sequence[Message]) -> list[str]:
     return [*found, *("tool_calls" for message in messages if message.get("tool_calls"))]
 
 
-def gap_of(messages: Sequence[Message]) -> str | None:
-    """Why nothing can be learned of a conversation; None where something can."""
+def gap_of(messages: Sequence[Message], *, last: bool = False) -> str | None:
+    """Why nothing can be learned of a conversation, or of its `last` answer alone; None where something can."""
     answers = [message for message in messages if message["role"] == "assistant"]
     if all(map(leaves_out, answers)):
         return "no turn of the assistant" + (" but of weight 0" if answers else "")
+    if last and leaves_out(answers[-1]):
+        return "a last turn of the assistant of weight 0"
     if messages[0]["role"] == "assistant":
         return "nothing before the assistant's first turn"
     said = [message for message in messages if message["role"] in ROLES and not message.get("tool_calls")]
