@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.commands.checks import check_study
-from harness.commands.job import HydraJob
+from harness.commands.job import HydraJob, key_of
 from harness.commands.study import led_study
 from harness.config import Config, ConfigError, ConfirmConfig, apply_overrides, check, to_dict
 from harness.config.processes import launched_process_group
@@ -30,7 +30,7 @@ def run(job: HydraJob) -> None:
 
 
 def _refuse_other_words(words: Sequence[str]) -> None:
-    others = [word for word in words if (key := _key(word)) not in _TAKEN and key.partition(".")[0] not in _GROUPS]
+    others = [word for word in words if (key := key_of(word)) not in _TAKEN and key.partition(".")[0] not in _GROUPS]
     if others:
         raise ConfigError(
             *(
@@ -58,12 +58,8 @@ def _confirming(study: Config, asked: Config, words: Sequence[str]) -> Config:
 
 def _said(words: Sequence[str], asked: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The values of the keys of launcher and tracking that the words name; a whole group comes before its keys."""
-    for key in sorted(key for key in map(_key, words) if key.partition(".")[0] in _GROUPS):
+    for key in sorted(key for key in map(key_of, words) if key.partition(".")[0] in _GROUPS):
         value: Any = asked
         for part in key.split("."):
             value = value[part]
         yield key, value
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]

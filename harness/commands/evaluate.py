@@ -2,19 +2,24 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
-from harness.commands.job import HydraJob
+from harness.commands.job import HydraJob, key_of
 from harness.config import Config, ConfigError
 
 _LOG = logging.getLogger(__name__)
+_TAKEN = ("run", "study", "results", "trial", "split", "output")
+"""What is read where a trial is scored on its own data."""
 
 
 def run(job: HydraJob) -> None:
     """Print scores and intervals as JSON. Raises ConfigError for an adapter that does not fit task or base."""
+    if job.composed.get("adapter") is None:
+        _refuse_other_words(job.words)
     config = job.config
     refuse_several_processes("evaluate")
     target = _new_file(config)
@@ -25,8 +30,9 @@ def run(job: HydraJob) -> None:
 
         trained = find_trained(config.results, config.study, config.trial)
         check_installed(trained.config)
-        found = evaluate_trial(trained, split)
-        asked: dict[str, Any] = {"study": config.study, "trial": trained.entry.trial, "task": trained.entry.task}
+        found, facts = evaluate_trial(trained, split)
+        entry = trained.entry
+        asked: dict[str, Any] = {"study": config.study, "trial": entry.trial, "task": entry.task, **facts}
     else:
         found, asked = _adapter(config, split)
     said = {"split": split, "rows": len(found.items), "scores": found.scores, "interval_95": found.intervals}
@@ -36,6 +42,8 @@ def run(job: HydraJob) -> None:
 
 
 def _adapter(config: Config, split: str) -> tuple[Any, dict[str, Any]]:
+    if config.trial is not None:
+        raise ConfigError(f"trial={config.trial}: has no effect with adapter={config.adapter}; leave one of them out")
     check_installed(config)
     from harness.trial.base_checks import check_base
     from harness.trial.evaluate import evaluate_saved
@@ -47,6 +55,18 @@ def _adapter(config: Config, split: str) -> tuple[Any, dict[str, Any]]:
     for note in facts["notes"]:
         _LOG.warning("%s: %s", saved.address, note)
     return found, {"adapter": saved.address, "task": config.task.name, **facts}
+
+
+def _refuse_other_words(words: Sequence[str]) -> None:
+    others = [word for word in words if (key := key_of(word)) not in _TAKEN and key.partition(".")[0] != "hydra"]
+    if others:
+        raise ConfigError(
+            *(
+                f"{word}: run=evaluate of a study scores a trial with its own task and model; it takes "
+                f"{', '.join(_TAKEN)}; adapter=FOLDER scores on other data"
+                for word in others
+            )
+        )
 
 
 def _new_file(config: Config) -> Path | None:

@@ -58,6 +58,11 @@ def composed_jobs() -> Iterator[list[HydraJob]]:
         GlobalHydra.instance().clear()
 
 
+def key_of(word: str) -> str:
+    """The key, or the group, that a word of the command line says something of."""
+    return word.lstrip("+~").partition("=")[0]
+
+
 def compose(words: Sequence[str]) -> Config:
     """The checked configuration of other words. Raises ConfigError, and Hydra's errors."""
     return checked(hydra.compose("config", overrides=list(words)))

@@ -18,7 +18,7 @@ from harness.task.metrics import Metrics
 from harness.training import autocast, generate_texts, text_scores
 from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
 from harness.trial.passes import on_device
-from harness.trial.saved import Reading, Saved, load_saved
+from harness.trial.saved import Reading, Saved, load_saved, template_notes
 from harness.trial.single import metrics_of
 from harness.trial.trained import Trained, load_trained
 
@@ -39,9 +39,20 @@ class Evaluation:
             csv.writer(file).writerows([("row", *self.columns), *((row, *item) for row, item in self.items)])
 
 
-def evaluate_trial(trained: Trained, split: str) -> Evaluation:
-    """The scores of a trial's network on its own data."""
-    return _evaluate(load_trained(trained), build_task(trained.config.task), trained.config, split, Reading())
+def evaluate_trial(trained: Trained, split: str) -> tuple[Evaluation, dict[str, Any]]:
+    """The scores of a trial's network on its own data, and what base and data those are.
+
+    Raises ConfigError where the data are others now.
+    """
+    config, entry = trained.config, trained.entry
+    task = build_task(config.task)
+    if entry.data.sha256 and task.sha256 != entry.data.sha256:
+        raise ConfigError(
+            f"trial={entry.trial}: the data of task={entry.task} have changed since it was trained, SHA-256 "
+            f"{entry.data.sha256[:16]} then and {task.sha256[:16]} now; adapter=FOLDER scores it on changed data"
+        )
+    found = _evaluate(load_trained(trained), task, config, split, Reading())
+    return found, _facts(config, task, base_identity(config))
 
 
 def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation, dict[str, Any]]:
@@ -53,12 +64,23 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
         raise ConfigError(f"run=evaluate: task={config.task.name} is several tasks; name one of them")
     task = build_task(config.task)
     network, reading = load_saved(saved, config, task)
-    base, notes = base_identity(config) | {"quantization": config.model.quantized}, saved.notes(config)
+    notes = [*saved.notes(config), *template_notes(saved, config, task)]
     if task.classes and not saved.classes:
         notes.append(
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
         )
-    return _evaluate(network, task, config, split, reading), {"base": base, "notes": notes}
+    found = _evaluate(network, task, config, split, reading)
+    return found, {**_facts(config, task, base_identity(config)), "notes": notes}
+
+
+def _facts(config: Config, task: Task, base: dict[str, Any]) -> dict[str, Any]:
+    """What was scored, on what, and in which floats."""
+    data, device = Data.of(task.describe()), resolve_device(config.trainer.accelerator, 1)
+    return {
+        "base": base | {"quantization": config.model.quantized},
+        "data": {"sha256": task.sha256, "rows": data.rows},
+        "precision": resolve_precision(config.trainer.precision, device, config.model.base_dtype),
+    }
 
 
 def _evaluate(network: Network, task: Task, config: Config, split: str, reading: Reading) -> Evaluation:
@@ -92,7 +114,7 @@ def _add(
     large = config.model.vocabulary_logits or config.task.known_outputs == 0
     size = evaluation_size(config.trainer.batch_size, large)
     rows, found = list[Tensor](), list[Tensor]()
-    for batch in loader(inputs, size, config.seed, training=False):
+    for batch in loader(inputs, size, config.seed, training=False, tokens=config.trainer.batch_tokens):
         there = on_device(batch, device)
         with autocast(precision, device):
             found.append(metrics.update(reading(network(there)), there).cpu())

@@ -26,6 +26,7 @@ from harness.system.study_files import ADAPTER, HEAD
 from harness.task.chat_inputs import end_of_turn
 from harness.trial.model_card import model_card
 from harness.trial.predict_chats import trained_template
+from harness.trial.saved import TEMPLATE
 from harness.trial.trained import Trained, load_trained
 
 _PREFIX = "base_model.model."
@@ -189,7 +190,7 @@ def _copy_processors(trained: Trained, form: TransformersForm, folder: Path) -> 
     if tokens is not None and tokens.tokenizer is not None:
         copy_tokenizer(tokens.tokenizer / "tokenizer.json" if tokens.tokenizer.is_dir() else tokens.tokenizer, folder)
     if trained.config.task.holds_chats:  # over the tokenizer's own, which transformers reads only where this is not
-        (folder / "chat_template.jinja").write_text(trained_template(trained)[0].jinja, encoding="utf-8")
+        (folder / TEMPLATE).write_text(trained_template(trained)[0].jinja, encoding="utf-8")
         form.model.generation_config.save_pretrained(folder)  # type: ignore[union-attr, operator]
     size = vars(trained.config.task).get("image_size")
     if size is not None:

@@ -1,6 +1,7 @@
 """A saved adapter over any base: found, put into a network, and what the outputs of its head stand for."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from harness import record
 from harness.config import Config, ConfigError
 from harness.lora import SpecError, import_adapter
 from harness.lora.adapter_config import read_config, read_tensors
-from harness.model import Network, base_file, build_model
+from harness.model import Network, base_file, build_model, model_tokens
 from harness.record import Data, Record, trial_path
 from harness.system.assets import AssetError
 from harness.system.hub_models import adapter_folder
@@ -20,6 +21,9 @@ from harness.system.study_files import CONFIG, HEAD
 from harness.task import Task
 from harness.trial.inputs import base_identity
 from harness.trial.trained import load_base, trained_of
+
+TEMPLATE = "chat_template.jinja"
+"""The chat template beside an adapter, by transformers' name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +73,7 @@ def find_saved(address: str) -> Saved:
         folder = Path(address.removeprefix("path:")).expanduser()
     if not folder.is_dir():
         raise ConfigError(f"adapter={address}: no such folder")
+    folder = folder.resolve()  # a link, or a name such as ".", lies in its trial's folder, too
     if (folder.parent / CONFIG).is_file() and folder.parent.parent.name == "trials":
         return _of_trial(address, folder)
     if not (folder / "adapter_config.json").is_file():
@@ -84,6 +89,25 @@ def _of_trial(address: str, folder: Path) -> Saved:
         raise ConfigError(f"adapter={address}: {study} has no record of {name}")
     trained = trained_of(entry, study)
     return Saved(address, folder, trained.classes, trained.unit, entry)
+
+
+def template_notes(saved: Saved, config: Config, task: Task) -> list[str]:
+    """That conversations are written by another chat template than those that were trained on."""
+    known, tokens = _template(saved), model_tokens(config.model)
+    if not known or tokens is None or tokens.tokenizer is None:
+        return []
+    here = task.input_digests(tokens).get("template", "").rpartition(" ")[2]
+    if here in ("", known):
+        return []
+    return [f"it was trained with the chat template of SHA-256 {known[:16]}; here it is {here[:16]}, task.template"]
+
+
+def _template(saved: Saved) -> str:
+    """The digest of the chat template of training; empty where nothing says it."""
+    if saved.entry is not None:
+        return saved.entry.provenance.inputs.get("template", "").rpartition(" ")[2]
+    kept = saved.folder / TEMPLATE
+    return hashlib.sha256(kept.read_bytes()).hexdigest() if kept.is_file() else ""
 
 
 def _base_name(folder: Path) -> str:
@@ -116,6 +140,7 @@ def load_saved(saved: Saved, config: Config, task: Task) -> tuple[Network, "Read
     except (SpecError, AssetError) as error:
         raise ConfigError(f"adapter={saved.address}: {' '.join(str(error).split())[:300]}") from None
     if not heads and network.head.state_dict():
+        _check_unit(saved, task)
         if not (saved.folder / HEAD).is_file() and vars(config.model).get("head") == "stored":
             network.take_classes(task.classes)
             return network.eval(), Reading()
@@ -146,6 +171,15 @@ def _names_base(base: nn.Module, folder: Path) -> bool:
     adapted = (name.partition(".lora_")[0] for name in read_tensors(folder) if ".lora_" in name)
     first = next(adapted, None)
     return first is None or first.removeprefix("base_model.model.").removesuffix(".base_layer") in modules
+
+
+def _check_unit(saved: Saved, task: Task) -> None:
+    """Refuse a head that gives a number in the unit of data that nothing describes: a trial's outside its study."""
+    if task.outputs and not task.classes and saved.entry is None and not (saved.folder / "config.json").is_file():
+        raise ConfigError(
+            f"adapter={saved.address}: nothing says in which unit its {HEAD} gives a number; "
+            "name the adapter's folder in its study, or what run=export wrote"
+        )
 
 
 def _load_head(head: nn.Module, saved: Saved) -> None:

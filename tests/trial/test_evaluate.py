@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,11 +12,15 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from harness.config import ConfigError
 from harness.report.statistics import wilson_interval
 from harness.system.assets import AssetError
+from harness.task import build
+from harness.trial import evaluate
 from harness.trial.evaluate import evaluate_saved, evaluate_trial
 from harness.trial.export import export_trial
 from harness.trial.saved import find_saved
 from tests.hub import serving
 from tests.model.small import save_small
+from tests.task.chat_fixtures import CHATML, MARKED, save_base
+from tests.trial.test_chat_trial import chats  # noqa: F401  a fixture
 from tests.trial.test_export import trained  # noqa: F401  a fixture
 from tests.trial.test_hf_trial import SHORT, based_on, pairs, reviews  # noqa: F401  fixtures
 
@@ -38,7 +43,7 @@ def score(compose_plain):
 
 def test_a_trial_has_the_scores_that_it_recorded(trained, reviews, base):  # noqa: F811
     made = trained(*reviews, *base, *LORA)
-    found = {split: evaluate_trial(made, split) for split in ("test", "validation", "all")}
+    found = {split: evaluate_trial(made, split)[0] for split in ("test", "validation", "all")}
     assert found["test"].scores == made.entry.scores["test"]
     rows = made.entry.data.rows
     assert found["test"].intervals["accuracy"] == wilson_interval(found["test"].scores["accuracy"], rows["test"])
@@ -47,7 +52,7 @@ def test_a_trial_has_the_scores_that_it_recorded(trained, reviews, base):  # noq
         "validation": rows["validation"],
         "all": sum(rows.values()),
     }
-    parts = [evaluate_trial(made, split) for split in ("test", "validation")]
+    parts = [evaluate_trial(made, split)[0] for split in ("test", "validation")]
     right = sum(label == said for part in parts for _, (label, said) in part.items)
     assert right <= sum(label == said for _, (label, said) in found["all"].items)
 
@@ -108,7 +113,7 @@ def test_classes_are_taken_by_name_whatever_their_numbers(trained, reviews, base
         score(tmp_path / "out", *other)
     (tmp_path / "out" / "config.json").write_text(json.dumps(config | {"id2label": {"0": "zero", "1": "b_one"}}))
     swapped, _ = score(tmp_path / "out", *other, split="all")
-    assert swapped.scores["accuracy"] == evaluate_trial(made, "all").scores["accuracy"]
+    assert swapped.scores["accuracy"] == evaluate_trial(made, "all")[0].scores["accuracy"]
 
 
 def test_numbers_are_in_the_unit_that_the_head_was_trained_in(trained, base, score, tmp_path):  # noqa: F811
@@ -123,6 +128,12 @@ def test_numbers_are_in_the_unit_that_the_head_was_trained_in(trained, base, sco
         assert same.scores["rmse"] == pytest.approx(made.entry.scores["test"]["rmse"], rel=1e-4)
         far, _ = score(folder, *usual, f"task.data={tmp_path}/two.csv", *base, "model.pooling=last")
         assert far.scores["rmse"] == pytest.approx(30, rel=0.1)  # as it would be, were answers in other units
+    here = [*usual, f"task.data={tmp_path}/two.csv", *base, "model.pooling=last"]
+    (tmp_path / "link").symlink_to(made.folder / "adapter")
+    assert score(tmp_path / "link", *here)[0].scores["rmse"] == pytest.approx(30, rel=0.1)
+    shutil.copytree(made.folder / "adapter", tmp_path / "copied")
+    with pytest.raises(ConfigError, match=r"^adapter=.*copied: nothing says in which unit its head\.safetensors gives"):
+        score(tmp_path / "copied", *here)
 
 
 def test_an_adapter_that_peft_wrote_is_scored(reviews, base, score, tmp_path, own_cache):  # noqa: F811
@@ -149,6 +160,53 @@ def test_a_writer_is_scored_by_its_loss_and_its_texts(trained, pairs, score, tmp
     assert low < found.scores["loss"] < high
 
 
+def test_another_chat_template_is_said(trained, chats, score, tmp_path):  # noqa: F811
+    save_base(tmp_path / "base", MARKED["turns"])
+    words = [*chats, *based_on(tmp_path / "base")]
+    made = trained(*words, *LORA)
+    export_trial(made, tmp_path / "out", merged=False)
+    (tmp_path / "other.jinja").write_text(CHATML)
+    for folder in (made.folder / "adapter", tmp_path / "out"):
+        found, said = score(folder, *words)
+        assert (found.scores, said["notes"]) == (made.entry.scores["test"], [])
+        (note,) = score(folder, *words, f"task.template={tmp_path}/other.jinja")[1]["notes"]
+        assert note.startswith("it was trained with the chat template of SHA-256 ")
+
+
+def test_a_batch_holds_no_more_tokens_than_in_training(trained, reviews, base, monkeypatch):  # noqa: F811
+    made = trained(*reviews, *base, *LORA, "trainer.batch_tokens=30")
+    held, on_device = [], evaluate.on_device
+    monkeypatch.setattr(
+        evaluate, "on_device", lambda batch, device: held.append(batch["ids"].numel()) or on_device(batch, device)
+    )
+    found, _ = evaluate_trial(made, "test")
+    assert len(found.items) == made.entry.data.rows["test"]
+    assert max(held) <= 30
+
+
+def test_changed_data_are_refused(trained, reviews, base, run_here, score, tmp_path, monkeypatch):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    monkeypatch.setattr(build, "_built", {})  # as in another process
+    with open(tmp_path / "reviews.csv", "a") as file:
+        file.write("w5 w6 w7,1\n")
+    code, _, said = run_here("run=evaluate", "study=s", "results=results")
+    assert (code, said.strip().partition(", SHA")[0]) == (
+        2,
+        "trial=0: the data of task=text_csv have changed since it was trained",
+    )
+    score(made.folder / "adapter", *reviews, *base)
+
+
+def test_words_that_are_not_read_are_refused(run_here):
+    code, _, said = run_here("run=evaluate", "study=s", "task.data=other.csv", "split=all", "model=minilm")
+    assert (code, [line.partition(" scores a trial")[0] for line in said.splitlines()]) == (
+        2,
+        [f"{word}: run=evaluate of a study" for word in ("task.data=other.csv", "model=minilm")],
+    )
+    code, _, said = run_here("run=evaluate", "adapter=x", "trial=3")
+    assert (code, said.partition(";")[0]) == (2, "trial=3: has no effect with adapter=x")
+
+
 def test_what_does_not_fit_is_one_line(trained, reviews, base, score, tmp_path):  # noqa: F811
     made = trained(*reviews, *base, *LORA)
     with pytest.raises(ConfigError, match=r"^adapter=.*nowhere: no such folder$"):
@@ -169,6 +227,9 @@ def test_the_command_prints_scores_and_writes_rows(trained, reviews, base, run_h
     assert code == 0
     found = json.loads(said)
     assert (found["trial"], found["split"], found["scores"]) == (0, "test", made.entry.scores["test"])
+    assert found["base"]["sha256"] == made.entry.base.sha256
+    assert (found["base"]["quantization"], found["precision"]) == (None, "32-true")
+    assert found["data"] == {"sha256": made.entry.data.sha256, "rows": made.entry.data.rows}
     with open("items.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert found["rows"] == len(rows)
