@@ -297,13 +297,14 @@ class Data(Section):
 class Base(Section):
     """The pretrained network: name, address and digest of its weights; both `fresh` where they are drawn.
 
-    `quantization` is how its linear layers were held, None as floats.
+    `quantization` is how its linear layers were held, None as floats, but for those that `quantization_skip` names.
     """
 
     name: str = ""
     address: str = ""
     sha256: str = ""
     quantization: Annotated[str | None, Measure(column="quantization")] = None
+    quantization_skip: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ def _facts(config: Config, task: Task, base: dict[str, Any]) -> dict[str, Any]:
     """What was scored, on what, and in which floats."""
     data, device = Data.of(task.describe()), resolve_device(config.trainer.accelerator, 1)
     return {
-        "base": base | {"quantization": config.model.quantized},
+        "base": base | {"quantization": config.model.quantized, "quantization_skip": config.model.unquantized},
         "data": {"sha256": task.sha256, "rows": data.rows},
         "precision": resolve_precision(config.trainer.precision, device, config.model.base_dtype),
     }

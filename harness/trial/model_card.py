@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from torch import nn
+
+from harness.lora.layers import Adapted
 from harness.model import TransformersForm
 from harness.record import Record
 from harness.trial.trained import Trained
@@ -84,6 +87,20 @@ _QUANTIZED = {
 """The same weights by transformers' BitsAndBytesConfig."""
 
 
+def _in_floats(model: nn.Module) -> list[str]:
+    """The linear layers that are not quantised, as they are called without an adapter.
+
+    All of them: where some are named, transformers no longer leaves out the head by itself.
+    """
+    held: list[str] = []
+    for name, layer in model.named_modules():
+        plain = layer.base if isinstance(layer, Adapted) else layer
+        if type(plain) is nn.Linear:
+            held.append(name)
+    inside = {f"{name}.base" for name in held}
+    return [name for name in held if name not in inside]
+
+
 _CHAT = (
     "",
     "from transformers import AutoTokenizer, GenerationConfig",
@@ -110,7 +127,10 @@ def _use(trained: Trained, form: TransformersForm, keys: Mapping[str, object], m
     imports = [f"from {'transformers' if merged else 'peft'} import {auto}"]
     if quantization is not None and not merged:
         imports.append("from transformers import BitsAndBytesConfig")
-        words += f", quantization_config=BitsAndBytesConfig({_QUANTIZED[quantization]})"
+        bits = _QUANTIZED[quantization]
+        if trained.config.model.unquantized:
+            bits += f", llm_int8_skip_modules={_in_floats(form.model)!r}"
+        words += f", quantization_config=BitsAndBytesConfig({bits})"
     lines = [
         *imports,
         "",

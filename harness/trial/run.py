@@ -242,7 +242,11 @@ def _identify(config: Config, task: Task, draft: Draft) -> None:
     draft.record = replace(
         draft.record,
         data=Data.of(task.describe()),
-        base=Base(**base_identity(config), quantization=config.model.quantized),
+        base=Base(
+            **base_identity(config),
+            quantization=config.model.quantized,
+            quantization_skip=config.model.unquantized,
+        ),
         provenance=Provenance(inputs=inputs),
         fingerprint=fingerprint(config, inputs),
     )

@@ -50,6 +50,9 @@ class Saved:
         if then.quantization != config.model.quantized:
             bits = [each or "floats" for each in (then.quantization, config.model.quantized)]
             said.append(f"it was trained over weights held as {bits[0]}; here they are {bits[1]}")
+        elif then.quantization_skip != config.model.unquantized:
+            kept = [", ".join(each) or "none" for each in (then.quantization_skip, config.model.unquantized)]
+            said.append(f"it was trained with model.quantization_skip of {kept[0]}; here it is {kept[1]}")
         return said
 
     def _named_base(self, config: Config) -> list[str]:

@@ -8,8 +8,11 @@ from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 from harness import record
 from harness.config import ConfigError, check
 from harness.devices import resolve_precision
+from harness.quantized import QuantizedLinear
 from harness.trial.adapt import count, method_of
 from harness.trial.export import export_trial
+from harness.trial.saved import find_saved
+from harness.trial.trained import load_trained
 from tests.model.small import IDS, MASK, save_small
 from tests.trial.test_export import logits_of, trained  # noqa: F401  a fixture
 from tests.trial.test_hf_trial import based_on, reviews  # noqa: F401  a fixture
@@ -53,6 +56,27 @@ def test_its_adapter_and_the_whole_of_it_load_elsewhere(scheme, trained, reviews
     with torch.no_grad():
         for network in (ours, theirs):
             torch.testing.assert_close(network(IDS, attention_mask=MASK).logits, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_layers_that_were_left_in_floats_are_so_elsewhere(trained, reviews, base, compose_plain, tmp_path):  # noqa: F811
+    skip = r"model.quantization_skip=[layers\\.0\\.mlp\\..*,layers\\.1\\.self_attn\\.q_proj]"
+    made = trained(*reviews, *base, *LORA, "model.quantization=nf4", skip)
+    assert made.entry.base.quantization_skip == [r"layers\.0\.mlp\..*", r"layers\.1\.self_attn\.q_proj"]
+    export_trial(made, tmp_path / "out", merged=False)
+    code = (tmp_path / "out" / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    there = {}
+    exec(code.replace("FOLDER", str(tmp_path / "out")), there)
+    ours = [layer for layer in load_trained(made).base.modules() if isinstance(layer, QuantizedLinear)]
+    theirs = [name for name, tensor in there["model"].named_parameters() if tensor.dtype == torch.uint8]
+    assert len(theirs) == len(ours) > 0
+    with torch.no_grad():
+        found = there["model"].train()(IDS, attention_mask=MASK).logits
+    torch.testing.assert_close(found.float(), logits_of(made), rtol=1e-3, atol=1e-3)
+    saved = find_saved(str(made.folder / "adapter"))
+    config = compose_plain(*reviews, *base, *LORA, "model.quantization=nf4")
+    assert saved.notes(made.config) == []
+    (note,) = saved.notes(config)
+    assert note.endswith(r"_skip of layers\.0\.mlp\..*, layers\.1\.self_attn\.q_proj; here it is none")
 
 
 REFUSED = {

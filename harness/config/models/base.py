@@ -82,6 +82,11 @@ class ModelConfig:
         return None
 
     @property
+    def unquantized(self) -> list[str]:
+        """The patterns of the linear layers that stay floats all the same."""
+        return []
+
+    @property
     def base_dtype(self) -> Literal["float32", "bfloat16", "float16"]:
         """The type of the frozen base's floats; what is trained is float32."""
         return "float32"

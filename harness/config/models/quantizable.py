@@ -23,6 +23,10 @@ class QuantizableConfig(ModelConfig):
     def quantized(self) -> Literal["int8", "nf4", "nf4-double"] | None:
         return self.quantization
 
+    @property
+    def unquantized(self) -> list[str]:
+        return list(self.quantization_skip)
+
     def mistakes(self) -> list[str]:
         if not self.quantization_skip or self.quantization is not None:
             return super().mistakes()
