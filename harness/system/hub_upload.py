@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from harness.system.assets import AssetError
 
@@ -12,6 +13,29 @@ def has_token() -> bool:
     from huggingface_hub import get_token
 
     return get_token() is not None
+
+
+def readme_of(repository: str) -> str | None:
+    """The README.md of a repository, empty where it has none; None where there is no repository, or nothing in it.
+
+    Raises AssetError where the hub does not say.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    api = HfApi()
+    with _as_asset_error(f"push={repository}: the hub does not say what is in it"), TemporaryDirectory() as place:
+        try:
+            found = api.model_info(repository, revision="main")
+        except GatedRepoError:  # one of the next kind, too, but the repository is there
+            raise
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            return None
+        names = {each.rfilename for each in found.siblings or ()} - {".gitattributes"}
+        if "README.md" not in names:
+            return "" if names else None
+        path = api.hf_hub_download(repository, "README.md", cache_dir=place)
+        return Path(path).read_text(encoding="utf-8", errors="replace")
 
 
 def create(repository: str) -> None:

@@ -24,7 +24,7 @@ from harness.model.hf_tokens import copy_tokenizer
 from harness.quantized import dequantize
 from harness.system.study_files import ADAPTER, HEAD
 from harness.task.chat_inputs import end_of_turn
-from harness.trial.model_card import model_card
+from harness.trial.model_card import is_card_of, model_card
 from harness.trial.predict_chats import trained_template
 from harness.trial.saved import TEMPLATE
 from harness.trial.trained import Trained, load_trained
@@ -42,7 +42,7 @@ def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
             f"trial={trained.entry.trial}: model={model} is no model of transformers; none of its tools loads it"
         )
     if folder.exists():
-        raise ConfigError(f"output={folder}: is there already; name a new folder")
+        raise _is_there(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as place:
         scratch = Path(place) / "made"
@@ -64,6 +64,20 @@ def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
             model_card(trained, form, _keys(trained, form), merged=merged), encoding="utf-8"
         )
         scratch.rename(folder)
+
+
+def is_exported(trained: Trained, folder: Path, *, merged: bool) -> bool:
+    """Whether a folder holds this export already. Raises ConfigError where it holds something else."""
+    if not folder.exists():
+        return False
+    card = folder / "README.md"
+    if not card.is_file() or not is_card_of(card.read_text(encoding="utf-8"), trained.entry, merged=merged):
+        raise _is_there(folder)
+    return True
+
+
+def _is_there(folder: Path) -> ConfigError:
+    return ConfigError(f"output={folder}: is there already; name a new folder")
 
 
 def name_answers(model: Any, trained: Trained) -> None:

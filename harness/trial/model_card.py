@@ -1,5 +1,6 @@
 """The card of an exported trial: what it is, what it scored, and how it is loaded."""
 
+import re
 from collections.abc import Mapping
 
 from torch import nn
@@ -23,13 +24,32 @@ _PIPELINES = {
 def model_card(trained: Trained, form: TransformersForm, keys: Mapping[str, object], *, merged: bool) -> str:
     """Markdown with the hub's own header. `keys` are what the base has to be loaded with to carry the adapter."""
     entry = trained.entry
-    header = ["---", f"library_name: {'transformers' if merged else 'peft'}"]
+    header = ["---", _library(merged)]
     if entry.base.address.startswith("hub:"):
         header.append(f"base_model: {entry.base.address[4:].partition('@')[0]}")
     header += [f"pipeline_tag: {_PIPELINES[form.auto_class]}", "---"]
     title = f"# {entry.task}, {entry.arm}"
     parts = [header, [title, ""], _facts(trained), [""], _scores(entry), [""], _use(trained, form, keys, merged)]
     return "\n".join(line for part in parts for line in part) + "\n"
+
+
+def is_card(text: str) -> bool:
+    """Whether a README.md is the card of an export, of whatever trial."""
+    return re.search(r"^- Trial \d+ of the study .+, fingerprint \w*$", text, flags=re.MULTILINE) is not None
+
+
+def is_card_of(text: str, entry: Record, *, merged: bool) -> bool:
+    """Whether a README.md is the card of a trial's export in this form, with no command in it."""
+    lines = text.splitlines()
+    return {_library(merged), _named(entry)} <= set(lines) and not any(line.startswith("- Made by") for line in lines)
+
+
+def _library(merged: bool) -> str:
+    return f"library_name: {'transformers' if merged else 'peft'}"
+
+
+def _named(entry: Record) -> str:
+    return f"- Trial {entry.trial} of the study {entry.study}, fingerprint {entry.fingerprint}"
 
 
 def _unit(trained: Trained) -> list[str]:
@@ -52,17 +72,17 @@ def _bits(quantization: str | None) -> list[str]:
 def _facts(trained: Trained) -> list[str]:
     entry = trained.entry
     rank = f", rank {entry.lora.rank}" if entry.lora.rank else ""
+    base = entry.base.name if entry.base.address.startswith("path:") else entry.base.address
     targets = f" on {', '.join(entry.lora.targets)}" if entry.lora.targets else ""
     parameters, rows = entry.parameters.trainable, entry.data.rows.get("train", 0)
     return [
-        f"- Base: `{entry.base.address}` (SHA-256 of its files {entry.base.sha256[:16]})",
+        f"- Base: `{base}` (SHA-256 of its files {entry.base.sha256[:16]})",
         *_terms(trained),
         *_bits(entry.base.quantization),
         f"- Method: {entry.lora.variant or entry.lora.name}{rank}{targets}; {parameters:,} trained parameters",
         f"- Data: {entry.data.name}, {rows:,} training rows (SHA-256 {entry.data.sha256[:16]})",
         *_unit(trained),
-        f"- Trial {entry.trial} of the study {entry.study}, fingerprint {entry.fingerprint}",
-        f"- Made by: `{entry.command}`",
+        _named(entry),
     ]
 
 

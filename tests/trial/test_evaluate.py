@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from harness.config import ConfigError
 from harness.report.statistics import wilson_interval
+from harness.system import hub_models
 from harness.system.assets import AssetError
 from harness.task import build
 from harness.trial import evaluate
@@ -245,29 +246,76 @@ def test_the_command_prints_scores_and_writes_rows(trained, reviews, base, run_h
     assert (code, said.strip()) == (2, "adapter=x: of run=evaluate")
 
 
-def test_an_export_is_pushed(trained, reviews, base, run_here, score, tmp_path, monkeypatch):  # noqa: F811
-    made = trained(*reviews, *base, *LORA)
-    words = ["run=export", "study=s", "results=results", "push=me/mine"]
-    with serving(tmp_path / "hub_cache", monkeypatch) as hub:
-        code, _, said = run_here(*words)
-        assert (code, said.strip().partition(";")[0]) == (2, "push=me/mine: there is no token of the hub")
-        assert not (tmp_path / "results" / "s" / "exports").exists()
-        monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-        code, _, said = run_here(*words)
-        assert (code, said.splitlines()[-1].partition(", ")[0]) == (
-            69,
-            "push=me/mine: the hub does not let it be written",
-        )
-        assert not (tmp_path / "results" / "s" / "exports").exists()
-        hub.uploads = tmp_path / "uploads"
-        monkeypatch.setenv("HF_TOKEN", "hf_right")
-        code, said, failed = run_here(*words)
-        assert code == 0, failed
-        assert "/me/mine/commit/" in said.splitlines()[-1]
-        assert hub.private == {"me/mine"}
-        card = (tmp_path / "uploads" / "0" / "README.md").read_text()
-        assert f"{made.entry.scores['test']['accuracy']:.4g}" in card
-        found, _ = score("hub:me/mine", *reviews, *base)
-        assert found.scores == made.entry.scores["test"]
-        with pytest.raises(AssetError, match="no such repository"):
-            find_saved("hub:me/none")
+PUSH = ["run=export", "study=s", "results=results"]
+
+
+@pytest.fixture
+def hub(tmp_path, own_cache, monkeypatch):
+    """A hub with a base on it."""
+    monkeypatch.setattr(hub_models, "_pins", hub_models._Pins())
+    with serving(tmp_path / "hub_cache", monkeypatch) as made:
+        save_small(AutoModelForSequenceClassification, "llama", tmp_path / "base", num_labels=2)
+        made.repositories["lab/base"] = [tmp_path / "base"]
+        yield made
+
+
+def test_an_export_is_pushed(hub, trained, reviews, run_here, score, tmp_path, monkeypatch):  # noqa: F811
+    based = ["model=hf", "model.address=hub:lab/base"]
+    made = trained(*reviews, *based, *LORA)
+    words, exports = [*PUSH, "push=me/mine"], tmp_path / "results" / "s" / "exports"
+    code, _, said = run_here(*words)
+    assert (code, said.strip().partition(";")[0]) == (2, "push=me/mine: there is no token of the hub")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    code, _, said = run_here(*words)
+    assert (code, said.splitlines()[-1].partition(", ")[0]) == (69, "push=me/mine: the hub does not let it be written")
+    assert not exports.exists()
+    hub.uploads = tmp_path / "uploads"
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    code, said, failed = run_here(*words)
+    assert code == 0, failed
+    assert "/me/mine/commit/" in said.splitlines()[-1]
+    assert hub.private == {"me/mine"}
+    card = (tmp_path / "uploads" / "0" / "README.md").read_text()
+    assert f"{made.entry.scores['test']['accuracy']:.4g}" in card
+    assert made.entry.command not in card
+    assert [
+        file.name for file in exports.rglob("*") if file.is_file() and str(tmp_path) in file.read_text("latin1")
+    ] == []
+    found, _ = score("hub:me/mine", *reviews, *based)
+    assert found.scores == made.entry.scores["test"]
+    with pytest.raises(AssetError, match="no such repository"):
+        find_saved("hub:me/none")
+    code, _, failed = run_here(*words)  # the folder that is there, into the repository that holds it
+    assert (code, len(hub.repositories["me/mine"])) == (0, 2), failed
+
+
+def test_what_is_not_an_export_is_neither_pushed_nor_overwritten(
+    hub,
+    trained,  # noqa: F811
+    reviews,  # noqa: F811
+    run_here,
+    tmp_path,
+    monkeypatch,
+):
+    trained(*reviews, *based_on(tmp_path / "base"), *LORA)
+    hub.uploads = tmp_path / "uploads"
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    code, _, said = run_here(*PUSH, "push=me/new")
+    assert (code, said.strip().partition(",")[0]) == (2, "push=me/new: others cannot load the base of the adapter")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "model.safetensors").write_text("weights")
+    for card in (None, "# A model of mine"):
+        if card:
+            (theirs / "README.md").write_text(card)
+        hub.repositories["me/old"] = [theirs]
+        code, _, said = run_here(*PUSH, "push=me/old", "format=merged")
+        assert (code, said.strip().splitlines()[-1].partition(",")[0]) == (2, "push=me/old: is there")
+        assert hub.repositories["me/old"] == [theirs]
+    code, _, said = run_here(*PUSH, "push=me/new", "format=merged", "output=theirs")
+    assert (code, said.strip().splitlines()[-1]) == (2, "output=theirs: is there already; name a new folder")
+    assert hub.private == set()
+    code, _, failed = run_here(*PUSH, "push=me/new", "format=merged")
+    assert code == 0, failed
+    made = hub.repositories["me/new"][0]
+    assert [file.name for file in made.rglob("*") if file.is_file() and str(tmp_path) in file.read_text("latin1")] == []
