@@ -87,7 +87,8 @@ def test_a_merged_trial_ends_its_answers_by_itself(chats, trained, tmp_path):  #
 
 
 def test_the_best_weights_write_the_best_answers(chats, trained, tmp_path):  # noqa: F811
-    save_base(tmp_path / "base", MARKED["chatml"])
+    """Compared with the answers as the template writes them: here in capitals."""
+    save_base(tmp_path / "base", CHATML.replace("generation %}{{ m.content", "generation %}{{ m.content | upper"))
     words = ["trainer.objective=chrf", "trainer.measures=[exact,rouge_l]", "lora.targets=all-linear", "lora.rank=2"]
     made = trained(*chats, *based_on(tmp_path / "base"), *words)
     assert set(made.entry.scores["val"]) == {"loss", "perplexity", "chrf", "exact", "rouge_l"}
@@ -95,7 +96,7 @@ def test_the_best_weights_write_the_best_answers(chats, trained, tmp_path):  # n
     split = build_task(made.config.task).splits["test"]
     with open(made.folder / "written.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["wanted"] for row in rows] == list(split.answers[:5])
+    assert [row["wanted"] for row in rows] == [said.upper() for said in split.answers[:5]]
     assert [row["written"] for row in rows] == answer(made, [chat[:-1] for chat in split.conversations[:5]])
 
 
