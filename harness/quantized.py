@@ -29,11 +29,17 @@ class QuantizedLinear(nn.Linear):
     like: Tensor
 
     def __init__(self, layer: nn.Linear, scheme: Scheme) -> None:
-        """Quantise a layer's weight; on the meta device only the shapes of what would be held are made."""
+        """Quantise a layer's weight; on the meta device only the shapes of what would be held are made.
+
+        Raises OverflowError for a weight that has no scale: one that is not finite, or beyond float16 for int8.
+        """
         nn.Module.__init__(self)  # nn.Linear's would make a weight in floats
         self.in_features, self.out_features, self.scheme = layer.in_features, layer.out_features, scheme
         weight = layer.weight.detach()
         packed, scales = _shapes(weight, scheme) if weight.is_meta else _quantized(weight, scheme)
+        if not weight.is_meta and not all(each.isfinite().all() for each in scales):
+            most = ", or above 65504" if scheme == "int8" else ""
+            raise OverflowError(f"a weight is not finite{most}, which {scheme} cannot hold")
         self.packed = nn.Parameter(packed, requires_grad=False)
         # As bytes: to a network that is brought to another type of floats, they are no floats.
         self.scales = nn.ParameterList([nn.Parameter(each.view(torch.uint8), requires_grad=False) for each in scales])

@@ -9,14 +9,15 @@ from transformers import PreTrainedModel
 
 from harness.config import ConfigError, ModelConfig
 from harness.model.base import Network
-from harness.quantized import QuantizedLinear
+from harness.quantized import QuantizedLinear, Scheme
 
 
 def quantize(network: Network, config: ModelConfig) -> None:
     """Quantise the linear layers of a network's base as its configuration says, one after another.
 
     As with transformers, its output layer and what it keeps in float32 stay as they are, and so do weights that two
-    modules share. Raises ConfigError for a pattern of `quantization_skip` that matches none, and where none is left.
+    modules share. Raises ConfigError for a pattern of `quantization_skip` that matches none, where none is left, and
+    for a layer whose weights the scheme cannot hold.
     """
     assert config.quantized is not None
     base = network.base
@@ -28,10 +29,19 @@ def quantize(network: Network, config: ModelConfig) -> None:
         raise ConfigError("model.quantization_skip: it leaves no layer to quantise; model.quantization=null")
     for name, layer in layers.items():
         if name not in kept:
-            base.set_submodule(name, QuantizedLinear(layer, config.quantized))
+            base.set_submodule(name, _quantized(name, layer, config.quantized))
     # Read from safetensors, they are views of one mapped file, which would keep the weights in floats in memory.
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.clone()
+
+
+def _quantized(name: str, layer: nn.Linear, scheme: Scheme) -> QuantizedLinear:
+    try:
+        return QuantizedLinear(layer, scheme)
+    except OverflowError as error:
+        raise ConfigError(
+            f"model.quantization={scheme}: {name}: {error}; model.quantization_skip=[{name}] leaves it in floats"
+        ) from None
 
 
 def _layers(base: nn.Module) -> Iterator[tuple[str, nn.Linear]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
@@ -291,6 +292,18 @@ def test_layers_are_left_out_by_name(tmp_path):
 def test_what_cannot_be_left_out_is_one_line(keys, said, tmp_path):
     with pytest.raises(ConfigError, match=said):
         small(tmp_path, quantization="nf4", **keys)
+
+
+@pytest.mark.parametrize(("scheme", "weight"), [("int8", 1e5), ("nf4", float("inf")), ("nf4-double", float("inf"))])
+def test_a_weight_that_the_bits_cannot_hold_is_refused_by_its_layer(scheme, weight, tmp_path):
+    save_small(AutoModelForSequenceClassification, "llama", tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    (name,) = (name for name in stored if name.endswith("layers.1.mlp.up_proj.weight"))
+    stored[name][3, 5] = weight
+    save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=rf"^model\.quantization={scheme}: layers\.1\.mlp\.up_proj: a weight is not"):
+        build_model(named(tmp_path, quantization=scheme), 2)
+    build_model(named(tmp_path, quantization=scheme, quantization_skip=["layers.1.mlp.up_proj"]), 2)
 
 
 def test_a_base_without_linear_layers_is_one_line(tmp_path):
