@@ -143,11 +143,11 @@ def load_saved(saved: Saved, config: Config, task: Task) -> tuple[Network, "Read
     except (SpecError, AssetError) as error:
         raise ConfigError(f"adapter={saved.address}: {' '.join(str(error).split())[:300]}") from None
     if not heads and network.head.state_dict():
-        _check_unit(saved, task)
         if not (saved.folder / HEAD).is_file() and vars(config.model).get("head") == "stored":
             network.take_classes(task.classes)
             return network.eval(), Reading()
         _load_head(network.head, saved)
+        _check_unit(saved, task)
     return network.eval(), reading
 
 
