@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
+from harness.cluster.restart import WorkerUnhealthy
 from harness.record import Record, process_suspect
-from harness.system.signals import request_stop
+from harness.system.signals import raise_if_stop_requested, request_stop
 from harness.training import Pack
 
 
@@ -40,8 +41,17 @@ class HeldTrials:
 def train_packs(train: Callable[[Pack], None], size: int) -> None:
     """Call `train` so many times at once, each of which trains trials in one pack until none is left.
 
-    Where one of them raises, the trials of the others are saved and requeued as if a stop was requested.
+    Where one of them raises, the trials of the others are saved and requeued as if a stop was requested. A signal that
+    came meanwhile ends the process: it is not restarted.
     """
+    try:
+        _train_in_pack(train, size)
+    except WorkerUnhealthy:
+        raise_if_stop_requested()
+        raise
+
+
+def _train_in_pack(train: Callable[[Pack], None], size: int) -> None:
     pack, taken_back = Pack(), []
     try:
         pack.run([partial(train, pack)] * size, lambda: taken_back.append(request_stop()))

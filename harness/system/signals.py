@@ -20,11 +20,12 @@ class Interrupted(Exception):
 
 
 class _Request:
-    """The first signal that requested a stop, if any."""
+    """The first signal that requested a stop, if any; and since when the program itself requests one."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self.since = 0.0
+        self.own_since: float | None = None
         self.active = False
         self.before_exit: Callable[[], None] | None = None
 
@@ -43,8 +44,14 @@ _request = _Request()
 
 
 def stop_signal(patience_s: float = 0.0) -> int:
-    """The signal that requested a stop, 0 if none did or if it came less than `patience_s` seconds ago."""
-    return _request.signum if _request.signum and time.monotonic() - _request.since >= patience_s else 0
+    """The signal that requested a stop, 0 if none did or if it came less than `patience_s` seconds ago.
+
+    SIGTERM where the program itself requests one.
+    """
+    latest = time.monotonic() - patience_s
+    if _request.signum is not None and _request.since <= latest:
+        return _request.signum
+    return signal.SIGTERM if _request.own_since is not None and _request.own_since <= latest else 0
 
 
 def raise_if_stop_requested() -> None:
@@ -54,13 +61,16 @@ def raise_if_stop_requested() -> None:
 
 
 def request_stop() -> Callable[[], None]:
-    """Request a stop as SIGTERM would, where several trials train in one process; returns what takes it back."""
-    if _request.signum is not None:
+    """Request a stop as SIGTERM would, where several trials train in one process; returns what takes it back.
+
+    A signal that comes meanwhile is received as the first one, and stays when the request is taken back.
+    """
+    if _request.own_since is not None:
         return lambda: None
-    _request.signum, _request.since = signal.SIGTERM, time.monotonic()
+    _request.own_since = time.monotonic()
 
     def take_back() -> None:
-        _request.signum = None
+        _request.own_since = None
 
     return take_back
 
@@ -81,7 +91,7 @@ def reinstall_handlers() -> None:
 def graceful_stop() -> Iterator[None]:
     """Inside, the first SIGINT, SIGTERM or SIGUSR2 requests a stop at the next step; a second SIGINT exits at once."""
     before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
-    _request.signum = None
+    _request.signum = _request.own_since = None
     _request.active = True
     try:
         reinstall_handlers()
@@ -90,4 +100,4 @@ def graceful_stop() -> Iterator[None]:
         _request.active = False
         for signum, handler in before.items():
             signal.signal(signum, handler)
-        _request.signum, _request.before_exit = None, None
+        _request.signum = _request.own_since = _request.before_exit = None

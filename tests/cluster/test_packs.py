@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import os
 import signal
 
 import pytest
 
 from harness import record
-from harness.cluster.packs import HeldTrials
+from harness.cluster.packs import HeldTrials, train_packs
+from harness.cluster.restart import WorkerUnhealthy
 from harness.cluster.worker import join
 from harness.config import ConfigError, check
+from harness.system.signals import Interrupted, graceful_stop, raise_if_stop_requested
 from tests.cluster import crowd
 from tests.test_record import make
 from tests.trial.test_packed import CPU
@@ -138,6 +141,23 @@ def test_a_trial_whose_worker_vanished_runs_alone_and_a_suspect_process_takes_no
     assert held.may_begin(alone=True)
     held.begin(3, alone=True)
     assert not held.may_begin(alone=False)
+
+
+def test_a_signal_while_a_pack_ends_is_kept_and_nothing_restarts():
+    begun = []
+
+    def train(pack):
+        begun.append(1)
+        if len(begun) == 1:
+            pack.pause(0.01)
+            raise WorkerUnhealthy("memory")
+        pack.pause(0.05)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        raise_if_stop_requested()
+
+    with graceful_stop(), pytest.raises(Interrupted) as stop:
+        train_packs(train, 2)
+    assert stop.value.exit_code == 128 + signal.SIGUSR2
 
 
 @pytest.mark.parametrize(
