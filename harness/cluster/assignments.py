@@ -134,6 +134,7 @@ class AssignmentLog:
         self._open_from: dict[int, int] = {}  # records of earlier attempts do not count
         self._lost: dict[int, int] = {}
         self._requeued: set[int] = set()
+        self._alone: set[int] = set()
         self._interrupted = 0
 
     @property
@@ -159,10 +160,13 @@ class AssignmentLog:
             elif event == "requeue":
                 self._lost[trial] -= 1
                 self._requeued.add(trial)
+                if line.get("alone"):
+                    self._alone.add(trial)
                 self._interrupted += "why" not in line
             elif event == "reopen":
                 self._open_from[trial] = self.attempts(trial) + 1
                 self._lost[trial] = 0
+                self._alone.discard(trial)
             else:
                 raise ValueError(f"{self._lines.path}: no such event: {event}")
 
@@ -170,12 +174,13 @@ class AssignmentLog:
         """Assign a trial. When this returns, the line is on the disk."""
         self._write({"event": "assign"} | dataclasses.asdict(assignment))
 
-    def requeue(self, assignment: Assignment, why: str | None = None) -> None:
+    def requeue(self, assignment: Assignment, why: str | None = None, *, alone: bool = False) -> None:
         """Give a trial up for another worker, without counting the attempt as lost.
 
-        `why` is None where a stop was requested, else the reason why this worker cannot continue.
+        `why` is None where a stop was requested, else the reason why this worker cannot continue. `alone`: it must have
+        a worker to itself from now on.
         """
-        reason = {"why": why} if why else {}
+        reason: dict[str, object] = ({"why": why} if why else {}) | ({"alone": True} if alone else {})
         self._write({"event": "requeue", "trial": assignment.trial, "attempt": assignment.attempt} | reason)
 
     def reopen(self, trial: int) -> None:
@@ -194,6 +199,10 @@ class AssignmentLog:
     def lost(self, trial: int) -> int:
         """How many attempts were begun since the trial was opened and not requeued, a running one included."""
         return self._lost.get(trial, 0)
+
+    def needs_worker_alone(self, trial: int) -> bool:
+        """Whether no other trial may run in the worker of a trial: its last worker vanished, or it was requeued so."""
+        return self.lost(trial) > 0 or trial in self._alone
 
     def done(self, trial: int, log: Log) -> bool:
         """Whether a record ends the trial."""

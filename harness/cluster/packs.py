@@ -13,12 +13,14 @@ class HeldTrials:
     """The trials that a worker has now; one trial at a time is the usual case.
 
     A trial whose last worker vanished runs alone: it may have been what ended that worker, and must not end others'
-    attempts with its own. After a trial whose failure may have left the process unhealthy no other one begins until
-    those beside it have ended, and the process can be looked at.
+    attempts with its own. So does one that ran out of memory beside others: it may fit without them. After a trial whose
+    failure may have left the process unhealthy no other one begins until those beside it have ended, and the process
+    can be looked at.
     """
 
     def __init__(self) -> None:
         self._alone: dict[int, bool] = {}
+        self._most: dict[int, int] = {}
         self._suspect = False
 
     def may_begin(self, alone: bool) -> bool:
@@ -27,6 +29,13 @@ class HeldTrials:
 
     def begin(self, trial: int, alone: bool) -> None:
         self._alone[trial] = alone
+        self._most[trial] = 1
+        for held in self._alone:
+            self._most[held] = max(self._most[held], len(self._alone))
+
+    def most(self, trial: int) -> int:
+        """How many trials there were at most while the worker had this one."""
+        return self._most.get(trial, 1)
 
     def end(self, trial: int, ended: Record | None) -> bool:
         """Note the end of a trial; returns whether the process, with no trial in it, is to be looked at."""

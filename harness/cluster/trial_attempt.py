@@ -9,7 +9,7 @@ from harness.cluster.assignments import Assignment, Slot
 from harness.cluster.attempts import keep_result
 from harness.cluster.display import Display
 from harness.config import Config
-from harness.record import Record, fail_if_not_finite
+from harness.record import Record, fail_if_not_finite, ran_out_of_memory
 from harness.search.pruning import Rule, never
 from harness.system import fault_injection
 from harness.trial import TrialContext
@@ -49,8 +49,14 @@ class TrialAttempt:
         return self.prunes(self.reports, step)
 
     def accept(self, entry: Record) -> bool:
-        """Keep a result beside its files, then record it; returns whether it counts."""
+        """Keep a result beside its files, then record it; returns whether it counts.
+
+        A trial that ran out of memory beside others is no result: it is requeued, to run alone.
+        """
         assert self.folder is not None
+        if ran_out_of_memory(entry) and self.worker.held.most(self.slot.number) > 1:
+            self.worker.requeue_alone(self.assignment, entry.reason)
+            return False
         made = [[step, value] for step, value in self.reports.items()]
         changed = dataclasses.replace(entry, attempt=self.assignment.attempt, reports=made)
         entry = fail_if_not_finite(changed)

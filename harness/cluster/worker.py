@@ -83,7 +83,7 @@ class Worker:
         self.log, self.assignments = Log(folder), AssignmentLog(folder)
         self.slots = self._searched = search_schedule(self.sweep, first)
         self._trusted: dict[str, float] = {}
-        self.held = HeldTrials()
+        self.held, self._fresh = HeldTrials(), MemoryBaseline()
         self.mirror = mirror
         with_study_lock(self.locks, self._begin)
 
@@ -112,7 +112,7 @@ class Worker:
         No frame of this method is on the stack while a trial trains. Ends when every slot has a record. Where none is
         free, `pause_for` waits for so many seconds.
         """
-        fresh, pause = MemoryBaseline(), _POLL_S[0]
+        pause = _POLL_S[0]
         while True:
             raise_if_stop_requested()
             taken = with_study_lock(self.locks, self._next_assignment)
@@ -122,7 +122,7 @@ class Worker:
                     yield attempt
                 self.heartbeat.end(attempt.slot.number)
                 raise_if_stop_requested()
-                if self.held.end(attempt.slot.number, attempt.ended) and (lost := fresh.leak_reason()):
+                if self.held.end(attempt.slot.number, attempt.ended) and (lost := self._fresh.leak_reason()):
                     raise WorkerUnhealthy(lost)
                 pause = _POLL_S[0]
             elif self.done == len(self.slots):
@@ -193,7 +193,7 @@ class Worker:
         for slot in ready(self.slots, self.assignments, self.log):
             if self.assignments.running(slot.number, self.log, self._alive):
                 continue
-            alone = self.assignments.lost(slot.number) > 0
+            alone = self.assignments.needs_worker_alone(slot.number)
             if not self.held.may_begin(alone):
                 continue
             last = self.assignments.last(slot.number)
@@ -333,13 +333,18 @@ class Worker:
             forget_attempts(self.folder, assignment.trial)
         return accepted
 
-    def _requeue(self, assignment: Assignment, why: str | None) -> bool:
+    def requeue_alone(self, assignment: Assignment, why: str) -> None:
+        """Requeue a trial that ran out of memory beside others: it is tried again with a worker to itself."""
+        log.warning("trial %d ran out of memory beside others, and is tried again alone: %s", assignment.trial, why)
+        self._requeue(assignment, why, alone=True)
+
+    def _requeue(self, assignment: Assignment, why: str | None, *, alone: bool = False) -> bool:
         """Requeue the trial; returns whether it was still this worker's."""
 
         def requeue() -> bool:
             self._refresh()
             if mine := self.assignments.last(assignment.trial) == assignment:
-                self.assignments.requeue(assignment, why)
+                self.assignments.requeue(assignment, why, alone=alone)
             self.mirror.requeue(assignment.trial)
             return mine
 

@@ -16,6 +16,7 @@ from harness.record.outcome import (
     is_final,
     looked_up,
     process_suspect,
+    ran_out_of_memory,
 )
 from harness.record.sections import (
     VERSION,
@@ -90,6 +91,7 @@ __all__ = [
     "measures",
     "plain",
     "process_suspect",
+    "ran_out_of_memory",
     "read",
     "row",
     "to_json",

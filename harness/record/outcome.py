@@ -64,9 +64,14 @@ def is_final(entry: Record) -> bool:
     return not entry.reason.startswith("error:")
 
 
+def ran_out_of_memory(entry: Record) -> bool:
+    """Whether a trial ended because memory ran out, of a GPU or of the machine."""
+    return entry.reason.startswith("out of memory:")
+
+
 def process_suspect(entry: Record) -> bool:
     """Whether a trial ended in a way that may have harmed the process it ran in."""
-    return entry.reason.startswith(("error:", "out of memory:"))
+    return ran_out_of_memory(entry) or entry.reason.startswith("error:")
 
 
 def direction(metric: str) -> float:

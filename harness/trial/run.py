@@ -32,6 +32,7 @@ from harness.record import (
     Seeds,
     State,
     fail_if_not_finite,
+    ran_out_of_memory,
 )
 from harness.system import assets
 from harness.system.out_of_memory import DiskFull, failure_reason, is_disk_full
@@ -161,7 +162,8 @@ def _recorded(
     record = fail_if_not_finite(_ended(config, draft.record, end.state, end.reason))
     counts = accept(record)
     mirror.finish(record if counts else None, failed=end.state == "fail" or not counts)
-    shutil.rmtree(context.folder / CHECKPOINTS, ignore_errors=True)  # last: until then a kill costs no training
+    if counts or not ran_out_of_memory(record):  # else it may be tried again where it has more
+        shutil.rmtree(context.folder / CHECKPOINTS, ignore_errors=True)  # last: until then a kill costs no training
     return record
 
 

@@ -8,12 +8,13 @@ import signal
 import pytest
 
 from harness import record
+from harness.cluster import worker as worker_module
 from harness.cluster.packs import HeldTrials, train_packs
 from harness.cluster.restart import WorkerUnhealthy
 from harness.cluster.worker import join
 from harness.config import ConfigError, check
 from harness.system.signals import Interrupted, graceful_stop, raise_if_stop_requested
-from tests.cluster import crowd
+from tests.cluster import crowd, stub
 from tests.test_record import make
 from tests.trial.test_packed import CPU
 
@@ -135,12 +136,47 @@ def test_a_trial_whose_worker_vanished_runs_alone_and_a_suspect_process_takes_no
     assert held.may_begin(alone=False)
     assert not held.may_begin(alone=True)
     held.begin(2, alone=False)
+    assert held.most(1) == held.most(2) == 2
     assert not held.end(1, make(1, state="fail", reason="out of memory: 1 MiB"))
     assert not held.may_begin(alone=False), "until the other one has ended"
     assert held.end(2, make(2))
     assert held.may_begin(alone=True)
     held.begin(3, alone=True)
+    assert held.most(3) == 1
     assert not held.may_begin(alone=False)
+
+
+def test_what_ran_out_of_memory_beside_others_is_tried_again_alone(config, tmp_path, monkeypatch):
+    """Three trials are held at once; the second fails beside them, and so does another one when it is alone."""
+    stub.cheap(monkeypatch.setattr, 0.0)
+    begun, made, told = [], [], worker_module.MemoryBaseline
+
+    def baseline():
+        made.append(len(begun))
+        return told()
+
+    def run_trial(config, context, report, accept):
+        begun.append(context.number)
+        if context.pack is not None:
+            context.pack.pause(0.01)  # until every place has a trial
+        entry = stub.stub(0.0)(config, context, report)
+        if (begun.count(context.number) == 1 and context.number == begun[1]) or context.number == begun[0]:
+            entry = dataclasses.replace(entry, state="fail", reason="out of memory: 1 MiB")
+        accept(entry)
+        return entry
+
+    monkeypatch.setattr(worker_module, "run_trial", run_trial)
+    monkeypatch.setattr(worker_module, "MemoryBaseline", baseline)
+    folder = work(packed(config(prune_after=None)), tmp_path, "short")
+    found = {entry.trial: entry for entry in record.read(folder)}
+    assert len(found) == TOTAL
+    assert found[begun[1]].state == "complete"
+    assert found[begun[0]].reason == "out of memory: 1 MiB"
+    assert {trial: found[trial].attempt for trial in begun[:2]} == dict.fromkeys(begun[:2], 2)
+    lines = [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
+    back = [(line["trial"], line["why"], line["alone"]) for line in lines if line["event"] == "requeue"]
+    assert sorted(back) == sorted((trial, "out of memory: 1 MiB", True) for trial in begun[:2])
+    assert made == [0], "one baseline of a worker, from before its first trial"
 
 
 def test_a_signal_while_a_pack_ends_is_kept_and_nothing_restarts():
