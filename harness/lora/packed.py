@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from harness.lora.adapted import adapted_layers, replace
 from harness.lora.joined_rows import JoinedRows
 from harness.lora.layers import LoraLinear
-from harness.lora.update import LowRankUpdate
+from harness.lora.update import LowRankUpdate, frozen_weight
 
 
 def hindrance(base: nn.Module) -> str:
@@ -186,8 +186,8 @@ class PackedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The frozen weight, as of an adapted linear layer."""
-        return self.base.get_parameter("weight")
+        """The frozen weight, as of an adapted linear layer; of one of few bits a fresh tensor in floats."""
+        return frozen_weight(self.base, "weight")
 
 
 def _probability(layer: LoraLinear | None) -> float:

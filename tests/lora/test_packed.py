@@ -9,6 +9,7 @@ from torch import nn
 from harness.lora import LoraSpec, adapt
 from harness.lora.joined_rows import JoinedRows, NotByRows
 from harness.lora.packed import JoinedBase, frozen_tensors, hindrance, share_frozen
+from harness.quantized import QuantizedLinear
 
 NAMES = {"first": "0", "second": "2", "halves": "0[1/2]"}
 
@@ -91,6 +92,16 @@ def test_what_is_more_than_a_and_b_on_linear_layers_is_refused():
     net = nn.Sequential(nn.Linear(6, 8))
     adapt(net, LoraSpec(1, 1.0, ("first",), variant="dora"), NAMES)
     assert "is more than A and B" in hindrance(net)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_the_frozen_weight_is_read_as_of_the_layer_of_a_network_alone(quantized):
+    net = nn.Sequential(nn.Linear(64, 8))
+    if quantized:
+        net[0] = QuantizedLinear(net[0], "int8")
+    adapt(net, LoraSpec(1, 1.0, ("first",)), NAMES)
+    base = joint([net])
+    torch.testing.assert_close(base.network[0].weight, net[0].weight)
 
 
 def test_rows_that_are_folded_into_others_are_refused():

@@ -14,10 +14,12 @@ from torch.nn import functional as F
 from harness.lora import adapted_layers
 from harness.lora.joined_rows import JoinedRows, NotByRows, OwnDropout
 from harness.lora.packed import JoinedBase, Stack
+from harness.training.accounting import is_out_of_memory
 from harness.training.loop import autocast
 from harness.training.module import Batch
 
 _OF_THE_HEAD = ("labels", "rows", "tasks")  # what of a batch no base reads
+_ROUNDING = 0.05  # of the largest feature: far above that of bf16, far below what another trial's rows make
 
 
 def device_generator(device: torch.device) -> torch.Generator:
@@ -100,14 +102,21 @@ def examined(network: Any, batch: Batch, device: torch.device, precision: str) -
     """Why a network cannot take part, empty where it can; and whether its base draws dropout in training.
 
     Its adapted layers have to be given the rows of the batch as they stand, and what it draws has to be the same where
-    it is drawn for its rows apart. The random state stays as it was.
+    it is drawn for its rows apart. Joined with itself it has to give each its own features. The random state stays.
     """
     rows = JoinedRows(device_generator(device))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), autocast(precision, device):
+        reason, draws = _examined_alone(network, batch, rows)
+        if not reason:
+            reason = _unlike_alone(network, batch, rows.generator, precision, draws)
+    return reason, draws
+
+
+def _examined_alone(network: Any, batch: Batch, rows: JoinedRows) -> tuple[str, bool]:
     rows.set([_rows_of(batch)], [tokens_of(batch)], [rows.generator.get_state()])
     handles = [layer.register_forward_pre_hook(partial(_look, rows)) for _, layer in adapted_layers(network)]
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), autocast(precision, device):
-            return _examined(network, batch, rows)
+        return _examined(network, batch, rows)
     except NotByRows as error:
         return f"its layers do not have a row for each of the batch's, but {error}", False
     finally:
@@ -134,3 +143,31 @@ def _examined(network: Any, batch: Batch, rows: JoinedRows) -> tuple[str, bool]:
     if not torch.equal(features, again) or not torch.equal(end, rows.states[0]):
         return "its base draws random numbers in training that are no dropout of torch's functions", True
     return "", True
+
+
+@torch.no_grad()
+def _unlike_alone(network: Any, batch: Batch, generator: torch.Generator, precision: str, draws: bool) -> str:
+    """Why two of a network cannot go through its base in one pass; empty where each has the features that it has alone.
+
+    One has its rows in reverse order, so that whose they are makes a difference.
+    """
+    start, batches = generator.get_state(), [batch, {name: each.flip(0) for name, each in batch.items()}]
+    try:
+        made = JointPass(JoinedBase(network, JoinedRows(generator)), [network, network], precision, draws)
+        made.forward(batches, [start, start], {})
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return f"its base fails in a pass of two: {type(error).__name__}: {error}"
+    for own, joint in zip(batches, made.features, strict=True):
+        generator.set_state(start)
+        alone = network.head_input(own)
+        if joint.shape != alone.shape or not _close(joint.detach(), alone):
+            return "its base gives rows other features in a pass of two"
+    return ""
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """Whether two differ by no more than the order of sums does, in half precision in some layers."""
+    apart, size = (one.float() - other.float()).abs().max(), other.float().abs().max()
+    return bool(apart <= _ROUNDING * size)
