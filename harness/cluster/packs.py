@@ -13,9 +13,9 @@ class HeldTrials:
     """The trials that a worker has now; one trial at a time is the usual case.
 
     A trial whose last worker vanished runs alone: it may have been what ended that worker, and must not end others'
-    attempts with its own. So does one that ran out of memory beside others: it may fit without them. After a trial whose
-    failure may have left the process unhealthy no other one begins until those beside it have ended, and the process
-    can be looked at.
+    attempts with its own. So does one that ran out of memory beside others: it may fit without them. After a trial
+    whose failure may have left the process unhealthy no other one begins until those beside it have ended, and the
+    process can be looked at.
     """
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from harness.lora import LoraSpec, adapt
-from harness.training import Pack, examined
+from harness.training import Kind, Pack, examined
 from harness.training.packing.turns import Turns
 
 CPU = torch.device("cpu")
@@ -36,6 +36,8 @@ class Toy(nn.Module):
         (lambda net, x: F.dropout(net.layer(x), 0.5, training=False).mean(1), "", False),
         (lambda net, x: None, "its head reads more of the base than one vector", False),
         (lambda net, x: (net.layer(x) + torch.rand(x.shape)).mean(1), "no dropout of torch's functions", True),
+        (lambda net, x: net.layer(x).mean(1) + 1 / (len(x) == 5), "a pass of two: ZeroDivisionError", False),
+        (lambda net, x: net.layer(x - x.mean(0)).mean(1) + len(x), "rows other features in a pass of two", False),
         (lambda net, x: net.layer(x.transpose(0, 1)).mean(0), "not have a row for each of the batch's, but 7", False),
         (lambda net, x: F.dropout(net.layer(x).flatten(0, 1), 0.5)[:5], "a row for each of the batch's, but 35", False),
     ],
@@ -103,3 +105,57 @@ def test_a_pack_that_cannot_go_on_ends_with_the_error(monkeypatch):
     monkeypatch.setattr(pack.turns, "_proceed", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         pack.run([pack.turns.wait, pack.turns.wait])
+
+
+class Breaks(torch.autograd.Function):
+    """Passes rows on; fails on the way back where one of them is above 100."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return x.clone()
+
+    @staticmethod
+    def backward(context, grad):
+        if (context.saved_tensors[0] > 100).any():
+            raise ValueError("a row of its own, on the way back")
+        return grad
+
+
+class Shared(nn.Module):
+    """A base that fails on rows below 0, and on the way back on those above 100; it gives all others as they are."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 4)
+        adapt(self, LoraSpec(2, 1.0, ("layer",)), {"layer": "layer"})
+
+    def head_input(self, batch):
+        if (batch["x"] < 0).any():
+            raise IndexError("a row of its own")
+        return Breaks.apply(batch["x"] + self.layer(batch["x"]) * 0)
+
+
+@pytest.mark.parametrize(("guilty", "error"), [(-1.0, IndexError), (101.0, ValueError)])
+def test_an_error_of_a_pass_is_that_of_the_trial_alone_that_makes_it(guilty, error, caplog):
+    pack, kind, found = Pack(), Kind("base", "32-true", CPU, False), {}
+
+    def train(place):
+        seat = pack.seat(Shared(), kind, {})
+        try:
+            for step in range(3):
+                x = torch.full((2, 4), guilty if (place, step) == (1, 1) else place + 1.0)
+                features = seat.forward({"x": x, "rows": torch.arange(2)})
+                assert torch.equal(features, x)
+                features.sum().backward()
+                seat.backward()
+                found.setdefault(place, []).append(seat.shared)
+        finally:
+            seat.close()
+
+    with pytest.raises(error, match="a row of its own"):
+        pack.run([lambda place=place: train(place) for place in range(3)])
+    assert found == {0: [3, 1, 2], 1: [3], 2: [3, 1, 2]}
+    assert pack.most is None
+    assert "a pass of 3 trials failed, and is made again one by one" in caplog.text

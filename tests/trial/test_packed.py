@@ -10,7 +10,6 @@ from harness.lora import packed
 from harness.system import signals
 from harness.system.signals import Interrupted
 from harness.training import Pack, TrialModule
-from harness.training.packing import pack as pack_module
 from harness.trial import TrialContext
 from harness.trial.run import run_trial
 
@@ -102,13 +101,13 @@ def trials(compose, tmp_path, own_cache):
 @pytest.fixture
 def passes(monkeypatch):
     """How many trials each joint pass had."""
-    counts, forward = [], pack_module.JointPass.forward
+    counts, forward = [], Pack._forward
 
-    def counted(self, batches, states, padding):
-        counts.append(len(batches))
-        return forward(self, batches, states, padding)
+    def counted(self, group):
+        counts.append(len(group))
+        return forward(self, group)
 
-    monkeypatch.setattr(pack_module.JointPass, "forward", counted)
+    monkeypatch.setattr(Pack, "_forward", counted)
     return counts
 
 

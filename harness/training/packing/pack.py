@@ -31,7 +31,10 @@ class Kind:
 
 @dataclass(eq=False)
 class Seat:
-    """The place of a trial in a pack, while it trains. `shared` counts the trials of its last pass."""
+    """The place of a trial in a pack, while it trains. Its next pass is its own where `by_itself` is set.
+
+    `shared` counts the trials of its last pass.
+    """
 
     pack: "Pack"
     network: Any
@@ -39,6 +42,7 @@ class Seat:
     padding: Mapping[str, int]
     turn: Turn
     shared: int = 1
+    by_itself: bool = False
     batch: Batch = field(default_factory=dict)
     start: Tensor = field(default_factory=lambda: torch.empty(0))
     end: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -67,7 +71,8 @@ class Seat:
 class Pack:
     """Runs functions that train trials, one at a time; those with a seat share the passes of their steps.
 
-    A pass that runs out of memory is made with half as many trials, and so are all that follow.
+    A pass that runs out of memory is made with half as many trials, and so are all that follow. One that fails
+    otherwise is made again trial by trial, so that only those fail that do so by themselves.
     """
 
     def __init__(self) -> None:
@@ -140,15 +145,20 @@ class Pack:
     def _next_group(self) -> list[Seat]:
         """Those whose batches go together with that of the one that waits for longest."""
         first = self._asking[0]
-        group = [seat for seat in self._asking if seat.kind == first.kind and _go_together(seat.batch, first.batch)]
+        if first.by_itself:
+            return [first]
+        group = [seat for seat in self._asking if _go_together(seat, first)]
         return group[: self.most]
 
     def _begin_pass(self, group: Sequence[Seat]) -> None:
         error = self._attempt(lambda: self._forward(group))
-        if error is not None and is_out_of_memory(error) and len(group) > 1:
-            self._halve(len(group))
+        if error is not None and len(group) > 1:
+            by_itself = self._fewer(error, len(group)) == 1
+            for seat in group:
+                seat.by_itself = by_itself
             return
         for seat in group:
+            seat.by_itself = False
             self._asking.remove(seat)
             self._let_go(seat, error)
         self._passing = list(group) if error is None else []
@@ -170,8 +180,8 @@ class Pack:
         gradients = [seat.features.grad if seat in waiting and seat.features is not None else None for seat in group]
         error = self._attempt(lambda: self._backward(gradients)) if waiting else None
         self._pass = None
-        if error is not None and is_out_of_memory(error) and len(group) > 1:
-            self._in_parts(group, waiting, gradients)
+        if error is not None and len(group) > 1:
+            self._in_parts(group, waiting, gradients, self._fewer(error, len(group)))
         else:
             for seat in waiting:
                 self._let_go(seat, error)
@@ -180,19 +190,22 @@ class Pack:
         assert self._pass is not None
         self._pass.backward(gradients)
 
-    def _in_parts(self, group: Sequence[Seat], waiting: Sequence[Seat], gradients: Sequence[Tensor | None]) -> None:
+    def _in_parts(
+        self, group: Sequence[Seat], waiting: Sequence[Seat], gradients: Sequence[Tensor | None], size: int
+    ) -> None:
         """The whole pass again in smaller ones, each from the random states that it was begun with."""
-        self._halve(len(group))
-        assert self.most is not None
-        for start in range(0, len(group), self.most):
-            part = slice(start, start + self.most)
+        for start in range(0, len(group), size):
+            part = slice(start, start + size)
 
             def again(part: slice = part) -> None:
                 self._forward(group[part])
                 self._backward(gradients[part])
 
-            error = self._attempt(again)
+            error, tried = self._attempt(again), len(group[part])
             self._pass = None
+            if error is not None and tried > 1:
+                self._in_parts(group[part], waiting, gradients[part], self._fewer(error, tried))
+                continue
             for seat in group[part]:
                 if seat in waiting:
                     self._let_go(seat, error)
@@ -210,17 +223,28 @@ class Pack:
             return error
         return None
 
-    def _halve(self, tried: int) -> None:
-        self._pass, self.most = None, tried // 2
+    def _fewer(self, error: BaseException, tried: int) -> int:
+        """With how many trials a pass is made again that failed with more than one."""
+        self._pass = None
+        if not is_out_of_memory(error):
+            log.warning("a pass of %d trials failed, and is made again one by one: %r", tried, error)
+            return 1
+        self.most = tried // 2
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         log.warning("%d trials in one pass ran out of memory: from now on at most %d", tried, self.most)
+        return self.most
 
 
-def _go_together(one: Batch, other: Batch) -> bool:
-    """Whether two batches can be joined: token ids of any length, other inputs of the same shape."""
-    if tokens_of(one) and tokens_of(other):
-        return one.keys() == other.keys()
-    return {name: each.shape[1:] for name, each in one.items()} == {
-        name: each.shape[1:] for name, each in other.items()
-    }
+def _go_together(one: Seat, other: Seat) -> bool:
+    """Whether the batches of two trials can be joined: token ids of any length, other inputs of the same shape."""
+    if one.kind != other.kind or one.by_itself or other.by_itself:
+        return False
+    mine, theirs = one.batch, other.batch
+    if tokens_of(mine) and tokens_of(theirs):
+        return mine.keys() == theirs.keys()
+    return _shapes(mine) == _shapes(theirs)
+
+
+def _shapes(batch: Batch) -> dict[str, torch.Size]:
+    return {name: each.shape[1:] for name, each in batch.items()}
