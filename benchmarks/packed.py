@@ -145,7 +145,7 @@ class Bench:
             callbacks += [MetricsCsvLogger(Path(folder) / "metrics.csv", lambda step, values: None, ()), span]
             seat = None if pack is None else self._seat(pack, model)
             if seat is not None:
-                callbacks.append(PackCallback(seat, meter))
+                callbacks.append(PackCallback(seat))
             length = Plan(steps=last, evaluate_after=(last,))
             trainer = make_trainer(Path(folder), length, self.device, callbacks, precision=self.precision, clip=1.0)
             trainer.limit_val_batches = 0

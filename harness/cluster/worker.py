@@ -173,7 +173,8 @@ class Worker:
         scored = self.sweep.test or slot.phase == "confirm"
         name, number, compares = self.config.study, slot.number, scored or self.plan.reads_merge
         arm = slot.arm.name_of(assignment.point)
-        return TrialContext(name, number, arm, folder, assignment.point, slot.phase, scored, compares)
+        held = partial(self.held.most, number)
+        return TrialContext(name, number, arm, folder, assignment.point, slot.phase, scored, compares, held=held)
 
     def _begin(self) -> None:
         repair_logs(self.folder)

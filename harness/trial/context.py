@@ -23,7 +23,8 @@ class TrialContext:
     """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose.
 
     `test` says whether its best weights are scored on the test split, `compares` whether the merged network is compared
-    with the adapter beside its layers, and their latencies are measured. In a `pack` it may train with others.
+    with the adapter beside its layers, and their latencies are measured. In a `pack` it may train with others; `held`
+    says how many trials its worker held at most while it had this one.
     """
 
     study: str
@@ -35,3 +36,4 @@ class TrialContext:
     test: bool = True
     compares: bool = True
     pack: "Pack | None" = None
+    held: Callable[[], int] = lambda: 1

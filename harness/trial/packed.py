@@ -24,6 +24,13 @@ def seat_of(trial: RunningTrial) -> Seat | None:
     return None
 
 
+def pack_notes(size: int) -> list[str]:
+    """What is to be noted of a trial whose worker held so many trials."""
+    if size == 1:
+        return []
+    return [f"trained in a pack of {size} (launch.pack): its times and its memory are of all of them"]
+
+
 def _refused(trial: RunningTrial) -> str:
     """Why a configuration is not for a pack; empty where it may be."""
     settings, model = trial.config.trainer, trial.model

@@ -44,7 +44,7 @@ from harness.trial.adapt import compare_merged
 from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write_texts
 from harness.trial.context import BEST, CHECKPOINTS
 from harness.trial.features import Features
-from harness.trial.packed import seat_of
+from harness.trial.packed import pack_notes, seat_of
 from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial, make_module, note_arithmetic
 
@@ -69,7 +69,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)
     gradients = _task_gradients(trial, trained)
     seat = seat_of(trial)
-    shared = [] if seat is None else [PackCallback(seat, trial.meter)]
+    shared = [] if seat is None else [PackCallback(seat)]
     callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops, *shared]
     trainer = _trainer(trial, length, callbacks)
     process = trainer.global_rank, trainer.world_size
@@ -140,9 +140,7 @@ def _notes(settings: TrainerConfig, steps: Steps, pack_size: int) -> list[str]:
         )
     if 0 < steps.best < steps.made:
         notes.append(f"its best weights are of step {steps.best} of {steps.planned}: the learning rate had not decayed")
-    if pack_size > 1:
-        notes.append(f"trained in a pack of {pack_size} (launch.pack): its times and its memory are of all of them")
-    return notes
+    return notes + pack_notes(pack_size)
 
 
 def _task_gradients(trial: RunningTrial, model: Network) -> list[TaskGradientsCallback]:

@@ -138,8 +138,10 @@ class Shared(nn.Module):
 
 
 @pytest.mark.parametrize(("guilty", "error"), [(-1.0, IndexError), (101.0, ValueError)])
-def test_an_error_of_a_pass_is_that_of_the_trial_alone_that_makes_it(guilty, error, caplog):
-    pack, kind, found = Pack(), Kind("base", "32-true", CPU, False), {}
+def test_an_error_of_a_pass_is_that_of_the_trial_alone_that_makes_it(guilty, error, caplog, monkeypatch):
+    pack, kind, found, passes = Pack(), Kind("base", "32-true", CPU, False), {}, []
+    forward = pack._forward
+    monkeypatch.setattr(pack, "_forward", lambda group: (passes.append(len(group)), forward(group)))
 
     def train(place):
         seat = pack.seat(Shared(), kind, {})
@@ -150,12 +152,13 @@ def test_an_error_of_a_pass_is_that_of_the_trial_alone_that_makes_it(guilty, err
                 assert torch.equal(features, x)
                 features.sum().backward()
                 seat.backward()
-                found.setdefault(place, []).append(seat.shared)
+                found.setdefault(place, []).append(features.detach()[0, 0].item())
         finally:
             seat.close()
 
     with pytest.raises(error, match="a row of its own"):
         pack.run([lambda place=place: train(place) for place in range(3)])
-    assert found == {0: [3, 1, 2], 1: [3], 2: [3, 1, 2]}
+    assert found == {0: [1.0] * 3, 1: [2.0], 2: [3.0] * 3}
+    assert passes == [3, 3, 1, 1, 1, 2]
     assert pack.most is None
     assert "a pass of 3 trials failed, and is made again one by one" in caplog.text

@@ -2,23 +2,18 @@
 
 import lightning as L
 
-from harness.training.callbacks import ResourceMeter
 from harness.training.module import Batch
 from harness.training.packing.pack import Seat
 
 
 class PackCallback(L.Callback):
-    """Puts what the head reads into a batch, and passes the gradients of it back; it comes last of all callbacks.
+    """Puts what the head reads into a batch, and passes the gradients of it back; it comes last of all callbacks."""
 
-    The meter is told how many trials shared a step.
-    """
-
-    def __init__(self, seat: Seat, meter: ResourceMeter) -> None:
-        self.seat, self.meter = seat, meter
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Batch, index: int) -> None:
         batch["head_input"] = self.seat.forward(dict(batch))
 
     def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.seat.backward()
-        self.meter.pack_size = max(self.meter.pack_size, self.seat.shared)

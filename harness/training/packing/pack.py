@@ -31,17 +31,13 @@ class Kind:
 
 @dataclass(eq=False)
 class Seat:
-    """The place of a trial in a pack, while it trains. Its next pass is its own where `by_itself` is set.
-
-    `shared` counts the trials of its last pass.
-    """
+    """The place of a trial in a pack, while it trains. Its next pass is its own where `by_itself` is set."""
 
     pack: "Pack"
     network: Any
     kind: Kind
     padding: Mapping[str, int]
     turn: Turn
-    shared: int = 1
     by_itself: bool = False
     batch: Batch = field(default_factory=dict)
     start: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -170,7 +166,6 @@ class Pack:
         after = made.forward([seat.batch for seat in group], [seat.start for seat in group], first.padding)
         for seat, features, end in zip(group, made.features, after, strict=True):
             seat.features, seat.end = features, end
-            seat.shared = len(group)
         self._pass = made
 
     def _finish_pass(self) -> None:

@@ -16,6 +16,7 @@ from harness.trial.continual.evaluation import ContinualEvaluation
 from harness.trial.continual.forgetting import summary
 from harness.trial.continual.snapshots import TaskSnapshots
 from harness.trial.continual.training import ContinualTraining
+from harness.trial.packed import pack_notes
 from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial
 
@@ -42,6 +43,8 @@ def train_and_evaluate_continual(trial: RunningTrial) -> None:
             time=replace(trial.meter.clock.summary(), train_s=time.perf_counter() - started),
             memory=trial.meter.parts,
             dead=training.dead,
+            notes=pack_notes(trial.meter.pack_size),
+            pack_size=trial.meter.pack_size,
             scores={split: dict(rows[-1]) for split, rows in evaluation.rows.items() if rows},
             continual=replace(continual, val=evaluation.matrix("val"), test=evaluation.matrix("test")),
         )
