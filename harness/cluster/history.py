@@ -142,6 +142,7 @@ def _past_trials(plan: SearchPlan, source: str, earlier: Config, entries: list[R
             varied=frozenset(varied & settings.keys()),  # what another arm alone has says nothing of this one
             violations={name: violations[name] for name in plan.constraints if name in violations},
             fingerprint=entry.fingerprint,
+            pack_size=entry.pack_size,
         )
 
 

@@ -172,7 +172,9 @@ def _named(names: list[str]) -> str:
     return ", ".join(shown)
 
 
-_COSTS = ("memory", "step_time", "time.", "memory.")  # figures of a trial that trains by itself
+def is_cost(figure: str) -> bool:
+    """Whether a figure is a time or a memory of training, which is measured of a trial that trains by itself."""
+    return figure.startswith(("memory", "step_time", "time.", "memory."))
 
 
 def pack_mistakes(config: Config) -> list[str]:
@@ -193,5 +195,5 @@ def pack_mistakes(config: Config) -> list[str]:
         f"{where}: sweep.{place}.{name} is measured of trials that train by themselves; launch.pack=1"
         for place, names in asked.items()
         for name in names
-        if name.startswith(_COSTS)
+        if is_cost(name)
     ]

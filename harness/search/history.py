@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.config import Config, apply_overrides, to_dict
+from harness.config.arm_checks import is_cost
 from harness.config.arms import Arm, Point, arms
 from harness.config.layer_ranks import PREFIX
 from harness.config.space import exists, in_order
@@ -23,7 +24,8 @@ class PastTrial:
     """A complete trial of an earlier study: what it scored in this study's objectives (nothing: not all), what it was.
 
     `settings` are its values by dotted key, `varied` the keys that its study searched or compared. A trial that is
-    `foreign` is of a study in Optuna that this program did not make: its other settings are not known.
+    `foreign` is of a study in Optuna that this program did not make: its other settings are not known. `pack_size` is
+    how many trials its worker held: what it cost is its own where that is 1.
     """
 
     source: str
@@ -34,6 +36,7 @@ class PastTrial:
     violations: Mapping[str, float] = dataclasses.field(default_factory=dict)
     fingerprint: str = ""
     foreign: bool = False
+    pack_size: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,7 @@ def placed(config: Config, past: Sequence[PastTrial]) -> History:
     all_arms, plan, tree = arms(sweep), SearchPlan.of(config), to_dict(config)
     layers = {LAYERS + name: pattern for name, pattern in ((sweep.ranks and sweep.ranks.layers) or {}).items()}
     here = {arm.name: leaves(apply_overrides(tree, arm.values)) | layers for arm in all_arms}
+    costs = list(filter(is_cost, (*plan.objectives, *plan.constraints)))
     taken: list[tuple[str, PastTrial, Point]] = []
     out: list[LeftOut] = []
     for trial in past:
@@ -77,6 +81,10 @@ def placed(config: Config, past: Sequence[PastTrial]) -> History:
             continue
         if unknown := [name for name in plan.constraints if name not in trial.violations]:
             out.append(LeftOut(trial.source, trial.number, f"no {', '.join(unknown)}"))
+            continue
+        if costs and trial.pack_size > 1:
+            why = f"{', '.join(costs)} of a pack of trials (launch.pack), not of this one"
+            out.append(LeftOut(trial.source, trial.number, why, trial.pack_size))
             continue
         tried = [(arm, *_point(trial, arm, here[arm.name], plan)) for arm in all_arms if arm.nuisance]
         found = [(arm.name, trial, point) for arm, point, _ in tried if point is not None]

@@ -22,7 +22,7 @@ from harness.search.methods import experimental_allowed, make_sampler
 from harness.search.plan import Earlier, Known, SearchPlan
 from harness.search.proposals import _sampler_seed, propose
 from harness.search.space import distributions, parameters, suggest
-from harness.system.study_files import HISTORY
+from harness.system.study_files import HISTORY, RECORDS
 from tests.cluster import crowd, stub
 from tests.test_record import make
 
@@ -91,6 +91,21 @@ def test_what_is_taken_is_what_lies_in_the_space_and_the_rest_is_said(config_of,
     assert len(sealed_history(folder)[JOINT]) == len(low)
     (said,) = section(folder)
     assert f"{len(low) + len(full)} of earlier (by arm: joint {len(low)}, full {len(full)})" in said
+
+
+def test_what_a_pack_cost_teaches_nothing_of_one_trial(config_of, earlier):
+    lines = [json.loads(line) for line in (earlier / RECORDS).read_text().splitlines()]
+    packed = {line["trial"] for line in lines if line["trial"] % 2}
+    for line in lines:
+        line |= {"time": {"total_s": 1.0}, "pack_size": 3 if line["trial"] in packed else 1}
+    (earlier / RECORDS).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    plain = read_history(config_of("sweep.history=earlier"))
+    bound = read_history(config_of("sweep.history=earlier", "sweep.constraints={time.total_s: 9.0}"))
+    taken, kept = ({trial.number for _, trial, _ in found.taken} for found in (plain, bound))
+    assert taken & packed
+    assert kept == taken - packed
+    whys = {out.why for out in bound.left_out if out.number in packed}
+    assert whys == {"time.total_s of a pack of trials (launch.pack), not of this one"}
 
 
 def test_any_number_of_workers_sees_the_same_and_none_needs_the_source_again(config_of, earlier, tmp_path):
