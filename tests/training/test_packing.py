@@ -2,13 +2,16 @@
 
 import random
 import time
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from harness.lora import LoraSpec, adapt
+from harness.system.signals import Interrupted
 from harness.training import Kind, Pack, examined
 from harness.training.packing.turns import Turns
 
@@ -52,7 +55,7 @@ def test_what_a_base_does_with_its_rows_is_looked_at_and_draws_nothing(read, rea
     assert not network.layer._forward_pre_hooks
 
 
-def test_functions_take_turns_each_with_its_own_random_numbers():
+def test_functions_take_turns_each_with_its_own_state_of_the_process(monkeypatch):
     waiting, order, drawn = [], [], {}
 
     def proceed():
@@ -66,16 +69,32 @@ def test_functions_take_turns_each_with_its_own_random_numbers():
     def work(name):
         torch.manual_seed(3)
         random.seed(3)
+        np.random.seed(3)  # noqa: NPY002  the global one, which code of a user may draw from
+        torch.backends.cudnn.allow_tf32 = name == "a"
         drawn[name] = []
         for _ in range(2):
-            drawn[name].append((float(torch.rand(())), random.random()))
+            of_numpy = np.random.random()  # noqa: NPY002  as above
+            drawn[name].append((float(torch.rand(())), random.random(), of_numpy))
             order.append(name)
             waiting.append(turns.current())
             turns.wait()
+            assert torch.backends.cudnn.allow_tf32 == (name == "a")
 
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     turns.run([lambda name=name: work(name) for name in "ab"], lambda: None)
     assert order == ["a", "b", "all wait", "a", "b", "all wait"]
     assert drawn["a"] == drawn["b"]
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_an_error_after_the_first_one_is_logged_but_no_stop(caplog):
+    def fails(error):
+        raise error
+
+    errors = [OSError("the first"), Interrupted(15), ValueError("the second")]
+    with pytest.raises(OSError, match="the first"):
+        Turns(lambda: None).run([partial(fails, error) for error in errors], lambda: None)
+    assert caplog.messages == ["another error after the first one: ValueError: the second"]
 
 
 def test_one_that_pauses_is_not_waited_for_and_an_error_is_raised_in_the_end():
