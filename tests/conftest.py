@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from harness.config import Config, check, composition
+from harness.config.guests import FOLDERS
 from tests import tiny
 from tests.zygote import Zygote
 
@@ -94,6 +95,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv(FOLDERS, "")  # a command in this process adds its --config-dir, for itself alone
 
 
 @pytest.fixture
