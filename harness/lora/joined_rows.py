@@ -49,7 +49,16 @@ class JoinedRows:
         return self._drawn(self.each(x), drop)
 
     def attention(
-        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **others: Any
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        *,
+        scale: float | None = None,
+        enable_gqa: bool = False,
     ) -> Tensor:
         """As scaled_dot_product_attention, of (N·B, heads, L, D) network by network, with dropout inside."""
         keys, values = self.each(key), self.each(value)
@@ -60,7 +69,9 @@ class JoinedRows:
             known = masks[place]
             known = None if known is None else known[..., : min(length, known.shape[-2]), :length]
             near, there = (tensor[place][:, :, :length] for tensor in (keys, values))
-            return F.scaled_dot_product_attention(own, near, there, attn_mask=known, **others)
+            return F.scaled_dot_product_attention(
+                own, near, there, known, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+            )
 
         return self._drawn(self.each(query), attend, axes=(2,))
 
