@@ -174,7 +174,7 @@ def _named(names: list[str]) -> str:
 
 def is_cost(figure: str) -> bool:
     """Whether a figure is a time or a memory of training, which is measured of a trial that trains by itself."""
-    return figure.startswith(("memory", "step_time", "time.", "memory."))
+    return figure.startswith(("memory", "step_time", "time."))
 
 
 def pack_mistakes(config: Config) -> list[str]:

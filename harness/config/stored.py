@@ -29,8 +29,6 @@ def read_stored(path: Path) -> Tree:
         tree["lora"] = _with_forks(lora)
     if isinstance(trainer := tree.get("trainer"), dict):
         tree["trainer"] = {"measures": [], "round_up": True, "accumulate": 1, "reuse_features": False} | trainer
-    if isinstance(launch := tree.get("launch"), dict) and launch.get("name") == "local":
-        tree["launch"] = {"per_gpu": 1} | launch
     if isinstance(sweep := tree.get("sweep"), dict):
         tree["sweep"] = _BEFORE | _with_kinds(sweep)
     for key in OF_COMMANDS:  # of other commands: they were passed over
