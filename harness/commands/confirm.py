@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.commands.checks import check_study
-from harness.commands.job import HydraJob, key_of
+from harness.commands.job import HydraJob, key_of, refuse_other_words
 from harness.commands.study import led_study
-from harness.config import Config, ConfigError, ConfirmConfig, apply_overrides, check, to_dict
+from harness.config import Config, ConfirmConfig, apply_overrides, check, to_dict
 from harness.config.processes import launched_process_group
 
 _TAKEN = ("run", "study", "results", "top", "seeds", "margin")
@@ -18,7 +18,8 @@ def run(job: HydraJob) -> None:
     """Go on with the study, whatever is left of its search, and confirm it."""
     from harness.cluster.study_folder import load_study
 
-    _refuse_other_words(job.words)
+    rule = "run=confirm goes on with the study as it was begun; it takes"
+    refuse_other_words(job.words, _TAKEN, _GROUPS, f"{rule} {', '.join(_TAKEN)}, launch and tracking")
     config = _confirming(load_study(job.config.results, job.config.study), job.config, job.words)
     started = launched_process_group(config)
     check_study(config)
@@ -27,18 +28,6 @@ def run(job: HydraJob) -> None:
             from harness.cluster.launchers.registry import launcher_of
 
             launcher_of(config).run(config, folder)
-
-
-def _refuse_other_words(words: Sequence[str]) -> None:
-    others = [word for word in words if (key := key_of(word)) not in _TAKEN and key.partition(".")[0] not in _GROUPS]
-    if others:
-        raise ConfigError(
-            *(
-                f"{word}: run=confirm goes on with the study as it was begun; it takes {', '.join(_TAKEN)}, launch and "
-                "tracking"
-                for word in others
-            )
-        )
 
 
 def _confirming(study: Config, asked: Config, words: Sequence[str]) -> Config:

@@ -2,13 +2,12 @@
 
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
-from harness.commands.job import HydraJob, key_of
+from harness.commands.job import HydraJob, refuse_other_words
 from harness.config import Config, ConfigError
 
 _LOG = logging.getLogger(__name__)
@@ -19,7 +18,10 @@ _TAKEN = ("run", "study", "results", "trial", "split", "output")
 def run(job: HydraJob) -> None:
     """Print scores and intervals as JSON. Raises ConfigError for an adapter that does not fit task or base."""
     if job.composed.get("adapter") is None:
-        _refuse_other_words(job.words)
+        rule = "run=evaluate of a study scores a trial with its own task and model; it takes"
+        refuse_other_words(
+            job.words, _TAKEN, ("hydra",), f"{rule} {', '.join(_TAKEN)}; adapter=FOLDER scores on other data"
+        )
     config = job.config
     refuse_several_processes("evaluate")
     target = _new_file(config)
@@ -55,18 +57,6 @@ def _adapter(config: Config, split: str) -> tuple[Any, dict[str, Any]]:
     for note in facts["notes"]:
         _LOG.warning("%s: %s", saved.address, note)
     return found, {"adapter": saved.address, "task": config.task.name, **facts}
-
-
-def _refuse_other_words(words: Sequence[str]) -> None:
-    others = [word for word in words if (key := key_of(word)) not in _TAKEN and key.partition(".")[0] != "hydra"]
-    if others:
-        raise ConfigError(
-            *(
-                f"{word}: run=evaluate of a study scores a trial with its own task and model; it takes "
-                f"{', '.join(_TAKEN)}; adapter=FOLDER scores on other data"
-                for word in others
-            )
-        )
 
 
 def _new_file(config: Config) -> Path | None:

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from harness.config import Config, check, composition
+from harness.config import Config, ConfigError, check, composition
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ def composed_jobs() -> Iterator[list[HydraJob]]:
 def key_of(word: str) -> str:
     """The key, or the group, that a word of the command line says something of."""
     return word.lstrip("+~").partition("=")[0]
+
+
+def refuse_other_words(words: Sequence[str], taken: Sequence[str], groups: Sequence[str], rule: str) -> None:
+    """Raise ConfigError for words that say something of another key than those, and of no key in those groups."""
+    others = [word for word in words if (key := key_of(word)) not in taken and key.partition(".")[0] not in groups]
+    if others:
+        raise ConfigError(*(f"{word}: {rule}" for word in others))
 
 
 def compose(words: Sequence[str]) -> Config:
