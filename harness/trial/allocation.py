@@ -102,8 +102,7 @@ class TruncatedTrial:
             )
         self._task = build_task(config.task)
         self._network = load_trained(trained).to(self._device)
-        large = config.model.vocabulary_logits or self._task.outputs == 0
-        size = evaluation_size(config.trainer.batch_size, large)
+        size = evaluation_size(config, self._task)
         validation = read_inputs(config, self._task, "validation")
         self._batches = loader(validation, size, config.seed, training=False)
         train = read_inputs(config, self._task, "train")

@@ -1,6 +1,5 @@
 """What a trained network scores on a split, without training: the scores that a trial would record, and intervals."""
 
-import csv
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from harness.task.metrics import Metrics
 from harness.training import autocast, generate_texts, text_scores
 from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
 from harness.trial.passes import on_device
+from harness.trial.predict import write_table
 from harness.trial.saved import Reading, Saved, load_saved, template_notes
 from harness.trial.single import metrics_of
 from harness.trial.trained import Trained, load_trained
@@ -35,8 +35,7 @@ class Evaluation:
 
     def write_items(self, path: Path) -> None:
         """A CSV file as a trial's predictions.csv, its rows those of the splits one after another."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("row", *self.columns), *((row, *item) for row, item in self.items)])
+        write_table(path, ["row", *self.columns], [(row, *item) for row, item in self.items])
 
 
 def evaluate_trial(trained: Trained, split: str) -> tuple[Evaluation, dict[str, Any]]:
@@ -52,7 +51,7 @@ def evaluate_trial(trained: Trained, split: str) -> tuple[Evaluation, dict[str, 
             f"{entry.data.sha256[:16]} then and {task.sha256[:16]} now; adapter=FOLDER scores it on changed data"
         )
     found = _evaluate(load_trained(trained), task, config, split, Reading())
-    return found, _facts(config, task, base_identity(config))
+    return found, _facts(config, task)
 
 
 def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation, dict[str, Any]]:
@@ -70,14 +69,14 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
         )
     found = _evaluate(network, task, config, split, reading)
-    return found, {**_facts(config, task, base_identity(config)), "notes": notes}
+    return found, {**_facts(config, task), "notes": notes}
 
 
-def _facts(config: Config, task: Task, base: dict[str, Any]) -> dict[str, Any]:
+def _facts(config: Config, task: Task) -> dict[str, Any]:
     """What was scored, on what, and in which floats."""
     data, device = Data.of(task.describe()), resolve_device(config.trainer.accelerator, 1)
     return {
-        "base": base | {"quantization": config.model.quantized, "quantization_skip": config.model.unquantized},
+        "base": base_identity(config),
         "data": {"sha256": task.sha256, "rows": data.rows},
         "precision": resolve_precision(config.trainer.precision, device, config.model.base_dtype),
     }
@@ -88,11 +87,11 @@ def _evaluate(network: Network, task: Task, config: Config, split: str, reading:
     precision = resolve_precision(config.trainer.precision, device, config.model.base_dtype)
     network.to(device)
     metrics = metrics_of(task, config.trainer).to(device)
-    splits = SPLITS if split == "all" else (split,)
+    splits, size = SPLITS if split == "all" else (split,), evaluation_size(config, task)
     items: list[tuple[int, list[float]]] = []
     for name in splits:
         inputs = read_inputs(config, task, name)
-        rows = _add(network, inputs, metrics, config, device, precision, reading)
+        rows = _add(network, inputs, metrics, config, size, device, precision, reading)
         items += [(len(items) + row, item) for row, item in enumerate(rows)]
     scores = metrics.compute_and_reset()
     if split != "all":
@@ -106,13 +105,12 @@ def _add(
     inputs: Inputs,
     metrics: Metrics,
     config: Config,
+    size: int,
     device: torch.device,
     precision: str,
     reading: Reading,
 ) -> list[list[float]]:
     """Score the rows of a split; returns what each of them came to, in order."""
-    large = config.model.vocabulary_logits or config.task.known_outputs == 0
-    size = evaluation_size(config.trainer.batch_size, large)
     rows, found = list[Tensor](), list[Tensor]()
     for batch in loader(inputs, size, config.seed, training=False, tokens=config.trainer.batch_tokens):
         there = on_device(batch, device)

@@ -61,9 +61,10 @@ def loader(
     return DataLoader(inputs, batch_sampler=batches, collate_fn=collate, pin_memory=pin)
 
 
-def evaluation_size(batch_size: int, vocabulary_logits: bool) -> int:
+def evaluation_size(config: Config, task: Task) -> int:
     """The rows of a batch of evaluation: more than in training, but where logits are as large as a vocabulary."""
-    return batch_size if vocabulary_logits else max(_EVALUATION_ROWS, batch_size)
+    rows, large = config.trainer.batch_size, config.model.vocabulary_logits or task.outputs == 0
+    return rows if large else max(_EVALUATION_ROWS, rows)
 
 
 def input_digests(config: Config) -> dict[str, str]:
@@ -78,15 +79,15 @@ def input_digests(config: Config) -> dict[str, str]:
 
 
 def base_identity(config: Config) -> dict[str, Any]:
-    """Name, address and the digest of the weights file; both say `fresh` where the weights are drawn by the seed."""
-    weights = base_file(config.model)
-    if weights is None or config.model.weights is None:
-        return {"name": config.model.name, "address": "fresh", "sha256": "fresh"}
-    return {
-        "name": config.model.name,
-        "address": pinned_address(config.model.weights.address),
-        "sha256": _digest(weights, _changed(weights)),
-    }
+    """Name, address and the digest of the weights file; both say `fresh` where the weights are drawn by the seed. And
+    how its linear layers are held.
+    """
+    weights, source = base_file(config.model), config.model.weights
+    address = digest = "fresh"
+    if weights is not None and source is not None:
+        address, digest = pinned_address(source.address), _digest(weights, _changed(weights))
+    held = {"quantization": config.model.quantized, "quantization_skip": config.model.unquantized}
+    return {"name": config.model.name, "address": address, "sha256": digest, **held}
 
 
 def _changed(path: Path) -> int:

@@ -244,11 +244,7 @@ def _identify(config: Config, task: Task, draft: Draft) -> None:
     draft.record = replace(
         draft.record,
         data=Data.of(task.describe()),
-        base=Base(
-            **base_identity(config),
-            quantization=config.model.quantized,
-            quantization_skip=config.model.unquantized,
-        ),
+        base=Base(**base_identity(config)),
         provenance=Provenance(inputs=inputs),
         fingerprint=fingerprint(config, inputs),
     )

@@ -70,13 +70,10 @@ class RunningTrial:
         self, inputs: Inputs, process_index: int = 0, world: int = 1, rows: int | None = None
     ) -> DataLoader[int]:
         """Each row once, or each of the first `rows`, as this process takes them."""
-        large = self.config.model.vocabulary_logits or self.task.outputs == 0
-        size = evaluation_size(self.config.trainer.batch_size, large)
-        seed = self.config.seed
         return loader(
             inputs,
-            size,
-            seed,
+            evaluation_size(self.config, self.task),
+            self.config.seed,
             training=False,
             process_index=process_index,
             world=world,
