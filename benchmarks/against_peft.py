@@ -10,14 +10,11 @@ import copy
 import statistics
 import time
 
-import hydra
 import torch
-from omegaconf import OmegaConf
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from harness.config import Config, check
-from harness.config.composition import CONF
+from benchmarks.configuration import configured
 from harness.lora import LoraSpec, adapt
 from harness.model import Network, build_model
 from harness.task import build_task
@@ -34,7 +31,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--steps", type=int, default=8)
     arguments = parser.parse_args()
-    config = _config()
+    config = configured(["trainer.batch_size=16", "model.dropout=0"])
     inputs = read_inputs(config, build_task(config.task), "train")
     batches = []
     for batch in loader(inputs, config.trainer.batch_size, config.seed, training=True):
@@ -57,14 +54,6 @@ def main() -> None:
             f"{torch.get_num_threads()} threads: PEFT's step takes {statistics.median(ratios):.2f} times ours "
             f"(from {min(ratios):.2f} to {max(ratios):.2f}); ours {statistics.median(times):.0f} ms"
         )
-
-
-def _config() -> Config:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose("config", ["trainer.batch_size=16", "model.dropout=0"])
-    tree = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(tree, dict)
-    return check({str(key): value for key, value in tree.items()})
 
 
 def _ours(base: Network, variant: str) -> Network:

@@ -14,12 +14,10 @@ import subprocess
 import sys
 import time
 
-import hydra
 import torch
-from omegaconf import OmegaConf
 
-from harness.config import Config, check
-from harness.config.composition import CONF
+from benchmarks.configuration import configured
+from harness.config import Config
 from harness.devices import resolve_device
 from harness.model import Network, build_model
 from harness.training.accounting import MemoryMeter
@@ -90,10 +88,7 @@ def _steps(network: Network, device: torch.device, meter: MemoryMeter) -> tuple[
 
 def _config(words: list[str]) -> Config:
     usual = ["run=count", "tracking=off", "lora.targets=all-linear", "lora.rank=8", f"task.max_length={TOKENS}"]
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        tree = OmegaConf.to_container(hydra.compose("config", [*usual, *words]), resolve=True)
-    assert isinstance(tree, dict)
-    return check({str(key): value for key, value in tree.items()})
+    return configured([*usual, *words])
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 VOCABULARY, POSITIONS, CLASS_WORDS = 30522, 512, 6
 
 
-def write_base(folder: Path, shape: str) -> Path:
-    """A folder that transformers loads: config.json, model.safetensors, tokenizer.json of made-up words."""
+def bert(shape: str, dropout: float = 0.1) -> BertModel:
+    """A base of a shape, the same weights at each call."""
     size = SHAPES[shape]
     torch.manual_seed(0)
     config = BertConfig(
@@ -28,8 +28,15 @@ def write_base(folder: Path, shape: str) -> Path:
         intermediate_size=size["ffn"],
         vocab_size=VOCABULARY,
         max_position_embeddings=POSITIONS,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return BertModel(config, add_pooling_layer=False)
+
+
+def write_base(folder: Path, shape: str) -> Path:
+    """A folder that transformers loads: config.json, model.safetensors, tokenizer.json of made-up words."""
+    bert(shape).save_pretrained(folder)
     words = [*SPECIALS, *(f"w{index}" for index in range(VOCABULARY - len(SPECIALS)))]
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=SPECIALS[1]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

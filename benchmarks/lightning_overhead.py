@@ -13,15 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import hydra
 import lightning as L
 import torch
-from omegaconf import OmegaConf
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from harness.config import Config, check
-from harness.config.composition import CONF
+from benchmarks.configuration import configured
+from harness.config import Config
 from harness.model import build_model
 from harness.task import Inputs, build_task
 from harness.training import (
@@ -45,12 +43,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        tree = OmegaConf.to_container(
-            hydra.compose("config", ["trainer.batch_size=16", "model.dropout=0"]), resolve=True
-        )
-    assert isinstance(tree, dict)
-    config = check({str(key): value for key, value in tree.items()})
+    config = configured(["trainer.batch_size=16", "model.dropout=0"])
     data = read_inputs(config, build_task(config.task), "train")
     ratios, extras = [], []
     for pair in range(arguments.pairs):

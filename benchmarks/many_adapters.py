@@ -14,13 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import hydra
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from harness.config import Config, check
-from harness.config.composition import CONF
+from benchmarks.configuration import configured
 from harness.devices import bytes_of
 from harness.lora import LoraSpec, TaskRouter, adapt, adapter_parameters, export_adapter, import_adapter, merge, pack
 from harness.model import Network, build_model
@@ -45,7 +42,7 @@ def main() -> None:
     parser.add_argument("--adapters", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--pairs", type=int, default=5)
     arguments = parser.parse_args()
-    config = _config()
+    config = configured(["model.dropout=0"])
     base = build_model(config.model, 2).eval()
     batch = read_inputs(config, build_task(config.task), "test").batch(range(ROWS))
     print(
@@ -56,14 +53,6 @@ def main() -> None:
     for count in arguments.adapters:
         row = _row(base, batch, count, arguments.pairs)
         print("  ".join(value.rjust(len(title)) for title, value in zip(HEADER, row, strict=True)), flush=True)
-
-
-def _config() -> Config:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose("config", ["model.dropout=0"])
-    tree = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(tree, dict)
-    return check({str(key): value for key, value in tree.items()})
 
 
 @torch.no_grad()

@@ -23,8 +23,8 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertModel
 
+from benchmarks.fresh import SHAPES, VOCABULARY, bert
 from harness.lora import LoraSpec, adapt
 from harness.model.base import linear
 from harness.model.text import TARGETS, TextClassifier
@@ -48,7 +48,7 @@ from harness.training.loop import quiet
 from harness.trial.inputs import loader
 
 _WARMUP = 10
-_HIDDEN, _LAYERS, _HEADS, _FFN, _VOCABULARY = 384, 6, 12, 1536, 30522
+_HIDDEN = SHAPES["minilm"]["hidden"]
 
 
 class Rows(Inputs):
@@ -56,7 +56,7 @@ class Rows(Inputs):
 
     def __init__(self, count: int, tokens: int) -> None:
         draw = np.random.default_rng(0)
-        self._ids = torch.from_numpy(draw.integers(5, _VOCABULARY, (count, tokens)))
+        self._ids = torch.from_numpy(draw.integers(5, VOCABULARY, (count, tokens)))
         self._labels = torch.from_numpy(draw.integers(0, 2, count))
 
     @property
@@ -103,17 +103,7 @@ class Bench:
         self.rows, self.precision, self.dropout = arguments.rows, arguments.precision, arguments.dropout
         self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self.data = Rows(self.rows * 64, arguments.tokens)
-        torch.manual_seed(0)
-        shape = BertConfig(
-            vocab_size=_VOCABULARY,
-            hidden_size=_HIDDEN,
-            num_hidden_layers=_LAYERS,
-            num_attention_heads=_HEADS,
-            intermediate_size=_FFN,
-            hidden_dropout_prob=self.dropout,
-            attention_probs_dropout_prob=self.dropout,
-        )
-        self.base = BertModel(shape, add_pooling_layer=False)
+        self.base = bert("minilm", self.dropout)
 
     def seconds(self, size: int, steps: int) -> tuple[float, float]:
         """Of one step of one trial of a pack of so many, 0: without a pack; by the clock and in processor time."""

@@ -8,12 +8,9 @@ clipping and the fused AdamW; of several threads they hold on a quiet machine on
 
 import sys
 
-import hydra
 import torch
-from omegaconf import OmegaConf
 
-from harness.config import Config, check
-from harness.config.composition import CONF
+from benchmarks.configuration import configured
 from harness.trial.step_timing import Arithmetic, TimedSteps
 
 CANDIDATES = [
@@ -27,7 +24,7 @@ SECONDS = 20.0
 def main() -> None:
     """Print a line for each candidate of each method."""
     for name, words in METHODS.items():
-        config = _config(["trainer.batch_size=16", "optimizer.arguments={fused: true}", *words, *sys.argv[1:]])
+        config = configured(["trainer.batch_size=16", "optimizer.arguments={fused: true}", *words, *sys.argv[1:]])
         torch.set_num_threads(config.trainer.threads or 1)
         found = TimedSteps(config, torch.device("cpu"), BATCHES).compare(CANDIDATES, SECONDS)
         usual = found[CANDIDATES[0]]
@@ -35,13 +32,6 @@ def main() -> None:
         for how, timing in found.items():
             ratio, drift = usual.seconds / timing.seconds, timing.loss - usual.loss
             print(f"  {how!s:17} {1000 * timing.seconds:7.1f} ms  {ratio:.2f} times as fast, loss {drift:+.5f}")
-
-
-def _config(words: list[str]) -> Config:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        tree = OmegaConf.to_container(hydra.compose("config", words), resolve=True)
-    assert isinstance(tree, dict)
-    return check({str(key): value for key, value in tree.items()})
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
-from benchmarks.fresh import SHAPES
+from benchmarks.fresh import SHAPES, bert
 from harness.lora import LoraSpec, adapt
 from harness.training.loop import autocast
 
@@ -44,7 +44,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}; batches of {asked.batch} rows of {asked.length} tokens; LoRA of rank 8 on query and value")
     for shape in asked.shapes:
-        base = _base(shape)
+        base = bert(shape)
         for precision in PRECISIONS:
             made = {name: make(base) for name, make in CANDIDATES.items()}
             found = {name: _Steps(made[name], precision, device, asked.batch, asked.length) for name in made}
@@ -56,18 +56,6 @@ def main() -> None:
                 spent = f"{1000 * statistics.median(turn[name] for turn in turns):8.2f} ms a step"
                 times = f"PEFT's takes {ratio:.2f} times as long"
                 print(f"{shape:10} {precision:10} {name:5} {spent}, {times}; {each.memory()}", flush=True)
-
-
-def _base(shape: str) -> BertModel:
-    size = SHAPES[shape]
-    torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=size["hidden"],
-        num_hidden_layers=size["layers"],
-        num_attention_heads=size["heads"],
-        intermediate_size=size["ffn"],
-    )
-    return BertModel(config, add_pooling_layer=False)
 
 
 def _ours(base: BertModel) -> nn.Module:

@@ -24,15 +24,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import hydra
 import optuna
 import torch
-from omegaconf import OmegaConf
 
 from benchmarks import fresh
+from benchmarks.configuration import configured
 from harness import record
-from harness.config import Config, check
-from harness.config.composition import CONF
 from harness.model import base_file
 from harness.task import build_task
 from harness.task.text import TextTask
@@ -138,21 +135,14 @@ def _made(root: Path, shape: str) -> tuple[list[str], Path]:
 
 
 def _real() -> tuple[list[str], Path]:
-    file = base_file(_config([]).model)
+    file = base_file(configured([]).model)
     assert file is not None
     return [], file.parent
 
 
-def _config(words: list[str]) -> Config:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        tree = OmegaConf.to_container(hydra.compose("config", words), resolve=True)
-    assert isinstance(tree, dict)
-    return check({str(key): value for key, value in tree.items()})
-
-
 def _write_splits(words: list[str], folder: Path) -> Path:
     """The rows of each split that the harness draws, for those who read files."""
-    task = build_task(_config(words).task)
+    task = build_task(configured(words).task)
     assert isinstance(task, TextTask)
     folder.mkdir()
     for split in ("train", "validation", "test"):
