@@ -149,6 +149,15 @@ def test_a_click_on_a_column_sorts_by_it_and_another_turns_it(page):
     assert sorted(set(heads)) == ["ascending", "none"]
 
 
+def scroll_to(tab, section):
+    """Scroll to a section and wait for its figure: the browser draws it when it comes near the screen."""
+    tab.evaluate(
+        f"new Promise(done => {{ const plot = document.getElementById('{section}-plot');"
+        f"document.getElementById('{section}').scrollIntoView({{behavior: 'instant'}});"
+        "(function look() { plot.data ? done() : setTimeout(look, 20); })(); })"
+    )
+
+
 def click(tab, selector):
     tab.evaluate(
         f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center', behavior: 'instant'}})"
@@ -193,6 +202,7 @@ def test_the_axes_of_the_front_are_any_field(page):
 
 def test_the_front_is_what_nothing_beats(page):
     tab = page()
+    scroll_to(tab, "front")
     line = tab.evaluate(
         "(t => t.x.map((x, i) => [x, t.y[i]]))"
         "(document.getElementById('front-plot').data.find(t => t.name === 'front'))"
@@ -203,7 +213,7 @@ def test_the_front_is_what_nothing_beats(page):
 
 def test_hovering_over_a_point_names_its_trial_and_a_click_opens_it(page):
     tab = page()
-    tab.evaluate("document.getElementById('front').scrollIntoView({behavior: 'instant'})")
+    scroll_to(tab, "front")
     x, y = tab.evaluate(
         "(() => { const b = document.querySelector('#front-plot .scatterlayer .point').getBoundingClientRect();"
         "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
