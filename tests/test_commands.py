@@ -85,7 +85,7 @@ def test_threads_are_a_number_on_any_machine(tree, monkeypatch, given, threads):
     [("local", 2, 2, 2), ("local", 3, 2, 1), ("local", 9, 2, 1), ("local", 2, "null", None), ("here", 1, 8, 8)],
 )
 def test_workers_of_one_machine_share_its_cores(tree, monkeypatch, caplog, launch, workers, asked, threads):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setattr("harness.commands.study.usable_cores", lambda: 4)
     words = [
         f"launch={launch}",
         f"trainer.threads={asked}",

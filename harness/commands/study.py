@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from harness.config import Config
 from harness.config.preflight import validate_before_import
 from harness.config.processes import ProcessInfo, launched_process_group
 from harness.record import Data
+from harness.system.cores import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,18 @@ def run(job: HydraJob) -> None:
     config = with_profiles(config)
     if config.sweep is not None and config.sweep.profiles is not None:
         check_study(config)
+    run_study(config, started)
+
+
+def run_study(config: Config, started: ProcessInfo | None) -> None:
+    """Run the trials of a checked study with the workers that its launcher gives it."""
+    from harness.cluster.launchers.registry import launcher_of
+
+    launcher = launcher_of(config)
+    config = launcher.settle(config)
     with led_study(config, started) as folder:
         if folder is not None:
-            from harness.cluster.launchers.registry import launcher_of
-
-            launcher_of(config).run(config, folder)
+            launcher.run(config, folder)
 
 
 @contextmanager
@@ -91,8 +98,7 @@ def opened_study(config: Config) -> Iterator[Path]:
 
 def sharing_cores(config: Config) -> Config:
     """With no more threads for each worker than its share of this machine's cores, where workers share them."""
-    asked, workers = config.trainer.threads, config.launch.workers
-    cores = len(os.sched_getaffinity(0))
+    asked, workers, cores = config.trainer.threads, config.launch.worker_count, usable_cores()
     share = max(1, cores // workers)
     if not config.launch.shares_cores or asked is None or asked <= share:
         return config

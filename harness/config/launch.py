@@ -21,6 +21,11 @@ class Launch:
     process_each_device: ClassVar[bool] = False
     """Whether it starts a process for each device of a worker's trials."""
 
+    @property
+    def worker_count(self) -> int:
+        """How many workers there are; one where that is yet to be settled."""
+        raise NotImplementedError
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class HereConfig(Launch):
@@ -33,7 +38,7 @@ class HereConfig(Launch):
     pack: Count = 1
 
     @property
-    def workers(self) -> int:
+    def worker_count(self) -> int:
         return 1
 
 
@@ -46,8 +51,12 @@ class LocalConfig(Launch):
     name: Literal["local"]
     lease_s: Positive
     pack: Count = 1
-    workers: Count
+    workers: Count | Literal["auto"]
     per_gpu: Count = 1
+
+    @property
+    def worker_count(self) -> int:
+        return 1 if self.workers == "auto" else self.workers
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -71,6 +80,10 @@ class SlurmConfig(Launch):
     memory_gb: Count
     minutes: Count
     signal_s: Count
+
+    @property
+    def worker_count(self) -> int:
+        return self.workers
 
 
 LaunchConfig = HereConfig | LocalConfig | SlurmConfig

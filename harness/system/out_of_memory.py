@@ -6,7 +6,11 @@ import re
 import resource
 from pathlib import Path
 
+from harness.system.control_groups import control_groups
+from harness.system.process_memory import resident
+
 MIB = 2**20
+_MEMINFO = Path("/proc/meminfo")
 _MESSAGES = ("can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED", "Cannot allocate memory")
 _REQUEST = re.compile(r"allocate ([\d.]+) (bytes|[KMGTPE]iB)", re.IGNORECASE)
 _UNITS = {"bytes": 1} | {f"{letter}ib": 2 ** (10 * power) for power, letter in enumerate("kmgtpe", 1)}
@@ -61,17 +65,16 @@ def memory_limits() -> list[tuple[int, str]]:
     return limits + [(limit, "the control group") for limit in _cgroup_limits()]
 
 
+def free_memory() -> int:
+    """Bytes that further processes can have, as the system and the limits of this one say."""
+    free = [size - resident("VmRSS") for size, _ in memory_limits()]
+    if _MEMINFO.exists():
+        fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+        free.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    return max(0, min(free))
+
+
 def _cgroup_limits() -> list[int]:
-    """Limits of this process's control groups and their parents: a job's limit is often not set on its steps."""
-    groups, found = Path("/proc/self/cgroup"), []
-    for line in groups.read_text().splitlines() if groups.exists() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        root = Path("/sys/fs/cgroup") / controllers
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            file = folder / ("memory.limit_in_bytes" if controllers else "memory.max")
-            if folder.is_relative_to(root) and file.exists() and (limit := file.read_text().strip()).isdigit():
-                found.append(int(limit))
-    return found
+    files = [group / name for group in control_groups("memory") for name in ("memory.max", "memory.limit_in_bytes")]
+    said = [file.read_text().strip() for file in files if file.exists()]
+    return [int(limit) for limit in said if limit.isdigit()]

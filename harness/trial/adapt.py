@@ -82,8 +82,7 @@ def count(config: Config, method: Method | None = None) -> dict[str, Any]:
     No weights are needed, and no data where classes are known. The reduction is the adapter against the
     base; with the head it is all that is trained against all there is.
     """
-    outputs = outputs_of(config)
-    model = build_model(config.model, outputs, weights=False)
+    model = build_model(config.model, outputs_of(config), weights=False)
     base = sum(sizes_of(model.base).values())
     chosen = method or method_of(config)
     ranks, params = prepare(model, config, method=chosen)
@@ -100,6 +99,11 @@ def count(config: Config, method: Method | None = None) -> dict[str, Any]:
         | ({"note": chosen.note} if chosen.note else {})
         | ({"groups": params.groups} if params.groups else {})
     )
+
+
+def base_parameters(config: Config) -> int:
+    """The size of the base in parameters, from shapes alone."""
+    return sum(sizes_of(build_model(config.model, outputs_of(config), weights=False).base).values())
 
 
 def task_groups(model: Network) -> dict[str, int]:

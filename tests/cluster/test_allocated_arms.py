@@ -13,7 +13,7 @@ from harness.search.plan import SearchPlan
 from tests.tiny import words_of
 
 SMALL = [
-    *("tracking=off", "trainer.accelerator=cpu", "trainer.batch_size=8", "trainer.max_steps=10"),
+    *("tracking=off", "trainer.accelerator=cpu", "launch=here", "trainer.batch_size=8", "trainer.max_steps=10"),
     *("trainer.evaluations=1", "sweep.trials=2", "sweep.startup=1"),
 ]
 PER_RANK = 2 * (4 * 32 + 2 * 48)

@@ -119,6 +119,34 @@ def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch
     assert all(entry.provenance.hardware["threads"] == 1 for entry in record.read(folder))
 
 
+@pytest.mark.parametrize(
+    ("found", "more", "workers"),
+    [
+        ({"free_cores": 3}, (), 3),
+        ({"free_cores": 3}, ("launch.workers=7",), 7),
+        ({"free_cores": 3, "free_memory": 2 * 2**30}, (), 1),
+        ({"free_cores": 8, "free_memory": 2 * (2 * 2**30 + 16 * 22_565_376)}, (), 2),
+        ({"free_cores": 99}, (), 5),
+        ({"free_cores": 99}, ("sweep.mode=joint", "sweep.lag=2"), 3 * (2 + 1)),
+        ({"free_cores": 1, "_gpus": ["0", "1"], "cuda": True}, ("launch.per_gpu=2",), 4),
+        ({"free_cores": 99, "sqlite": True}, (), 1),
+    ],
+)
+def test_auto_takes_as_many_workers_as_there_is_room_for(compose, monkeypatch, caplog, found, more, workers):
+    """By idle cores, memory (2 GiB and 16 bytes for each of 22,565,376 weights), GPUs, and trials that can begin."""
+    words = ("run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 2, 4]}", "launch=local")
+    config = compose(*words, *more)
+    known = {"free_cores": 8, "free_memory": 2**40, "_gpus": []} | found
+    for name in ("free_cores", "free_memory", "_gpus"):
+        monkeypatch.setattr(local, name, lambda name=name: known[name])
+    monkeypatch.setattr(local, "resolve_device", lambda *_: torch.device("cuda" if "cuda" in found else "cpu"))
+    monkeypatch.setattr(local, "storage_kind", lambda _: "sqlite" if "sqlite" in found else "journal")
+    with caplog.at_level("INFO"):
+        settled = launcher_of(config).settle(config)
+    assert settled.launch.worker_count == workers
+    assert ("launch.workers=auto" in caplog.text) == (config.launch.workers == "auto")
+
+
 WAITING = """
 import os, time
 print(os.environ["CUDA_VISIBLE_DEVICES"] or "no GPU", flush=True)

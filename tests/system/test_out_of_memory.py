@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from harness.system import out_of_memory
+from harness.system import control_groups, out_of_memory
 from harness.system.out_of_memory import is_disk_full
 
 
@@ -26,6 +26,17 @@ def test_control_groups_limit_from_outside(monkeypatch, tmp_path):
     (tmp_path / "job/memory.max").write_text("1048576\n")
     (tmp_path / "job/step/memory.max").write_text("max\n")
     (tmp_path / "self").write_text("1:cpu:/elsewhere\n0::/job/step\n")
-    known = {"/proc/self/cgroup": tmp_path / "self", "/sys/fs/cgroup": tmp_path}
-    monkeypatch.setattr(out_of_memory, "Path", lambda text: known[text])
+    monkeypatch.setattr(control_groups, "_OF_PROCESS", tmp_path / "self")
+    monkeypatch.setattr(control_groups, "_ROOT", tmp_path)
     assert out_of_memory._cgroup_limits() == [1048576]
+
+
+def test_free_memory_is_what_the_tightest_limit_leaves(monkeypatch, tmp_path):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 99 kB\nMemAvailable: 1000000 kB\n")
+    monkeypatch.setattr(out_of_memory, "_MEMINFO", meminfo)
+    monkeypatch.setattr(out_of_memory, "resident", lambda _: 100)
+    monkeypatch.setattr(out_of_memory, "memory_limits", lambda: [(2**31, "the machine"), (2**29, "the control group")])
+    assert out_of_memory.free_memory() == 2**29 - 100
+    meminfo.write_text("MemAvailable: 7 kB\n")
+    assert out_of_memory.free_memory() == 7 * 1024

@@ -3,35 +3,77 @@
 The command that starts them may be closed and started again: it finds the workers that run by their heartbeats.
 """
 
+import logging
 import os
 import signal
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import torch
 
+from harness.cluster.assignments import search_schedule
+from harness.cluster.database import storage_address, storage_kind
 from harness.cluster.launchers.worker_command import worker_command
 from harness.cluster.monitor import StudyStatus
 from harness.cluster.worker_table import WorkerTable
 from harness.config import Config, ConfigError
 from harness.config.launch import LocalConfig
 from harness.devices import resolve_device
+from harness.system.cores import free_cores, usable_cores
+from harness.system.out_of_memory import free_memory
 from harness.system.processes import ForeignProcess, Process, stop_all
 from harness.system.signals import Interrupted, on_second_interrupt, raise_if_stop_requested
+from harness.trial.adapt import base_parameters
 
 _POLL_S = 0.5
 _STOP_S = 20.0
 _KILLED = 5  # times that each worker is killed without a new record; a trial that causes it fails before
+# What a worker on a CPU is taken to need: what it imports and computes in, and of each weight of its base four numbers
+# (itself, its gradient and the two moments of AdamW), as full fine-tuning does.
+_WORKER_BYTES, _BYTES_A_WEIGHT = 2 * 2**30, 4 * 4
+
+log = logging.getLogger(__name__)
+
+
+def settle(config: Config) -> Config:
+    """With a number in place of launch.workers=auto: the workers that gain something by running side by side here.
+
+    On GPUs as many as launch.per_gpu allows. On a CPU one for each core that is idle now, as far as the memory goes:
+    workers of one thread each do more than one worker of as many threads. Never more than the trials of the search that
+    can begin at once.
+    """
+    launch = _settings(config)
+    if launch.workers != "auto":
+        return config
+    if storage_kind(storage_address()) == "sqlite":
+        found, why = 1, "HARNESS_STORAGE is SQLite"
+    else:
+        found, why = min(_rooms(config))
+    log.info("launch.workers=auto: %d, by %s", found, why)
+    return replace(config, launch=replace(launch, workers=found))
+
+
+def _rooms(config: Config) -> list[tuple[int, str]]:
+    """How many workers there is room for, by each of what limits them."""
+    assert config.sweep is not None
+    at_once = sum(slot.index <= slot.arm.lag for slot in search_schedule(config.sweep))
+    rooms = [(at_once, "the trials that can begin at once")]
+    if resolve_device(config.trainer.accelerator, config.trainer.devices).type == "cuda":
+        return [*rooms, (len(_gpus()) * _settings(config).per_gpu, "the GPUs")]
+    need = _WORKER_BYTES + _BYTES_A_WEIGHT * base_parameters(config)
+    memory = (max(1, free_memory() // need), f"memory, {need / 2**30:.1f} GiB each")
+    return [*rooms, (free_cores(), "the cores that are idle"), memory]
 
 
 def check(config: Config) -> None:
     """Refuse more workers than the GPUs take. Raises ConfigError."""
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
-    workers, each, gpus = config.launch.workers, cast(LocalConfig, config.launch).per_gpu, len(_gpus())
+    workers, each, gpus = config.launch.worker_count, _settings(config).per_gpu, len(_gpus())
     if device.type == "cuda" and workers > each * gpus:
         raise ConfigError(
             f"launch.workers={workers}: there are {gpus} GPUs, with launch.per_gpu={each} workers each; "
@@ -42,7 +84,7 @@ def check(config: Config) -> None:
 def run(config: Config, folder: Path) -> None:
     """Keep `launch.workers` workers running, those of an earlier command included, until the study is done."""
     gpus = _gpus() if resolve_device(config.trainer.accelerator, 1).type == "cuda" else []
-    pool = LocalWorkerPool(worker_command(config.results, config.study), folder, config.launch.workers, gpus)
+    pool = LocalWorkerPool(worker_command(config.results, config.study), folder, config.launch.worker_count, gpus)
     with closing(WorkerTable(config, folder)) as table:
         on_second_interrupt(lambda: pool.stop(signal.SIGKILL, 0))
         try:
@@ -60,6 +102,10 @@ def run(config: Config, folder: Path) -> None:
             raise
 
 
+def _settings(config: Config) -> LocalConfig:
+    return cast(LocalConfig, config.launch)  # the registry calls this module for launch=local only
+
+
 def _gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
@@ -69,8 +115,7 @@ class LocalWorkerPool:
     """The workers of this machine: those that this command started, and those that an earlier one started."""
 
     def __init__(self, argv: Sequence[str], folder: Path, workers: int, gpus: Sequence[str]) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._threads = str(max(1, cores // workers))
+        self._threads = str(max(1, usable_cores() // workers))
         self._argv, self._folder, self._workers, self._gpus = argv, folder, workers, gpus
         self.started: list[Process] = []
         self._foreign: dict[int, ForeignProcess] = {}

@@ -57,7 +57,7 @@ def run(config: Config, folder: Path) -> None:
         while (status := table.update()).done < status.total:
             raise_if_stop_requested()
             queued = waiting_or_running(_read_jobs(path))
-            if missing := max(0, min(config.launch.workers, status.total - status.done) - len(queued)):
+            if missing := max(0, min(config.launch.worker_count, status.total - status.done) - len(queued)):
                 before, progress = progress, (status.done, status.interrupted)
                 fruitless = fruitless + 1 if progress == before else 0
                 if fruitless > _FRUITLESS:
