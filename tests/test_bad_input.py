@@ -494,17 +494,11 @@ def test_a_letter_that_the_terminal_has_not_ends_no_command(tmp_path):
     assert done.returncode == 2, done.stderr
 
 
-def test_an_experiment_that_begins_with_a_byte_order_mark_is_read(tmp_path):
+def test_an_experiment_that_begins_with_a_byte_order_mark_is_read(tmp_path, zygote):
     (tmp_path / "conf/experiment").mkdir(parents=True)
     content = b"\xef\xbb\xbf# @package _global_\r\ntrainer:\r\n  max_steps: -3\r\n"
     (tmp_path / "conf/experiment/win.yaml").write_bytes(content)
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "--config-dir", "conf", "+experiment=win"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+    done = zygote.run(["--config-dir", "conf", "+experiment=win"], tmp_path, os.environ)
     assert (done.returncode, done.stderr) == (2, "trainer.max_steps=-3: input should be greater than or equal to 1\n")
 
 

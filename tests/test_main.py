@@ -142,7 +142,7 @@ def test_one_trial_prints_its_record_and_is_not_trained_twice(harness, tiny, tmp
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, tmp_path, signum, code):
+def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, zygote, tmp_path, signum, code):
     words = [
         *tiny,
         "run=study",
@@ -152,10 +152,9 @@ def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, tmp_path, 
         "sweep.trials=2",
     ]
     words += ["study=s", "tracking=off", "trainer.max_steps=30", "trainer.evaluations=5"]
-    command = [sys.executable, "-m", "harness", *words]
     environment = os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")}
     log = tmp_path / "results/s" / record.RECORDS
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = zygote.popen(["-m", "harness", *words], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -165,7 +164,7 @@ def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, tmp_path, 
     assert "the same command goes on from here" in said
     kept = record.read(tmp_path / "results/s")
     assert 0 < len(kept) < 8
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = zygote.run(words, tmp_path, environment)
     assert done.returncode == 0, done.stderr
     assert f"{len(kept)} of 8 trials are recorded" in done.stderr
     records = record.read(tmp_path / "results/s")
@@ -176,9 +175,11 @@ def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, tmp_path, 
         assert (tmp_path / "results/s" / name).stat().st_size > 0
 
 
-def test_sst2_out_of_reach_is_trained_on_its_stand_in_under_its_own_name(harness, tmp_path):
+def test_sst2_out_of_reach_is_trained_on_its_stand_in_under_its_own_name(harness, tiny):
     done = harness(
+        *[word for word in tiny if word.startswith(("model", "lora"))],
         "task=sst2",
+        "task.max_length=40",
         "run=trial",
         "trainer.max_steps=1",
         "trainer.evaluations=1",

@@ -5,7 +5,6 @@ import json
 import os
 import stat
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -76,7 +75,7 @@ def test_releases_known_to_be_unsafe_are_excluded():
     assert "3.1.5" not in wanted["jinja2"]
 
 
-def test_planted_secrets_are_in_no_file_and_every_file_is_the_owners_alone(tiny_base, tiny_data, tmp_path):
+def test_planted_secrets_are_in_no_file_and_every_file_is_the_owners_alone(tiny_base, tiny_data, zygote, tmp_path):
     shape = "{hidden: 16, layers: 2, heads: 2, ffn: 32, vocabulary: 40, positions: 40, types: 2}"
     words = ["task=text_csv", f"task.data={tiny_data}", f"model.shape={shape}", "task.max_length=40"]
     words += [f"model.weights.address=path:{tiny_base}", "model.weights.sha256=null", "lora.rank=2"]
@@ -87,38 +86,28 @@ def test_planted_secrets_are_in_no_file_and_every_file_is_the_owners_alone(tiny_
     place = {"HARNESS_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path / "home")}
     for folder in ("tmp", "home"):
         (tmp_path / folder).mkdir(mode=0o700)
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *words],
-        capture_output=True,
-        check=False,
-        cwd=tmp_path,
-        env=os.environ | planted | place,
-        umask=0o022,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["state"] == "complete"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = os.environ | planted | place
+    with zygote.popen(["-m", "harness", *words], cwd=tmp_path, env=environment, umask=0o022, **pipes) as done:
+        out, error = done.communicate()
+    assert done.returncode == 0, error
+    assert json.loads(out)["state"] == "complete"
     kept = [path for path in tmp_path.rglob("*") if not path.is_symlink()]
     assert any(path.suffix == ".wandb" for path in kept)
     for secret in (KEY, PASSWORD, TOKEN):
-        assert secret.encode() not in done.stdout + done.stderr
+        assert secret not in out + error
         for path in kept:
             assert not path.is_file() or secret.encode() not in path.read_bytes(), path
     state = [path for path in kept if "results" in path.parts or "cache" in path.parts]
     assert [path for path in state if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
-def test_a_failure_that_holds_a_secret_is_told_without_it(tmp_path):
+def test_a_failure_that_holds_a_secret_is_told_without_it(zygote, tmp_path):
     folder = tmp_path / "results/s"
     folder.mkdir(parents=True)
     (folder / "records.jsonl").write_text(f"{KEY}: no JSON\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "run=report", "study=s"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=os.environ | {"WANDB_API_KEY": KEY, "TMPDIR": str(tmp_path)},
-    )
+    environment = os.environ | {"WANDB_API_KEY": KEY, "TMPDIR": str(tmp_path)}
+    done = zygote.run(["run=report", "study=s"], tmp_path, environment)
     assert done.returncode == 70
     log = Path(done.stderr.strip().rpartition(" ")[2])
     assert "***" in done.stderr

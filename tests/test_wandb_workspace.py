@@ -1,8 +1,7 @@
 """run=wandb_workspace: the view that is written is one that W&B's own package reads, of keys that runs have."""
 
 import json
-import subprocess
-import sys
+import os
 
 import pytest
 
@@ -23,15 +22,16 @@ def results(tmp_path):
     return tmp_path
 
 
-def command(results, *words):
-    line = [sys.executable, "-m", "harness", "run=wandb_workspace", "study=simulated", f"results={results}", *words]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
+@pytest.fixture
+def command(results, zygote):
+    words = ["run=wandb_workspace", "study=simulated", f"results={results}"]
+    return lambda *more: zygote.run([*words, *more], results, os.environ)
 
 
 @pytest.mark.filterwarnings("ignore")  # of pydantic, at the package's import
-def test_the_view_is_written_and_its_panels_show_keys_that_runs_have(results):
+def test_the_view_is_written_and_its_panels_show_keys_that_runs_have(results, command):
     pytest.importorskip("wandb_workspaces", reason="the extra wandb is not installed")
-    done = command(results, "tracking.mode=offline")
+    done = command("tracking.mode=offline")
     assert done.returncode == 0, done.stderr
     tree = json.loads((results / "simulated" / wandb_workspace.FILE).read_text())
     assert (tree["entity"], tree["project"]) == ("team", "lora-harness")
@@ -48,9 +48,9 @@ def test_the_view_is_written_and_its_panels_show_keys_that_runs_have(results):
     assert "simulated" in json.dumps(tree["spec"])
 
 
-def test_a_study_of_another_tracker_is_refused(results):
+def test_a_study_of_another_tracker_is_refused(results, command):
     path = results / "simulated/config.yaml"
     path.write_text(path.read_text().replace("name: wandb", "name: csv"))
-    done = command(results)
+    done = command()
     assert done.returncode == 2
     assert done.stderr == "run=wandb_workspace: study=simulated has tracking=csv\n"

@@ -1,10 +1,10 @@
 """run=watch: a study's page while it runs, on the loopback address, to nobody else, and gone after a signal."""
 
 import json
+import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -93,10 +93,10 @@ def test_its_port_is_of_watching_alone():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_frees_the_port(study, signum):
+def test_a_signal_ends_it_and_frees_the_port(study, zygote, signum):
     _, folder = study
-    command = [sys.executable, "-m", "harness", "run=watch", "study=simulated", f"results={folder.parent}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = ["-m", "harness", "run=watch", "study=simulated", f"results={folder.parent}"]
+    process = zygote.popen(command, stderr=subprocess.PIPE)
     try:
         said = process.stderr.readline()
         address = re.search(r"http://127\.0\.0\.1:\d+", said)
@@ -113,9 +113,8 @@ def test_a_signal_ends_it_and_frees_the_port(study, signum):
 
 
 @pytest.mark.slow
-def test_there_must_be_such_a_study(tmp_path):
-    command = [sys.executable, "-m", "harness", "run=watch", "study=nothing", f"results={tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_there_must_be_such_a_study(tmp_path, zygote):
+    done = zygote.run(["run=watch", "study=nothing", f"results={tmp_path}"], tmp_path, os.environ)
     assert done.returncode == 2
     assert "study=nothing: no such study" in done.stderr
 

@@ -1,8 +1,6 @@
 """Whatever HARNESS_STORAGE holds, what is said of it holds no part of the password."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -151,7 +149,7 @@ def test_more_names_sound_like_secrets_than_are_taken_out_of_texts(monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["host=h user=me password=s3cret77", "postgresql://me:s3c@ret77@h/d"])
-def test_a_real_process_says_and_writes_none_of_it(tmp_path, tiny_base, tiny_data, address):
+def test_a_real_process_says_and_writes_none_of_it(tmp_path, tiny_base, tiny_data, zygote, address):
     words = [
         *words_of(tiny_base, tiny_data),
         "run=study",
@@ -159,14 +157,7 @@ def test_a_real_process_says_and_writes_none_of_it(tmp_path, tiny_base, tiny_dat
         *SEARCH_ALONE,
         "sweep.scientific={lora.rank: [1]}",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=os.environ | {"HARNESS_STORAGE": address, "TMPDIR": str(tmp_path)},
-    )
+    done = zygote.run(words, tmp_path, os.environ | {"HARNESS_STORAGE": address, "TMPDIR": str(tmp_path)})
     assert done.returncode == 2, done.stderr
     assert "ret77" not in done.stderr + done.stdout
     assert done.stderr.startswith("HARNESS_STORAGE: ")

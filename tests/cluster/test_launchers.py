@@ -61,7 +61,7 @@ STOPPING = "stopping after this step; once more to stop at once\n"
 
 
 @pytest.fixture
-def launch(tiny_base, tiny_data, tmp_path):
+def launch(tiny_base, tiny_data, tmp_path, zygote):
     """The command of a tiny study with two workers; further words on top."""
     words = [
         *words_of(tiny_base, tiny_data),
@@ -78,16 +78,15 @@ def launch(tiny_base, tiny_data, tmp_path):
         "sweep.trials=1",
     ]
 
-    def start(*more, script=("-m", "harness")):
+    def start(*more, script=("-m", "harness"), python=zygote.popen):
         if "launch=here" not in more:
             more = ("launch=local", "launch.workers=2", "launch.per_gpu=2", *more)
-        return subprocess.Popen(
-            [sys.executable, *script, *words, *more],
+        return python(
+            [*script, *words, *more],
             cwd=tmp_path,
             env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     return start
@@ -433,7 +432,10 @@ def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, 
 
 
 def test_a_worker_that_a_trial_left_without_memory_replaces_itself(launch, tmp_path):
-    here = launch("launch=here", script=("-c", LEAK))
+    def python(arguments, **options):  # a process of its own address space, which replaces itself
+        return subprocess.Popen([sys.executable, *arguments], text=True, **options)
+
+    here = launch("launch=here", script=("-c", LEAK), python=python)
     out, said = here.communicate(timeout=400)
     assert here.returncode == 0, said
     assert said.count("this worker restarts because of 4") == 1, said

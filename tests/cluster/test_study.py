@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import optuna
@@ -317,7 +316,7 @@ def test_the_adapters_path_is_that_of_the_ended_trial_wherever_it_is_said(config
     assert [path.name for path in sorted((folder / "trials").iterdir())] == ["0000", "0001"]
 
 
-def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data):
+def test_a_killed_process_loses_no_record(config, tmp_path, zygote):
     """Real trials, killed with SIGKILL in the middle, then finished by a fresh process."""
     composed = tmp_path / "config.yaml"
     from harness.config import to_dict
@@ -331,7 +330,7 @@ def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data
         "with join(config, begin_study(config)) as worker: worker.work()\n"
     )
     environment = os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")}
-    first = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL)
+    first = zygote.popen(["-c", script], env=environment, stderr=subprocess.DEVNULL)
     log = tmp_path / "results/s" / record.RECORDS
     deadline = time.monotonic() + 120
     while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
@@ -340,7 +339,7 @@ def test_a_killed_process_loses_no_record(config, tmp_path, tiny_base, tiny_data
     first.wait()
     kept = record.read(tmp_path / "results/s")
     assert kept
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True)
+    zygote.python(["-c", script], tmp_path, environment).check_returncode()
     records = record.read(tmp_path / "results/s")
     assert records[: len(kept)] == kept
     assert sorted(entry.trial for entry in records) == [0, 1, 2, 3]

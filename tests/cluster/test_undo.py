@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -130,7 +128,7 @@ def test_a_rebuild_in_a_storage_that_cannot_be_opened_leaves_the_study_where_it_
     assert "1 trials in Optuna's study" in rebuild(config, folder)
 
 
-def test_a_real_process_with_a_wrong_address_leaves_nothing(tmp_path, tiny_base, tiny_data):
+def test_a_real_process_with_a_wrong_address_leaves_nothing(tmp_path, tiny_base, tiny_data, zygote):
     words = [
         *words_of(tiny_base, tiny_data),
         "run=study",
@@ -138,15 +136,8 @@ def test_a_real_process_with_a_wrong_address_leaves_nothing(tmp_path, tiny_base,
         *SEARCH_ALONE,
         "sweep.scientific={lora.rank: [1]}",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=os.environ
-        | {"HARNESS_STORAGE": WRONG[0], "CUDA_VISIBLE_DEVICES": "", "HARNESS_CACHE": f"{tmp_path}/cache"},
-    )
+    storage = {"HARNESS_STORAGE": WRONG[0], "CUDA_VISIBLE_DEVICES": "", "HARNESS_CACHE": f"{tmp_path}/cache"}
+    done = zygote.run(words, tmp_path, os.environ | storage)
     assert done.returncode == 2, done.stderr
     assert "cannot be opened" in done.stderr
     assert "s3cret" not in done.stderr + done.stdout

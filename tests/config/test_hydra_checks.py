@@ -282,18 +282,11 @@ def test_other_variables_are_read(monkeypatch):
 
 
 @pytest.mark.parametrize("words", [["seed=-1"], ["--cfg", "job", "--resolve"]], ids=["trial", "shown"])
-def test_a_secret_in_a_shared_file_is_refused_by_its_name(tmp_path, words):
+def test_a_secret_in_a_shared_file_is_refused_by_its_name(tmp_path, zygote, words):
     shared = tmp_path / "shared/experiment"
     shared.mkdir(parents=True)
     (shared / "e.yaml").write_text("# @package _global_\ntask:\n  name: x${oc.env:HARNESS_STORAGE}\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "--config-dir", "shared", "+experiment=e", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=os.environ | SECRETS,
-    )
+    done = zygote.run(["--config-dir", "shared", "+experiment=e", *words], tmp_path, os.environ | SECRETS)
     assert done.returncode == 2
     assert "planted" not in done.stderr + done.stdout
     assert "${oc.env:HARNESS_STORAGE}: it may hold a secret" in done.stderr

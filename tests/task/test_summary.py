@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -109,16 +107,9 @@ def test_texts_that_are_cut_are_counted_and_never_to_nothing(tiny_base, own_cach
         encode(split, tiny_base / "tokenizer.json", 3, 0)
 
 
-def test_the_command_trains_nothing_and_leaves_text_picture_and_rows(data, tmp_path):
+def test_the_command_trains_nothing_and_leaves_text_picture_and_rows(data, tmp_path, zygote):
     words = ["task=text_csv", f"task.data={data}", "task.gaps=leave_out", f"results={tmp_path}/r", "study=look"]
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "run=data", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")},
-    )
+    done = zygote.run(["run=data", *words], tmp_path, os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")})
     assert done.returncode == 0, done.stderr
     assert "left out, repeated: 1 (rows 62)" in done.stdout
     assert "not counted as the model minilm reads them" in done.stderr, "no base is downloaded"

@@ -3,8 +3,6 @@
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -268,7 +266,7 @@ def test_the_states_of_the_former_names_reach_the_callbacks_that_took_their_part
 
 
 @pytest.mark.parametrize("fault", ["in_training", "in_checkpoint"])
-def test_kill_9_in_the_middle(compose, tmp_path, own_cache, fault):
+def test_kill_9_in_the_middle(compose, tmp_path, own_cache, zygote, fault):
     config = compose(*WORDS)
     alone, _ = train(config, tmp_path / "alone")
     folder = tmp_path / "t"
@@ -282,12 +280,8 @@ def test_kill_9_in_the_middle(compose, tmp_path, own_cache, fault):
         f"config = check(yaml.safe_load(open({str(tmp_path / 'config.yaml')!r})))\n"
         f"run_trial(config, TrialContext('s', 0, 'arm', Path({str(folder)!r})), lambda *_: False)\n"
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | {"HARNESS_FAULT": f"{fault}:30", "HARNESS_CACHE": str(own_cache)},
-        capture_output=True,
-        check=False,
-    )
+    environment = os.environ | {"HARNESS_FAULT": f"{fault}:30", "HARNESS_CACHE": str(own_cache)}
+    killed = zygote.python(["-c", script], tmp_path, environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     entry, _ = train(config, folder)
     assert entry.steps.resumed in (28, 29)

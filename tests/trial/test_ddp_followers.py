@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +26,7 @@ from harness.trial import TrialContext
 from harness.trial.adapt import method_of
 from harness.trial.run import run_trial
 from harness.trial.running import RunningTrial
+from tests.zygote import Zygote
 
 # What every process runs: the first each of the trials, the others what it tells them.
 SCRIPT = """
@@ -54,22 +54,20 @@ with process_group(process_info(), resolve_device("cpu", 2)), graceful_stop():
 """
 
 
-def start(folder: Path, command: list[str]) -> list[subprocess.Popen]:
+def start(zygote: Zygote, folder: Path, command: list[str]) -> list[subprocess.Popen]:
     """Two processes, told of each other as by torchrun."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "t", "OMP_NUM_THREADS": "1"}
     told |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "HARNESS_CACHE": str(folder / "cache")}
-    told |= {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONFAULTHANDLER": "1"}
     return [
-        subprocess.Popen(
-            [sys.executable, *command],
+        zygote.popen(
+            command,
             cwd=folder,
             env=os.environ | told | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
         for rank in range(2)
     ]
@@ -107,7 +105,7 @@ def alone(tree, compose_plain, tmp_path):
     return {"dora": encoder, "t5": json.loads(json.dumps(to_dict(t5)))}
 
 
-def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_cache, monkeypatch):
+def test_two_processes_train_as_one_does_and_stop_together(alone, zygote, tmp_path, own_cache, monkeypatch):
     trees = {}
     for name, composed in alone.items():
         for strategy in ("ddp", "fsdp"):
@@ -120,7 +118,7 @@ def test_two_processes_train_as_one_does_and_stop_together(alone, tmp_path, own_
     endless = {"trainer.max_steps": 100_000, "trainer.epochs": 1e6, "trainer.evaluations": 1}
     trees["endless"] = apply_overrides(trees["ddp-dora"], endless)
     (tmp_path / "trials.json").write_text(json.dumps(trees))
-    processes = start(tmp_path, ["-c", SCRIPT])
+    processes = start(zygote, tmp_path, ["-c", SCRIPT])
     curve = tmp_path / "endless/metrics.csv"
     deadline = time.monotonic() + 600  # a busy machine starts two processes slowly
     while (not curve.exists() or curve.read_text().count("\n") < 3) and time.monotonic() < deadline:
@@ -173,13 +171,13 @@ def same(one, folder, several, other):
     assert lines[0] == lines[1] == one.data.rows["test"] + 1
 
 
-def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, tmp_path, own_cache):
+def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, zygote, tmp_path, own_cache):
     composed = tree("run=study", "study=s", "sweep=rank_alpha_lr", "trainer=ddp", "trainer.accelerator=cpu")
     confirm = {"top": 1, "seeds": 2, "margin": 0.01, "set": {}}
     composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "baselines": {}, "trials": 1}
     composed["sweep"] |= {"test": False, "confirm": confirm}
     folder = begin_study(check(composed))
-    processes = start(tmp_path, ["-m", "harness", "run=worker", "study=s"])
+    processes = start(zygote, tmp_path, ["-m", "harness", "run=worker", "study=s"])
     said = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     records = record.read(folder)
@@ -193,8 +191,8 @@ def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, t
 
 
 @pytest.mark.parametrize("run", ["report", "rebuild"])
-def test_what_takes_one_process_is_refused_in_one_line(tmp_path, run):
-    processes = start(tmp_path, ["-m", "harness", f"run={run}", "study=s"])
+def test_what_takes_one_process_is_refused_in_one_line(zygote, tmp_path, run):
+    processes = start(zygote, tmp_path, ["-m", "harness", f"run={run}", "study=s"])
     said = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [2, 2]
     assert "".join(said) == f"run={run}: it takes one process; torchrun started 2\n"
