@@ -17,7 +17,7 @@ from harness.config.registry import GUEST
 from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
 from harness.config.space import flattened
 from harness.config.tasks import TaskConfig, readers_for
-from harness.config.tasks.base import TEXT_MEASURES, WHOLE_SPLIT
+from harness.config.tasks.base import ANSWER_MEASURES, TEXT_MEASURES, WHOLE_SPLIT
 from harness.config.tree import OF_COMMANDS, ConfigError, Tree, apply_overrides, leaves, nearest
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
@@ -273,6 +273,8 @@ def _objective_mistakes(config: Config) -> list[str]:
 def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ...]) -> str:
     """Why a score cannot be had; nothing where it can, or where only the data can tell."""
     task = config.task
+    if name in ANSWER_MEASURES and task.written_rows is not None and name not in possible:
+        return f"{where}: task.answer is null, and no answers are taken out of texts; such as task.answer=number"
     if ":" not in name and name not in (possible or [name]):
         return f"{where}: task={task.name} has none; trainer.objective={possible[0]}{nearest(name, possible)}"
     if name in TEXT_MEASURES and task.written_rows == 0:

@@ -4,6 +4,7 @@ from harness.record.fields import plain
 from harness.record.figures import figure
 from harness.record.log import Log, Records, append, from_tree, read, to_json, trial_path
 from harness.record.outcome import (
+    SHARES,
     best_by,
     best_on_validation,
     better,
@@ -48,6 +49,7 @@ from harness.system.study_files import RECORDS
 
 __all__ = [
     "RECORDS",
+    "SHARES",
     "VERSION",
     "Adapter",
     "Base",

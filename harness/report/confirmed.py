@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.record import Record, best_by, best_on_validation, headline_metric, headline_score
+from harness.record import SHARES, Record, best_by, best_on_validation, headline_metric, headline_score
 from harness.report.continual import final_items
 from harness.report.table import markdown, outcomes, predictions, sign
 from harness.report.two_level import Comparison, Floats, Mean, Verdict, compare, mean_of
@@ -153,7 +153,7 @@ def _items(entry: Record, folder: Path) -> list[float] | None:
     """What each item adds to the score, such that the mean over items is the score; None where no item has a part."""
     if entry.continual:
         return final_items(entry, folder)
-    if headline_metric(entry) not in ("accuracy", "loss"):
+    if headline_metric(entry) not in (*SHARES, "loss"):
         return None
     items, rows = outcomes(entry, folder), predictions(entry, folder)
     if items is None or rows is None:
@@ -265,7 +265,7 @@ def _power(found: Confirmation) -> str:
     """The difference that the study could have found; with too few seeds it could find none."""
     if found.seeds < LEAST_SEEDS:
         return ""
-    unit = headline_metric(found.arms[0].entry) == "accuracy"
+    unit = headline_metric(found.arms[0].entry) in SHARES
     seen = _points(found.detectable) if unit else f"{found.detectable:.4f}"
     margin = _points(found.margin) if unit else f"{found.margin:g}"
     rows = f" and {found.items:,} test rows" if found.over_items else ""

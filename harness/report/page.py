@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import record
 from harness.config import ConfirmConfig, stored_sweep
-from harness.record import Record, frame, headline_metric, headline_score
+from harness.record import SHARES, Record, frame, headline_metric, headline_score
 from harness.report import confirmed_continual, confirmed_tasks, continual, costs, history, importance, multitask, plots
 from harness.report.caveats import caveats
 from harness.report.confirmed import Confirmation, confirmation
@@ -242,6 +242,10 @@ def _chance(entry: Record) -> str:
     if isinstance(always, dict) and "test" in always:
         most = f"the most frequent class, {always['class']},"
         return f"Always answering {most} has a test accuracy of {always['test']:.4f}. "
+    answer = entry.data.details.get("usual_answer")
+    if isinstance(answer, dict) and "test" in answer:
+        said = f"Always giving the most frequent answer of training, {answer['answer']},"
+        return f"{said} is right for {answer['test']:.4f} of the test texts that are written. "
     if isinstance(sets, dict) and "test" in sets:
         usual = ", ".join(sets["labels"])
         return f"Always answering the most frequent labels, {usual}, has a test F1 (micro) of {sets['test']:.4f}. "
@@ -294,8 +298,12 @@ def _notes(entry: Record, tested: bool) -> str:
     )
 
 
-_BRACKETS = {"accuracy": "95 % Wilson interval", "loss": "95 % interval over test items, loss in nats a token"}
-_TESTS = {"accuracy": "exact McNemar test", "loss": "sign-flip permutation test"}
+_BRACKETS = {
+    "accuracy": "95 % Wilson interval",
+    "answer_accuracy": "95 % Wilson interval over the test items whose texts were written",
+    "loss": "95 % interval over test items, loss in nats a token",
+}
+_TESTS = dict.fromkeys(SHARES, "exact McNemar test") | {"loss": "sign-flip permutation test"}
 
 
 def _compared(name: str, tested: bool) -> str:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.record import Record, best_by, best_on_validation, direction, headline_metric, headline_score
+from harness.record import SHARES, Record, best_by, best_on_validation, direction, headline_metric, headline_score
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
-from harness.system.study_files import PREDICTIONS
+from harness.system.study_files import PREDICTIONS, WRITTEN
 
 MIB = 2**20
 TIES = ("best on validation", "not told apart", "higher")
@@ -82,10 +82,12 @@ def _interval(entry: Record, folder: Path) -> tuple[float, float] | None:
     split, rows = ("test", "test") if "test" in entry.scores else ("val", "validation")
     if headline_metric(entry) == "accuracy":
         return wilson_interval(entry.score(split, "accuracy"), entry.data.rows[rows])
-    if headline_metric(entry) != "loss":
-        return None
     items = outcomes(entry, folder) if split == "test" else None
-    return None if items is None else ratio_interval(items, _tokens(entry, folder))
+    if items is None:
+        return None
+    if headline_metric(entry) in SHARES:
+        return wilson_interval(headline_score(entry, split), len(items))
+    return ratio_interval(items, _tokens(entry, folder))
 
 
 def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, float]:
@@ -100,27 +102,36 @@ def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, 
 
 
 def _p_value(items: list[float], reference: list[float], name: str) -> float:
-    if name == "accuracy":
+    if name in SHARES:
         return mcnemar_exact([item == 1 for item in items], [item == 1 for item in reference])
     return sign_flip([item - other for item, other in zip(items, reference, strict=True)])
 
 
 def predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
     """What a trial answered to each test item, as its file says, if that is there."""
-    path = folder / Path(entry.adapter.path).parent / PREDICTIONS
+    return _rows(entry, folder, PREDICTIONS)
+
+
+def _rows(entry: Record, folder: Path, name: str) -> list[dict[str, str]] | None:
+    path = folder / Path(entry.adapter.path).parent / name
     if not path.exists():
         return None
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def outcomes(entry: Record, folder: Path) -> list[float] | None:
     """What a trial did on each test item: 1 if it was right, the nats that its tokens cost, or its squared error.
 
-    None where its file is not there, and where its headline is no mean over items.
+    Answers are of the items whose texts were written. None where its file is not there, and where its headline is no
+    mean over items.
     """
-    rows, name = predictions(entry, folder), headline_metric(entry)
-    if rows is None or name not in ("accuracy", "loss"):
+    name = headline_metric(entry)
+    if name == "answer_accuracy":
+        written = _rows(entry, folder, WRITTEN)
+        return None if written is None else [float(row["right"]) for row in written]
+    rows = predictions(entry, folder)
+    if rows is None or name not in (*SHARES, "loss"):
         return None
     if name == "accuracy":
         return [float(row["label"] == row["predicted"]) for row in rows]
@@ -181,8 +192,13 @@ def step_seconds(entry: Record) -> float:
     return entry.time.step_median_s
 
 
-# What a generator wrote for test rows, 0 to 100 (conf/task: generate_rows says for how many).
-_TEXT_SCORES = {"bleu": "BLEU", "chrf": "chrF"}
+# What a generator wrote for test rows (conf/task: generate_rows says for how many): BLEU and chrF of 0 to 100.
+_TEXT_SCORES = {
+    "bleu": ("BLEU", ".1f"),
+    "chrf": ("chrF", ".1f"),
+    "answer_accuracy": ("answers right", ".4f"),
+    "no_answer": ("no answer", ".4f"),
+}
 
 
 def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
@@ -192,7 +208,7 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
     written = [
         score
         for score in _TEXT_SCORES
-        if any(result.best and score in result.best.scores.get("test", {}) for result in results)
+        if score != name and any(result.best and score in result.best.scores.get("test", {}) for result in results)
     ]
     tested = any(result.split == "test" for result in results)
     brackets = " [95 %]" if any(result.interval for result in results) else ""
@@ -205,7 +221,7 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         "trainable",
         "fewer",
         *((f"val {short}", f"test {short}{brackets}") if tested else (f"val {short}{brackets}",)),
-        *(_TEXT_SCORES[score] for score in written),
+        *(_TEXT_SCORES[score][0] for score in written),
         "lr",
         "scale",
         "peak MiB",
@@ -244,7 +260,9 @@ def _best_cells(entry: Record, interval: tuple[float, float] | None, written: Se
         f"{100 * (1 - entry.parameters.trainable / entry.parameters.total):.2f} %",
         *((val, shown) if tested else (f"{val}{span(interval, '.3f')}",)),
         *(
-            f"{found:.1f}" if (found := entry.scores.get("test", {}).get(score)) is not None else ""
+            f"{found:{_TEXT_SCORES[score][1]}}"
+            if (found := entry.scores.get("test", {}).get(score)) is not None
+            else ""
             for score in written
         ),
         f"{entry.rate:.3g}",

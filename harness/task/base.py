@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from harness.config import ModelConfig, Outputs, Tokens
+from harness.task.answers import Extract
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.sampling import LengthBatches
 
@@ -75,10 +76,14 @@ class Inputs(Dataset[int]):
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
-    """Texts to be generated for the first rows of a split, of at most `longest` tokens each, and their targets."""
+    """Texts to be generated for the first rows of a split, of at most `longest` tokens each, and their targets.
+
+    `extract` takes out of both the answer that is compared, too; None: there is none.
+    """
 
     longest: int
     references: tuple[str, ...]
+    extract: Extract | None = None
 
 
 class Task(ABC):

@@ -39,6 +39,7 @@ class ChatTask(WritingTask):
     max_length: int
     max_new_tokens: int
     generate_rows: int
+    answer: str | None
     facts: Facts
 
     def inputs(self, split: str, tokens: Tokens | None) -> ChatInputs:
@@ -90,7 +91,7 @@ class ChatTask(WritingTask):
             "sha256": self.sha256,
             "rows": {name: len(split) for name, split in self.splits.items()},
             "characters": {name: sum(map(len, split.answers)) for name, split in self.splits.items()},
-        } | self.facts.described()
+        } | (self.usual_answer() | self.facts.described())
 
 
 @functools.cache
@@ -121,6 +122,7 @@ def read_chat(config: ChatTaskConfig) -> ChatTask:
         max_length=config.max_length,
         max_new_tokens=config.max_new_tokens,
         generate_rows=config.generate_rows,
+        answer=config.answer,
         facts=facts,
     )
 

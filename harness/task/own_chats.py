@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.config import ChatTaskConfig, ConfigError
 from harness.system.paths import listed
+from harness.task.answers import with_answers
 from harness.task.base import SPLITS
 from harness.task.intake.chats import (
     ROLES,
@@ -61,12 +62,13 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
     frames = {split: _read(config, split, key, table, findings) for split, key, table in _tables(config)}
     frames = in_splits(config, frames, own=True)
     _refuse_beginnings(config, frames)
+    frames, without = with_answers(config.answer, config.gaps, frames, findings.left)
     told = [f"{count} messages have {name}, which is not read" for name, count in findings.unread.items()]
     if findings.columns:
         told.append(f"columns not read: {', '.join(findings.columns)}")
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
-    facts = facts_of(frames, findings.left, findings.formats, told)
+    facts = facts_of(frames, findings.left, findings.formats, [*told, *without])
     return str(config.data or config.dataset), frames, facts
 
 

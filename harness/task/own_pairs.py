@@ -11,6 +11,7 @@ import pandas as pd
 from harness.config import ChatTaskConfig, ConfigError, FileSeq2seqTaskConfig, nearest
 from harness.system import assets
 from harness.system.paths import listed
+from harness.task.answers import with_answers
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import joined, split_of
 from harness.task.intake.duplicates import normalised, refuse_leaks, shared_keys
@@ -39,9 +40,10 @@ def read_own_pairs(
             key = "task.data" if name == "train" else f"task.{name}"
             frames[name] = _columns(config, name, root / Path(path).expanduser(), key, left, formats, gaps)
     frames = in_splits(config, frames, own=config.asset is None)
+    frames, without = with_answers(config.answer, config.gaps, frames, left)
     origin = f"{config.asset.address}/{config.data}" if config.asset else config.data
     told = [f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()]
-    facts = facts_of(frames, left, formats, told)
+    facts = facts_of(frames, left, formats, [*told, *without])
     return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts
 
 

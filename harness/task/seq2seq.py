@@ -41,6 +41,7 @@ class Seq2seqTask(WritingTask):
     max_target: int
     generate_rows: int
     facts: Facts = NO_FACTS
+    answer: str | None = None
 
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
         assert tokens is not None
@@ -79,7 +80,7 @@ class Seq2seqTask(WritingTask):
             "sha256": self.sha256,
             "rows": {name: len(split) for name, split in self.splits.items()},
             "characters": {name: sum(map(len, split.targets)) for name, split in self.splits.items()},
-        } | (self.facts.described() | {"left_out": self.left_out})
+        } | (self.usual_answer() | self.facts.described() | {"left_out": self.left_out})
 
 
 def read_seq2seq(config: FileSeq2seqTaskConfig | CatalogueTaskConfig) -> Seq2seqTask:
@@ -88,7 +89,7 @@ def read_seq2seq(config: FileSeq2seqTaskConfig | CatalogueTaskConfig) -> Seq2seq
     splits = {name: Seq2seqSplit(tuple(frames[name]["source"]), tuple(frames[name]["target"])) for name in SPLITS}
     lengths = config.max_source, config.max_target
     task = seq2seq_task(config.name, source, splits, left_out, *lengths, config.generate_rows)
-    return dataclasses.replace(task, facts=facts)
+    return dataclasses.replace(task, facts=facts, answer=config.answer)
 
 
 def seq2seq_task(

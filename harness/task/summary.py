@@ -87,6 +87,8 @@ def _classes(task: Task, told: Mapping[str, object], rows: Mapping[str, int]) ->
     lines = _aligned(table)
     if isinstance(always := told.get("majority"), Mapping):
         lines.append(f"always answering {always['class']!r} is right for {_shares(always)}")
+    if isinstance(always := told.get("usual_answer"), Mapping):
+        lines.append(f"always giving the answer {always['answer']!r} is right for {_shares(always)}, of texts written")
     if isinstance(always := told.get("usual_labels"), Mapping):
         lines.append(f"always answering {listed(always['labels'])} has an F1 (micro) of {_shares(always)}")
     if isinstance(always := told.get("mean_predictor"), Mapping):

@@ -3,7 +3,8 @@
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from harness.task.base import Generation, Task
+from harness.task.answers import extraction, usual_answer
+from harness.task.base import SPLITS, Generation, Task
 from harness.task.intake.facts import Facts
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ class WritingTask(Task):
 
         @property
         def generate_rows(self) -> int: ...
+
+        @property
+        def answer(self) -> str | None: ...
 
         @property
         def facts(self) -> Facts: ...
@@ -51,7 +55,15 @@ class WritingTask(Task):
 
     def generation_of(self, split: str) -> Generation | None:
         references = self.answers(split)[: self.generate_rows]
-        return Generation(self.longest_answer, references) if references else None
+        return Generation(self.longest_answer, references, extraction(self.answer)) if references else None
+
+    def usual_answer(self) -> dict[str, object]:
+        """For a record: the answer that training has most, and how often it is right for texts that are written."""
+        if (extract := extraction(self.answer)) is None:
+            return {}
+        written = {split: self.answers(split)[: self.generate_rows] for split in SPLITS[1:]}
+        found = usual_answer({"train": self.answers("train"), **written}, extract)
+        return {"usual_answer": found} if found else {}
 
     def findings(self) -> Facts:
         return self.facts

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from harness.task.answers import Extract, answer_scores
 from harness.training.distributed import raise_if_stop_requested_on_all
 
 
@@ -50,12 +51,12 @@ def generate_texts(
 
 
 def text_scores(
-    written: Sequence[str], references: Sequence[str], further: Collection[str] = ()
+    written: Sequence[str], references: Sequence[str], further: Collection[str] = (), extract: Extract | None = None
 ) -> tuple[dict[str, float], list[float]]:
     """BLEU and chrF of all texts (0 to 100), the share that is exactly right, and each text's own chrF.
 
     BLEU: Papineni et al. (2002), chrF: Popović (2015), both with sacrebleu's defaults (Post, 2018). With rouge_l among
-    the `further` ones its mean over texts, too (0 to 1).
+    the `further` ones its mean over texts, too (0 to 1), and with `extract` the scores of the answers in them.
     """
     import sacrebleu  # imported where it is needed: only test splits are generated
 
@@ -64,7 +65,9 @@ def text_scores(
     items = [sacrebleu.sentence_chrf(text, [wanted]).score for text, wanted in zip(written, references, strict=True)]
     exact = sum(text == wanted for text, wanted in zip(written, references, strict=True)) / len(written)
     scores = {"bleu": bleu.score, "chrf": chrf.score, "exact": exact}
-    return scores | ({"rouge_l": rouge_l(written, references)} if "rouge_l" in further else {}), items
+    if "rouge_l" in further:
+        scores["rouge_l"] = rouge_l(written, references)
+    return scores | (answer_scores(written, references, extract) if extract is not None else {}), items
 
 
 def rouge_l(written: Sequence[str], references: Sequence[str]) -> float:

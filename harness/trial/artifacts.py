@@ -14,8 +14,9 @@ from harness.config import Config
 from harness.model import Network
 from harness.record import Adapter, trial_path
 from harness.system import assets
-from harness.system.study_files import ANSWERS, CONFUSION, HEAD, PREDICTIONS, TAGGED, TAGS
+from harness.system.study_files import ANSWERS, CONFUSION, HEAD, PREDICTIONS, TAGGED, TAGS, WRITTEN
 from harness.task import Generation, Inputs, Task, build_task
+from harness.task.answers import are_right
 from harness.task.tags import by_type
 from harness.training import TrialModule, generate_texts, text_scores
 from harness.trial.context import TrialContext
@@ -128,11 +129,12 @@ def write_texts(
         return {}
     references = inputs.wanted_texts(generation.references)
     written = generate_texts(model.to(device), inputs, len(references), generation.longest, device)
-    scores, items = text_scores(written, references, further)
-    with open(folder / "written.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["row", "chrf", "written", "wanted"])
-        table.writerows(zip(range(len(references)), items, written, references, strict=True))
+    scores, items = text_scores(written, references, further, generation.extract)
+    columns = {"row": range(len(references)), "chrf": items, "written": written, "wanted": references}
+    if (extract := generation.extract) is not None:
+        columns |= {"answer": list(map(extract, written)), "wanted_answer": list(map(extract, references))}
+        columns["right"] = list(map(int, are_right(written, references, extract)))
+    _write_table(folder / WRITTEN, list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
     return scores
 
 

@@ -131,7 +131,7 @@ def _written(
         return {}
     references = inputs.wanted_texts(generation.references)
     texts = generate_texts(network, inputs, len(references), generation.longest, device)
-    return text_scores(texts, references, config.trainer.text_measures)[0]
+    return text_scores(texts, references, config.trainer.text_measures, generation.extract)[0]
 
 
 def _intervals(

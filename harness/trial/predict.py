@@ -14,8 +14,10 @@ from torch import Tensor
 from harness.config import ConfigError
 from harness.devices import resolve_device
 from harness.model import model_tokens
+from harness.task.answers import extraction
 from harness.task.batches import Split, encode
 from harness.task.intake.table import load_table
+from harness.task.own_pairs import filled, names_in
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.training import generate_texts
 from harness.trial.trained import Trained, load_trained
@@ -36,10 +38,10 @@ def read_texts(trained: Trained, path: Path) -> list[str]:
         keys = vars(trained.config.task)
         key = next((key for key in ("text", "source") if isinstance(keys.get(key), str)), "text")
         name = keys.get(key) or key
-        cells = load_table(path, "input", (name,)).column(f"task.{key}", name)
-        if cells.isna().any():
-            raise ConfigError(f"input={path}: row {cells.index[cells.isna()][0]} has no {name}")
-        texts = [str(text) for text in cells]
+        table = load_table(path, "input", names_in(name))
+        texts = filled(table, f"task.{key}", name, gaps_allowed="{" in name)
+        if gaps := [row for row, text in zip(table.frame.index, texts, strict=True) if not text]:
+            raise ConfigError(f"input={path}: row {gaps[0]} has no {name}")
     if not texts:
         raise ConfigError(f"input={path}: no texts in it")
     return texts
@@ -64,7 +66,7 @@ def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
         pairs = Seq2seqSplit(tuple(texts), tuple("" for _ in texts))
         sizes = keys["max_source"], keys["max_target"]
         inputs = encode_seq2seq(pairs, tokens.tokenizer, special, tokens.separator, *sizes)
-        return [[text] for text in generate_texts(network, inputs, len(texts), sizes[1], device)]
+        return with_answers(trained, generate_texts(network, inputs, len(texts), sizes[1], device))
     split = Split(tuple(texts), tuple(0 for _ in texts))
     rows = encode(split, tokens.tokenizer, keys["max_length"], tokens.pad)
     logits = _logits(network, rows, len(texts), device)
@@ -76,6 +78,17 @@ def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
         return [[part.join(_likely(trained.classes, row)), *row] for row in logits.sigmoid().tolist()]
     shares = logits.softmax(1)
     return [[trained.classes[int(row.argmax())], *row.tolist()] for row in shares]
+
+
+def with_answers(trained: Trained, written: Sequence[str]) -> list[list[Any]]:
+    """A row for each text that was written: itself and, where the task takes one out, the answer in it."""
+    extract = extraction(trained.config.task.answer_taken)
+    return [[text] if extract is None else [text, extract(text)] for text in written]
+
+
+def answer_columns(trained: Trained) -> list[str]:
+    """The names of these columns."""
+    return ["prediction", *(["answer"] if trained.config.task.answer_taken is not None else [])]
 
 
 def _likely(classes: Sequence[str], shares: Sequence[float]) -> list[str]:
@@ -98,7 +111,7 @@ def _logits(network: torch.nn.Module, rows: Any, count: int, device: torch.devic
 
 def write_predictions(trained: Trained, texts: Sequence[str], rows: Sequence[Sequence[Any]], path: Path) -> None:
     """A CSV file: text, prediction, and for classes the probability of each."""
-    head = ["text", "prediction", *(f"p_{name}" for name in trained.classes)]
+    head = ["text", *answer_columns(trained), *(f"p_{name}" for name in trained.classes)]
     write_table(path, head, [[text, *row] for text, row in zip(texts, rows, strict=True)])
 
 

@@ -15,7 +15,7 @@ from harness.task.intake.files import decode, read_bytes
 from harness.task.intake.table import load_table
 from harness.task.own_chats import conversations
 from harness.training import generate_texts
-from harness.trial.predict import write_table
+from harness.trial.predict import answer_columns, with_answers, write_table
 from harness.trial.trained import Trained, load_trained
 
 
@@ -26,8 +26,10 @@ def write_answers(trained: Trained, source: Path, target: Path) -> None:
     """
     chats = read_chats(chat_config(trained), source)
     answers = answer(trained, chats)
-    rows = [[messages[-1]["content"], text] for messages, text in zip(chats, answers, strict=True)]
-    write_table(target, ["text", "prediction"], rows)
+    rows = [
+        [messages[-1]["content"], *row] for messages, row in zip(chats, with_answers(trained, answers), strict=True)
+    ]
+    write_table(target, ["text", *answer_columns(trained)], rows)
 
 
 def read_chats(config: ChatTaskConfig, path: Path) -> list[list[Message]]:

@@ -124,7 +124,7 @@ def _written(trial: RunningTrial, model: Network) -> Callable[[], dict[str, floa
     def scores() -> dict[str, float]:
         inputs, count = trial.splits["validation"], len(generation.references)
         texts = generate_texts(model, inputs, count, generation.longest, trial.device, patience_s=EVALUATION_PATIENCE_S)
-        found, _ = text_scores(texts, inputs.wanted_texts(generation.references), asked)
+        found, _ = text_scores(texts, inputs.wanted_texts(generation.references), asked, generation.extract)
         return {name: found[name] for name in asked}
 
     return scores

@@ -9,6 +9,8 @@ import sacrebleu
 from transformers import AutoModelForCausalLM
 
 from harness.config import ConfigError
+from harness.record import direction
+from harness.report.table import arm_results, arm_rows, outcomes
 from harness.task import build_task
 from harness.training import text_scores
 from harness.training.generation import rouge_l
@@ -77,6 +79,41 @@ def test_the_best_weights_write_the_best_texts(base, copies, trained, tmp_path):
         texts = [text for (text,) in predict(made, split.sources[:6])]
         again = sacrebleu.corpus_chrf(texts, [list(split.targets[:6])]).score
         assert again == pytest.approx(made.entry.scores["val"]["chrf"], abs=1e-4)
+
+
+def test_the_best_weights_give_the_best_answers(trained, tmp_path, run_here):  # noqa: F811
+    save_small(AutoModelForCausalLM, "llama", tmp_path / "base")
+    rows = "".join(f"w{20 + n % 9} w{40 + n % 7} w{60 + n % 11} z{n},w1 w{7 if n % 3 else 8}\n" for n in range(120))
+    (tmp_path / "sums.csv").write_text(f"source,target\n{rows}")
+    words = ["task=seq2seq", f"task.data={tmp_path}/sums.csv", "task.generate_rows=9", "task.max_target=8"]
+    words += [
+        "task.max_source=12",
+        "task.answer='pattern:w(?!1)\\w+'",
+        "trainer.objective=answer_accuracy",
+        "lora.targets=all-linear",
+    ]
+    made = trained(*words, *based_on(tmp_path / "base"), "trainer.max_steps=9", "trainer.evaluations=3")
+    curve = [float(row["val_answer_accuracy"]) for row in rows_of(made.folder / "metrics.csv") if row["val_loss"]]
+    assert made.entry.scores["val"]["answer_accuracy"] == max(curve)
+    written = rows_of(made.folder / "written.csv")
+    wanted = [text.split()[1] for text in build_task(made.config.task).splits["test"].targets[:9]]
+    assert [row["wanted_answer"] for row in written] == wanted
+    taken = [next((word for word in row["written"].split() if word[0] == "w" and word != "w1"), "") for row in written]
+    assert [row["answer"] for row in written] == taken
+    right = [float(said == answer) for said, answer in zip(taken, wanted, strict=True)]
+    assert 0 < sum(right) < 9
+    scores = made.entry.scores["test"]
+    assert (scores["answer_accuracy"], scores["no_answer"]) == (sum(right) / 9, taken.count("") / 9)
+    assert outcomes(made.entry, made.folder.parents[1]) == right
+    assert direction("no_answer") == -1
+    header, cells = arm_rows(arm_results([made.entry], made.folder.parents[1]))
+    assert "answers right" not in header
+    assert cells[header.index("no answer")] == f"{scores['no_answer']:.4f}"
+    assert "test answer_accuracy [95 %]" in header
+    (tmp_path / "ask.csv").write_text("source\nw20 w41\nw21\n")
+    command = ["run=predict", "study=s", f"results={tmp_path}/results", f"input={tmp_path}/ask.csv"]
+    assert run_here(*command, f"output={tmp_path}/said.csv")[0] == 0
+    assert list(rows_of(tmp_path / "said.csv")[0]) == ["text", "prediction", "answer"]
 
 
 def test_sets_of_labels_that_are_exactly_right_are_no_texts(trained, tiny_base, tiny_data, compose_plain):  # noqa: F811

@@ -35,13 +35,14 @@ _NOT_IN_FINGERPRINT = (
     *("template", "messages", "system", "other_roles"),
 )
 # Trials from before there were these are the same trials.
-_LATER_KEYS = {"answer": "class", "train_rows": None, "temperature": None, "batches": "one_task", "text_pair": None}
+_LATER_KEYS = {"train_rows": None, "temperature": None, "batches": "one_task", "text_pair": None}
 
 
 CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", "auroc", "average_precision")
 NUMBER_MEASURES = ("pearson", "spearman", "mae")
-TEXT_MEASURES = ("bleu", "chrf", "rouge_l", "exact")
-"""Measures of texts that are written, by the names of the record."""
+ANSWER_MEASURES = ("answer_accuracy",)
+TEXT_MEASURES = ("bleu", "chrf", "rouge_l", "exact", *ANSWER_MEASURES)
+"""Measures of texts that are written, and of the answers in them, by the names of the record."""
 WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
@@ -114,6 +115,11 @@ class TaskConfig:
     @property
     def written_rows(self) -> int | None:
         """For how many held-out rows texts are written; None where the answer is no text."""
+        return None
+
+    @property
+    def answer_taken(self) -> str | None:
+        """What is taken out of texts that are written and compared; None where they are compared as a whole alone."""
         return None
 
     @property
@@ -214,6 +220,8 @@ def _hashed(tree: dict[str, Any]) -> dict[str, Any]:
     for key, default in _LATER_KEYS.items():
         if key in kept and kept[key] == default:
             del kept[key]
+    if kept.get("answer") in ("class", None):  # a class, or of written texts: compared as a whole
+        kept.pop("answer", None)
     if kept["reader"] in ("table", "hf"):  # others have it from the beginning
         del kept["group"]
     kept["reader"] = FORMER_READERS.get(kept["reader"], kept["reader"])

@@ -60,7 +60,7 @@ class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
         return self.train_on
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        mistakes = self._columns()
+        mistakes = [*self._columns(), *self.answer_mistakes()]
         if not model.one_sequence:
             rule = f"task={self.name} needs a causal language model, which reads and writes one sequence"
             return [*mistakes, f"model={model.name}: it has an encoder and a decoder; {rule}"]

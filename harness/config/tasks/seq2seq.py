@@ -1,5 +1,6 @@
 """The configuration of tasks of source texts and the target texts to be written for them."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -8,14 +9,15 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
-from harness.config.tasks.base import TEXT_MEASURES, Name, TaskConfig
+from harness.config.tasks.base import ANSWER_MEASURES, TEXT_MEASURES, Name, TaskConfig
 from harness.config.tasks.own import OwnTableConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class WritingTaskConfig(TaskConfig):
     """What every task has whose answer is a text. Texts are generated for the first `generate_rows` test rows and
-    compared with their targets; of validation, too, where an objective is of texts.
+    compared with their targets; of validation, too, where an objective is of texts. With `answer`, what it takes out of
+    both is compared, too.
     """
 
     needs_model = "generator"
@@ -26,10 +28,12 @@ class WritingTaskConfig(TaskConfig):
     validation_share: HeldOut
     test_share: HeldOut
     generate_rows: Natural
+    answer: Annotated[str, Field(pattern=r"^(number|letter|last_line|pattern:.+)$")] | None = None
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        return ("loss", "perplexity", *TEXT_MEASURES)
+        whole = [name for name in TEXT_MEASURES if name not in ANSWER_MEASURES]
+        return ("loss", "perplexity", *whole, *(ANSWER_MEASURES if self.answer is not None else ()))
 
     @property
     def written_rows(self) -> int:
@@ -39,6 +43,23 @@ class WritingTaskConfig(TaskConfig):
     def known_outputs(self) -> int:
         """No head: what comes out is text."""
         return 0
+
+    @property
+    def answer_taken(self) -> str | None:
+        return self.answer
+
+    def answer_mistakes(self) -> list[str]:
+        """Why `answer` takes nothing out of any text."""
+        if self.answer is None:
+            return []
+        where, (_, _, pattern) = f"task.answer={self.answer}", self.answer.partition(":")
+        if not self.generate_rows:
+            return [f"{where}: task.generate_rows=0 has no texts written; give it rows"]
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            return [f"{where}: not a regular expression, {error}"]
+        return [f"{where}: {groups} groups, and one at most is the answer; others as (?:…)"] if groups > 1 else []
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -51,7 +72,7 @@ class Seq2seqTaskConfig(WritingTaskConfig):
     max_target: Annotated[int, Strict(), Field(ge=2)]
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        return model.seq2seq_mistakes(self.max_source, self.max_target)
+        return [*self.answer_mistakes(), *model.seq2seq_mistakes(self.max_source, self.max_target)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
