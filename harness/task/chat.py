@@ -5,9 +5,9 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.config import ChatTaskConfig, ConfigError, Tokens
 from harness.task.base import SPLITS
@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 class ChatTask(WritingTask):
     """Three splits of conversations; `jinja` is a chat template of the user's own, None for that of the tokenizer.
 
-    What is trained on and how long it may be is as in ChatTaskConfig.
+    What is trained on, how long it may be and what the template is given is as in ChatTaskConfig.
     """
 
     name: str
@@ -34,6 +34,7 @@ class ChatTask(WritingTask):
     splits: dict[str, ChatSplit]
     sha256: str
     jinja: str | None
+    template_arguments: Mapping[str, Any]
     train_on: TrainOn
     longer: Literal["cut", "refuse"]
     max_length: int
@@ -45,7 +46,7 @@ class ChatTask(WritingTask):
     def inputs(self, split: str, tokens: Tokens | None) -> ChatInputs:
         assert tokens is not None
         assert tokens.end is not None
-        template = chat_template(tokens, self.jinja)
+        template = chat_template(tokens, self.jinja, self.template_arguments)
         inputs = encode_chats(
             self.splits[split],
             template,
@@ -60,8 +61,10 @@ class ChatTask(WritingTask):
         return inputs
 
     def input_digests(self, tokens: Tokens) -> dict[str, str]:
-        template = chat_template(tokens, self.jinja)
-        return {"template": f"{template.origin} {template.sha256}"}
+        template = chat_template(tokens, self.jinja, self.template_arguments)
+        given = json.dumps(template.arguments, sort_keys=True)
+        arguments = {"template_arguments": given} if template.arguments else {}
+        return {"template": f"{template.origin} {template.sha256}", **arguments}
 
     def answers(self, split: str) -> tuple[str, ...]:
         """The last one of each conversation."""
@@ -117,6 +120,7 @@ def read_chat(config: ChatTaskConfig) -> ChatTask:
         splits=splits,
         sha256=digest.hexdigest(),
         jinja=read_template(config),
+        template_arguments=config.template_arguments or {},
         train_on=config.train_on,
         longer=config.longer,
         max_length=config.max_length,
@@ -143,4 +147,4 @@ def read_template(config: ChatTaskConfig) -> str | None:
 
 def template_of(config: ChatTaskConfig, tokens: Tokens) -> ChatTemplate:
     """The chat template by which a base reads the task's conversations."""
-    return chat_template(tokens, read_template(config))
+    return chat_template(tokens, read_template(config), config.template_arguments)

@@ -134,6 +134,8 @@ def encode_chats(
     for part in (assets.sha256_of(template.file), template.jinja, repr(sorted(template.names.items()))):
         key.update(part.encode() + b"\0")
     key.update(repr((split.conversations, train_on, longer, max_length)).encode())
+    if template.arguments:
+        key.update(repr(sorted(template.arguments.items())).encode())
     arrays = cached("tokens", key.hexdigest(), lambda: _encoded(split, template, train_on, longer, max_length))
     ids, trained, prompts, wanted = (
         Ragged(arrays[name], arrays[f"{starts}starts"])

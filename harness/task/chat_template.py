@@ -13,7 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from harness.config import ConfigError, Tokens
+from harness.config import ConfigError, Tokens, nearest
+from harness.system.paths import listed
 from harness.task.intake.chats import Message, leaves_out
 from harness.task.tokenizers import FastTokenizer
 
@@ -23,6 +24,9 @@ PROBE: tuple[Message, ...] = ({"role": "user", "content": "a"}, {"role": "assist
 """What is found out of a template whatever is said is found out by this."""
 
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+_GENERATION_MARK = re.compile(r"\{%[-+]?\s*(?:end)?generation\s*[-+]?%\}")
+_ALWAYS = ("messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now")
+_THINK = "</think>"
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 
 _PLAIN = (
@@ -53,13 +57,14 @@ class TemplateProblem(Exception):
 @dataclasses.dataclass(frozen=True)
 class ChatTemplate:
     """Jinja, the special tokens by their names in it, and the file of the tokenizer of its text. `origin` is tokenizer,
-    file or plain.
+    file or plain; `arguments` are the user's, by their names in it.
     """
 
     jinja: str
     origin: str
     names: Mapping[str, str]
     file: Path
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def tokenizer(self) -> FastTokenizer:
@@ -74,12 +79,26 @@ class ChatTemplate:
     @property
     def said(self) -> str:
         """Where it comes from."""
-        return _ORIGINS[self.origin]
+        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return _ORIGINS[self.origin] + (f", with {given}" if given else "")
 
     @property
     def says_what_is_generated(self) -> bool:
         """Whether it marks what the assistant writes, by {% generation %}."""
         return _GENERATION.search(_COMMENT.sub("", self.jinja)) is not None
+
+    def read_names(self) -> list[str]:
+        """What it reads of what it is given beside the messages and the special tokens."""
+        from jinja2 import Environment, TemplateError, meta
+
+        plain = _GENERATION_MARK.sub("", self.jinja)  # a tag of transformers' own
+        try:
+            found = meta.find_undeclared_variables(
+                Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=True).parse(plain)
+            )
+        except TemplateError:  # it is told where a conversation is written
+            return []
+        return sorted(found - {*self.names, *_ALWAYS})
 
     def text(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
         """The conversation as one text; with `prompt`, up to where the assistant is to write.
@@ -143,9 +162,10 @@ class ChatTemplate:
                 raise TemplateProblem(f"turn {turn + 1} {not_begun(before, after)}")
             self.check_end()
             if not whole.startswith(after):
+                thinks = "it drops what earlier turns thought, as Qwen3's and DeepSeek-R1's; " * (_THINK in self.jinja)
                 raise TemplateProblem(
-                    f"turn {turn + 1} is written otherwise once others follow it: {_unlike(after, whole)}; one that "
-                    "marks the assistant's text by {% generation %} in task.template, or task.train_on=last"
+                    f"turn {turn + 1} is written otherwise once others follow it: {_unlike(after, whole)}; {thinks}"
+                    "task.train_on=last, or one that marks the assistant's text by {% generation %} in task.template"
                 )
             yield len(before), self._end(after)
 
@@ -161,7 +181,7 @@ class ChatTemplate:
         from jinja2 import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        names: dict[str, Any] = dict(self.names)
+        names: dict[str, Any] = {**self.names, **self.arguments}
         try:
             texts, spans = cast(
                 tuple[list[str], list[list[Span]]],
@@ -198,11 +218,27 @@ def syntax_problem(jinja: str) -> str | None:
     return None
 
 
-def chat_template(tokens: Tokens, own: str | None) -> ChatTemplate:
-    """The template `own`, else the one beside the tokenizer, else the plain one.
+def chat_template(tokens: Tokens, own: str | None, arguments: Mapping[str, Any] | None = None) -> ChatTemplate:
+    """The template `own`, else the one beside the tokenizer, else the plain one; with the user's arguments.
 
-    Raises ConfigError for a tokenizer that is no tokenizer.json, and for several templates without a default.
+    Raises ConfigError for a tokenizer that is no tokenizer.json, for several templates without a default, and for
+    arguments that the template does not read.
     """
+    template = _without_arguments(tokens, own)
+    if arguments:
+        read = template.read_names()
+        unread = [
+            f"task.template_arguments.{name}: the chat template, {template.said}, reads no such name"
+            f"{nearest(name, read)}; it reads {listed(read) or 'none'}"
+            for name in arguments
+            if name not in read
+        ]
+        if unread:
+            raise ConfigError(*unread)
+    return dataclasses.replace(template, arguments=arguments or {})
+
+
+def _without_arguments(tokens: Tokens, own: str | None) -> ChatTemplate:
     assert tokens.tokenizer is not None
     folder = tokens.tokenizer.parent if tokens.tokenizer.is_file() else tokens.tokenizer
     file = folder / "tokenizer.json" if tokens.tokenizer.is_dir() else tokens.tokenizer

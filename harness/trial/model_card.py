@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -157,6 +158,8 @@ def _use(trained: Trained, form: TransformersForm, keys: Mapping[str, object], m
         f'model = {auto}.from_pretrained("FOLDER"{words})',
     ]
     if trained.config.task.holds_chats:
-        lines += _CHAT
+        arguments: Mapping[str, Any] = vars(trained.config.task)["template_arguments"] or {}
+        given = "".join(f', "{name}": {value!r}' for name, value in arguments.items())
+        lines += [line.replace('"return_tensors": "pt"', f'"return_tensors": "pt"{given}') for line in _CHAT]
     note = ["", "The head is in `head.safetensors`: no class of transformers has it."] if form.loose_head else []
     return ["```python", *lines, "```", *note]

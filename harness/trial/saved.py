@@ -99,7 +99,12 @@ def template_notes(saved: Saved, config: Config, task: Task) -> list[str]:
     known, tokens = _template(saved), model_tokens(config.model)
     if not known or tokens is None or tokens.tokenizer is None:
         return []
-    here = task.input_digests(tokens).get("template", "").rpartition(" ")[2]
+    digests = task.input_digests(tokens)
+    here = digests.get("template", "").rpartition(" ")[2]
+    given = digests.get("template_arguments", "{}")
+    trained = given if saved.entry is None else saved.entry.provenance.inputs.get("template_arguments", "{}")
+    if here == known and given != trained:
+        return [f"it was trained with task.template_arguments={trained}; here they are {given}"]
     if here in ("", known):
         return []
     return [f"it was trained with the chat template of SHA-256 {known[:16]}; here it is {here[:16]}, task.template"]

@@ -103,6 +103,58 @@ def test_a_turn_of_weight_0_is_read_and_not_trained_on(template, tmp_path):
         encoded(tmp_path, once, chats=[chat])
 
 
+SWITCHED = (
+    "{% if enable_thinking is not defined %}{% set enable_thinking = true %}{% endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
+    "{% if m.role == 'assistant' and loop.last %}{{ '<think>\\n\\n</think>\\n\\n' + m.content }}"
+    "{% else %}{{ m.content }}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
+    "{% if not enable_thinking %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}"
+)
+"""As Qwen3's: without thinking, the prompt of an answer has an empty thought."""
+
+
+def test_a_template_takes_arguments_as_transformers_gives_them(tmp_path):
+    write_tokenizer(tmp_path, SWITCHED)
+    chat, tokens = CHATS[0], Tokens(tmp_path / "tokenizer.json", pad=0, end=2, begin=1)
+    trained = {}
+    for arguments in ({}, {"enable_thinking": False}):
+        template = chat_template(tokens, None, arguments)
+        split, how = ChatSplit((chat,), NAMES[:1]), {"train_on": "last", "longer": "cut", "max_length": 512}
+        found = encode_chats(split, template, pad=0, end=2, **how)
+        form = {"add_generation_prompt": True, "return_dict": True, **arguments}
+        prompt = theirs(tmp_path).apply_chat_template(list(chat[:-1]), **form)["input_ids"]
+        assert found.prompts.row(0).tolist() == prompt
+        assert found.ids.row(0).tolist() == theirs(tmp_path).apply_chat_template(list(chat), **arguments)["input_ids"]
+        mask = found.trained.row(0) == 1
+        assert np.flatnonzero(mask)[0] == len(prompt)
+        trained[len(arguments)] = theirs(tmp_path).decode(found.ids.row(0)[mask])
+    assert trained == {0: f"<think>\n\n</think>\n\n{trained[1]}", 1: "Four, naïvely 🙂<|im_end|>"}
+
+
+def test_an_argument_that_no_template_reads_is_refused(tmp_path):
+    write_tokenizer(tmp_path, SWITCHED)
+    tokens = Tokens(tmp_path / "tokenizer.json", pad=0, end=2, begin=1)
+    with pytest.raises(ConfigError) as error:
+        chat_template(tokens, None, {"enable_thinkin": False, "enable_thinking": True})
+    assert error.value.args == (
+        "task.template_arguments.enable_thinkin: the chat template, the tokenizer's own, reads no such name; did you "
+        "mean enable_thinking?; it reads enable_thinking",
+    )
+    with pytest.raises(ConfigError, match="reads no such name; it reads none"):
+        chat_template(tokens, CHATML, {"enable_thinking": False})
+
+
+def test_a_template_that_drops_thoughts_names_what_to_do(tmp_path):
+    write_tokenizer(tmp_path, FORGETS)
+    chat = [{**m, "content": f"<think>so</think>{m['content']}"} if m["role"] == "assistant" else m for m in CHATS[1]]
+    with pytest.raises(
+        ConfigError, match=r"it drops what earlier turns thought, as Qwen3's .*; task\.train_on=last, or"
+    ):
+        encoded(tmp_path, chats=[chat])
+    assert encoded(tmp_path, chats=[chat], train_on="last").trained.ids.any()
+
+
 def test_a_template_of_the_users_own_comes_first_and_a_file_beside_before_the_configuration(tmp_path):
     write_tokenizer(tmp_path, unmarked(MARKED["inst"]))
     (tmp_path / "chat_template.jinja").write_text(MARKED["turns"])

@@ -76,6 +76,22 @@ def as_the_card_says(folder, network, chat):
     return found["tokenizer"].decode(found["answer"], skip_special_tokens=True)
 
 
+def test_arguments_of_the_template_are_in_the_record_and_in_the_card(chats, trained, tmp_path):  # noqa: F811
+    shouted = "{% if m.role == 'assistant' and shout %}{{ '! ' }}{% endif %}"
+    save_base(tmp_path / "base", unmarked(CHATML).replace("{% if m.role", shouted + "{% if m.role", 1))
+    words = ["'task.template_arguments={shout: true}'", "lora.targets=all-linear", "lora.rank=2"]
+    made = trained(*chats, *based_on(tmp_path / "base"), *(word.strip("'") for word in words))
+    assert made.entry.provenance.inputs["template_arguments"] == '{"shout": true}'
+    export_trial(made, tmp_path / "out", merged=False)
+    network = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    asked = [
+        [{"role": "user", "content": "red"}, {"role": "assistant", "content": "red"}, {"role": "user", "content": n}]
+        for n in WORDS[:4]
+    ]
+    assert answer(made, asked) == [as_the_card_says(tmp_path / "out", network, chat) for chat in asked]
+    assert '"shout": True' in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_a_merged_trial_ends_its_answers_by_itself(chats, trained, tmp_path):  # noqa: F811
     save_base(tmp_path / "base", MARKED["turns"])
     made = trained(*chats, *based_on(tmp_path / "base"), "lora.targets=all-linear", "lora.rank=2")

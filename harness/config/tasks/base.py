@@ -32,7 +32,7 @@ _NOT_IN_FINGERPRINT = (
     *("labels", "cut", "time", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
     "gradients",
     *("dataset", "subset", "packages", "broken", "unknown", "tag_names"),
-    *("template", "messages", "system", "other_roles"),
+    *("template", "template_arguments", "messages", "system", "other_roles"),
 )
 # Trials from before there were these are the same trials.
 _LATER_KEYS = {"train_rows": None, "temperature": None, "batches": "one_task", "text_pair": None}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
@@ -12,6 +12,12 @@ from harness.config.scalars import CLOSED, Count, Text
 from harness.config.tasks.own import OwnTableConfig
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
+_GIVEN = (
+    *("messages", "conversation", "tools", "documents", "add_generation_prompt", "continue_final_message"),
+    *("conversations", "chat_template", "return_assistant_tokens_mask"),
+)
+"""What a template or the function that renders it gets otherwise, or not at all."""
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
@@ -19,7 +25,8 @@ class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
 
     `data` is a file, `dataset` one of the datasets library; one of them is given. `messages`, `source` and `target`
     null: found by their usual names. `system` is a template of what stands before conversations without a system
-    prompt. `template` is a file of a chat template, null: the tokenizer's own, else the plain one.
+    prompt. `template` is a file of a chat template, null: the tokenizer's own, else the plain one;
+    `template_arguments` are what it is given beside the messages, by name.
 
     Lengths are in tokens. `longer` cut: of a conversation that is too long the first turns are left out, and an
     exchange that is too long by itself is cut at its end.
@@ -42,6 +49,7 @@ class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
     longer: Literal["cut", "refuse"]
     max_length: Annotated[int, Strict(), Field(ge=4)]
     max_new_tokens: Count
+    template_arguments: dict[Text, Any] | None = None
 
     @property
     def paths(self) -> Mapping[str, str | None]:
@@ -75,6 +83,11 @@ class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
         files = [f"task.{key}={path}" for key, path in super().paths.items() if path is not None]
         if files and self.dataset is not None:
             mistakes.append(f"{' '.join(files)} task.dataset={self.dataset}: files, or a data set with its own splits")
+        mistakes += [
+            f"task.template_arguments.{name}: of the harness, which gives it to every template itself; leave it out"
+            for name in self.template_arguments or {}
+            if name in _GIVEN
+        ]
         if self.messages is not None and self.source is not None:
             mistakes.append(f"task.messages={self.messages} task.source={self.source}: one of them; the other is null")
         if (self.source is None) != (self.target is None):
