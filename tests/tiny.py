@@ -1,15 +1,11 @@
 """A tiny encoder with weights and tokenizer, tiny data, and configurations of them composed from the real files."""
 
-import json
 import os
 import random
 from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import OmegaConf
-
-from harness.config import composition
+from tests import commands
 
 ON_GPU = os.environ.get("HARNESS_TEST_ACCELERATOR") == "gpu"
 """Whether the trials of tests train on a GPU: what holds on a CPU has to hold there."""
@@ -82,25 +78,18 @@ def compose_tree(base: Path, data: Path, *overrides: str) -> dict[str, Any]:
 
     Studies search alone, unless the overrides say otherwise.
     """
-    composition.register_sweeps()
-    with hydra.initialize_config_dir(str(composition.CONF), version_base="1.3"):
-        composed = hydra.compose(
-            "config",
-            overrides=[
-                *words_of(base, data),
-                "tracking=off",
-                *DEVICE,
-                "trainer.batch_size=8",
-                "trainer.max_steps=8",
-                "trainer.evaluations=2",
-                # Scores that tests know were measured with it; tasks of a mixture must be cut alike.
-                *([] if any(word.startswith("task=") for word in overrides) else ["task.cut=drawn"]),
-                *([] if any(word.startswith("lora=") for word in overrides) else ["lora.rank=2"]),
-                *(SEARCH_ALONE if any(word.startswith("sweep=") for word in overrides) else []),
-                *overrides,
-            ],
-        )
-    container = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(container, dict)
-    found: dict[str, Any] = json.loads(json.dumps(container))
-    return found
+    return commands.compose_tree(
+        [
+            *words_of(base, data),
+            "tracking=off",
+            *DEVICE,
+            "trainer.batch_size=8",
+            "trainer.max_steps=8",
+            "trainer.evaluations=2",
+            # Scores that tests know were measured with it; tasks of a mixture must be cut alike.
+            *([] if any(word.startswith("task=") for word in overrides) else ["task.cut=drawn"]),
+            *([] if any(word.startswith("lora=") for word in overrides) else ["lora.rank=2"]),
+            *(SEARCH_ALONE if any(word.startswith("sweep=") for word in overrides) else []),
+            *overrides,
+        ]
+    )
