@@ -1,6 +1,7 @@
 """A tiny encoder with weights and tokenizer on disk, tiny data, and configurations composed from the real files."""
 
 import gc
+import os
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv(FOLDERS, "")  # a command in this process adds its --config-dir, for itself alone
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # for a loss of power, which no test has; a study has 17 a trial
 
 
 @pytest.fixture

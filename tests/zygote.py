@@ -224,6 +224,7 @@ def _import_all() -> None:
     for name in IMPORTED:
         importlib.import_module(name)
     del sys.modules["harness.__main__"]  # each process runs it anew
+    os.fsync = lambda _: None  # for a loss of power, which no test has
     gc.collect()
     gc.freeze()  # the collector would write to each page that is shared
 
