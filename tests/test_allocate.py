@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 
 from harness import __main__ as command
 from harness import record
+from harness.commands.profiles import before_training
 from harness.config import ConfigError, check
 from harness.lora import named_updates
 from harness.lora.truncation import cut
 from harness.model import build_model
-from harness.search.allocation import before_training
 from harness.task import build_task
 from harness.trial.allocation import TruncatedTrial, gradient_energies, variance_shares
 from harness.trial.inputs import loader, read_inputs

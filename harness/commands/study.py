@@ -41,7 +41,7 @@ def run(job: HydraJob) -> None:
         read_history(job.config)
     check_runnable(job.config)
     from harness.cluster.study import with_kept_confirmation
-    from harness.search.allocation import with_profiles
+    from harness.commands.profiles import with_profiles
     from harness.trial.fastest import settled
     from harness.trial.layer_ranks import with_rank_groups
 

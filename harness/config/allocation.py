@@ -1,4 +1,4 @@
-"""The ways to allocate ranks to layers under a budget of parameters; what each does is in harness.search.allocation."""
+"""The ways to allocate ranks to layers under a budget of parameters; what each does is in harness.commands.profiles."""
 
 from typing import Literal, get_args
 
