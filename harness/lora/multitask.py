@@ -4,7 +4,8 @@ import dataclasses
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -56,18 +57,9 @@ def adapt_tasks(
     stream and behind it one of each task. Raises SpecError as `adapt` does, and where a task adapter has no place.
     """
     _check_tasks(tasks)
-    trained: tuple[str, ...] = ()
-    match spec:
-        case TaskForkSpec():
-            _fork(base, spec, names, tasks, route)
-        case MtloraSpec():
-            streams = Streams(tasks, route, every=every)
-            _fork_streams(base, spec, names, streams, stages or _last_blocks(base, 1))
-            trained = train_parts(base, spec.train)
-        case MtlLoraSpec():
-            _mix(base, spec, names, tasks, route)
-    plan = TaskAdapters(spec, dict(names), tuple(tasks), route, tuple(stages), every, trained)
-    base.task_adapters = plan  # type: ignore[assignment]
+    plan = TaskAdapters(spec, dict(names), tuple(tasks), route, tuple(stages), every)
+    trained = _INSERT[type(spec)](base, spec, plan)
+    base.task_adapters = dataclasses.replace(plan, trained=trained)  # type: ignore[assignment]
     return {name: update.rank for name, update in named_updates(base)}
 
 
@@ -125,23 +117,23 @@ def _of_single_tasks(layer: nn.Module, key: str, update: LowRankUpdate) -> Itera
         yield from update.parameters()
 
 
-def _fork(
-    base: nn.Module, spec: TaskForkSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter
-) -> None:
-    ranks = _task_ranks(spec, tasks)
+def _fork(base: nn.Module, spec: TaskForkSpec, plan: TaskAdapters) -> tuple[str, ...]:
+    ranks = _task_ranks(spec, plan.tasks)
     last = _last_blocks(base, spec.blocks)
-    adapt(base, spec.shared, names)
-    for index, module in enumerate(_forked(base, last, spec, names)):
+    adapt(base, spec.shared, plan.names)
+    for index, module in enumerate(_forked(base, last, spec, plan.names)):
         layer = _linear(base.get_submodule(module), module, "a fork")
         updates = _with_tasks(layer, module, ranks, spec.task_scale)
         both = spec.mode == "both"
-        replace(base, module, TaskForkLinear(layer.base, updates, tasks, route, both, index == 0, layer.dropout))
+        fork = TaskForkLinear(layer.base, updates, plan.tasks, plan.route, both, index == 0, layer.dropout)
+        replace(base, module, fork)
+    return ()
 
 
-def _fork_streams(
-    base: nn.Module, spec: MtloraSpec, names: Mapping[str, str], streams: Streams, blocks: Sequence[str]
-) -> None:
-    ranks = _task_ranks(spec, streams.tasks)
+def _fork_streams(base: nn.Module, spec: MtloraSpec, plan: TaskAdapters) -> tuple[str, ...]:
+    streams, names = Streams(plan.tasks, plan.route, every=plan.every), plan.names
+    blocks = plan.stages or _last_blocks(base, 1)
+    ranks = _task_ranks(spec, plan.tasks)
     adapt(base, spec.shared, names)
     forked = _forked(base, blocks, spec, names)
     for block in blocks:
@@ -159,6 +151,7 @@ def _fork_streams(
             streams.fork_in(base.get_submodule(block))
         if attention := _attention_before(base, inside, names):
             streams.attend_once(base.get_submodule(attention))
+    return train_parts(base, spec.train)
 
 
 def _with_tasks(
@@ -196,8 +189,8 @@ def _of_maps(names: Mapping[str, str]) -> list[str]:
     return [re.sub(r"\[\d+/\d+\]$", "", names[name]) for name in _NEVER_FORK if name in names]
 
 
-def _mix(base: nn.Module, spec: MtlLoraSpec, names: Mapping[str, str], tasks: Sequence[str], route: TaskRouter) -> None:
-    adapt(base, spec.shared, names)
+def _mix(base: nn.Module, spec: MtlLoraSpec, plan: TaskAdapters) -> tuple[str, ...]:
+    adapt(base, spec.shared, plan.names)
     for module, adapted in list(adapted_layers(base)):
         layer = _linear(adapted, module, "MTL-LoRA")
         updates = {
@@ -206,15 +199,24 @@ def _mix(base: nn.Module, spec: MtlLoraSpec, names: Mapping[str, str], tasks: Se
                 update.where,
                 spec.rank,
                 spec.scale,
-                tasks,
+                plan.tasks,
                 spec.ups,
                 spec.temperature,
-                route,
+                plan.route,
                 diagonal=spec.task_matrix == "diagonal",
             )
             for key, update in layer.low_rank()
         }
         replace(base, module, MtlLoraLinear(layer.base, updates, spec.dropout))
+    return ()
+
+
+_INSERT: Mapping[type, Callable[[nn.Module, Any, TaskAdapters], tuple[str, ...]]] = {
+    TaskForkSpec: _fork,
+    MtloraSpec: _fork_streams,
+    MtlLoraSpec: _mix,
+}
+"""By kind of specification: what puts it into a base, and names what else of the base it trains."""
 
 
 def _linear(layer: nn.Module, name: str, method: str) -> LoraLinear:
