@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
-CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)
+CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 # Strict scalars: "8", 8.0 and true are not the rank 8.
 Count = Annotated[int, Strict(), Field(ge=1)]
 Natural = Annotated[int, Strict(), Field(ge=0)]
