@@ -3,7 +3,12 @@
 import dataclasses
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.config.tree import ConfigError
+
+if TYPE_CHECKING:
+    from harness.config.lora import LoraConfig
 
 
 class Adaptation:
@@ -62,6 +67,10 @@ class Adaptation:
     def quantization_mistakes(self, where: str) -> list[str]:
         """What it cannot do beside weights that are held in few bits."""
         return [f"{where}: lora={self.name} is not known to work there; lora=lora, or model.quantization=null"]
+
+    def low_rank(self, where: str) -> "LoraConfig":
+        """Itself, if it is LoRA or a variant of it. Raises ConfigError, which begins with `where`."""
+        raise ConfigError(f"{where}: of lora=lora and its variants; lora.name={self.name}")
 
     def identity(self) -> dict[str, Any]:
         """Its keys as a fingerprint takes them: the same thing in other words is the same."""

@@ -118,6 +118,9 @@ class LoraConfig(Adaptation):
     def quantization_mistakes(self, where: str) -> list[str]:
         return []
 
+    def low_rank(self, where: str) -> "LoraConfig":
+        return self
+
     def identity(self) -> dict[str, Any]:
         tree = super().identity()
         if self.match is None:

@@ -16,6 +16,7 @@ from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.sampling import LengthBatches
 
 if TYPE_CHECKING:
+    from harness.task.continual import ContinualTask
     from harness.task.metrics import Metrics
 
 Losses = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor]]
@@ -106,6 +107,11 @@ class Task(ABC):
 
         @property
         def parts(self) -> Mapping[str, "Task"]: ...  # of several tasks only
+
+    @property
+    def continual(self) -> "ContinualTask | None":
+        """Itself, if it is of tasks that are learned one after another."""
+        return None
 
     @property
     @abstractmethod

@@ -35,6 +35,10 @@ class ContinualTask(Task):
             raise ConfigError("task.heads=shared: the tasks have not the same classes; task.heads=separate")
 
     @property
+    def continual(self) -> "ContinualTask":
+        return self
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Of the first task."""
         return next(iter(self.parts.values())).classes

@@ -187,8 +187,7 @@ class TrialModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser over groups of one learning rate each, decayed or not."""
-        weighting = getattr(self.model, "weighting", None)
-        fresh = [self.model.get_submodule("head"), *([weighting] if weighting is not None else [])]
+        fresh = [part for name, part in self.model.named_children() if name in ("head", "weighting")]
         head = {id(tensor) for part in fresh for tensor in part.parameters()}
         members: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, tensor in self._trained():

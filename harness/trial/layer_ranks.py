@@ -22,9 +22,7 @@ def with_rank_groups(config: Config) -> Config:
     sweep = config.sweep
     if sweep is None or sweep.ranks is None:
         return config
-    if not isinstance(config.lora, LoraConfig):
-        raise ConfigError(f"sweep.ranks: of lora=lora and its variants; lora.name={config.lora.name}")
-    plain = dataclasses.replace(config.lora, ranks=None, scales=None, alphas=None, match=None)
+    plain = dataclasses.replace(config.lora.low_rank("sweep.ranks"), ranks=None, scales=None, alphas=None, match=None)
     costs = layer_costs(config, plain)
     groups = _groups(sweep.ranks, list(costs), config, plain)
     each = {name: sum(costs[layer] for layer in layers) for name, layers in groups.items()}

@@ -61,8 +61,9 @@ def probe_digest(config: ProbeConfig, model: ModelConfig) -> str:
 
 
 def _encoder(model: ModelConfig) -> TextModelConfig:
-    assert isinstance(model, TextModelConfig), "a probe of another model was refused with its configuration"
-    return model
+    encoder = model.masked_encoder
+    assert encoder is not None, "a probe of another model was refused with its configuration"
+    return encoder
 
 
 def _passages(config: ProbeConfig, model: TextModelConfig) -> tuple[Passages, int]:

@@ -123,8 +123,8 @@ def run_trial(
             mirror=mirror,
             report=report,
         )
-        if config.task.in_turn:
-            train_and_evaluate_continual(trial)
+        if task.continual is not None:
+            train_and_evaluate_continual(trial, task.continual)
         else:
             train_and_evaluate(trial)
     draft.record = replace(draft.record, time=replace(draft.record.time, total_s=time.perf_counter() - started))

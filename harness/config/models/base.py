@@ -8,6 +8,9 @@ from harness.config.adaptation import Adaptation
 from harness.config.probe import ProbeConfig
 from harness.config.scalars import AssetConfig
 
+if TYPE_CHECKING:
+    from harness.config.models.text import TextModelConfig
+
 ATTENTION = ("query", "key", "value", "output")
 FFN = ("ffn_up", "ffn_down")
 Attention = Literal["auto", "sdpa", "eager"]
@@ -168,6 +171,11 @@ class ModelConfig:
     def image_mistakes(self, task: str, size: int) -> list[str]:
         """What is at odds with a task's images of `size` pixels a side."""
         return []
+
+    @property
+    def masked_encoder(self) -> "TextModelConfig | None":
+        """Itself, if it is a text encoder, of which a probe for forgetting can hide tokens."""
+        return None
 
     def probe_mistakes(self, probe: ProbeConfig) -> list[str]:
         """What is at odds with a probe for forgetting, which hides tokens of a text encoder."""

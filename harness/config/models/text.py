@@ -60,6 +60,10 @@ class TextModelConfig(QuantizableConfig):
     def mistakes(self) -> list[str]:
         return [*super().mistakes(), *uneven_heads(self.shape.hidden, self.shape.heads)]
 
+    @property
+    def masked_encoder(self) -> "TextModelConfig":
+        return self
+
     def probe_mistakes(self, probe: ProbeConfig) -> list[str]:
         if probe.length <= self.longest:
             return []

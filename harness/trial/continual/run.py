@@ -21,10 +21,9 @@ from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial
 
 
-def train_and_evaluate_continual(trial: RunningTrial) -> None:
+def train_and_evaluate_continual(trial: RunningTrial, task: ContinualTask) -> None:
     """Train every task in its turn; `report` hears the mean validation scores of all tasks after each of them."""
-    task, draft = trial.task, trial.draft
-    assert isinstance(task, ContinualTask)
+    draft = trial.draft
     names = list(task.parts)
     snapshots = TaskSnapshots(trial.model, apart=task.learn == "separate")
     evaluation = ContinualEvaluation(trial, snapshots)
