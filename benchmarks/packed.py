@@ -33,13 +33,13 @@ from harness.task import Inputs
 from harness.training import (
     ClassMetrics,
     DivergenceCheck,
-    Kind,
     MetricsCsvLogger,
     Pack,
     PackCallback,
     Plan,
+    PackKey,
+    PackMember,
     ResourceMeter,
-    Seat,
     StopRequestCheck,
     TrialModule,
     make_trainer,
@@ -133,22 +133,22 @@ class Bench:
         callbacks: list[L.Callback] = [StopRequestCheck(), DivergenceCheck(), meter]
         with tempfile.TemporaryDirectory() as folder:
             callbacks += [MetricsCsvLogger(Path(folder) / "metrics.csv", lambda step, values: None, ()), span]
-            seat = None if pack is None else self._seat(pack, model)
-            if seat is not None:
-                callbacks.append(PackCallback(seat))
+            member = None if pack is None else self._joined(pack, model)
+            if member is not None:
+                callbacks.append(PackCallback(member))
             length = Plan(steps=last, evaluate_after=(last,))
             trainer = make_trainer(Path(folder), length, self.device, callbacks, precision=self.precision, clip=1.0)
             trainer.limit_val_batches = 0
             batches = loader(self.data, self.rows, 0, training=True)
             trainer.fit(module, batches, batches)
-        if seat is not None:
-            seat.close()
+        if member is not None:
+            member.close()
 
-    def _seat(self, pack: Pack, model: TextClassifier) -> Seat:
-        kind = Kind("bench", self.precision, self.device, draws=self.dropout > 0)
-        seat = pack.seat(model, kind, self.data.padding)
-        assert isinstance(seat, Seat), seat
-        return seat
+    def _joined(self, pack: Pack, model: TextClassifier) -> PackMember:
+        key = PackKey("bench", self.precision, self.device, draws=self.dropout > 0)
+        member = pack.join(model, key, self.data.padding)
+        assert isinstance(member, PackMember), member
+        return member
 
     def launches(self, size: int) -> float:
         """Of one step of one trial."""

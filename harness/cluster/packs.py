@@ -9,8 +9,8 @@ from harness.system.signals import raise_if_stop_requested, request_stop
 from harness.training import Pack
 
 
-class HeldTrials:
-    """The trials that a worker has now; one trial at a time is the usual case.
+class PackedTrials:
+    """The trials that a worker trains now, its pack; one trial at a time is the usual case.
 
     A trial whose last worker vanished runs alone: it may have been what ended that worker, and must not end others'
     attempts with its own. So does one that ran out of memory beside others: it may fit without them. After a trial
@@ -30,11 +30,11 @@ class HeldTrials:
     def begin(self, trial: int, alone: bool) -> None:
         self._alone[trial] = alone
         self._most[trial] = 1
-        for held in self._alone:
-            self._most[held] = max(self._most[held], len(self._alone))
+        for other in self._alone:
+            self._most[other] = max(self._most[other], len(self._alone))
 
-    def most(self, trial: int) -> int:
-        """How many trials there were at most while the worker had this one."""
+    def pack_size(self, trial: int) -> int:
+        """How many trials there were at most beside this one, itself included, while the worker had it."""
         return self._most.get(trial, 1)
 
     def end(self, trial: int, ended: Record | None) -> bool:

@@ -54,7 +54,7 @@ class TrialAttempt:
         A trial that ran out of memory beside others is no result: it is requeued, to run alone.
         """
         assert self.folder is not None
-        if ran_out_of_memory(entry) and self.worker.held.most(self.slot.number) > 1:
+        if ran_out_of_memory(entry) and self.worker.packed.pack_size(self.slot.number) > 1:
             self.worker.requeue_alone(self.assignment, entry.reason)
             return False
         made = [[step, value] for step, value in self.reports.items()]

@@ -83,7 +83,7 @@ class Worker:
         self.log, self.assignments = Log(folder), AssignmentLog(folder)
         self.slots = self._searched = search_schedule(self.sweep, first)
         self._trusted: dict[str, float] = {}
-        self.held, self._fresh = HeldTrials(), MemoryBaseline()
+        self.packed, self._fresh = PackedTrials(), MemoryBaseline()
         self.mirror = mirror
         with_study_lock(self.locks, self._begin)
 
@@ -122,7 +122,7 @@ class Worker:
                     yield attempt
                 self.heartbeat.end(attempt.slot.number)
                 raise_if_stop_requested()
-                if self.held.end(attempt.slot.number, attempt.ended) and (lost := self._fresh.leak_reason()):
+                if self.packed.end(attempt.slot.number, attempt.ended) and (lost := self._fresh.leak_reason()):
                     raise WorkerUnhealthy(lost)
                 pause = _POLL_S[0]
             elif self.done == len(self.slots):
@@ -173,8 +173,8 @@ class Worker:
         scored = self.sweep.test or slot.phase == "confirm"
         name, number, compares = self.config.study, slot.number, scored or self.plan.reads_merge
         arm = slot.arm.name_of(assignment.point)
-        held = partial(self.held.most, number)
-        return TrialContext(name, number, arm, folder, assignment.point, slot.phase, scored, compares, held=held)
+        size = partial(self.packed.pack_size, number)
+        return TrialContext(name, number, arm, folder, assignment.point, slot.phase, scored, compares, pack_size=size)
 
     def _begin(self) -> None:
         repair_logs(self.folder)
@@ -195,7 +195,7 @@ class Worker:
             if self.assignments.running(slot.number, self.log, self._alive):
                 continue
             alone = self.assignments.needs_worker_alone(slot.number)
-            if not self.held.may_begin(alone):
+            if not self.packed.may_begin(alone):
                 continue
             last = self.assignments.last(slot.number)
             if last is not None:
@@ -209,7 +209,7 @@ class Worker:
             self.assignments.add(assignment)
             if self.assignments.last(slot.number) != assignment:
                 raise LockLost
-            self.held.begin(slot.number, alone)
+            self.packed.begin(slot.number, alone)
             return slot, assignment
         return None
 

@@ -332,7 +332,7 @@ class Record(Section):
     `phase` is confirm for a finalist of the search that was trained again with a fresh seed. `scores` are by split and
     metric; a split like test@4 is that of a nested adapter cut to rank 4. `dead` names the trained tensors that never
     got a gradient; `notes` say what of the training is easily overlooked. `pack_size` is the most trials that its
-    worker held while it had this one; above 1, `memory` and `time` are of all of them together. `attempt` counts how
+    worker trained at once while it had this one; above 1, `memory` and `time` are of all of them. `attempt` counts how
     often the trial was begun. `reports` holds [step, objective] of each evaluation on validation, empty where another
     trial's result was looked up. The order of the fields is that of the columns of a table.
     """

@@ -25,7 +25,7 @@ class PastTrial:
 
     `settings` are its values by dotted key, `varied` the keys that its study searched or compared. A trial that is
     `foreign` is of a study in Optuna that this program did not make: its other settings are not known. `pack_size` is
-    how many trials its worker held: what it cost is its own where that is 1.
+    the size of its pack: what it cost is its own where that is 1.
     """
 
     source: str

@@ -35,7 +35,7 @@ from harness.training.loop import (
     test,
 )
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss, task_losses
-from harness.training.packing import Kind, Pack, PackCallback, Seat, examined
+from harness.training.packing import Pack, PackCallback, PackKey, PackMember, check_packable
 from harness.training.sharding import gather_full_model
 
 __all__ = [
@@ -47,12 +47,13 @@ __all__ = [
     "Diverged",
     "DivergenceCheck",
     "EarlyStopping",
-    "Kind",
     "Metrics",
     "MetricsCsvLogger",
     "MixtureMetrics",
     "Pack",
     "PackCallback",
+    "PackKey",
+    "PackMember",
     "Plan",
     "ProcessDesync",
     "Pruned",
@@ -60,7 +61,6 @@ __all__ = [
     "RankScheduleCallback",
     "RegressionMetrics",
     "ResourceMeter",
-    "Seat",
     "StopRequestCheck",
     "TaskGradientsCallback",
     "TokenMetrics",
@@ -69,7 +69,7 @@ __all__ = [
     "all_reduce_max",
     "autocast",
     "broadcast_object",
-    "examined",
+    "check_packable",
     "final_barrier",
     "fit",
     "gather_full_model",

@@ -23,8 +23,8 @@ class TrialContext:
     """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose.
 
     `test` says whether its best weights are scored on the test split, `compares` whether the merged network is compared
-    with the adapter beside its layers, and their latencies are measured. In a `pack` it may train with others; `held`
-    says how many trials its worker held at most while it had this one.
+    with the adapter beside its layers, and their latencies are measured. In a `pack` it may train with others;
+    `pack_size` says how many trials its worker trained at most while it had this one.
     """
 
     study: str
@@ -36,4 +36,4 @@ class TrialContext:
     test: bool = True
     compares: bool = True
     pack: "Pack | None" = None
-    held: Callable[[], int] = lambda: 1
+    pack_size: Callable[[], int] = lambda: 1

@@ -1,10 +1,10 @@
-"""Whether a trial can share the passes over its base with others, and its place among them."""
+"""Whether a trial can share the passes over its base with the others of its pack."""
 
 import json
 import logging
 
 from harness.lora.packed import hindrance
-from harness.training import Kind, Seat, examined
+from harness.training import PackKey, PackMember, check_packable
 from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial
 
@@ -13,19 +13,19 @@ log = logging.getLogger(__name__)
 _ROWS = 8
 
 
-def seat_of(trial: RunningTrial) -> Seat | None:
-    """The trial's place in its pack; None where it trains by itself, which is said once."""
+def join_pack(trial: RunningTrial) -> PackMember | None:
+    """Make the trial a member of its pack; None where it trains by itself, which is said once."""
     if trial.context.pack is None:
         return None
-    found = _refused(trial) or _seat(trial)
-    if isinstance(found, Seat):
+    found = _refused(trial) or _joined(trial)
+    if isinstance(found, PackMember):
         return found
     log.info("trial %d trains by itself: %s", trial.context.number, found)
     return None
 
 
 def pack_notes(size: int) -> list[str]:
-    """What is to be noted of a trial whose worker held so many trials."""
+    """What is to be noted of a trial in a pack of so many."""
     if size == 1:
         return []
     return [f"trained in a pack of {size} (launch.pack): its times and its memory are of all of them"]
@@ -51,13 +51,13 @@ def _refused(trial: RunningTrial) -> str:
     return hindrance(model.base)
 
 
-def _seat(trial: RunningTrial) -> Seat | str:
+def _joined(trial: RunningTrial) -> PackMember | str:
     assert trial.context.pack is not None
     model, train = trial.model.to(trial.device).train(), trial.splits["train"]
     batch = on_device(train.batch(train.sample(_ROWS)), trial.device)
-    reason, draws = examined(model, batch, trial.device, trial.precision)
+    reason, draws = check_packable(model, batch, trial.device, trial.precision)
     if reason:
         return reason
     made_of = json.dumps([model.attention_kind, trial.config.model.hashed()], sort_keys=True, default=str)
-    kind = Kind(made_of, trial.precision, trial.device, draws)
-    return trial.context.pack.seat(model, kind, train.padding)
+    key = PackKey(made_of, trial.precision, trial.device, draws)
+    return trial.context.pack.join(model, key, train.padding)

@@ -91,7 +91,7 @@ def run_trial(
         _identify(config, task, draft)
         _LOG.info("data: %s", short(task))
         write_rows(task, context.folder.parent.parent / SPLIT_ROWS, context.folder / SPLIT_ROWS)
-        meter = ResourceMeter(device, context.held)
+        meter = ResourceMeter(device, context.pack_size)
         model = _built(config, task)
         _note_arithmetic(config, precision, model, draft)
         splits, calibration = _read(config, task)

@@ -68,8 +68,8 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     scores = (*module.metrics.names, *(config.trainer.text_measures if written is not None else ()))
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)
     gradients = _task_gradients(trial, trained)
-    seat = seat_of(trial)
-    shared = [] if seat is None else [PackCallback(seat)]
+    member = join_pack(trial)
+    shared = [] if member is None else [PackCallback(member)]
     callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops, *shared]
     trainer = _trainer(trial, length, callbacks)
     process = trainer.global_rank, trainer.world_size
@@ -82,8 +82,8 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     try:
         fit(trainer, module, training, trial.evaluation_batches(features.evaluation("validation"), *process))
     finally:
-        if seat is not None:
-            seat.close()
+        if member is not None:
+            member.close()
         spent = replace(trial.meter.clock.summary(), train_s=time.perf_counter() - started)
         made, resumed = trainer.global_step, checkpoints.resumed_at or None
         steps = Steps(planned=length.steps, made=made, best=best.best_step, resumed=resumed)
@@ -194,7 +194,7 @@ def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: Tr
     scores = test(trainer, module, evaluate["test"])
     draft.add_scores("test", scores)
     asked, folder = config.trainer.text_measures, trial.context.folder
-    written = write_texts(trial.task.generation, trained, held_out, trial.device, folder, asked)
+    written = write_texts(trial.task.generation, trained, held_out, device=trial.device, folder=folder, further=asked)
     draft.add_scores("test", scores | written)
 
 

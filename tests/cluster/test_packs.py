@@ -9,7 +9,7 @@ import pytest
 
 from harness import record
 from harness.cluster import worker as worker_module
-from harness.cluster.packs import HeldTrials, train_packs
+from harness.cluster.packs import PackedTrials, train_packs
 from harness.cluster.restart import WorkerUnhealthy
 from harness.cluster.worker import join
 from harness.config import ConfigError, check
@@ -132,24 +132,24 @@ def test_a_pack_that_is_stopped_saves_every_trial_and_goes_on(config, alone, tmp
 
 
 def test_a_trial_whose_worker_vanished_runs_alone_and_a_suspect_process_takes_no_more():
-    held = HeldTrials()
-    assert held.may_begin(alone=True)
-    held.begin(1, alone=False)
-    assert held.may_begin(alone=False)
-    assert not held.may_begin(alone=True)
-    held.begin(2, alone=False)
-    assert held.most(1) == held.most(2) == 2
-    assert not held.end(1, make(1, state="fail", reason="out of memory: 1 MiB"))
-    assert not held.may_begin(alone=False), "until the other one has ended"
-    assert held.end(2, make(2))
-    assert held.may_begin(alone=True)
-    held.begin(3, alone=True)
-    assert held.most(3) == 1
-    assert not held.may_begin(alone=False)
+    packed = PackedTrials()
+    assert packed.may_begin(alone=True)
+    packed.begin(1, alone=False)
+    assert packed.may_begin(alone=False)
+    assert not packed.may_begin(alone=True)
+    packed.begin(2, alone=False)
+    assert packed.pack_size(1) == packed.pack_size(2) == 2
+    assert not packed.end(1, make(1, state="fail", reason="out of memory: 1 MiB"))
+    assert not packed.may_begin(alone=False), "until the other one has ended"
+    assert packed.end(2, make(2))
+    assert packed.may_begin(alone=True)
+    packed.begin(3, alone=True)
+    assert packed.pack_size(3) == 1
+    assert not packed.may_begin(alone=False)
 
 
 def test_what_ran_out_of_memory_beside_others_is_tried_again_alone(config, tmp_path, monkeypatch):
-    """Three trials are held at once; the second fails beside them, and so does another one when it is alone."""
+    """Three trials are packed at once; the second fails beside them, and so does another one when it is alone."""
     stub.cheap(monkeypatch.setattr, 0.0)
     begun, made, told = [], [], worker_module.MemoryBaseline
 

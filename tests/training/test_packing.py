@@ -1,4 +1,4 @@
-"""What a pack looks at before a trial takes part, and how its functions take turns."""
+"""What a pack looks at before a trial takes part, and how its functions take threads."""
 
 import random
 import time
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from harness.lora import LoraSpec, adapt
 from harness.system.signals import Interrupted
-from harness.training import Kind, Pack, examined
-from harness.training.packing.turns import Turns
+from harness.training import Pack, PackKey, check_packable
+from harness.training.packing.cooperative import CooperativeThreads
 
 CPU = torch.device("cpu")
 BATCH = {"ids": torch.randn(5, 7, 4), "rows": torch.arange(5)}
@@ -47,7 +47,7 @@ class Toy(nn.Module):
 )
 def test_what_a_base_does_with_its_rows_is_looked_at_and_draws_nothing(read, reason, draws):
     network, state = Toy(read), torch.get_rng_state()
-    found, drew = examined(network, BATCH, CPU, "32-true")
+    found, drew = check_packable(network, BATCH, CPU, "32-true")
     assert reason in found
     assert bool(found) == bool(reason)
     assert drew == draws
@@ -60,11 +60,11 @@ def test_functions_take_turns_each_with_its_own_state_of_the_process(monkeypatch
 
     def proceed():
         order.append("all wait")
-        for turn in waiting:
-            turns.release(turn)
+        for thread in waiting:
+            threads.release(thread)
         waiting.clear()
 
-    turns = Turns(proceed)
+    threads = CooperativeThreads(proceed)
 
     def work(name):
         torch.manual_seed(3)
@@ -76,12 +76,12 @@ def test_functions_take_turns_each_with_its_own_state_of_the_process(monkeypatch
             of_numpy = np.random.random()  # noqa: NPY002  as above
             drawn[name].append((float(torch.rand(())), random.random(), of_numpy))
             order.append(name)
-            waiting.append(turns.current())
-            turns.wait()
+            waiting.append(threads.current())
+            threads.wait()
             assert torch.backends.cudnn.allow_tf32 == (name == "a")
 
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    turns.run([lambda name=name: work(name) for name in "ab"], lambda: None)
+    threads.run([lambda name=name: work(name) for name in "ab"], lambda: None)
     assert order == ["a", "b", "all wait", "a", "b", "all wait"]
     assert drawn["a"] == drawn["b"]
     assert torch.backends.cudnn.allow_tf32
@@ -93,27 +93,27 @@ def test_an_error_after_the_first_one_is_logged_but_no_stop(caplog):
 
     errors = [OSError("the first"), Interrupted(15), ValueError("the second")]
     with pytest.raises(OSError, match="the first"):
-        Turns(lambda: None).run([partial(fails, error) for error in errors], lambda: None)
+        CooperativeThreads(lambda: None).run([partial(fails, error) for error in errors], lambda: None)
     assert caplog.messages == ["another error after the first one: ValueError: the second"]
 
 
 def test_one_that_pauses_is_not_waited_for_and_an_error_is_raised_in_the_end():
     passes, told = [], []
-    turns = Turns(lambda: (passes.append(time.monotonic()), turns.release(held[0])))
-    held = []
+    threads = CooperativeThreads(lambda: (passes.append(time.monotonic()), threads.release(waiting[0])))
+    waiting = []
 
     def waits():
-        held.append(turns.current())
+        waiting.append(threads.current())
         for _ in range(3):
-            turns.wait()
+            threads.wait()
 
     def pauses():
-        turns.pause(0.2)
+        threads.pause(0.2)
         raise OSError("a fault of its own")
 
     started = time.monotonic()
     with pytest.raises(OSError, match="a fault of its own"):
-        turns.run([waits, pauses], lambda: told.append(1))
+        threads.run([waits, pauses], lambda: told.append(1))
     assert len(passes) == 3
     assert passes[-1] - started < 0.2 <= time.monotonic() - started
     assert told == [1]
@@ -121,9 +121,9 @@ def test_one_that_pauses_is_not_waited_for_and_an_error_is_raised_in_the_end():
 
 def test_a_pack_that_cannot_go_on_ends_with_the_error(monkeypatch):
     pack = Pack()
-    monkeypatch.setattr(pack.turns, "_proceed", lambda: 1 / 0)
+    monkeypatch.setattr(pack.threads, "_proceed", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        pack.run([pack.turns.wait, pack.turns.wait])
+        pack.run([pack.threads.wait, pack.threads.wait])
 
 
 class Breaks(torch.autograd.Function):
@@ -158,22 +158,22 @@ class Shared(nn.Module):
 
 @pytest.mark.parametrize(("guilty", "error"), [(-1.0, IndexError), (101.0, ValueError)])
 def test_an_error_of_a_pass_is_that_of_the_trial_alone_that_makes_it(guilty, error, caplog, monkeypatch):
-    pack, kind, found, passes = Pack(), Kind("base", "32-true", CPU, False), {}, []
+    pack, kind, found, passes = Pack(), PackKey("base", "32-true", CPU, False), {}, []
     forward = pack._forward
     monkeypatch.setattr(pack, "_forward", lambda group: (passes.append(len(group)), forward(group)))
 
     def train(place):
-        seat = pack.seat(Shared(), kind, {})
+        member = pack.join(Shared(), kind, {})
         try:
             for step in range(3):
                 x = torch.full((2, 4), guilty if (place, step) == (1, 1) else place + 1.0)
-                features = seat.forward({"x": x, "rows": torch.arange(2)})
+                features = member.forward({"x": x, "rows": torch.arange(2)})
                 assert torch.equal(features, x)
                 features.sum().backward()
-                seat.backward()
+                member.backward()
                 found.setdefault(place, []).append(features.detach()[0, 0].item())
         finally:
-            seat.close()
+            member.close()
 
     with pytest.raises(error, match="a row of its own"):
         pack.run([lambda place=place: train(place) for place in range(3)])

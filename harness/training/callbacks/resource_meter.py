@@ -14,13 +14,13 @@ from harness.training.accounting import MemoryMeter, StepClock
 class ResourceMeter(L.Callback):
     """Seconds and examples of each step; peaks of memory in bytes, of training and of evaluation separately.
 
-    `held` says how many trials the worker held at most while it had this one.
+    `pack_size` says how many trials the worker trained at most while it had this one.
     """
 
-    def __init__(self, device: torch.device, held: Callable[[], int] = lambda: 1) -> None:
+    def __init__(self, device: torch.device, pack_size: Callable[[], int] = lambda: 1) -> None:
         self.memory, self.clock = MemoryMeter(device), StepClock(device)
         self.train_peak = self.eval_peak = 0
-        self._held, self._held_before = held, 1
+        self._pack_size, self._pack_size_before = pack_size, 1
         self._reset_next = True  # the next training step starts a new peak
         self.parts = Memory()
 
@@ -39,12 +39,12 @@ class ResourceMeter(L.Callback):
         self.clock.cpu_seconds = state_dict.get("cpu_seconds", [])  # checkpoints of before have none
         self.train_peak, self.eval_peak = state_dict["train_peak"], state_dict["eval_peak"]
         self.parts = Memory.read(state_dict["parts"])
-        self._held_before = state_dict.get("pack_size", 1)
+        self._pack_size_before = state_dict.get("pack_size", 1)
 
     @property
     def pack_size(self) -> int:
-        """How many trials a worker held at most that trained this one: times and memory are of all of them."""
-        return max(self._held(), self._held_before)
+        """How many trials a worker trained at most while it had this one: times and memory are of all of them."""
+        return max(self._pack_size(), self._pack_size_before)
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """The first step is a warm-up: its peak does not count."""

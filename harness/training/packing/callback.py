@@ -3,17 +3,17 @@
 import lightning as L
 
 from harness.training.module import Batch
-from harness.training.packing.pack import Seat
+from harness.training.packing.pack import PackMember
 
 
 class PackCallback(L.Callback):
     """Puts what the head reads into a batch, and passes the gradients of it back; it comes last of all callbacks."""
 
-    def __init__(self, seat: Seat) -> None:
-        self.seat = seat
+    def __init__(self, member: PackMember) -> None:
+        self.member = member
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Batch, index: int) -> None:
-        batch["head_input"] = self.seat.forward(dict(batch))
+        batch["head_input"] = self.member.forward(dict(batch))
 
     def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.seat.backward()
+        self.member.backward()

@@ -98,7 +98,7 @@ def _rows_of(batch: Batch) -> int:
     return len(batch["rows"])
 
 
-def examined(network: Any, batch: Batch, device: torch.device, precision: str) -> tuple[str, bool]:
+def check_packable(network: Any, batch: Batch, device: torch.device, precision: str) -> tuple[str, bool]:
     """Why a network cannot take part, empty where it can; and whether its base draws dropout in training.
 
     Its adapted layers have to be given the rows of the batch as they stand, and what it draws has to be the same where
@@ -106,17 +106,17 @@ def examined(network: Any, batch: Batch, device: torch.device, precision: str) -
     """
     rows = JoinedRows(device_generator(device))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), autocast(precision, device):
-        reason, draws = _examined_alone(network, batch, rows)
+        reason, draws = _packable_alone(network, batch, rows)
         if not reason:
             reason = _unlike_alone(network, batch, rows.generator, precision, draws)
     return reason, draws
 
 
-def _examined_alone(network: Any, batch: Batch, rows: JoinedRows) -> tuple[str, bool]:
+def _packable_alone(network: Any, batch: Batch, rows: JoinedRows) -> tuple[str, bool]:
     rows.set([_rows_of(batch)], [tokens_of(batch)], [rows.generator.get_state()])
     handles = [layer.register_forward_pre_hook(partial(_look, rows)) for _, layer in adapted_layers(network)]
     try:
-        return _examined(network, batch, rows)
+        return _checked(network, batch, rows)
     except NotByRows as error:
         return f"its layers do not have a row for each of the batch's, but {error}", False
     finally:
@@ -129,7 +129,7 @@ def _look(rows: JoinedRows, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 @torch.no_grad()
-def _examined(network: Any, batch: Batch, rows: JoinedRows) -> tuple[str, bool]:
+def _checked(network: Any, batch: Batch, rows: JoinedRows) -> tuple[str, bool]:
     (start,) = rows.states
     features = network.head_input(batch)
     if features is None:

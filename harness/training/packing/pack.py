@@ -13,15 +13,15 @@ from harness.lora.packed import JoinedBase, share_frozen
 from harness.training.accounting import is_out_of_memory
 from harness.training.loop import quiet
 from harness.training.module import Batch
+from harness.training.packing.cooperative import CooperativeThread, CooperativeThreads
 from harness.training.packing.joint import JointPass, device_generator, tokens_of
-from harness.training.packing.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What trials have in common that go through one base in one pass. `base` says all that the base is made of."""
+class PackKey:
+    """What members of a pack have in common that share a pass. `base` says all that the base is made of."""
 
     base: str
     precision: str
@@ -30,15 +30,15 @@ class Kind:
 
 
 @dataclass(eq=False)
-class Seat:
-    """The place of a trial in a pack, while it trains. Its next pass is its own where `by_itself` is set."""
+class PackMember:
+    """A trial of a pack, while it trains. Its next pass is its own where `alone` is set."""
 
     pack: "Pack"
     network: Any
-    kind: Kind
+    key: PackKey
     padding: Mapping[str, int]
-    turn: Turn
-    by_itself: bool = False
+    thread: CooperativeThread
+    alone: bool = False
     batch: Batch = field(default_factory=dict)
     start: Tensor = field(default_factory=lambda: torch.empty(0))
     end: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -47,16 +47,16 @@ class Seat:
 
     def forward(self, batch: Batch) -> Tensor:
         """What the head reads of a batch (B, F), once every trial of the pack waits for its own."""
-        generator = device_generator(self.kind.device)
+        generator = device_generator(self.key.device)
         self.batch, self.start = batch, generator.get_state()
-        self.pack.ask(self)
+        self.pack.wait_forward(self)
         generator.set_state(self.end)
         assert self.features is not None
         return self.features
 
     def backward(self) -> None:
         """Give the updates their gradients, once every trial of the pass has those of its features."""
-        self.pack.answer(self)
+        self.pack.wait_backward(self)
         self.features = None
 
     def close(self) -> None:
@@ -65,69 +65,69 @@ class Seat:
 
 
 class Pack:
-    """Runs functions that train trials, one at a time; those with a seat share the passes of their steps.
+    """Runs functions that train trials, one at a time; members share the passes of their steps.
 
     A pass that runs out of memory is made with half as many trials, and so are all that follow. One that fails
     otherwise is made again trial by trial, so that only those fail that do so by themselves.
     """
 
     def __init__(self) -> None:
-        self.turns = Turns(self._proceed)
+        self.threads = CooperativeThreads(self._proceed)
         self.most: int | None = None
-        self._bases: dict[Kind, JoinedBase] = {}
-        self._seats: list[Seat] = []
-        self._asking: list[Seat] = []
-        self._answering: list[Seat] = []
-        self._passing: list[Seat] = []
+        self._bases: dict[PackKey, JoinedBase] = {}
+        self._members: list[PackMember] = []
+        self._at_forward: list[PackMember] = []
+        self._at_backward: list[PackMember] = []
+        self._in_pass: list[PackMember] = []
         self._pass: JointPass | None = None
 
     def run(self, functions: Sequence[Callable[[], None]], failed: Callable[[], None] = lambda: None) -> None:
         """Run functions that train trials one after another; `failed` is called as soon as one raises."""
         with quiet():
-            self.turns.run(functions, failed)
+            self.threads.run(functions, failed)
 
     def pause(self, seconds: float) -> None:
         """Let the others go on for so long at least."""
-        self.turns.pause(seconds)
+        self.threads.pause(seconds)
 
-    def seat(self, network: Any, kind: Kind, padding: Mapping[str, int]) -> Seat | str:
-        """A place for a network, whose frozen weights become those of the others; or why there is none.
+    def join(self, network: Any, key: PackKey, padding: Mapping[str, int]) -> PackMember | str:
+        """Make a network a member, whose frozen weights become those of the others; or say why it cannot be one.
 
-        A function that takes another place has left its last one.
+        A thread's former member leaves.
         """
-        turn = self.turns.current()
-        for former in [each for each in self._seats if each.turn is turn]:
+        thread = self.threads.current()
+        for former in [each for each in self._members if each.thread is thread]:
             self.leave(former)
-        if kind in self._bases:
-            if reason := share_frozen(network, self._bases[kind].frozen):
+        if key in self._bases:
+            if reason := share_frozen(network, self._bases[key].frozen):
                 return reason
         else:
-            self._bases[kind] = JoinedBase(network, JoinedRows(device_generator(kind.device)))
-        seat = Seat(self, network, kind, padding, turn)
-        self._seats.append(seat)
-        return seat
+            self._bases[key] = JoinedBase(network, JoinedRows(device_generator(key.device)))
+        member = PackMember(self, network, key, padding, thread)
+        self._members.append(member)
+        return member
 
-    def leave(self, seat: Seat) -> None:
-        """Give up a place; the base goes with the last trial that has one."""
-        if seat not in self._seats:
+    def leave(self, member: PackMember) -> None:
+        """Make a member leave; the base goes with its last member."""
+        if member not in self._members:
             return
-        self._seats.remove(seat)
-        if any(other.kind == seat.kind for other in self._seats):
-            self._bases[seat.kind].set_members(())
+        self._members.remove(member)
+        if any(other.key == member.key for other in self._members):
+            self._bases[member.key].set_members(())
         else:
-            del self._bases[seat.kind]
+            del self._bases[member.key]
 
-    def ask(self, seat: Seat) -> None:
-        self._asking.append(seat)
-        self._wait(seat)
+    def wait_forward(self, member: PackMember) -> None:
+        self._at_forward.append(member)
+        self._wait(member)
 
-    def answer(self, seat: Seat) -> None:
-        self._answering.append(seat)
-        self._wait(seat)
+    def wait_backward(self, member: PackMember) -> None:
+        self._at_backward.append(member)
+        self._wait(member)
 
-    def _wait(self, seat: Seat) -> None:
-        self.turns.wait()
-        error, seat.error = seat.error, None
+    def _wait(self, member: PackMember) -> None:
+        self.threads.wait()
+        error, member.error = member.error, None
         if error is not None:
             raise error
 
@@ -138,55 +138,56 @@ class Pack:
         else:
             self._begin_pass(self._next_group())
 
-    def _next_group(self) -> list[Seat]:
+    def _next_group(self) -> list[PackMember]:
         """Those whose batches go together with that of the one that waits for longest."""
-        first = self._asking[0]
-        if first.by_itself:
+        first = self._at_forward[0]
+        if first.alone:
             return [first]
-        group = [seat for seat in self._asking if _go_together(seat, first)]
+        group = [member for member in self._at_forward if _go_together(member, first)]
         return group[: self.most]
 
-    def _begin_pass(self, group: Sequence[Seat]) -> None:
+    def _begin_pass(self, group: Sequence[PackMember]) -> None:
         error = self._attempt(lambda: self._forward(group))
         if error is not None and len(group) > 1:
-            by_itself = self._fewer(error, len(group)) == 1
-            for seat in group:
-                seat.by_itself = by_itself
+            alone = self._smaller_size(error, len(group)) == 1
+            for member in group:
+                member.alone = alone
             return
-        for seat in group:
-            seat.by_itself = False
-            self._asking.remove(seat)
-            self._let_go(seat, error)
-        self._passing = list(group) if error is None else []
+        for member in group:
+            member.alone = False
+            self._at_forward.remove(member)
+            self._resume(member, error)
+        self._in_pass = list(group) if error is None else []
 
-    def _forward(self, group: Sequence[Seat]) -> None:
+    def _forward(self, group: Sequence[PackMember]) -> None:
         first = group[0]
-        networks, kind = [seat.network for seat in group], first.kind
-        made = JointPass(self._bases[kind], networks, kind.precision, kind.draws)
-        after = made.forward([seat.batch for seat in group], [seat.start for seat in group], first.padding)
-        for seat, features, end in zip(group, made.features, after, strict=True):
-            seat.features, seat.end = features, end
+        networks, key = [member.network for member in group], first.key
+        made = JointPass(self._bases[key], networks, key.precision, key.draws)
+        after = made.forward([member.batch for member in group], [member.start for member in group], first.padding)
+        for member, features, end in zip(group, made.features, after, strict=True):
+            member.features, member.end = features, end
         self._pass = made
 
     def _finish_pass(self) -> None:
         """The way back of the pass whose trials wait for it; one that does not has ended meanwhile."""
-        group, waiting = self._passing, self._answering
-        self._passing, self._answering = [], []
-        gradients = [seat.features.grad if seat in waiting and seat.features is not None else None for seat in group]
+        group, waiting = self._in_pass, self._at_backward
+        self._in_pass, self._at_backward = [], []
+        features = [member.features if member in waiting else None for member in group]
+        gradients = [None if part is None else part.grad for part in features]
         error = self._attempt(lambda: self._backward(gradients)) if waiting else None
         self._pass = None
         if error is not None and len(group) > 1:
-            self._in_parts(group, waiting, gradients, self._fewer(error, len(group)))
+            self._retry_in_parts(group, waiting, gradients, self._smaller_size(error, len(group)))
         else:
-            for seat in waiting:
-                self._let_go(seat, error)
+            for member in waiting:
+                self._resume(member, error)
 
     def _backward(self, gradients: Sequence[Tensor | None]) -> None:
         assert self._pass is not None
         self._pass.backward(gradients)
 
-    def _in_parts(
-        self, group: Sequence[Seat], waiting: Sequence[Seat], gradients: Sequence[Tensor | None], size: int
+    def _retry_in_parts(
+        self, group: Sequence[PackMember], waiting: Sequence[PackMember], gradients: Sequence[Tensor | None], size: int
     ) -> None:
         """The whole pass again in smaller ones, each from the random states that it was begun with."""
         for start in range(0, len(group), size):
@@ -199,15 +200,15 @@ class Pack:
             error, tried = self._attempt(again), len(group[part])
             self._pass = None
             if error is not None and tried > 1:
-                self._in_parts(group[part], waiting, gradients[part], self._fewer(error, tried))
+                self._retry_in_parts(group[part], waiting, gradients[part], self._smaller_size(error, tried))
                 continue
-            for seat in group[part]:
-                if seat in waiting:
-                    self._let_go(seat, error)
+            for member in group[part]:
+                if member in waiting:
+                    self._resume(member, error)
 
-    def _let_go(self, seat: Seat, error: BaseException | None) -> None:
-        seat.error = error
-        self.turns.release(seat.turn)
+    def _resume(self, member: PackMember, error: BaseException | None) -> None:
+        member.error = error
+        self.threads.release(member.thread)
 
     def _attempt(self, work: Callable[[], None]) -> BaseException | None:
         try:
@@ -218,7 +219,7 @@ class Pack:
             return error
         return None
 
-    def _fewer(self, error: BaseException, tried: int) -> int:
+    def _smaller_size(self, error: BaseException, tried: int) -> int:
         """With how many trials a pass is made again that failed with more than one."""
         self._pass = None
         if not is_out_of_memory(error):
@@ -231,9 +232,9 @@ class Pack:
         return self.most
 
 
-def _go_together(one: Seat, other: Seat) -> bool:
+def _go_together(one: PackMember, other: PackMember) -> bool:
     """Whether the batches of two trials can be joined: token ids of any length, other inputs of the same shape."""
-    if one.kind != other.kind or one.by_itself or other.by_itself:
+    if one.key != other.key or one.alone or other.alone:
         return False
     mine, theirs = one.batch, other.batch
     if tokens_of(mine) and tokens_of(theirs):

@@ -1,4 +1,4 @@
-"""Functions that take turns: each in a thread of its own, one of them running at a time, until all wait."""
+"""Cooperative threads: one of them runs at a time, until it waits or pauses; each has random states of its own."""
 
 import logging
 import threading
@@ -27,11 +27,11 @@ def _set_process_state(state: dict[str, Any]) -> None:
     torch.backends.cudnn.allow_tf32 = state["tf32"]
 
 
-class Turn:
-    """The place of one function among those that take turns."""
+class CooperativeThread:
+    """A function in a thread, and what it set of the process when it last ran."""
 
     def __init__(self) -> None:
-        self.go = threading.Lock()  # held while it is not this function's turn
+        self.go = threading.Lock()  # held while another thread runs
         self.go.acquire()
         self.ready = True
         self.until: float | None = None
@@ -39,7 +39,7 @@ class Turn:
         self.state: dict[str, Any] = {}
 
 
-class Turns:
+class CooperativeThreads:
     """Runs functions in threads, one at a time; each draws from random generators as if it ran alone.
 
     Whether convolutions of a GPU may round to TF32 is each function's own, too.
@@ -50,7 +50,7 @@ class Turns:
 
     def __init__(self, proceed: Callable[[], None]) -> None:
         self._proceed = proceed
-        self._turns: list[Turn] = []
+        self._threads: list[CooperativeThread] = []
         self._local = threading.local()
         self._ended = threading.Event()
         self._errors: list[BaseException] = []
@@ -62,10 +62,10 @@ class Turns:
         """
         before = _process_state()
         self._ended.clear()
-        self._turns, self._errors = [Turn() for _ in functions], []
-        for turn, function in zip(list(self._turns), functions, strict=True):
-            turn.state = before
-            threading.Thread(target=self._thread, args=(turn, function, failed), daemon=True).start()
+        self._threads, self._errors = [CooperativeThread() for _ in functions], []
+        for thread, function in zip(list(self._threads), functions, strict=True):
+            thread.state = before
+            threading.Thread(target=self._run_one, args=(thread, function, failed), daemon=True).start()
         self._choose().go.release()
         self._ended.wait()
         _set_process_state(before)
@@ -75,41 +75,41 @@ class Turns:
         if self._errors:
             raise self._errors[0]
 
-    def current(self) -> Turn:
-        """The turn of the function that calls."""
-        turn: Turn = self._local.turn
-        return turn
+    def current(self) -> CooperativeThread:
+        """The thread of the function that calls."""
+        thread: CooperativeThread = self._local.thread
+        return thread
 
     def wait(self) -> None:
         """Let the others go on until `proceed` releases this function."""
-        turn = self.current()
-        turn.ready = False
-        self._hand_over(turn)
+        thread = self.current()
+        thread.ready = False
+        self._switch(thread)
 
     def pause(self, seconds: float) -> None:
         """Let the others go on for so long at least."""
-        turn = self.current()
-        turn.ready, turn.until = False, time.monotonic() + seconds
-        self._hand_over(turn)
+        thread = self.current()
+        thread.ready, thread.until = False, time.monotonic() + seconds
+        self._switch(thread)
 
     @staticmethod
-    def release(turn: Turn) -> None:
+    def release(thread: CooperativeThread) -> None:
         """Let a function go on that waits."""
-        turn.ready, turn.until = True, None
+        thread.ready, thread.until = True, None
 
-    def _thread(self, turn: Turn, function: Callable[[], None], failed: Callable[[], None]) -> None:
-        self._local.turn = turn
-        turn.go.acquire()
+    def _run_one(self, thread: CooperativeThread, function: Callable[[], None], failed: Callable[[], None]) -> None:
+        self._local.thread = thread
+        thread.go.acquire()
         try:
-            _set_process_state(turn.state)
+            _set_process_state(thread.state)
             function()
         except BaseException as error:  # it is raised again where all are waited for
             self._errors.append(error)
             failed()
         finally:
-            self._turns.remove(turn)
+            self._threads.remove(thread)
             try:
-                following = self._choose() if self._turns else None
+                following = self._choose() if self._threads else None
             except BaseException as error:
                 self._errors.append(error)
                 following = None  # the others wait for ever, and end with the process
@@ -118,27 +118,27 @@ class Turns:
             else:
                 following.go.release()
 
-    def _hand_over(self, turn: Turn) -> None:
-        turn.state = _process_state()
+    def _switch(self, thread: CooperativeThread) -> None:
+        thread.state = _process_state()
         following = self._choose()
-        if following is not turn:
+        if following is not thread:
             following.go.release()
-            turn.go.acquire()
-        _set_process_state(turn.state)
+            thread.go.acquire()
+        _set_process_state(thread.state)
 
-    def _choose(self) -> Turn:
+    def _choose(self) -> CooperativeThread:
         """Who is next: the one that is ready for longest."""
         while True:
             now = time.monotonic()
-            for turn in self._turns:
-                if turn.until is not None and turn.until <= now:
-                    self.release(turn)
-            ready = next((turn for turn in self._turns if turn.ready), None)
+            for thread in self._threads:
+                if thread.until is not None and thread.until <= now:
+                    self.release(thread)
+            ready = next((thread for thread in self._threads if thread.ready), None)
             if ready is not None:
-                self._turns.remove(ready)
-                self._turns.append(ready)
+                self._threads.remove(ready)
+                self._threads.append(ready)
                 return ready
-            if any(turn.until is None for turn in self._turns):
+            if any(thread.until is None for thread in self._threads):
                 self._proceed()
             else:
-                time.sleep(max(0.0, min(turn.until for turn in self._turns if turn.until is not None) - now))
+                time.sleep(max(0.0, min(thread.until for thread in self._threads if thread.until is not None) - now))
