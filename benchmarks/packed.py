@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.fresh import SHAPES, VOCABULARY, bert
+from benchmarks.kernels import kernels_of
 from harness.lora import LoraSpec, adapt
 from harness.model.base import linear
 from harness.model.text import TARGETS, TextClassifier
@@ -36,9 +37,9 @@ from harness.training import (
     MetricsCsvLogger,
     Pack,
     PackCallback,
-    Plan,
     PackKey,
     PackMember,
+    Plan,
     ResourceMeter,
     StopRequestCheck,
     TrialModule,
@@ -168,10 +169,9 @@ def _launches(work: Callable[[], object], device: torch.device) -> int:
     every_thread = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
     with torch.profiler.profile(activities=[kind], experimental_config=every_thread) as profile:
         work()
-    events = profile.events() or []
     if cuda:
-        on_gpu = [event for event in events if str(event.device_type).endswith("CUDA")]
-        return sum(not event.is_user_annotation for event in on_gpu)
+        return kernels_of(profile)
+    events = profile.events() or []
     inside = {id(event.cpu_parent) for event in events if event.cpu_parent is not None}
     return sum(event.name.startswith("aten::") and id(event) not in inside for event in events)
 

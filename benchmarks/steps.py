@@ -21,6 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import BertModel
 
 from benchmarks.fresh import SHAPES, bert
+from benchmarks.kernels import kernels_of
 from harness.lora import LoraSpec, adapt
 from harness.training.loop import autocast
 
@@ -109,9 +110,8 @@ class _Steps:
         with profile(activities=[ProfilerActivity.CUDA]) as seen:
             self._step()
             self._wait()
-        on_gpu = [event for event in seen.events() or () if str(event.device_type).endswith("CUDA")]
-        kernels = sum(not event.is_user_annotation for event in on_gpu)
-        return f"{(torch.cuda.max_memory_allocated() - before) / 2**20:.0f} MiB at the peak, {kernels} kernels"
+        peak = (torch.cuda.max_memory_allocated() - before) / 2**20
+        return f"{peak:.0f} MiB at the peak, {kernels_of(seen)} kernels"
 
     def _held(self) -> int:
         assert self.optimizer is not None

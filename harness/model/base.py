@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -172,11 +172,17 @@ def linear(features: int, outputs: int) -> nn.Linear:
     return head
 
 
-def check_layers(base: nn.Module, unplaced: Iterable[str], address: str) -> None:
-    """Raise AssetError where tensors of a file that found no place are of layers past the network's last one."""
+def check_loaded(base: nn.Module, report: Mapping[str, Any], address: str) -> None:
+    """Raise AssetError where transformers' report of loading names tensors that are missing or of another shape.
+
+    So it does for tensors of the file that found no place, where they are of layers past the network's last one.
+    """
+    absent = [*report["missing_keys"], *report["mismatched_keys"]]
+    if absent:
+        raise AssetError(f"{address}: no fitting weights for {', '.join(map(str, absent[:3]))}")
     lists = {name: len(module) for name, module in base.named_modules() if isinstance(module, nn.ModuleList)}
     past = set()
-    for tensor in unplaced:
+    for tensor in report["unexpected_keys"]:
         for layers, count in lists.items():
             match = re.match(rf"(?:.*\.)?({re.escape(layers)}\.(\d+))\.", tensor)
             if match and int(match[2]) >= count:

@@ -25,10 +25,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from harness.config import ConfigError, GeneratorModelConfig, Outputs, Tokens
-from harness.model.base import Network, TransformersForm, check_layers
+from harness.model.base import Network, TransformersForm, check_loaded
 from harness.model.config_file import check_config_file
 from harness.model.hf_classifier import checkpoint_layers
 from harness.model.hf_loading import reload
+from harness.model.hf_tokens import end_ids
 from harness.model.text import TARGETS
 from harness.system import assets
 
@@ -108,13 +109,12 @@ class Generator(Network):
         """
         config: Any = self.base.config
         ids, mask = _prompts(batch, config.pad_token_id) if self.causal else (batch["ids"], batch["mask"])
-        own = config.eos_token_id
         settings = GenerationConfig(
             max_new_tokens=max_new_tokens,
             num_beams=self.beams,
             do_sample=False,
             pad_token_id=config.pad_token_id,
-            eos_token_id=[*(own if isinstance(own, list) else [own]), *ends] if ends else own,
+            eos_token_id=end_ids(config.eos_token_id, *ends) or None,
             bos_token_id=config.eos_token_id,
             decoder_start_token_id=getattr(config, "decoder_start_token_id", None),
             # Marian gives its padding, which starts the decoder, a logit like any other token's.
@@ -238,10 +238,7 @@ def _load(config: GeneratorModelConfig, made: PreTrainedConfig) -> PreTrainedMod
         local_files_only=True,
         output_loading_info=True,
     )
-    absent = [*report["missing_keys"], *report["mismatched_keys"]]
-    if absent:
-        raise assets.AssetError(f"{config.weights.address}: no fitting weights for {', '.join(map(str, absent[:3]))}")
-    check_layers(base, report["unexpected_keys"], config.weights.address)
+    check_loaded(base, report, config.weights.address)
     loaded: PreTrainedModel = base
     return loaded
 

@@ -75,6 +75,12 @@ def first_id(said: object) -> int | None:
     return first if isinstance(first, int) and first >= 0 else None
 
 
+def end_ids(own: int | list[int] | None, *others: int | None) -> list[int]:
+    """The ids that end a text: a model's own, one or several, then others; each once."""
+    every = [*(own if isinstance(own, list) else [own]), *others]
+    return list(dict.fromkeys(each for each in every if each is not None))
+
+
 def _pad_token(folder: Path) -> str:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         token = _json(folder / name).get("pad_token")

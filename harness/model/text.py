@@ -21,7 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from harness.config import Outputs, TextModelConfig, TokenClasses, Tokens
-from harness.model.base import Network, TransformersForm, check_layers, linear, make_head
+from harness.model.base import Network, TransformersForm, check_loaded, linear, make_head
 from harness.model.config_file import check_config_file
 from harness.model.hf_classifier import HfTagger, checkpoint_layers, token_types
 from harness.system import assets
@@ -213,9 +213,6 @@ def _load_base(config: TextModelConfig, folder: Path) -> PreTrainedModel:
         local_files_only=True,
         output_loading_info=True,
     )
-    absent = [*report["missing_keys"], *report["mismatched_keys"]]
-    if absent:
-        raise assets.AssetError(f"{config.weights.address}: no fitting weights for {', '.join(map(str, absent[:3]))}")
-    check_layers(base, report["unexpected_keys"], config.weights.address)
+    check_loaded(base, report, config.weights.address)
     loaded: PreTrainedModel = base.train()  # transformers hands it out in evaluation mode: dropout would be off
     return loaded

@@ -38,7 +38,7 @@ class ChatTask(WritingTask):
     train_on: TrainOn
     longer: Literal["cut", "refuse"]
     max_length: int
-    max_new_tokens: int
+    longest_answer: int
     generate_rows: int
     answer: str | None
     facts: Facts
@@ -66,14 +66,6 @@ class ChatTask(WritingTask):
         arguments = {"template_arguments": given} if template.arguments else {}
         return {"template": f"{template.origin} {template.sha256}", **arguments}
 
-    def answers(self, split: str) -> tuple[str, ...]:
-        """The last one of each conversation."""
-        return self.splits[split].answers
-
-    @property
-    def longest_answer(self) -> int:
-        return self.max_new_tokens
-
     def texts(self, split: str) -> Iterable[str]:
         return (as_text(messages) for messages in self.splits[split].conversations)
 
@@ -85,16 +77,6 @@ class ChatTask(WritingTask):
                 sum(len(message["content"].split()) for message in messages) for messages in chats
             ],
         }
-
-    def describe(self) -> dict[str, object]:
-        """With the characters of the last answers."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(split) for name, split in self.splits.items()},
-            "characters": {name: sum(map(len, split.answers)) for name, split in self.splits.items()},
-        } | (self.usual_answer() | self.facts.described())
 
 
 @functools.cache
@@ -124,7 +106,7 @@ def read_chat(config: ChatTaskConfig) -> ChatTask:
         train_on=config.train_on,
         longer=config.longer,
         max_length=config.max_length,
-        max_new_tokens=config.max_new_tokens,
+        longest_answer=config.max_new_tokens,
         generate_rows=config.generate_rows,
         answer=config.answer,
         facts=facts,

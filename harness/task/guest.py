@@ -80,14 +80,18 @@ def _text(guest: GuestTask, name: str, source: str, rows: Mapping[str, Rows]) ->
         split: pd.DataFrame({"text": list(texts), "label": [str(label) for label in labels]})
         for split, (texts, labels) in rows.items()
     }
-    return text_task(name, source, f"task={name}", frames, guest.numbers, None, guest.max_length)
+    return text_task(
+        name, source, f"task={name}", frames, number=guest.numbers, wanted=None, max_length=guest.max_length
+    )
 
 
 def _vision(guest: GuestTask, name: str, source: str, rows: Mapping[str, Rows]) -> Task:
     classes, labels = _classes(name, rows)
     splits = {split: _images(images, labels[split]) for split, (images, _) in rows.items()}
     _refuse_shared(name, {split: images.digests for split, images in splits.items()})
-    return vision_task(name, source, f"task={name}", classes, splits, 0, guest.image_size)
+    return vision_task(
+        name, source, f"task={name}", classes=classes, splits=splits, repeated=0, image_size=guest.image_size
+    )
 
 
 def _images(images: Any, labels: np.ndarray) -> ImageSplit:
@@ -115,7 +119,15 @@ def _speech(guest: GuestTask, name: str, source: str, rows: Mapping[str, Rows]) 
 def _generator(guest: GuestTask, name: str, source: str, rows: Mapping[str, Rows]) -> Task:
     splits = {split: Seq2seqSplit(tuple(sources), tuple(targets)) for split, (sources, targets) in rows.items()}
     _refuse_shared(name, {split: part.sources for split, part in splits.items()})
-    return seq2seq_task(name, source, splits, {}, guest.max_source, guest.max_target, guest.generate_rows)
+    return seq2seq_task(
+        name,
+        source,
+        splits,
+        {},
+        max_source=guest.max_source,
+        max_target=guest.max_target,
+        generate_rows=guest.generate_rows,
+    )
 
 
 def _refuse_shared(name: str, keys: Mapping[str, Sequence[str] | Sequence[bytes]]) -> None:

@@ -38,7 +38,7 @@ class Seq2seqTask(WritingTask):
     sha256: str
     left_out: dict[str, int]
     max_source: int
-    max_target: int
+    longest_answer: int
     generate_rows: int
     facts: Facts = NO_FACTS
     answer: str | None = None
@@ -49,18 +49,16 @@ class Seq2seqTask(WritingTask):
         assert tokens.end is not None
         special = SpecialTokens(tokens.pad, tokens.end, tokens.start, tokens.begin)
         return encode_seq2seq(
-            self.splits[split], tokens.tokenizer, special, tokens.separator, self.max_source, self.max_target
+            self.splits[split],
+            tokens.tokenizer,
+            special,
+            separator=tokens.separator,
+            max_source=self.max_source,
+            max_target=self.longest_answer,
         )
 
-    def answers(self, split: str) -> tuple[str, ...]:
-        return self.splits[split].targets
-
-    @property
-    def longest_answer(self) -> int:
-        return self.max_target
-
     def mistakes(self, model: ModelConfig) -> list[str]:
-        return model.seq2seq_mistakes(self.max_source, self.max_target)
+        return model.seq2seq_mistakes(self.max_source, self.longest_answer)
 
     def texts(self, split: str) -> tuple[str, ...]:
         return (*self.splits[split].sources, *self.splits[split].targets)
@@ -73,22 +71,23 @@ class Seq2seqTask(WritingTask):
         }
 
     def describe(self) -> dict[str, object]:
-        """With the characters of the targets."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(split) for name, split in self.splits.items()},
-            "characters": {name: sum(map(len, split.targets)) for name, split in self.splits.items()},
-        } | (self.usual_answer() | self.facts.described() | {"left_out": self.left_out})
+        """With the rows that were left out."""
+        return super().describe() | {"left_out": self.left_out}
 
 
 def read_seq2seq(config: FileSeq2seqTaskConfig | CatalogueTaskConfig) -> Seq2seqTask:
     """Read and split a task's texts. Raises ConfigError for data that cannot be learned from."""
     source, frames, left_out, facts = _READERS[config.reader](config)
     splits = {name: Seq2seqSplit(tuple(frames[name]["source"]), tuple(frames[name]["target"])) for name in SPLITS}
-    lengths = config.max_source, config.max_target
-    task = seq2seq_task(config.name, source, splits, left_out, *lengths, config.generate_rows)
+    task = seq2seq_task(
+        config.name,
+        source,
+        splits,
+        left_out,
+        max_source=config.max_source,
+        max_target=config.max_target,
+        generate_rows=config.generate_rows,
+    )
     return dataclasses.replace(task, facts=facts, answer=config.answer)
 
 
@@ -97,6 +96,7 @@ def seq2seq_task(
     source: str,
     splits: dict[str, Seq2seqSplit],
     left_out: dict[str, int],
+    *,
     max_source: int,
     max_target: int,
     generate_rows: int,

@@ -42,6 +42,11 @@ class Seq2seqSplit:
     sources: tuple[str, ...]
     targets: tuple[str, ...]
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The targets."""
+        return self.targets
+
     def __len__(self) -> int:
         return len(self.sources)
 
@@ -127,7 +132,7 @@ class Seq2seqInputs(Inputs):
 
 
 def encode_seq2seq(
-    split: Seq2seqSplit, folder: Path, special: SpecialTokens, separator: str, max_source: int, max_target: int
+    split: Seq2seqSplit, folder: Path, special: SpecialTokens, *, separator: str, max_source: int, max_target: int
 ) -> Seq2seqInputs:
     """Tokenise a split by the tokenizer in `folder`, or read it from the cache.
 
@@ -139,7 +144,9 @@ def encode_seq2seq(
         key.update(part.encode() + b"\0")
     key.update(repr((split.sources, split.targets)).encode())
     tokenizer = load_tokenizer(folder)
-    make = partial(_tokenise, split, tokenizer, special, separator, max_source, max_target)
+    make = partial(
+        _tokenise, split, tokenizer, special, separator=separator, max_source=max_source, max_target=max_target
+    )
     arrays = cached("tokens", key.hexdigest(), make)
     sources, targets = (Ragged(arrays[f"{side}_ids"], arrays[f"{side}_starts"]) for side in ("source", "target"))
     cut = {"source": int(arrays["cut"][0]), "target": int(arrays["cut"][1])}
@@ -150,6 +157,7 @@ def _tokenise(
     split: Seq2seqSplit,
     tokenizer: TextTokenizer,
     special: SpecialTokens,
+    *,
     separator: str,
     max_source: int,
     max_target: int,

@@ -1,7 +1,7 @@
 """What tasks have in common whose answer is a text."""
 
-from abc import abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from harness.task.answers import extraction, usual_answer
 from harness.task.base import SPLITS, Generation, Task
@@ -11,10 +11,28 @@ if TYPE_CHECKING:
     from harness.task.metrics import Metrics
 
 
+class WrittenSplit(Protocol):
+    """A split that has the text that is wanted of each row."""
+
+    @property
+    def answers(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+
 class WritingTask(Task):
     """Texts are generated for the first `generate_rows` rows of a held-out split; lengths are in tokens."""
 
     if TYPE_CHECKING:  # fields of the subclasses; a property here would be their default
+
+        @property
+        def source(self) -> str: ...
+
+        @property
+        def splits(self) -> Mapping[str, WrittenSplit]: ...
+
+        @property
+        def longest_answer(self) -> int: ...
 
         @property
         def generate_rows(self) -> int: ...
@@ -24,15 +42,6 @@ class WritingTask(Task):
 
         @property
         def facts(self) -> Facts: ...
-
-    @abstractmethod
-    def answers(self, split: str) -> tuple[str, ...]:
-        """The text that is wanted of each row."""
-
-    @property
-    @abstractmethod
-    def longest_answer(self) -> int:
-        """The most tokens of a text that is generated."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -54,16 +63,26 @@ class WritingTask(Task):
         return self.generation_of("test")
 
     def generation_of(self, split: str) -> Generation | None:
-        references = self.answers(split)[: self.generate_rows]
+        references = self.splits[split].answers[: self.generate_rows]
         return Generation(self.longest_answer, references, extraction(self.answer)) if references else None
 
     def usual_answer(self) -> dict[str, object]:
         """For a record: the answer that training has most, and how often it is right for texts that are written."""
         if (extract := extraction(self.answer)) is None:
             return {}
-        written = {split: self.answers(split)[: self.generate_rows] for split in SPLITS[1:]}
-        found = usual_answer({"train": self.answers("train"), **written}, extract)
+        written = {split: self.splits[split].answers[: self.generate_rows] for split in SPLITS[1:]}
+        found = usual_answer({"train": self.splits["train"].answers, **written}, extract)
         return {"usual_answer": found} if found else {}
+
+    def describe(self) -> dict[str, object]:
+        """With the characters of the answers."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "rows": {name: len(split) for name, split in self.splits.items()},
+            "characters": {name: sum(map(len, split.answers)) for name, split in self.splits.items()},
+        } | (self.usual_answer() | self.facts.described())
 
     def findings(self) -> Facts:
         return self.facts

@@ -20,7 +20,7 @@ from harness.model import Network, TransformersForm, base_file, model_tokens
 from harness.model.hf_files import TERMS
 from harness.model.hf_heads import output_layers
 from harness.model.hf_images import image_input
-from harness.model.hf_tokens import copy_tokenizer
+from harness.model.hf_tokens import copy_tokenizer, end_ids
 from harness.quantized import dequantize
 from harness.system.study_files import ADAPTER, HEAD
 from harness.task.chat_inputs import end_of_turn
@@ -82,12 +82,12 @@ def _is_there(folder: Path) -> ConfigError:
 
 def name_answers(model: Any, trained: Trained) -> None:
     """Write the classes' names into the configuration of a model of transformers."""
+    if trained.classes:
+        model.config.id2label = dict(enumerate(trained.classes))
+        model.config.label2id = {name: number for number, name in enumerate(trained.classes)}
     if trained.config.task.tags_tokens:
-        model.config.id2label = dict(enumerate(trained.classes))
-        model.config.label2id = {name: number for number, name in enumerate(trained.classes)}
-    elif trained.classes:
-        model.config.id2label = dict(enumerate(trained.classes))
-        model.config.label2id = {name: number for number, name in enumerate(trained.classes)}
+        return
+    if trained.classes:
         kind = "multi_label" if trained.several_labels else "single_label"
         model.config.problem_type = f"{kind}_classification"
     elif trained.unit is not None:
@@ -97,9 +97,7 @@ def name_answers(model: Any, trained: Trained) -> None:
 def end_with_answers(model: Any, trained: Trained) -> None:
     """Let what is generated end where the chat template ends an answer, too."""
     template, tokens = trained_template(trained)
-    own = model.config.eos_token_id
-    ends = [*(own if isinstance(own, list) else [own]), tokens.end, end_of_turn(template)]
-    model.generation_config.eos_token_id = list(dict.fromkeys(end for end in ends if end is not None))
+    model.generation_config.eos_token_id = end_ids(model.config.eos_token_id, tokens.end, end_of_turn(template))
     model.generation_config.pad_token_id = tokens.pad
 
 

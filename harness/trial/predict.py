@@ -64,9 +64,17 @@ def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
     if config.task.known_outputs == 0:
         special = SpecialTokens(tokens.pad, cast(int, tokens.end), tokens.start, tokens.begin)
         pairs = Seq2seqSplit(tuple(texts), tuple("" for _ in texts))
-        sizes = keys["max_source"], keys["max_target"]
-        inputs = encode_seq2seq(pairs, tokens.tokenizer, special, tokens.separator, *sizes)
-        return with_answers(trained, generate_texts(network, inputs, len(texts), sizes[1], device))
+        longest = keys["max_target"]
+        inputs = encode_seq2seq(
+            pairs,
+            tokens.tokenizer,
+            special,
+            separator=tokens.separator,
+            max_source=keys["max_source"],
+            max_target=longest,
+        )
+        written = generate_texts(network, inputs, len(texts), max_new_tokens=longest, device=device)
+        return with_answers(trained, written)
     split = Split(tuple(texts), tuple(0 for _ in texts))
     rows = encode(split, tokens.tokenizer, keys["max_length"], tokens.pad)
     logits = _logits(network, rows, len(texts), device)

@@ -151,7 +151,7 @@ def test_held_out_rows_without_an_answer_are_named(sums):
     )
     task = sums(QUESTIONS[9:], "task.gaps=leave_out", test=test)
     assert task.findings().left_out["no answer"] == ["test 1", "test 11"]
-    assert len(task.answers("test")) == 9
+    assert len(task.splits["test"].answers) == 9
     assert [extraction("number")(text) for text in task.generation.references] == [str(n + n % 7) for n in range(9)]
 
 
@@ -160,7 +160,7 @@ def test_training_rows_without_an_answer_are_told(sums):
     task = sums([*QUESTIONS[20:], odd], test=QUESTIONS[:9], validation=QUESTIONS[9:20])
     said = "to be looked at: 1 of 41 targets of the train split hold no answer (rows 41)"
     assert said in summary(task, None)
-    assert len(task.answers("train")) == 41
+    assert len(task.splits["train"].answers) == 41
 
 
 def test_the_most_frequent_answer_stands_beside(sums):

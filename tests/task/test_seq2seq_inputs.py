@@ -46,7 +46,7 @@ def test_too_few_texts_for_a_vocabulary_are_said_to_be_so(own_cache):
 
 
 def test_an_encoder_decoder_reads_source_and_end_and_writes_target_and_end(folder):
-    inputs = encode_seq2seq(SPLIT, folder, SpecialTokens(0, 1, 0), "", 10, 10)
+    inputs = encode_seq2seq(SPLIT, folder, SpecialTokens(0, 1, 0), separator="", max_source=10, max_target=10)
     given = inputs.batch([0, 1])
     a, b, x, xyz = (ids(folder, text) for text in ("ab", "abcd", "x", "xyz"))
     width = max(len(a), len(b)) + 1
@@ -60,7 +60,7 @@ def test_an_encoder_decoder_reads_source_and_end_and_writes_target_and_end(folde
 
 
 def test_a_causal_model_is_asked_for_the_target_alone(folder):
-    inputs = encode_seq2seq(SPLIT, folder, SpecialTokens(1, 1, None), "\n", 10, 10)
+    inputs = encode_seq2seq(SPLIT, folder, SpecialTokens(1, 1, None), separator="\n", max_source=10, max_target=10)
     given = inputs.batch([1, 0])
     for row, (source, target) in enumerate((("abcd", "x"), ("ab", "xyz"))):
         prompt, written = [*ids(folder, source), *ids(folder, "\n")], [*ids(folder, target), 1]
@@ -77,7 +77,12 @@ def test_a_causal_model_is_asked_for_the_target_alone(folder):
 
 def test_what_is_cut_is_counted_and_a_cut_target_has_no_end(folder):
     inputs = encode_seq2seq(
-        Seq2seqSplit(("ab", "abcdefgh" * 3), ("xyz" * 9, "x")), folder, SpecialTokens(0, 1, 0), "", 6, 4
+        Seq2seqSplit(("ab", "abcdefgh" * 3), ("xyz" * 9, "x")),
+        folder,
+        SpecialTokens(0, 1, 0),
+        separator="",
+        max_source=6,
+        max_target=4,
     )
     assert inputs.cut == {"source": 1, "target": 1}
     given = inputs.batch([0, 1])
@@ -88,13 +93,13 @@ def test_what_is_cut_is_counted_and_a_cut_target_has_no_end(folder):
 
 
 def test_ids_come_from_the_cache_the_second_time(folder, own_cache):
-    first = encode_seq2seq(SPLIT, folder, SpecialTokens(0, 1, 0), "", 10, 10)
+    first = encode_seq2seq(SPLIT, folder, SpecialTokens(0, 1, 0), separator="", max_source=10, max_target=10)
     (path,) = (own_cache / "tokens").iterdir()
     stamp = path.stat().st_mtime_ns
-    second = encode_seq2seq(SPLIT, folder, SpecialTokens(0, 1, 0), "", 10, 10)
+    second = encode_seq2seq(SPLIT, folder, SpecialTokens(0, 1, 0), separator="", max_source=10, max_target=10)
     assert path.stat().st_mtime_ns == stamp
     np.testing.assert_array_equal(first.sources.ids, second.sources.ids)
-    encode_seq2seq(SPLIT, folder, SpecialTokens(0, 1, 0), "", 3, 10)
+    encode_seq2seq(SPLIT, folder, SpecialTokens(0, 1, 0), separator="", max_source=3, max_target=10)
     assert len(list((own_cache / "tokens").iterdir())) == 2
 
 
