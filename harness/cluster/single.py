@@ -71,7 +71,15 @@ def join_single(config: Config) -> Iterator[Worker]:
         with registered(heartbeats, check_alone) as (name, heartbeat):
             with locks.study_lock():
                 number = _open(folder, config)
-            yield Worker(_as_study(config), folder, name, heartbeats, heartbeat, NoMirror(), number)
+            yield Worker(
+                _as_study(config),
+                folder,
+                name,
+                heartbeats=heartbeats,
+                heartbeat=heartbeat,
+                mirror=NoMirror(),
+                first=number,
+            )
 
 
 def _as_study(config: Config) -> Config:

@@ -33,7 +33,7 @@ from harness.cluster.history import sealed_history
 from harness.cluster.locks import LockLost, with_study_lock
 from harness.cluster.mirror import StudyMirror
 from harness.cluster.optuna_mirror import OptunaMirror
-from harness.cluster.packs import HeldTrials, train_packs
+from harness.cluster.packs import PackedTrials, train_packs
 from harness.cluster.registration import registered
 from harness.cluster.restart import WorkerUnhealthy
 from harness.cluster.storage import open_locks
@@ -71,6 +71,7 @@ class Worker:
         config: Config,
         folder: Path,
         name: str,
+        *,
         heartbeats: HeartbeatMonitor,
         heartbeat: Heartbeat,
         mirror: StudyMirror,
@@ -373,4 +374,4 @@ def join(config: Config, folder: Path) -> Iterator[Worker]:
             with locks.study_lock():  # Optuna's tables are made by the first
                 mirror = OptunaMirror(folder, config)
             with closing(mirror):
-                yield Worker(config, folder, name, heartbeats, heartbeat, mirror)
+                yield Worker(config, folder, name, heartbeats=heartbeats, heartbeat=heartbeat, mirror=mirror)

@@ -84,9 +84,9 @@ def _picture(task: "Task", path: Path) -> None:
     labels = task.describe().get("labels")
     data_picture(
         f"{task.name}: what was read",
-        labels if isinstance(labels, Mapping) else {},
-        task.classes,
-        {split: found[unit] for split, found in lengths.items() if unit},
-        unit,
-        path,
+        labels=labels if isinstance(labels, Mapping) else {},
+        classes=task.classes,
+        lengths={split: found[unit] for split, found in lengths.items() if unit},
+        unit=unit,
+        path=path,
     )

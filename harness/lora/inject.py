@@ -77,7 +77,7 @@ def find_targets(
     taken: dict[str, list[WeightSlice]] = {}
     for target in expanded(base, targets, names):
         for module, index, count in _matches(base, target, names):
-            for each in _targets_in(base, module, target, index, count, spec):
+            for each in _targets_in(base, module, target, index=index, count=count, spec=spec):
                 if each.name in found:
                     continue
                 if any(_overlap(each.where, other) for other in taken.setdefault(each.module, [])):
@@ -124,7 +124,7 @@ def _matches(base: nn.Module, target: str, names: Mapping[str, str]) -> list[tup
 
 
 def _targets_in(
-    base: nn.Module, module: str, target: str, index: int, count: int, spec: LoraSpec
+    base: nn.Module, module: str, target: str, *, index: int, count: int, spec: LoraSpec
 ) -> list[AdapterTarget]:
     """The matrices of a module that a target names; the output projection of fused attention belongs to its parent."""
     parent, _, child = module.rpartition(".")

@@ -125,7 +125,9 @@ def _fork(base: nn.Module, spec: TaskForkSpec, plan: TaskAdapters) -> tuple[str,
         layer = _linear(base.get_submodule(module), module, "a fork")
         updates = _with_tasks(layer, module, ranks, spec.task_scale)
         both = spec.mode == "both"
-        fork = TaskForkLinear(layer.base, updates, plan.tasks, plan.route, both, index == 0, layer.dropout)
+        fork = TaskForkLinear(
+            layer.base, updates, tasks=plan.tasks, route=plan.route, both=both, first=index == 0, dropout=layer.dropout
+        )
         replace(base, module, fork)
     return ()
 
@@ -199,10 +201,10 @@ def _mix(base: nn.Module, spec: MtlLoraSpec, plan: TaskAdapters) -> tuple[str, .
                 update.where,
                 spec.rank,
                 spec.scale,
-                plan.tasks,
-                spec.ups,
-                spec.temperature,
-                plan.route,
+                tasks=plan.tasks,
+                ups=spec.ups,
+                temperature=spec.temperature,
+                route=plan.route,
                 diagonal=spec.task_matrix == "diagonal",
             )
             for key, update in layer.low_rank()

@@ -30,6 +30,7 @@ class TaskForkLinear(Adapted):
         self,
         base: nn.Module,
         updates: Mapping[str, LowRankUpdate],
+        *,
         tasks: Sequence[str],
         route: TaskRouter,
         both: bool,
@@ -73,7 +74,9 @@ class TaskForkLinear(Adapted):
         if not self.both:
             return self
         rest = {key: update for key, update in self.low_rank() if key != SHARED}
-        layer = TaskForkLinear(self.base, rest, self.tasks, self.route, True, self.first, self.dropout)
+        layer = TaskForkLinear(
+            self.base, rest, tasks=self.tasks, route=self.route, both=True, first=self.first, dropout=self.dropout
+        )
         return layer.train(self.training)
 
     @property
@@ -106,11 +109,11 @@ class MtlLoraUpdate(LowRankUpdate):
         where: WeightSlice,
         rank: int,
         scale: float,
+        *,
         tasks: Sequence[str],
         ups: int,
         temperature: float,
         route: TaskRouter,
-        *,
         diagonal: bool = False,
     ) -> None:
         super().__init__(weight, where, rank, scale)

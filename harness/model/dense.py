@@ -108,6 +108,7 @@ class DenseNetwork(Network):
         outputs: Mapping[str, int],
         channels: Sequence[int],
         targets: dict[str, str],
+        *,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
     ) -> None:
@@ -144,7 +145,7 @@ def build(config: DenseModelConfig, outputs: Outputs, weights: bool) -> DenseNet
     else:
         network, mean, std = image_network(config.architecture, file, _address(config))
         base, targets = _CONVOLUTIONAL[config.architecture](network), _CONV_TARGETS[config.architecture]
-    return DenseNetwork(base, outputs, config.decoder, targets, mean, std)
+    return DenseNetwork(base, outputs, config.decoder, targets, mean=mean, std=std)
 
 
 def base_file(config: DenseModelConfig) -> Path | None:

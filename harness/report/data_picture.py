@@ -14,6 +14,7 @@ _MOST_CLASSES = 30
 
 def data_picture(
     title: str,
+    *,
     labels: Mapping[str, Sequence[int]],
     classes: Sequence[str],
     lengths: Mapping[str, Sequence[float]],

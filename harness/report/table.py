@@ -57,11 +57,14 @@ def arm_results(records: Sequence[Record], folder: Path) -> list[ArmResult]:
     best = best_by(records, lambda entry: entry.arm)
     leader = best_on_validation(list(best.values()))
     p_values = _paired(best, leader, folder) if leader is not None else {}
-    return [_result(name, groups[name], best.get(name), leader, p_values.get(name), folder) for name in names]
+    return [
+        _result(name, groups[name], best=best.get(name), leader=leader, p=p_values.get(name), folder=folder)
+        for name in names
+    ]
 
 
 def _result(
-    name: str, group: Sequence[Record], best: Record | None, leader: Record | None, p: float | None, folder: Path
+    name: str, group: Sequence[Record], *, best: Record | None, leader: Record | None, p: float | None, folder: Path
 ) -> ArmResult:
     states = [entry.state for entry in group]
     return ArmResult(

@@ -52,7 +52,9 @@ def rule(plan: SearchPlan, earlier: Sequence[Earlier], costs: Costs = dict) -> R
         entries = [seen.entry for seen in earlier if seen.entry is not None and seen.entry.state == "complete"]
         ended = [entry for entry in entries if feasible(entry, plan.constraints)]
         reached = sum(step in curve for curve in curves)
-        return reached >= (after or 0) and any(_dominated(plan, own(), reports, each, step, margin) for each in ended)
+        return reached >= (after or 0) and any(
+            _dominated(plan, own(), reports, each, step=step, margin=margin) for each in ended
+        )
 
     if pruner is None:
         return by_median
@@ -66,7 +68,7 @@ DOMINANCE_MARGIN = 0.01
 
 
 def _dominated(
-    plan: SearchPlan, own: Mapping[str, float], reports: Reports, other: Record, step: int, margin: float
+    plan: SearchPlan, own: Mapping[str, float], reports: Reports, other: Record, *, step: int, margin: float
 ) -> bool:
     """Whether another trial costs no more, and at the same step had a better score by more than the margin."""
     curve = curve_of(other)

@@ -201,7 +201,7 @@ def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings
     findings.formats.update({f"{split}.{what}": said for what, said in table.format.items()})
     rows = conversations(config, where, table)
     groups = dict(table.column("task.group", config.group).items()) if config.group and split == "train" else {}
-    rows = _without_tools(config, split, where, table, rows, findings)
+    rows = _without_tools(config, split, where, table=table, rows=rows, findings=findings)
     rows = _with_known_roles(config, split, where, rows, findings)
     rows = _without_gaps(config, split, where, rows, findings)
     kept = {row: until_last_answer(messages) for row, messages in rows.items()}
@@ -257,6 +257,7 @@ def _without_tools(
     config: ChatTaskConfig,
     split: str,
     where: str,
+    *,
     table: Table,
     rows: dict[object, list[Message]],
     findings: _Findings,

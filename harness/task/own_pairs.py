@@ -38,7 +38,9 @@ def read_own_pairs(
     for name, path in given.items():
         if path is not None:
             key = "task.data" if name == "train" else f"task.{name}"
-            frames[name] = _columns(config, name, root / Path(path).expanduser(), key, left, formats, gaps)
+            frames[name] = _columns(
+                config, name, root / Path(path).expanduser(), key, left=left, formats=formats, gaps=gaps
+            )
     frames = in_splits(config, frames, own=config.asset is None)
     frames, without = with_answers(config.answer, config.gaps, frames, left)
     origin = f"{config.asset.address}/{config.data}" if config.asset else config.data
@@ -108,6 +110,7 @@ def _columns(
     split: str,
     path: Path,
     key: str,
+    *,
     left: dict[str, list[str]],
     formats: dict[str, str],
     gaps: Counter[tuple[str, str]],

@@ -139,7 +139,7 @@ def _without_contradictions(
     labels: list[Hashable] = [recording.label for _, recording in every]
     names = [recording.name for _, recording in every]
     digests = [recording.digest for _, recording in every]
-    kept = set(settled(where, digests, labels, names, config.duplicates, "recording")[0])
+    kept = set(settled(where, keys=digests, labels=labels, rows=names, policy=config.duplicates, what="recording")[0])
     if len(kept) < len(every):
         left["contradicting"] = [name for place, name in enumerate(names) if place not in kept]
     remaining = [pair for place, pair in enumerate(every) if place in kept]

@@ -193,7 +193,9 @@ def _without_contradictions(config: OwnTextTaskConfig, where: str, frames: Frame
     """Splits that have no text with two labels, in whatever splits it stands."""
     keys = [joined_blanks(content) for frame in frames.values() for content in _contents(frame)]
     names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
-    kept = set(settled(where, keys, _answers(config, frames), names, config.duplicates, "text")[0])
+    kept = set(
+        settled(where, keys=keys, labels=_answers(config, frames), rows=names, policy=config.duplicates, what="text")[0]
+    )
     begin, rest = 0, {}
     for split, frame in frames.items():
         places = [place for place in range(len(frame)) if begin + place in kept]

@@ -178,7 +178,16 @@ def _without_contradictions(config: TokenLabelsTaskConfig, where: str, rows: Row
     named = [(split, row) for split, found in rows.items() for row in found]
     names = [f"{split} {row.name}" for split, row in named]
     tags: list[Hashable] = [row.tags for _, row in named]
-    kept = set(settled(where, [row.tokens for _, row in named], tags, names, config.duplicates, "tokens")[0])
+    kept = set(
+        settled(
+            where,
+            keys=[row.tokens for _, row in named],
+            labels=tags,
+            rows=names,
+            policy=config.duplicates,
+            what="tokens",
+        )[0]
+    )
     if len(kept) == len(named):
         return rows
     left["contradicting"] = [name for place, name in enumerate(names) if place not in kept]

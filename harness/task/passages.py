@@ -41,7 +41,7 @@ def _strings(node: Any) -> Iterator[str]:
 
 
 def cut_passages(
-    documents: Sequence[str], tokenizer_file: Path, special: tuple[str, str], length: int, share: float, seed: int
+    documents: Sequence[str], tokenizer_file: Path, special: tuple[str, str], *, length: int, share: float, seed: int
 ) -> Passages:
     """Passages of exactly `length` tokens, the `special` tokens at both ends; what a document has left over is dropped.
 
@@ -51,7 +51,11 @@ def cut_passages(
     key = hashlib.sha256()
     for part in (assets.sha256_of(tokenizer_file), repr((documents, special, length, share, seed))):
         key.update(part.encode() + b"\0")
-    arrays = cached("passages", key.hexdigest(), partial(_cut, documents, tokenizer_file, special, length, share, seed))
+    arrays = cached(
+        "passages",
+        key.hexdigest(),
+        partial(_cut, documents, tokenizer_file, special, length=length, share=share, seed=seed),
+    )
     if short := [name for name, rows in arrays.items() if not len(rows)]:
         raise ConfigError(
             f"probe.length={length}: the text has no passage of that many tokens for {' and '.join(short)}"
@@ -60,7 +64,7 @@ def cut_passages(
 
 
 def _cut(
-    documents: Sequence[str], tokenizer_file: Path, special: tuple[str, str], length: int, share: float, seed: int
+    documents: Sequence[str], tokenizer_file: Path, special: tuple[str, str], *, length: int, share: float, seed: int
 ) -> Passages:
     from tokenizers import Tokenizer  # imported where it is needed: cached passages need no tokenizer
 

@@ -79,7 +79,9 @@ def read_vision(config: VisionConfig) -> VisionTask:
     repeated = whole - sum(len(splits[name]) for name in splits if name not in given or name == "train")
     for name, rows in zip(splits, (config.train_rows, config.validation_rows, config.test_rows), strict=True):
         splits[name] = _evenly(splits[name], rows, config.split_seed)
-    task = vision_task(config.name, source, where, classes, splits, repeated, config.image_size)
+    task = vision_task(
+        config.name, source, where, classes=classes, splits=splits, repeated=repeated, image_size=config.image_size
+    )
     if facts.kept:
         kept = {name: tuple(map(str, split.images)) for name, split in splits.items()}
         facts = dataclasses.replace(facts, kept=kept)
@@ -90,6 +92,7 @@ def vision_task(
     name: str,
     source: str,
     where: str,
+    *,
     classes: tuple[str, ...],
     splits: dict[str, ImageSplit],
     repeated: int,

@@ -30,6 +30,7 @@ def generate_texts(
     rows: int,
     max_new_tokens: int,
     device: torch.device,
+    *,
     size: int = 32,
     patience_s: float = 0.0,
 ) -> list[str]:

@@ -64,7 +64,7 @@ def _before_training(config: Config, look: Callable[[nn.Module, Feed], dict[str,
     with spec_errors():
         method_of(replace(config, lora=plain)).adapt(model)
     batches = loader(train, config.trainer.batch_size, config.seed, training=True)
-    show = partial(feed, model, batches, task.losses, device, precision, plain.calibration)
+    show = partial(feed, model, batches, task.losses, device=device, precision=precision, count=plain.calibration)
     try:
         return look(model.base, show)
     except InitialisationError as error:

@@ -117,6 +117,7 @@ def write_texts(
     generation: Generation | None,
     model: Network,
     inputs: Inputs,
+    *,
     device: torch.device,
     folder: Path,
     further: Collection[str] = (),

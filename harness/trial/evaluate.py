@@ -91,11 +91,13 @@ def _evaluate(network: Network, task: Task, config: Config, split: str, reading:
     items: list[tuple[int, list[float]]] = []
     for name in splits:
         inputs = read_inputs(config, task, name)
-        rows = _add(network, inputs, metrics, config, size, device, precision, reading)
+        rows = _add(
+            network, inputs, metrics, config=config, size=size, device=device, precision=precision, reading=reading
+        )
         items += [(len(items) + row, item) for row, item in enumerate(rows)]
     scores = metrics.compute_and_reset()
     if split != "all":
-        scores |= _written(network, inputs, task, config, split, device)
+        scores |= _written(network, inputs, task, config=config, split=split, device=device)
     return Evaluation(splits, scores, _intervals(task, metrics.columns, scores, items), metrics.columns, items)
 
 
@@ -104,6 +106,7 @@ def _add(
     network: Network,
     inputs: Inputs,
     metrics: Metrics,
+    *,
     config: Config,
     size: int,
     device: torch.device,
@@ -123,7 +126,7 @@ def _add(
 
 
 def _written(
-    network: Network, inputs: Inputs, task: Task, config: Config, split: str, device: torch.device
+    network: Network, inputs: Inputs, task: Task, *, config: Config, split: str, device: torch.device
 ) -> dict[str, float]:
     """The scores of the texts that are written for the first rows, where the answer is a text."""
     generation = task.generation_of(split)

@@ -17,10 +17,11 @@ def feed(
     model: Network,
     batches: DataLoader[int],
     losses: Losses | None,
+    gradients: bool,
+    *,
     device: torch.device,
     precision: str,
     count: int,
-    gradients: bool,
 ) -> None:
     """Run `count` training batches through the model as it stands, for the variants that start from what they see."""
     _still(model)
@@ -33,7 +34,7 @@ def feed(
 
 
 def step_flops(
-    model: Network, train: Inputs, losses: Losses | None, batch_size: int, device: torch.device, precision: str
+    model: Network, train: Inputs, losses: Losses | None, *, batch_size: int, device: torch.device, precision: str
 ) -> Flops:
     """Operations of a forward pass, and of a whole step, on the first rows of the training split."""
     batch = on_device(train.batch(train.sample(batch_size)), device)

@@ -73,7 +73,7 @@ def answer(trained: Trained, chats: Sequence[Sequence[Message]]) -> list[str]:
     inputs = encode_prompts(chats, template, pad=tokens.pad, end=tokens.end, max_length=config.max_length)
     device = resolve_device(trained.config.trainer.accelerator, 1)
     network = load_trained(trained).to(device)
-    return generate_texts(network, inputs, len(chats), config.max_new_tokens, device)
+    return generate_texts(network, inputs, len(chats), max_new_tokens=config.max_new_tokens, device=device)
 
 
 def trained_template(trained: Trained) -> tuple[ChatTemplate, Tokens]:

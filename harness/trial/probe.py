@@ -42,7 +42,7 @@ def probe_loss(
     passages, mask = _passages(config, model)
     held_out = passages["held_out"][: config.passages]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        head = _head(config, model, passages["train"], mask, device, between)
+        head = _head(config, model, train=passages["train"], mask=mask, device=device, between=between)
     mode = base.training
     base.eval()
     try:
@@ -74,7 +74,9 @@ def _passages(config: ProbeConfig, model: TextModelConfig) -> tuple[Passages, in
     text = assets.fetch(config.asset.address, config.asset.sha256)
     special = SPECIALS[model.family]
     documents = read_documents(text)
-    return cut_passages(documents, tokenizer, special[:2], config.length, config.held_out, config.seed), mask
+    return cut_passages(
+        documents, tokenizer, special[:2], length=config.length, share=config.held_out, seed=config.seed
+    ), mask
 
 
 @torch.no_grad()
@@ -106,6 +108,7 @@ def _mean_loss(head: MaskedHead, hidden: Tensor, labels: Tensor) -> float:
 def _head(
     config: ProbeConfig,
     model: TextModelConfig,
+    *,
     train: np.ndarray,
     mask: int,
     device: torch.device,
@@ -119,7 +122,9 @@ def _head(
         key = hashlib.sha256(train.tobytes())
         for part in (assets.sha256_of(weights), repr((mask, config.share, _DRAWS, _EPOCHS, _ROWS, _LR, _WARMUP))):
             key.update(part.encode() + b"\0")
-        fitted = partial(_fitted, model, head, train, mask, config.share, device, between)
+        fitted = partial(
+            _fitted, model, head, train=train, mask=mask, share=config.share, device=device, between=between
+        )
         arrays = cached("heads", key.hexdigest(), fitted)
         head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return head.to(device).eval()
@@ -128,6 +133,7 @@ def _head(
 def _fitted(
     model: TextModelConfig,
     head: MaskedHead,
+    *,
     train: np.ndarray,
     mask: int,
     share: float,

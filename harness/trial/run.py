@@ -103,10 +103,10 @@ def run_trial(
         add_task_weights(model, config)
         with spec_errors():
             ranks = method.adapt(model)
-            batches = loader(calibration, config.trainer.batch_size, config.seed, training=True)
-            show = partial(feed, model, batches, task.losses, home, precision, method.calibration)
+            rows = loader(calibration, config.trainer.batch_size, config.seed, training=True)
+            show = partial(feed, model, rows, task.losses, device=home, precision=precision, count=method.calibration)
             _note_adapter(model, method.initialise(model, show) or ranks, draft)
-        _count(config, model, task, calibration, home, precision, draft)
+        _count(config, model, task, train=calibration, device=home, precision=precision, draft=draft)
         trial = RunningTrial(
             config=config,
             context=context,
@@ -128,7 +128,7 @@ def run_trial(
         else:
             train_and_evaluate(trial)
     draft.record = replace(draft.record, time=replace(draft.record.time, total_s=time.perf_counter() - started))
-    return _recorded(config, context, draft, end, mirror, accept)
+    return _recorded(config, context, draft, end=end, mirror=mirror, accept=accept)
 
 
 def _built(config: Config, task: Task) -> Network:
@@ -156,7 +156,7 @@ def _note_arithmetic(config: Config, precision: str, model: Network, draft: Draf
 
 
 def _recorded(
-    config: Config, context: TrialContext, draft: Draft, end: _End, mirror: tracking.Mirror, accept: Accept
+    config: Config, context: TrialContext, draft: Draft, *, end: _End, mirror: tracking.Mirror, accept: Accept
 ) -> Record:
     """The record, written down by `accept`; the tracker hears of it only then."""
     record = fail_if_not_finite(_ended(config, draft.record, end.state, end.reason))
@@ -264,6 +264,7 @@ def _count(
     config: Config,
     model: Network,
     task: Task,
+    *,
     train: Inputs,
     device: torch.device,
     precision: str,
@@ -271,7 +272,9 @@ def _count(
 ) -> None:
     """Note parameters and the operations of a step."""
     draft.record = replace(draft.record, parameters=count_parameters(model))
-    flops = step_flops(model, train, task.losses, config.trainer.batch_size, device, precision)
+    flops = step_flops(
+        model, train, task.losses, batch_size=config.trainer.batch_size, device=device, precision=precision
+    )
     draft.record = replace(draft.record, flops=flops)
 
 

@@ -92,6 +92,7 @@ def make_module(
     model: Network,
     metrics: Metrics,
     steps: int,
+    *,
     spread: bool = False,
     penalty: Callable[[], Tensor] | None = None,
     written: Callable[[], dict[str, float]] | None = None,

@@ -44,7 +44,7 @@ from harness.trial.adapt import compare_merged
 from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write_texts
 from harness.trial.context import BEST, CHECKPOINTS
 from harness.trial.features import Features
-from harness.trial.packed import pack_notes, seat_of
+from harness.trial.packed import join_pack, pack_notes
 from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial, make_module, note_arithmetic
 
@@ -60,7 +60,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     settled = 0 if schedule is None else schedule.settled
     moving = [] if schedule is None else [RankScheduleCallback(schedule)]
     metrics, written = metrics_of(trial.task, config.trainer), _written(trial, trained)
-    module = make_module(trial, trained, metrics, length.steps, trial.spread, written=written)
+    module = make_module(trial, trained, metrics, length.steps, spread=trial.spread, written=written)
     best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
     stops = [PruningCallback(trial.report, settled), EarlyStopping(best, config.trainer.patience)]
     checkpoints = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))

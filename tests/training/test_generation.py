@@ -58,5 +58,5 @@ class _Split:
 
 
 def test_texts_are_written_for_the_first_rows_in_order():
-    written = generate_texts(_Echo(), _Split(), 5, 2, torch.device("cpu"), size=2)
+    written = generate_texts(_Echo(), _Split(), 5, max_new_tokens=2, device=torch.device("cpu"), size=2)
     assert written == ["0 0", "1 1", "2 2", "3 3", "4 4"]

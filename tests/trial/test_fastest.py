@@ -175,9 +175,12 @@ def test_the_operations_of_a_step_are_those_of_float32(compose, monkeypatch, own
     config = compose()
     model = build_model(config.model, 2)
     rows = read_inputs(config, build_task(config.task), "train")
-    counted = [step_flops(model, rows, None, 8, CPU, precision) for precision in ("32-true", "bf16-mixed")]
+    counted = [
+        step_flops(model, rows, None, batch_size=8, device=CPU, precision=precision)
+        for precision in ("32-true", "bf16-mixed")
+    ]
     monkeypatch.setattr("harness.trial.passes.autocast", lambda _, device: torch.autocast(device.type, torch.bfloat16))
-    assert counted[0] == counted[1] == step_flops(model, rows, None, 8, CPU, "bf16-mixed")
+    assert counted[0] == counted[1] == step_flops(model, rows, None, batch_size=8, device=CPU, precision="bf16-mixed")
     assert counted[0].forward > 0
 
 

@@ -150,14 +150,14 @@ def test_a_stored_head_is_the_one_its_authors_made(compose, tmp_path, tiny_base,
 def test_passages_are_whole_and_documents_are_on_one_side(general, tiny_base, own_cache):
     documents = read_documents(general)
     assert len(documents) == 92
-    passages = cut_passages(documents, tiny_base / "tokenizer.json", ("[CLS]", "[SEP]"), 12, 0.2, 0)
+    passages = cut_passages(documents, tiny_base / "tokenizer.json", ("[CLS]", "[SEP]"), length=12, share=0.2, seed=0)
     assert passages["train"].shape == (74 * 20, 12)
     assert passages["held_out"].shape == (18 * 20, 12)
     for rows in passages.values():
         assert set(rows[:, 0]) == {2}
         assert set(rows[:, -1]) == {3}
     starts = {int(row[1]) for row in passages["held_out"]}
-    other = cut_passages(documents, tiny_base / "tokenizer.json", ("[CLS]", "[SEP]"), 12, 0.2, 1)
+    other = cut_passages(documents, tiny_base / "tokenizer.json", ("[CLS]", "[SEP]"), length=12, share=0.2, seed=1)
     assert {int(row[1]) for row in other["held_out"]} != starts
 
 

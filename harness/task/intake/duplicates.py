@@ -54,7 +54,7 @@ def contradictions(keys: Sequence[Hashable], labels: Sequence[Hashable]) -> dict
 
 
 def settled(
-    where: str, keys: Sequence[Hashable], labels: Sequence[Hashable], rows: Sequence[object], policy: str, what: str
+    where: str, *, keys: Sequence[Hashable], labels: Sequence[Hashable], rows: Sequence[object], policy: str, what: str
 ) -> tuple[list[int], int]:
     """The places to keep, and how many rows contradict another. Raises ConfigError where `policy` is refuse.
 
