@@ -28,7 +28,8 @@ from benchmarks.fresh import SHAPES, VOCABULARY, bert
 from benchmarks.kernels import kernels_of
 from harness.lora import LoraSpec, adapt
 from harness.model.base import linear
-from harness.model.text import TARGETS, TextClassifier
+from harness.model.text import TextClassifier
+from harness.model.text_parts import TARGETS
 from harness.system.process_memory import release_freed, reset_resident_peak, resident
 from harness.task import Inputs
 from harness.training import (

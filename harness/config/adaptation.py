@@ -15,6 +15,8 @@ class Adaptation:
     """A way to train a base. What is said here holds for a way that says nothing else."""
 
     name: str
+    reads_layers_alone: ClassVar[bool] = True
+    """Whether nothing of a base matters to it but its layers: their names, kinds and shapes."""
     takes_more_updates: ClassVar[bool] = False
     """Whether updates for later tasks can be put beside its own."""
 

@@ -139,6 +139,8 @@ class LoraConfig(Adaptation):
 class PeftConfig(Adaptation):
     """Any method of PEFT by its type (VERA, LOHA, IA3, …) with that method's own arguments."""
 
+    reads_layers_alone = False
+
     name: Literal["peft"]
     method: Text
     arguments: dict[str, Any] | None

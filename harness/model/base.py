@@ -167,7 +167,8 @@ def make_head(outputs: Outputs, make: Callable[[int], nn.Module]) -> nn.Module:
 def linear(features: int, outputs: int) -> nn.Linear:
     """A fresh linear layer, small."""
     head = nn.Linear(features, outputs)
-    nn.init.normal_(head.weight, std=0.02)
+    if not head.weight.is_meta:  # of no numbers torch would make them by its compiler, which takes a second to import
+        nn.init.normal_(head.weight, std=0.02)
     nn.init.zeros_(head.bias)
     return head
 

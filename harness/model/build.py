@@ -43,6 +43,18 @@ def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> 
     return network
 
 
+def build_shapes(config: ModelConfig, outputs: Outputs) -> Network:
+    """The layers of `build_model` without weights; where the model says so, nothing that computes is imported.
+
+    Raises what `build_model` does.
+    """
+    if config.shapes_module is None or config.quantized is not None:
+        return build_model(config, outputs, weights=False)
+    with torch.device("meta"):
+        made: Network = importlib.import_module(config.shapes_module).shapes(config, outputs)
+    return made
+
+
 def base_file(config: ModelConfig) -> Path | None:
     """The verified file that holds the pretrained weights; None where they are fresh."""
     return _module(config).base_file(config)

@@ -30,7 +30,7 @@ from harness.model.config_file import check_config_file
 from harness.model.hf_classifier import checkpoint_layers
 from harness.model.hf_loading import reload
 from harness.model.hf_tokens import end_ids
-from harness.model.text import TARGETS
+from harness.model.text_parts import TARGETS
 from harness.system import assets
 
 _GPT2 = {name: rf"transformer\.{pattern}" for name, pattern in TARGETS["gpt2"].items()}

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from harness.config import Config, ConfigError, Outputs
 from harness.lora import Feed, SpecError, adapter_parameters, bare, groups_of, merge, task_adapters, updates_of
 from harness.lora.peft_methods import peft_parameters
-from harness.model import WEIGHTINGS, Network, build_model
+from harness.model import WEIGHTINGS, Network, build_model, build_shapes
 from harness.quantized import sizes_of
 from harness.record import Merge, Parameters, plain
-from harness.task import build_task
 from harness.trial import counting
 from harness.trial.methods import Method, build_method
 
@@ -67,8 +66,7 @@ def count_parameters(model: Network) -> Parameters:
 
 
 def _adapter_size(config: Config) -> int:
-    model = build_model(config.model, outputs_of(config), weights=False)
-    return prepare(model, config)[1].adapter
+    return prepare(shapes_of(config), config)[1].adapter
 
 
 def adapters_of(base: nn.Module) -> list[nn.Parameter]:
@@ -82,7 +80,7 @@ def count(config: Config, method: Method | None = None) -> dict[str, Any]:
     No weights are needed, and no data where classes are known. The reduction is the adapter against the
     base; with the head it is all that is trained against all there is.
     """
-    model = build_model(config.model, outputs_of(config), weights=False)
+    model = shapes_of(config)
     base = sum(sizes_of(model.base).values())
     chosen = method or method_of(config)
     ranks, params = prepare(model, config, method=chosen)
@@ -103,7 +101,7 @@ def count(config: Config, method: Method | None = None) -> dict[str, Any]:
 
 def base_parameters(config: Config) -> int:
     """The size of the base in parameters, from shapes alone."""
-    return sum(sizes_of(build_model(config.model, outputs_of(config), weights=False).base).values())
+    return sum(sizes_of(shapes_of(config).base).values())
 
 
 def task_groups(model: Network) -> dict[str, int]:
@@ -179,7 +177,18 @@ def _seconds(model: Network, batch: dict[str, Tensor], repeats: int) -> float:
     return statistics.median(times)
 
 
+def shapes_of(config: Config) -> Network:
+    """The network of a configuration as shapes alone, to be adapted and counted."""
+    if config.lora.reads_layers_alone:
+        return build_shapes(config.model, outputs_of(config))
+    return build_model(config.model, outputs_of(config), weights=False)
+
+
 def outputs_of(config: Config) -> Outputs:
     """As the task says; from the configuration alone where it can be."""
     known = config.task.known_outputs
-    return build_task(config.task).outputs if known is None else known
+    if known is not None:
+        return known
+    from harness.task import build_task  # it brings pandas
+
+    return build_task(config.task).outputs

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from harness.devices import bytes_of
 from harness.quantized import sizes_of
 from harness.record import Parameters
+
+_STEP_BYTES = 4
+"""AdamW counts its steps for each tensor, beside the two moments, which are as large as the tensor."""
 
 
 def memory_needed(model: nn.Module) -> dict[str, int]:
@@ -20,16 +22,11 @@ def memory_needed(model: nn.Module) -> dict[str, int]:
     What is computed in a step comes on top: it depends on the batch, its lengths and the precision.
     """
     trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
-    shapes = [torch.empty_like(tensor, device="meta").requires_grad_() for tensor in trained]
-    optimizer = torch.optim.AdamW(shapes)
-    for shape in shapes:
-        shape.grad = torch.empty_like(shape)
-    optimizer.step()
-    state = [value for held in optimizer.state.values() for value in held.values()]
+    gradients = bytes_of(trained)
     return {
         "parameters": bytes_of([*model.parameters(), *model.buffers()]),
-        "gradients": bytes_of(trained),
-        "optimizer": bytes_of(state),
+        "gradients": gradients,
+        "optimizer": 2 * gradients + _STEP_BYTES * len(trained),
     }
 
 
@@ -85,6 +82,8 @@ def flops_of(work: Callable[[], object], device: torch.device) -> int:
     The fused recurrent layers of oneDNN, and on a CPU the fused attention, are turned off meanwhile, since the counter
     does not know them.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # it brings triton
+
     known = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH]
     attention = sdpa_kernel(SDPBackend.MATH if device.type == "cpu" else known)
     with warnings.catch_warnings():

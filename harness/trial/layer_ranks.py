@@ -9,8 +9,8 @@ from harness.config.layer_ranks import RanksConfig
 from harness.lora.adapted import named_updates
 from harness.lora.inject import expanded, find_targets
 from harness.lora.update import LowRankUpdate
-from harness.model import Network, build_model
-from harness.trial.adapt import outputs_of, prepare, spec_errors
+from harness.model import Network
+from harness.trial.adapt import prepare, shapes_of, spec_errors
 from harness.trial.methods.low_rank import lora_spec
 
 
@@ -58,7 +58,7 @@ def _sizes(config: Config) -> dict[str, int]:
 
 
 def _updates(config: Config) -> Iterator[tuple[str, LowRankUpdate]]:
-    model = build_model(config.model, outputs_of(config), weights=False)
+    model = shapes_of(config)
     prepare(model, config)
     return named_updates(model.base)
 
@@ -69,7 +69,7 @@ def _groups(ranks: RanksConfig, layers: list[str], config: Config, lora: LoraCon
     if ranks.by == "depth":
         return _by_depth(layers, ranks.blocks)
     if ranks.by == "role":
-        return _by_role(build_model(config.model, outputs_of(config), weights=False), lora)
+        return _by_role(shapes_of(config), lora)
     return _by_pattern(ranks.groups or {}, layers)
 
 

@@ -173,7 +173,7 @@ def test_all_linear_is_what_peft_calls_so():
     peft = pytest.importorskip("peft")
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from harness.model.text import TARGETS
+    from harness.model.text_parts import TARGETS
 
     config = LlamaConfig(
         hidden_size=16,

@@ -23,7 +23,7 @@ from harness.lora import (
     task_adapters,
     task_similarity,
 )
-from harness.model.text import TARGETS
+from harness.model.text_parts import TARGETS
 from tests.lora.test_variants import disturb
 
 TASKS = ("movie", "news", "tweets")

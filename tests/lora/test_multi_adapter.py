@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2Model
 from transformers.pytorch_utils import Conv1D
 
 from harness.lora import LoraSpec, MtlLoraSpec, SpecError, TaskRouter, adapt, adapt_tasks, export_adapter, merge, pack
-from harness.model.text import TARGETS
+from harness.model.text_parts import TARGETS
 from tests.lora.test_variants import disturb
 
 

@@ -28,7 +28,7 @@ from harness.lora import (
     merge,
     task_adapters,
 )
-from harness.model.text import TARGETS
+from harness.model.text_parts import TARGETS
 from tests.lora.test_variants import disturb
 
 TASKS = ("movie", "news", "tweets")

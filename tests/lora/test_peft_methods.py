@@ -9,7 +9,7 @@ from transformers import BertModel
 
 from harness.lora import SpecError
 from harness.lora.peft_methods import adapt_peft, peft_parameters, save_peft
-from harness.model.text import TARGETS
+from harness.model.text_parts import TARGETS
 
 IDS = torch.arange(4, 16).reshape(2, 6)
 # method, arguments, parameters for each of 4 adapted 16 × 16 layers

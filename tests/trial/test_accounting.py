@@ -6,7 +6,7 @@ from torch import nn
 
 from harness.record import Parameters
 from harness.training.accounting import MemoryMeter, StepClock, bytes_of, optimizer_bytes
-from harness.trial.counting import count, flops_of
+from harness.trial.counting import count, flops_of, memory_needed
 
 
 def test_a_shared_tensor_counts_once_and_groups_add_up():
@@ -118,3 +118,16 @@ def test_the_fused_attention_of_a_gpu_is_counted_as_its_products(shared):
         }
         for attend, given in backward.items():
             assert flops_of(lambda: attend(*given, scale=scale), torch.device("cuda")) == 4 * product  # noqa: B023
+
+
+def test_bytes_of_the_optimizer_are_those_that_torch_keeps():
+    model = nn.Sequential(nn.Linear(5, 3), nn.Linear(3, 2).to(torch.bfloat16))
+    model[0].bias.requires_grad_(False)
+    needed = memory_needed(model)
+    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
+    for tensor in trained:
+        tensor.grad = torch.ones_like(tensor)
+    optimizer = torch.optim.AdamW(trained)
+    optimizer.step()
+    assert needed["optimizer"] == bytes_of(value for held in optimizer.state.values() for value in held.values())
+    assert needed["gradients"] == bytes_of(tensor.grad for tensor in trained)

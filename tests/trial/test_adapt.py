@@ -22,7 +22,7 @@ from transformers import (
 from harness.config import ConfigError, check, composition
 from harness.config.composition import options
 from harness.lora import LoraSpec, adapt, adapter_parameters
-from harness.model.text import TARGETS
+from harness.model.text_parts import TARGETS
 from harness.trial.adapt import count
 from harness.trial.methods.low_rank import lora_spec
 from tests.commands import compose_tree

@@ -52,6 +52,8 @@ class ModelConfig:
     """
 
     module: ClassVar[str]
+    shapes_module: ClassVar[str | None] = None
+    """Where its layers are built as shapes alone, by `shapes`, without the libraries that `module` imports."""
     described_by_files: ClassVar[bool] = False
     """Whether only its own files tell what it is, and so which tasks it takes."""
     spreads: ClassVar[bool] = False

@@ -28,6 +28,7 @@ class TextModelConfig(QuantizableConfig):
     """A pretrained encoder, how its tokens become one vector, and the head on top."""
 
     module = "harness.model.text"
+    shapes_module = "harness.model.text_shapes"
     spreads = True
 
     kind: Literal["text"]
