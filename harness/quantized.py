@@ -1,6 +1,6 @@
 """Linear layers whose frozen weight is held in 4 bits (NF4; Dettmers et al., 2023) or 8 (Dettmers et al., 2022).
 
-Shapes: I inputs, O outputs, N = O·I weights. The bits are packed and unpacked by bitsandbytes, products are in floats.
+Shapes: I inputs, O outputs, N = O·I weights. Bits are written and read by bitsandbytes, products are in floats.
 """
 
 from typing import Any, Literal
@@ -22,7 +22,7 @@ _KNOWN = (torch.float32, torch.bfloat16, torch.float16)
 class QuantizedLinear(nn.Linear):
     """y = Wx + b, W (O, I) being made anew from its bits whenever it is used, in the forward and the backward pass.
 
-    `weight` is W in floats, a fresh tensor: what is written into it is lost. `packed` and `scales` are all that is
+    `weight` is W in floats, a fresh tensor: what is written into it is lost. `qweight` and `scales` are all that is
     held. Inputs are never rounded, other than in LLM.int8(): the loss is that of a linear layer which holds `weight`.
     """
 
@@ -36,11 +36,11 @@ class QuantizedLinear(nn.Linear):
         nn.Module.__init__(self)  # nn.Linear's would make a weight in floats
         self.in_features, self.out_features, self.scheme = layer.in_features, layer.out_features, scheme
         weight = layer.weight.detach()
-        packed, scales = _shapes(weight, scheme) if weight.is_meta else _quantized(weight, scheme)
+        qweight, scales = _shapes(weight, scheme) if weight.is_meta else _quantized(weight, scheme)
         if not weight.is_meta and not all(each.isfinite().all() for each in scales):
             most = ", or above 65504" if scheme == "int8" else ""
             raise OverflowError(f"a weight is not finite{most}, which {scheme} cannot hold")
-        self.packed = nn.Parameter(packed, requires_grad=False)
+        self.qweight = nn.Parameter(qweight, requires_grad=False)
         # As bytes: to a network that is brought to another type of floats, they are no floats.
         self.scales = nn.ParameterList([nn.Parameter(each.view(torch.uint8), requires_grad=False) for each in scales])
         self.bias = layer.bias
@@ -52,10 +52,10 @@ class QuantizedLinear(nn.Linear):
     def weight(self) -> Tensor:  # type: ignore[override]
         """W (O, I), dequantised in the type of the layer's floats."""
         shape, kind = (self.out_features, self.in_features), self.like.dtype
-        if self.packed.is_meta:
+        if self.qweight.is_meta:
             return self.like.new_empty(shape)
         exact = kind if kind in _KNOWN else torch.float32
-        return _dequantized(self.packed, list(self.scales), shape, exact, self.scheme).to(kind)
+        return _dequantized(self.qweight, list(self.scales), shape, exact, self.scheme).to(kind)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) to (…, O)."""
@@ -97,7 +97,7 @@ def sizes_of(network: nn.Module) -> dict[int, int]:
     for layer in network.modules():
         if isinstance(layer, QuantizedLinear):
             sizes |= {id(scale): 0 for scale in layer.scales}
-            sizes[id(layer.packed)] = layer.in_features * layer.out_features
+            sizes[id(layer.qweight)] = layer.in_features * layer.out_features
     return sizes
 
 
@@ -106,11 +106,11 @@ def _shapes(weight: Tensor, scheme: Scheme) -> tuple[Tensor, list[Tensor]]:
     new = weight.new_empty
     if scheme == "int8":
         return new(weight.shape, dtype=torch.int8), [new(len(weight), dtype=torch.float32)]
-    packed, blocks = new(((weight.numel() + 1) // 2, 1), dtype=torch.uint8), -(-weight.numel() // BLOCK)
+    qweight, blocks = new(((weight.numel() + 1) // 2, 1), dtype=torch.uint8), -(-weight.numel() // BLOCK)
     if scheme == "nf4":
-        return packed, [new(blocks, dtype=torch.float32)]
+        return qweight, [new(blocks, dtype=torch.float32)]
     nested = new(-(-blocks // NESTED_BLOCK), dtype=torch.float32)
-    return packed, [new(blocks, dtype=torch.uint8), nested, new(1, dtype=torch.float32)]
+    return qweight, [new(blocks, dtype=torch.uint8), nested, new(1, dtype=torch.float32)]
 
 
 def _quantized(weight: Tensor, scheme: Scheme) -> tuple[Tensor, list[Tensor]]:
@@ -118,27 +118,27 @@ def _quantized(weight: Tensor, scheme: Scheme) -> tuple[Tensor, list[Tensor]]:
     import bitsandbytes.functional as bits
 
     if scheme == "int8":
-        packed, scales, _ = bits.int8_vectorwise_quant(weight.to(torch.float16))  # the type that its kernel reads
-        return packed, [scales]
-    packed, state = bits.quantize_4bit(
+        qweight, scales, _ = bits.int8_vectorwise_quant(weight.to(torch.float16))  # the type that its kernel reads
+        return qweight, [scales]
+    qweight, state = bits.quantize_4bit(
         weight.contiguous(), blocksize=BLOCK, compress_statistics=scheme == "nf4-double", quant_type="nf4"
     )
     if scheme == "nf4":
-        return packed, [state.absmax]
-    return packed, [state.absmax, state.state2.absmax, state.offset.view(1)]
+        return qweight, [state.absmax]
+    return qweight, [state.absmax, state.state2.absmax, state.offset.view(1)]
 
 
 def _dequantized(
-    packed: Tensor, scales: list[Tensor], shape: tuple[int, int], dtype: torch.dtype, scheme: Scheme
+    qweight: Tensor, scales: list[Tensor], shape: tuple[int, int], dtype: torch.dtype, scheme: Scheme
 ) -> Tensor:
     import bitsandbytes.functional as bits
 
     if scheme == "int8":
-        found: Tensor = bits.int8_vectorwise_dequant(packed, scales[0].view(torch.float32)).to(dtype)
+        found: Tensor = bits.int8_vectorwise_dequant(qweight, scales[0].view(torch.float32)).to(dtype)
         return found
     absmax = scales[0].view(torch.float32) if scheme == "nf4" else _nested(scales)
     state = bits.QuantState(absmax=absmax, shape=shape, dtype=dtype, blocksize=BLOCK, quant_type="nf4")
-    weight: Tensor = bits.dequantize_4bit(packed, state)
+    weight: Tensor = bits.dequantize_4bit(qweight, state)
     return weight
 
 

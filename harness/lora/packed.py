@@ -17,7 +17,7 @@ from harness.lora.layers import LoraLinear
 from harness.lora.update import LowRankUpdate, frozen_weight
 
 
-def hindrance(base: nn.Module) -> str:
+def unpackable_reason(base: nn.Module) -> str:
     """Why the updates in a network cannot be packed; empty where they can."""
     for name, layer in adapted_layers(base):
         if not isinstance(layer, LoraLinear):

@@ -56,7 +56,10 @@ class ChatTask(WritingTask):
             longer=self.longer,
             max_length=self.max_length,
         )
-        for line in (f"the chat template is {template.said}", *(f"to be looked at: {odd}" for odd in inputs.odd)):
+        for line in (
+            f"the chat template is {template.description}",
+            *(f"to be looked at: {warning}" for warning in inputs.warnings),
+        ):
             _say_once(self.name, line)
         return inputs
 

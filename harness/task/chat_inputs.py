@@ -17,7 +17,7 @@ from harness.config import ConfigError
 from harness.system import assets
 from harness.system.paths import listed
 from harness.task.base import Inputs
-from harness.task.chat_template import PROBE, ChatTemplate, Span, TemplateProblem, not_begun
+from harness.task.chat_template import EXAMPLE, ChatTemplate, Span, TemplateProblem, not_begun
 from harness.task.intake.chats import Message, as_text
 from harness.task.ragged import cached, starts_of
 from harness.task.seq2seq_inputs import IGNORED, Ragged, padded_right
@@ -48,7 +48,7 @@ class ChatSplit:
 class ChatInputs(Inputs):
     """Conversations as a model reads them. `trained` is 1 at tokens that are trained on, `prompts` are what the last
     answer of each is generated from, `wanted` what follows on them, not cut. `turn_end`, where there is one, ends an
-    answer in the template, `end` any text. `odd` are lines on what should be looked at.
+    answer in the template, `end` any text. `warnings` are lines on what should be looked at.
     """
 
     ids: Ragged
@@ -60,7 +60,7 @@ class ChatInputs(Inputs):
     turn_end: int | None
     template: ChatTemplate
     cut: dict[str, int]
-    odd: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def lengths(self) -> np.ndarray:
@@ -102,8 +102,11 @@ class ChatInputs(Inputs):
 
     def shown(self) -> list[str]:
         count, total = int(self.trained.ids.sum()), len(self.trained.ids)
-        said = [f"chat template: {self.template.said}", f"trained on: {count} of {total} tokens ({count / total:.0%})"]
-        said += [f"to be looked at: {line}" for line in self.odd]
+        said = [
+            f"chat template: {self.template.description}",
+            f"trained on: {count} of {total} tokens ({count / total:.0%})",
+        ]
+        said += [f"to be looked at: {line}" for line in self.warnings]
         return [*said, "the first conversation, tokens parted by |, what is trained on in [[ ]]:", "", *self._marked(0)]
 
     def _marked(self, row: int) -> list[str]:
@@ -143,11 +146,11 @@ def encode_chats(
     )
     cut = {name: int(count) for name, count in zip(("turns", "answers"), arrays["cut"], strict=True)}
     turn_end = end_of_turn(template)
-    odd = tuple(_odd(template, turn_end, *(int(arrays[name]) for name in ("joined", "special"))))
-    return ChatInputs(ids, trained, prompts, wanted, pad, end, turn_end, template, cut, odd)
+    warnings = tuple(_warnings(template, turn_end, *(int(arrays[name]) for name in ("joined", "special"))))
+    return ChatInputs(ids, trained, prompts, wanted, pad, end, turn_end, template, cut, warnings)
 
 
-def _odd(template: ChatTemplate, turn_end: int | None, joined: int, special: int) -> Iterator[str]:
+def _warnings(template: ChatTemplate, turn_end: int | None, joined: int, special: int) -> Iterator[str]:
     if turn_end is None:
         yield "no special token ends an answer: generated answers run to task.max_new_tokens"
     if "strftime_now" in template.jinja:
@@ -161,7 +164,7 @@ def _odd(template: ChatTemplate, turn_end: int | None, joined: int, special: int
 def end_of_turn(template: ChatTemplate) -> int | None:
     """The id of the special token that ends the assistant's turns in a template; None where none does."""
     try:
-        text, spans = template.spans(PROBE)
+        text, spans = template.spans(EXAMPLE)
     except TemplateProblem:
         return None
     ids, offsets = template.tokenizer.pieces(text)
@@ -206,7 +209,7 @@ def _encoded(
         try:
             rows.append(_row(template, messages, train_on, longer, max_length))
         except TemplateProblem as error:
-            problems.setdefault(f"task.template: the chat template, {template.said}: {error}", []).append(name)
+            problems.setdefault(f"task.template: the chat template, {template.description}: {error}", []).append(name)
         except _TooLong as error:
             problems.setdefault(f"task.max_length={max_length}: {error}", []).append(name)
     joined = [name for name, row in zip(split.names, rows, strict=False) if row.joined]
@@ -215,7 +218,7 @@ def _encoded(
             "the tokens before an answer are others once it follows, so that it would be generated from what was not "
             "trained on; a prompt that ends in no blank or line break, or answers that begin with none"
         )
-        problems[f"task.template: the chat template, {template.said}: {rule}"] = joined
+        problems[f"task.template: the chat template, {template.description}: {rule}"] = joined
     if problems:
         raise ConfigError(*(f"{said} ({len(at)} conversations: {listed(at)})" for said, at in problems.items()))
     return {

@@ -20,7 +20,7 @@ from harness.task.tokenizers import FastTokenizer
 
 Span = tuple[int, int]
 
-PROBE: tuple[Message, ...] = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+EXAMPLE: tuple[Message, ...] = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
 """What is found out of a template whatever is said is found out by this."""
 
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
@@ -77,13 +77,13 @@ class ChatTemplate:
         return hashlib.sha256(self.jinja.encode()).hexdigest()
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """Where it comes from."""
         given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         return _ORIGINS[self.origin] + (f", with {given}" if given else "")
 
     @property
-    def says_what_is_generated(self) -> bool:
+    def marks_generation(self) -> bool:
         """Whether it marks what the assistant writes, by {% generation %}."""
         return _GENERATION.search(_COMMENT.sub("", self.jinja)) is not None
 
@@ -116,7 +116,7 @@ class ChatTemplate:
         """
         answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
         turns = [place for place in answers[-1 if last else 0 :] if not leaves_out(messages[place])]
-        if self.says_what_is_generated:
+        if self.marks_generation:
             text, spans = self._rendered(messages, marked=True)
             return text, spans if len(turns) == len(answers) else self._of_turns(messages, spans, answers, turns)
         text = self.text(messages)
@@ -140,8 +140,10 @@ class ChatTemplate:
     def _always_asks(self) -> bool:
         """Whether every text ends in what the assistant's turns begin with, as in the first Llama 3 Instruct."""
         try:
-            asked, answered, further = (self.text(messages) for messages in (PROBE[:1], PROBE, (*PROBE, PROBE[0])))
-            alike = answered == self.text(PROBE, prompt=True)
+            asked, answered, further = (
+                self.text(messages) for messages in (EXAMPLE[:1], EXAMPLE, (*EXAMPLE, EXAMPLE[0]))
+            )
+            alike = answered == self.text(EXAMPLE, prompt=True)
         except TemplateProblem:
             return False
         return alike and answered.startswith(asked) and not further.startswith(answered)
@@ -228,7 +230,7 @@ def chat_template(tokens: Tokens, own: str | None, arguments: Mapping[str, Any] 
     if arguments:
         read = template.read_names()
         unread = [
-            f"task.template_arguments.{name}: the chat template, {template.said}, reads no such name"
+            f"task.template_arguments.{name}: the chat template, {template.description}, reads no such name"
             f"{nearest(name, read)}; it reads {listed(read) or 'none'}"
             for name in arguments
             if name not in read

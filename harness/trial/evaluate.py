@@ -18,7 +18,7 @@ from harness.training import autocast, generate_texts, text_scores
 from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
 from harness.trial.passes import on_device
 from harness.trial.predict import write_table
-from harness.trial.saved import Reading, Saved, load_saved, template_notes
+from harness.trial.saved import OutputMapping, Saved, load_saved, template_notes
 from harness.trial.single import metrics_of
 from harness.trial.trained import Trained, load_trained
 
@@ -50,7 +50,7 @@ def evaluate_trial(trained: Trained, split: str) -> tuple[Evaluation, dict[str, 
             f"trial={entry.trial}: the data of task={entry.task} have changed since it was trained, SHA-256 "
             f"{entry.data.sha256[:16]} then and {task.sha256[:16]} now; adapter=FOLDER scores it on changed data"
         )
-    found = _evaluate(load_trained(trained), task, config, split, Reading())
+    found = _evaluate(load_trained(trained), task, config, split, OutputMapping())
     return found, _facts(config, task)
 
 
@@ -62,13 +62,13 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
     if config.task.parts:
         raise ConfigError(f"run=evaluate: task={config.task.name} is several tasks; name one of them")
     task = build_task(config.task)
-    network, reading = load_saved(saved, config, task)
+    network, mapping = load_saved(saved, config, task)
     notes = [*saved.notes(config), *template_notes(saved, config, task)]
     if task.classes and not saved.classes:
         notes.append(
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
         )
-    found = _evaluate(network, task, config, split, reading)
+    found = _evaluate(network, task, config, split, mapping)
     return found, {**_facts(config, task), "notes": notes}
 
 
@@ -82,7 +82,7 @@ def _facts(config: Config, task: Task) -> dict[str, Any]:
     }
 
 
-def _evaluate(network: Network, task: Task, config: Config, split: str, reading: Reading) -> Evaluation:
+def _evaluate(network: Network, task: Task, config: Config, split: str, mapping: OutputMapping) -> Evaluation:
     device = resolve_device(config.trainer.accelerator, 1)
     precision = resolve_precision(config.trainer.precision, device, config.model.base_dtype)
     network.to(device)
@@ -91,18 +91,18 @@ def _evaluate(network: Network, task: Task, config: Config, split: str, reading:
     items: list[tuple[int, list[float]]] = []
     for name in splits:
         inputs = read_inputs(config, task, name)
-        rows = _add(
-            network, inputs, metrics, config=config, size=size, device=device, precision=precision, reading=reading
+        rows = _score_rows(
+            network, inputs, metrics, config=config, size=size, device=device, precision=precision, mapping=mapping
         )
         items += [(len(items) + row, item) for row, item in enumerate(rows)]
     scores = metrics.compute_and_reset()
     if split != "all":
-        scores |= _written(network, inputs, task, config=config, split=split, device=device)
+        scores |= _text_scores(network, inputs, task, config=config, split=split, device=device)
     return Evaluation(splits, scores, _intervals(task, metrics.columns, scores, items), metrics.columns, items)
 
 
 @torch.no_grad()
-def _add(
+def _score_rows(
     network: Network,
     inputs: Inputs,
     metrics: Metrics,
@@ -111,21 +111,21 @@ def _add(
     size: int,
     device: torch.device,
     precision: str,
-    reading: Reading,
+    mapping: OutputMapping,
 ) -> list[list[float]]:
     """Score the rows of a split; returns what each of them came to, in order."""
     rows, found = list[Tensor](), list[Tensor]()
     for batch in loader(inputs, size, config.seed, training=False, tokens=config.trainer.batch_tokens):
         there = on_device(batch, device)
         with autocast(precision, device):
-            found.append(metrics.update(reading(network(there)), there).cpu())
+            found.append(metrics.update(mapping(network(there)), there).cpu())
         rows.append(batch["rows"])
     order = torch.cat(rows).argsort()
     items: list[list[float]] = torch.cat(found)[order].tolist()
     return items
 
 
-def _written(
+def _text_scores(
     network: Network, inputs: Inputs, task: Task, *, config: Config, split: str, device: torch.device
 ) -> dict[str, float]:
     """The scores of the texts that are written for the first rows, where the answer is a text."""

@@ -62,13 +62,13 @@ class Features:
 
     def __init__(self, trial: RunningTrial) -> None:
         self.trial = trial
-        self.said = _hindrance(trial) or "once"
-        self._made_of = identity(trial.config) if self.said == "once" else {}
+        self.reuse = _unusable_reason(trial) or "once"
+        self._made_of = identity(trial.config) if self.reuse == "once" else {}
 
     def training(self, steps: int) -> Inputs:
         """The training split, with the features of the rows of so many steps."""
         inputs: Inputs = self.trial.splits["train"]
-        if self.said != "once":
+        if self.reuse != "once":
             return inputs
         drawn = self.trial.training_batches(inputs).batch_sampler
         assert drawn is not None
@@ -78,7 +78,7 @@ class Features:
     def evaluation(self, split: str) -> Inputs:
         """A split that is evaluated as a whole."""
         inputs: Inputs = self.trial.splits[split]
-        return inputs if self.said != "once" else self._with_features(split, np.arange(len(inputs)))
+        return inputs if self.reuse != "once" else self._with_features(split, np.arange(len(inputs)))
 
     def _with_features(self, split: str, rows: np.ndarray) -> Inputs:
         inputs, key = self.trial.splits[split], _key(self.trial, self._made_of, split, rows)
@@ -90,7 +90,7 @@ class Features:
         return FeatureInputs(inputs, rows, _kept[key])
 
 
-def _hindrance(trial: RunningTrial) -> str:
+def _unusable_reason(trial: RunningTrial) -> str:
     """Why the base has to be run in each step; nothing where its features of a row are always the same."""
     model, train = trial.model, trial.splits["train"]
     if not trial.config.trainer.reuse_features:

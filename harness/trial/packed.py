@@ -3,7 +3,7 @@
 import json
 import logging
 
-from harness.lora.packed import hindrance
+from harness.lora.packed import unpackable_reason
 from harness.training import PackKey, PackMember, check_packable
 from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial
@@ -48,7 +48,7 @@ def _refused(trial: RunningTrial) -> str:
         return f"task={trial.config.task.name} is several tasks"
     if not trial.method.packs:
         return f"lora={trial.config.lora.name}: what it trains of the base is not A and B of fixed ranks"
-    return hindrance(model.base)
+    return unpackable_reason(model.base)
 
 
 def _joined(trial: RunningTrial) -> PackMember | str:

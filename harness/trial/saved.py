@@ -136,12 +136,12 @@ def _names(folder: Path) -> tuple[str, ...]:
     return () if names == tuple(f"LABEL_{number}" for number in range(len(names))) else names
 
 
-def load_saved(saved: Saved, config: Config, task: Task) -> tuple[Network, "Reading"]:
+def load_saved(saved: Saved, config: Config, task: Task) -> tuple[Network, "OutputMapping"]:
     """The base of the configuration with the adapter in it, and its head, in evaluation mode; and how that is read.
 
     Raises ConfigError where it does not fit the base or the task, or has no head.
     """
-    reading = _reading_of(saved, task)
+    mapping = _output_mapping(saved, task)
     network = build_model(config.model, task.outputs)
     try:
         heads = _put_in(network, saved.folder)
@@ -150,10 +150,10 @@ def load_saved(saved: Saved, config: Config, task: Task) -> tuple[Network, "Read
     if not heads and network.head.state_dict():
         if not (saved.folder / HEAD).is_file() and vars(config.model).get("head") == "stored":
             network.take_classes(task.classes)
-            return network.eval(), Reading()
+            return network.eval(), OutputMapping()
         _load_head(network.head, saved)
         _check_unit(saved, task)
-    return network.eval(), reading
+    return network.eval(), mapping
 
 
 def _put_in(network: Network, folder: Path) -> list[str]:
@@ -202,7 +202,7 @@ def _load_head(head: nn.Module, saved: Saved) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class OutputMapping:
     """How the outputs of a saved head become those that a task scores: classes in its order, numbers in its units."""
 
     order: tuple[int, ...] = ()
@@ -216,19 +216,19 @@ class Reading:
         return logits if (self.factor, self.shift) == (1.0, 0.0) else logits * self.factor + self.shift
 
 
-def _reading_of(saved: Saved, task: Task) -> Reading:
+def _output_mapping(saved: Saved, task: Task) -> OutputMapping:
     """From the classes or the unit of a saved head to those of a task. Raises ConfigError where classes differ."""
     if task.outputs == 0:
-        return Reading()
+        return OutputMapping()
     if not task.classes:
         data = Data.of(task.describe())
         deviation, mean = data.sd or 1.0, float(data.details.get("mean", 0.0))
         from_sd, from_mean = saved.unit or (1.0, 0.0)
-        return Reading(factor=from_sd / deviation, shift=(from_mean - mean) / deviation)
+        return OutputMapping(factor=from_sd / deviation, shift=(from_mean - mean) / deviation)
     if not saved.classes:
-        return Reading()
+        return OutputMapping()
     numbers = {name: number for number, name in enumerate(saved.classes)}
     if numbers.keys() != set(task.classes):
         ours, theirs = ", ".join(task.classes[:6]), ", ".join(saved.classes[:6])
         raise ConfigError(f"adapter={saved.address}: its classes are {theirs}; those of task={task.name} are {ours}")
-    return Reading(order=tuple(numbers[name] for name in task.classes))
+    return OutputMapping(order=tuple(numbers[name] for name in task.classes))

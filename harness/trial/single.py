@@ -76,7 +76,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     started = time.perf_counter()
     features = Features(trial)
     if config.trainer.reuse_features:
-        note_arithmetic(draft, {"features": features.said})
+        note_arithmetic(draft, {"features": features.reuse})
     training = trial.training_batches(features.training(length.steps), *process)
     checkpoints.batch_sampler = training.batch_sampler
     try:

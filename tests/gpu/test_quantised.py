@@ -43,8 +43,8 @@ def test_the_weights_take_the_bytes_that_were_told_and_a_step_no_copy_of_all(dev
 def test_the_bits_of_the_cpu_are_those_of_the_gpu(device):
     torch.manual_seed(0)
     plain = torch.nn.Linear(256, 512)
-    here = QuantizedLinear(plain, "nf4").packed
-    there = QuantizedLinear(plain.to(device), "nf4").packed.cpu()
+    here = QuantizedLinear(plain, "nf4").qweight
+    there = QuantizedLinear(plain.to(device), "nf4").qweight.cpu()
     assert (here != there).float().mean() < 1e-3  # but where a weight lies between two levels
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from harness.lora import LoraSpec, adapt
 from harness.lora.joined_rows import JoinedRows, NotByRows
-from harness.lora.packed import JoinedBase, frozen_tensors, hindrance, share_frozen
+from harness.lora.packed import JoinedBase, frozen_tensors, share_frozen, unpackable_reason
 from harness.quantized import QuantizedLinear
 
 NAMES = {"first": "0", "second": "2", "halves": "0[1/2]"}
@@ -83,15 +83,15 @@ def test_a_base_that_is_not_the_others_is_refused():
 
 def test_what_is_more_than_a_and_b_on_linear_layers_is_refused():
     (plain,) = networks(SPECS[1])
-    assert hindrance(plain) == ""
+    assert unpackable_reason(plain) == ""
     plain[1] = nn.Linear(8, 8)
-    assert hindrance(plain) == "1.weight of the base is trained"
+    assert unpackable_reason(plain) == "1.weight of the base is trained"
     net = nn.Sequential(nn.Conv1d(2, 2, 3))
     adapt(net, LoraSpec(1, 1.0, ("first",)), NAMES)
-    assert hindrance(net) == "0 is LoraConv, not a linear layer"
+    assert unpackable_reason(net) == "0 is LoraConv, not a linear layer"
     net = nn.Sequential(nn.Linear(6, 8))
     adapt(net, LoraSpec(1, 1.0, ("first",), variant="dora"), NAMES)
-    assert "is more than A and B" in hindrance(net)
+    assert "is more than A and B" in unpackable_reason(net)
 
 
 @pytest.mark.parametrize("quantized", [False, True])
