@@ -11,7 +11,8 @@ from harness.lora.multi_adapter import pack
 from harness.lora.multitask import adapt_tasks, groups_of, shared_parameters, task_adapters
 from harness.lora.multitask_specs import MtlLoraSpec, MtloraSpec, TaskForkSpec, TaskSpec
 from harness.lora.orthogonal import add_updates, overlap
-from harness.lora.peft_format import export_adapter, import_adapter
+from harness.lora.peft_format import export_adapter
+from harness.lora.peft_import import import_adapter
 from harness.lora.routing import TaskRouter
 from harness.lora.spec import LoraSpec
 from harness.lora.task_similarity import task_similarity

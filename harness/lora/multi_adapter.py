@@ -14,7 +14,8 @@ from harness.lora.adapter_config import read_config
 from harness.lora.errors import SpecError
 from harness.lora.layers import LoraLinear
 from harness.lora.multitask import task_adapters
-from harness.lora.peft_format import block_diagonal, import_adapter
+from harness.lora.peft_format import block_diagonal
+from harness.lora.peft_import import import_adapter
 from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
 
 

@@ -8,7 +8,17 @@ from typing import Any
 from harness import record
 from harness.config import ConfirmConfig, stored_sweep
 from harness.record import SHARES, Record, frame, headline_metric, headline_score
-from harness.report import confirmed_continual, confirmed_tasks, continual, costs, history, importance, multitask, plots
+from harness.report import (
+    confirmed_continual,
+    confirmed_tasks,
+    continual,
+    costs,
+    history,
+    importance,
+    multitask,
+    plots,
+    task_plots,
+)
 from harness.report.caveats import caveats
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import answer as confirmed_answer
@@ -176,8 +186,8 @@ def _continual(records: Sequence[Record], folder: Path) -> Part:
         if not results:
             return []
         title = f"{records[0].task}, {records[0].model}"
-        plots.matrices_picture(results, title, folder / "matrices.png")
-        plots.forgetting_picture(results, continual.level_of(searched), title, folder / "forgetting.png")
+        task_plots.matrices_picture(results, title, folder / "matrices.png")
+        task_plots.forgetting_picture(results, continual.level_of(searched), title, folder / "forgetting.png")
         return ["matrices.png", "forgetting.png"]
 
     said = continual.answer(results, continual.level_of(searched)) if results else tally(records)
@@ -195,7 +205,7 @@ def _several(records: Sequence[Record], folder: Path) -> Part:
     def draw() -> list[str]:
         if not compared:
             return []
-        plots.several_picture(compared, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
+        task_plots.several_picture(compared, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
         return ["multitask.png"]
 
     said = multitask.answer(results) if results else tally(records)
