@@ -1,8 +1,8 @@
 """Measures of the code's structure: `python -m tests.house [TREE …]` prints one column for each tree.
 
 Imports inside functions count like any other, so a late import hides no circle. What a measure counts is said in its
-function. Costs of commands are of the processor, in seconds, of a process of its own; those of `make check` are of the
-wall, on a machine that does nothing else. A tree without the door that is measured has a dash.
+function. Costs are seconds of the processor, of processes of their own: the machine may be busy. On two cores that do
+nothing else `make check` takes about half of them. A tree without the door that is measured has a dash.
 """
 
 import ast
@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -33,6 +32,7 @@ def main(trees: list[Path]) -> None:
     columns = [measure(tree) for tree in trees]
     names = list(columns[0])
     wide = max(map(len, names))
+    print(f"{'python -m tests.house':{wide}}  " + "  ".join(f"{revision(tree):>12}" for tree in trees))
     for name in names:
         print(f"{name:{wide}}  " + "  ".join(f"{column.get(name, '–')!s:>12}" for column in columns))
 
@@ -71,8 +71,15 @@ def measure(tree: Path) -> dict[str, object]:
         "README bytes": (tree / "README.md").stat().st_size,
         "--help, CPU s": cpu_seconds(tree, "--help"),
         "run=status, CPU s": cpu_seconds(tree, "run=status", "study=none"),
-        "make check, s": check_seconds(tree),
+        "run=count, CPU s": cpu_seconds(tree, "run=count"),
+        "make check, CPU s": check_seconds(tree),
     }
+
+
+def revision(tree: Path) -> str:
+    """The commit of a tree; + where files differ from it."""
+    command = ["git", "-C", str(tree), "describe", "--always", "--abbrev=7", "--dirty=+"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or tree.name
 
 
 def module_name(path: Path, tree: Path) -> str:
@@ -214,16 +221,21 @@ def of_a_record(node: ast.expr) -> bool:
 
 
 def cpu_seconds(tree: Path, *words: str) -> str:
-    """Seconds of the processor that a command of a tree takes: the least of three."""
+    """Seconds of the processor that a command of a tree takes: the least of five."""
     environment = os.environ | {"PYTHONPATH": str(tree)}
     times = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(5):
+        before = used_by_children()
         command = [sys.executable, "-m", "harness", *words]
         subprocess.run(command, cwd="/tmp", env=environment, capture_output=True, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        times.append(used_by_children() - before)
     return f"{min(times):.1f}"
+
+
+def used_by_children() -> float:
+    """Seconds of the processor of all processes that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 STUDY = ("run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1]}", "sweep.trials=1")
@@ -334,12 +346,14 @@ def toy_files(tree: Path, recipe: Mapping[str, str | Callable[[str], str]], *wor
 
 
 def check_seconds(tree: Path) -> str:
-    """Seconds that `make check` takes."""
+    """Seconds of the processor that `make check` takes in this environment, which is not installed anew."""
     if not re.search(r"^check:", (tree / "Makefile").read_text(), re.MULTILINE):
         return "–"
-    begin = time.perf_counter()
-    done = subprocess.run(["make", "check"], cwd=tree, capture_output=True, check=False)
-    return f"{time.perf_counter() - begin:.0f}" if done.returncode == 0 else "failed"
+    before = used_by_children()
+    command = ["make", "check", f"BIN={Path(sys.executable).parent}", "-o", ".venv/tested"]
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False)
+    return f"{used_by_children() - before:.0f}" if done.returncode == 0 else "failed"
 
 
 if __name__ == "__main__":
