@@ -15,7 +15,7 @@ from harness.lora.inject import adapt
 from harness.lora.layers import LoraConv, LoraLinear
 from harness.lora.multitask_layers import MtlLoraLinear, MtlLoraUpdate, TaskForkLinear
 from harness.lora.multitask_specs import ForkSpec, MtlLoraSpec, MtloraSpec, TaskForkSpec, TaskSpec
-from harness.lora.multitask_streams import SHARED, StreamLayer, Streams
+from harness.lora.multitask_streams import SHARED, Fork, StreamLayer, Streams
 from harness.lora.routing import TaskRouter
 from harness.lora.update import LowRankUpdate
 
@@ -95,7 +95,7 @@ def groups_of(base: nn.Module) -> dict[str, int]:
                     own = sum(tensor.numel() for tensor in update.of_task(task))
                     groups[task] += own
                     whole -= own
-            groups[key if isinstance(layer, TaskForkLinear | StreamLayer) and key != SHARED else "shared"] += whole
+            groups[key if isinstance(layer, Fork) and key != SHARED else "shared"] += whole
     return groups
 
 
@@ -113,7 +113,7 @@ def shared_parameters(base: nn.Module) -> list[nn.Parameter]:
 def _of_single_tasks(layer: nn.Module, key: str, update: LowRankUpdate) -> Iterator[nn.Parameter]:
     if isinstance(update, MtlLoraUpdate):
         yield from (tensor for task in update.tasks for tensor in update.of_task(task))
-    elif isinstance(layer, TaskForkLinear | StreamLayer) and key != SHARED:
+    elif isinstance(layer, Fork) and key != SHARED:
         yield from update.parameters()
 
 

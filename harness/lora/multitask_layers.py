@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.lora.layers import Adapted, LoraLinear
-from harness.lora.multitask_streams import SHARED, shared_weight
+from harness.lora.layers import LoraLinear
+from harness.lora.multitask_streams import SHARED, Fork
 from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
 from harness.lora.update import LowRankUpdate, WeightSlice
 
 
-class TaskForkLinear(Adapted):
+class TaskForkLinear(Fork):
     """A frozen linear layer with a shared update and an update for each task, after MTLoRA (Agiza et al., 2024).
 
     y_t = Wx + b + s_t·B_t A_t x. With `both`, the shared term s·BA·drop(x) is in it too; without, a task that has an
@@ -65,24 +65,9 @@ class TaskForkLinear(Adapted):
         downs, ups = stacked([_scaled(updates[task]) if task in updates else none for task in self.tasks])
         return add_per_row(y, x, downs=downs, ups=ups, rows=rows)
 
-    def weights(self) -> dict[str, Tensor]:
-        """The weight with the shared change; nothing where a task's stream is without it."""
-        return shared_weight(self) if self.both else {}
-
-    def merged(self) -> nn.Module:
-        """The same layer without the shared update, where that is in the weight now; the tasks' stay beside it."""
-        if not self.both:
-            return self
-        rest = {key: update for key, update in self.low_rank() if key != SHARED}
-        layer = TaskForkLinear(
-            self.base, rest, tasks=self.tasks, route=self.route, both=True, first=self.first, dropout=self.dropout
-        )
-        return layer.train(self.training)
-
-    @property
-    def weight(self) -> Tensor:
-        """The frozen weight, as of an adapted linear layer."""
-        return self.base.get_parameter("weight")
+    def with_updates(self, updates: Mapping[str, LowRankUpdate]) -> "TaskForkLinear":
+        how = {"both": self.both, "first": self.first}
+        return TaskForkLinear(self.base, updates, tasks=self.tasks, route=self.route, dropout=self.dropout, **how)
 
 
 def _add(y: Tensor, x: Tensor, update: LowRankUpdate) -> Tensor:

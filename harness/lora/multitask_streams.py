@@ -3,6 +3,7 @@
 Shapes: B rows, T tasks, S streams, I inputs, O outputs. A block of S streams gets (S·B, …), the shared stream first.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,14 +22,35 @@ SHARED = "all"
 """The name of the update of a forked layer that belongs to no task: as that of any update of a whole layer."""
 
 
-def shared_weight(layer: Adapted) -> dict[str, Tensor]:
-    """The layer's weight with the change that all tasks share; nothing where it has none."""
-    shared = dict(layer.low_rank()).get(SHARED)
-    if shared is None:
-        return {}
-    weight = layer.base.get_parameter("weight").clone()
-    shared.where.of(weight).copy_(shared.merged_weight(layer.matrix(shared)))
-    return {"weight": weight}
+class Fork(Adapted):
+    """A layer with an update that all tasks share and updates of single tasks; with `both`, these have it in them."""
+
+    both: bool
+
+    @abstractmethod
+    def with_updates(self, updates: Mapping[str, LowRankUpdate]) -> "Fork":
+        """The same layer with other updates."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weight with the shared change; nothing where there is none, or a task's stream is without it."""
+        shared = dict(self.low_rank()).get(SHARED)
+        if shared is None or not self.both:
+            return {}
+        weight = self.base.get_parameter("weight").clone()
+        shared.where.of(weight).copy_(shared.merged_weight(self.matrix(shared)))
+        return {"weight": weight}
+
+    def merged(self) -> nn.Module:
+        """The same layer without the shared update, where that is in the weight now; the tasks' stay beside it."""
+        if not self.both:
+            return self
+        rest = {key: update for key, update in self.low_rank() if key != SHARED}
+        return self.with_updates(rest).train(self.training)
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, as of an adapted linear layer."""
+        return self.base.get_parameter("weight")
 
 
 class Streams:
@@ -88,7 +110,7 @@ def _each(inputs: tuple[Any, ...], named: dict[str, Any], size: int, change: Cal
     return changed(inputs), {name: changed(value) for name, value in named.items()}
 
 
-class StreamLayer(Adapted):
+class StreamLayer(Fork):
     """A frozen linear layer or convolution where tasks fork (MTLoRA; Agiza et al., 2024).
 
     The shared stream is y = Wx + b + s·BA·drop(x), a task's y_t = Wx + b + s_t·B_t A_t x_t: W acts on the shared x
@@ -156,20 +178,6 @@ class StreamLayer(Adapted):
         terms = [self._term(task, x[place]) for task, place in zip(tasks, places, strict=True) if len(place)]
         return torch.cat(terms)[torch.cat(places).argsort()]
 
-    def weights(self) -> dict[str, Tensor]:
-        """The weight with the shared change; nothing where the tasks' streams are without it."""
-        return shared_weight(self) if self.both else {}
-
-    def merged(self) -> nn.Module:
-        """The same layer without the shared update, where that is in the weight now; the tasks' stay beside it."""
-        if not self.both:
-            return self
-        rest = {key: update for key, update in self.low_rank() if key != SHARED}
+    def with_updates(self, updates: Mapping[str, LowRankUpdate]) -> "StreamLayer":
         how = {"first": self.first, "last": self.last}
-        layer = StreamLayer(self.base, rest, self.streams, both=True, dropout=self.dropout, **how)
-        return layer.train(self.training)
-
-    @property
-    def weight(self) -> Tensor:
-        """The frozen weight, as of an adapted linear layer."""
-        return self.base.get_parameter("weight")
+        return StreamLayer(self.base, updates, self.streams, both=self.both, dropout=self.dropout, **how)

@@ -59,7 +59,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         raise ConfigError("task.data: missing; give a folder of class-named folders of images")
     root = Path(config.data).expanduser()
     require_folder(root, "task.data", config.name)
-    found = _found(root, split_folders(root, "task.data"))
+    found = _found(split_folders(root, "task.data"))
     _refuse_masks(found)
     names = _names(config, root, found)
     digests = _looked_at(found)
@@ -87,7 +87,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     return config.data, classes, splits or {"train": _split(found, "train", classes, digests)}, told
 
 
-def _found(root: Path, splits: dict[str, Path]) -> _Found:
+def _found(splits: dict[str, Path]) -> _Found:
     found = _Found()
     for split, place in splits.items():
         empty = []
