@@ -70,7 +70,7 @@ class Adaptation:
         """What it cannot do beside weights that are held in few bits."""
         return [f"{where}: lora={self.name} is not known to work there; lora=lora, or model.quantization=null"]
 
-    def low_rank(self, where: str) -> "LoraConfig":
+    def as_lora(self, where: str) -> "LoraConfig":
         """Itself, if it is LoRA or a variant of it. Raises ConfigError, which begins with `where`."""
         raise ConfigError(f"{where}: of lora=lora and its variants; lora.name={self.name}")
 

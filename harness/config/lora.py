@@ -118,7 +118,7 @@ class LoraConfig(Adaptation):
     def quantization_mistakes(self, where: str) -> list[str]:
         return []
 
-    def low_rank(self, where: str) -> "LoraConfig":
+    def as_lora(self, where: str) -> "LoraConfig":
         return self
 
     def identity(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from harness.trial.trained import Trained, load_trained
 
 def plain_lora(config: Config) -> LoraConfig:
     """LoRA of rank 1 on the same layers. Raises ConfigError where the configuration is of another method."""
-    lora = replace(config.lora.low_rank("run=allocate"), variant="lora", rank=1, redistribute=1.0, settings=None)
+    lora = replace(config.lora.as_lora("run=allocate"), variant="lora", rank=1, redistribute=1.0, settings=None)
     lora = replace(lora, ranks=None, scales=None, alphas=None, match=None)
     return replace(lora, lr_ratio=None, initial_rank=None)
 

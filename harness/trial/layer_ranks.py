@@ -22,7 +22,7 @@ def with_rank_groups(config: Config) -> Config:
     sweep = config.sweep
     if sweep is None or sweep.ranks is None:
         return config
-    plain = dataclasses.replace(config.lora.low_rank("sweep.ranks"), ranks=None, scales=None, alphas=None, match=None)
+    plain = dataclasses.replace(config.lora.as_lora("sweep.ranks"), ranks=None, scales=None, alphas=None, match=None)
     costs = layer_costs(config, plain)
     groups = _groups(sweep.ranks, list(costs), config, plain)
     each = {name: sum(costs[layer] for layer in layers) for name, layers in groups.items()}

@@ -118,10 +118,12 @@ class Pack:
             del self._bases[member.key]
 
     def wait_forward(self, member: PackMember) -> None:
+        """Wait until the base has run over the member's batch. Raises what stopped it."""
         self._at_forward.append(member)
         self._wait(member)
 
     def wait_backward(self, member: PackMember) -> None:
+        """Wait until the member's updates have their gradients. Raises what stopped it."""
         self._at_backward.append(member)
         self._wait(member)
 
