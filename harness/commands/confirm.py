@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.commands.checks import check_study
 from harness.commands.job import HydraJob, key_of, refuse_other_words
-from harness.commands.study import run_study
+from harness.commands.study import led_study
 from harness.config import Config, ConfirmConfig, apply_overrides, check, to_dict
 from harness.config.processes import launched_process_group
 
@@ -23,7 +23,8 @@ def run(job: HydraJob) -> None:
     config = _confirming(load_study(job.config.results, job.config.study), job.config, job.words)
     started = launched_process_group(config)
     check_study(config)
-    run_study(config, started)
+    with led_study(config, started) as run_trials:
+        run_trials()
 
 
 def _confirming(study: Config, asked: Config, words: Sequence[str]) -> Config:

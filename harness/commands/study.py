@@ -3,8 +3,9 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from harness import record
@@ -50,29 +51,26 @@ def run(job: HydraJob) -> None:
     config = with_profiles(config)
     if config.sweep is not None and config.sweep.profiles is not None:
         check_study(config)
-    run_study(config, started)
+    with led_study(config, started) as run_trials:
+        run_trials()
 
 
-def run_study(config: Config, started: ProcessInfo | None) -> None:
-    """Run the trials of a checked study with the workers that its launcher gives it."""
+@contextmanager
+def led_study(config: Config, started: ProcessInfo | None) -> Iterator[Callable[[], None]]:
+    """As `opened_study` in the process that leads: what is yielded runs the trials with the workers of the launcher.
+
+    In processes that have taken part in all of its trials it does nothing.
+    """
     from harness.cluster.launchers.registry import launcher_of
 
     launcher = launcher_of(config)
     config = launcher.settle(config)
-    with led_study(config, started) as folder:
-        if folder is not None:
-            launcher.run(config, folder)
-
-
-@contextmanager
-def led_study(config: Config, started: ProcessInfo | None) -> Iterator[Path | None]:
-    """As `opened_study` in the process that leads; None in those that have taken part in all of its trials."""
     with leading(config, started) as leads:
         if not leads:
-            yield None
+            yield lambda: None
             return
         with opened_study(config) as folder:
-            yield folder
+            yield partial(launcher.run, config, folder)
 
 
 @contextmanager

@@ -298,7 +298,7 @@ def ask(monkeypatch, capsys):
         @contextmanager
         def led(config, _):
             made.append(config)
-            yield None
+            yield lambda: None
 
         monkeypatch.setattr(confirm, "check_study", lambda config: None)
         monkeypatch.setattr(confirm, "led_study", led)
