@@ -1,4 +1,4 @@
-"""Measures of the code's structure: `python -m tests.house [TREE …]` prints one column for each tree.
+"""Measures of the code's structure: `python -m tests.house [--no-check] [TREE …]` prints one column for each tree.
 
 Imports inside functions count like any other, so a late import hides no circle. What a measure counts is said in its
 function. Costs are seconds of the processor, of processes of their own: the machine may be busy. On two cores that do
@@ -27,9 +27,9 @@ NAMED = re.compile(r"\b(task|model|lora|launch|method)\.(name|kind|reader|varian
 BUILDERS = re.compile(r"(registry|build|builders)\.py$|trial/methods/")
 
 
-def main(trees: list[Path]) -> None:
-    """Print the table."""
-    columns = [measure(tree) for tree in trees]
+def main(trees: list[Path], *, check: bool) -> None:
+    """Print the table; `make check` takes minutes, and is left out where it is not asked for."""
+    columns = [measure(tree) | ({"make check, CPU s": check_seconds(tree)} if check else {}) for tree in trees]
     names = list(columns[0])
     wide = max(map(len, names))
     print(f"{'python -m tests.house':{wide}}  " + "  ".join(f"{revision(tree):>12}" for tree in trees))
@@ -72,7 +72,6 @@ def measure(tree: Path) -> dict[str, object]:
         "--help, CPU s": cpu_seconds(tree, "--help"),
         "run=status, CPU s": cpu_seconds(tree, "run=status", "study=none"),
         "run=count, CPU s": cpu_seconds(tree, "run=count"),
-        "make check, CPU s": check_seconds(tree),
     }
 
 
@@ -242,7 +241,7 @@ STUDY = ("run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.
 SMALL = ("trainer.batch_size=8", "trainer.max_steps=2", "trainer.evaluations=1", "tracking=off", "lora.rank=2")
 # Runs a command; prints how many functions of the project stand on the stack where A, or AdamW, is made.
 WALK = """
-import pathlib, sys
+import functools, pathlib, sys
 import torch
 import harness.__main__ as command
 
@@ -267,6 +266,7 @@ def register_parameter(self, name, value):
         note()
     register(self, name, value)
 
+@functools.wraps(init)
 def adamw(self, *rest, **named):
     if kind == "optimizer":
         note()
@@ -357,4 +357,5 @@ def check_seconds(tree: Path) -> str:
 
 
 if __name__ == "__main__":
-    main([Path(word).resolve() for word in sys.argv[1:]] or [Path(__file__).parents[1]])
+    words = [word for word in sys.argv[1:] if word != "--no-check"]
+    main([Path(word).resolve() for word in words] or [Path(__file__).parents[1]], check="--no-check" not in sys.argv)
