@@ -17,6 +17,7 @@ from tests.zygote import Zygote
 # They train, or start processes: more than ten seconds each on one core. `make check` leaves them out.
 SLOW = (
     *("test_hf_files.py", "test_gemma.py", "test_hf_audio.py", "test_ctranslate2.py"),
+    *("test_hf_recognition.py", "test_transcripts.py"),
     *("test_main.py", "test_guests.py", "test_docs.py", "test_docs_code.py", "test_commands.py", "test_corridor.py"),
     *("test_security.py", "test_bad_input.py", "test_guest_variant.py", "test_guest_measure.py", "test_repeat.py"),
     *("test_launchers.py", "test_worker.py", "test_study.py", "test_rebuild.py", "test_crowd.py", "test_single.py"),

@@ -1,4 +1,4 @@
-"""run=predict: what a trial's network says of the texts, or the conversations, of a file."""
+"""run=predict: what a trial's network says of the texts, conversations or recordings of a file."""
 
 from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
@@ -7,19 +7,24 @@ from harness.commands.named_files import input_and_output
 
 
 def run(job: HydraJob) -> None:
-    """Write a CSV file, a row for each text, and print its name. Raises ConfigError for what cannot be read."""
+    """Write a CSV file, a row for each of them, and print its name. Raises ConfigError for what cannot be read."""
     config = job.config
     refuse_several_processes("predict")
     source, target = input_and_output(config, "FILE")
     from harness.trial.predict import predict, read_texts, write_predictions
     from harness.trial.predict_chats import write_answers
     from harness.trial.predict_tags import write_tags
+    from harness.trial.predict_transcripts import write_transcripts
     from harness.trial.trained import find_trained
 
     trained = find_trained(config.results, config.study, config.trial)
     check_installed(trained.config)
     if trained.config.task.tags_tokens:
         write_tags(trained, source, target)
+        print(target)
+        return
+    if trained.config.task.transcribes:
+        write_transcripts(trained, source, target)
         print(target)
         return
     if trained.config.task.holds_chats:

@@ -25,7 +25,7 @@ from harness.config.schema import (
 )
 from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
-from harness.config.tasks import Outputs, TaskConfig, TokenClasses
+from harness.config.tasks import Outputs, TaskConfig, TokenClasses, Transcribed
 from harness.config.tasks.chat import ChatTaskConfig
 from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
 from harness.config.tasks.guest import GuestTaskConfig
@@ -35,6 +35,7 @@ from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
 from harness.config.tasks.speech import SpokenTaskConfig
 from harness.config.tasks.text import GlueTaskConfig, HubTaskConfig, OwnTextTaskConfig, RatedTaskConfig, TableTaskConfig
 from harness.config.tasks.tokens import CodeNamesTaskConfig, TokenLabelsTaskConfig, TokenTaskConfig
+from harness.config.tasks.transcripts import TranscriptsConfig
 from harness.config.tasks.vision import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
 from harness.config.tree import ConfigError, apply_overrides, dotted_keys, nearest, to_yaml
 
@@ -98,6 +99,8 @@ __all__ = [
     "Tokens",
     "TrackingConfig",
     "TrainerConfig",
+    "Transcribed",
+    "TranscriptsConfig",
     "VisionModelConfig",
     "apply_overrides",
     "check",

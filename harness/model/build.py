@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 import torch
 
-from harness.config import ModelConfig, Outputs, Tokens
+from harness.config import ModelConfig, Outputs, Tokens, Transcribed
 from harness.model.base import Network, Takes
 
 
@@ -22,6 +22,9 @@ class ModelModule(Protocol):
 
     def tokens(self, config: Any) -> Tokens | None:
         """How it wants texts; None where it takes none."""
+
+    def transcript_tokens(self, config: Any, characters: str) -> Tokens:
+        """The same of what it writes of recordings; of modules whose bases can."""
 
 
 def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> Network:
@@ -60,9 +63,12 @@ def base_file(config: ModelConfig) -> Path | None:
     return _module(config).base_file(config)
 
 
-def model_tokens(config: ModelConfig) -> Tokens | None:
-    """How a model wants texts; None where it takes none."""
-    return _module(config).tokens(config)
+def model_tokens(config: ModelConfig, outputs: Outputs | None = None) -> Tokens | None:
+    """How a model wants texts, or what it writes of recordings where `outputs` are such; None where it takes none."""
+    module = _module(config)
+    if isinstance(outputs, Transcribed):
+        return module.transcript_tokens(config, outputs.characters)
+    return module.tokens(config)
 
 
 def model_takes(config: ModelConfig) -> Takes:

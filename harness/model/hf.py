@@ -14,6 +14,7 @@ from transformers import (
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForCausalLM,
+    AutoModelForCTC,
     AutoModelForImageClassification,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -24,14 +25,16 @@ from transformers import (
 )
 from transformers.models.auto import modeling_auto
 
-from harness.config import ConfigError, HfModelConfig, Outputs, TokenClasses, Tokens
+from harness.config import ConfigError, HfModelConfig, Outputs, TokenClasses, Tokens, Transcribed
 from harness.model.base import Network, Takes, linear, make_head
 from harness.model.generator import Generator
 from harness.model.hf_audio import HfAudioClassifier, audio_input, hears, settle_config
 from harness.model.hf_classifier import HfClassifier, HfImageClassifier, HfTagger
+from harness.model.hf_ctc import HfCtc, character_tokens, fresh_vocabulary, spells
 from harness.model.hf_heads import inner_name, output_layers
 from harness.model.hf_images import image_input
 from harness.model.hf_loading import base_folder, load_network, transformers_config
+from harness.model.hf_recognition import build_transcriber, prompted_tokens, writes
 from harness.model.hf_tokens import (
     copy_tokenizer,
     first_id,
@@ -70,6 +73,12 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
     stored = folder if weights else None
     if config.window_s is not None and "speech" not in _kinds(made):
         raise ConfigError(f"model.window_s={config.window_s}: {made.model_type} hears no recordings; set it to null")
+    if outputs == 0 and "speech" in _kinds(made):
+        characters = outputs.characters if isinstance(outputs, Transcribed) else ""
+        return _transcriber(config, made, characters, folder, stored)
+    if config.language is not None or config.translate:
+        rule = "of Whisper that writes transcripts; null and false"
+        raise ConfigError(f"model.language={config.language} model.translate={config.translate}: {rule}")
     if outputs == 0:
         return _generator(config, made, folder, stored)
     if isinstance(outputs, int) and "vision" in _kinds(made):
@@ -105,6 +114,41 @@ def _audio(
     made.num_labels = outputs
     whole = _with_fresh_output(config, AutoModelForAudioClassification, made, stored)
     return HfAudioClassifier(whole, reads, stored_head=config.head == "stored")
+
+
+def _transcriber(
+    config: HfModelConfig, made: PreTrainedConfig, characters: str, folder: Path, stored: Path | None
+) -> Network:
+    """A network that writes what it hears: with a decoder, or a character at each frame."""
+    where = f"model.address={config.address}"
+    if config.pooling != "auto":
+        raise ConfigError(f"model.pooling={config.pooling}: of what is heard nothing is pooled; set it to auto")
+    reads = audio_input(folder, made, config.window_s)
+    settle_config(made, str(config.address), stored_head=False)
+    if writes(made.model_type):
+        return build_transcriber(config, made, reads, stored)
+    if not spells(made.model_type):
+        raise ConfigError(f"{where}: transformers has no {made.model_type} that writes transcripts")
+    if config.language is not None or config.translate:
+        raise ConfigError(
+            f"model.language={config.language} model.translate={config.translate}: of Whisper; null and false"
+        )
+    if config.head == "fresh":
+        made.vocab_size, made.pad_token_id = len(fresh_vocabulary(characters)), 0
+        made.bos_token_id = made.eos_token_id = None
+    made.num_labels = made.vocab_size  # which its output layer is found by
+    whole = _with_fresh_output(config, AutoModelForCTC, made, stored)
+    return HfCtc(whole, reads, made.pad_token_id, stored_head=config.head == "stored")
+
+
+def transcript_tokens(config: HfModelConfig, characters: str) -> Tokens:
+    """How a base writes what it hears; one that spells with a fresh head, in these characters."""
+    folder = base_folder(config, weights=True)
+    made = transformers_config(config, folder)
+    reads = audio_input(folder, made, config.window_s)
+    if writes(made.model_type):
+        return prompted_tokens(config, folder, made, reads)
+    return character_tokens(str(config.address), folder, made, reads, characters if config.head == "fresh" else None)
 
 
 def _check_end(config: HfModelConfig, made: PreTrainedConfig, folder: Path) -> None:
@@ -148,7 +192,7 @@ def takes(config: HfModelConfig) -> Takes:
 def _kinds(made: PreTrainedConfig) -> tuple[str, ...]:
     kind = made.model_type
     if hears(kind):
-        return ("speech",)
+        return ("speech", "recognition") if writes(kind) or spells(kind) else ("speech",)
     if kind in modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES and not _has_sequence_head(made):
         return ("vision",)
     reads = _has_sequence_head(made) or getattr(made.get_text_config(), "vocab_size", None) is not None

@@ -17,7 +17,7 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.models.auto import modeling_auto
 
 from harness.config import ConfigError
-from harness.model.base import TransformersForm
+from harness.model.base import Network, TransformersForm
 from harness.model.hf_classifier import HfClassifier
 
 FILE = "preprocessor_config.json"
@@ -25,8 +25,10 @@ _MEL = "WhisperFeatureExtractor"
 _RAW = "Wav2Vec2FeatureExtractor"
 # Those that read neither samples nor Whisper's spectra.
 _OTHERS = {"audio-spectrogram-transformer", "wav2vec2-bert"}
-_LEAST = 400  # samples: what the convolutions of wav2vec2 and its kin need for one frame
+LEAST = 400
+"""Samples that the convolutions of wav2vec2 and its kin need for one frame."""
 _POSITIONS = 50  # a second, of Whisper's encoder
+_LAYERDROP = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
 _FLOOR = 1e-7  # added to the variance, as transformers does
 
 
@@ -95,7 +97,7 @@ def settle_config(made: PreTrainedConfig, address: str, *, stored_head: bool) ->
     """
     if getattr(made, "use_weighted_layer_sum", False) and stored_head:
         raise ConfigError(f"model.head=stored: the head in {address} weights all layers; model.head=fresh")
-    for key, value in (("apply_spec_augment", False), ("layerdrop", 0.0), ("encoder_layerdrop", 0.0)):
+    for key, value in (("apply_spec_augment", False), *dict.fromkeys(_LAYERDROP, 0.0).items()):
         if hasattr(made, key):
             setattr(made, key, value)
     made.use_weighted_layer_sum = False
@@ -114,44 +116,38 @@ def cut_window(base: nn.Module, reads: AudioInput) -> None:
         base.config.max_source_positions = positions  # type: ignore[union-attr]
 
 
-class HfAudioClassifier(HfClassifier):
-    """Recordings, read as the folder's preprocessor_config.json says."""
+class Hearing(Network):
+    """A network that is given recordings, and reads them as `reads` says."""
 
-    auto_class = "AutoModelForAudioClassification"
-    task_type = None
+    reads: AudioInput
     filters: Tensor
 
-    def __init__(self, whole: PreTrainedModel, reads: AudioInput, *, stored_head: bool = False) -> None:
-        super().__init__(whole, stored_head=stored_head)
+    def listen(self, reads: AudioInput, encoder: nn.Module) -> None:
+        """Read recordings so from now on; an encoder of windows has its table of positions cut to them."""
         self.reads = reads
-        cut_window(self.base, reads)
+        cut_window(encoder, reads)
         if reads.bands is not None:
             with torch.device("cpu"):
                 self.register_buffer("filters", torch.from_numpy(_filters(reads)).float(), persistent=False)
                 self.register_buffer("hann", torch.hann_window(reads.fft), persistent=False)
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, C) of `samples` (B, N) and the number of them that are each recording's own, `lengths` (B)."""
+    @torch.no_grad()
+    def heard(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What transformers' network reads of `samples` (B, N) and how many are each recording's own, `lengths` (B)."""
         # In float16 the least power that is taken for sound is 0, and its logarithm is not finite.
-        with torch.no_grad(), torch.autocast(batch["samples"].device.type, enabled=False):
+        with torch.autocast(batch["samples"].device.type, enabled=False):
             samples_BN, own_BN = self._samples(batch["samples"].float(), batch["lengths"])
-            inputs = {"input_values": samples_BN}
-            if self.reads.masked:
-                inputs["attention_mask"] = own_BN.long()
             if self.reads.bands is not None:
-                inputs = {"input_features": self._spectra(samples_BN)}
-        logits: Tensor = self.whole(**inputs).logits
-        return logits
-
-    def transformers_form(self) -> TransformersForm:
-        return dataclasses.replace(super().transformers_form(), reads=self.reads.settings())
+                return {"input_features": self._spectra(samples_BN)}
+        inputs = {"input_values": samples_BN}
+        return inputs | ({"attention_mask": own_BN.long()} if self.reads.masked else {})
 
     def _samples(self, samples_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Samples as long as they are read, and which of them are each recording's own."""
         reads = self.reads
         length = samples_BN.shape[1] if reads.bands is None else reads.most or samples_BN.shape[1]
-        samples_BN = F.pad(samples_BN[:, : reads.most], (0, max(0, max(length, _LEAST) - samples_BN.shape[1])))
-        lengths_B1 = lengths_B.clamp(_LEAST, samples_BN.shape[1]).unsqueeze(1)
+        samples_BN = F.pad(samples_BN[:, : reads.most], (0, max(0, max(length, LEAST) - samples_BN.shape[1])))
+        lengths_B1 = lengths_B.clamp(LEAST, samples_BN.shape[1]).unsqueeze(1)
         own_BN = torch.arange(samples_BN.shape[1], device=samples_BN.device) < lengths_B1
         if reads.normalise:
             mean_B1 = samples_BN.sum(1, keepdim=True) / lengths_B1
@@ -166,6 +162,25 @@ class HfAudioClassifier(HfClassifier):
         power_BFT = (waves[..., :-1].abs() ** 2).contiguous()
         logs_BMT = (self.filters.T @ power_BFT).clamp(min=1e-10).log10()
         return (torch.maximum(logs_BMT, logs_BMT.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
+
+
+class HfAudioClassifier(HfClassifier, Hearing):
+    """Recordings, read as the folder's preprocessor_config.json says."""
+
+    auto_class = "AutoModelForAudioClassification"
+    task_type = None
+
+    def __init__(self, whole: PreTrainedModel, reads: AudioInput, *, stored_head: bool = False) -> None:
+        super().__init__(whole, stored_head=stored_head)
+        self.listen(reads, self.base)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (B, C) of `samples` (B, N) and the number of them that are each recording's own, `lengths` (B)."""
+        logits: Tensor = self.whole(**self.heard(batch)).logits
+        return logits
+
+    def transformers_form(self) -> TransformersForm:
+        return dataclasses.replace(super().transformers_form(), reads=self.reads.settings())
 
 
 def _filters(reads: AudioInput) -> Any:

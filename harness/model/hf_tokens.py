@@ -121,11 +121,13 @@ def _end_of(facts: dict[str, Any]) -> int | None:
 
 
 def copy_tokenizer(file: Path, folder: Path) -> None:
-    """Put a tokenizer, and what transformers keeps beside it, into another folder."""
-    shutil.copyfile(file, folder / FILE)
-    for name in _BESIDE:
-        if (file.parent / name).is_file():
-            shutil.copyfile(file.parent / name, folder / name)
+    """Put a tokenizer, or what a folder has of one, and what transformers keeps beside it, into another folder."""
+    source = file if file.is_dir() else file.parent
+    if not file.is_dir():
+        shutil.copyfile(file, folder / FILE)
+    for name in (FILE, "vocab.json", *_BESIDE) if file.is_dir() else _BESIDE:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def _ids(file: Path) -> dict[str, int]:

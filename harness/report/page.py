@@ -28,6 +28,7 @@ from harness.report.importance_picture import importance_picture
 from harness.report.objectives import objectives_of
 from harness.report.objectives import section as objectives_section
 from harness.report.table import (
+    RATIOS,
     TIES,
     ArmResult,
     arm_results,
@@ -256,12 +257,21 @@ def _chance(entry: Record) -> str:
     if isinstance(answer, dict) and "test" in answer:
         said = f"Always giving the most frequent answer of training, {answer['answer']},"
         return f"{said} is right for {answer['test']:.4f} of the test texts that are written. "
+    if isinstance(usual_text := entry.data.details.get("usual_transcript"), dict) and "test" in usual_text:
+        most = f"the most frequent transcript, {usual_text['text']!r},"
+        return f"Always writing {most} has a test WER of {usual_text['test']:.4f}. {_before(entry)}"
     if isinstance(sets, dict) and "test" in sets:
         usual = ", ".join(sets["labels"])
         return f"Always answering the most frequent labels, {usual}, has a test F1 (micro) of {sets['test']:.4f}. "
     if isinstance(mean, dict) and "test" in mean:
         return f"Always answering the mean of training has a test RMSE of {mean['test']:.4f}. "
     return ""
+
+
+def _before(entry: Record) -> str:
+    """What the base scored before any training."""
+    rates = entry.scores.get("base")
+    return "" if rates is None else f"The base as it is has a test WER of {rates['wer']:.4f}. "
 
 
 def _shared(entry: Record) -> str:
@@ -312,8 +322,10 @@ _BRACKETS = {
     "accuracy": "95 % Wilson interval",
     "answer_accuracy": "95 % Wilson interval over the test items whose texts were written",
     "loss": "95 % interval over test items, loss in nats a token",
+    "wer": "95 % interval over the test recordings that were transcribed, errors a word",
+    "cer": "95 % interval over the test recordings that were transcribed, errors a character",
 }
-_TESTS = dict.fromkeys(SHARES, "exact McNemar test") | {"loss": "sign-flip permutation test"}
+_TESTS = dict.fromkeys(SHARES, "exact McNemar test") | dict.fromkeys(RATIOS, "sign-flip permutation test")
 
 
 def _compared(name: str, tested: bool) -> str:

@@ -90,7 +90,7 @@ def _interval(entry: Record, folder: Path) -> tuple[float, float] | None:
         return None
     if headline_metric(entry) in SHARES:
         return wilson_interval(headline_score(entry, split), len(items))
-    return ratio_interval(items, _tokens(entry, folder))
+    return ratio_interval(items, _counts(entry, folder))
 
 
 def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, float]:
@@ -110,6 +110,12 @@ def _p_value(items: list[float], reference: list[float], name: str) -> float:
     return sign_flip([item - other for item, other in zip(items, reference, strict=True)])
 
 
+_ERRORS = {"wer": ("errors", "words"), "cer": ("character_errors", "characters")}
+"""Rates of errors over all transcripts: the columns of what each adds to both sides."""
+RATIOS = ("loss", *_ERRORS)
+"""Measures that are a ratio of sums over items."""
+
+
 def predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
     """What a trial answered to each test item, as its file says, if that is there."""
     return _rows(entry, folder, PREDICTIONS)
@@ -124,7 +130,8 @@ def _rows(entry: Record, folder: Path, name: str) -> list[dict[str, str]] | None
 
 
 def outcomes(entry: Record, folder: Path) -> list[float] | None:
-    """What a trial did on each test item: 1 if it was right, the nats that its tokens cost, or its squared error.
+    """What a trial did on each test item: 1 if it was right, the nats that its tokens cost, its squared error, or the
+    errors of what it wrote.
 
     Answers are of the items whose texts were written. None where its file is not there, and where its headline is no
     mean over items.
@@ -133,6 +140,9 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     if name == "answer_accuracy":
         written = _rows(entry, folder, WRITTEN)
         return None if written is None else [float(row["right"]) for row in written]
+    if name in _ERRORS:
+        written = _rows(entry, folder, WRITTEN)
+        return None if written is None else [float(row[_ERRORS[name][0]]) for row in written]
     rows = predictions(entry, folder)
     if rows is None or name not in (*SHARES, "loss"):
         return None
@@ -144,7 +154,11 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     return [float(row["loss"]) * float(row["tokens"]) for row in rows]
 
 
-def _tokens(entry: Record, folder: Path) -> list[float]:
+def _counts(entry: Record, folder: Path) -> list[float]:
+    """How many tokens, words or characters each test item has."""
+    name = headline_metric(entry)
+    if name in _ERRORS:
+        return [float(row[_ERRORS[name][1]]) for row in _rows(entry, folder, WRITTEN) or ()]
     return [float(row.get("tokens", 1)) for row in predictions(entry, folder) or ()]
 
 

@@ -1,6 +1,6 @@
 """What is learned: real data in fixed splits, and how it becomes batches."""
 
-from harness.task.base import SPLITS, Generation, Inputs, Losses, Task
+from harness.task.base import SPLITS, Generation, Inputs, Losses, ScoredTexts, Task
 from harness.task.batches import EncodedSplit, Split, encode
 from harness.task.build import build_task
 from harness.task.continual import ContinualTask, OneOfTasks
@@ -39,6 +39,7 @@ __all__ = [
     "MixtureTask",
     "OneOfTasks",
     "Passages",
+    "ScoredTexts",
     "Seq2seqInputs",
     "Seq2seqSplit",
     "Seq2seqTask",

@@ -76,15 +76,37 @@ class Inputs(Dataset[int]):
 
 
 @dataclasses.dataclass(frozen=True)
+class ScoredTexts:
+    """Scores of texts by name, and a row of numbers for each text under the names in `columns`.
+
+    `sums` names the columns whose sums a score is the ratio of, where it is one.
+    """
+
+    scores: dict[str, float]
+    columns: tuple[str, ...]
+    items: list[list[float]]
+    sums: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def ratios(self) -> dict[str, tuple[list[float], list[float]]]:
+        """For each score that is a ratio of sums over texts, what each text adds to both."""
+        by_column = dict(zip(self.columns, map(list, zip(*self.items, strict=True)), strict=True))
+        return {name: (by_column[above], by_column[below]) for name, (above, below) in self.sums.items()}
+
+
+@dataclasses.dataclass(frozen=True)
 class Generation:
     """Texts to be generated for the first rows of a split, of at most `longest` tokens each, and their targets.
 
-    `extract` takes out of both the answer that is compared, too; None: there is none.
+    `extract` takes out of both the answer that is compared, too; None: there is none. `score` compares the texts; None:
+    as translations, by BLEU and chrF. With `of_base` the base as it was is scored, too.
     """
 
     longest: int
     references: tuple[str, ...]
     extract: Extract | None = None
+    score: Callable[[Sequence[str], Sequence[str]], ScoredTexts] | None = None
+    of_base: bool = False
 
 
 class Task(ABC):

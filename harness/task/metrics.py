@@ -11,6 +11,8 @@ from torchmetrics import MeanMetric, SumMetric
 from torchmetrics import Metric as TorchMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from harness.task.ctc import ctc_nats
+
 
 class Metrics(nn.Module):
     """The metrics of an evaluation: `names` of the scores, `columns` of the rows that `update` returns."""
@@ -137,9 +139,9 @@ class TokenMetrics(Metrics):
 
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         labels = batch["labels"]
-        loss_BL = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none", ignore_index=-100)
         tokens_B = (labels != -100).sum(1)
-        nats_B = loss_BL.double().sum(1)
+        nats_B = ctc_nats(logits, batch) if "blank" in batch else _token_nats(logits, labels)
+        nats_B = nats_B.double()
         self.nats.update(nats_B)
         self.tokens.update(tokens_B.double())
         return torch.stack([nats_B / tokens_B, tokens_B.double()], 1)
@@ -149,6 +151,11 @@ class TokenMetrics(Metrics):
         self.nats.reset()
         self.tokens.reset()
         return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+
+
+def _token_nats(logits_BLV: Tensor, labels_BL: Tensor) -> Tensor:
+    loss_BL = F.cross_entropy(logits_BLV.float().transpose(1, 2), labels_BL, reduction="none", ignore_index=-100)
+    return loss_BL.double().sum(1)
 
 
 class RegressionMetrics(Metrics):

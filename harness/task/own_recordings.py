@@ -12,8 +12,8 @@ import numpy as np
 from harness.config import AudioFolderConfig, ConfigError
 from harness.system.paths import listed
 from harness.task.frames import SpeechSplit
-from harness.task.intake.cuts import drawn, joined, stratified
-from harness.task.intake.duplicates import settled, shared_keys
+from harness.task.intake.cuts import drawn, stratified
+from harness.task.intake.duplicates import settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.folders import (
     class_folders,
@@ -26,6 +26,7 @@ from harness.task.intake.folders import (
 )
 from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, Heard, read_recording
+from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
 from harness.task.speech import SpeechTask, speech_task
 
 _KINDS = (*WAV, *OTHERS)
@@ -58,7 +59,8 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
     given = _named_alike(config, where, given)
     given = _without_contradictions(config, where, given, left)
     splits = _cut(config, given)
-    _refuse_leaks(config, where, splits)
+    if config.leaks == "refuse":
+        refuse_shared(where, splits)
     classes = tuple(sorted({recording.label for recording in splits["train"]}))
     _check_classes(config, where, splits, classes)
     number = {label: index for index, label in enumerate(classes)}
@@ -69,10 +71,10 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
         left_out=left,
         passed_over=passed_over,
         kept={split: [recording.name for recording in part] for split, part in splits.items()},
-        near=_copies(splits),
+        near=copies(splits),
         missing=task.facts.missing,
         suspicious=suspicious(recording.label for recording in every),
-        format={kind: f"{count} recordings" for kind, count in _brought(every, config.sample_rate).items()},
+        format=brought(every, config.sample_rate),
     )
     return dataclasses.replace(task, facts=facts)
 
@@ -152,36 +154,15 @@ def _cut(config: AudioFolderConfig, given: _Splits) -> _Splits:
     whole = given["train"]
     if not shares or not whole:
         return {split: given.get(split, []) for split in ("train", *config.shares)}
-    groups: list[Hashable] = [recording.digest for recording in whole]
+    digests: list[Hashable] = [recording.digest for recording in whole]
     if config.speaker is not None:
-        groups = joined(groups, [recording.speaker for recording in whole])
-    if config.speaker is not None or config.cut == "drawn":
-        parts = drawn(groups, shares, config.split_seed)
+        parts = drawn_by_speaker(f"task.speaker={config.speaker}", whole, shares, config.split_seed)
+    elif config.cut == "drawn":
+        parts = drawn(digests, shares, config.split_seed)
     else:
-        parts = stratified(groups, [recording.label for recording in whole], shares, config.split_seed)
+        parts = stratified(digests, [recording.label for recording in whole], shares, config.split_seed)
     made = given | {split: [whole[place] for place in places] for split, places in parts.items()}
-    if config.speaker is not None and not all(len(places) for places in parts.values()):
-        speakers = list(dict.fromkeys(recording.speaker for recording in whole))
-        said = ", ".join(f"task.{split}_share={share}" for split, share in shares.items())
-        rule = f"{len(speakers)} speakers ({listed(speakers)}), {len(set(groups))} that share no recording"
-        raise ConfigError(f"task.speaker={config.speaker}: {rule}; too few for {said} and some to train on")
     return {split: made[split] for split in ("train", *config.shares)}
-
-
-def _refuse_leaks(config: AudioFolderConfig, where: str, splits: _Splits) -> None:
-    """Raise ConfigError where a recording, or a speaker, is in two splits."""
-    if config.leaks == "allow":
-        return
-    for what in ("digest", "speaker"):
-        keys = {split: [vars(recording)[what] for recording in part] for split, part in splits.items()}
-        for names, places in shared_keys(keys).items():
-            first, _, second = names.partition(" and ")
-            there = [splits[second][place] for place in places if vars(splits[second][place])[what]]
-            if there:
-                said = listed(recording.name for recording in there)
-                kind = "recordings" if what == "digest" else "recordings by speakers"
-                rule = "task.leaks=allow takes them all the same"
-                raise ConfigError(f"{where}: {len(there)} {kind} of {second} stand in {first} too ({said}); {rule}")
 
 
 def _check_classes(config: AudioFolderConfig, where: str, splits: _Splits, classes: Sequence[str]) -> None:
@@ -204,22 +185,3 @@ def _split(part: Sequence[_Recording], number: dict[str, int], rate: int) -> Spe
     samples: tuple[np.ndarray, ...] = tuple(recording.heard.samples for recording in part)
     labels = tuple(number[recording.label] for recording in part)
     return SpeechSplit(samples, labels, tuple(recording.speaker for recording in part), rate)
-
-
-def _copies(splits: _Splits) -> dict[str, int]:
-    """How many recordings of each split are copies of others, where there are any."""
-    keys = {split: [recording.digest for recording in part] for split, part in splits.items()}
-    copies = {split: len(digests) - len(set(digests)) for split, digests in keys.items()}
-    copies |= {names: len(places) for names, places in shared_keys(keys).items()}
-    return {name: count for name, count in copies.items() if count}
-
-
-def _brought(recordings: Sequence[_Recording], rate: int) -> Counter[str]:
-    """How many recordings were of another rate, of several channels, or clipped."""
-    brought: Counter[str] = Counter()
-    for recording in recordings:
-        heard = recording.heard
-        brought.update([f"of {heard.rate} samples a second"] if heard.rate != rate else [])
-        brought.update([f"of {heard.channels} channels"] if heard.channels > 1 else [])
-        brought.update(["clipped at full scale"] if heard.clipped else [])
-    return brought

@@ -52,7 +52,13 @@ class SoundSplit(Inputs):
     def truncated(self) -> dict[str, int]:
         if self.most is None:
             return {}
-        return {f"recording over {self.most / self.rate:g} s": int((np.diff(self.starts) > self.most).sum())}
+        return {f"recording over {self.most / self.rate:g} s": len(self.cut_rows)}
+
+    @property
+    def cut_rows(self) -> list[int]:
+        """The recordings that are longer than what is read of them."""
+        longer = np.zeros(0) if self.most is None else np.flatnonzero(np.diff(self.starts) > self.most)
+        return [int(row) for row in longer]
 
     def _read(self) -> np.ndarray:
         lengths = np.diff(self.starts)

@@ -84,7 +84,13 @@ def _classes(task: Task, told: Mapping[str, object], rows: Mapping[str, int]) ->
             table.append([f"and {more} classes more", *("" for _ in rows)])
     if isinstance(speakers := told.get("speakers"), Mapping):
         table.append(["speakers", *(str(len(speakers[split])) for split in rows)])
+    if isinstance(hours := told.get("hours"), Mapping):
+        table.append(["hours", *(f"{hours[split]:.3g}" for split in rows)])
     lines = _aligned(table)
+    if isinstance(always := told.get("usual_transcript"), Mapping):
+        lines.append(f"always writing {always['text']!r} has a word error rate of {_shares(always)}")
+        lines.append(f"transcripts are written in {len(str(told['alphabet']))} characters: {told['alphabet']}")
+        lines.append(f"compared with task.normalise={told['normalise']}")
     if isinstance(always := told.get("majority"), Mapping):
         lines.append(f"always answering {always['class']!r} is right for {_shares(always)}")
     if isinstance(always := told.get("usual_answer"), Mapping):

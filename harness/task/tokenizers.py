@@ -79,6 +79,43 @@ class FastTokenizer:
         return any(text[-size:] in self.special for size in {len(token) for token in self.special})
 
 
+class CharacterTokenizer:
+    """A vocabulary of characters, vocab.json, as wav2vec2 has one; blanks are its own sign between words.
+
+    A character that it lacks is taken in the other case where it has that, else as unknown.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.number: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        if not all(isinstance(number, int) for number in self.number.values()):
+            raise ConfigError(f"{folder}/vocab.json: vocabularies of several languages; one of them is read")
+        path = folder / "tokenizer_config.json"
+        said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.between = str(said.get("word_delimiter_token") or "|")
+        named = {key: said.get(f"{key}_token") or usual for key, usual in _MARKS.items()}
+        self.unknown = self.number.get(str(named["unk"]))
+        self.token = {number: token for token, number in self.number.items() if token not in named.values()}
+
+    def sources(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.targets(texts)
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        found = [[self._id(character) for character in " ".join(text.split())] for text in texts]
+        return [[number for number in row if number is not None] for row in found]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(self.token.get(number, "") for number in ids).replace(self.between, " ").strip()
+
+    def _id(self, character: str) -> int | None:
+        if character == " ":
+            return self.number.get(self.between)
+        cases = (character, character.upper(), character.lower())
+        return next((self.number[case] for case in cases if case in self.number), self.unknown)
+
+
+_MARKS = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"}
+
+
 class MarianTokenizer:
     """Marian's two SentencePiece models, one a language, over one vocabulary (Junczys-Dowmunt et al., 2018)."""
 
@@ -120,6 +157,8 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
         return FastTokenizer(folder / "tokenizer.json")
     if (folder / "source.spm").is_file():
         return MarianTokenizer(folder)
+    if (folder / "vocab.json").is_file():
+        return CharacterTokenizer(folder)
     raise assets.AssetError(f"{folder}: no tokenizer.json and no source.spm in it")
 
 
@@ -129,6 +168,9 @@ def tokenizer_files(folder: Path) -> list[Path]:
         return [folder]
     if (folder / "tokenizer.json").is_file():
         return [folder / "tokenizer.json"]
+    if not (folder / "source.spm").is_file():
+        beside = folder / "tokenizer_config.json"
+        return [folder / "vocab.json", *([beside] if beside.is_file() else [])]
     return [folder / name for name in ("source.spm", "target.spm", "vocab.json")]
 
 

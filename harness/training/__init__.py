@@ -25,7 +25,7 @@ from harness.training.distributed import (
     process_group,
     receive_object,
 )
-from harness.training.generation import generate_texts, text_scores
+from harness.training.generation import generate_texts, scored_texts, text_scores
 from harness.training.loop import (
     Plan,
     autocast,
@@ -83,6 +83,7 @@ __all__ = [
     "process_group",
     "random_state",
     "receive_object",
+    "scored_texts",
     "set_random_state",
     "task_losses",
     "test",

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from harness.task import Generation, ScoredTexts
 from harness.task.answers import Extract, answer_scores
 from harness.training.distributed import raise_if_stop_requested_on_all
 
@@ -49,6 +50,16 @@ def generate_texts(
         )
         texts += split.texts(written)
     return texts
+
+
+def scored_texts(
+    generation: Generation, written: Sequence[str], references: Sequence[str], further: Collection[str] = ()
+) -> ScoredTexts:
+    """What texts score as the task has it; with `further` measures where they are scored as translations."""
+    if generation.score is not None:
+        return generation.score(written, references)
+    scores, items = text_scores(written, references, further, generation.extract)
+    return ScoredTexts(scores, ("chrf",), [[item] for item in items])
 
 
 def text_scores(

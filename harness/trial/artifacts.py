@@ -18,7 +18,7 @@ from harness.system.study_files import ANSWERS, CONFUSION, HEAD, PREDICTIONS, TA
 from harness.task import Generation, Inputs, Task, build_task
 from harness.task.answers import are_right
 from harness.task.tags import by_type
-from harness.training import TrialModule, generate_texts, text_scores
+from harness.training import TrialModule, generate_texts, scored_texts
 from harness.trial.context import TrialContext
 from harness.trial.inputs import base_identity, tokens_for
 from harness.trial.methods import Method
@@ -130,13 +130,14 @@ def write_texts(
         return {}
     references = inputs.wanted_texts(generation.references)
     written = generate_texts(model.to(device), inputs, len(references), generation.longest, device)
-    scores, items = text_scores(written, references, further, generation.extract)
-    columns = {"row": range(len(references)), "chrf": items, "written": written, "wanted": references}
+    found = scored_texts(generation, written, references, further)
+    items = dict(zip(found.columns, zip(*found.items, strict=True), strict=True))
+    columns = {"row": range(len(references)), **items, "written": written, "wanted": references}
     if (extract := generation.extract) is not None:
         columns |= {"answer": list(map(extract, written)), "wanted_answer": list(map(extract, references))}
         columns["right"] = list(map(int, are_right(written, references, extract)))
     _write_table(folder / WRITTEN, list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
-    return scores
+    return found.scores
 
 
 def cut_rows(splits: dict[str, Inputs]) -> dict[str, Any]:

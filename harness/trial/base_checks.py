@@ -14,7 +14,11 @@ def check_base(config: Config) -> None:
         _check_kind(config)
     if model.described_by_files or model.quantized is not None:
         outputs = task.head_outputs(2) if task.known_outputs is None else task.known_outputs
-        build_model(model, outputs, weights=False)  # what transformers makes of config.json, and which layers it has
+        # What transformers makes of config.json, and which layers it has.
+        network = build_model(model, outputs, weights=False)
+        if task.known_outputs == 0 and config.lora.trains_head_alone and not network.head.state_dict():
+            rule = "a base that writes has no fresh head"
+            raise ConfigError(f"lora=head: {rule}; task={task.name}; lora=lora or lora=full")
 
 
 def _check_kind(config: Config) -> None:
@@ -32,7 +36,5 @@ def _check_kind(config: Config) -> None:
             f"task.image_size={size}: {found.model_type} reads {found.image_size} pixels a side; "
             f"task.image_size={found.image_size}, or model.image_size={size} to resample its table of positions"
         )
-    if task.known_outputs == 0 and config.lora.trains_head_alone:
-        raise ConfigError(f"lora=head: a base that writes has no fresh head; task={task.name}; lora=lora or lora=full")
     if mistakes := task.mistakes(model):
         raise ConfigError(*mistakes)

@@ -12,9 +12,9 @@ from harness.devices import resolve_device, resolve_precision
 from harness.model import Network
 from harness.record import Data
 from harness.report.statistics import ratio_interval, wilson_interval
-from harness.task import SPLITS, Inputs, Task, build_task
+from harness.task import SPLITS, Inputs, ScoredTexts, Task, build_task
 from harness.task.metrics import Metrics
-from harness.training import autocast, generate_texts, text_scores
+from harness.training import autocast, generate_texts, scored_texts
 from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
 from harness.trial.passes import on_device
 from harness.trial.predict import write_table
@@ -96,9 +96,12 @@ def _evaluate(network: Network, task: Task, config: Config, split: str, mapping:
         )
         items += [(len(items) + row, item) for row, item in enumerate(rows)]
     scores = metrics.compute_and_reset()
-    if split != "all":
-        scores |= _text_scores(network, inputs, task, config=config, split=split, device=device)
-    return Evaluation(splits, scores, _intervals(task, metrics.columns, scores, items), metrics.columns, items)
+    intervals = _intervals(task, metrics.columns, scores, items)
+    written = None if split == "all" else _written(network, inputs, task, config=config, split=split, device=device)
+    if written is not None:
+        scores |= written.scores
+        intervals |= {name: ratio_interval(*sums) for name, sums in written.ratios.items()}
+    return Evaluation(splits, scores, intervals, metrics.columns, items)
 
 
 @torch.no_grad()
@@ -125,16 +128,16 @@ def _score_rows(
     return items
 
 
-def _text_scores(
+def _written(
     network: Network, inputs: Inputs, task: Task, *, config: Config, split: str, device: torch.device
-) -> dict[str, float]:
-    """The scores of the texts that are written for the first rows, where the answer is a text."""
+) -> ScoredTexts | None:
+    """The texts that are written for the first rows, scored, where the answer is a text."""
     generation = task.generation_of(split)
     if generation is None:
-        return {}
+        return None
     references = inputs.wanted_texts(generation.references)
     texts = generate_texts(network, inputs, len(references), generation.longest, device)
-    return text_scores(texts, references, config.trainer.text_measures, generation.extract)[0]
+    return scored_texts(generation, texts, references, config.trainer.text_measures)
 
 
 def _intervals(

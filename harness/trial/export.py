@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig
+from transformers import AutoConfig, GenerationMixin
 
 from harness.config import ConfigError
 from harness.lora import export_adapter, merge
 from harness.lora.adapter_config import TENSORS, read_config
 from harness.lora.peft_format import FORMAT
 from harness.model import Network, TransformersForm, base_file, model_tokens
+from harness.model.hf_audio import audio_input
 from harness.model.hf_files import TERMS
 from harness.model.hf_heads import output_layers
 from harness.model.hf_images import image_input
@@ -59,7 +60,7 @@ def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
             form.model.config.save_pretrained(scratch)  # type: ignore[union-attr, operator]
         if form.loose_head:
             save_file({name: tensor.contiguous() for name, tensor in network.head.state_dict().items()}, scratch / HEAD)
-        _copy_processors(trained, form, scratch)
+        _copy_processors(trained, form, scratch, merged=merged)
         (scratch / "README.md").write_text(
             model_card(trained, form, _keys(trained, form), merged=merged), encoding="utf-8"
         )
@@ -194,14 +195,20 @@ def _source(trained: Trained) -> Path:
     return found if found.is_dir() else found.parent
 
 
-def _copy_processors(trained: Trained, form: TransformersForm, folder: Path) -> None:
+def _copy_processors(trained: Trained, form: TransformersForm, folder: Path, *, merged: bool) -> None:
     """The tokenizer, or how images or recordings are read; and the terms that the base is under."""
+    task = trained.config.task
     for terms in _source(trained).glob(f"{TERMS}*"):
         shutil.copyfile(terms, folder / terms.name)
-    tokens = model_tokens(trained.config.model)
+    tokens = model_tokens(trained.config.model, trained.outputs)
     if tokens is not None and tokens.tokenizer is not None:
-        copy_tokenizer(tokens.tokenizer / "tokenizer.json" if tokens.tokenizer.is_dir() else tokens.tokenizer, folder)
-    if trained.config.task.holds_chats:  # over the tokenizer's own, which transformers reads only where this is not
+        copy_tokenizer(tokens.tokenizer, folder)
+        if form.auto_class == "AutoModelForCTC" and not merged:
+            # Beside it PEFT would look for embeddings of tokens, which a base that hears has not.
+            (folder / "tokenizer_config.json").unlink(missing_ok=True)
+    if task.transcribes and isinstance(form.model, GenerationMixin):
+        form.model.generation_config.save_pretrained(folder)
+    if task.holds_chats:  # over the tokenizer's own, which transformers reads only where this is not
         (folder / TEMPLATE).write_text(trained_template(trained)[0].jinja, encoding="utf-8")
         form.model.generation_config.save_pretrained(folder)  # type: ignore[union-attr, operator]
     size = vars(trained.config.task).get("image_size")
@@ -209,18 +216,23 @@ def _copy_processors(trained: Trained, form: TransformersForm, folder: Path) -> 
         source = _source(trained)
         facts = image_input(source, _stored_config(trained).model_type).settings(size)
         (folder / "preprocessor_config.json").write_text(json.dumps(facts, indent=2) + "\n")
-    if form.reads is not None:
-        (folder / "preprocessor_config.json").write_text(json.dumps(form.reads, indent=2) + "\n")
+    reads = form.reads
+    if reads is not None and task.transcribes and not merged:  # the base that carries the adapter has its own window
+        reads = audio_input(_source(trained), _stored_config(trained), None).settings()
+    if reads is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(reads, indent=2) + "\n")
 
 
 def _keys(trained: Trained, form: TransformersForm) -> dict[str, object]:
     """What the base's own config.json does not say, and the adapter needs."""
     if not form.heads:
         return {}
+    made: Any = form.model.config
+    if trained.config.task.transcribes:
+        return {"vocab_size": made.vocab_size, "pad_token_id": made.pad_token_id, "ignore_mismatched_sizes": True}
     keys: dict[str, object] = {"num_labels": len(trained.classes) or 1}
     if trained.classes:
         keys["id2label"] = dict(enumerate(trained.classes))
-    made: Any = form.model.config
     pad, stored = (getattr(each.get_text_config(), "pad_token_id", None) for each in (made, _stored_config(trained)))
     if pad != stored:
         keys["pad_token_id"] = pad

@@ -25,7 +25,7 @@ def read_inputs(config: Config, task: Task, split: str) -> Inputs:
 
 def tokens_for(config: Config, task: Task) -> Tokens | None:
     """How the model wants texts, its tokenizer learned from the training split where it has none of its own."""
-    tokens = model_tokens(config.model)
+    tokens = model_tokens(config.model, task.outputs)
     if tokens is None or tokens.tokenizer is not None or tokens.sample_rate is not None:
         return tokens
     learned = train_tokenizer(task.texts("train"), tokens.vocabulary, tokens.first, tokens.last)

@@ -37,8 +37,8 @@ from harness.training import (
     generate_texts,
     make_trainer,
     plan,
+    scored_texts,
     test,
-    text_scores,
 )
 from harness.trial.adapt import compare_merged
 from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write_texts
@@ -73,6 +73,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops, *shared]
     trainer = _trainer(trial, length, callbacks)
     process = trainer.global_rank, trainer.world_size
+    _score_base(trial, trained)
     started = time.perf_counter()
     features = Features(trial)
     if config.trainer.reuse_features:
@@ -124,10 +125,23 @@ def _written(trial: RunningTrial, model: Network) -> Callable[[], dict[str, floa
     def scores() -> dict[str, float]:
         inputs, count = trial.splits["validation"], len(generation.references)
         texts = generate_texts(model, inputs, count, generation.longest, trial.device, patience_s=EVALUATION_PATIENCE_S)
-        found, _ = text_scores(texts, inputs.wanted_texts(generation.references), asked, generation.extract)
+        found = scored_texts(generation, texts, inputs.wanted_texts(generation.references), asked).scores
         return {name: found[name] for name in asked}
 
     return scores
+
+
+def _score_base(trial: RunningTrial, model: Network) -> None:
+    """What the base writes for test rows before any training, where the task asks for it and its head is not fresh."""
+    generation = trial.task.generation if trial.context.test and not trial.spread else None
+    fresh = bool(model.head.state_dict()) and vars(trial.config.model).get("head") != "stored"
+    if generation is None or not generation.of_base or fresh:
+        return
+    inputs, training = trial.splits["test"], model.training
+    references = inputs.wanted_texts(generation.references)
+    texts = generate_texts(model, inputs, len(references), generation.longest, trial.device)
+    model.train(training)
+    trial.draft.add_scores("base", scored_texts(generation, texts, references).scores)
 
 
 def _notes(settings: TrainerConfig, steps: Steps, pack_size: int) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness import record
-from harness.config import Config, ConfigError, check, read_stored
+from harness.config import Config, ConfigError, Outputs, Transcribed, check, read_stored
 from harness.lora import SpecError, import_adapter
 from harness.lora.adapter_config import read_config
 from harness.lora.peft_methods import load_peft
@@ -37,6 +37,15 @@ class Trained:
     def several_labels(self) -> bool:
         """Whether each class is a decision of its own, and a row may be of several."""
         return vars(self.config.task).get("answer") == "labels"
+
+    @property
+    def outputs(self) -> Outputs:
+        """The outputs of its head."""
+        details, task = self.entry.data.details, self.config.task
+        if task.transcribes:
+            return Transcribed(str(details.get("alphabet", "")))
+        known = task.known_outputs
+        return task.head_outputs(len(self.classes)) or (known if isinstance(known, int) else 1)
 
     @property
     def unit(self) -> tuple[float, float] | None:
@@ -92,9 +101,7 @@ def load_trained(trained: Trained) -> Network:
 
 def untrained(trained: Trained) -> Network:
     """The base as it was before the trial, under the head that the trial trained, in evaluation mode."""
-    known = trained.config.task.known_outputs
-    counted = trained.config.task.head_outputs(len(trained.classes))
-    network = build_model(trained.config.model, counted or (known if isinstance(known, int) else 1))
+    network = build_model(trained.config.model, trained.outputs)
     if network.head.state_dict():
         file = _kept(trained) / HEAD
         if not file.is_file():

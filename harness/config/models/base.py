@@ -26,8 +26,9 @@ class Tokens:
     `tokenizer` None: one of `vocabulary` tokens is learned from the training split, `first` and `last` being special
     tokens at the lowest and the highest ids. `start` is what a decoder starts from, None for a model that reads source
     and target as one sequence, `separator` between them; `begin` is what every text of a model that writes begins with.
-    A model that hears recordings has a `sample_rate`, a second, and reads `most_samples` of each, None being all; it
-    takes no texts.
+    A model that hears recordings has a `sample_rate`, a second, and reads `most_samples` of each, None being all.
+    Where it writes what is said, `prompt` stands before each text that is written, of at most `most_tokens` with it;
+    without a `start` it says a character, or `pad` for none, at each frame of its `convolutions` (kernel, stride).
     """
 
     tokenizer: Path | None
@@ -41,6 +42,9 @@ class Tokens:
     begin: int | None = None
     sample_rate: int | None = None
     most_samples: int | None = None
+    prompt: tuple[int, ...] = ()
+    most_tokens: int | None = None
+    convolutions: tuple[tuple[int, int], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

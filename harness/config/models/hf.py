@@ -43,6 +43,9 @@ class HfModelConfig(QuantizableConfig):
     the folder holds is taken over, as it is. `dropout` null: as config.json says. `dtype` is that of the frozen base;
     what is trained is float32.
 
+    `language` and `translate` are of Whisper that writes: which language it is told is spoken, and whether it writes it
+    in English; null and false: as its generation_config.json says.
+
     The address may also be a GGUF file, which the files of `parts` continue. A base that has `terms` is used only with
     `accept_licence`.
     """
@@ -62,6 +65,8 @@ class HfModelConfig(QuantizableConfig):
     beams: Count
     attention: Attention = "auto"
     window_s: Count | None = None
+    language: Text | None = None
+    translate: Flag = False
     parts: list[AssetConfig] = dataclasses.field(default_factory=list)
     terms: TermsConfig | None = None
     accept_licence: Flag = False
@@ -154,8 +159,9 @@ class HfModelConfig(QuantizableConfig):
         tree = super().hashed()
         for key in ("address", "sha256", "parts", "terms", "accept_licence"):
             del tree[key]
-        if self.window_s is None:  # as before there were any
-            del tree["window_s"]
+        for key in ("window_s", "language", "translate"):  # as before there were any
+            if not tree[key]:
+                del tree[key]
         return tree
 
     def _local_facts(self) -> dict[str, Any]:

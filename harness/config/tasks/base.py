@@ -20,6 +20,17 @@ class TokenClasses(int):
     """So many classes, of which each token of a row is one."""
 
 
+class Transcribed(int):
+    """No classes: a text that is heard, in these `characters` where it is written by its letters alone."""
+
+    characters: str
+
+    def __new__(cls, characters: str = "") -> "Transcribed":
+        made = super().__new__(cls, 0)
+        made.characters = characters
+        return made
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 FORMER_READERS = {"continual": "sequence", "seq2seq": "pairs"}
@@ -41,13 +52,15 @@ _LATER_KEYS = {"train_rows": None, "temperature": None, "batches": "one_task", "
 CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", "auroc", "average_precision")
 NUMBER_MEASURES = ("pearson", "spearman", "mae")
 ANSWER_MEASURES = ("answer_accuracy",)
-TEXT_MEASURES = ("bleu", "chrf", "rouge_l", "exact", *ANSWER_MEASURES)
+ERROR_RATES = ("wer", "cer")
+"""Of transcripts: the word and the character error rate."""
+TEXT_MEASURES = ("bleu", "chrf", "rouge_l", "exact", *ERROR_RATES, *ANSWER_MEASURES)
 """Measures of texts that are written, and of the answers in them, by the names of the record."""
 WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
 _READ_BY = {
-    "a file,": "task=text_csv, task=token_labels, task=seq2seq and task=chat read files",
+    "a file,": "task=text_csv, task=token_labels, task=seq2seq, task=chat and task=transcripts read files",
     "a folder,": "task=image_folder, task=audio_folder, task=spoken_digits and task=sst2 read folders",
 }
 
@@ -128,6 +141,11 @@ class TaskConfig:
         return False
 
     @property
+    def transcribes(self) -> bool:
+        """Whether its answer is what is said in a recording."""
+        return False
+
+    @property
     def holds_chats(self) -> bool:
         """Whether its rows are conversations, of which answers are written."""
         return False
@@ -181,6 +199,10 @@ class TaskConfig:
         """The user's own files or folders, by key."""
         return {}
 
+    def kind_of(self, path: Path) -> str:
+        """Whether a file or a folder of the user's own is expected at a path."""
+        return self.path_kind
+
     @property
     def read_early(self) -> bool:
         """Whether the data are the user's own files, which are read and checked before anything else is made."""
@@ -197,7 +219,7 @@ class TaskConfig:
     def missing_files(self, prefix: str = "task.") -> list[str]:
         """A line for each file or folder that is named and not there."""
         found = {
-            f"{prefix}{key}={path}": path_problem(Path(path).expanduser(), self.path_kind)
+            f"{prefix}{key}={path}": path_problem(Path(path).expanduser(), self.kind_of(Path(path).expanduser()))
             for key, path in self.paths.items()
             if path is not None
         }

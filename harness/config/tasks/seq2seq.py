@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
-from harness.config.tasks.base import ANSWER_MEASURES, TEXT_MEASURES, Name, TaskConfig
+from harness.config.tasks.base import ANSWER_MEASURES, ERROR_RATES, TEXT_MEASURES, Name, TaskConfig
 from harness.config.tasks.own import OwnTableConfig
 
 
@@ -32,7 +32,7 @@ class WritingTaskConfig(TaskConfig):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        whole = [name for name in TEXT_MEASURES if name not in ANSWER_MEASURES]
+        whole = [name for name in TEXT_MEASURES if name not in (*ERROR_RATES, *ANSWER_MEASURES)]
         return ("loss", "perplexity", *whole, *(ANSWER_MEASURES if self.answer is not None else ()))
 
     @property

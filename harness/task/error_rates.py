@@ -1,0 +1,63 @@
+"""Word and character error rates of transcripts, over all of them together, and what each comes to.
+
+The least number of words, or characters, that are put in, left out or replaced, by the number of those that were said.
+"""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from harness.task.base import ScoredTexts
+
+COLUMNS = ("errors", "words", "character_errors", "characters")
+SUMS = {"wer": ("errors", "words"), "cer": ("character_errors", "characters")}
+
+
+def normaliser(name: str) -> Callable[[str], str]:
+    """How texts are brought into one form before they are compared: none (but for blanks), or plain."""
+    return plain if name == "plain" else joined
+
+
+def joined(text: str) -> str:
+    """A text with one blank between its words, and none around it."""
+    return " ".join(text.split())
+
+
+def plain(text: str) -> str:
+    """The same in lower case and without punctuation and symbols, but for apostrophes within words."""
+    folded = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
+    kept = [folded[at] if _is_said(folded, at) else " " for at in range(len(folded))]
+    return joined("".join(kept))
+
+
+def _is_said(text: str, at: int) -> bool:
+    if text[at] == "'":
+        return 0 < at < len(text) - 1 and text[at - 1].isalnum() and text[at + 1].isalnum()
+    return unicodedata.category(text[at])[0] not in "PS"
+
+
+def distance(written: Sequence[str], wanted: Sequence[str]) -> int:
+    """The edits between two sequences (Levenshtein, 1966), each of cost 1."""
+    number: dict[str, int] = {}
+    first, second = (np.array([number.setdefault(each, len(number)) for each in side]) for side in (written, wanted))
+    places = np.arange(len(second) + 1)
+    costs = places
+    for row, each in enumerate(first, 1):
+        costs = np.minimum(costs + 1, np.append(row, costs[:-1] + (second != each)))
+        costs = np.minimum.accumulate(costs - places) + places  # what is left out of `wanted` on the way
+    return int(costs[-1])
+
+
+def error_rates(written: Sequence[str], references: Sequence[str], normalise: str) -> ScoredTexts:
+    """WER and CER of all texts together, and the share that is right as a whole; by text, errors and what was said."""
+    form = normaliser(normalise)
+    pairs = [(form(text), form(wanted)) for text, wanted in zip(written, references, strict=True)]
+    items = [
+        [distance(text.split(), wanted.split()), len(wanted.split()), distance(text, wanted), len(wanted)]
+        for text, wanted in pairs
+    ]
+    errors, words, character_errors, characters = np.array(items).sum(0).tolist()
+    exact = sum(text == wanted for text, wanted in pairs) / len(pairs)
+    scores = {"wer": errors / words, "cer": character_errors / characters, "exact": exact}
+    return ScoredTexts(scores, COLUMNS, [[float(each) for each in item] for item in items], SUMS)

@@ -1,0 +1,80 @@
+"""Recordings in splits: drawn by who speaks, shared by none of them, and how they were brought to one form."""
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from harness.config import ConfigError
+from harness.system.paths import listed
+from harness.task.intake.cuts import Parts, drawn, joined
+from harness.task.intake.duplicates import shared_keys
+from harness.task.intake.recordings import Heard
+
+
+class Spoken(Protocol):
+    """A recording by its name, what was heard, the digest of that, and who speaks, where that is known."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def heard(self) -> Heard: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def speaker(self) -> str: ...
+
+
+R = TypeVar("R", bound=Spoken)
+
+
+def drawn_by_speaker(where: str, recordings: Sequence[R], shares: Mapping[str, float], seed: int) -> Parts:
+    """Speakers at random; copies of a recording, whoever speaks, stay in one split.
+
+    Raises ConfigError, with `where`, for too few of them.
+    """
+    groups = joined([each.digest for each in recordings], [each.speaker for each in recordings])
+    parts = drawn(groups, shares, seed)
+    if not all(len(places) for places in parts.values()):
+        speakers = list(dict.fromkeys(each.speaker for each in recordings))
+        said = ", ".join(f"task.{split}_share={share}" for split, share in shares.items())
+        rule = f"{len(speakers)} speakers ({listed(speakers)}), {len(set(groups))} that share no recording"
+        raise ConfigError(f"{where}: {rule}; too few for {said} and some to train on")
+    return parts
+
+
+def refuse_shared(where: str, splits: Mapping[str, Sequence[R]]) -> None:
+    """Raise ConfigError where a recording, or a speaker, is in two splits."""
+    kinds: dict[str, Mapping[str, Sequence[Hashable]]] = {
+        "recordings": {split: [each.digest for each in part] for split, part in splits.items()},
+        "recordings by speakers": {split: [each.speaker for each in part] for split, part in splits.items()},
+    }
+    for kind, keys in kinds.items():
+        for names, places in shared_keys(keys).items():
+            first, _, second = names.partition(" and ")
+            if there := [splits[second][place].name for place in places if keys[second][place]]:
+                rule = "task.leaks=allow takes them all the same"
+                raise ConfigError(
+                    f"{where}: {len(there)} {kind} of {second} stand in {first} too ({listed(there)}); {rule}"
+                )
+
+
+def copies(splits: Mapping[str, Sequence[R]]) -> dict[str, int]:
+    """How many recordings of each split are copies of others, where there are any."""
+    keys = {split: [each.digest for each in part] for split, part in splits.items()}
+    found = {split: len(digests) - len(set(digests)) for split, digests in keys.items()}
+    found |= {names: len(places) for names, places in shared_keys(keys).items()}
+    return {name: count for name, count in found.items() if count}
+
+
+def brought(recordings: Sequence[R], rate: int) -> dict[str, str]:
+    """How many recordings were of another rate, of several channels, or clipped."""
+    found: Counter[str] = Counter()
+    for each in recordings:
+        heard = each.heard
+        found.update([f"of {heard.rate} samples a second"] if heard.rate != rate else [])
+        found.update([f"of {heard.channels} channels"] if heard.channels > 1 else [])
+        found.update(["clipped at full scale"] if heard.clipped else [])
+    return {kind: f"{count} recordings" for kind, count in found.items()}

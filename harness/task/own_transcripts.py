@@ -1,0 +1,215 @@
+"""A user's own recordings with transcripts: tables found in their usual layouts, every file heard, splits cut."""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+from harness.config import ConfigError, TranscriptsConfig
+from harness.system.paths import listed, path_problem
+from harness.task.intake.cuts import drawn
+from harness.task.intake.duplicates import contradictions, normalised, shared_keys
+from harness.task.intake.facts import Facts
+from harness.task.intake.labels import is_gap
+from harness.task.intake.recordings import Heard, read_recording
+from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
+from harness.task.intake.table import Table, load_table
+from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
+
+_AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
+_TEXT = ("transcription", "transcript", "sentence", "text")
+_BESIDE = ("", "clips", "wavs")  # where files are named from, beside a table: Common Voice's, LJSpeech's
+_SUFFIXES = ("", ".wav")  # LJSpeech names them without
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """A recording by the name of its file, what was heard, the digest of that, what is said and by whom."""
+
+    name: str
+    heard: Heard
+    digest: str
+    text: str
+    speaker: str = ""
+
+
+Splits = dict[str, list[Utterance]]
+
+
+def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]:
+    """The three splits, and what was found out. Raises ConfigError for what cannot be learned from."""
+    if config.data is None:
+        raise ConfigError("task.data: missing; give a table of recordings and transcripts, or a folder that holds one")
+    root, where = Path(config.data).expanduser(), f"task.data={config.data}"
+    left: dict[str, list[str]] = {}
+    formats: dict[str, str] = {}
+    given: Splits = {}
+    for split, (key, table) in _tables(config, root).items():
+        given[split] = _heard(config, split, key, table, left)
+        formats |= {f"{split}.{what}": said for what, said in table.format.items()}
+    given = {split: _once(where, split, part, left) for split, part in given.items()}
+    # In an order of their own: the first rows, which are written down, would else be of one speaker or one word.
+    splits = {split: sorted(part, key=lambda each: each.digest) for split, part in _cut(config, given).items()}
+    if config.leaks == "refuse":
+        refuse_shared(where, splits)
+    for split, part in splits.items():
+        if not part:
+            raise ConfigError(f"{where}: the {split} split has no recordings")
+    every = [each for part in splits.values() for each in part]
+    facts = Facts(
+        left_out=left,
+        kept={split: [each.name for each in part] for split, part in splits.items()},
+        near=copies(splits),
+        suspicious=_shared_texts(splits),
+        format=formats | brought(every, config.sample_rate),
+    )
+    return config.data, splits, facts
+
+
+def _tables(config: TranscriptsConfig, root: Path) -> dict[str, tuple[str, Table]]:
+    """The table of each split that is given, with the key that names it."""
+    further = {split: path for split, path in (("validation", config.validation), ("test", config.test)) if path}
+    found: dict[str, tuple[str, Table]] = {}
+    if root.is_dir():
+        inside = tables_in(root, config.encoding, config.separator) or {"train": words_in(root, config.said)}
+        found = {split: ("task.data", table) for split, table in inside.items()}
+    else:
+        further = {"train": str(config.data)} | further
+    for split, path in further.items():
+        key = "task.data" if split == "train" else f"task.{split}"
+        wanted = [name for name in (config.audio, config.text, config.speaker) if name is not None]
+        place = Path(path).expanduser()
+        table = load_table(place, key, wanted, encoding=config.encoding, separator=config.separator)
+        found[split] = (key, table)
+    if config.said is not None and (table := found["train"][1]).format.get("layout") != BY_NAMES:
+        raise ConfigError(f"task.said: of recordings named {BY_NAMES}; {table.path} has transcripts of its own")
+    return found
+
+
+def _heard(
+    config: TranscriptsConfig, split: str, key: str, table: Table, left: dict[str, list[str]]
+) -> list[Utterance]:
+    """The recordings of a table; those of its rows that cannot be used are noted in `left`, or raise ConfigError."""
+    files = table.column("task.audio", config.audio or _usual(table, "task.audio", _AUDIO))
+    texts = table.column("task.text", config.text or _usual(table, "task.text", _TEXT))
+    speaker = config.speaker or ("speaker" if "layout" in table.format and "speaker" in table.frame else None)
+    speakers = table.column("task.speaker", speaker) if speaker else [""] * len(files)
+    found, wrong = [], dict[str, str]()
+    for row, file, text, who in zip(table.frame.index, files, texts, speakers, strict=True):
+        try:
+            found.append(_utterance(config, table.path, file, text, who))
+        except ValueError as error:
+            wrong[str(row)] = str(error)
+    if wrong and config.gaps == "refuse":
+        said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
+        rows = f"{len(wrong)} rows" if len(wrong) > 1 else "a row"
+        raise ConfigError(f"{key}={table.path}: {rows} cannot be used ({said}); task.gaps=leave_out leaves them out")
+    if wrong:
+        left.setdefault("unusable", []).extend(f"{split} {row}" for row in wrong)
+    return found
+
+
+def named_recordings(config: TranscriptsConfig, path: Path) -> dict[str, Heard]:
+    """The recordings that a table, or a .txt of a file a line, names relative to itself, by name.
+
+    Raises ConfigError, with all that cannot be read.
+    """
+    if path.suffix.lower() == ".txt":
+        named: list[object] = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    else:
+        table = load_table(path, "input", encoding=config.encoding, separator=config.separator)
+        named = list(table.column("task.audio", config.audio or _usual(table, "task.audio", _AUDIO)))
+    found, wrong = {}, list[str]()
+    for each in named:
+        try:
+            name, heard = _recording(config, path, each)
+            found[name] = heard
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong or not found:
+        raise ConfigError(f"input={path}: {listed(wrong) or 'no recordings in it'}")
+    return found
+
+
+def _recording(config: TranscriptsConfig, table: Path, file: object) -> tuple[str, Heard]:
+    """The name of a file that a table names, and what is heard. Raises ValueError for what is wrong with it."""
+    if not (name := "" if is_gap(file) else str(file).strip()):
+        raise ValueError("no recording is named")
+    try:
+        heard = read_recording(_place(table.parent, name), config.sample_rate, config.channels == "mix")
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    seconds = len(heard.samples) / config.sample_rate
+    if config.longest_s is not None and seconds > config.longest_s:
+        raise ValueError(f"{name}: {seconds:.3g} s; task.longest_s={config.longest_s:g}")
+    return name, heard
+
+
+def _usual(table: Table, key: str, names: Sequence[str]) -> str:
+    """The one column of a usual name. Raises ConfigError where there is none, or where there are several."""
+    there = [str(column) for column in table.frame.columns]
+    if len(found := [name for name in names if name in there]) == 1:
+        return found[0]
+    rule = (
+        f"{listed(found)} are both usual names" if found else f"no column is named {', '.join(names[:4])} or the like"
+    )
+    raise ConfigError(f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}")
+
+
+def _utterance(config: TranscriptsConfig, table: Path, file: object, text: object, who: object) -> Utterance:
+    """A row as it is heard. Raises ValueError for what is wrong with it."""
+    name, heard = _recording(config, table, file)
+    if is_gap(text) or not str(text).strip():
+        raise ValueError(f"{name} has no transcript")
+    if config.normalise == "plain" and not any(map(str.isalnum, str(text))):
+        raise ValueError(f"{name}: {str(text)!r} is punctuation alone, and task.normalise=plain leaves nothing of it")
+    if config.speaker is not None and (is_gap(who) or not str(who).strip()):
+        raise ValueError(f"{name} has no {config.speaker}, which task.speaker names")
+    digest = hashlib.sha256(heard.samples.tobytes()).hexdigest()
+    return Utterance(name, heard, digest, str(text).strip(), str(who).strip())
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where a file is that a table in `folder` names."""
+    places = [folder / inner / f"{name}{suffix}" for inner in _BESIDE for suffix in _SUFFIXES]
+    return next((place for place in places if path_problem(place, "file") is None), places[0])
+
+
+def _once(where: str, split: str, part: list[Utterance], left: dict[str, list[str]]) -> list[Utterance]:
+    """A split without repeated rows. Raises ConfigError for a recording with two transcripts."""
+    digests, texts = [each.digest for each in part], [normalised(each.text) for each in part]
+    if twice := contradictions(digests, texts):
+        said = listed(" and ".join(part[place].name for place in places[:4]) for places in twice.values())
+        raise ConfigError(f"{where}: the same recording with different transcripts, {len(twice)} times ({said})")
+    kept = list({each.digest: each for each in reversed(part)}.values())[::-1]
+    if len(kept) < len(part):
+        names = Counter(each.name for each in part)
+        names.subtract(each.name for each in kept)
+        left.setdefault("repeated", []).extend(f"{split} {name}" for name in names.elements())
+    return kept
+
+
+def _cut(config: TranscriptsConfig, given: Splits) -> Splits:
+    """The splits that are not given, cut off training."""
+    shares = {split: share for split, share in config.shares.items() if split not in given}
+    whole = given["train"]
+    if not shares or not whole:
+        return {split: given.get(split, []) for split in ("train", *config.shares)}
+    if any(each.speaker for each in whole):
+        where = f"task.speaker={config.speaker or 'null'}"
+        parts = drawn_by_speaker(where, whole, shares, config.split_seed)
+    else:
+        groups: list[Hashable] = [each.digest for each in whole]
+        parts = drawn(groups, shares, config.split_seed)
+    made = given | {split: [whole[place] for place in places] for split, places in parts.items()}
+    return {split: made[split] for split in ("train", *config.shares)}
+
+
+def _shared_texts(splits: Splits) -> list[str]:
+    """How many transcripts of a split are said in an earlier one, too: the words are then known, the voices may not."""
+    keys = {split: [normalised(each.text) for each in part] for split, part in splits.items()}
+    return [
+        f"{len(places)} transcripts of {names.partition(' and ')[2]} are said in {names.partition(' and ')[0]}, too"
+        for names, places in shared_keys(keys).items()
+    ]

@@ -1,0 +1,143 @@
+"""Recordings and what is said in them, in fixed splits that share no recording and no speaker."""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+
+from harness.config import Tokens, Transcribed, TranscriptsConfig
+from harness.task.base import SPLITS, Generation, Inputs
+from harness.task.error_rates import error_rates, normaliser
+from harness.task.frames import SpeechSplit
+from harness.task.intake.facts import Facts
+from harness.task.own_transcripts import read_own_transcripts
+from harness.task.sound import read_sound
+from harness.task.transcript_inputs import encode_transcripts
+from harness.task.writing import WritingTask
+
+
+@dataclasses.dataclass(frozen=True)
+class TranscriptsTask(WritingTask):
+    """Three splits of recordings and their transcripts; `normalise` is how these are compared, as in TranscriptsConfig.
+
+    With `score_base` what the base writes before training is scored, too.
+    """
+
+    name: str
+    source: str
+    sounds: Mapping[str, SpeechSplit]
+    transcripts: Mapping[str, tuple[str, ...]]
+    sha256: str
+    max_target: int
+    generate_rows: int
+    normalise: str
+    score_base: bool
+    facts: Facts
+    answer: None = None
+
+    def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
+        """Raises ConfigError for what the model cannot be taught of them."""
+        assert tokens is not None
+        assert tokens.sample_rate is not None
+        sound = read_sound(self.sounds[split], tokens.sample_rate, tokens.most_samples)
+        names = self.facts.kept[split]
+        return encode_transcripts(sound, self.transcripts[split], tokens, self.max_target, f"task={self.name}", names)
+
+    @property
+    def outputs(self) -> Transcribed:
+        """No classes, but characters."""
+        return Transcribed(self._alphabet)
+
+    @property
+    def _alphabet(self) -> str:
+        """The characters that training transcripts are written in."""
+        return "".join(sorted(set("".join(self.transcripts["train"]))))
+
+    def answers(self, split: str) -> tuple[str, ...]:
+        return self.transcripts[split]
+
+    @property
+    def longest_answer(self) -> int:
+        return self.max_target
+
+    def generation_of(self, split: str) -> Generation | None:
+        found = super().generation_of(split)
+        score = partial(error_rates, normalise=self.normalise)
+        return None if found is None else dataclasses.replace(found, score=score, of_base=self.score_base)
+
+    def texts(self, split: str) -> tuple[str, ...]:
+        return self.transcripts[split]
+
+    @property
+    def unit(self) -> str:
+        """Seconds tell it."""
+        return ""
+
+    def lengths(self, split: str) -> dict[str, list[float]]:
+        texts, sound = self.transcripts[split], self.sounds[split]
+        return {
+            "words of transcripts": [len(text.split()) for text in texts],
+            "characters of transcripts": [len(text) for text in texts],
+            "seconds": [len(samples) / sound.rate for samples in sound.samples],
+        }
+
+    def describe(self) -> dict[str, object]:
+        """With the hours and the characters of each split, the characters that training transcripts are written in,
+        and what the most frequent of them would score.
+        """
+        hours = {name: sum(map(len, part.samples)) / part.rate / 3600 for name, part in self.sounds.items()}
+        speakers = {name: sorted(set(part.speakers)) for name, part in self.sounds.items()}
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "rows": {name: len(texts) for name, texts in self.transcripts.items()},
+            "characters": {name: sum(map(len, texts)) for name, texts in self.transcripts.items()},
+            "hours": {name: round(total, 4) for name, total in hours.items()},
+            "alphabet": self._alphabet,
+            "normalise": self.normalise,
+            "usual_transcript": self._usual(),
+            **({"speakers": speakers} if all(map(any, speakers.values())) else {}),
+        } | self.facts.described()
+
+    def _usual(self) -> dict[str, object]:
+        """The most frequent transcript of training, as it is compared, and the WER of always writing it."""
+        form = normaliser(self.normalise)
+        ((usual, _),) = Counter(map(form, self.transcripts["train"])).most_common(1)
+        rates = {
+            split: error_rates([usual] * len(texts), texts, self.normalise).scores["wer"]
+            for split, texts in self.transcripts.items()
+            if split != "train"
+        }
+        return {"text": usual, **rates}
+
+
+def read_transcripts(config: TranscriptsConfig) -> TranscriptsTask:
+    """Read and split a user's recordings. Raises ConfigError for data that cannot be learned from."""
+    source, splits, facts = read_own_transcripts(config)
+    sounds = {
+        name: SpeechSplit(
+            tuple(each.heard.samples for each in splits[name]),
+            (0,) * len(splits[name]),
+            tuple(each.speaker for each in splits[name]),
+            config.sample_rate,
+        )
+        for name in SPLITS
+    }
+    transcripts = {name: tuple(each.text for each in splits[name]) for name in SPLITS}
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        digest.update(repr((name, sounds[name].sha256, sounds[name].speakers, transcripts[name])).encode())
+    return TranscriptsTask(
+        name=config.name,
+        source=source,
+        sounds=sounds,
+        transcripts=transcripts,
+        sha256=digest.hexdigest(),
+        max_target=config.max_target,
+        generate_rows=config.generate_rows,
+        normalise=config.normalise,
+        score_base=config.score_base,
+        facts=facts,
+    )

@@ -1,0 +1,43 @@
+"""What a trial that learned to transcribe writes of recordings that no split has."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from harness.config import TranscriptsConfig
+from harness.devices import resolve_device
+from harness.model import model_tokens
+from harness.task.frames import SpeechSplit
+from harness.task.own_transcripts import named_recordings
+from harness.task.sound import read_sound
+from harness.task.transcript_inputs import encode_transcripts
+from harness.training import generate_texts
+from harness.trial.predict import write_table
+from harness.trial.trained import Trained, load_trained
+
+
+def write_transcripts(trained: Trained, source: Path, target: Path) -> None:
+    """A CSV file: recording, prediction. `source` names recordings: a table as the task reads, or a .txt of one a line.
+
+    Raises ConfigError for what cannot be read.
+    """
+    config = cast(TranscriptsConfig, trained.config.task)
+    heard = {name: each.samples for name, each in named_recordings(config, source).items()}
+    texts = transcribe(trained, heard, f"input={source}")
+    write_table(target, ["recording", "prediction"], list(zip(heard, texts, strict=True)))
+
+
+def transcribe(trained: Trained, heard: Mapping[str, np.ndarray], where: str) -> list[str]:
+    """What is said in recordings at the task's rate. Raises ConfigError, with `where`, for one that is too long."""
+    config = cast(TranscriptsConfig, trained.config.task)
+    tokens = model_tokens(trained.config.model, trained.outputs)
+    assert tokens is not None
+    assert tokens.sample_rate is not None
+    count = len(heard)
+    split = SpeechSplit(tuple(heard.values()), (0,) * count, ("",) * count, config.sample_rate)
+    sound = read_sound(split, tokens.sample_rate, tokens.most_samples)
+    inputs = encode_transcripts(sound, [""] * count, tokens, config.max_target, where, list(heard))
+    device = resolve_device(trained.config.trainer.accelerator, 1)
+    return generate_texts(load_trained(trained).to(device), inputs, count, config.max_target, device)

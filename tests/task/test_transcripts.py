@@ -1,0 +1,229 @@
+"""Recordings with transcripts: tables in their usual layouts, rows that cannot be used named, speakers together."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from harness.config import ConfigError
+from harness.task.build import read_task
+from harness.task.summary import summary
+from tests.conftest import write_wav
+
+RATE = 16_000
+
+
+def write_sounds(folder, names, *, rate=RATE):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        samples = np.random.default_rng(number).normal(0, 900, rate // 4 + 40 * number)
+        write_wav(folder / name, samples, rate=rate)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Forty recordings of five speakers in a folder beside their table."""
+    write_sounds(tmp_path / "sound", [f"{row}.wav" for row in range(40)])
+    lines = [f"sound/{row}.wav,This is row {row}!,who{row % 5}" for row in range(40)]
+    path = tmp_path / "rows.csv"
+    path.write_text("file_name,transcription,client\n" + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def read(compose_plain):
+    def go(data, *words):
+        more = ["model=whisper_base", "model.language=en", "trainer.objective=wer", *words]
+        return read_task(compose_plain("task=transcripts", f"task.data={data}", *more).task)
+
+    return go
+
+
+def replaced(path, old, new):
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def every(task):
+    return {
+        text: name
+        for split in task.transcripts
+        for name, text in zip(task.names(split), task.answers(split), strict=True)
+    }
+
+
+def test_every_row_is_in_one_split_with_its_own_text(read, table):
+    task = read(table)
+    assert every(task) == {f"This is row {row}!": f"sound/{row}.wav" for row in range(40)}
+    told = task.describe()
+    assert told["rows"] == {"train": 28, "validation": 4, "test": 8}
+    seconds = [len(samples) for part in task.sounds.values() for samples in part.samples]
+    assert sum(seconds) == sum(RATE // 4 + 40 * number for number in range(40))
+    assert sum(told["hours"].values()) == pytest.approx(sum(seconds) / RATE / 3600, abs=2e-4)
+    assert set(told["alphabet"]) == set("This is row 0123456789!")
+    said = "\n".join(summary(task, None))
+    assert "compared with task.normalise=plain" in said
+    assert "hours" in said
+    assert read(table).sha256 == task.sha256 != read(table, "task.split_seed=1").sha256
+
+
+def test_what_always_writing_the_most_frequent_transcript_scores(read, table):
+    task = read(table)
+    usual = task.describe()["usual_transcript"]
+    wrong = {
+        split: [usual["text"].split()[-1] != text.split()[-1].strip("!") for text in task.answers(split)]
+        for split in ("validation", "test")
+    }
+    assert {split: usual[split] for split in wrong} == {
+        split: sum(rows) / 4 / len(rows) for split, rows in wrong.items()
+    }
+
+
+def test_a_speaker_is_in_one_split(read, table):
+    task = read(table, "task.speaker=client")
+    speakers = {split: set(part.speakers) for split, part in task.sounds.items()}
+    assert sum(map(len, speakers.values())) == len(set.union(*speakers.values())) == 5
+    assert task.describe()["speakers"] == {split: sorted(who) for split, who in speakers.items()}
+
+
+def test_other_names_of_columns_and_files_without_a_suffix(read, table):
+    replaced(table, "file_name,transcription", "clip,words")
+    replaced(table, ".wav,", ",")
+    assert len(every(read(table, "task.audio=clip", "task.text=words"))) == 40
+    for key, there in (("audio", "file_name"), ("text", "transcription")):
+        with pytest.raises(ConfigError, match=rf"task\.{key}: .*rows.csv: no column is named {there}, .*clip, words"):
+            read(table, *(f"task.{one}={name}" for one, name in (("audio", "clip"), ("text", "words")) if one != key))
+    replaced(table, "clip,words,client", "path,text,sentence")
+    with pytest.raises(ConfigError, match=r"task\.text: .*: sentence, text are both usual names; name one"):
+        read(table)
+
+
+def test_common_voice_has_its_splits_and_clips(read, tmp_path):
+    write_sounds(tmp_path / "clips", [f"{row}.wav" for row in range(12)])
+    for split, rows in {"train": range(8), "dev": range(8, 10), "test": range(10, 12), "validated": range(12)}.items():
+        lines = [f"id{row}\t{row}.wav\tSentence {row}.\t2" for row in rows]
+        (tmp_path / f"{split}.tsv").write_text("client_id\tpath\tsentence\tup_votes\n" + "\n".join(lines) + "\n")
+    task = read(tmp_path, "task.speaker=client_id")
+    assert {split: sorted(names) for split, names in task.findings().kept.items()} == {
+        "train": [f"{row}.wav" for row in range(8)],
+        "validation": ["8.wav", "9.wav"],
+        "test": ["10.wav", "11.wav"],
+    }
+    assert every(task)["Sentence 9."] == "9.wav"
+
+
+def test_ljspeech_has_no_header_and_quotes_that_are_characters(read, tmp_path):
+    write_sounds(tmp_path / "wavs", [f"LJ{row}.wav" for row in range(20)])
+    lines = [f'LJ{row}|He said "{row}, or so|He said "number {row}, or so' for row in range(20)]
+    (tmp_path / "metadata.csv").write_text("\n".join(lines) + "\n")
+    assert every(read(tmp_path))['He said "number 7, or so'] == "LJ7"
+    assert every(read(tmp_path, "task.text=as_written"))['He said "7, or so'] == "LJ7"
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_audio_folders_of_the_datasets_library(kind, read, tmp_path):
+    for split, first in (("train", 0), ("validation", 8), ("test", 10)):
+        rows = range(first, first + (8 if split == "train" else 2))
+        write_sounds(tmp_path / split, [f"{row}.wav" for row in range(max(rows) + 1)])
+        cells = [{"file_name": f"{row}.wav", "transcription": f"row {row}"} for row in rows]
+        if kind == "csv":
+            lines = ["file_name,transcription", *(f"{cell['file_name']},{cell['transcription']}" for cell in cells)]
+        else:
+            lines = list(map(json.dumps, cells))
+        (tmp_path / split / f"metadata.{kind}").write_text("\n".join(lines) + "\n")
+    task = read(tmp_path)
+    assert task.describe()["rows"] == {"train": 8, "validation": 2, "test": 2}
+    assert set(task.answers("test")) == {"row 10", "row 11"}
+
+
+def test_recordings_whose_names_say_what_is_said(read, tones):
+    task = read(tones, "task.said={left: links, right: rechts, stop: halt}")
+    assert set("".join(task.answers("train"))) == set("linksrechtshalt")
+    assert not set(task.sounds["train"].speakers) & set(task.sounds["test"].speakers)
+    assert every(read(tones)).keys() == {"left", "right", "stop"}
+    with pytest.raises(ConfigError, match=r"task\.said: right, stop of task\.data=.* are not in it"):
+        read(tones, "task.said={left: links}")
+
+
+def test_said_is_of_recordings_without_a_table(read, table):
+    with pytest.raises(
+        ConfigError, match=r"task\.said: of recordings named LABEL_SPEAKER_INDEX.wav; .*rows.csv has tra"
+    ):
+        read(table, "task.said={left: links}")
+
+
+def test_rows_that_cannot_be_used_are_named_at_once(read, table):
+    (table.parent / "sound" / "3.wav").unlink()
+    (table.parent / "sound" / "5.wav").write_bytes(b"")
+    replaced(table, "This is row 7!", " ")
+    replaced(table, "This is row 9!", "?!")
+    with pytest.raises(ConfigError) as error:
+        read(table, "task.longest_s=0.34")
+    (said,) = str(error.value).splitlines()
+    for part in (
+        "rows cannot be used (row 5: sound/3.wav: no such file, row 7: sound/5.wav: not a readable WAV file",
+        "row 9: sound/7.wav has no transcript",
+        "row 11: sound/9.wav: '?!' is punctuation alone",
+        "row 40: sound/38.wav: 0.345 s; task.longest_s=0.34",
+        "task.gaps=leave_out leaves them out",
+    ):
+        assert part in said
+    task = read(table, "task.longest_s=0.34", "task.gaps=leave_out")
+    assert task.findings().left_out["unusable"] == [f"train {row}" for row in (5, 7, 9, 11, 39, 40, 41)]
+    assert len(every(task)) == 33
+
+
+def test_a_recording_twice_is_one_and_with_another_text_an_error(read, table):
+    shutil.copy(table.parent / "sound" / "1.wav", table.parent / "sound" / "2.wav")
+    with pytest.raises(ConfigError, match=r"same recording with different transcripts, 1 times \(sound/1.wav and sou"):
+        read(table)
+    replaced(table, "row 2!", "ROW 1")
+    task = read(table)
+    assert task.findings().left_out["repeated"] == ["train sound/2.wav"]
+    assert len(every(task)) == 39
+
+
+def test_splits_that_share_a_recording_or_a_speaker_are_refused(read, table):
+    shutil.copy(table.parent / "sound" / "1.wav", table.parent / "sound" / "copy.wav")
+    test = table.parent / "held_out.csv"
+    test.write_text("file_name,transcription,client\nsound/copy.wav,This is row 1!,new\n")
+    with pytest.raises(ConfigError, match=r"1 recordings of test stand in (train|validation) too \(sound/copy.wav\)"):
+        read(table, f"task.test={test}")
+    assert read(table, f"task.test={test}", "task.leaks=allow").describe()["rows"]["test"] == 1
+    write_wav(table.parent / "sound" / "copy.wav", np.random.default_rng(99).normal(0, 900, 5000), rate=RATE)
+    replaced(test, "new", "who1")
+    with pytest.raises(ConfigError, match=r"1 recordings by speakers of test stand in (train|validation) too"):
+        read(table, f"task.test={test}", "task.speaker=client")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda root: (root / "rows.csv").unlink(),
+            r"task\.data=.*: no table in it \(train.tsv, .*\), and no recordings",
+        ),
+        (lambda root: (root / "rows.csv").rename(root / "dev.csv"), r"dev.csv, and no table of training"),
+        (
+            lambda root: (
+                shutil.copy(root / "rows.csv", root / "train.csv")
+                and shutil.copy(root / "rows.csv", root / "training.tsv")
+            ),
+            r"train.csv and training.tsv are both the train split",
+        ),
+    ],
+)
+def test_folders_without_a_table_of_training_are_one_line(change, message, read, table):
+    change(table.parent)
+    with pytest.raises(ConfigError, match=message) as error:
+        read(table.parent)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_what_is_not_there_or_of_another_kind_is_told_early(compose_plain, tmp_path):
+    words = ["task=transcripts", "trainer.objective=wer"]
+    config = compose_plain(*words, f"task.data={tmp_path}/nowhere.csv", f"task.test={tmp_path}", "model=whisper_base")
+    assert config.task.missing_files() == [f"task.data={tmp_path}/nowhere.csv: no such file"]
+    with pytest.raises(ConfigError, match=r"model=lstm_speech: a speech model, .*task=transcripts needs a recognition"):
+        compose_plain(*words, f"task.data={tmp_path}", "model=lstm_speech")
