@@ -309,7 +309,8 @@ def _notes(entry: Record, tested: bool) -> str:
         if speakers
         else ""
     )
-    written = " BLEU and chrF are of the texts written for the first test rows." if tested and name == "loss" else ""
+    scored = "Word and character error rates" if "wer" in entry.scores.get("test", {}) else "BLEU and chrF"
+    written = f" {scored} are of the texts written for the first test rows." if tested and name in RATIOS else ""
     return (
         f"Each row is the arm's trial that did best on validation. {_compared(name, tested)} "
         "One training seed each: the spread between seeds is not in these intervals. "
