@@ -43,7 +43,7 @@ SLOW = (
         "test_allocated_arms.py",
     ),
     *("test_vision.py", "test_config_file.py", "test_recurrent.py", "test_speech.py", "test_config.py", "test_text.py"),
-    *("test_fastest.py", "test_chat_trial.py", "test_quantization.py", "test_evaluate.py"),
+    *("test_fastest.py", "test_chat_trial.py", "test_choice_trial.py", "test_quantization.py", "test_evaluate.py"),
     "test_features.py",
     "test_packed.py",
     "test_packs.py",

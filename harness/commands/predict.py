@@ -13,24 +13,25 @@ def run(job: HydraJob) -> None:
     source, target = input_and_output(config, "FILE")
     from harness.trial.predict import predict, read_texts, write_predictions
     from harness.trial.predict_chats import write_answers
+    from harness.trial.predict_choices import write_choices
     from harness.trial.predict_tags import write_tags
     from harness.trial.predict_transcripts import write_transcripts
     from harness.trial.trained import find_trained
 
     trained = find_trained(config.results, config.study, config.trial)
     check_installed(trained.config)
-    if trained.config.task.tags_tokens:
-        write_tags(trained, source, target)
-        print(target)
-        return
-    if trained.config.task.transcribes:
-        write_transcripts(trained, source, target)
-        print(target)
-        return
-    if trained.config.task.holds_chats:
-        write_answers(trained, source, target)
-        print(target)
-        return
-    texts = read_texts(trained, source)
-    write_predictions(trained, texts, predict(trained, texts), target)
+    task = trained.config.task
+    writers = (
+        (task.tags_tokens, write_tags),
+        (task.transcribes, write_transcripts),
+        (task.offers_options, write_choices),
+        (task.holds_chats, write_answers),
+    )
+    for asked, write in writers:
+        if asked:
+            write(trained, source, target)
+            break
+    else:
+        texts = read_texts(trained, source)
+        write_predictions(trained, texts, predict(trained, texts), target)
     print(target)

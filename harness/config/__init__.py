@@ -27,6 +27,7 @@ from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
 from harness.config.tasks import Outputs, TaskConfig, TokenClasses, Transcribed
 from harness.config.tasks.chat import ChatTaskConfig
+from harness.config.tasks.choice import ChoiceTaskConfig
 from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.recordings import AudioFolderConfig
@@ -49,6 +50,7 @@ __all__ = [
     "CatalogueTaskConfig",
     "ChatTaskConfig",
     "Choice",
+    "ChoiceTaskConfig",
     "CodeNamesTaskConfig",
     "Config",
     "ConfigError",

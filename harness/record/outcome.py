@@ -12,7 +12,7 @@ from harness.record.sections import Record
 _GONE = object()
 K = TypeVar("K", bound=Hashable)
 _LOWER = frozenset(("loss", "perplexity", "rmse", "mae", "wer", "cer", "no_answer"))
-SHARES = ("accuracy", "answer_accuracy")
+SHARES = ("accuracy", "accuracy_norm", "answer_accuracy")
 """Scores that are the share of items that are right."""
 _USUAL = ("accuracy", "score", "loss")
 

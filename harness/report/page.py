@@ -250,9 +250,11 @@ def _section(group: Group, folder: Path) -> str:
 def _chance(entry: Record) -> str:
     """What is scored without having learned anything; nothing in records from before it was kept."""
     always, mean, sets = (entry.data.details.get(name) for name in ("majority", "mean_predictor", "usual_labels"))
+    chance = entry.data.details.get("chance")
+    guess = f"Guessing has a test accuracy of {chance['test']:.4f}. " if isinstance(chance, dict) else ""
     if isinstance(always, dict) and "test" in always:
         most = f"the most frequent class, {always['class']},"
-        return f"Always answering {most} has a test accuracy of {always['test']:.4f}. "
+        return f"{guess}Always answering {most} has a test accuracy of {always['test']:.4f}. "
     answer = entry.data.details.get("usual_answer")
     if isinstance(answer, dict) and "test" in answer:
         said = f"Always giving the most frequent answer of training, {answer['answer']},"
@@ -321,6 +323,7 @@ def _notes(entry: Record, tested: bool) -> str:
 
 _BRACKETS = {
     "accuracy": "95 % Wilson interval",
+    "accuracy_norm": "95 % Wilson interval",
     "answer_accuracy": "95 % Wilson interval over the test items whose texts were written",
     "loss": "95 % interval over test items, loss in nats a token",
     "wer": "95 % interval over the test recordings that were transcribed, errors a word",

@@ -83,8 +83,8 @@ def _result(
 def _interval(entry: Record, folder: Path) -> tuple[float, float] | None:
     """Over items; None where what each did is not known, and for a measure of the user's own, which may be no mean."""
     split, rows = ("test", "test") if "test" in entry.scores else ("val", "validation")
-    if headline_metric(entry) == "accuracy":
-        return wilson_interval(entry.score(split, "accuracy"), entry.data.rows[rows])
+    if headline_metric(entry) in _ANSWERED:
+        return wilson_interval(headline_score(entry, split), entry.data.rows[rows])
     items = outcomes(entry, folder) if split == "test" else None
     if items is None:
         return None
@@ -129,6 +129,10 @@ def _rows(entry: Record, folder: Path, name: str) -> list[dict[str, str]] | None
         return list(csv.DictReader(file))
 
 
+_ANSWERED = {"accuracy": "predicted", "accuracy_norm": "predicted_norm"}
+"""The column of what was answered to each item, by the score that it is right for."""
+
+
 def outcomes(entry: Record, folder: Path) -> list[float] | None:
     """What a trial did on each test item: 1 if it was right, the nats that its tokens cost, its squared error, or the
     errors of what it wrote.
@@ -146,8 +150,8 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     rows = predictions(entry, folder)
     if rows is None or name not in (*SHARES, "loss"):
         return None
-    if name == "accuracy":
-        return [float(row["label"] == row["predicted"]) for row in rows]
+    if name in _ANSWERED:
+        return [float(row["label"] == row[_ANSWERED[name]]) for row in rows]
     if "tokens" not in rows[0]:  # numbers, whose loss is of standardised answers
         assert entry.data.sd is not None
         return [((float(row["label"]) - float(row["predicted"])) / entry.data.sd) ** 2 for row in rows]

@@ -42,6 +42,10 @@ class Inputs(Dataset[int]):
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The inputs of a batch under the names its model knows, `labels` (B, …), and `rows` (B), their numbers."""
 
+    def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """What of these rows is trained on: all, but where an evaluation reads more."""
+        return self.batch(rows)
+
     def batches(
         self, size: int, seed: int, *, shuffle: bool, process_index: int, world: int, rows: int | None
     ) -> Sampler[list[int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.config import ChatTaskConfig, ConfigError
+from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError
 from harness.system.paths import listed
 from harness.task.answers import with_answers
 from harness.task.base import SPLITS
@@ -59,7 +59,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
     Raises ConfigError for what is ambiguous or no conversation.
     """
     findings = _Findings()
-    frames = {split: _read(config, split, key, table, findings) for split, key, table in _tables(config)}
+    frames = {split: _read(config, split, key, table, findings) for split, key, table in tables_of(config)}
     frames = in_splits(config, frames, own=True)
     _refuse_beginnings(config, frames)
     frames, without = with_answers(config.answer, config.gaps, frames, findings.left)
@@ -72,7 +72,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
     return str(config.data or config.dataset), frames, facts
 
 
-def _tables(config: ChatTaskConfig) -> list[tuple[str, str, Table]]:
+def tables_of(config: ChatTaskConfig | ChoiceTaskConfig) -> list[tuple[str, str, Table]]:
     """Split, key with its value, and table of all that is given."""
     if config.data is None and config.dataset is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, JSON, Parquet or Arrow file, or task.dataset")

@@ -8,7 +8,7 @@ from string import Formatter
 
 import pandas as pd
 
-from harness.config import ChatTaskConfig, ConfigError, FileSeq2seqTaskConfig, nearest
+from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError, FileSeq2seqTaskConfig, nearest
 from harness.system import assets
 from harness.system.paths import listed
 from harness.task.answers import with_answers
@@ -20,7 +20,7 @@ from harness.task.intake.files import has_half_character
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
 
-PairsConfig = FileSeq2seqTaskConfig | ChatTaskConfig
+PairsConfig = FileSeq2seqTaskConfig | ChatTaskConfig | ChoiceTaskConfig
 
 
 def read_own_pairs(

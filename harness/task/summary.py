@@ -91,6 +91,8 @@ def _classes(task: Task, told: Mapping[str, object], rows: Mapping[str, int]) ->
         lines.append(f"always writing {always['text']!r} has a word error rate of {_shares(always)}")
         lines.append(f"transcripts are written in {len(str(told['alphabet']))} characters: {told['alphabet']}")
         lines.append(f"compared with task.normalise={told['normalise']}")
+    if isinstance(guessed := told.get("chance"), Mapping):
+        lines.append(f"guessing is right for {_shares(guessed)}")
     if isinstance(always := told.get("majority"), Mapping):
         lines.append(f"always answering {always['class']!r} is right for {_shares(always)}")
     if isinstance(always := told.get("usual_answer"), Mapping):

@@ -28,7 +28,7 @@ def in_parts(inputs: Inputs, count: int, rows: Sequence[int]) -> dict[str, Any]:
 def in_parts_of(inputs: Inputs, tokens: int, rows: Sequence[int]) -> dict[str, Any]:
     """The same with as many micro-batches as keep each at `tokens`; one batch of all rows, where they fit into one."""
     pieces = pieces_of(inputs.lengths, tokens, rows)
-    return inputs.batch(rows) if len(pieces) == 1 else _in_pieces(inputs, pieces, rows)
+    return inputs.training_batch(rows) if len(pieces) == 1 else _in_pieces(inputs, pieces, rows)
 
 
 def pieces_of(lengths: np.ndarray, tokens: int, rows: Sequence[int]) -> list[list[int]]:
@@ -45,7 +45,7 @@ def pieces_of(lengths: np.ndarray, tokens: int, rows: Sequence[int]) -> list[lis
 
 
 def _in_pieces(inputs: Inputs, pieces: Sequence[Sequence[int]], rows: Sequence[int]) -> dict[str, Any]:
-    parts = [inputs.batch(piece) for piece in pieces]
+    parts = [inputs.training_batch(piece) for piece in pieces]
     found = [_labels_by_task(part) for part in parts]
     whole: dict[int, float] = {}
     for counts in found:

@@ -144,8 +144,9 @@ def _intervals(
     task: Task, columns: tuple[str, ...], scores: dict[str, float], items: list[tuple[int, list[float]]]
 ) -> dict[str, tuple[float, float]]:
     values = [item for _, item in items]
-    if "accuracy" in scores and columns == ("label", "predicted"):
-        return {"accuracy": wilson_interval(scores["accuracy"], len(values))}
+    shares = [name for name in ("accuracy", "accuracy_norm") if name in scores and columns[0] == "label"]
+    if shares:
+        return {name: wilson_interval(scores[name], len(values)) for name in shares}
     if columns == ("loss", "tokens"):
         tokens = [each for _, each in values]
         return {"loss": ratio_interval([loss * each for loss, each in values], tokens)}

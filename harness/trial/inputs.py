@@ -53,7 +53,9 @@ def loader(
     """
     whole = size * accumulate
     batches: Any = inputs.batches(whole, seed, shuffle=training, process_index=process_index, world=world, rows=rows)
-    collate: Any = inputs.batch if accumulate == 1 else functools.partial(in_parts, inputs, accumulate)
+    collate: Any = inputs.training_batch if training else inputs.batch
+    if accumulate > 1:
+        collate = functools.partial(in_parts, inputs, accumulate)
     if tokens is not None and training:
         collate = functools.partial(in_parts_of, inputs, tokens)
     elif tokens is not None:

@@ -37,7 +37,7 @@ def step_flops(
     model: Network, train: Inputs, losses: Losses | None, *, batch_size: int, device: torch.device, precision: str
 ) -> Flops:
     """Operations of a forward pass, and of a whole step, on the first rows of the training split."""
-    batch = on_device(train.batch(train.sample(batch_size)), device)
+    batch = on_device(train.training_batch(train.sample(batch_size)), device)
     _still(model)
     # They follow from shapes alone, and a counted pass in bf16 takes a CPU ten times as long.
     counted_in = "32-true" if device.type == "cpu" else precision

@@ -171,7 +171,7 @@ def test_fewer_bits_train_too(compose, tmp_path, own_cache):
 class Rows:
     """Inputs of ten rows of unlike numbers of labelled tokens."""
 
-    def batch(self, rows):
+    def training_batch(self, rows):
         labels = torch.full((len(rows), 11), -100)
         for place, row in enumerate(rows):
             labels[place, : row + 1] = 1
@@ -218,7 +218,7 @@ class Labelled:
         self.labels = torch.tensor([[0, 1], [1, 1], [0, 0], [1, 0]])
         self.labels[list(unlabelled)] = -100
 
-    def batch(self, rows):
+    def training_batch(self, rows):
         numbers = torch.arange(8.0).reshape(4, 2)
         return {"numbers": numbers[rows], "labels": self.labels[rows], "rows": torch.tensor(rows)}
 
@@ -233,7 +233,7 @@ def test_parts_without_labels_are_as_in_the_whole_batch(unlabelled):
     strategy = SimpleNamespace(backward=lambda loss, _: loss.backward())
     module._trainer = SimpleNamespace(optimizers=[optimizer], strategy=strategy)
     found = []
-    for batch in (Labelled(*unlabelled).batch([0, 1, 2, 3]), in_parts(Labelled(*unlabelled), 4, range(4))):
+    for batch in (Labelled(*unlabelled).training_batch([0, 1, 2, 3]), in_parts(Labelled(*unlabelled), 4, range(4))):
         optimizer.zero_grad()
         told = module.training_step(batch, 0)
         told["loss"].backward()

@@ -151,6 +151,11 @@ class TaskConfig:
         return False
 
     @property
+    def offers_options(self) -> bool:
+        """Whether each row has options of its own, of which the likeliest is answered."""
+        return False
+
+    @property
     def scored_tokens(self) -> str | None:
         """Which tokens of a text its loss is of, where that is a matter of choice."""
         return None

@@ -79,10 +79,7 @@ class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
 
     def _columns(self) -> list[str]:
         """What is named twice, or by half."""
-        mistakes = []
-        files = [f"task.{key}={path}" for key, path in super().paths.items() if path is not None]
-        if files and self.dataset is not None:
-            mistakes.append(f"{' '.join(files)} task.dataset={self.dataset}: files, or a data set with its own splits")
+        mistakes = self.source_mistakes(self.dataset)
         mistakes += [
             f"task.template_arguments.{name}: of the harness, which gives it to every template itself; leave it out"
             for name in self.template_arguments or {}

@@ -54,6 +54,14 @@ class OwnTableConfig(OwnDataConfig):
     encoding: Text | None = None
     separator: Text | None = None
 
+    def source_mistakes(self, dataset: str | None) -> list[str]:
+        """Why files and a data set of the datasets library are both named."""
+        given = {"data": self.data, "validation": self.validation, "test": self.test}
+        files = [f"task.{key}={path}" for key, path in given.items() if path is not None]
+        if not files or dataset is None:
+            return []
+        return [f"{' '.join(files)} task.dataset={dataset}: files, or a data set with its own splits"]
+
     @property
     def paths(self) -> Mapping[str, str | None]:
         return {"data": self.data, "validation": self.validation, "test": self.test}

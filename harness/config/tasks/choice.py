@@ -1,0 +1,63 @@
+"""The configuration of multiple choice: a question and its options, of which a language model finds one likeliest."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
+
+from harness.config.models.base import ModelConfig
+from harness.config.scalars import CLOSED, HeldOut, Listed, Natural, Text
+from harness.config.tasks.base import Name
+from harness.config.tasks.own import OwnTableConfig
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class ChoiceTaskConfig(OwnTableConfig):
+    """A user's own questions: `question` is a column or a template, `options` a column of lists, or the columns of an
+    option each, `label` the column of the right one.
+
+    `label_as` says how it is named there, null: found. `delimiter` stands between a question and an option.
+    `normalise_by` is what the log-probability of an option is divided by in accuracy_norm. Of a row of more than
+    `max_length` tokens the question loses its first ones.
+    """
+
+    builder = "harness.task.choice:read_choice"
+    needs_model = "generator"
+    path_kind = "file"
+
+    reader: Literal["choice"]
+    name: Name
+    dataset: Text | None
+    subset: Text | None
+    question: Text
+    options: Annotated[Listed, Field(min_length=1)]
+    label: Text
+    label_as: Literal["index", "position", "letter", "text"] | None
+    delimiter: str
+    normalise_by: Literal["characters", "tokens"]
+    group: Text | None
+    split_seed: Natural
+    validation_share: HeldOut
+    test_share: HeldOut
+    max_length: Annotated[int, Strict(), Field(ge=4)]
+
+    @property
+    def read_early(self) -> bool:
+        return self.dataset is None or Path(self.dataset).expanduser().exists()
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return ("accuracy", "accuracy_norm", "loss")
+
+    @property
+    def known_outputs(self) -> int:
+        """No head: an answer is the likelihood of a text."""
+        return 0
+
+    @property
+    def offers_options(self) -> bool:
+        return True
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return [*self.source_mistakes(self.dataset), *model.length_mistakes(self.max_length)]

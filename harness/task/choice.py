@@ -1,0 +1,123 @@
+"""Multiple choice by likelihood, in fixed splits: of the options of a question the likeliest is the answer."""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from harness.config import ChoiceTaskConfig, ConfigError, Tokens
+from harness.task.base import SPLITS, Task
+from harness.task.choice_inputs import ChoiceInputs, ChoiceSplit, encode_choices
+from harness.task.intake.facts import Facts
+from harness.task.own_choices import read_own_choices
+
+if TYPE_CHECKING:
+    from harness.task.choice_metrics import ChoiceMetrics
+
+
+@dataclasses.dataclass(frozen=True)
+class ChoiceTask(Task):
+    """Three splits of questions; what a model reads of them is as in ChoiceTaskConfig."""
+
+    name: str
+    source: str
+    splits: dict[str, ChoiceSplit]
+    sha256: str
+    delimiter: str
+    normalise_by: str
+    max_length: int
+    facts: Facts
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """None: each question has options of its own."""
+        return ()
+
+    @property
+    def outputs(self) -> int:
+        """No head: an answer is the likelihood of a text."""
+        return 0
+
+    def inputs(self, split: str, tokens: Tokens | None) -> ChoiceInputs:
+        assert tokens is not None
+        return encode_choices(
+            self.splits[split],
+            tokens,
+            delimiter=self.delimiter,
+            normalise_by=self.normalise_by,
+            max_length=self.max_length,
+        )
+
+    def metrics(self) -> "ChoiceMetrics":
+        """The accuracy by log-probability, as it is and normalised, and the cross-entropy of the right option."""
+        from harness.task.choice_metrics import ChoiceMetrics
+
+        return ChoiceMetrics(max(len(options) for split in self.splits.values() for options in split.options))
+
+    def texts(self, split: str) -> Iterable[str]:
+        yield from self.splits[split].questions
+        for options in self.splits[split].options:
+            yield from options
+
+    def lengths(self, split: str) -> dict[str, list[float]]:
+        found = self.splits[split]
+        return {
+            "options": [len(options) for options in found.options],
+            "words of options": [len(option.split()) for options in found.options for option in options],
+            "words of questions": [len(question.split()) for question in found.questions],
+        }
+
+    def findings(self) -> Facts:
+        return self.facts
+
+    @property
+    def unit(self) -> str:
+        return "tokens of all options"
+
+    def describe(self) -> dict[str, object]:
+        """With what guessing, and the place that is right most often in training, score."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "rows": {name: len(split) for name, split in self.splits.items()},
+            "chance": {name: _chance(split) for name, split in self.splits.items() if name != "train"},
+            "majority": self._majority(),
+        } | self.facts.described()
+
+    def _majority(self) -> dict[str, object]:
+        ((most, _),) = Counter(self.splits["train"].answers).most_common(1)
+        shares = {
+            name: split.answers.count(most) / len(split) for name, split in self.splits.items() if name != "train"
+        }
+        return {"class": f"option {most + 1}", **shares}
+
+
+def _chance(split: ChoiceSplit) -> float:
+    return sum(1 / len(options) for options in split.options) / len(split)
+
+
+def read_choice(config: ChoiceTaskConfig) -> ChoiceTask:
+    """Read and split a user's questions. Raises ConfigError for data that cannot be learned from."""
+    source, frames, facts = read_own_choices(config)
+    splits = {}
+    for name in SPLITS:
+        rows = frames[name]
+        if not len(rows):
+            raise ConfigError(f"task={config.name}: the {name} split has no rows")
+        columns = tuple(rows["opening"]), tuple(rows["options"]), tuple(map(int, rows["answer"]))
+        splits[name] = ChoiceSplit(*columns, tuple(f"{name} {row}" for row in rows.index))
+    digest = hashlib.sha256(
+        repr([(name, split.questions, split.options, split.answers) for name, split in splits.items()]).encode()
+    )
+    return ChoiceTask(
+        name=config.name,
+        source=source,
+        splits=splits,
+        sha256=digest.hexdigest(),
+        delimiter=config.delimiter,
+        normalise_by=config.normalise_by,
+        max_length=config.max_length,
+        facts=facts,
+    )

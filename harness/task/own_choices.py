@@ -1,0 +1,154 @@
+"""A user's own multiple-choice questions: options and labels read row by row, what is ambiguous refused, splits cut."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import pandas as pd
+
+from harness.config import ChoiceTaskConfig, ConfigError
+from harness.system.paths import listed
+from harness.task.intake.duplicates import contradictions
+from harness.task.intake.facts import Facts
+from harness.task.intake.labels import is_gap
+from harness.task.intake.options import Options, options_of, right_options
+from harness.task.intake.table import Table
+from harness.task.own_chats import tables_of
+from harness.task.own_pairs import facts_of, filled, in_splits, text_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A question, as a model reads it, and its options; `label` is what a table says of the right one."""
+
+    text: str
+    options: Options
+    label: object = None
+
+
+def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFrame], Facts]:
+    """The origin, the splits, of columns opening, options and answer (from 0), and what was found out.
+
+    Raises ConfigError for what is ambiguous, or no question.
+    """
+    tables = {split: (where, table) for split, where, table in tables_of(config)}
+    withheld = [split for split, (_, table) in tables.items() if split != "train" and _is_withheld(config, table)]
+    if withheld and config.dataset is None:
+        raise ConfigError(
+            f"{tables[withheld[0]][0]}: no row has a label ({config.label}); task.{withheld[0]}=null has it cut"
+        )
+    tables = {split: tables[split] for split in tables if split not in withheld}
+    left: dict[str, list[str]] = {}
+    formats = {f"{split}.{what}": said for split, (_, table) in tables.items() for what, said in table.format.items()}
+    rows = {split: _kept(config, split, where, table, left) for split, (where, table) in tables.items()}
+    answers = _answers(config, tables["train"][0], rows)
+    frames = {split: _frame(config, split, tables[split][1], rows[split], answers, left) for split in rows}
+    told = [f"the labels of {split} are withheld; it was cut from training" for split in withheld]
+    told += _suspicious(frames)
+    frames = in_splits(config, frames, own=True)
+    return str(config.data or config.dataset), frames, facts_of(frames, left, formats, told)
+
+
+def _is_withheld(config: ChoiceTaskConfig, table: Table) -> bool:
+    cells = list(table.column("task.label", config.label))
+    return all(is_gap(cell) or str(cell) == "-1" for cell in cells)
+
+
+def questions(config: ChoiceTaskConfig, where: str, table: Table, *, labelled: bool) -> dict[object, Question]:
+    """The questions of a table by row. Raises ConfigError, with the row, for options that are none."""
+    texts = dict(
+        zip(table.frame.index, filled(table, "task.question", config.question, gaps_allowed=True), strict=True)
+    )
+    columns = {name: dict(table.column("task.options", name).items()) for name in config.options}
+    labels = dict(table.column("task.label", config.label).items()) if labelled else {}
+    found: dict[object, Question] = {}
+    for row, text in texts.items():
+        place = f"{where}: row {row}"
+        if len(columns) == 1:
+            ((name, cells),) = columns.items()
+            options = options_of(cells[row], place, name)
+        else:
+            cells_of_row = {name: cells[row] for name, cells in columns.items()}
+            options = Options(
+                tuple("" if is_gap(cell) else text_of(cell, f"{place}: {name}") for name, cell in cells_of_row.items())
+            )
+        found[row] = Question(text, options, labels.get(row))
+    return found
+
+
+def gap_in(question: Question, *, labelled: bool) -> str | None:
+    """What keeps a row from being a question; None where nothing does."""
+    if not question.text.strip():
+        return "no question"
+    if len(question.options.texts) < 2:
+        return "fewer than two options"
+    if any(not text.strip() for text in question.options.texts):
+        return "an empty option"
+    return "no label" if labelled and is_gap(question.label) else None
+
+
+def _kept(
+    config: ChoiceTaskConfig, split: str, where: str, table: Table, left: dict[str, list[str]]
+) -> dict[object, Question]:
+    """The rows that are questions; others are refused with their numbers, or noted in `left`."""
+    rows = questions(config, where, table, labelled=True)
+    found = {row: gap for row, question in rows.items() if (gap := gap_in(question, labelled=True)) is not None}
+    by_kind: dict[str, list[object]] = {}
+    for row, gap in found.items():
+        by_kind.setdefault(gap, []).append(row)
+    if found and config.gaps == "refuse":
+        kinds = "; ".join(f"{gap} in {len(at)} rows ({listed(at)})" for gap, at in by_kind.items())
+        raise ConfigError(f"{where}: {kinds}; task.gaps=leave_out leaves them out")
+    for gap, at in by_kind.items():
+        left.setdefault(gap, []).extend(f"{split} {row}" for row in at)
+    return {row: question for row, question in rows.items() if row not in found}
+
+
+def _answers(config: ChoiceTaskConfig, where: str, rows: Mapping[str, Mapping[object, Question]]) -> dict[str, int]:
+    """The right option of each row of all files, which name it in one way."""
+    several = len(rows) > 1
+    named = {
+        (f"{split} {row}" if several else str(row)): (question.options, question.label)
+        for split, found in rows.items()
+        for row, question in found.items()
+    }
+    answers = right_options(where, config.label, named, config.label_as)
+    return {name if several else f"train {name}": answer for name, answer in answers.items()}
+
+
+def _frame(
+    config: ChoiceTaskConfig,
+    split: str,
+    table: Table,
+    rows: Mapping[object, Question],
+    answers: Mapping[str, int],
+    left: dict[str, list[str]],
+) -> pd.DataFrame:
+    """One split without repeated rows. Its sources, which may not stand in two splits, are question and options."""
+    groups = dict(table.column("task.group", config.group).items()) if config.group and split == "train" else {}
+    right = [answers[f"{split} {row}"] for row in rows]
+    frame = pd.DataFrame(
+        {
+            "opening": [question.text for question in rows.values()],
+            "source": ["\n".join((question.text, *question.options.texts)) for question in rows.values()],
+            "options": pd.Series([question.options.texts for question in rows.values()], dtype=object),
+            "answer": right,
+            "target": [question.options.texts[at] for question, at in zip(rows.values(), right, strict=True)],
+            "group": [question.text if is_gap(groups.get(row)) else str(groups[row]) for row, question in rows.items()],
+        }
+    ).set_axis(list(rows), axis=0)
+    once = frame.drop_duplicates(["source", "answer"])
+    if repeated := frame.index.difference(once.index, sort=False).tolist():
+        left.setdefault("repeated", []).extend(f"{split} {row}" for row in repeated)
+    return once
+
+
+def _suspicious(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    told = []
+    for split, frame in frames.items():
+        alike = [row for row, options in frame["options"].items() if len(set(options)) < len(options)]
+        if alike:
+            told.append(f"{split}: the same option twice in {len(alike)} rows ({listed(alike)})")
+        for places in contradictions(list(frame["source"]), list(frame["target"])).values():
+            rows = listed(frame.index[places])
+            told.append(f"{split}: the same question and options with different answers in rows {rows}")
+    return told
