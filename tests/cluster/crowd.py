@@ -102,8 +102,8 @@ def crowd(
     return [stub.start(results, config.study, seconds, place, requeues, **environment) for _ in range(count)]
 
 
-def wait(processes: Sequence[BaseProcess], within_s: float = 60.0) -> None:
-    """Wait until all have ended."""
+def wait(processes: Sequence[BaseProcess], within_s: float = 300.0) -> None:
+    """Wait until all have ended: the first of them imports torch, on a busy machine for a minute."""
     until = time.monotonic() + within_s
     for process in processes:
         process.join(max(0.0, until - time.monotonic()))
@@ -215,7 +215,7 @@ def ran(folder: Path) -> Counter[str]:
     return Counter(f"end {words[1]}" for words in notes(folder) if words[0] == "end")
 
 
-def until_begun(folder: Path, within_s: float = 30.0, count: int = 1) -> None:
+def until_begun(folder: Path, within_s: float = 300.0, count: int = 1) -> None:
     """Wait until so many trials were begun."""
     end = time.monotonic() + within_s
     while sum(words[0] == "begin" for words in notes(folder)) < count:

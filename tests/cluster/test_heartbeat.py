@@ -15,6 +15,23 @@ def locks(tmp_path):
     locks.close()
 
 
+def told_next(monitor):
+    """The trials of the second heartbeat from now on: the first may be half written."""
+    now, until = monitor.all()["a"]["beat"], time.monotonic() + 60
+    while monitor.all()["a"]["beat"] < now + 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return trials_of(monitor.all()["a"])
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass as they are added to."""
+    now = [100.0]
+    monkeypatch.setattr("harness.cluster.heartbeat.time.monotonic", lambda: now[0])
+    return now
+
+
 def test_a_worker_with_its_lock_and_a_heartbeat_is_alive(tmp_path, locks):
     monitor = HeartbeatMonitor(tmp_path, FileLocks(tmp_path), lease_s=1.5)
     assert not monitor.alive("a")
@@ -26,27 +43,24 @@ def test_a_worker_with_its_lock_and_a_heartbeat_is_alive(tmp_path, locks):
         time.sleep(0.1)
     heartbeat.begin(4, {"step": 1})
     heartbeat.progress(3, {"step": 7})
-    time.sleep(0.2)
-    assert [(told["trial"], told["step"]) for told in trials_of(monitor.all()["a"])] == [(3, 7), (4, 1)]
+    assert [(told["trial"], told["step"]) for told in told_next(monitor)] == [(3, 7), (4, 1)]
     heartbeat.end(3)
-    time.sleep(0.2)
-    assert [told["trial"] for told in trials_of(monitor.all()["a"])] == [4]
+    assert [told["trial"] for told in told_next(monitor)] == [4]
     heartbeat.end(4)
-    time.sleep(0.2)
-    assert trials_of(monitor.all()["a"]) == []
+    assert told_next(monitor) == []
     heartbeat.close()
     locks.release("a")
     assert not monitor.alive("a")
 
 
-def test_a_worker_with_its_lock_and_no_heartbeat_is_dead_after_the_lease(tmp_path, locks):
+def test_a_worker_with_its_lock_and_no_heartbeat_is_dead_after_the_lease(tmp_path, locks, clock):
     monitor = HeartbeatMonitor(tmp_path, FileLocks(tmp_path), lease_s=0.3)
     locks.try_acquire("a")
     (locks.folder / "a.heartbeat").write_text('{"beat": 1}')
     assert monitor.alive("a")
-    time.sleep(0.1)
+    clock[0] += 0.2
     assert monitor.alive("a")
-    time.sleep(0.3)
+    clock[0] += 0.2
     assert not monitor.alive("a")
     (locks.folder / "a.heartbeat").write_text('{"beat": 2}')
     assert monitor.alive("a")
@@ -61,13 +75,15 @@ def test_a_monitor_that_was_suspended_with_its_worker_starts_to_watch_anew(tmp_p
     assert [monitor.alive("a") for _ in range(5)] == [True] * 4 + [False], "both were away until 100"
 
 
-def test_a_free_lock_that_may_have_dropped_is_given_time(tmp_path):
+def test_a_free_lock_that_may_have_dropped_is_given_time(tmp_path, clock):
     loose = FileLocks(tmp_path)
     loose.free_proves_exit = False
     monitor = HeartbeatMonitor(tmp_path, loose, lease_s=0.4)
     (loose.folder / "a.heartbeat").write_text('{"beat": 1}')
     assert monitor.alive("a")
-    time.sleep(0.3)
+    clock[0] += 0.1
+    assert monitor.alive("a")
+    clock[0] += 0.2
     assert not monitor.alive("a")
 
 

@@ -118,7 +118,7 @@ def test_nothing_is_lost_of_a_pack_that_is_killed(config, alone, tmp_path, own_c
 def test_a_pack_that_is_stopped_saves_every_trial_and_goes_on(config, alone, tmp_path, own_cache):
     whole, folder = crowd.begin(packed(config("model.dropout=0.1"), 5), tmp_path, "stopped")
     (worker,) = crowd.crowd(whole, 1, None)
-    crowd.until_begun(folder, 60, count=3)
+    crowd.until_begun(folder, count=3)
     worker.terminate()
     crowd.wait([worker], 60)
     assert worker.exitcode == 128 + signal.SIGTERM

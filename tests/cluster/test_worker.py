@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -171,13 +172,12 @@ def test_a_worker_that_is_asked_to_stop_puts_its_trial_back(config, tmp_path, si
 
 def test_what_a_person_is_told_while_workers_run(config, tmp_path):
     config, folder = crowd.begin(config, tmp_path, "seen")
-    processes = crowd.crowd(config, 2, 2.0)
-    end = time.monotonic() + 30
-    while len(study_status(config, folder).workers) < 2 and time.monotonic() < end:
-        time.sleep(0.05)
+    processes = crowd.crowd(config, 2, 600.0)
     crowd.until_begun(folder, count=2)
-    time.sleep(0.5)  # a heartbeat comes every 0.3 s
-    lines = study_status(config, folder).lines()
+    end = time.monotonic() + 60  # a heartbeat comes every 0.3 s
+    while "\n".join(lines := study_status(config, folder).lines()).count(" trial ") < 2:
+        assert time.monotonic() < end, lines
+        time.sleep(0.05)
     assert " of 16 trials are recorded" in lines[0]
     assert sum(" trial " in line for line in lines) == 2
     for process in processes:
@@ -207,11 +207,19 @@ def test_an_unknown_event_is_not_guessed_at(config, tmp_path):
         pass
 
 
+def catches(pid, signum):
+    """Whether a process has a handler of its own for a signal."""
+    (mask,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return int(mask, 16) >> signum - 1 & 1
+
+
 def test_who_waits_for_a_lock_that_does_not_come_can_be_stopped(config, tmp_path, monkeypatch):
     config, folder = crowd.begin(config, tmp_path, "held")
     with FileLocks(folder).study_lock():
         (waiter,) = crowd.crowd(config, 1, 0.0)
-        time.sleep(1.0)
+        while not catches(waiter.pid, signal.SIGTERM):
+            time.sleep(0.05)
+        time.sleep(0.5)
         os.kill(waiter.pid, signal.SIGTERM)
         crowd.wait([waiter], 20)
     assert waiter.exitcode == 143
