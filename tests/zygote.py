@@ -8,7 +8,6 @@ commands of its own, those are forked, too.
 import atexit
 import ctypes
 import functools
-import gc
 import importlib
 import json
 import os
@@ -225,8 +224,7 @@ def _import_all() -> None:
         importlib.import_module(name)
     del sys.modules["harness.__main__"]  # each process runs it anew
     os.fsync = lambda _: None  # for a loss of power, which no test has
-    gc.collect()
-    gc.freeze()  # the collector would write to each page that is shared
+    importlib.import_module("tests.frozen")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def start(
 ) -> multiprocessing.process.BaseProcess:
     """A worker in a process of its own, forked from a server that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.cluster.stub"])
+    context.set_forkserver_preload(["tests.cluster.stub", "tests.frozen"])
     kept = {name: value for name, value in os.environ.items() if name.startswith(("HARNESS_", "WANDB_", "OMP_"))}
     words = (str(results), study, seconds, notes, requeues, kept | environment)
     process = context.Process(target=main, args=words, daemon=True)
