@@ -99,7 +99,7 @@ STOPS += [([1, "step", 16], None), ([1, "test", 1], None), (None, None)]
 
 
 @pytest.mark.skipif(ON_GPU, reason="two devices")
-def test_two_processes_put_down_a_trial_and_go_on(tree, tmp_path, own_cache):
+def test_two_processes_put_down_a_trial_and_go_on(tree, zygote, tmp_path, own_cache):
     adapted = ["lora.rank=2", "lora.dropout=0.2"]
     arms = {"ddp-lora": adapted, "fsdp-lora": adapted, "fsdp-full": ["lora=full"]}
     rounds = []
@@ -108,8 +108,7 @@ def test_two_processes_put_down_a_trial_and_go_on(tree, tmp_path, own_cache):
         made = apply_overrides(tree(*WORDS, *words), spread)
         rounds += [(name, made, ALONE), (f"{name}-again", made, STOPS)]
     (tmp_path / "rounds.json").write_text(json.dumps(rounds))
-    (tmp_path / "script.py").write_text(SCRIPT)
-    processes = start(tmp_path, ["script.py"])
+    processes = start(zygote, tmp_path, ["-c", SCRIPT])
     said = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "".join(said)
     first, second = (json.loads((tmp_path / f"found{rank}.json").read_text()) for rank in range(2))
