@@ -17,14 +17,15 @@ def usable_cores() -> int:
     return max(1, min([cores, *quotas]))
 
 
-def free_cores(over_s: float = 1.0) -> int:
-    """The usable cores that were idle over the next so many seconds, at least one."""
+def free_cores(busy: int = 0, over_s: float = 1.0) -> int:
+    """The usable cores that were idle over the next so many seconds; at least one where none is known to be `busy`."""
     cores = usable_cores()
+    least = 0 if busy else 1
     if not _STAT.exists() or not hasattr(os, "sched_getaffinity"):
-        return cores
+        return max(least, cores - busy)
     before = _idle_seconds()
     time.sleep(over_s)
-    return max(1, min(cores, round((_idle_seconds() - before) / over_s)))
+    return max(least, min(cores, round((_idle_seconds() - before) / over_s)))
 
 
 def _idle_seconds() -> float:

@@ -7,7 +7,6 @@ import resource
 from pathlib import Path
 
 from harness.system.control_groups import control_groups
-from harness.system.process_memory import resident
 
 MIB = 2**20
 _MEMINFO = Path("/proc/meminfo")
@@ -66,15 +65,36 @@ def memory_limits() -> list[tuple[int, str]]:
 
 
 def free_memory() -> int:
-    """Bytes that further processes can have, as the system and the limits of this one say."""
-    free = [size - resident("VmRSS") for size, _ in memory_limits()]
+    """Bytes that further processes can have: of the machine, and of the control groups that this process is in."""
+    free = [size - held for size, held in _cgroup_use()]
     if _MEMINFO.exists():
         fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
         free.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    else:
+        free.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return max(0, min(free))
 
 
 def _cgroup_limits() -> list[int]:
-    files = [group / name for group in control_groups("memory") for name in ("memory.max", "memory.limit_in_bytes")]
-    said = [file.read_text().strip() for file in files if file.exists()]
-    return [int(limit) for limit in said if limit.isdigit()]
+    return [limit for limit, _ in _cgroup_use()]
+
+
+def _cgroup_use() -> list[tuple[int, int]]:
+    """Of each control group with a limit of memory: the limit, and what is held but for files that can be dropped."""
+    names = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+    found = []
+    for group in control_groups("memory"):
+        for limit, held in ((group / limit, group / held) for limit, held in names):
+            if limit.exists() and (most := limit.read_text().strip()).isdigit():
+                found.append((int(most), max(0, _number(held) - _dropped(group / "memory.stat"))))
+    return found
+
+
+def _number(file: Path) -> int:
+    return int(file.read_text()) if file.exists() else 0
+
+
+def _dropped(statistics: Path) -> int:
+    """Bytes of files that the kernel keeps and gives back when it needs memory."""
+    rows = dict(line.split() for line in statistics.read_text().splitlines()) if statistics.exists() else {}
+    return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))

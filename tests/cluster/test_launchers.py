@@ -129,21 +129,44 @@ def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch
         ({"free_cores": 99}, ("sweep.mode=joint", "sweep.lag=2"), 3 * (2 + 1)),
         ({"free_cores": 1, "_gpus": ["0", "1"], "cuda": True}, ("launch.per_gpu=2",), 4),
         ({"free_cores": 99, "sqlite": True}, (), 1),
+        ({"free_cores": 99}, ("launch.pack=2",), 3),
+        ({"free_cores": 0, "_running": 2}, (), 2),
+        ({"free_cores": 1, "_running": 2, "free_memory": 0}, (), 2),
     ],
 )
 def test_auto_takes_as_many_workers_as_there_is_room_for(compose, monkeypatch, caplog, found, more, workers):
     """By idle cores, memory (2 GiB and 16 bytes for each of 22,565,376 weights), GPUs, and trials that can begin."""
     words = ("run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 2, 4]}", "launch=local")
     config = compose(*words, *more)
-    known = {"free_cores": 8, "free_memory": 2**40, "_gpus": []} | found
-    for name in ("free_cores", "free_memory", "_gpus"):
-        monkeypatch.setattr(local, name, lambda name=name: known[name])
+    known = {"free_cores": 8, "free_memory": 2**40, "_gpus": [], "_running": 0} | found
+    for name in ("free_cores", "free_memory", "_gpus", "_running"):
+        monkeypatch.setattr(local, name, lambda *_, name=name: known[name])
     monkeypatch.setattr(local, "resolve_device", lambda *_: torch.device("cuda" if "cuda" in found else "cpu"))
     monkeypatch.setattr(local, "storage_kind", lambda _: "sqlite" if "sqlite" in found else "journal")
     with caplog.at_level("INFO"):
         settled = launcher_of(config).settle(config)
     assert settled.launch.worker_count == workers
     assert ("launch.workers=auto" in caplog.text) == (config.launch.workers == "auto")
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(2, 1), (16, 2), (10, 2), (9, 1)])
+@pytest.mark.parametrize("free", [1, 99])
+def test_threads_hang_on_the_machine_and_not_on_what_is_idle(compose, monkeypatch, cores, threads, free):
+    words = ("run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 2, 4]}", "launch=local")
+    config = compose(*words, "trainer.threads=2", "trainer.accelerator=cpu")
+    monkeypatch.setattr(local, "free_cores", lambda _: free)
+    monkeypatch.setattr(local, "usable_cores", lambda: cores)
+    assert launcher_of(config).settle(config).trainer.threads == threads, "five trials can begin at once"
+
+
+def test_workers_of_the_study_on_this_machine_count_as_room(compose, monkeypatch, tmp_path):
+    config = compose("run=study", "study=s", "sweep=rank_alpha_lr", "launch=local", f"results={tmp_path}")
+    assert local._running(config) == 0
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/config.yaml").touch()
+    beats = {"a": {"host": socket.gethostname()}, "b": {"host": "elsewhere"}, "c": {"host": socket.gethostname()}}
+    monkeypatch.setattr(local, "study_status", lambda *_: StudyStatus(9, 0, {}, beats, 0, None))
+    assert local._running(config) == 2
 
 
 WAITING = """

@@ -50,8 +50,9 @@ def test_a_busy_core_is_not_free(monkeypatch):
         assert busy.stdout is not None
         busy.stdout.readline()
         before = cores._idle_seconds()
-        assert cores.free_cores(0.3) == 1  # never none
+        assert cores.free_cores(over_s=0.3) == 1  # never none
         assert cores._idle_seconds() - before < 0.15
+        assert cores.free_cores(busy=1, over_s=0.3) == 0  # what is busy is a worker of ours
         busy.kill()
 
 
@@ -59,4 +60,4 @@ def test_a_busy_core_is_not_free(monkeypatch):
 def test_idle_cores_are_counted_and_never_more_than_may_be_used(monkeypatch, groups, idle_s, found):
     seconds = iter([100.0, 100.0 + idle_s])
     monkeypatch.setattr(cores, "_idle_seconds", lambda: next(seconds))
-    assert cores.free_cores(0.01) == found
+    assert cores.free_cores(over_s=0.01) == found

@@ -31,12 +31,32 @@ def test_control_groups_limit_from_outside(monkeypatch, tmp_path):
     assert out_of_memory._cgroup_limits() == [1048576]
 
 
-def test_free_memory_is_what_the_tightest_limit_leaves(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("line", "limit", "held", "dropped"),
+    [
+        ("0::/job", "memory.max", "memory.current", "inactive_file 24\n"),
+        (
+            "4:memory:/job",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "inactive_file 1\ntotal_inactive_file 24\n",
+        ),
+    ],
+)
+def test_free_memory_is_what_the_tightest_limit_leaves(monkeypatch, tmp_path, line, limit, held, dropped):
+    group = tmp_path / line.split(":")[1] / "job"
+    group.mkdir(parents=True)
+    (tmp_path / "self").write_text(line + "\n")
+    monkeypatch.setattr(control_groups, "_OF_PROCESS", tmp_path / "self")
+    monkeypatch.setattr(control_groups, "_ROOT", tmp_path)
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 99 kB\nMemAvailable: 1000000 kB\n")
     monkeypatch.setattr(out_of_memory, "_MEMINFO", meminfo)
-    monkeypatch.setattr(out_of_memory, "resident", lambda _: 100)
-    monkeypatch.setattr(out_of_memory, "memory_limits", lambda: [(2**31, "the machine"), (2**29, "the control group")])
-    assert out_of_memory.free_memory() == 2**29 - 100
+    assert out_of_memory.free_memory() == 1000000 * 1024
+    (group / limit).write_text(f"{2**29}\n")
+    assert out_of_memory.free_memory() == 2**29
+    (group / held).write_text("1024\n")
+    (group / "memory.stat").write_text(dropped)
+    assert out_of_memory.free_memory() == 2**29 - 1000
     meminfo.write_text("MemAvailable: 7 kB\n")
     assert out_of_memory.free_memory() == 7 * 1024

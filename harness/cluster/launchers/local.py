@@ -19,7 +19,7 @@ import torch
 from harness.cluster.assignments import search_schedule
 from harness.cluster.database import storage_address, storage_kind
 from harness.cluster.launchers.worker_command import worker_command
-from harness.cluster.monitor import StudyStatus
+from harness.cluster.monitor import StudyStatus, study_status
 from harness.cluster.worker_table import WorkerTable
 from harness.config import Config, ConfigError
 from harness.config.launch import LocalConfig
@@ -28,6 +28,7 @@ from harness.system.cores import free_cores, usable_cores
 from harness.system.out_of_memory import free_memory
 from harness.system.processes import ForeignProcess, Process, stop_all
 from harness.system.signals import Interrupted, on_second_interrupt, raise_if_stop_requested
+from harness.system.study_files import CONFIG
 from harness.trial.adapt import base_parameters
 
 _POLL_S = 0.5
@@ -43,31 +44,49 @@ log = logging.getLogger(__name__)
 def settle(config: Config) -> Config:
     """With a number in place of launch.workers=auto: the workers that gain something by running side by side here.
 
-    On GPUs as many as launch.per_gpu allows. On a CPU one for each core that is idle now, as far as the memory goes:
-    workers of one thread each do more than one worker of as many threads. Never more than the trials of the search that
-    can begin at once.
+    On GPUs as many as launch.per_gpu allows. On a CPU one for each core that is idle now or has a worker of the study,
+    as far as the memory goes: workers of one thread each do more than one worker of as many threads. Never more than
+    the trials, or packs of them, that can begin at once. Their threads hang on the machine and the study alone, not on
+    what is idle: the same study is begun, and gone on with, with the same.
     """
     launch = _settings(config)
     if launch.workers != "auto":
         return config
-    if storage_kind(storage_address()) == "sqlite":
-        found, why = 1, "HARNESS_STORAGE is SQLite"
-    else:
-        found, why = min(_rooms(config))
-    log.info("launch.workers=auto: %d, by %s", found, why)
-    return replace(config, launch=replace(launch, workers=found))
-
-
-def _rooms(config: Config) -> list[tuple[int, str]]:
-    """How many workers there is room for, by each of what limits them."""
     assert config.sweep is not None
-    at_once = sum(slot.index <= slot.arm.lag for slot in search_schedule(config.sweep))
-    rooms = [(at_once, "the trials that can begin at once")]
-    if resolve_device(config.trainer.accelerator, config.trainer.devices).type == "cuda":
-        return [*rooms, (len(_gpus()) * _settings(config).per_gpu, "the GPUs")]
-    need = _WORKER_BYTES + _BYTES_A_WEIGHT * base_parameters(config)
-    memory = (max(1, free_memory() // need), f"memory, {need / 2**30:.1f} GiB each")
-    return [*rooms, (free_cores(), "the cores that are idle"), memory]
+    slots = search_schedule(config.sweep)
+    at_once = -(-sum(slot.index <= slot.arm.lag for slot in slots) // launch.pack)
+    on_gpus = resolve_device(config.trainer.accelerator, config.trainer.devices).type == "cuda"
+    rooms = [(at_once, "the trials that can begin at once"), *(_on_gpus(launch) if on_gpus else _on_cores(config))]
+    if storage_kind(storage_address()) == "sqlite":
+        rooms.append((1, "HARNESS_STORAGE, which is SQLite"))
+    found, why = min(rooms)
+    log.info("launch.workers=auto: %d, by %s", found, why)
+    config = replace(config, launch=replace(launch, workers=found))
+    if on_gpus or config.trainer.threads is None:
+        return config
+    threads = min(config.trainer.threads, max(1, usable_cores() // at_once))
+    return replace(config, trainer=replace(config.trainer, threads=threads))
+
+
+def _on_gpus(launch: LocalConfig) -> list[tuple[int, str]]:
+    return [(len(_gpus()) * launch.per_gpu, "the GPUs")]
+
+
+def _on_cores(config: Config) -> list[tuple[int, str]]:
+    """How many workers the cores and the memory have room for, those of the study that run already included."""
+    there = _running(config)
+    need = _WORKER_BYTES + _BYTES_A_WEIGHT * base_parameters(config) * config.launch.pack
+    memory = f"memory, {need / 2**30:.1f} GiB each"
+    return [(there + free_cores(there), "the cores that are idle"), (max(1, there + free_memory() // need), memory)]
+
+
+def _running(config: Config) -> int:
+    """How many workers of the study run on this machine, where it was begun before."""
+    folder = Path(config.results) / config.study
+    if not (folder / CONFIG).exists():
+        return 0
+    workers = study_status(config, folder).workers.values()
+    return sum(beat.get("host") == socket.gethostname() for beat in workers)
 
 
 def check(config: Config) -> None:
