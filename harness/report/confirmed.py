@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.record import SHARES, Record, best_by, best_on_validation, headline_metric, headline_score
 from harness.report.continual import final_items
-from harness.report.table import markdown, outcomes, predictions, sign
+from harness.report.table import item_sizes, markdown, outcomes, predictions, sign
 from harness.report.two_level import Comparison, Floats, Mean, Verdict, compare, mean_of
 
 LEAST_SEEDS = 3
@@ -109,7 +109,7 @@ def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Conf
     return Confirmation(
         reference=reference,
         seeds=len(seeds),
-        items=found[0].entry.data.rows.get("test", 0),
+        items=values[found[0].arm].shape[1] if over_items else found[0].entry.data.rows.get("test", 0),
         margin=margin,
         arms=found,
         cannot_rank=_cannot_rank(found, folder),
@@ -153,14 +153,12 @@ def _items(entry: Record, folder: Path) -> list[float] | None:
     """What each item adds to the score, such that the mean over items is the score; None where no item has a part."""
     if entry.continual:
         return final_items(entry, folder)
-    if headline_metric(entry) not in (*SHARES, "loss"):
+    items = outcomes(entry, folder)
+    if items is None:
         return None
-    items, rows = outcomes(entry, folder), predictions(entry, folder)
-    if items is None or rows is None:
-        return None
-    if headline_metric(entry) == "loss" and "tokens" in rows[0]:
-        tokens = math.fsum(float(row["tokens"]) for row in rows)
-        items = [value * len(items) / tokens for value in items]
+    if headline_metric(entry) not in SHARES:
+        scale = len(items) / math.fsum(item_sizes(entry, folder))
+        items = [value * scale for value in items]
     return [sign(entry) * value for value in items]
 
 

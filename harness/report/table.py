@@ -90,7 +90,7 @@ def _interval(entry: Record, folder: Path) -> tuple[float, float] | None:
         return None
     if headline_metric(entry) in SHARES:
         return wilson_interval(headline_score(entry, split), len(items))
-    return ratio_interval(items, _counts(entry, folder))
+    return ratio_interval(items, item_sizes(entry, folder))
 
 
 def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, float]:
@@ -158,8 +158,8 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     return [float(row["loss"]) * float(row["tokens"]) for row in rows]
 
 
-def _counts(entry: Record, folder: Path) -> list[float]:
-    """How many tokens, words or characters each test item has."""
+def item_sizes(entry: Record, folder: Path) -> list[float]:
+    """How much each test item counts in a score that is a ratio of sums: its tokens, words or characters, else 1."""
     name = headline_metric(entry)
     if name in _ERRORS:
         return [float(row[_ERRORS[name][1]]) for row in _rows(entry, folder, WRITTEN) or ()]

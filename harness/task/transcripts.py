@@ -14,7 +14,7 @@ from harness.task.intake.facts import Facts
 from harness.task.own_transcripts import read_own_transcripts
 from harness.task.sound import read_sound
 from harness.task.transcript_inputs import encode_transcripts
-from harness.task.writing import WritingTask
+from harness.task.writing import WritingTask, WrittenTexts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +54,9 @@ class TranscriptsTask(WritingTask):
         """The characters that training transcripts are written in."""
         return "".join(sorted(set("".join(self.transcripts["train"]))))
 
-    def answers(self, split: str) -> tuple[str, ...]:
-        return self.transcripts[split]
+    @property
+    def splits(self) -> dict[str, WrittenTexts]:
+        return {split: WrittenTexts(texts) for split, texts in self.transcripts.items()}
 
     @property
     def longest_answer(self) -> int:

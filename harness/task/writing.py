@@ -1,5 +1,6 @@
 """What tasks have in common whose answer is a text."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +19,16 @@ class WrittenSplit(Protocol):
     def answers(self) -> tuple[str, ...]: ...
 
     def __len__(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenTexts:
+    """A split of which no more is to be known."""
+
+    answers: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.answers)
 
 
 class WritingTask(Task):

@@ -201,6 +201,31 @@ def test_a_lower_loss_is_better_and_its_own_unit_is_shown(study, tmp_path):
     assert f"+{-adapter.gap.difference:.4f} [" in section_of(found), "a higher loss is shown as higher"
 
 
+def test_word_error_rates_are_judged_over_the_transcripts_that_were_written(tmp_path):
+    draw, records = np.random.default_rng(2), []
+    words = draw.integers(3, 30, 300)
+    for place, (arm, rate) in enumerate({"full": 0.10, "rank=8": 0.20}.items()):
+        chosen = searched(place, arm, "full" if arm == "full" else "lora", 0.8, 10 * place)
+        chosen = dataclasses.replace(chosen, objective="wer", scores={"val": {"wer": rate}})
+        records.append(chosen)
+        for seed in SEEDS:
+            errors = draw.binomial(words, rate)
+            entry = again(chosen, place, seed, [1])
+            score = float(errors.sum() / words.sum())
+            entry = dataclasses.replace(entry, scores={"val": {"wer": score}, "test": {"wer": score}})
+            path = tmp_path / f"trials/{entry.trial:04d}/written.csv"
+            path.parent.mkdir(parents=True)
+            rows = zip(range(300), errors, words, strict=True)
+            path.write_text("row,errors,words\n" + "".join(f"{i},{a},{b}\n" for i, a, b in rows))
+            records.append(entry)
+    found = confirmation(records, tmp_path, margin=0.01)
+    assert (found.over_items, found.items) == (True, 300), f"of {ITEMS} test rows so many were written"
+    (adapter,) = [each for each in found.arms if each.arm == "rank=8"]
+    assert adapter.verdict == "worse"
+    scores = [entry.score("test", "wer") for entry in records if entry.arm == "rank=8" and entry.phase == "confirm"]
+    assert adapter.mean.mean == pytest.approx(np.mean(scores)), "the rate over all words, not over transcripts"
+
+
 def test_a_measure_without_a_part_for_each_item_is_judged_over_seeds(study, tmp_path):
     records = study({"full": 0.0, "rank=1": -0.2, "rank=8": 0.0})
     for path in tmp_path.glob("trials/*/predictions.csv"):

@@ -49,7 +49,7 @@ def every(task):
     return {
         text: name
         for split in task.transcripts
-        for name, text in zip(task.names(split), task.answers(split), strict=True)
+        for name, text in zip(task.names(split), task.transcripts[split], strict=True)
     }
 
 
@@ -72,7 +72,7 @@ def test_what_always_writing_the_most_frequent_transcript_scores(read, table):
     task = read(table)
     usual = task.describe()["usual_transcript"]
     wrong = {
-        split: [usual["text"].split()[-1] != text.split()[-1].strip("!") for text in task.answers(split)]
+        split: [usual["text"].split()[-1] != text.split()[-1].strip("!") for text in task.transcripts[split]]
         for split in ("validation", "test")
     }
     assert {split: usual[split] for split in wrong} == {
@@ -134,12 +134,12 @@ def test_audio_folders_of_the_datasets_library(kind, read, tmp_path):
         (tmp_path / split / f"metadata.{kind}").write_text("\n".join(lines) + "\n")
     task = read(tmp_path)
     assert task.describe()["rows"] == {"train": 8, "validation": 2, "test": 2}
-    assert set(task.answers("test")) == {"row 10", "row 11"}
+    assert set(task.transcripts["test"]) == {"row 10", "row 11"}
 
 
 def test_recordings_whose_names_say_what_is_said(read, tones):
     task = read(tones, "task.said={left: links, right: rechts, stop: halt}")
-    assert set("".join(task.answers("train"))) == set("linksrechtshalt")
+    assert set("".join(task.transcripts["train"])) == set("linksrechtshalt")
     assert not set(task.sounds["train"].speakers) & set(task.sounds["test"].speakers)
     assert every(read(tones)).keys() == {"left", "right", "stop"}
     with pytest.raises(ConfigError, match=r"task\.said: right, stop of task\.data=.* are not in it"):

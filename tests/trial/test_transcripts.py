@@ -94,13 +94,13 @@ def test_a_trial_of_whisper(table, trained, tmp_path):  # noqa: F811
     heard = network.heard(inputs.batch(range(8)))["input_features"]
     asked = {"language": "en", "task": "transcribe", "max_new_tokens": 6}
     before = inputs.texts(theirs.generate(heard, **asked))
-    assert scores["base"] == error_rates(before, task.answers("test")[:8], "plain").scores
+    assert scores["base"] == error_rates(before, task.transcripts["test"][:8], "plain").scores
 
     # What is written of test: scored, and the interval and the items of it.
     written = rows_of(made.folder / "written.csv")
     again = error_rates([row["written"] for row in written], [row["wanted"] for row in written], "plain")
     assert {name: scores["test"][name] for name in again.scores} == again.scores
-    assert [row["wanted"] for row in written] == list(task.answers("test")[:8])
+    assert [row["wanted"] for row in written] == list(task.transcripts["test"][:8])
     assert [float(row["errors"]) for row in written] == [item[0] for item in again.items]
     (result,) = arm_results([made.entry], made.folder.parents[1])
     assert result.interval == ratio_interval(*again.ratios["wer"])
@@ -171,7 +171,7 @@ def test_a_trial_of_characters_at_frames(way, head, table, trained, tmp_path):  
         before = [theirs(**network.heard(inputs.batch([row]))).logits.argmax(-1) for row in range(8)]
         tokens = Wav2Vec2CTCTokenizer.from_pretrained(tmp_path / "base")
         texts = [tokens.batch_decode(row)[0] for row in before]
-        assert scores["base"] == error_rates(texts, task.answers("test")[:8], "none").scores
+        assert scores["base"] == error_rates(texts, task.transcripts["test"][:8], "none").scores
     found, _ = evaluate_trial(made, "test")
     assert found.scores == pytest.approx(scores["test"], abs=1e-6)
 
