@@ -3,31 +3,25 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
-from fractions import Fraction
 from typing import Literal
 
 import pandas as pd
 
 from harness.config import ConfigError
 from harness.system.paths import listed
+from harness.task.number_answers import number_in
 
 Extract = Callable[[str], str | None]
 """The answer in a text, in the one form in which answers are compared; None where it holds none."""
 
-_MARKED = re.compile(r"####(.*)")
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}")
-_THIN = re.compile(r"\\[,!;]|\{,\}|\\(?=\$)")  # what LaTeX writes inside a number, and before a dollar sign
-_NUMBER = re.compile(
-    r"(?:(?<![\w)\]])-)?\$?"  # behind a digit, a letter or a bracket it is a dash or a subtraction
-    r"(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
-    r"(?:[eE][+-]?\d{1,3}(?!\d)|/\d+)?"
-)
 # As in MMLU-Pro's rules (Wang et al., 2024): the phrase, else the last capital that stands alone.
-_SAID_LETTER = re.compile(r"(?i:answer\s*(?:is)?)[\s:*]*\(?([A-J])\b")
-_FIRST_LETTER = re.compile(r"\W*([A-Ja-j])(?:[).:]|\W*$)")
-_LETTER = re.compile(r"\b(?:[A-HJ]|I(?!['\N{RIGHT SINGLE QUOTATION MARK}]| [a-z]))\b")
+_CAPITAL = r"(?:[A-HJ]|I(?!['\N{RIGHT SINGLE QUOTATION MARK}]| +[a-z]))\b"
+_SAID_LETTER = re.compile(
+    r"(?i:\banswer(?:\s+is)?)[\s:*(]*(?i:(?:the\s+)?(?:option|choice|letter)\b[\s:*(]*)?"
+    rf"({_CAPITAL}|[a-j](?=[ \t]*(?:[),:;!?*]|\.(?![a-z])|(?m:$))))"
+)
+_FIRST_LETTER = re.compile(r"\W*([A-Ja-j])(?:[):]|\.(?![a-z])|\W*$)")
+_LETTER = re.compile(rf"\b{_CAPITAL}")
 
 
 def extraction(answer: str | None) -> Extract | None:
@@ -38,30 +32,10 @@ def extraction(answer: str | None) -> Extract | None:
     return _found_by(re.compile(pattern)) if kind == "pattern" else _KINDS[kind]
 
 
-def number_in(text: str) -> str | None:
-    r"""The number behind GSM8K's mark `####`, else in the last `\boxed{}`, else the last of the text; 72.0 is 72."""
-    plain = _THIN.sub("", _FRACTION.sub(r"\1/\2", text.replace("\N{MINUS SIGN}", "-")))
-    marked, boxed = _MARKED.search(plain), _BOXED.findall(plain)
-    for part in (*([marked[1]] if marked else ()), *boxed[-1:]):
-        if found := _NUMBER.search(part):
-            return _in_digits(found[0])
-    found_all = _NUMBER.findall(plain)
-    return _in_digits(found_all[-1]) if found_all else None
-
-
-def _in_digits(found: str) -> str | None:
-    try:
-        value = Fraction(re.sub(r"[,$]", "", found))
-        whole = value.denominator == 1
-        return str(value.numerator) if whole else f"{Decimal(value.numerator) / Decimal(value.denominator):f}"
-    except (ZeroDivisionError, ValueError):  # of more digits than Python reads
-        return None
-
-
 def letter_in(text: str) -> str | None:
-    """The letter of an option: behind the word answer, at the beginning as in 'b) Paris', else the last capital."""
-    found = _SAID_LETTER.search(text) or _FIRST_LETTER.match(text)
-    letters = [found[1]] if found else _LETTER.findall(text)
+    """The letter of an option: behind the last 'answer', at the beginning as in 'b) Paris', else the last capital."""
+    first = _FIRST_LETTER.match(text)
+    letters = _SAID_LETTER.findall(text) or ([first[1]] if first else _LETTER.findall(text))
     return letters[-1].upper() if letters else None
 
 
