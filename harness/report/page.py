@@ -253,7 +253,7 @@ def _chance(entry: Record) -> str:
     chance = entry.data.details.get("chance")
     guess = f"Guessing has a test accuracy of {chance['test']:.4f}. " if isinstance(chance, dict) else ""
     if isinstance(always, dict) and "test" in always:
-        most = f"the most frequent class, {always['class']},"
+        most = f"the most frequent {'place' if guess else 'class'}, {always['class']},"
         return f"{guess}Always answering {most} has a test accuracy of {always['test']:.4f}. "
     answer = entry.data.details.get("usual_answer")
     if isinstance(answer, dict) and "test" in answer:

@@ -18,7 +18,7 @@ class ChoiceMetrics(Metrics):
     its tokens' log-probabilities (`acc` of lm-evaluation-harness) and by that divided by its size (`acc_norm`).
 
     `loss` is the cross-entropy in nats a token of the right options. The probability of an option is its share of the
-    options' likelihoods, by the sums; 0 beyond the last one of a question.
+    options' likelihoods, by the sums; 0 beyond the last one of a question. Columns number options from 1.
     """
 
     names = ("accuracy", "accuracy_norm", "loss")
@@ -26,7 +26,8 @@ class ChoiceMetrics(Metrics):
     def __init__(self, options: int) -> None:
         super().__init__()
         self.options = options
-        self.columns = ("label", "predicted", "predicted_norm", "loss", "tokens", *(f"p{n}" for n in range(options)))
+        shares = (f"p_{n}" for n in range(1, options + 1))
+        self.columns = ("label", "predicted", "predicted_norm", "loss", "tokens", *shares)
         # Questions, right answers, right ones normalised, nats and tokens of the right options.
         self.sums = SumMetrics(5)
 
@@ -41,7 +42,7 @@ class ChoiceMetrics(Metrics):
         nats_B, tokens_B = nats_N[of_right_B], tokens_N[of_right_B]
         hits = [(said == right_B).double() for said in (predicted_B, normed_B)]
         self.sums.add([torch.ones_like(nats_B), *hits, nats_B, tokens_B])
-        answered = torch.stack([right_B, predicted_B, normed_B], 1).double()
+        answered = torch.stack([right_B, predicted_B, normed_B], 1).double() + 1
         return torch.cat([answered, torch.stack([nats_B / tokens_B, tokens_B], 1), sums_BC.softmax(1)], 1)
 
     def by_question(self, scores_N: Tensor, batch: Mapping[str, Tensor]) -> Tensor:

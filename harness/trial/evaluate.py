@@ -144,14 +144,15 @@ def _intervals(
     task: Task, columns: tuple[str, ...], scores: dict[str, float], items: list[tuple[int, list[float]]]
 ) -> dict[str, tuple[float, float]]:
     values = [item for _, item in items]
-    shares = [name for name in ("accuracy", "accuracy_norm") if name in scores and columns[0] == "label"]
-    if shares:
-        return {name: wilson_interval(scores[name], len(values)) for name in shares}
-    if columns == ("loss", "tokens"):
-        tokens = [each for _, each in values]
-        return {"loss": ratio_interval([loss * each for loss, each in values], tokens)}
-    if columns == ("label", "predicted"):  # numbers, whose loss is of standardised answers
+    answered = columns[:2] == ("label", "predicted")
+    shares = {"accuracy", "accuracy_norm"} if answered else set[str]()
+    found = {name: wilson_interval(scores[name], len(values)) for name in scores if name in shares}
+    if "loss" in columns and "tokens" in columns:
+        losses, tokens = ([item[columns.index(name)] for item in values] for name in ("loss", "tokens"))
+        nats = [loss * count for loss, count in zip(losses, tokens, strict=True)]
+        return found | {"loss": ratio_interval(nats, tokens)}
+    if columns == ("label", "predicted") and not found:  # numbers, whose loss is of standardised answers
         deviation = Data.of(task.describe()).sd or 1.0
         squares = [((label - predicted) / deviation) ** 2 for label, predicted in values]
         return {"loss": ratio_interval(squares, [1.0] * len(squares))}
-    return {}
+    return found

@@ -29,7 +29,7 @@ def write_choices(trained: Trained, source: Path, target: Path) -> None:
     for text, options, row in zip(split.questions, split.options, choose(trained, split), strict=True):
         _, predicted, normed, _, _, *shares = row
         there = [*shares[: len(options)], *([""] * (most - len(options)))]
-        rows.append([text, options[int(predicted)], options[int(normed)], *there])
+        rows.append([text, options[int(predicted) - 1], options[int(normed) - 1], *there])
     write_table(target, ["text", "prediction", "prediction_norm", *(f"p_{n}" for n in range(1, most + 1))], rows)
 
 

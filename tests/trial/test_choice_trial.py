@@ -11,7 +11,7 @@ from harness.config import ConfigError
 from harness.report.page import _chance
 from harness.report.table import arm_results, arm_rows, outcomes
 from harness.task import build_task
-from harness.trial.evaluate import evaluate_trial
+from harness.trial.evaluate import _intervals, evaluate_trial
 from harness.trial.trained import untrained
 from tests.model.small import save_small
 from tests.trial.test_export import trained  # noqa: F401  a fixture
@@ -44,7 +44,7 @@ def test_scores_are_those_of_the_rows_and_are_predicted_again(objective, more, c
     split = build_task(made.config.task).splits["test"]
     scores = made.entry.scores["test"]
     assert set(scores) == {"accuracy", "accuracy_norm", "loss"}
-    assert [int(float(row["label"])) for row in rows] == list(split.answers)
+    assert [int(float(row["label"])) - 1 for row in rows] == list(split.answers)
     for name, column in (("accuracy", "predicted"), ("accuracy_norm", "predicted_norm")):
         assert scores[name] == pytest.approx(np.mean([row["label"] == row[column] for row in rows]))
         if name == objective:
@@ -53,10 +53,16 @@ def test_scores_are_those_of_the_rows_and_are_predicted_again(objective, more, c
     assert scores["loss"] == pytest.approx(nats / sum(float(row["tokens"]) for row in rows), rel=1e-5)
     short = "acc" if objective == "accuracy" else objective
     assert f"test {short} [95 %]" in arm_rows(arm_results([made.entry], made.folder.parents[1]))[0]
-    assert _chance(made.entry).startswith("Guessing has a test accuracy of 0.")
+    chance = _chance(made.entry)
+    assert chance.startswith("Guessing has a test accuracy of 0.")
+    assert "Always answering the most frequent place, option " in chance
     found, _ = evaluate_trial(made, "test")
     assert found.scores == pytest.approx(scores, abs=1e-5)
-    assert set(found.intervals) == {"accuracy", "accuracy_norm"}
+    assert set(found.intervals) == {"accuracy", "accuracy_norm", "loss"}
+    losses, counts = (np.array([float(row[name]) for row in rows]) for name in ("loss", "tokens"))
+    spread = np.sqrt(len(rows) / (len(rows) - 1) * (((losses - scores["loss"]) * counts) ** 2).sum()) / counts.sum()
+    low, high = found.intervals["loss"]
+    assert (low, high) == pytest.approx((scores["loss"] - 1.96 * spread, scores["loss"] + 1.96 * spread), abs=1e-3)
     asked = [
         {"q": question, "choices": list(options)}
         for question, options in zip(split.questions, split.options, strict=True)
@@ -65,10 +71,10 @@ def test_scores_are_those_of_the_rows_and_are_predicted_again(objective, more, c
     command = ["run=predict", "study=s", f"results={tmp_path}/results", f"input={tmp_path}/ask.jsonl"]
     assert run_here(*command, f"output={tmp_path}/said.csv")[0] == 0
     for row, said, options in zip(rows, rows_of(tmp_path / "said.csv"), split.options, strict=True):
-        assert said["prediction"] == options[int(float(row["predicted"]))]
-        assert said["prediction_norm"] == options[int(float(row["predicted_norm"]))]
+        assert said["prediction"] == options[int(float(row["predicted"])) - 1]
+        assert said["prediction_norm"] == options[int(float(row["predicted_norm"])) - 1]
         shares = [float(said[f"p_{n}"]) for n in range(1, len(options) + 1)]
-        assert shares == pytest.approx([float(row[f"p{n}"]) for n in range(len(options))], abs=1e-5)
+        assert shares == pytest.approx([float(row[f"p_{n}"]) for n in range(1, len(options) + 1)], abs=1e-5)
         assert [said[f"p_{n}"] for n in range(len(options) + 1, 5)] == [""] * (4 - len(options))
     assert untrained(made).head.state_dict() == {}
 
@@ -88,3 +94,10 @@ def test_what_cannot_be_measured_is_one_line(choices, compose_plain):
         assert len(error.value.args) == 1
     with pytest.raises(ConfigError, match="task.dataset=x: files, or a data set with its own splits"):
         compose_plain(*choices, "task.dataset=x")
+
+
+def test_only_labels_with_what_was_predicted_have_an_interval_of_a_share(choices, compose_plain):
+    task = build_task(compose_plain(*choices).task)
+    items = [(0, [1.0, 1.0]), (1, [0.0, 1.0])]
+    assert set(_intervals(task, ("label", "predicted"), {"accuracy": 0.5, "loss": 1.0}, items)) == {"accuracy"}
+    assert _intervals(task, ("label", "distance"), {"accuracy": 0.5, "loss": 1.0}, items) == {}
