@@ -60,7 +60,7 @@ WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
 _READ_BY = {
-    "a file,": "task=text_csv, task=token_labels, task=seq2seq, task=chat and task=transcripts read files",
+    "a file,": "task=text_csv, task=token_labels, task=seq2seq, task=chat, task=choice and task=transcripts read files",
     "a folder,": "task=image_folder, task=audio_folder, task=spoken_digits and task=sst2 read folders",
 }
 

@@ -51,7 +51,7 @@ def require_folder(path: Path, key: str, reader: str) -> None:
     """Raise ConfigError where `path` is no folder."""
     if problem := path_problem(path, "folder"):
         files = (
-            "; task=text_csv, task=token_labels, task=seq2seq, task=chat and task=transcripts read files"
+            "; task=text_csv, task=token_labels, task=seq2seq, task=chat, task=choice and task=transcripts read files"
             if problem.startswith("a file")
             else ""
         )
