@@ -34,6 +34,11 @@ class Inputs(Dataset[int]):
         """What each row costs, in tokens or frames; ones where all rows cost alike."""
 
     @property
+    def training_lengths(self) -> np.ndarray:
+        """What each row costs in training: as `lengths`, but where an evaluation reads more."""
+        return self.lengths
+
+    @property
     def padding(self) -> Mapping[str, int]:
         """What fills up rows that are shorter than others, by the name of the input; 0 where nothing is said."""
         return {}

@@ -95,6 +95,13 @@ class OneOfTasks(Inputs):
     def lengths(self) -> np.ndarray:
         return self.part.lengths
 
+    @property
+    def training_lengths(self) -> np.ndarray:
+        return self.part.training_lengths
+
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The part's batch, with `tasks` (B), the number of the task."""
         return self.part.batch(rows) | {"tasks": torch.full((len(rows),), self.task)}
+
+    def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        return self.part.training_batch(rows) | {"tasks": torch.full((len(rows),), self.task)}

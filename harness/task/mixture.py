@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -122,15 +122,27 @@ class MixtureInputs(Inputs):
     def lengths(self) -> np.ndarray:
         return np.concatenate([part.lengths for part in self.parts])
 
+    @property
+    def training_lengths(self) -> np.ndarray:
+        return np.concatenate([part.training_lengths for part in self.parts])
+
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The batches of the parts that the rows are of, joined, with `tasks` (B), the number of each row's part.
 
         Rows of one part stand together.
         """
+        return self._joined(rows, lambda part, mine: part.batch(mine))
+
+    def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        return self._joined(rows, lambda part, mine: part.training_batch(mine))
+
+    def _joined(
+        self, rows: Sequence[int], batch_of: Callable[[Inputs, list[int]], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
         owners = np.searchsorted(self.starts, list(rows), side="right") - 1
         found = []
         for task, mine in itertools.groupby(zip(owners.tolist(), rows, strict=True), key=lambda pair: pair[0]):
-            found.append(self.parts[task].batch([row - int(self.starts[task]) for _, row in mine]))
+            found.append(batch_of(self.parts[task], [row - int(self.starts[task]) for _, row in mine]))
         batch = found[0] if len(found) == 1 else joined(found, self.parts[0].padding)
         return batch | {"rows": torch.tensor(list(rows)), "tasks": torch.from_numpy(owners)}
 

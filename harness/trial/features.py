@@ -43,13 +43,23 @@ class FeatureInputs(Inputs):
         return self._inputs.lengths
 
     @property
+    def training_lengths(self) -> np.ndarray:
+        return self._inputs.training_lengths
+
+    @property
     def padding(self) -> Mapping[str, int]:
         return self._inputs.padding
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        return self._inputs.batch(rows) | self._features(rows)
+
+    def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        return self._inputs.training_batch(rows) | self._features(rows)
+
+    def _features(self, rows: Sequence[int]) -> dict[str, Tensor]:
         places = self._place[list(rows)]
         assert places.min() >= 0, "a row without features"
-        return self._inputs.batch(rows) | {"head_input": self._features_NF[places]}
+        return {"head_input": self._features_NF[places]}
 
     def batches(
         self, size: int, seed: int, *, shuffle: bool, process_index: int, world: int, rows: int | None
@@ -99,7 +109,10 @@ def _unusable_reason(trial: RunningTrial) -> str:
         return "in each step: weights of the base, or beside it, are trained"
     if trial.config.task.watches_gradients:
         return "in each step: gradients of the tasks are compared"
-    batch = on_device(train.batch(train.sample(_LOOKED_AT)), trial.device)
+    rows = train.sample(_LOOKED_AT)
+    if not _alike(train.batch(rows), train.training_batch(rows)):
+        return "in each step: training reads other than evaluation"
+    batch = on_device(train.batch(rows), trial.device)
     found = list(_passes(trial, model, batch))
     first = found[0]
     if first is None:
@@ -109,6 +122,12 @@ def _unusable_reason(trial: RunningTrial) -> str:
     if first[0].numel() * first.element_size() * max(map(len, trial.splits.values())) > _MOST_BYTES:
         return f"in each step: features of a split have more than {_MOST_BYTES // 2**20} MiB"
     return ""
+
+
+def _alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Also where labels are missing, NaN in both."""
+    same = (torch.equal(one[name].nan_to_num(), other[name].nan_to_num()) for name in one)
+    return one.keys() == other.keys() and all(same)
 
 
 @torch.no_grad()

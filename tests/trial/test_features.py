@@ -11,6 +11,7 @@ from harness.config import ConfigError, read_stored, to_dict, to_yaml
 from harness.config.preflight import check_same_config
 from harness.model import build_model
 from harness.system.signals import Interrupted, graceful_stop
+from harness.task import Inputs
 from harness.trial import TrialContext, features
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.run import run_trial
@@ -115,6 +116,16 @@ def test_features_of_more_memory_than_there_is_room_for_are_not_kept(run, monkey
     asked = run("asked", *HEAD, "trainer.reuse_features=true")
     assert asked.provenance.arithmetic["features"].startswith("in each step: features of a split have more than")
     assert not features._kept
+
+
+def test_of_rows_that_are_trained_otherwise_than_evaluated_features_are_not_kept(run, monkeypatch):
+    def turned(self, rows):
+        batch = self.batch(rows)
+        return batch | {"ids": batch["ids"].flip(1)}
+
+    monkeypatch.setattr(Inputs, "training_batch", turned)
+    asked = run("asked", *HEAD, "trainer.reuse_features=true")
+    assert asked.provenance.arithmetic["features"] == "in each step: training reads other than evaluation"
 
 
 def test_a_trial_that_was_stopped_goes_on_bit_for_bit(run, tmp_path):
