@@ -17,7 +17,7 @@ from harness.system import assets
 from harness.system.paths import listed
 from harness.task.base import Inputs
 from harness.task.ragged import cached, starts_of
-from harness.task.seq2seq_inputs import Ragged, Seq2seqInputs, SpecialTokens
+from harness.task.seq2seq_inputs import IGNORED, Ragged, Seq2seqInputs, SpecialTokens
 from harness.task.tokenizers import FastTokenizer, load_tokenizer, tokenizer_files
 
 
@@ -51,13 +51,19 @@ class ChoiceInputs(Inputs):
         longest: np.ndarray = np.maximum.reduceat(self.pairs.lengths, self.starts[:-1])
         return longest * np.diff(self.starts)
 
+    @property
+    def training_lengths(self) -> np.ndarray:
+        """The tokens of the right option, with its question."""
+        lengths: np.ndarray = self.pairs.lengths[self.starts[:-1] + self.answers]
+        return lengths
+
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """As of Seq2seqInputs for all options (N), with the question in the batch (`question`) and the place among its
         options (`place`) of each, its `sizes`; the right `answers` (B) and `rows` (B).
         """
         options = [np.arange(self.starts[row], self.starts[row + 1]) for row in rows]
         chosen = np.concatenate(options)
-        return self.pairs.batch(chosen.tolist()) | {
+        return self._begun(chosen.tolist()) | {
             "question": torch.tensor(np.repeat(np.arange(len(options)), list(map(len, options)))),
             "place": torch.tensor(np.concatenate([np.arange(len(each)) for each in options])),
             "sizes": torch.tensor(self.sizes[chosen], dtype=torch.float64),
@@ -68,7 +74,19 @@ class ChoiceInputs(Inputs):
     def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The right options alone (B): their tokens are what is learned."""
         right = [int(self.starts[row] + self.answers[row]) for row in rows]
-        return self.pairs.batch(right) | {"rows": torch.tensor(list(rows))}
+        return self._begun(right) | {"rows": torch.tensor(list(rows))}
+
+    def _begun(self, pairs: list[int]) -> dict[str, Tensor]:
+        """Their batch. A token that begins every text of a decoder beside an encoder is read, and not scored."""
+        batch, special = self.pairs.batch(pairs), self.pairs.special
+        if special.start is None or special.begin is None:
+            return batch
+        read, labels = batch["decoder_ids"], batch["labels"]
+        begin, unscored = (torch.full((len(pairs), 1), value) for value in (special.begin, IGNORED))
+        return batch | {
+            "decoder_ids": torch.cat([read[:, :1], begin, read[:, 1:]], 1),
+            "labels": torch.cat([unscored, labels], 1),
+        }
 
     def truncated(self) -> dict[str, int]:
         return self.pairs.cut
@@ -95,7 +113,7 @@ def encode_choices(
     assert tokens.tokenizer is not None
     assert tokens.end is not None
     special = SpecialTokens(tokens.pad, tokens.end, tokens.start, tokens.begin)
-    key = hashlib.sha256(b"choice\0")
+    key = hashlib.sha256(b"choice, cut by question\0")
     for part in (*map(assets.sha256_of, tokenizer_files(tokens.tokenizer)), repr((special, delimiter, max_length))):
         key.update(part.encode() + b"\0")
     key.update(repr((split.questions, split.options)).encode())
@@ -112,27 +130,28 @@ def _arrays(
     split: ChoiceSplit, folder: Path | None, special: SpecialTokens, delimiter: str, max_length: int
 ) -> dict[str, np.ndarray]:
     assert folder is not None
-    pairs = [
-        (name, question, option)
-        for name, question, options in zip(split.names, split.questions, split.options, strict=True)
-        for option in options
-    ]
+    names = [name for name, options in zip(split.names, split.options, strict=True) for _ in options]
+    asked = zip(split.questions, split.options, strict=True)
+    pairs = [(question, option) for question, options in asked for option in options]
     divide = _paired if special.start is not None else _joined
-    parted = divide(folder, special, [(question, option) for _, question, option in pairs], delimiter)
+    parted = divide(folder, special, pairs, delimiter)
     problems = {
         "options have no token of their own behind their question, task.delimiter parts them": [
-            name for (name, _, _), (source, target) in zip(pairs, parted, strict=True) if not (source and target)
+            name for name, (source, target) in zip(names, parted, strict=True) if not (source and target)
         ],
         f"options leave no room for a question, task.max_length={max_length}": [
-            name for (name, _, _), (_, target) in zip(pairs, parted, strict=True) if len(target) >= max_length - 1
+            name for name, (_, target) in zip(names, parted, strict=True) if len(target) >= max_length - 1
         ],
     }
     if any(problems.values()):
-        raise ConfigError(*(f"task=choice: {said} (rows {listed(at)})" for said, at in problems.items() if at))
-    room = [max_length if special.start is not None else max_length - len(target) for _, target in parted]
-    sources = [_cut(source, most, special) for (source, _), most in zip(parted, room, strict=True)]
-    over = {name for (name, _, _), (source, _), most in zip(pairs, parted, room, strict=True) if len(source) > most}
-    arrays: dict[str, np.ndarray] = {"cut": np.array(len(over))}
+        raise ConfigError(
+            *(f"task=choice: {said} (rows {listed(dict.fromkeys(at))})" for said, at in problems.items() if at)
+        )
+    needed = [len(source) + (0 if special.start is not None else len(target)) for source, target in parted]
+    sizes = list(map(len, split.options))
+    over = np.maximum(0, np.maximum.reduceat(needed, np.cumsum([0, *sizes[:-1]])) - max_length)
+    sources = [_cut(source, lost, special) for (source, _), lost in zip(parted, np.repeat(over, sizes), strict=True)]
+    arrays: dict[str, np.ndarray] = {"cut": np.array(np.count_nonzero(over))}
     for side, rows in (("source", sources), ("target", [target for _, target in parted])):
         arrays[f"{side}_ids"] = np.array([index for row in rows for index in row], dtype=np.int32)
         arrays[f"{side}_starts"] = starts_of(rows)
@@ -168,9 +187,8 @@ def _paired(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str
     return [([*begin, *source, special.end], target) for source, target in zip(read, written, strict=True)]
 
 
-def _cut(source: list[int], most: int, special: SpecialTokens) -> list[int]:
-    """Its last tokens, behind the one that begins every text."""
-    if len(source) <= most:
-        return source
+def _cut(source: list[int], lost: int, special: SpecialTokens) -> list[int]:
+    """Without so many of its first tokens, but for the one that begins every text; a token is left."""
     begin = source[:1] if special.begin is not None else []
-    return [*begin, *source[len(source) - most + len(begin) :]]
+    rest = source[len(begin) :]
+    return [*begin, *rest[min(lost, max(0, len(rest) - 1)) :]]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from harness.config import ChoiceTaskConfig, ConfigError
 from harness.system.paths import listed
-from harness.task.intake.duplicates import contradictions
+from harness.task.intake.duplicates import contradictions, normalised
 from harness.task.intake.facts import Facts
 from harness.task.intake.labels import is_gap
 from harness.task.intake.options import Options, options_of, right_options
@@ -123,23 +123,30 @@ def _frame(
     answers: Mapping[str, int],
     left: dict[str, list[str]],
 ) -> pd.DataFrame:
-    """One split without repeated rows. Its sources, which may not stand in two splits, are question and options."""
+    """One split without repeated rows. Its sources, which may not stand in two splits, are a question and its
+    options in whatever order.
+    """
     groups = dict(table.column("task.group", config.group).items()) if config.group and split == "train" else {}
     right = [answers[f"{split} {row}"] for row in rows]
     frame = pd.DataFrame(
         {
             "opening": [question.text for question in rows.values()],
-            "source": ["\n".join((question.text, *question.options.texts)) for question in rows.values()],
+            "source": [_source(question) for question in rows.values()],
             "options": pd.Series([question.options.texts for question in rows.values()], dtype=object),
             "answer": right,
             "target": [question.options.texts[at] for question, at in zip(rows.values(), right, strict=True)],
             "group": [question.text if is_gap(groups.get(row)) else str(groups[row]) for row, question in rows.items()],
         }
     ).set_axis(list(rows), axis=0)
-    once = frame.drop_duplicates(["source", "answer"])
+    once = frame.drop_duplicates(["source", "target"])
     if repeated := frame.index.difference(once.index, sort=False).tolist():
         left.setdefault("repeated", []).extend(f"{split} {row}" for row in repeated)
     return once
+
+
+def _source(question: Question) -> str:
+    options = sorted(question.options.texts, key=lambda text: (normalised(text), text))
+    return "\n".join((question.text, *options))
 
 
 def _suspicious(frames: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -10,12 +10,17 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from harness.config import ConfigError, Tokens
 from harness.model.generator import Generator
+from harness.task import Inputs
 from harness.task.build import read_task
 from harness.task.choice_inputs import ChoiceSplit, encode_choices
 from harness.task.choice_metrics import ChoiceMetrics
+from harness.task.continual import OneOfTasks
+from harness.task.mixture import MixtureInputs
+from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.task.summary import summary
-from harness.training.accumulation import in_parts
+from harness.training.accumulation import in_parts, in_parts_of
 from harness.training.module import mean_loss
+from harness.trial.features import FeatureInputs
 from tests.model.small import random_network
 from tests.task.chat_fixtures import theirs, write_tokenizer
 
@@ -143,6 +148,19 @@ def test_a_column_each_is_as_piqa_has_it(tmp_path, read):
         ({"answerKey": lambda n: None if n in (3, 5) else 0}, r"no label in 2 rows \(4, 6\); task.gaps=leave_out"),
         ({"choices": lambda n: ["x"] if n == 7 else ["x", "y"]}, r"fewer than two options in 1 rows \(8\); task.gaps"),
         ({"choices": lambda n: ["x", " "] if n == 7 else ["x", "y"]}, r"an empty option in 1 rows \(8\)"),
+        (
+            {"choices": lambda n: ["x", float("nan")] if n in (7, 9) else ["x", "y"]},
+            r"an empty option in 2 rows \(8, 10\)",
+        ),
+        (
+            {"choices": lambda n: ["x", None] if n in (7, 9) else ["x", "y"]},
+            r"an empty option in 2 rows \(8, 10\); task",
+        ),
+        ({"answerKey": lambda n: "ß"}, "answerKey names none of the options in 60 rows .* as 'ß' of 4 options"),
+        (
+            {"choices": lambda n: {"label": list("1234"), "text": list("abcd")}, "answerKey": lambda n: 1 + n % 3},
+            r"can be read in several ways \(rows 1, 2, .*\); task.label_as=named or task.label_as=index$",
+        ),
         ({"question": lambda n: " " if n == 7 else f"q{n}"}, r"no question in 1 rows \(8\)"),
         ({"choices": lambda n: "x, y"}, r"row 1: choices is 'x, y' \(str\), no list"),
         ({"choices": lambda n: [["x"], ["y"]]}, r"row 1: choices has \"\['x'\]\" \(list\) in it, no text"),
@@ -166,6 +184,43 @@ def test_the_way_of_naming_settles_it(tmp_path, read):
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for way, least in (("index", 1), ("position", 0)):
         assert min(read(f"task.data={tmp_path}/mine.jsonl", f"task.label_as={way}").splits["train"].answers) == least
+
+
+def test_the_names_of_the_options_settle_it(tmp_path, read):
+    choices = {"label": ["3", "2", "1", "0"], "text": list("abcd")}
+    rows = [{"question": f"q{n}", "choices": choices, "answerKey": n % 2} for n in range(60)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for way, answers in (("named", {2, 3}), ("index", {0, 1})):
+        task = read(f"task.data={tmp_path}/mine.jsonl", f"task.label_as={way}")
+        assert set(task.splits["train"].answers) == answers
+
+
+def turned(rows):
+    """The same questions with their options in another order."""
+    return [{**row, "options": row["options"][::-1], "answer": len(row["options"]) - 1 - row["answer"]} for row in rows]
+
+
+def test_another_order_of_options_is_the_same_question(tmp_path, read):
+    words = write_arc(tmp_path, ROWS)
+    pd.DataFrame(arc(turned(ROWS[5:9]))).to_parquet(tmp_path / "test.parquet")
+    with pytest.raises(ConfigError, match=r"sources of the test split stand in train too .*task.leaks=allow"):
+        read(*words, f"task.test={tmp_path}/test.parquet")
+
+
+def test_another_order_of_options_is_a_repeat_or_a_contradiction(tmp_path, read):
+    other = [{**row, "answer": (row["answer"] + 1) % len(row["options"])} for row in turned(ROWS[2:3])]
+    task = read(*write_arc(tmp_path, [*ROWS, *turned(ROWS[:2]), *other]))
+    assert sum(map(len, task.splits.values())) == len(ROWS) + 1
+    said = "\n".join(summary(task, None))
+    assert "different answers in rows 3, 63" in said
+
+
+def test_a_delimiter_is_refused_where_no_text_has_both(compose_plain):
+    words = ["task=choice", "task.data=mine.csv", "lora=full"]
+    with pytest.raises(ConfigError, match=r"^task.delimiter=' \| ': model=small_t5 has an encoder and a decoder"):
+        compose_plain(*words, "model=small_t5", "task.delimiter=' | '")
+    compose_plain(*words, "model=small_t5")
+    compose_plain(*words, "model=small_gpt2", "task.delimiter=' | '")
 
 
 def test_questions_of_two_splits_are_refused(tmp_path, read):
@@ -284,6 +339,89 @@ def test_training_is_on_the_right_options_alone(bases):
     mean = sum(loss * count for loss, count in zip(losses, counts, strict=True)) / sum(counts)
     assert measured(network, inputs, 4)[0]["loss"] == pytest.approx(float(mean), rel=1e-5)
     assert [len(part["labels"]) for part in in_parts(inputs, 2, range(4))["parts"]] == [2, 2]
+
+
+def test_a_begin_token_is_read_and_not_scored_by_a_decoder_beside_an_encoder(tmp_path, own_cache):
+    write_tokenizer(tmp_path)
+    tokens = Tokens(tmp_path / "tokenizer.json", pad=0, end=2, start=2, begin=1)
+    inputs = encode_choices(CHOICES, tokens, delimiter=" ", normalise_by="tokens", max_length=60)
+    right = [options[answer] for options, answer in zip(CHOICES.options, CHOICES.answers, strict=True)]
+    written = encode_seq2seq(
+        Seq2seqSplit(CHOICES.questions, tuple(right)),
+        tmp_path / "tokenizer.json",
+        SpecialTokens(0, 2, 2, 1),
+        separator="",
+        max_source=60,
+        max_target=60,
+    )
+    for row in range(len(right)):
+        batch, other = inputs.training_batch([row]), written.batch([row])
+        assert batch["ids"].tolist() == other["ids"].tolist()
+        assert batch["decoder_ids"].tolist() == other["decoder_ids"][:, :-1].tolist()  # no token ends an option
+        assert batch["labels"].tolist() == [[-100, *other["labels"][0, 1:-1].tolist()]]
+        pair = int(inputs.starts[row] + CHOICES.answers[row])
+        assert inputs.sizes[pair] == (batch["labels"] != -100).sum()
+    whole = inputs.batch(range(4))
+    assert set(whole["decoder_ids"][:, 1].tolist()) == {1}
+    assert set(whole["labels"][:, 0].tolist()) == {-100}
+    assert whole["decoder_ids"].shape == whole["labels"].shape
+
+
+def featured(inputs):
+    return FeatureInputs(inputs, np.arange(len(inputs)), torch.zeros(len(inputs), 3))
+
+
+@pytest.mark.parametrize(
+    "wrapper", [lambda part: OneOfTasks(part, 0), lambda part: MixtureInputs([part], "round_robin"), featured]
+)
+def test_what_a_task_trains_on_is_what_a_task_among_others_trains_on(wrapper):
+    class Guest(Inputs):
+        lengths = np.array([9, 9])
+        training_lengths = np.array([2, 3])
+
+        def batch(self, rows):
+            raise AssertionError("evaluation rows in training")
+
+        def training_batch(self, rows):
+            return {"ids": torch.tensor(rows), "rows": torch.tensor(rows)}
+
+    inputs = wrapper(Guest())
+    assert inputs.training_batch([1, 0])["ids"].tolist() == [1, 0]
+    assert inputs.training_lengths.tolist() == [2, 3]
+
+
+def test_a_budget_of_tokens_is_of_what_is_trained(tmp_path, own_cache):
+    write_tokenizer(tmp_path)
+    tokens = Tokens(tmp_path / "tokenizer.json", pad=0, end=2, begin=1)
+    inputs = encode_choices(CHOICES, tokens, delimiter=" ", normalise_by="tokens", max_length=60)
+    right = [
+        len(inputs.training_batch([row])["ids"][0]) + 1  # the last token is not read
+        for row in range(4)
+    ]
+    assert inputs.training_lengths.tolist() == right
+    assert "parts" not in in_parts_of(inputs, 4 * max(right), range(4))
+    assert len(in_parts_of(inputs, 4 * max(right) - 1, range(4))["parts"]) == 2
+
+
+def test_a_long_question_is_cut_once_for_all_its_options(tmp_path, own_cache):
+    write_tokenizer(tmp_path)
+    tokens = Tokens(tmp_path / "tokenizer.json", pad=0, end=2, begin=1)
+    split = ChoiceSplit(
+        ("one two three four five six", "one"),
+        (("a", "a b c d e f"), ("a b c d e f",) * 3),
+        (0, 0),
+        ("test 1", "test 2"),
+    )
+    keys = {"delimiter": " ", "normalise_by": "tokens"}
+    whole = encode_choices(split, tokens, **keys, max_length=100)
+    assert whole.pairs.lengths[0] < whole.pairs.lengths[1]
+    short = encode_choices(split, tokens, **keys, max_length=int(whole.pairs.lengths[1]) - 3)
+    first, second = (short.pairs.sources.row(option).tolist() for option in range(2))
+    assert first == second == [1, *whole.pairs.sources.row(0)[4:].tolist()]
+    assert short.truncated() == {"question": 1}
+    most = int(whole.pairs.targets.lengths[1])
+    with pytest.raises(ConfigError, match=r"leave no room .* \(rows test 1, test 2\)$"):
+        encode_choices(split, tokens, **keys, max_length=most)
 
 
 def test_long_questions_lose_their_first_tokens(tmp_path, own_cache):

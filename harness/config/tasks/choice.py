@@ -11,15 +11,17 @@ from harness.config.scalars import CLOSED, HeldOut, Listed, Natural, Text
 from harness.config.tasks.base import Name
 from harness.config.tasks.own import OwnTableConfig
 
+_DELIMITER = " "  # of conf/task/choice.yaml
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class ChoiceTaskConfig(OwnTableConfig):
     """A user's own questions: `question` is a column or a template, `options` a column of lists, or the columns of an
     option each, `label` the column of the right one.
 
-    `label_as` says how it is named there, null: found. `delimiter` stands between a question and an option.
-    `normalise_by` is what the log-probability of an option is divided by in accuracy_norm. Of a row of more than
-    `max_length` tokens the question loses its first ones.
+    `label_as` says how it is named there, null: found. `delimiter` stands between a question and an option that are
+    read as one text. `normalise_by` is what the log-probability of an option is divided by in accuracy_norm. Where a
+    question and its longest option have more than `max_length` tokens, the question loses its first ones.
     """
 
     builder = "harness.task.choice:read_choice"
@@ -33,7 +35,7 @@ class ChoiceTaskConfig(OwnTableConfig):
     question: Text
     options: Annotated[Listed, Field(min_length=1)]
     label: Text
-    label_as: Literal["index", "position", "letter", "text"] | None
+    label_as: Literal["index", "position", "letter", "text", "named"] | None
     delimiter: str
     normalise_by: Literal["characters", "tokens"]
     group: Text | None
@@ -60,4 +62,8 @@ class ChoiceTaskConfig(OwnTableConfig):
         return True
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        return [*self.source_mistakes(self.dataset), *model.length_mistakes(self.max_length)]
+        mistakes = [*self.source_mistakes(self.dataset), *model.length_mistakes(self.max_length)]
+        if self.delimiter != _DELIMITER and not model.one_sequence:
+            rule = "has an encoder and a decoder, which read question and option apart; leave it out"
+            mistakes.append(f"task.delimiter={self.delimiter!r}: model={model.name} {rule}")
+        return mistakes

@@ -2,11 +2,13 @@
 
 import json
 import re
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.config import ConfigError
 from harness.system.paths import listed
+from harness.task.intake.labels import is_gap
 from harness.task.intake.tokens import items_of
 
 _WHOLE = re.compile(r"\d+(?:\.0)?")
@@ -49,6 +51,8 @@ def _paired(texts: Sequence[object], names: Sequence[object], where: str, column
 
 
 def _text(item: object, where: str, column: str) -> str:
+    if is_gap(item):
+        return ""
     if isinstance(item, str | int | float) and not isinstance(item, bool):
         return str(item)
     raise ConfigError(f"{where}: {column} has {str(item)[:40]!r} ({type(item).__name__}) in it, no text")
@@ -76,8 +80,6 @@ def right_options(
             f"{where}: {column} names none of the options in {len(bad)} rows ({listed(bad)}){as_what}, as "
             f"{_said(cell)[:40]!r} of {len(options.texts)} options"
         )
-    if "named" in fitting:
-        fitting = {"named": fitting["named"]}
     first, *others = fitting
     if rivals := [way for way in others if fitting[way] != fitting[first]]:
         rule = " or ".join(f"task.label_as={way}" for way in (first, *rivals))
@@ -103,7 +105,7 @@ def _counted_from(first: int) -> Callable[[Options, str], int | None]:
 
 
 def _by_letter(options: Options, said: str) -> int | None:
-    place = ord(said.upper()) - ord("A") if len(said) == 1 else -1
+    place = string.ascii_uppercase.find(said.upper()) if len(said) == 1 and said.isascii() else -1
     return place if 0 <= place < len(options.texts) else None
 
 
