@@ -14,11 +14,12 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.labels import is_gap
 from harness.task.intake.recordings import Heard, read_recording
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
-from harness.task.intake.table import Table, load_table
+from harness.task.intake.table import ARROW, Table, load_table
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
 
 _AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
 _TEXT = ("transcription", "transcript", "sentence", "text")
+_SPEAKER = ("client_id", "speaker", "speaker_id")
 _BESIDE = ("", "clips", "wavs")  # where files are named from, beside a table: Common Voice's, LJSpeech's
 _SUFFIXES = ("", ".wav")  # LJSpeech names them without
 
@@ -46,8 +47,12 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
     formats: dict[str, str] = {}
     given: Splits = {}
     for split, (key, table) in _tables(config, root).items():
-        given[split] = _heard(config, split, key, table, left)
+        speaker = config.speaker or _usual_speaker(config, table)
+        given[split] = _heard(config, split, key, table, speaker, left)
         formats |= {f"{split}.{what}": said for what, said in table.format.items()}
+        formats |= {f"{split}.speaker": f"in column {speaker}"} if speaker != config.speaker else {}
+    if config.speaker is None:
+        given = _without_the_one(given)
     given = {split: _once(where, split, part, left) for split, part in given.items()}
     # In an order of their own: the first rows, which are written down, would else be of one speaker or one word.
     splits = {split: sorted(part, key=lambda each: each.digest) for split, part in _cut(config, given).items()}
@@ -78,8 +83,10 @@ def _tables(config: TranscriptsConfig, root: Path) -> dict[str, tuple[str, Table
         further = {"train": str(config.data)} | further
     for split, path in further.items():
         key = "task.data" if split == "train" else f"task.{split}"
-        wanted = [name for name in (config.audio, config.text, config.speaker) if name is not None]
+        named = [name for name in (config.audio, config.text, config.speaker) if name is not None]
         place = Path(path).expanduser()
+        # Of an Arrow table no column is read that is not wanted, and some are found by their names.
+        wanted = () if len(named) < 3 and place.suffix.lower() in ARROW else named
         table = load_table(place, key, wanted, encoding=config.encoding, separator=config.separator)
         found[split] = (key, table)
     if config.said is not None and (table := found["train"][1]).format.get("layout") != BY_NAMES:
@@ -88,12 +95,11 @@ def _tables(config: TranscriptsConfig, root: Path) -> dict[str, tuple[str, Table
 
 
 def _heard(
-    config: TranscriptsConfig, split: str, key: str, table: Table, left: dict[str, list[str]]
+    config: TranscriptsConfig, split: str, key: str, table: Table, speaker: str | None, left: dict[str, list[str]]
 ) -> list[Utterance]:
     """The recordings of a table; those of its rows that cannot be used are noted in `left`, or raise ConfigError."""
     files = table.column("task.audio", config.audio or _usual(table, "task.audio", _AUDIO))
     texts = table.column("task.text", config.text or _usual(table, "task.text", _TEXT))
-    speaker = config.speaker or ("speaker" if "layout" in table.format and "speaker" in table.frame else None)
     speakers = table.column("task.speaker", speaker) if speaker else [""] * len(files)
     found, wrong = [], dict[str, str]()
     for row, file, text, who in zip(table.frame.index, files, texts, speakers, strict=True):
@@ -157,6 +163,19 @@ def _usual(table: Table, key: str, names: Sequence[str]) -> str:
     raise ConfigError(f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}")
 
 
+def _usual_speaker(config: TranscriptsConfig, table: Table) -> str | None:
+    """The first column of a usual name that is read as nothing else; None where there is none."""
+    there = set(map(str, table.frame.columns)) - {config.audio, config.text}
+    return next((name for name in _SPEAKER if name in there), None)
+
+
+def _without_the_one(given: Splits) -> Splits:
+    """Where one speaker says everything, nothing is to be kept apart: the recordings as if nobody was named."""
+    if len({each.speaker for part in given.values() for each in part}) > 1:
+        return given
+    return {split: [dataclasses.replace(each, speaker="") for each in part] for split, part in given.items()}
+
+
 def _utterance(config: TranscriptsConfig, table: Path, file: object, text: object, who: object) -> Utterance:
     """A row as it is heard. Raises ValueError for what is wrong with it."""
     name, heard = _recording(config, table, file)
@@ -167,7 +186,7 @@ def _utterance(config: TranscriptsConfig, table: Path, file: object, text: objec
     if config.speaker is not None and (is_gap(who) or not str(who).strip()):
         raise ValueError(f"{name} has no {config.speaker}, which task.speaker names")
     digest = hashlib.sha256(heard.samples.tobytes()).hexdigest()
-    return Utterance(name, heard, digest, str(text).strip(), str(who).strip())
+    return Utterance(name, heard, digest, str(text).strip(), "" if is_gap(who) else str(who).strip())
 
 
 def _place(folder: Path, name: str) -> Path:
@@ -197,7 +216,7 @@ def _cut(config: TranscriptsConfig, given: Splits) -> Splits:
     if not shares or not whole:
         return {split: given.get(split, []) for split in ("train", *config.shares)}
     if any(each.speaker for each in whole):
-        where = f"task.speaker={config.speaker or 'null'}"
+        where = f"task.speaker={config.speaker or 'null, found by its usual name'}"
         parts = drawn_by_speaker(where, whole, shares, config.split_seed)
     else:
         groups: list[Hashable] = [each.digest for each in whole]

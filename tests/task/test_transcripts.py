@@ -1,9 +1,11 @@
 """Recordings with transcripts: tables in their usual layouts, rows that cannot be used named, speakers together."""
 
 import json
+import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from harness.config import ConfigError
@@ -85,6 +87,40 @@ def test_a_speaker_is_in_one_split(read, table):
     speakers = {split: set(part.speakers) for split, part in task.sounds.items()}
     assert sum(map(len, speakers.values())) == len(set.union(*speakers.values())) == 5
     assert task.describe()["speakers"] == {split: sorted(who) for split, who in speakers.items()}
+
+
+@pytest.mark.parametrize("name", ["client_id", "speaker", "speaker_id"])
+def test_a_usual_column_of_speakers_is_found(name, read, table):
+    replaced(table, "transcription,client", f"transcription,{name}")
+    task = read(table)
+    assert task.sha256 == read(table, f"task.speaker={name}").sha256
+    speakers = [set(part.speakers) for part in task.sounds.values()]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 5
+    assert f"found: train.speaker in column {name}" in summary(task, None)
+    assert sum(map(len, (set(part.speakers) for part in read(table, "task.speaker=file_name").sounds.values()))) == 40
+    test = table.parent / "held_out.csv"
+    write_wav(table.parent / "sound" / "new.wav", np.random.default_rng(99).normal(0, 900, 5000), rate=RATE)
+    test.write_text(f"file_name,transcription,{name}\nsound/new.wav,This is new!,who1\n")
+    with pytest.raises(ConfigError, match=r"1 recordings by speakers of test stand in (train|validation) too"):
+        read(table, f"task.test={test}")
+
+
+def test_one_speaker_of_everything_and_rows_without_one(read, table):
+    unnamed = read(table)
+    replaced(table, "transcription,client", "transcription,speaker")
+    whole = table.read_text()
+    table.write_text(re.sub(r"who\d", "she", whole))
+    assert read(table).sha256 == unnamed.sha256
+    table.write_text(re.sub(r"who[34]", "", whole))
+    told = [part.speakers for part in read(table).sounds.values()]
+    assert sorted(set().union(*told)) == ["", "who0", "who1", "who2"]
+    assert sum(map(len, map(set, (filter(None, who) for who in told)))) == 3
+
+
+def test_columns_of_parquet_are_found_beside_one_that_is_named(read, table):
+    frame = pd.read_csv(table).rename(columns={"file_name": "clip"})
+    frame.to_parquet(table.with_suffix(".parquet"))
+    assert len(every(read(table.with_suffix(".parquet"), "task.audio=clip"))) == 40
 
 
 def test_other_names_of_columns_and_files_without_a_suffix(read, table):

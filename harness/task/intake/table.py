@@ -13,7 +13,8 @@ from harness.system.paths import listed, path_problem
 from harness.task.intake.delimited import raw_tabs, read_delimited
 from harness.task.intake.files import decode, read_bytes, unlike_data
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather")
+ARROW = (".parquet", ".arrow", ".feather")
+SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", *ARROW)
 
 
 @dataclasses.dataclass(frozen=True)
