@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from harness.config import ConfigError, TranscriptsConfig
 from harness.system.paths import listed, path_problem
 from harness.task.intake.cuts import drawn
 from harness.task.intake.duplicates import contradictions, normalised, shared_keys
 from harness.task.intake.facts import Facts
+from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
-from harness.task.intake.recordings import Heard, read_recording
+from harness.task.intake.recordings import WAV_STARTS, Heard, hear, read_recording
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
 from harness.task.intake.table import ARROW, Table, load_table
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
@@ -126,11 +129,12 @@ def named_recordings(config: TranscriptsConfig, path: Path) -> dict[str, Heard]:
     else:
         table = load_table(path, "input", encoding=config.encoding, separator=config.separator)
         named = list(table.column("task.audio", config.audio or _usual(table, "task.audio", _AUDIO)))
-    found, wrong = {}, list[str]()
+    found, wrong = dict[str, Heard](), list[str]()
     for each in named:
         try:
             name, heard = _recording(config, path, each)
-            found[name] = heard
+            if found.setdefault(name, heard) is not heard and not np.array_equal(found[name].samples, heard.samples):
+                raise ValueError(f"two recordings are named {shortened(name)}")
         except ValueError as error:
             wrong.append(str(error))
     if wrong or not found:
@@ -139,16 +143,22 @@ def named_recordings(config: TranscriptsConfig, path: Path) -> dict[str, Heard]:
 
 
 def _recording(config: TranscriptsConfig, table: Path, file: object) -> tuple[str, Heard]:
-    """The name of a file that a table names, and what is heard. Raises ValueError for what is wrong with it."""
-    if not (name := "" if is_gap(file) else str(file).strip()):
-        raise ValueError("no recording is named")
+    """The name of a file that a table names or holds, and what is heard.
+
+    Raises ValueError for what is wrong with it.
+    """
+    name, content = named_or_held(file)
+    rate, mix = config.sample_rate, config.channels == "mix"
     try:
-        heard = read_recording(_place(table.parent, name), config.sample_rate, config.channels == "mix")
+        if content is None:
+            heard = read_recording(_place(table.parent, name), rate, mix)
+        else:
+            heard = hear(content, None, rate, mix, is_wav=content[:4] in WAV_STARTS)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{shortened(name)}: {error}") from None
     seconds = len(heard.samples) / config.sample_rate
     if config.longest_s is not None and seconds > config.longest_s:
-        raise ValueError(f"{name}: {seconds:.3g} s; task.longest_s={config.longest_s:g}")
+        raise ValueError(f"{shortened(name)}: {seconds:.3g} s; task.longest_s={config.longest_s:g}")
     return name, heard
 
 
@@ -179,12 +189,16 @@ def _without_the_one(given: Splits) -> Splits:
 def _utterance(config: TranscriptsConfig, table: Path, file: object, text: object, who: object) -> Utterance:
     """A row as it is heard. Raises ValueError for what is wrong with it."""
     name, heard = _recording(config, table, file)
+    short = shortened(name)
     if is_gap(text) or not str(text).strip():
-        raise ValueError(f"{name} has no transcript")
+        raise ValueError(f"{short} has no transcript")
+    if not isinstance(text, str | int | float):
+        raise ValueError(f"{short}: its transcript is {type(text).__name__}, no text")
     if config.normalise == "plain" and not any(map(str.isalnum, str(text))):
-        raise ValueError(f"{name}: {str(text)!r} is punctuation alone, and task.normalise=plain leaves nothing of it")
+        said = shortened(repr(str(text)))
+        raise ValueError(f"{short}: {said} is punctuation alone, and task.normalise=plain leaves nothing of it")
     if config.speaker is not None and (is_gap(who) or not str(who).strip()):
-        raise ValueError(f"{name} has no {config.speaker}, which task.speaker names")
+        raise ValueError(f"{short} has no {config.speaker}, which task.speaker names")
     digest = hashlib.sha256(heard.samples.tobytes()).hexdigest()
     return Utterance(name, heard, digest, str(text).strip(), "" if is_gap(who) else str(who).strip())
 

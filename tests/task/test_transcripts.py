@@ -6,10 +6,13 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness.config import ConfigError
 from harness.task.build import read_task
+from harness.task.own_transcripts import named_recordings
 from harness.task.summary import summary
 from tests.conftest import write_wav
 
@@ -121,6 +124,59 @@ def test_columns_of_parquet_are_found_beside_one_that_is_named(read, table):
     frame = pd.read_csv(table).rename(columns={"file_name": "clip"})
     frame.to_parquet(table.with_suffix(".parquet"))
     assert len(every(read(table.with_suffix(".parquet"), "task.audio=clip"))) == 40
+
+
+def held(table, kind, path):
+    """The table as the datasets library writes it: with the bytes of each file."""
+    frame = pd.read_csv(table)
+    frame["audio"] = [
+        {"bytes": (table.parent / name).read_bytes(), "path": name if path else None} for name in frame.pop("file_name")
+    ]
+    made = pa.Table.from_pandas(frame, preserve_index=False)
+    target = table.with_name(f"held.{kind}")
+    if kind == "parquet":
+        pq.write_table(made, target)
+    else:
+        with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_stream(sink, made.schema) as writer:
+            writer.write_table(made)
+    return target
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_recordings_that_a_table_holds(kind, read, table):
+    files = read(table)
+    target = held(table, kind, path=True)
+    shutil.rmtree(table.parent / "sound")
+    task = read(target)
+    assert task.sha256 == files.sha256
+    assert every(task) == every(files)
+
+
+def test_recordings_held_without_a_path_are_told_apart(read, table, compose_plain):
+    task = read(held(table, "parquet", path=False))
+    assert task.sha256 == read(table).sha256
+    assert len(set(every(task).values())) == 40
+    config = compose_plain("task=transcripts", f"task.data={table}", "model=whisper_base", "trainer.objective=wer").task
+    assert len(named_recordings(config, held(table, "parquet", path=False))) == 40
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ({"array": [0.5] * 9000, "sampling_rate": 16000}, "row 1: a cell of dict names no recording; expected a file"),
+        ([0] * 9000, "row 1: a cell of list names no recording"),
+        ({"bytes": "UklG" * 9000, "path": "a.wav"}, "row 1: a cell of str names no recording"),
+        ("x" * 9000, "row 1: x{80}…: File name too long"),
+        ("a\nb.wav", "row 1: a b.wav: no such file"),
+    ],
+)
+def test_cells_that_name_no_recording_are_one_short_line(cell, message, read, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"audio": cell, "text": "said"}) + "\n")
+    with pytest.raises(ConfigError, match=message) as error:
+        read(path)
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 400
 
 
 def test_other_names_of_columns_and_files_without_a_suffix(read, table):

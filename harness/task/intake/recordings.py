@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import io
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.task.intake.files import unlike_data
 WAV = (".wav", ".wave")
 OTHERS = (".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 UNREAD = (".m4a", ".aac", ".wma", ".amr", ".sph", ".mp4", ".webm")
+WAV_STARTS = (b"RIFF", b"RF64")
 SHORTEST = 0.025
 """Seconds; a mel frame's window."""
 _BEYOND = 2.0
@@ -43,10 +45,14 @@ def read_recording(path: Path, rate: int, mix: bool) -> Heard:
     """
     if problem := path_problem(path, "file"):
         raise ValueError(problem)
-    content = path.read_bytes()
+    return hear(path.read_bytes(), path, rate, mix, is_wav=path.suffix.lower() in WAV)
+
+
+def hear(content: bytes, path: Path | None, rate: int, mix: bool, *, is_wav: bool) -> Heard:
+    """The same of the bytes of a file, which is at `path`, or nowhere."""
     if not content:
         raise ValueError("not a readable WAV file (an empty file)")
-    samples, found = _wav(content) if path.suffix.lower() in WAV else _by_soundfile(path, content)
+    samples, found = _wav(content) if is_wav else _by_soundfile(path, content)
     if samples.shape[1] != 1 and not mix:
         raise ValueError(f"{samples.shape[1]} channels; expected one, or task.channels=mix for their mean")
     peak = float(np.abs(samples).max(initial=0)) if samples.dtype != np.int16 else 0.0
@@ -79,7 +85,7 @@ def _sixteen_bits(samples: np.ndarray) -> np.ndarray:
     return whole
 
 
-def _by_soundfile(path: Path, content: bytes) -> tuple[np.ndarray, int]:
+def _by_soundfile(path: Path | None, content: bytes) -> tuple[np.ndarray, int]:
     """Samples (T, channels) of int16 where the file has no more than 16 bits, else floats; and their rate."""
     if reason := unlike_data(content[:512]):
         raise ValueError(reason)
@@ -87,8 +93,10 @@ def _by_soundfile(path: Path, content: bytes) -> tuple[np.ndarray, int]:
         raise ValueError("not a WAV file; others need the extra audio: pip install 'lora-harness[audio]'")
     soundfile = importlib.import_module("soundfile")  # not in every speech user's environment
     try:
-        narrow = soundfile.info(path).subtype in ("PCM_16", "PCM_S8", "PCM_U8")
-        samples, rate = soundfile.read(path, dtype="int16" if narrow else "float64", always_2d=True)
+        narrow = soundfile.info(path or io.BytesIO(content)).subtype in ("PCM_16", "PCM_S8", "PCM_U8")
+        samples, rate = soundfile.read(
+            path or io.BytesIO(content), dtype="int16" if narrow else "float64", always_2d=True
+        )
     except RuntimeError as error:
         raise ValueError(f"no recording that can be read: {error}") from None
     return samples, rate
@@ -96,7 +104,7 @@ def _by_soundfile(path: Path, content: bytes) -> tuple[np.ndarray, int]:
 
 def _wav(content: bytes) -> tuple[np.ndarray, int]:
     """Samples (T, channels), of int16 or of floats whose full scale is 1, and their rate."""
-    if content[:4] not in (b"RIFF", b"RF64") or content[8:12] != b"WAVE":
+    if content[:4] not in WAV_STARTS or content[8:12] != b"WAVE":
         raise ValueError(f"not a readable WAV file ({unlike_data(content[:512]) or 'it does not begin as one'})")
     chunks, promised = _chunks(content)
     if b"fmt " not in chunks or len(chunks[b"fmt "]) < 16:
