@@ -133,6 +133,10 @@ def _transcriber(
         raise ConfigError(
             f"model.language={config.language} model.translate={config.translate}: of Whisper; null and false"
         )
+    if config.beams != 1:
+        raise ConfigError(
+            f"model.beams={config.beams}: of bases with a decoder; a {made.model_type} has none; set it to 1"
+        )
     if config.head == "fresh":
         made.vocab_size, made.pad_token_id = len(fresh_vocabulary(characters)), 0
         made.bos_token_id = made.eos_token_id = None

@@ -148,6 +148,7 @@ def test_settings_without_effect_are_refused(tmp_path):
     save_ctc(tmp_path)
     wrong = {
         r"model\.language=en .*: of Whisper": {"language": "en"},
+        r"model\.beams=4: of bases with a decoder; a wav2vec2 has none; set it to 1": {"beams": 4},
         r"model\.pooling=mean: of what is heard nothing is pooled": {"pooling": "mean"},
     }
     for message, keys in wrong.items():
