@@ -17,15 +17,17 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from harness.config import ConfigError, HfModelConfig, Tokens
 from harness.model.base import TransformersForm
 from harness.model.generator import Generator
 from harness.model.hf_audio import AudioInput, Hearing
 from harness.model.hf_loading import load_network
-from harness.model.hf_tokens import copy_tokenizer, first_id, generation_facts, tokenizer_of
+from harness.model.hf_tokens import copy_tokenizer, first_id, generation_facts, token_ids, tokenizer_of
 from harness.model.roles import targets_of
 
+_TASKS = ("transcribe", "translate")
 _SUPPRESSED = ("suppress_tokens", "begin_suppress_tokens")
 
 
@@ -92,6 +94,9 @@ def build_transcriber(
     said: Any = base.generation_config
     if (language := config.language or getattr(said, "language", None)) is not None:  # as transformers then writes
         said.language, said.task = language, _task(config, vars(said))
+        if stored is not None:
+            for name, found in _speech_facts(config, stored).items():
+                setattr(said, name, found)
     return HfTranscriber(base, reads, config.beams)
 
 
@@ -100,7 +105,7 @@ def prompted_tokens(config: HfModelConfig, folder: Path, made: PreTrainedConfig,
 
     Raises ConfigError for a language or a task that it was not trained for, and for one of many without any.
     """
-    facts = generation_facts(folder)
+    facts = generation_facts(folder) | _speech_facts(config, folder)
     file = tokenizer_of(folder, f"model.address={config.address}")
     start, end = facts.get("decoder_start_token_id"), first_id(facts.get("eos_token_id"))
     if start is None or end is None:
@@ -117,6 +122,21 @@ def prompted_tokens(config: HfModelConfig, folder: Path, made: PreTrainedConfig,
         prompt=_prompt(config, facts),
         most_tokens=made.max_target_positions,
     )
+
+
+def _speech_facts(config: HfModelConfig, folder: Path) -> dict[str, Any]:
+    """What generation_config.json does not say of languages, tasks and times, by the tokens of the folder."""
+    facts = generation_facts(folder)
+    ids = token_ids(tokenizer_of(folder, f"model.address={config.address}"))
+    languages = {f"<|{code}|>" for code in LANGUAGES}
+    many = facts.get("is_multilingual", True)
+    found = {
+        "lang_to_id": {token: number for token, number in ids.items() if token in languages} if many else {},
+        "task_to_id": {task: ids[f"<|{task}|>"] for task in _TASKS if f"<|{task}|>" in ids} if many else {},
+        "no_timestamps_token_id": ids.get("<|notimestamps|>"),
+    }
+    found = {name: said for name, said in found.items() if said and not facts.get(name)}
+    return found | ({"is_multilingual": True} if "lang_to_id" in found else {})
 
 
 def _prompt(config: HfModelConfig, facts: Mapping[str, Any]) -> tuple[int, ...]:
@@ -146,8 +166,6 @@ def _task(config: HfModelConfig, facts: Mapping[str, Any]) -> str:
 
 def _code(language: str) -> str:
     """The code of a language by its English name, its code, or its token."""
-    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
-
     return TO_LANGUAGE_CODE.get(language, language.strip("<|>"))
 
 

@@ -61,7 +61,7 @@ def _convert(folder: Path, cache: Path, where: str) -> None:
 def pad_of(folder: Path, made: PreTrainedConfig) -> int:
     """The id that fills up a batch where config.json names none: the tokenizer's own padding, else that of the end."""
     try:
-        found = _ids(tokenizer_of(folder, str(folder))).get(_pad_token(folder))
+        found = token_ids(tokenizer_of(folder, str(folder))).get(_pad_token(folder))
     except ConfigError:  # none is there: no texts are read
         found = None
     if found is not None:
@@ -130,7 +130,8 @@ def copy_tokenizer(file: Path, folder: Path) -> None:
             shutil.copyfile(source / name, folder / name)
 
 
-def _ids(file: Path) -> dict[str, int]:
+def token_ids(file: Path) -> dict[str, int]:
+    """The id of each token of a tokenizer.json; of none, where its vocabulary is a list of pieces, but the added."""
     tree = _json(file)
     vocabulary = (tree.get("model") or {}).get("vocab")
     found = dict(vocabulary) if isinstance(vocabulary, dict) else {}

@@ -137,6 +137,40 @@ def test_a_base_of_one_language_is_told_none(tmp_path):
     assert model_tokens(named(tmp_path), Transcribed()).prompt == (98,)
 
 
+MARKS = {90: "<|en|>", 91: "<|de|>", 92: "<|transcribe|>", 93: "<|translate|>", 98: "<|notimestamps|>", 99: "<|0.00|>"}
+UNSAID = dict.fromkeys(("lang_to_id", "task_to_id", "no_timestamps_token_id"))
+
+
+def save_marks(folder):
+    """The special tokens of `save_whisper` in its tokenizer, in place of words."""
+    tree = json.loads((folder / "tokenizer.json").read_text())
+    words = {number: word for word, number in tree["model"]["vocab"].items()} | MARKS
+    tree["model"]["vocab"] = {word: number for number, word in words.items()}
+    (folder / "tokenizer.json").write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize("many", [True, None])
+def test_what_generation_config_does_not_say_is_read_of_the_tokens(many, tmp_path):
+    theirs = save_whisper(tmp_path, **UNSAID, is_multilingual=many)
+    save_marks(tmp_path)
+    assert model_tokens(named(tmp_path, language="de"), Transcribed()).prompt == (91, 92, 98)
+    assert model_tokens(named(tmp_path, language="english", translate=True), Transcribed()).prompt == (90, 93, 98)
+    with pytest.raises(ConfigError, match=r"model\.language: missing; the base writes 2 languages"):
+        model_tokens(named(tmp_path), Transcribed())
+    with pytest.raises(ConfigError, match=r"model\.language=fr: .*; known: de, en"):
+        model_tokens(named(tmp_path, language="fr"), Transcribed())
+    said = build_model(named(tmp_path, language="de"), 0).base.generation_config
+    assert (said.lang_to_id, said.task_to_id) == tuple(LANGUAGES.values())
+    theirs.generation_config = said  # which transformers refuses to write by without these
+    assert theirs.generate(spectra(tmp_path), max_new_tokens=3).shape[0] == 3
+
+
+def test_tokens_of_languages_are_nothing_to_a_base_of_one(tmp_path):
+    save_whisper(tmp_path, **UNSAID, is_multilingual=False)
+    save_marks(tmp_path)
+    assert model_tokens(named(tmp_path), Transcribed()).prompt == (98,)
+
+
 def test_of_classes_nothing_is_written_in_a_language(tmp_path):
     save_whisper(tmp_path)
     with pytest.raises(ConfigError, match=r"model\.language=en .* of Whisper that writes transcripts"):
