@@ -108,4 +108,5 @@ def character_tokens(
         sample_rate=reads.rate,
         most_samples=reads.most,
         convolutions=sizes,
+        of_training=characters is not None,
     )

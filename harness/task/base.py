@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Losses = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor]]
 """Of outputs and their batch: the mean loss of each task that rows have answers of, and the numbers of these tasks."""
 
+UNSPELLED = ("punctuation left out", "unknown characters")
+"""How texts differ from what a vocabulary of characters can say, among what is cut."""
+
 SPLITS = ("train", "validation", "test")
 
 

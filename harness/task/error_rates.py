@@ -27,11 +27,12 @@ def joined(text: str) -> str:
 def plain(text: str) -> str:
     """The same in lower case and without punctuation and symbols, but for apostrophes within words."""
     folded = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    kept = [folded[at] if _is_said(folded, at) else " " for at in range(len(folded))]
+    kept = [folded[at] if is_said(folded, at) else " " for at in range(len(folded))]
     return joined("".join(kept))
 
 
-def _is_said(text: str, at: int) -> bool:
+def is_said(text: str, at: int) -> bool:
+    """Whether the character at a place is none of the punctuation that `plain` drops."""
     if text[at] == "'":
         return 0 < at < len(text) - 1 and text[at - 1].isalnum() and text[at + 1].isalnum()
     return unicodedata.category(text[at])[0] not in "PS"

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.system.jsonl import replace_text
 from harness.system.paths import listed
-from harness.task.base import SPLITS, Inputs, Task
+from harness.task.base import SPLITS, UNSPELLED, Inputs, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +120,11 @@ def _lengths(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
     table = [["shortest / median / 95 % / longest", *SPLITS]]
     table += [[unit, *(str(Lengths.of(units[split][unit])) for split in SPLITS)] for unit in names]
     if inputs is not None and any(read.truncated() for read in inputs.values()):
-        cut = {split: sum(read.truncated().values()) for split, read in inputs.items()}
-        table.append(["texts that are cut there", *(str(cut[split]) for split in SPLITS)])
+        cut = {split: read.truncated() for split, read in inputs.items()}
+        spelled = [kind for kind in UNSPELLED if any(kind in kinds for kinds in cut.values())]
+        table += [[f"texts: {kind}", *(str(cut[split].get(kind, 0)) for split in SPLITS)] for kind in spelled]
+        if not spelled:
+            table.append(["texts that are cut there", *(str(sum(cut[split].values())) for split in SPLITS)])
     return [*_aligned(table), ""]
 
 

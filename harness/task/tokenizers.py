@@ -106,11 +106,18 @@ class CharacterTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self.token.get(number, "") for number in ids).replace(self.between, " ").strip()
 
+    def has(self, character: str) -> bool:
+        """Whether it can say a character, a blank being none."""
+        return character.isspace() or any(case in self.number for case in _cases(character))
+
     def _id(self, character: str) -> int | None:
         if character == " ":
             return self.number.get(self.between)
-        cases = (character, character.upper(), character.lower())
-        return next((self.number[case] for case in cases if case in self.number), self.unknown)
+        return next((self.number[case] for case in _cases(character) if case in self.number), self.unknown)
+
+
+def _cases(character: str) -> tuple[str, str, str]:
+    return character, character.upper(), character.lower()
 
 
 _MARKS = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"}

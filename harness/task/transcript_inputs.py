@@ -4,7 +4,7 @@ Shapes: B recordings in a batch, N samples of the longest, T tokens of the longe
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from harness.config import ConfigError, Tokens
 from harness.system.paths import listed
-from harness.task.base import Inputs
+from harness.task.base import UNSPELLED, Inputs
 from harness.task.ctc import frames_needed, frames_of
+from harness.task.error_rates import is_said
+from harness.task.intake.held import shortened
 from harness.task.seq2seq_inputs import IGNORED, padded_right
 from harness.task.sound import SoundSplit
-from harness.task.tokenizers import TextTokenizer, load_tokenizer
+from harness.task.tokenizers import CharacterTokenizer, TextTokenizer, load_tokenizer
 
 _LEAST = 400  # samples: a network is given silence where there are fewer
 
@@ -75,6 +77,7 @@ class SpelledInputs(Inputs):
     targets: tuple[np.ndarray, ...]
     blank: int
     tokenizer: TextTokenizer
+    unspelled: Mapping[str, int]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -90,6 +93,10 @@ class SpelledInputs(Inputs):
         blank = torch.full((len(targets),), self.blank)
         return self.sound.batch(rows) | {"labels": padded_right(targets, IGNORED), "blank": blank}
 
+    def truncated(self) -> dict[str, int]:
+        """How many texts cannot be said as they are written, by how they differ."""
+        return dict(self.unspelled)
+
     @property
     def ends(self) -> tuple[int, ...]:
         """Ids that end a text: none."""
@@ -101,9 +108,16 @@ class SpelledInputs(Inputs):
 
 
 def encode_transcripts(
-    sound: SoundSplit, texts: Sequence[str], tokens: Tokens, max_target: int, where: str, names: Sequence[str]
+    sound: SoundSplit,
+    texts: Sequence[str],
+    tokens: Tokens,
+    max_target: int,
+    where: str,
+    names: Sequence[str],
+    normalise: str = "none",
 ) -> Inputs:
-    """A split as a model of such tokens reads it; `names` are those of its recordings.
+    """A split as a model of such tokens reads it; `names` are those of its recordings, `normalise` as texts are
+    compared.
 
     Raises ConfigError, with `where`, for recordings that are longer than what the model hears of each, and for more
     tokens than it writes.
@@ -115,7 +129,7 @@ def encode_transcripts(
         raise ConfigError(f"{where}: {said}; {rule}")
     assert tokens.tokenizer is not None
     if tokens.start is None:
-        return _spelled(sound, texts, tokens, where, names)
+        return _spelled(sound, texts, tokens, where, names, normalise)
     assert tokens.end is not None
     if tokens.most_tokens is not None and len(tokens.prompt) + max_target > tokens.most_tokens:
         room = tokens.most_tokens - len(tokens.prompt)
@@ -135,12 +149,21 @@ def encode_transcripts(
 
 
 def _spelled(
-    sound: SoundSplit, texts: Sequence[str], tokens: Tokens, where: str, names: Sequence[str]
+    sound: SoundSplit, texts: Sequence[str], tokens: Tokens, where: str, names: Sequence[str], normalise: str
 ) -> SpelledInputs:
-    """The same of a network without a decoder. Raises ConfigError for what its frames are too few to say."""
+    """The same of a network without a decoder.
+
+    Raises ConfigError for what its vocabulary lacks, and for what its frames are too few to say.
+    """
     assert tokens.tokenizer is not None
-    tokenizer = load_tokenizer(tokens.tokenizer)
-    written = tokenizer.targets(texts)
+    tokenizer = CharacterTokenizer(tokens.tokenizer)
+    said = [respelled(text, tokenizer, normalise) for text in texts]
+    lacking = {row: kept for row, text in enumerate(said) if (kept := [one for one in text if not tokenizer.has(one)])}
+    if lacking and not tokens.of_training:
+        raise ConfigError(f"{where}: {_lacking(lacking, names, normalise)}")
+    changed = sum(one != text for one, text in zip(said, texts, strict=True))
+    counts = {kind: count for kind, count in zip(UNSPELLED, (changed, len(lacking)), strict=True) if count}
+    written = tokenizer.targets(said)
     short = []
     for name, ids, samples in zip(names, written, np.diff(sound.starts).tolist(), strict=True):
         there = frames_of(max(samples, _LEAST), tokens.convolutions)
@@ -151,4 +174,22 @@ def _spelled(
         raise ConfigError(
             f"{where}: {len(short)} recordings are too short for their transcripts ({listed(short)}); {rule}"
         )
-    return SpelledInputs(sound, tuple(np.array(ids, dtype=np.int64) for ids in written), tokens.pad, tokenizer)
+    return SpelledInputs(sound, tuple(np.array(ids, dtype=np.int64) for ids in written), tokens.pad, tokenizer, counts)
+
+
+def _lacking(lacking: Mapping[int, Sequence[str]], names: Sequence[str], normalise: str) -> str:
+    characters = listed(map(repr, sorted({each for found in lacking.values() for each in found})))
+    rows = listed(shortened(names[row]) for row in lacking)
+    ways = "model.head=fresh learns the characters of training, or write these texts in others"
+    if normalise == "none":
+        ways += "; task.normalise=plain leaves punctuation out"
+    return f"vocab.json of the model lacks {characters} of {len(lacking)} transcripts ({rows}); {ways}"
+
+
+def respelled(text: str, tokenizer: CharacterTokenizer, normalise: str) -> str:
+    """A text without the punctuation that its vocabulary lacks and that is not compared either."""
+    if normalise != "plain":
+        return text
+    even = text if tokenizer.has("’") else text.replace("’", "'")
+    kept = [one if tokenizer.has(one) or is_said(even, at) else " " for at, one in enumerate(even)]
+    return "".join(kept)

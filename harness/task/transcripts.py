@@ -42,7 +42,8 @@ class TranscriptsTask(WritingTask):
         assert tokens.sample_rate is not None
         sound = read_sound(self.sounds[split], tokens.sample_rate, tokens.most_samples)
         names = self.facts.kept[split]
-        return encode_transcripts(sound, self.transcripts[split], tokens, self.max_target, f"task={self.name}", names)
+        where, texts = f"task={self.name}", self.transcripts[split]
+        return encode_transcripts(sound, texts, tokens, self.max_target, where, names, self.normalise)
 
     @property
     def outputs(self) -> Transcribed:

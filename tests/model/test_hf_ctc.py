@@ -44,11 +44,12 @@ def save_ctc(folder, model_type="wav2vec2", *, masked=True, vocabulary=VOCABULAR
     return network.eval()
 
 
-def inputs_of(config, texts=TEXTS, recordings=SOUNDS, characters=""):
+def inputs_of(config, texts=TEXTS, recordings=SOUNDS, characters="", normalise="none"):
     tokens = model_tokens(config, Transcribed(characters))
     starts = np.cumsum([0, *map(len, recordings)])
     sound = SoundSplit(np.concatenate(recordings), starts, np.zeros(len(texts), int), RATE, tokens.most_samples)
-    return encode_transcripts(sound, texts, tokens, 99, "task=transcripts", tuple(map(str, range(len(texts)))))
+    names = tuple(map(str, range(len(texts))))
+    return encode_transcripts(sound, texts, tokens, 99, "task=transcripts", names, normalise)
 
 
 def theirs_of(folder, network, recordings=SOUNDS, texts=TEXTS):
@@ -121,12 +122,36 @@ def test_a_fresh_head_is_of_the_characters_of_training(tmp_path):
 def test_letters_are_written_in_the_case_of_the_vocabulary(tmp_path):
     save_ctc(tmp_path)
     config = named(tmp_path, head="stored")
-    assert [row.tolist() for row in inputs_of(config, ("abba cab", "Deed", "éa", "a  b")).targets] == [
+    assert [row.tolist() for row in inputs_of(config, ("abba cab", "Deed", "ea", "a  b")).targets] == [
         [5, 6, 6, 5, 4, 7, 5, 6],
         [8, 9, 9, 8],
-        [3, 5],
+        [9, 5],
         [5, 4, 6],
     ]
+
+
+def test_letters_that_the_vocabulary_lacks_are_named(tmp_path):
+    save_ctc(tmp_path)
+    config = named(tmp_path, head="stored")
+    for normalise in ("none", "plain"):
+        with pytest.raises(ConfigError) as error:
+            inputs_of(config, ("abba", "déz", "a 7", "cab"), normalise=normalise)
+        message = "lacks '7', 'z', 'é' of 2 transcripts (1, 2); model.head=fresh learns"
+        assert message in str(error.value)
+        assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(ConfigError, match=r"lacks '!' of 1 transcripts \(0\); .*; task.normalise=plain leaves punct"):
+        inputs_of(config, ("abba!", *TEXTS[1:]))
+
+
+def test_punctuation_that_is_not_compared_is_left_out_and_counted(tmp_path):
+    save_ctc(tmp_path)
+    config = named(tmp_path, head="stored")
+    inputs = inputs_of(config, ("A-bba, Cab!", "d’ed", "a bead", "“cab”"), normalise="plain")
+    said = ("A bba cab", "d'ed", "a bead", "cab")
+    assert [row.tolist() for row in inputs.targets] == [row.tolist() for row in inputs_of(config, said).targets]
+    assert inputs.truncated() == {"punctuation left out": 3}
+    fresh = inputs_of(named(tmp_path), ("ab!", "az", "b", "a"), characters="ab!")
+    assert fresh.truncated() == {"unknown characters": 1}
 
 
 def test_transcripts_that_frames_are_too_few_for_are_named(tmp_path):

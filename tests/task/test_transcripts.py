@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.config import ConfigError
+from harness.config import ConfigError, Tokens
 from harness.task.build import read_task
 from harness.task.own_transcripts import named_recordings
 from harness.task.summary import summary
@@ -71,6 +71,21 @@ def test_every_row_is_in_one_split_with_its_own_text(read, table):
     assert "compared with task.normalise=plain" in said
     assert "hours" in said
     assert read(table).sha256 == task.sha256 != read(table, "task.split_seed=1").sha256
+
+
+def test_punctuation_that_the_model_cannot_say_is_counted(read, table, tmp_path):
+    """By a vocabulary of letters and digits, of texts that all have an exclamation mark."""
+    (tmp_path / "model").mkdir()
+    letters = {letter: 3 + number for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz0123456789")}
+    (tmp_path / "model" / "vocab.json").write_text(json.dumps({"<pad>": 0, "<unk>": 1, "|": 2} | letters))
+    tokens = Tokens(tmp_path / "model", 0, sample_rate=RATE, convolutions=((10, 5),))
+    task = read(table)
+    inputs = {split: task.inputs(split, tokens) for split in task.transcripts}
+    assert {split: part.truncated() for split, part in inputs.items()} == {
+        split: {"punctuation left out": count} for split, count in (("train", 28), ("validation", 4), ("test", 8))
+    }
+    (line,) = (line for line in summary(task, inputs) if "punctuation" in line and "texts" in line)
+    assert line.split()[-3:] == ["28", "4", "8"]
 
 
 def test_what_always_writing_the_most_frequent_transcript_scores(read, table):

@@ -29,6 +29,7 @@ class Tokens:
     A model that hears recordings has a `sample_rate`, a second, and reads `most_samples` of each, None being all.
     Where it writes what is said, `prompt` stands before each text that is written, of at most `most_tokens` with it;
     without a `start` it says a character, or `pad` for none, at each frame of its `convolutions` (kernel, stride).
+    These characters are those of training transcripts where `of_training`.
     """
 
     tokenizer: Path | None
@@ -45,6 +46,7 @@ class Tokens:
     prompt: tuple[int, ...] = ()
     most_tokens: int | None = None
     convolutions: tuple[tuple[int, int], ...] = ()
+    of_training: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
