@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,11 @@ def write_texts(
     device: torch.device,
     folder: Path,
     further: Collection[str] = (),
+    recordings: Sequence[str] = (),
 ) -> dict[str, float]:
     """The scores, with `further` ones, of the texts that a model generates for the first test rows; else nothing.
 
-    A table of the texts is written beside.
+    A table of the texts is written beside, with the names of `recordings` that they are of.
     """
     if generation is None:
         return {}
@@ -132,7 +133,8 @@ def write_texts(
     written = generate_texts(model.to(device), inputs, len(references), generation.longest, device)
     found = scored_texts(generation, written, references, further)
     items = dict(zip(found.columns, zip(*found.items, strict=True), strict=True))
-    columns = {"row": range(len(references)), **items, "written": written, "wanted": references}
+    named = {"recording": recordings[: len(references)]} if recordings else {}
+    columns = {"row": range(len(references)), **named, **items, "written": written, "wanted": references}
     if (extract := generation.extract) is not None:
         columns |= {"answer": list(map(extract, written)), "wanted_answer": list(map(extract, references))}
         columns["right"] = list(map(int, are_right(written, references, extract)))

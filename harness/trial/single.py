@@ -208,7 +208,15 @@ def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: Tr
     scores = test(trainer, module, evaluate["test"])
     draft.add_scores("test", scores)
     asked, folder = config.trainer.text_measures, trial.context.folder
-    written = write_texts(trial.task.generation, trained, held_out, device=trial.device, folder=folder, further=asked)
+    written = write_texts(
+        trial.task.generation,
+        trained,
+        held_out,
+        device=trial.device,
+        folder=folder,
+        further=asked,
+        recordings=trial.task.names("test") if config.task.transcribes else (),
+    )
     draft.add_scores("test", scores | written)
 
 

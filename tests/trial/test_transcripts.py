@@ -101,6 +101,7 @@ def test_a_trial_of_whisper(table, trained, tmp_path):  # noqa: F811
     again = error_rates([row["written"] for row in written], [row["wanted"] for row in written], "plain")
     assert {name: scores["test"][name] for name in again.scores} == again.scores
     assert [row["wanted"] for row in written] == list(task.transcripts["test"][:8])
+    assert [row["recording"] for row in written] == list(task.names("test")[:8])
     assert [float(row["errors"]) for row in written] == [item[0] for item in again.items]
     (result,) = arm_results([made.entry], made.folder.parents[1])
     assert result.interval == ratio_interval(*again.ratios["wer"])
