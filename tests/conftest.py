@@ -14,58 +14,25 @@ from harness.config.guests import FOLDERS
 from tests import commands, tiny
 from tests.zygote import Zygote
 
-# They train, or start processes: more than ten seconds each on one core. `make check` leaves them out.
-SLOW = (
-    *("test_hf_files.py", "test_gemma.py", "test_hf_audio.py", "test_ctranslate2.py"),
-    *("test_hf_recognition.py", "test_transcripts.py"),
-    *("test_main.py", "test_guests.py", "test_docs.py", "test_docs_code.py", "test_commands.py", "test_corridor.py"),
-    *("test_security.py", "test_bad_input.py", "test_guest_variant.py", "test_guest_measure.py", "test_repeat.py"),
-    *("test_launchers.py", "test_worker.py", "test_study.py", "test_rebuild.py", "test_crowd.py", "test_single.py"),
-    *("test_undo.py", "test_address.py", "test_hydra_checks.py", "test_former_studies.py", "test_parent_study.py"),
-    *(
-        "test_checkpoint.py",
-        "test_checkpoint_callback.py",
-        "test_accumulation.py",
-        "test_ddp_followers.py",
-        "test_progress.py",
-    ),
-    *("test_adapt.py", "test_trial.py", "test_continual.py", "test_provenance.py", "test_probe.py"),
-    *("test_generation.py", "test_out_of_memory.py", "test_multi_adapter.py", "test_assets.py", "test_page.py"),
-    *(
-        "test_two_level.py",
-        "test_mixed_space.py",
-        "test_searches.py",
-        "test_joint.py",
-        "test_layer_ranks.py",
-        "test_allocate.py",
-        "test_confirm.py",
-        "test_history.py",
-        "test_allocated_arms.py",
-    ),
-    *("test_vision.py", "test_config_file.py", "test_recurrent.py", "test_speech.py", "test_config.py", "test_text.py"),
-    *("test_fastest.py", "test_chat_trial.py", "test_choice_trial.py", "test_quantization.py", "test_evaluate.py"),
-    "test_features.py",
-    "test_packed.py",
-    "test_packs.py",
-    *(
-        "test_hf.py",
-        "test_timm.py",
-        "test_hf_trial.py",
-        "test_tagging.py",
-        "test_text_objectives.py",
-        "test_export.py",
-        "test_predict.py",
-        "test_optimizers.py",
-    ),
-    *("test_analyse.py", "test_attributions.py", "test_dense.py", "test_html.py", "test_samplers.py"),
-)
+# test_NAME.py: they train, start processes, or take more than four seconds on one core. `make check` leaves them out.
+SLOW = """
+    accumulation adapt address allocate allocated_arms analyse assets attributions bad_input chat_trial checkpoint
+    checkpoint_callback choice_trial commands config config_file config_trees confirm confirmed continual corridor
+    crowd ctranslate2 ddp_followers dense docs docs_code evaluate export fastest features former_studies gemma
+    generation guest_measure guest_variant guests hf hf_audio hf_ctc hf_files hf_recognition hf_trial history html
+    hub_models hydra_checks importance joint launchers layer_ranks main mixed_space multi_adapter objectives
+    optimizers out_of_memory packed packs page parent_study predict probe progress provenance quantization rebuild
+    recurrent repeat round_trip samplers searches security single speech study summary tagging text text_objectives
+    timm tracking transcripts trial two_level undo vision worker
+"""
 
 RunHere = Callable[..., tuple[int, str, str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = SLOW.split()
     for item in items:
-        if item.path.name in SLOW:
+        if item.path.stem.removeprefix("test_") in slow:
             item.add_marker(pytest.mark.slow)
 
 
