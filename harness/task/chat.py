@@ -14,6 +14,7 @@ from harness.task.base import SPLITS
 from harness.task.chat_inputs import ChatInputs, ChatSplit, TrainOn, encode_chats
 from harness.task.chat_template import ChatTemplate, chat_template, syntax_problem
 from harness.task.intake.chats import as_text
+from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import decode, read_bytes
 from harness.task.own_chats import read_own_chats
@@ -90,11 +91,10 @@ def _say_once(name: str, said: str) -> None:
 def read_chat(config: ChatTaskConfig) -> ChatTask:
     """Read and split a user's conversations. Raises ConfigError for data that cannot be learned from."""
     source, frames, facts = read_own_chats(config)
+    refuse_empty(f"task={config.name}", {name: frames[name] for name in SPLITS})
     splits = {}
     for name in SPLITS:
         rows = frames[name]
-        if not len(rows):
-            raise ConfigError(f"task={config.name}: the {name} split has no rows")
         splits[name] = ChatSplit(tuple(rows["messages"]), tuple(f"{name} {row}" for row in rows.index))
     digest = hashlib.sha256()
     for name, split in splits.items():

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from harness.config import ChoiceTaskConfig, ConfigError, Tokens
+from harness.config import ChoiceTaskConfig, Tokens
 from harness.task.base import SPLITS, Task
 from harness.task.choice_inputs import ChoiceInputs, ChoiceSplit, encode_choices
+from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
 from harness.task.own_choices import read_own_choices
 
@@ -101,11 +102,10 @@ def _chance(split: ChoiceSplit) -> float:
 def read_choice(config: ChoiceTaskConfig) -> ChoiceTask:
     """Read and split a user's questions. Raises ConfigError for data that cannot be learned from."""
     source, frames, facts = read_own_choices(config)
+    refuse_empty(f"task={config.name}", {name: frames[name] for name in SPLITS})
     splits = {}
     for name in SPLITS:
         rows = frames[name]
-        if not len(rows):
-            raise ConfigError(f"task={config.name}: the {name} split has no rows")
         columns = tuple(rows["opening"]), tuple(rows["options"]), tuple(map(int, rows["answer"]))
         splits[name] = ChoiceSplit(*columns, tuple(f"{name} {row}" for row in rows.index))
     digest = hashlib.sha256(

@@ -12,7 +12,7 @@ import pandas as pd
 from harness.config import CatalogueTaskConfig, ConfigError, FileSeq2seqTaskConfig, ModelConfig, Tokens, nearest
 from harness.system import assets
 from harness.task.base import SPLITS, Inputs
-from harness.task.intake.cuts import split_of
+from harness.task.intake.cuts import refuse_empty, split_of
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.own_pairs import read_own_pairs
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
@@ -102,9 +102,7 @@ def seq2seq_task(
     generate_rows: int,
 ) -> Seq2seqTask:
     """A task of these splits, with its digest. Raises ConfigError for an empty one."""
-    for key, split in splits.items():
-        if not len(split):
-            raise ConfigError(f"task={name}: the {key} split has no rows")
+    refuse_empty(f"task={name}", splits)
     digest = hashlib.sha256(repr([(key, split.sources, split.targets) for key, split in splits.items()]).encode())
     return Seq2seqTask(name, source, splits, digest.hexdigest(), left_out, max_source, max_target, generate_rows)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from harness.config import ConfigError, GlueTaskConfig, ModelConfig, OwnTextTaskConfig, RatedTaskConfig, Tokens
 from harness.task.base import Inputs, Task, described
 from harness.task.batches import Split, encode
+from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import normalised_row, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import suspicious
@@ -193,9 +194,7 @@ def text_task(
     `where` opens an error's line; `wanted` is the number of classes that is expected, None for any. Splits share a few
     rows only, unless they `may_share` more.
     """
-    for key, frame in frames.items():
-        if frame.empty:
-            raise ConfigError(f"{where}: the {key} split has no rows")
+    refuse_empty(where, frames)
     if number:
         classes, splits = _numbers(where, frames)
     else:

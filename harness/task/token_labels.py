@@ -11,6 +11,7 @@ import numpy as np
 from harness.config import CodeNamesTaskConfig, ConfigError, ModelConfig, TokenClasses, TokenLabelsTaskConfig, Tokens
 from harness.task.base import SPLITS, Inputs, Task, described
 from harness.task.code_names import read_code_names
+from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import normalised, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import missing_classes, suspicious
@@ -104,9 +105,7 @@ def read_token_labels(config: TokenLabelsTaskConfig | CodeNamesTaskConfig) -> To
     """Read and split a task's rows. Raises ConfigError for data that cannot be learned from."""
     source, rows, facts = _READERS[config.reader](config)
     where = f"task={config.name}"
-    for split in SPLITS:
-        if not rows[split]:
-            raise ConfigError(f"{where}: the {split} split has no rows")
+    refuse_empty(where, {split: rows[split] for split in SPLITS})
     tags = [tag for row in rows["train"] for tag in row.tags]
     classes = bio_classes(tags) if config.scheme == "bio" else tuple(sorted(set(tags)))
     if len(classes) < 2:

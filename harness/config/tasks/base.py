@@ -59,8 +59,9 @@ TEXT_MEASURES = ("bleu", "chrf", "rouge_l", "exact", *ERROR_RATES, *ANSWER_MEASU
 WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
+READ_FILES = "task=text_csv, task=token_labels, task=seq2seq, task=chat, task=choice and task=transcripts read files"
 _READ_BY = {
-    "a file,": "task=text_csv, task=token_labels, task=seq2seq, task=chat, task=choice and task=transcripts read files",
+    "a file,": READ_FILES,
     "a folder,": "task=image_folder, task=audio_folder, task=spoken_digits and task=sst2 read folders",
 }
 

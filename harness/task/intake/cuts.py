@@ -1,14 +1,22 @@
 """Which rows of a user's own data are held out: drawn by groups, evenly from the classes, or the last in time."""
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Sized
 
 import numpy as np
 
+from harness.config import ConfigError
 from harness.task.intake.labels import is_gap
 
 Parts = dict[str, np.ndarray]
 """The places of each split's rows, in their order; train last of those that are named."""
+
+
+def refuse_empty(where: str, splits: Mapping[str, Sized]) -> None:
+    """Raise ConfigError, which begins with `where`, for a split without rows."""
+    for split, rows in splits.items():
+        if not len(rows):
+            raise ConfigError(f"{where}: the {split} split has no rows")
 
 
 def drawn(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Parts:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.config import ConfigError
+from harness.config.tasks.base import READ_FILES
 from harness.system.paths import listed, path_problem
 
 _SPLITS = {
@@ -50,12 +51,8 @@ def _split_among(name: str) -> str | None:
 def require_folder(path: Path, key: str, reader: str) -> None:
     """Raise ConfigError where `path` is no folder."""
     if problem := path_problem(path, "folder"):
-        files = (
-            "; task=text_csv, task=token_labels, task=seq2seq, task=chat, task=choice and task=transcripts read files"
-            if problem.startswith("a file")
-            else ""
-        )
-        raise ConfigError(f"{key}={path}: {problem}" + (f"; task={reader} reads a folder{files}" if files else ""))
+        files = f"; task={reader} reads a folder; {READ_FILES}" if problem.startswith("a file") else ""
+        raise ConfigError(f"{key}={path}: {problem}{files}")
 
 
 def folders_in(path: Path) -> list[Path]:
