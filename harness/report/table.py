@@ -110,9 +110,11 @@ def _p_value(items: list[float], reference: list[float], name: str) -> float:
     return sign_flip([item - other for item, other in zip(items, reference, strict=True)])
 
 
-_ERRORS = {"wer": ("errors", "words"), "cer": ("character_errors", "characters")}
-"""Rates of errors over all transcripts: the columns of what each adds to both sides."""
-RATIOS = ("loss", *_ERRORS)
+_WRITTEN = {"answer_accuracy": "right", "wer": "errors", "cer": "character_errors"}
+"""Scores of texts that were written: the column of what each of them came to."""
+_SIZES = {"wer": "words", "cer": "characters"}
+"""Of those that are rates over all texts together: the column of how much each of them counts."""
+RATIOS = ("loss", *_SIZES)
 """Measures that are a ratio of sums over items."""
 
 
@@ -141,12 +143,9 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     mean over items.
     """
     name = headline_metric(entry)
-    if name == "answer_accuracy":
+    if name in _WRITTEN:
         written = _rows(entry, folder, WRITTEN)
-        return None if written is None else [float(row["right"]) for row in written]
-    if name in _ERRORS:
-        written = _rows(entry, folder, WRITTEN)
-        return None if written is None else [float(row[_ERRORS[name][0]]) for row in written]
+        return None if written is None else [float(row[_WRITTEN[name]]) for row in written]
     rows = predictions(entry, folder)
     if rows is None or name not in (*SHARES, "loss"):
         return None
@@ -161,8 +160,8 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
 def item_sizes(entry: Record, folder: Path) -> list[float]:
     """How much each test item counts in a score that is a ratio of sums: its tokens, words or characters, else 1."""
     name = headline_metric(entry)
-    if name in _ERRORS:
-        return [float(row[_ERRORS[name][1]]) for row in _rows(entry, folder, WRITTEN) or ()]
+    if name in _SIZES:
+        return [float(row[_SIZES[name]]) for row in _rows(entry, folder, WRITTEN) or ()]
     return [float(row.get("tokens", 1)) for row in predictions(entry, folder) or ()]
 
 
