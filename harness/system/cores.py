@@ -10,11 +10,15 @@ from harness.system.control_groups import control_groups
 _STAT = Path("/proc/stat")
 
 
+def allowed_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def usable_cores() -> int:
-    """The cores that this process may run on, at most as many as its control groups pay for."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The same, at most as many as its control groups have the time of."""
     quotas = [math.floor(quota) for group in control_groups("cpu") for quota in _quota(group)]
-    return max(1, min([cores, *quotas]))
+    return max(1, min([allowed_cores(), *quotas]))
 
 
 def free_cores(busy: int = 0, over_s: float = 1.0) -> int:

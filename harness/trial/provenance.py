@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from harness.system.cores import allowed_cores
+
 _DISTRIBUTION = "lora-harness"
 _PACKAGES = (
     "torch",
@@ -159,7 +161,7 @@ def hardware() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": allowed_cores(),
         "gpu": gpu,
         "platform": platform.platform(terse=True),
     }

@@ -56,7 +56,8 @@ def settle(config: Config) -> Config:
     slots = search_schedule(config.sweep)
     at_once = -(-sum(slot.index <= slot.arm.lag for slot in slots) // launch.pack)
     on_gpus = resolve_device(config.trainer.accelerator, config.trainer.devices).type == "cuda"
-    rooms = [(at_once, "the trials that can begin at once"), *(_on_gpus(launch) if on_gpus else _on_cores(config))]
+    here = [(len(_gpus()) * launch.per_gpu, "the GPUs")] if on_gpus else _on_cores(config)
+    rooms = [(at_once, "the trials that can begin at once"), *here]
     if storage_kind(storage_address()) == "sqlite":
         rooms.append((1, "HARNESS_STORAGE, which is SQLite"))
     found, why = min(rooms)
@@ -66,10 +67,6 @@ def settle(config: Config) -> Config:
         return config
     threads = min(config.trainer.threads, max(1, usable_cores() // at_once))
     return replace(config, trainer=replace(config.trainer, threads=threads))
-
-
-def _on_gpus(launch: LocalConfig) -> list[tuple[int, str]]:
-    return [(len(_gpus()) * launch.per_gpu, "the GPUs")]
 
 
 def _on_cores(config: Config) -> list[tuple[int, str]]:
