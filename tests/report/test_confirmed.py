@@ -175,54 +175,57 @@ def test_a_trial_at_another_point_does_not_count(study, tmp_path):
     assert confirmation(moved, tmp_path, margin=0.01) is None
 
 
-def test_a_lower_loss_is_better_and_its_own_unit_is_shown(study, tmp_path):
-    draw = np.random.default_rng(1)
+def confirmed_ratio(tmp_path, measure, truth, file, columns, items_of):
+    """Full fine-tuning and rank 8, whose score is a ratio of sums; `items_of` draws the columns of a trial's items, and
+    what their score is.
+    """
     records = []
-    for place, (arm, loss) in enumerate({"full": 2.0, "rank=8": 2.4}.items()):
+    for place, (arm, value) in enumerate(truth.items()):
         chosen = searched(place, arm, "full" if arm == "full" else "lora", 0.8, 10 * place)
-        chosen = dataclasses.replace(chosen, objective="loss", scores={"val": {"loss": loss}})
+        chosen = dataclasses.replace(chosen, objective=measure, scores={"val": {measure: value}})
         records.append(chosen)
         for seed in SEEDS:
-            tokens = draw.integers(3, 30, 400)
-            nats = loss + draw.normal(0, 0.3, 400)
-            entry = again(chosen, place, seed, [1])
-            score = float((nats * tokens).sum() / tokens.sum())
-            entry = dataclasses.replace(entry, scores={"val": {"loss": score}, "test": {"loss": score}})
-            path = tmp_path / f"trials/{entry.trial:04d}/predictions.csv"
+            first, second, score = items_of(value)
+            scores = {"val": {measure: float(score)}, "test": {measure: float(score)}}
+            entry = dataclasses.replace(again(chosen, place, seed, [1]), scores=scores)
+            path = tmp_path / f"trials/{entry.trial:04d}" / file
             path.parent.mkdir(parents=True)
-            rows = zip(range(400), nats, tokens, strict=True)
-            path.write_text("row,loss,tokens\n" + "".join(f"{i},{a},{b}\n" for i, a, b in rows))
+            rows = zip(range(len(first)), first, second, strict=True)
+            path.write_text(f"row,{columns}\n" + "".join(f"{i},{a},{b}\n" for i, a, b in rows))
             records.append(entry)
     found = confirmation(records, tmp_path, margin=0.01)
     (adapter,) = [each for each in found.arms if each.arm == "rank=8"]
+    scores = [entry.score("test", measure) for entry in records if entry.arm == "rank=8" and entry.phase == "confirm"]
+    return found, adapter, scores
+
+
+def test_a_lower_loss_is_better_and_its_own_unit_is_shown(tmp_path):
+    draw = np.random.default_rng(1)
+
+    def items_of(loss):
+        tokens = draw.integers(3, 30, 400)
+        nats = loss + draw.normal(0, 0.3, 400)
+        return nats, tokens, (nats * tokens).sum() / tokens.sum()
+
+    truth = {"full": 2.0, "rank=8": 2.4}
+    found, adapter, scores = confirmed_ratio(tmp_path, "loss", truth, "predictions.csv", "loss,tokens", items_of)
     assert adapter.verdict == "worse"
-    scores = [entry.score("test", "loss") for entry in records if entry.arm == "rank=8" and entry.phase == "confirm"]
     assert adapter.mean.mean == pytest.approx(np.mean(scores)), "the mean over tokens, not over sentences"
     assert f"+{-adapter.gap.difference:.4f} [" in section_of(found), "a higher loss is shown as higher"
 
 
 def test_word_error_rates_are_judged_over_the_transcripts_that_were_written(tmp_path):
-    draw, records = np.random.default_rng(2), []
+    draw = np.random.default_rng(2)
     words = draw.integers(3, 30, 300)
-    for place, (arm, rate) in enumerate({"full": 0.10, "rank=8": 0.20}.items()):
-        chosen = searched(place, arm, "full" if arm == "full" else "lora", 0.8, 10 * place)
-        chosen = dataclasses.replace(chosen, objective="wer", scores={"val": {"wer": rate}})
-        records.append(chosen)
-        for seed in SEEDS:
-            errors = draw.binomial(words, rate)
-            entry = again(chosen, place, seed, [1])
-            score = float(errors.sum() / words.sum())
-            entry = dataclasses.replace(entry, scores={"val": {"wer": score}, "test": {"wer": score}})
-            path = tmp_path / f"trials/{entry.trial:04d}/written.csv"
-            path.parent.mkdir(parents=True)
-            rows = zip(range(300), errors, words, strict=True)
-            path.write_text("row,errors,words\n" + "".join(f"{i},{a},{b}\n" for i, a, b in rows))
-            records.append(entry)
-    found = confirmation(records, tmp_path, margin=0.01)
+
+    def items_of(rate):
+        errors = draw.binomial(words, rate)
+        return errors, words, errors.sum() / words.sum()
+
+    truth = {"full": 0.10, "rank=8": 0.20}
+    found, adapter, scores = confirmed_ratio(tmp_path, "wer", truth, "written.csv", "errors,words", items_of)
     assert (found.over_items, found.items) == (True, 300), f"of {ITEMS} test rows so many were written"
-    (adapter,) = [each for each in found.arms if each.arm == "rank=8"]
     assert adapter.verdict == "worse"
-    scores = [entry.score("test", "wer") for entry in records if entry.arm == "rank=8" and entry.phase == "confirm"]
     assert adapter.mean.mean == pytest.approx(np.mean(scores)), "the rate over all words, not over transcripts"
 
 
