@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -225,16 +225,18 @@ def majority(labels: Mapping[str, Sequence[int] | np.ndarray], classes: Sequence
     return {"class": classes[most], **shares}
 
 
+def source_described(name: str, source: str, sha256: str, splits: Mapping[str, Sized]) -> dict[str, object]:
+    """What a record keeps of any data: where they are from, their digest, and the rows of each split."""
+    rows = {split: len(found) for split, found in splits.items()}
+    return {"name": name, "source": source, "sha256": sha256, "rows": rows}
+
+
 def described(
     name: str, source: str, sha256: str, classes: Sequence[str], labels: Mapping[str, Sequence[int] | np.ndarray]
 ) -> dict[str, object]:
     """What a record keeps of labelled data; `labels` are those of each split."""
     counts = {split: np.bincount(numbers, minlength=len(classes)) for split, numbers in labels.items()}
-    return {
-        "name": name,
-        "source": source,
-        "sha256": sha256,
-        "rows": {split: len(numbers) for split, numbers in labels.items()},
+    return source_described(name, source, sha256, labels) | {
         "labels": {split: count.tolist() for split, count in counts.items()},
         "classes": list(classes),
         "majority": majority(labels, classes),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from harness.config import ChoiceTaskConfig, Tokens
-from harness.task.base import SPLITS, Task
+from harness.task.base import SPLITS, Task, source_described
 from harness.task.choice_inputs import ChoiceInputs, ChoiceSplit, encode_choices
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
@@ -78,14 +78,14 @@ class ChoiceTask(Task):
 
     def describe(self) -> dict[str, object]:
         """With what guessing, and the place that is right most often in training, score."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(split) for name, split in self.splits.items()},
-            "chance": {name: _chance(split) for name, split in self.splits.items() if name != "train"},
-            "majority": self._majority(),
-        } | self.facts.described()
+        return (
+            source_described(self.name, self.source, self.sha256, self.splits)
+            | {
+                "chance": {name: _chance(split) for name, split in self.splits.items() if name != "train"},
+                "majority": self._majority(),
+            }
+            | self.facts.described()
+        )
 
     def _majority(self) -> dict[str, object]:
         ((most, _),) = Counter(self.splits["train"].answers).most_common(1)

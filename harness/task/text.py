@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.config import ConfigError, GlueTaskConfig, ModelConfig, OwnTextTaskConfig, RatedTaskConfig, Tokens
-from harness.task.base import Inputs, Task, described
+from harness.task.base import Inputs, Task, described, source_described
 from harness.task.batches import Split, encode
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import normalised_row, shared_keys
@@ -111,25 +111,21 @@ class TextTask(Task):
             return described(self.name, self.source, self.sha256, self.classes, labels) | told
         held = {name: np.array(split.labels) for name, split in self.splits.items() if name != "train"}
         errors = {name: float(np.sqrt(np.mean((labels - self.spread[0]) ** 2))) for name, labels in held.items()}
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(split) for name, split in self.splits.items()},
-            "mean": self.spread[0],
-            "sd": self.spread[1],
-            "mean_predictor": {"answer": self.spread[0]} | errors,
-        } | told
+        return (
+            source_described(self.name, self.source, self.sha256, self.splits)
+            | {
+                "mean": self.spread[0],
+                "sd": self.spread[1],
+                "mean_predictor": {"answer": self.spread[0]} | errors,
+            }
+            | told
+        )
 
     def _described_sets(self) -> dict[str, object]:
         sets = {name: sets_of(split.labels, len(self.classes)) for name, split in self.splits.items()}
         shares = sets["train"].mean(0)
         usual = shares > 0.5 if (shares > 0.5).any() else shares == shares.max()
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(split) for name, split in self.splits.items()},
+        return source_described(self.name, self.source, self.sha256, self.splits) | {
             "labels": {name: found.sum(0).astype(int).tolist() for name, found in sets.items()},
             "classes": list(self.classes),
             "usual_labels": {

@@ -90,18 +90,13 @@ class TranscriptsTask(WritingTask):
         """
         hours = {name: sum(map(len, part.samples)) / part.rate / 3600 for name, part in self.sounds.items()}
         speakers = {name: sorted(set(part.speakers)) for name, part in self.sounds.items()}
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(texts) for name, texts in self.transcripts.items()},
-            "characters": {name: sum(map(len, texts)) for name, texts in self.transcripts.items()},
+        return super().describe() | {
             "hours": {name: round(total, 4) for name, total in hours.items()},
             "alphabet": self._alphabet,
             "normalise": self.normalise,
             "usual_transcript": self._usual(),
             **({"speakers": speakers} if all(map(any, speakers.values())) else {}),
-        } | self.facts.described()
+        }
 
     def _usual(self) -> dict[str, object]:
         """The most frequent transcript of training, as it is compared, and the WER of always writing it."""

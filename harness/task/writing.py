@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from harness.task.answers import extraction, usual_answer
-from harness.task.base import SPLITS, Generation, Task
+from harness.task.base import SPLITS, Generation, Task, source_described
 from harness.task.intake.facts import Facts
 
 if TYPE_CHECKING:
@@ -87,13 +87,13 @@ class WritingTask(Task):
 
     def describe(self) -> dict[str, object]:
         """With the characters of the answers."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "rows": {name: len(split) for name, split in self.splits.items()},
-            "characters": {name: sum(map(len, split.answers)) for name, split in self.splits.items()},
-        } | (self.usual_answer() | self.facts.described())
+        return (
+            source_described(self.name, self.source, self.sha256, self.splits)
+            | {
+                "characters": {name: sum(map(len, split.answers)) for name, split in self.splits.items()},
+            }
+            | (self.usual_answer() | self.facts.described())
+        )
 
     def findings(self) -> Facts:
         return self.facts
