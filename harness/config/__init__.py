@@ -1,6 +1,7 @@
 """The configuration of a trial or a study: schema, plain trees, checks."""
 
-from harness.config.check import check, fingerprint, schema_keys, to_dict
+from harness.config.check import check
+from harness.config.fingerprint import fingerprint
 from harness.config.launch import HereConfig, LaunchConfig, LocalConfig, SlurmConfig
 from harness.config.lora import DEFAULT_SCALE, BaselineConfig, LoraConfig, PeftConfig
 from harness.config.models import MODELS, ModelConfig, Tokens
@@ -23,6 +24,7 @@ from harness.config.schema import (
     TrackingConfig,
     TrainerConfig,
 )
+from harness.config.schema_errors import schema_keys
 from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
 from harness.config.tasks import Outputs, TaskConfig, TokenClasses, Transcribed
@@ -38,7 +40,7 @@ from harness.config.tasks.text import GlueTaskConfig, HubTaskConfig, OwnTextTask
 from harness.config.tasks.tokens import CodeNamesTaskConfig, TokenLabelsTaskConfig, TokenTaskConfig
 from harness.config.tasks.transcripts import TranscriptsConfig
 from harness.config.tasks.vision import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
-from harness.config.tree import ConfigError, apply_overrides, dotted_keys, nearest, to_yaml
+from harness.config.tree import ConfigError, apply_overrides, dotted_keys, nearest, to_dict, to_yaml
 
 __all__ = [
     "DEFAULT_SCALE",

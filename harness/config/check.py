@@ -1,9 +1,6 @@
-"""From a plain tree to a typed configuration, with every mistake named; and the fingerprint of a trial."""
+"""From a plain tree to a typed configuration, with every mistake named."""
 
 import dataclasses
-import hashlib
-import json
-import re
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -13,18 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 from harness.config.arm_checks import confirmed_otherwise, mode_mistakes, pack_mistakes, sweep_space_mistakes, unused
 from harness.config.methods import PRUNERS, SAMPLERS, method_mistakes
 from harness.config.models import ModelConfig
-from harness.config.registry import GUEST
 from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
+from harness.config.schema_errors import schema_mistake, shown
 from harness.config.space import flattened
 from harness.config.tasks import TaskConfig, readers_for
 from harness.config.tasks.base import ANSWER_MEASURES, TEXT_MEASURES, WHOLE_SPLIT
-from harness.config.tree import OF_COMMANDS, ConfigError, Tree, apply_overrides, leaves, nearest
+from harness.config.tree import ConfigError, apply_overrides, leaves, nearest, to_dict
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
-_NOT_OF_A_TRIAL = (
-    *("run", "study", "results", "tracking", "launch", "sweep", "arguments"),
-    *OF_COMMANDS,
-)
 _KEYS = frozenset(field.name for field in dataclasses.fields(Config))
 
 
@@ -39,7 +32,7 @@ def check(tree: Mapping[str, Any]) -> Config:
     except ValidationError as error:
         firsts: dict[str, str] = {}  # one for each value: a value that may be of two kinds is wrong as both
         for item in error.errors():
-            said = _mistake(tree, item)
+            said = schema_mistake(tree, item)
             firsts.setdefault(said.rpartition(": ")[0] or said, said)
         raise ConfigError(*firsts.values()) from None
     mistakes = [
@@ -85,110 +78,6 @@ def _with_arguments(tree: Mapping[str, Any]) -> dict[str, Any]:
     if is_command and node in found and node not in _KEYS:
         found["arguments"] = found.pop(node)
     return found
-
-
-def to_dict(config: Any) -> Tree:
-    """A configuration object as a plain tree: what is written to files and hashed."""
-    tree: Tree = dataclasses.asdict(config)
-    return tree
-
-
-def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
-    """Sixteen hex digits that two trials share only if they are the same experiment.
-
-    What is not meant to change the outcome stays out: names, paths, tracking, and what rounds otherwise, such as the
-    number of threads. `identity` holds what only the machine can tell: the digests of data, weights, tokenizer and
-    guests' code, the device, the precision and attention that is not the usual.
-    """
-    tree = to_dict(config) | {"task": config.task.hashed(), "model": config.model.hashed()}
-    for key in _NOT_OF_A_TRIAL:
-        del tree[key]
-    del tree["trainer"]["threads"], tree["trainer"]["strategy"]
-    del tree["trainer"]["activation_checkpointing"], tree["trainer"]["reuse_features"]
-    if not config.trainer.score_train:  # a trial from before there was this key is the same trial
-        del tree["trainer"]["score_train"]
-    if not config.trainer.measures:
-        del tree["trainer"]["measures"]
-    if config.trainer.accumulate == 1:
-        del tree["trainer"]["accumulate"]
-    if config.trainer.batch_tokens is None:
-        del tree["trainer"]["batch_tokens"]
-    most = config.trainer.max_steps
-    if config.trainer.round_up or most is None or most % min(config.trainer.evaluations, most) == 0:
-        del tree["trainer"]["round_up"]  # the steps are those of before there was this key
-    optimizer = tree["optimizer"]
-    if config.optimizer.schedule != "warmup-stable-decay":
-        del optimizer["decay"]
-    for key, usual in (("name", "AdamW"), ("arguments", None), ("schedule", "linear")):  # as before there were any
-        if optimizer[key] == usual:
-            del optimizer[key]
-    if tree["probe"] is None:  # as before there were any
-        del tree["probe"]
-    else:
-        del tree["probe"]["asset"]
-    del tree["trainer"]["accelerator"], tree["trainer"]["precision"], tree["trainer"]["settled"]
-    tree["lora"] = config.lora.identity()
-    canonical = json.dumps({"config": tree, "identity": dict(identity)}, sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def _mistake(tree: Mapping[str, Any], item: Any) -> str:
-    path: list[str] = []
-    node: Any = tree
-    for part in item["loc"]:  # pydantic names the union's branch too; only real keys lead on
-        inside = isinstance(node, Mapping) and part in node
-        inside = inside or (isinstance(node, list) and isinstance(part, int) and part < len(node))
-        if inside:
-            path.append(str(part))
-            node = node[part]
-        elif item["type"] == "missing" and part == item["loc"][-1]:
-            path.append(str(part))
-    key = ".".join(path)
-    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        # The group experiment leaves no key behind, so a misspelt one arrives here as a key.
-        valid = [*schema_keys(Config), "experiment"]
-        if key == "experiment":
-            return "experiment: the file of an experiment begins with the line '# @package _global_'"
-        if key in valid:  # of another choice
-            return f"{key}: no such key{_of_choice(tree, key)}"
-        return f"{key}: no such key{nearest(key, valid)}"
-    if item["type"] == "missing":
-        return f"{key}: missing"
-    if item["type"] == "union_tag_invalid" and (name := item["ctx"]["discriminator"]).endswith("()"):
-        valid = [tag for tag in re.findall(r"'([^']*)'", item["ctx"]["expected_tags"]) if tag != GUEST]
-        rule = f"no such {name[:-2]}{nearest(item['ctx']['tag'], valid)}; valid: {', '.join(valid)}"
-        return f"{key}.{name[:-2]}={_show(item['ctx']['tag'])}: {rule}, or package.module:Name"
-    rule = item["msg"][0].lower() + item["msg"][1:]
-    return f"{key}={_show(item['input'])}: {rule}"
-
-
-def _of_choice(tree: Mapping[str, Any], key: str) -> str:
-    """Which option of its group has not the key."""
-    group = tree.get(key.partition(".")[0])
-    name = group.get("name") if isinstance(group, Mapping) else None
-    return f" of {key.partition('.')[0]}={name}" if isinstance(name, str) else ""
-
-
-def _show(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, str | int | float | bool | list | None) else str(value)
-
-
-def schema_keys(kind: Any, prefix: str = "") -> list[str]:
-    """Every dotted key that the schema knows, all branches of its unions included."""
-    keys = []
-    for field in dataclasses.fields(kind):
-        keys.append(f"{prefix}{field.name}")
-        for part in _dataclasses_in(typing.get_type_hints(kind)[field.name]):
-            keys += schema_keys(part, f"{prefix}{field.name}.")
-    return keys
-
-
-def _dataclasses_in(hint: Any) -> list[Any]:
-    if dataclasses.is_dataclass(hint):
-        return [hint]
-    if typing.get_origin(hint) is dict:  # the keys of a mapping are the user's, not the schema's
-        return []
-    return [found for part in typing.get_args(hint) for found in _dataclasses_in(part)]
 
 
 def _asked_mistakes(config: Config) -> list[str]:
@@ -265,7 +154,7 @@ def _objective_mistakes(config: Config) -> list[str]:
         return [f"trainer.score_train=true: task={task.name} is several tasks; trainer.score_train=false"]
     usual = config.run in SHAPES_ALONE and objective in typing.get_args(Usual)
     asked = {} if usual else {f"trainer.objective={objective}": objective}
-    asked |= {f"trainer.measures={_show(config.trainer.measures)}: {name}": name for name in config.trainer.measures}
+    asked |= {f"trainer.measures={shown(config.trainer.measures)}: {name}": name for name in config.trainer.measures}
     mistakes = [_not_measured(config, where, name, possible) for where, name in asked.items()]
     return [mistake for mistake in mistakes if mistake]
 
@@ -379,5 +268,5 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
 
 def _confirmation_mistakes(sweep: SweepConfig, task: TaskConfig) -> list[str]:
     if task.parts and not sweep.test:
-        return [f"sweep.test={_show(sweep.test)}: task={task.name} is several tasks, each trial is scored on test"]
+        return [f"sweep.test={shown(sweep.test)}: task={task.name} is several tasks, each trial is scored on test"]
     return []

@@ -1,6 +1,7 @@
 """Configurations as plain trees: overlays by dotted key, near names, YAML; and the error of a user's mistake."""
 
 import copy
+import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,6 +24,12 @@ class ConfigError(Exception):
 
     def __init__(self, *mistakes: str) -> None:
         super().__init__("\n".join(mistakes))
+
+
+def to_dict(config: Any) -> Tree:
+    """A configuration object as a plain tree: what is written to files and hashed."""
+    tree: Tree = dataclasses.asdict(config)
+    return tree
 
 
 def to_yaml(tree: Mapping[str, Any]) -> str:
