@@ -146,4 +146,9 @@ def explain(error: Exception, words: Sequence[str]) -> str:
         valid = [*schema_keys(Config), *groups()]
         if key not in valid:
             return f"{word}: no such key{nearest(key, valid)}"
+        if text.startswith("Error merging override"):
+            rule = "a mapping and a list do not merge"
+            if key in ("sweep.scientific", "sweep.nuisance"):
+                rule += f"; one of the file's dimensions is replaced by itself: +{key}.lora.rank={{low: 1, high: 64}}"
+            return f"{word}: {rule}"
     return " ".join(line.strip() for line in text.splitlines() if line.strip())

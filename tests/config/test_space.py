@@ -148,6 +148,11 @@ def test_nested_keys_add_replace_and_remove_dotted_ones(tree):
             "a dimension is added, in place of the file's, too; write +sweep.nuisance.lora.r",
         ),
         ("+sweep.nuisance.lora.rank=choice(1,2)", "quote the words: '+sweep.nuisance.lora.rank=\"choice(1,2)\"'"),
+        (
+            "sweep.scientific={lora.rank: {low: 1, high: 64}}",
+            "one of the file's dimensions is replaced by itself: +sweep.scientific.lora.rank={low: 1, high: 64}",
+        ),
+        ("lora.targets={query: 4}", "lora.targets={query: 4}: a mapping and a list do not merge"),
     ],
 )
 def test_a_word_that_hydra_refuses_is_answered_with_the_word_to_write(tree, word, said):
