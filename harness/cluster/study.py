@@ -12,7 +12,7 @@ from harness.cluster.history import read_history, seal_history
 from harness.cluster.optuna_storage import create_tables
 from harness.cluster.restart import restarted_itself
 from harness.cluster.storage import check_storage, forget_unused_storage, open_locks
-from harness.cluster.study_folder import study_folder
+from harness.cluster.study_folder import study_folder, write_command
 from harness.cluster.undo import left_as_found
 from harness.config import Config, ConfigError, ConfirmConfig, apply_overrides, check, read_stored, to_dict, to_yaml
 from harness.config.arm_checks import ArmMistakes, check_objective, corners
@@ -67,6 +67,7 @@ def _begin(config: Config, folder: Path, history: History | None) -> None:
             _refuse_other_search(config, folder)
         seal_history(history, config, folder, locks)  # first: with a configuration workers take the study for begun
         replace_text(folder / CONFIG, to_yaml(to_dict(config)))
+        write_command(folder)
         for entry in () if restarted_itself(config.study) else log.records:
             settled = confirming and entry.phase == "search"
             if not is_final(entry) and not settled and assignments.done(entry.trial, log):

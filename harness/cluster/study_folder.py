@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from harness.config import Config, ConfigError, check, read_stored
-from harness.system.study_files import CONFIG
+from harness.system.jsonl import replace_text
+from harness.system.processes import this_command
+from harness.system.redaction import redact
+from harness.system.study_files import COMMAND, CONFIG
 
 
 def study_folder(results: str, study: str) -> Path:
@@ -17,3 +20,14 @@ def load_study(results: str, study: str) -> Config:
     if not path.exists():
         raise ConfigError(f"study={study}: no such study in {results}; begin it with run=study")
     return check(read_stored(path) | {"results": results, "study": study})
+
+
+def write_command(folder: Path) -> None:
+    """Keep the command of this process as the one that the study's trials are of."""
+    replace_text(folder / COMMAND, redact(this_command()) + "\n")
+
+
+def command_of(folder: Path) -> str:
+    """The command that a study's trials are of; of a study begun before it was kept, that of this process."""
+    path = folder / COMMAND
+    return path.read_text().strip() if path.exists() else this_command()

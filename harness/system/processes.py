@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,3 +101,8 @@ def stop_all(processes: Sequence[Process | ForeignProcess], signum: int, within_
         time.sleep(0.05)
     for process in processes:
         process.stop(signal.SIGKILL)
+
+
+def this_command() -> str:
+    """The command of this process, as a shell takes it."""
+    return shlex.join(["python", "-m", "harness", *sys.argv[1:]])

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 CONFIG = "config.yaml"
+COMMAND = "command.txt"
+"""The command that began a study, or went on with it last: its workers, which are started by others, record it."""
 RECORDS = "records.jsonl"
 HISTORY = "history.json"
 """What a search took over from earlier studies when it was begun."""

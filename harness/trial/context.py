@@ -24,7 +24,8 @@ class TrialContext:
 
     `test` says whether its best weights are scored on the test split, `compares` whether the merged network is compared
     with the adapter beside its layers, and their latencies are measured. In a `pack` it may train with others;
-    `pack_size` says how many trials its worker trained at most while it had this one.
+    `pack_size` says how many trials its worker trained at most while it had this one. `command` is what its record says
+    that it was trained by; None: the command of this process.
     """
 
     study: str
@@ -37,3 +38,4 @@ class TrialContext:
     compares: bool = True
     pack: "Pack | None" = None
     pack_size: Callable[[], int] = lambda: 1
+    command: str | None = None

@@ -1,9 +1,7 @@
 """Runs one trial from its configuration to its record; a trial that fails has a record too."""
 
 import logging
-import shlex
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -36,6 +34,7 @@ from harness.record import (
 )
 from harness.system import assets
 from harness.system.out_of_memory import DiskFull, failure_reason, is_disk_full
+from harness.system.processes import this_command
 from harness.system.redaction import redact
 from harness.system.signals import Interrupted
 from harness.system.study_files import CONFIG, SPLIT_ROWS
@@ -301,7 +300,7 @@ def _asked(config: Config, context: TrialContext) -> Record:
         task=config.task.name,
         model=config.model.name,
         seeds=Seeds(trial=config.seed, split=config.task.split_seed),
-        command=shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
+        command=context.command or this_command(),
     )
 
 

@@ -116,6 +116,9 @@ def test_a_launcher_that_is_killed_is_started_again_and_finds_its_workers(launch
     assert [line["attempt"] for line in attempts] == [1] * 4
     assert sorted(entry.trial for entry in record.read(folder)) == [0, 1, 2, 3]
     assert all(entry.provenance.hardware["threads"] == 1 for entry in record.read(folder))
+    commands = {entry.command for entry in record.read(folder)}
+    assert len(commands) == 1, "of the study, not of its workers"
+    assert "sweep=rank_alpha_lr" in commands.pop()
 
 
 @pytest.mark.parametrize(
