@@ -26,11 +26,20 @@ class Display(Protocol):
 
 
 class ProgressDisplay:
-    """Progress on standard error; in a log file only the lines, with the time of day."""
+    """Progress on standard error; in a log file only the lines, with the time of day.
 
-    def __init__(self, total: int, done: int, records: Callable[[], Sequence[Record]] = list) -> None:
-        self._total, self._done, self._records = total, done, records
-        self._screen, self._pace = Screen(), Pace(done)
+    `work` says of records and a total how many seconds the rest takes one worker, or None.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        done: int,
+        records: Callable[[], Sequence[Record]],
+        work: Callable[[Sequence[Record], int], float | None],
+    ) -> None:
+        self._total, self._done, self._records, self._work = total, done, records, work
+        self._screen, self._pace = Screen(), Pace(records())
         self._arms: dict[int, str] = {}  # of the running trials, by their numbers
         self._now: dict[int, str] = {}
 
@@ -59,8 +68,7 @@ class ProgressDisplay:
         """A trial ended; by now all workers have `done` records of `total`."""
         self._done, self._total = done, total
         self._now.pop(entry.trial, None)
-        left = self._pace.left(self._records(), done, total)
-        self._screen.lines([ended_line(entry, self._records(), done=done, total=total, left=left)])
+        self._screen.lines([ended_line(entry, self._records(), done=done, total=total, left=self._left())])
         self._draw()
 
     def _draw(self) -> None:
@@ -68,8 +76,12 @@ class ProgressDisplay:
             return
         records = self._records()
         running = {self._arms[number]: now for number, now in self._now.items()}
-        said = summary(records, self._done, self._total, self._pace.left(records, self._done, self._total))
+        said = summary(records, self._done, self._total, self._left())
         self._screen.show(Group(arm_table(records, running, self._screen.height), Text(said)))
+
+    def _left(self) -> float | None:
+        records = self._records()
+        return self._pace.left(records, self._work(records, self._total))
 
 
 def ended_line(entry: Record, records: Sequence[Record], *, done: int, total: int, left: float | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from harness.cluster.assignments import AssignmentLog, total, whole_schedule
 from harness.cluster.heartbeat import HeartbeatMonitor, trials_of
 from harness.cluster.locks import with_study_lock
-from harness.cluster.progress import duration, seconds_left
+from harness.cluster.progress import duration, work_left
 from harness.cluster.storage import open_locks
 from harness.config import Config
 from harness.record import Log
@@ -78,7 +78,8 @@ class StudyMonitor:
         states: Counter[str] = Counter(entry.state for number in ended if (entry := self.log.get(number)) is not None)
         planned = total(self._config, slots, self._done)
         at_once = len(workers) * self._config.launch.pack
-        left = seconds_left(self.log.records, planned - len(ended), at_once) if workers else None
+        work = work_left(self._config, self.log.records, planned) if workers else None
+        left = None if work is None else work / at_once
         return StudyStatus(planned, len(ended), states, workers, self._assignments.interrupted, left)
 
     def _done(self, trial: int) -> bool:

@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.cluster.assignments import search_schedule
+from harness.config import Config, apply_overrides, to_dict
 from harness.record import Record, best_by, direction, headline_metric
 
 _ROOM = 8  # lines of a terminal that are not the table's rows
@@ -33,24 +35,53 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def seconds_left(records: Sequence[Record], remaining: int, workers: int) -> float | None:
-    """What so many trials take so many workers, by those that ended; None where none has trained yet."""
+def work_left(config: Config, records: Sequence[Record], total: int) -> float | None:
+    """Seconds that one worker needs for the rest of `total` trials; None where none has trained yet.
+
+    A trial takes as long as those of its phase did. Until one that confirms has ended, those take longer than the
+    complete trials of the search by as much as they have more steps.
+    """
+    assert config.sweep is not None
+    ended = {phase: [entry for entry in records if entry.phase == phase] for phase in ("search", "confirm")}
+    search, confirm = map(_mean_seconds, ended.values())
+    if search is None:
+        return None
+    if confirm is None:
+        whole = [entry for entry in ended["search"] if entry.state == "complete"]
+        confirm = (_mean_seconds(whole) or search) * _longer(config, whole)
+    searching = len(search_schedule(config.sweep))
+    confirming = max(0, total - searching - len(ended["confirm"]))
+    return search * max(0, searching - len(ended["search"])) + confirm * confirming
+
+
+def _mean_seconds(records: Sequence[Record]) -> float | None:
     known = [entry.time.total_s for entry in records if entry.time.total_s > 0]
-    return statistics.fmean(known) * remaining / max(1, workers) if known else None
+    return statistics.fmean(known) if known else None
+
+
+def _longer(config: Config, searched: Sequence[Record]) -> float:
+    """How many times the steps of a trial of the search one that confirms has; 1 where that is unknown."""
+    assert config.sweep is not None
+    known = next((entry for entry in searched if entry.steps.planned and entry.data.rows.get("train")), None)
+    if config.sweep.confirm is None or known is None:
+        return 1.0
+    trainer = apply_overrides(to_dict(config), config.sweep.confirm.set)["trainer"]
+    passes = trainer["epochs"] * known.data.rows["train"] / known.optimizer.batch_size
+    return float(min(passes, trainer["max_steps"] or passes) / known.steps.planned)
 
 
 class Pace:
-    """The time left by how many trials ended since the beginning, whichever worker had them."""
+    """The time left by how much was trained since the beginning, whichever worker did it."""
 
-    def __init__(self, done: int) -> None:
-        self._began, self._first = time.monotonic(), done
+    def __init__(self, earlier: Sequence[Record]) -> None:
+        self._began, self._earlier = time.monotonic(), len(earlier)
 
-    def left(self, records: Sequence[Record], done: int, total: int) -> float | None:
-        """Seconds; until two have ended, by what earlier trials took."""
-        ended = done - self._first
-        if ended < 2:
-            return seconds_left(records, total - done, 1)
-        return (time.monotonic() - self._began) / ended * (total - done)
+    def left(self, records: Sequence[Record], work: float | None) -> float | None:
+        """Seconds that so much work of one worker takes all of them; until two trials have ended, one worker."""
+        ended = records[self._earlier :]
+        if work is None or len(ended) < 2:
+            return work
+        return work * (time.monotonic() - self._began) / max(1e-3, sum(entry.time.total_s for entry in ended))
 
 
 def is_best(entry: Record, records: Sequence[Record]) -> bool:

@@ -34,10 +34,12 @@ from harness.cluster.locks import LockLost, with_study_lock
 from harness.cluster.mirror import StudyMirror
 from harness.cluster.optuna_mirror import OptunaMirror
 from harness.cluster.packs import PackedTrials, train_packs
+from harness.cluster.progress import work_left
 from harness.cluster.registration import registered
 from harness.cluster.restart import WorkerUnhealthy
 from harness.cluster.storage import open_locks
 from harness.cluster.study import check_same_inputs, trial_config
+from harness.cluster.study_folder import command_of
 from harness.cluster.trial_attempt import TrialAttempt
 from harness.config import Config, ConfigError, to_dict
 from harness.config.arm_checks import corners
@@ -93,7 +95,9 @@ class Worker:
 
         With launch.pack so many at once, which share the passes over their base.
         """
-        with ProgressDisplay(self.total, self.done, lambda: self.log.records) as display:
+        with ProgressDisplay(
+            self.total, self.done, lambda: self.log.records, partial(work_left, self.config)
+        ) as display:
             if self.config.launch.pack > 1:
                 train_packs(partial(self._work_in_pack, display), self.config.launch.pack)
                 return
@@ -175,7 +179,11 @@ class Worker:
         name, number, compares = self.config.study, slot.number, scored or self.plan.reads_merge
         arm = slot.arm.name_of(assignment.point)
         size = partial(self.packed.pack_size, number)
-        return TrialContext(name, number, arm, folder, assignment.point, slot.phase, scored, compares, pack_size=size)
+        return TrialContext(
+            *(name, number, arm, folder, assignment.point, slot.phase, scored, compares),
+            pack_size=size,
+            command=command_of(self.folder),
+        )
 
     def _begin(self) -> None:
         repair_logs(self.folder)

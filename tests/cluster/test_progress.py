@@ -11,6 +11,7 @@ from harness.cluster.display import ProgressDisplay, ended_line
 from harness.cluster.monitor import StudyStatus
 from harness.cluster.screen import wrapped
 from harness.report import report_for_terminal
+from tests.commands import compose
 from tests.report.studies import factorial, joint, write_study
 from tests.test_record import make
 
@@ -36,7 +37,7 @@ def play(records, monkeypatch, place, width=80, height=40):
     monkeypatch.setenv("LINES", str(height))
     monkeypatch.setenv("TERM", "xterm")
     known = []
-    with ProgressDisplay(len(records), 0, lambda: known) as display:
+    with ProgressDisplay(len(records), 0, lambda: known, lambda found, total: 60.0) as display:
         for entry in records:
             display.begin(entry.trial, entry.arm, entry.point)
             display.scores(entry.trial, 75, {"accuracy": 0.5, "loss": 1.0})
@@ -89,18 +90,37 @@ def test_a_terminal_that_is_gone_ends_no_worker(monkeypatch):
     play(factorial()[:2], monkeypatch, Gone())
 
 
-def test_the_time_left_is_shared_by_the_workers():
-    records = [make(number, time={"total_s": 60.0}) for number in range(3)]
-    assert progress.seconds_left(records, 8, 1) == 480
-    assert progress.seconds_left(records, 8, 4) == 120
-    assert progress.seconds_left([], 8, 4) is None
+SEARCH = ["run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1, 2]}", "sweep.trials=3"]
 
 
-def test_the_time_left_follows_what_all_workers_finish(monkeypatch):
-    now = iter([0.0, 30.0])
+def ended(count, seconds=60.0, **more):
+    """Records of a study's first trials, of 100 steps of 10 among 4,000 rows."""
+    known = {"steps": {"planned": 100}, "data": {"rows": {"train": 4_000}}, "optimizer": {"batch_size": 10}}
+    return [make(number, time={"total_s": seconds}, **known | more) for number in range(count)]
+
+
+def test_trials_that_are_left_take_what_the_others_did():
+    config = compose([*SEARCH, "sweep.confirm=null"])  # four arms, three trials of each
+    assert progress.work_left(config, ended(3), 12) == 9 * 60
+    assert progress.work_left(config, ended(12), 12) == 0
+    assert progress.work_left(config, [], 12) is None
+
+
+def test_trials_that_confirm_take_longer_by_their_steps_until_one_has_ended():
+    epoch = "++sweep.confirm.set={trainer.max_steps: null, trainer.epochs: 1.0}"  # 400 steps
+    config = compose([*SEARCH, "sweep.confirm.top=1", "sweep.confirm.seeds=2", epoch])
+    pruned = ended(4, 20.0, state="pruned")
+    assert progress.work_left(config, [*ended(8), *pruned], 12 + 6) == 6 * 4 * 60
+    confirming = make(10_000, phase="confirm", time={"total_s": 100.0})
+    assert progress.work_left(config, [*ended(12), confirming], 12 + 6) == 5 * 100
+
+
+def test_the_time_left_follows_what_all_workers_train(monkeypatch):
+    now = iter([0.0, 100.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
-    pace = progress.Pace(done=4)
-    assert pace.left([], done=10, total=20) == 50  # six in 30 s, ten to go
+    pace = progress.Pace(ended(2))
+    assert pace.left(ended(3), 600.0) == 600  # one trial alone says nothing of how many run side by side
+    assert pace.left(ended(7), 600.0) == 200  # 300 s of trials in 100 s
 
 
 def test_a_status_says_how_long_it_takes():
