@@ -6,15 +6,19 @@ study is one command, with one worker or several. What is timed is whole command
 take turns.
 
     python -m benchmarks.study [--trials 8] [--by-hand 4] [--turns 3] [--ways 1,2] [--steps 150] [--shape minilm]
+    python -m benchmarks.study --real --ways 1,2,2+fastest,2+halving,2+fastest+halving
     python -m benchmarks.study --dry          a few steps of each, to see that all of it runs
 
-A way is a number of workers, or WORKERSxTRIALS, where each worker trains so many trials in one pack.
+A way is a number of workers, or WORKERSxTRIALS, where each worker trains so many trials in one pack. `+fastest` behind
+it is trainer.precision=fastest; `+halving` is a joint search that ends half of its trials at a third of the steps, and
+half of the others at two thirds.
 Without --real the base has weights drawn at random, and the sentences are made up: nothing is downloaded. With it both
 are what `python -m harness` trains by default.
 """
 
 import argparse
 import csv
+import dataclasses
 import json
 import os
 import statistics
@@ -48,41 +52,86 @@ def main() -> None:
         data = _write_splits(words, root / "splits")
         seconds: dict[str, list[float]] = {}
         for turn in range(asked.turns):
-            for workers, pack in asked.ways:
-                name = f"harness, {workers} worker{'s' if workers > 1 else ''}" + (f", pack={pack}" if pack > 1 else "")
-                spent, best = ours(words, root / f"results-{turn}-{workers}-{pack}", workers, pack, asked)
-                seconds.setdefault(name, []).append(spent / asked.trials)
-                _say(turn, name, spent / asked.trials, best)
+            for number, way in enumerate(asked.ways):
+                spent, best = ours(words, root / f"results-{turn}-{number}", way, asked)
+                seconds.setdefault(str(way), []).append(spent / asked.trials)
+                _say(turn, str(way), spent / asked.trials, best)
             spent, best = by_hand(base, data, asked, device, turn)
             seconds.setdefault("by hand", []).append(spent / asked.by_hand)
             _say(turn, "by hand", spent / asked.by_hand, best)
     hand = statistics.median(seconds["by hand"])
     print(f"{device}, {asked.precision}, {asked.steps} steps, medians of {asked.turns} turns, seconds a trial:")
     for name, found in seconds.items():
-        print(f"  {name:20} {statistics.median(found):7.2f} s  {hand / statistics.median(found):5.2f} times as fast")
+        print(f"  {name:36} {statistics.median(found):7.2f} s  {hand / statistics.median(found):5.2f} times as fast")
 
 
-def ours(
-    words: list[str], results: Path, workers: int, pack: int, asked: argparse.Namespace
-) -> tuple[float, tuple[float, float]]:
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How a study of ours is run."""
+
+    workers: int
+    pack: int
+    fastest: bool
+    halving: bool
+
+    @classmethod
+    def of(cls, text: str) -> "Way":
+        """A way as the command line has it."""
+        numbers, *levers = text.split("+")
+        if unknown := set(levers) - {"fastest", "halving"}:
+            raise argparse.ArgumentTypeError(f"{text}: no such lever: {', '.join(unknown)}; valid: fastest, halving")
+        workers, _, pack = numbers.partition("x")
+        return cls(int(workers), int(pack or 1), "fastest" in levers, "halving" in levers)
+
+    def __str__(self) -> str:
+        """What a line of the output names it."""
+        parts = [f"harness, {self.workers} worker{'s' if self.workers > 1 else ''}"]
+        parts += [f"pack={self.pack}"] if self.pack > 1 else []
+        return ", ".join(parts + ["fastest"] * self.fastest + ["halving"] * self.halving)
+
+    def words(self, asked: argparse.Namespace) -> list[str]:
+        """Of the command: how its trials are launched, in which precision, and how they are searched."""
+        launch = ["launch=local", f"launch.workers={self.workers}", f"launch.per_gpu={self.workers}"]
+        found = launch if self.workers > 1 else []
+        found += [f"launch.pack={self.pack}"] if self.pack > 1 else []
+        found += [f"trainer.precision={'fastest' if self.fastest else asked.precision}"]
+        return [*found, *(_halved(asked.trials) if self.halving else _compared(asked.trials))]
+
+
+def _compared(trials: int) -> list[str]:
+    """As many trials of each rank, all of them trained to the end."""
+    return [
+        f"sweep.scientific={{lora.rank: {list(RANKS[:trials])}}}",
+        *(f"sweep.trials={max(1, trials // len(RANKS))}", "sweep.startup=1", "sweep.prune_after=null"),
+        "trainer.evaluations=2",
+    ]
+
+
+def _halved(trials: int) -> list[str]:
+    """Ranks and learning rates proposed together; of those that come to an evaluation half go on."""
+    return [
+        *("sweep.mode=joint", f"+sweep.scientific.lora.rank={{choices: {list(RANKS)}}}", f"sweep.trials={trials}"),
+        *("sweep.lag=4", f"sweep.startup={max(1, trials // 3)}", "sweep.sampler={name: tpe, multivariate: true}"),
+        *("sweep.pruner={name: successive_halving, reduction_factor: 2}", "sweep.prune_after=3"),
+        "trainer.evaluations=3",
+    ]
+
+
+def ours(words: list[str], results: Path, way: Way, asked: argparse.Namespace) -> tuple[float, tuple[float, float]]:
     """Seconds of a study as one command, and the scores of its best trial."""
-    launch = [] if workers == 1 else ["launch=local", f"launch.workers={workers}", f"launch.per_gpu={workers}"]
-    launch += [f"launch.pack={pack}"] if pack > 1 else []
     command = [
-        *(sys.executable, "-m", "harness", *words, *launch, "run=study", "study=s", f"results={results}"),
-        *("tracking=off", "sweep=rank_alpha_lr", "~sweep.baselines.full", "~sweep.baselines.head"),
-        f"sweep.scientific={{lora.rank: {list(RANKS[: asked.trials])}}}",
+        *(sys.executable, "-m", "harness", *words, "run=study", "study=s", f"results={results}", "tracking=off"),
+        *("sweep=rank_alpha_lr", "~sweep.baselines.full", "~sweep.baselines.head", "sweep.confirm=null"),
         f"sweep.nuisance={{optimizer.lr: {{low: {LOW}, high: {HIGH}, log: true}}}}",
-        *(f"sweep.trials={max(1, asked.trials // len(RANKS))}", "sweep.startup=1", "sweep.prune_after=null"),
-        *("sweep.confirm=null", "sweep.test=true", "trainer.batch_size=16", "trainer.epochs=100.0"),
-        *(f"trainer.max_steps={asked.steps}", "trainer.evaluations=2", f"trainer.precision={asked.precision}"),
-        "lora.targets=[query,value]",
+        *("sweep.test=true", "trainer.batch_size=16", "trainer.epochs=100.0", f"trainer.max_steps={asked.steps}"),
+        *("lora.targets=[query,value]", *way.words(asked)),
     ]
     own_cache = {} if asked.real else {"HARNESS_CACHE": str(results / "cache")}
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=os.environ | own_cache)
     spent = time.perf_counter() - started
-    best = max(record.read(results / "s"), key=lambda entry: entry.scores["val"]["accuracy"])
+    complete = [entry for entry in record.read(results / "s") if entry.state == "complete"]
+    best = max(complete, key=lambda entry: entry.scores["val"]["accuracy"])
     return spent, (best.scores["val"]["accuracy"], best.scores["test"]["accuracy"])
 
 
@@ -107,12 +156,16 @@ def by_hand(
     return time.perf_counter() - started, (study.best_value, study.best_trial.user_attrs["test"])
 
 
+def _ways(text: str) -> list[Way]:
+    return [Way.of(part) for part in text.split(",")]
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--by-hand", type=int, default=4)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--ways", type=_ways, default=[(1, 1), (2, 1)])
+    parser.add_argument("--ways", type=_ways, default=_ways("1,2"))
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--shape", choices=list(fresh.SHAPES), default="minilm")
     parser.add_argument("--precision", default="32-true")
@@ -120,13 +173,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dry", action="store_true")
     asked = parser.parse_args()
     if asked.dry:
-        asked.trials, asked.by_hand, asked.turns, asked.steps, asked.ways = 2, 1, 1, 2, [(1, 1)]
+        asked.trials, asked.by_hand, asked.turns, asked.steps, asked.ways = 2, 1, 1, 3, _ways("1,2+halving")
     return asked
-
-
-def _ways(text: str) -> list[tuple[int, int]]:
-    parts = [part.partition("x") for part in text.split(",")]
-    return [(int(workers), int(pack or 1)) for workers, _, pack in parts]
 
 
 def _made(root: Path, shape: str) -> tuple[list[str], Path]:
