@@ -20,6 +20,7 @@ from harness.report import (
     task_plots,
 )
 from harness.report.caveats import caveats
+from harness.report.chance import chance
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import answer as confirmed_answer
 from harness.report.confirmed import section as confirmed_section
@@ -229,7 +230,7 @@ def _section(group: Group, folder: Path) -> str:
     parts = [
         f"Data: {first.data.name} from {first.data.source} "
         f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} examples). "
-        f"{_shared(first)}{_chance(first)}Base: {first.model}. {tally(records)}",
+        f"{_shared(first)}{chance(first)}Base: {first.model}. {tally(records)}",
         f"Command: `{first.command}`",
         *history.section(folder),
     ]
@@ -237,7 +238,7 @@ def _section(group: Group, folder: Path) -> str:
         parts += [confirmed_section(confirmed), costs.section(confirmed), "## Search"]
     if any(result.best for result in results):
         tested = any(result.split == "test" for result in results)
-        parts += [markdown(arm_rows(results)), _notes(first, tested)]
+        parts += [markdown(arm_rows(results)), _notes(first, results, tested)]
         if confirmed is None:
             parts.append(group.answer)
         parts += [*caveats([result.best for result in results if result.best], folder)]
@@ -245,35 +246,6 @@ def _section(group: Group, folder: Path) -> str:
         parts.append(objectives_section(searched, folder, _margin(folder)) if several else _fronts(searched))
         parts += importance.section(folder)
     return "\n\n".join([*parts, *failures(records)])
-
-
-def _chance(entry: Record) -> str:
-    """What is scored without having learned anything; nothing in records from before it was kept."""
-    always, mean, sets = (entry.data.details.get(name) for name in ("majority", "mean_predictor", "usual_labels"))
-    chance = entry.data.details.get("chance")
-    guess = f"Guessing has a test accuracy of {chance['test']:.4f}. " if isinstance(chance, dict) else ""
-    if isinstance(always, dict) and "test" in always:
-        most = f"the most frequent {'place' if guess else 'class'}, {always['class']},"
-        return f"{guess}Always answering {most} has a test accuracy of {always['test']:.4f}. "
-    answer = entry.data.details.get("usual_answer")
-    if isinstance(answer, dict) and "test" in answer:
-        said = f"Always giving the most frequent answer of training, {answer['answer']},"
-        return f"{said} is right for {answer['test']:.4f} of the test texts that are written. "
-    if isinstance(usual_text := entry.data.details.get("usual_transcript"), dict) and "test" in usual_text:
-        most = f"the most frequent transcript, {usual_text['text']!r},"
-        return f"Always writing {most} has a test WER of {usual_text['test']:.4f}. {_before(entry)}"
-    if isinstance(sets, dict) and "test" in sets:
-        usual = ", ".join(sets["labels"])
-        return f"Always answering the most frequent labels, {usual}, has a test F1 (micro) of {sets['test']:.4f}. "
-    if isinstance(mean, dict) and "test" in mean:
-        return f"Always answering the mean of training has a test RMSE of {mean['test']:.4f}. "
-    return ""
-
-
-def _before(entry: Record) -> str:
-    """What the base scored before any training."""
-    rates = entry.scores.get("base")
-    return "" if rates is None else f"The base as it is has a test WER of {rates['wer']:.4f}. "
 
 
 def _shared(entry: Record) -> str:
@@ -303,24 +275,27 @@ def _trial_of(result: ArmResult) -> Record:
     return result.best
 
 
-def _notes(entry: Record, tested: bool) -> str:
-    name = headline_metric(entry)
+def _notes(entry: Record, results: Sequence[ArmResult], tested: bool) -> str:
+    name, over_items = headline_metric(entry), any(result.interval for result in results)
+    scores = {score for result in results if result.best for score in result.best.scores.get("test", {})}
     speakers = len(entry.data.speakers.get("test", ()))
     voices = (
         f" The test items are of {speakers} speakers; intervals and tests are over items, not over voices."
         if speakers
         else ""
     )
-    scored = "Word and character error rates" if "wer" in entry.scores.get("test", {}) else "BLEU and chrF"
-    written = f" {scored} are of the texts written for the first test rows." if tested and name in RATIOS else ""
+    scored = next((said for score, said in _OF_TEXTS.items() if score in scores), "")
+    written = f" {scored} are of the texts written for the first test rows." if scored and name in RATIOS else ""
     return (
-        f"Each row is the arm's trial that did best on validation. {_compared(name, tested)} "
+        f"Each row is the arm's trial that did best on validation. {_compared(name, tested, over_items)} "
         "One training seed each: the spread between seeds is not in these intervals. "
         f"Peak: memory in training above what the process held before the trial; like the step time it is of one "
         f"trial, and a process's first trial also pays for what is set up once.{written}{voices}"
     )
 
 
+_OF_TEXTS = {"wer": "Word and character error rates", "bleu": "BLEU and chrF"}
+"""What is said of scores of texts that were written, by one of them."""
 _BRACKETS = {
     "accuracy": "95 % Wilson interval",
     "accuracy_norm": "95 % Wilson interval",
@@ -328,14 +303,19 @@ _BRACKETS = {
     "loss": "95 % interval over test items, loss in nats a token",
     "wer": "95 % interval over the test recordings that were transcribed, errors a word",
     "cer": "95 % interval over the test recordings that were transcribed, errors a character",
+    "f1": "95 % interval over test items",
+    "exact": "95 % Wilson interval",
 }
 _TESTS = dict.fromkeys(SHARES, "exact McNemar test") | dict.fromkeys(RATIOS, "sign-flip permutation test")
+_TESTS_OF_ITEMS = {"f1": "sign-flip permutation test", "exact": "exact McNemar test"}
+"""Of scores that are means over the items of some tasks, and of others none."""
 
 
-def _compared(name: str, tested: bool) -> str:
-    """What the brackets of a score are, and by which test trials are compared."""
+def _compared(name: str, tested: bool, over_items: bool) -> str:
+    """What the brackets of a score are, and by which test trials are compared; `over_items`: there are brackets."""
     used = "Test was not used to choose." if tested else "Test was left unread."
-    if name not in _TESTS:
+    tests = _TESTS | (_TESTS_OF_ITEMS if over_items else {})
+    if name not in tests:
         return (
             f"{used} {name} is a measure of the user's own and need not be a mean over test items: it has no interval "
             "here, and trials are not tested against the best."
@@ -343,7 +323,7 @@ def _compared(name: str, tested: bool) -> str:
     if not tested:
         return f"{used} Brackets: {_BRACKETS[name] if name == 'accuracy' else 'none without test'}."
     return (
-        f"{used} Brackets: {_BRACKETS[name]}. vs best: {_TESTS[name]} on the same test items against the arm that is "
+        f"{used} Brackets: {_BRACKETS[name]}. vs best: {tests[name]} on the same test items against the arm that is "
         "best on validation, Holm-corrected; p below 0.05 is called higher or lower: of these two runs, not of their "
         "arms."
     )

@@ -88,7 +88,7 @@ def _interval(entry: Record, folder: Path) -> tuple[float, float] | None:
     items = outcomes(entry, folder) if split == "test" else None
     if items is None:
         return None
-    if headline_metric(entry) in SHARES:
+    if headline_metric(entry) in _SHARES_OF_ITEMS:
         return wilson_interval(headline_score(entry, split), len(items))
     return ratio_interval(items, item_sizes(entry, folder))
 
@@ -105,7 +105,7 @@ def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, 
 
 
 def _p_value(items: list[float], reference: list[float], name: str) -> float:
-    if name in SHARES:
+    if name in _SHARES_OF_ITEMS:
         return mcnemar_exact([item == 1 for item in items], [item == 1 for item in reference])
     return sign_flip([item - other for item, other in zip(items, reference, strict=True)])
 
@@ -135,9 +135,14 @@ _ANSWERED = {"accuracy": "predicted", "accuracy_norm": "predicted_norm"}
 """The column of what was answered to each item, by the score that it is right for."""
 
 
+_MEANS = ("f1", "exact")
+"""Scores that are means over items where these have a column of that name: of answers that are spans of a text."""
+_SHARES_OF_ITEMS = (*SHARES, "exact")
+
+
 def outcomes(entry: Record, folder: Path) -> list[float] | None:
-    """What a trial did on each test item: 1 if it was right, the nats that its tokens cost, its squared error, or the
-    errors of what it wrote.
+    """What a trial did on each test item: 1 if it was right, its F1, the nats that its tokens cost, its squared error,
+    or the errors of what it wrote.
 
     Answers are of the items whose texts were written. None where its file is not there, and where its headline is no
     mean over items.
@@ -147,6 +152,8 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
         written = _rows(entry, folder, WRITTEN)
         return None if written is None else [float(row[_WRITTEN[name]]) for row in written]
     rows = predictions(entry, folder)
+    if rows and name in _MEANS and name in rows[0]:
+        return [float(row[name]) for row in rows]
     if rows is None or name not in (*SHARES, "loss"):
         return None
     if name in _ANSWERED:
@@ -162,7 +169,8 @@ def item_sizes(entry: Record, folder: Path) -> list[float]:
     name = headline_metric(entry)
     if name in _SIZES:
         return [float(row[_SIZES[name]]) for row in _rows(entry, folder, WRITTEN) or ()]
-    return [float(row.get("tokens", 1)) for row in predictions(entry, folder) or ()]
+    counted = "" if name in _MEANS else "tokens"
+    return [float(row.get(counted, 1)) for row in predictions(entry, folder) or ()]
 
 
 def _verdict(entry: Record, leader: Record, p: float | None) -> str:

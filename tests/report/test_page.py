@@ -214,3 +214,16 @@ def test_trials_chosen_by_a_measure_are_shown_by_it(tmp_path):
     assert f": rank=4, 40 adapter parameters, test {name} 0.7000." in text
     assert f"Pareto front, validation {name} against trainable parameters:\n- trial 2 (head): 0.3000 at 2" in text
     assert (tmp_path / "rank_curve.png").exists()
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_texts_that_were_written_are_spoken_of_where_there_are_any(written, tmp_path):
+    """The loss is the headline of numbers, too."""
+    texts = {"bleu": 20.0, "chrf": 40.0} if written else {"rmse": 2.0, "r2": 0.5}
+    for number, (arm, val) in enumerate({"rank=1": 0.8, "rank=4": 0.7}.items()):
+        scores = {"val": {"loss": val}, "test": {"loss": val, **texts}}
+        made = entry(number, arm, 0.5, 0.5, 10)
+        record.append(tmp_path, dataclasses.replace(made, objective="loss", scores=scores))
+    text = write_report(tmp_path)
+    assert "Each row is the arm's trial that did best on validation." in text
+    assert ("BLEU and chrF are of the texts written for the first test rows." in text) == written

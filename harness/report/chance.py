@@ -1,0 +1,35 @@
+"""What a report says of scores that nothing was learned for: always the same answer, and the base as it is."""
+
+from harness.record import Record
+
+
+def chance(entry: Record) -> str:
+    """What is scored without having learned anything; nothing in records from before it was kept."""
+    always, mean, sets = (entry.data.details.get(name) for name in ("majority", "mean_predictor", "usual_labels"))
+    guessing = entry.data.details.get("chance")
+    guess = f"Guessing has a test accuracy of {guessing['test']:.4f}. " if isinstance(guessing, dict) else ""
+    if isinstance(always, dict) and "test" in always:
+        most = f"the most frequent {'place' if guess else 'class'}, {always['class']},"
+        return f"{guess}Always answering {most} has a test accuracy of {always['test']:.4f}. "
+    answer = entry.data.details.get("usual_answer")
+    if isinstance(answer, dict) and "test" in answer:
+        said = f"Always giving the most frequent answer of training, {answer['answer']},"
+        return f"{said} is right for {answer['test']:.4f} of the test texts that are written. "
+    if isinstance(usual_text := entry.data.details.get("usual_transcript"), dict) and "test" in usual_text:
+        most = f"the most frequent transcript, {usual_text['text']!r},"
+        return f"Always writing {most} has a test WER of {usual_text['test']:.4f}. {_before(entry)}"
+    if isinstance(span := entry.data.details.get("usual_span"), dict) and "test" in span:
+        most = f"the most frequent answer of training, {span['answer']!r}," if span["answer"] else "no answer"
+        return f"Always giving {most} has a test F1 of {span['test']:.4f}. "
+    if isinstance(sets, dict) and "test" in sets:
+        usual = ", ".join(sets["labels"])
+        return f"Always answering the most frequent labels, {usual}, has a test F1 (micro) of {sets['test']:.4f}. "
+    if isinstance(mean, dict) and "test" in mean:
+        return f"Always answering the mean of training has a test RMSE of {mean['test']:.4f}. "
+    return ""
+
+
+def _before(entry: Record) -> str:
+    """What the base scored before any training."""
+    rates = entry.scores.get("base")
+    return "" if rates is None else f"The base as it is has a test WER of {rates['wer']:.4f}. "
