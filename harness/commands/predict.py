@@ -14,6 +14,7 @@ def run(job: HydraJob) -> None:
     from harness.trial.predict import predict, read_texts, write_predictions
     from harness.trial.predict_chats import write_answers
     from harness.trial.predict_choices import write_choices
+    from harness.trial.predict_spans import write_spans
     from harness.trial.predict_tags import write_tags
     from harness.trial.predict_transcripts import write_transcripts
     from harness.trial.trained import find_trained
@@ -23,6 +24,7 @@ def run(job: HydraJob) -> None:
     task = trained.config.task
     writers = (
         (task.tags_tokens, write_tags),
+        (task.marks_answers, write_spans),
         (task.transcribes, write_transcripts),
         (task.offers_options, write_choices),
         (task.holds_chats, write_answers),

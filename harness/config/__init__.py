@@ -27,10 +27,11 @@ from harness.config.schema import (
 from harness.config.schema_errors import schema_keys
 from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
-from harness.config.tasks import Outputs, TaskConfig, TokenClasses, Transcribed
+from harness.config.tasks import AnswerSpan, Outputs, TaskConfig, TokenClasses, Transcribed
 from harness.config.tasks.chat import ChatTaskConfig
 from harness.config.tasks.choice import ChoiceTaskConfig
 from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
+from harness.config.tasks.extractive_qa import ExtractiveQaConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.recordings import AudioFolderConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
@@ -46,6 +47,7 @@ __all__ = [
     "DEFAULT_SCALE",
     "MEL_BANDS",
     "MODELS",
+    "AnswerSpan",
     "AssetConfig",
     "AudioFolderConfig",
     "BaselineConfig",
@@ -62,6 +64,7 @@ __all__ = [
     "DenseModelConfig",
     "DigitsTaskConfig",
     "ExtraArmConfig",
+    "ExtractiveQaConfig",
     "FileSeq2seqTaskConfig",
     "FolderTaskConfig",
     "GeneratorModelConfig",

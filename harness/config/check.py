@@ -171,10 +171,13 @@ def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ..
     own = ":" in name
     if own and (task.parts or task.rows_of_all_tasks):
         return f"{where}: task={task.name} is several tasks, and a measure is of one; trainer.objective=score"
+    if own and task.marks_answers:
+        return f"{where}: task={task.name} answers with spans of texts, and a measure is of classes or numbers"
     if own and task.known_outputs == 0:
         return f"{where}: task={task.name} answers with texts, and a measure is of classes or numbers"
     written = name in TEXT_MEASURES and task.written_rows is not None
-    whole = written or (name in WHOLE_SPLIT and not task.tags_tokens)  # spans are counted on each device
+    adds_up = task.tags_tokens or task.marks_answers  # spans are counted on each device
+    whole = written or (name in WHOLE_SPLIT and not adds_up)
     if config.trainer.devices > 1 and (own or whole):
         return f"trainer.devices={config.trainer.devices}: {where} needs all rows in one process: one device"
     return ""

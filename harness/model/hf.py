@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForCTC,
     AutoModelForImageClassification,
+    AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
@@ -25,11 +26,11 @@ from transformers import (
 )
 from transformers.models.auto import modeling_auto
 
-from harness.config import ConfigError, HfModelConfig, Outputs, TokenClasses, Tokens, Transcribed
+from harness.config import AnswerSpan, ConfigError, HfModelConfig, Outputs, TokenClasses, Tokens, Transcribed
 from harness.model.base import Network, Takes, linear, make_head
 from harness.model.generator import Generator
 from harness.model.hf_audio import HfAudioClassifier, audio_input, hears, settle_config
-from harness.model.hf_classifier import HfClassifier, HfImageClassifier, HfTagger
+from harness.model.hf_classifier import HfAnswerFinder, HfClassifier, HfImageClassifier, HfTagger
 from harness.model.hf_ctc import HfCtc, character_tokens, fresh_vocabulary, spells
 from harness.model.hf_heads import inner_name, output_layers
 from harness.model.hf_images import image_input
@@ -92,6 +93,8 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
         made.num_labels = outputs
         whole = _with_fresh_output(config, AutoModelForTokenClassification, made, stored)
         return HfTagger(whole, stored_head=config.head == "stored")
+    if isinstance(outputs, AnswerSpan):
+        return _answer_finder(config, made, outputs, stored)
     if isinstance(outputs, int) and config.pooling == "auto" and _has_sequence_head(made):
         made.num_labels = outputs
         if stored is not None and made.is_encoder_decoder:
@@ -99,6 +102,17 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
         whole = _with_fresh_output(config, AutoModelForSequenceClassification, made, stored)
         return HfClassifier(whole, stored_head=config.head == "stored")
     return _pooled(config, made, outputs, stored)
+
+
+def _answer_finder(
+    config: HfModelConfig, made: PreTrainedConfig, outputs: AnswerSpan, stored: Path | None
+) -> HfAnswerFinder:
+    made.num_labels = outputs
+    whole = _with_fresh_output(config, AutoModelForQuestionAnswering, made, stored)
+    if not inner_name(whole):  # T5 and its kin
+        rule = "question answering, whose head is apart from its base; an encoder such as BERT, or BART or GPT-2"
+        raise ConfigError(f"model.address={config.address}: transformers has no {made.model_type} for {rule}")
+    return HfAnswerFinder(whole)
 
 
 def _audio(

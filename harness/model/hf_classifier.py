@@ -92,6 +92,18 @@ class HfTagger(HfClassifier):
     task_type = "TOKEN_CLS"
 
 
+class HfAnswerFinder(HfClassifier):
+    """A model of transformers with transformers' own head for extractive question answering."""
+
+    auto_class = "AutoModelForQuestionAnswering"
+    task_type = "QUESTION_ANS"
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (B, L, 2) of each token: that the answer begins there, and that it ends there."""
+        found = self.whole(input_ids=batch["ids"], attention_mask=batch["mask"], **token_types(self.whole, batch))
+        return torch.stack([found.start_logits, found.end_logits], -1)
+
+
 class HfImageClassifier(HfClassifier):
     """Images, brought to the mean and the deviation that the folder's preprocessor_config.json names."""
 

@@ -10,20 +10,22 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     BertConfig,
+    BertForQuestionAnswering,
     BertForTokenClassification,
     BertModel,
     PreTrainedConfig,
     PreTrainedModel,
     RobertaConfig,
+    RobertaForQuestionAnswering,
     RobertaForTokenClassification,
     RobertaModel,
 )
 from transformers.utils import logging as transformers_logging
 
-from harness.config import Outputs, TextModelConfig, TokenClasses, Tokens
+from harness.config import AnswerSpan, Outputs, TextModelConfig, TokenClasses, Tokens
 from harness.model.base import Network, TransformersForm, check_loaded
 from harness.model.config_file import check_config_file
-from harness.model.hf_classifier import HfTagger, checkpoint_layers, token_types
+from harness.model.hf_classifier import HfAnswerFinder, HfClassifier, HfTagger, checkpoint_layers, token_types
 from harness.model.text_parts import PAD_IDS, TARGETS, text_head
 from harness.system import assets
 
@@ -66,10 +68,10 @@ class TextClassifier(Network):
 
 
 def build(config: TextModelConfig, outputs: Outputs, weights: bool) -> Network:
-    """A classifier, or a tagger, as harness.model.build says."""
+    """A classifier, a tagger, or what finds answers, as harness.model.build says."""
     base = _load_base(config, _weights_folder(config)) if weights else _empty_base(config)
-    if isinstance(outputs, TokenClasses):
-        return _tagger(config, base, outputs)
+    if isinstance(outputs, TokenClasses | AnswerSpan):
+        return _of_tokens(config, base, outputs)
     return TextClassifier(base, text_head(config, outputs), TARGETS[config.family], config.pooling)
 
 
@@ -94,16 +96,18 @@ def _weights_folder(config: TextModelConfig) -> Path:
     return folder
 
 
-def _tagger(config: TextModelConfig, base: PreTrainedModel, outputs: TokenClasses) -> HfTagger:
-    """The base under the head for tokens of its family in transformers: dropout and a linear layer."""
+def _of_tokens(config: TextModelConfig, base: PreTrainedModel, outputs: TokenClasses | AnswerSpan) -> HfClassifier:
+    """The base under the head for tokens, or for answers, of its family in transformers: a linear layer."""
     made = _transformers_config(config)
     made.num_labels = outputs
-    whole = _TAGGERS[config.family](made)
+    network, heads = (HfTagger, _TAGGERS) if isinstance(outputs, TokenClasses) else (HfAnswerFinder, _ANSWER_FINDERS)
+    whole = heads[config.family](made)
     setattr(whole, whole.base_model_prefix, base)
-    return HfTagger(whole, targets=TARGETS[config.family])
+    return network(whole, targets=TARGETS[config.family])
 
 
 _TAGGERS: dict[str, Any] = {"bert": BertForTokenClassification, "roberta": RobertaForTokenClassification}
+_ANSWER_FINDERS: dict[str, Any] = {"bert": BertForQuestionAnswering, "roberta": RobertaForQuestionAnswering}
 _FAMILIES: dict[str, tuple[Any, Any]] = {
     "bert": (BertConfig, BertModel),
     "roberta": (RobertaConfig, RobertaModel),

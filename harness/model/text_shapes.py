@@ -6,14 +6,14 @@ What is counted here is what harness.model.text builds: the tests compare both, 
 import torch
 from torch import Tensor, nn
 
-from harness.config import Outputs, TextModelConfig, TokenClasses
+from harness.config import AnswerSpan, Outputs, TextModelConfig, TokenClasses
 from harness.model.base import Network
 from harness.model.text_parts import PAD_IDS, TARGETS, text_head
 
 
 def shapes(config: TextModelConfig, outputs: Outputs) -> Network:
-    """The classifier on the current device, which is the meta device; a tagger is that of transformers."""
-    if isinstance(outputs, TokenClasses):
+    """The classifier on the current device, which is the meta device; what asks each token is of transformers."""
+    if isinstance(outputs, TokenClasses | AnswerSpan):
         from harness.model.text import build  # the head is in a class of transformers
 
         return build(config, outputs, weights=False)

@@ -18,12 +18,17 @@ from harness.task.sampling import LengthBatches
 if TYPE_CHECKING:
     from harness.task.continual import ContinualTask
     from harness.task.metrics import Metrics
+    from harness.task.qa_inputs import Question
 
 Losses = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor]]
 """Of outputs and their batch: the mean loss of each task that rows have answers of, and the numbers of these tasks."""
 
 UNSPELLED = ("punctuation left out", "unknown characters")
 """How texts differ from what a vocabulary of characters can say, among what is cut."""
+
+LOST = "answers that no window holds"
+CUT_APART = (LOST, *UNSPELLED)
+"""What is cut and is said by itself: the rest is texts that lose their ends."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -198,6 +203,10 @@ class Task(ABC):
 
     def tagged(self, split: str) -> Sequence[tuple[Sequence[str], Sequence[str]]]:
         """The tokens of each row of a split and their tags; empty where tokens have none."""
+        return ()
+
+    def asked(self, split: str) -> "Sequence[Question]":
+        """The questions of a split, where an answer is a span of a text; else none."""
         return ()
 
     def findings(self) -> Facts:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError
+from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError, ExtractiveQaConfig
 from harness.system.paths import listed
 from harness.task.answers import with_answers
 from harness.task.base import SPLITS
@@ -72,7 +72,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
     return str(config.data or config.dataset), frames, facts
 
 
-def tables_of(config: ChatTaskConfig | ChoiceTaskConfig) -> list[tuple[str, str, Table]]:
+def tables_of(config: ChatTaskConfig | ChoiceTaskConfig | ExtractiveQaConfig) -> list[tuple[str, str, Table]]:
     """Split, key with its value, and table of all that is given."""
     if config.data is None and config.dataset is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, JSON, Parquet or Arrow file, or task.dataset")

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.system.jsonl import replace_text
 from harness.system.paths import listed
-from harness.task.base import SPLITS, UNSPELLED, Inputs, Task
+from harness.task.base import CUT_APART, SPLITS, Inputs, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,13 @@ def _classes(task: Task, told: Mapping[str, object], rows: Mapping[str, int]) ->
         table.append(["speakers", *(str(len(speakers[split])) for split in rows)])
     if isinstance(hours := told.get("hours"), Mapping):
         table.append(["hours", *(f"{hours[split]:.3g}" for split in rows)])
+    for key, what in (("contexts", "contexts"), ("unanswerable", "questions without an answer")):
+        if isinstance(counts := told.get(key), Mapping):
+            table.append([what, *(str(counts[split]) for split in rows)])
     lines = _aligned(table)
+    if isinstance(always := told.get("usual_span"), Mapping):
+        most = f"the answer {always['answer']!r}" if always["answer"] else "no answer"
+        lines.append(f"always giving {most} has an F1 of {_shares(always)}")
     if isinstance(always := told.get("usual_transcript"), Mapping):
         lines.append(f"always writing {always['text']!r} has a word error rate of {_shares(always)}")
         lines.append(f"transcripts are written in {len(str(told['alphabet']))} characters: {told['alphabet']}")
@@ -121,10 +127,11 @@ def _lengths(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
     table += [[unit, *(str(Lengths.of(units[split][unit])) for split in SPLITS)] for unit in names]
     if inputs is not None and any(read.truncated() for read in inputs.values()):
         cut = {split: read.truncated() for split, read in inputs.items()}
-        spelled = [kind for kind in UNSPELLED if any(kind in kinds for kinds in cut.values())]
-        table += [[f"texts: {kind}", *(str(cut[split].get(kind, 0)) for split in SPLITS)] for kind in spelled]
-        if not spelled:
-            table.append(["texts that are cut there", *(str(sum(cut[split].values())) for split in SPLITS)])
+        apart = [kind for kind in CUT_APART if any(kind in kinds for kinds in cut.values())]
+        table += [[f"texts: {kind}", *(str(cut[split].get(kind, 0)) for split in SPLITS)] for kind in apart]
+        ends = {split: sum(count for kind, count in cut[split].items() if kind not in CUT_APART) for split in SPLITS}
+        if any(ends.values()) or not apart:
+            table.append(["texts that are cut there", *(str(ends[split]) for split in SPLITS)])
     return [*_aligned(table), ""]
 
 

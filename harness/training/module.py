@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.task import Losses
+from harness.task.answer_spans import span_loss
 from harness.task.ctc import ctc_nats
 from harness.task.metrics import Metrics
 from harness.training.schedules import rate
@@ -30,11 +31,13 @@ class Pruned(Exception):
 def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
     """The mean loss of a batch: the squared error for float labels (B), the binary cross-entropy for sets of classes
     (B, C), else the cross-entropy over examples or tokens, where the label -100 is ignored; of characters at frames,
-    with a `blank`, the nats a character.
+    with a `blank`, the nats a character; of answers in a `context`, of their first and last tokens.
     """
     logits, labels = model(batch), batch["labels"]
     if "blank" in batch:
         return ctc_nats(logits, batch).sum() / (labels >= 0).sum()
+    if "context" in batch:
+        return span_loss(logits, batch)
     if labels.is_floating_point() and labels.ndim == 2:
         return F.binary_cross_entropy_with_logits(logits.float(), labels)
     if labels.is_floating_point():

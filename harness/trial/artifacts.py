@@ -35,6 +35,7 @@ def save_artifacts(
         _save_predictions(module, folder / PREDICTIONS)
         _save_answers(build_task(config.task), module, folder)
         _save_tags(build_task(config.task), module, folder)
+        _save_spans(build_task(config.task), module, folder)
 
 
 def save_trained(config: Config, model: Network, method: Method, target: Path) -> None:
@@ -62,10 +63,14 @@ def saved_files(adapter: Adapter, context: TrialContext, folder: str) -> Adapter
     )
 
 
-def _save_predictions(module: TrialModule, path: Path) -> None:
+def _items(module: TrialModule) -> list[tuple[int, list[float]]]:
+    """The number of each row, and what it came to."""
     rows = torch.cat([rows for rows, _ in module.predictions]).tolist()
-    items = torch.cat([items for _, items in module.predictions]).tolist()
-    lines = [",".join(map(str, (row, *item))) for row, item in sorted(zip(rows, items, strict=True))]
+    return sorted(zip(rows, torch.cat([items for _, items in module.predictions]).tolist(), strict=True))
+
+
+def _save_predictions(module: TrialModule, path: Path) -> None:
+    lines = [",".join(map(str, (row, *item))) for row, item in _items(module)]
     path.write_text("\n".join([",".join(("row", *module.metrics.columns)), *lines]) + "\n")
 
 
@@ -106,6 +111,24 @@ def _save_tags(task: Task, module: TrialModule, folder: Path) -> None:
     if "f1" in module.metrics.names:
         lines = by_type([tags for _, tags in rows], predicted)
         _write_table(folder / TAGS, ["type", "there", "found", "right", "precision", "recall", "f1"], lines)
+
+
+def _save_spans(task: Task, module: TrialModule, folder: Path) -> None:
+    """What was answered to each test question out of its context, and what is right."""
+    asked = task.asked("test")
+    if not asked:
+        return
+    lines = []
+    for row, item in _items(module):
+        question, of = asked[row], dict(zip(module.metrics.columns, item, strict=True))
+        begin, end = int(of["begin"]), int(of["end"])
+        said = question.context[begin:end] if begin >= 0 else ""
+        scores = [f"{of[name]:.6f}" for name in ("f1", "exact")]
+        place = [begin, end] if begin >= 0 else ["", ""]
+        wanted = json.dumps(question.wanted, ensure_ascii=False)
+        lines.append([question.name, question.text, wanted, said, f"{of['p']:.6f}", *place, *scores])
+    header = ["item", "question", "right", "answer", "p", "begin", "end", "f1", "exact"]
+    _write_table(folder / ANSWERS, header, lines)
 
 
 def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:

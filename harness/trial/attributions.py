@@ -50,7 +50,7 @@ def attribute(trained: Trained, texts: Sequence[str]) -> list[Attribution]:
     what = f"study={trained.entry.study}: task={trained.config.task.name}, model={trained.config.model.name}"
     length = vars(trained.config.task).get("max_length")
     task = trained.config.task
-    others = task.tags_tokens or task.known_outputs == 0
+    others = task.tags_tokens or task.marks_answers or task.known_outputs == 0
     if tokens is None or tokens.tokenizer is None or not isinstance(length, int) or others:
         raise ConfigError(f"{what}: attributions are of texts that are classified or rated")
     after = load_trained(trained)

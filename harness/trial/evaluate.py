@@ -147,6 +147,8 @@ def _intervals(
     answered = columns[:2] == ("label", "predicted")
     shares = {"accuracy", "accuracy_norm"} if answered else set[str]()
     found = {name: wilson_interval(scores[name], len(values)) for name in scores if name in shares}
+    for name in (name for name in scores if name in columns and name != "loss"):  # means over items
+        found[name] = ratio_interval([item[columns.index(name)] for item in values], [1.0] * len(values))
     if "loss" in columns and "tokens" in columns:
         losses, tokens = ([item[columns.index(name)] for item in values] for name in ("loss", "tokens"))
         nats = [loss * count for loss, count in zip(losses, tokens, strict=True)]

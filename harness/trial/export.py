@@ -230,7 +230,7 @@ def _keys(trained: Trained, form: TransformersForm) -> dict[str, object]:
     made: Any = form.model.config
     if trained.config.task.transcribes:
         return {"vocab_size": made.vocab_size, "pad_token_id": made.pad_token_id, "ignore_mismatched_sizes": True}
-    keys: dict[str, object] = {"num_labels": len(trained.classes) or 1}
+    keys: dict[str, object] = {"num_labels": trained.outputs}
     if trained.classes:
         keys["id2label"] = dict(enumerate(trained.classes))
     pad, stored = (getattr(each.get_text_config(), "pad_token_id", None) for each in (made, _stored_config(trained)))

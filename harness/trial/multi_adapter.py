@@ -100,7 +100,8 @@ def _base(config: Config) -> dict[str, Any]:
 
 def _stored_head(folder: Path, config: Config) -> dict[str, Tensor]:
     tensors = load_file(folder / ADAPTER / HEAD)
-    if (config.model.described_by_files or config.task.tags_tokens) and "weight" not in tensors:
+    of_tokens = config.task.tags_tokens or config.task.marks_answers
+    if (config.model.described_by_files or of_tokens) and "weight" not in tensors:
         raise ConfigError(f"{folder}: its head is the architecture's own; model.pooling=mean has one for many adapters")
     if not config.task.head_names:
         return tensors

@@ -50,7 +50,8 @@ class Trained:
     @property
     def unit(self) -> tuple[float, float] | None:
         """Deviation and mean of the data, where the network's answer is a number in units of them; else None."""
-        if self.classes or self.config.task.known_outputs == 0:
+        task = self.config.task
+        if self.classes or task.known_outputs == 0 or task.marks_answers:
             return None
         data = self.entry.data
         return data.sd or 1.0, float(data.details.get("mean", 0.0))

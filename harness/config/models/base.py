@@ -172,8 +172,8 @@ class ModelConfig:
         lengths = f"task.max_source={max_source} and task.max_target={max_target}"
         return [f"{lengths}: model={self.name} has {self.longest} positions"]
 
-    def tagging_mistakes(self, task: str) -> list[str]:
-        """What is at odds with a task that tags every token."""
+    def token_mistakes(self, task: str, what: str) -> list[str]:
+        """What is at odds with a task that asks every token; `what` says what it does with them."""
         return []
 
     def image_mistakes(self, task: str, size: int) -> list[str]:

@@ -34,5 +34,5 @@ class GuestModelConfig(ModelConfig):
     def takes(self) -> None:
         return None
 
-    def tagging_mistakes(self, task: str) -> list[str]:
-        return [f"model.kind={self.kind}: a model of your own answers a row as a whole; task={task} tags every token"]
+    def token_mistakes(self, task: str, what: str) -> list[str]:
+        return [f"model.kind={self.kind}: a model of your own answers a row as a whole; task={task} {what}"]

@@ -110,10 +110,10 @@ class HfModelConfig(QuantizableConfig):
     def one_sequence(self) -> bool:
         return not self._local_facts().get("is_encoder_decoder", False)
 
-    def tagging_mistakes(self, task: str) -> list[str]:
+    def token_mistakes(self, task: str, what: str) -> list[str]:
         if self.pooling == "auto":
             return []
-        return [f"model.pooling={self.pooling}: task={task} tags every token, none are pooled; model.pooling=auto"]
+        return [f"model.pooling={self.pooling}: task={task} {what}, none are pooled; model.pooling=auto"]
 
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
         if self.dtype == "float32" or not lora.trains_base_weights:

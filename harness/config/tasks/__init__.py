@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from harness.config.registry import classes_in, union_of
-from harness.config.tasks.base import FORMER_READERS, Outputs, TaskConfig, TokenClasses, Transcribed
+from harness.config.tasks.base import FORMER_READERS, AnswerSpan, Outputs, TaskConfig, TokenClasses, Transcribed
 
 TASKS: dict[str, type[TaskConfig]] = classes_in(sys.modules[__name__], TaskConfig, "reader")
 """The configuration class of each reader."""
@@ -20,4 +20,14 @@ def readers_for(kind: str) -> list[str]:
     return [reader for reader, task in TASKS.items() if task.needs_model == kind]
 
 
-__all__ = ["FORMER_READERS", "TASKS", "AnyTask", "Outputs", "TaskConfig", "TokenClasses", "Transcribed", "readers_for"]
+__all__ = [
+    "FORMER_READERS",
+    "TASKS",
+    "AnswerSpan",
+    "AnyTask",
+    "Outputs",
+    "TaskConfig",
+    "TokenClasses",
+    "Transcribed",
+    "readers_for",
+]

@@ -20,6 +20,13 @@ class TokenClasses(int):
     """So many classes, of which each token of a row is one."""
 
 
+class AnswerSpan(int):
+    """Two outputs for each token of a row: whether the answer begins there, and whether it ends there."""
+
+    def __new__(cls) -> "AnswerSpan":
+        return super().__new__(cls, 2)
+
+
 class Transcribed(int):
     """No classes: a text that is heard, in these `characters` where it is written by its letters alone."""
 
@@ -44,6 +51,7 @@ _NOT_IN_FINGERPRINT = (
     "gradients",
     *("dataset", "subset", "packages", "broken", "unknown", "tag_names"),
     *("template", "template_arguments", "messages", "system", "other_roles"),
+    *("answers", "answer_start", "id", "starts", "unanswerable"),
 )
 # Trials from before there were these are the same trials.
 _LATER_KEYS = {"train_rows": None, "temperature": None, "batches": "one_task", "text_pair": None}
@@ -59,7 +67,10 @@ TEXT_MEASURES = ("bleu", "chrf", "rouge_l", "exact", *ERROR_RATES, *ANSWER_MEASU
 WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
-READ_FILES = "task=text_csv, task=token_labels, task=seq2seq, task=chat, task=choice and task=transcripts read files"
+READ_FILES = (
+    "task=text_csv, task=token_labels, task=extractive_qa, task=seq2seq, task=chat, task=choice and task=transcripts "
+    "read files"
+)
 _READ_BY = {
     "a file,": READ_FILES,
     "a folder,": "task=image_folder, task=audio_folder, task=spoken_digits and task=sst2 read folders",
@@ -139,6 +150,11 @@ class TaskConfig:
     @property
     def tags_tokens(self) -> bool:
         """Whether each token of a row has an answer of its own."""
+        return False
+
+    @property
+    def marks_answers(self) -> bool:
+        """Whether its answer is a span of a text that is read."""
         return False
 
     @property

@@ -41,7 +41,7 @@ class TokenTaskConfig(TaskConfig):
         return TokenClasses(classes)
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        return [*model.tagging_mistakes(self.name), *model.length_mistakes(self.max_length)]
+        return [*model.token_mistakes(self.name, "tags every token"), *model.length_mistakes(self.max_length)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -1,0 +1,171 @@
+"""Answers that are quoted from a text: out of the cells of a table or SQuAD's own JSON, and where they stand in it."""
+
+import ast
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.config import ConfigError
+from harness.task.intake.labels import is_gap
+from harness.task.intake.table import Table
+
+_PARAGRAPHS = "paragraphs"  # the column of SQuAD's own JSON: contexts, each with its questions
+
+
+@dataclasses.dataclass(frozen=True)
+class Quoted:
+    """An answer and the character that it begins at, None where nothing says it."""
+
+    text: str
+    start: int | None
+
+    def stripped(self) -> "Quoted":
+        """Without the blanks around it."""
+        before = len(self.text) - len(self.text.lstrip())
+        return Quoted(self.text.strip(), None if self.start is None else self.start + before)
+
+
+def in_rows(where: str, table: Table) -> Table:
+    """The table itself; of SQuAD's own JSON one with a row for each question: id, question, context, answers, title.
+
+    Rows are named by their ids, where each has its own, else numbered from 1. Raises ConfigError for what is none.
+    """
+    if _PARAGRAPHS not in map(str, table.frame.columns):
+        return table
+    try:
+        return _of_articles(table)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _of_articles(table: Table) -> Table:
+    titles = list(table.frame["title"]) if "title" in table.frame else [None] * len(table.frame)
+    rows: list[dict[str, Any]] = [
+        {
+            "id": asked.get("id"),
+            "question": asked.get("question"),
+            "context": paragraph.get("context"),
+            "answers": [] if asked.get("is_impossible") else asked.get("answers"),
+            "title": title,
+        }
+        for title, paragraphs in zip(titles, table.frame[_PARAGRAPHS], strict=True)
+        for paragraph in _objects(paragraphs, _PARAGRAPHS)
+        for asked in _objects(paragraph.get("qas"), "qas")
+    ]
+    if not rows:
+        raise ValueError("no questions in it")
+    columns = {name: pd.Series([row[name] for row in rows], dtype=object) for name in rows[0]}
+    ids = [str(row["id"]) for row in rows if not is_gap(row["id"])]
+    named = ids if len(set(ids)) == len(rows) else range(1, len(rows) + 1)
+    frame = pd.DataFrame(columns).set_axis(named, axis=0)
+    return Table(table.path, frame, {**table.format, "layout": "SQuAD's own"})
+
+
+def _objects(found: object, name: str) -> list[Mapping[str, Any]]:
+    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
+        raise ValueError(f"{name} is {str(found)[:40]!r}; a list of objects is expected, as in SQuAD's JSON")
+    return found
+
+
+def quoted_in(cell: object, starts: object) -> list[Quoted] | None:
+    """The answers of a cell, with their beginnings in it or in a cell of their own; None where it is empty, or all that
+    it holds is.
+
+    A cell is a text, a list of texts, `{text: […], answer_start: […]}` or a list of `{text, answer_start}`, as lists
+    and mappings or written as such. Raises ValueError for what is none.
+    """
+    found = _parsed(cell)
+    if is_gap(found):
+        return None
+    if isinstance(found, Mapping):
+        texts, places = found.get("text"), found.get("answer_start")
+        if not isinstance(texts, list | tuple):
+            texts, places = [texts], [places]
+    elif isinstance(found, list | tuple) and any(isinstance(each, Mapping) for each in found):
+        each_of = _objects(list(found), "answers")
+        texts, places = [each.get("text") for each in each_of], [each.get("answer_start") for each in each_of]
+    else:
+        texts = list(found) if isinstance(found, list | tuple) else [found]
+        places = _parsed(starts)
+        places = [places] if len(texts) == 1 and not isinstance(places, list | tuple) else places
+    if texts and all(map(is_gap, texts)):
+        return None
+    places = [None] * len(texts) if is_gap(places) else places
+    if not isinstance(places, list | tuple) or len(places) != len(texts):
+        raise ValueError(f"{len(texts)} answers with starts {str(places)[:40]}; one for each is expected")
+    return [Quoted(_text(text), _start(place)) for text, place in zip(texts, places, strict=True)]
+
+
+def _parsed(cell: object) -> Any:
+    """A list or a mapping that a table holds as text; others as they are."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith(("[", "{")):
+        return cell
+    readers: tuple[Callable[[str], Any], ...] = (json.loads, ast.literal_eval)
+    for read in readers:
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            found = read(cell.strip())
+            if isinstance(found, list | dict):
+                return found
+    return cell
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float) or is_gap(cell):
+        raise ValueError(f"the answer is {str(cell)[:40]!r} ({type(cell).__name__}), no text")
+    return str(cell)
+
+
+def _start(cell: object) -> int | None:
+    """A place in a text; what came through a table with gaps in it may be a float."""
+    if is_gap(cell):
+        return None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        number = float(cell)  # type: ignore[arg-type]
+        if number == int(number) and not isinstance(cell, bool):
+            return int(number)
+    raise ValueError(f"the start {str(cell)[:40]!r} is no number of a character")
+
+
+def place_of(context: str, answer: Quoted) -> int:
+    """Where an answer begins. Raises ValueError, which says where it does stand, where it does not stand at its start,
+    or has none and stands in several places.
+    """
+    places = places_of(context, answer.text)
+    if answer.start in places:
+        return answer.start  # type: ignore[return-value]
+    if answer.start is None and len(places) == 1:
+        return places[0]
+    short = _shortened(answer.text)
+    stands = f"it stands at {' and '.join(map(str, places[:3]))}" if places else "it stands nowhere in its context"
+    if answer.start is None and places:
+        raise ValueError(f"{short} has no start and stands {len(places)} times in its context; {stands}")
+    if answer.start is None:
+        raise ValueError(f"{short} stands nowhere in its context")
+    if not 0 <= answer.start < len(context):
+        raise ValueError(f"{short} starts at {answer.start}, its context has {len(context)} characters; {stands}")
+    there = _shortened(context[answer.start : answer.start + len(answer.text)])
+    raise ValueError(f"{short} does not start at {answer.start}, where there is {there}; {stands}")
+
+
+def nearest_place(context: str, answer: Quoted) -> int | None:
+    """Where an answer stands nearest to its start, the first place where it has none; None where it stands nowhere."""
+    places = places_of(context, answer.text)
+    return min(places, key=lambda place: abs(place - (answer.start or 0))) if places else None
+
+
+def places_of(context: str, text: str) -> Sequence[int]:
+    """All places where a text begins in another."""
+    found, at = [], context.find(text) if text else -1
+    while at >= 0:
+        found.append(at)
+        at = context.find(text, at + 1)
+    return found
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= 40 else f"{line[:40]}…")
