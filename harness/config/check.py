@@ -54,14 +54,24 @@ def check(tree: Mapping[str, Any]) -> Config:
 
 
 def _with_dotted_keys(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Nested keys of the sweep's spaces, as the command line adds them, become dotted ones."""
+    """Nested keys of the sweep's spaces and of what confirms, as the command line adds them, become dotted ones."""
     if not isinstance(sweep := tree.get("sweep"), Mapping):
         return tree
     places = {name: sweep[name] for name in ("scientific", "nuisance") if isinstance(sweep.get(name), Mapping)}
     found = {**sweep, **{name: flattened(space) for name, space in places.items()}}
     if isinstance(baselines := sweep.get("baselines"), Mapping):
         found["baselines"] = {name: _with_dotted_space(arm) for name, arm in baselines.items()}
+    if isinstance(confirm := sweep.get("confirm"), Mapping) and isinstance(values := confirm.get("set"), Mapping):
+        found["confirm"] = {**confirm, "set": _dotted(values)}
     return {**tree, "sweep": found}
+
+
+def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted keys; of a key that is dotted already a mapping is the value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= {key: value} if "." in key else leaves({key: value})
+    return found
 
 
 def _with_dotted_space(arm: Any) -> Any:

@@ -161,6 +161,12 @@ def test_a_word_that_hydra_refuses_is_answered_with_the_word_to_write(tree, word
     assert said in explain(caught.value, [word])
 
 
+def test_what_confirms_is_set_by_nested_keys_too(tree):
+    arguments = "+sweep.confirm.set={optimizer.arguments: {fused: true}}"
+    found = check(tree("sweep=rank_alpha_lr", arguments, "+sweep.confirm.set.trainer.max_steps=9")).sweep.confirm
+    assert found.set == {"optimizer.arguments": {"fused": True}, "trainer.max_steps": 9}
+
+
 def test_what_has_no_nested_key_stays_as_it_is():
     space = {"a.b": {"low": 1}, "c": {"choices": []}, "d": {"when": {"a.b": 1}}, "e": [1], "f": {}}
     assert flattened(space) == space
