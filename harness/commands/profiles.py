@@ -1,4 +1,4 @@
-"""Ranks by layer under a budget of parameters, from what is seen before training or from a finished trial."""
+"""Ranks by layer under a budget, from what is seen before training or from a finished trial."""
 
 import dataclasses
 import json
@@ -8,11 +8,13 @@ from pathlib import Path
 
 from harness import record
 from harness.config import Config, ConfigError, check, stored_sweep, to_dict
+from harness.config.allocation import Allocation
+from harness.config.layer_ranks import BudgetConfig
 from harness.record import Record, best_on_validation
 from harness.search.budget import Budget, allocate
 from harness.system.study_files import has_begun
 from harness.trial.allocation import adapter_energies, gradient_energies, plain_lora, variance_shares
-from harness.trial.layer_ranks import layer_costs, layer_limits
+from harness.trial.rank_costs import RankCosts, layer_costs, layer_limits, rank_costs, without_patterns
 from harness.trial.trained import Trained, trained_of
 
 Ranks = dict[str, int]
@@ -59,9 +61,9 @@ class Profile:
             raise ConfigError(f"output={path}: {error.strerror or error}") from None
 
 
-def before_training(config: Config, method: str, most: int) -> Profile:
-    """The ranks of `uniform`, `eva` or `gradient` for the network of a configuration."""
-    costs = layer_costs(config, plain_lora(config))
+def before_training(config: Config, method: str, most: int, costs: Mapping[str, int] | None = None) -> Profile:
+    """The ranks of `uniform`, `eva` or `gradient` for a configuration's network; costs are parameters, or given."""
+    costs = costs or layer_costs(config, plain_lora(config))
     check_budget(most, costs)
     title = f"{method} ({config.task.name}, {config.model.name})"
     if method == "uniform":
@@ -70,9 +72,9 @@ def before_training(config: Config, method: str, most: int) -> Profile:
     return Profile(title, allocated(gains, costs, most), costs, gains)
 
 
-def of_trial(trained: Trained, method: str, most: int) -> Profile:
-    """The ranks of `spectrum` or `adalora` of a trial."""
-    costs, title = costs_of(trained), title_of(trained, method)
+def of_trial(trained: Trained, method: str, most: int, costs: Mapping[str, int] | None = None) -> Profile:
+    """The ranks of `spectrum` or `adalora` of a trial; costs are parameters, or given."""
+    costs, title = costs or costs_of(trained), title_of(trained, method)
     check_budget(most, costs)
     if method == "adalora":
         kept = {str(layer): int(rank) for layer, rank in trained.entry.adapter.kept_ranks}
@@ -144,21 +146,37 @@ def with_profiles(config: Config) -> Config:
     sweep = config.sweep
     if sweep is None or not sweep.allocate:
         return config
-    assert sweep.budget is not None
-    folder, most = Path(config.results) / config.study, sweep.budget.parameters
+    folder = Path(config.results) / config.study
     kept = stored_sweep(folder).get("profiles") if has_begun(folder) else None
-    found = kept or {method: _profile(config, method, study, most) for method, study in sweep.allocate.items()}
+    found = kept or _profiles(config, sweep.allocate, sweep.budget)
     return check(to_dict(config) | {"sweep": to_dict(sweep) | {"profiles": found}})
 
 
-def _profile(config: Config, method: str, study: str | None, most: int) -> list[list[str | int]]:
+def _profiles(
+    config: Config, asked: Mapping[Allocation, str | None], budget: BudgetConfig | None
+) -> dict[str, list[list[str | int]]]:
+    assert budget is not None
+    layers, unit = layer_costs(config, plain_lora(config)), budget.unit
+    costs = RankCosts(layers)
+    if unit != "parameters":
+        costs = rank_costs(config, without_patterns(config, "sweep.allocate"), unit, {name: [name] for name in layers})
+    if budget.most < (least := costs.fixed + min(costs.each.values())):
+        raise ConfigError(f"sweep.budget.{unit}={budget.most}: below {least}, what the first rank comes to")
+    left = budget.most - costs.fixed
+    return {method: _profile(config, method, study, left, costs.each).pairs for method, study in asked.items()}
+
+
+def _profile(config: Config, method: str, study: str | None, most: int, costs: Mapping[str, int]) -> Profile:
     if study is None:
-        return before_training(config, method, most).pairs
+        return before_training(config, method, most, costs)
     where = f"sweep.allocate.{method}={study}"
     try:
-        found = of_trial(donor(Path(config.results) / study, None, method), method, most)
+        trained = donor(Path(config.results) / study, None, method)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if mine := set(layer_costs(config, plain_lora(config))) ^ found.ranks.keys():
+    if mine := set(costs) ^ trained.entry.adapter.ranks.keys():
         raise ConfigError(f"{where}: its trial and lora.targets adapt different layers, {sorted(mine)[0]} in one alone")
-    return found.pairs
+    try:
+        return of_trial(trained, method, most, costs)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None

@@ -46,7 +46,7 @@ def run(job: HydraJob) -> None:
     from harness.trial.fastest import settled
     from harness.trial.layer_ranks import with_rank_groups
 
-    check_study(with_rank_groups(job.config))
+    check_study(with_rank_groups(job.config, before_data=True))
     config = settled(with_kept_confirmation(with_rank_groups(with_data(job.config, job.words))))
     config = with_profiles(config)
     if config.sweep is not None and config.sweep.profiles is not None:

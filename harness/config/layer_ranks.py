@@ -5,7 +5,7 @@ Which layers there are only the network says: harness.trial.layer_ranks finds th
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic.dataclasses import dataclass
 
@@ -15,13 +15,17 @@ from harness.config.space import Point, Range
 
 PREFIX = "lora.ranks."
 
+Budgeted = Literal["parameters", "memory", "flops"]
+"""What a budget may bound."""
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class RanksConfig:
     """The adapted layers by role (the target that names them), each by itself, by depth in `blocks`, or by `groups`.
 
     `groups` are patterns of whole layer names by group. `layers` and `costs`, the pattern of each group's layers and
-    its parameters for each rank, are found when the study is begun.
+    what each rank of it adds to what the budget counts, are found when the study is begun; so is `fixed`, what comes to
+    that whatever the ranks.
     """
 
     by: Literal["role", "layer", "depth", "group"]
@@ -32,6 +36,7 @@ class RanksConfig:
     groups: dict[Text, Text] | None = None
     layers: dict[Text, Text] | None = None
     costs: dict[Text, Count] | None = None
+    fixed: Natural = 0
 
     @property
     def space(self) -> dict[str, Range]:
@@ -42,9 +47,35 @@ class RanksConfig:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class BudgetConfig:
-    """The most adapter parameters that the ranks by group may come to."""
+    """The most that ranks by group or by layer may come to; one of the three is given.
 
-    parameters: Count
+    `parameters` are the adapter's. `memory` is bytes that training holds whatever the batch: weights, gradients and
+    AdamW's state of the whole network. `flops` are floating-point operations of a step on `trainer.batch_size` rows.
+    """
+
+    parameters: Count | None = None
+    memory: Count | None = None
+    flops: Count | None = None
+
+    @property
+    def given(self) -> dict[Budgeted, int]:
+        """The bounds that are given by what they bound; of a checked sweep one."""
+        found: dict[Budgeted, int | None] = {
+            "parameters": self.parameters,
+            "memory": self.memory,
+            "flops": self.flops,
+        }
+        return {unit: most for unit, most in found.items() if most is not None}
+
+    @property
+    def unit(self) -> Budgeted:
+        """What is bounded."""
+        return next(iter(self.given))
+
+    @property
+    def most(self) -> int:
+        """The bound."""
+        return next(iter(self.given.values()))
 
 
 def overrides(ranks: RanksConfig | None, point: Point) -> Point:
@@ -63,6 +94,7 @@ def rank_mistakes(
     allocate: Mapping[Allocation, str | None] | None,
 ) -> Iterator[str]:
     """What is wrong with ranks by group or allocated, and their budget; `searched` are the keys of the sweep."""
+    yield from _budget_mistakes(budget)
     yield from _allocation_mistakes(allocate or {}, budget, searched)
     if ranks is None:
         if budget is not None and not allocate:
@@ -82,6 +114,16 @@ def rank_mistakes(
     for key in ("lora.rank", "lora.ranks", "lora.targets", "lora.alpha"):
         if key in searched:
             yield f"sweep.ranks: sets ranks by group, and {key} is searched too; one of them"
+
+
+def _budget_mistakes(budget: BudgetConfig | None) -> Iterator[str]:
+    if budget is None or len(budget.given) == 1:
+        return
+    if not budget.given:
+        yield f"sweep.budget: of nothing; one of {', '.join(get_args(Budgeted))}, as in sweep.budget.parameters=165888"
+        return
+    given = " and ".join(f"{unit}={most}" for unit, most in budget.given.items())
+    yield f"sweep.budget: {given} are given; one of them, the others null, as in sweep.budget.parameters=null"
 
 
 def _allocation_mistakes(

@@ -88,7 +88,7 @@ def writable(results: Path) -> None:
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads", "trainer.reuse_features")
 _ASKED = ("run", *OF_COMMANDS)
 _FOUND = (  # when the study is begun
-    *("sweep.ranks.layers", "sweep.ranks.costs", "sweep.profiles"),
+    *("sweep.ranks.layers", "sweep.ranks.costs", "sweep.ranks.fixed", "sweep.profiles"),
     "trainer.settled",
 )
 _SETTLED = (

@@ -1,4 +1,4 @@
-"""Ranks by group under a budget of parameters: the projection that keeps it, and the exact choice by gains."""
+"""Ranks by group under a budget: the projection that keeps it, and the exact choice by gains."""
 
 import dataclasses
 import math
@@ -14,7 +14,8 @@ from harness.config.arms import Point
 class Budget:
     """What each rank of a group costs, the ranks that it may have, and the most that all may cost together.
 
-    `limits` are the highest ranks of groups that may not have `high`.
+    `limits` are the highest ranks of groups that may not have `high`. `fixed` is the part of `most` that is used
+    whatever the ranks.
     """
 
     costs: Mapping[str, int]
@@ -22,10 +23,11 @@ class Budget:
     high: int
     most: int
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    fixed: int = 0
 
     def used(self, point: Point) -> int:
-        """What the ranks of a point cost."""
-        return sum(cost * point[key] for key, cost in self.costs.items())
+        """What the ranks of a point cost, and what is fixed."""
+        return self.fixed + sum(cost * int(point[key]) for key, cost in self.costs.items())
 
     def project(self, point: Point) -> Point:
         """The point with its ranks scaled so that they use the budget: never more, and no rank could be one higher.

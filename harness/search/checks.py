@@ -25,7 +25,12 @@ def check_search(config: Config) -> None:
     """Raise ConfigError with everything that is wrong with the sampler, the pruner, and what they are used for."""
     sweep = config.sweep
     assert sweep is not None
-    if mistakes := [*sampler_mistakes(sweep.sampler), *_pruner_mistakes(sweep), *_objective_mistakes(config)]:
+    if mistakes := [
+        *sampler_mistakes(sweep.sampler),
+        *_pruner_mistakes(sweep),
+        *_objective_mistakes(config),
+        *_memory_mistakes(config),
+    ]:
         raise ConfigError(*mistakes)
     all_arms = arms(sweep)
     if mistakes := [
@@ -191,3 +196,12 @@ def _of_space(where: str, kind: SamplerKind, arm: Arm, trials: int) -> Iterator[
             yield f"sweep.trials={trials}: {where} has {count} points in arm {arm.name}; sweep.trials={count}"
     if kind.package == "cmaes" and len(space) < 2:
         yield f"{where}: needs two dimensions, and arm {arm.name} has {len(space)}"
+
+
+def _memory_mistakes(config: Config) -> Iterator[str]:
+    """Whether a budget of bytes counts another optimiser's state than trains."""
+    budget, optimizer = config.sweep.budget if config.sweep else None, config.optimizer
+    own = optimizer.name in ("AdamW", "Adam") and not (optimizer.arguments or {}).get("amsgrad")
+    if budget is not None and budget.memory is not None and not own:
+        state = f"optimizer.name={optimizer.name}" + (" with amsgrad" if optimizer.name in ("AdamW", "Adam") else "")
+        yield f"sweep.budget.memory={budget.memory}: counts AdamW's two moments, and {state} holds others"

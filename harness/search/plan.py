@@ -124,7 +124,7 @@ def budget_of(sweep: SweepConfig) -> Budget | None:
     if ranks is None or budget is None or ranks.costs is None:
         return None
     costs = {PREFIX + name: cost for name, cost in ranks.costs.items()}
-    return Budget(costs, ranks.low, ranks.high, budget.parameters)
+    return Budget(costs, ranks.low, ranks.high, budget.most, fixed=ranks.fixed)
 
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}

@@ -23,6 +23,13 @@ def read_inputs(config: Config, task: Task, split: str) -> Inputs:
     return task.inputs(split, tokens_for(config, task))
 
 
+def training_rows(config: Config, task: Task) -> Inputs:
+    """The training split; of tasks that are learned one after another that of the first."""
+    if config.task.in_turn:
+        return next(iter(task.inputs_by_task("train", tokens_for(config, task)).values()))
+    return read_inputs(config, task, "train")
+
+
 def tokens_for(config: Config, task: Task) -> Tokens | None:
     """How the model wants texts, its tokenizer learned from the training split where it has none of its own."""
     tokens = model_tokens(config.model, task.outputs)

@@ -2,65 +2,48 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from harness.config import Config, ConfigError, LoraConfig
-from harness.config.layer_ranks import RanksConfig
-from harness.lora.adapted import named_updates
+from harness.config.layer_ranks import BudgetConfig, Budgeted, RanksConfig
 from harness.lora.inject import expanded, find_targets
-from harness.lora.update import LowRankUpdate
 from harness.model import Network
-from harness.trial.adapt import prepare, shapes_of, spec_errors
+from harness.trial.adapt import shapes_of, spec_errors
 from harness.trial.methods.low_rank import lora_spec
+from harness.trial.rank_costs import RankCosts, layer_costs, pattern_of, rank_costs, without_patterns
 
 
-def with_rank_groups(config: Config) -> Config:
+def with_rank_groups(config: Config, *, before_data: bool = False) -> Config:
     """The study with the layers and the costs of its rank groups.
 
+    `before_data` leaves out the costs of a budget of operations, which are counted on training rows.
     Raises ConfigError where a group has no layer, a layer no group, or where no ranks keep the budget.
     """
     sweep = config.sweep
     if sweep is None or sweep.ranks is None:
         return config
-    plain = dataclasses.replace(config.lora.as_lora("sweep.ranks"), ranks=None, scales=None, alphas=None, match=None)
-    costs = layer_costs(config, plain)
-    groups = _groups(sweep.ranks, list(costs), config, plain)
-    each = {name: sum(costs[layer] for layer in layers) for name, layers in groups.items()}
-    if sweep.budget is not None:
-        least, most = (sum(each.values()) * rank for rank in (sweep.ranks.low, sweep.ranks.high))
-        if not least <= sweep.budget.parameters <= most:
-            raise ConfigError(
-                f"sweep.budget.parameters={sweep.budget.parameters}: ranks from {sweep.ranks.low} to "
-                f"{sweep.ranks.high} come to {least} to {most} parameters"
-            )
-    patterns = {name: "|".join(map(re.escape, layers)) for name, layers in groups.items()}
-    ranks = dataclasses.replace(sweep.ranks, layers=patterns, costs=each)
+    plain = without_patterns(config, "sweep.ranks")
+    groups = _groups(sweep.ranks, list(layer_costs(config, plain)), config, plain)
+    ranks = dataclasses.replace(sweep.ranks, layers={name: pattern_of(layers) for name, layers in groups.items()})
+    unit: Budgeted = "parameters" if sweep.budget is None else sweep.budget.unit
+    if not (before_data and unit == "flops"):
+        found = rank_costs(config, plain, unit, groups)
+        if sweep.budget is not None:
+            _check_reach(sweep.budget, sweep.ranks, found)
+        ranks = dataclasses.replace(ranks, costs=found.each, fixed=found.fixed)
     return dataclasses.replace(config, sweep=dataclasses.replace(sweep, ranks=ranks))
 
 
-def layer_costs(config: Config, lora: LoraConfig) -> dict[str, int]:
-    """What another rank of each adapted layer adds to the adapter's parameters, in the order of the network."""
-    one, two = (
-        _sizes(dataclasses.replace(config, lora=dataclasses.replace(lora, rank=rank, initial_rank=None)))
-        for rank in (1, 2)
-    )
-    return {name: two[name] - one[name] for name in one}
+_NOUNS: dict[Budgeted, str] = {"parameters": "parameters", "memory": "bytes", "flops": "operations a step"}
 
 
-def layer_limits(config: Config, lora: LoraConfig) -> dict[str, int]:
-    """The highest rank of each adapted layer, min(inputs, outputs), for LoRA of rank 1."""
-    shapes = {name: update.factors() for name, update in _updates(dataclasses.replace(config, lora=lora))}
-    return {name: min(len(up), down.shape[1]) // len(down) for name, (down, up) in shapes.items()}
-
-
-def _sizes(config: Config) -> dict[str, int]:
-    return {name: sum(tensor.numel() for tensor in update.parameters()) for name, update in _updates(config)}
-
-
-def _updates(config: Config) -> Iterator[tuple[str, LowRankUpdate]]:
-    model = shapes_of(config)
-    prepare(model, config)
-    return named_updates(model.base)
+def _check_reach(budget: BudgetConfig, ranks: RanksConfig, costs: RankCosts) -> None:
+    least, most = (costs.fixed + sum(costs.each.values()) * rank for rank in (ranks.low, ranks.high))
+    if not least <= budget.most <= most:
+        raise ConfigError(
+            f"sweep.budget.{budget.unit}={budget.most}: ranks from {ranks.low} to {ranks.high} come to {least} to "
+            f"{most} {_NOUNS[budget.unit]}"
+        )
 
 
 def _groups(ranks: RanksConfig, layers: list[str], config: Config, lora: LoraConfig) -> dict[str, list[str]]:

@@ -14,10 +14,10 @@ from torch import Tensor
 from harness.config import Config
 from harness.devices import resolve_half
 from harness.model import Network, build_model
-from harness.task import Inputs, Task, build_task
+from harness.task import Task, build_task
 from harness.training import autocast, task_losses
 from harness.trial.adapt import method_of, spec_errors
-from harness.trial.inputs import loader, tokens_for
+from harness.trial.inputs import loader, training_rows
 from harness.trial.optimizers import fuses, make_optimizer
 from harness.trial.passes import on_device
 
@@ -96,7 +96,7 @@ class TimedSteps:
         task = build_task(config.task)
         self.config, self.device, self.losses = config, device, task.losses
         with self._own_random_state():
-            rows = loader(_training_rows(config, task), config.trainer.batch_size, config.seed, training=True)
+            rows = loader(training_rows(config, task), config.trainer.batch_size, config.seed, training=True)
             self.batches = [on_device(batch, device) for batch in islice(rows, batches)]
             self.model = _adapted(config, task).to(device)
         self.trained = [tensor for tensor in self.model.parameters() if tensor.requires_grad]
@@ -157,13 +157,6 @@ class TimedSteps:
             return time.process_time()  # other load on the machine must not choose
         torch.cuda.synchronize(self.device)
         return time.perf_counter()
-
-
-def _training_rows(config: Config, task: Task) -> Inputs:
-    tokens = tokens_for(config, task)
-    if config.task.in_turn:
-        return next(iter(task.inputs_by_task("train", tokens).values()))
-    return task.inputs("train", tokens)
 
 
 def _adapted(config: Config, task: Task) -> Network:

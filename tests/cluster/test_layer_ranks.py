@@ -1,5 +1,8 @@
-"""Ranks by group of layers under a budget of parameters: groups, costs, refusals, and a study that is trained."""
+"""Ranks by group of layers under a budget: groups, costs, refusals, and a study that is trained."""
 
+import dataclasses
+import itertools
+import re
 import sys
 
 import pytest
@@ -7,8 +10,12 @@ import pytest
 from harness import __main__ as command
 from harness import record
 from harness.cluster.study import check_arms, trial_config
+from harness.cluster.study_folder import load_study
+from harness.commands.profiles import with_profiles
 from harness.config import ConfigError, check, to_dict
 from harness.config.arms import arms
+from harness.search.checks import check_search
+from harness.search.plan import budget_of
 from harness.trial.adapt import count
 from harness.trial.layer_ranks import with_rank_groups
 from tests.cluster import crowd, stub
@@ -69,6 +76,45 @@ def test_every_proposed_trial_has_the_ranks_of_its_point_and_keeps_the_budget(co
         )
 
 
+def memory_of(config, points):
+    """What each point's network holds in training, by counting it."""
+    tree, arm = to_dict(config), arms(config.sweep)[0]
+    return [sum(count(trial_config(tree, arm, point))["memory"].values()) for point in points]
+
+
+def points_of(config, low):
+    """Every point of three roles with ranks from `low` to 3."""
+    keys = [f"lora.ranks.{role}" for role in config.sweep.ranks.costs]
+    return [dict(zip(keys, ranks, strict=True)) for ranks in itertools.product(range(low, 4), repeat=len(keys))]
+
+
+def test_a_budget_of_bytes_is_what_counting_says_of_weights_gradients_and_the_optimiser(config_of):
+    ranks = "sweep.ranks={by: role, low: 1, high: 3}"
+    free = with_rank_groups(config_of(ranks))
+    points = points_of(free, 1)
+    truth = dict(zip(map(str, points), memory_of(free, points), strict=True))
+    for most in sorted(set(truth.values()))[::4]:
+        config = with_rank_groups(config_of(ranks, f"sweep.budget={{memory: {most}}}"))
+        assert config.sweep.ranks.costs == {role: 16 * cost for role, cost in free.sweep.ranks.costs.items()}
+        budget = budget_of(config.sweep)
+        assert [budget.used(point) for point in points] == list(truth.values())
+        for point in points:
+            found = budget.project(point)
+            higher = [found | {key: rank + 1} for key, rank in found.items() if rank < 3]
+            assert truth[str(found)] <= most < min((truth[str(more)] for more in higher), default=most + 1)
+
+
+def test_a_group_of_rank_0_is_charged_no_less_than_it_costs(config_of):
+    ranks = "sweep.ranks={by: role, low: 0, high: 3, log: false}"
+    free = with_rank_groups(config_of(ranks))
+    (most,) = memory_of(free, [points_of(free, 2)[0]])
+    budget = budget_of(with_rank_groups(config_of(ranks, f"sweep.budget={{memory: {most}}}")).sweep)
+    points = points_of(free, 0)[1:]
+    for point, truth in zip(points, memory_of(free, points), strict=True):
+        empty = list(point.values()).count(0)
+        assert budget.used(point) - truth == 2 * empty * 2 * 4, "the step counters of A and B in each of two layers"
+
+
 def test_workers_agree_under_a_budget(config_of, tmp_path, monkeypatch):
     stub.cheap(monkeypatch.setattr, 0.0)
     words = ["sweep.ranks={by: layer, high: 8}", "sweep.budget={parameters: 900}", "sweep.lag=2", "sweep.trials=8"]
@@ -98,14 +144,88 @@ WRONG = [
         "sweep.budget.parameters=100: ranks from 1 to 4 come to 224 to 896 parameters",
     ),
     (["sweep.ranks={by: role, high: 64}"], "arm joint: lora: rank 64"),
+    (
+        ["sweep.ranks={by: role, high: 4}", "sweep.budget={parameters: 100, memory: 9}"],
+        "sweep.budget: parameters=100 and memory=9 are given; one of them, the others null, as in sweep.budget.par",
+    ),
+    (["sweep.ranks={by: role, high: 4}", "sweep.budget={}"], "sweep.budget: of nothing; one of parameters, memory, fl"),
+    (["sweep.ranks={by: role, high: 4}", "sweep.budget={memory: 9}"], "sweep.budget.memory=9: ranks from 1 to 4 come"),
+    (["sweep.ranks={by: role, high: 4}", "sweep.budget={flops: 9}"], "sweep.budget.flops=9: ranks from 1 to 4 come"),
+    (
+        ["sweep.ranks={by: role, high: 4}", "sweep.budget={memory: 40MiB}"],
+        'sweep.budget.memory="40MiB": input should be a valid integer',
+    ),
+    (
+        ["sweep.ranks={by: role, high: 4}", "sweep.budget={memory: 30000}", "lora.variant=adalora"],
+        "sweep.budget.memory: with lora.variant=adalora what ranks cost is no s",
+    ),
+    (["sweep.allocate={uniform: null}", "sweep.budget={memory: 9}"], "sweep.budget.memory=9: below "),
 ]
 
 
 @pytest.mark.parametrize(("words", "line"), WRONG, ids=[line for _, line in WRONG])
 def test_each_mistake_is_a_line(config_of, words, line):
     with pytest.raises(ConfigError) as caught:
-        check_arms(with_rank_groups(config_of(*words)))
+        check_arms(with_rank_groups(with_profiles(config_of(*words))))
     assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_budget_of_bytes_counts_the_state_of_adamw_alone(config_of):
+    words = ["sweep.ranks={by: role, high: 4}", "sweep.budget={memory: 30000}"]
+    check_search(config_of(*words))
+    for more in (["optimizer.name=SGD"], ["+optimizer.arguments={amsgrad: true}"]):
+        with pytest.raises(ConfigError, match=r"sweep.budget.memory=30000: counts AdamW's two moments, and optimizer"):
+            check_search(config_of(*words, *more))
+
+
+def test_allocated_ranks_keep_a_budget_of_bytes_and_none_could_be_one_higher(config_of):
+    words = ["sweep.allocate={uniform: null, gradient: null}", "trainer.batch_size=8", "lora.rank=2"]
+
+    def bytes_with(config, pairs):
+        lora = dataclasses.replace(config.lora, ranks=pairs)
+        return sum(count(dataclasses.replace(config, lora=lora, sweep=None))["memory"].values())
+
+    plain = config_of()
+    most = bytes_with(plain, [(".*", 2)]) + 100
+    config = with_profiles(config_of(*words, f"sweep.budget={{memory: {most}}}"))
+    assert list(config.sweep.profiles) == ["uniform", "gradient"]
+    for pairs in config.sweep.profiles.values():
+        assert bytes_with(plain, pairs) <= most
+        for place, (layer, rank) in enumerate(pairs):
+            more = [*pairs[:place], (layer, rank + 1), *pairs[place + 1 :]]
+            assert bytes_with(plain, more) > most
+
+
+def test_trials_keep_a_budget_of_operations_by_their_own_records(run_here, tiny_base, tiny_data, tmp_path, own_cache):
+    """Searched ranks and an allocated arm; what a step takes is counted by torch in each trial that is trained."""
+    small = ["trainer.batch_size=8", "trainer.max_steps=1", "trainer.evaluations=1", "trainer.accelerator=cpu"]
+    words = [*words_of(tiny_base, tiny_data), *small, *WORDS, "tracking=off", "study=s", "run=study"]
+    words += [
+        "sweep.ranks={by: role, high: 8}",
+        "sweep.confirm=null",
+        "sweep.trials=3",
+        "sweep.allocate={uniform: null}",
+    ]
+    code, _, error = run_here(*words, "sweep.budget={flops: 9}")
+    least, most = map(int, re.search(r"from 1 to 8 come to (\d+) to (\d+) operations a step", error).groups())
+    assert code == 2
+    bound = (least + most) // 2
+    code, _, error = run_here(*words, f"sweep.budget={{flops: {bound}}}")
+    assert code == 0, error
+    sweep = load_study("results", "s").sweep
+    entries = {entry.arm: entry for entry in record.read(tmp_path / "results/s")}
+    searched = [entry for arm, entry in entries.items() if arm not in ("full", "uniform")]
+    assert len(searched) == 3
+    for entry in searched:
+        assert entry.flops.step == budget_of(sweep).used(entry.point) <= bound
+        assert all(
+            rank == 8 or entry.flops.step + sweep.ranks.costs[key.removeprefix("lora.ranks.")] > bound
+            for key, rank in entry.point.items()
+            if key.startswith("lora.ranks.")
+        )
+    cheapest = min(sweep.ranks.costs.values()) // 2  # of two layers
+    assert bound - 2 * cheapest < entries["uniform"].flops.step <= bound
 
 
 def test_ranks_by_role_are_really_trained(tiny_base, tiny_data, tmp_path, own_cache, monkeypatch):

@@ -1,12 +1,15 @@
 """Ranks by group keep their budget, and the exact choice is as good as the best of all choices."""
 
 import itertools
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.search.budget import Budget, allocate
+from harness.search.plan import SearchPlan
+from tests.test_record import make
 
 COSTS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 
@@ -15,10 +18,12 @@ COSTS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 def test_a_projected_point_uses_the_budget_and_no_rank_could_be_one_higher(costs, data):
     keys = [f"k{index}" for index in range(len(costs))]
     low, high = 1, data.draw(st.integers(2, 12))
-    budget = Budget(dict(zip(keys, costs, strict=True)), low, high, data.draw(st.integers(sum(costs), 100)))
+    fixed = data.draw(st.sampled_from([0, 1, 1000]))
+    most = fixed + data.draw(st.integers(sum(costs), 100))
+    budget = Budget(dict(zip(keys, costs, strict=True)), low, high, most, fixed=fixed)
     point = {key: data.draw(st.integers(low, high)) for key in keys} | {"lr": 0.1}
     found = budget.project(point)
-    assert budget.used(found) <= budget.most
+    assert fixed + sum(budget.costs[key] * found[key] for key in keys) == budget.used(found) <= most
     assert all(low <= found[key] <= high for key in keys)
     assert all(found[key] == high or budget.used(found) + budget.costs[key] > budget.most for key in keys)
     assert found["lr"] == 0.1
@@ -27,6 +32,35 @@ def test_a_projected_point_uses_the_budget_and_no_rank_could_be_one_higher(costs
     for one, other in itertools.permutations(keys, 2):
         if budget.costs[one] == budget.costs[other] and point[one] > point[other]:
             assert found[one] >= found[other], "at equal costs the order stays"
+
+
+@given(COSTS, st.data())
+def test_no_greater_factor_fits_than_the_one_that_a_projection_takes(costs, data):
+    """Of every factor at which a rounded rank changes, in exact fractions, the greatest that fits."""
+    keys, high = [f"k{index}" for index in range(len(costs))], data.draw(st.integers(2, 6))
+    wanted = {key: data.draw(st.integers(1, high)) for key in keys}
+    most = data.draw(st.integers(sum(costs), 60))
+
+    def ranks(factor):
+        return {key: min(max(int(factor * value), 1), high) for key, value in wanted.items()}
+
+    def used(point):
+        return sum(cost * point[key] for key, cost in zip(keys, costs, strict=True))
+
+    factors = {Fraction(rank, value) for value in wanted.values() for rank in range(1, high + 1)} | {Fraction(0)}
+    best = ranks(max(factor for factor in factors if used(ranks(factor)) <= most))
+    found = Budget(dict(zip(keys, costs, strict=True)), 1, high, most).project(wanted)
+    assert all(
+        best[key] <= found[key] <= best[key] + (most - used(best)) // cost
+        for key, cost in zip(keys, costs, strict=True)
+    )
+
+
+def test_optuna_is_told_the_use_of_a_budget_as_a_share_of_it():
+    plan = SearchPlan(seed=0, startup=1, objective="accuracy", budget=Budget({"a": 10, "b": 1}, 1, 9, 100, fixed=50))
+    shares = [plan.violations(make(0, point={"a": a, "b": b})) for a, b in ((5, 0), (4, 5), (6, 1))]
+    assert shares == [{"budget": 0.0}, {"budget": 95 / 100 - 1}, {"budget": 111 / 100 - 1}]
+    assert plan.violations(make(0, point={"lr": 0.1})) == {}, "a baseline has no ranks by group"
 
 
 def test_a_point_that_fits_exactly_stays_and_multiples_of_it_come_to_it():
