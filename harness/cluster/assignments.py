@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.config import Config, SweepConfig
 from harness.config.arms import Arm, Point, arms
-from harness.record import RECORDS, Log, Phase, Record
+from harness.record import RECORDS, Log, Phase, Record, from_tree, to_json
 from harness.search.confirmation import Finalist, Wanted, finalists, fresh_seeds
 from harness.system.jsonl import JsonlLog, repair_tail
 from harness.system.study_files import attempts_path
@@ -135,6 +135,8 @@ class AssignmentLog:
         self._lost: dict[int, int] = {}
         self._requeued: set[int] = set()
         self._alone: set[int] = set()
+        self._waiting: set[int] = set()
+        self._halts: dict[int, list[Record]] = {}
         self._interrupted = 0
 
     @property
@@ -157,6 +159,12 @@ class AssignmentLog:
                 self._last[trial] = Assignment(trial, line["attempt"], line["worker"], line["point"])
                 self._lost[trial] = self._lost.get(trial, 0) + 1
                 self._requeued.discard(trial)
+                self._waiting.discard(trial)
+            elif event == "halt":
+                self._lost[trial] -= 1
+                self._requeued.add(trial)
+                self._waiting.add(trial)
+                self._halts.setdefault(trial, []).append(from_tree(line["record"]))
             elif event == "requeue":
                 self._lost[trial] -= 1
                 self._requeued.add(trial)
@@ -182,6 +190,19 @@ class AssignmentLog:
         """
         reason: dict[str, object] = ({"why": why} if why else {}) | ({"alone": True} if alone else {})
         self._write({"event": "requeue", "trial": assignment.trial, "attempt": assignment.attempt} | reason)
+
+    def halt(self, assignment: Assignment, entry: Record) -> None:
+        """Put a trial down at a rung, as the record says it would have been pruned there."""
+        told = {"event": "halt", "trial": assignment.trial, "attempt": assignment.attempt}
+        self._write(told | {"record": json.loads(to_json(entry))})
+
+    def halts(self, trial: int) -> Sequence[Record]:
+        """The trial at each rung that it has waited at, in their order."""
+        return self._halts.get(trial, ())
+
+    def waits(self, trial: int) -> bool:
+        """Whether a trial waits at a rung."""
+        return trial in self._waiting
 
     def reopen(self, trial: int) -> None:
         """Allow another attempt at a trial that failed with an unforeseen error."""
@@ -230,7 +251,7 @@ def repair_logs(folder: Path) -> None:
 
 
 def ready(slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Iterable[Slot]:
-    """Slots whose turn it is: all slots of their arm have ended that are more than its lag before them.
+    """Slots whose turn it is: all slots of their arm have ended that their proposal reads.
 
     So what a slot proposes, and what it is pruned against, is the same for any number of workers, whatever happens to
     them; the arms proceed in parallel. A trial that confirms waits for none.
@@ -239,5 +260,5 @@ def ready(slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Iterab
     for slot in slots:
         if assignments.done(slot.number, log):
             continue
-        if slot.seed is not None or slot.index <= first_open.setdefault(slot.arm.name, slot.index) + slot.arm.lag:
+        if slot.seed is not None or slot.arm.may_begin(slot.index, first_open.setdefault(slot.arm.name, slot.index)):
             yield slot

@@ -21,6 +21,9 @@ class Display(Protocol):
     def scores(self, number: int, step: int, scores: dict[str, float]) -> None:
         """An evaluation of a running trial."""
 
+    def halt(self, number: int, step: int) -> None:
+        """A running trial halted at a rung, where it waits."""
+
     def end(self, entry: Record, done: int, total: int) -> None:
         """A trial ended; by now all workers have `done` records of `total`."""
 
@@ -62,6 +65,12 @@ class ProgressDisplay:
         """An evaluation of a running trial."""
         value = scores.get("accuracy", scores.get("loss"))
         self._now[number] = f"step {step}" + (f" val {value:.4f}" if value is not None else "")
+        self._draw()
+
+    def halt(self, number: int, step: int) -> None:
+        """A running trial halted at a rung, where it waits."""
+        self._now.pop(number, None)
+        self._screen.lines([f"{clock()} trial {number} {self._arms[number]} waits at step {step}"])
         self._draw()
 
     def end(self, entry: Record, done: int, total: int) -> None:

@@ -1,27 +1,45 @@
-"""What the search may know of a trial: the earlier trials of its arm, and its own costs."""
+"""What the search may know of a trial: the earlier trials of its arm, the same one trained before, its own costs."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 
-from harness.cluster.assignments import AssignmentLog, Slot
+from harness import record
+from harness.cluster.assignments import Assignment, AssignmentLog, Slot
 from harness.config import Config
-from harness.record import Log
+from harness.record import Log, Record
 from harness.record.figures import COUNTED
 from harness.search.plan import Earlier
 from harness.trial.adapt import count
+from harness.trial.fingerprints import environment_of
 
 
 def earlier_trials(slot: Slot, slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> list[Earlier]:
-    """The arm's earlier trials in their order, of those within its lag the points alone."""
+    """The arm's earlier trials in their order, of those that must not be seen yet the points alone."""
 
     def seen(other: Slot) -> Earlier:
         last, entry = assignments.last(other.number), log.get(other.number)
-        if other.index < slot.index - slot.arm.lag and entry is not None:
+        if entry is None and slot.arm.hasty:
+            entry = next(reversed(assignments.halts(other.number)), None)
+        if other.index < slot.arm.seen_by(slot.index) and entry is not None:
             return Earlier(entry.point, entry)
         assert last is not None, "trials are assigned in their order"
         return Earlier(last.point, None)
 
     mine = (other for other in slots if other.arm.name == slot.arm.name and other.phase == "search")
     return [seen(other) for other in mine if other.index < slot.index]
+
+
+def looked_up(
+    known: Sequence[Record], fingerprint: str, slot: Slot, assignment: Assignment, config: Callable[[], Config]
+) -> Record | None:
+    """The record of a complete trial of the same configuration as this trial's, with the reason; None without one."""
+    entry = record.find_complete(known, fingerprint)
+    if entry is None:
+        return None
+    reason = f"same configuration as trial {entry.trial}: {record.looked_up(entry, environment_of(config()))}"
+    arm = slot.arm.name_of(assignment.point)
+    asked = dataclasses.replace(entry, trial=slot.number, arm=arm, phase=slot.phase)
+    return dataclasses.replace(asked, point=assignment.point, reason=reason, reports=[])
 
 
 def counted_costs(config: Config) -> dict[str, float]:

@@ -51,7 +51,10 @@ class OptunaMirror:
         close_storage(self._storage)
 
     def begin(self, slot: Slot, assignment: Assignment) -> None:
-        """Add a trial as running, with its parameters, so that Optuna gives it to no other worker."""
+        """Add a trial as running, with its parameters, so that Optuna gives it to no other worker.
+
+        One that has waited at a rung is there.
+        """
         self._running.pop(slot.number, None)
 
         def begin() -> None:
@@ -63,9 +66,21 @@ class OptunaMirror:
                 | {"attempt": assignment.attempt, "phase": slot.phase},
             )
             study = self._storage.get_study_id_from_name(self._name)
-            self._running[slot.number] = self._storage.create_new_trial(study, running)
+            halted = self._halted(study, slot.number) if self._plan.halves else None
+            if halted is None:
+                halted = self._storage.create_new_trial(study, running)
+            else:
+                self._storage.set_trial_user_attr(halted, "attempt", assignment.attempt)
+            self._running[slot.number] = halted
 
         self._try(begin)
+
+    def _halted(self, study: int, number: int) -> int | None:
+        """Optuna's id of a trial that has waited at a rung: it is running there all the while."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        found = (each.number for each in trials if each.user_attrs.get("trial") == number)
+        at = next(found, None)
+        return None if at is None else self._storage.get_trial_id_from_study_id_trial_number(study, at)
 
     def report(self, trial: int, step: int, value: float) -> None:
         """Add an evaluation of a running trial."""

@@ -43,6 +43,9 @@ class TrialProgress:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
         log.info("step %d, %.0f s: validation %s", step, time.perf_counter() - self._started, shown)
 
+    def halt(self, number: int, step: int) -> None:
+        return
+
     def end(self, entry: Record, done: int, total: int) -> None:
         return
 

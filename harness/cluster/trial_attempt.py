@@ -51,17 +51,32 @@ class TrialAttempt:
     def accept(self, entry: Record) -> bool:
         """Keep a result beside its files, then record it; returns whether it counts.
 
-        A trial that ran out of memory beside others is no result: it is requeued, to run alone.
+        A trial that ran out of memory beside others is no result: it is requeued, to run alone. Nor is one that halts
+        at a rung: it waits for the others.
         """
         assert self.folder is not None
         if ran_out_of_memory(entry) and self.worker.packed.pack_size(self.slot.number) > 1:
             self.worker.requeue_alone(self.assignment, entry.reason)
             return False
         made = [[step, value] for step, value in self.reports.items()]
-        changed = dataclasses.replace(entry, attempt=self.assignment.attempt, reports=made)
+        changed = dataclasses.replace(self._whole(entry), attempt=self.assignment.attempt, reports=made)
         entry = fail_if_not_finite(changed)
+        if self.context.halts and entry.state == "pruned":
+            self.worker.halt(self.assignment, entry)
+            self.display.halt(self.slot.number, max(self.reports))
+            return False
         keep_result(self.folder, entry)
         return self.record(entry)
+
+    def _whole(self, entry: Record) -> Record:
+        """With the seconds up to the rung that it went on from."""
+        *_, halted = [None, *self.worker.assignments.halts(self.slot.number)]
+        if halted is None:
+            return entry
+        now, before = entry.time, halted.time
+        trained = (now.train_s or 0.0) + (before.train_s or 0.0)
+        spent = dataclasses.replace(now, train_s=trained, total_s=now.total_s + before.total_s)
+        return dataclasses.replace(entry, time=spent)
 
     def record(self, entry: Record) -> bool:
         """Record a result and tell Optuna, unless the trial was assigned to another worker."""

@@ -27,7 +27,7 @@ from harness.cluster.assignments import (
 from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, publish
 from harness.cluster.database import check_workers
 from harness.cluster.display import Display, ProgressDisplay
-from harness.cluster.earlier import counted_costs, earlier_trials
+from harness.cluster.earlier import counted_costs, earlier_trials, looked_up
 from harness.cluster.heartbeat import Heartbeat, HeartbeatMonitor
 from harness.cluster.history import sealed_history
 from harness.cluster.locks import LockLost, with_study_lock
@@ -37,6 +37,7 @@ from harness.cluster.packs import PackedTrials, train_packs
 from harness.cluster.progress import work_left
 from harness.cluster.registration import registered
 from harness.cluster.restart import WorkerUnhealthy
+from harness.cluster.rungs import promoted_first, settle
 from harness.cluster.storage import open_locks
 from harness.cluster.study import check_same_inputs, trial_config
 from harness.cluster.study_folder import command_of
@@ -47,14 +48,14 @@ from harness.config.arms import Point
 from harness.record import Log, Record
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import propose
-from harness.search.pruning import rule
+from harness.search.pruning import curve_of, rule
 from harness.system import fault_injection
 from harness.system.out_of_memory import MIB
 from harness.system.redaction import redact
 from harness.system.signals import Interrupted, raise_if_stop_requested
 from harness.training import Pack
 from harness.trial import TrialContext
-from harness.trial.fingerprints import environment_of, fingerprint_of
+from harness.trial.fingerprints import fingerprint_of
 from harness.trial.out_of_memory import MemoryBaseline
 from harness.trial.run import lost_record, run_trial
 
@@ -178,9 +179,10 @@ class Worker:
         scored = self.sweep.test or slot.phase == "confirm"
         name, number, compares = self.config.study, slot.number, scored or self.plan.reads_merge
         arm = slot.arm.name_of(assignment.point)
-        size = partial(self.packed.pack_size, number)
+        size, halts = partial(self.packed.pack_size, number), self.plan.halves and slot.phase == "search"
         return TrialContext(
             *(name, number, arm, folder, assignment.point, slot.phase, scored, compares),
+            halts=halts,
             pack_size=size,
             command=command_of(self.folder),
         )
@@ -200,7 +202,8 @@ class Worker:
         """Assign the next trial whose turn it is and that no worker has; None if there is none now."""
         self._refresh()
         self._stop_if_broken()
-        for slot in ready(self.slots, self.assignments, self.log):
+        promoted = self._promoted()
+        for slot in promoted_first(ready(self.slots, self.assignments, self.log), promoted, self.assignments):
             if self.assignments.running(slot.number, self.log, self._alive):
                 continue
             alone = self.assignments.needs_worker_alone(slot.number)
@@ -222,6 +225,17 @@ class Worker:
             return slot, assignment
         return None
 
+    def _promoted(self) -> frozenset[int]:
+        """Record the trials that do not go on from their rungs; returns those that do, and wait for a worker."""
+        while (settled := settle(self.plan, self.slots, self.assignments, self.log)).dropped:
+            for assignment, entry in settled.dropped:
+                publish(self.folder, assignment)
+                record.append(self.folder, entry)
+                forget_attempts(self.folder, entry.trial)
+            self._refresh()
+            self._reconcile()
+        return settled.promoted
+
     def _finish(self) -> None:
         self._reconcile()
         self.mirror.backfill(self.log.records)
@@ -231,7 +245,8 @@ class Worker:
 
     def _is_live(self, trial: int, attempt: int) -> bool:
         same = self.assignments.attempts(trial) == attempt
-        return same and self.assignments.running(trial, self.log, self._alive)
+        waits = self.assignments.waits(trial) and not self._is_done(trial)
+        return same and (waits or self.assignments.running(trial, self.log, self._alive))
 
     def _alive(self, name: str) -> bool:
         """Whether a worker is alive. One that just was is not checked again: each check holds the study's lock."""
@@ -270,7 +285,10 @@ class Worker:
         self.heartbeat.begin(slot.number, payload)
         made = TrialAttempt(self, slot, assignment, display)
         if slot.phase == "search":
-            made.prunes = rule(self.plan, self._earlier(slot), lambda: counted_costs(made.config))
+            halted_at = max(
+                (step for entry in self.assignments.halts(slot.number) for step in curve_of(entry)), default=0
+            )
+            made.prunes = rule(self.plan, self._earlier(slot), lambda: counted_costs(made.config), halted_at)
         return made
 
     def _prepare(self, attempt: TrialAttempt) -> bool:
@@ -314,16 +332,10 @@ class Worker:
     def _known(self, slot: Slot, assignment: Assignment, fingerprint: str) -> Record | None:
         """The record of a complete trial of the same configuration, as this trial's."""
         known = self.log.records
-        if slot.arm.lag and slot.phase == "search":  # what runs beside it must not decide whether it is trained
+        beside = slot.arm.lag or slot.arm.bracket
+        if beside and slot.phase == "search":  # what runs beside it must not decide whether it is trained
             known = [seen.entry for seen in self._earlier(slot) if seen.entry is not None]
-        entry = record.find_complete(known, fingerprint)
-        if entry is None:
-            return None
-        now = environment_of(self.config_of(slot, assignment.point))
-        reason = f"same configuration as trial {entry.trial}: {record.looked_up(entry, now)}"
-        arm = slot.arm.name_of(assignment.point)
-        asked = dataclasses.replace(entry, trial=slot.number, arm=arm, phase=slot.phase)
-        return dataclasses.replace(asked, point=assignment.point, reason=reason, reports=[])
+        return looked_up(known, fingerprint, slot, assignment, lambda: self.config_of(slot, assignment.point))
 
     def accept(self, assignment: Assignment, entry: Record) -> bool:
         """Record a result, unless the trial was assigned to another worker, which took this one for dead."""
@@ -342,6 +354,17 @@ class Worker:
         if accepted := with_study_lock(self.locks, accept):
             forget_attempts(self.folder, assignment.trial)
         return accepted
+
+    def halt(self, assignment: Assignment, entry: Record) -> None:
+        """Put a trial down at a rung, with its checkpoint, unless it was assigned to another worker."""
+
+        def halt() -> None:
+            self._refresh()
+            trial = assignment.trial
+            if self.assignments.last(trial) == assignment and not self.assignments.waits(trial):
+                self.assignments.halt(assignment, entry)
+
+        with_study_lock(self.locks, halt)
 
     def requeue_alone(self, assignment: Assignment, why: str) -> None:
         """Requeue a trial that ran out of memory beside others: it is tried again with a worker to itself."""

@@ -84,6 +84,11 @@ def opened_study(config: Config) -> Iterator[Path]:
 
     input_identity(config)  # data and weights are read and checked before anything is made
     log_expected_power(config)
+    if config.sweep is not None and (config.sweep.pruner or {}).get("name") == "asynchronous_halving":
+        log.warning(
+            "WARNING: sweep.pruner=asynchronous_halving: which trials go on depends on which worker is faster, so the "
+            "study cannot be repeated; synchronous_halving can"
+        )
     folder = begin_study(sharing_cores(config))
     with restart_when_unhealthy(config.study, config.trainer.devices), graceful_stop():
         yield folder

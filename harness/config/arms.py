@@ -26,8 +26,9 @@ class Arm:
     """The dotted keys that an arm sets, and the nuisance dimensions that are tuned for it.
 
     A trial's point is proposed from trials of the arm that are more than `lag` before it, so that as many may run at
-    once and one more. `named_by` are the keys whose values name a trial of the joint arm; None in any other.
-    `ranks` are the groups of layers whose ranks are dimensions.
+    once and one more; with a `bracket`, from those of earlier brackets, each of so many trials. If `hasty` it waits for
+    none, and is proposed from what has ended by then. `named_by` are the keys whose values name a trial of the joint
+    arm; None in any other. `ranks` are the groups of layers whose ranks are dimensions.
     """
 
     name: str
@@ -37,6 +38,16 @@ class Arm:
     lag: int = 0
     named_by: tuple[str, ...] | None = None
     ranks: RanksConfig | None = None
+    bracket: int = 0
+    hasty: bool = False
+
+    def seen_by(self, index: int) -> int:
+        """How many of the arm's first trials the proposal of its trial `index` reads."""
+        return index - index % self.bracket if self.bracket else max(0, index - self.lag)
+
+    def may_begin(self, index: int, first_open: int) -> bool:
+        """Whether trial `index` may begin once all trials before `first_open` have ended."""
+        return self.hasty or self.seen_by(index) <= first_open
 
     def name_of(self, point: Point) -> str:
         """The name that a trial at a point of this arm is recorded under."""
@@ -51,6 +62,20 @@ def arms(sweep: SweepConfig) -> list[Arm]:
     """
     joint = sweep.mode == "joint"
     lag = sweep.lag if sweep.lag is not None else _JOINT_LAG if joint else 0
+    return [_paced(arm, sweep) for arm in _arms(sweep, lag, joint=joint)]
+
+
+def _paced(arm: Arm, sweep: SweepConfig) -> Arm:
+    """An arm whose trials wait at rungs under the study's pruner."""
+    pruner = sweep.pruner or {}
+    if pruner.get("name") == "synchronous_halving":
+        return dataclasses.replace(arm, lag=0, bracket=pruner.get("bracket", sweep.startup))
+    if pruner.get("name") == "asynchronous_halving":
+        return dataclasses.replace(arm, lag=0, hasty=True)
+    return arm
+
+
+def _arms(sweep: SweepConfig, lag: int, *, joint: bool) -> list[Arm]:
     baselines = [
         Arm(",".join(filter(None, (name, _name(point)))), {**arm.set, **point}, arm.nuisance, baseline=True, lag=lag)
         for name, arm in sweep.baselines.items()

@@ -14,8 +14,10 @@ from harness.config.tree import nearest
 SAMPLERS = ("tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "random", "qmc", "grid", "brute_force")
 PRUNERS = (
     *("median", "percentile", "successive_halving", "hyperband", "wilcoxon", "patient", "threshold", "dominance"),
-    "none",
+    *("synchronous_halving", "asynchronous_halving", "none"),
 )
+HALVING = ("synchronous_halving", "asynchronous_halving")
+"""Pruners under which trials wait at rungs, and the best of them go on from their checkpoints."""
 
 
 def _named(value: Any) -> Any:

@@ -13,8 +13,10 @@ _EDGE = 0.05  # of a range, on its own scale
 
 def caveats(shown: Sequence[Record], folder: Path) -> list[str]:
     """A line for each trial that needs one; `shown` are the best of their arms."""
-    ranges = _ranges(stored_sweep(folder))
-    lines = []
+    sweep = stored_sweep(folder)
+    ranges, lines = _ranges(sweep), []
+    if (sweep.get("pruner") or {}).get("name") == "asynchronous_halving":
+        lines.append("- The search cannot be repeated: in asynchronous halving the faster worker decides who goes on.")
     for entry in shown:
         found = [*entry.notes, *_edges(entry, ranges.get(entry.arm.partition(",")[0], ranges[""]))]
         if found:

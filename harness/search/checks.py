@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.config import Choice, Config, ConfigError, SweepConfig, nearest
 from harness.config.arms import Arm, arms
+from harness.config.methods import HALVING
 from harness.config.space import points
 from harness.record import direction
 from harness.record.figures import COUNTED, SHORT, figure_names, full_name
@@ -38,6 +39,7 @@ def check_search(config: Config) -> None:
         *_enqueue_mistakes(sweep, all_arms),
         *_history_mistakes(sweep),
         *_donor_mistakes(config),
+        *_halving_mistakes(config),
     ]:
         raise ConfigError(*dict.fromkeys(mistakes))
     for arm in all_arms:
@@ -47,15 +49,21 @@ def check_search(config: Config) -> None:
         make_pruner(sweep.pruner, 1)
 
 
-_OWN = ("none", "dominance")
-"""Pruners that are not Optuna's."""
+_OWN = {
+    "none": [],
+    "dominance": ["margin"],
+    "synchronous_halving": ["reduction_factor", "min_resource", "bracket"],
+    "asynchronous_halving": ["reduction_factor", "min_resource"],
+}
+"""Pruners that are not Optuna's, and their arguments."""
+_LEAST = {"reduction_factor": 2, "min_resource": 1, "bracket": 2}
 
 
 def _pruner_mistakes(sweep: SweepConfig) -> Iterator[str]:
     pruner = sweep.pruner
     if pruner is None:
         return
-    taken = {"dominance": ["margin"]}.get(pruner["name"], [])
+    taken = _OWN.get(pruner["name"], [])
     if pruner["name"] not in _OWN:
         yield from pruner_mistakes(pruner)
     elif given := [key for key in pruner if key not in ("name", *taken)]:
@@ -63,6 +71,30 @@ def _pruner_mistakes(sweep: SweepConfig) -> Iterator[str]:
         yield f"sweep.pruner.{given[0]}: {pruner['name']} takes no such argument{valid}"
     elif not isinstance(margin := pruner.get("margin", 0.0), int | float) or margin < 0:
         yield f"sweep.pruner.margin={margin}: a number of at least 0, in units of the score"
+    for key, least in _LEAST.items() if pruner["name"] in HALVING else ():
+        if key in pruner and (type(pruner[key]) is not int or pruner[key] < least):
+            yield f"sweep.pruner.{key}={pruner[key]}: an integer of at least {least}"
+
+
+def _halving_mistakes(config: Config) -> Iterator[str]:
+    """What trials that wait at rungs cannot be."""
+    sweep = config.sweep
+    assert sweep is not None
+    pruner = sweep.pruner or {"name": ""}
+    if pruner["name"] not in HALVING:
+        return
+    where = f"sweep.pruner={pruner['name']}"
+    if config.task.in_turn:
+        yield f"{where}: task={config.task.name} is learned one after another, and no rung is between"
+    if config.trainer.evaluations < 2:
+        yield f"{where}: trainer.evaluations=1 is after the last step, and no rung is before it; 2 or more"
+    if sweep.lag is not None:
+        yield f"sweep.lag={sweep.lag}: {where} decides which trials run side by side; sweep.lag=null"
+    if pruner["name"] == "synchronous_halving" and pruner.get("bracket", sweep.startup) < 2:
+        yield f"{where}: brackets of sweep.startup={sweep.startup}; sweep.pruner.bracket says another number"
+    if pruner["name"] == "asynchronous_halving" and sampler_kind(sweep.sampler).replayed:
+        name = (sweep.sampler or {})["name"]
+        yield f"{where}: sweep.sampler={name} makes its proposals again from the records, which come in another order"
 
 
 def _objective_mistakes(config: Config) -> Iterator[str]:
@@ -100,7 +132,7 @@ def _beside_objectives(sweep: SweepConfig) -> Iterator[str]:
             f"sweep.prune_after={sweep.prune_after}: judges by the score alone, and a trial below the median may be "
             "the cheapest; sweep.prune_after=null, or sweep.pruner=dominance"
         )
-    elif pruner is not None and pruner["name"] not in _OWN:
+    elif pruner is not None and pruner["name"] not in ("none", "dominance"):
         yield f"sweep.pruner={pruner['name']}: judges by one value, and sweep.objectives has others; dominance, none"
     elif pruner is not None and pruner["name"] == "dominance" and ("val" not in objectives or unknown or not costs):
         why = f"{unknown[0]} is known only when a trial has ended" if unknown else "val and a cost must be objectives"

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from harness.config import Config, SweepConfig
 from harness.config.arms import Point
 from harness.config.layer_ranks import PREFIX
+from harness.config.methods import HALVING
 from harness.record import Record, direction, figure
 from harness.record.figures import full_name
 from harness.search.budget import Budget
@@ -72,6 +73,11 @@ class SearchPlan:
     def sign(self) -> float:
         """−1 where a lower score is better."""
         return direction(self.objective)
+
+    @property
+    def halves(self) -> bool:
+        """Whether trials wait at rungs, and the best of them go on."""
+        return (self.pruner or {}).get("name") in HALVING
 
     @property
     def directions(self) -> list[StudyDirection]:

@@ -19,14 +19,14 @@ def propose(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) 
 
     Where the sampler learns, the first `startup` trials take a scrambled Sobol sequence, the same unit points in every
     arm, so that arms are compared on like draws; trials of earlier studies count among them. `earlier` are the arm's
-    trials 0 to `index` − 1; of those within the arm's lag the points alone are read.
+    trials 0 to `index` − 1; of those that the arm's proposal must not see the points alone are read.
     """
     if not arm.nuisance:
         return {}
     kind = sampler_kind(plan.sampler)
     if (given := _given(arm, index, plan)) is not None:
         return within_budget(given, plan)
-    known = [seen if at < index - arm.lag else Earlier(seen.point, None) for at, seen in enumerate(earlier)]
+    known = [seen if at < arm.seen_by(index) else Earlier(seen.point, None) for at, seen in enumerate(earlier)]
     with experimental_allowed():
         return _replayed(arm, index, plan, known) if kind.replayed else _sampled(arm, index, plan, known)
 
@@ -84,9 +84,11 @@ def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]
     study = plan.study()
     study.add_trials(_past(arm, plan))
     asked: list[tuple[optuna.Trial, Point]] = []
+    told = 0
     for at in range(index + 1):
-        if (known := at - arm.lag - 1) >= 0:
+        for known in range(told, arm.seen_by(at)):
             _tell(study, *asked[known], earlier[known], plan)
+        told = arm.seen_by(at)
         study.sampler = make_sampler(plan.sampler, arm.nuisance, _sampler_seed(arm, at, plan))
         if (given := _given(arm, at, plan)) is not None:
             study.enqueue_trial(parameters(arm, given))

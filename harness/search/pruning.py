@@ -9,9 +9,11 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from harness.config.methods import HALVING
 from harness.record import Record, figure
 from harness.record.figures import full_name
 from harness.record.front import feasible
+from harness.search.halving import halts
 from harness.search.methods import make_pruner, notes_rungs
 from harness.search.plan import STATES, Earlier, SearchPlan
 
@@ -31,8 +33,11 @@ Costs = Callable[[], Mapping[str, float]]
 """The figures of a trial that are known before it is trained."""
 
 
-def rule(plan: SearchPlan, earlier: Sequence[Earlier], costs: Costs = dict) -> Rule:
-    """The rule by which an arm's trial is pruned that comes after `earlier`: a function of those and its own costs."""
+def rule(plan: SearchPlan, earlier: Sequence[Earlier], costs: Costs = dict, halted_at: int = 0) -> Rule:
+    """The rule by which an arm's trial is pruned that comes after `earlier`: a function of those and its own costs.
+
+    Where trials wait at rungs it says when this one does that halted at a step before.
+    """
     pruner, after = plan.pruner, plan.prune_after
     curves = [curve_of(seen.entry) for seen in earlier if seen.entry is not None and seen.entry.state != "fail"]
 
@@ -56,8 +61,13 @@ def rule(plan: SearchPlan, earlier: Sequence[Earlier], costs: Costs = dict) -> R
             _dominated(plan, own(), reports, each, step=step, margin=margin) for each in ended
         )
 
+    def at_rung(reports: Reports, step: int) -> bool:
+        return halts(pruner or {}, reports, step, halted_at)
+
     if pruner is None:
         return by_median
+    if pruner["name"] in HALVING:
+        return at_rung
     if pruner["name"] == "dominance":
         return by_dominance
     return never if pruner["name"] == "none" else by_optuna

@@ -23,9 +23,9 @@ class TrialContext:
     """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose.
 
     `test` says whether its best weights are scored on the test split, `compares` whether the merged network is compared
-    with the adapter beside its layers, and their latencies are measured. In a `pack` it may train with others;
-    `pack_size` says how many trials its worker trained at most while it had this one. `command` is what its record says
-    that it was trained by; None: the command of this process.
+    with the adapter beside its layers, and their latencies are measured. One that `halts` is saved where it is pruned,
+    and may go on. In a `pack` it may train with others; `pack_size` says how many trials its worker trained at most
+    while it had this one. `command` is what its record says that it was trained by; None: the command of this process.
     """
 
     study: str
@@ -36,6 +36,7 @@ class TrialContext:
     phase: Phase = "search"
     test: bool = True
     compares: bool = True
+    halts: bool = False
     pack: "Pack | None" = None
     pack_size: Callable[[], int] = lambda: 1
     command: str | None = None

@@ -22,7 +22,7 @@ def follow() -> None:
         use_lock(Path(tree["results"]) / tree["study"])
         quiet = check(tree | {"tracking": tree["tracking"] | {"mode": "off"}})
         with tempfile.TemporaryDirectory() as scratch:
-            asked = {name: message[name] for name in ("number", "arm", "test", "compares")}
+            asked = {name: message[name] for name in ("number", "arm", "test", "compares", "halts")}
             context = TrialContext(tree["study"], folder=Path(scratch), **asked)
             try:
                 run_trial(quiet, context, lambda *_: False)

@@ -159,9 +159,10 @@ def _recorded(
 ) -> Record:
     """The record, written down by `accept`; the tracker hears of it only then."""
     record = fail_if_not_finite(_ended(config, draft.record, end.state, end.reason))
-    counts = accept(record)
+    halted = context.halts and record.state == "pruned"
+    counts = accept(record) or halted
     mirror.finish(record if counts else None, failed=end.state == "fail" or not counts)
-    if counts or not ran_out_of_memory(record):  # else it may be tried again where it has more
+    if not halted and (counts or not ran_out_of_memory(record)):  # else it may go on, or be tried where it has more
         shutil.rmtree(context.folder / CHECKPOINTS, ignore_errors=True)  # last: until then a kill costs no training
     return record
 
@@ -176,6 +177,7 @@ def _announce(config: Config, context: TrialContext) -> tracking.Mirror:
             "arm": context.arm,
             "test": context.test,
             "compares": context.compares,
+            "halts": context.halts,
         }
     )
     (context.folder / CONFIG).write_text(to_yaml(tree))

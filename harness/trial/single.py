@@ -62,8 +62,9 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     metrics, written = metrics_of(trial.task, config.trainer), _written(trial, trained)
     module = make_module(trial, trained, metrics, length.steps, spread=trial.spread, written=written)
     best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
-    stops = [PruningCallback(trial.report, settled), EarlyStopping(best, config.trainer.patience)]
     checkpoints = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
+    pruning = PruningCallback(trial.report, settled, checkpoints.halt if trial.context.halts else None)
+    stops = [pruning, EarlyStopping(best, config.trainer.patience)]
     unused, checks = UnusedParameterCheck(), [StopRequestCheck(between_steps=False), DivergenceCheck()]
     scores = (*module.metrics.names, *(config.trainer.text_measures if written is not None else ()))
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)

@@ -23,6 +23,7 @@ from harness.record import Provenance, Record
 from harness.report import write_report
 from harness.system.signals import Interrupted
 from harness.trial import tracking
+from harness.trial.fingerprints import environment_of
 from tests.cluster.stub import accepting
 from tests.test_record import make
 
@@ -144,7 +145,7 @@ def test_another_question_under_the_same_name_is_refused_with_the_difference(con
 def test_a_suggestion_that_was_trained_before_is_looked_up_and_what_differs_is_said(
     config, tmp_path, monkeypatch, then, said
 ):
-    trained, now = [], worker_module.environment_of(config())
+    trained, now = [], environment_of(config())
 
     def once(trial_config, place, report):
         trained.append(place.number)

@@ -19,6 +19,17 @@ def said(folder, **point):
     )
 
 
+def test_a_search_that_cannot_be_repeated_says_so(tmp_path):
+    sweep = {"nuisance": {}, "baselines": {}, "pruner": {"name": "asynchronous_halving"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"sweep": sweep}))
+    (text,) = caveats([], tmp_path)
+    assert text.splitlines()[1].startswith("- The search cannot be repeated: ")
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump({"sweep": sweep | {"pruner": {"name": "synchronous_halving"}}})
+    )
+    assert caveats([], tmp_path) == []
+
+
 def test_a_value_at_the_edge_of_its_range_is_named_and_a_choice_has_none(tmp_path):
     (text,) = said(tmp_path, optimizer_lr=1e-3, lora_rank=64, lora_targets=["query"])
     assert text.splitlines()[1:] == ["- variant=lora (trial 3): lora.rank=64 won at the high edge of [1, 64]: widen it"]

@@ -65,6 +65,34 @@ WRONG = [
         {"pruner": {"name": "dominance", "margin": -1}},
         "sweep.pruner.margin=-1: a number of at least 0, in units of the",
     ),
+    (
+        {"pruner": {"name": "synchronous_halving", "reduction_factor": 1}},
+        "sweep.pruner.reduction_factor=1: an integer of at least 2",
+    ),
+    (
+        {"pruner": {"name": "synchronous_halving", "bracket": 4.0}},
+        "sweep.pruner.bracket=4.0: an integer of at least 2",
+    ),
+    (
+        {"pruner": {"name": "asynchronous_halving", "bracket": 4}},
+        "sweep.pruner.bracket: asynchronous_halving takes no such argument; valid: reduction_factor, min_resource",
+    ),
+    (
+        {"pruner": "synchronous_halving", "lag": 2},
+        "sweep.lag=2: sweep.pruner=synchronous_halving decides which trials run side by side; sweep.lag=null",
+    ),
+    (
+        {"pruner": "synchronous_halving", "startup": 1},
+        "sweep.pruner=synchronous_halving: brackets of sweep.startup=1; sweep.pruner.bracket says another number",
+    ),
+    (
+        {"pruner": "asynchronous_halving", "sampler": {"name": "nsgaii", "population_size": 4}},
+        "sweep.pruner=asynchronous_halving: sweep.sampler=nsgaii makes its proposals again from the records, which",
+    ),
+    (
+        {"pruner": "synchronous_halving", "objectives": COSTS},
+        "sweep.pruner=synchronous_halving: judges by one value, and sweep.objectives has others; dominance, none",
+    ),
     ({"pruner": "dominance"}, "sweep.pruner=dominance: needs sweep.objectives of a score and a cost"),
     (
         {"enqueue": [{"optimizer.rl": 1e-3}]},
@@ -133,6 +161,8 @@ RIGHT = [
     {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": {"name": "percentile", "percentile": 10.0}}},
     {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": None}},
     {"pruner": "optuna.pruners:NopPruner"},
+    {"pruner": {"name": "synchronous_halving", "reduction_factor": 2, "bracket": 8, "min_resource": 20}},
+    {"pruner": "asynchronous_halving", "sampler": "random"},
     {"enqueue": [{"optimizer.lr": 1e-3}, {"optimizer.lr": 1e-3, "lora.scale": 2}]},
     {"objectives": COSTS, "pruner": {"name": "dominance", "margin": 0.02}, "prune_after": 2},
     {"objectives": COSTS | {"memory": "minimize", "probe.change": "minimize"}, "sampler": "nsgaiii"},

@@ -54,7 +54,7 @@ def settle(config: Config) -> Config:
         return config
     assert config.sweep is not None
     slots = search_schedule(config.sweep)
-    at_once = -(-sum(slot.index <= slot.arm.lag for slot in slots) // launch.pack)
+    at_once = -(-sum(slot.arm.may_begin(slot.index, 0) for slot in slots) // launch.pack)
     on_gpus = resolve_device(config.trainer.accelerator, config.trainer.devices).type == "cuda"
     here = [(len(_gpus()) * launch.per_gpu, "the GPUs")] if on_gpus else _on_cores(config)
     rooms = [(at_once, "the trials that can begin at once"), *here]

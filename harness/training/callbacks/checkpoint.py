@@ -14,7 +14,7 @@ from harness.system import fault_injection
 from harness.system.signals import Interrupted, reinstall_handlers, stop_signal
 from harness.training.checkpoint import Checkpoints, from_bytes, random_state, set_random_state, to_bytes
 from harness.training.distributed import all_gather_bytes, all_reduce_max, broadcast_bytes
-from harness.training.module import trained_tensors
+from harness.training.module import Pruned, trained_tensors
 from harness.training.sharding import copy_into, shard_like, to_full
 
 log = logging.getLogger(__name__)
@@ -43,9 +43,14 @@ class CheckpointCallback(L.Callback):
         self.checkpoints, self.steps_before, self.extra = checkpoints, steps_before, extra
         self.batch_sampler: Any = None  # set once the training loader exists, which needs the trainer
         self.resumed_at = 0
+        self._halted: Pruned | None = None
         self._state = state
         self._random: dict[str, Any] | None = None  # the random state of the next step
         self._last_random: dict[str, Any] = {}
+
+    def halt(self, pruned: Pruned) -> None:
+        """Save the trial before its next step, from which it may go on, and raise what is given."""
+        self._halted = pruned
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Restore weights and the position in the data, before the loader starts."""
@@ -82,6 +87,9 @@ class CheckpointCallback(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         self._restore_random_state()
         fault_injection.crash_point("in_training")
+        if self._halted is not None:
+            self._save(trainer, module, ended=False)
+            raise self._halted
         self._save_if_due(trainer, module, ended=False)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:

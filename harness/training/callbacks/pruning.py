@@ -15,13 +15,15 @@ _LEFT = 2  # the code of a process that leaves the trial in the middle of a repo
 
 
 class PruningCallback(L.Callback):
-    """Raises Pruned. A trial that is resumed reports all its evaluations again.
+    """Raises Pruned, or has `halt` do so once the trial is saved. A trial that is resumed reports all its evaluations
+    again.
 
     Evaluations before step `not_before` are not reported.
     """
 
-    def __init__(self, report: Report, not_before: int = 0) -> None:
-        self.report, self.not_before = report, not_before
+    def __init__(self, report: Report, not_before: int = 0, halt: Callable[[Pruned], None] | None = None) -> None:
+        self.report, self.not_before, self.halt = report, not_before, halt or _raise
+        self._why = "below the median of its arm" if halt is None else "halted"
         self.reports: list[tuple[int, dict[str, float]]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -40,7 +42,7 @@ class PruningCallback(L.Callback):
             return
         self.reports.append((step, dict(module.scores)))
         if self._prunes(step, module.scores) and step < trainer.max_steps:  # after its last step a trial is complete
-            raise Pruned(f"below the median of its arm at step {step}")
+            self.halt(Pruned(f"{self._why} at step {step}"))
 
     def _prunes(self, step: int, scores: dict[str, float]) -> bool:
         """The answer to the first process, for all of them; if one leaves the trial here, all do."""
@@ -53,3 +55,7 @@ class PruningCallback(L.Callback):
         if verdict == _LEFT:
             raise RuntimeError("another process of this trial left it")
         return bool(verdict)
+
+
+def _raise(pruned: Pruned) -> None:
+    raise pruned

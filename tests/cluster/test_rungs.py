@@ -1,0 +1,147 @@
+"""Trials that wait at rungs: the records of one worker for any number of them, and no step that is trained twice."""
+
+from collections import Counter
+
+import pytest
+
+from harness import record
+from harness.cluster.assignments import AssignmentLog
+from harness.config import check
+from harness.record import Log
+from harness.training import ResourceMeter
+from tests.cluster import crowd, stub
+
+WORDS = [
+    *("sweep=rank_alpha_lr", "run=study", "study=s", "launch.lease_s=3.0", "~sweep.baselines.head"),
+    *("sweep.trials=8", "sweep.startup=4", "sweep.confirm={top: 1, seeds: 2}"),
+]
+SYNCHRONOUS = "sweep.pruner={name: synchronous_halving, reduction_factor: 2}"
+ASYNCHRONOUS = "sweep.pruner={name: asynchronous_halving, reduction_factor: 2}"
+TOTAL = 16 + 2 * 2  # two arms of two brackets of four trials; the best of both again with two seeds
+
+
+@pytest.fixture
+def config_of(tree):
+    def config_of(*words):
+        found = tree(*WORDS, *words)
+        found["sweep"]["scientific"] = {"lora.rank": [2]}
+        return check(found)
+
+    return config_of
+
+
+def legs_of(folder):
+    """How often each trial was begun, and how often it came to a rung or to its end."""
+    noted = [words for words in crowd.notes(folder) if words[0] in ("begin", "end")]
+    begun, ended = (Counter(int(words[1]) for words in noted if words[0] == kind) for kind in ("begin", "end"))
+    return begun, ended
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_synchronous_halving_leaves_the_records_of_one_worker(config_of, tmp_path, monkeypatch, workers):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    config = config_of(SYNCHRONOUS)
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "many")
+    crowd.wait(crowd.crowd(config, workers, 0.03))
+    crowd.sound(folder, TOTAL)
+    assert crowd.told(folder) == alone
+    searched = [entry for entry in alone if entry.phase == "search"]
+    assert Counter(entry.state for entry in searched) == {"pruned": 12, "complete": 4}, "one of each bracket"
+    halted = AssignmentLog(folder)
+    halted.refresh()
+    begun, ended = legs_of(folder)
+    for entry in alone:
+        rungs = len(halted.halts(entry.trial))
+        assert begun[entry.trial] == ended[entry.trial] == rungs + (entry.state == "complete"), "each leg once"
+        assert entry.reason.startswith("halving: place ") == (entry.state == "pruned")
+
+
+def test_the_best_of_each_rung_go_on(config_of, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    entries = [entry for entry in crowd.undisturbed(config_of(SYNCHRONOUS), tmp_path) if entry.phase == "search"]
+    for arm in {entry.arm for entry in entries}:
+        mine = [entry for entry in entries if entry.arm == arm]
+        for bracket in (mine[:4], mine[4:]):
+            by_score = sorted(bracket, key=lambda entry: -entry.score("val", "accuracy"))
+            assert [entry.state for entry in by_score] == ["complete", "pruned", "pruned", "pruned"]
+            assert [len(entry.reports) for entry in by_score] == [3, 2, 1, 1]
+
+
+def test_whoever_is_killed_synchronous_halving_leaves_the_same_records(config_of, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    crowd.same_after_random_kills(config_of(SYNCHRONOUS, "launch.lease_s=1.0"), tmp_path, 0.06, 5, TOTAL)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_asynchronous_halving_ends_every_trial_once(config_of, tmp_path, monkeypatch, workers):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    config, folder = crowd.begin(config_of(ASYNCHRONOUS), tmp_path, "many")
+    crowd.wait(crowd.crowd(config, workers, 0.03))
+    crowd.sound(folder, TOTAL)
+    searched = [entry for entry in record.read(folder) if entry.phase == "search"]
+    states = Counter(entry.state for entry in searched)
+    assert set(states) == {"pruned", "complete"}
+    assert states["complete"] >= 2
+    begun, ended = legs_of(folder)
+    assert begun == ended
+    assert max(begun.values()) == 3
+
+
+SMALL = [
+    *("trainer.batch_size=8", "trainer.max_steps=8", "trainer.evaluations=4", "trainer.epochs=9.0", "launch=here"),
+    *("lora.dropout=0.2", "sweep.trials=4", "sweep.confirm=null", "~sweep.baselines.full", "trainer.threads=1"),
+]
+
+
+def trained(config, tmp_path, monkeypatch, name):
+    """The records of a study whose trials are real, and each trained step of each trial."""
+    steps = []
+
+    def count(meter, trainer, *given):
+        steps.append((int(trainer.default_root_dir.split("/")[-1].split("-")[0]), trainer.global_step))
+        before(meter, trainer, *given)
+
+    before = ResourceMeter.on_train_batch_end
+    with monkeypatch.context() as watched:
+        watched.setattr(ResourceMeter, "on_train_batch_end", count)
+        entries = crowd.undisturbed(config, tmp_path / name)
+    return entries, steps
+
+
+def test_a_promoted_trial_goes_on_from_its_checkpoint_and_ends_as_one_that_never_halted(
+    config_of, tmp_path, own_cache, monkeypatch
+):
+    """Evaluations after steps 2, 4, 6 and 8: rungs at 2 and 4."""
+    entries, steps = trained(config_of(*SMALL, SYNCHRONOUS), tmp_path, monkeypatch, "halving")
+    whole, all_steps = trained(config_of(*SMALL, "sweep.pruner=none"), tmp_path, monkeypatch, "whole")
+    assert Counter(all_steps) == Counter((trial, step) for trial in range(4) for step in range(1, 9))
+    assert Counter(steps) == Counter(
+        (entry.trial, step) for entry in entries for step in range(1, entry.steps.made + 1)
+    ), "no step twice"
+    assert sorted(entry.steps.made for entry in entries) == [2, 2, 4, 8]
+    for entry, undisturbed in zip(entries, whole, strict=True):
+        assert entry.point == undisturbed.point
+        assert entry.reports == undisturbed.reports[: len(entry.reports)]
+        if entry.state == "complete":
+            assert (entry.scores, entry.steps) == (undisturbed.scores, undisturbed.steps)
+    folder = tmp_path / "halving/alone/s"
+    log = Log(folder)
+    log.refresh()
+    (last,) = [entry for entry in log.records if entry.state == "complete"]
+    assert last.steps.resumed == 4
+    assignments = AssignmentLog(folder)
+    assignments.refresh()
+    first, second = assignments.halts(last.trial)
+    assert 0 < first.time.train_s < second.time.train_s < last.time.train_s, "the seconds of all legs"
+    assert first.time.total_s < second.time.total_s < last.time.total_s
+    assert not list(folder.glob("trials/*/checkpoint")), "nothing is left of those that did not go on"
+    assert sorted(path.name for path in folder.glob("trials/*")) == [f"{trial:04d}" for trial in range(4)]
+
+
+def test_a_study_of_brackets_may_go_on_with_more_trials(config_of, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    all_at_once = crowd.undisturbed(config_of(SYNCHRONOUS, "sweep.confirm=null"), tmp_path / "once")
+    crowd.undisturbed(config_of(SYNCHRONOUS, "sweep.confirm=null", "sweep.trials=4", "sweep.startup=4"), tmp_path)
+    more = crowd.undisturbed(config_of(SYNCHRONOUS, "sweep.confirm=null"), tmp_path)
+    assert more == all_at_once
