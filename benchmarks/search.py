@@ -1,228 +1,339 @@
-"""Regret of samplers and pruners against trials, on a surrogate of real trials.
+"""Regret of samplers and pruners against trials and against seconds, on a surrogate of real trials.
 
     python -m benchmarks.search [--seeds 20] [--trials 24] [--only tpe,gp]
+    python -m benchmarks.search --collect results/STUDY [results/STUDY …]
 
-`benchmarks/data/search_trials.csv` holds the evaluations of 18 real trials (the LoRA arms of the rank sweep on movie
-snippets): too few to fit curves to. So the shape of the surrogate is set by hand, from what is known of LoRA, and the
-table's first line says how far it is from those trials. Noise is as measured over seeds (0.6 points of a run, and 742
-items). Regret: how far the surrogate at the point that a search would confirm is below its best, in points.
+The second command writes `benchmarks/data/search_trials.csv` anew from the trials of LoRA that studies searched, a row
+for each of their evaluations. The surrogate is that of benchmarks.surrogate: fitted to those trials, or set by hand
+where they are too few; the lines above the table say which, and how far it is from them. Noise is as measured over
+seeds (0.6 points of a run) and over the validation items. Regret: how far the surrogate at the point that a search
+would confirm is below its best, in points. Seconds are those of steps trained, by what a step of that rank and those
+targets took.
 """
 
 import argparse
-import csv
 import dataclasses
-import itertools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.config import Choice, Range
+from benchmarks.surrogate import DATA, RUN_SD, Surrogate, collect, surrogate_of, write_rows
+from harness.config import Choice
 from harness.config.arms import Arm, Point
 from harness.config.space import Space
 from harness.record import Record, Steps
+from harness.search.halving import Standing, asynchronous, reduction_of, synchronous
+from harness.search.methods import sampler_kind
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import propose
 from harness.search.pruning import rule
 
-DATA = Path(__file__).parent / "data/search_trials.csv"
-STEPS = (75, 110, 150)
-RUN_SD, ITEMS = 0.006, 742
-TARGETS = (["query", "value"], ["all-linear"])
-
-JOINT: Space = {
-    "lora.rank": Range(low=1, high=64, integer=True, log=True),
-    "lora.targets": Choice(choices=list(TARGETS)),
-    "optimizer.lr": Range(low=2e-4, high=1e-2, log=True),
-    "lora.scale": Range(low=0.25, high=8.0, log=True),
-}
-NUISANCE = {key: JOINT[key] for key in ("optimizer.lr", "lora.scale")}
-GRID: Space = {
-    "lora.rank": Choice(choices=[1, 8, 64]),
-    "lora.targets": Choice(choices=list(TARGETS)),
-    "optimizer.lr": Choice(choices=[2e-4, 1.4e-3, 1e-2]),
-    "lora.scale": Choice(choices=[0.25, 1.4, 8.0]),
-}
+LAG = 4
 HALVING = {"name": "successive_halving", "reduction_factor": 2}
-HYPERBAND = {"name": "hyperband", "reduction_factor": 2, "max_resource": 150}
+HYPERBAND = {"name": "hyperband", "reduction_factor": 2}
+SYNCHRONOUS = {"name": "synchronous_halving", "reduction_factor": 2, "bracket": 8}
+ASYNCHRONOUS = {"name": "asynchronous_halving", "reduction_factor": 2}
 
 
 @dataclasses.dataclass(frozen=True)
 class Scheme:
-    """Arms, and how they are searched."""
+    """How a space is split into arms, and how those are searched; one `joint` arm by default, with its lag."""
 
-    arms: Sequence[Arm]
+    arms: Callable[[Space], Sequence[Arm]]
     sampler: Mapping[str, Any] | None = None
     pruner: Mapping[str, Any] | None = None
     startup: int = 8
     prune_after: int | None = None
 
+    @property
+    def lacks(self) -> str:
+        """The package that its sampler needs and that is not installed."""
+        package = sampler_kind(self.sampler).package
+        return package if package is not None and find_spec(package) is None else ""
 
-def joint(space: Space = JOINT, **search: Any) -> Scheme:
-    """One arm of all dimensions, with the lag of the joint mode."""
-    return Scheme([Arm("joint", {}, space, lag=4)], **search)
+
+def joint(**search: Any) -> Scheme:
+    """One arm of all dimensions, with the lag of the joint mode; trials that wait at rungs have none."""
+    pruner = search.get("pruner") or {}
+    bracket, hasty = pruner.get("bracket", 0), pruner.get("name") == "asynchronous_halving"
+    lag = 0 if bracket or hasty else LAG
+    return Scheme(lambda space: [Arm("joint", {}, space, lag=lag, bracket=bracket, hasty=hasty)], **search)
 
 
-COMPARED = [Arm(f"{t[0]},{r}", {"lora.rank": r, "lora.targets": t}, NUISANCE) for t in TARGETS for r in (1, 4, 16)]
+def _grid(space: Space) -> Sequence[Arm]:
+    """Three values of each number."""
+    values = {key: [dimension.at(share) for share in (0.0, 0.5, 0.999)] for key, dimension in space.items()}
+    choices: Space = {key: Choice(choices=list(dict.fromkeys(values[key]))) for key in space if key != "lora.targets"}
+    return [Arm("joint", {}, {**space, **choices}, lag=LAG)]
+
+
+def _compared(space: Space) -> Sequence[Arm]:
+    """Ranks 1, 4 and 16 with each set of targets; rates and scales are tuned for each."""
+    nuisance = {key: space[key] for key in ("optimizer.lr", "lora.scale")}
+    return [
+        Arm(f"{targets},{rank}", {"lora.rank": rank, "lora.targets": targets}, nuisance)
+        for targets in space["lora.targets"].ends
+        for rank in (1, 4, 16)
+        if space["lora.rank"].holds(rank)
+    ]
+
+
+def _by_targets(space: Space) -> Sequence[Arm]:
+    """An arm for each set of targets, for samplers of numbers alone."""
+    numbers = {key: dimension for key, dimension in space.items() if key != "lora.targets"}
+    sets = space["lora.targets"].ends
+    return [Arm(str(targets), {"lora.targets": targets}, numbers, lag=LAG // len(sets)) for targets in sets]
+
+
 SCHEMES = {
     "random": joint(sampler={"name": "random"}),
-    "grid": joint(GRID, sampler={"name": "grid"}),
-    "compared (6 arms) + median": Scheme(COMPARED, startup=3, prune_after=2),
+    "grid": Scheme(_grid, sampler={"name": "grid"}),
+    "compared + median": Scheme(_compared, startup=3, prune_after=2),
     "tpe": joint(sampler={"name": "tpe"}),
     "gp": joint(sampler={"name": "gp"}),
+    "cmaes (an arm for each set of targets)": Scheme(_by_targets, sampler={"name": "cmaes"}, startup=4),
     "nsgaii": joint(sampler={"name": "nsgaii", "population_size": 8}),
-    "random + halving (ASHA)": joint(sampler={"name": "random"}, pruner=HALVING),
+    "random + halving": joint(sampler={"name": "random"}, pruner=HALVING),
+    "random + synchronous halving": joint(sampler={"name": "random"}, pruner=SYNCHRONOUS),
+    "random + asynchronous halving (ASHA)": joint(sampler={"name": "random"}, pruner=ASYNCHRONOUS),
     "tpe + median": joint(prune_after=3),
     "tpe + halving": joint(pruner=HALVING, prune_after=3),
     "tpe + hyperband": joint(pruner=HYPERBAND, prune_after=3),
+    "tpe + synchronous halving": joint(pruner=SYNCHRONOUS),
     "gp + median": joint(sampler={"name": "gp"}, prune_after=3),
     "gp + halving": joint(sampler={"name": "gp"}, pruner=HALVING, prune_after=3),
+    "gp + synchronous halving": joint(sampler={"name": "gp"}, pruner=SYNCHRONOUS),
 }
 
 
-class Surrogate:
-    """Validation accuracy by point and step, without noise: a shape set by hand, held against real trials.
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """What a search has come to: steps and seconds trained so far, and the surrogate's value at its best point."""
 
-    With r the rank in doublings, w for all linear layers and u the logarithm of lr·scale over its best value, which
-    falls with r and w: accuracy grows with r and w, falls with u² (faster above the best than below, and faster with
-    w), and a trial that is above the best is further behind at step 75 than others.
-    """
-
-    def __init__(self, path: Path = DATA) -> None:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        self.trials = sum(row["step"] == "75" for row in rows)
-        self.residuals = [
-            statistics.median(
-                abs(self.at(_point(row), int(step)) - float(row["val_accuracy"])) for row in rows if row["step"] == step
-            )
-            for step in ("75", "150")
-        ]
-
-    def at(self, point: Point, step: int) -> float:
-        """The curve's value, not below guessing; between the two steps on a line."""
-        r, w = math.log2(point["lora.rank"]), float(point["lora.targets"] == ["all-linear"])
-        u = math.log(point["optimizer.lr"] * point["lora.scale"] / 2e-3) + 0.12 * r + 0.4 * w - 0.3
-        late = 0.790 + 0.0022 * r + w * (0.002 + 0.0022 * r) - (0.008 + 0.02 * w if u > 0 else 0.006) * u * u
-        early = late - 0.022 - 0.008 * w * r - 0.03 * w * max(u, 0.0)
-        share = (step - STEPS[0]) / (STEPS[-1] - STEPS[0])
-        return max(early, 0.5) + share * (max(late, 0.5) - max(early, 0.5))
-
-    def best(self) -> float:
-        """The greatest value of the space, over a fine grid."""
-        fractions = np.linspace(0, 1, 41)
-        rates, scales = ([JOINT[key].at(float(f)) for f in fractions] for key in ("optimizer.lr", "lora.scale"))
-        points = itertools.product([1, 2, 4, 8, 16, 32, 64], TARGETS, rates, scales)
-        return max(self.at(dict(zip(JOINT, values, strict=True)), STEPS[-1]) for values in points)
+    steps: int
+    seconds: float
+    value: float
 
 
-def _point(row: Mapping[str, str]) -> Point:
-    return {
-        "lora.rank": int(row["rank"]),
-        "lora.targets": row["targets"].split("+"),
-        "optimizer.lr": float(row["lr"]),
-        "lora.scale": float(row["scale"]),
-    }
+@dataclasses.dataclass
+class Trial:
+    """A trial on the surrogate: its noise, the scores reported so far, those at which it halted, and its end."""
+
+    index: int
+    point: Point
+    run: float
+    items: float
+    reports: dict[int, float] = dataclasses.field(default_factory=dict)
+    halted: list[float] = dataclasses.field(default_factory=list)
+    halted_at: int = 0
+    waiting: bool = False
+    entry: Record | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """Among the trials that wait at rungs."""
+        return Standing(self.halted, self.entry is not None and not self.waiting, self.waiting)
 
 
-def search(scheme: Scheme, seed: int, steps: int, surrogate: Surrogate) -> list[tuple[int, float]]:
-    """One search: after each trial, the steps made so far and the fit's value at the best point on noisy validation."""
-    plan = SearchPlan(
-        seed=seed,
-        startup=scheme.startup,
-        objective="accuracy",
-        sampler=scheme.sampler,
-        pruner=scheme.pruner,
-        prune_after=scheme.prune_after,
-    )
-    earlier: dict[str, list[Record]] = {arm.name: [] for arm in scheme.arms}
-    made, best, path, number = 0, (-1.0, 0.0), [(0, 0.5)], 0
-    draw = np.random.default_rng([seed, 17])
-    while made < steps:
-        arm = scheme.arms[number % len(scheme.arms)]
-        known = earlier[arm.name]
+class Search:
+    """One search by one worker, arm after arm in turn, as the harness has it."""
+
+    def __init__(self, scheme: Scheme, seed: int, surrogate: Surrogate) -> None:
+        pruner = scheme.pruner
+        if pruner is not None and pruner["name"] == "hyperband":
+            pruner = {**pruner, "max_resource": surrogate.steps[-1]}
+        self.surrogate = surrogate
+        self.plan = SearchPlan(
+            seed=seed,
+            startup=scheme.startup,
+            objective="accuracy",
+            sampler=scheme.sampler,
+            pruner=pruner,
+            prune_after=scheme.prune_after,
+        )
+        self.arms = list(scheme.arms(surrogate.space))
+        self._known: dict[str, list[Trial]] = {arm.name: [] for arm in self.arms}
+        self._draw = np.random.default_rng([seed, 17])
+        self._best = -1.0
+        self.path = [Moment(0, 0.0, 0.5)]
+
+    def run(self, steps: int) -> list[Moment]:
+        """Train until so many steps are made; a moment for each trial that was put down or ended."""
+        turn = 0
+        while self.path[-1].steps < steps:
+            arm = self.arms[turn % len(self.arms)]
+            self._train(arm, self._next(arm))
+            turn += 1
+        return self.path
+
+    def _next(self, arm: Arm) -> Trial:
+        """A trial that goes on from its rung, or a new one."""
+        known = self._known[arm.name]
+        for trial in known:
+            if trial.waiting and trial.index in self._promoted(arm, trial.index):
+                return trial
         index = len(known)
-        seen = [Earlier(each.point, each if at < index - arm.lag else None) for at, each in enumerate(known)]
-        point = propose(arm, index, plan, seen)
-        entry = _trained(arm, point, number, plan, seen, surrogate, draw)
-        known.append(entry)
-        made += entry.steps.made
-        score = entry.score("val", "accuracy")
-        if entry.state == "complete" and score > best[0]:
-            best = (score, surrogate.at(arm.values | point, STEPS[-1]))
-        path.append((made, best[1]))
-        number += 1
-    return path
+        point = propose(arm, index, self.plan, self._seen(arm, index))
+        known.append(Trial(index, point, self._draw.normal(0, RUN_SD), self._draw.normal(0, 1)))
+        return known[-1]
+
+    def _promoted(self, arm: Arm, index: int) -> frozenset[int]:
+        """The trials beside one that go on; those that have ended are as if they never waited."""
+        assert self.plan.pruner is not None
+        factor, known = reduction_of(self.plan.pruner), self._known[arm.name]
+        if arm.hasty:
+            more = [*(trial.standing for trial in known), Standing()]  # there is always another to come
+            return asynchronous(more, factor).promoted
+        first = arm.seen_by(index)
+        bracket = [trial.standing for trial in known[first : first + arm.bracket]]
+        bracket += [Standing()] * (arm.bracket - len(bracket))
+        return frozenset(first + at for at in synchronous(bracket, factor).promoted)
+
+    def _seen(self, arm: Arm, index: int) -> list[Earlier]:
+        seen = arm.seen_by(index)
+        known = self._known[arm.name][:index]
+        return [Earlier(trial.point, trial.entry if at < seen else None) for at, trial in enumerate(known)]
+
+    def _train(self, arm: Arm, trial: Trial) -> None:
+        """Until the trial ends or waits."""
+        before = max(trial.reports, default=0)
+        prunes = rule(self.plan, self._seen(arm, trial.index), halted_at=trial.halted_at)
+        trial.waiting, stopped = False, False
+        for step in (step for step in self.surrogate.steps if step > before):
+            trial.reports[step] = self._score(arm.values | trial.point, step, trial)
+            if stopped := step < self.surrogate.steps[-1] and prunes(trial.reports, step):
+                break
+        trial.entry = _record(arm, trial, self.surrogate.steps[-1], complete=not stopped)
+        score = trial.entry.score("val", "accuracy")
+        if stopped and self.plan.halves:
+            trial.waiting, trial.halted_at = True, max(trial.reports)
+            trial.halted.append(score)
+        self._note(arm, trial, before, score if not stopped else -1.0)
+
+    def _score(self, point: Point, step: int, trial: Trial) -> float:
+        """With the noise of the run, and of items that are the same at each step."""
+        true = self.surrogate.at(point, step)
+        spread = math.sqrt(true * (1 - true) / self.surrogate.items)
+        return true + trial.run + spread * (0.8 * trial.items + 0.6 * float(self._draw.normal(0, 1)))
+
+    def _note(self, arm: Arm, trial: Trial, before: int, score: float) -> None:
+        last, point, made = self.path[-1], arm.values | trial.point, max(trial.reports) - before
+        value = last.value
+        if score > self._best:
+            self._best, value = score, self.surrogate.at(point, self.surrogate.steps[-1])
+        self.path.append(Moment(last.steps + made, last.seconds + made * self.surrogate.seconds(point), value))
 
 
-def _trained(
-    arm: Arm, point: Point, number: int, plan: SearchPlan, seen: Sequence[Earlier], surrogate: Surrogate, draw: Any
-) -> Record:
-    prunes, reports = rule(plan, seen), {}
-    run, items = draw.normal(0, RUN_SD), draw.normal(0, 1)
-    state = "complete"
-    for step in STEPS:
-        true = surrogate.at(arm.values | point, step)
-        spread = math.sqrt(true * (1 - true) / ITEMS)
-        reports[step] = true + run + spread * (0.8 * items + 0.6 * draw.normal(0, 1))  # the same items at each step
-        if step < STEPS[-1] and prunes(reports, step):
-            state = "pruned"
-            break
-    last = max(reports)
+def _record(arm: Arm, trial: Trial, planned: int, *, complete: bool) -> Record:
+    last = max(trial.reports)
     return Record(
         study="benchmark",
-        trial=number,
+        trial=trial.index,
         arm=arm.name,
-        point=point,
+        point=trial.point,
         objective="accuracy",
-        state="complete" if state == "complete" else "pruned",
-        scores={"val": {"accuracy": float(reports[last])}},
-        steps=Steps(made=last, planned=STEPS[-1]),
-        reports=[[float(step), float(value)] for step, value in reports.items()],
+        state="complete" if complete else "pruned",
+        scores={"val": {"accuracy": float(max(trial.reports.values()))}},
+        steps=Steps(made=last, planned=planned),
+        reports=[[float(step), float(value)] for step, value in trial.reports.items()],
         task="benchmark",
         model="benchmark",
     )
 
 
-def regret_at(path: Sequence[tuple[int, float]], steps: float, best: float) -> float:
-    """Regret once so many steps were made."""
-    return best - max((value for made, value in path if made <= steps), default=0.5)
+Course = Sequence[Moment]
+
+
+def mean_regret(paths: Sequence[Course], best: float, spent: Callable[[Moment], float], most: float) -> float:
+    """Over searches, once so much was spent."""
+    return statistics.fmean(regret_at(path, best, spent, most) for path in paths)
+
+
+def regret_at(path: Course, best: float, spent: Callable[[Moment], float], most: float) -> float:
+    """Of one search, once so much was spent."""
+    return best - next(moment.value for moment in reversed(path) if spent(moment) <= most)
+
+
+def reached(paths: Sequence[Course], best: float, goal: float) -> float | None:
+    """The seconds from which on the mean regret is no more than the goal; None: it is more in the end.
+
+    A search may go back to a worse point, by noise: a moment at the goal by luck does not count.
+    """
+    after = None
+    for end in sorted({moment.seconds for path in paths for moment in path}, reverse=True):
+        if mean_regret(paths, best, _seconds, end) > goal + 1e-12:
+            break
+        after = end
+    return after
+
+
+def _seconds(moment: Moment) -> float:
+    return moment.seconds
+
+
+def _steps(moment: Moment) -> float:
+    return moment.steps
+
+
+def table(schemes: Mapping[str, Scheme], surrogate: Surrogate, *, seeds: int, trials: int) -> None:
+    """Print a line for each scheme; the first is the one that the others are held against."""
+    best, full = surrogate.best(), surrogate.steps[-1]
+    marks = [trials // 3, 2 * trials // 3, trials]
+    heads = [f"regret after {mark}" for mark in marks]
+    heads += [f"seconds to the regret of {next(iter(schemes))} after {trials}", "share of its seconds"]
+    print("| scheme | " + " | ".join(heads) + " |")
+    print("|---" * (1 + len(heads)) + "|")
+    goal = whole = math.nan
+    for name, scheme in schemes.items():
+        paths = [Search(scheme, seed, surrogate).run(trials * full) for seed in range(seeds)]
+        regrets = [[regret_at(path, best, _steps, mark * full) for path in paths] for mark in marks]
+        if math.isnan(goal):
+            goal = statistics.fmean(regrets[-1])
+            whole = statistics.fmean(path[-1].seconds for path in paths)
+        after = reached(paths, best, goal)
+        found = ["not reached", ""] if after is None else [f"{after:,.0f}", f"{after / whole:.2f}"]
+        print(f"| {name} | " + " | ".join([*map(_points, regrets), *found]) + " |", flush=True)
+
+
+def _points(values: Sequence[float]) -> str:
+    spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{100 * statistics.fmean(values):.2f} ± {100 * spread:.2f}"
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, or collect the trials that it rests on."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=24, help="in steps of full trials")
-    parser.add_argument("--only", default="", help="names of schemes, joined by commas")
+    parser.add_argument("--only", default="", help="names of schemes, joined by commas; random always stands first")
+    parser.add_argument("--data", type=Path, default=DATA, help="the table of trials")
+    parser.add_argument("--collect", nargs="+", type=Path, metavar="STUDY", help="write the table from these studies")
     asked = parser.parse_args()
-    surrogate = Surrogate()
-    best, full = surrogate.best(), STEPS[-1]
-    marks = [asked.trials // 3, 2 * asked.trials // 3, asked.trials]
-    early, late = (100 * value for value in surrogate.residuals)
-    print(
-        f"surrogate held against {surrogate.trials} real trials: median distance {early:.1f} points at step 75, "
-        f"{late:.1f} at 150; {asked.seeds} seeds"
+    if asked.collect:
+        rows = collect(asked.collect)
+        write_rows(rows, asked.data)
+        print(f"{asked.data}: {len(rows)} evaluations of {len({row.trial for row in rows})} trials")
+        return
+    surrogate, wanted = surrogate_of(asked.data), ["random", *filter(None, asked.only.split(","))]
+    if unknown := [name for name in wanted if name not in SCHEMES]:
+        sys.exit(f"--only {unknown[0]}: no such scheme; valid: {', '.join(SCHEMES)}")
+    schemes = {name: scheme for name, scheme in SCHEMES.items() if not asked.only or name in wanted}
+    print(f"{surrogate.said}\n{surrogate.costs}\n{asked.seeds} seeds\n")
+    table(
+        {name: scheme for name, scheme in schemes.items() if not scheme.lacks},
+        surrogate,
+        seeds=asked.seeds,
+        trials=asked.trials,
     )
-    print("| scheme | " + " | ".join(f"regret after {mark}" for mark in marks) + " | trials to random's last |")
-    print("|---" * (2 + len(marks)) + "|")
-    goal: float | None = None  # of the first scheme
-    for name, scheme in SCHEMES.items():
-        if asked.only and name not in asked.only.split(","):
-            continue
-        paths = [search(scheme, seed, asked.trials * full, surrogate) for seed in range(asked.seeds)]
-        means = [[regret_at(path, mark * full, best) for path in paths] for mark in marks]
-        goal = statistics.mean(means[-1]) if goal is None else goal
-        reached = next((t for t in range(1, asked.trials + 1) if _mean_regret(paths, t * full, best) <= goal), None)
-        cells = [f"{100 * statistics.mean(m):.2f} ± {100 * statistics.stdev(m) / math.sqrt(len(m)):.2f}" for m in means]
-        print(f"| {name} | " + " | ".join(cells) + f" | {reached or 'not reached'} |", flush=True)
-
-
-def _mean_regret(paths: Sequence[Sequence[tuple[int, float]]], steps: int, best: float) -> float:
-    return statistics.mean(regret_at(path, steps, best) for path in paths)
+    for name, scheme in schemes.items():
+        if scheme.lacks:
+            print(f"\nleft out: {name}, which needs the package {scheme.lacks}")
 
 
 if __name__ == "__main__":

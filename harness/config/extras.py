@@ -18,6 +18,7 @@ _MODULES = {
     "mlflow": ("mlflow",),
     "wandb": ("wandb_workspaces",),
     "hub": ("datasets",),
+    "cmaes": ("cmaes",),
 }
 """The modules that each extra of pyproject.toml installs; everything else is a base dependency."""
 
