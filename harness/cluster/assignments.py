@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.config import Config, SweepConfig
 from harness.config.arms import Arm, Point, arms
-from harness.record import RECORDS, Log, Phase, Record, from_tree, to_json
+from harness.record import RECORDS, Log, Phase, Record, from_tree, is_final, to_json
 from harness.search.confirmation import Finalist, Wanted, finalists, fresh_seeds
 from harness.system.jsonl import JsonlLog, repair_tail
 from harness.system.study_files import attempts_path
@@ -16,6 +16,7 @@ CONFIRMING = 10_000
 """Trials that confirm are numbered from this times 1, 2, … for each seed, by the place of their arm."""
 REQUEUES = 3
 """How many attempts at a trial may vanish before it fails."""
+_UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another
 _FORMER_EVENTS = {"claim": "assign", "back": "requeue", "again": "reopen"}
 
 
@@ -262,3 +263,11 @@ def ready(slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Iterab
             continue
         if slot.seed is not None or slot.arm.may_begin(slot.index, first_open.setdefault(slot.arm.name, slot.index)):
             yield slot
+
+
+def raise_if_broken(log: Log, assignments: AssignmentLog) -> None:
+    """Raise RuntimeError where the last trials all failed of an unforeseen error: the study itself is broken."""
+    unforeseen = (entry for entry in log.records[-_UNEXPECTED_LIMIT:] if not is_final(entry))
+    broken = [entry for entry in unforeseen if assignments.done(entry.trial, log)]
+    if len(broken) == _UNEXPECTED_LIMIT:
+        raise RuntimeError(f"the last {_UNEXPECTED_LIMIT} trials failed alike: {broken[-1].reason}")

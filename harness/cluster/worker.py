@@ -18,6 +18,7 @@ from harness.cluster.assignments import (
     Assignment,
     AssignmentLog,
     Slot,
+    raise_if_broken,
     ready,
     repair_logs,
     search_schedule,
@@ -61,7 +62,6 @@ from harness.trial.run import lost_record, run_trial
 
 log = logging.getLogger(__name__)
 
-_UNEXPECTED_LIMIT = 3  # trials that fail of an unforeseen error one after another: the study itself is broken
 _TRUST_S = 2.0  # how long a worker that was alive is taken to be alive
 _POLL_S = (0.1, 2.0)  # between looks for a trial whose turn has come, first and longest
 
@@ -201,7 +201,7 @@ class Worker:
     def _next_assignment(self) -> tuple[Slot, Assignment] | None:
         """Assign the next trial whose turn it is and that no worker has; None if there is none now."""
         self._refresh()
-        self._stop_if_broken()
+        raise_if_broken(self.log, self.assignments)
         promoted = self._promoted()
         for slot in promoted_first(ready(self.slots, self.assignments, self.log), promoted, self.assignments):
             if self.assignments.running(slot.number, self.log, self._alive):
@@ -382,13 +382,6 @@ class Worker:
             return mine
 
         return with_study_lock(self.locks, requeue)
-
-    def _stop_if_broken(self) -> None:
-        last = self.log.records[-_UNEXPECTED_LIMIT:]
-        unforeseen = (entry for entry in last if not record.is_final(entry))
-        broken = [entry for entry in unforeseen if self.assignments.done(entry.trial, self.log)]
-        if len(broken) == _UNEXPECTED_LIMIT:
-            raise RuntimeError(f"the last {_UNEXPECTED_LIMIT} trials failed alike: {broken[-1].reason}")
 
 
 @contextmanager
