@@ -62,7 +62,8 @@ def _mean_seconds(records: Sequence[Record]) -> float | None:
 def _longer(config: Config, searched: Sequence[Record]) -> float:
     """How many times the steps of a trial of the search one that confirms has; 1 where that is unknown."""
     assert config.sweep is not None
-    known = next((entry for entry in searched if entry.steps.planned and entry.data.rows.get("train")), None)
+    told = (entry for entry in searched if entry.steps.planned and entry.data.rows.get("train"))
+    known = next((entry for entry in told if entry.optimizer.batch_size), None)
     if config.sweep.confirm is None or known is None:
         return 1.0
     trainer = apply_overrides(to_dict(config), config.sweep.confirm.set)["trainer"]

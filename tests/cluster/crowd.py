@@ -162,7 +162,8 @@ def same_after_random_kills(config: Config, tmp_path: Path, seconds: float, seed
 
 def sound(folder: Path, total: int) -> None:
     """Every trial has one record, Optuna's study says the same, nothing is left open."""
-    assert audit(folder, total, told(folder)) == Audit()
+    found = audit(folder, total, told(folder))
+    assert found == Audit(), found
 
 
 def audit(folder: Path, total: int, expected: Sequence[Record]) -> Audit:
