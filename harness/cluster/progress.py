@@ -1,5 +1,6 @@
 """How far a study is, for a terminal and for a log: a table by arm with the best so far, and the time left."""
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -62,13 +63,17 @@ def _mean_seconds(records: Sequence[Record]) -> float | None:
 def _longer(config: Config, searched: Sequence[Record]) -> float:
     """How many times the steps of a trial of the search one that confirms has; 1 where that is unknown."""
     assert config.sweep is not None
-    told = (entry for entry in searched if entry.steps.planned and entry.data.rows.get("train"))
-    known = next((entry for entry in told if entry.optimizer.batch_size), None)
+    known = next((entry for entry in searched if entry.steps.planned and _epoch(entry)), None)
     if config.sweep.confirm is None or known is None:
         return 1.0
     trainer = apply_overrides(to_dict(config), config.sweep.confirm.set)["trainer"]
-    passes = trainer["epochs"] * known.data.rows["train"] / known.optimizer.batch_size
+    passes = trainer["epochs"] * _epoch(known)
     return float(min(passes, trainer["max_steps"] or passes) / known.steps.planned)
+
+
+def _epoch(entry: Record) -> float:
+    """The steps of one pass over the training rows; 0 where the record does not say."""
+    return entry.data.rows.get("train", 0) / (entry.optimizer.batch_size or math.inf)
 
 
 class Pace:

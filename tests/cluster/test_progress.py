@@ -111,6 +111,8 @@ def test_trials_that_confirm_take_longer_by_their_steps_until_one_has_ended():
     config = compose([*SEARCH, "sweep.confirm.top=1", "sweep.confirm.seeds=2", epoch])
     pruned = ended(4, 20.0, state="pruned")
     assert progress.work_left(config, [*ended(8), *pruned], 12 + 6) == 6 * 4 * 60
+    unknown = ended(12, optimizer={"lr": 1e-3})
+    assert progress.work_left(config, unknown, 12 + 6) == 6 * 60, "no length without the size of a batch"
     confirming = make(10_000, phase="confirm", time={"total_s": 100.0})
     assert progress.work_left(config, [*ended(12), confirming], 12 + 6) == 5 * 100
 
