@@ -201,6 +201,10 @@ class AssignmentLog:
         """The trial at each rung that it has waited at, in their order."""
         return self._halts.get(trial, ())
 
+    def halted_at(self, trial: int) -> int:
+        """The step of the last rung that a trial has waited at; 0 where it never did."""
+        return max((int(step) for entry in self.halts(trial) for step, _ in entry.reports), default=0)
+
     def waits(self, trial: int) -> bool:
         """Whether a trial waits at a rung."""
         return trial in self._waiting

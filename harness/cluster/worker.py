@@ -49,7 +49,7 @@ from harness.config.arms import Point
 from harness.record import Log, Record
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import propose
-from harness.search.pruning import curve_of, rule
+from harness.search.pruning import rule
 from harness.system import fault_injection
 from harness.system.out_of_memory import MIB
 from harness.system.redaction import redact
@@ -285,9 +285,7 @@ class Worker:
         self.heartbeat.begin(slot.number, payload)
         made = TrialAttempt(self, slot, assignment, display)
         if slot.phase == "search":
-            halted_at = max(
-                (step for entry in self.assignments.halts(slot.number) for step in curve_of(entry)), default=0
-            )
+            halted_at = self.assignments.halted_at(slot.number)
             made.prunes = rule(self.plan, self._earlier(slot), lambda: counted_costs(made.config), halted_at)
         return made
 
