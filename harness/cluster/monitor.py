@@ -22,7 +22,8 @@ class StudyStatus:
     """`states` counts the records by state; `workers` holds the last heartbeat of each live worker, by name.
 
     `interrupted` counts the attempts that were requeued with a checkpoint because a stop was requested. `left_s` is the
-    time that the rest takes all live workers, by the trials that ended; None where that is unknown.
+    time that the rest takes all live workers, by the trials that ended; None where that is unknown. `waiting` counts
+    the trials that wait at a rung.
     """
 
     total: int
@@ -31,11 +32,14 @@ class StudyStatus:
     workers: dict[str, dict[str, Any]]
     interrupted: int = 0
     left_s: float | None = None
+    waiting: int = 0
 
     def lines(self) -> list[str]:
         """The status as text: a summary, then one line for each worker."""
         ended = ", ".join(f"{count} {state}" for state, count in self.states.items())
         summary = f"{self.done} of {self.total} trials are recorded{f' ({ended})' if ended else ''}"
+        if self.waiting:
+            summary += f"; {self.waiting} wait at rungs"
         if self.left_s is not None and self.done < self.total:
             summary += f"; about {duration(self.left_s)} left"
         lines = [line for heartbeat in self.workers.values() for line in _lines(heartbeat)]
@@ -80,7 +84,8 @@ class StudyMonitor:
         at_once = len(workers) * self._config.launch.pack
         work = work_left(self._config, self.log.records, planned) if workers else None
         left = None if work is None else work / at_once
-        return StudyStatus(planned, len(ended), states, workers, self._assignments.interrupted, left)
+        waiting = sum(self._assignments.waits(slot.number) and not self._done(slot.number) for slot in slots)
+        return StudyStatus(planned, len(ended), states, workers, self._assignments.interrupted, left, waiting)
 
     def _done(self, trial: int) -> bool:
         return self._assignments.done(trial, self.log)

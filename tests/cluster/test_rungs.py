@@ -1,13 +1,18 @@
 """Trials that wait at rungs: the records of one worker for any number of them, and no step that is trained twice."""
 
+import signal
 from collections import Counter
 
 import pytest
 
 from harness import record
+from harness.cluster import worker as worker_module
 from harness.cluster.assignments import AssignmentLog
+from harness.cluster.monitor import study_status
+from harness.cluster.worker import join
 from harness.config import check
 from harness.record import Log
+from harness.system.signals import Interrupted
 from harness.training import ResourceMeter
 from tests.cluster import crowd, stub
 
@@ -71,6 +76,33 @@ def test_the_best_of_each_rung_go_on(config_of, tmp_path, monkeypatch):
 def test_whoever_is_killed_synchronous_halving_leaves_the_same_records(config_of, tmp_path, monkeypatch):
     stub.cheap(monkeypatch.setattr, 0.0)
     crowd.same_after_random_kills(config_of(SYNCHRONOUS, "launch.lease_s=1.0"), tmp_path, 0.06, 5, TOTAL)
+
+
+def test_trials_that_wait_are_counted_while_no_worker_is_there(config_of, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    config = config_of(SYNCHRONOUS)
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "stopped")
+    begun = []
+
+    def until_the_third(*given):
+        begun.append(given)
+        if len(begun) == 3:
+            raise Interrupted(signal.SIGTERM)
+        return run_trial(*given)
+
+    run_trial = worker_module.run_trial
+    with monkeypatch.context() as stopped:
+        stopped.setattr(worker_module, "run_trial", until_the_third)
+        with pytest.raises(Interrupted), join(config, folder) as worker:
+            worker.work()
+    status = study_status(config, folder)
+    assert status.waiting == 2
+    assert status.lines()[0] == f"0 of {TOTAL} trials are recorded; 2 wait at rungs"
+    with join(config, folder) as worker:
+        worker.work()
+    assert crowd.told(folder) == alone
+    assert study_status(config, folder).waiting == 0
 
 
 @pytest.mark.parametrize("workers", [1, 4])
