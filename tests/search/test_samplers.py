@@ -29,6 +29,7 @@ CONDITIONS = STEPS | {"share": Range(low=0.0, high=0.3, step=0.1, when={"targets
 METHODS = {
     "tpe": (CONDITIONS, {"group": True, "multivariate": True}),
     "gp": (NUMBERS, {}),
+    "cmaes": (NUMBERS, {}),
     "nsgaii": (CONDITIONS, {"population_size": 4}),
     "nsgaiii": (CONDITIONS, {"population_size": 4}),
     "random": (CONDITIONS, {}),
@@ -48,13 +49,14 @@ def entry(number, point):
     return make(number, point=point, state=state, scores={"val": {"accuracy": score_of(point), "loss": 0.0}})
 
 
-def run(name, trials, lag=0, seed=0):
+def run(name, trials, lag=0, seed=0, bracket=0):
     """The points of a whole study."""
     space, arguments = METHODS[name]
-    arm, plan = Arm("a", {}, space, lag=lag), plan_of(name, arguments, seed)
+    arm, plan = Arm("a", {}, space, lag=lag, bracket=bracket), plan_of(name, arguments, seed)
     ended = []
     for index in range(trials):
-        seen = [Earlier(each.point, each if at < index - lag else None) for at, each in enumerate(ended)]
+        first = index // bracket * bracket if bracket else index - lag
+        seen = [Earlier(each.point, each if at < first else None) for at, each in enumerate(ended)]
         ended.append(entry(index, propose(arm, index, plan, seen)))
     return [each.point for each in ended]
 
@@ -89,6 +91,22 @@ def test_what_lies_within_the_lag_is_not_read(name):
 
     assert proposed(ended) == proposed([*ended[:16], *others[16:]])
     assert proposed(ended) != proposed([*others[:16], *ended[16:]]), "scores before the lag are read"
+
+
+@pytest.mark.parametrize("name", ["nsgaii", "tpe"])
+def test_a_bracket_is_proposed_from_those_before_it(name):
+    """Whatever its own trials score, and whichever of them have ended."""
+    space, arguments = METHODS[name]
+    arm, plan = Arm("a", {}, space, bracket=6), plan_of(name, arguments)
+    ended = [entry(at, point) for at, point in enumerate(run(name, 18, bracket=6))]
+    others = [make(at, point=each.point, scores={"val": {"accuracy": -each.trial}}) for at, each in enumerate(ended)]
+
+    def proposed(entries):
+        seen = [Earlier(each.point, each) for each in entries]
+        return [propose(arm, index, plan, seen[:index]) for index in range(13, 18)]
+
+    assert proposed(ended) == proposed([*ended[:12], *others[12:]])
+    assert proposed(ended) != proposed([*others[:12], *ended[12:]])
 
 
 def test_a_genetic_sampler_is_taken_up_where_optuna_itself_would_be():
