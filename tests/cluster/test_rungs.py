@@ -15,6 +15,7 @@ from harness.record import Log
 from harness.system.signals import Interrupted
 from harness.training import ResourceMeter
 from tests.cluster import crowd, stub
+from tests.tiny import words_of
 
 WORDS = [
     *("sweep=rank_alpha_lr", "run=study", "study=s", "launch.lease_s=3.0", "~sweep.baselines.head"),
@@ -177,3 +178,19 @@ def test_a_study_of_brackets_may_go_on_with_more_trials(config_of, tmp_path, mon
     crowd.undisturbed(config_of(SYNCHRONOUS, "sweep.confirm=null", "sweep.trials=4", "sweep.startup=4"), tmp_path)
     more = crowd.undisturbed(config_of(SYNCHRONOUS, "sweep.confirm=null"), tmp_path)
     assert more == all_at_once
+
+
+def test_a_study_that_cannot_be_repeated_says_so_at_its_beginning_and_in_its_report(
+    run_here, tiny_base, tiny_data, tmp_path, own_cache, caplog
+):
+    words = [*words_of(tiny_base, tiny_data), "run=study", "study=s", "tracking=off", "trainer.accelerator=cpu"]
+    words += ["sweep=rank_alpha_lr", "sweep.mode=joint", "sweep.trials=2", "sweep.baseline_trials=1", "launch=here"]
+    words += ["sweep.sampler=random", "sweep.confirm=null", "trainer.batch_size=8", "trainer.max_steps=4"]
+    words += ["sweep.scientific={lora.rank: [1, 2]}", "lora.targets=[query]"]
+    code, said, error = run_here(*words, "trainer.evaluations=2", ASYNCHRONOUS)
+    assert code == 0, error
+    assert "sweep.pruner=asynchronous_halving: which trials go on depends on which worker is faster" in caplog.text
+    assert "The search cannot be repeated" in said + (tmp_path / "results/s/table.md").read_text()
+    code, _, error = run_here(*words, "study=t", "trainer.evaluations=1", ASYNCHRONOUS)
+    assert (code, error.splitlines()[-1].partition(": ")[0]) == (2, "sweep.pruner=asynchronous_halving")
+    assert not (tmp_path / "results/t").exists()
