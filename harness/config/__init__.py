@@ -33,6 +33,7 @@ from harness.config.tasks.choice import ChoiceTaskConfig
 from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
 from harness.config.tasks.extractive_qa import ExtractiveQaConfig
 from harness.config.tasks.guest import GuestTaskConfig
+from harness.config.tasks.image_table import ImageTableConfig
 from harness.config.tasks.recordings import AudioFolderConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
 from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
@@ -74,6 +75,7 @@ __all__ = [
     "HereConfig",
     "HfModelConfig",
     "HubTaskConfig",
+    "ImageTableConfig",
     "LaunchConfig",
     "LocalConfig",
     "LoraConfig",

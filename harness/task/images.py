@@ -5,10 +5,11 @@ Shapes: N images of a split, B of a batch, C channels (1 or 3), S pixels a side.
 
 import dataclasses
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,12 +22,13 @@ from harness.task.base import Inputs
 
 @dataclasses.dataclass(frozen=True)
 class ImageSplit:
-    """Images, either pixels (N, S, S) or (N, S, S, 3) as bytes or the files they are in; classes; a digest of each.
+    """Images, either pixels (N, S, S) or (N, S, S, 3) as bytes or the files they are in, or these files' contents;
+    classes, or what else is answered; a digest of each.
 
     `pictures` are digests of the decoded pixels, which two files of one picture share; empty where those are the same.
     """
 
-    images: np.ndarray | tuple[Path, ...]
+    images: np.ndarray | tuple[Path | bytes, ...]
     labels: np.ndarray
     digests: tuple[str, ...]
     pictures: tuple[str, ...] = ()
@@ -45,6 +47,22 @@ class ImageSplit:
         images = self.images[rows] if isinstance(self.images, np.ndarray) else tuple(self.images[row] for row in rows)
         digests, pictures = (tuple(of[row] for row in rows if of) for of in (self.digests, self.pictures))
         return ImageSplit(images, self.labels[rows], digests, pictures)
+
+
+def evenly_drawn(labels: Sequence[Any], rows: int | None, seed: int) -> list[int]:
+    """The places of so many rows, in their order: of classes, as many of each as far as there are; of labels that are
+    none, at random. All where `rows` is None.
+    """
+    if rows is None or rows >= len(labels):
+        return list(range(len(labels)))
+    order = np.random.default_rng(seed).permutation(len(labels))
+    classes = np.array([label if isinstance(label, int) else 0 for label in labels])
+    turn = np.zeros(len(labels), dtype=np.int64)  # an image's place among those of its class
+    for label in np.unique(classes):
+        mine = order[classes[order] == label]
+        turn[mine] = np.arange(len(mine))
+    first = order[np.argsort(turn[order], kind="stable")]
+    return sorted(first[:rows].tolist())
 
 
 if TYPE_CHECKING:  # Pillow comes with the extra vision; a text user may not have it
@@ -93,42 +111,47 @@ def _pictures(split: ImageSplit) -> Iterator["Image"]:
     from PIL import Image
 
     for image in split.images:
-        yield _open(image) if isinstance(image, Path) else Image.fromarray(image)
+        yield Image.fromarray(image) if isinstance(image, np.ndarray) else _open(image)
 
 
-def _open(path: Path) -> "Image":
+def _open(image: Path | bytes) -> "Image":
     try:
-        return open_picture(path)
+        return open_picture(image)
     except ValueError as error:
-        raise ConfigError(f"task.data: {path} {error}") from None
+        named = image if isinstance(image, Path) else "an image that the table holds"
+        raise ConfigError(f"task.data: {named} {error}") from None
 
 
-def open_picture(path: Path) -> "Image":
-    """An image of 8 bits a channel, upright, as RGB. Raises ValueError for what is none."""
+def open_picture(image: Path | bytes) -> "Image":
+    """An image file, or its content, of 8 bits a channel, upright, as RGB. Raises ValueError for what is none."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would cut what is above 255
-                raise ValueError(f"has more than 8 bits a channel ({image.mode}); save it with 8")
-            upright: Image.Image = ImageOps.exif_transpose(image)
+        with Image.open(_file(image)) as opened:
+            if opened.mode.startswith(("I", "F")):  # Pillow would cut what is above 255
+                raise ValueError(f"has more than 8 bits a channel ({opened.mode}); save it with 8")
+            upright: Image.Image = ImageOps.exif_transpose(opened)
             return upright.convert("RGB")
     except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"is no image that can be read: {error}") from None
 
 
-def picture_digest(path: Path) -> str:
+def picture_digest(image: Path | bytes) -> str:
     """The digest of an image's pixels, the same in whatever format it is saved without loss."""
-    image = open_picture(path)
-    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+    opened = open_picture(image)
+    return hashlib.sha256(repr(opened.size).encode() + opened.tobytes()).hexdigest()
 
 
-def frame_count(path: Path) -> int:
+def frame_count(image: Path | bytes) -> int:
     """How many pages or frames an image file has."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        return int(getattr(image, "n_frames", 1))
+    with Image.open(_file(image)) as opened:
+        return int(getattr(opened, "n_frames", 1))
+
+
+def _file(image: Path | bytes) -> Path | io.BytesIO:
+    return io.BytesIO(image) if isinstance(image, bytes) else image
 
 
 def _fit(image: "Image", size: int) -> np.ndarray:

@@ -1,22 +1,18 @@
 """A user's own folders of images: splits and classes by their names, every file looked at, copies found by pixels."""
 
 import dataclasses
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from harness.config import ConfigError, FolderTaskConfig
-from harness.system import assets
-from harness.system.paths import listed, path_problem
+from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.images import ImageSplit, frame_count, picture_digest
+from harness.task.images import ImageSplit
 from harness.task.intake.duplicates import contradictions
 from harness.task.intake.facts import Facts
-from harness.task.intake.files import unlike_data
 from harness.task.intake.folders import (
     class_folders,
     files_in,
@@ -29,7 +25,7 @@ from harness.task.intake.folders import (
     told_apart,
 )
 from harness.task.intake.labels import settle_alike, suspicious
-from harness.task.ragged import cached
+from harness.task.pictures import Looked, look_at
 
 _READ = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif"),
@@ -126,9 +122,9 @@ def _inner_folders(found: _Found) -> list[str]:
     return [f"every class has the folders {listed(shared)}, whose images are all taken"] if shared else []
 
 
-def _several_frames(root: Path, found: _Found, digests: Mapping[Path, tuple[str, str, int]]) -> list[str]:
+def _several_frames(root: Path, found: _Found, digests: Mapping[Path, Looked]) -> list[str]:
     """What is told of files of several pages or frames, of which the first is read."""
-    files = [str(path.relative_to(root)) for path, _, _ in found.images if digests[path][2] > 1]
+    files = [str(path.relative_to(root)) for path, _, _ in found.images if digests[path].frames > 1]
     return [f"{len(files)} files have several pages, of which the first is read ({listed(files)})"] if files else []
 
 
@@ -154,51 +150,17 @@ def _names(config: FolderTaskConfig, root: Path, found: _Found) -> dict[str, str
     return settle_alike(f"task.data={config.data}", *named, config.labels.normalise)
 
 
-def _looked_at(found: _Found) -> dict[Path, tuple[str, str, int]]:
-    """The digest of each file, that of its pixels, and how many pages it has; what cannot be read is broken."""
-    files: dict[Path, str] = {}
-    for path, _, _ in found.images:
-        if problem := _problem(path):
-            found.broken[path] = problem
-        else:
-            files[path] = assets.sha256_of(path)
-    key = hashlib.sha256(repr(("pixels and frames", list(files.values()))).encode()).hexdigest()
-    looked = cached("pictures", key, partial(_pixels, list(files)))
-    whole: dict[Path, tuple[str, str, int]] = {}
-    columns = (looked[name].tolist() for name in ("digests", "reasons", "frames"))
-    for path, digest, reason, frames in zip(files, *columns, strict=True):
-        if reason:
-            found.broken[path] = reason
-        else:
-            whole[path] = files[path], digest, frames
-    return whole
+def _looked_at(found: _Found) -> dict[Path, Looked]:
+    """What each file is that can be read; the others are broken."""
+    paths = [path for path, _, _ in found.images]
+    every = dict(zip(paths, look_at(paths), strict=True))
+    found.broken |= {path: looked.problem for path, looked in every.items() if looked.problem}
+    return {path: looked for path, looked in every.items() if not looked.problem}
 
 
-def _pixels(paths: Sequence[Path]) -> dict[str, np.ndarray]:
-    """The digest of each file's pixels, or why it has none; and how many pages it has."""
-    digests, reasons, frames = [""] * len(paths), [""] * len(paths), [1] * len(paths)
-    for place, path in enumerate(paths):
-        try:
-            digests[place] = picture_digest(path)
-            frames[place] = frame_count(path)
-        except ValueError as error:
-            reasons[place] = str(error).partition(": cannot identify")[0]
-    texts = {"digests": np.array(digests, dtype=str), "reasons": np.array(reasons, dtype=str)}
-    return texts | {"frames": np.array(frames)}
-
-
-def _problem(path: Path) -> str | None:
-    if problem := path_problem(path, "file"):
-        return problem
-    with open(path, "rb") as file:
-        return unlike_data(file.read(512))
-
-
-def _contradicting(
-    config: FolderTaskConfig, root: Path, found: _Found, digests: dict[Path, tuple[str, str, int]]
-) -> set[Path]:
+def _contradicting(config: FolderTaskConfig, root: Path, found: _Found, digests: dict[Path, Looked]) -> set[Path]:
     """The files that are left out since the same picture stands in another class."""
-    keys = [digests[path][1] for path, _, _ in found.images]
+    keys = [digests[path].pixels for path, _, _ in found.images]
     clashes = contradictions(keys, [label for _, _, label in found.images])
     if not clashes:
         return set()
@@ -220,15 +182,13 @@ def _refuse_unknown(config: FolderTaskConfig, root: Path, found: _Found, classes
             )
 
 
-def _split(
-    found: _Found, split: str, classes: tuple[str, ...], digests: dict[Path, tuple[str, str, int]]
-) -> ImageSplit:
+def _split(found: _Found, split: str, classes: tuple[str, ...], digests: dict[Path, Looked]) -> ImageSplit:
     number = {label: index for index, label in enumerate(classes)}
     mine = sorted((number[label], path) for path, of, label in found.images if of == split)
     paths = tuple(path for _, path in mine)
     return ImageSplit(
         paths,
         np.array([label for label, _ in mine], dtype=np.int64),
-        tuple(digests[path][0] for path in paths),
-        tuple(digests[path][1] for path in paths),
+        tuple(digests[path].file for path in paths),
+        tuple(digests[path].pixels for path in paths),
     )

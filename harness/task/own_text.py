@@ -1,4 +1,4 @@
-"""A user's own tables of texts: columns checked row by row, what is ambiguous refused, and splits cut."""
+"""A user's own tables of labelled rows: columns checked row by row, what is ambiguous refused, and splits cut."""
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.config import ConfigError, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig
+from harness.config import ConfigError, HubTaskConfig, ImageTableConfig, OwnTextTaskConfig, TableTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import Parts, by_time, drawn, joined, stratified
@@ -17,6 +17,7 @@ from harness.task.intake.files import has_half_character
 from harness.task.intake.labels import is_gap, label_set, missing_classes, number_labels, refuse_lists, settle_alike
 from harness.task.intake.table import Table, load_table
 
+OwnRowsConfig = OwnTextTaskConfig | ImageTableConfig
 Frames = dict[str, pd.DataFrame]
 """Split name -> columns text, label, and group or time where they are named; the index is the row in its file."""
 
@@ -52,7 +53,7 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
         wanted = tuple(_columns(config, split).values())
         table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
         tables[split] = f"{key}={name}", table
-    return _splits(config, f"task.data={config.data}", config.data, tables)
+    return own_splits(config, f"task.data={config.data}", config.data, tables)
 
 
 def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
@@ -67,7 +68,7 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
         if split != "train" and all(map(_is_withheld, table.column("task.label", config.label)))
     ]
     tables = {split: (where, table) for split, table in found.items() if split not in withheld}
-    source, frames, facts = _splits(config, where, config.dataset, tables)
+    source, frames, facts = own_splits(config, where, config.dataset, tables)
     told = [f"the labels of {split} are withheld; it was cut from the others" for split in withheld]
     told += [f"the split {name} is none of train, validation and test, and was passed over" for name in others]
     return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
@@ -77,26 +78,29 @@ def _is_withheld(cell: object) -> bool:
     return is_gap(cell) or str(cell) == "-1"
 
 
-def _splits(
-    config: OwnTextTaskConfig, where: str, source: str, tables: Mapping[str, tuple[str, Table]]
+def own_splits(
+    config: OwnRowsConfig, where: str, source: str, tables: Mapping[str, tuple[str, Table]], what: str = "text"
 ) -> tuple[str, Frames, Facts]:
-    """The splits that are given, and those that are cut."""
+    """The splits that are given, each with what names it and its table, and those that are cut; `what` rows are of.
+
+    Raises ConfigError for what is ambiguous.
+    """
     left = _Left(len(tables) > 1)
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
     _refuse_withheld(config, tables, frames)
     _settle_labels(config, where, frames, left)
-    frames = _without_contradictions(config, where, frames, left)
+    frames = _without_contradictions(config, where, frames, left, what)
     told = _near_contradictions(config, frames, left)
     if len(frames) < len(SPLITS):
         frames = _cut(config, where, frames, left)
-    _refuse_leaks(config, where, frames, left)
+    _refuse_leaks(config, where, frames, left, what)
     ordered = {split: frames[split] for split in SPLITS}
     missing = _missing(where, ordered) if config.answer == "class" else {}
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
     return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
 
 
-def _refuse_withheld(config: OwnTextTaskConfig, tables: Mapping[str, tuple[str, Table]], frames: Frames) -> None:
+def _refuse_withheld(config: OwnRowsConfig, tables: Mapping[str, tuple[str, Table]], frames: Frames) -> None:
     """Raise ConfigError for a held-out file whose labels are all −1, where training has other classes."""
     for split, frame in frames.items():
         if config.answer == "class" and set(frame["label"]) == {"-1"} and "-1" not in set(frames["train"]["label"]):
@@ -106,15 +110,15 @@ def _refuse_withheld(config: OwnTextTaskConfig, tables: Mapping[str, tuple[str, 
             )
 
 
-def _columns(config: OwnTextTaskConfig, split: str) -> dict[str, str]:
+def _columns(config: OwnRowsConfig, split: str) -> dict[str, str]:
     """The columns that are read of a split, by what they are for."""
-    columns = {"text": config.text, "pair": config.text_pair, "label": config.label}
+    columns: dict[str, str | None] = {**config.columns_read, "label": config.label}
     if split == "train":  # which is the one that is cut
         columns |= {"group": config.group, "time": config.time}
     return {role: column for role, column in columns.items() if column is not None}
 
 
-def _read(config: OwnTextTaskConfig, split: str, where: str, table: Table, left: _Left) -> pd.DataFrame:
+def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: _Left) -> pd.DataFrame:
     """The columns of one table that are named, without gaps."""
     named = _columns(config, split)
     frame = pd.DataFrame({role: table.column(f"task.{_KEYS[role]}", column) for role, column in named.items()})
@@ -149,15 +153,14 @@ def _group_names(where: str, column: str | None, cells: pd.Series) -> list[str |
     return [None if is_gap(cell) else str(cell) for cell in cells]
 
 
-def _check_cells(where: str, config: OwnTextTaskConfig, frame: pd.DataFrame) -> None:
+def _check_cells(where: str, config: OwnRowsConfig, frame: pd.DataFrame) -> None:
     """Raise ConfigError for texts that are none, or cannot be written, and for lists of labels."""
+    column = config.columns_read["text"]
     for row, cell in frame["text"].items():
         if not isinstance(cell, str):
-            raise ConfigError(
-                f"{where}: row {row}: {config.text} is {str(cell)[:40]!r} ({type(cell).__name__}), no text"
-            )
+            raise ConfigError(f"{where}: row {row}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no text")
         if has_half_character(cell):
-            raise ConfigError(f"{where}: row {row}: {config.text} has half a character in it (a lone surrogate)")
+            raise ConfigError(f"{where}: row {row}: {column} has half a character in it (a lone surrogate)")
     if config.answer != "labels":
         refuse_lists(where, config.label, dict(frame["label"].items()))
 
@@ -169,7 +172,7 @@ def _contents(frame: pd.DataFrame) -> list[str]:
     return [f"{text}\0{pair}" for text, pair in zip(frame["text"], frame["pair"], strict=True)]
 
 
-def _settle_labels(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> None:
+def _settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: _Left) -> None:
     """One name for each class, in all splits alike."""
     if config.answer == "number":
         return
@@ -189,12 +192,12 @@ def _settle_labels(config: OwnTextTaskConfig, where: str, frames: Frames, left: 
         frames[split] = frame.assign(label=pd.Series(cells, dtype=object, index=frame.index))
 
 
-def _without_contradictions(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> Frames:
+def _without_contradictions(config: OwnRowsConfig, where: str, frames: Frames, left: _Left, what: str) -> Frames:
     """Splits that have no text with two labels, in whatever splits it stands."""
     keys = [joined_blanks(content) for frame in frames.values() for content in _contents(frame)]
     names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
     kept = set(
-        settled(where, keys=keys, labels=_answers(config, frames), rows=names, policy=config.duplicates, what="text")[0]
+        settled(where, keys=keys, labels=_answers(config, frames), rows=names, policy=config.duplicates, what=what)[0]
     )
     begin, rest = 0, {}
     for split, frame in frames.items():
@@ -205,7 +208,7 @@ def _without_contradictions(config: OwnTextTaskConfig, where: str, frames: Frame
     return rest
 
 
-def _near_contradictions(config: OwnTextTaskConfig, frames: Frames, left: _Left) -> list[str]:
+def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: _Left) -> list[str]:
     """What is told of texts that have two labels and differ in case, blanks and punctuation only."""
     keys = [normalised_row(content) for frame in frames.values() for content in _contents(frame)]
     names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
@@ -216,12 +219,12 @@ def _near_contradictions(config: OwnTextTaskConfig, frames: Frames, left: _Left)
     return [f"the same text up to case, blanks and punctuation with different labels, {len(found)} times (rows {said})"]
 
 
-def _answers(config: OwnTextTaskConfig, frames: Frames) -> list[Hashable]:
+def _answers(config: OwnRowsConfig, frames: Frames) -> list[Hashable]:
     labels = [label for frame in frames.values() for label in frame["label"]]
     return list(map(float, labels)) if config.answer == "number" else labels
 
 
-def _cut(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> Frames:
+def _cut(config: OwnRowsConfig, where: str, frames: Frames, left: _Left) -> Frames:
     """Cut the splits that are not given off the training file, without its repeated rows."""
     whole = frames["train"]
     once = whole.drop_duplicates([role for role in ("text", "pair") if role in whole])
@@ -232,7 +235,7 @@ def _cut(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> 
     return frames | {split: once.iloc[places] for split, places in parts.items()}
 
 
-def _places(config: OwnTextTaskConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
+def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
     """Near-identical texts stay in one split, whatever the cut."""
     groups: list[Hashable] = [normalised_row(content) for content in _contents(frame)]
     if config.time is not None:
@@ -256,7 +259,7 @@ def _moments(where: str, column: str, cells: pd.Series) -> list[object]:
     return list(dates.astype("int64"))
 
 
-def _refuse_leaks(config: OwnTextTaskConfig, where: str, frames: Frames, left: _Left) -> None:
+def _refuse_leaks(config: OwnRowsConfig, where: str, frames: Frames, left: _Left, what: str) -> None:
     """Raise ConfigError where a split that was given shares more than a few texts with another."""
     if config.leaks == "allow":
         return
@@ -264,7 +267,8 @@ def _refuse_leaks(config: OwnTextTaskConfig, where: str, frames: Frames, left: _
     rows = {split: [left.name(split, row) for row in frames[split].index] for split in SPLITS}
     for key, how in ((str, ""), (normalised_row, " up to case, blanks and punctuation")):
         chosen: Callable[[str], Hashable] = key
-        refuse_leaks(where, texts, rows, chosen, f"{how}; task.leaks=allow takes them all the same")
+        named = "sentences" if what == "text" else f"{what}s"
+        refuse_leaks(where, texts, rows, chosen, f"{how}; task.leaks=allow takes them all the same", named)
 
 
 def _missing(where: str, frames: Frames) -> dict[str, list[str]]:

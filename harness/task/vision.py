@@ -14,7 +14,7 @@ import numpy as np
 from harness.config import ConfigError, DigitsTaskConfig, FolderTaskConfig, ModelConfig, PublishedImagesConfig, Tokens
 from harness.system import assets
 from harness.task.base import SPLITS, Inputs, Task, described
-from harness.task.images import ImageSplit, image_inputs
+from harness.task.images import ImageSplit, evenly_drawn, image_inputs
 from harness.task.intake.cuts import drawn, stratified
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import missing_classes
@@ -151,13 +151,7 @@ def _evenly(split: ImageSplit, rows: int | None, seed: int) -> ImageSplit:
     """`rows` images drawn evenly from the classes, as far as each has enough; all of them where rows is None."""
     if rows is None or rows >= len(split):
         return split
-    order = np.random.default_rng(seed).permutation(len(split))
-    turn = np.zeros(len(split), dtype=np.int64)  # an image's place among those of its class
-    for label in np.unique(split.labels):
-        mine = order[split.labels[order] == label]
-        turn[mine] = np.arange(len(mine))
-    first = order[np.argsort(turn[order], kind="stable")]
-    return split.take(np.sort(first[:rows]))
+    return split.take(evenly_drawn(split.labels.tolist(), rows, seed))
 
 
 def pixels(images: np.ndarray, labels: np.ndarray) -> ImageSplit:

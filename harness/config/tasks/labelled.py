@@ -1,13 +1,13 @@
 """What the configurations of tasks have in common whose rows carry a label."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.scalars import CLOSED, AssetConfig, Natural, Text
-from harness.config.tasks.base import Name, TaskConfig
+from harness.config.tasks.base import NUMBER_MEASURES, Name, TaskConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -28,6 +28,29 @@ class LabelledTaskConfig(TaskConfig):
     @property
     def paths(self) -> Mapping[str, str | None]:
         return {"data": self.data}
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class AnsweredTaskConfig(LabelledTaskConfig):
+    """The same where a label may be a class, several of them, or a number."""
+
+    answer: Literal["class", "number", "labels"]
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        if self.answer == "labels":
+            return ("f1_micro", "f1_macro", "exact", "loss")
+        return ("loss", "rmse", "r2", *NUMBER_MEASURES) if self.answer == "number" else super().objectives
+
+    @property
+    def known_outputs(self) -> int | None:
+        return 1 if self.answer == "number" else self.classes
+
+    def answer_mistakes(self) -> list[str]:
+        """What is at odds with a number."""
+        if self.answer != "number" or self.classes is None:
+            return []
+        return [f"task.classes={self.classes}: task={self.name} answers with a number; task.classes=null"]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -8,19 +8,17 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Text
-from harness.config.tasks.base import NUMBER_MEASURES
-from harness.config.tasks.labelled import LabelledTaskConfig, PublishedTaskConfig
+from harness.config.tasks.labelled import AnsweredTaskConfig, PublishedTaskConfig
 from harness.config.tasks.own import OwnLabelledConfig, OwnTableConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class TextTaskConfig(LabelledTaskConfig):
+class TextTaskConfig(AnsweredTaskConfig):
     """What every text task has. `train_rows` keeps so many of the training rows."""
 
     builder = "harness.task.text:read_text"
     needs_model = "text"
 
-    answer: Literal["class", "number", "labels"]
     train_rows: Count | None
     max_length: Annotated[int, Strict(), Field(ge=2)]
 
@@ -29,22 +27,10 @@ class TextTaskConfig(LabelledTaskConfig):
         """Whether more than a few rows of a held-out split may stand in training."""
         return False
 
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        if self.answer == "labels":
-            return ("f1_micro", "f1_macro", "exact", "loss")
-        return ("loss", "rmse", "r2", *NUMBER_MEASURES) if self.answer == "number" else super().objectives
-
-    @property
-    def known_outputs(self) -> int | None:
-        return 1 if self.answer == "number" else self.classes
-
     def mistakes(self, model: ModelConfig) -> list[str]:
-        mistakes = []
+        mistakes = self.answer_mistakes()
         if self.answer == "labels" and self.reader not in ("table", "hf"):
             mistakes.append(f"task.answer=labels: task={self.name} has one label a row; task=text_csv reads several")
-        if self.answer == "number" and self.classes is not None:
-            mistakes.append(f"task.classes={self.classes}: task={self.name} answers with a number; task.classes=null")
         return mistakes + model.length_mistakes(self.max_length)
 
 
@@ -84,6 +70,11 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
     text_pair: Text | None = None
     group: Text | None = None
     time: Text | None = None
+
+    @property
+    def columns_read(self) -> dict[str, str]:
+        """The columns of what is read, by their part of it."""
+        return {"text": self.text} | ({} if self.text_pair is None else {"pair": self.text_pair})
 
     @property
     def may_share(self) -> bool:

@@ -87,10 +87,11 @@ def refuse_leaks(
     rows: Mapping[str, Sequence[object]],
     key: Callable[[str], Hashable],
     rule: str,
+    what: str = "sentences",
 ) -> dict[str, int]:
     """How many texts of a split stand in an earlier one, by the names of both; more than a few are an ConfigError.
 
-    `rule` ends its line with what settles it.
+    `rule` ends its line with what settles it; `what` texts are.
     """
     shared = shared_keys({name: [key(text) for text in texts] for name, texts in splits.items()})
     for names, places in shared.items():
@@ -98,7 +99,7 @@ def refuse_leaks(
         if rule and len(places) > _SHARE_ALLOWED * len(splits[second]):
             named = listed(rows[second][place] for place in places)
             raise ConfigError(
-                f"{where}: {len(places)} of {len(splits[second])} {second} sentences stand in {first} too (rows "
+                f"{where}: {len(places)} of {len(splits[second])} {second} {what} stand in {first} too (rows "
                 f"{named}){rule}"
             )
     return {names: len(places) for names, places in shared.items()}

@@ -1,4 +1,4 @@
-"""Cells of a table that name a recording, or hold one, as the datasets library has them: bytes, and a path."""
+"""Cells of a table that name a recording or an image, or hold one as the datasets library has it: bytes and a path."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from harness.task.intake.labels import is_gap
 _LONGEST = 80  # characters of a name in a message
 
 
-def named_or_held(cell: object) -> tuple[str, bytes | None]:
-    """The name of a recording, and its bytes where the cell has them. Raises ValueError for what is neither.
+def named_or_held(cell: object, what: str = "recording") -> tuple[str, bytes | None]:
+    """The name of a recording, or of another file that is expected, and its bytes where the cell has them.
 
-    Bytes without a path are named by their digest.
+    Bytes without a path are named by their digest. Raises ValueError for what is neither.
     """
     path, content = cell, None
     if isinstance(cell, Mapping) and cell.keys() & {"bytes", "path"}:
@@ -21,10 +21,10 @@ def named_or_held(cell: object) -> tuple[str, bytes | None]:
     if isinstance(content, bytes) and is_gap(path):
         path = hashlib.sha256(content).hexdigest()[:16]
     if is_gap(path):
-        raise ValueError("no recording is named")
+        raise ValueError(f"no {what} is named")
     if not isinstance(path, str | int | float) or not isinstance(content, bytes | None):
         kind = type(path if content is None else content).__name__
-        raise ValueError(f"a cell of {kind} names no recording; expected a file, or a struct of bytes and path")
+        raise ValueError(f"a cell of {kind} names no {what}; expected a file, or a struct of bytes and path")
     return str(path).strip(), content
 
 

@@ -68,6 +68,17 @@ def load_table(
         raise ConfigError(f"{key}={path}: {' '.join(str(error).split())}") from None
 
 
+def usual_column(table: Table, key: str, names: Sequence[str]) -> str:
+    """The one column of a usual name. Raises ConfigError where there is none, or where there are several."""
+    there = [str(column) for column in table.frame.columns]
+    if len(found := [name for name in names if name in there]) == 1:
+        return found[0]
+    rule = (
+        f"{listed(found)} are both usual names" if found else f"no column is named {', '.join(names[:4])} or the like"
+    )
+    raise ConfigError(f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}")
+
+
 def load_bare_table(path: Path, key: str) -> pd.DataFrame:
     """Rows parted by tabs, without a header and without quotes, as published; empty where the file is."""
     if problem := path_problem(path, "file"):

@@ -1,0 +1,103 @@
+"""Images out of a table, labelled with a class, with several of them or with a number, in fixed splits."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.config import ImageTableConfig, ModelConfig, Tokens
+from harness.task.base import SPLITS, Inputs
+from harness.task.images import ImageSplit, evenly_drawn, image_inputs
+from harness.task.intake.cuts import refuse_empty
+from harness.task.intake.facts import Facts
+from harness.task.intake.labels import suspicious
+from harness.task.labelled import LabelledTask, numbered_labels, sets_of
+from harness.task.own_image_tables import Picture, read_own_image_table
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """A split: pictures, and the label of each."""
+
+    pictures: tuple[Picture, ...]
+    labels: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTableTask(LabelledTask):
+    """Three splits of pictures, brought to `image_size` pixels a side."""
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    splits: dict[str, Labelled]
+    sha256: str
+    image_size: int
+    facts: Facts
+    several: bool
+
+    def labels(self, split: str) -> tuple[Any, ...]:
+        return self.splits[split].labels
+
+    def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
+        found = self.splits[split]
+        files = tuple(picture.looked.file for picture in found.pictures)
+        images = ImageSplit(tuple(picture.image for picture in found.pictures), self._answers(split), files)
+        return image_inputs(images, self.image_size)
+
+    def _answers(self, split: str) -> np.ndarray:
+        """Classes (N), sets of them as ones and zeros (N, C), or standardised numbers (N)."""
+        labels, spread = self.splits[split].labels, self.spread
+        if self.several:
+            return sets_of(labels, len(self.classes))
+        if spread is None:
+            return np.array(labels, dtype=np.int64)
+        return ((np.array(labels) - spread[0]) / spread[1]).astype(np.float32)
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return model.image_mistakes(self.name, self.image_size)
+
+    def names(self, split: str) -> Sequence[str]:
+        return tuple(picture.name for picture in self.splits[split].pictures)
+
+    def findings(self) -> Facts:
+        return self.facts
+
+    def describe(self) -> dict[str, object]:
+        return self.described_labels() | self.facts.described()
+
+
+def read_image_table(config: ImageTableConfig) -> ImageTableTask:
+    """Read a table's images and split them. Raises ConfigError for data that cannot be learned from."""
+    source, frames, pictures, facts = read_own_image_table(config)
+    where = f"task.data={config.data}" if config.data else f"task={config.name}"
+    refuse_empty(where, frames)
+    known = {split: list(frames[split]["label"]) for split in SPLITS}
+    classes, labels = numbered_labels(where, known, answer=config.answer, wanted=config.classes)
+    splits = {}
+    kept = dict(facts.kept)
+    for split, rows in zip(SPLITS, (config.train_rows, config.validation_rows, config.test_rows), strict=True):
+        drawn = evenly_drawn(labels[split], rows, config.split_seed)
+        splits[split] = Labelled(
+            tuple(pictures[split][place] for place in drawn), tuple(labels[split][place] for place in drawn)
+        )
+        kept[split] = [facts.kept[split][place] for place in drawn]
+    digest = hashlib.sha256(repr(classes).encode())
+    for split, found in splits.items():
+        digest.update(repr((split, [each.looked.file for each in found.pictures], found.labels)).encode())
+    odd = suspicious(label for mine in known.values() for label in mine) if config.answer == "class" else []
+    return ImageTableTask(
+        name=config.name,
+        source=source,
+        classes=classes,
+        splits=splits,
+        sha256=digest.hexdigest(),
+        image_size=config.image_size,
+        facts=dataclasses.replace(facts, kept=kept, suspicious=[*facts.suspicious, *odd]),
+        several=config.answer == "labels",
+    )

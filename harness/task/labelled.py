@@ -1,0 +1,166 @@
+"""What tasks have in common whose rows are labelled with a class, with several of them or none, or with a number."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from harness.config import ConfigError
+from harness.task.base import Task, described, source_described
+
+if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
+
+
+class LabelledTask(Task):
+    """Where the answer is a number there are no `classes`; a row may have `several` of them, or none."""
+
+    if TYPE_CHECKING:  # fields of the subclasses; a property here would be their default
+
+        @property
+        def source(self) -> str: ...
+
+        @property
+        def splits(self) -> Mapping[str, Sized]: ...
+
+        @property
+        def several(self) -> bool: ...
+
+    @abstractmethod
+    def labels(self, split: str) -> tuple[Any, ...]:
+        """Classes, 0…classes−1, or numbers, or sets of classes, in the order of the rows."""
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes) or 1
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """Mean and standard deviation of the training split's numbers, by which they are standardised."""
+        if self.classes:
+            return None
+        numbers = np.array(self.labels("train"))
+        return float(numbers.mean()), float(numbers.std())
+
+    def metrics(self) -> "Metrics":
+        """Of numbers, their errors in the labels' own unit."""
+        if self.several:
+            from harness.task.metrics import LabelSetMetrics
+
+            return LabelSetMetrics(len(self.classes))
+        if self.spread is None:
+            return super().metrics()
+        from harness.task.metrics import RegressionMetrics
+
+        return RegressionMetrics(*self.spread)
+
+    def described_labels(self) -> dict[str, object]:
+        """What a record keeps of the data, and what chance would score."""
+        if self.several:
+            return self._described_sets()
+        if self.spread is None:
+            labels = {name: np.array(self.labels(name), dtype=int) for name in self.splits}
+            return described(self.name, self.source, self.sha256, self.classes, labels)
+        held = {name: np.array(self.labels(name)) for name in self.splits if name != "train"}
+        errors = {name: float(np.sqrt(np.mean((labels - self.spread[0]) ** 2))) for name, labels in held.items()}
+        return source_described(self.name, self.source, self.sha256, self.splits) | {
+            "mean": self.spread[0],
+            "sd": self.spread[1],
+            "mean_predictor": {"answer": self.spread[0]} | errors,
+        }
+
+    def _described_sets(self) -> dict[str, object]:
+        sets = {name: sets_of(self.labels(name), len(self.classes)) for name in self.splits}
+        shares = sets["train"].mean(0)
+        usual = shares > 0.5 if (shares > 0.5).any() else shares == shares.max()
+        return source_described(self.name, self.source, self.sha256, self.splits) | {
+            "labels": {name: found.sum(0).astype(int).tolist() for name, found in sets.items()},
+            "classes": list(self.classes),
+            "usual_labels": {
+                "labels": [name for name, often in zip(self.classes, usual, strict=True) if often],
+                **{name: f1_micro(found, usual) for name, found in sets.items() if name != "train"},
+            },
+        }
+
+
+def sets_of(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """Rows' sets of classes as ones and zeros (N, C)."""
+    found = np.zeros((len(labels), classes), dtype=np.float32)
+    for row, numbers in enumerate(labels):
+        found[row, list(numbers)] = 1
+    return found
+
+
+def f1_micro(sets_NC: np.ndarray, answer_C: np.ndarray) -> float:
+    """F1 of all decisions together of one answer for all rows."""
+    right = float(sets_NC[:, answer_C].sum())
+    return 2 * right / (float(sets_NC.sum()) + len(sets_NC) * int(answer_C.sum()))
+
+
+Labels = dict[str, tuple[Any, ...]]
+"""Of each split, those of its rows."""
+
+
+def numbered_labels(
+    where: str, labels: Mapping[str, Sequence[Any]], *, answer: str, wanted: int | None
+) -> tuple[tuple[str, ...], Labels]:
+    """The classes of training, none where the `answer` is a number, and the labels by the numbers of these.
+
+    `where` opens an error's line; `wanted` is the number of classes that is expected, None for any. Raises ConfigError
+    for labels that training has not, and where there is nothing to tell apart.
+    """
+    if answer == "number":
+        return (), _numbers(where, labels)
+    return (_sets if answer == "labels" else _classes)(wanted, where, labels)
+
+
+def _numbers(where: str, labels: Mapping[str, Sequence[Any]]) -> Labels:
+    found = {}
+    for name, mine in labels.items():
+        numbers = pd.to_numeric(pd.Series(mine, dtype=object), errors="coerce").to_numpy(dtype=float)
+        if not (finite := np.isfinite(numbers)).all():
+            raise ConfigError(f"{where}: label {mine[int(np.argmin(finite))]!r} is no number")
+        found[name] = tuple(numbers.tolist())
+    if len(set(found["train"])) < 2:
+        raise ConfigError(f"{where}: all numbers of the training split are the same")
+    return found
+
+
+def _classes(wanted: int | None, where: str, labels: Mapping[str, Sequence[Any]]) -> tuple[tuple[str, ...], Labels]:
+    """Labels mapped to 0…n−1 by the training set's classes."""
+    classes = tuple(sorted(set(labels["train"]), key=_natural))
+    if len(classes) < 2:
+        raise ConfigError(f"{where}: the training split has {len(classes)} classes; at least 2 are needed")
+    if wanted is not None and wanted != len(classes):
+        raise ConfigError(f"{where}: {len(classes)} classes in the training split, task.classes={wanted}")
+    number = {label: index for index, label in enumerate(classes)}
+    for name, mine in labels.items():
+        if unknown := sorted(set(mine) - set(classes)):
+            raise ConfigError(f"{where}: label {unknown[0]!r} of the {name} split is absent from training")
+    return classes, {name: tuple(number[label] for label in mine) for name, mine in labels.items()}
+
+
+def _sets(wanted: int | None, where: str, labels: Mapping[str, Sequence[Any]]) -> tuple[tuple[str, ...], Labels]:
+    """Sets of labels mapped to numbers by the training set's classes."""
+    names = {split: [label for cell in mine for label in cell] for split, mine in labels.items()}
+    classes = tuple(sorted(set(names["train"]), key=_natural))
+    if len(classes) < 2:
+        raise ConfigError(f"{where}: the training split has {len(classes)} labels; at least 2 are needed")
+    if wanted is not None and wanted != len(classes):
+        raise ConfigError(f"{where}: {len(classes)} labels in the training split, task.classes={wanted}")
+    for split, found in names.items():
+        if unknown := sorted(set(found) - set(classes)):
+            raise ConfigError(f"{where}: label {unknown[0]!r} of the {split} split is absent from training")
+    number = {label: index for index, label in enumerate(classes)}
+    return classes, {
+        split: tuple(tuple(sorted(number[label] for label in cell)) for cell in mine) for split, mine in labels.items()
+    }
+
+
+def _natural(label: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)

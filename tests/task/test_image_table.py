@@ -1,0 +1,247 @@
+"""Tables of images: files or what a table holds, every kind of answer, and what an image folder is checked for."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from harness.config import ConfigError
+from harness.config.tasks.own import LabelsConfig
+from harness.task.build import read_task
+from harness.task.images import ImageSplit, image_inputs
+from harness.task.metrics import LabelSetMetrics, RegressionMetrics
+from harness.training.module import mean_loss
+
+LABELS = ["cat", "dog", "bird"]
+
+
+def pixels(number):
+    return np.random.default_rng(number).integers(0, 256, (9 + number % 3, 10, 3), dtype=np.uint8)
+
+
+def rows_of(count=60):
+    return [{"file_name": f"photos/{row}.png", "label": LABELS[row % 3], "size": row / 4} for row in range(count)]
+
+
+@pytest.fixture
+def table(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for row in range(60):
+        Image.fromarray(pixels(row)).save(tmp_path / "photos" / f"{row}.png")
+    pd.DataFrame(rows_of()).to_csv(tmp_path / "rows.csv", index=False)
+    return tmp_path / "rows.csv"
+
+
+@pytest.fixture
+def read(compose_plain, own_cache):
+    more = ["model=efficientnet_lite0", "lora.targets=[conv]", "task.image_size=32"]
+    base = compose_plain("task=image_table", *more).task
+    return lambda path, **keys: read_task(replace(base, data=str(path), **keys))
+
+
+def every(task):
+    return {
+        name: label for split in task.splits for name, label in zip(task.names(split), task.labels(split), strict=True)
+    }
+
+
+def test_every_row_is_in_one_split_with_its_own_label_and_pixels(read, table):
+    task = read(table)
+    assert task.classes == ("bird", "cat", "dog")
+    assert {name: task.classes[label] for name, label in every(task).items()} == {
+        row["file_name"]: row["label"] for row in rows_of()
+    }
+    assert {split: len(found) for split, found in task.splits.items()} == {"train": 39, "validation": 9, "test": 12}
+    told = task.describe()
+    assert told["labels"]["test"] == [4, 4, 4]
+    assert told["majority"]["test"] == pytest.approx(1 / 3)
+    batch = task.inputs("test", None).batch(range(3))
+    for place, name in enumerate(task.names("test")[:3]):
+        row = int(name.split("/")[1].split(".")[0])
+        Image.fromarray(pixels(row)).save(table.parent / "one.png")
+        alone = image_inputs(ImageSplit((table.parent / "one.png",), np.zeros(1, int), (f"one{row}",)), 32)
+        assert torch.equal(batch["images"][place], alone.batch([0])["images"][0])
+    assert sorted(int(row) for rows in task.findings().kept.values() for row in rows) == list(range(2, 62))
+    assert read(table).sha256 == task.sha256 != read(table, split_seed=1).sha256
+
+
+def held(rows, folder, kind="PNG", path=True):
+    """A Parquet table that holds the images, as the datasets library writes it."""
+    cells = []
+    for number, row in enumerate(rows):
+        with io.BytesIO() as buffer:
+            Image.fromarray(pixels(number)).save(buffer, kind)
+            cells.append({"bytes": buffer.getvalue(), "path": row["file_name"] if path else None})
+    frame = pd.DataFrame({"image": cells, "label": [row["label"] for row in rows]})
+    frame.to_parquet(folder / "held.parquet")
+    return folder / "held.parquet"
+
+
+def test_images_that_a_table_holds_are_the_files(read, table, tmp_path):
+    files, inside = read(table), read(held(rows_of(), tmp_path))
+    assert inside.sha256 == files.sha256
+    assert every(inside) == every(files)
+    first, second = (task.inputs("test", None).batch(range(12))["images"] for task in (files, inside))
+    assert torch.equal(first, second)
+    unnamed = read(held(rows_of(), tmp_path, path=False))
+    assert len(set(every(unnamed))) == 60
+
+
+def test_a_data_set_of_the_datasets_library(compose_plain, own_cache, table, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    images = [str(tmp_path / row["file_name"]) for row in rows_of()]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=LABELS)})
+    made = datasets.Dataset.from_dict({"image": images, "label": [row % 3 for row in range(60)]}, features=features)
+    made.save_to_disk(str(tmp_path / "saved"))
+    more = ["model=efficientnet_lite0", "lora.targets=[conv]", "task.image_size=32"]
+    task = read_task(compose_plain("task=image_table", f"task.dataset={tmp_path}/saved", *more).task)
+    assert task.classes == ("bird", "cat", "dog")
+    assert len(every(task)) == 60
+
+
+def test_numbers_and_several_labels(read, table):
+    numbers = read(table, answer="number", label="size")
+    assert numbers.outputs == 1
+    assert every(numbers) == {row["file_name"]: row["size"] for row in rows_of()}
+    assert isinstance(numbers.metrics(), RegressionMetrics)
+    mean, sd = numbers.spread
+    batch = numbers.inputs("train", None).batch(range(5))
+    assert batch["labels"].tolist() == pytest.approx([(each - mean) / sd for each in numbers.labels("train")[:5]])
+    assert numbers.describe()["mean_predictor"]["answer"] == pytest.approx(mean)
+    frame = pd.DataFrame(rows_of())
+    frame["label"] = ["" if row % 7 == 0 else "cat;dog" if row % 2 else "dog" for row in range(60)]
+    frame["label"] = [json.dumps(cell.split(";") if cell else []) for cell in frame["label"]]
+    frame.to_csv(table, index=False)
+    several = read(table, answer="labels")
+    assert several.classes == ("cat", "dog")
+    assert every(several)["photos/1.png"] == (0, 1)
+    assert every(several)["photos/7.png"] == ()
+    assert isinstance(several.metrics(), LabelSetMetrics)
+    sets = several.inputs("train", None).batch(range(3))
+    assert sets["labels"].tolist() == [
+        [float(each in found) for each in (0, 1)] for found in several.labels("train")[:3]
+    ]
+    loss = mean_loss(lambda batch: torch.zeros(3, 2), sets)
+    assert loss.item() == pytest.approx(np.log(2))
+
+
+def spoiled(table, row, **cells):
+    frame = pd.read_csv(table, dtype=object)
+    for name, cell in cells.items():
+        frame.loc[row, name] = cell
+    frame.to_csv(table, index=False)
+
+
+def no_image(table):
+    (table.parent / "photos" / "3.png").write_bytes(b"\x89PNG but no more")
+
+
+def deep(table):
+    Image.fromarray(np.full((9, 9), 999, np.uint16)).save(table.parent / "photos" / "3.png")
+
+
+def copied(table):
+    """Row 6, a cat's, is the picture of row 3, a cat's, in another format; row 7, a dog's, is that of row 3."""
+    Image.fromarray(pixels(3)).save(table.parent / "photos" / "6.bmp")
+    Image.fromarray(pixels(3)).save(table.parent / "photos" / "7.bmp")
+    spoiled(table, 6, file_name="photos/6.bmp")
+
+
+REFUSED = {
+    "missing": (
+        lambda table: (table.parent / "photos" / "3.png").unlink(),
+        {},
+        r"task\.data=.*: 1 images cannot be read \(row 5: photos/3\.png: no such file\); task\.gaps=leave_out",
+    ),
+    "no image": (no_image, {}, r"row 5: photos/3\.png: is no image that can be read"),
+    "empty": (lambda table: (table.parent / "photos" / "3.png").write_bytes(b""), {}, "photos/3.png: an empty file"),
+    "16 bits": (deep, {}, r"photos/3\.png: has more than 8 bits a channel"),
+    "no name": (lambda table: spoiled(table, 3, file_name=None), {}, r"1 rows have no image or no label \(rows 5\)"),
+    "no label": (lambda table: spoiled(table, 3, label=None), {}, r"1 rows have no image or no label \(rows 5\)"),
+    "alike": (lambda table: spoiled(table, 3, label="Cat "), {}, "'cat' .* and 'Cat '|labels that differ in blanks"),
+    "copies": (
+        lambda table: (copied(table), spoiled(table, 7, file_name="photos/7.bmp")),
+        {},
+        r"the same picture with different labels, 1 times \(rows 5 and 8 and 9\); task\.duplicates=first",
+    ),
+    "column": (lambda table: None, {"label": "labels"}, r"task\.label=labels: .* has no such column"),
+    "no column": (lambda table: None, {"image": "img"}, r"task\.image=img: .* has no such column"),
+    "unknown": (
+        lambda table: pd.DataFrame([{"a": 1, "label": "x"}]).to_csv(table),
+        {},
+        "no column is named image, img",
+    ),
+    "numbers": (
+        lambda table: spoiled(table, 3, size="big"),
+        {"answer": "number", "label": "size"},
+        "size is no number",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_ambiguous_or_no_image_is_one_line(case, read, table):
+    spoil, keys, said = REFUSED[case]
+    spoil(table)
+    with pytest.raises(ConfigError, match=said) as error:
+        read(table, **keys)
+    assert len(error.value.args) == 1
+    assert "\n" not in str(error.value)
+
+
+def test_keys_settle_it(read, table):
+    (table.parent / "photos" / "3.png").unlink()
+    task = read(table, gaps="leave_out")
+    assert dict(task.findings().left_out) == {"unreadable": ["train 5"]}
+    assert len(every(task)) == 59
+    Image.fromarray(pixels(3)).save(table.parent / "photos" / "3.png")
+    copied(table)
+    task = read(table)
+    assert dict(task.findings().left_out) == {"repeated": ["8"]}
+    spoiled(table, 7, file_name="photos/7.bmp")
+    assert "photos/7.bmp" not in every(read(table, duplicates="first"))
+    spoiled(table, 7, file_name="photos/7.png", label="Dog")
+    assert read(table, labels=LabelsConfig(normalise=True)).classes == ("bird", "cat", "dog")
+
+
+def test_held_out_tables_that_share_pictures_are_refused(read, table):
+    frame = pd.read_csv(table)
+    Image.open(table.parent / "photos" / "0.png").save(table.parent / "photos" / "new.bmp")
+    frame.iloc[:6].assign(file_name=["photos/new.bmp", *frame["file_name"][1:6]]).to_csv(table.parent / "test.csv")
+    with pytest.raises(ConfigError, match=r"\d of 6 test pictures stand in train too \(rows .*task\.leaks=allow"):
+        read(table, test=str(table.parent / "test.csv"))
+    assert len(read(table, test=str(table.parent / "test.csv"), leaks="allow").splits["test"]) == 6
+
+
+def test_groups_stay_together_and_fewer_rows_are_drawn_evenly(read, table):
+    frame = pd.read_csv(table)
+    frame["who"] = [row // 6 for row in range(60)]
+    frame.to_csv(table, index=False)
+    task = read(table, group="who")
+    of = {split: {int(name.split("/")[1].split(".")[0]) // 6 for name in task.names(split)} for split in task.splits}
+    assert not of["train"] & of["test"]
+    few = read(table, train_rows=6, test_rows=3)
+    assert few.describe()["labels"]["train"] == [2, 2, 2]
+    assert few.describe()["labels"]["test"] == [1, 1, 1]
+    assert len(few.findings().kept["train"]) == 6
+
+
+def test_configurations_at_odds_are_refused(compose_plain):
+    more = ["task=image_table", "task.data=a.csv", "model=efficientnet_lite0", "lora.targets=[conv]"]
+    with pytest.raises(ConfigError, match=r"task\.group=a task\.time=b: splits are cut by one of them"):
+        compose_plain(*more, "task.group=a", "task.time=b")
+    with pytest.raises(ConfigError, match=r"trainer\.objective=accuracy: task=image_table has none"):
+        compose_plain(*more, "task.answer=number")
+    with pytest.raises(
+        ConfigError, match=r"task\.classes=3: task=image_table answers with a number; task\.classes=null"
+    ):
+        compose_plain(*more, "task.answer=number", "task.classes=3", "trainer.objective=loss")
+    with pytest.raises(
+        ConfigError, match=r"task\.data=a\.csv task\.dataset=b: files, or a data set with its own splits"
+    ):
+        compose_plain(*more, "task.dataset=b")

@@ -1,0 +1,70 @@
+"""Trials on tables of images: each kind of answer is trained, scored, named and exported."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageClassification
+
+from harness.report.table import arm_results
+from harness.task import build_task
+from harness.trial.evaluate import evaluate_trial
+from harness.trial.export import export_trial
+from tests.model.small import save_small
+from tests.trial.test_export import trained  # noqa: F401  a fixture
+from tests.trial.test_hf_trial import based_on
+
+ANSWERS = {
+    "class": (["task.label=kind"], {"accuracy", "loss"}),
+    "number": (["task.label=size", "task.answer=number", "trainer.objective=loss"], {"rmse", "r2", "loss"}),
+    "labels": (
+        ["task.label=kinds", "task.answer=labels", "trainer.objective=f1_micro"],
+        {"f1_micro", "f1_macro", "exact", "loss"},
+    ),
+}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = []
+    for row in range(90):
+        Image.fromarray(draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"{row}.png")
+        kinds = [name for place, name in enumerate(("a", "b")) if row >> place & 1]
+        rows.append({"image": f"{row}.png", "kind": f"k{row % 3}", "size": 100 + row / 9, "kinds": json.dumps(kinds)})
+    pd.DataFrame(rows).to_csv(tmp_path / "photos.csv", index=False)
+    return ["task=image_table", f"task.data={tmp_path}/photos.csv", "task.image_size=32"]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_trial_of_each_kind_of_answer(answer, photos, trained, tmp_path):  # noqa: F811
+    save_small(AutoModelForImageClassification, "resnet", tmp_path / "base", num_labels=3)
+    words, names = ANSWERS[answer]
+    made = trained(*photos, *words, *based_on(tmp_path / "base"), "lora.targets=[conv]", "lora.rank=1")
+    assert set(made.entry.scores["test"]) == names
+    task = build_task(made.config.task)
+    found, _ = evaluate_trial(made, "test")
+    assert found.scores == pytest.approx(made.entry.scores["test"], rel=1e-5)
+    (result,) = arm_results([made.entry], made.folder.parents[1])
+    assert (result.interval is None) == (answer == "labels")
+    if answer == "class":
+        with open(made.folder / "answers.csv", newline="") as file:
+            lines = list(csv.DictReader(file))
+        kinds = pd.read_csv(tmp_path / "photos.csv").set_index("image")["kind"]
+        assert [line["label"] for line in lines] == [kinds[line["item"]] for line in lines]
+    export_trial(made, tmp_path / "out", merged=True)
+    theirs = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    images = task.inputs("test", None).batch(range(4))["images"]
+    from harness.trial.trained import load_trained
+
+    own = load_trained(made)
+    with torch.no_grad():
+        ours = own({"images": images})
+        said = theirs(pixel_values=(images.float() - own.mean) / own.std).logits
+    sd, mean = made.unit or (1.0, 0.0)
+    torch.testing.assert_close(said, ours * sd + mean, rtol=1e-3, atol=1e-3)
+    assert (80 < said.mean() < 130) == (answer == "number")
