@@ -50,6 +50,11 @@ class Adaptation:
         """The dotted paths of variants of the user's own."""
         return ()
 
+    @property
+    def starts_as_base(self) -> bool:
+        """Whether the adapted network computes, before training, what the base does; false where that is not known."""
+        return not self.guests
+
     def mistakes(self, task: str, is_mixture: bool) -> list[str]:
         """Keys at odds with each other, or with a task of that name."""
         return []

@@ -146,6 +146,10 @@ class PeftConfig(Adaptation):
     arguments: dict[str, Any] | None
     targets: Targets
 
+    @property
+    def starts_as_base(self) -> bool:
+        return False  # arguments may begin otherwise
+
     def mistakes(self, task: str, is_mixture: bool) -> list[str]:
         return repeated_targets(self.targets)
 

@@ -73,6 +73,8 @@ class Network(nn.Module):
         super().__init__()
         self.base, self.head, self.targets = base, head, targets
         self.weighting: Weighting | None = None
+        self.otherwise: dict[str, str] = {}
+        """What is not done as the base's own configuration has it, by name: for the record."""
         self.compute_dtype: torch.dtype | None = None
         """What matrices are multiplied in, where the base's weights have fewer bits than what is trained."""
 

@@ -29,7 +29,7 @@ from transformers.models.auto import modeling_auto
 from harness.config import AnswerSpan, ConfigError, HfModelConfig, Outputs, TokenClasses, Tokens, Transcribed
 from harness.model.base import Network, Takes, linear, make_head
 from harness.model.generator import Generator
-from harness.model.hf_audio import HfAudioClassifier, audio_input, hears, settle_config
+from harness.model.hf_audio import AudioInput, HfAudioClassifier, audio_input, done_otherwise, hears, settle_config
 from harness.model.hf_classifier import HfAnswerFinder, HfClassifier, HfImageClassifier, HfTagger
 from harness.model.hf_ctc import HfCtc, character_tokens, fresh_vocabulary, spells
 from harness.model.hf_heads import inner_name, output_layers
@@ -124,21 +124,32 @@ def _audio(
         rule = f"a {made.model_type} pools what it hears in its own way; set it to auto"
         raise ConfigError(f"model.pooling={config.pooling}: {rule}")
     reads = audio_input(folder, made, config.window_s)
-    settle_config(made, str(config.address), stored_head=config.head == "stored")
+    masks = settle_config(made, str(config.address), stored_head=config.head == "stored")
+    otherwise = done_otherwise(made, reads, masks)
     made.num_labels = outputs
     whole = _with_fresh_output(config, AutoModelForAudioClassification, made, stored)
-    return HfAudioClassifier(whole, reads, stored_head=config.head == "stored")
+    network = HfAudioClassifier(whole, reads, stored_head=config.head == "stored")
+    network.otherwise = otherwise
+    return network
 
 
 def _transcriber(
     config: HfModelConfig, made: PreTrainedConfig, characters: str, folder: Path, stored: Path | None
 ) -> Network:
     """A network that writes what it hears: with a decoder, or a character at each frame."""
-    where = f"model.address={config.address}"
     if config.pooling != "auto":
         raise ConfigError(f"model.pooling={config.pooling}: of what is heard nothing is pooled; set it to auto")
     reads = audio_input(folder, made, config.window_s)
-    settle_config(made, str(config.address), stored_head=False)
+    otherwise = done_otherwise(made, reads, settle_config(made, str(config.address), stored_head=False))
+    network = _writer_of_sounds(config, made, characters, reads, stored)
+    network.otherwise = otherwise
+    return network
+
+
+def _writer_of_sounds(
+    config: HfModelConfig, made: PreTrainedConfig, characters: str, reads: AudioInput, stored: Path | None
+) -> Network:
+    where = f"model.address={config.address}"
     if writes(made.model_type):
         return build_transcriber(config, made, reads, stored)
     if not spells(made.model_type):

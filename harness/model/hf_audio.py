@@ -90,17 +90,23 @@ def audio_input(folder: Path, made: PreTrainedConfig, window_s: int | None) -> A
     return AudioInput(rate, most, normalise, False, int(said.get("feature_size", made.num_mel_bins)), fft, hop)
 
 
-def settle_config(made: PreTrainedConfig, address: str, *, stored_head: bool) -> None:
+def settle_config(made: PreTrainedConfig, address: str, *, stored_head: bool) -> str:
     """Leave out what training on short recordings cannot have: masked spans of time, and layers left out by chance.
+
+    Returns what its own configuration has of the former (SpecAugment, Park et al., 2019); empty where it has none.
 
     Raises ConfigError for a stored head that weights the layers, which is not trained here.
     """
     if getattr(made, "use_weighted_layer_sum", False) and stored_head:
         raise ConfigError(f"model.head=stored: the head in {address} weights all layers; model.head=fresh")
+    shares = {key: getattr(made, key, 0.0) for key in ("mask_time_prob", "mask_feature_prob")}
+    masks = ", ".join(f"{key} {share:g}" for key, share in shares.items() if share)
+    left_out = masks if getattr(made, "apply_spec_augment", False) else ""
     for key, value in (("apply_spec_augment", False), *dict.fromkeys(_LAYERDROP, 0.0).items()):
         if hasattr(made, key):
             setattr(made, key, value)
     made.use_weighted_layer_sum = False
+    return left_out
 
 
 def cut_window(base: nn.Module, reads: AudioInput) -> None:
@@ -116,8 +122,22 @@ def cut_window(base: nn.Module, reads: AudioInput) -> None:
         base.config.max_source_positions = positions  # type: ignore[union-attr]
 
 
+def done_otherwise(made: PreTrainedConfig, reads: AudioInput, masks: str) -> dict[str, str]:
+    """What is not done as the base's own configuration has it: `masks` that it trains with, a window that is cut."""
+    found = {"spec_augment": f"off; the base's own configuration has {masks}"} if masks else {}
+    own = made.max_source_positions / _POSITIONS if reads.bands is not None else None
+    if own is not None and reads.most is not None and reads.most < own * reads.rate:
+        found["window"] = f"{reads.most / reads.rate:g} s of {own:g} s"
+    return found
+
+
 class Hearing(Network):
-    """A network that is given recordings, and reads them as `reads` says."""
+    """A network that is given recordings, and reads them as `reads` says.
+
+    One that is told no mask hears the zeros behind a shorter recording: its norms are over all frames. Outside of
+    training it is given recordings of one length at a time, as transformers' pipeline gives it one alone, so that what
+    it says of one does not depend on the others of its batch.
+    """
 
     reads: AudioInput
     filters: Tensor
@@ -141,6 +161,21 @@ class Hearing(Network):
                 return {"input_features": self._spectra(samples_BN)}
         inputs = {"input_values": samples_BN}
         return inputs | ({"attention_mask": own_BN.long()} if self.reads.masked else {})
+
+    def apart(self, batch: dict[str, Tensor]) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        """The rows (B') that are to be heard together, and a batch of them without zeros behind; all, but where a
+        network without a mask is not trained.
+        """
+        lengths_B = batch["lengths"]
+        everyone = torch.arange(len(lengths_B), device=lengths_B.device)
+        if self.training or self.reads.masked or self.reads.bands is not None:
+            return [(everyone, batch)]
+        kinds = lengths_B.unique().tolist()
+        rows = [everyone[lengths_B == length] for length in kinds]
+        return [
+            (mine, {"samples": batch["samples"][mine, :length], "lengths": lengths_B[mine]})
+            for mine, length in zip(rows, kinds, strict=True)
+        ]
 
     def _samples(self, samples_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Samples as long as they are read, and which of them are each recording's own."""
@@ -176,8 +211,9 @@ class HfAudioClassifier(HfClassifier, Hearing):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, C) of `samples` (B, N) and the number of them that are each recording's own, `lengths` (B)."""
-        logits: Tensor = self.whole(**self.heard(batch)).logits
-        return logits
+        parts = self.apart(batch)
+        logits: Tensor = torch.cat([self.whole(**self.heard(part)).logits for _, part in parts])
+        return logits[torch.cat([rows for rows, _ in parts]).argsort()]
 
     def transformers_form(self) -> TransformersForm:
         return dataclasses.replace(super().transformers_form(), reads=self.reads.settings())

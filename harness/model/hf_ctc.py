@@ -46,7 +46,13 @@ class HfCtc(HfClassifier, Hearing):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, F, V) of `samples` (B, N); at frames beyond a recording's own, by `lengths` (B), a sure blank."""
         whole: Any = self.whole
-        logits_BFV: Tensor = whole(**self.heard(batch)).logits
+        parts = self.apart(batch)
+        found: list[Tensor] = [whole(**self.heard(part)).logits for _, part in parts]
+        logits_BFV = found[0]
+        if len(found) > 1:
+            order = torch.cat([rows for rows, _ in parts]).argsort().tolist()
+            frames = [frame for part in found for frame in part]
+            logits_BFV = torch.nn.utils.rnn.pad_sequence([frames[place] for place in order], batch_first=True)
         frames_B1 = whole._get_feat_extract_output_lengths(batch["lengths"].clamp(min=LEAST)).unsqueeze(1)
         own_BF = torch.arange(logits_BFV.shape[1], device=logits_BFV.device) < frames_B1
         silent_V = logits_BFV.new_full(logits_BFV.shape[-1:], _NEVER)

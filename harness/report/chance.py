@@ -32,4 +32,6 @@ def chance(entry: Record) -> str:
 def _before(entry: Record) -> str:
     """What the base scored before any training."""
     rates = entry.scores.get("base")
-    return "" if rates is None else f"The base as it is has a test WER of {rates['wer']:.4f}. "
+    window = entry.provenance.arithmetic.get("window")
+    cut = f", its window cut to {window}," if window is not None else ""
+    return "" if rates is None else f"The base as it is{cut} has a test WER of {rates['wer']:.4f}. "

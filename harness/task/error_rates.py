@@ -3,6 +3,7 @@
 The least number of words, or characters, that are put in, left out or replaced, by the number of those that were said.
 """
 
+import functools
 import unicodedata
 from collections.abc import Callable, Sequence
 
@@ -15,8 +16,8 @@ SUMS = {"wer": ("errors", "words"), "cer": ("character_errors", "characters")}
 
 
 def normaliser(name: str) -> Callable[[str], str]:
-    """How texts are brought into one form before they are compared: none (but for blanks), or plain."""
-    return plain if name == "plain" else joined
+    """How texts are brought into one form before they are compared: none (but for blanks), plain, or english."""
+    return {"none": joined, "plain": plain, "english": english}[name]
 
 
 def joined(text: str) -> str:
@@ -29,6 +30,22 @@ def plain(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     kept = [folded[at] if is_said(folded, at) else " " for at in range(len(folded))]
     return joined("".join(kept))
+
+
+def english(text: str) -> str:
+    """As Whisper's own normaliser of English has it (Radford et al., 2022), by transformers.
+
+    Without its list of British spellings, which lies beside some bases only: colour is not color.
+    """
+    return joined(_english()(text))
+
+
+@functools.cache
+def _english() -> Callable[[str], str]:
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer  # transformers is slow to import
+
+    found: Callable[[str], str] = EnglishTextNormalizer({})
+    return found
 
 
 def is_said(text: str, at: int) -> bool:

@@ -3,13 +3,14 @@
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
 
 from harness.config import ConfigError, TranscriptsConfig
 from harness.system.paths import listed, path_problem
+from harness.task.error_rates import normaliser
 from harness.task.intake.cuts import drawn
 from harness.task.intake.duplicates import contradictions, normalised, shared_keys
 from harness.task.intake.facts import Facts
@@ -17,7 +18,7 @@ from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.recordings import WAV_STARTS, Heard, hear, read_recording
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
-from harness.task.intake.table import ARROW, Table, load_table
+from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
 
 _AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
@@ -101,8 +102,8 @@ def _heard(
     config: TranscriptsConfig, split: str, key: str, table: Table, speaker: str | None, left: dict[str, list[str]]
 ) -> list[Utterance]:
     """The recordings of a table; those of its rows that cannot be used are noted in `left`, or raise ConfigError."""
-    files = table.column("task.audio", config.audio or _usual(table, "task.audio", _AUDIO))
-    texts = table.column("task.text", config.text or _usual(table, "task.text", _TEXT))
+    files = table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO))
+    texts = table.column("task.text", config.text or usual_column(table, "task.text", _TEXT))
     speakers = table.column("task.speaker", speaker) if speaker else [""] * len(files)
     found, wrong = [], dict[str, str]()
     for row, file, text, who in zip(table.frame.index, files, texts, speakers, strict=True):
@@ -128,7 +129,7 @@ def named_recordings(config: TranscriptsConfig, path: Path) -> dict[str, Heard]:
         named: list[object] = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     else:
         table = load_table(path, "input", encoding=config.encoding, separator=config.separator)
-        named = list(table.column("task.audio", config.audio or _usual(table, "task.audio", _AUDIO)))
+        named = list(table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO)))
     found, wrong = dict[str, Heard](), list[str]()
     for each in named:
         try:
@@ -162,17 +163,6 @@ def _recording(config: TranscriptsConfig, table: Path, file: object) -> tuple[st
     return name, heard
 
 
-def _usual(table: Table, key: str, names: Sequence[str]) -> str:
-    """The one column of a usual name. Raises ConfigError where there is none, or where there are several."""
-    there = [str(column) for column in table.frame.columns]
-    if len(found := [name for name in names if name in there]) == 1:
-        return found[0]
-    rule = (
-        f"{listed(found)} are both usual names" if found else f"no column is named {', '.join(names[:4])} or the like"
-    )
-    raise ConfigError(f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}")
-
-
 def _usual_speaker(config: TranscriptsConfig, table: Table) -> str | None:
     """The first column of a usual name that is read as nothing else; None where there is none."""
     there = set(map(str, table.frame.columns)) - {config.audio, config.text}
@@ -194,9 +184,10 @@ def _utterance(config: TranscriptsConfig, table: Path, file: object, text: objec
         raise ValueError(f"{short} has no transcript")
     if not isinstance(text, str | int | float):
         raise ValueError(f"{short}: its transcript is {type(text).__name__}, no text")
-    if config.normalise == "plain" and not any(map(str.isalnum, str(text))):
+    if not normaliser(config.normalise)(str(text)):
         said = shortened(repr(str(text)))
-        raise ValueError(f"{short}: {said} is punctuation alone, and task.normalise=plain leaves nothing of it")
+        what = "" if any(map(str.isalnum, str(text))) else " is punctuation alone, and"
+        raise ValueError(f"{short}: {said}{what or ':'} task.normalise={config.normalise} leaves nothing of it")
     if config.speaker is not None and (is_gap(who) or not str(who).strip()):
         raise ValueError(f"{short} has no {config.speaker}, which task.speaker names")
     digest = hashlib.sha256(heard.samples.tobytes()).hexdigest()

@@ -188,7 +188,7 @@ def _lacking(lacking: Mapping[int, Sequence[str]], names: Sequence[str], normali
 
 def respelled(text: str, tokenizer: CharacterTokenizer, normalise: str) -> str:
     """A text without the punctuation that its vocabulary lacks and that is not compared either."""
-    if normalise != "plain":
+    if normalise == "none":
         return text
     even = text if tokenizer.has("’") else text.replace("’", "'")
     kept = [one if tokenizer.has(one) or is_said(even, at) else " " for at, one in enumerate(even)]

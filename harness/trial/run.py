@@ -149,6 +149,7 @@ def _note_arithmetic(config: Config, precision: str, model: Network, draft: Draf
     """Note how a step is computed, and why where that was measured."""
     how = {"precision": precision} | ({"attention": model.attention_kind} if model.attention_kind else {})
     how |= {"base": config.model.base_dtype} if model.compute_dtype is not None else {}
+    how |= model.otherwise
     measured = config.trainer.settled or {}
     how |= {name: measured[name] for name in ("why", "step_ms") if name in measured}
     note_arithmetic(draft, how)

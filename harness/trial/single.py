@@ -139,10 +139,24 @@ def _score_base(trial: RunningTrial, model: Network) -> None:
     if generation is None or not generation.of_base or fresh:
         return
     inputs, training = trial.splits["test"], model.training
-    references = inputs.wanted_texts(generation.references)
-    texts = generate_texts(model, inputs, len(references), generation.longest, trial.device)
-    model.train(training)
-    trial.draft.add_scores("base", scored_texts(generation, texts, references).scores)
+    key = _base_key(trial)
+    if key not in _base_scores:
+        references = inputs.wanted_texts(generation.references)
+        texts = generate_texts(model, inputs, len(references), generation.longest, trial.device)
+        model.train(training)
+        _base_scores.clear()
+        _base_scores[key] = scored_texts(generation, texts, references).scores
+    trial.draft.add_scores("base", _base_scores[key])
+
+
+_base_scores: dict[str, dict[str, float]] = {}  # the last ones of this process: the same in all trials of a study
+
+
+def _base_key(trial: RunningTrial) -> str:
+    """All that the texts of a base before training follow from."""
+    config, inputs = trial.config, trial.draft.record.provenance.inputs
+    start = None if config.lora.starts_as_base else config.lora
+    return repr((inputs, config.model, config.task, start, trial.precision, str(trial.device)))
 
 
 def _notes(settings: TrainerConfig, steps: Steps, pack_size: int) -> list[str]:

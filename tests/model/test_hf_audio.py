@@ -179,13 +179,17 @@ def test_raw_samples_without_masks_are_read_one_by_one_as_transformers_does(tmp_
             torch.testing.assert_close(own(batch_of([sound])), network(**inputs).logits, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("model_type", ["wav2vec2", "whisper"])
+@pytest.mark.parametrize("model_type", ["wav2vec2", "whisper", "hubert"])
 def test_what_stands_beside_a_recording_changes_nothing(model_type, tmp_path):
+    """Nor to HuBERT without a mask, of whose recordings two are of one length."""
     save_small(model_type, tmp_path)
+    if model_type == "hubert":
+        extractor(model_type, return_attention_mask=False).save_pretrained(tmp_path)
     own = build_model(named(tmp_path), 3).eval()
     with torch.no_grad():
-        together = own(batch_of(SOUNDS))
-        alone = torch.cat([own(batch_of([sound])) for sound in SOUNDS])
+        heard = [*SOUNDS, SOUNDS[0][::-1].copy()]
+        together = own(batch_of(heard))
+        alone = torch.cat([own(batch_of([sound])) for sound in heard])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=2e-5)
 
 
@@ -196,6 +200,7 @@ def test_training_leaves_nothing_out_by_chance(tmp_path):
     with torch.no_grad():
         first, again = (own(batch_of(sounds(1600))) for _ in range(2))
     assert torch.equal(first, again)
+    assert own.otherwise == {"spec_augment": "off; the base's own configuration has mask_time_prob 0.05"}
 
 
 def test_the_window_is_cut_with_its_table_of_positions(tmp_path):
@@ -205,6 +210,7 @@ def test_the_window_is_cut_with_its_table_of_positions(tmp_path):
     config = named(tmp_path, head="stored", window_s=1)
     own = build_model(config, 3).eval()
     assert own.base.embed_positions.weight.shape == (50, 32)
+    assert own.otherwise == {"window": "1 s of 3 s"}
     assert torch.equal(own.base.embed_positions.weight, whole.encoder.embed_positions.weight[:50])
     with torch.no_grad():
         cut = random_network(AutoModelForAudioClassification, "whisper", num_labels=3)

@@ -14,6 +14,7 @@ import pytest
 from harness import record
 from harness.record import Base, Data
 from harness.report import write_report
+from harness.report.chance import chance
 from harness.report.page import _answer
 from harness.report.table import ArmResult, arm_results, pareto
 from tests.test_record import make, memory
@@ -227,3 +228,15 @@ def test_texts_that_were_written_are_spoken_of_where_there_are_any(written, tmp_
     text = write_report(tmp_path)
     assert "Each row is the arm's trial that did best on validation." in text
     assert ("BLEU and chrF are of the texts written for the first test rows." in text) == written
+
+
+def test_what_the_base_scored_is_said_with_its_window():
+    """Of transcripts; a base whose window was cut is none as it was published."""
+    details = {"usual_transcript": {"text": "yes", "test": 0.9}}
+    made = entry(0, "rank=1", 0.5, 0.5, 10)
+    data, scores = dataclasses.replace(made.data, details=details), {"test": {"wer": 0.2}, "base": {"wer": 0.4}}
+    made = dataclasses.replace(made, data=data, scores=scores)
+    assert chance(made).endswith("has a test WER of 0.9000. The base as it is has a test WER of 0.4000. ")
+    where = dataclasses.replace(made.provenance, arithmetic={"window": "2 s of 30 s"})
+    cut = dataclasses.replace(made, provenance=where)
+    assert chance(cut).endswith("The base as it is, its window cut to 2 s of 30 s, has a test WER of 0.4000. ")

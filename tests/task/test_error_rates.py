@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.task.error_rates import distance, error_rates, plain
+from harness.task.error_rates import distance, english, error_rates, plain
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "error_rates.json").read_text())
 
@@ -42,3 +42,19 @@ def test_blanks_are_no_errors_and_order_is():
 def test_plain_texts_keep_letters_marks_and_apostrophes(text, form):
     assert plain(text) == form
     assert error_rates([text], [form], "plain").scores["wer"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("Let's go, he's like [noise] that.", "let us go he is like that"),
+        ("Mr. Park visited Assoc. Prof. Kim Jr.", "mister park visited associate professor kim junior"),
+        ("Um, twenty-five km (or so)", "25 km"),
+        ("she's been gone", "she has been gone"),
+    ],
+)
+def test_english_texts_are_compared_as_whispers_paper_does(text, form):
+    """The examples of its own tests and of its appendix C."""
+    assert english(text) == form
+    assert error_rates([text], [form], "english").scores["wer"] == 0.0
+    assert error_rates([text], [form], "plain").scores["wer"] > 0

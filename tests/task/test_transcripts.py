@@ -281,6 +281,13 @@ def test_rows_that_cannot_be_used_are_named_at_once(read, table):
     assert len(every(task)) == 33
 
 
+def test_texts_of_which_a_normaliser_leaves_nothing_are_named(read, table):
+    replaced(table, "This is row 7!", "Um [noise]")
+    with pytest.raises(ConfigError, match=r"row 9: sound/7.wav: 'Um \[noise\]': task.normalise=english leaves nothing"):
+        read(table, "task.normalise=english")
+    assert read(table).describe()["normalise"] == "plain"
+
+
 def test_a_recording_twice_is_one_and_with_another_text_an_error(read, table):
     shutil.copy(table.parent / "sound" / "1.wav", table.parent / "sound" / "2.wav")
     with pytest.raises(ConfigError, match=r"same recording with different transcripts, 1 times \(sound/1.wav and sou"):

@@ -17,22 +17,26 @@ from transformers import (
 )
 
 from harness.config import ConfigError
+from harness.record import trial_path
 from harness.report.statistics import ratio_interval
 from harness.report.table import arm_results
 from harness.task import build_task
 from harness.task.error_rates import error_rates
+from harness.training import generate_texts
+from harness.trial import TrialContext, single
 from harness.trial.base_checks import check_base
 from harness.trial.evaluate import evaluate_trial
 from harness.trial.export import export_trial
 from harness.trial.inputs import read_inputs
 from harness.trial.predict_transcripts import write_transcripts
+from harness.trial.run import run_trial
 from harness.trial.trained import load_trained
 from tests.conftest import write_wav
 from tests.model.small import WORDS
 from tests.model.test_hf_ctc import save_ctc
 from tests.model.test_hf_recognition import save_whisper
 from tests.trial.test_export import trained  # noqa: F401  a fixture
-from tests.trial.test_hf_trial import based_on
+from tests.trial.test_hf_trial import SHORT, based_on
 
 RATE = 16_000
 
@@ -117,6 +121,27 @@ def test_a_trial_of_whisper(table, trained, tmp_path):  # noqa: F811
     names.write_text("sound/1.wav\nsound/none.wav\n")
     with pytest.raises(ConfigError, match=r"input=.*rows.txt: sound/none.wav: no such file"):
         write_transcripts(made, names, tmp_path / "not.csv")
+
+
+def test_the_base_is_scored_once_in_a_study(table, compose_plain, own_cache, tmp_path, monkeypatch):
+    """Of two trials, of other ranks, the second takes over what the first found; a third on other texts does not."""
+    save_whisper(tmp_path / "base")
+    written = []
+
+    def counted(model, inputs, count, *more, **keys):
+        written.append("patience_s" in keys)  # of validation, at each evaluation
+        return generate_texts(model, inputs, count, *more, **keys)
+
+    monkeypatch.setattr(single, "generate_texts", counted)
+    words = [*table, *SHORT, *based_on(tmp_path / "base"), *WHISPER, "lora.targets=[query]", "trainer.max_steps=2"]
+    found = []
+    for number, more in enumerate(["lora.rank=1", "lora.rank=2", "task.generate_rows=4"]):
+        folder = tmp_path / "s" / trial_path(number)
+        folder.mkdir(parents=True)
+        context = TrialContext("s", number, "arm", folder)
+        found.append(run_trial(compose_plain(*words, more), context, lambda step, scores: False).scores["base"])
+    assert found[0] == found[1]
+    assert written.count(False) == 2
 
 
 @pytest.mark.parametrize("way", ["adapter", "merged", "full"])

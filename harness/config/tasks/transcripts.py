@@ -27,7 +27,7 @@ class TranscriptsConfig(OwnTableConfig, WritingTaskConfig):
     are copies of a recording. `said` has what is said in recordings named LABEL_SPEAKER_INDEX.wav, by label.
     `channels`: of several the mean, or an error. Recordings of more than `longest_s` seconds are refused, or, as
     `gaps` has it, left out. `max_target` is in tokens of the model. `normalise` plain: texts are compared in lower
-    case and without punctuation.
+    case and without punctuation; english: by Whisper's own normaliser, numbers in digits and contractions written out.
     """
 
     builder = "harness.task.transcripts:read_transcripts"
@@ -43,7 +43,7 @@ class TranscriptsConfig(OwnTableConfig, WritingTaskConfig):
     channels: Literal["one", "mix"]
     longest_s: Positive | None
     max_target: Annotated[int, Strict(), Field(ge=2)]
-    normalise: Literal["none", "plain"]
+    normalise: Literal["none", "plain", "english"]
     score_base: Flag
 
     @property
