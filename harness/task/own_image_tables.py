@@ -13,7 +13,7 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
-from harness.task.own_text import Frames, own_splits
+from harness.task.own_text import Frames, is_withheld, own_splits
 from harness.task.pictures import Looked, look_at
 
 _IMAGE = ("image", "img", "file_name", "image_path", "path", "file", "filename", "filepath")
@@ -76,7 +76,13 @@ def _given(config: ImageTableConfig, told: list[str]) -> dict[str, tuple[str, Ta
     if config.dataset is not None:
         found, others = load_splits(config.dataset, config.subset, columns)
         told += [f"the split {name} is none of train, validation and test, and was passed over" for name in others]
-        return {split: (f"task.dataset={config.dataset}", found[split]) for split in SPLITS if split in found}
+        where = f"task.dataset={config.dataset}"
+        kept = {split: (where, found[split]) for split in SPLITS if split in found}
+        for split in [name for name in kept if name != "train"]:
+            if all(map(is_withheld, kept[split][1].column("task.label", config.label))):
+                del kept[split]
+                told.append(f"the labels of {split} are withheld; it was cut from the others")
+        return kept
     paths = {"train": config.data, "validation": config.validation, "test": config.test}
     tables = {}
     for split, name in paths.items():

@@ -83,7 +83,7 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
         texts = {split: [row.content for row in rows[split]] for split in SPLITS}
         names = {split: [row.question.name for row in rows[split]] for split in SPLITS}
         rule = " up to case, blanks and punctuation; task.leaks=allow takes them all the same"
-        refuse_leaks(where, texts, names, normalised_row, rule)
+        refuse_leaks(where, texts, names, normalised_row, rule, "questions")
     left.told += _shared_contexts(rows)
     return source, {split: tuple(row.question for row in rows[split]) for split in SPLITS}, _facts(rows, left)
 

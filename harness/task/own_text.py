@@ -65,7 +65,7 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
     withheld = [
         split
         for split, table in found.items()
-        if split != "train" and all(map(_is_withheld, table.column("task.label", config.label)))
+        if split != "train" and all(map(is_withheld, table.column("task.label", config.label)))
     ]
     tables = {split: (where, table) for split, table in found.items() if split not in withheld}
     source, frames, facts = own_splits(config, where, config.dataset, tables)
@@ -74,7 +74,8 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
     return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
 
 
-def _is_withheld(cell: object) -> bool:
+def is_withheld(cell: object) -> bool:
+    """Whether a label is none, or −1, which means that it is kept back."""
     return is_gap(cell) or str(cell) == "-1"
 
 

@@ -106,15 +106,16 @@ class QaInputs(Inputs):
         return dict(self.cut)
 
     def shown(self) -> list[str]:
-        """The first question as it is read, its first window with an answer, else the first one."""
-        mine = range(self.firsts[0], self.firsts[1])
-        window = next((each for each in mine if self.labels[each, 0] > 0), 0)
+        """The first question with an answer as it is read, in the first window that holds that."""
+        window = int(np.argmax(self.labels[:, 0] > 0))
+        row = int(np.searchsorted(self.firsts, window, side="right")) - 1
+        count = int(self.firsts[row + 1] - self.firsts[row])
         tokenizer, (first, last) = FastTokenizer(self.tokenizer), self.labels[window]
         pieces = [tokenizer.shown(index) for index in self.ids[self.starts[window] : self.starts[window + 1]].tolist()]
         if first > 0:
             pieces[first], pieces[last] = f"[[{pieces[first]}", f"{pieces[last]}]]"
-        told = f"{len(mine)} windows" if len(mine) > 1 else "1 window"
-        said = f"the first question, {told}, tokens parted by |, the answer in [[ ]]:"
+        told = f"{count} windows" if count > 1 else "1 window"
+        said = f"the first question with an answer, {told}, tokens parted by |, the answer in [[ ]]:"
         return [said, "", "|".join(pieces)]
 
 

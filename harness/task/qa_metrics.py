@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.task.answer_spans import Found, find_spans, span_nats
-from harness.task.metrics import Metrics, SumMetrics
+from harness.task.metrics import Metrics, VectorSum
 from harness.task.qa_inputs import Question
 from harness.task.squad import scores_of
 
@@ -30,7 +30,7 @@ class QaMetrics(Metrics):
         super().__init__()
         self.splits, self.longest, self.may_be_none = splits, longest, may_be_none
         # Questions, F1, exact matches; nats, windows that are learned from.
-        self.sums = SumMetrics(5)
+        self.sums = VectorSum(5)
 
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         found = find_spans(logits, batch, self.longest, may_be_none=self.may_be_none)
@@ -44,7 +44,7 @@ class QaMetrics(Metrics):
         ]
         exact_B, f1_B = (logits.new_tensor(side, dtype=torch.float64) for side in zip(*scores, strict=True))
         nats_B, windows_B = self._losses(logits, batch)
-        self.sums.add([torch.ones_like(f1_B), f1_B, exact_B, nats_B, windows_B])
+        self.sums.update(torch.stack([torch.ones_like(f1_B), f1_B, exact_B, nats_B, windows_B]).sum(1))
         mean_B = nats_B / windows_B.clamp(min=1)
         return torch.stack([f1_B, exact_B, mean_B, windows_B, *spans_B2.double().unbind(1), found.probability], 1)
 
@@ -56,7 +56,8 @@ class QaMetrics(Metrics):
         return nats_B, windows_B
 
     def compute_and_reset(self) -> dict[str, float]:
-        questions, f1, exact, nats, windows = self.sums.compute_and_reset()
+        questions, f1, exact, nats, windows = self.sums.compute().tolist()
+        self.sums.reset()
         return {"f1": f1 / questions, "exact": exact / questions, "loss": nats / max(1.0, windows)}
 
 

@@ -148,7 +148,10 @@ def _intervals(
     shares = {"accuracy", "accuracy_norm"} if answered else set[str]()
     found = {name: wilson_interval(scores[name], len(values)) for name in scores if name in shares}
     for name in (name for name in scores if name in columns and name != "loss"):  # means over items
-        found[name] = ratio_interval([item[columns.index(name)] for item in values], [1.0] * len(values))
+        of_items = [item[columns.index(name)] for item in values]
+        share = set(of_items) <= {0.0, 1.0}
+        count = len(of_items)
+        found[name] = wilson_interval(scores[name], count) if share else ratio_interval(of_items, [1.0] * count)
     if "loss" in columns and "tokens" in columns:
         losses, tokens = ([item[columns.index(name)] for item in values] for name in ("loss", "tokens"))
         nats = [loss * count for loss, count in zip(losses, tokens, strict=True)]

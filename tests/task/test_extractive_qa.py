@@ -140,7 +140,7 @@ def test_scores_and_losses_do_not_depend_on_the_batch():
     assert apart.compute_and_reset() == pytest.approx(scores)
     said = [context[max(0, int(row[4])) : max(0, int(row[5]))] for row in items]
     by_row = [scores_of(text, question.wanted) for text, question in zip(said, asked, strict=True)]
-    assert scores["f1"] == pytest.approx(sum(f1 for _, f1 in by_row) / 2)
+    assert scores["f1"] == sum(f1 for _, f1 in by_row) / 2
     assert scores["exact"] == pytest.approx(sum(exact for exact, _ in by_row) / 2)
     nats, tokens = items[:, 2] * items[:, 3], items[:, 3]
     assert scores["loss"] == pytest.approx(float(nats.sum() / tokens.sum()))
@@ -504,7 +504,7 @@ def test_held_out_files_that_share_questions_are_refused_and_shared_contexts_are
     (tmp_path / "more").mkdir()
     same = [(question.upper(), context, answers) for question, context, answers in ROWS[:30]]
     other = jsonl(same, tmp_path / "more")
-    with pytest.raises(ConfigError, match=r"of 30 test sentences stand in train too .*task\.leaks=allow"):
+    with pytest.raises(ConfigError, match=r"of 30 test questions stand in train too .*task\.leaks=allow"):
         read(path, test=str(other), id=None)
     new = [(f"Is it true? {question}", context, answers) for question, context, answers in ROWS[:30]]
     task = read(path, test=str(jsonl(new, tmp_path / "more")), id=None)

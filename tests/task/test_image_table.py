@@ -97,11 +97,16 @@ def test_a_data_set_of_the_datasets_library(compose_plain, own_cache, table, tmp
     images = [str(tmp_path / row["file_name"]) for row in rows_of()]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=LABELS)})
     made = datasets.Dataset.from_dict({"image": images, "label": [row % 3 for row in range(60)]}, features=features)
-    made.save_to_disk(str(tmp_path / "saved"))
+    hidden = datasets.Dataset.from_dict({"image": images[:5], "label": [-1] * 5}, features=features)
+    datasets.DatasetDict(train=made, test=hidden, extra=made).save_to_disk(str(tmp_path / "saved"))
     more = ["model=efficientnet_lite0", "lora.targets=[conv]", "task.image_size=32"]
     task = read_task(compose_plain("task=image_table", f"task.dataset={tmp_path}/saved", *more).task)
     assert task.classes == ("bird", "cat", "dog")
     assert len(every(task)) == 60
+    assert task.findings().suspicious == [
+        "the split extra is none of train, validation and test, and was passed over",
+        "the labels of test are withheld; it was cut from the others",
+    ]
 
 
 def test_numbers_and_several_labels(read, table):

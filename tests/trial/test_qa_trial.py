@@ -17,6 +17,7 @@ from transformers import (
 from harness.config import AnswerSpan, ConfigError
 from harness.model import build_model
 from harness.report.page import write_report
+from harness.report.statistics import wilson_interval
 from harness.report.table import arm_results
 from harness.system.assets import AssetError
 from harness.task.qa_inputs import Question
@@ -141,9 +142,10 @@ def test_a_trial_answers_predicts_and_is_exported(model_type, way, trained, aske
         assert json.loads(each["right"]) == asked_of["answers"]["text"]
         if each["answer"]:
             assert asked_of["context"][int(each["begin"]) : int(each["end"])] == each["answer"]
-    said, intervals = evaluate_trial(made, "test")[0], evaluate_trial(made, "test")[0].intervals
+    said, _ = evaluate_trial(made, "test")
     assert said.scores == pytest.approx(scores)
-    assert intervals["f1"][0] <= scores["f1"] <= intervals["f1"][1]
+    assert said.intervals["f1"][0] <= scores["f1"] <= said.intervals["f1"][1]
+    assert said.intervals["exact"] == wilson_interval(scores["exact"], len(lines))
     held = [f"q{int(each['item']) - 1}" for each in lines]
     path = tmp_path / "held.jsonl"
     path.write_text("\n".join(json.dumps({k: v for k, v in by_id[name].items() if k != "answers"}) for name in held))
