@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.config.arm_checks import confirmed_otherwise, mode_mistakes, pack_mistakes, sweep_space_mistakes, unused
+from harness.config.device_checks import device_mistake, spread_mistakes
 from harness.config.methods import PRUNERS, SAMPLERS, method_mistakes
 from harness.config.models import ModelConfig
 from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
@@ -43,7 +44,7 @@ def check(tree: Mapping[str, Any]) -> Config:
         *(config.model.probe_mistakes(config.probe) if config.probe is not None else ()),
         *_lora_mistakes(config),
         *_sweep_mistakes(config, tree),
-        *_spread_mistakes(config),
+        *spread_mistakes(config),
         *_quantization_mistakes(config),
         *pack_mistakes(config),
         *_precision_mistakes(config),
@@ -133,16 +134,8 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
             f"model={model.name}: a {model.kind} model, for tasks read by {readers}; task={task.name} needs a "
             f"{task.model_kind} model"
         ]
-    if task.parts and config.trainer.devices > 1:
-        return [
-            f"trainer.devices={config.trainer.devices}: task={task.name} has a head for each task, and a step "
-            "trains one of them: one device"
-        ]
-    if task.rows_of_all_tasks and config.trainer.devices > 1:
-        return [
-            f"trainer.devices={config.trainer.devices}: of task={task.name} a shared update may get no gradient, which "
-            "several devices wait for: one device"
-        ]
+    if mistake := device_mistake(config):
+        return [mistake]
     if config.trainer.batch_tokens is not None and task.model_kind not in ("text", "generator", None):
         return [f"trainer.batch_tokens={config.trainer.batch_tokens}: task={task.name} is not of texts; set it to null"]
     if task.rows_of_all_tasks and config.trainer.accumulate > 1:
@@ -196,20 +189,6 @@ def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ..
 def _lora_mistakes(config: Config) -> list[str]:
     own = config.lora.mistakes(config.task.name, bool(config.task.mixed))
     return [*config.task.adapter_mistakes(config.lora), *own]
-
-
-def _spread_mistakes(config: Config) -> list[str]:
-    """What a base that is spread over devices cannot do."""
-    if config.trainer.strategy != "fsdp":
-        return []
-    where = "trainer.strategy=fsdp"
-    mistakes = []
-    if not config.model.spreads:
-        mistakes.append(f"{where}: for transformers; model={config.model.name} is a {config.model.kind} model")
-    if config.trainer.batch_tokens is not None:
-        rule = "all devices have to make as many passes; trainer.batch_tokens=null"
-        mistakes.append(f"{where} trainer.batch_tokens={config.trainer.batch_tokens}: {rule}")
-    return mistakes + config.lora.spread_mistakes(where)
 
 
 def _quantization_mistakes(config: Config) -> list[str]:

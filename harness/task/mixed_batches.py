@@ -21,10 +21,21 @@ class MixedBatches(Sampler[list[int]]):
 
     With `weights` each row's task is drawn by them; without, every task has as many rows, those that are left over
     going round. Within a task every row comes before one comes again. The order is a function of (seed, epoch) alone.
+    With several devices (`world`), each process takes every world-th batch.
     """
 
-    def __init__(self, sizes: Sequence[int], batch_size: int, seed: int, weights: np.ndarray | None) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        batch_size: int,
+        seed: int,
+        weights: np.ndarray | None,
+        *,
+        process_index: int = 0,
+        world: int = 1,
+    ) -> None:
         self.sizes, self.batch_size, self.seed, self.weights = tuple(sizes), batch_size, seed, weights
+        self.process_index, self.world = process_index, world
         self.starts = np.cumsum([0, *sizes])
         self.epoch = self.skip = 0
 
@@ -33,19 +44,19 @@ class MixedBatches(Sampler[list[int]]):
         self.epoch, self.skip = divmod(batches, len(self))
 
     def __len__(self) -> int:
-        return -(-sum(self.sizes) // self.batch_size)
+        return -(-sum(self.sizes) // self.batch_size) // self.world
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, skip = self.epoch, self.skip
         self.epoch, self.skip = epoch + 1, 0
         rows = [self._rows(task, epoch) for task in range(len(self.sizes))]
         draw = np.random.default_rng([self.seed, epoch, len(self.sizes), self.batch_size])
-        for place in range(len(self)):
+        for place in range(len(self) * self.world):
             counts = self._counts(place, draw)
             batch = [
                 int(self.starts[task]) + next(rows[task]) for task, count in enumerate(counts) for _ in range(count)
             ]
-            if place >= skip:
+            if place % self.world == self.process_index and place // self.world >= skip:
                 yield batch
 
     def _counts(self, place: int, draw: np.random.Generator) -> list[int]:

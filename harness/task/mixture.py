@@ -153,7 +153,7 @@ class MixtureInputs(Inputs):
         if self.mixed and shuffle:
             sizes = list(map(len, self.parts))
             weights = None if self.sampling == "round_robin" else task_weights(sizes, self.temperature)
-            return MixedBatches(sizes, size, seed, weights)
+            return MixedBatches(sizes, size, seed, weights, process_index=process_index, world=world)
         lengths = [part.lengths for part in self.parts]
         return MixtureBatches(
             lengths,

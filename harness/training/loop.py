@@ -60,6 +60,19 @@ class EvaluationSchedule(L.Callback):
         trainer.val_check_batch = next(following, self.evaluate_after[-1])
 
 
+class SameBuffers(L.Callback):
+    """Gives all devices the first one's buffers before an evaluation.
+
+    In training each has the running statistics of its own batches, and the first one's are what is saved.
+    """
+
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, TrialModule)
+        if trainer.world_size > 1:
+            for buffer in module.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """The autocast context of the trainer's precision, for passes outside of it."""
     dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
@@ -76,8 +89,12 @@ def make_trainer(
     clip: float | None,
     devices: int = 1,
     strategy: str = "auto",
+    in_part: bool = False,
 ) -> L.Trainer:
-    """A trainer with its own folder; requeueing, logging and checkpoints are not left to Lightning."""
+    """A trainer with its own folder; requeueing, logging and checkpoints are not left to Lightning.
+
+    `in_part` says that a step may leave some of the trained weights alone, which several devices have to know.
+    """
     nodes = process_info().nodes if devices > 1 else 1
     with quiet():
         trainer = L.Trainer(
@@ -85,7 +102,7 @@ def make_trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=devices // nodes,
             num_nodes=nodes,
-            strategy=strategy_of(strategy, devices),
+            strategy=strategy_of(strategy, devices, in_part),
             precision=precision,  # type: ignore[arg-type]
             max_epochs=-1,
             max_steps=length.steps,
@@ -98,7 +115,7 @@ def make_trainer(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[EvaluationSchedule(length.evaluate_after), *callbacks],
+            callbacks=[EvaluationSchedule(length.evaluate_after), SameBuffers(), *callbacks],
             plugins=[SLURMEnvironment(auto_requeue=False)] if "SLURM_NTASKS" in os.environ else None,
         )
     if devices > 1:
@@ -145,6 +162,8 @@ def _hush() -> None:
     warnings.filterwarnings("ignore", message=".*not part of single contiguous chunk.*")
     # A trial is one process on purpose; on a cluster its worker is what srun starts.
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    # Of several tasks a step may well train all weights.
+    warnings.filterwarnings("ignore", message=".*find_unused_parameters.* was specified in DDP.*")
     # Lightning itself calls what torch has renamed.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*no.*`configure_callbacks`.*")

@@ -25,13 +25,13 @@ class _Sharded(ModelParallelStrategy):
             self._device_mesh = None
 
 
-def strategy_of(name: str, devices: int) -> Strategy | str:
-    """Lightning's strategy for a number of devices."""
+def strategy_of(name: str, devices: int, in_part: bool = False) -> Strategy | str:
+    """Lightning's strategy for a number of devices; `in_part`: a step may leave some of the trained weights alone."""
     if devices == 1:
         return "auto"
     if name == "fsdp":
         return _Sharded(data_parallel_size=devices, tensor_parallel_size=1)
-    return DDPStrategy()
+    return DDPStrategy(find_unused_parameters=in_part)
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:

@@ -198,6 +198,7 @@ def _trainer(trial: RunningTrial, length: Plan, callbacks: Sequence[L.Callback])
         clip=trial.config.optimizer.clip,
         devices=settings.devices,
         strategy=settings.strategy,
+        in_part=trial.config.task.trains_in_part,
     )
 
 

@@ -53,6 +53,25 @@ def test_who_resumes_draws_what_is_left_and_no_epoch_repeats_another(sizes, batc
     assert left == [batch for epoch in epochs for batch in epoch][drawn:]
 
 
+@settings(max_examples=40, deadline=None)
+@given(SIZES, st.integers(2, 9), st.integers(1, 3), st.data())
+def test_several_devices_share_the_batches_out_and_resume_at_the_same_step(sizes, batch_size, world, data):
+    whole = MixedBatches(sizes, batch_size, 1, None)
+    devices = [MixedBatches(sizes, batch_size, 1, None, process_index=index, world=world) for index in range(world)]
+    assert len({len(each) for each in devices}) == 1
+    steps = len(devices[0])
+    for _ in range(2):
+        batches = list(whole)[: steps * world]
+        mine = [list(each) for each in devices]
+        assert [batch for step in zip(*mine, strict=True) for batch in step] == batches
+    if steps:
+        drawn = data.draw(st.integers(0, steps - 1))
+        again = [MixedBatches(sizes, batch_size, 1, None, process_index=index, world=world) for index in range(world)]
+        for each in again:
+            each.resume_at(steps + drawn)
+        assert [list(each) for each in again] == [part[drawn:] for part in mine]
+
+
 def test_weights_say_how_often_a_task_comes():
     sizes = [3000, 1000]
     rows = [row for batch in MixedBatches(sizes, 8, 0, np.array([0.2, 0.8])) for row in batch]

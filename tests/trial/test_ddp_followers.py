@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
@@ -21,11 +22,14 @@ from harness import record
 from harness.cluster.study import begin_study
 from harness.config import ConfigError, apply_overrides, check, to_dict
 from harness.config.processes import launched_process_group, process_info
-from harness.task import LengthBatches
+from harness.lora import import_adapter
+from harness.model import build_model
+from harness.task import LengthBatches, build_task
 from harness.trial import TrialContext
 from harness.trial.adapt import method_of
 from harness.trial.run import run_trial
 from harness.trial.running import RunningTrial
+from tests.trial.test_dense import SMALL, SWIN
 from tests.zygote import Zygote
 
 # What every process runs: the first each of the trials, the others what it tells them.
@@ -148,6 +152,89 @@ def test_two_processes_train_as_one_does_and_stop_together(alone, zygote, tmp_pa
     same(records["ddp-t5"], tmp_path / "ddp-t5", records["fsdp-t5"], tmp_path / "fsdp-t5")
 
 
+@pytest.fixture
+def in_part(compose_mixture, compose_plain, tmp_path):
+    """Trials of several tasks: batches of one task each, of all tasks, and images with the answers of all."""
+    mixture = [*WORDS, "trainer.batch_size=6", "trainer.epochs=20.0"]  # max_steps ends it, within an epoch
+    fork = compose_mixture(*mixture, "lora=task_fork", "lora.rank=2", "lora.task_rank=1", weighting="uncertainty")
+    rows = compose_mixture(*mixture, "lora=mtlora", "lora.rank=2", "lora.task_rank=1", batches="mixed")
+    words = [
+        "task=shapes_dense",
+        "model=dense_lite0",
+        "trainer.objective=score",
+        *SMALL,
+        "trainer.batch_size=3",
+        "trainer.epochs=20.0",
+    ]
+    dense = compose_plain(*WORDS[1:], *words, "lora=mtlora", "lora.targets=[output,ffn_up]")
+    found = {"fork": to_dict(fork), "rows": to_dict(rows), "dense": to_dict(dense) | {"model": SWIN}}
+    trees: dict = json.loads(json.dumps(found))
+    return trees
+
+
+def test_several_tasks_train_on_two_processes_as_the_mean_of_both_batches_does(
+    in_part, zygote, tmp_path, own_cache, monkeypatch
+):
+    """A step leaves heads and updates of other tasks alone, on one process, on the other, or on both."""
+    trees = {name: apply_overrides(composed, {"trainer.devices": 2}) for name, composed in in_part.items()}
+    (tmp_path / "trials.json").write_text(json.dumps(trees))
+    processes = start(zygote, tmp_path, ["-c", SCRIPT])
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert "find_unused_parameters" not in "".join(said)
+    records = {entry.arm: entry for entry in record.read(tmp_path)}
+
+    def union(trial, inputs, *_):
+        """A step as two parts that count a half each, which are the batches of the two processes."""
+
+        def both(pair):
+            parts = [inputs.training_batch(rows) for rows in pair]
+            counts = [1 if trial.task.losses is None else len(_tasks_in(trial, part)) for part in parts]
+            shares = [[0.5] * count for count in counts]
+            return {"parts": parts, "shares": shares, "rows": torch.cat([part["rows"] for part in parts])}
+
+        settings = trial.config.trainer
+        samplers = [
+            inputs.batches(settings.batch_size, trial.config.seed, shuffle=True, process_index=rank, world=2, rows=None)
+            for rank in range(2)
+        ]
+        return DataLoader(inputs, batch_sampler=list(zip(*samplers, strict=True)), collate_fn=both)
+
+    monkeypatch.setattr(RunningTrial, "training_batches", union)
+    for name, composed in in_part.items():
+        folder = tmp_path / f"alone-{name}"
+        folder.mkdir()
+        one = run_trial(check(composed), TrialContext("s", 0, name, folder), lambda *_: False)
+        assert (one.state, one.reason) == ("complete", "")
+        assert len(one.scores["val"]) > 6, "of every task"
+        if name == "dense":  # one process sees both batches, and its decoders' running statistics are of both
+            same_tensors(one, folder, tmp_path / name, but=("running_mean", "running_var", "num_batches_tracked"))
+            assert (records[name].dead, records[name].steps.made) == (one.dead, one.steps.made)
+        else:
+            same_weights(one, folder, records[name], tmp_path / name)
+    rescored = scores_of_saved(check(in_part["dense"]), tmp_path / "dense")
+    assert rescored == pytest.approx(records["dense"].scores["test"], abs=1e-5), "both scored what the first one saved"
+
+
+def scores_of_saved(config, folder):
+    """The test scores of the adapter and the decoders that lie in a trial's folder."""
+    torch.manual_seed(config.seed)
+    task = build_task(config.task)
+    model = build_model(config.model, task.outputs).eval()
+    import_adapter(model.base, folder / "adapter")
+    model.head.load_state_dict(load_file(folder / "adapter" / "head.safetensors"))
+    metrics, inputs = task.metrics(), task.inputs("test", None)
+    with torch.no_grad():
+        batch = inputs.batch(range(len(inputs)))
+        metrics.update(model(batch), batch)
+    return metrics.compute_and_reset()
+
+
+def _tasks_in(trial, batch):
+    """The tasks whose losses the batch has."""
+    return batch["tasks"].unique() if "tasks" in batch else list(trial.config.task.chosen)
+
+
 def same(one, folder, several, other):
     """Equal in counts, and within float tolerance in everything trained."""
     assert (several.state, several.reason) == ("complete", "")
@@ -155,20 +242,33 @@ def same(one, folder, several, other):
     assert several.flops == one.flops
     assert several.adapter.ranks == one.adapter.ranks
     assert (several.steps, several.dead, several.data) == (one.steps, one.dead, one.data)
-    assert several.scores["test"]["loss"] == pytest.approx(one.scores["test"]["loss"], abs=1e-5)
-    assert several.scores["val"] == pytest.approx(one.scores["val"], abs=1e-5)
     reached = [[name for name, value in asdict(entry.merge).items() if value is not None] for entry in (several, one)]
     assert reached[0] == reached[1]
+    same_weights(one, folder, several, other)
+    lines = [len((path / "predictions.csv").read_text().splitlines()) for path in (folder, other)]
+    assert lines[0] == lines[1] == one.data.rows["test"] + 1
+
+
+def same_weights(one, folder, several, other):
+    """Equal within float tolerance in everything trained, in its scores, and in what never got a gradient."""
+    assert (several.state, several.reason) == ("complete", "")
+    assert (several.steps.made, several.dead) == (one.steps.made, one.dead)
+    assert several.scores["test"]["loss"] == pytest.approx(one.scores["test"]["loss"], abs=1e-5)
+    assert several.scores["val"] == pytest.approx(one.scores["val"], abs=1e-5)
+    same_tensors(one, folder, other)
+
+
+def same_tensors(one, folder, other, but=()):
+    """What was saved is the same, but for tensors whose names end so."""
     mine, theirs = (at / Path(one.adapter.path).name for at in (folder, other))
     files = sorted(path.name for path in mine.iterdir())
     assert files == sorted(path.name for path in theirs.iterdir())
     for file in (name for name in files if name.endswith(".safetensors")):
         ours, others = load_file(mine / file), load_file(theirs / file)
         assert ours.keys() == others.keys()
-        for key, tensor in ours.items():
+        for key in (key for key in ours if not key.endswith(tuple(but))):
+            tensor = ours[key]
             assert (others[key] - tensor).abs().max() < 2e-4, key  # of weights that moved by 8 · 0.01, or 16 times that
-    lines = [len((path / "predictions.csv").read_text().splitlines()) for path in (folder, other)]
-    assert lines[0] == lines[1] == one.data.rows["test"] + 1
 
 
 def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, zygote, tmp_path, own_cache):

@@ -204,6 +204,16 @@ class TaskConfig:
     @property
     def watches_gradients(self) -> bool:
         """Whether the gradients of its tasks are compared at each evaluation."""
+    @property
+    def trains_in_part(self) -> bool:
+        """Whether a step may leave some of the trained weights alone: the heads and adapters of other tasks."""
+        return bool(self.parts) or self.rows_of_all_tasks
+
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether a batch has rows of several tasks."""
+        return False
+
         return False
 
     @property

@@ -103,6 +103,10 @@ class MixtureTaskConfig(SeveralTasksConfig):
         return tuple(self.chosen)
 
     @property
+    def mixes_rows(self) -> bool:
+        return self.batches == "mixed"
+
+    @property
     def weighted_by(self) -> str:
         return self.weighting
 
