@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from harness.lora.adapted import adapted_layers, replace
 from harness.lora.adapter_config import read_config
 from harness.lora.errors import SpecError
-from harness.lora.layers import LoraLinear
+from harness.lora.layers import Adapted, LoraLinear
 from harness.lora.multitask import task_adapters
+from harness.lora.multitask_layers import MtlLoraLinear, TaskForkLinear
+from harness.lora.multitask_specs import MtloraSpec
 from harness.lora.peft_format import block_diagonal
 from harness.lora.peft_import import import_adapter
 from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
+from harness.lora.rows_apart import rows_apart
 
 
 class PackedLinear(nn.Module):
@@ -49,41 +52,66 @@ class PackedLinear(nn.Module):
 
 
 @torch.no_grad()
-def pack(base: nn.Module, folders: Sequence[Path], route: TaskRouter) -> dict[str, int]:
+def pack(
+    base: nn.Module, folders: Sequence[Path], route: TaskRouter, tasks: Sequence[str | None] | None = None
+) -> dict[str, int]:
     """Put the adapters of several folders beside the plain network `base`; returns {module: highest rank}.
 
     The number of an adapter, which `route` gives for each row, is its folder's place in the order. Folders are what
-    `export_adapter` or PEFT wrote. Raises SpecError for an adapter that is not A and B on linear layers, and as
-    `import_adapter` does.
+    `export_adapter` or PEFT wrote; of one for several tasks, `tasks` says which task's it is. A and B on a linear layer
+    are applied in one product for all rows; where an adapter has another form, a layer computes each adapter's rows
+    apart. Raises SpecError for layers that do not take rows apart, and as `import_adapter` does.
     """
-    found: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
-    for number, folder in enumerate(folders):
+    found: dict[str, dict[int, Adapted]] = {}
+    for number, (folder, task) in enumerate(zip(folders, tasks or [None] * len(folders), strict=True)):
         if modules := read_config(folder).get("modules_to_save"):
             said = ", ".join(modules)
             raise SpecError(f"{folder}: modules_to_save names {said}; adapters side by side differ in A and B only")
         import_adapter(base, folder)
-        for name, factors in _taken_out(base, folder).items():
-            found.setdefault(name, {})[number] = factors
+        for name, layer in _taken_out(base, folder, task).items():
+            found.setdefault(name, {})[number] = layer
     ranks = {}
-    for name, adapters in found.items():
-        down, up = next(iter(adapters.values()))
-        none = down[:0], up[:, :0]
-        downs, ups = stacked([adapters.get(number, none) for number in range(len(folders))])
-        replace(base, name, PackedLinear(base.get_submodule(name), downs, ups, route))
-        ranks[name] = downs.shape[1]
+    for name, adapted in found.items():
+        plain = {number: pair for number, layer in adapted.items() if (pair := _plain_factors(layer)) is not None}
+        frozen = base.get_submodule(name)
+        if len(plain) == len(adapted):
+            down, up = next(iter(plain.values()))
+            none = down[:0], up[:, :0]
+            downs, ups = stacked([plain.get(number, none) for number in range(len(folders))])
+            replace(base, name, PackedLinear(frozen, downs, ups, route))
+        else:
+            apart = rows_apart(frozen, adapted, route)
+            if apart is None:
+                first = folders[min(adapted)]
+                raise SpecError(f"{first}: {name} is {type(frozen).__name__}, whose rows are not told apart")
+            replace(base, name, apart)
+        ranks[name] = max(update.rank for each in adapted.values() for _, update in each.low_rank())
     return ranks
 
 
-def _taken_out(base: nn.Module, folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """The adapter's A and B, with the scale in it, by layer; the network is plain again."""
-    if task_adapters(base) is not None:
-        raise SpecError(f"{folder}: an adapter for several tasks has a route of its own and stands alone")
-    factors = {}
-    for name, layer in list(adapted_layers(base)):
-        linear = isinstance(layer, LoraLinear)
-        if not linear or any(update.scales_outputs for _, update in layer.low_rank()):
-            kind = "has scaled outputs (DoRA)" if linear else f"is {type(layer.base).__name__}"
-            raise SpecError(f"{folder}: {name} {kind}; only A and B on linear layers are packed")
-        factors[name] = block_diagonal(layer, "weight", 1.0)
+def _taken_out(base: nn.Module, folder: Path, task: str | None) -> dict[str, Adapted]:
+    """The adapter's layers by name, of several tasks' as one task has them; the network is plain again."""
+    plan, layers = task_adapters(base), dict(adapted_layers(base))
+    own = layers
+    if plan is not None:
+        if isinstance(plan.spec, MtloraSpec):
+            raise SpecError(f"{folder}: an adapter of MTLoRA for several tasks, which share a stream, stands alone")
+        if task not in plan.tasks:
+            raise SpecError(f"{folder}: an adapter of the tasks {', '.join(plan.tasks)}; of which of them is not said")
+        own = {name: _of_task(layer, task) for name, layer in layers.items()}
+        del base.task_adapters
+    for name, layer in layers.items():
         replace(base, name, layer.base)
-    return factors
+    return {name: layer for name, layer in own.items() if layer.updates}
+
+
+def _of_task(layer: Adapted, task: str) -> Adapted:
+    """A layer as one task alone has it."""
+    return layer.of_task(task) if isinstance(layer, TaskForkLinear | MtlLoraLinear) else layer
+
+
+def _plain_factors(layer: Adapted) -> tuple[Tensor, Tensor] | None:
+    """A and B with the scale in it, where they are all that an adapter changes of a linear layer."""
+    if not isinstance(layer, LoraLinear) or any(update.scales_outputs for _, update in layer.low_rank()):
+        return None
+    return block_diagonal(layer, "weight", 1.0)

@@ -65,6 +65,12 @@ class TaskForkLinear(Fork):
         downs, ups = stacked([_scaled(updates[task]) if task in updates else none for task in self.tasks])
         return add_per_row(y, x, downs=downs, ups=ups, rows=rows)
 
+    def of_task(self, task: str) -> LoraLinear:
+        """The layer as the rows of one task have it: plain updates, none where nothing is added for the task."""
+        updates = dict(self.low_rank())
+        shared = [SHARED] if SHARED in updates and (self.both or task not in updates) else []
+        return LoraLinear(self.base, {key: updates[key] for key in (*shared, *([task] if task in updates else []))})
+
     def with_updates(self, updates: Mapping[str, LowRankUpdate]) -> "TaskForkLinear":
         how = {"both": self.both, "first": self.first}
         return TaskForkLinear(self.base, updates, tasks=self.tasks, route=self.route, dropout=self.dropout, **how)
@@ -130,6 +136,16 @@ class MtlLoraUpdate(LowRankUpdate):
         between = self.lora_L[task]
         return between[:, None] * self.lora_A if self.diagonal else between @ self.lora_A, up
 
+    @torch.no_grad()
+    def of_one(self, task: str) -> LowRankUpdate:
+        """A plain update with the factors that one task has now."""
+        down, up = self.factors_of(task)
+        made = LowRankUpdate(up @ down, WeightSlice(self.where.weight, 0, len(up)), len(down), self.scale)
+        made.where = self.where
+        made.lora_A.copy_(down)
+        made.lora_B.copy_(up)
+        return made
+
     @property
     def _exact(self) -> torch.dtype:
         return torch.promote_types(self.lora_A.dtype, torch.float32)
@@ -141,6 +157,11 @@ class MtlLoraUpdate(LowRankUpdate):
 
 class MtlLoraLinear(LoraLinear):
     """A frozen linear layer whose changes are each row's task's mixture (MTL-LoRA)."""
+
+    def of_task(self, task: str) -> LoraLinear:
+        """The layer as the rows of one task have it: plain updates."""
+        updates = {key: update.of_one(task) for key, update in self.low_rank() if isinstance(update, MtlLoraUpdate)}
+        return LoraLinear(self.base, updates)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, …, I) to (B, …, O), each row as the route says."""

@@ -3,6 +3,8 @@
 Shapes: B rows, H features, C classes of the trial that has the most.
 """
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,23 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from harness.config import Config, ConfigError, check, read_stored, to_dict
-from harness.lora import SpecError, TaskRouter, pack
+from harness.config import Config, ConfigError, MtloraConfig, check, read_stored, to_dict
+from harness.lora import SpecError, TaskRouter, import_adapter, pack, task_adapters
 from harness.model import Network, build_model
 from harness.system.study_files import ADAPTER, CONFIG, HEAD
 from harness.trial.inputs import base_identity
 
+_ADAPTER_CONFIG = "adapter_config.json"
+
 
 class MultiAdapterModel(nn.Module):
-    """A network beside which the adapters of several trials lie, and a head for each."""
+    """A network beside which the adapters of several trials lie, and a head for each; `names` are theirs."""
 
-    def __init__(self, network: Network, heads: Sequence[nn.Module], route: TaskRouter, widest: int) -> None:
+    def __init__(
+        self, network: Network, heads: Sequence[nn.Module], route: TaskRouter, widest: int, names: Sequence[str]
+    ) -> None:
         super().__init__()
-        self.network, self.route = network, route
+        self.network, self.route, self.names = network, route, tuple(names)
         network.head = RowHeads(heads, route, widest)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -58,57 +64,90 @@ class RowHeads(nn.Module):
         return logits
 
 
+@dataclasses.dataclass(frozen=True)
+class _Member:
+    """One adapter and its head: a trial's, or of a trial of several tasks one task's."""
+
+    folder: Path
+    config: Config
+    adapter: Path
+    task: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name if self.task is None else f"{self.folder.name}/{self.task}"
+
+    @functools.cached_property
+    def head(self) -> dict[str, Tensor]:
+        """The tensors of its head by their names in it. Raises ConfigError where no head of ours is stored."""
+        tensors, heads = load_file(self.adapter / HEAD), self.config.task.head_names
+        if heads:
+            start = f"{self.task}."
+            tensors = {name.removeprefix(start): one for name, one in tensors.items() if name.startswith(start)}
+        of_tokens = self.config.task.tags_tokens or self.config.task.marks_answers
+        if (self.config.model.described_by_files or of_tokens) and "weight" not in tensors:
+            rule = "its head is the architecture's own; model.pooling=mean has one for many adapters"
+            raise ConfigError(f"{self.folder}: {rule}")
+        return tensors
+
+
 def load_multi_adapter(folders: Sequence[Path]) -> MultiAdapterModel:
     """The trials of several folders, as results/STUDY/trials/0003, as one network in evaluation mode.
 
-    A row's number is its trial's place in the order. Raises ConfigError where a trial left no adapter that can lie
-    beside others, or where their bases differ.
+    A row's number is its trial's place in the order; a trial of several tasks, with an adapter or a head for each, has
+    one for each of its tasks, in their order. `names` of the network has them by number. Raises ConfigError where a
+    trial left no adapter that can lie beside others, or where their bases differ.
     """
-    configs = [_config(folder) for folder in folders]
-    _check_bases(folders, configs)
-    stored = [_stored_head(folder, config) for folder, config in zip(folders, configs, strict=True)]
-    network = build_model(configs[0].model, _outputs(stored[0]))
-    route = TaskRouter()
+    members = [member for folder in folders for member in _members(folder)]
+    _check_bases(members)
+    network, route = build_model(members[0].config.model, _outputs(members[0].head)), TaskRouter()
     try:
-        pack(network.base, [folder / ADAPTER for folder in folders], route)
+        if len(folders) == 1 and isinstance(members[0].config.lora, MtloraConfig):
+            route = _alone(network, members[0].adapter)
+        else:
+            pack(network.base, [each.adapter for each in members], route, [each.task for each in members])
     except SpecError as error:
         raise ConfigError(str(error)) from None
-    heads = [_head(config, tensors) for config, tensors in zip(configs, stored, strict=True)]
-    return MultiAdapterModel(network, heads, route, max(map(_outputs, stored))).eval()
+    heads = [_head(each.config, each.head) for each in members]
+    widest = max(_outputs(each.head) for each in members)
+    return MultiAdapterModel(network, heads, route, widest, [each.name for each in members]).eval()
 
 
-def _config(folder: Path) -> Config:
-    if not (folder / ADAPTER / "adapter_config.json").exists():
+def _alone(network: Network, adapter: Path) -> TaskRouter:
+    """Put an adapter of several tasks into the network; returns its own route."""
+    import_adapter(network.base, adapter)
+    plan = task_adapters(network.base)
+    assert plan is not None, "it is an adapter of several tasks"
+    return plan.route
+
+
+def _members(folder: Path) -> list[_Member]:
+    config, kept = check(read_stored(folder / CONFIG)), folder / ADAPTER
+    if config.task.rows_of_all_tasks:
+        raise ConfigError(f"{folder}: each row has an answer of every task; run=predict gives them")
+    tasks = config.task.head_names or config.task.learned_in_turn
+    if all((kept / task / _ADAPTER_CONFIG).exists() for task in tasks) and tasks:
+        return [_Member(folder, config, kept / task, task) for task in tasks]
+    if not (kept / _ADAPTER_CONFIG).exists():
         raise ConfigError(f"{folder}: no trial that left an adapter")
-    return check(read_stored(folder / CONFIG))
+    heads = config.task.head_names
+    return [_Member(folder, config, kept, task) for task in heads] if heads else [_Member(folder, config, kept)]
 
 
-def _check_bases(folders: Sequence[Path], configs: Sequence[Config]) -> None:
-    first = _base(configs[0])
-    for folder, config in zip(folders, configs, strict=True):
-        mine = _base(config)
+def _check_bases(members: Sequence[_Member]) -> None:
+    first = _base(members[0].config)
+    for member in members:
+        mine = _base(member.config)
         for key, value in mine.items():
             if value != first[key]:
-                raise ConfigError(f"{folder}: another base than {folders[0]}'s, {key} {value} and not {first[key]}")
+                other = members[0].folder
+                raise ConfigError(f"{member.folder}: another base than {other}'s, {key} {value} and not {first[key]}")
 
 
 def _base(config: Config) -> dict[str, Any]:
     """What makes a base, and what is read from it, the same: head and dropout are the trial's own."""
     tree = {key: value for key, value in to_dict(config.model).items() if key not in ("name", "head", "dropout")}
     return tree | {"weights": base_identity(config)["sha256"]}
-
-
-def _stored_head(folder: Path, config: Config) -> dict[str, Tensor]:
-    tensors = load_file(folder / ADAPTER / HEAD)
-    of_tokens = config.task.tags_tokens or config.task.marks_answers
-    if (config.model.described_by_files or of_tokens) and "weight" not in tensors:
-        raise ConfigError(f"{folder}: its head is the architecture's own; model.pooling=mean has one for many adapters")
-    if not config.task.head_names:
-        return tensors
-    if len(config.task.head_names) > 1:
-        raise ConfigError(f"{folder}: a trial of several tasks, with a head for each; trials of one are put together")
-    (task,) = config.task.head_names
-    return {name.removeprefix(f"{task}."): tensor for name, tensor in tensors.items()}
 
 
 def _head(config: Config, tensors: dict[str, Tensor]) -> nn.Module:

@@ -1,6 +1,7 @@
 """Several adapters beside one base: what each of them gives alone, and what PEFT gives with them."""
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,20 @@ from torch import nn
 from transformers import GPT2Config, GPT2Model
 from transformers.pytorch_utils import Conv1D
 
-from harness.lora import LoraSpec, MtlLoraSpec, SpecError, TaskRouter, adapt, adapt_tasks, export_adapter, merge, pack
+from harness.lora import (
+    LoraSpec,
+    MtlLoraSpec,
+    SpecError,
+    TaskForkSpec,
+    TaskRouter,
+    adapt,
+    adapt_tasks,
+    export_adapter,
+    merge,
+    pack,
+)
 from harness.model.text_parts import TARGETS
+from tests.lora.networks import KINDS
 from tests.lora.test_variants import disturb
 
 
@@ -111,34 +124,103 @@ def test_rows_of_peft_adapters_are_what_peft_gives(tmp_path):
         torch.testing.assert_close(base(input_ids=ids).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
 
 
+RECURRENT = [name for name in KINDS if "lstm" in name.lower() or "gru" in name.lower()]
+
+
+@pytest.mark.parametrize("variant", ["lora", "dora"])
+@pytest.mark.parametrize("kind", [name for name in KINDS if name not in RECURRENT])
+def test_adapters_of_every_other_form_lie_beside_plain_ones(kind, variant, tmp_path):
+    """The second adapter leaves the layer alone, the third is LoRA again, of another rank."""
+    torch.manual_seed(0)
+    found = KINDS[kind]
+    base, x = found.build().double().eval(), found.x()
+    alone, folders = [], []
+    for number, spec in enumerate(
+        [LoraSpec(2, 0.7, tuple(found.names), variant=variant), LoraSpec(1, 1.5, tuple(found.names))]
+    ):
+        net = copy.deepcopy(base)
+        try:
+            adapt(net, dataclasses.replace(spec, **found.changes), found.names)
+        except SpecError:
+            pytest.skip(f"{variant} has no form there")
+        disturb(net)
+        folders.append(tmp_path / str(number))
+        export_adapter(net, "path:base", folders[-1])
+        alone.append(net.eval())
+    route = TaskRouter()
+    packed = copy.deepcopy(base)
+    pack(packed, [folders[0], folders[1], folders[0]], route)
+    rows = torch.tensor([1, 0, 2, 1, 0])[: len(x)]
+    route.set(rows)
+    with torch.no_grad():
+        mixed = packed(x)
+        for row, number in enumerate(rows.tolist()):
+            expected = alone[number % 2](x)[row]
+            torch.testing.assert_close(mixed[row], expected, atol=1e-6, rtol=1e-6)
+            route.set(number)
+            torch.testing.assert_close(packed(x)[row], expected, atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(mixed, base(x), atol=1e-3)
+
+
+def test_a_layer_that_one_adapter_leaves_alone_is_the_plain_one_for_its_rows(tmp_path):
+    base, alone, folders = written(
+        tmp_path, [LoraSpec(2, 0.7, ("first",), variant="dora"), LoraSpec(3, 1.5, ("second",))]
+    )
+    route, x = TaskRouter(), torch.randn(4, 3, 6, dtype=torch.float64)
+    pack(base, folders, route)
+    route.set(torch.tensor([1, 0, 1, 0]))
+    for row, number in enumerate([1, 0, 1, 0]):
+        torch.testing.assert_close(base(x)[row], alone[number](x)[row], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", RECURRENT[:2])
+def test_what_cannot_be_packed_is_refused_by_name(kind, tmp_path):
+    found = KINDS[kind]
+    base = found.build()
+    net = copy.deepcopy(base)
+    adapt(net, LoraSpec(1, 1.0, tuple(found.names)), found.names)
+    export_adapter(net, "path:base", tmp_path)
+    with pytest.raises(SpecError, match=r"layer is (LSTM|GRU), whose rows are not told apart"):
+        pack(base, [tmp_path], TaskRouter())
+
+
 @pytest.mark.parametrize(
-    ("spec", "line"),
+    "spec",
     [
-        (
-            LoraSpec(2, 1.0, ("first",), variant="dora"),
-            "first has scaled outputs (DoRA); only A and B",
-        ),
-        (LoraSpec(2, 1.0, ("conv",)), "conv is Conv1d; only A and B"),
+        MtlLoraSpec(2, 0.8, ("query", "output")),
+        MtlLoraSpec(2, 0.8, ("output",), task_matrix="diagonal"),
+        TaskForkSpec(2, 1, 0.8, 1.3, ("query", "output", "ffn_up")),
+        TaskForkSpec(2, 1, 0.8, 1.3, ("output", "ffn_up"), mode="both"),
+        TaskForkSpec(2, 2, 0.8, 1.3, ("output",), task_ranks=(("b", 0),)),
     ],
+    ids=lambda spec: f"{type(spec).__name__}",
 )
-def test_what_cannot_be_packed_is_refused_by_name(spec, line, tmp_path):
-    base = Net()
-    base.conv = nn.Conv1d(3, 3, 1)
-    net = copy.deepcopy(base)
-    adapt(net, spec, {})
-    export_adapter(net, "path:base", tmp_path)
-    with pytest.raises(SpecError) as caught:
-        pack(base, [tmp_path], TaskRouter())
-    assert line in str(caught.value)
-
-
-def test_an_adapter_for_several_tasks_stands_alone(tmp_path):
-    base = GPT2Model(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=20, n_positions=8))
-    net = copy.deepcopy(base)
-    adapt_tasks(net, MtlLoraSpec(2, 1.0, ("output",)), TARGETS["gpt2"], ["a", "b"], TaskRouter())
-    export_adapter(net, "path:base", tmp_path)
-    with pytest.raises(SpecError, match="stands alone"):
-        pack(base, [tmp_path], TaskRouter())
+def test_each_task_of_an_adapter_for_several_is_one_beside_others(spec, tmp_path):
+    torch.manual_seed(0)
+    base = GPT2Model(GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=20, n_positions=8)).double().eval()
+    net, own = copy.deepcopy(base), TaskRouter()
+    adapt_tasks(net, spec, TARGETS["gpt2"], ["a", "b"], own)
+    disturb(net)
+    export_adapter(net.eval(), "path:base", tmp_path / "tasks")
+    other = copy.deepcopy(base)
+    adapt(other, LoraSpec(3, 1.1, ("query", "ffn_up")), TARGETS["gpt2"])
+    disturb(other)
+    export_adapter(other.eval(), "path:base", tmp_path / "other")
+    route, ids = TaskRouter(), torch.randint(20, (5, 6))
+    folders = [tmp_path / name for name in ("other", "tasks", "tasks")]
+    packed = copy.deepcopy(base)
+    pack(packed, folders, route, [None, "b", "a"])
+    numbers = [2, 0, 1, 2, 1]
+    route.set(torch.tensor(numbers))
+    with torch.no_grad():
+        mixed = packed(input_ids=ids).last_hidden_state
+        for number in range(3):
+            own.set({1: 1, 2: 0}.get(number, 0))
+            expected = (other if number == 0 else net)(input_ids=ids).last_hidden_state
+            mine = torch.tensor(numbers) == number
+            torch.testing.assert_close(mixed[mine], expected[mine], atol=1e-6, rtol=1e-6)
+    with pytest.raises(SpecError, match="an adapter of the tasks a, b; of which of them is not said"):
+        pack(copy.deepcopy(base), folders[1:2], TaskRouter())
 
 
 def test_half_precision_under_autocast_is_near_the_whole(tmp_path):

@@ -229,6 +229,21 @@ class TaskConfig:
     @property
     def paths(self) -> Mapping[str, str | None]:
         """The user's own files or folders, by key."""
+    @property
+    def learned_in_turn(self) -> tuple[str, ...]:
+        """The tasks that are learned one after another, in their order."""
+        return ()
+
+    @property
+    def input_memory(self) -> tuple[float, int] | None:
+        """Of InfLoRA: the share of a task's inputs that is kept of it, and the rows that inputs are looked at on."""
+        return None
+
+    @property
+    def replayed_rows(self) -> int | None:
+        """How many rows of each earlier task are kept and come to the batches of later ones."""
+        return None
+
         return {}
 
     def kind_of(self, path: Path) -> str:

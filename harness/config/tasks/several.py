@@ -165,6 +165,18 @@ class ContinualTaskConfig(SeveralTasksConfig):
         if self.order and len(set(self.order)) < len(self.order):
             mistakes.append(f"task.order={json.dumps(self.order)}: a task is learned once")
         if kinds := [kind for kind in self._kinds() if kind != "text"]:
+    @property
+    def learned_in_turn(self) -> tuple[str, ...]:
+        return tuple(self.chosen)
+
+    @property
+    def input_memory(self) -> tuple[float, int] | None:
+        return (self.input_share, self.input_rows) if self.learn == "inflora" else None
+
+    @property
+    def replayed_rows(self) -> int | None:
+        return self.replay_rows if self.learn == "replay" else None
+
             mistakes.append(f"task.tasks: text tasks are learned one after another, not {' and '.join(kinds)} tasks")
         if mistakes:
             return mistakes
