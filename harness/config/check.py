@@ -143,6 +143,11 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
             f"trainer.accumulate={config.trainer.accumulate}: of task={task.name} a loss may be weighted by its whole "
             "batch, and does not add up over parts of it: trainer.accumulate=1"
         ]
+    if task.replayed_rows is not None and (config.trainer.accumulate > 1 or config.trainer.batch_tokens is not None):
+        return [
+            "task.learn=replay: each batch is joined by rows of earlier tasks, and is not parted; trainer.accumulate=1 "
+            "and trainer.batch_tokens=null"
+        ]
     if task.parts:
         own = (mistake for part in task.parts.values() for mistake in _kind_mistakes(part, model, config))
         return [*task.mistakes(model), *own]

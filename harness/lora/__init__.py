@@ -5,12 +5,13 @@ from harness.lora.effective_rank import effective_ranks
 from harness.lora.errors import InitialisationError, SpecError
 from harness.lora.initialisation import initialise
 from harness.lora.inject import adapt
+from harness.lora.interference_free import InputMoments, design_a, with_inputs
 from harness.lora.layers import LoraLinear
 from harness.lora.merge import bare, merge
 from harness.lora.multi_adapter import pack
 from harness.lora.multitask import adapt_tasks, groups_of, shared_parameters, task_adapters
 from harness.lora.multitask_specs import MtlLoraSpec, MtloraSpec, TaskForkSpec, TaskSpec
-from harness.lora.orthogonal import add_updates, overlap
+from harness.lora.orthogonal import add_updates, check_plain, overlap
 from harness.lora.peft_format import export_adapter
 from harness.lora.peft_import import import_adapter
 from harness.lora.routing import TaskRouter
@@ -26,6 +27,7 @@ __all__ = [
     "Budget",
     "Feed",
     "InitialisationError",
+    "InputMoments",
     "LoraLinear",
     "LoraSpec",
     "LowRankUpdate",
@@ -43,6 +45,8 @@ __all__ = [
     "adapter_parameters",
     "add_updates",
     "bare",
+    "check_plain",
+    "design_a",
     "effective_ranks",
     "export_adapter",
     "final_budget",
@@ -62,4 +66,5 @@ __all__ = [
     "task_similarity",
     "updates_of",
     "variant",
+    "with_inputs",
 ]

@@ -1,4 +1,4 @@
-"""O-LoRA: each task adds an update in directions that earlier tasks left free (Wang et al., 2023).
+"""An update for each task, added up; and O-LoRA, which keeps them orthogonal (Wang et al., 2023).
 
 The earlier updates are frozen and still count: y = Wx + b + Σ_i s·B_i A_i x. Only the newest update and the head learn.
 """
@@ -8,8 +8,17 @@ from torch import Tensor, nn
 
 from harness.lora.adapted import adapted_layers
 from harness.lora.errors import SpecError
-from harness.lora.layers import LoraLinear
+from harness.lora.layers import Adapted, LoraLinear
 from harness.lora.update import LowRankUpdate, WeightSlice, frozen_weight
+
+
+def check_plain(network: nn.Module) -> None:
+    """Raise SpecError where an update is no plain one of a linear layer: only of those is the sum one update again."""
+    for name, layer in adapted_layers(network):
+        for _, update in layer.low_rank():
+            plain = type(update) is LowRankUpdate and update.start_A is None and not update.swapped
+            if not isinstance(layer, LoraLinear) or not plain:
+                raise SpecError(f"{name}: it adds up plain updates of linear layers")
 
 
 def add_updates(network: nn.Module, task: int) -> None:
@@ -17,19 +26,17 @@ def add_updates(network: nn.Module, task: int) -> None:
 
     `task` counts from 1 for the second one. Raises SpecError where an update is no plain one of a linear layer.
     """
-    for name, layer in adapted_layers(network):
+    check_plain(network)
+    for _, layer in adapted_layers(network):
         firsts = {key: update for key, update in layer.low_rank() if "_task" not in key}
         for key, update in firsts.items():
-            plain = type(update) is LowRankUpdate and update.start_A is None and not update.swapped
-            if not isinstance(layer, LoraLinear) or not plain:
-                raise SpecError(f"{name}: O-LoRA adds up plain updates of linear layers")
             layer.updates[f"{key}_task{task}"] = _fresh(layer, update)
         for key, update in layer.low_rank():
             update.requires_grad_(key.endswith(f"_task{task}"))
             update.zero_grad()  # frozen, it needs the room no more
 
 
-def _fresh(layer: LoraLinear, update: LowRankUpdate) -> LowRankUpdate:
+def _fresh(layer: Adapted, update: LowRankUpdate) -> LowRankUpdate:
     weight = frozen_weight(layer.base, update.where.weight)
     made = LowRankUpdate(weight, update.where, update.rank, update.whole_scale)
     return made.to(update.lora_A.device).train(update.training)

@@ -12,6 +12,7 @@ from harness.task.measure import GuestMeasure, read_measure
 from harness.task.mixture import MixtureBatches, MixtureInputs, MixtureTask
 from harness.task.passages import Passages, cut_passages, hidden_places, read_documents
 from harness.task.ragged import cached
+from harness.task.replay import with_replay
 from harness.task.sampling import LengthBatches
 from harness.task.seq2seq import Seq2seqTask
 from harness.task.seq2seq_inputs import Seq2seqInputs, Seq2seqSplit, SpecialTokens, encode_seq2seq
@@ -63,4 +64,5 @@ __all__ = [
     "read_measure",
     "tokenizer_files",
     "train_tokenizer",
+    "with_replay",
 ]

@@ -1,7 +1,7 @@
 """Tasks that are learned one after another."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from harness.config import ConfigError, ContinualTaskConfig, ModelConfig, Tokens
-from harness.task.base import Inputs, Task
+from harness.task.base import Inputs, Losses, Task
 from harness.task.build import read_task
 from harness.task.mixture import digest_of, outputs_of, refuse_leaks
+from harness.task.replay import losses_of_rows
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class ContinualTask(Task):
     """Tasks by name in the order they are learned, with one head for all of them or one for each.
 
-    `learn`: one adapter is `continued`, or each task has a `separate` one, or one `orthogonal` to the earlier ones.
+    `learn` is as the configuration has it.
     Raises ConfigError where they share a head and their classes are not the same.
     """
 
@@ -33,6 +34,12 @@ class ContinualTask(Task):
     def __post_init__(self) -> None:
         if self.shared and (len({part.classes for part in self.parts.values()}) > 1 or not self.classes):
             raise ConfigError("task.heads=shared: the tasks have not the same classes; task.heads=separate")
+
+    @property
+    def losses(self) -> Losses | None:
+        """Of rows of several tasks with a head each; else the mean over the rows says all."""
+        apart = self.learn == "replay" and not self.shared
+        return losses_of_rows(list(outputs_of(self.parts).values())) if apart else None
 
     @property
     def continual(self) -> "ContinualTask":
@@ -98,6 +105,10 @@ class OneOfTasks(Inputs):
     @property
     def training_lengths(self) -> np.ndarray:
         return self.part.training_lengths
+
+    @property
+    def padding(self) -> Mapping[str, int]:
+        return self.part.padding
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The part's batch, with `tasks` (B), the number of the task."""

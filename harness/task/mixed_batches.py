@@ -74,14 +74,20 @@ class MixedBatches(Sampler[list[int]]):
         return (row for (row,) in itertools.chain.from_iterable(itertools.repeat(passes)))
 
 
-def joined(batches: Sequence[Mapping[str, Tensor]], padding: Mapping[str, int]) -> dict[str, Tensor]:
+def joined(
+    batches: Sequence[Mapping[str, Tensor]],
+    padding: Mapping[str, int],
+    asked: str = "task.batches=mixed",
+    instead: str = "task.batches=one_task",
+) -> dict[str, Tensor]:
     """Batches of several tasks as one: what is shorter is padded at its end, labels of classes become numbers too.
 
-    Raises ConfigError where the tasks' rows do not have one answer each, or not the same inputs.
+    Raises ConfigError where the tasks' rows do not have one answer each, or not the same inputs: with the setting that
+    `asked` for it, and the one that can be had `instead`.
     """
     names = set(batches[0])
     if any(set(batch) != names or batch["labels"].ndim != 1 for batch in batches):
-        raise ConfigError("task.batches=mixed: for tasks of like inputs with one answer a row; task.batches=one_task")
+        raise ConfigError(f"{asked}: for tasks of like inputs with one answer a row; {instead}")
     return {name: _joined([batch[name] for batch in batches], padding.get(name, 0)) for name in batches[0]}
 
 

@@ -17,6 +17,7 @@ from harness.record import Record
 from harness.trial import TrialContext
 from harness.trial.adapt import count, method_of
 from harness.trial.continual.forgetting import summary
+from harness.trial.continual.methods import InfLora
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.run import run_trial
 
@@ -40,7 +41,10 @@ FAST = ["trainer.max_steps=40", "trainer.epochs=20.0", "optimizer.lr=0.03", "opt
 
 @pytest.mark.parametrize(
     ("arm", "learn"),
-    [("lora", "continued"), ("lora", "separate"), ("lora", "orthogonal"), ("full", "continued"), ("head", "continued")],
+    [
+        *(("lora", learn) for learn in ("continued", "separate", "orthogonal", "inflora", "replay")),
+        *(("full", "continued"), ("full", "replay"), ("head", "continued")),
+    ],
 )
 def test_every_way_of_learning_leaves_a_whole_record(run, tmp_path, arm, learn):
     words = ["lora.rank=2"] if arm == "lora" else []
@@ -90,10 +94,10 @@ def test_a_task_that_contradicts_another_is_forgotten_and_separate_adapters_forg
 
 def test_the_first_task_is_learned_alike_in_every_way(run):
     rows = [run(number=number, learn=learn).continual.test[:2] for number, learn in enumerate(WAYS)]
-    assert rows[0] == rows[1] == rows[2]
+    assert all(each == rows[0] for each in rows)
 
 
-WAYS = ["continued", "separate", "orthogonal"]
+WAYS = ["continued", "separate", "orthogonal", "replay"]
 
 
 def test_orthogonal_pairs_are_saved_as_one_adapter_that_peft_loads(run, tmp_path, tiny_base, several):
@@ -122,6 +126,45 @@ def test_orthogonal_pairs_are_saved_as_one_adapter_that_peft_loads(run, tmp_path
 def test_the_penalty_lowers_the_overlap(run):
     free, bound = run(*FAST, learn="orthogonal", penalty=0.0), run(*FAST, number=1, learn="orthogonal", penalty=50.0)
     assert bound.continual_summary.overlap < 0.5 * free.continual_summary.overlap
+
+
+def test_inflora_trains_b_alone_and_its_directions_are_apart_from_those_kept(run, several, monkeypatch):
+    kept = []
+    end = InfLora.end
+
+    def look(method, number):
+        end(method, number)
+        kept.append({name: directions.clone() for name, directions in method.memory.items()})
+
+    monkeypatch.setattr(InfLora, "end", look)
+    entry = run(*FAST, learn="inflora", input_rows=30, input_share=0.6)
+    made = several(*FAST)
+    trained = count(check(made))["params"]
+    made["task"]["learn"] = "inflora"
+    alone = count(check(made))["params"]
+    assert entry.parameters.adapter == alone["adapter"]
+    assert 0 < alone["adapter"] < trained["adapter"]
+    assert entry.continual_summary.kept == 3 * trained["adapter"] + entry.parameters.head, "A is needed to answer"
+    assert entry.dead == []
+    assert len(kept) == 3
+    for name, directions in kept[1].items():
+        first = kept[0][name]
+        assert torch.equal(directions[:, : first.shape[1]], first)
+        assert torch.allclose(directions.T @ directions, torch.eye(directions.shape[1]).double(), atol=1e-8)
+    assert kept[2].keys() == kept[1].keys(), "nothing comes after the last task"
+
+
+def test_replay_keeps_what_a_contradiction_would_overwrite(run):
+    """The second task says the opposite of the first: kept rows of the first hold its loss down."""
+    continued, replayed = run(*FAST), run(*FAST, number=1, learn="replay", replay_rows=40)
+    assert replayed.continual.test[2][0] > continued.continual.test[2][0] + 0.05
+    assert replayed.steps.made == continued.steps.made
+
+
+def test_replay_trains_a_head_for_each_task_on_rows_of_all(run):
+    entry = run(*FAST, learn="replay", heads="separate")
+    assert entry.state == "complete", entry.reason
+    assert entry.continual.test[2][0] > 0.6, "the first task's head still fits the adapter"
 
 
 def test_a_head_for_each_task_on_a_frozen_base_forgets_nothing(run):
@@ -172,6 +215,9 @@ def test_the_same_sequence_gives_the_same_matrix(run):
     [
         (["lora=full"], {"learn": "separate"}, "task.learn=separate: it needs adapters; lora=full has task.learn=cont"),
         (["lora=head"], {"learn": "orthogonal"}, "task.learn=orthogonal: it needs adapters; lora=head"),
+        (["lora=head"], {"learn": "inflora"}, "task.learn=inflora: it needs adapters; lora=head"),
+        (["trainer.accumulate=2"], {"learn": "replay"}, "task.learn=replay: each batch is joined by rows of earlier"),
+        (["trainer.batch_tokens=64"], {"learn": "replay"}, "trainer.batch_tokens=null"),
         (["lora=adalora", "lora.rank=2"], {}, "lora.variant=adalora: its ranks move"),
         ([], {"order": ["first", "thrid"]}, 'task.order=["first", "thrid"]: no task thrid; did you mean third'),
         ([], {"order": ["first", "first"]}, "a task is learned once"),
@@ -184,6 +230,11 @@ def test_what_cannot_be_learned_in_turn_is_named(several, words, task, line):
     with pytest.raises(ConfigError) as caught:
         method_of(check(made)).check()
     assert line in str(caught.value)
+
+
+def test_an_update_that_is_no_plain_one_is_refused_before_any_training(run):
+    with pytest.raises(ConfigError, match=r"task\.learn=inflora: .*plain updates of linear layers"):
+        run("lora=dora", learn="inflora", report=lambda step, scores: pytest.fail("a task was learned"))
 
 
 def test_what_one_task_is_scored_on_is_not_learned_by_another(several):

@@ -18,6 +18,8 @@ WAYS = {
     "continued": ({}, ["lora.dropout=0.2"]),
     "separate": ({"learn": "separate"}, ["optimizer.lr=0.01"]),
     "orthogonal": ({"learn": "orthogonal"}, ["optimizer.lr=0.01"]),
+    "inflora": ({"learn": "inflora", "input_share": 0.7}, ["optimizer.lr=0.01"]),
+    "replay": ({"learn": "replay", "replay_rows": 20}, ["optimizer.lr=0.01"]),
     "full": ({"heads": "separate"}, ["lora=full"]),
     "head": ({}, ["lora=head", "trainer.patience=1", "optimizer.head_lr=0.3"]),
 }

@@ -54,7 +54,15 @@ _NOT_IN_FINGERPRINT = (
     *("answers", "answer_start", "id", "starts", "unanswerable"),
 )
 # Trials from before there were these are the same trials.
-_LATER_KEYS = {"train_rows": None, "temperature": None, "batches": "one_task", "text_pair": None}
+_LATER_KEYS = {
+    "train_rows": None,
+    "temperature": None,
+    "batches": "one_task",
+    "text_pair": None,
+    "replay_rows": 64,
+    "input_share": 0.95,
+    "input_rows": 256,
+}
 
 
 CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", "auroc", "average_precision")
@@ -197,14 +205,6 @@ class TaskConfig:
         return False
 
     @property
-    def weighted_by(self) -> str:
-        """What the losses of several tasks are weighted by; equal: they count alike."""
-        return "equal"
-
-    @property
-    def watches_gradients(self) -> bool:
-        """Whether the gradients of its tasks are compared at each evaluation."""
-    @property
     def trains_in_part(self) -> bool:
         """Whether a step may leave some of the trained weights alone: the heads and adapters of other tasks."""
         return bool(self.parts) or self.rows_of_all_tasks
@@ -214,6 +214,14 @@ class TaskConfig:
         """Whether a batch has rows of several tasks."""
         return False
 
+    @property
+    def weighted_by(self) -> str:
+        """What the losses of several tasks are weighted by; equal: they count alike."""
+        return "equal"
+
+    @property
+    def watches_gradients(self) -> bool:
+        """Whether the gradients of its tasks are compared at each evaluation."""
         return False
 
     @property
@@ -221,14 +229,6 @@ class TaskConfig:
         """What the overlap with adapters of earlier tasks is multiplied by, where new ones are kept orthogonal."""
         return None
 
-    @property
-    def fallback(self) -> str | None:
-        """The name of the task that is trained on where this one's data cannot be reached."""
-        return None
-
-    @property
-    def paths(self) -> Mapping[str, str | None]:
-        """The user's own files or folders, by key."""
     @property
     def learned_in_turn(self) -> tuple[str, ...]:
         """The tasks that are learned one after another, in their order."""
@@ -244,6 +244,14 @@ class TaskConfig:
         """How many rows of each earlier task are kept and come to the batches of later ones."""
         return None
 
+    @property
+    def fallback(self) -> str | None:
+        """The name of the task that is trained on where this one's data cannot be reached."""
+        return None
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        """The user's own files or folders, by key."""
         return {}
 
     def kind_of(self, path: Path) -> str:

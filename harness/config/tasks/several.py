@@ -5,13 +5,13 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
 from harness.config.registry import classes_in, union_of
-from harness.config.scalars import CLOSED, Flag, Natural, NotNegative, Positive, Text
+from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Positive, Text
 from harness.config.tasks.base import Name, TaskConfig
 from harness.config.tree import nearest
 
@@ -128,9 +128,11 @@ class MixtureTaskConfig(SeveralTasksConfig):
 class ContinualTaskConfig(SeveralTasksConfig):
     """Text tasks learned one after another, in the order of `order`, or as they stand.
 
-    `learn`: one adapter continued, or one for each task, kept with its head, or updates orthogonal to the earlier ones
-    (O-LoRA), `penalty` times their overlap being added to the loss. `heads` shared: one for all tasks, which then have
-    the same classes.
+    `learn`: one adapter continued, or one for each task, kept with its head; or an update added for each: orthogonal to
+    the earlier ones (O-LoRA), `penalty` times their overlap being added to the loss, or one that reads what earlier
+    inputs left free (InfLoRA), which are looked at on `input_rows` rows, `input_share` of their squares being kept; or
+    one adapter continued with a replay of `replay_rows` rows of each earlier task. `heads` shared: one for all tasks,
+    which then have the same classes.
     """
 
     builder = "harness.task.continual:read_continual"
@@ -139,9 +141,12 @@ class ContinualTaskConfig(SeveralTasksConfig):
     reader: Literal["continual"]
     tasks: Annotated[dict[TaskKey, AnyPart], Field(min_length=2)]
     order: Annotated[list[Text], Field(min_length=2)] | None
-    learn: Literal["continued", "separate", "orthogonal"]
+    learn: Literal["continued", "separate", "orthogonal", "inflora", "replay"]
     heads: Literal["shared", "separate"]
     penalty: NotNegative
+    replay_rows: Count = 64
+    input_share: Annotated[float, Strict(), Field(gt=0, le=1)] = 0.95
+    input_rows: Count = 256
 
     @property
     def chosen(self) -> dict[str, TaskConfig]:
@@ -160,11 +165,6 @@ class ContinualTaskConfig(SeveralTasksConfig):
     def overlap_penalty(self) -> float | None:
         return self.penalty if self.learn == "orthogonal" else None
 
-    def mistakes(self, model: ModelConfig) -> list[str]:
-        mistakes = _unknown("task.order", self.order, self.tasks)
-        if self.order and len(set(self.order)) < len(self.order):
-            mistakes.append(f"task.order={json.dumps(self.order)}: a task is learned once")
-        if kinds := [kind for kind in self._kinds() if kind != "text"]:
     @property
     def learned_in_turn(self) -> tuple[str, ...]:
         return tuple(self.chosen)
@@ -177,16 +177,28 @@ class ContinualTaskConfig(SeveralTasksConfig):
     def replayed_rows(self) -> int | None:
         return self.replay_rows if self.learn == "replay" else None
 
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        mistakes = _unknown("task.order", self.order, self.tasks)
+        if self.order and len(set(self.order)) < len(self.order):
+            mistakes.append(f"task.order={json.dumps(self.order)}: a task is learned once")
+        if kinds := [kind for kind in self._kinds() if kind != "text"]:
             mistakes.append(f"task.tasks: text tasks are learned one after another, not {' and '.join(kinds)} tasks")
         if mistakes:
             return mistakes
+        own = [
+            name for name, part in self.chosen.items() if part.tags_tokens or part.offers_options or part.marks_answers
+        ]
+        if self.learn == "replay" and own:
+            mistakes.append(
+                f"task.learn=replay: rows of {', '.join(own)} have more than one answer; task.learn=continued"
+            )
         asked = {(part.objectives, part.known_outputs) for part in self.chosen.values() if part.objectives}
         if self.heads == "shared" and (len(asked) > 1 or any("accuracy" not in possible for possible, _ in asked)):
             mistakes.append("task.heads=shared: the tasks have not the same classes; task.heads=separate")
         return mistakes
 
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
-        if self.learn == "continued" or lora.takes_more_updates:
+        if self.learn in ("continued", "replay") or lora.takes_more_updates:
             return []
         return [f"task.learn={self.learn}: it needs adapters; lora={lora.name} has task.learn=continued"]
 

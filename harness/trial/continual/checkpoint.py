@@ -48,6 +48,7 @@ class ContinualCheckpoint:
             "trained": list(self.training.trained),
             "reached": sorted(self.training.reached),
             "curves": dict(self.training.curves),
+            "method": self.training.method.state_dict(),
             "meters": self.meter.state_dict(),
             "random": random_state(),
         }
@@ -78,8 +79,9 @@ class ContinualCheckpoint:
         kept = state.pop("continual")
         self.learned, self.reported = kept["learned"], kept["reported"]
         for number in range(self.learned):
-            self.training.prepare(number)
+            self.training.method.prepare(number)
         self._put_back(kept["weights"])
+        self.training.method.load_state_dict(kept.get("method", {}))
         self.snapshots.states = [_beside(self.model, each) for each in kept["states"]]
         self.evaluation.rows, self.evaluation.predictions = kept["rows"], kept["predictions"]
         steps = replace(Steps.read(kept["steps"]), resumed=state["step"])
@@ -102,7 +104,8 @@ class ContinualCheckpoint:
     def _put_back(self, weights: State) -> None:
         own = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
         for name, tensor in weights.items():
-            own[name].copy_(tensor)
+            if name in own:  # the A of a task under way that is not trained is computed again
+                own[name].copy_(tensor)
 
 
 def _on_cpu(state: State) -> State:

@@ -14,6 +14,7 @@ from harness.trial.context import CHECKPOINTS
 from harness.trial.continual.checkpoint import ContinualCheckpoint
 from harness.trial.continual.evaluation import ContinualEvaluation
 from harness.trial.continual.forgetting import summary
+from harness.trial.continual.methods import continual_method
 from harness.trial.continual.snapshots import TaskSnapshots
 from harness.trial.continual.training import ContinualTraining
 from harness.trial.packed import pack_notes
@@ -31,7 +32,7 @@ def train_and_evaluate_continual(trial: RunningTrial, task: ContinualTask) -> No
     continual = Continual(tasks=names, learn=task.learn, heads=heads)
     draft.record = replace(draft.record, continual=continual)
     checkpoints = Checkpoints(trial.context.folder / CHECKPOINTS, draft.record.fingerprint)
-    training = ContinualTraining(trial, checkpoints)
+    training = ContinualTraining(trial, checkpoints, continual_method(trial, task.learn))
     progress = ContinualCheckpoint(checkpoints, trial.model, snapshots, evaluation, training)
     started = time.perf_counter()
     try:

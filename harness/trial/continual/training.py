@@ -2,15 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import lightning as L
-from torch import Tensor
 
-from harness.config import ConfigError
-from harness.lora import SpecError, add_updates, named_updates, overlap
-from harness.model import Network
 from harness.training import (
     BestCheckpoint,
     CheckpointCallback,
@@ -26,6 +21,7 @@ from harness.training import (
     plan,
 )
 from harness.trial.context import BEST
+from harness.trial.continual.methods import ContinualMethod
 from harness.trial.running import RunningTrial, make_module
 
 
@@ -35,9 +31,9 @@ class ContinualTraining:
     `curves` has of each task the steps before it, and the text of its file of metrics.
     """
 
-    def __init__(self, trial: RunningTrial, checkpoints: Checkpoints) -> None:
+    def __init__(self, trial: RunningTrial, checkpoints: Checkpoints, method: ContinualMethod) -> None:
         self.trial, self.checkpoints, self.tasks = trial, checkpoints, trial.task.parts
-        self.overlap_penalty = trial.config.task.overlap_penalty
+        self.method = method
         self.trained: dict[str, None] = {}
         self.reached: set[str] = set()
         self.curves: dict[str, tuple[int, str]] = {}
@@ -47,10 +43,11 @@ class ContinualTraining:
 
         It goes on from where it was put down, if it is `under_way`; `extra` says what else a checkpoint has to hold.
         """
-        self.prepare(number)
+        self.method.prepare(number)
+        self.method.start(number)
         trial, name = self.trial, list(self.tasks)[number]
         settings, draft, before = trial.config.trainer, trial.draft, trial.draft.record.steps.made
-        train, validation = trial.splits["train"][name], trial.splits["validation"][name]
+        train, validation = self.method.rows(number), trial.splits["validation"][name]
         batches = -(-len(train) // settings.rows_of_step)
         length = plan(batches, settings.epochs, settings.max_steps, settings.evaluations, round_up=settings.round_up)
         module = self._module(name, length.steps)
@@ -75,11 +72,7 @@ class ContinualTraining:
         draft.record = replace(draft.record, steps=replace(steps, best=before + best.best_step))
         self.curves[name] = before, curve.path.read_text()
         trial.model.to(trial.device)
-
-    def prepare(self, number: int) -> None:
-        """Give the network what a task's learning needs."""
-        if number and self.overlap_penalty is not None:
-            _add_updates(self.trial, number)
+        self.method.end(number)
 
     def show(self, curves: Mapping[str, tuple[int, str]]) -> None:
         """The curves of earlier tasks, in files and to the mirror."""
@@ -93,9 +86,8 @@ class ContinualTraining:
         return [name for name in self.trained if name not in self.reached]
 
     def _module(self, name: str, steps: int) -> TrialModule:
-        model = self.trial.model
-        penalty = None if self.overlap_penalty is None else partial(_overlap, model, self.overlap_penalty)
-        return make_module(self.trial, model, self.tasks[name].metrics(), steps, penalty=penalty)
+        metrics, penalty = self.tasks[name].metrics(), self.method.penalty()
+        return make_module(self.trial, self.trial.model, metrics, steps, penalty=penalty)
 
     def _best_checkpoint(self, module: TrialModule) -> BestCheckpoint:
         by_accuracy = self.trial.config.trainer.objective == "score" and "accuracy" in module.metrics.names
@@ -112,18 +104,3 @@ class ContinualTraining:
         names = [name for name, tensor in self.trial.model.named_parameters() if tensor.requires_grad]
         self.trained |= dict.fromkeys(names)
         self.reached |= set(names) - set(unused.unused)
-
-
-def _overlap(model: Network, weight: float) -> Tensor:
-    return weight * overlap(model.base)
-
-
-def _add_updates(trial: RunningTrial, number: int) -> None:
-    try:
-        add_updates(trial.model.base, number)
-    except SpecError as error:
-        raise ConfigError(f"task.learn=orthogonal: {error}") from None
-    ranks = {name: update.rank for name, update in named_updates(trial.model.base)}
-    scales = {name: update.scale for name, update in named_updates(trial.model.base)}
-    adapter = replace(trial.draft.record.adapter, ranks=ranks, scales=scales)
-    trial.draft.record = replace(trial.draft.record, adapter=adapter)

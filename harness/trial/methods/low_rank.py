@@ -83,7 +83,11 @@ class LowRank(Method):
             raise ConfigError(*mistakes)
 
     def adapt(self, model: Network) -> dict[str, int]:
-        return adapt(model.base, self.spec, model.targets)
+        ranks = adapt(model.base, self.spec, model.targets)
+        if self.config.task.input_memory is not None:  # A is computed from each task's inputs
+            for update in updates_of(model.base):
+                update.lora_A.requires_grad_(False)
+        return ranks
 
     def initialise(self, model: Network, feed: Feed) -> dict[str, int]:
         return initialise(model.base, self.spec, feed)

@@ -1,0 +1,69 @@
+"""Rows kept of earlier tasks, which come to each batch of a new one (experience replay; Chaudhry et al., 2019)."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from torch import Tensor
+
+from harness.task.base import Inputs, Losses
+from harness.task.mixed_batches import joined, losses_by_task
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayInputs(Inputs):
+    """The rows of a task; to a training batch come as many that are drawn of `kept`: pairs of a part and its row.
+
+    The draw is a function of (seed, the batch's rows) alone, so that a trial resumed anywhere sees the same.
+    """
+
+    own: Inputs
+    earlier: tuple[Inputs, ...]
+    kept: tuple[tuple[int, int], ...]
+    seed: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.own.lengths
+
+    @property
+    def padding(self) -> Mapping[str, int]:
+        return self.own.padding
+
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        return self.own.batch(rows)
+
+    def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """The batch of 2·B rows, those of one task together; `rows` are the numbers in their own splits."""
+        draw = np.random.default_rng([self.seed, *rows])
+        places = draw.choice(len(self.kept), len(rows), replace=len(rows) > len(self.kept))
+        batches = [self.own.training_batch(rows)]
+        chosen = sorted(self.kept[place] for place in places.tolist())
+        for part, mine in itertools.groupby(chosen, key=lambda pair: pair[0]):
+            batches.append(self.earlier[part].training_batch([row for _, row in mine]))
+        return joined(batches, self.padding, asked="task.learn=replay", instead="task.learn=continued")
+
+
+def with_replay(own: Inputs, earlier: Sequence[Inputs], *, kept: int, seed: int) -> Inputs:
+    """The rows of a task with `kept` rows of each earlier one, drawn by the seed; the first task's rows as they are."""
+    if not earlier:
+        return own
+    rows = [
+        (part, int(row))
+        for part, inputs in enumerate(earlier)
+        for row in np.random.default_rng([seed, part]).permutation(len(inputs))[:kept]
+    ]
+    return ReplayInputs(own, tuple(earlier), tuple(rows), seed)
+
+
+def losses_of_rows(outputs: Sequence[int]) -> Losses:
+    """The mean loss over all rows of a batch, whatever tasks they are of; `outputs` are those of each task's head."""
+    return partial(_mean_of_rows, outputs)
+
+
+def _mean_of_rows(heads: Sequence[int], outputs: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    losses_T, numbers_T = losses_by_task(heads, outputs, batch)
+    shares_T = (batch["tasks"] == numbers_T[:, None]).float().mean(1)
+    return (losses_T * shares_T).sum()[None], numbers_T[:1]
