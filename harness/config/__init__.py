@@ -14,7 +14,7 @@ from harness.config.models.text import TextModelConfig
 from harness.config.models.timm import TimmModelConfig
 from harness.config.models.vision import VisionModelConfig
 from harness.config.multitask import MtlLoraConfig, MtloraConfig, TaskAdapterConfig, TaskForkConfig
-from harness.config.probe import ProbeConfig
+from harness.config.probe import MaskedProbeConfig, PerplexityProbeConfig, ProbeConfig
 from harness.config.scalars import AssetConfig
 from harness.config.schema import (
     Config,
@@ -79,6 +79,7 @@ __all__ = [
     "LaunchConfig",
     "LocalConfig",
     "LoraConfig",
+    "MaskedProbeConfig",
     "MixtureTaskConfig",
     "ModelConfig",
     "MtlLoraConfig",
@@ -86,6 +87,7 @@ __all__ = [
     "Outputs",
     "OwnTextTaskConfig",
     "PeftConfig",
+    "PerplexityProbeConfig",
     "ProbeConfig",
     "PublishedImagesConfig",
     "Range",

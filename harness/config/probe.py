@@ -1,6 +1,6 @@
 """The configuration of a probe for what a base has forgotten."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
@@ -10,12 +10,37 @@ from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class ProbeConfig:
-    """The masked-LM loss on passages of general text; whole documents are held out, `share` of their tokens hidden."""
+    """A loss on passages of general text, of `length` tokens; whole documents are held out."""
 
-    name: Literal["mlm"]
+    hides_tokens: ClassVar[bool]
+    """Whether hidden tokens are asked for; else the next one is, at every token."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def name(self) -> str: ...
+
     asset: AssetConfig
     length: Annotated[int, Strict(), Field(ge=8)]
     passages: Count
     held_out: HeldOut
-    share: HeldOut
     seed: Natural
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class MaskedProbeConfig(ProbeConfig):
+    """The masked-LM loss of an encoder: `share` of a passage's tokens are hidden."""
+
+    hides_tokens = True
+
+    name: Literal["mlm"]
+    share: HeldOut
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class PerplexityProbeConfig(ProbeConfig):
+    """The loss of a causal base at every token of a passage but the first; its exponential is the perplexity."""
+
+    hides_tokens = False
+
+    name: Literal["perplexity"]

@@ -14,7 +14,7 @@ from harness.config.lora import BaselineConfig, LoraConfig, PeftConfig
 from harness.config.methods import Method
 from harness.config.models import AnyModel
 from harness.config.multitask import TaskAdapterConfig
-from harness.config.probe import ProbeConfig
+from harness.config.probe import MaskedProbeConfig, PerplexityProbeConfig
 from harness.config.scalars import CLOSED, Count, Flag, Listed, Natural, NotNegative, Number, Positive, Share, Text
 from harness.config.space import Dimension, Values
 from harness.config.tasks import AnyTask
@@ -234,7 +234,7 @@ class Config:
     trainer: TrainerConfig
     tracking: TrackingConfig
     launch: Annotated[LaunchConfig, Field(discriminator="name")]
-    probe: ProbeConfig | None
+    probe: Annotated[MaskedProbeConfig | PerplexityProbeConfig, Field(discriminator="name")] | None
     sweep: SweepConfig | None
     top: Count | None = None
     seeds: Annotated[int, Strict(), Field(ge=2)] | None = None

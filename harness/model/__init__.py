@@ -6,6 +6,7 @@ Each kind of model is a module of its own, imported when one is built: only thos
 from harness.model.base import Heads, Network, TransformersForm
 from harness.model.build import base_file, build_model, build_shapes, model_takes, model_tokens
 from harness.model.guest import GuestModel, guest_model_class
+from harness.model.language_model import language_model
 from harness.model.weighting import WEIGHTINGS, GradNorm, Uncertainty, Weighting
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "build_model",
     "build_shapes",
     "guest_model_class",
+    "language_model",
     "model_takes",
     "model_tokens",
 ]

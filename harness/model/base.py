@@ -109,6 +109,11 @@ class Network(nn.Module):
         return torch.autocast(next(self.parameters()).device.type, dtype=self.compute_dtype)
 
     @property
+    def gives_next_token(self) -> bool:
+        """Whether its outputs are logits of the next token at each token of one sequence."""
+        return False
+
+    @property
     def attention_kind(self) -> str:
         """How the base computes attention: sdpa, eager or another name of transformers'; empty where none is known."""
         return str(getattr(getattr(self.base, "config", None), "_attn_implementation", None) or "")

@@ -74,6 +74,10 @@ class Generator(Network):
         """Whether source and target are read as one sequence."""
         return not self.base.config.is_encoder_decoder  # type: ignore[union-attr]
 
+    @property
+    def gives_next_token(self) -> bool:
+        return self.causal
+
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, L, V) at every token; where a batch says the `places` (B, T) of its labels, at these (B, T, V)."""
         inputs = {"input_ids": batch["ids"], "attention_mask": batch["mask"]}

@@ -211,10 +211,15 @@ class TaskGradients(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Section):
-    """The base's masked-LM loss on general text before and after training, and the change."""
+    """The base's loss on general text before and after training, of hidden tokens or of the next one, and the change.
+
+    `low` and `high` are the change's 95 % interval over passages.
+    """
 
     before: Annotated[float | None, Measure("nats", "lower is better")] = None
     after: Annotated[float | None, Measure("nats", "lower is better")] = None
+    low: float | None = None
+    high: float | None = None
     change: Annotated[float | None, Measure("nats", "lower is better")] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -393,6 +398,7 @@ class Draft:
     """The record of a trial that is running; `record` is replaced by one with another section as that is reached."""
 
     record: Record
+    probed: list[float] = field(default_factory=list)  # the probe's loss on each passage, before training
 
     def add_scores(self, split: str, scores: Mapping[str, float]) -> None:
         """Note the scores of a split, in place of those it had."""

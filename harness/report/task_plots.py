@@ -100,7 +100,7 @@ def forgetting_picture(results: Sequence[ContinualResult], level: float, title: 
     panels[0][0].set_ylabel("forgetting (mean over all tasks but the last)")
     if probed:
         _scatter(panels[0][1], results, [(entry, entry.probe.change) for entry in _all(results)])
-        panels[0][1].set_ylabel("change of masked-LM loss on general text, nats")
+        panels[0][1].set_ylabel("change of the base's loss on general text, nats")
     for axes in panels[0]:
         axes.axhline(0, color="#444444", linewidth=0.8)
         axes.set_xlabel("mean test score of tasks just learned")

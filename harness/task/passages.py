@@ -45,8 +45,8 @@ def cut_passages(
 ) -> Passages:
     """Passages of exactly `length` tokens, the `special` tokens at both ends; what a document has left over is dropped.
 
-    Whole documents are held out, at random by `seed`, `share` of them; passages are shuffled. Raises ConfigError
-    where there are too few.
+    A special token that is empty stands nowhere. Whole documents are held out, at random by `seed`, `share` of them;
+    passages are shuffled. Raises ConfigError where there are too few.
     """
     key = hashlib.sha256()
     for part in (assets.sha256_of(tokenizer_file), repr((documents, special, length, share, seed))):
@@ -71,14 +71,14 @@ def _cut(
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    first, last = (tokenizer.get_vocab()[token] for token in special)
+    first, last = ([tokenizer.get_vocab()[token]] if token else [] for token in special)
     draw = np.random.default_rng(seed)
     held = set(draw.permutation(len(documents))[: max(1, round(share * len(documents)))].tolist())
     rows: dict[str, list[list[int]]] = {"train": [], "held_out": []}
     for index, item in enumerate(tokenizer.encode_batch(list(documents), add_special_tokens=False)):
-        inner = length - 2
+        inner = length - len(first) - len(last)
         pieces = [item.ids[at : at + inner] for at in range(0, len(item.ids) - inner + 1, inner)]
-        rows["held_out" if index in held else "train"] += [[first, *piece, last] for piece in pieces]
+        rows["held_out" if index in held else "train"] += [[*first, *piece, *last] for piece in pieces]
     arrays = {name: np.array(found, dtype=np.int64).reshape(-1, length) for name, found in rows.items()}
     return {name: array[draw.permutation(len(array))] for name, array in arrays.items()}
 

@@ -11,13 +11,14 @@ Shapes: N passages, L tokens in each, M hidden tokens in all, H hidden size, V v
 import hashlib
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.config import ConfigError, ModelConfig, ProbeConfig, TextModelConfig
+from harness.config import ConfigError, MaskedProbeConfig, ModelConfig, TextModelConfig
 from harness.model import base_file, build_model
 from harness.model.masked import SPECIALS, MaskedHead, mask_id, masked_head
 from harness.model.text import tokenizer_file
@@ -29,10 +30,17 @@ _BATCH = 64  # passages; the same before and after, so that sums are added in th
 _DRAWS, _EPOCHS, _ROWS, _LR, _WARMUP = 3, 3, 256, 3e-3, 50
 
 
+class ProbeLoss(NamedTuple):
+    """The mean loss in nats a token, and that of each passage."""
+
+    mean: float
+    passages: list[float]
+
+
 def probe_loss(
-    config: ProbeConfig, source: ModelConfig, base: nn.Module, device: torch.device, between: Callable[[], None]
-) -> float:
-    """Mean cross-entropy in nats of the hidden tokens of the held-out passages; `base` may be adapted or trained.
+    config: MaskedProbeConfig, source: ModelConfig, base: nn.Module, device: torch.device, between: Callable[[], None]
+) -> ProbeLoss:
+    """Cross-entropy in nats of the hidden tokens of the held-out passages; `base` may be adapted or trained.
 
     Nothing of the probe is kept: it would count as the trial's memory. Randomness and the mode of `base` are left as
     they were. Fitting a head takes minutes: `between` is called after each of its steps, and may raise. Raises
@@ -47,12 +55,12 @@ def probe_loss(
     base.eval()
     try:
         hidden, labels = _hidden(base, held_out, hidden_places(held_out, config.share, config.seed), mask, device)
-        return _mean_loss(head, hidden, labels)
+        return _mean_loss(head, hidden, labels, len(held_out))
     finally:
         base.train(mode)
 
 
-def probe_digest(config: ProbeConfig, model: ModelConfig) -> str:
+def probe_digest(config: MaskedProbeConfig, model: ModelConfig) -> str:
     """The digest of the passages: what text, how it is cut, which of it is held out."""
     passages, mask = _passages(config, _encoder(model))
     return hashlib.sha256(
@@ -66,7 +74,7 @@ def _encoder(model: ModelConfig) -> TextModelConfig:
     return encoder
 
 
-def _passages(config: ProbeConfig, model: TextModelConfig) -> tuple[Passages, int]:
+def _passages(config: MaskedProbeConfig, model: TextModelConfig) -> tuple[Passages, int]:
     tokenizer = tokenizer_file(model)
     mask = mask_id(model, tokenizer)
     if mask is None:
@@ -97,16 +105,18 @@ def _hidden(
 
 
 @torch.no_grad()
-def _mean_loss(head: MaskedHead, hidden: Tensor, labels: Tensor) -> float:
-    sums = [
-        F.cross_entropy(head(hidden[at : at + _ROWS]), labels[at : at + _ROWS], reduction="sum").double()
-        for at in range(0, len(labels), _ROWS)  # a row of logits is as long as the vocabulary
-    ]
-    return float(torch.stack(sums).sum() / len(labels))
+def _mean_loss(head: MaskedHead, hidden: Tensor, labels: Tensor, passages: int) -> ProbeLoss:
+    sums, each = [], []
+    for at in range(0, len(labels), _ROWS):  # a row of logits is as long as the vocabulary
+        logits, wanted = head(hidden[at : at + _ROWS]), labels[at : at + _ROWS]
+        sums.append(F.cross_entropy(logits, wanted, reduction="sum").double())
+        each.append(F.cross_entropy(logits, wanted, reduction="none").double())
+    mean = float(torch.stack(sums).sum() / len(labels))
+    return ProbeLoss(mean, torch.cat(each).view(passages, -1).mean(1).tolist())
 
 
 def _head(
-    config: ProbeConfig,
+    config: MaskedProbeConfig,
     model: TextModelConfig,
     *,
     train: np.ndarray,

@@ -12,6 +12,7 @@ from harness.config import Config, ConfigError
 from harness.lora import shared_parameters
 from harness.model import Network
 from harness.record import Draft, Probe
+from harness.report.statistics import t_interval
 from harness.system.signals import raise_if_stop_requested
 from harness.task import Inputs, Task
 from harness.training import Metrics, ResourceMeter, TrialModule
@@ -140,8 +141,13 @@ def note_probe_loss(
         return
     # One of several processes must not leave the others at a stop signal.
     between = raise_if_stop_requested if config.trainer.devices == 1 else lambda: None
-    from harness.trial.probe import probe_loss  # it brings transformers
+    from harness.trial.probes import measure  # it brings transformers
 
-    loss = probe_loss(config.probe, config.model, model.base.to(device), device, between)
-    found = Probe(before=loss) if when == "before" else replace(draft.record.probe, after=loss)
+    loss = measure(config.probe, config.model, model.to(device), device, between)
+    if when == "before":
+        draft.probed, found = loss.passages, Probe(before=loss.mean)
+    else:
+        moved = [after - before for after, before in zip(loss.passages, draft.probed, strict=True)]
+        low, high = t_interval(moved)[1:] if len(moved) > 1 else (None, None)
+        found = replace(draft.record.probe, after=loss.mean, low=low, high=high)
     draft.record = replace(draft.record, probe=found)

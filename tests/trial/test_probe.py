@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM
+from scipy import stats
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, RobertaConfig, RobertaForMaskedLM
 
 from harness.config import ConfigError
 from harness.model import build_model
 from harness.model.masked import masked_head
 from harness.task import cut_passages, hidden_places, read_documents
-from harness.trial import TrialContext
+from harness.trial import TrialContext, perplexity, probes
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.inputs import input_digests
 from harness.trial.probe import probe_digest, probe_loss
@@ -88,7 +90,7 @@ def test_the_fitted_head_knows_more_than_how_frequent_words_are(probing, tiny_ba
     (tmp_path / "vivid/tokenizer.json").write_text((tiny_base / "tokenizer.json").read_text())
     config = probing("probe.passages=100", f"model.weights.address=path:{tmp_path}/vivid")
     loss = probe_loss(config.probe, config.model, build_model(config.model, 2).base, CPU, lambda: None)
-    assert loss < np.log(len([*FILLER, *GOOD, *BAD])) - 0.5
+    assert loss.mean < np.log(len([*FILLER, *GOOD, *BAD])) - 0.5
 
 
 def test_the_fit_is_made_once_and_leaves_randomness_alone(probing, own_cache):
@@ -200,3 +202,81 @@ def _short(folder):
     path = folder / "short.txt"
     path.write_text("\n\n".join(["the film is a story of people and music in town " * 3] * 5))
     return path
+
+
+def test_the_interval_of_the_change_is_that_of_paired_passages(probing, tmp_path, monkeypatch):
+    found = []
+    measure = probes.measure
+
+    def keep(*given):
+        found.append(measure(*given))
+        return found[-1]
+
+    monkeypatch.setattr(probes, "measure", keep)
+    entry = trial(probing("lora=full", "optimizer.lr=0.03"), tmp_path)
+    before, after = (np.array(loss.passages) for loss in found)
+    assert len(before) == 30
+    assert found[0].mean == pytest.approx(before.mean(), abs=1e-6) == pytest.approx(entry.probe.before, abs=1e-6)
+    moved = stats.ttest_1samp(after - before, 0).confidence_interval(0.95)
+    assert (entry.probe.low, entry.probe.high) == pytest.approx((moved.low, moved.high))
+    assert entry.probe.low < entry.probe.change < entry.probe.high
+
+
+@pytest.fixture
+def causal(compose_plain, general, tiny_data, own_cache, tmp_path):
+    """A small causal base with an output layer of its own, as a classifier; and the whole of it."""
+    folder = tmp_path / "causal"
+    torch.manual_seed(2)
+    made = LlamaConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
+        vocab_size=400, max_position_embeddings=64, pad_token_id=0, tie_word_embeddings=False,
+    )  # fmt: skip
+    whole = LlamaForCausalLM(made).eval()
+    for tensor in whole.parameters():
+        tensor.data += 0.2 * torch.randn_like(tensor)
+    whole.save_pretrained(folder)
+    learned = Tokenizer(models.WordLevel({"[UNK]": 0}, "[UNK]"))
+    learned.pre_tokenizer = pre_tokenizers.Whitespace()
+    learned.train_from_iterator(read_documents(general), trainers.WordLevelTrainer(special_tokens=["[UNK]", "<s>"]))
+    learned.save(str(folder / "tokenizer.json"))
+
+    def go(*words):
+        probe = ["probe=perplexity", f"probe.asset.address=path:{general}", "probe.asset.sha256=null"]
+        model = ["model=hf", f"model.address=path:{folder}"]
+        task = ["task=text_csv", f"task.data={tiny_data}", "task.max_length=20", "trainer.max_steps=8"]
+        return compose_plain(*probe, "probe.length=12", "probe.passages=10", *task, *model, *words)
+
+    return go, whole
+
+
+def test_a_causal_base_is_scored_by_its_own_output_layer_at_the_next_token(causal):
+    go, whole = causal
+    config = go()
+    model = build_model(config.model, 2).train()
+    found = probes.measure(config.probe, config.model, model, CPU, lambda: None)
+    passages = torch.from_numpy(perplexity._passages(config.probe, config.model)["held_out"][:10])
+    with torch.no_grad():
+        expected = [float(whole(input_ids=row[None], labels=row[None]).loss) for row in passages]
+    assert found.passages == pytest.approx(expected, abs=1e-5)
+    assert found.mean == pytest.approx(np.mean(expected), abs=1e-5)
+    assert model.training
+    with torch.no_grad():
+        for tensor in model.base.parameters():
+            tensor += 0.3 * torch.randn_like(tensor)
+    moved = probes.measure(config.probe, config.model, model, CPU, lambda: None)
+    assert abs(moved.mean - found.mean) > 0.01, "the base as it is now is what is scored"
+
+
+def test_an_adapter_on_a_causal_classifier_changes_it_and_a_head_alone_does_not(causal, tmp_path):
+    go, _ = causal
+    head = trial(go("lora=head"), tmp_path)
+    assert (head.state, head.probe.change, head.probe.low, head.probe.high) == ("complete", 0.0, 0.0, 0.0)
+    lora = trial(go("lora.rank=2", "lora.targets=[query,ffn_up]", "optimizer.lr=0.03"), tmp_path, number=1)
+    assert lora.state == "complete", lora.reason
+    assert lora.probe.change != 0
+    assert lora.probe.low < lora.probe.change < lora.probe.high
+
+
+def test_a_base_that_asks_for_no_next_token_is_refused(probing, compose):
+    with pytest.raises(ConfigError, match="probe=perplexity: it asks a causal base for the next token; model="):
+        compose("probe=perplexity")

@@ -186,8 +186,14 @@ class ModelConfig:
         return None
 
     def probe_mistakes(self, probe: ProbeConfig) -> list[str]:
-        """What is at odds with a probe for forgetting, which hides tokens of a text encoder."""
-        return [f"probe={probe.name}: it hides tokens of an encoder; model={self.name} is none of text"]
+        """What is at odds with a probe for forgetting: it hides tokens of a text encoder, or asks for the next one."""
+        if probe.hides_tokens:
+            return [f"probe={probe.name}: it hides tokens of an encoder; model={self.name} is none of text"]
+        if not self.one_sequence:
+            return [f"probe={probe.name}: it asks a causal base for the next token; model={self.name} is none"]
+        if self.longest is not None and probe.length > self.longest:
+            return [f"probe.length={probe.length}: model={self.name} has {self.longest} positions"]
+        return []
 
     def missing_files(self) -> list[str]:
         """A line for weights of the user's own that are not there."""

@@ -66,6 +66,8 @@ class TextModelConfig(QuantizableConfig):
         return self
 
     def probe_mistakes(self, probe: ProbeConfig) -> list[str]:
+        if not probe.hides_tokens:
+            return super().probe_mistakes(probe)
         if probe.length <= self.longest:
             return []
         return [f"probe.length={probe.length}: model={self.name} has {self.longest} positions"]
