@@ -68,6 +68,15 @@ MISTAKES = [
     # what is said for another command
     ([*STUDY, "seeds=5"], "seeds=5: of run=confirm; what a study begins with is sweep.confirm.seeds"),
     ([*STUDY, "top=2"], "top=2: of run=confirm; what a study begins with is sweep.confirm.top"),
+    ([*STUDY, "orders=true"], "orders=true: of run=confirm; what a study begins with is sweep.confirm.orders"),
+    ([*STUDY, "+sweep.confirm.orders=true"], "is not learned in turn, as task=continual is; set it to false"),
+    (
+        [
+            *("run=study", "task=continual", "sweep=continual", "trainer.objective=score"),
+            "+sweep.scientific.task.order=[[movie,nyt],[nyt,movie]]",
+        ],
+        "sweep.confirm.orders=true: arms differ in task.order, and the orders are the same in every arm",
+    ),
     (["run=report", "margin=0.02"], "margin=0.02: of run=confirm; what a study begins with is sweep.confirm.margin"),
     (["run=trial", "trial=3"], "trial=3: of run=repeat"),
     # what trials that confirm have otherwise

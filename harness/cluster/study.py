@@ -21,7 +21,7 @@ from harness.config.layer_ranks import PREFIX, overrides
 from harness.config.preflight import check_same_config
 from harness.config.processes import trains_remotely
 from harness.record import Log, is_final
-from harness.search.confirmation import fresh_seeds
+from harness.search.confirmation import fresh_order, fresh_seeds
 from harness.search.history import History
 from harness.search.proposals import startup_point
 from harness.system.jsonl import replace_text
@@ -117,11 +117,12 @@ def _refuse_other_search(config: Config, folder: Path) -> None:
                 f"sweep.{key}={trials}: study={config.study} was confirmed after {before.get(key)} trials "
                 f"an arm; {back}"
             )
-    if before["confirm"] and config.sweep.confirm and before["confirm"]["set"] != config.sweep.confirm.set:
-        raise ConfigError(
-            f"sweep.confirm.set={config.sweep.confirm.set}: study={config.study} was confirmed with "
-            f"{before['confirm']['set']}; {back}"
-        )
+    if not before["confirm"] or not config.sweep.confirm:
+        return
+    was, now = ConfirmConfig(**before["confirm"]), config.sweep.confirm
+    for key, then, asked in (("set", was.set, now.set), ("orders", was.orders, now.orders)):
+        if then != asked:
+            raise ConfigError(f"sweep.confirm.{key}={asked}: study={config.study} was confirmed with {then}; {back}")
 
 
 def trial_config(tree: dict[str, Any], arm: Arm, point: Point, seed: int | None = None) -> Config:
@@ -131,7 +132,12 @@ def trial_config(tree: dict[str, Any], arm: Arm, point: Point, seed: int | None 
     """
     made = apply_overrides(tree, arm.values)
     if seed is not None:
-        made = apply_overrides(made, tree["sweep"]["confirm"]["set"]) | {"seed": seed}
+        confirm = tree["sweep"]["confirm"]
+        made = apply_overrides(made, confirm["set"]) | {"seed": seed}
+        if confirm["orders"]:
+            task = made["task"]
+            order = fresh_order(task["order"] or list(task["tasks"]), seed, tree["seed"])
+            made = apply_overrides(made, {"task.order": order})
     return check(apply_overrides(made, overrides(arm.ranks, point)) | {"run": "trial", "sweep": None})
 
 

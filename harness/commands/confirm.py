@@ -10,7 +10,7 @@ from harness.commands.study import led_study
 from harness.config import Config, ConfirmConfig, apply_overrides, check, to_dict
 from harness.config.processes import launched_process_group
 
-_TAKEN = ("run", "study", "results", "top", "seeds", "margin")
+_TAKEN = ("run", "study", "results", "top", "seeds", "margin", "orders")
 _GROUPS = ("launch", "tracking")
 
 
@@ -28,14 +28,18 @@ def run(job: HydraJob) -> None:
 
 
 def _confirming(study: Config, asked: Config, words: Sequence[str]) -> Config:
-    """The study's own configuration, with what this command says of seeds, margin, launcher and tracking.
+    """The study's own configuration, with what this command says of seeds, margin, orders, launcher and tracking.
 
     Raises ConfigError for a study that cannot be confirmed.
     """
     assert study.sweep is not None
     known = study.sweep.confirm or ConfirmConfig()
     confirm = dataclasses.replace(
-        known, top=asked.top or known.top, seeds=asked.seeds or known.seeds, margin=asked.margin or known.margin
+        known,
+        top=asked.top or known.top,
+        seeds=asked.seeds or known.seeds,
+        margin=asked.margin or known.margin,
+        orders=known.orders if asked.orders is None else asked.orders,
     )
     sweep = dataclasses.replace(study.sweep, confirm=confirm)
     tree = to_dict(dataclasses.replace(study, run="study", sweep=sweep))

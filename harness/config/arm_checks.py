@@ -9,6 +9,7 @@ from harness.config.arms import joint_space
 from harness.config.layer_ranks import rank_mistakes
 from harness.config.schema import Config, SweepConfig
 from harness.config.space import Choice, Point, Range, Space, applied, space_mistakes, where
+from harness.config.tasks.base import TaskConfig
 from harness.config.tree import OF_COMMANDS, ConfigError
 
 _NUMBER = re.compile(r"-?\d[\d.e+-]*")
@@ -86,9 +87,7 @@ def unused(sweep: SweepConfig) -> Iterator[str]:
 
 def confirmed_otherwise(sweep: SweepConfig) -> Iterator[str]:
     """What trials that confirm may not have otherwise than the trials of the search that chose them."""
-    of_arms = [*sweep.scientific, *sweep.nuisance]
-    for arm in sweep.baselines.values():
-        of_arms += [*arm.set, *arm.nuisance]
+    of_arms = _keys_of_arms(sweep)
     for key in sweep.confirm.set if sweep.confirm else ():
         place = f"sweep.confirm.set.{key}"
         if key.partition(".")[0] in _OF_EVERY_TRIAL:
@@ -97,8 +96,25 @@ def confirmed_otherwise(sweep: SweepConfig) -> Iterator[str]:
             yield f"{place}: arms differ in {own}, or it is tuned; what is confirmed has it as in the search"
 
 
+def order_mistakes(sweep: SweepConfig, task: TaskConfig) -> Iterator[str]:
+    """What keeps the trials that confirm from learning the tasks in orders of their own."""
+    if sweep.confirm is None or not sweep.confirm.orders:
+        return
+    where = "sweep.confirm.orders=true"
+    if not task.in_turn:
+        yield f"{where}: task={task.name} is not learned in turn, as task=continual is; set it to false"
+    if other := next((key for key in _keys_of_arms(sweep) if _overlap("task.order", key)), None):
+        yield f"{where}: arms differ in {other}, and the orders are the same in every arm; set it to false"
+
+
 def _overlap(key: str, other: str) -> bool:
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _keys_of_arms(sweep: SweepConfig) -> list[str]:
+    """What arms differ in, or tune."""
+    own = [key for arm in sweep.baselines.values() for key in (*arm.set, *arm.nuisance)]
+    return [*sweep.scientific, *sweep.nuisance, *own]
 
 
 def corners(nuisance: Space) -> list[Point]:

@@ -7,7 +7,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.config.arm_checks import confirmed_otherwise, mode_mistakes, pack_mistakes, sweep_space_mistakes, unused
+from harness.config.arm_checks import (
+    confirmed_otherwise,
+    mode_mistakes,
+    order_mistakes,
+    pack_mistakes,
+    sweep_space_mistakes,
+    unused,
+)
 from harness.config.device_checks import device_mistake, spread_mistakes
 from harness.config.methods import PRUNERS, SAMPLERS, method_mistakes
 from harness.config.models import ModelConfig
@@ -93,9 +100,9 @@ def _with_arguments(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asked_mistakes(config: Config) -> list[str]:
     """What is said for another command than is run, which would pass over it."""
-    confirming = {"top": config.top, "seeds": config.seeds, "margin": config.margin}
+    confirming = {"top": config.top, "seeds": config.seeds, "margin": config.margin, "orders": config.orders}
     mistakes = [
-        f"{key}={value}: of run=confirm; what a study begins with is sweep.confirm.{key}"
+        f"{key}={shown(value)}: of run=confirm; what a study begins with is sweep.confirm.{key}"
         for key, value in confirming.items()
         if value is not None and config.run != "confirm"
     ]
@@ -136,17 +143,17 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
         ]
     if mistake := device_mistake(config):
         return [mistake]
+    if task.replayed_rows is not None and (config.trainer.accumulate > 1 or config.trainer.batch_tokens is not None):
+        return [
+            "task.learn=replay: each batch is joined by rows of earlier tasks, and is not parted; trainer.accumulate=1 "
+            "and trainer.batch_tokens=null"
+        ]
     if config.trainer.batch_tokens is not None and task.model_kind not in ("text", "generator", None):
         return [f"trainer.batch_tokens={config.trainer.batch_tokens}: task={task.name} is not of texts; set it to null"]
     if task.rows_of_all_tasks and config.trainer.accumulate > 1:
         return [
             f"trainer.accumulate={config.trainer.accumulate}: of task={task.name} a loss may be weighted by its whole "
             "batch, and does not add up over parts of it: trainer.accumulate=1"
-        ]
-    if task.replayed_rows is not None and (config.trainer.accumulate > 1 or config.trainer.batch_tokens is not None):
-        return [
-            "task.learn=replay: each batch is joined by rows of earlier tasks, and is not parted; trainer.accumulate=1 "
-            "and trainer.batch_tokens=null"
         ]
     if task.parts:
         own = (mistake for part in task.parts.values() for mistake in _kind_mistakes(part, model, config))
@@ -257,7 +264,7 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
             apply_overrides(tree, {key: None})
         except ConfigError as error:
             mistakes.append(f"sweep: {error}")
-    mistakes += [*unused(sweep), *confirmed_otherwise(sweep)]
+    mistakes += [*unused(sweep), *confirmed_otherwise(sweep), *order_mistakes(sweep, config.task)]
     both = sorted(set(sweep.scientific) & set(sweep.nuisance))
     mistakes += [f"sweep.across: {key} is not scientific" for key in sweep.across or () if key not in sweep.scientific]
     return mistakes + [f"sweep: {key} is both scientific and nuisance" for key in both]

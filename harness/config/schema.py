@@ -134,13 +134,14 @@ class ConfirmConfig:
     """What is trained again after the search with fresh seeds: the `top` arms on validation, and every baseline.
 
     `margin` is the difference, in units of the score, that is too small to matter. `set` are dotted keys that these
-    trials have otherwise, such as a longer training.
+    trials have otherwise, such as a longer training. `orders`: with each seed the tasks are learned in another order.
     """
 
     top: Count = 3
     seeds: Annotated[int, Strict(), Field(ge=2)] = 3
     margin: Positive = 0.01
     set: dict[str, Any] = field(default_factory=dict)
+    orders: Flag = False
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -216,8 +217,8 @@ SHAPES_ALONE = ("count", "targets")
 class Config:
     """One trial, or one study of trials, wholly resolved.
 
-    `top`, `seeds` and `margin` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is of
-    run=repeat and of those that take a trial up again, `format` and `push` of run=export, `adapter` and
+    `top`, `seeds`, `margin` and `orders` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is
+    of run=repeat and of those that take a trial up again, `format` and `push` of run=export, `adapter` and
     `split` of run=evaluate, `input` and `output` of run=predict and
     run=attribute, `output` of run=export, too; `port` is of run=watch,
     `method`, `parameters` and `steps` of run=allocate.
@@ -239,6 +240,7 @@ class Config:
     top: Count | None = None
     seeds: Annotated[int, Strict(), Field(ge=2)] | None = None
     margin: Positive | None = None
+    orders: Flag | None = None
     trial: Natural | Literal["best"] | None = None
     input: Text | None = None
     output: Text | None = None

@@ -68,6 +68,12 @@ class Confirmation:
     over_items: bool
 
     @property
+    def unit(self) -> str:
+        """What is repeated: seeds, or orders of the tasks, each with a seed of its own."""
+        orders = {tuple(run.continual.tasks) for each in self.arms for run in each.runs}
+        return "orders" if len(orders) > 1 else "seeds"
+
+    @property
     def detectable(self) -> float:
         """The least true difference with a power of 80 %, of the adapter that moves most; without one, of any arm."""
         compared = [found for found in self.arms if found.gap is not None]
@@ -196,12 +202,14 @@ def section(found: Confirmation) -> str:
         f"search val {name}",
         f"val {name} again",
         f"test {name} [95 %]",
-        "sd over seeds",
+        f"sd over {found.unit}",
         f"against {found.reference} [95 %, all at once]",
         "verdict",
     ]
     rows = [header, *(_row(each, found) for each in found.arms)]
-    return "\n\n".join([f"## Confirmed with {found.seeds} fresh seeds", answer(found), markdown(rows), _notes(found)])
+    apart = ", each with an order of the tasks" if found.unit == "orders" else ""
+    title = f"## Confirmed with {found.seeds} fresh seeds{apart}"
+    return "\n\n".join([title, answer(found), markdown(rows), _notes(found)])
 
 
 def _row(each: Confirmed, found: Confirmation) -> list[str]:
@@ -267,20 +275,22 @@ def _power(found: Confirmation) -> str:
     seen = _points(found.detectable) if unit else f"{found.detectable:.4f}"
     margin = _points(found.margin) if unit else f"{found.margin:g}"
     rows = f" and {found.items:,} test rows" if found.over_items else ""
-    return f"With {found.seeds} seeds{rows} a difference of {seen} has a power of 80 %; the margin is {margin}."
+    return f"With {found.seeds} {found.unit}{rows} a difference of {seen} has a power of 80 %; the margin is {margin}."
 
 
 def _notes(found: Confirmation) -> str:
     parts = [_words(found)]
     if found.seeds < LEAST_SEEDS:
-        parts.append(f"With fewer than {LEAST_SEEDS} seeds nothing is decided.")
+        parts.append(f"With fewer than {LEAST_SEEDS} {found.unit} nothing is decided.")
     if found.left_out:
         named = "; ".join(f"{name} ({why})" for name, why in found.left_out.items())
         parts.append(f"Left out, with too few complete trials: {named}.")
     speakers = len(found.arms[0].entry.data.speakers.get("test", ()))
     if speakers:
         parts.append(f"The test rows are of {speakers} speakers; intervals are over rows, not over voices.")
-    if all(each.alike for each in found.arms):
+    if found.unit == "orders":
+        parts.append("The search had one order of the tasks, these trials another one with each seed.")
+    elif all(each.alike for each in found.arms):
         lost = math.fsum(each.optimism for each in found.arms) / len(found.arms)
         parts.append(
             f"On validation the chosen trials of the search scored {lost:+.4f} better than their arms do again: the "
@@ -294,7 +304,7 @@ def _notes(found: Confirmation) -> str:
 
 
 def _words(found: Confirmation) -> str:
-    over = "new seeds and new test rows" if found.over_items else "new seeds alone"
+    over = f"new {found.unit} and new test rows" if found.over_items else f"new {found.unit} alone"
     unread = all("test" not in each.chosen.scores for each in found.arms)
     only = ", and only these read test" if unread else ""
     return (

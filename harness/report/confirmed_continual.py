@@ -1,6 +1,7 @@
 """Ways to learn one task after another, trained again with fresh seeds: what is kept, and what is forgotten."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,7 @@ from harness.record import Record
 from harness.report.confirmed import LEAST_SEEDS, Confirmation, confirmation
 from harness.report.confirmed import section as confirmed_section
 from harness.report.table import markdown
-from harness.report.two_level import compare
-
-_MEASURES: dict[str, Callable[[Record], float]] = {
-    "BWT": lambda entry: entry.continual_summary.bwt,
-    "new": lambda entry: entry.continual_summary.new,
-}
+from harness.report.two_level import Comparison, compare
 
 
 def section(records: Sequence[Record], folder: Path, margin: float) -> str:
@@ -22,35 +18,77 @@ def section(records: Sequence[Record], folder: Path, margin: float) -> str:
     found = confirmation(records, folder, margin)
     if found is None:
         return ""
-    return "\n\n".join([confirmed_section(found), markdown(_rows(found)), _notes(found)])
+    parts = [confirmed_section(found), markdown(_rows(found)), _notes(found)]
+    if found.unit == "orders":
+        parts += ["ACC and, in brackets, BWT of each order:", markdown(_order_rows(found))]
+    return "\n\n".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Figure:
+    """A figure of the matrix: its mean of each arm, and the differences from one of the arms."""
+
+    name: str
+    reference: str
+    means: Mapping[str, float]
+    gaps: Mapping[str, Comparison]
+
+
+def _figures(found: Confirmation) -> list[_Figure]:
+    """BWT and the score on new tasks against the reference; forward transfer against a head that was trained alone."""
+    figures = [
+        _figure(found, "BWT", found.reference, lambda entry: entry.continual_summary.bwt),
+        _figure(found, "new", found.reference, lambda entry: entry.continual_summary.new),
+    ]
+    head = next((each for each in found.arms if each.entry.lora.trains_head_alone), None)
+    if head is not None and head.entry.continual.heads == "shared":  # of its own, a head knows nothing before
+        figures.append(_figure(found, "FWT", head.arm, lambda entry: entry.continual_summary.fwt))
+    return figures
+
+
+def _figure(found: Confirmation, name: str, reference: str, measure: Callable[[Record], float]) -> _Figure:
+    values = {each.arm: np.array([[measure(run)] for run in each.runs]) for each in found.arms}
+    kinds = {each.arm: "adapter" if each.entry.parameters.adapter else each.arm for each in found.arms}
+    means = {arm: float(runs.mean()) for arm, runs in values.items()}
+    return _Figure(name, reference, means, compare(values, reference, kinds))
 
 
 def _rows(found: Confirmation) -> list[list[str]]:
-    others = [each for each in found.arms if each.gap is not None]
-    header = ["arm"]
-    columns = []
-    for name, measure in _MEASURES.items():
-        header += [name, f"{name} against {found.reference} [95 %]", "verdict"]
-        values = {each.arm: np.array([[measure(run)] for run in each.runs]) for each in found.arms}
-        kinds = {each.arm: "adapter" if each.entry.parameters.adapter else each.arm for each in found.arms}
-        columns.append((values, compare(values, found.reference, kinds)))
-    rows = [header]
-    for each in [*(each for each in found.arms if each.gap is None), *others]:
+    figures, rows = _figures(found), [["arm"]]
+    for figure in figures:
+        rows[0] += [figure.name, f"{figure.name} against {figure.reference} [95 %]", "verdict"]
+    for each in sorted(found.arms, key=lambda each: each.gap is not None):
         cells = [each.arm]
-        for values, gaps in columns:
-            gap = gaps.get(each.arm)
-            mean = f"{float(values[each.arm].mean()):+.4f}"
-            if gap is None:
-                cells += [mean, "", "reference"]
-            else:
-                said = gap.verdict(found.margin) if found.seeds >= LEAST_SEEDS else "not decided"
-                cells += [mean, f"{gap.difference:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]", said]
+        for figure in figures:
+            cells += [f"{figure.means[each.arm]:+.4f}", *_cells(found, figure.gaps.get(each.arm))]
         rows.append(cells)
     return rows
 
 
+def _cells(found: Confirmation, gap: Comparison | None) -> list[str]:
+    if gap is None:
+        return ["", "reference"]
+    said = gap.verdict(found.margin) if found.seeds >= LEAST_SEEDS else "not decided"
+    return [f"{gap.difference:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]", said]
+
+
+def _order_rows(found: Confirmation) -> list[list[str]]:
+    rows = [["order", *(each.arm for each in found.arms)]]
+    for runs in zip(*(each.runs for each in found.arms), strict=True):
+        figures = [run.continual_summary for run in runs]
+        cells = [f"{figure.acc:.4f} ({figure.bwt:+.4f})" for figure in figures]
+        rows.append([", ".join(runs[0].continual.tasks), *cells])
+    return rows
+
+
 def _notes(found: Confirmation) -> str:
+    if found.unit == "orders":
+        unit = (
+            "The unit that is repeated is the order of the tasks, the same in every arm, each with a seed of its own."
+        )
+    else:
+        unit = "The unit that is repeated is the seed; one order of tasks, whose spread is not in the intervals."
     return (
-        f"BWT and new: means over {found.seeds} seeds, intervals over seeds alone, for all arms at once. The unit that "
-        "is repeated is the seed; one order of tasks, whose spread is not in the intervals."
+        f"BWT, new and FWT: means over {found.seeds} {found.unit}, intervals over {found.unit} alone, for all arms at "
+        f"once. {unit}"
     )

@@ -1,7 +1,7 @@
 """The answer of a study of task sequences: what is remembered, what forgotten, and that at a matched new-task score."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.record import Record, best_on_validation
@@ -82,16 +82,37 @@ def _intervals(entry: Record, folder: Path) -> tuple[Interval, Interval]:
 def final_items(entry: Record, folder: Path) -> list[float] | None:
     """What each test item adds to ACC, which is their mean: items of a small task count more.
 
-    None where predictions are not there, and where a task has no right answers.
+    Task by task by name, so that items of trials with other orders of the tasks are paired. None where predictions are
+    not there, and where a task has no right answers.
     """
-    rows = predictions(entry, folder)
-    tasks = range(len(entry.continual.tasks))
-    if rows is None or any(f"{task}/accuracy" not in entry.scores["test"] for task in entry.continual.tasks):
+    rows, names = predictions(entry, folder), entry.continual.tasks
+    if rows is None or any(f"{task}/accuracy" not in entry.scores["test"] for task in names):
         return None
-    last = [row for row in rows if int(row["learned"]) == len(tasks)]
-    counts = [sum(int(row["task"]) == task for row in last) for task in tasks]
-    share = [len(last) / (len(tasks) * count) for count in counts]
-    return [share[int(row["task"])] * (float(row["label"]) == float(row["predicted"])) for row in last]
+    hits: dict[str, list[float]] = {name: [] for name in sorted(names)}
+    for row in rows:
+        if int(row["learned"]) == len(names):
+            hits[names[int(row["task"])]].append(float(float(row["label"]) == float(row["predicted"])))
+    count = sum(map(len, hits.values()))
+    return [count / (len(names) * len(found)) * hit for found in hits.values() for hit in found]
+
+
+def fwt_over_head(entry: Record, head: Record | None) -> float | None:
+    """The mean of R[j][j] over all tasks but the first, less that of a head trained alone on the same earlier tasks.
+
+    What training the base adds to what a head knows of a task before it is learned. None where no such head was
+    trained, and where tasks have heads of their own, which know nothing before.
+    """
+    alike = head is not None and head.continual.tasks == entry.continual.tasks
+    if head is None or entry is head or not alike or entry.continual.heads != "shared":
+        return None
+    mine, theirs = entry.continual.test, head.continual.test
+    gains = [mine[task][task] - theirs[task][task] for task in range(1, len(mine[0]))]
+    return sum(gains) / len(gains)
+
+
+def trained_head(entries: Iterable[Record]) -> Record | None:
+    """Of trials the best on validation that trained a head on the frozen base and nothing else."""
+    return best_on_validation([entry for entry in entries if entry.lora.trains_head_alone])
 
 
 def section(records: Sequence[Record], results: Sequence[ContinualResult]) -> str:
@@ -113,7 +134,8 @@ def section(records: Sequence[Record], results: Sequence[ContinualResult]) -> st
 
 def _rows(results: Sequence[ContinualResult]) -> list[list[str]]:
     header = ["arm", "trials", "trained at a time", "kept", "lr", "val ACC", "ACC [95 %]", "new", "BWT [95 %]"]
-    rows = [[*header, "forgetting", "FWT", "probe change"]]
+    rows = [[*header, "forgetting", "FWT", "FWT over head", "probe change"]]
+    head = trained_head(result.best for result in results)
     for result in results:
         entry, figures = result.best, result.best.continual_summary
         rows.append(
@@ -129,6 +151,7 @@ def _rows(results: Sequence[ContinualResult]) -> list[list[str]]:
                 f"{figures.bwt:+.4f}{span(result.bwt, '+.3f')}",
                 f"{figures.forgetting:.4f}",
                 f"{figures.fwt:+.4f}",
+                "" if (over := fwt_over_head(entry, head)) is None else f"{over:+.4f}",
                 _probe(entry),
             ]
         )
@@ -136,7 +159,10 @@ def _rows(results: Sequence[ContinualResult]) -> list[list[str]]:
 
 
 def _probe(entry: Record) -> str:
-    return f"{entry.probe.change:+.4f}" if entry.probe.change is not None else ""
+    probe = entry.probe
+    if probe.change is None:
+        return ""
+    return f"{probe.change:+.4f}" + (f" [{probe.low:+.3f}, {probe.high:+.3f}]" if probe.low is not None else "")
 
 
 def _notes() -> str:
@@ -144,9 +170,10 @@ def _notes() -> str:
         "Each row is the arm's trial with the best mean validation score after the last task; test was not used to "
         "choose. ACC: the mean test score of all tasks in the end; new: of each when it had just been learned; BWT: "
         "the mean of their difference over all tasks but the last; forgetting: likewise against the best score since "
-        "it was learned; FWT: what earlier tasks gave before a task was learned, over a fresh head on the bare base. "
-        "Kept: adapter and head parameters that all tasks need in the end. Probe change: of the base's masked-LM loss "
-        "on held-out general text, nats a token; an unmodified base has exactly 0, and "
+        "it was learned; FWT: what earlier tasks gave before a task was learned, over a fresh head on the bare base; "
+        "over head: over a head trained on the same earlier tasks, the base being frozen. "
+        "Kept: adapter and head parameters that all tasks need in the end. Probe change: of the base's loss on "
+        "held-out general text, nats a token, its interval over passages; an unmodified base has exactly 0, and "
         "an adapter's goes when it is taken off (learned apart, it is the last task's that is on). Brackets: 95 % over "
         "test items; one training seed and one order of tasks, whose spread is not in them."
     )
@@ -186,5 +213,5 @@ def answer(results: Sequence[ContinualResult], level: float) -> str:
     said.append(f"Forgetting where new tasks score {level:.4f} on validation, within a point: {words}.")
     if probed := [(entry.probe.change, arm) for entry, arm in matched if entry.probe.change is not None]:
         changes = ", ".join(f"{arm} {change:+.4f}" for change, arm in sorted(probed))
-        said.append(f"The same trials' change of the masked-LM loss on general text: {changes}.")
+        said.append(f"The same trials' change of the base's loss on general text: {changes}.")
     return " ".join(said)

@@ -1,7 +1,9 @@
-"""Which arms of a finished search are trained again, at which points, and with which seeds."""
+"""Which arms of a finished search are trained again, at which points, with which seeds and orders of tasks."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from harness.config import SweepConfig
 from harness.config.arms import Arm, Point, arm_of
@@ -78,3 +80,18 @@ def _on_front(
 def fresh_seeds(seed: int, count: int) -> list[int]:
     """Seeds that no trial of the search had, the same for every arm; more of them begin with the fewer."""
     return [1_000 * (seed + 1) + index for index in range(1, count + 1)]
+
+
+def fresh_order(tasks: Sequence[str], seed: int, study_seed: int) -> list[str]:
+    """The order in which a trial with one of the fresh seeds learns its tasks: the same for every arm.
+
+    T seeds have the rows of a Latin square, so that each task comes once in each place and, where T is even, once right
+    after each other one (Williams, 1949). Which task is which, and the order of the rows, are drawn by the study's
+    seed; further seeds have further squares.
+    """
+    count = len(tasks)
+    square, row = divmod(seed - fresh_seeds(study_seed, 1)[0], count)
+    draw = np.random.default_rng([study_seed, square])
+    names, first = draw.permutation(list(tasks)).tolist(), int(draw.permutation(count)[row])
+    steps = [-(place // 2) if place % 2 == 0 else (place + 1) // 2 for place in range(count)]
+    return [names[(first + step) % count] for step in steps]

@@ -19,7 +19,7 @@ from harness.cluster.launchers import local
 from harness.cluster.monitor import study_status
 from harness.cluster.optuna_storage import close_storage, open_storage
 from harness.cluster.rebuild import rebuild
-from harness.cluster.study import begin_study, with_kept_confirmation
+from harness.cluster.study import begin_study, trial_config, with_kept_confirmation
 from harness.cluster.study_folder import load_study
 from harness.cluster.worker import join
 from harness.commands import confirm
@@ -335,6 +335,32 @@ def test_a_study_is_read_that_was_begun_with_words_of_another_command(config, tm
     path.write_text(to_yaml(to_dict(config) | {"seeds": 8, "trial": 1}))
     results = str(tmp_path / "results")
     assert load_study(results, "s") == dataclasses.replace(config, results=results)
+
+
+def test_with_each_seed_the_tasks_are_learned_in_another_order_in_every_arm_alike(several):
+    made = several("sweep=continual", "run=study", "study=s")
+    made["sweep"]["confirm"] = {"top": 5, "seeds": 3, "margin": 0.01, "set": {}, "orders": True}
+    config = check(made)
+    tree, seeds = to_dict(config), fresh_seeds(config.seed, 3)
+    found = {arm.name: [trial_config(tree, arm, {}, seed).task.order for seed in seeds] for arm in arms(config.sweep)}
+    first = found["full"]
+    assert all(orders == first for orders in found.values())
+    assert len({tuple(order) for order in first}) == 3
+    assert all(sorted(order) == ["first", "second", "third"] for order in first)
+    arm = arms(config.sweep)[0]
+    assert trial_config(tree, arm, {}).task.order is None, "the search has the study's own order"
+    some = tree | {"task": tree["task"] | {"order": ["third", "first"]}}
+    assert sorted(trial_config(some, arm, {}, seeds[0]).task.order) == ["first", "third"]
+    one = tree | {"sweep": tree["sweep"] | {"confirm": tree["sweep"]["confirm"] | {"orders": False}}}
+    assert trial_config(one, arm, {}, seeds[0]).task.order is None
+
+
+def test_orders_can_be_asked_for_when_the_study_is_confirmed(several, ask, tmp_path):
+    made = several("sweep=continual", "run=study", "study=s")
+    made["sweep"]["confirm"] = None
+    store(check(made), tmp_path)
+    ((own,), _) = ask("orders=true", "seeds=4")
+    assert own.sweep.confirm == ConfirmConfig(seeds=4, orders=True)
 
 
 def test_it_takes_no_other_word(config, ask, tmp_path):

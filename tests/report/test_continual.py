@@ -1,12 +1,14 @@
 """The report of task sequences, on made-up matrices whose figures are known."""
 
+import dataclasses
+
 import matplotlib.image
 import pytest
 
 from harness import record
 from harness.record import plain
 from harness.report import write_report
-from harness.report.continual import continual_results, level_of, new_score
+from harness.report.continual import continual_results, final_items, fwt_over_head, level_of, new_score
 from harness.trial.continual.forgetting import summary
 from tests.test_record import make
 
@@ -119,6 +121,108 @@ def test_a_study_without_a_complete_sequence_still_has_its_table(tmp_path):
     record.append(tmp_path, RECORDS[5])
     assert "1 failed" in write_report(tmp_path)
     assert not (tmp_path / "matrices.png").exists()
+
+
+def in_order(number, arm, order, *, new, lost, seed, head=False):
+    """A trial that learned the tasks in an order; task `c` is the hard one, wherever it comes.
+
+    But for a head alone, a learned task gives a tenth on those that are still to come.
+    """
+    ahead = [[0.0] * 3, *([0.1 * (task >= learned and not head) for task in range(3)] for learned in (1, 2, 3))]
+    test = [
+        [value + more - 0.2 * (name == "c") for name, value, more in zip(order, row, extra, strict=True)]
+        for row, extra in zip(matrix(new, lost), ahead, strict=True)
+    ]
+    kind = "head" if head else "full" if arm == "full" else "lora"
+    return entry(
+        number,
+        arm,
+        new,
+        lost,
+        phase="confirm" if seed else "search",
+        seeds={"trial": seed, "split": 0},
+        lora={"name": kind},
+        continual={"tasks": order, "learn": "continued", "heads": "shared", "test": test, "val": test},
+        continual_summary=plain(summary(test)) | {"kept": 12},
+    )
+
+
+ORDERS = [["a", "b", "c"], ["c", "a", "b"], ["b", "c", "a"]]
+
+
+@pytest.fixture
+def confirmed_in_orders(tmp_path):
+    """Two arms in three orders; which items of a task are hard is the same in all of them."""
+    arms = {"learn=replay": (0.85, 0.05), "full": (0.75, 0.30), "head": (0.60, 0.0)}
+    for place, (arm, (new, lost)) in enumerate(arms.items()):
+        for index in range(4):
+            order, seed = (NAMES, 0) if index == 0 else (ORDERS[index - 1], 1000 + index)
+            jitter = 0.02 * (index - 2) * (index > 0)
+            number = 10_000 * index + place
+            item = in_order(number, arm, order, new=new + jitter, lost=lost, seed=seed, head=arm == "head")
+            record.append(tmp_path, item)
+            lines = []
+            for learned, scores in enumerate(item.continual.test):
+                for task, score in enumerate(scores):
+                    hits = [float(row < round(score * ITEMS)) for row in range(ITEMS)]
+                    lines += [f"{learned},{task},{row},1.0,{hit}" for row, hit in enumerate(hits)]
+            path = tmp_path / f"trials/{number:04d}/predictions.csv"
+            path.parent.mkdir(parents=True)
+            path.write_text("\n".join(["learned,task,row,label,predicted", *lines]) + "\n")
+    return tmp_path
+
+
+def test_orders_of_the_tasks_are_what_is_repeated(confirmed_in_orders):
+    text = write_report(confirmed_in_orders)
+    assert "## Confirmed with 3 fresh seeds, each with an order of the tasks" in text
+    assert "The unit that is repeated is the order of the tasks" in text
+    assert "Intervals are over new orders and new test rows" in text
+    assert "With 3 orders and 60 test rows" in text
+    rows = [line for line in text.splitlines() if line.startswith(("| a, b, c |", "| c, a, b |"))]
+    assert len(rows) == 2, "a row for each order"
+    (last,) = [line for line in text.splitlines() if line.startswith("| b, c, a |")]
+    found = [each for each in record.read(confirmed_in_orders) if each.seeds.trial == 1003]
+    for item in found:
+        assert f"{item.continual_summary.acc:.4f} ({item.continual_summary.bwt:+.4f})" in last
+
+
+def test_items_of_a_task_are_paired_whatever_its_place(confirmed_in_orders):
+    """Read by place, the hard task would be another third of the items in each order, and items would seem to vary."""
+    found = {each.trial: each for each in record.read(confirmed_in_orders)}
+    rows = [final_items(found[10_000 * index], confirmed_in_orders) for index in (1, 2, 3)]
+    for index, items in enumerate(rows, start=1):
+        assert sum(items) / len(items) == pytest.approx(
+            sum(float(round(score * ITEMS)) / ITEMS for score in found[10_000 * index].continual.test[-1]) / 3
+        )
+        assert sum(items[2 * ITEMS :]) < sum(items[:ITEMS]), "the hard task c comes last by its name"
+
+
+def test_forward_transfer_is_measured_against_a_head_that_was_trained_too(confirmed_in_orders):
+    text = write_report(confirmed_in_orders)
+    _, header, table = text.partition(next(line for line in text.splitlines() if "FWT against head" in line))
+    place = [cell.strip() for cell in header.split("|")].index("FWT against head [95 %]")
+    line = next(line for line in table.splitlines() if line.startswith("| learn=replay"))
+    cell = line.split("|")[place].strip()
+    found = {(each.arm, each.seeds.trial): each for each in record.read(confirmed_in_orders)}
+    gains = [
+        found["learn=replay", seed].continual.test[task][task] - found["head", seed].continual.test[task][task]
+        for seed in (1001, 1002, 1003)
+        for task in (1, 2)
+    ]
+    assert float(cell.split()[0]) == pytest.approx(sum(gains) / len(gains), abs=1e-4)
+
+
+def test_a_head_of_another_order_or_of_heads_apart_is_no_measure():
+    one = in_order(0, "learn=replay", NAMES, new=0.8, lost=0.1, seed=0)
+    head = in_order(1, "head", NAMES, new=0.7, lost=0.0, seed=0, head=True)
+    other = in_order(2, "head", ORDERS[1], new=0.7, lost=0.0, seed=0, head=True)
+    assert fwt_over_head(one, head) == pytest.approx(0.1)
+    knows = dataclasses.replace(one.continual, test=[[0.5, 0.9, 0.9], *one.continual.test[1:]])
+    assert fwt_over_head(dataclasses.replace(one, continual=knows), head) == pytest.approx(0.1), "not over the start"
+    assert fwt_over_head(one, other) is None
+    assert fwt_over_head(one, None) is None
+    apart = dataclasses.replace(one.continual, heads="separate")
+    assert fwt_over_head(dataclasses.replace(one, continual=apart), head) is None
 
 
 @pytest.fixture

@@ -1,9 +1,12 @@
 """Who is trained again is a function of the search's records, and the seeds are new ones."""
 
 import dataclasses
+import itertools
+
+import pytest
 
 from harness.config.arms import Arm
-from harness.search.confirmation import finalists, fresh_seeds
+from harness.search.confirmation import finalists, fresh_order, fresh_seeds
 from tests.test_record import make
 
 ARMS = [Arm(f"rank={rank}", {}, {}) for rank in (1, 2, 4)] + [Arm("full", {}, {}, baseline=True)]
@@ -56,3 +59,26 @@ def test_more_seeds_begin_with_the_fewer_and_no_search_had_them():
     drawn = [seed for study in range(20) for seed in fresh_seeds(study, 50)]
     assert len(set(drawn)) == len(drawn)
     assert not set(drawn) & set(range(20))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+def test_in_the_orders_of_as_many_seeds_each_task_comes_once_in_each_place(count):
+    names = [f"t{index}" for index in range(count)]
+    for study in range(3):
+        orders = [fresh_order(names, seed, study) for seed in fresh_seeds(study, 2 * count)]
+        assert all(sorted(order) == names for order in orders)
+        for square in (orders[:count], orders[count:]):
+            assert all(len({order[place] for order in square}) == count for place in range(count))
+            if count % 2 == 0:
+                pairs = [pair for order in square for pair in itertools.pairwise(order)]
+                assert len(set(pairs)) == len(pairs) == count * (count - 1), "each task once right after each other one"
+
+
+def test_orders_are_drawn_by_the_study_and_are_more_than_one_square():
+    names = ["a", "b", "c", "d"]
+    found = {tuple(fresh_order(names, seed, study)) for study in range(40) for seed in fresh_seeds(study, 1)}
+    assert len(found) > 10, "of 24"
+    seeds = fresh_seeds(3, 8)
+    assert {tuple(fresh_order(names, seed, 3)) for seed in seeds[:4]} != {
+        tuple(fresh_order(names, seed, 3)) for seed in seeds[4:]
+    }
