@@ -1,5 +1,6 @@
 """How a task is learned after others: what is added to the network, on which rows it trains, what the loss is given."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from harness.lora import (
 )
 from harness.task import Inputs, with_replay
 from harness.training import autocast
+from harness.trial.inputs import loader
 from harness.trial.passes import on_device
 from harness.trial.running import RunningTrial
 
@@ -117,12 +119,13 @@ class InfLora(AddedUpdates):
 
     @torch.no_grad()
     def _inputs(self, number: int) -> dict[str, Tensor]:
-        """H Hᵀ of every adapted layer on the task's first training rows, in evaluation mode."""
-        trial, model = self.trial, self.trial.model
+        """H Hᵀ of every adapted layer on training rows of the task, drawn by the seed, in evaluation mode."""
+        trial, model, size = self.trial, self.trial.model, self.trial.config.trainer.batch_size
+        batches = loader(super().rows(number), size, trial.config.seed, training=True)  # a file may be sorted
         mode = model.training
         model.eval()
         with InputMoments(model.base) as seen, autocast(trial.precision, trial.device):
-            for batch in trial.evaluation_batches(super().rows(number), rows=self.looked_at):
+            for batch in itertools.islice(batches, -(-self.looked_at // size)):
                 placed = on_device(batch, trial.device)
                 seen.mask = placed.get("mask")
                 model(placed)
