@@ -163,7 +163,9 @@ def confirmed_picture(found: Confirmation, title: str, path: Path) -> None:
     axes.set_yticks(range(len(compared)), [f"{each.arm}: {each.verdict}" for each in reversed(compared)])
     axes.set_ylim(-0.6, len(compared) - 0.4)
     name = headline_metric(found.arms[0].entry)
-    axes.set_xlabel(f"test {name} against {found.reference}, right is better; {found.seeds} seeds, 95 % all at once")
+    axes.set_xlabel(
+        f"test {name} against {found.reference}, right is better; {found.seeds} {found.unit}, 95 % all at once"
+    )
     axes.set_title(title)
     axes.grid(alpha=0.25, axis="x")
     axes.legend(fontsize=9, loc="best")
