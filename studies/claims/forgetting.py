@@ -38,8 +38,9 @@ def forgets_less(study: Study) -> Judgement:
 
 
 def _findings(study: Study) -> tuple[Finding, ...]:
-    found = [each for each in finalists(study) if all(_learned(run) for run in each.runs.values())]
-    ours = leader([each for each in low_rank(found) if each.chosen.continual.learn == "continued"])
+    whole = [each for each in finalists(study) if all(_learned(run) for run in each.runs.values())]
+    found = [each for each in whole if each.chosen.continual.learn == "continued"]  # neither has a replay
+    ours = leader(low_rank(found))
     theirs = leader(fine_tuned(found))
     if ours is None or theirs is None:
         return (untested(study, too_few_seeds(study)),)

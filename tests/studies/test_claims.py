@@ -406,6 +406,7 @@ def test_forgetting_is_compared_where_as_much_was_learned(maker, ours, change, v
     continual(maker, "lora", 0.8, ours, change)
     continual(maker, "lora", 0.9, 0.0, 0.0, learn="separate")  # another way of learning a sequence
     continual(maker, "full", 0.805, 0.1, 1.0)
+    continual(maker, "full", 0.9, 0.0, 0.0, learn="replay")  # what a replay keeps is not of full fine-tuning
     judged = forgetting.forgets_less(maker.study)
     assert judged.verdict == verdict
     assert f"lose {100 * ours:.1f} points, full 10.0: {100 * (ours - 0.1):+.1f} points" in judged.findings[0].figure
