@@ -82,7 +82,7 @@ MISTAKES = [
     # what trials that confirm have otherwise
     (confirmed("{lora.rank: 8}"), f"sweep.confirm.set.lora.rank: arms differ in lora.rank, {CHOSEN}"),
     (confirmed("{optimizer.lr: 0.1}"), f"sweep.confirm.set.optimizer.lr: arms differ in optimizer.lr, {CHOSEN}"),
-    (confirmed("{optimizer: {lr: 0.1}}"), f"sweep.confirm.set.optimizer: arms differ in optimizer.lr, {CHOSEN}"),
+    (confirmed("{optimizer: {lr: 0.1}}"), f"sweep.confirm.set.optimizer.lr: arms differ in optimizer.lr, {CHOSEN}"),
     (confirmed("{seed: 1}"), f"sweep.confirm.set.seed: {WHOLE}"),
     (confirmed("{task.train_rows: 9}"), f"sweep.confirm.set.task.train_rows: {WHOLE}"),
     (confirmed("{model: bert_base}"), f"sweep.confirm.set.model: {WHOLE}"),
