@@ -27,6 +27,8 @@ def test_a_trial_is_merged_where_somebody_reads_it(words, phase, tested, compare
     config = compose(*SEARCH, *words)
     slot = search_schedule(config.sweep, 0)[0]
     slot = SimpleNamespace(number=slot.number, arm=slot.arm, phase=phase)
-    worker = SimpleNamespace(config=config, sweep=config.sweep, plan=SearchPlan.of(config), packed=PackedTrials())
+    worker = SimpleNamespace(
+        config=config, sweep=config.sweep, plan=SearchPlan.of(config), packed=PackedTrials(), folder=tmp_path
+    )
     context = Worker.context_of(worker, slot, Assignment(0, 1, "w", {}), tmp_path)
     assert (context.test, context.compares) == (tested, compared)

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from harness.config import ConfigError
-from harness.report.page import _chance
+from harness.report.chance import chance
 from harness.report.table import arm_results, arm_rows, outcomes
 from harness.task import build_task
 from harness.trial.evaluate import _intervals, evaluate_trial
@@ -53,9 +53,9 @@ def test_scores_are_those_of_the_rows_and_are_predicted_again(objective, more, c
     assert scores["loss"] == pytest.approx(nats / sum(float(row["tokens"]) for row in rows), rel=1e-5)
     short = "acc" if objective == "accuracy" else objective
     assert f"test {short} [95 %]" in arm_rows(arm_results([made.entry], made.folder.parents[1]))[0]
-    chance = _chance(made.entry)
-    assert chance.startswith("Guessing has a test accuracy of 0.")
-    assert "Always answering the most frequent place, option " in chance
+    said = chance(made.entry)
+    assert said.startswith("Guessing has a test accuracy of 0.")
+    assert "Always answering the most frequent place, option " in said
     found, _ = evaluate_trial(made, "test")
     assert found.scores == pytest.approx(scores, abs=1e-5)
     assert set(found.intervals) == {"accuracy", "accuracy_norm", "loss"}
