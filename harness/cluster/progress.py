@@ -83,11 +83,14 @@ class Pace:
         self._began, self._earlier = time.monotonic(), len(earlier)
 
     def left(self, records: Sequence[Record], work: float | None) -> float | None:
-        """Seconds that so much work of one worker takes all of them; until two trials have ended, one worker."""
-        ended = records[self._earlier :]
+        """Seconds that so much work of one worker takes all of them; until two trials have ended, one worker.
+
+        Of a trial that others had begun earlier only what may have been trained since counts.
+        """
+        ended, passed = records[self._earlier :], time.monotonic() - self._began
         if work is None or len(ended) < 2:
             return work
-        return work * (time.monotonic() - self._began) / max(1e-3, sum(entry.time.total_s for entry in ended))
+        return work * passed / max(1e-3, sum(min(entry.time.total_s, passed) for entry in ended))
 
 
 def is_best(entry: Record, records: Sequence[Record]) -> bool:

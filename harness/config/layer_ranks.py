@@ -4,7 +4,7 @@ Which layers there are only the network says: harness.trial.layer_ranks finds th
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from pydantic.dataclasses import dataclass
@@ -87,6 +87,17 @@ def overrides(ranks: RanksConfig | None, point: Point) -> Point:
     return others | ({"lora.ranks": found} if found else {})
 
 
+_PRICES = (
+    *("model", "task", "lora.name", "lora.variant", "lora.settings", "lora.match"),
+    *("lora.conv_form", "lora.each_gate", "lora.initial_rank"),
+)
+_PRICES_OF = {
+    "memory": ("optimizer.name", "optimizer.arguments"),
+    "flops": ("trainer.batch_size", "trainer.batch_tokens", "trainer.accumulate"),
+}
+"""What a rank costs depends on these, whatever is bounded, and of one bound alone."""
+
+
 def rank_mistakes(
     ranks: RanksConfig | None,
     budget: BudgetConfig | None,
@@ -95,6 +106,7 @@ def rank_mistakes(
 ) -> Iterator[str]:
     """What is wrong with ranks by group or allocated, and their budget; `searched` are the keys of the sweep."""
     yield from _budget_mistakes(budget)
+    yield from _price_mistakes(budget, searched)
     yield from _allocation_mistakes(allocate or {}, budget, searched)
     if ranks is None:
         if budget is not None and not allocate:
@@ -124,6 +136,16 @@ def _budget_mistakes(budget: BudgetConfig | None) -> Iterator[str]:
         return
     given = " and ".join(f"{unit}={most}" for unit, most in budget.given.items())
     yield f"sweep.budget: {given} are given; one of them, the others null, as in sweep.budget.parameters=null"
+
+
+def _price_mistakes(budget: BudgetConfig | None, searched: Iterable[str]) -> Iterator[str]:
+    """Searched keys that change what a rank costs: the budget is priced once, for all trials."""
+    if budget is None:
+        return
+    prices = [*_PRICES, *(key for unit in budget.given for key in _PRICES_OF.get(unit, ()))]
+    for key in searched:
+        if any(f"{key}.".startswith(f"{price}.") for price in prices):
+            yield f"sweep.budget: one price of a rank for all trials, and {key} changes it; leave it out of the search"
 
 
 def _allocation_mistakes(

@@ -133,6 +133,30 @@ WRONG = [
     (["sweep.ranks={by: group, high: 4}"], "sweep.ranks.by=group: sweep.ranks.groups are the patterns of sweep.ranks"),
     (["sweep.ranks={by: group, high: 4, groups: {a: '('}}"], "sweep.ranks.groups.a=(: missing ), unterminated subpat"),
     (["sweep.ranks={by: role, high: 4}", "+sweep.scientific.lora.rank=[1, 2]"], "sweep.ranks: sets ranks by group, "),
+    (
+        [
+            "sweep.ranks={by: role, high: 4}",
+            "sweep.budget={parameters: 300}",
+            "+sweep.nuisance.lora.variant='choice(lora,dora)'",
+        ],
+        "sweep.budget: one price of a rank for all trials, and lora.variant changes it",
+    ),
+    (
+        [
+            "sweep.ranks={by: role, high: 4}",
+            "sweep.budget={flops: 3000000}",
+            "+sweep.nuisance.trainer.batch_size='choice(8,32)'",
+        ],
+        "sweep.budget: one price of a rank for all trials, and trainer.batch_size changes it",
+    ),
+    (
+        [
+            "sweep.ranks={by: role, high: 4}",
+            "sweep.budget={memory: 28500}",
+            "+sweep.nuisance.optimizer.name='choice(AdamW,SGD)'",
+        ],
+        "sweep.budget: one price of a rank for all trials, and optimizer.name changes it",
+    ),
     (["sweep.ranks={by: depth, blocks: 5, high: 4}"], "sweep.ranks.blocks=5: the adapted layers stand at 2 depths"),
     (["sweep.ranks={by: group, high: 4, groups: {a: x}}"], "sweep.ranks.groups: no pattern matches the adapted layer"),
     (

@@ -118,11 +118,12 @@ def test_trials_that_confirm_take_longer_by_their_steps_until_one_has_ended():
 
 
 def test_the_time_left_follows_what_all_workers_train(monkeypatch):
-    now = iter([0.0, 100.0])
+    now = iter([0.0, 100.0, 100.0, 10.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
     pace = progress.Pace(ended(2))
     assert pace.left(ended(3), 600.0) == 600  # one trial alone says nothing of how many run side by side
     assert pace.left(ended(7), 600.0) == 200  # 300 s of trials in 100 s
+    assert pace.left(ended(4), 600.0) == 300, "two workers, whose trials began long before"
 
 
 def test_a_status_says_how_long_it_takes():
