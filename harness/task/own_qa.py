@@ -68,11 +68,15 @@ Rows = dict[str, list[_Row]]
 def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Question, ...]], Facts]:
     """The three splits, and what was found out. Raises ConfigError for what is ambiguous or no question."""
     left, rows = _Left(), Rows()
-    for split, where, table in tables_of(config):
-        whole = in_rows(where, table)
-        left.formats |= {f"{split}.{what}": said for what, said in whole.format.items()}
-        asked = _without_gaps(config, split, where, read_asked(config, where, whole), left)
-        rows[split] = _placed(config, split, where, asked, left)
+    tables = {split: (where, in_rows(where, table)) for split, where, table in tables_of(config)}
+    asked = {split: read_asked(config, where, table) for split, (where, table) in tables.items()}
+    for split in _withheld(config, {split: where for split, (where, _) in tables.items()}, asked):
+        left.told.append(f"the answers of {split} are withheld; it was cut from training")
+        del asked[split]
+    for split, found in asked.items():
+        where, table = tables[split]
+        left.formats |= {f"{split}.{what}": said for what, said in table.format.items()}
+        rows[split] = _placed(config, split, where, _without_gaps(config, split, where, found, left), left)
     source = str(config.data or config.dataset)
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
     rows = _without_shared_ids(config, where, rows, left)
@@ -86,6 +90,19 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
         refuse_leaks(where, texts, names, normalised_row, rule, "questions")
     left.told += _shared_contexts(rows)
     return source, {split: tuple(row.question for row in rows[split]) for split in SPLITS}, _facts(rows, left)
+
+
+def _withheld(config: ExtractiveQaConfig, where: Mapping[str, str], asked: Mapping[str, Sequence[Asked]]) -> list[str]:
+    """The held-out splits of a data set without any answer, where training has some. Raises ConfigError for a file."""
+    answered = {split for split, rows in asked.items() if any(row.answers for row in rows)}
+    withheld = [split for split, rows in asked.items() if rows and split not in answered and "train" in answered]
+    if withheld and config.dataset is None:
+        split = withheld[0]
+        rule = f"task.{split}=null has the split cut from training"
+        raise ConfigError(
+            f"{where[split]}: none of {len(asked[split])} questions has an answer, as where they are withheld; {rule}"
+        )
+    return withheld
 
 
 def read_asked(config: ExtractiveQaConfig, where: str, table: Table, *, answered: bool = True) -> list[Asked]:

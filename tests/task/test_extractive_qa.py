@@ -353,7 +353,7 @@ FORMS = {"jsonl": jsonl, "parquet": parquet, "csv": csv, "objects": objects, "ne
 @pytest.fixture
 def read(compose_plain):
     base = compose_plain("task=extractive_qa", "trainer.objective=f1").task
-    return lambda path, **keys: read_task(replace(base, data=str(path), **keys))
+    return lambda path, **keys: read_task(replace(base, data=path and str(path), **keys))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -512,6 +512,38 @@ def test_held_out_files_that_share_questions_are_refused_and_shared_contexts_are
     told = "\n".join(summary(task, None))
     assert "to be looked at: " in told
     assert "questions without an answer" in told
+
+
+EMPTY = {"lists": {"text": [], "answer_start": []}, "cells": None}
+
+
+def held_out(empty):
+    """A split of other questions, whose answers are withheld."""
+    return [
+        line | {"id": f"h{line['id']}", "question": f"And {line['question']}", "answers": empty} for line in flat(ROWS)
+    ]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("empty", EMPTY)
+def test_a_held_out_file_whose_answers_are_withheld_is_refused(empty, split, read, tmp_path):
+    path = tmp_path / "held.jsonl"
+    path.write_text("\n".join(map(json.dumps, held_out(EMPTY[empty]))))
+    said = (
+        rf"^task\.{split}=\S+held\.jsonl: none of 60 questions has an answer, .*; task\.{split}=null has the split cut"
+    )
+    with pytest.raises(ConfigError, match=said):
+        read(jsonl(ROWS, tmp_path), **{split: str(path)})
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+def test_a_split_of_a_data_set_whose_answers_are_withheld_is_cut_from_training(empty, read, tmp_path):
+    pd.DataFrame(list(flat(ROWS))).to_parquet(tmp_path / "train.parquet")
+    pd.DataFrame(held_out(EMPTY[empty])).to_parquet(tmp_path / "test.parquet")
+    task = read(None, dataset=str(tmp_path))
+    assert "the answers of test are withheld; it was cut from training" in task.findings().suspicious
+    assert any(each.answers for each in task.splits["test"])
+    assert sum(map(len, task.splits.values())) == 60
 
 
 def test_what_always_giving_the_usual_answer_scores(read, tmp_path):
