@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import json
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table
 
 _PARAGRAPHS = "paragraphs"  # the column of SQuAD's own JSON: contexts, each with its questions
+_UNPARTED = ("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "HALFWIDTH", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +134,9 @@ def _start(cell: object) -> int | None:
 
 def place_of(context: str, answer: Quoted) -> int:
     """Where an answer begins. Raises ValueError, which says where it does stand, where it does not stand at its start,
-    or has none and stands in several places.
+    or has none and stands in several places, or only inside words.
     """
-    places = places_of(context, answer.text)
+    places = _candidates(context, answer)
     if answer.start in places:
         return answer.start  # type: ignore[return-value]
     if answer.start is None and len(places) == 1:
@@ -144,7 +146,9 @@ def place_of(context: str, answer: Quoted) -> int:
     if answer.start is None and places:
         raise ValueError(f"{short} has no start and stands {len(places)} times in its context; {stands}")
     if answer.start is None:
-        raise ValueError(f"{short} stands nowhere in its context")
+        inside = places_of(context, answer.text)
+        within = f"only inside words of its context, at {' and '.join(map(str, inside[:3]))}; give its start"
+        raise ValueError(f"{short} stands {within if inside else 'nowhere in its context'}")
     if not 0 <= answer.start < len(context):
         raise ValueError(f"{short} starts at {answer.start}, its context has {len(context)} characters; {stands}")
     there = _shortened(context[answer.start : answer.start + len(answer.text)])
@@ -153,8 +157,29 @@ def place_of(context: str, answer: Quoted) -> int:
 
 def nearest_place(context: str, answer: Quoted) -> int | None:
     """Where an answer stands nearest to its start, the first place where it has none; None where it stands nowhere."""
-    places = places_of(context, answer.text)
+    places = _candidates(context, answer)
     return min(places, key=lambda place: abs(place - (answer.start or 0))) if places else None
+
+
+def _candidates(context: str, answer: Quoted) -> Sequence[int]:
+    """The places where an answer may begin: without a start those alone that are not inside a word."""
+    places, size = places_of(context, answer.text), len(answer.text)
+    if answer.start is not None:
+        return places
+    return [at for at in places if not (_in_word(context, at) or _in_word(context, at + size))]
+
+
+def _in_word(context: str, at: int) -> bool:
+    """Whether one word has the characters before and behind a place."""
+    return 0 < at < len(context) and _of_word(context[at - 1]) and _of_word(context[at])
+
+
+def _of_word(character: str) -> bool:
+    """Whether it is a letter, a digit or a mark on one; not of scripts whose words no blanks part, or with particles
+    behind them.
+    """
+    worded = character.isalnum() or unicodedata.category(character).startswith("M")
+    return worded and not unicodedata.name(character, "").startswith(_UNPARTED)
 
 
 def places_of(context: str, text: str) -> Sequence[int]:
