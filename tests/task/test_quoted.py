@@ -1,8 +1,12 @@
 """Answers that are quoted from a text: where they stand, and in which cells."""
 
+import io
+
+import numpy as np
+import pandas as pd
 import pytest
 
-from harness.task.intake.quoted import Quoted, nearest_place, place_of
+from harness.task.intake.quoted import Quoted, nearest_place, place_of, quoted_in
 
 STANDS = [
     ("It is known that no one came.", "no", 17),
@@ -42,3 +46,45 @@ def test_an_answer_that_stands_only_inside_words_stands_nowhere(context, text, s
 
 def test_an_answer_with_a_start_may_be_part_of_a_word():
     assert place_of("It is known.", Quoted("no", 7)) == nearest_place("It is known.", Quoted("no", 3)) == 7
+
+
+ANSWERS = [
+    [],
+    [("Tom1", 29)],
+    [('He\'s "in" array([1])', 3), ("a, b", 40)],
+    [(f"a long answer number {number}", number) for number in range(30)],
+]
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("answers", ANSWERS)
+def test_cells_that_pandas_writes_are_read(answers, dtype):
+    """Of arrays, as Parquet files hold them, of numbers of numpy in lists, and of lists of mappings."""
+    texts, starts = [text for text, _ in answers], np.array([start for _, start in answers], dtype=dtype)
+    cells = [
+        {"text": np.array(texts, dtype=object), "answer_start": starts},
+        {"text": texts, "answer_start": list(starts)},
+        [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)],
+    ]
+    written = io.StringIO(pd.DataFrame({"answers": cells}).to_csv(index=False))
+    for cell in pd.read_csv(written)["answers"]:
+        assert [(each.text, each.start) for each in quoted_in(cell, None)] == answers
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "{'text': array(['Tom1'",
+        '{"text": ["Tom1"], "answer_start": [29',
+        "{ 'text': [who], 'answer_start': [1]}",
+        "[{'text': 'a'}\n {'text': 'b'}]",
+    ],
+)
+def test_a_cell_of_answers_that_cannot_be_read_is_no_text(cell):
+    with pytest.raises(ValueError, match=r"^the cell .* cannot be read as answers; JSONL and Parquet hold them"):
+        quoted_in(cell, None)
+
+
+def test_other_texts_in_brackets_are_answers():
+    assert [each.text for each in quoted_in("[sic]", None)] == ["[sic]"]
+    assert [each.text for each in quoted_in("{'a' text}", None)] == ["{'a' text}"]

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from harness.task.intake.table import Table
 
 _PARAGRAPHS = "paragraphs"  # the column of SQuAD's own JSON: contexts, each with its questions
 _UNPARTED = ("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "HALFWIDTH", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")
+
+_KEYED = re.compile(r"""\s*\[?\s*\{\s*(['"])(text|answer_start)\1""")
+_NUMPY = re.compile(r"array|(np|numpy)\.\w+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +110,30 @@ def _parsed(cell: object) -> Any:
     """A list or a mapping that a table holds as text; others as they are."""
     if not isinstance(cell, str) or not cell.lstrip().startswith(("[", "{")):
         return cell
-    readers: tuple[Callable[[str], Any], ...] = (json.loads, ast.literal_eval)
+    readers: tuple[Callable[[str], Any], ...] = (json.loads, _literal)
     for read in readers:
         with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             found = read(cell.strip())
             if isinstance(found, list | dict):
                 return found
+    if _KEYED.match(cell):
+        raise ValueError(
+            f"the cell {_shortened(cell)} cannot be read as answers; JSONL and Parquet hold them as they are"
+        )
     return cell
+
+
+def _literal(text: str) -> Any:
+    """A literal of Python, also one with arrays of numpy in it, as pandas writes them into a CSV file."""
+    return ast.literal_eval(_Unwrapped().visit(ast.parse(text, mode="eval")))
+
+
+class _Unwrapped(ast.NodeTransformer):
+    """Puts what an array or a number of numpy holds in its place."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        return node.args[0] if len(node.args) == 1 and _NUMPY.fullmatch(ast.unparse(node.func)) else node
 
 
 def _text(cell: object) -> str:
