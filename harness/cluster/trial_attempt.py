@@ -62,6 +62,7 @@ class TrialAttempt:
         changed = dataclasses.replace(self._whole(entry), attempt=self.assignment.attempt, reports=made)
         entry = fail_if_not_finite(changed)
         if self.context.halts and entry.state == "pruned":
+            fault_injection.crash_point("before_halt")
             self.worker.halt(self.assignment, entry)
             self.display.halt(self.slot.number, max(self.reports))
             return False

@@ -1,7 +1,7 @@
 """Named crash points for tests: HARNESS_FAULT=after_assignment kills the process there, as kill -9 would.
 
-after_assignment, in_training, in_checkpoint, before_record, before_tell (of Optuna), in_reconcile; in_training:30 kills
-it at the thirtieth pass.
+after_assignment, in_training, in_checkpoint, before_halt, before_record, before_tell (of Optuna), in_reconcile;
+in_training:30 kills it at the thirtieth pass.
 """
 
 import os

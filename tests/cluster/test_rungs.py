@@ -172,6 +172,23 @@ def test_a_promoted_trial_goes_on_from_its_checkpoint_and_ends_as_one_that_never
     assert sorted(path.name for path in folder.glob("trials/*")) == [f"{trial:04d}" for trial in range(4)]
 
 
+def test_a_trial_that_is_killed_before_its_halt_is_known_halts_when_it_is_resumed(config_of, tmp_path, own_cache):
+    """Its checkpoint holds the report of the rung; evaluations are after steps 2, 4, 6 and 8."""
+    config = config_of(*SMALL, SYNCHRONOUS, "launch.lease_s=1.0")
+    alone = crowd.undisturbed(config, tmp_path)
+    config, folder = crowd.begin(config, tmp_path, "killed")
+    (victim,) = crowd.crowd(config, 1, None, HARNESS_FAULT="before_halt")
+    crowd.wait([victim], 120)
+    assert victim.exitcode == -signal.SIGKILL
+    assert "halt" not in (folder / "attempts.jsonl").read_text()
+    with join(config, folder) as worker:
+        worker.work()
+    assert crowd.told(folder) == alone
+    assignments = AssignmentLog(folder)
+    assignments.refresh()
+    assert [step for step, _ in assignments.halts(0)[0].reports] == [2]
+
+
 def test_a_study_of_brackets_may_go_on_with_more_trials(config_of, tmp_path, monkeypatch):
     stub.cheap(monkeypatch.setattr, 0.0)
     all_at_once = crowd.undisturbed(config_of(SYNCHRONOUS, "sweep.confirm=null"), tmp_path / "once")

@@ -16,13 +16,14 @@ _LEFT = 2  # the code of a process that leaves the trial in the middle of a repo
 
 class PruningCallback(L.Callback):
     """Raises Pruned, or has `halt` do so once the trial is saved. A trial that is resumed reports all its evaluations
-    again.
+    again, and halts where its last report says so: it was killed before that was known of it.
 
     Evaluations before step `not_before` are not reported.
     """
 
     def __init__(self, report: Report, not_before: int = 0, halt: Callable[[Pruned], None] | None = None) -> None:
         self.report, self.not_before, self.halt = report, not_before, halt or _raise
+        self._halts, self._halts_again = halt is not None, False
         self._why = "below the median of its arm" if halt is None else "halted"
         self.reports: list[tuple[int, dict[str, float]]] = []
 
@@ -33,7 +34,14 @@ class PruningCallback(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.reports = state_dict["reports"]
         for step, scores in self.reports:
-            self.report(step, scores)
+            self._halts_again = self.report(step, scores) and self._halts
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not (self._halts and self.reports):
+            return
+        *_, (step, _) = self.reports
+        if all_reduce_max(int(self._halts_again)) and step < trainer.max_steps:
+            self.halt(Pruned(f"{self._why} at step {step}"))
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, TrialModule)
