@@ -106,12 +106,12 @@ def rank_mistakes(
 ) -> Iterator[str]:
     """What is wrong with ranks by group or allocated, and their budget; `searched` are the keys of the sweep."""
     yield from _budget_mistakes(budget)
-    yield from _price_mistakes(budget, searched)
     yield from _allocation_mistakes(allocate or {}, budget, searched)
     if ranks is None:
         if budget is not None and not allocate:
             yield "sweep.budget: of ranks by group; give sweep.ranks, as in sweep.ranks={by: role, high: 32}"
         return
+    yield from _price_mistakes(budget, searched)
     if not ranks.low < ranks.high:
         yield f"sweep.ranks=[{ranks.low}, {ranks.high}]: low must be below high"
     if ranks.log and not ranks.low:
