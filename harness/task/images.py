@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,11 +144,14 @@ def picture_digest(image: Path | bytes) -> str:
 
 
 def frame_count(image: Path | bytes) -> int:
-    """How many pages or frames an image file has."""
+    """How many pages or frames an image file has. Raises ValueError where they cannot be counted."""
     from PIL import Image
 
-    with Image.open(_file(image)) as opened:
-        return int(getattr(opened, "n_frames", 1))
+    try:
+        with Image.open(_file(image)) as opened:
+            return int(getattr(opened, "n_frames", 1))
+    except (OSError, SyntaxError, IndexError, TypeError, struct.error) as error:  # Pillow's, of frames that are cut off
+        raise ValueError(f"is no image that can be read: {error}") from None
 
 
 def _file(image: Path | bytes) -> Path | io.BytesIO:

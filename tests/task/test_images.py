@@ -1,5 +1,7 @@
 """Images are brought to one size once, uncropped where square, centred where not; files that are none are named."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from harness.config import ConfigError
 from harness.task import ImageSplit, image_inputs
 from harness.task.images import _open
+from harness.task.pictures import look_at
 
 
 def split_of(images, labels=None):
@@ -66,3 +69,17 @@ def test_more_than_eight_bits_are_refused_by_name_and_not_cut(tmp_path):
     Image.fromarray(np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)).save(path)
     with pytest.raises(ConfigError, match=r"deep\.png has more than 8 bits a channel"):
         _open(path)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data|Truncated File Read")
+@pytest.mark.parametrize(("kind", "cuts"), [("GIF", range(293, 503)), ("TIFF", range(186, 274))])
+def test_a_file_cut_off_in_its_second_frame_is_told_as_broken(own_cache, kind, cuts):
+    """Pillow reads the first frame, and raises an error of its own when it counts them."""
+    first, second = map(Image.fromarray, np.random.default_rng(0).integers(0, 255, (2, 8, 8), dtype=np.uint8))
+    whole = io.BytesIO()
+    first.save(whole, kind, save_all=True, append_images=[second])
+    found = look_at([whole.getvalue(), *(whole.getvalue()[:cut] for cut in cuts[::5])])
+    assert (found[0].frames, found[0].problem) == (2, "")
+    broken = [each for each in found if each.problem]
+    assert len(broken) > len(found) / 3
+    assert all(each.problem.startswith("is no image that can be read") for each in broken)
