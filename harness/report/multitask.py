@@ -67,8 +67,9 @@ def is_error(entry: Record, task: str) -> bool:
 
 
 def measure_of(entry: Record, task: str) -> str:
-    """The name of a task's main score: what its data say, else accuracy or the root mean squared error."""
-    usual = "rmse" if is_error(entry, task) else "accuracy"
+    """The name of a task's main score: what its data say, else accuracy, F1 of several labels or the RMSE."""
+    whole = "f1_micro" if f"{task}/f1_micro" in entry.scores["test"] else "accuracy"
+    usual = "rmse" if is_error(entry, task) else whole
     return str(entry.data.tasks[task].details.get("measure", usual))
 
 

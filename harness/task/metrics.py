@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, SumMetric
 from torchmetrics import Metric as TorchMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from harness.config import ConfigError
 from harness.task.ctc import ctc_nats
 
 
@@ -212,10 +213,24 @@ class SumMetrics(nn.Module):
         return found
 
 
+def share_name(task: str, names: Iterable[str]) -> str:
+    """The score by which a task counts beside others: accuracy, R² of numbers, f1_micro of several labels.
+
+    Each is 1 for perfect answers. Raises ConfigError where `names` has none of them.
+    """
+    known = set(names)
+    found = next((name for name in ("accuracy", "r2", "f1_micro") if name in known), None)
+    if found is None:
+        told = ", ".join(sorted(known))
+        raise ConfigError(f"task.tasks.{task}: it has {told}, and beside others counts accuracy, r2 or f1_micro")
+    return found
+
+
 class MixtureMetrics(Metrics):
     """The metrics of several tasks, named task/score, each over its own examples.
 
-    `loss` is the mean of the tasks' losses, `score` the mean of their accuracies or R²: both are 1 for perfect answers.
+    `loss` is the mean of the tasks' losses, `score` the mean of their accuracies, R² or F1 of several labels: each is 1
+    for perfect answers. Raises ConfigError for a task with none of them.
     """
 
     columns = ("task", "label", "predicted")
@@ -224,6 +239,7 @@ class MixtureMetrics(Metrics):
         super().__init__()
         self.parts = nn.ModuleDict(parts)
         self._by_task = dict(parts)
+        self._shares = {task: share_name(task, part.names) for task, part in parts.items()}
         self.names = ("score", "loss", *(f"{task}/{name}" for task, part in parts.items() for name in part.names))
 
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
@@ -235,7 +251,7 @@ class MixtureMetrics(Metrics):
     def compute_and_reset(self) -> dict[str, float]:
         found = {task: part.compute_and_reset() for task, part in self._by_task.items()}
         loss = sum(scores["loss"] for scores in found.values()) / len(found)
-        score = sum(scores.get("accuracy", scores.get("r2", 0.0)) for scores in found.values()) / len(found)
+        score = sum(scores[self._shares[task]] for task, scores in found.items()) / len(found)
         named = {f"{task}/{name}": value for task, scores in found.items() for name, value in scores.items()}
         return {"score": score, "loss": loss} | named
 

@@ -6,7 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.training import ClassMetrics, MixtureMetrics, RegressionMetrics
+from harness.config import ConfigError
+from harness.task.metrics import LabelSetMetrics
+from harness.training import ClassMetrics, MixtureMetrics, RegressionMetrics, TokenMetrics
 
 
 @settings(max_examples=30, deadline=None)
@@ -43,3 +45,18 @@ def test_each_task_has_scores_of_its_own_and_the_whole_is_their_mean():
     assert scores["loss"] == pytest.approx((classes["loss"] + values["loss"]) / 2)
     assert scores["a/accuracy"] == classes["accuracy"]
     assert scores["b/rmse"] == values["rmse"]
+
+
+def test_several_labels_count_by_their_f1_beside_other_tasks():
+    metrics = MixtureMetrics({"a": ClassMetrics(2), "b": LabelSetMetrics(2)})
+    right = torch.tensor([[9.0, -9.0], [-9.0, 9.0]])
+    metrics.update(right, {"labels": torch.tensor([0, 1]), "tasks": torch.zeros(2, dtype=torch.long)})
+    # Of two labels one is said, and nothing else: precision 1, recall 1/2.
+    sets, said = torch.tensor([[1.0, 1.0]]), torch.tensor([[9.0, -9.0]])
+    metrics.update(said, {"labels": sets, "tasks": torch.ones(1, dtype=torch.long)})
+    assert metrics.compute_and_reset()["score"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_task_without_a_share_is_refused_beside_others():
+    with pytest.raises(ConfigError, match=r"task\.tasks\.b: it has loss, perplexity, .* accuracy, r2 or f1_micro"):
+        MixtureMetrics({"a": ClassMetrics(2), "b": TokenMetrics()})

@@ -206,6 +206,19 @@ def test_a_loss_that_is_no_number_fails_the_sequence(run):
     assert len(entry.continual.test) >= 1
 
 
+def test_a_part_with_several_labels_counts_by_its_f1(several, tmp_path):
+    made = several(*FAST)
+    made["task"]["tasks"]["second"] |= {"answer": "labels"}
+    made["task"] |= {"heads": "separate"}
+    folder = tmp_path / "results" / "s" / "trials" / "0000"
+    folder.mkdir(parents=True)
+    entry = run_trial(check(made), TrialContext("s", 0, "arm", folder), lambda step, scores: False)
+    scores = entry.scores["test"]
+    assert entry.continual.test[-1][1] == scores["second/f1_micro"] > 0
+    shares = [scores["first/accuracy"], scores["second/f1_micro"], scores["third/accuracy"]]
+    assert scores["score"] == pytest.approx(np.mean(shares))
+
+
 def test_the_same_sequence_gives_the_same_matrix(run):
     assert run(learn="orthogonal").continual == run(learn="orthogonal", number=1).continual
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from harness.task.metrics import share_name
 from harness.training import Plan, StopRequestCheck, make_trainer, test
 from harness.trial.continual.snapshots import TaskSnapshots
 from harness.trial.running import RunningTrial, make_module
@@ -29,6 +30,7 @@ class ContinualEvaluation:
         self.modules = {
             name: make_module(trial, trial.model, part.metrics(), 1) for name, part in trial.task.parts.items()
         }
+        self.shares = {name: f"{name}/{share_name(name, each.metrics.names)}" for name, each in self.modules.items()}
         splits = trial.splits
         self.splits = {"val": splits["validation"], "test": splits["test"]}
         self.rows: dict[str, list[dict[str, float]]] = {"val": [], "test": []}
@@ -48,13 +50,13 @@ class ContinualEvaluation:
             predictions += [(learned, number, rows, items) for rows, items in module.predictions]
         self.predictions += predictions
         for split, scores in found.items():
-            self.rows[split].append(_joined(scores))
+            self.rows[split].append(_joined(scores, self.shares))
         self.trial.model.to(self.trial.device)
         return self.rows["val"][-1]
 
     def matrix(self, split: str) -> list[list[float]]:
         """R of a split: a row for the start and for each task learned, a column for each task."""
-        return [[_score(row, name) for name in self.modules] for row in self.rows[split]]
+        return [[row[share] for share in self.shares.values()] for row in self.rows[split]]
 
     def save(self, path: Path) -> None:
         """One line for each test item and each row of the matrix."""
@@ -70,15 +72,11 @@ class ContinualEvaluation:
             )
 
 
-def _score(row: Mapping[str, float], name: str) -> float:
-    return row.get(f"{name}/accuracy", row.get(f"{name}/r2", 0.0))
-
-
-def _joined(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def _joined(scores: Mapping[str, Mapping[str, float]], shares: Mapping[str, str]) -> dict[str, float]:
     """As a mixture's: means over the tasks, and each task's own."""
     flat = {f"{name}/{key}": value for name, own in scores.items() for key, value in own.items()}
     means = {
-        "score": sum(_score(flat, name) for name in scores) / len(scores),
+        "score": sum(flat[shares[name]] for name in scores) / len(scores),
         "loss": sum(flat[f"{name}/loss"] for name in scores) / len(scores),
     }
     return means | flat
