@@ -12,7 +12,7 @@ from harness.task.measure import GuestMeasure, read_measure
 from harness.task.mixture import MixtureBatches, MixtureInputs, MixtureTask
 from harness.task.passages import Passages, cut_passages, hidden_places, read_documents
 from harness.task.ragged import cached
-from harness.task.replay import with_replay
+from harness.task.replay import check_replay, with_replay
 from harness.task.sampling import LengthBatches
 from harness.task.seq2seq import Seq2seqTask
 from harness.task.seq2seq_inputs import Seq2seqInputs, Seq2seqSplit, SpecialTokens, encode_seq2seq
@@ -53,6 +53,7 @@ __all__ = [
     "VisionTask",
     "build_task",
     "cached",
+    "check_replay",
     "cut_passages",
     "encode",
     "encode_seq2seq",

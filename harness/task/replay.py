@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
+from harness.config.tasks.several import WITHOUT_REPLAY
 from harness.task.base import Inputs, Losses
 from harness.task.mixed_batches import joined, losses_by_task
 
@@ -43,7 +44,16 @@ class ReplayInputs(Inputs):
         chosen = sorted(self.kept[place] for place in places.tolist())
         for part, mine in itertools.groupby(chosen, key=lambda pair: pair[0]):
             batches.append(self.earlier[part].training_batch([row for _, row in mine]))
-        return joined(batches, self.padding, asked="task.learn=replay", instead="task.learn=continued")
+        return _joined(batches, self.padding)
+
+
+def check_replay(parts: Sequence[Inputs]) -> None:
+    """Raises ConfigError where rows of the tasks do not go into one batch."""
+    _joined([part.training_batch([0]) for part in parts], parts[0].padding)
+
+
+def _joined(batches: Sequence[Mapping[str, Tensor]], padding: Mapping[str, int]) -> dict[str, Tensor]:
+    return joined(batches, padding, asked="task.learn=replay", instead=WITHOUT_REPLAY)
 
 
 def with_replay(own: Inputs, earlier: Sequence[Inputs], *, kept: int, seed: int) -> Inputs:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import BertModel
 
 from harness import record
-from harness.config import ConfigError, check
+from harness.config import ConfigError, ContinualTaskConfig, check
 from harness.record import Record
 from harness.trial import TrialContext
 from harness.trial.adapt import count, method_of
@@ -206,13 +206,10 @@ def test_a_loss_that_is_no_number_fails_the_sequence(run):
     assert len(entry.continual.test) >= 1
 
 
-def test_a_part_with_several_labels_counts_by_its_f1(several, tmp_path):
-    made = several(*FAST)
-    made["task"]["tasks"]["second"] |= {"answer": "labels"}
-    made["task"] |= {"heads": "separate"}
-    folder = tmp_path / "results" / "s" / "trials" / "0000"
-    folder.mkdir(parents=True)
-    entry = run_trial(check(made), TrialContext("s", 0, "arm", folder), lambda step, scores: False)
+def test_a_part_with_several_labels_counts_by_its_f1(several, run):
+    tasks = several()["task"]["tasks"]
+    tasks["second"] |= {"answer": "labels"}
+    entry = run(*FAST, heads="separate", tasks=tasks)
     scores = entry.scores["test"]
     assert entry.continual.test[-1][1] == scores["second/f1_micro"] > 0
     shares = [scores["first/accuracy"], scores["second/f1_micro"], scores["third/accuracy"]]
@@ -243,6 +240,42 @@ def test_what_cannot_be_learned_in_turn_is_named(several, words, task, line):
     with pytest.raises(ConfigError) as caught:
         method_of(check(made)).check()
     assert line in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        (
+            {"answer": "labels"},
+            "task.learn=replay: rows of second have several labels; task.learn=continued, sep",
+        ),
+        (
+            {"text_pair": "title"},
+            "task.learn=replay: rows of second are two texts (text_pair), those of the others",
+        ),
+    ],
+)
+def test_rows_that_a_replay_cannot_join_are_refused_by_the_configuration(several, part, line):
+    made = several()
+    made["task"]["tasks"]["second"] |= part
+    made["task"] |= {"learn": "replay", "heads": "separate"}
+    with pytest.raises(ConfigError) as caught:
+        check(made)
+    assert line in str(caught.value)
+
+
+def test_what_a_replay_cannot_join_is_refused_before_any_training(several, run, monkeypatch):
+    """As of a guest, of which the configuration does not tell."""
+    monkeypatch.setattr(ContinualTaskConfig, "_replay_mistakes", lambda config: [])
+    made = several()
+    made["task"]["tasks"]["third"] |= {"answer": "labels"}
+    with pytest.raises(ConfigError, match=r"task\.learn=replay: .*one answer a row; task\.learn=continued, separate"):
+        run(
+            learn="replay",
+            heads="separate",
+            tasks=made["task"]["tasks"],
+            report=lambda step, scores: pytest.fail("a task was learned"),
+        )
 
 
 def test_an_update_that_is_no_plain_one_is_refused_before_any_training(run):

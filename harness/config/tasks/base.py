@@ -166,6 +166,16 @@ class TaskConfig:
         return False
 
     @property
+    def several_labels(self) -> bool:
+        """Whether a row may have more than one label."""
+        return False
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether a row is two texts."""
+        return False
+
+    @property
     def transcribes(self) -> bool:
         """Whether its answer is what is said in a recording."""
         return False

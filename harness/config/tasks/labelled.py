@@ -37,8 +37,12 @@ class AnsweredTaskConfig(LabelledTaskConfig):
     answer: Literal["class", "number", "labels"]
 
     @property
+    def several_labels(self) -> bool:
+        return self.answer == "labels"
+
+    @property
     def objectives(self) -> tuple[str, ...]:
-        if self.answer == "labels":
+        if self.several_labels:
             return ("f1_micro", "f1_macro", "exact", "loss")
         return ("loss", "rmse", "r2", *NUMBER_MEASURES) if self.answer == "number" else super().objectives
 

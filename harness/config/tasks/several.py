@@ -18,6 +18,9 @@ from harness.config.tree import nearest
 # Part of the names of scores and files, and a module's name in the network.
 TaskKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
+WITHOUT_REPLAY = "task.learn=continued, separate, orthogonal or inflora"
+"""What rows can be learned in turn by that do not go into one batch."""
+
 if TYPE_CHECKING:
     AnyPart = TaskConfig
 else:
@@ -185,17 +188,23 @@ class ContinualTaskConfig(SeveralTasksConfig):
             mistakes.append(f"task.tasks: text tasks are learned one after another, not {' and '.join(kinds)} tasks")
         if mistakes:
             return mistakes
-        own = [
-            name for name, part in self.chosen.items() if part.tags_tokens or part.offers_options or part.marks_answers
-        ]
-        if self.learn == "replay" and own:
-            mistakes.append(
-                f"task.learn=replay: rows of {', '.join(own)} have more than one answer; task.learn=continued"
-            )
+        mistakes += self._replay_mistakes()
         asked = {(part.objectives, part.known_outputs) for part in self.chosen.values() if part.objectives}
         if self.heads == "shared" and (len(asked) > 1 or any("accuracy" not in possible for possible, _ in asked)):
             mistakes.append("task.heads=shared: the tasks have not the same classes; task.heads=separate")
         return mistakes
+
+    def _replay_mistakes(self) -> list[str]:
+        """Which rows cannot be joined into one batch."""
+        if self.learn != "replay":
+            return []
+        mistakes, chosen = [], self.chosen.items()
+        if several := [name for name, part in chosen if part.several_labels]:
+            mistakes.append(f"rows of {', '.join(several)} have several labels")
+        pairs = [name for name, part in chosen if part.reads_pairs]
+        if pairs and len(pairs) < len(chosen):
+            mistakes.append(f"rows of {', '.join(pairs)} are two texts (text_pair), those of the others one")
+        return [f"task.learn=replay: {mistake}; {WITHOUT_REPLAY}" for mistake in mistakes]
 
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
         if self.learn in ("continued", "replay") or lora.takes_more_updates:

@@ -72,6 +72,10 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
     time: Text | None = None
 
     @property
+    def reads_pairs(self) -> bool:
+        return self.text_pair is not None
+
+    @property
     def columns_read(self) -> dict[str, str]:
         """The columns of what is read, by their part of it."""
         return {"text": self.text} | ({} if self.text_pair is None else {"pair": self.text_pair})

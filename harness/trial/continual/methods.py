@@ -20,7 +20,7 @@ from harness.lora import (
     updates_of,
     with_inputs,
 )
-from harness.task import Inputs, with_replay
+from harness.task import Inputs, check_replay, with_replay
 from harness.training import autocast
 from harness.trial.inputs import loader
 from harness.trial.passes import on_device
@@ -135,6 +135,10 @@ class InfLora(AddedUpdates):
 
 class Replay(ContinualMethod):
     """Experience replay (Chaudhry et al., 2019): to each batch come as many rows kept of earlier tasks."""
+
+    def __init__(self, trial: RunningTrial, learn: str) -> None:
+        super().__init__(trial, learn)
+        check_replay([super(Replay, self).rows(task) for task in range(len(self.names))])
 
     def rows(self, number: int) -> Inputs:
         kept = self.trial.config.task.replayed_rows
