@@ -5,6 +5,7 @@ Shapes: B questions in a batch, N windows of all of them, L tokens of the longes
 
 import dataclasses
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from harness.task.tokenizers import FastTokenizer
 
 _FEWEST = 2  # tokens of the context that a question has to leave room for
 _BATCH = 1000
+_UNSEEN = ("Cf", "Cc")  # categories of characters without a glyph: marks of direction, joiners, soft hyphens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +162,7 @@ def encode_questions(
     that are whole in no window unless `lost` leaves them out.
     """
     assert tokens.tokenizer is not None
-    key = hashlib.sha256(b"questions\0")
+    key = hashlib.sha256(b"questions 2\0")
     read = [(question.text, question.context) for question in questions]
     for part in (assets.sha256_of(tokens.tokenizer), repr((max_length, stride)), repr(read)):
         key.update(part.encode() + b"\0")
@@ -217,12 +219,17 @@ def _place(answers: Sequence[tuple[str, int]], spans_L2: np.ndarray) -> tuple[in
         return 0, 0
     begins, ends = spans_L2[places, 0], spans_L2[places, 1]
     for text, begin in answers:
-        end = begin + len(text)
+        end = begin + _seen(text)
         first = int(np.searchsorted(ends, begin, side="right"))
         last = int(np.searchsorted(begins, end, side="left")) - 1
         if begins[0] <= begin and end <= ends[-1] and first <= last:  # characters may have no token at all
             return int(places[first]), int(places[last])
     return 0, 0
+
+
+def _seen(text: str) -> int:
+    """The length of a text without what has no glyph at its end, which tokenizers strip."""
+    return max((at for at, each in enumerate(text, 1) if unicodedata.category(each) not in _UNSEEN), default=0)
 
 
 def _windows(
@@ -277,7 +284,13 @@ def _parts(count: int, size: int, stride: int | None) -> Iterator[tuple[int, int
 
 
 def _spans(found: Any, context: str) -> np.ndarray:
-    """The characters of the context that each token stands for, without the blanks before them; of others none."""
+    """The characters of the context that each token stands for, without the blanks before them; of others none.
+
+    Marks that a tokenizer strips are of the token before them.
+    """
+    covered = np.zeros(len(context) + 1, dtype=bool)
+    for number, (begin, end) in zip(found.sequence_ids, found.offsets, strict=True):
+        covered[begin:end] |= number == 1
     spans = np.zeros((len(found.ids), 2), dtype=np.int64)
     for place, (number, (begin, end)) in enumerate(zip(found.sequence_ids, found.offsets, strict=True)):
         if number != 1:
@@ -285,5 +298,18 @@ def _spans(found: Any, context: str) -> np.ndarray:
         while begin < end and context[begin].isspace():  # some pieces hold the blank before them
             begin += 1
         if begin < end:
-            spans[place] = begin, end
+            spans[place] = begin, _with_marks(context, end, covered)
     return spans
+
+
+def _with_marks(context: str, end: int, covered: np.ndarray) -> int:
+    """Where a token ends that has the marks behind it which no token has, also behind characters without a glyph."""
+    at = end
+    while at < len(context) and not covered[at] and not context[at].isspace():
+        kind = unicodedata.category(context[at])
+        at += 1
+        if kind in ("Mn", "Mc", "Me"):
+            end = at
+        elif kind not in _UNSEEN:
+            break
+    return end

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn import functional as F
 from torchmetrics.functional.text import squad
 from transformers import PreTrainedTokenizerFast
@@ -259,6 +259,33 @@ def test_without_a_stride_contexts_are_cut_and_answers_beyond_are_refused(encode
     labels = inputs.batch(range(5))["labels"]
     assert labels[:, 0].tolist()[0] == labels[:, 0].tolist()[3] == -100
     assert labels[4].tolist() == [0, 0]
+
+
+def stripping():
+    """BERT's uncased: accents and characters without a glyph are stripped before its tokens are found."""
+    tokenizer = bert()
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("context", "answer", "said"),
+    [
+        ("Ada was born in Orle\u0301", "Orle\u0301", "Orle\u0301"),
+        ("Ada in Orle\u0301 wrote", "Orle\u0301", "Orle\u0301"),
+        ("Ada war हिंदु", "हिंदु", "हिंदु"),
+        ("Ada in Orle\u200d\u0301\u0302, far", "Orle\u200d\u0301\u0302", "Orle\u200d\u0301\u0302"),
+        ("Ada and Babbage\u200e", "Babbage\u200e", "Babbage"),
+        ("Ada and Babbage\u200e wrote", "Babbage", "Babbage"),
+        ("Ada and Babbage\n", "Babbage", "Babbage"),
+    ],
+)
+def test_marks_that_a_tokenizer_strips_are_of_the_answer(encode, context, answer, said):
+    asked = Question("1", "Who?", context, ((answer, context.index(answer)),))
+    batch = encode(stripping, [asked]).batch([0])
+    first, last = batch["labels"][0].tolist()
+    assert first > 0
+    assert context[batch["spans"][0, first, 0] : batch["spans"][0, last, 1]] == said
 
 
 def test_an_answer_that_is_longer_than_what_windows_share_is_refused(encode):
