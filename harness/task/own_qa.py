@@ -69,7 +69,9 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
     """The three splits, and what was found out. Raises ConfigError for what is ambiguous or no question."""
     left, rows = _Left(), Rows()
     tables = {split: (where, in_rows(where, table)) for split, where, table in tables_of(config)}
-    asked = {split: read_asked(config, where, table) for split, (where, table) in tables.items()}
+    asked = {
+        split: read_asked(config, where, table, grouped=split == "train") for split, (where, table) in tables.items()
+    }
     for split in _withheld(config, {split: where for split, (where, _) in tables.items()}, asked):
         left.told.append(f"the answers of {split} are withheld; it was cut from training")
         del asked[split]
@@ -105,14 +107,16 @@ def _withheld(config: ExtractiveQaConfig, where: Mapping[str, str], asked: Mappi
     return withheld
 
 
-def read_asked(config: ExtractiveQaConfig, where: str, table: Table, *, answered: bool = True) -> list[Asked]:
-    """The rows of a table as they are; without answers, unless they are to be `answered`.
+def read_asked(
+    config: ExtractiveQaConfig, where: str, table: Table, *, answered: bool = True, grouped: bool = False
+) -> list[Asked]:
+    """The rows of a table as they are; without answers, unless they are to be `answered`, and groups, unless `grouped`.
 
     Raises ConfigError, with the rows, for cells that are no text and no answers.
     """
     texts, contexts = (table.column(f"task.{key}", vars(config)[key]) for key in ("question", "context"))
     answers, starts = _answer_columns(config, table) if answered else (None, None)
-    group = table.column("task.group", config.group) if answered and config.group else None
+    group = table.column("task.group", config.group) if grouped and config.group else None
     columns = (texts, contexts, answers, starts, _ids(config, table), group)
     rows, wrong = list[Asked](), list[str]()
     for place, row in enumerate(texts.index):
