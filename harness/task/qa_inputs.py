@@ -219,7 +219,9 @@ def _place(answers: Sequence[tuple[str, int]], spans_L2: np.ndarray) -> tuple[in
         return 0, 0
     begins, ends = spans_L2[places, 0], spans_L2[places, 1]
     for text, begin in answers:
-        end = begin + _seen(text)
+        end = begin + len(text)
+        if end > ends[-1]:
+            end = begin + _seen(text)
         first = int(np.searchsorted(ends, begin, side="right"))
         last = int(np.searchsorted(begins, end, side="left")) - 1
         if begins[0] <= begin and end <= ends[-1] and first <= last:  # characters may have no token at all
