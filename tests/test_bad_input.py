@@ -77,6 +77,13 @@ MISTAKES = [
         ],
         "sweep.confirm.orders=true: arms differ in task.order, and the orders are the same in every arm",
     ),
+    (
+        [
+            *("run=study", "task=continual", "sweep=continual", "trainer.objective=score"),
+            *("task.order=[movie,nyt]", "sweep.confirm.seeds=3"),
+        ],
+        "sweep.confirm.orders=true: 2 tasks have 2 orders, sweep.confirm.seeds=3; at most 2 seeds, or set it to false",
+    ),
     (["run=report", "margin=0.02"], "margin=0.02: of run=confirm; what a study begins with is sweep.confirm.margin"),
     (["run=trial", "trial=3"], "trial=3: of run=repeat"),
     # what trials that confirm have otherwise

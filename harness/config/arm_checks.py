@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 
@@ -103,6 +104,9 @@ def order_mistakes(sweep: SweepConfig, task: TaskConfig) -> Iterator[str]:
     where = "sweep.confirm.orders=true"
     if not task.in_turn:
         yield f"{where}: task={task.name} is not learned in turn, as task=continual is; set it to false"
+    elif sweep.confirm.seeds > (orders := math.factorial(len(task.learned_in_turn))):
+        told = f"{len(task.learned_in_turn)} tasks have {orders} orders"
+        yield f"{where}: {told}, sweep.confirm.seeds={sweep.confirm.seeds}; at most {orders} seeds, or set it to false"
     if other := next((key for key in _keys_of_arms(sweep) if _overlap("task.order", key)), None):
         yield f"{where}: arms differ in {other}, and the orders are the same in every arm; set it to false"
 

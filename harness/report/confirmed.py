@@ -70,8 +70,18 @@ class Confirmation:
     @property
     def unit(self) -> str:
         """What is repeated: seeds, or orders of the tasks, each with a seed of its own."""
-        orders = {tuple(run.continual.tasks) for each in self.arms for run in each.runs}
-        return "orders" if len(orders) > 1 else "seeds"
+        return "orders" if self.orders > 1 else "seeds"
+
+    @property
+    def orders(self) -> int:
+        """In how many orders the tasks were learned."""
+        return len({tuple(run.continual.tasks) for each in self.arms for run in each.runs})
+
+    @property
+    def repeats(self) -> str:
+        """How many seeds or orders there are; orders may come again with further seeds."""
+        again = self.unit == "orders" and self.orders < self.seeds
+        return f"{self.seeds} seeds in {self.orders} orders" if again else f"{self.seeds} {self.unit}"
 
     @property
     def detectable(self) -> float:
@@ -207,7 +217,8 @@ def section(found: Confirmation) -> str:
         "verdict",
     ]
     rows = [header, *(_row(each, found) for each in found.arms)]
-    apart = ", each with an order of the tasks" if found.unit == "orders" else ""
+    again = f", {found.orders} in all" if found.orders < found.seeds else ""
+    apart = f", each with an order of the tasks{again}" if found.unit == "orders" else ""
     title = f"## Confirmed with {found.seeds} fresh seeds{apart}"
     return "\n\n".join([title, answer(found), markdown(rows), _notes(found)])
 
@@ -275,7 +286,7 @@ def _power(found: Confirmation) -> str:
     seen = _points(found.detectable) if unit else f"{found.detectable:.4f}"
     margin = _points(found.margin) if unit else f"{found.margin:g}"
     rows = f" and {found.items:,} test rows" if found.over_items else ""
-    return f"With {found.seeds} {found.unit}{rows} a difference of {seen} has a power of 80 %; the margin is {margin}."
+    return f"With {found.repeats}{rows} a difference of {seen} has a power of 80 %; the margin is {margin}."
 
 
 def _notes(found: Confirmation) -> str:
@@ -289,7 +300,7 @@ def _notes(found: Confirmation) -> str:
     if speakers:
         parts.append(f"The test rows are of {speakers} speakers; intervals are over rows, not over voices.")
     if found.unit == "orders":
-        parts.append("The search had one order of the tasks, these trials another one with each seed.")
+        parts.append(f"The search had one order of the tasks, these trials {found.orders}.")
     elif all(each.alike for each in found.arms):
         lost = math.fsum(each.optimism for each in found.arms) / len(found.arms)
         parts.append(

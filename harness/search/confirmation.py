@@ -87,7 +87,7 @@ def fresh_order(tasks: Sequence[str], seed: int, study_seed: int) -> list[str]:
 
     T seeds have the rows of a Latin square, so that each task comes once in each place and, where T is even, once right
     after each other one (Williams, 1949). Which task is which, and the order of the rows, are drawn by the study's
-    seed; further seeds have further squares.
+    seed; further seeds have further squares, in which orders may come again, that of the search among them.
     """
     count = len(tasks)
     square, row = divmod(seed - fresh_seeds(study_seed, 1)[0], count)

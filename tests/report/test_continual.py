@@ -8,6 +8,7 @@ import pytest
 from harness import record
 from harness.record import plain
 from harness.report import write_report
+from harness.report.confirmed import confirmation, section
 from harness.report.continual import continual_results, final_items, fwt_over_head, level_of, new_score
 from harness.trial.continual.forgetting import summary
 from tests.test_record import make
@@ -184,6 +185,21 @@ def test_orders_of_the_tasks_are_what_is_repeated(confirmed_in_orders):
     found = [each for each in record.read(confirmed_in_orders) if each.seeds.trial == 1003]
     for item in found:
         assert f"{item.continual_summary.acc:.4f} ({item.continual_summary.bwt:+.4f})" in last
+
+
+def test_orders_that_come_again_are_counted_once(confirmed_in_orders):
+    entries = [
+        dataclasses.replace(each, continual=dataclasses.replace(each.continual, tasks=NAMES))
+        if each.seeds.trial == 1003
+        else each
+        for each in record.read(confirmed_in_orders)
+    ]
+    found = confirmation(entries, confirmed_in_orders, margin=0.01)
+    assert (found.seeds, found.orders) == (3, 2)
+    text = section(found)
+    assert "## Confirmed with 3 fresh seeds, each with an order of the tasks, 2 in all" in text
+    assert "With 3 seeds in 2 orders and 60 test rows" in text
+    assert "The search had one order of the tasks, these trials 2." in text
 
 
 def test_items_of_a_task_are_paired_whatever_its_place(confirmed_in_orders):
