@@ -176,6 +176,8 @@ class AssignmentLog:
                 self._open_from[trial] = self.attempts(trial) + 1
                 self._lost[trial] = 0
                 self._alone.discard(trial)
+                self._waiting.discard(trial)
+                self._halts.pop(trial, None)  # it begins anew, and comes to its rungs again
             else:
                 raise ValueError(f"{self._lines.path}: no such event: {event}")
 

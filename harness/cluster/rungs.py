@@ -1,11 +1,13 @@
 """The trials of a study that wait at rungs: which go on, and the records of those that do not."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence, Set
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import groupby
 
 from harness.cluster.assignments import Assignment, AssignmentLog, Slot
 from harness.record import Log, Record
+from harness.record.figures import figure
 from harness.search.halving import Standing, Verdict, asynchronous, reduction_of, synchronous
 from harness.search.plan import SearchPlan
 
@@ -52,14 +54,24 @@ def _brackets(slots: Sequence[Slot]) -> list[list[Slot]]:
 
 def _verdict(plan: SearchPlan, members: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Verdict:
     assert plan.pruner is not None
-    standings = [_standing(plan, slot.number, assignments, log) for slot in members]
+    standings = [_standing(plan, slot, assignments, log) for slot in members]
     factor = reduction_of(plan.pruner)
     if members[0].arm.hasty:
         return asynchronous(standings, factor)
     return synchronous(standings, factor)
 
 
-def _standing(plan: SearchPlan, trial: int, assignments: AssignmentLog, log: Log) -> Standing:
-    ended = assignments.done(trial, log)
-    scores = [plan.sign * entry.score("val", plan.objective) for entry in assignments.halts(trial)]
-    return Standing(scores, ended, waiting=assignments.waits(trial) and not ended)
+def _standing(plan: SearchPlan, slot: Slot, assignments: AssignmentLog, log: Log) -> Standing:
+    ended = assignments.done(slot.number, log)
+    constraints = {} if slot.arm.baseline else plan.constraints
+    scores = [
+        -math.inf if _breaks(entry, constraints) else plan.sign * entry.score("val", plan.objective)
+        for entry in assignments.halts(slot.number)
+    ]
+    return Standing(scores, ended, waiting=assignments.waits(slot.number) and not ended)
+
+
+def _breaks(entry: Record, constraints: Mapping[str, float]) -> bool:
+    """Whether a trial is known to break a constraint; of some, that is known only when it has ended."""
+    found = ((figure(entry, name), most) for name, most in constraints.items())
+    return any(value is not None and value > most for value, most in found)

@@ -1,5 +1,6 @@
 """Trials that wait at rungs: the records of one worker for any number of them, and no step that is trained twice."""
 
+import dataclasses
 import signal
 from collections import Counter
 
@@ -7,14 +8,15 @@ import pytest
 
 from harness import record
 from harness.cluster import worker as worker_module
-from harness.cluster.assignments import AssignmentLog
+from harness.cluster.assignments import Assignment, AssignmentLog
 from harness.cluster.monitor import study_status
 from harness.cluster.worker import join
 from harness.config import check
-from harness.record import Log
+from harness.record import Log, Parameters
 from harness.system.signals import Interrupted
 from harness.training import ResourceMeter
 from tests.cluster import crowd, stub
+from tests.test_record import make
 from tests.tiny import words_of
 
 WORDS = [
@@ -187,6 +189,46 @@ def test_a_trial_that_is_killed_before_its_halt_is_known_halts_when_it_is_resume
     assignments = AssignmentLog(folder)
     assignments.refresh()
     assert [step for step, _ in assignments.halts(0)[0].reports] == [2]
+
+
+def test_a_trial_that_failed_after_a_rung_comes_to_it_again_when_it_is_reopened(tmp_path):
+    assignments, entry = AssignmentLog(tmp_path), make(0, state="pruned", reports=[[2, 0.5]])
+    for attempt in (1, 2):
+        assignment = Assignment(0, attempt, "w", {})
+        assignments.add(assignment)
+        if attempt == 1:
+            assignments.halt(assignment, entry)
+    assert assignments.halted_at(0) == 2
+    assignments.reopen(0)
+    assert (assignments.halted_at(0), assignments.halts(0), assignments.waits(0)) == (0, (), False)
+
+
+@pytest.mark.parametrize("most", [0, 4])
+def test_trials_that_break_a_constraint_take_no_places(tree, tmp_path, monkeypatch, most):
+    """The stub's score and, here, its parameters grow with the rank. Where all break it, as under 0, none goes before
+    another; a baseline keeps no constraint.
+    """
+    stub.cheap(monkeypatch.setattr, 0.0)
+    run = worker_module.run_trial
+
+    def counted(config, context, report, accept):
+        total = getattr(config.lora, "rank", 100)
+        parameters = Parameters(adapter=total, head=0, other=0, frozen=0, total=total)
+        return run(config, context, report, lambda entry: accept(dataclasses.replace(entry, parameters=parameters)))
+
+    monkeypatch.setattr(worker_module, "run_trial", counted)
+    found = tree(*WORDS, SYNCHRONOUS, "sweep.mode=joint", "sweep.trials=4", "sweep.confirm=null")
+    found["sweep"] |= {
+        "scientific": {"lora.rank": {"low": 1, "high": 16, "integer": True}},
+        "constraints": {"adapter_parameters": most},
+        "enqueue": [{"lora.rank": rank} for rank in (8, 3, 16, 4)],
+    }
+    entries = crowd.undisturbed(check(found), tmp_path)
+    ranks = [entry.point["lora.rank"] for entry in entries if entry.state == "complete" and entry.arm != "full"]
+    assert ranks == [4 if most else 8]
+    full = [entry for entry in entries if entry.arm == "full"]
+    best = max(full, key=lambda entry: entry.score("val", "accuracy"))
+    assert [entry.trial for entry in full if entry.state == "complete"] == [best.trial]
 
 
 def test_a_study_of_brackets_may_go_on_with_more_trials(config_of, tmp_path, monkeypatch):
