@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.config import Choice, Config, ConfigError, SweepConfig, nearest
 from harness.config.arms import Arm, arms
-from harness.config.methods import HALVING
+from harness.config.methods import HALVING, Method
 from harness.config.space import points
 from harness.record import direction
 from harness.record.figures import COUNTED, SHORT, figure_names, full_name
@@ -56,6 +56,8 @@ _OWN = {
     "asynchronous_halving": ["reduction_factor", "min_resource"],
 }
 """Pruners that are not Optuna's, and their arguments."""
+_STEPS = ("max_steps", "epochs", "batch_size", "accumulate", "evaluations")
+"""Keys of the trainer that decide at which steps a trial is scored."""
 _LEAST = {"reduction_factor": 2, "min_resource": 1, "bracket": 2}
 
 
@@ -95,6 +97,33 @@ def _halving_mistakes(config: Config) -> Iterator[str]:
     if pruner["name"] == "asynchronous_halving" and sampler_kind(sweep.sampler).replayed:
         name = (sweep.sampler or {})["name"]
         yield f"{where}: sweep.sampler={name} makes its proposals again from the records, which come in another order"
+    yield from _size_mistakes(sweep, pruner, config.trainer.max_steps)
+    yield from _step_mistakes(sweep, where)
+
+
+def _size_mistakes(sweep: SweepConfig, pruner: Method, steps: int | None) -> Iterator[str]:
+    """Rungs that no trial comes to, and brackets that nothing follows."""
+    first, bracket = pruner.get("min_resource", 1), pruner.get("bracket", 0)
+    bounds: list[int | None] = [arm.values.get("trainer.max_steps", steps) for arm in arms(sweep)]
+    short = [bound for bound in bounds if bound is not None and bound <= first]
+    if short and len(short) == len(bounds):
+        yield f"sweep.pruner.min_resource={first}: not below trainer.max_steps={max(short)}: no trial comes to a rung"
+    if bracket >= sweep.trials and sampler_kind(sweep.sampler).learns:
+        name = (sweep.sampler or {"name": "tpe"})["name"]
+        yield (
+            f"sweep.pruner.bracket={bracket}: not below sweep.trials={sweep.trials}, so that "
+            f"sweep.sampler={name} would propose nothing; a smaller one, or sweep.sampler=random"
+        )
+
+
+def _step_mistakes(sweep: SweepConfig, where: str) -> Iterator[str]:
+    """Dimensions by which trials of one arm are scored at different steps."""
+    for arm in arms(sweep):
+        for key in (f"trainer.{name}" for name in _STEPS if f"trainer.{name}" in arm.nuisance):
+            yield f"{where}: {key} is searched, and trials of a rung would be scored at different steps; give one value"
+        variants = arm.nuisance.get("lora.variant")
+        if variants is not None and variants.holds("adalora"):
+            yield f"{where}: lora.variant is searched with adalora, which is scored from a later step on; without it"
 
 
 def _objective_mistakes(config: Config) -> Iterator[str]:

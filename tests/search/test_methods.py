@@ -93,6 +93,27 @@ WRONG = [
         {"pruner": "synchronous_halving", "objectives": COSTS},
         "sweep.pruner=synchronous_halving: judges by one value, and sweep.objectives has others; dominance, none",
     ),
+    *(
+        (
+            {"pruner": pruner, "nuisance": {key: {"choices": choices}}},
+            f"sweep.pruner={pruner}: {key} is searched, and trials of a rung would be scored at different steps; give",
+        )
+        for pruner, key, choices in [
+            ("synchronous_halving", "trainer.max_steps", [10, 20]),
+            ("asynchronous_halving", "trainer.epochs", [1.0, 2.0]),
+            ("synchronous_halving", "trainer.batch_size", [8, 16]),
+            ("synchronous_halving", "trainer.accumulate", [1, 2]),
+            ("asynchronous_halving", "trainer.evaluations", [2, 4]),
+        ]
+    ),
+    (
+        {"pruner": "synchronous_halving", "nuisance": {"lora.variant": {"choices": ["lora", "adalora"]}}},
+        "sweep.pruner=synchronous_halving: lora.variant is searched with adalora, which is scored from a later step",
+    ),
+    (
+        {"pruner": {"name": "synchronous_halving", "bracket": 60}},
+        "sweep.pruner.bracket=60: not below sweep.trials=60, so that sweep.sampler=tpe would propose nothing; a",
+    ),
     ({"pruner": "dominance"}, "sweep.pruner=dominance: needs sweep.objectives of a score and a cost"),
     (
         {"enqueue": [{"optimizer.rl": 1e-3}]},
@@ -148,6 +169,20 @@ def test_each_mistake_is_a_line(config_of, changes, line, monkeypatch):
     assert len(str(caught.value).splitlines()) <= 3, "of two arms, and one more of the same"
 
 
+@pytest.mark.parametrize("name", ["synchronous_halving", "asynchronous_halving"])
+def test_a_first_rung_after_the_last_step_is_refused(tree, name):
+    def checked(first):
+        found = tree("sweep=rank_alpha_lr", "run=study", "trainer.max_steps=20")
+        pruner = {"name": name, "min_resource": first}
+        check_search(check(found | {"sweep": SWEEP | {"prune_after": None, "pruner": pruner}}))
+
+    checked(19)
+    with pytest.raises(
+        ConfigError, match=r"^sweep\.pruner\.min_resource=20: not below trainer\.max_steps=20: no trial"
+    ):
+        checked(20)
+
+
 RIGHT = [
     {"sampler": {"name": "tpe", "multivariate": True, "n_ei_candidates": 12}},
     *({"sampler": name} for name in ("gp", "random", "qmc", "nsgaii", "optuna.samplers:TPESampler")),
@@ -161,8 +196,11 @@ RIGHT = [
     {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": {"name": "percentile", "percentile": 10.0}}},
     {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": None}},
     {"pruner": "optuna.pruners:NopPruner"},
-    {"pruner": {"name": "synchronous_halving", "reduction_factor": 2, "bracket": 8, "min_resource": 20}},
+    {"pruner": {"name": "synchronous_halving", "reduction_factor": 2, "bracket": 8, "min_resource": 2}},
     {"pruner": "asynchronous_halving", "sampler": "random"},
+    {"pruner": {"name": "synchronous_halving", "bracket": 60}, "sampler": "random"},
+    {"pruner": "synchronous_halving", "nuisance": {"lora.variant": {"choices": ["lora", "dora"]}}},
+    {"pruner": "none", "nuisance": {"trainer.batch_size": {"choices": [8, 16]}}},
     {"enqueue": [{"optimizer.lr": 1e-3}, {"optimizer.lr": 1e-3, "lora.scale": 2}]},
     {"objectives": COSTS, "pruner": {"name": "dominance", "margin": 0.02}, "prune_after": 2},
     {"objectives": COSTS | {"memory": "minimize", "probe.change": "minimize"}, "sampler": "nsgaiii"},
