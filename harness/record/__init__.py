@@ -1,5 +1,6 @@
 """The record of a trial: what it was, what it cost and what it scored. Read and written without torch."""
 
+from harness.record.draft import Draft
 from harness.record.fields import plain
 from harness.record.figures import figure
 from harness.record.log import Log, Records, append, from_tree, read, to_json, trial_path
@@ -26,7 +27,6 @@ from harness.record.sections import (
     Continual,
     ContinualSummary,
     Data,
-    Draft,
     Flops,
     Lora,
     Memory,

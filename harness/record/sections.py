@@ -4,7 +4,7 @@ A field marked as a measure has a column; its unit and direction stand beside it
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from harness.record.fields import Bytes, Measure, Part, Seconds, Section, fields_of, split
@@ -391,15 +391,3 @@ class Record(Section):
     def score(self, split: str, metric: str) -> float:
         """A score that the trial has. Raises KeyError otherwise."""
         return self.scores[split][metric]
-
-
-@dataclass
-class Draft:
-    """The record of a trial that is running; `record` is replaced by one with another section as that is reached."""
-
-    record: Record
-    probed: list[float] = field(default_factory=list)  # the probe's loss on each passage, before training
-
-    def add_scores(self, split: str, scores: Mapping[str, float]) -> None:
-        """Note the scores of a split, in place of those it had."""
-        self.record = replace(self.record, scores=self.record.scores | {split: dict(scores)})
