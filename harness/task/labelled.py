@@ -130,33 +130,30 @@ def _numbers(where: str, labels: Mapping[str, Sequence[Any]]) -> Labels:
 
 def _classes(wanted: int | None, where: str, labels: Mapping[str, Sequence[Any]]) -> tuple[tuple[str, ...], Labels]:
     """Labels mapped to 0…n−1 by the training set's classes."""
-    classes = tuple(sorted(set(labels["train"]), key=_natural))
-    if len(classes) < 2:
-        raise ConfigError(f"{where}: the training split has {len(classes)} classes; at least 2 are needed")
-    if wanted is not None and wanted != len(classes):
-        raise ConfigError(f"{where}: {len(classes)} classes in the training split, task.classes={wanted}")
-    number = {label: index for index, label in enumerate(classes)}
-    for name, mine in labels.items():
-        if unknown := sorted(set(mine) - set(classes)):
-            raise ConfigError(f"{where}: label {unknown[0]!r} of the {name} split is absent from training")
-    return classes, {name: tuple(number[label] for label in mine) for name, mine in labels.items()}
+    number = _numbered(wanted, where, labels, "classes")
+    return tuple(number), {name: tuple(number[label] for label in mine) for name, mine in labels.items()}
 
 
 def _sets(wanted: int | None, where: str, labels: Mapping[str, Sequence[Any]]) -> tuple[tuple[str, ...], Labels]:
     """Sets of labels mapped to numbers by the training set's classes."""
     names = {split: [label for cell in mine for label in cell] for split, mine in labels.items()}
-    classes = tuple(sorted(set(names["train"]), key=_natural))
-    if len(classes) < 2:
-        raise ConfigError(f"{where}: the training split has {len(classes)} labels; at least 2 are needed")
-    if wanted is not None and wanted != len(classes):
-        raise ConfigError(f"{where}: {len(classes)} labels in the training split, task.classes={wanted}")
-    for split, found in names.items():
-        if unknown := sorted(set(found) - set(classes)):
-            raise ConfigError(f"{where}: label {unknown[0]!r} of the {split} split is absent from training")
-    number = {label: index for index, label in enumerate(classes)}
-    return classes, {
+    number = _numbered(wanted, where, names, "labels")
+    return tuple(number), {
         split: tuple(tuple(sorted(number[label] for label in cell)) for cell in mine) for split, mine in labels.items()
     }
+
+
+def _numbered(wanted: int | None, where: str, labels: Mapping[str, Sequence[str]], what: str) -> dict[str, int]:
+    """The number of each class that training has, `what` they are called. Raises ConfigError as numbered_labels."""
+    classes = sorted(set(labels["train"]), key=_natural)
+    if len(classes) < 2:
+        raise ConfigError(f"{where}: the training split has {len(classes)} {what}; at least 2 are needed")
+    if wanted is not None and wanted != len(classes):
+        raise ConfigError(f"{where}: {len(classes)} {what} in the training split, task.classes={wanted}")
+    for split, mine in labels.items():
+        if unknown := sorted(set(mine) - set(classes)):
+            raise ConfigError(f"{where}: label {unknown[0]!r} of the {split} split is absent from training")
+    return {label: index for index, label in enumerate(classes)}
 
 
 def _natural(label: str) -> tuple[int, float, str]:
