@@ -23,6 +23,7 @@ from harness.task.intake.chats import (
 )
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.facts import Facts
+from harness.task.intake.files import given_files
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
 from harness.task.own_pairs import facts_of, filled, in_splits, names_in, text_of
@@ -76,16 +77,13 @@ def tables_of(config: ChatTaskConfig | ChoiceTaskConfig | ExtractiveQaConfig) ->
     """Split, key with its value, and table of all that is given."""
     if config.data is None and config.dataset is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, JSON, Parquet or Arrow file, or task.dataset")
-    given = {"train": config.data, "validation": config.validation, "test": config.test}
     tables = []
     if config.dataset is not None:
         found, _ = load_splits(config.dataset, config.subset, ())
         tables = [(split, f"task.dataset={config.dataset}", table) for split, table in found.items()]
-    for split, name in given.items():
-        if name is not None:
-            key, path = "task.data" if split == "train" else f"task.{split}", Path(name).expanduser()
-            table = load_table(path, key, encoding=config.encoding, separator=config.separator)
-            tables.append((split, f"{key}={name}", table))
+    for split, key, name in given_files(config.data, config.validation, config.test):
+        table = load_table(Path(name).expanduser(), key, encoding=config.encoding, separator=config.separator)
+        tables.append((split, f"{key}={name}", table))
     return tables
 
 

@@ -7,13 +7,12 @@ import pandas as pd
 
 from harness.config import ConfigError, ImageTableConfig
 from harness.system.paths import listed
-from harness.task.base import SPLITS
-from harness.task.intake.datasets import load_splits
 from harness.task.intake.facts import Facts
+from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
-from harness.task.own_text import Frames, is_withheld, own_splits
+from harness.task.own_text import Frames, labelled_splits, own_splits
 from harness.task.pictures import Looked, look_at
 
 _IMAGE = ("image", "img", "file_name", "image_path", "path", "file", "filename", "filepath")
@@ -74,23 +73,15 @@ def _given(config: ImageTableConfig, told: list[str]) -> dict[str, tuple[str, Ta
     wanted = [config.image, config.label, config.group, config.time] if config.image else []
     columns = [column for column in wanted if column is not None]
     if config.dataset is not None:
-        found, others = load_splits(config.dataset, config.subset, columns)
-        told += [f"the split {name} is none of train, validation and test, and was passed over" for name in others]
-        where = f"task.dataset={config.dataset}"
-        kept = {split: (where, found[split]) for split in SPLITS if split in found}
-        for split in [name for name in kept if name != "train"]:
-            if all(map(is_withheld, kept[split][1].column("task.label", config.label))):
-                del kept[split]
-                told.append(f"the labels of {split} are withheld; it was cut from the others")
-        return kept
-    paths = {"train": config.data, "validation": config.validation, "test": config.test}
+        found, passed, withheld = labelled_splits(config.dataset, config.subset, columns, config.label)
+        told += [*passed, *withheld]
+        return found
     tables = {}
-    for split, name in paths.items():
-        if name is not None:
-            key, path = "task.data" if split == "train" else f"task.{split}", Path(name).expanduser()
-            named = columns if path.suffix.lower() in ARROW else [config.label]
-            table = load_table(path, key, named, encoding=config.encoding, separator=config.separator)
-            tables[split] = f"{key}={name}", table
+    for split, key, name in given_files(config.data, config.validation, config.test):
+        path = Path(name).expanduser()
+        named = columns if path.suffix.lower() in ARROW else [config.label]
+        table = load_table(path, key, named, encoding=config.encoding, separator=config.separator)
+        tables[split] = f"{key}={name}", table
     return tables
 
 

@@ -13,7 +13,7 @@ from harness.task.intake.cuts import Parts, by_time, drawn, joined, stratified
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import contradictions, joined_blanks, normalised_row, refuse_leaks, settled
 from harness.task.intake.facts import Facts
-from harness.task.intake.files import has_half_character
+from harness.task.intake.files import given_files, has_half_character
 from harness.task.intake.labels import is_gap, label_set, missing_classes, number_labels, refuse_lists, settle_alike
 from harness.task.intake.table import Table, load_table
 
@@ -45,12 +45,9 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
     """The three splits of a user's tables, and what was found out. Raises ConfigError for what is ambiguous."""
     if config.data is None:
         raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
-    paths = {"train": config.data, "validation": config.validation, "test": config.test}
-    given = {split: path for split, path in paths.items() if path is not None}
     tables = {}
-    for split, name in given.items():
-        key, path = "task.data" if split == "train" else f"task.{split}", Path(name).expanduser()
-        wanted = tuple(_columns(config, split).values())
+    for split, key, name in given_files(config.data, config.validation, config.test):
+        path, wanted = Path(name).expanduser(), tuple(_columns(config, split).values())
         table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
         tables[split] = f"{key}={name}", table
     return own_splits(config, f"task.data={config.data}", config.data, tables)
@@ -61,20 +58,31 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
     if config.dataset is None:
         raise ConfigError("task.dataset: missing; give a folder of a saved data set, or owner/name@revision of the hub")
     where = f"task.dataset={config.dataset}"
-    found, others = load_splits(config.dataset, config.subset, tuple(_columns(config, "train").values()))
+    columns = tuple(_columns(config, "train").values())
+    tables, passed, withheld = labelled_splits(config.dataset, config.subset, columns, config.label)
+    source, frames, facts = own_splits(config, where, config.dataset, tables)
+    return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *withheld, *passed])
+
+
+def labelled_splits(
+    dataset: str, subset: str | None, wanted: Sequence[str], label: str
+) -> tuple[dict[str, tuple[str, Table]], list[str], list[str]]:
+    """The splits of a data set of the datasets library that have labels, each with what names it; and what is told of
+    those of other names, and of those whose labels are withheld.
+    """
+    found, others = load_splits(dataset, subset, wanted)
     withheld = [
         split
         for split, table in found.items()
-        if split != "train" and all(map(is_withheld, table.column("task.label", config.label)))
+        if split != "train" and all(map(_is_withheld, table.column("task.label", label)))
     ]
-    tables = {split: (where, table) for split, table in found.items() if split not in withheld}
-    source, frames, facts = own_splits(config, where, config.dataset, tables)
+    passed = [f"the split {name} is none of train, validation and test, and was passed over" for name in others]
     told = [f"the labels of {split} are withheld; it was cut from the others" for split in withheld]
-    told += [f"the split {name} is none of train, validation and test, and was passed over" for name in others]
-    return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
+    kept = {split: (f"task.dataset={dataset}", table) for split, table in found.items() if split not in withheld}
+    return kept, passed, told
 
 
-def is_withheld(cell: object) -> bool:
+def _is_withheld(cell: object) -> bool:
     """Whether a label is none, or −1, which means that it is kept back."""
     return is_gap(cell) or str(cell) == "-1"
 

@@ -10,6 +10,7 @@ from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn, joined
 from harness.task.intake.duplicates import normalised, refuse_leaks, settled
 from harness.task.intake.facts import Facts
+from harness.task.intake.files import given_files
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.table import SUFFIXES, load_table
 from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
@@ -38,16 +39,13 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     """The three splits of a user's files, and what was found out. Raises ConfigError for what is ambiguous."""
     if config.data is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, Parquet or CoNLL file")
-    given = {"train": config.data, "validation": config.validation, "test": config.test}
     left: dict[str, list[str]] = {}
     told: list[str] = []
     formats: dict[str, str] = {}
     rows: Rows = {}
-    for split, name in given.items():
-        if name is not None:
-            key = "task.data" if split == "train" else f"task.{split}"
-            rows[split], found = _read(config, split, key, Path(name).expanduser(), left)
-            formats |= {f"{split}.{what}": said for what, said in found.items()}
+    for split, key, name in given_files(config.data, config.validation, config.test):
+        rows[split], found = _read(config, split, key, Path(name).expanduser(), left)
+        formats |= {f"{split}.{what}": said for what, said in found.items()}
     where = f"task.data={config.data}"
     rows = _settled_tags(config, where, rows)
     if config.scheme == "bio":

@@ -14,6 +14,7 @@ from harness.task.error_rates import normaliser
 from harness.task.intake.cuts import drawn
 from harness.task.intake.duplicates import contradictions, normalised, shared_keys
 from harness.task.intake.facts import Facts
+from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.recordings import WAV_STARTS, Heard, hear, read_recording
@@ -78,15 +79,11 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
 
 def _tables(config: TranscriptsConfig, root: Path) -> dict[str, tuple[str, Table]]:
     """The table of each split that is given, with the key that names it."""
-    further = {split: path for split, path in (("validation", config.validation), ("test", config.test)) if path}
     found: dict[str, tuple[str, Table]] = {}
     if root.is_dir():
         inside = tables_in(root, config.encoding, config.separator) or {"train": words_in(root, config.said)}
         found = {split: ("task.data", table) for split, table in inside.items()}
-    else:
-        further = {"train": str(config.data)} | further
-    for split, path in further.items():
-        key = "task.data" if split == "train" else f"task.{split}"
+    for split, key, path in given_files(None if found else config.data, config.validation, config.test):
         named = [name for name in (config.audio, config.text, config.speaker) if name is not None]
         place = Path(path).expanduser()
         # Of an Arrow table no column is read that is not wanted, and some are found by their names.

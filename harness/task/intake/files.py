@@ -1,6 +1,7 @@
 """Files of the user's own as text: only regular files, their encoding found, what is no data named as what it is."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.config import ConfigError
@@ -28,6 +29,12 @@ _BOMS = (
     (b"\xfe\xff", "utf-16"),
 )
 _CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+
+
+def given_files(data: str | None, validation: str | None, test: str | None) -> Iterator[tuple[str, str, str]]:
+    """Split, key and path, as it was written, of each file that is given."""
+    keys = {"train": ("task.data", data), "validation": ("task.validation", validation), "test": ("task.test", test)}
+    return ((split, key, path) for split, (key, path) in keys.items() if path is not None)
 
 
 def read_bytes(path: Path, key: str) -> bytes:
