@@ -38,7 +38,14 @@ from harness.config.tasks.recordings import AudioFolderConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
 from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
 from harness.config.tasks.speech import SpokenTaskConfig
-from harness.config.tasks.text import GlueTaskConfig, HubTaskConfig, OwnTextTaskConfig, RatedTaskConfig, TableTaskConfig
+from harness.config.tasks.text import (
+    CodeTextTaskConfig,
+    GlueTaskConfig,
+    HubTaskConfig,
+    OwnTextTaskConfig,
+    RatedTaskConfig,
+    TableTaskConfig,
+)
 from harness.config.tasks.tokens import CodeNamesTaskConfig, TokenLabelsTaskConfig, TokenTaskConfig
 from harness.config.tasks.transcripts import TranscriptsConfig
 from harness.config.tasks.vision import DigitsTaskConfig, FolderTaskConfig, PublishedImagesConfig
@@ -57,6 +64,7 @@ __all__ = [
     "Choice",
     "ChoiceTaskConfig",
     "CodeNamesTaskConfig",
+    "CodeTextTaskConfig",
     "Config",
     "ConfigError",
     "ConfirmConfig",

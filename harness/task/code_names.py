@@ -6,65 +6,49 @@ dots before it, a parameter where it is declared, used, or given by name in a ca
 
 import ast
 import builtins
-import hashlib
-import io
-import re
-import tokenize
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-from harness.config import CodeNamesTaskConfig, ConfigError
-from harness.system import assets
+from harness.config import CodeNamesTaskConfig
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import split_of
 from harness.task.intake.facts import Facts
 from harness.task.own_tokens import Row, Rows
+from harness.task.python_code import (
+    Function,
+    Module,
+    Place,
+    extent,
+    first_places,
+    modules,
+    outermost,
+    placed_tokens,
+    shown,
+    tokens_of,
+)
 from harness.task.tags import OUTSIDE
-
-Place = tuple[int, int]
-"""A line, from 1, and a column, from 0: in bytes of UTF-8 where `ast` says it, in characters where `tokenize` does."""
 
 _BUILTIN = {name: kind for name, kind in vars(builtins).items() if isinstance(kind, type)}
 _EXCEPTIONS = {name for name, kind in _BUILTIN.items() if issubclass(kind, BaseException)}
-_LEFT_OUT = {
-    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
-}
-_LONGEST = 40  # characters of a token: longer ones are texts
 
 
 def read_code_names(config: CodeNamesTaskConfig) -> tuple[str, Rows, Facts]:
     """The functions of all packages, those of a module in one split. Raises ConfigError where there are none."""
     left: dict[str, list[str]] = {}
     found: dict[tuple[str, ...], tuple[str, Row]] = {}
-    for item in config.packages:
-        folder = assets.fetch(item.address, item.sha256)
-        files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]
-        trees = {file.relative_to(folder.parent).as_posix(): _parsed(file, left) for file in files}
-        modules = {name: made for name, made in trees.items() if made is not None}
-        classes, exceptions = _known_classes(tree for _, tree in modules.values())
-        for name, (source, tree) in modules.items():
+    for package in config.packages:
+        read = modules(package, left)
+        classes, exceptions = _known_classes(module.tree for module in read.values())
+        for name, module in read.items():
             split = split_of(name, config.split_seed, config.validation_share, config.test_share)
-            for row in _functions(name, source, tree, classes, exceptions):
+            for row in _functions(name, module, classes, exceptions):
                 if len(row.tokens) > config.max_tokens:
                     left.setdefault("longer than task.max_tokens", []).append(row.name)
                 elif found.setdefault(row.tokens, (split, row))[1] is not row:
                     left.setdefault("repeated", []).append(row.name)
-    # In an order of their own, so that the first rows are of all modules.
-    ordered = sorted(found.values(), key=lambda pair: hashlib.sha256(pair[1].name.encode()).digest())
-    if config.rows is not None and config.rows > len(ordered):
-        raise ConfigError(f"task.rows={config.rows}: the packages have {len(ordered)} functions")
-    chosen = ordered[: config.rows]
+    every = list(found.values())
+    chosen = [every[place] for place in first_places([row.name for _, row in every], config.rows)]
     rows = {split: [row for of, row in chosen if of == split] for split in SPLITS}
-    return ", ".join(item.address for item in config.packages), rows, Facts(left_out=left)
-
-
-def _parsed(file: Path, left: dict[str, list[str]]) -> tuple[str, ast.Module] | None:
-    try:
-        source = file.read_text(encoding="utf-8")
-        return source, ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # templates of code, and tests of parsers
-        left.setdefault("not Python of this version", []).append(file.name)
-        return None
+    return ", ".join(package.address for package in config.packages), rows, Facts(left_out=left)
 
 
 def _known_classes(trees: Iterable[ast.Module]) -> tuple[set[str], set[str]]:
@@ -84,67 +68,18 @@ def _last(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _functions(module: str, source: str, tree: ast.Module, classes: set[str], exceptions: set[str]) -> Iterator[Row]:
+def _functions(name: str, module: Module, classes: set[str], exceptions: set[str]) -> Iterator[Row]:
     """A row for each function and method, without its docstring and comments; functions inside are part of it."""
-    lines = io.StringIO(source).readlines()
-    placed = [((line, len(lines[line - 1][:column].encode())), text) for (line, column), text in _tokens(source)]
-    for node in _outermost(tree):
-        skipped = _docstring(node)
-        kept = [
-            (start, text)
-            for start, text in placed
-            if node.lineno <= start[0] <= (node.end_lineno or node.lineno)
-            and not (skipped and skipped[0] <= start < skipped[1])
-        ]
+    placed = placed_tokens(module.source)
+    for node in outermost(module.tree):
+        kept = tokens_of(node, placed)
         starts = [start for start, _ in kept]
         tags = dict.fromkeys(starts, OUTSIDE) | _tags(node, starts, classes, exceptions)
-        words = tuple(text if len(text) <= _LONGEST and text.isprintable() else f"{text[0]}…" for _, text in kept)
-        yield Row(f"{module}:{node.lineno}", words, tuple(tags[start] for start in starts), module)
+        words = tuple(shown(text) for _, text in kept)
+        yield Row(f"{name}:{node.lineno}", words, tuple(tags[start] for start in starts), name)
 
 
-def _tokens(source: str) -> list[tuple[Place, str]]:
-    """The tokens of a module and where they begin, without comments and layout; an f-string is one, in all versions."""
-    found: list[tuple[Place, str]] = []
-    depth = 0
-    for each in tokenize.generate_tokens(io.StringIO(source).readline):
-        name = tokenize.tok_name[each.type]
-        if name.endswith("STRING_START"):
-            depth += 1
-            if depth == 1:
-                found.append((each.start, f"{each.string}…"))
-        if not depth and each.type not in _LEFT_OUT:
-            opening = _FORMATTED.match(each.string)
-            found.append((each.start, f"{opening[0]}…" if opening else each.string))
-        if name.endswith("STRING_END"):
-            depth -= 1
-    return found
-
-
-_FORMATTED = re.compile(r"""(?i:f|rf|fr)("{3}|'{3}|"|')""")
-
-
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def _outermost(tree: ast.AST) -> Iterator[_Function]:
-    waiting = [tree]  # a chain of calls may be deeper than Python calls itself
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, _Function):
-            yield node
-        else:
-            waiting.extend(reversed(list(ast.iter_child_nodes(node))))
-
-
-def _docstring(node: _Function) -> tuple[Place, Place] | None:
-    """Where it begins, and where it has ended."""
-    first = node.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return _extent(first.value)
-    return None
-
-
-def _tags(function: _Function, starts: list[Place], classes: set[str], exceptions: set[str]) -> dict[Place, str]:
+def _tags(function: Function, starts: list[Place], classes: set[str], exceptions: set[str]) -> dict[Place, str]:
     """The tags of tokens that name something, by their place; what a function is called comes before what it is."""
     found: dict[Place, str] = {}
     nodes = list(_walk(function))
@@ -159,21 +94,21 @@ def _tags(function: _Function, starts: list[Place], classes: set[str], exception
         if isinstance(node, ast.arg | ast.keyword) and node.arg is not None:
             begin = node.lineno, node.col_offset
             put("parameter", begin, (begin[0], begin[1] + len(node.arg.encode())))
-        elif isinstance(node, _Function):
+        elif isinstance(node, Function):
             words = 3 if isinstance(node, ast.AsyncFunctionDef) else 2  # async def NAME, def NAME
             name = [start for start in starts if start >= (node.lineno, node.col_offset)][words - 1]
             put("function", name, (name[0], name[1] + 1))
         elif isinstance(node, ast.Name | ast.Attribute):
             kind = "exception" if _last(node) in exceptions else "class" if _last(node) in classes else ""
             if kind and _is_dotted(node):
-                put(kind, *_extent(node))
+                put(kind, *extent(node))
     for node in nodes:
         if isinstance(node, ast.Call) and (called := _last(node.func)):
-            _, end = _extent(node.func)
+            _, end = extent(node.func)
             put("function", (end[0], end[1] - len(called.encode())), end)
     for node in nodes:
         if isinstance(node, ast.Name) and node.id in parameters:
-            put("parameter", *_extent(node))
+            put("parameter", *extent(node))
     return found
 
 
@@ -184,11 +119,6 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
         yield (each := waiting.pop())
         if not isinstance(each, ast.JoinedStr):
             waiting.extend(reversed(list(ast.iter_child_nodes(each))))
-
-
-def _extent(node: ast.expr) -> tuple[Place, Place]:
-    """Where an expression begins, and where it has ended."""
-    return (node.lineno, node.col_offset), (node.end_lineno or node.lineno, node.end_col_offset or 0)
 
 
 def _is_dotted(node: ast.expr) -> bool:

@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.config import ConfigError, GlueTaskConfig, ModelConfig, OwnTextTaskConfig, RatedTaskConfig, Tokens
+from harness.config import (
+    CodeTextTaskConfig,
+    ConfigError,
+    GlueTaskConfig,
+    ModelConfig,
+    OwnTextTaskConfig,
+    RatedTaskConfig,
+    Tokens,
+)
 from harness.task.base import Inputs
 from harness.task.batches import Split, encode
+from harness.task.code_texts import read_code_docs, read_code_facts
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import normalised_row, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
@@ -19,7 +28,7 @@ from harness.task.labelled import LabelledTask, numbered_labels, sets_of
 from harness.task.own_text import Frames, read_hub, read_own_table
 from harness.task.published import read_glue, read_rated
 
-TextConfig = GlueTaskConfig | RatedTaskConfig | OwnTextTaskConfig
+TextConfig = GlueTaskConfig | RatedTaskConfig | CodeTextTaskConfig | OwnTextTaskConfig
 
 # Up to this share of a held-out split may stand in the training set too: SST-2 as published has 2 of 1,821.
 OVERLAP_ALLOWED = 0.01
@@ -180,6 +189,8 @@ def _shared_sentences(where: str, splits: dict[str, Split], allowed: float) -> d
 _READERS: dict[str, Callable[[Any], tuple[str, Frames, Facts]]] = {
     "glue": read_glue,
     "rated": read_rated,
+    "code_docs": read_code_docs,
+    "code_facts": read_code_facts,
     "table": read_own_table,
     "hf": read_hub,
 }

@@ -55,6 +55,32 @@ class RatedTaskConfig(TextTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
+class CodeTextTaskConfig(TextTaskConfig):
+    """The documented functions of Python packages, or of the folder `data`; nothing of them is run.
+
+    code_docs: whether a docstring is the function's own or another's of its module, two texts a row. code_facts: which
+    of several things a function does, from its signature and its docstring. A module is in one split; functions of more
+    than `max_tokens` tokens of Python are left out.
+    """
+
+    reader: Literal["code_docs", "code_facts"]
+    packages: Annotated[list[AssetConfig], Field(min_length=1)]
+    max_tokens: Count
+    rows: Count | None
+    validation_share: HeldOut
+    test_share: HeldOut
+
+    @property
+    def reads_pairs(self) -> bool:
+        return self.reader == "code_docs"
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        wanted = "class" if self.reads_pairs else "labels"
+        mistake = f"task.answer={self.answer}: task={self.name} answers with {wanted}"
+        return ([mistake] if self.answer != wanted else []) + model.length_mistakes(self.max_length)
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
     """A user's own tables with named columns.
 

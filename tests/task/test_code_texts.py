@@ -1,0 +1,116 @@
+"""Rows of text out of Python packages: what is read of packages that are written for the test."""
+
+import pytest
+
+from harness.config import ConfigError
+from harness.task import build_task
+
+MODULE = '''
+class Box:
+    @property
+    def size{n}(self):
+        """The size of box {n}."""
+        return self._size
+
+    @classmethod
+    def made{n}(cls, of: int = "a {{b}}"):
+        """Make box {n}
+        of something.
+
+        More of it."""
+        if of is None:
+            raise ValueError(of)
+        return cls(of)
+
+    def each{n}(self):
+        """Go through box {n}."""
+        # one by one
+        def inner():
+            """Not a row at all."""
+            raise ValueError
+        yield from (lambda: (yield))()
+        return None
+
+    async def close{n}(self):
+        """Close box {n} at once."""
+        await super().close()
+
+    def quiet(self):
+        """Hush."""
+        return 1
+'''
+DOCSTRINGS = ["The size of box {}.", "Make box {} of something.", "Go through box {}.", "Close box {} at once."]
+FACTS = [("property", "returns"), ("of_class", "raises", "returns"), ("yields",), ("extends",)]
+
+
+@pytest.fixture
+def package(tmp_path):
+    for number in range(20):
+        (tmp_path / f"module{number}.py").write_text(MODULE.format(n=number))
+    (tmp_path / "single.py").write_text('def alone():\n    """Be all alone."""\n')
+    (tmp_path / "template.py").write_text("class {{ name }}: pass")
+    return tmp_path
+
+
+def words(name, package):
+    shares = ("task.validation_share=0.2", "task.test_share=0.3", "task.rows=null")
+    objective = "accuracy" if name == "code_docs" else "f1_micro"
+    return [f"task={name}", f"task.data={package}", *shares, f"trainer.objective={objective}"]
+
+
+def test_what_a_function_does_is_read_off_its_body_which_is_not_shown(compose_plain, package):
+    task = build_task(compose_plain(*words("code_facts", package)).task)
+    assert task.classes == ("extends", "of_class", "property", "raises", "returns", "yields")
+    found = {
+        text: tuple(sorted(task.classes[label] for label in labels))
+        for split in task.splits.values()
+        for text, labels in zip(split.texts, split.labels, strict=True)
+    }
+    assert len(found) == 81
+    heads = [
+        "def size7 ( self ) :",
+        'def made7 ( cls , of : int = "a {b}" ) :',
+        "def each7 ( self ) :",
+        "async def close7 ( self ) :",
+    ]
+    wanted = zip(heads, DOCSTRINGS, FACTS, strict=True)
+    for head, docstring, facts in wanted:
+        assert found[f"{head} {docstring.format(7)}"] == facts
+    assert found["def alone ( ) : Be all alone."] == ()
+    left = task.findings().left_out
+    assert left["not Python of this version"] == ["template.py"]
+    assert len(left["no docstring of 3 words"]) == 20
+    assert task.describe()["usual_labels"]["labels"]
+
+
+def test_a_function_stands_beside_its_own_docstring_or_another_of_its_module(compose_plain, package):
+    task = build_task(compose_plain(*words("code_docs", package)).task)
+    assert task.classes == ("other", "own")
+    own, other = 0, 0
+    for name, split in task.splits.items():
+        modules = set()
+        for code, docstring, label in zip(split.texts, split.pairs, split.labels, strict=True):
+            assert "#" not in code
+            assert code.count('"""') == (2 if "def inner" in code else 0)
+            kind, number = code.replace("async ", "").split()[1].rstrip("0123456789"), code.split("(")[0].split()[-1]
+            number = int(number[len(kind) :])
+            modules.add(number)
+            mine = DOCSTRINGS[["size", "made", "each", "close"].index(kind)].format(number)
+            of_module = {text.format(number) for text in DOCSTRINGS}
+            assert (docstring == mine) == (task.classes[label] == "own")
+            assert docstring in of_module
+            own, other = own + (docstring == mine), other + (docstring != mine)
+        assert len(split) == 4 * len(modules), f"{name} shares a module with another split"
+    assert own + other == 80
+    assert 25 < own < 55
+    assert task.findings().left_out["no other docstring in the module"] == [f"{package.name}/single.py:1"]
+
+
+def test_an_answer_of_the_other_kind_and_too_many_rows_are_refused(compose_plain, package):
+    with pytest.raises(ConfigError, match=r"task\.answer=class: task=code_facts answers with labels"):
+        compose_plain("task=code_facts", f"task.data={package}", "task.answer=class")
+    with pytest.raises(ConfigError, match=r"task\.answer=number: task=code_docs answers with class"):
+        compose_plain("task=code_docs", f"task.data={package}", "task.answer=number", "trainer.objective=loss")
+    config = compose_plain(*words("code_docs", package), "task.rows=200")
+    with pytest.raises(ConfigError, match="the packages have 80 functions"):
+        build_task(config.task)
