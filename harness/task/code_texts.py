@@ -18,7 +18,7 @@ _FEWEST_WORDS = 3  # of a docstring that says something
 
 
 class _Documented(NamedTuple):
-    """A function with a docstring, of which the first paragraph in one line; `code` is the rest, `signature` its head."""
+    """A function whose docstring is its first paragraph in one line; `code` is the rest, `signature` its head."""
 
     name: str
     node: Function
