@@ -215,25 +215,18 @@ def _quantization_mistakes(config: Config) -> list[str]:
 
 
 def _precision_mistakes(config: Config) -> list[str]:
-    """Where the fastest precision cannot be settled, by steps of one device that trains, or features not be reused."""
-    trainer, where = config.trainer, "trainer.precision=fastest"
+    """Where the fastest precision cannot be settled, once for all arms, or features not be reused."""
+    trainer = config.trainer
     if trainer.reuse_features and trainer.devices > 1:
         return [f"trainer.reuse_features=true: on one device, and there are {trainer.devices}; set it to false"]
     if trainer.reuse_features and config.task.in_turn:
         return [f"trainer.reuse_features=true: task={config.task.name} is learned one after another; set it to false"]
     asked = leaves(to_dict(config.sweep)) if config.sweep is not None else {}
     if any("trainer.precision" in key and "fastest" in str(value) for key, value in asked.items()):
-        return [f"sweep: {where}: it is settled once for all arms; in an arm bf16-mixed or 32-true"]
+        rule = "it is settled once for all arms; in an arm bf16-mixed or 32-true"
+        return [f"sweep: trainer.precision=fastest: {rule}"]
     if mistake := _half_mistake(config.model.base_dtype, trainer.precision):
         return [mistake]
-    if trainer.precision != "fastest" or config.run not in ("trial", "study"):
-        return []
-    if trainer.devices > 1:
-        return [f"{where}: it is measured on one device, and there are {trainer.devices}; bf16-mixed or 32-true"]
-    if config.run == "study" and config.launch.elsewhere:
-        return [
-            f"{where}: it is measured here, and launch={config.launch.name} trains elsewhere; bf16-mixed or 32-true"
-        ]
     return []
 
 

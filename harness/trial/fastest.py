@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from harness.config import Config, read_stored, to_dict
+from harness.config.processes import trains_remotely
 from harness.config.tree import leaves
 from harness.devices import resolve_device, resolve_half
 from harness.system import assets
@@ -30,10 +31,14 @@ def settled(config: Config) -> Config:
     """The configuration with the fastest precision and attention in place; as it is where another is asked for.
 
     A study, or a trial, that was begun keeps what it was begun with; else what was measured on this machine before
-    counts, or a few steps are measured now. `trainer.settled` says what was found.
+    counts, or a few steps are measured now. `trainer.settled` says what was found. Where several devices train, or
+    others than this machine's, nothing is measured: it is auto.
     """
     if config.trainer.precision != "fastest":
         return config
+    if unmeasured := _unmeasured(config):
+        log.info("trainer.precision=fastest: auto: %s", unmeasured)
+        return replace(config, trainer=replace(config.trainer, precision="auto"))
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
     key = _key(config, device)
     found = _begun(Path(config.results) / config.study, key) or _on_this_machine(config, device, key)
@@ -43,6 +48,14 @@ def settled(config: Config) -> Config:
         model = replace(cast(Any, model), attention="eager")
     made = _fused(config) if found["precision"] == "bf16-mixed" else config
     return replace(made, trainer=replace(config.trainer, precision=found["precision"], settled=found), model=model)
+
+
+def _unmeasured(config: Config) -> str:
+    """Why no steps can be measured that are as those of the trials; empty where they can."""
+    if trains_remotely(config):
+        return f"steps are measured here, and launch={config.launch.name} trains elsewhere"
+    devices = config.trainer.devices
+    return f"steps are measured on one device, and there are {devices}" if devices > 1 else ""
 
 
 def _fused(config: Config) -> Config:

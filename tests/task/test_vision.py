@@ -201,8 +201,8 @@ def test_sizes_that_a_model_cannot_read_are_refused(compose_plain):
         compose_plain("task=digits", "model=vit_b_16", "model.image_size=224")
     with pytest.raises(
         ConfigError,
-        match="model=minilm: a text model, for tasks read by extractive_qa, glue, rated, table, hf, token_labels, "
-        "code_names; task=digits needs a vision model",
+        match="model=minilm: a text model, for tasks read by extractive_qa, glue, rated, code_docs, code_facts, table, "
+        "hf, token_labels, code_names; task=digits needs a vision model",
     ):
         compose_plain("task=digits", "model=minilm")
 

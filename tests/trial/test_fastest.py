@@ -200,26 +200,30 @@ def test_a_trial_s_record_says_what_was_settled_and_why(compose, found, tmp_path
     assert json.loads((tmp_path / "trial/config.yaml").read_text() and json.dumps(how)) == how
 
 
+def test_an_arm_is_not_settled_by_itself(compose):
+    words = ["trainer.precision=auto", "run=study", "sweep=rank_alpha_lr"]
+    with pytest.raises(ConfigError) as caught:
+        compose(*words, "+sweep.scientific.trainer.precision=[fastest]")
+    message = "sweep: trainer.precision=fastest: it is settled once for all arms; in an arm bf16-mixed or 32-true"
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "why"),
     [
-        (["trainer.devices=2"], "trainer.precision=fastest: it is measured on one device, and there are 2; bf16-mixed"),
-        (["run=study", "sweep=rank_alpha_lr", "launch=slurm"], "launch=slurm trains elsewhere; bf16-mixed or 32-true"),
+        (["trainer.devices=2"], "auto: steps are measured on one device, and there are 2"),
         (
-            [
-                "trainer.precision=auto",
-                "run=study",
-                "sweep=rank_alpha_lr",
-                "+sweep.scientific.trainer.precision=[fastest]",
-            ],
-            "sweep: trainer.precision=fastest: it is settled once for all arms; in an arm bf16-mixed or 32-true",
+            ["run=study", "sweep=rank_alpha_lr", "launch=slurm"],
+            "steps are measured here, and launch=slurm trains elsewhere",
         ),
     ],
 )
-def test_where_it_cannot_be_settled_it_is_refused(words, message, compose):
-    with pytest.raises(ConfigError) as caught:
-        compose("trainer.precision=fastest", *words)
-    assert message in str(caught.value)
+def test_where_nothing_can_be_measured_it_is_auto(words, why, compose, caplog, own_cache):
+    caplog.set_level("INFO")
+    config = settled(compose("trainer.precision=fastest", *words))
+    assert config.trainer.precision == "auto"
+    assert config.trainer.settled is None
+    assert why in caplog.text
 
 
 def test_unsettled_it_has_no_fingerprint(compose, own_cache):
