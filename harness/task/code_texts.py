@@ -27,67 +27,60 @@ class _Documented(NamedTuple):
     signature: str
 
 
-_Row = dict[str, object]
-"""Columns text, label, and pair where there are two texts."""
-
-
 def read_code_docs(config: CodeTextTaskConfig) -> tuple[str, Frames, Facts]:
-    """Functions without their docstrings, each beside its own or, of half of them, the next other of its module."""
-    return _read(config, lambda found, left: _beside_docstrings(found, config.split_seed, left))
+    """Functions without their docstrings, each beside its own or, of half of them, another one's of its split."""
+    source, found, left = _functions(config, lambda function: function.code)
+    return source, {split: _beside_docstrings(mine, config.split_seed) for split, mine in found.items()}, left
 
 
 def read_code_facts(config: CodeTextTaskConfig) -> tuple[str, Frames, Facts]:
     """Signatures with docstrings; the labels are what the bodies, which are not shown, do."""
-    return _read(config, _with_facts)
+    source, found, left = _functions(config, _said)
+    frames = {
+        split: pd.DataFrame(
+            {"text": list(map(_said, mine)), "label": [_facts(each.node) for each in mine]},
+            index=[each.name for each in mine],
+        )
+        for split, mine in found.items()
+    }
+    return source, frames, left
 
 
-def _beside_docstrings(
-    found: Sequence[_Documented], seed: int, left: dict[str, list[str]]
-) -> Iterator[tuple[str, _Row]]:
+def _said(function: _Documented) -> str:
+    return f"{function.signature} {function.docstring}"
+
+
+def _beside_docstrings(found: Sequence[_Documented], seed: int) -> pd.DataFrame:
+    rows = []
     for place, function in enumerate(found):
-        others = [each.docstring for each in (*found[place + 1 :], *found[:place])]
+        others = (each.docstring for each in (*found[place + 1 :], *found[:place]))
         other = next((text for text in others if text != function.docstring), None)
-        if other is None:
-            left.setdefault("no other docstring in the module", []).append(function.name)
-            continue
-        own = hashlib.sha256(f"{seed}\0{function.name}".encode()).digest()[0] % 2 == 0
-        docstring, label = (function.docstring, "own") if own else (other, "other")
-        yield function.name, {"text": function.code, "pair": docstring, "label": label}
+        drawn = hashlib.sha256(f"{seed}\0{function.name}".encode()).digest()[0] % 2 == 0
+        if drawn or other is None:
+            rows.append({"text": function.code, "pair": function.docstring, "label": "own"})
+        else:
+            rows.append({"text": function.code, "pair": other, "label": "other"})
+    return pd.DataFrame(rows, index=[each.name for each in found], columns=["text", "pair", "label"])
 
 
-def _with_facts(found: Sequence[_Documented], left: dict[str, list[str]]) -> Iterator[tuple[str, _Row]]:
-    for function in found:
-        text = f"{function.signature} {function.docstring}"
-        yield function.name, {"text": text, "label": _facts(function.node)}
-
-
-def _read(
-    config: CodeTextTaskConfig,
-    rows_of: Callable[[Sequence[_Documented], dict[str, list[str]]], Iterator[tuple[str, _Row]]],
-) -> tuple[str, Frames, Facts]:
-    """The rows of all modules, those of a module in one split; the index is where a function stands."""
+def _functions(
+    config: CodeTextTaskConfig, text_of: Callable[[_Documented], str]
+) -> tuple[str, dict[str, list[_Documented]], Facts]:
+    """The documented functions of each split, those of a module in one; of those with the same text the first."""
     packages = config.packages if config.data is None else [AssetConfig(address=f"path:{config.data}", sha256=None)]
     left: dict[str, list[str]] = {}
-    texts: set[object] = set()
-    found: list[tuple[str, str, _Row]] = []
+    found: dict[str, tuple[str, _Documented]] = {}
     for package in packages:
         for module, read in modules(package, left).items():
             split = split_of(module, config.split_seed, config.validation_share, config.test_share)
-            documented = list(_documented(module, read.source, read.tree, config.max_tokens, left))
-            for name, row in rows_of(documented, left):
-                if row["text"] in texts:
-                    left.setdefault("repeated", []).append(name)
-                else:
-                    texts.add(row["text"])
-                    found.append((split, name, row))
-    chosen = [found[place] for place in first_places([name for _, name, _ in found], config.rows)]
-    columns = ["text", *(["pair"] if config.reads_pairs else []), "label"]
-    frames = {}
-    for split in SPLITS:
-        mine = [(name, row) for of, name, row in chosen if of == split]
-        frames[split] = pd.DataFrame([row for _, row in mine], index=[name for name, _ in mine], columns=columns)
-    kept = {split: [str(name) for name in frame.index] for split, frame in frames.items()}
-    return ", ".join(package.address for package in packages), frames, Facts(left_out=left, kept=kept)
+            for function in _documented(module, read.source, read.tree, config.max_tokens, left):
+                if found.setdefault(text_of(function), (split, function))[1] is not function:
+                    left.setdefault("repeated", []).append(function.name)
+    every = list(found.values())
+    chosen = [every[place] for place in first_places([function.name for _, function in every], config.rows)]
+    splits = {split: [function for of, function in chosen if of == split] for split in SPLITS}
+    kept = {split: [function.name for function in mine] for split, mine in splits.items()}
+    return ", ".join(package.address for package in packages), splits, Facts(left_out=left, kept=kept)
 
 
 def _documented(

@@ -79,8 +79,8 @@ def test_a_fresh_base_is_trained_saved_and_adapted(words, tmp_path, model):
         (["task.max_source=60", "lora=full"], "model=small_gpt2 has 64 positions"),
         (
             ["model=minilm"],
-            "a text model, for tasks read by extractive_qa, glue, rated, code_docs, code_facts, table, hf, token_labels, code_names; "
-            "task=seq2seq needs a generator model",
+            "a text model, for tasks read by extractive_qa, glue, rated, code_docs, code_facts, table, hf, "
+            "token_labels, code_names; task=seq2seq needs a generator model",
         ),
     ],
 )

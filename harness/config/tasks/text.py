@@ -58,7 +58,7 @@ class RatedTaskConfig(TextTaskConfig):
 class CodeTextTaskConfig(TextTaskConfig):
     """The documented functions of Python packages, or of the folder `data`; nothing of them is run.
 
-    code_docs: whether a docstring is the function's own or another's of its module, two texts a row. code_facts: which
+    code_docs: whether a docstring is the function's own or another's, two texts a row. code_facts: which
     of several things a function does, from its signature and its docstring. A module is in one split; functions of more
     than `max_tokens` tokens of Python are left out.
     """
