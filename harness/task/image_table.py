@@ -38,6 +38,7 @@ class ImageTableTask(LabelledTask):
     splits: dict[str, Labelled]
     sha256: str
     image_size: int
+    background: str
     facts: Facts
     several: bool
 
@@ -47,8 +48,8 @@ class ImageTableTask(LabelledTask):
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
         found = self.splits[split]
         files = tuple(picture.looked.file for picture in found.pictures)
-        images = ImageSplit(tuple(picture.image for picture in found.pictures), self._answers(split), files)
-        return image_inputs(images, self.image_size)
+        images = tuple(picture.image for picture in found.pictures)
+        return image_inputs(ImageSplit(images, self._answers(split), files, (), self.background), self.image_size)
 
     def _answers(self, split: str) -> np.ndarray:
         """Classes (N), sets of them as ones and zeros (N, C), or standardised numbers (N)."""
@@ -87,6 +88,9 @@ def read_image_table(config: ImageTableConfig) -> ImageTableTask:
             tuple(pictures[split][place] for place in drawn), tuple(labels[split][place] for place in drawn)
         )
         kept[split] = [facts.kept[split][place] for place in drawn]
+        known[split] = [known[split][place] for place in drawn]
+    if config.train_rows is not None:  # which may leave rows of a class, or of one number, alone
+        numbered_labels(f"{where} task.train_rows={config.train_rows}", known, answer=config.answer, wanted=None)
     digest = hashlib.sha256(repr(classes).encode())
     for split, found in splits.items():
         digest.update(repr((split, [each.looked.file for each in found.pictures], found.labels)).encode())
@@ -98,6 +102,7 @@ def read_image_table(config: ImageTableConfig) -> ImageTableTask:
         splits=splits,
         sha256=digest.hexdigest(),
         image_size=config.image_size,
+        background=config.background,
         facts=dataclasses.replace(facts, kept=kept, suspicious=[*facts.suspicious, *odd]),
         several=config.answer == "labels",
     )

@@ -27,12 +27,14 @@ class ImageSplit:
     classes, or what else is answered; a digest of each.
 
     `pictures` are digests of the decoded pixels, which two files of one picture share; empty where those are the same.
+    Transparent parts of files are laid over the colour `background`.
     """
 
     images: np.ndarray | tuple[Path | bytes, ...]
     labels: np.ndarray
     digests: tuple[str, ...]
     pictures: tuple[str, ...] = ()
+    background: str = "white"
 
     @property
     def contents(self) -> tuple[str, ...]:
@@ -47,7 +49,7 @@ class ImageSplit:
         rows = np.fromiter(rows, dtype=np.int64)
         images = self.images[rows] if isinstance(self.images, np.ndarray) else tuple(self.images[row] for row in rows)
         digests, pictures = (tuple(of[row] for row in rows if of) for of in (self.digests, self.pictures))
-        return ImageSplit(images, self.labels[rows], digests, pictures)
+        return ImageSplit(images, self.labels[rows], digests, pictures, self.background)
 
 
 def evenly_drawn(labels: Sequence[Any], rows: int | None, seed: int) -> list[int]:
@@ -98,7 +100,8 @@ def image_inputs(split: ImageSplit, size: int) -> ImageInputs:
     Read from the cache, where it lies under the digest of all that shapes it. Raises ConfigError for a file that is
     no image.
     """
-    key = hashlib.sha256(repr(("bilinear", size, split.digests)).encode()).hexdigest()
+    over = () if isinstance(split.images, np.ndarray) else (split.background,)
+    key = hashlib.sha256(repr(("bilinear", size, split.digests, *over)).encode()).hexdigest()
     path = assets.cache_folder() / "images" / f"{key}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -112,19 +115,22 @@ def _pictures(split: ImageSplit) -> Iterator["Image"]:
     from PIL import Image
 
     for image in split.images:
-        yield Image.fromarray(image) if isinstance(image, np.ndarray) else _open(image)
+        yield Image.fromarray(image) if isinstance(image, np.ndarray) else _open(image, split.background)
 
 
-def _open(image: Path | bytes) -> "Image":
+def _open(image: Path | bytes, background: str = "white") -> "Image":
     try:
-        return open_picture(image)
+        return opaque(open_picture(image), background)
     except ValueError as error:
         named = image if isinstance(image, Path) else "an image that the table holds"
         raise ConfigError(f"task.data: {named} {error}") from None
 
 
 def open_picture(image: Path | bytes) -> "Image":
-    """An image file, or its content, of 8 bits a channel, upright, as RGB. Raises ValueError for what is none."""
+    """An image file, or its content, of 8 bits a channel, upright, as RGB, or as RGBA where parts may be transparent.
+
+    Raises ValueError for what is none.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -132,15 +138,37 @@ def open_picture(image: Path | bytes) -> "Image":
             if opened.mode.startswith(("I", "F")):  # Pillow would cut what is above 255
                 raise ValueError(f"has more than 8 bits a channel ({opened.mode}); save it with 8")
             upright: Image.Image = ImageOps.exif_transpose(opened)
-            return upright.convert("RGB")
+            return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"is no image that can be read: {error}") from None
 
 
-def picture_digest(image: Path | bytes) -> str:
-    """The digest of an image's pixels, the same in whatever format it is saved without loss."""
+def opaque(image: "Image", background: str) -> "Image":
+    """An image as RGB, its transparent parts laid over a colour, as who looks at it would see it."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    seen = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", seen.size, background), seen).convert("RGB")
+
+
+def picture_digest(image: Path | bytes, background: str = "white") -> tuple[str, bool]:
+    """The digest of an image's pixels, the same in whatever format it is saved without loss, and whether parts of it
+    are transparent, which are laid over the `background`.
+
+    Raises ValueError for one of which nothing is seen there.
+    """
+    from PIL import Image
+
     opened = open_picture(image)
-    return hashlib.sha256(repr(opened.size).encode() + opened.tobytes()).hexdigest()
+    seen = opaque(opened, background)
+    clear = opened.mode == "RGBA" and opened.getchannel("A").getextrema()[0] != 255
+    if clear and seen.tobytes() == Image.new("RGB", seen.size, background).tobytes():
+        other = "black" if background == "white" else "white"
+        laid = f"is blank where its transparent parts are laid over {background}"
+        raise ValueError(f"{laid}; task.background={other}, if it is seen there")
+    return hashlib.sha256(repr(seen.size).encode() + seen.tobytes()).hexdigest(), clear
 
 
 def frame_count(image: Path | bytes) -> int:

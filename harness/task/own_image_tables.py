@@ -13,7 +13,7 @@ from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.own_text import Frames, labelled_splits, own_splits
-from harness.task.pictures import Looked, look_at
+from harness.task.pictures import Looked, look_at, told_of
 
 _IMAGE = ("image", "img", "file_name", "image_path", "path", "file", "filename", "filepath")
 
@@ -39,7 +39,7 @@ def read_own_image_table(config: ImageTableConfig) -> tuple[str, Frames, dict[st
     pictures = Pictures()
     for split, (where, table) in _given(config, told).items():
         column = config.image or usual_column(table, "task.image", _IMAGE)
-        found, wrong = _pictures(where, column, table)
+        found, wrong = _pictures(where, column, table, config.background)
         if wrong and config.gaps == "refuse":
             said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
             raise ConfigError(
@@ -47,9 +47,7 @@ def read_own_image_table(config: ImageTableConfig) -> tuple[str, Frames, dict[st
             )
         if wrong:
             left.setdefault("unreadable", []).extend(f"{split} {row}" for row in wrong)
-        frames = [picture.name for picture in found.values() if picture.looked.frames > 1]
-        if frames:
-            told.append(f"{len(frames)} files have several pages, of which the first is read ({listed(frames)})")
+        told += told_of([(picture.name, picture.looked) for picture in found.values()], config.background)
         pictures[split] = found
         tables[split] = (where, _with_digests(config, column, table, found, wrong))
     source = str(config.data or config.dataset)
@@ -85,7 +83,9 @@ def _given(config: ImageTableConfig, told: list[str]) -> dict[str, tuple[str, Ta
     return tables
 
 
-def _pictures(where: str, column: str, table: Table) -> tuple[dict[object, Picture], dict[object, str]]:
+def _pictures(
+    where: str, column: str, table: Table, background: str
+) -> tuple[dict[object, Picture], dict[object, str]]:
     """The picture of each row that has one, and what is wrong with those of others; empty cells are gaps."""
     sources, names, wrong = dict[object, Path | bytes](), dict[object, str](), dict[object, str]()
     for row, cell in table.column("task.image", column).items():
@@ -97,7 +97,7 @@ def _pictures(where: str, column: str, table: Table) -> tuple[dict[object, Pictu
             wrong[row] = str(error)
             continue
         sources[row] = table.path.parent / Path(names[row]).expanduser() if content is None else content
-    looked = dict(zip(sources, look_at(list(sources.values())), strict=True))
+    looked = dict(zip(sources, look_at(list(sources.values()), background), strict=True))
     wrong |= {row: f"{shortened(names[row])}: {each.problem}" for row, each in looked.items() if each.problem}
     found = {row: Picture(names[row], sources[row], each) for row, each in looked.items() if not each.problem}
     return found, wrong

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from harness.task.intake.folders import (
     told_apart,
 )
 from harness.task.intake.labels import settle_alike, suspicious
-from harness.task.pictures import Looked, look_at
+from harness.task.pictures import Looked, look_at, told_of
 
 _READ = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif"),
@@ -58,7 +58,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     found = _found(split_folders(root, "task.data"))
     _refuse_masks(found)
     names = _names(config, root, found)
-    digests = _looked_at(found)
+    digests = _looked_at(found, config.background)
     if config.gaps == "refuse":
         refuse_broken("task.data", found.broken, root, "; task.gaps=leave_out leaves them out")
     found.images = [(path, split, names[label]) for path, split, label in found.images if path in digests]
@@ -68,7 +68,9 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         found.images = [image for image in found.images if image[0] not in contradicting]
     classes = tuple(sorted({label for _, split, label in found.images if split == "train"}))
     _refuse_unknown(config, root, found, classes)
-    splits = {split: _split(found, split, classes, digests) for split in dict.fromkeys(s for _, s, _ in found.images)}
+    there = dict.fromkeys(split for _, split, _ in found.images) or ("train",)
+    splits = {split: _split(config, found, split, classes, digests) for split in there}
+    named = [(str(path.relative_to(root)), digests[path]) for path, _, _ in found.images]
     kept: dict[str, tuple[str, ...]] = dict.fromkeys(SPLITS, ())
     told = Facts(
         kept=kept,
@@ -77,10 +79,11 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         suspicious=[
             *suspicious(label for *_, label in found.images),
             *_inner_folders(found),
-            *_several_frames(root, found, digests),
+            *told_of(named, config.background),
+            *_in_several_classes(found, digests),
         ],
     )
-    return config.data, classes, splits or {"train": _split(found, "train", classes, digests)}, told
+    return config.data, classes, splits, told
 
 
 def _found(splits: dict[str, Path]) -> _Found:
@@ -122,12 +125,6 @@ def _inner_folders(found: _Found) -> list[str]:
     return [f"every class has the folders {listed(shared)}, whose images are all taken"] if shared else []
 
 
-def _several_frames(root: Path, found: _Found, digests: Mapping[Path, Looked]) -> list[str]:
-    """What is told of files of several pages or frames, of which the first is read."""
-    files = [str(path.relative_to(root)) for path, _, _ in found.images if digests[path].frames > 1]
-    return [f"{len(files)} files have several pages, of which the first is read ({listed(files)})"] if files else []
-
-
 def _named(paths: Sequence[Path]) -> str:
     return listed(sorted(path.name for path in paths))
 
@@ -150,10 +147,10 @@ def _names(config: FolderTaskConfig, root: Path, found: _Found) -> dict[str, str
     return settle_alike(f"task.data={config.data}", *named, config.labels.normalise)
 
 
-def _looked_at(found: _Found) -> dict[Path, Looked]:
+def _looked_at(found: _Found, background: str) -> dict[Path, Looked]:
     """What each file is that can be read; the others are broken."""
     paths = [path for path, _, _ in found.images]
-    every = dict(zip(paths, look_at(paths), strict=True))
+    every = dict(zip(paths, look_at(paths, background), strict=True))
     found.broken |= {path: looked.problem for path, looked in every.items() if looked.problem}
     return {path: looked for path, looked in every.items() if not looked.problem}
 
@@ -172,6 +169,13 @@ def _contradicting(config: FolderTaskConfig, root: Path, found: _Found, digests:
     return {path for group in groups for path in group[config.duplicates == "first" :]}
 
 
+def _in_several_classes(found: _Found, digests: dict[Path, Looked]) -> list[str]:
+    """What is told of the same pictures in several classes, where they are kept."""
+    keys = [digests[path].pixels for path, _, _ in found.images]
+    clashes = contradictions(keys, [label for _, _, label in found.images])
+    return [f"the same picture in several classes, {len(clashes)} times"] if clashes else []
+
+
 def _refuse_unknown(config: FolderTaskConfig, root: Path, found: _Found, classes: tuple[str, ...]) -> None:
     for path, _, label in found.images:
         if label not in classes:
@@ -182,7 +186,9 @@ def _refuse_unknown(config: FolderTaskConfig, root: Path, found: _Found, classes
             )
 
 
-def _split(found: _Found, split: str, classes: tuple[str, ...], digests: dict[Path, Looked]) -> ImageSplit:
+def _split(
+    config: FolderTaskConfig, found: _Found, split: str, classes: tuple[str, ...], digests: dict[Path, Looked]
+) -> ImageSplit:
     number = {label: index for index, label in enumerate(classes)}
     mine = sorted((number[label], path) for path, of, label in found.images if of == split)
     paths = tuple(path for _, path in mine)
@@ -191,4 +197,5 @@ def _split(found: _Found, split: str, classes: tuple[str, ...], digests: dict[Pa
         np.array([label for label, _ in mine], dtype=np.int64),
         tuple(digests[path].file for path in paths),
         tuple(digests[path].pixels for path in paths),
+        config.background,
     )

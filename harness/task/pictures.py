@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.system import assets
-from harness.system.paths import path_problem
+from harness.system.paths import listed, path_problem
 from harness.task.images import frame_count, picture_digest
 from harness.task.intake.files import unlike_data
 from harness.task.ragged import cached
@@ -17,37 +17,48 @@ from harness.task.ragged import cached
 
 @dataclasses.dataclass(frozen=True)
 class Looked:
-    """The digests of an image file and of its pixels, and its pages; or the `problem` that keeps it from being read."""
+    """The digests of an image file and of its pixels, its pages, and whether parts of it are transparent, `clear`; or
+    the `problem` that keeps it from being read. The digest of a file with such parts is of what is below them, too.
+    """
 
     file: str = ""
     pixels: str = ""
     frames: int = 1
+    clear: bool = False
     problem: str = ""
 
 
-def look_at(images: Sequence[Path | bytes]) -> list[Looked]:
-    """What each image file, or its content, is; of the same files it is remembered."""
+def look_at(images: Sequence[Path | bytes], background: str = "white") -> list[Looked]:
+    """What each image file, or its content, is, transparent parts laid over the `background`; of the same files it is
+    remembered.
+    """
     heads = [_problem(image) for image in images]
     whole = [image for image, problem in zip(images, heads, strict=True) if problem is None]
     files = [hashlib.sha256(each).hexdigest() if isinstance(each, bytes) else assets.sha256_of(each) for each in whole]
-    key = hashlib.sha256(repr(("pixels and frames", files)).encode()).hexdigest()
-    found = cached("pictures", key, partial(_pixels, whole))
-    columns = (found[name].tolist() for name in ("digests", "frames", "reasons"))
-    looked = iter([Looked(*each) for each in zip(files, *columns, strict=True)])
+    key = hashlib.sha256(repr(("pixels, frames and transparency", background, files)).encode()).hexdigest()
+    found = cached("pictures", key, partial(_pixels, whole, background))
+    columns = (found[name].tolist() for name in ("digests", "frames", "clear", "reasons"))
+    looked = iter([_looked(*each, background=background) for each in zip(files, *columns, strict=True)])
     return [next(looked) if problem is None else Looked(problem=problem) for problem in heads]
 
 
-def _pixels(images: Sequence[Path | bytes]) -> dict[str, np.ndarray]:
-    """The digest of each one's pixels, or why it has none; and how many pages it has."""
+def _looked(file: str, pixels: str, frames: int, clear: bool, problem: str, *, background: str) -> Looked:
+    laid = hashlib.sha256(f"{file} over {background}".encode()).hexdigest() if clear else file
+    return Looked(laid, pixels, frames, clear, problem)
+
+
+def _pixels(images: Sequence[Path | bytes], background: str) -> dict[str, np.ndarray]:
+    """The digest of each one's pixels, or why it has none; how many pages it has, and if parts are transparent."""
     digests, reasons, frames = [""] * len(images), [""] * len(images), [1] * len(images)
+    clear = [False] * len(images)
     for place, image in enumerate(images):
         try:
-            digests[place] = picture_digest(image)
+            digests[place], clear[place] = picture_digest(image, background)
             frames[place] = frame_count(image)
         except ValueError as error:
             reasons[place] = str(error).partition(": cannot identify")[0]
     texts = {"digests": np.array(digests, dtype=str), "reasons": np.array(reasons, dtype=str)}
-    return texts | {"frames": np.array(frames)}
+    return texts | {"frames": np.array(frames, dtype=int), "clear": np.array(clear, dtype=bool)}
 
 
 def _problem(image: Path | bytes) -> str | None:
@@ -57,3 +68,14 @@ def _problem(image: Path | bytes) -> str | None:
         return problem
     with open(image, "rb") as file:
         return unlike_data(file.read(512))
+
+
+def told_of(files: Sequence[tuple[str, Looked]], background: str) -> list[str]:
+    """What is told of image files by their names: pages that are not read, and transparent parts."""
+    frames = [name for name, looked in files if looked.frames > 1]
+    clear = [name for name, looked in files if looked.clear]
+    told = [f"{len(frames)} files have several pages, of which the first is read ({listed(frames)})"] if frames else []
+    if clear:
+        said = f"{len(clear)} files have transparent parts, which are laid over {background}"
+        told.append(f"{said} (task.background; {listed(clear)})")
+    return told

@@ -236,6 +236,14 @@ def test_groups_stay_together_and_fewer_rows_are_drawn_evenly(read, table):
     assert len(few.findings().kept["train"]) == 6
 
 
+def test_fewer_rows_that_leave_nothing_to_tell_apart_are_refused_by_key(read, table):
+    spoiled(table, slice(0, 58), size="1.5")
+    with pytest.raises(ConfigError, match=r"task\.train_rows=4: all numbers of the training split are the same"):
+        read(table, answer="number", label="size", train_rows=4)
+    with pytest.raises(ConfigError, match=r"task\.train_rows=2: label 'dog' of the validation split is absent"):
+        read(table, train_rows=2)
+
+
 def test_configurations_at_odds_are_refused(compose_plain):
     more = ["task=image_table", "task.data=a.csv", "model=efficientnet_lite0", "lora.targets=[conv]"]
     with pytest.raises(ConfigError, match=r"task\.group=a task\.time=b: splits are cut by one of them"):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from harness.config import ConfigError
 from harness.task import ImageSplit, image_inputs
-from harness.task.images import _open
+from harness.task.images import _open, opaque, open_picture
 from harness.task.pictures import look_at
 
 
@@ -83,3 +83,52 @@ def test_a_file_cut_off_in_its_second_frame_is_told_as_broken(own_cache, kind, c
     broken = [each for each in found if each.problem]
     assert len(broken) > len(found) / 3
     assert all(each.problem.startswith("is no image that can be read") for each in broken)
+
+
+def held(image, kind="PNG"):
+    with io.BytesIO() as buffer:
+        image.save(buffer, kind)
+        return buffer.getvalue()
+
+
+def glyph(colour, seed=0):
+    """A colour that is seen where a mask says it, and nowhere else."""
+    mask = (np.random.default_rng(seed).random((8, 8)) > 0.5).astype(np.uint8) * 255
+    return Image.fromarray(np.dstack([np.full((8, 8, 3), colour, np.uint8), mask])), mask
+
+
+def test_transparent_parts_are_laid_over_a_colour(own_cache, tmp_path):
+    image, mask = glyph((200, 10, 30))
+    image.save(tmp_path / "a.png")
+    image.quantize(8).save(tmp_path / "a.gif", transparency=image.quantize(8).getpixel((0, 0)))
+    for background, level in (("white", 255), ("black", 0)):
+        split = ImageSplit((tmp_path / "a.png",), np.zeros(1, int), ("a",), (), background)
+        seen = image_inputs(split, 8).batch([0])["images"][0].numpy()
+        wanted = np.where(mask[..., None] == 255, np.array([200, 10, 30]), level).transpose(2, 0, 1)
+        assert np.array_equal(seen, wanted)
+    half = np.full((4, 4, 4), [100, 200, 0, 128], np.uint8)
+    laid = np.asarray(opaque(open_picture(held(Image.fromarray(half))), "white"))
+    assert np.abs(laid.astype(float) - (half[..., :3].astype(float) * 128 / 255 + 255 * (1 - 128 / 255))).max() <= 1
+
+
+def test_pictures_of_one_colour_are_told_apart_by_what_is_transparent(own_cache):
+    """Icons have all of their shape there; without it they would be one picture."""
+    icons = [held(glyph((0, 0, 0), seed)[0]) for seed in range(4)]
+    whole = held(Image.fromarray(np.zeros((8, 8, 4), np.uint8) + np.array([1, 2, 3, 255], np.uint8)))
+    looked = look_at([*icons, whole, held(Image.new("RGB", (8, 8), (1, 2, 3)))])
+    assert len({each.pixels for each in looked[:4]}) == 4
+    assert [each.clear for each in looked] == [True] * 4 + [False] * 2
+    assert looked[4].pixels == looked[5].pixels
+    black = look_at(icons, "black")
+    assert all(one.file != other.file for one, other in zip(looked, black, strict=False)), "other data"
+
+
+@pytest.mark.parametrize(("colour", "background"), [((255, 255, 255), "white"), ((0, 0, 0), "black")])
+def test_a_picture_of_which_nothing_is_seen_is_refused_with_the_key(own_cache, colour, background):
+    icon = held(glyph(colour)[0])
+    other = {"white": "black", "black": "white"}[background]
+    (looked,) = look_at([icon], background)
+    assert looked.problem.startswith(
+        f"is blank where its transparent parts are laid over {background}; task.background={other}"
+    )
+    assert not look_at([icon], other)[0].problem

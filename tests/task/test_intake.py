@@ -725,6 +725,24 @@ def test_folders_in_every_class_and_files_of_several_pages_are_told(make_task, t
         ]
 
 
+def icon(path, seed, colour):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.random.default_rng(seed).integers(0, 256, (9, 9, 1), dtype=np.uint8)
+    Image.fromarray(np.dstack([np.full((9, 9, 3), colour, np.uint8), mask])).save(path)
+
+
+def test_icons_that_differ_in_what_is_transparent_alone_are_read_and_told(make_task, tmp_path, own_cache):
+    for number, name in enumerate(("cat", "dog")):
+        for i in range(12):
+            icon(tmp_path / "d" / name / f"{i}.png", 100 * number + i, 0)
+    task = read_task(folder_task(make_task, tmp_path / "d"))
+    assert task.repeated == 0
+    (told,) = task.describe()["suspicious"]
+    assert told.startswith("24 files have transparent parts, which are laid over white (task.background; cat/0.png,")
+    with pytest.raises(ConfigError, match=r"24 files cannot be read \(cat/0\.png: is blank .*task\.background=white"):
+        read_task(folder_task(make_task, tmp_path / "d", background="black"))
+
+
 BAD_FOLDERS = [
     ("masks", lambda root: picture(root / "cat/masks/a.png", 995), "cat/masks: a.png and others would be taken for pictures of 'cat'"),
     ("annotations", lambda root: picture(root / "cat/Annotation/a.png", 995), "taken for pictures of 'cat'"),

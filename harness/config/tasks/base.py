@@ -51,7 +51,8 @@ _NOT_IN_FINGERPRINT = (
     "gradients",
     *("dataset", "subset", "packages", "broken", "unknown", "tag_names"),
     *("template", "template_arguments", "messages", "system", "other_roles"),
-    *("answers", "answer_start", "id", "starts", "unanswerable"),
+    *("answers", "answer_start", "id", "starts", "unanswerable", "background"),
+    *("objective", "measures"),  # which the trainer has
 )
 # Trials from before there were these are the same trials.
 _LATER_KEYS = {

@@ -17,7 +17,8 @@ class ImageTableConfig(OwnTableConfig, OwnLabelledConfig, AnsweredTaskConfig, Sp
     """A user's own table of image files, named relative to it, or of images that it holds; or a data set of the
     datasets library. `image` null: found by its usual names.
 
-    Rows with the same `group` stay in one split; with `time`, the latest rows are held out.
+    Rows with the same `group` stay in one split; with `time`, the latest rows are held out. Transparent parts of images
+    are laid over the `background`.
     """
 
     builder = "harness.task.image_table:read_image_table"
@@ -31,6 +32,7 @@ class ImageTableConfig(OwnTableConfig, OwnLabelledConfig, AnsweredTaskConfig, Sp
     label: Text
     group: Text | None
     time: Text | None
+    background: Literal["white", "black"] = "white"
 
     @property
     def columns_read(self) -> dict[str, str]:

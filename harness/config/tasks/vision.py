@@ -70,9 +70,13 @@ class DigitsTaskConfig(SplitImagesConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class FolderTaskConfig(OwnLabelledConfig, SplitImagesConfig):
-    """A user's own folder of class-named folders of images, or of train, validation and test, each such a folder."""
+    """A user's own folder of class-named folders of images, or of train, validation and test, each such a folder.
+
+    Transparent parts of images are laid over the `background`.
+    """
 
     reader: Literal["image_folder"]
+    background: Literal["white", "black"] = "white"
 
     @property
     def evenly_cut(self) -> bool:
