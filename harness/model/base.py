@@ -114,6 +114,11 @@ class Network(nn.Module):
         return False
 
     @property
+    def first_token_sees_all(self) -> bool:
+        """Whether what is computed of a row's first token depends on the tokens behind it."""
+        return True
+
+    @property
     def attention_kind(self) -> str:
         """How the base computes attention: sdpa, eager or another name of transformers'; empty where none is known."""
         return str(getattr(getattr(self.base, "config", None), "_attn_implementation", None) or "")

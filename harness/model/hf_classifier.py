@@ -103,6 +103,17 @@ class HfAnswerFinder(HfClassifier):
         found = self.whole(input_ids=batch["ids"], attention_mask=batch["mask"], **token_types(self.whole, batch))
         return torch.stack([found.start_logits, found.end_logits], -1)
 
+    @property
+    @torch.no_grad()
+    def first_token_sees_all(self) -> bool:
+        """Asked of two texts that differ in their last token."""
+        device, training = next(self.parameters()).device, self.training
+        last = self.whole.config.get_text_config().vocab_size - 1
+        ids = torch.tensor([[last, last, last], [last, last, last - 1]], device=device)
+        logits = self.eval()({"ids": ids, "mask": torch.ones_like(ids), "types": torch.zeros_like(ids)})
+        self.train(training)
+        return not torch.equal(logits[0, 0], logits[1, 0])
+
 
 class HfImageClassifier(HfClassifier):
     """Images, brought to the mean and the deviation that the folder's preprocessor_config.json names."""

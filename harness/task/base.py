@@ -27,7 +27,8 @@ UNSPELLED = ("punctuation left out", "unknown characters")
 """How texts differ from what a vocabulary of characters can say, among what is cut."""
 
 LOST = "answers that no window holds"
-CUT_APART = (LOST, *UNSPELLED)
+UNANSWERABLE = "answers longer than task.max_answer"
+CUT_APART = (LOST, UNANSWERABLE, *UNSPELLED)
 """What is cut and is said by itself: the rest is texts that lose their ends."""
 
 SPLITS = ("train", "validation", "test")

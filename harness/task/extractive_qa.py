@@ -55,6 +55,7 @@ class ExtractiveQaTask(Task):
             stride=self.stride,
             lost=self.lost,
             where=f"task={self.name}: {split}",
+            longest=self.max_answer,
             split=SPLITS.index(split),
         )
 

@@ -19,7 +19,7 @@ from torch.utils.data import Sampler
 from harness.config import ConfigError, Tokens
 from harness.system import assets
 from harness.system.paths import listed
-from harness.task.base import LOST, Inputs
+from harness.task.base import LOST, UNANSWERABLE, Inputs
 from harness.task.ragged import cached, padded, starts_of
 from harness.task.sampling import LengthBatches
 from harness.task.tokenizers import FastTokenizer
@@ -154,27 +154,33 @@ def encode_questions(
     stride: int | None,
     lost: str,
     where: str,
+    longest: int,
     split: int = 0,
 ) -> QaInputs:
     """Windows of questions and contexts, from the cache where they lie under the digest of all that shapes them.
+
+    What is counted as cut has the questions none of whose answers has `longest` tokens or fewer.
 
     Raises ConfigError, which begins with `where`, with the rows, for questions that leave no room, and for answers
     that are whole in no window unless `lost` leaves them out.
     """
     assert tokens.tokenizer is not None
-    key = hashlib.sha256(b"questions 2\0")
+    key = hashlib.sha256(b"questions 3\0")
     read = [(question.text, question.context) for question in questions]
     for part in (assets.sha256_of(tokens.tokenizer), repr((max_length, stride)), repr(read)):
         key.update(part.encode() + b"\0")
     arrays = cached("tokens", key.hexdigest(), partial(_windows, read, tokens.tokenizer, max_length, stride))
-    _refuse_long(questions, arrays["room"], where, max_length, stride)
+    _refuse_long(questions, arrays["crowded"], where, max_length, stride)
     starts, firsts, spans = arrays["starts"], arrays["firsts"], arrays["spans"]
     labels = np.zeros((len(starts) - 1, 2), dtype=np.int64)
-    unread = []
+    unread, beyond = [], 0
     for row, question in enumerate(questions):
         mine = range(firsts[row], firsts[row + 1])
         for window in mine:
             labels[window] = _place(question.answers, spans[starts[window] : starts[window + 1]])
+        of_mine = [spans[starts[window] : starts[window + 1]] for window in mine]
+        is_read = bool(labels[mine.start : mine.stop].any())
+        beyond += is_read and _shortest(question.answers, of_mine) > longest
         if question.answers and not labels[mine.start : mine.stop].any():
             labels[mine.start : mine.stop] = -100
             unread.append(question.name)
@@ -186,7 +192,7 @@ def encode_questions(
         )
         said = f"{len(unread)} answers are whole in no window of task.max_length={max_length} (rows {listed(unread)})"
         raise ConfigError(f"{where}: {said}; {rule}; task.lost=leave_out does not train on these rows")
-    cut = {"context": int(arrays["cut"]), LOST: len(unread)}
+    cut = {"context": int(arrays["cut"]), LOST: len(unread), UNANSWERABLE: int(beyond)}
     return QaInputs(
         ids=arrays["ids"],
         types=arrays["types"],
@@ -202,11 +208,10 @@ def encode_questions(
 
 
 def _refuse_long(
-    questions: Sequence[Question], room: np.ndarray, where: str, max_length: int, stride: int | None
+    questions: Sequence[Question], crowded: np.ndarray, where: str, max_length: int, stride: int | None
 ) -> None:
     """Raise ConfigError for questions beside which a window has no room to move on."""
-    least = _FEWEST if stride is None else stride + _FEWEST
-    if long := [question.name for question, there in zip(questions, room.tolist(), strict=True) if there < least]:
+    if long := [question.name for question, is_long in zip(questions, crowded.tolist(), strict=True) if is_long]:
         beside = "" if stride is None else f" beside task.stride={stride}"
         said = f"{len(long)} questions leave fewer than {_FEWEST} tokens of their context{beside} (rows {listed(long)})"
         raise ConfigError(f"{where}: {said}; task.max_length={max_length} is too short for them")
@@ -229,6 +234,12 @@ def _place(answers: Sequence[tuple[str, int]], spans_L2: np.ndarray) -> tuple[in
     return 0, 0
 
 
+def _shortest(answers: Sequence[tuple[str, int]], windows: Sequence[np.ndarray]) -> int:
+    """The tokens of the shortest answer that a window holds."""
+    found = (_place([answer], spans_L2) for answer in answers for spans_L2 in windows)
+    return min((last - first + 1 for first, last in found if first), default=0)
+
+
 def _seen(text: str) -> int:
     """The length of a text without what has no glyph at its end, which tokenizers strip."""
     return max((at for at, each in enumerate(text, 1) if unicodedata.category(each) not in _UNSEEN), default=0)
@@ -237,20 +248,21 @@ def _seen(text: str) -> int:
 def _windows(
     read: Sequence[tuple[str, str]], tokenizer_file: Path, max_length: int, stride: int | None
 ) -> dict[str, np.ndarray]:
-    """All windows, and of each question the tokens that its context has room for in one."""
+    """All windows, and for each question whether its context takes several that have no room to move on."""
     from tokenizers import Tokenizer  # imported where it is needed: a cached split needs no tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     pieces: dict[str, list[np.ndarray]] = {"ids": [], "types": [], "spans": []}
-    counts, room, cut = [], [], 0
+    counts, crowded, cut = [], [], 0
+    least = _FEWEST if stride is None else stride + _FEWEST
     for at in range(0, len(read), _BATCH):
         for found, (_, context) in zip(tokenizer.encode_batch(read[at : at + _BATCH]), read[at:], strict=False):
             own = np.flatnonzero([number == 1 for number in found.sequence_ids])
             begin, end = (int(own[0]), int(own[-1]) + 1) if len(own) else (len(found.ids), len(found.ids))
             there = max_length - (len(found.ids) - (end - begin))
-            room.append(there)
+            crowded.append(there < min(least, end - begin))
             size = max(there, (stride or 0) + 1)  # what has too little room is refused when all is counted
             parts = list(_parts(end - begin, size, stride))
             cut += stride is None and end - begin > size
@@ -267,7 +279,7 @@ def _windows(
         "spans": np.concatenate(pieces["spans"]).astype(np.int32),
         "starts": starts_of(pieces["ids"]),
         "firsts": np.cumsum([0, *counts]),
-        "room": np.array(room),
+        "crowded": np.array(crowded, dtype=bool),
         "cut": np.array(cut),
     }
 

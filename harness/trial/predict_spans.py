@@ -64,7 +64,13 @@ def answer(trained: Trained, questions: list[Question], where: str) -> list[list
     if tokens is None or tokens.tokenizer is None:
         raise ConfigError(f"study={trained.entry.study}: task={task.name}: its tokenizer was learned")
     inputs = encode_questions(
-        questions, tokens, max_length=task.max_length, stride=task.stride, lost=task.lost, where=where
+        questions,
+        tokens,
+        max_length=task.max_length,
+        stride=task.stride,
+        lost=task.lost,
+        where=where,
+        longest=task.max_answer,
     )
     device, none = resolve_device(trained.config.trainer.accelerator, 1), may_be_none(trained)
     network = load_trained(trained).to(device)

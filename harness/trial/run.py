@@ -133,6 +133,12 @@ def run_trial(
 def _built(config: Config, task: Task) -> Network:
     """The network with its pretrained weights, as the task and the trainer would have it."""
     model = build_model(config.model, task.outputs)
+    without = sum(not question.answers for question in task.asked("train"))
+    if without and not model.first_token_sees_all:
+        raise ConfigError(
+            f"model={config.model.name}: its first token, which stands for no answer, sees none of the others, and "
+            f"{without} training questions of task={config.task.name} have no answer; an encoder, or rows with answers"
+        )
     if not config.task.parts:
         model.take_classes(task.classes)
     if config.trainer.activation_checkpointing:

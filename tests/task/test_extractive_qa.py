@@ -199,7 +199,7 @@ ASKED = [
 def encode(tmp_path, own_cache):
     def go(make, asked=ASKED, **keys):
         make().save(str(tmp_path / "tokenizer.json"))
-        more = {"max_length": 40, "stride": 12, "lost": "refuse", "where": "task=qa"} | keys
+        more = {"max_length": 40, "stride": 12, "lost": "refuse", "where": "task=qa", "longest": 30} | keys
         return encode_questions(asked, Tokens(tmp_path / "tokenizer.json", 0), **more)
 
     return go
@@ -300,6 +300,39 @@ def test_a_question_that_leaves_no_room_is_refused(encode):
         ConfigError, match=r"1 questions leave fewer than 2 tokens .* beside task\.stride=12 \(rows 9\)"
     ):
         encode(bert, [long, *ASKED])
+
+
+def again(inputs, asked, **keys):
+    """Questions with the tokenizer of others: one that is trained anew may have other pieces."""
+    more = {"max_length": 40, "stride": 12, "lost": "refuse", "where": "task=qa", "longest": 30} | keys
+    return encode_questions(asked, Tokens(inputs.tokenizer, 0), **more)
+
+
+def test_a_context_that_fits_into_one_window_needs_no_room_to_move_on(encode):
+    """Beside its question a stride of 12 would not move on, and there is nothing to move on to."""
+    short = Question("9", "Who wrote it? " * 5, "Ada wrote.", (("Ada", 0),))
+    alone = encode(bert, [short], max_length=120)
+    size = int(alone.lengths[0])
+    inputs = again(alone, [short], max_length=size)
+    assert inputs.firsts.tolist() == [0, 1]
+    assert inputs.batch([0])["ids"].tolist() == alone.batch([0])["ids"].tolist()
+    with pytest.raises(ConfigError, match=r"1 questions leave fewer than 2 tokens .* beside task\.stride=12"):
+        again(alone, [short], max_length=size - 1)
+
+
+def test_questions_whose_answers_are_longer_than_any_that_is_given_are_counted(encode):
+    """Of several answers the shortest tells; a question without an answer is none."""
+    asked = [*ASKED, replace(ASKED[0], name="6", answers=(("Ada Lovelace wrote", 0), ("Ada", 0)))]
+    inputs = encode(bert, asked)
+    batch = inputs.batch(range(6))
+    sizes = {
+        row: min(last - first + 1 for first, last in batch["labels"][batch["question"] == row].tolist() if first)
+        for row in range(4)
+    }
+    few = sum(size > 2 for size in sizes.values())
+    assert few > 0
+    assert again(inputs, asked, longest=2).truncated() == {"answers longer than task.max_answer": few}
+    assert again(inputs, asked, longest=max(sizes.values())).truncated() == {}
 
 
 def test_evaluations_are_parted_by_windows_and_training_by_questions(encode):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -56,6 +57,31 @@ def test_logits_and_loss_are_those_of_transformers(model_type, compose_plain, tm
     fresh = build_model(compose_plain(*SHORT_ROWS, *based_on(tmp_path)).model, AnswerSpan()).eval()
     with torch.no_grad():
         assert not torch.equal(fresh({"ids": IDS, "mask": MASK}), logits)
+
+
+@pytest.mark.parametrize(("model_type", "sees"), [("bert", True), ("bart", True), ("xlnet", True), ("gpt2", False)])
+def test_whether_the_first_token_sees_the_others_is_asked_of_the_network(model_type, sees, compose_plain, tmp_path):
+    save_small(AutoModelForQuestionAnswering, model_type, tmp_path)
+    network = build_model(compose_plain(*SHORT_ROWS, *based_on(tmp_path)).model, AnswerSpan())
+    assert network.first_token_sees_all is sees
+    assert network.training
+
+
+def test_questions_without_an_answer_are_refused_where_the_first_token_sees_none_of_the_others(
+    trained,  # noqa: F811
+    asked,
+    tmp_path,
+):
+    save_small(AutoModelForQuestionAnswering, "gpt2", tmp_path / "base")
+    with_pairs(tmp_path / "base")
+    with pytest.raises(ConfigError, match=r"its first token, which stands for no answer, sees none .* have no answer"):
+        trained(*asked, *based_on(tmp_path / "base"), "lora.targets=all-linear", "lora.rank=2")
+    shutil.rmtree(tmp_path / "results")
+    rows = [line(number) for number in range(240) if number % 5]
+    (tmp_path / "answered.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    words = [word for word in asked if not word.startswith("task.data=")] + [f"task.data={tmp_path}/answered.jsonl"]
+    made = trained(*words, *based_on(tmp_path / "base"), "lora.targets=all-linear", "lora.rank=2")
+    assert made.entry.state == "complete"
 
 
 def test_a_base_without_such_a_head_has_none_stored(compose_plain, tmp_path):
@@ -198,8 +224,6 @@ def asked_of_transformers(network, tokenizer, row):
 
 def test_a_named_model_learns_to_answer(trained, tiny_base, tmp_path):  # noqa: F811
     """LoRA on a base that knows the words finds nearly all answers; the most frequent one is right for few."""
-    import shutil
-
     from tests.tiny import words_of
 
     base = with_pairs(shutil.copytree(tiny_base, tmp_path / "pairs"))
