@@ -263,7 +263,7 @@ def _without_tools(
     """Rows whose prompt is whole without a list of tools; other columns that are not read are noted."""
     names = [str(name) for name in table.frame.columns]
     unread = [name for name in names if name not in _columns_read(config, where, names)]
-    findings.columns.update(dict.fromkeys(name for name in unread if name != _TOOLS))
+    findings.columns.update(dict.fromkeys(name for name in unread if name and name != _TOOLS))
     if _TOOLS not in unread:
         return rows
     odd = [row for row, cell in table.column("task.data", _TOOLS).items() if not is_gap(cell) and cell not in _NO_TOOLS]

@@ -10,11 +10,29 @@ from harness.config import ConfigError, HubTaskConfig, ImageTableConfig, OwnText
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import Parts, by_time, drawn, joined, stratified
+from harness.task.intake.damage import damaged
 from harness.task.intake.datasets import load_splits
-from harness.task.intake.duplicates import contradictions, joined_blanks, normalised_row, refuse_leaks, settled
+from harness.task.intake.duplicates import (
+    contradictions,
+    joined_blanks,
+    normalised_row,
+    refuse_leaks,
+    settled,
+)
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, has_half_character
-from harness.task.intake.labels import is_gap, label_set, missing_classes, number_labels, refuse_lists, settle_alike
+from harness.task.intake.labels import (
+    are_decisions,
+    is_gap,
+    label_set,
+    missing_classes,
+    number_labels,
+    odd_numbers,
+    refuse_lists,
+    settle_alike,
+    suspicious,
+)
+from harness.task.intake.pairs import shared_sides
 from harness.task.intake.table import Table, load_table
 
 OwnRowsConfig = OwnTextTaskConfig | ImageTableConfig
@@ -99,11 +117,14 @@ def own_splits(
     _refuse_withheld(config, tables, frames)
     _settle_labels(config, where, frames, left)
     frames = _without_contradictions(config, where, frames, left, what)
-    told = _near_contradictions(config, frames, left)
+    told = [*_near_contradictions(config, frames, left, what), *_damaged(frames, left)]
     if len(frames) < len(SPLITS):
         frames = _cut(config, where, frames, left)
     _refuse_leaks(config, where, frames, left, what)
     ordered = {split: frames[split] for split in SPLITS}
+    if "pair" in ordered["train"]:
+        sides = {split: {role: list(frame[role]) for role in ("text", "pair")} for split, frame in ordered.items()}
+        told += shared_sides(sides, config.columns_read, grouped=config.group is not None)
     missing = _missing(where, ordered) if config.answer == "class" else {}
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
     return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
@@ -136,22 +157,39 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: _Le
     if rows := list(frame.index[gap]):
         if config.gaps == "refuse":
             rule = f"rows have no {' or no '.join(named[role] for role in roles)} (rows {listed(rows)})"
-            raise ConfigError(f"{where}: {len(rows)} {rule}; task.gaps=leave_out leaves them out")
+            none = "; of none of the labels is a row with an empty list, []" if config.answer == "labels" else ""
+            raise ConfigError(f"{where}: {len(rows)} {rule}; task.gaps=leave_out leaves them out{none}")
         left.note("gaps", split, rows)
         frame = frame[~gap]
     _check_cells(where, config, frame)
     if config.answer == "labels":
-        labels: list[Hashable] = [label_set(cell, config.labels.separator) for cell in frame["label"]]
+        labels: list[Hashable] = _label_sets(where, config, frame["label"])
     elif config.answer == "number":
         comma = table.format.get("separator", "comma" if table.path.suffix.lower() == ".csv" else "") != "comma"
-        labels = [*number_labels(where, config.label, dict(frame["label"].items()), decimal_comma=comma)]
-        if any("," in str(cell) for cell in frame["label"]):
-            left.told.append(f"{split}: the comma in numbers of {config.label} is read as a decimal point")
+        numbers = number_labels(where, config.label, dict(frame["label"].items()), decimal_comma=comma)
+        left.told += [f"{split}: {said}" for said in odd_numbers(config.label, list(frame["label"]), numbers, comma)]
+        labels = [*numbers]
     else:
         labels = [str(cell) for cell in frame["label"]]
     if "group" in frame:
         frame["group"] = _group_names(where, config.group, frame["group"])
     return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index))
+
+
+def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Hashable]:
+    """The labels of each row. Raises ConfigError, with the rows, for lists that cannot be read."""
+    found, wrong = list[Hashable](), list[str]()
+    for row, cell in cells.items():
+        try:
+            found.append(label_set(cell, config.labels.separator))
+        except ValueError as error:
+            wrong.append(f"row {row}: {error}")
+    if wrong:
+        raise ConfigError(f"{where}: {config.label} cannot be read in {len(wrong)} rows ({listed(wrong)})")
+    if are_decisions(list(cells)):
+        rule = "a row's labels are expected, by name or number"
+        raise ConfigError(f"{where}: {config.label} has a 0 or a 1 for each of several labels in every row; {rule}")
+    return found
 
 
 def _group_names(where: str, column: str | None, cells: pd.Series) -> list[str | None]:
@@ -217,15 +255,27 @@ def _without_contradictions(config: OwnRowsConfig, where: str, frames: Frames, l
     return rest
 
 
-def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: _Left) -> list[str]:
-    """What is told of texts that have two labels and differ in case, blanks and punctuation only."""
+def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: _Left, what: str) -> list[str]:
+    """What is told of texts that have two labels and differ in case, blanks and punctuation only, or not at all."""
     keys = [normalised_row(content) for frame in frames.values() for content in _contents(frame)]
     names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
     found = contradictions(keys, _answers(config, frames))
     if not found or config.answer == "number":
         return []
     said = listed(" and ".join(names[place] for place in places[:4]) for places in found.values())
-    return [f"the same text up to case, blanks and punctuation with different labels, {len(found)} times (rows {said})"]
+    how = " up to case, blanks and punctuation" if what == "text" else ""
+    return [f"the same {what}{how} with different labels, {len(found)} times (rows {said})"]
+
+
+def _damaged(frames: Frames, left: _Left) -> list[str]:
+    """What is told of texts that lost characters before they came here."""
+    return damaged(
+        {
+            left.name(split, row): content
+            for split, frame in frames.items()
+            for row, content in zip(frame.index, _contents(frame), strict=True)
+        }
+    )
 
 
 def _answers(config: OwnRowsConfig, frames: Frames) -> list[Hashable]:
@@ -241,6 +291,9 @@ def _cut(config: OwnRowsConfig, where: str, frames: Frames, left: _Left) -> Fram
     shares = {"validation": config.validation_share, "test": config.test_share}
     shares = {split: share for split, share in shares.items() if split not in frames}
     parts = _places(config, where, once, shares)
+    told = suspicious(once["label"]) if config.answer == "class" else []
+    if told and not all(map(len, parts.values())):
+        raise ConfigError(f"{where}: no rows to hold out; {'; '.join(told)} task.answer=number reads numbers")
     return frames | {split: once.iloc[places] for split, places in parts.items()}
 
 

@@ -171,6 +171,20 @@ READ = [
         {},
         None,
     ),
+    (
+        "columns as pandas writes them",
+        "a.json",
+        pd.DataFrame(sentences(), columns=["text", "label"]).to_json(),
+        {},
+        None,
+    ),
+    (
+        "columns and data as pandas writes them",
+        "a.json",
+        pd.DataFrame(sentences(), columns=["text", "label"]).to_json(orient="split"),
+        {},
+        None,
+    ),
     ("big integers nobody reads", "a.jsonl", "\n".join(BIG), {}, None),
     (
         "words like gaps",
@@ -186,6 +200,8 @@ READ = [
         {},
         None,
     ),
+    ("a text like the header", "a.csv", text_of([("text", "pos"), *sentences()]), {}, PLAIN | {"text"}),
+    ("dashes in the first row", "a.csv", text_of([("---", "pos"), *sentences()]), {}, PLAIN | {"---"}),
     (
         "labels 1 and '1' in JSON",
         "a.jsonl",
@@ -275,6 +291,60 @@ def test_a_decimal_comma_is_read_and_told(make_task, tmp_path):
     found = {t: l for split in task.splits.values() for t, l in zip(split.texts, split.labels, strict=True)}
     assert found == {text: float(label.replace(",", ".")) for text, label in NUMBERED}
     assert task.describe()["suspicious"] == ["train: the comma in numbers of label is read as a decimal point"]
+
+
+ODD_NUMBERS = [
+    ([f"{i + 1}.250" for i in range(60)], "the point in numbers of label, which all have three digits behind it, is a"),
+    ([str(-999 if i % 9 == 0 else i / 10) for i in range(60)], "-999 (7 rows) is far from all other numbers of label"),
+    ([str(9999 if i % 9 == 0 else i * 10) for i in range(60)], "9999 (7 rows) is far from all other numbers of label"),
+]
+
+
+@pytest.mark.parametrize(("numbers", "line"), ODD_NUMBERS)
+def test_numbers_that_may_mean_another_are_told(make_task, tmp_path, numbers, line):
+    rows = [(text, number) for (text, _), number in zip(sentences(), numbers, strict=True)]
+    data = written(tmp_path / "a.csv", text_of(rows, ";"))
+    (told,) = read_task(config_of(make_task, data=data, answer="number")).describe()["suspicious"]
+    assert told.startswith(f"train: {line}")
+
+
+@pytest.mark.parametrize("step", [1, 0.25, 1000])
+def test_usual_numbers_are_not_told(make_task, tmp_path, step):
+    rows = [(text, (i - 30) * step) for i, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows, ";")), answer="number")
+    assert "suspicious" not in read_task(task).describe()
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("pos", "pos."), ["'pos' and 'pos.' differ in signs alone"]),
+        (("very-good", "very_good"), ["'very-good' and 'very_good' differ in signs alone"]),
+        (("C++", "C#"), None),
+        (("-2", "2"), None),
+        (("5-star", "5 star"), None),
+    ],
+)
+def test_labels_that_differ_in_signs_alone_are_told(make_task, tmp_path, names, told):
+    rows = [(text, names[i % 2]) for i, (text, _) in enumerate(sentences())]
+    task = read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows))))
+    assert task.describe().get("suspicious") == told
+
+
+def test_as_many_classes_as_rows_are_refused_with_the_key(make_task, tmp_path):
+    rows = [(text, i * 1.37) for i, (text, _) in enumerate(sentences())]
+    with pytest.raises(
+        ConfigError, match=r"60 classes in 60 rows: is it a text or a number\? task\.answer=number reads"
+    ):
+        read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows))))
+
+
+def test_pairs_that_stand_in_training_with_their_texts_swapped_are_told(make_task, tmp_path):
+    data = written(tmp_path / "a.csv", two([(f"one {i}", f"two {i}", "yn"[i % 2]) for i in range(60)]))
+    held = written(tmp_path / "t.csv", two([(f"two {i}", f"one {i}", "yn"[i % 2]) for i in range(12)]))
+    task = config_of(make_task, data=data, test=held, text_pair="other", validation=held, leaks="allow")
+    told = read_task(task).findings().suspicious
+    assert "12 of 12 test rows stand in train with their texts swapped" in told
 
 
 @pytest.mark.parametrize("name", ["[OOS]", "(Sports, outdoors)", "{x}"])
@@ -376,6 +446,10 @@ REFUSED = [
     ("contradiction", "a.csv", text_of([*sentences(), (sentences()[0][0], "pos")]), {}, r"different labels, 1 times \(rows 2 and 62\); task.duplicates=first"),
     ("contradiction but for blanks", "a.csv", text_of([*sentences(), (f" {sentences()[0][0]}\n", "pos")]), {}, "task.duplicates"),
     ("groups that are lists", "a.jsonl", "".join(json.dumps({"text": t, "label": l, "g": [t] if "7" in t else t}) + "\n" for t, l in sentences()), {"group": "g"}, r"row 8: g is .*\(list\), no group"),
+    ("header again", "a.csv", text_of(sentences()) + text_of([("odd one", "pos")]), {}, r"a\.csv: rows 62 are the header again"),
+    ("Markdown", "a.csv", "| text | label |\n|---|:--:|\n" + "".join(f"| {t} | {l} |\n" for t, l in sentences()), {}, "row 2 is a line, as in a Markdown"),
+    ("zeros and ones", "a.jsonl", lines_of([(t, [i % 2, 1, 0]) for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each of several labels"),
+    ("zeros and ones as text", "a.csv", text_of([(t, f"[{i % 2}, 1, 0]") for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
     ("one class", "a.csv", text_of([(t, "pos") for t, _ in sentences()]), {}, "1 classes; at least 2"),
     ("other number of classes", "a.csv", text_of(sentences()), {"classes": 3}, "task.classes=3"),
     ("number that is none", "a.csv", text_of(sentences()), {"answer": "number"}, r"label is no number in 60 rows \(2, 3, .*as 'neg'"),
@@ -601,26 +675,74 @@ def test_rows_that_a_quote_swallows_are_read_though_one_has_a_label_of_its_own()
     assert [row for _, row in rows[-3:]] == [['"Great', "pos"], ["so so", "neutral"], ['I said fine"', "neg"]]
 
 
+SHORTENED = [
+    "['a', 'b', ..., 'y', 'z']",
+    "['a' 'b' ... 'y' 'z']",
+    "[0.1 0.2 ... 0.8 0.9]",
+    "[1, 2, …, 9]",
+    "[a, ..., z]",
+]
+
+
+@pytest.mark.parametrize("cell", [*SHORTENED, "['a' 'b']", "[a, b]", "['a', b]"])
+def test_a_list_that_cannot_be_read_whole_is_no_set_of_labels(make_task, tmp_path, cell):
+    rows = [(text, cell if i == 7 else json.dumps([label])) for i, (text, label) in enumerate(sentences())]
+    line = r"is shortened \(\.\.\.\)" if cell in SHORTENED else "cannot be read as a list; write it as JSON"
+    with pytest.raises(ConfigError, match=rf"label cannot be read in 1 rows \(row 9: .*{line}"):
+        read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), answer="labels"))
+
+
+@pytest.mark.parametrize("cell", ["[OOS]", "[a]; [b]", "x [1, 2]", '["...", "a…b"]', "and so on ..."])
+def test_brackets_and_dots_that_are_names_stay_names(make_task, tmp_path, cell):
+    rows = [(text, cell if i % 3 else "pos") for i, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), answer="labels")
+    names = {"[a]; [b]": ("[a]", "[b]"), '["...", "a…b"]': ("...", "a…b")}.get(cell, (cell,))
+    task = dataclasses.replace(task, labels=dataclasses.replace(task.labels, separator=";"))
+    assert set(read_task(task).classes) == {*names, "pos"}
+
+
+def test_an_empty_cell_is_a_gap_and_an_empty_list_none_of_the_labels(make_task, tmp_path):
+    rows = [(text, "" if i == 7 else "[]" if i % 3 == 0 else "a,b") for i, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), answer="labels")
+    with pytest.raises(ConfigError, match=r"\(rows 9\); task\.gaps=leave_out .*; of none of the labels is .* \[\]"):
+        read_task(task)
+    found = read_task(dataclasses.replace(task, gaps="leave_out"))
+    assert sum(label == () for split in found.splits.values() for label in split.labels) == 20
+
+
 # -- a random table in every form --------------------------------------------------------------------------------------
 
 CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n"), min_size=1, max_size=30)
-FORMS = ["csv", "semicolon", "bar", "tab", "jsonl", "array", "parquet", "arrow", "utf-16", "utf-8-sig"]
+FORMS = ["csv", "semicolon", "bar", "tab", "txt", "jsonl", "ndjson", "array", "parquet", "arrow", "feather", "utf-16"]
+FORMS += ["utf-32", "utf-8-sig", "quoted", "saved"]
+
+
+def saved(folder, table):
+    """As the datasets library saves one split."""
+    folder.mkdir()
+    with pa.ipc.new_stream(str(folder / "data-00000-of-00001.arrow"), table.schema) as sink:
+        sink.write_table(table)
+    written(folder / "state.json", json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}))
+    written(folder / "dataset_info.json", "{}")
+    return str(folder)
 
 
 def write_as(form, path, texts, labels):
     rows = list(zip(texts, labels, strict=True))
-    marks = {"semicolon": ";", "bar": "|", "tab": "\t"}
-    if form == "jsonl":
-        return written(path / "a.jsonl", lines_of(rows))
+    marks = {"semicolon": ";", "bar": "|", "tab": "\t", "txt": "\t"}
+    if form in ("jsonl", "ndjson"):
+        return written(path / f"a.{form}", lines_of(rows))
     if form == "array":
         return written(path / "a.json", json.dumps([{"text": t, "label": l} for t, l in rows]))
-    if form in ("parquet", "arrow"):
+    if form == "saved":
+        return saved(path / "saved", pa.table({"text": texts, "label": labels}))
+    if form in ("parquet", "arrow", "feather"):
         frame = pd.DataFrame(rows, columns=["text", "label"])
         write = frame.to_parquet if form == "parquet" else frame.to_feather
         write(path / f"a.{form}")
         return str(path / f"a.{form}")
-    content = text_of(rows, marks.get(form, ","))
-    name = "a.tsv" if form == "tab" else "a.csv"
+    content = text_of(rows, marks.get(form, ","), **({"quoting": csv.QUOTE_ALL} if form == "quoted" else {}))
+    name = {"tab": "a.tsv", "txt": "a.txt"}.get(form, "a.csv")
     return written(path / name, content.encode(form if form.startswith("utf") else "utf-8"))
 
 
@@ -634,7 +756,9 @@ def write_as(form, path, texts, labels):
 def test_a_random_table_is_read_back_equal(make_task, tmp_path_factory, form, cells):
     folder = tmp_path_factory.mktemp("random")
     labels = [f"class {i % 2}" for i in range(len(cells))]
-    task = read_task(config_of(make_task, data=write_as(form, folder, cells, labels)))
+    path = write_as(form, folder, cells, labels)
+    whole = make_task("task=hf", "task.dataset=x") if form == "saved" else make_task("task=text_csv", "task.data=x")
+    task = read_task(dataclasses.replace(whole, **{"dataset" if form == "saved" else "data": path}))
     found = {
         text: task.classes[int(label)]
         for split in task.splits.values()
@@ -1113,6 +1237,16 @@ def test_two_sentences_a_row_are_kept_together(make_task, tmp_path):
     found = {row for split in task.splits.values() for row in zip(split.texts, split.pairs, strict=True)}
     assert found == {row[:2] for row in asked()}
     assert task.names("test")[0] == " | ".join((task.splits["test"].texts[0], task.splits["test"].pairs[0]))
+
+
+def test_pairs_that_share_a_sentence_with_another_split_are_told(make_task, tmp_path):
+    rows = [(f"premise {i // 3}", f"hypothesis {i}", "yes" if i % 2 else "no") for i in range(60)]
+    data = written(tmp_path / "a.csv", two(rows))
+    told = read_task(config_of(make_task, data=data, text_pair="other")).findings().suspicious
+    assert any(
+        "test rows have the text of rows of train (task.group keeps such rows together)" in line for line in told
+    )
+    assert not read_task(config_of(make_task, data=data, text_pair="other", group="text")).findings().suspicious
 
 
 @pytest.mark.parametrize(("rows", "line"), [

@@ -65,7 +65,16 @@ def write_prompts(folder):
     return write_jsonl(folder / "prompts.jsonl", rows)
 
 
-FORMS = [write_openai, write_sharegpt, write_parquet, write_csv, write_saved, write_prompts]
+def write_parts(folder):
+    """Texts in parts, and roles in capitals."""
+    rows = [
+        [{"role": m["role"].title(), "content": [{"type": "text", "text": m["content"]}]} for m in chat]
+        for chat in ROWS
+    ]
+    return write_jsonl(folder / "parts.jsonl", [{"messages": chat} for chat in rows])
+
+
+FORMS = [write_openai, write_sharegpt, write_parquet, write_csv, write_saved, write_prompts, write_parts]
 
 
 @pytest.fixture

@@ -85,6 +85,14 @@ def test_a_cell_of_answers_that_cannot_be_read_is_no_text(cell):
         quoted_in(cell, None)
 
 
+@pytest.mark.parametrize(
+    "cell", ["{'text': array(['a', 'b', ..., 'z'], dtype=object), 'answer_start': array([1, 2, ..., 9])}", "['a', ...]"]
+)
+def test_a_cell_that_numpy_shortened_is_refused(cell):
+    with pytest.raises(ValueError, match=r"^the cell .* is shortened \(\.\.\.\), as numpy"):
+        quoted_in(cell, None)
+
+
 def test_other_texts_in_brackets_are_answers():
     assert [each.text for each in quoted_in("[sic]", None)] == ["[sic]"]
     assert [each.text for each in quoted_in("{'a' text}", None)] == ["{'a' text}"]

@@ -397,6 +397,13 @@ def test_a_list_that_numpy_printed_is_refused(read, tmp_path):
     assert items_of("['EU', \"it's\",\n 'a']", "", "") == ["EU", "it's", "a"]
 
 
+@pytest.mark.parametrize("cell", ["['EU', ..., 'a']", "['EU' ... 'a']", "[EU, …, a]", "[['EU', ...], 'a']"])
+def test_a_list_that_was_shortened_is_refused(cell):
+    with pytest.raises(ConfigError, match=r"row 3: tokens is shortened \(\.\.\.\), as numpy and pandas print"):
+        items_of(cell, "row 3", "tokens")
+    assert items_of('["...", "…"]', "row 3", "tokens") == ["...", "…"]
+
+
 def test_configurations_at_odds_are_refused(compose_plain, tmp_path):
     words = ["task=token_labels", f"task.data={tmp_path}/rows.jsonl"]
     compose_plain(*words, "trainer.objective=f1")

@@ -35,7 +35,7 @@ def _message(item: object, where: str) -> Message:
         rule = f"names: {', '.join(map(str, item)) or 'none'}; expected {{role, content}} or {{from, value}}"
         raise ConfigError(f"{where} has no role; {rule}")
     more = {str(name): value for name, value in item.items() if name not in _KNOWN and value is not None}
-    text = "" if is_gap(content) else content
+    text = "" if is_gap(content) else _of_parts(content)
     if not isinstance(text, str):
         raise ConfigError(f"{where}: its content is {type(text).__name__} {str(text)[:40]!r}; only texts are read")
     if (weight := more.pop("weight", 1)) not in (0, 1):
@@ -44,7 +44,21 @@ def _message(item: object, where: str) -> Message:
         more["weight"] = 0
     if has_half_character(text):
         raise ConfigError(f"{where}: half a character in it (a lone surrogate)")
-    return {"role": _NAMES.get(role, role), "content": text, **more}
+    return {"role": _role(role), "content": text, **more}
+
+
+def _of_parts(content: object) -> object:
+    """The text of a list of parts that are all texts, as in `{type: text, text: …}`; others as they are."""
+    if not isinstance(content, list | tuple) or not content:
+        return content
+    texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in content]
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else content
+
+
+def _role(name: str) -> str:
+    """A role by its usual name, in small letters; others as they are."""
+    small = name.strip().lower()
+    return _NAMES.get(small, small if small in ROLES else name)
 
 
 def leaves_out(message: Message) -> bool:

@@ -16,7 +16,9 @@ def refuse_empty(where: str, splits: Mapping[str, Sized]) -> None:
     """Raise ConfigError, which begins with `where`, for a split without rows."""
     for split, rows in splits.items():
         if not len(rows):
-            raise ConfigError(f"{where}: the {split} split has no rows")
+            train = len(splits.get("train", ()))
+            rule = f"; of {train} rows of training those that are alike, or of one group, stay in one split"
+            raise ConfigError(f"{where}: the {split} split has no rows{rule if train else ''}")
 
 
 def drawn(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Parts:

@@ -14,6 +14,7 @@ Rows = list[tuple[int, list[str]]]
 
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|", ".txt": "\t,;|"}
 _SAID = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # a spreadsheet's own first line
+_LINE = re.compile(r"\s*:?-{2,}:?\s*")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -30,7 +31,19 @@ def read_delimited(text: str, suffix: str, separator: str | None, wanted: Collec
         rows = [(number, row[:-1]) for number, row in rows]  # every row ends in a separator
     _refuse_ragged(rows)
     _refuse_swallowed(rows, separator)
+    _refuse_headers(rows)
     return rows, _NAMES.get(separator, separator)
+
+
+def _refuse_headers(rows: Rows) -> None:
+    """Raise ValueError for rows that are the header again, as in files put together, or lines of a Markdown table."""
+    if len(rows) < 2 or len(rows[0][1]) < 2:
+        return
+    if again := [number for number, row in rows[1:] if row == rows[0][1]]:
+        raise ValueError(f"rows {listed(again)} are the header again; of several files put together it stands once")
+    drawn = [cell for cell in rows[1][1] if cell]
+    if len(drawn) > 1 and all(map(_LINE.fullmatch, drawn)):
+        raise ValueError(f"row {rows[1][0]} is a line, as in a Markdown table; save it as CSV")
 
 
 def raw_tabs(text: str) -> Rows:

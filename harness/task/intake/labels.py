@@ -1,7 +1,6 @@
 """Labels of the user's own as the names of classes: gaps found, lists refused, names that are alike told apart."""
 
 import ast
-import contextlib
 import math
 import re
 import unicodedata
@@ -11,10 +10,18 @@ from decimal import Decimal, InvalidOperation
 
 from harness.config import ConfigError
 from harness.system.paths import listed
+from harness.task.intake.lists import Shortened, read_list
 
 _BRACKETS = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
 _BARE_LIST = re.compile(r"[\[{](.*,.*|[\d\s.+-]*)[\]}]", re.DOTALL)  # several names without quotes, or numbers
-_NO_LABELS = frozenset(("nan", "na", "n/a", "none", "null", "<na>", "nil", "-", "?", "unknown"))
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}")
+_UNREAD_LIST = re.compile(r"""\[[^\[\]]*[,'"][^\[\]]*\]""")
+_NO_LABELS = frozenset(
+    (
+        *("nan", "na", "n/a", "none", "null", "<na>", "nil", "-", "?", "unknown"),
+        *("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!"),  # of spreadsheets
+    )
+)
 
 
 def is_gap(cell: object) -> bool:
@@ -66,6 +73,27 @@ def number_labels(where: str, name: str, cells: Mapping[object, object], *, deci
     return labels
 
 
+_MISSING = (*(-(10**n - 1.0) for n in range(1, 6)), *(10**n - 1.0 for n in range(3, 6)), -1.0)
+
+
+def odd_numbers(name: str, cells: Sequence[object], labels: Sequence[str], comma: bool) -> list[str]:
+    """What is told of numbers: how commas and points are read, and one that stands far from all others, as where
+    a number is missing. With `comma`, another separator than commas parts the columns.
+    """
+    told = []
+    if any("," in str(cell) for cell in cells):
+        told.append(f"the comma in numbers of {name} is read as a decimal point")
+    elif comma and all(isinstance(cell, str) and _THOUSANDS.fullmatch(cell.strip()) for cell in cells):
+        told.append(f"the point in numbers of {name}, which all have three digits behind it, is a decimal point")
+    numbers = sorted(map(float, labels))
+    for value in {numbers[0], numbers[-1]} & set(_MISSING) if numbers else ():
+        rest = [number for number in numbers if number != value]
+        count = len(numbers) - len(rest)
+        if count > 1 and len(set(rest)) > 1 and min(abs(value - rest[0]), abs(value - rest[-1])) > rest[-1] - rest[0]:
+            told.append(f"{value:g} ({count} rows) is far from all other numbers of {name}: is a number missing there?")
+    return told
+
+
 def _is_number(label: str) -> bool:
     try:
         return math.isfinite(float(label)) and "_" not in label
@@ -74,12 +102,34 @@ def _is_number(label: str) -> bool:
 
 
 def label_set(cell: object, separator: str) -> tuple[str, ...]:
-    """The labels of a cell that may hold several, a list or a text, each once and in order."""
+    """The labels of a cell that may hold several, a list or a text, each once and in order.
+
+    Raises ValueError for a list that cannot be read, or was shortened.
+    """
     if isinstance(cell, str) and cell.strip().startswith("["):
-        with contextlib.suppress(ValueError, SyntaxError):
-            cell = ast.literal_eval(cell.strip())
+        cell = _written_list(cell)
     items = cell.split(separator) if isinstance(cell, str) else cell if isinstance(cell, list | tuple) else [cell]
     return tuple(sorted({str(item).strip() if isinstance(cell, str) else str(item) for item in items} - {""}))
+
+
+def _written_list(cell: str) -> object:
+    """The list that a text holds, or the text where it is a name in brackets, as [OOS]."""
+    try:
+        found = read_list(cell)
+    except Shortened as error:
+        raise ValueError(f"the list {cell.strip()[:40]!r} {error}") from None
+    if isinstance(found, str) and _UNREAD_LIST.fullmatch(cell.strip()):
+        raise ValueError(f"{cell.strip()[:40]!r} cannot be read as a list; write it as JSON")
+    return found
+
+
+def are_decisions(cells: Sequence[object]) -> bool:
+    """Whether each cell has a 0 or a 1 for every label, and none the labels themselves."""
+    lists = [read_list(cell) if isinstance(cell, str) and cell.strip().startswith("[") else cell for cell in cells]
+    if not all(isinstance(each, list | tuple) and set(each) <= {0, 1} for each in lists):
+        return False
+    lengths = {len(each) for each in lists if isinstance(each, list | tuple)}
+    return len(lengths) == 1 and any(len(each) > len(set(each)) for each in lists if isinstance(each, list | tuple))
 
 
 def label_key(label: str) -> str:
@@ -150,13 +200,28 @@ def missing_classes(where: str, splits: Mapping[str, Sequence[Hashable]], unit: 
 
 
 def suspicious(labels: Iterable[str]) -> list[str]:
-    """Classes that may be no classes: −1 and words for a gap; and classes of a single row."""
+    """Classes that may be no classes: −1 and words for a gap; those that differ in signs alone; and classes of a single
+    row.
+    """
     counts = Counter(labels)
     told = [
         f"{name!r} ({count} rows) often means that there is no label"
         for name, count in sorted(counts.items())
         if label_key(name) == "-1" or name.strip().casefold() in _NO_LABELS
     ]
+    plain: dict[str, list[str]] = {}
+    for name in sorted(counts):
+        plain.setdefault(_without_signs(name), []).append(name)
+    told += [
+        f"{' and '.join(map(repr, names[:4]))} differ in signs alone" for names in plain.values() if len(names) > 1
+    ]
     if len(counts) > 20 and len(counts) > sum(counts.values()) / 2:
         told.append(f"{len(counts)} classes in {sum(counts.values())} rows: is it a text or a number?")
     return told
+
+
+def _without_signs(label: str) -> str:
+    """What labels share that differ in what parts words and ends them, but for numbers; C# and C++ are names."""
+    if any(character.isdigit() for character in label):
+        return label
+    return " ".join(re.sub(r"[-_/.,;:!?'\"()]+", " ", label_key(label)).split()) or label

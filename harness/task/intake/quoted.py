@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.config import ConfigError
 from harness.task.intake.labels import is_gap
+from harness.task.intake.lists import SHORTENED, holds_dots
 from harness.task.intake.table import Table
 
 _PARAGRAPHS = "paragraphs"  # the column of SQuAD's own JSON: contexts, each with its questions
@@ -112,10 +113,13 @@ def _parsed(cell: object) -> Any:
         return cell
     readers: tuple[Callable[[str], Any], ...] = (json.loads, _literal)
     for read in readers:
+        found = None
         with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             found = read(cell.strip())
-            if isinstance(found, list | dict):
-                return found
+        if holds_dots(found):
+            raise ValueError(f"the cell {_shortened(cell)} {SHORTENED}")
+        if isinstance(found, list | dict):
+            return found
     if _KEYED.match(cell):
         raise ValueError(
             f"the cell {_shortened(cell)} cannot be read as answers; JSONL and Parquet hold them as they are"

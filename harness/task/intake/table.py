@@ -113,11 +113,18 @@ def _objects(text: str, kind: str) -> pd.DataFrame:
 
 
 def _whole(text: str) -> list[Any] | None:
-    """The rows of a file that is one object with one array of objects in it; None where it is none."""
+    """The rows of a file that is one object with one array of objects in it, or has its columns as pandas writes them;
+    None where it is none.
+    """
     try:
         found = json.loads(text)
     except ValueError:
         return None
+    columns = list(found.values())
+    if columns and all(isinstance(each, dict) and each and each.keys() == columns[0].keys() for each in columns):
+        return [{name: cells[row] for name, cells in found.items()} for row in columns[0]]
+    if found.keys() == {"columns", "index", "data"}:
+        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
     arrays = [value for value in found.values() if isinstance(value, list) and all(isinstance(v, dict) for v in value)]
     return arrays[0] if len(arrays) == 1 else None
 

@@ -1,19 +1,13 @@
 """Lists of tokens: as cells of a table, or a token a line."""
 
-import ast
-import contextlib
 import dataclasses
-import io
-import json
 import re
-import tokenize
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 from harness.config import ConfigError
 from harness.task.intake.files import decode, has_half_character, read_bytes
 from harness.task.intake.labels import is_gap
+from harness.task.intake.lists import Shortened, read_list
 
 LINES = (".conll", ".iob", ".iob2", ".bio", ".txt")
 """Suffixes of files of a token a line, its tag in the last column, and a blank line after each row."""
@@ -67,29 +61,16 @@ def items_of(cell: object, where: str, column: str) -> list[object]:
     """A list, or one that a table holds as text; of an empty cell none."""
     found = cell
     if isinstance(cell, str) and cell.strip().startswith("["):
-        for read in _READ_LISTS:
-            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-                found = read(cell.strip())
-                break
+        try:
+            found = read_list(cell)
+        except Shortened as error:
+            raise ConfigError(f"{where}: {column} {error}") from None
     if isinstance(found, list | tuple):
         return list(found)
     if is_gap(cell):
         return []
     hint = "; write the column as JSON" if str(cell).strip().startswith("[") else ""
     raise ConfigError(f"{where}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no list{hint}")
-
-
-def _literal(text: str) -> object:
-    """What Python writes so. Raises ValueError for texts side by side, as numpy prints them: they would be one."""
-    found = ast.literal_eval(text)
-    blank = (tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT)
-    kinds = [each.type for each in tokenize.generate_tokens(io.StringIO(text).readline) if each.type not in blank]
-    if (tokenize.STRING, tokenize.STRING) in pairwise(kinds):
-        raise ValueError
-    return found
-
-
-_READ_LISTS: tuple[Callable[[str], object], ...] = (json.loads, _literal)
 
 
 def _token(item: object, where: str) -> str:

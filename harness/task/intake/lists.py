@@ -1,0 +1,55 @@
+"""Lists that a table holds as text: as JSON or Python writes them, and what cannot be read as the list it was."""
+
+import ast
+import contextlib
+import io
+import json
+import re
+import tokenize
+from collections.abc import Callable
+from itertools import pairwise
+
+SHORTENED = "is shortened (...), as numpy and pandas print long lists; write it as JSON"
+
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
+_DOTS = re.compile(r"\.\.\.|…")
+
+
+def read_list(text: str) -> object:
+    """What a text says that is a list in brackets; the text itself where it is none.
+
+    Raises Shortened, whose text goes on behind a cell's name, for a list that was shortened where it was written.
+    """
+    for read in _READ:
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            found = read(text.strip())
+            if holds_dots(found):
+                raise Shortened(SHORTENED)
+            return found
+    if text.strip().endswith("]") and _DOTS.search(_QUOTED.sub("", text)):
+        raise Shortened(SHORTENED)
+    return text
+
+
+class Shortened(Exception):
+    """A list of which a part is missing."""
+
+
+def holds_dots(found: object) -> bool:
+    """Whether three dots stand among the items of a list, or of one in it, as Python reads them."""
+    if isinstance(found, dict):
+        return any(map(holds_dots, (*found, *found.values())))
+    return found is Ellipsis or (isinstance(found, list | tuple | set) and any(map(holds_dots, found)))
+
+
+def _literal(text: str) -> object:
+    """What Python writes so. Raises ValueError for texts side by side, as numpy prints them: they would be one."""
+    found = ast.literal_eval(text)
+    blank = (tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT)
+    kinds = [each.type for each in tokenize.generate_tokens(io.StringIO(text).readline) if each.type not in blank]
+    if (tokenize.STRING, tokenize.STRING) in pairwise(kinds):
+        raise ValueError
+    return found
+
+
+_READ: tuple[Callable[[str], object], ...] = (json.loads, _literal)

@@ -1,0 +1,26 @@
+"""Rows of two texts in splits: what is told of texts that stand in two of them beside others, and of swapped rows."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+from harness.task.intake.duplicates import shared_keys
+
+Sides = Mapping[str, Sequence[str]]
+"""The texts of each row, `text` and `pair`."""
+
+
+def shared_sides(splits: Mapping[str, Sides], columns: Mapping[str, str], *, grouped: bool) -> list[str]:
+    """What is told of splits; `columns` are the names of both sides, and rows are `grouped` where that is asked for."""
+    told = []
+    hint = "" if grouped else " (task.group keeps such rows together)"
+    for role, column in columns.items():
+        for names, places in shared_keys({split: sides[role] for split, sides in splits.items()}).items():
+            first, _, second = names.partition(" and ")
+            count = len(splits[second][role])
+            told.append(f"{len(places)} of {count} {second} rows have the {column} of rows of {first}{hint}")
+    for first, second in itertools.combinations(splits, 2):
+        known = set(zip(splits[first]["text"], splits[first]["pair"], strict=True))
+        rows = list(zip(splits[second]["pair"], splits[second]["text"], strict=True))
+        if count := sum(row in known for row in rows):
+            told.append(f"{count} of {len(rows)} {second} rows stand in {first} with their texts swapped")
+    return told
