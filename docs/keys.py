@@ -220,6 +220,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = re.sub(r"\$\{oc\.select:[\w.]+,(\w+)\}", r"\1", text)  # where the option of another group says nothing
     return f"`{_escaped(text)}`" if text.strip() and len(text) < 40 and "\n" not in text else ""
 
 

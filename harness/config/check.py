@@ -34,7 +34,7 @@ def check(tree: Mapping[str, Any]) -> Config:
 
     Raises ConfigError with every mistake: an unknown key, a wrong type, a value outside its rule, two keys at odds.
     """
-    tree = _with_dotted_keys(tree)
+    tree = _with_official_measures(_with_dotted_keys(tree))
     try:
         config = _ADAPTER.validate_python(_with_arguments(tree))
     except ValidationError as error:
@@ -72,6 +72,14 @@ def _with_dotted_keys(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(confirm := sweep.get("confirm"), Mapping) and isinstance(values := confirm.get("set"), Mapping):
         found["confirm"] = {**confirm, "set": _dotted(values)}
     return {**tree, "sweep": found}
+
+
+def _with_official_measures(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where none are given, what is scored beside the objective is what the task's data set is officially scored by."""
+    task, trainer = tree.get("task"), tree.get("trainer")
+    if not isinstance(task, Mapping) or not isinstance(trainer, Mapping) or trainer.get("measures"):
+        return tree
+    return {**tree, "trainer": {**trainer, "measures": task["measures"]}} if task.get("measures") else tree
 
 
 def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:

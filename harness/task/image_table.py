@@ -79,7 +79,9 @@ def read_image_table(config: ImageTableConfig) -> ImageTableTask:
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
     refuse_empty(where, frames)
     known = {split: list(frames[split]["label"]) for split in SPLITS}
-    classes, labels = numbered_labels(where, known, answer=config.answer, wanted=config.classes)
+    classes, labels = numbered_labels(
+        where, known, answer=config.answer, wanted=config.classes, positive=config.positive
+    )
     splits = {}
     kept = dict(facts.kept)
     for split, rows in zip(SPLITS, (config.train_rows, config.validation_rows, config.test_rows), strict=True):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from harness.config import ConfigError
+from harness.system.paths import listed
 from harness.task.base import Task, described, source_described
 
 if TYPE_CHECKING:
@@ -104,16 +105,16 @@ Labels = dict[str, tuple[Any, ...]]
 
 
 def numbered_labels(
-    where: str, labels: Mapping[str, Sequence[Any]], *, answer: str, wanted: int | None
+    where: str, labels: Mapping[str, Sequence[Any]], *, answer: str, wanted: int | None, positive: str | None = None
 ) -> tuple[tuple[str, ...], Labels]:
     """The classes of training, none where the `answer` is a number, and the labels by the numbers of these.
 
-    `where` opens an error's line; `wanted` is the number of classes that is expected, None for any. Raises ConfigError
-    for labels that training has not, and where there is nothing to tell apart.
+    `where` opens an error's line; `wanted` is the number of classes that is expected, None for any; the `positive` one
+    of two is the second. Raises ConfigError for labels that training has not, and where there is nothing to tell apart.
     """
     if answer == "number":
         return (), _numbers(where, labels)
-    return (_sets if answer == "labels" else _classes)(wanted, where, labels)
+    return _sets(wanted, where, labels) if answer == "labels" else _classes(wanted, where, labels, positive)
 
 
 def _numbers(where: str, labels: Mapping[str, Sequence[Any]]) -> Labels:
@@ -128,9 +129,16 @@ def _numbers(where: str, labels: Mapping[str, Sequence[Any]]) -> Labels:
     return found
 
 
-def _classes(wanted: int | None, where: str, labels: Mapping[str, Sequence[Any]]) -> tuple[tuple[str, ...], Labels]:
+def _classes(
+    wanted: int | None, where: str, labels: Mapping[str, Sequence[Any]], positive: str | None
+) -> tuple[tuple[str, ...], Labels]:
     """Labels mapped to 0…n−1 by the training set's classes."""
     number = _numbered(wanted, where, labels, "classes")
+    if positive is not None:
+        if positive not in number or len(number) != 2:
+            raise ConfigError(f"{where} task.positive={positive}: one of two classes is expected; {listed(number)}")
+        number = dict(sorted(number.items(), key=lambda item: item[0] == positive))
+        number = {name: place for place, name in enumerate(number)}
     return tuple(number), {name: tuple(number[label] for label in mine) for name, mine in labels.items()}
 
 

@@ -59,8 +59,8 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
 
     Raises ConfigError for what is ambiguous or no conversation.
     """
-    findings = _Findings()
-    frames = {split: _read(config, split, key, table, findings) for split, key, table in tables_of(config)}
+    findings, (tables, passed) = _Findings(), tables_of(config)
+    frames = {split: _read(config, split, key, table, findings) for split, (key, table) in tables.items()}
     frames = in_splits(config, frames, own=True)
     _refuse_beginnings(config, frames)
     frames, without = with_answers(config.answer, config.gaps, frames, findings.left)
@@ -69,22 +69,24 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
         told.append(f"columns not read: {', '.join(findings.columns)}")
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
-    facts = facts_of(frames, findings.left, findings.formats, [*told, *without])
+    facts = facts_of(frames, findings.left, findings.formats, [*told, *without, *passed])
     return str(config.data or config.dataset), frames, facts
 
 
-def tables_of(config: ChatTaskConfig | ChoiceTaskConfig | ExtractiveQaConfig) -> list[tuple[str, str, Table]]:
-    """Split, key with its value, and table of all that is given."""
+def tables_of(
+    config: ChatTaskConfig | ChoiceTaskConfig | ExtractiveQaConfig,
+) -> tuple[dict[str, tuple[str, Table]], list[str]]:
+    """Of each split that is given the key with its value, and the table; and what is told of splits that are none."""
     if config.data is None and config.dataset is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, JSON, Parquet or Arrow file, or task.dataset")
-    tables = []
     if config.dataset is not None:
-        found, _ = load_splits(config.dataset, config.subset, ())
-        tables = [(split, f"task.dataset={config.dataset}", table) for split, table in found.items()]
+        found, told = load_splits(config.dataset, config.subset, (), config.split_names)
+        return {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}, told
+    tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):
         table = load_table(Path(name).expanduser(), key, encoding=config.encoding, separator=config.separator)
-        tables.append((split, f"{key}={name}", table))
-    return tables
+        tables[split] = f"{key}={name}", table
+    return tables, []
 
 
 def conversations(

@@ -30,7 +30,7 @@ def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFr
 
     Raises ConfigError for what is ambiguous, or no question.
     """
-    tables = {split: (where, table) for split, where, table in tables_of(config)}
+    tables, passed = tables_of(config)
     withheld = [split for split, (_, table) in tables.items() if split != "train" and _is_withheld(config, table)]
     if withheld and config.dataset is None:
         raise ConfigError(
@@ -43,7 +43,7 @@ def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFr
     answers = _answers(config, tables["train"][0], rows)
     frames = {split: _frame(config, split, tables[split][1], rows[split], answers, left) for split in rows}
     told = [f"the labels of {split} are withheld; it was cut from training" for split in withheld]
-    told += _suspicious(frames)
+    told += [*passed, *_suspicious(frames)]
     frames = in_splits(config, frames, own=True)
     return str(config.data or config.dataset), frames, facts_of(frames, left, formats, told)
 
@@ -69,7 +69,8 @@ def questions(config: ChoiceTaskConfig, where: str, table: Table, *, labelled: b
         else:
             cells_of_row = {name: cells[row] for name, cells in columns.items()}
             options = Options(
-                tuple("" if is_gap(cell) else text_of(cell, f"{place}: {name}") for name, cell in cells_of_row.items())
+                tuple("" if is_gap(cell) else text_of(cell, f"{place}: {name}") for name, cell in cells_of_row.items()),
+                tuple(columns),
             )
         found[row] = Question(text, options, labels.get(row))
     return found

@@ -71,8 +71,10 @@ def _given(config: ImageTableConfig, told: list[str]) -> dict[str, tuple[str, Ta
     wanted = [config.image, config.label, config.group, config.time] if config.image else []
     columns = [column for column in wanted if column is not None]
     if config.dataset is not None:
-        found, passed, withheld = labelled_splits(config.dataset, config.subset, columns, config.label)
-        told += [*passed, *withheld]
+        found, passed = labelled_splits(
+            config.dataset, config.subset, wanted=columns, label=config.label, named=config.split_names
+        )
+        told += passed
         return found
     tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):

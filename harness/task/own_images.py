@@ -159,12 +159,12 @@ def _contradicting(config: FolderTaskConfig, root: Path, found: _Found, digests:
     """The files that are left out since the same picture stands in another class."""
     keys = [digests[path].pixels for path, _, _ in found.images]
     clashes = contradictions(keys, [label for _, _, label in found.images])
-    if not clashes:
+    if not clashes or config.duplicates == "keep":
         return set()
     groups = [[found.images[place][0] for place in places] for places in clashes.values()]
     if config.duplicates == "refuse":
         said = listed(" and ".join(str(path.relative_to(root)) for path in group[:3]) for group in groups)
-        rule = "task.duplicates=first keeps the first of them, leave_out none"
+        rule = "task.duplicates=first keeps the first of them, leave_out none, keep all"
         raise ConfigError(f"task.data={config.data}: the same picture in several classes ({said}); {rule}")
     return {path for group in groups for path in group[config.duplicates == "first" :]}
 

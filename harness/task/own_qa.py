@@ -67,8 +67,9 @@ Rows = dict[str, list[_Row]]
 
 def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Question, ...]], Facts]:
     """The three splits, and what was found out. Raises ConfigError for what is ambiguous or no question."""
-    left, rows = _Left(), Rows()
-    tables = {split: (where, in_rows(where, table)) for split, where, table in tables_of(config)}
+    left, rows, (given, passed) = _Left(), Rows(), tables_of(config)
+    left.told += passed
+    tables = {split: (where, in_rows(where, table)) for split, (where, table) in given.items()}
     asked = {
         split: read_asked(config, where, table, grouped=split == "train") for split, (where, table) in tables.items()
     }
@@ -220,8 +221,10 @@ def _without_shared_ids(config: ExtractiveQaConfig, where: str, rows: Rows, left
     shared = {own: names for own, names in by_id.items() if len(names) > 1}
     if shared and config.duplicates == "refuse":
         said = listed(f"{own} in rows {' and '.join(names[:4])}" for own, names in shared.items())
-        rule = "task.duplicates=first keeps the first of them, leave_out none; task.id=null reads no ids"
+        rule = "task.duplicates=first keeps the first of them, leave_out none, keep all; task.id=null reads no ids"
         raise ConfigError(f"{where}: {len(shared)} ids stand in several rows ({said}); {rule}")
+    if config.duplicates == "keep":
+        return rows
     out = {name for names in shared.values() for name in names[config.duplicates == "first" :]}
     return _without(rows, out, "repeated ids", left)
 

@@ -34,6 +34,7 @@ from harness.task.intake.labels import (
 )
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.table import Table, load_table
+from harness.task.own_pairs import filled, names_in
 
 OwnRowsConfig = OwnTextTaskConfig | ImageTableConfig
 Frames = dict[str, pd.DataFrame]
@@ -65,7 +66,7 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
         raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
     tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):
-        path, wanted = Path(name).expanduser(), tuple(_columns(config, split).values())
+        path, wanted = Path(name).expanduser(), _wanted(config, split)
         table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
         tables[split] = f"{key}={name}", table
     return own_splits(config, f"task.data={config.data}", config.data, tables)
@@ -76,33 +77,34 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
     if config.dataset is None:
         raise ConfigError("task.dataset: missing; give a folder of a saved data set, or owner/name@revision of the hub")
     where = f"task.dataset={config.dataset}"
-    columns = tuple(_columns(config, "train").values())
-    tables, passed, withheld = labelled_splits(config.dataset, config.subset, columns, config.label)
+    columns = _wanted(config, "train")
+    tables, told = labelled_splits(
+        config.dataset, config.subset, wanted=columns, label=config.label, named=config.split_names
+    )
     source, frames, facts = own_splits(config, where, config.dataset, tables)
-    return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *withheld, *passed])
+    return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
 
 
 def labelled_splits(
-    dataset: str, subset: str | None, wanted: Sequence[str], label: str
-) -> tuple[dict[str, tuple[str, Table]], list[str], list[str]]:
+    dataset: str, subset: str | None, *, wanted: Sequence[str], label: str, named: Mapping[str, str | None]
+) -> tuple[dict[str, tuple[str, Table]], list[str]]:
     """The splits of a data set of the datasets library that have labels, each with what names it; and what is told of
-    those of other names, and of those whose labels are withheld.
+    those of other names, and of those whose labels are withheld. `named` are the names of splits that are given.
     """
-    found, others = load_splits(dataset, subset, wanted)
+    found, passed = load_splits(dataset, subset, wanted, named)
     withheld = [
         split
         for split, table in found.items()
         if split != "train" and all(map(_is_withheld, table.column("task.label", label)))
     ]
-    passed = [f"the split {name} is none of train, validation and test, and was passed over" for name in others]
     told = [f"the labels of {split} are withheld; it was cut from the others" for split in withheld]
     kept = {split: (f"task.dataset={dataset}", table) for split, table in found.items() if split not in withheld}
-    return kept, passed, told
+    return kept, [*told, *passed]
 
 
 def _is_withheld(cell: object) -> bool:
     """Whether a label is none, or −1, which means that it is kept back."""
-    return is_gap(cell) or str(cell) == "-1"
+    return is_gap(cell) or str(cell) in ("-1", "-1.0")
 
 
 def own_splits(
@@ -148,10 +150,22 @@ def _columns(config: OwnRowsConfig, split: str) -> dict[str, str]:
     return {role: column for role, column in columns.items() if column is not None}
 
 
+def _wanted(config: OwnRowsConfig, split: str) -> tuple[str, ...]:
+    """The names of the columns that are read of a split, those in templates among them."""
+    return tuple(name for column in _columns(config, split).values() for name in names_in(column))
+
+
+def _cells(table: Table, key: str, column: str) -> pd.Series:
+    """A column, or texts that a template makes of several; of a row that lacks one of these a gap."""
+    if "{" not in column:
+        return table.column(key, column)
+    return pd.Series(filled(table, key, column, gaps_allowed=False), index=table.frame.index, dtype=object)
+
+
 def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: _Left) -> pd.DataFrame:
     """The columns of one table that are named, without gaps."""
     named = _columns(config, split)
-    frame = pd.DataFrame({role: table.column(f"task.{_KEYS[role]}", column) for role, column in named.items()})
+    frame = pd.DataFrame({role: _cells(table, f"task.{_KEYS[role]}", column) for role, column in named.items()})
     roles = [role for role in _ROW if role in frame]
     gap = frame[roles].map(is_gap).any(axis=1) if len(frame) else pd.Series(dtype=bool)
     if rows := list(frame.index[gap]):
@@ -286,7 +300,8 @@ def _answers(config: OwnRowsConfig, frames: Frames) -> list[Hashable]:
 def _cut(config: OwnRowsConfig, where: str, frames: Frames, left: _Left) -> Frames:
     """Cut the splits that are not given off the training file, without its repeated rows."""
     whole = frames["train"]
-    once = whole.drop_duplicates([role for role in ("text", "pair") if role in whole])
+    alike = [role for role in ("text", "pair") if role in whole]
+    once = whole.drop_duplicates([*alike, "label"] if config.duplicates == "keep" else alike)
     left.note("repeated", "train", list(whole.index.difference(once.index, sort=False)))
     shares = {"validation": config.validation_share, "test": config.test_share}
     shares = {split: share for split, share in shares.items() if split not in frames}

@@ -101,6 +101,8 @@ def _classes(task: Task, told: Mapping[str, object], rows: Mapping[str, int]) ->
         lines.append(f"guessing is right for {_shares(guessed)}")
     if isinstance(always := told.get("majority"), Mapping):
         lines.append(f"always answering {always['class']!r} is right for {_shares(always)}")
+        if len(task.classes) == 2:
+            lines.append(f"f1 and average_precision are of {task.classes[1]!r}")
     if isinstance(always := told.get("usual_answer"), Mapping):
         lines.append(f"always giving the answer {always['answer']!r} is right for {_shares(always)}, of texts written")
     if isinstance(always := told.get("usual_labels"), Mapping):

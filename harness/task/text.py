@@ -97,6 +97,8 @@ def read_text(config: TextConfig) -> TextTask:
     source, frames, facts = _READERS[config.reader](config)
     frames["train"] = _first_rows(config, frames["train"])
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
+    if config.train_rows is not None:  # which may leave rows of a class, or of one number, alone
+        where += f" task.train_rows={config.train_rows}"
     number = config.answer == "number"
     if facts.kept:
         kept = {split: [str(row) for row in frame.index] for split, frame in frames.items()}
@@ -108,6 +110,7 @@ def read_text(config: TextConfig) -> TextTask:
         frames,
         number=number,
         wanted=config.classes,
+        positive=config.positive,
         max_length=config.max_length,
         may_share=config.may_share,
         facts=facts,
@@ -127,16 +130,17 @@ def text_task(
     may_share: bool = False,
     facts: Facts = NO_FACTS,
     several: bool = False,
+    positive: str | None = None,
 ) -> TextTask:
     """A task of columns text and label: labels become numbers, and what would make a score meaningless is refused.
 
-    `where` opens an error's line; `wanted` is the number of classes that is expected, None for any. Splits share a few
-    rows only, unless they `may_share` more.
+    `where` opens an error's line; `wanted` is the number of classes that is expected, None for any; the `positive` one
+    of two is the second. Splits share a few rows only, unless they `may_share` more.
     """
     refuse_empty(where, frames)
     answer = "number" if number else "labels" if several else "class"
     known = {name: list(frame["label"]) for name, frame in frames.items()}
-    classes, labels = numbered_labels(where, known, answer=answer, wanted=wanted)
+    classes, labels = numbered_labels(where, known, answer=answer, wanted=wanted, positive=positive)
     splits = {name: Split(tuple(frame["text"]), labels[name], _pairs(frame)) for name, frame in frames.items()}
     shared = _shared_sentences(where, splits, 1.0 if may_share else OVERLAP_ALLOWED)
     digest = hashlib.sha256()

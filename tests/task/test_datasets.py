@@ -90,6 +90,29 @@ def test_a_clone_of_a_repository_is_read_by_the_names_of_its_files(read, tmp_pat
     assert len(task.splits["train"]) + len(task.splits["test"]) == 40
 
 
+def test_lists_of_classes_have_their_names(read, tmp_path):
+    """As of several labels a row; a list in an older file has the kind of its items in brackets."""
+    names = {"names": ["joy", "fear", "none"], "_type": "ClassLabel"}
+    lists = [[0, 2] if i % 4 else [] for i in range(60)]
+    for kind in ({"feature": names, "_type": "List"}, {"feature": names, "_type": "Sequence"}, [names]):
+        table = pa.table({"sentence": [f"sentence number {i}" for i in range(60)], "label": lists})
+        folder = tmp_path / str(hash(str(kind)))
+        save_split(folder, table)
+        (folder / "dataset_info.json").write_text(json.dumps({"features": FEATURES | {"label": kind}}))
+        task = read(folder, "task.answer=labels", "trainer.objective=f1_micro")
+        assert task.classes == ("joy", "none")
+        assert {label for split in task.splits.values() for label in split.labels} == {(), (0, 1)}
+
+
+def test_a_clone_has_the_names_that_its_files_note(read, tmp_path):
+    (tmp_path / "d").mkdir()
+    noted = {"huggingface": json.dumps({"info": {"features": FEATURES}})}
+    pq.write_table(rows(60).replace_schema_metadata(noted), tmp_path / "d/train.parquet")
+    assert read(tmp_path / "d").classes == ("no", "yes")
+    pq.write_table(rows(60), tmp_path / "d/train.parquet")
+    assert read(tmp_path / "d").classes == ("0", "1")
+
+
 @pytest.mark.parametrize(
     ("dataset", "words", "line"),
     [

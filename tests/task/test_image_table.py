@@ -104,8 +104,8 @@ def test_a_data_set_of_the_datasets_library(compose_plain, own_cache, table, tmp
     assert task.classes == ("bird", "cat", "dog")
     assert len(every(task)) == 60
     assert task.findings().suspicious == [
-        "the split extra is none of train, validation and test, and was passed over",
         "the labels of test are withheld; it was cut from the others",
+        "the split extra is none of train, validation and test, and was passed over",
     ]
 
 

@@ -46,7 +46,7 @@ FORMER_READERS = {"continual": "sequence", "seq2seq": "pairs"}
 # What does not change what is learned: names and places, and how the data were read and cut. The digest of what came of
 # it is in the fingerprint.
 _NOT_IN_FINGERPRINT = (
-    *("name", "data", "asset", "stand_in", "validation", "test", "catalogues"),
+    *("name", "data", "asset", "stand_in", "train", "validation", "test", "catalogues"),
     *("labels", "cut", "time", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
     "gradients",
     *("dataset", "subset", "packages", "broken", "unknown", "tag_names"),
@@ -60,6 +60,7 @@ _LATER_KEYS = {
     "temperature": None,
     "batches": "one_task",
     "text_pair": None,
+    "positive": None,
     "replay_rows": 64,
     "input_share": 0.95,
     "input_rows": 256,

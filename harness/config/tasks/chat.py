@@ -1,7 +1,6 @@
 """The configuration of conversations, of which a model learns to write the assistant's turns."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
@@ -9,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Text
-from harness.config.tasks.own import OwnTableConfig
+from harness.config.tasks.own import OwnDatasetConfig
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 _GIVEN = (
@@ -20,7 +19,7 @@ _GIVEN = (
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
+class ChatTaskConfig(OwnDatasetConfig, WritingTaskConfig):
     """A user's own conversations: a column of messages, or a prompt and its answer in columns or templates.
 
     `data` is a file, `dataset` one of the datasets library; one of them is given. `messages`, `source` and `target`
@@ -36,8 +35,6 @@ class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
     path_kind = "file"
 
     reader: Literal["chat"]
-    dataset: Text | None
-    subset: Text | None
     messages: Text | None
     source: Text | None
     target: Text | None
@@ -54,10 +51,6 @@ class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
     @property
     def paths(self) -> Mapping[str, str | None]:
         return {**super().paths, "template": self.template}
-
-    @property
-    def read_early(self) -> bool:
-        return self.dataset is None or Path(self.dataset).expanduser().exists()
 
     @property
     def holds_chats(self) -> bool:
@@ -79,7 +72,7 @@ class ChatTaskConfig(OwnTableConfig, WritingTaskConfig):
 
     def _columns(self) -> list[str]:
         """What is named twice, or by half."""
-        mistakes = self.source_mistakes(self.dataset)
+        mistakes = self.source_mistakes()
         mistakes += [
             f"task.template_arguments.{name}: of the harness, which gives it to every template itself; leave it out"
             for name in self.template_arguments or {}

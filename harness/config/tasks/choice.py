@@ -1,6 +1,5 @@
 """The configuration of multiple choice: a question and its options, of which a language model finds one likeliest."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict
@@ -9,13 +8,13 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, HeldOut, Listed, Natural, Text
 from harness.config.tasks.base import Name
-from harness.config.tasks.own import OwnTableConfig
+from harness.config.tasks.own import OwnDatasetConfig
 
 _DELIMITER = " "  # of conf/task/choice.yaml
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ChoiceTaskConfig(OwnTableConfig):
+class ChoiceTaskConfig(OwnDatasetConfig):
     """A user's own questions: `question` is a column or a template, `options` a column of lists, or the columns of an
     option each, `label` the column of the right one.
 
@@ -30,8 +29,6 @@ class ChoiceTaskConfig(OwnTableConfig):
 
     reader: Literal["choice"]
     name: Name
-    dataset: Text | None
-    subset: Text | None
     question: Text
     options: Annotated[Listed, Field(min_length=1)]
     label: Text
@@ -43,10 +40,6 @@ class ChoiceTaskConfig(OwnTableConfig):
     validation_share: HeldOut
     test_share: HeldOut
     max_length: Annotated[int, Strict(), Field(ge=4)]
-
-    @property
-    def read_early(self) -> bool:
-        return self.dataset is None or Path(self.dataset).expanduser().exists()
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -62,7 +55,7 @@ class ChoiceTaskConfig(OwnTableConfig):
         return True
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        mistakes = [*self.source_mistakes(self.dataset), *model.length_mistakes(self.max_length)]
+        mistakes = [*self.source_mistakes(), *model.length_mistakes(self.max_length)]
         if self.delimiter != _DELIMITER and not model.one_sequence:
             rule = "has an encoder and a decoder, which read question and option apart; leave it out"
             mistakes.append(f"task.delimiter={self.delimiter!r}: model={model.name} {rule}")

@@ -1,6 +1,5 @@
 """The configuration of extractive question answering: the answer to a question is a span of its context."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict
@@ -9,13 +8,13 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import AnswerSpan, Name
-from harness.config.tasks.own import OwnTableConfig
+from harness.config.tasks.own import Duplicates, OwnDatasetConfig
 
 _WHY = "answers with two of its tokens"
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ExtractiveQaConfig(OwnTableConfig):
+class ExtractiveQaConfig(OwnDatasetConfig):
     """A user's own questions about contexts: tables, SQuAD's own JSON, or a data set of the datasets library.
 
     `answers` and `answer_start` null: found by their usual names. `id` is a column of names that are unique; one that
@@ -34,8 +33,6 @@ class ExtractiveQaConfig(OwnTableConfig):
 
     reader: Literal["extractive_qa"]
     name: Name
-    dataset: Text | None
-    subset: Text | None
     question: Text
     context: Text
     answers: Text | None
@@ -51,11 +48,7 @@ class ExtractiveQaConfig(OwnTableConfig):
     stride: Natural | None
     lost: Literal["refuse", "leave_out"]
     max_answer: Count
-    duplicates: Literal["refuse", "first", "leave_out"] = "refuse"
-
-    @property
-    def read_early(self) -> bool:
-        return self.dataset is None or Path(self.dataset).expanduser().exists()
+    duplicates: Duplicates = "refuse"
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -70,7 +63,7 @@ class ExtractiveQaConfig(OwnTableConfig):
         return True
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        mistakes = [*self.source_mistakes(self.dataset), *model.token_mistakes(self.name, _WHY)]
+        mistakes = [*self.source_mistakes(), *model.token_mistakes(self.name, _WHY)]
         if self.stride is not None and self.stride >= self.max_length - 4:
             rule = "windows of fewer tokens would not move on; lower it, or raise task.max_length"
             mistakes.append(f"task.stride={self.stride} task.max_length={self.max_length}: {rule}")

@@ -1,6 +1,5 @@
 """The configuration of tables of images, each row with its label or labels, or a number."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
@@ -8,12 +7,12 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Text
 from harness.config.tasks.labelled import AnsweredTaskConfig
-from harness.config.tasks.own import OwnLabelledConfig, OwnTableConfig
+from harness.config.tasks.own import OwnDatasetConfig, OwnLabelledConfig, one_each
 from harness.config.tasks.vision import SplitImagesConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ImageTableConfig(OwnTableConfig, OwnLabelledConfig, AnsweredTaskConfig, SplitImagesConfig):
+class ImageTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig, SplitImagesConfig):
     """A user's own table of image files, named relative to it, or of images that it holds; or a data set of the
     datasets library. `image` null: found by its usual names.
 
@@ -26,8 +25,6 @@ class ImageTableConfig(OwnTableConfig, OwnLabelledConfig, AnsweredTaskConfig, Sp
     part_of_several = False
 
     reader: Literal["image_table"]
-    dataset: Text | None
-    subset: Text | None
     image: Text | None
     label: Text
     group: Text | None
@@ -39,12 +36,9 @@ class ImageTableConfig(OwnTableConfig, OwnLabelledConfig, AnsweredTaskConfig, Sp
         """The column of what is read; the pixels' digests stand there once the images are looked at."""
         return {"text": self.image or "image"}
 
-    @property
-    def read_early(self) -> bool:
-        return self.dataset is None or Path(self.dataset).expanduser().exists()
-
     def mistakes(self, model: ModelConfig) -> list[str]:
         both = self.group is not None and self.time is not None
         mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
-        own = [*([mistake] if both else []), *self.source_mistakes(self.dataset), *self.answer_mistakes()]
+        twice = one_each({"image": self.image, "label": self.label})
+        own = [*([mistake] if both else []), *twice, *self.source_mistakes(), *self.answer_mistakes()]
         return [*own, *super().mistakes(model)]

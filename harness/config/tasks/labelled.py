@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
-from harness.config.scalars import CLOSED, AssetConfig, Natural, Text
+from harness.config.scalars import CLOSED, AssetConfig, ClassName, Natural, Text
 from harness.config.tasks.base import NUMBER_MEASURES, Name, TaskConfig
 
 
@@ -32,9 +32,13 @@ class LabelledTaskConfig(TaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class AnsweredTaskConfig(LabelledTaskConfig):
-    """The same where a label may be a class, several of them, or a number."""
+    """The same where a label may be a class, several of them, or a number.
+
+    `positive` names the one of two classes that `f1` and `average_precision` are of; null: the later in the alphabet.
+    """
 
     answer: Literal["class", "number", "labels"]
+    positive: ClassName | None = None
 
     @property
     def several_labels(self) -> bool:
@@ -51,10 +55,14 @@ class AnsweredTaskConfig(LabelledTaskConfig):
         return 1 if self.answer == "number" else self.classes
 
     def answer_mistakes(self) -> list[str]:
-        """What is at odds with a number."""
-        if self.answer != "number" or self.classes is None:
-            return []
-        return [f"task.classes={self.classes}: task={self.name} answers with a number; task.classes=null"]
+        """What is at odds with a number, or with several labels."""
+        mistakes = []
+        if self.answer == "number" and self.classes is not None:
+            mistakes.append(f"task.classes={self.classes}: task={self.name} answers with a number; task.classes=null")
+        if self.answer != "class" and self.positive is not None:
+            rule = f"one of two classes, and task.answer={self.answer}; task.positive=null"
+            mistakes.append(f"task.positive={self.positive}: {rule}")
+        return mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

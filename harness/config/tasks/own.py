@@ -1,12 +1,16 @@
 """What a user settles about data of her own, where reading them one way or another changes what is learned."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
 from harness.config.scalars import CLOSED, Flag, Text
 from harness.config.tasks.base import TaskConfig
+
+Duplicates = Literal["refuse", "first", "leave_out", "keep"]
+"""What becomes of rows that contradict each other: the first is kept, or none of them, or all."""
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -31,11 +35,11 @@ class OwnDataConfig(TaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OwnLabelledConfig(OwnDataConfig):
-    """The same of rows with a label. `duplicates`: of rows that contradict each other the first is kept, or none.
-    `cut`: how the splits that are not given are drawn.
+    """The same of rows with a label. `duplicates`: of rows that contradict each other. `cut`: how the splits that are
+    not given are drawn.
     """
 
-    duplicates: Literal["refuse", "first", "leave_out"] = "refuse"
+    duplicates: Duplicates = "refuse"
     labels: LabelsConfig = LabelsConfig()
     cut: Literal["drawn", "stratified"] = "drawn"
 
@@ -54,14 +58,6 @@ class OwnTableConfig(OwnDataConfig):
     encoding: Text | None = None
     separator: Text | None = None
 
-    def source_mistakes(self, dataset: str | None) -> list[str]:
-        """Why files and a data set of the datasets library are both named."""
-        given = {"data": self.data, "validation": self.validation, "test": self.test}
-        files = [f"task.{key}={path}" for key, path in given.items() if path is not None]
-        if not files or dataset is None:
-            return []
-        return [f"{' '.join(files)} task.dataset={dataset}: files, or a data set with its own splits"]
-
     @property
     def paths(self) -> Mapping[str, str | None]:
         return {"data": self.data, "validation": self.validation, "test": self.test}
@@ -69,3 +65,59 @@ class OwnTableConfig(OwnDataConfig):
     @property
     def read_early(self) -> bool:
         return True
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class OwnDatasetConfig(OwnTableConfig):
+    """The same where a data set of the datasets library may stand in place of files.
+
+    `train`, `validation` and `test` are then the names of its splits; null: found by their usual names.
+    """
+
+    dataset: Text | None
+    subset: Text | None
+    train: Text | None = None
+
+    @property
+    def split_names(self) -> dict[str, str | None]:
+        """The splits of the data set that are named."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def source_mistakes(self) -> list[str]:
+        """Why files and a data set of the datasets library are both named, or a split of none."""
+        return source_mistakes(self.dataset, self.data, self.train)
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        return super().paths if self.dataset is None else {"data": self.data}
+
+    @property
+    def read_early(self) -> bool:
+        return self.dataset is None or is_folder(self.dataset)
+
+
+def one_each(columns: Mapping[str, str | None]) -> list[str]:
+    """Why a column is named twice; `columns` by key."""
+    keys: dict[str, list[str]] = {}
+    for key, name in columns.items():
+        if name is not None:
+            keys.setdefault(name, []).append(key)
+    twice = {name: found for name, found in keys.items() if len(found) > 1}
+    return [
+        f"{' '.join(f'task.{key}={name}' for key in found)}: one column for both; name each by its own"
+        for name, found in twice.items()
+    ]
+
+
+def source_mistakes(dataset: str | None, data: str | None, train: str | None) -> list[str]:
+    """Why a file and a data set of the datasets library are both named, or a split of none."""
+    if dataset is not None and data is not None:
+        return [f"task.data={data} task.dataset={dataset}: files, or a data set with its own splits"]
+    if dataset is None and train is not None:
+        return [f"task.train={train}: the name of a split of task.dataset; task.data is the file of training"]
+    return []
+
+
+def is_folder(dataset: str) -> bool:
+    """Whether a data set of the datasets library is a folder on this machine."""
+    return Path(dataset).expanduser().exists()

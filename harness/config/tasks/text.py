@@ -1,15 +1,14 @@
 """The configuration of tasks over sentences: the answer is a class, or a number."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Text
+from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Listed, Text
 from harness.config.tasks.labelled import AnsweredTaskConfig, PublishedTaskConfig
-from harness.config.tasks.own import OwnLabelledConfig, OwnTableConfig
+from harness.config.tasks.own import OwnLabelledConfig, OwnTableConfig, is_folder, one_each, source_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -113,7 +112,8 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
     def mistakes(self, model: ModelConfig) -> list[str]:
         both = self.group is not None and self.time is not None
         mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
-        return ([mistake] if both else []) + super().mistakes(model)
+        named = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
+        return [*([mistake] if both else []), *one_each(named), *super().mistakes(model)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -127,12 +127,33 @@ class TableTaskConfig(OwnTableConfig, OwnTextTaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class HubTaskConfig(OwnTextTaskConfig):
-    """A data set of the datasets library: a folder that it saved, or owner/name@revision on the hub."""
+    """A data set of the datasets library: a folder that it saved, or owner/name@revision on the hub.
+
+    `train`, `validation` and `test` are the names of its splits; null: found by their usual names. `objective` and
+    `measures` are what a data set is officially scored by: what trainer.objective and trainer.measures are unless they
+    are given.
+    """
 
     reader: Literal["hf"]
     dataset: Text | None
     subset: Text | None
+    train: Text | None = None
+    validation: Text | None = None
+    test: Text | None = None
+    objective: Text | None = None
+    measures: Listed | None = None
+
+    @property
+    def split_names(self) -> dict[str, str | None]:
+        """The splits of the data set that are named."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
     def read_early(self) -> bool:
-        return self.dataset is not None and Path(self.dataset).expanduser().exists()
+        return self.dataset is not None and is_folder(self.dataset)
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        own = source_mistakes(self.dataset, self.data, self.train)
+        if self.data is not None and self.dataset is None:
+            own = [f"task.data={self.data}: task={self.name} reads task.dataset; task=text_csv reads files"]
+        return [*own, *super().mistakes(model)]

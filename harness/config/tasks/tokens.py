@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, Flag, HeldOut, Natural, Text
 from harness.config.tasks.base import Name, Outputs, TaskConfig, TokenClasses
-from harness.config.tasks.own import OwnTableConfig
+from harness.config.tasks.own import Duplicates, OwnTableConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class TokenLabelsTaskConfig(OwnTableConfig, TokenTaskConfig):
 
     `tag_names` are the names of tags that are numbers. `broken`: a span that begins with I- begins it all the same, or
     its row is left out; `unknown`: rows of held-out splits with tags that training has not are left out.
-    `duplicates`: of rows with the same tokens and other tags the first is kept, or none.
+    `duplicates`: of rows with the same tokens and other tags.
     """
 
     path_kind = "file"
@@ -70,7 +70,7 @@ class TokenLabelsTaskConfig(OwnTableConfig, TokenTaskConfig):
     labels: TagsConfig = TagsConfig()
     broken: Literal["refuse", "begin", "leave_out"] = "refuse"
     unknown: Literal["refuse", "leave_out"] = "refuse"
-    duplicates: Literal["refuse", "first", "leave_out"] = "refuse"
+    duplicates: Duplicates = "refuse"
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

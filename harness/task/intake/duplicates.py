@@ -58,14 +58,14 @@ def settled(
 ) -> tuple[list[int], int]:
     """The places to keep, and how many rows contradict another. Raises ConfigError where `policy` is refuse.
 
-    `policy` first keeps the first row of those that contradict each other, leave_out none of them.
+    `policy` first keeps the first row of those that contradict each other, leave_out none of them, keep all of them.
     """
     found = contradictions(keys, labels)
-    if not found:
+    if not found or policy == "keep":
         return list(range(len(keys))), 0
     if policy == "refuse":
         said = listed(" and ".join(str(rows[place]) for place in places[:4]) for places in found.values())
-        rule = "task.duplicates=first keeps the first of them, leave_out none"
+        rule = "task.duplicates=first keeps the first of them, leave_out none, keep all"
         raise ConfigError(f"{where}: the same {what} with different labels, {len(found)} times (rows {said}); {rule}")
     dropped = {place for places in found.values() for place in places[policy == "first" :]}
     return [place for place in range(len(keys)) if place not in dropped], len(dropped)
