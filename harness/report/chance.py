@@ -15,6 +15,8 @@ def chance(entry: Record) -> str:
     if isinstance(answer, dict) and "test" in answer:
         said = f"Always giving the most frequent answer of training, {answer['answer']},"
         return f"{said} is right for {answer['test']:.4f} of the test texts that are written. "
+    if written := _written_alike(entry):
+        return written
     if isinstance(usual_text := entry.data.details.get("usual_transcript"), dict) and "test" in usual_text:
         most = f"the most frequent transcript, {usual_text['text']!r},"
         return f"Always writing {most} has a test WER of {usual_text['test']:.4f}. {_before(entry)}"
@@ -27,6 +29,19 @@ def chance(entry: Record) -> str:
     if isinstance(mean, dict) and "test" in mean:
         return f"Always answering the mean of training has a test RMSE of {mean['test']:.4f}. "
     return ""
+
+
+def _written_alike(entry: Record) -> str:
+    """What copying scores, and always writing one text."""
+    copied, usual = (entry.data.details.get(name) for name in ("copy", "usual_text"))
+    said = []
+    if isinstance(copied, dict) and "test" in copied:
+        said.append(f"Copying the source has a test chrF of {copied['test']:.2f}. ")
+    if isinstance(usual, dict) and "test" in usual:
+        line = " ".join(usual["text"].split())
+        short = line if len(line) <= 60 else f"{line[:60]}…"
+        said.append(f"Always writing the most frequent target, {short!r}, has a test chrF of {usual['test']:.2f}. ")
+    return "".join(said)
 
 
 def _before(entry: Record) -> str:

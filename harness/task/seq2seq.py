@@ -63,6 +63,9 @@ class Seq2seqTask(WritingTask):
     def texts(self, split: str) -> tuple[str, ...]:
         return (*self.splits[split].sources, *self.splits[split].targets)
 
+    def copied(self, split: str) -> tuple[str, ...]:
+        return self.splits[split].sources
+
     def lengths(self, split: str) -> dict[str, list[float]]:
         sources, targets = self.splits[split].sources, self.splits[split].targets
         return {

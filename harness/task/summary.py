@@ -105,11 +105,20 @@ def _classes(task: Task, told: Mapping[str, object], rows: Mapping[str, int]) ->
             lines.append(f"f1 and average_precision are of {task.classes[1]!r}")
     if isinstance(always := told.get("usual_answer"), Mapping):
         lines.append(f"always giving the answer {always['answer']!r} is right for {_shares(always)}, of texts written")
+    if isinstance(copied := told.get("copy"), Mapping):
+        lines.append(f"copying the source has a chrF of {_shares(copied)}, of texts written")
+    if isinstance(always := told.get("usual_text"), Mapping):
+        lines.append(f"always writing {_one_line(always['text'])} has a chrF of {_shares(always)}, of texts written")
     if isinstance(always := told.get("usual_labels"), Mapping):
         lines.append(f"always answering {listed(always['labels'])} has an F1 (micro) of {_shares(always)}")
     if isinstance(always := told.get("mean_predictor"), Mapping):
         lines.append(f"always answering the mean of training, {always['answer']:.4g}, has an RMSE of {_shares(always)}")
     return lines
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= 60 else f"{line[:60]}…")
 
 
 def _shares(always: Mapping[str, object]) -> str:

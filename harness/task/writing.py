@@ -1,7 +1,9 @@
 """What tasks have in common whose answer is a text."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from harness.task.answers import extraction, usual_answer
@@ -85,14 +87,37 @@ class WritingTask(Task):
         found = usual_answer({"train": self.splits["train"].answers, **written}, extract)
         return {"usual_answer": found} if found else {}
 
+    def copied(self, split: str) -> Sequence[str]:
+        """What copying would write for each row of a split; empty where there is no one text to copy."""
+        return ()
+
+    @functools.cached_property
+    def baselines(self) -> dict[str, object]:
+        """For a record: the chrF of copying, and that of always writing the text that training has most, where it has
+        one more than once; of texts that are written.
+        """
+        told: dict[str, object] = {}
+        held = {split: self.splits[split].answers[: self.generate_rows] for split in SPLITS[1:]}
+        if not all(held.values()):
+            return told
+        copies = {split: self.copied(split)[: self.generate_rows] for split in held}
+        if all(copies.values()):
+            told["copy"] = {split: _chrf(copies[split], held[split]) for split in held}
+        ((text, count),) = Counter(self.splits["train"].answers).most_common(1)
+        if count > 1:
+            told["usual_text"] = {"text": text} | {
+                split: _chrf([text] * len(held[split]), held[split]) for split in held
+            }
+        return told
+
     def describe(self) -> dict[str, object]:
-        """With the characters of the answers."""
+        """With the characters of the answers, and what is scored by writing the same for all."""
         return (
             source_described(self.name, self.source, self.sha256, self.splits)
             | {
                 "characters": {name: sum(map(len, split.answers)) for name, split in self.splits.items()},
             }
-            | (self.usual_answer() | self.facts.described())
+            | (self.usual_answer() | self.baselines | self.facts.described())
         )
 
     def findings(self) -> Facts:
@@ -101,3 +126,9 @@ class WritingTask(Task):
     @property
     def unit(self) -> str:
         return "tokens"
+
+
+def _chrf(written: Sequence[str], references: Sequence[str]) -> float:
+    import sacrebleu  # imported where it is needed: it is slow
+
+    return float(sacrebleu.corpus_chrf(list(written), [list(references)]).score)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,6 +23,7 @@ from harness.config import ConfigError
 from harness.task.build import read_task
 from harness.task.intake.delimited import read_delimited
 from harness.task.intake.duplicates import normalised
+from harness.task.summary import summary
 
 # -- tables of texts ---------------------------------------------------------------------------------------------------
 
@@ -1208,6 +1210,24 @@ def test_a_template_takes_an_item_of_a_list(make_task, tmp_path):
     path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
     task = pairs(make_task, path, source="q", target="{a[text][0]}")
     assert {t for split in task.splits.values() for t in split.targets} == {str(i) for i in range(80)}
+
+
+def test_what_copying_and_the_usual_target_score_is_said(make_task, tmp_path):
+    rows = [{"q": f"say {WORDS[i % 10]} {i}", "a": f"say {WORDS[i % 10]}" if i % 2 else "ok"} for i in range(120)]
+    path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    task = pairs(make_task, path, source="q", target="a")
+    split, told = task.splits["test"], task.describe()
+    chrf = sacrebleu.CHRF().corpus_score(list(split.sources), [list(split.targets)]).score
+    assert told["copy"]["test"] == pytest.approx(chrf)
+    usual = sacrebleu.CHRF().corpus_score(["ok"] * len(split), [list(split.targets)]).score
+    assert told["usual_text"] == {
+        "text": "ok",
+        "validation": told["usual_text"]["validation"],
+        "test": pytest.approx(usual),
+    }
+    lines = "\n".join(summary(task, None))
+    assert "copying the source has a chrF of" in lines
+    assert "always writing 'ok' has a chrF of" in lines
 
 
 def test_near_identical_sources_stay_in_one_split(make_task, tmp_path):
