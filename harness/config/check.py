@@ -48,6 +48,7 @@ def check(tree: Mapping[str, Any]) -> Config:
         *config.tracking.mistakes(),
         *_kind_mistakes(config.task, config.model, config),
         *_objective_mistakes(config),
+        *_weight_mistakes(config),
         *(config.model.probe_mistakes(config.probe) if config.probe is not None else ()),
         *_lora_mistakes(config),
         *_sweep_mistakes(config, tree),
@@ -204,6 +205,15 @@ def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ..
     if config.trainer.devices > 1 and (own or whole):
         return f"trainer.devices={config.trainer.devices}: {where} needs all rows in one process: one device"
     return ""
+
+
+def _weight_mistakes(config: Config) -> list[str]:
+    """Why classes cannot be weighted, as far as the data need not be read for it."""
+    task, asked = config.task, config.trainer.class_weights
+    without = task.known_outputs in (0, 1) or task.several_labels or task.marks_answers
+    if asked is None or not (without or task.parts or task.rows_of_all_tasks):
+        return []
+    return [f"trainer.class_weights={shown(asked)}: of one task whose rows have a class each; task={task.name}: null"]
 
 
 def _lora_mistakes(config: Config) -> list[str]:

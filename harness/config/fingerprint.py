@@ -31,6 +31,8 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
         del tree["trainer"]["measures"]
     if config.trainer.accumulate == 1:
         del tree["trainer"]["accumulate"]
+    if config.trainer.class_weights is None:
+        del tree["trainer"]["class_weights"]
     if config.trainer.batch_tokens is None:
         del tree["trainer"]["batch_tokens"]
     most = config.trainer.max_steps

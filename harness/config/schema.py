@@ -15,7 +15,19 @@ from harness.config.methods import Method
 from harness.config.models import AnyModel
 from harness.config.multitask import TaskAdapterConfig
 from harness.config.probe import MaskedProbeConfig, PerplexityProbeConfig
-from harness.config.scalars import CLOSED, Count, Flag, Listed, Natural, NotNegative, Number, Positive, Share, Text
+from harness.config.scalars import (
+    CLOSED,
+    Count,
+    Flag,
+    Listed,
+    Natural,
+    NotNegative,
+    Number,
+    Positive,
+    Share,
+    Text,
+    Weights,
+)
 from harness.config.space import Dimension, Values
 from harness.config.tasks import AnyTask
 from harness.config.tasks.base import TEXT_MEASURES
@@ -55,7 +67,8 @@ class TrainerConfig:
     An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name is a measure of
     the task. `measures` are scored beside it. `precision` fastest is settled with the base's attention where a trial or
     a study begins, by measured steps, which are then in `settled`. With `reuse_features` what a frozen base gives
-    a row is computed once, where it is always the same.
+    a row is computed once, where it is always the same. `class_weights` are those of classes in the loss of training:
+    by name, or balanced, as each has rows; null: all alike.
     """
 
     epochs: Positive
@@ -77,6 +90,7 @@ class TrainerConfig:
     measures: list[DottedPath | Metric] = field(default_factory=list)
     settled: dict[str, Any] | None = None
     reuse_features: Flag = False
+    class_weights: Literal["balanced"] | Weights | None = None
 
     @property
     def rows_of_step(self) -> int:

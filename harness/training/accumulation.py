@@ -57,8 +57,10 @@ def _in_pieces(inputs: Inputs, pieces: Sequence[Sequence[int]], rows: Sequence[i
 
 
 def _labels_by_task(batch: dict[str, Tensor]) -> dict[int, float]:
-    """How many labels the mean loss of each task is over: rows, or tokens that are not left out."""
+    """How many labels the mean loss of each task is over: rows, or tokens that are not left out; or their weights."""
     labels = batch["labels"]
+    if "weights" in batch:
+        return {0: float(batch["weights"].sum())}
     by_row = labels.is_floating_point() or labels.ndim == 1
     counts_B = torch.ones(len(labels)) if by_row else (labels != _IGNORED).flatten(1).sum(1)
     tasks_B = batch.get("tasks", torch.zeros(len(labels), dtype=torch.long))

@@ -31,7 +31,8 @@ class Pruned(Exception):
 def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
     """The mean loss of a batch: the squared error for float labels (B), the binary cross-entropy for sets of classes
     (B, C), else the cross-entropy over examples or tokens, where the label -100 is ignored; of characters at frames,
-    with a `blank`, the nats a character; of answers in a `context`, of their first and last tokens.
+    with a `blank`, the nats a character; of answers in a `context`, of their first and last tokens. Of labels with
+    `weights` it is the mean that these weight.
     """
     logits, labels = model(batch), batch["labels"]
     if "blank" in batch:
@@ -42,6 +43,9 @@ def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits.float(), labels)
     if labels.is_floating_point():
         return F.mse_loss(logits.squeeze(-1).float(), labels)
+    if "weights" in batch:
+        nats = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+        return (nats * batch["weights"].flatten()).sum() / batch["weights"].sum()
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 

@@ -39,6 +39,7 @@ from harness.system.redaction import redact
 from harness.system.signals import Interrupted
 from harness.system.study_files import CONFIG, SPLIT_ROWS
 from harness.task import SPLITS, Inputs, Task, build_task
+from harness.task.class_weights import weighted
 from harness.task.summary import short, write_rows
 from harness.training import Diverged, Pruned, ResourceMeter, broadcast_object, final_barrier
 from harness.training.accounting import is_out_of_memory
@@ -265,6 +266,8 @@ def _read(config: Config, task: Task) -> tuple[dict[str, Any], Inputs]:
         by_task = {split: task.inputs_by_task(split, tokens) for split in SPLITS}
         return by_task, next(iter(by_task["train"].values()))
     whole = {split: task.inputs(split, tokens) for split in SPLITS}
+    if config.trainer.class_weights is not None:
+        whole["train"] = weighted(whole["train"], task, config.trainer.class_weights)
     return whole, whole["train"]
 
 

@@ -18,7 +18,7 @@ from harness.training.accounting import is_out_of_memory
 from harness.training.loop import autocast
 from harness.training.module import Batch
 
-_OF_THE_HEAD = ("labels", "rows", "tasks")  # what of a batch no base reads
+_OF_THE_HEAD = ("labels", "weights", "rows", "tasks")  # what of a batch no base reads
 _ROUNDING = 0.05  # of the largest feature: far above that of bf16, far below what another trial's rows make
 
 
