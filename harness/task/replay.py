@@ -2,22 +2,24 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import Sampler
 
 from harness.config.tasks.several import WITHOUT_REPLAY
 from harness.task.base import Inputs, Losses
 from harness.task.mixed_batches import joined, losses_by_task
+from harness.task.sampling import LengthBatches
 
 
 @dataclasses.dataclass(frozen=True)
 class ReplayInputs(Inputs):
     """The rows of a task; to a training batch come as many that are drawn of `kept`: pairs of a part and its row.
 
-    The draw is a function of (seed, the batch's rows) alone, so that a trial resumed anywhere sees the same.
+    The draw is a function of (seed, the batch's rows, the epoch) alone, so that a trial resumed anywhere sees the same.
     """
 
     own: Inputs
@@ -37,14 +39,34 @@ class ReplayInputs(Inputs):
         return self.own.batch(rows)
 
     def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """The batch of 2·B rows, those of one task together; `rows` are the numbers in their own splits."""
-        draw = np.random.default_rng([self.seed, *rows])
+        """The batch of 2·B rows, those of one task together; `rows` are the numbers in their own splits.
+
+        Behind them may stand the number of the epoch, as −1 − epoch.
+        """
+        draw = np.random.default_rng([self.seed, *(row if row >= 0 else -row for row in rows)])
+        rows = [row for row in rows if row >= 0]
         places = draw.choice(len(self.kept), len(rows), replace=len(rows) > len(self.kept))
         batches = [self.own.training_batch(rows)]
         chosen = sorted(self.kept[place] for place in places.tolist())
         for part, mine in itertools.groupby(chosen, key=lambda pair: pair[0]):
             batches.append(self.earlier[part].training_batch([row for _, row in mine]))
         return _joined(batches, self.padding)
+
+    def batches(
+        self, size: int, seed: int, *, shuffle: bool, process_index: int, world: int, rows: int | None
+    ) -> Sampler[list[int]]:
+        """In training with the number of the epoch in each batch, from the second on."""
+        kind = _OfEpochs if shuffle else LengthBatches
+        return kind(self.lengths[:rows], size, seed, shuffle=shuffle, process_index=process_index, world=world)
+
+
+class _OfEpochs(LengthBatches):
+    """Batches that end in −1 − epoch but in the first epoch: rows that come together again are told apart by it."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch = self.epoch
+        for rows in super().__iter__():
+            yield [*rows, -1 - epoch] if epoch else rows
 
 
 def check_replay(parts: Sequence[Inputs]) -> None:

@@ -55,6 +55,28 @@ def test_the_draw_is_a_function_of_the_seed_and_the_rows(parts):
     assert first["rows"].tolist() != other.training_batch([1, 2])["rows"].tolist()
 
 
+def test_rows_that_come_together_again_meet_others_of_earlier_tasks(parts):
+    """A task of one batch has the same rows in each epoch; resumed, it sees what it would have seen."""
+    starts = np.cumsum([0, *range(3, 23)])  # of lengths of their own, by which the rows of a batch are in one order
+    uneven = EncodedSplit(np.arange(starts[-1], dtype=np.int32), starts, np.arange(20) % 2, pad_id=9)
+    inputs = with_replay(OneOfTasks(uneven, 2), parts[:2], kept=12, seed=0)
+
+    def drawn(resumed_at=0):
+        how = {"shuffle": True, "process_index": 0, "world": 1, "rows": None}
+        sampler = inputs.batches(20, 0, **how)
+        sampler.resume_at(resumed_at)
+        batches = [inputs.training_batch(rows) for _ in range(6 - resumed_at) for rows in sampler]
+        return [
+            tuple(zip(*(batch[name][20:].tolist() for name in ("tasks", "rows")), strict=True)) for batch in batches
+        ]
+
+    assert len(set(drawn())) == 6
+    assert drawn(resumed_at=2) == drawn()[2:]
+    assert len(set().union(*drawn())) == 24, "all that are kept"
+    plain = inputs.batches(20, 0, shuffle=False, process_index=0, world=1, rows=None)
+    assert all(row >= 0 for _ in range(2) for rows in plain for row in rows)
+
+
 def test_more_rows_than_are_kept_come_again(parts):
     inputs = with_replay(parts[1], parts[:1], kept=2, seed=0)
     batch = inputs.training_batch(range(8))
