@@ -4,6 +4,7 @@ from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
 from harness.commands.job import HydraJob
 from harness.commands.named_files import input_and_output
+from harness.config import ConfigError
 from harness.config.extras import check_extra
 
 
@@ -19,6 +20,8 @@ def run(job: HydraJob) -> None:
 
     trained = find_trained(config.results, config.study, config.trial)
     check_installed(trained.config)
+    if trained.config.task.reads_pairs:
+        raise ConfigError(f"task={trained.config.task.name}: the trial reads two texts a row; attributions are of one")
     found = attribute(trained, read_texts(trained, source))
     folder.mkdir(parents=True)
     for path in write_attributions(found, folder):

@@ -16,7 +16,7 @@ from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.answers import extraction
 from harness.task.batches import Split, encode
-from harness.task.intake.table import load_table
+from harness.task.intake.table import Table, load_table
 from harness.task.own_pairs import filled, names_in
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.training import generate_texts
@@ -26,29 +26,38 @@ _BATCH = 64
 
 
 def read_texts(trained: Trained, path: Path) -> list[str]:
-    """The texts of a file: its lines (.txt), or the column that the task reads its texts from, else `text`.
+    """The texts of a file: its lines (.txt), or the column that the task reads its texts from, else `text`. Of two
+    texts a row both, parted by a NUL.
 
     Raises ConfigError where the file has none.
     """
-    if (pair := vars(trained.config.task).get("text_pair")) is not None:
-        raise ConfigError(f"task.text_pair={pair}: the trial reads two texts a row; one is read here")
+    keys = vars(trained.config.task)
     if path.suffix.lower() == ".txt":
+        if (pair := keys.get("text_pair")) is not None:
+            raise ConfigError(f"input={path}: task.text_pair={pair}: of two texts a row, a table of both is expected")
         texts = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     else:
-        keys = vars(trained.config.task)
-        key = next((key for key in ("text", "source") if isinstance(keys.get(key), str)), "text")
-        name = keys.get(key) or key
-        table = load_table(path, "input", names_in(name))
-        texts = filled(table, f"task.{key}", name, gaps_allowed="{" in name)
-        if gaps := [row for row, text in zip(table.frame.index, texts, strict=True) if not text]:
-            raise ConfigError(f"input={path}: row {gaps[0]} has no {name}")
+        asked = [key for key in ("text", "source", "text_pair") if isinstance(keys.get(key), str)] or ["text"]
+        names = {key: str(keys.get(key) or key) for key in asked}
+        table = load_table(path, "input", [column for name in names.values() for column in names_in(name)])
+        sides = [_side(table, path, key, name) for key, name in names.items()]
+        texts = ["\0".join(each) for each in zip(*sides, strict=True)]
     if not texts:
         raise ConfigError(f"input={path}: no texts in it")
     return texts
 
 
+def _side(table: Table, path: Path, key: str, name: str) -> list[str]:
+    """A column, or a template. Raises ConfigError for a row that has none of it."""
+    texts = filled(table, f"task.{key}", name, gaps_allowed="{" in name)
+    if gaps := [row for row, text in zip(table.frame.index, texts, strict=True) if not text]:
+        raise ConfigError(f"input={path}: row {gaps[0]} has no {name}")
+    return texts
+
+
 def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
-    """A row for each text: the class and the probability of each, the number in the data's unit, or the text written.
+    """A row for each text, or two parted by a NUL: the class and the probability of each, the number in the data's
+    unit, or the text written.
 
     Raises ConfigError for a trial of another kind of task.
     """
@@ -75,7 +84,9 @@ def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
         )
         written = generate_texts(network, inputs, len(texts), max_new_tokens=longest, device=device)
         return with_answers(trained, written)
-    split = Split(tuple(texts), tuple(0 for _ in texts))
+    both = [text.partition("\0") for text in texts] if config.task.reads_pairs else [(text, "", "") for text in texts]
+    seconds = tuple(second for _, _, second in both) if config.task.reads_pairs else ()
+    split = Split(tuple(first for first, _, _ in both), tuple(0 for _ in texts), seconds)
     rows = encode(split, tokens.tokenizer, keys["max_length"], tokens.pad)
     logits = _logits(network, rows, len(texts), device)
     if trained.unit is not None:
@@ -118,9 +129,12 @@ def _logits(network: torch.nn.Module, rows: Any, count: int, device: torch.devic
 
 
 def write_predictions(trained: Trained, texts: Sequence[str], rows: Sequence[Sequence[Any]], path: Path) -> None:
-    """A CSV file: text, prediction, and for classes the probability of each."""
-    head = ["text", *answer_columns(trained), *(f"p_{name}" for name in trained.classes)]
-    write_table(path, head, [[text, *row] for text, row in zip(texts, rows, strict=True)])
+    """A CSV file: text, or both of two, prediction, and for classes the probability of each."""
+    pairs = trained.config.task.reads_pairs
+    read = ["text", "text_pair"] if pairs else ["text"]
+    head = [*read, *answer_columns(trained), *(f"p_{name}" for name in trained.classes)]
+    sides = [text.split("\0") if pairs else [text] for text in texts]
+    write_table(path, head, [[*side, *row] for side, row in zip(sides, rows, strict=True)])
 
 
 def write_table(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -27,6 +27,27 @@ def test_the_classes_are_those_of_the_trial(way, trained, reviews, tmp_path):  #
     assert all(sum(row[1:]) == pytest.approx(1, abs=1e-5) for row in rows)
 
 
+def test_two_texts_a_row_are_predicted_as_in_the_trial(trained, tmp_path):  # noqa: F811
+    rows = [(WORDS[20 + i % 30], WORDS[60 + i % 7], "yes" if i % 2 else "no") for i in range(200)]
+    lines = [f"{first} x{i},{second},{label}" for i, (first, second, label) in enumerate(rows)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,other,label", *lines]) + "\n")
+    save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base")
+    words = ["task=text_csv", f"task.data={tmp_path}/a.csv", "task.text_pair=other", "task.max_length=32"]
+    made = trained(*words, *based_on(tmp_path / "base"), "lora.rank=2")
+    with open(made.folder / "answers.csv", newline="", encoding="utf-8") as file:
+        said = list(csv.DictReader(file))
+    held = [line for line in lines if f"{line.split(',')[0]} | {line.split(',')[1]}" in {row["item"] for row in said}]
+    (tmp_path / "held.csv").write_text("\n".join(["text,other,label", *held]) + "\n")
+    texts = read_texts(made, tmp_path / "held.csv")
+    write_predictions(made, texts, predict(made, texts), tmp_path / "out.csv")
+    with open(tmp_path / "out.csv", newline="") as file:
+        found = {f"{row['text']} | {row['text_pair']}": row["prediction"] for row in csv.DictReader(file)}
+    assert found == {row["item"]: row["predicted"] for row in said}
+    (tmp_path / "mine.txt").write_text("w1\n")
+    with pytest.raises(ConfigError, match=r"task\.text_pair=other: of two texts a row, a table of both is expected"):
+        read_texts(made, tmp_path / "mine.txt")
+
+
 def test_named_models_predict_too(trained, tiny_base, tiny_data, compose_plain, tmp_path):  # noqa: F811
     from tests.tiny import words_of
 
