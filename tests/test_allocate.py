@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 from harness import __main__ as command
 from harness import record
-from harness.commands.profiles import before_training
 from harness.config import ConfigError, check
 from harness.lora import named_updates
 from harness.lora.truncation import cut
@@ -22,6 +21,7 @@ from harness.model import build_model
 from harness.task import build_task
 from harness.trial.allocation import TruncatedTrial, gradient_energies, variance_shares
 from harness.trial.inputs import loader, read_inputs
+from harness.trial.profiles import before_training
 from harness.trial.trained import Trained, find_trained, load_trained
 from tests.tiny import words_of
 

@@ -14,7 +14,7 @@ from harness.config import Config, ConfigError
 from harness.config.allocation import ALLOCATIONS, OF_A_TRIAL
 
 if TYPE_CHECKING:
-    from harness.commands.profiles import Profile
+    from harness.trial.profiles import Profile
     from harness.trial.trained import Trained
 
 
@@ -35,13 +35,13 @@ def run(job: HydraJob) -> None:
         raise ConfigError(f"trial={config.trial}: method={method} looks at the network before training; trial=null")
     assert config.parameters is not None
     check_runnable(config)
-    from harness.commands.profiles import before_training
+    from harness.trial.profiles import before_training
 
     print(_written(config, before_training(with_data(config, job.words), method, config.parameters)))
 
 
 def _of_trial(config: Config, method: str) -> str:
-    from harness.commands.profiles import donor, of_trial
+    from harness.trial.profiles import donor, of_trial
 
     trained = donor(Path(config.results) / config.study, config.trial, method)
     check_installed(trained.config)
@@ -53,9 +53,9 @@ def _of_trial(config: Config, method: str) -> str:
 
 def _truncated(config: Config, trained: "Trained") -> str:
     """The scores of the trial cut to every power of two, with one rank and with ranks allocated at equal parameters."""
-    from harness.commands.profiles import Profile, allocated, check_budget, costs_of, title_of, used
     from harness.report.truncation import Cut, write_curve
     from harness.trial.allocation import TruncatedTrial
+    from harness.trial.profiles import Profile, allocated, check_budget, costs_of, title_of, used
 
     costs, title, most = costs_of(trained), title_of(trained, "truncate"), config.parameters
     steps = config.steps
@@ -84,7 +84,7 @@ def _truncated(config: Config, trained: "Trained") -> str:
 
 def _written(config: Config, profile: "Profile") -> str:
     """Write the file; a table of what is in it."""
-    from harness.commands.profiles import METHODS
+    from harness.trial.profiles import METHODS
 
     assert config.method is not None
     usual = Path(config.results) / config.study / f"ranks_{config.method}.json"

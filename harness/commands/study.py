@@ -42,9 +42,9 @@ def run(job: HydraJob) -> None:
         read_history(job.config)
     check_runnable(job.config)
     from harness.cluster.study import with_kept_confirmation
-    from harness.commands.profiles import with_profiles
     from harness.trial.fastest import settled
     from harness.trial.layer_ranks import with_rank_groups
+    from harness.trial.profiles import with_profiles
 
     check_study(with_rank_groups(job.config, before_data=True))
     config = settled(with_kept_confirmation(with_rank_groups(with_data(job.config, job.words))))

@@ -1,4 +1,4 @@
-"""The ways to allocate ranks to layers under a budget of parameters; what each does is in harness.commands.profiles."""
+"""The ways to allocate ranks to layers under a budget of parameters; what each does is in harness.trial.profiles."""
 
 from typing import Literal, get_args
 

@@ -14,9 +14,9 @@ from harness.config import Config, SweepConfig
 from harness.config.arms import Point
 from harness.config.layer_ranks import PREFIX
 from harness.config.methods import HALVING
+from harness.config.rank_budget import Budget
 from harness.record import Record, direction, figure
 from harness.record.figures import full_name
-from harness.search.budget import Budget
 
 
 @dataclasses.dataclass(frozen=True)

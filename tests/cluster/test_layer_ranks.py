@@ -11,13 +11,13 @@ from harness import __main__ as command
 from harness import record
 from harness.cluster.study import check_arms, trial_config
 from harness.cluster.study_folder import load_study
-from harness.commands.profiles import with_profiles
 from harness.config import ConfigError, check, to_dict
 from harness.config.arms import arms
 from harness.search.checks import check_search
 from harness.search.plan import budget_of
 from harness.trial.adapt import count
 from harness.trial.layer_ranks import with_rank_groups
+from harness.trial.profiles import with_profiles
 from tests.cluster import crowd, stub
 from tests.tiny import words_of
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.search.budget import Budget, allocate
+from harness.config.rank_budget import Budget, allocate
 from harness.search.plan import SearchPlan
 from tests.test_record import make
 

@@ -10,8 +10,8 @@ from harness import record
 from harness.config import Config, ConfigError, check, stored_sweep, to_dict
 from harness.config.allocation import Allocation
 from harness.config.layer_ranks import BudgetConfig
+from harness.config.rank_budget import Budget, allocate
 from harness.record import Record, best_on_validation
-from harness.search.budget import Budget, allocate
 from harness.system.study_files import has_begun
 from harness.trial.allocation import adapter_energies, gradient_energies, plain_lora, variance_shares
 from harness.trial.rank_costs import RankCosts, layer_costs, layer_limits, rank_costs, without_patterns
