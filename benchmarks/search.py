@@ -28,7 +28,7 @@ from harness.config import Choice
 from harness.config.arms import Arm, Point
 from harness.config.space import Space
 from harness.record import Record, Steps
-from harness.search.halving import Standing, asynchronous, reduction_of, synchronous
+from harness.search.halving import BracketTrial, asynchronous, reduction_of, synchronous
 from harness.search.methods import sampler_kind
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import propose
@@ -136,9 +136,9 @@ class Trial:
     entry: Record | None = None
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> BracketTrial:
         """Among the trials that wait at rungs."""
-        return Standing(self.halted, self.entry is not None and not self.waiting, self.waiting)
+        return BracketTrial(self.halted, self.entry is not None and not self.waiting, self.waiting)
 
 
 class Search:
@@ -188,11 +188,11 @@ class Search:
         assert self.plan.pruner is not None
         factor, known = reduction_of(self.plan.pruner), self._known[arm.name]
         if arm.hasty:
-            more = [*(trial.standing for trial in known), Standing()]  # there is always another to come
+            more = [*(trial.standing for trial in known), BracketTrial()]  # there is always another to come
             return asynchronous(more, factor).promoted
         first = arm.seen_by(index)
         bracket = [trial.standing for trial in known[first : first + arm.bracket]]
-        bracket += [Standing()] * (arm.bracket - len(bracket))
+        bracket += [BracketTrial()] * (arm.bracket - len(bracket))
         return frozenset(first + at for at in synchronous(bracket, factor).promoted)
 
     def _seen(self, arm: Arm, index: int) -> list[Earlier]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from harness.cluster.assignments import Assignment, AssignmentLog, Slot
 from harness.record import Log, Record
 from harness.record.figures import figure
-from harness.search.halving import Standing, Verdict, asynchronous, reduction_of, synchronous
+from harness.search.halving import BracketTrial, Verdict, asynchronous, reduction_of, synchronous
 from harness.search.plan import SearchPlan
 
 
@@ -54,21 +54,21 @@ def _brackets(slots: Sequence[Slot]) -> list[list[Slot]]:
 
 def _verdict(plan: SearchPlan, members: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Verdict:
     assert plan.pruner is not None
-    standings = [_standing(plan, slot, assignments, log) for slot in members]
+    trials = [_bracket_trial(plan, slot, assignments, log) for slot in members]
     factor = reduction_of(plan.pruner)
     if members[0].arm.hasty:
-        return asynchronous(standings, factor)
-    return synchronous(standings, factor)
+        return asynchronous(trials, factor)
+    return synchronous(trials, factor)
 
 
-def _standing(plan: SearchPlan, slot: Slot, assignments: AssignmentLog, log: Log) -> Standing:
+def _bracket_trial(plan: SearchPlan, slot: Slot, assignments: AssignmentLog, log: Log) -> BracketTrial:
     ended = assignments.done(slot.number, log)
     constraints = {} if slot.arm.baseline else plan.constraints
     scores = [
         -math.inf if _breaks(entry, constraints) else plan.sign * entry.score("val", plan.objective)
         for entry in assignments.halts(slot.number)
     ]
-    return Standing(scores, ended, waiting=assignments.waits(slot.number) and not ended)
+    return BracketTrial(scores, ended, waiting=assignments.waits(slot.number) and not ended)
 
 
 def _breaks(entry: Record, constraints: Mapping[str, float]) -> bool:

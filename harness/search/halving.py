@@ -36,7 +36,7 @@ def _passed(step: int, first: int, factor: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Standing:
+class BracketTrial:
     """A trial in its bracket: its score at each rung that it has halted at, more is better, and whether it has ended.
 
     One that is `waiting` halted at the last of them, and nobody trains it.
@@ -55,7 +55,7 @@ class Verdict:
     dropped: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
-def synchronous(bracket: Sequence[Standing], factor: int) -> Verdict:
+def synchronous(bracket: Sequence[BracketTrial], factor: int) -> Verdict:
     """What becomes of the trials of a bracket: at each rung that all its trials have come to, the best go on.
 
     One of `factor`, and one at least, those that ended on the way counted among them. Of equal scores the earlier trial
@@ -79,7 +79,7 @@ def synchronous(bracket: Sequence[Standing], factor: int) -> Verdict:
     return Verdict(frozenset(promoted), dropped)
 
 
-def asynchronous(trials: Sequence[Standing], factor: int) -> Verdict:
+def asynchronous(trials: Sequence[BracketTrial], factor: int) -> Verdict:
     """What becomes of the trials now: of those that have come to a rung, one of `factor` goes on, the best first.
 
     Once none runs and none is to come, the best at each rung goes on, too; if it has gone, all that wait have ended.
@@ -96,6 +96,6 @@ def asynchronous(trials: Sequence[Standing], factor: int) -> Verdict:
     return Verdict(dropped={at: reason for at, trial in enumerate(trials) if trial.waiting})
 
 
-def _best_first(trials: Sequence[Standing], among: Iterable[int], rung: int) -> list[int]:
+def _best_first(trials: Sequence[BracketTrial], among: Iterable[int], rung: int) -> list[int]:
     there = [at for at in among if len(trials[at].scores) > rung]
     return sorted(there, key=lambda at: (-trials[at].scores[rung], at))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.search.halving import Standing, asynchronous, halts, synchronous
+from harness.search.halving import BracketTrial, asynchronous, halts, synchronous
 from harness.search.plan import SearchPlan
 from harness.search.pruning import rule
 
@@ -48,7 +48,7 @@ class World:
         self.complete, self.dropped_at = set(), {}
 
     def standings(self):
-        return [Standing(*each) for each in zip(self.scores, self.ended, self.waiting, strict=True)]
+        return [BracketTrial(*each) for each in zip(self.scores, self.ended, self.waiting, strict=True)]
 
     def run(self, workers):
         running, begun = set(), 0
@@ -129,9 +129,9 @@ def test_a_trial_that_fails_frees_no_place_and_holds_nobody_up():
 
 def test_asynchronous_halving_waits_for_nobody():
     def there(*scores):
-        return [Standing([score], waiting=True) for score in scores]
+        return [BracketTrial([score], waiting=True) for score in scores]
 
-    running = Standing()
+    running = BracketTrial()
     assert asynchronous([*there(1, 2), running], 3).promoted == set(), "of two none in three"
     assert asynchronous([*there(1, 2, 0), running], 3).promoted == {1}
     assert synchronous([*there(1, 2, 0), running], 3).promoted == set(), "the fourth is not there"
