@@ -25,7 +25,7 @@ from harness.task.intake.folders import (
     told_apart,
 )
 from harness.task.intake.labels import settle_alike, suspicious
-from harness.task.intake.recordings import OTHERS, UNREAD, WAV, Heard, read_recording
+from harness.task.intake.recordings import OTHERS, UNREAD, WAV, DecodedAudio, read_recording
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
 from harness.task.speech import SpeechTask, speech_task
 
@@ -37,7 +37,7 @@ class _Recording:
     """A file under its folder, what was heard, the digest of that, its class, and who speaks, where that is known."""
 
     name: str
-    heard: Heard
+    heard: DecodedAudio
     digest: str
     label: str
     speaker: str = ""

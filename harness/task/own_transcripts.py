@@ -17,7 +17,7 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
-from harness.task.intake.recordings import WAV_STARTS, Heard, hear, read_recording
+from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
@@ -34,7 +34,7 @@ class Utterance:
     """A recording by the name of its file, what was heard, the digest of that, what is said and by whom."""
 
     name: str
-    heard: Heard
+    heard: DecodedAudio
     digest: str
     text: str
     speaker: str = ""
@@ -117,7 +117,7 @@ def _heard(
     return found
 
 
-def named_recordings(config: TranscriptsConfig, path: Path) -> dict[str, Heard]:
+def named_recordings(config: TranscriptsConfig, path: Path) -> dict[str, DecodedAudio]:
     """The recordings that a table, or a .txt of a file a line, names relative to itself, by name.
 
     Raises ConfigError, with all that cannot be read.
@@ -127,7 +127,7 @@ def named_recordings(config: TranscriptsConfig, path: Path) -> dict[str, Heard]:
     else:
         table = load_table(path, "input", encoding=config.encoding, separator=config.separator)
         named = list(table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO)))
-    found, wrong = dict[str, Heard](), list[str]()
+    found, wrong = dict[str, DecodedAudio](), list[str]()
     for each in named:
         try:
             name, heard = _recording(config, path, each)
@@ -140,7 +140,7 @@ def named_recordings(config: TranscriptsConfig, path: Path) -> dict[str, Heard]:
     return found
 
 
-def _recording(config: TranscriptsConfig, table: Path, file: object) -> tuple[str, Heard]:
+def _recording(config: TranscriptsConfig, table: Path, file: object) -> tuple[str, DecodedAudio]:
     """The name of a file that a table names or holds, and what is heard.
 
     Raises ValueError for what is wrong with it.
@@ -151,7 +151,7 @@ def _recording(config: TranscriptsConfig, table: Path, file: object) -> tuple[st
         if content is None:
             heard = read_recording(_place(table.parent, name), rate, mix)
         else:
-            heard = hear(content, None, rate, mix, is_wav=content[:4] in WAV_STARTS)
+            heard = decode_audio(content, None, rate, mix, is_wav=content[:4] in WAV_STARTS)
     except ValueError as error:
         raise ValueError(f"{shortened(name)}: {error}") from None
     seconds = len(heard.samples) / config.sample_rate

@@ -27,7 +27,7 @@ _NAMES = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 85: "MP3"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class DecodedAudio:
     """Samples (T,) of int16; the rate and channels of the file that they are from; whether some went beyond its full
     scale, and were clipped.
     """
@@ -38,17 +38,17 @@ class Heard:
     clipped: bool
 
 
-def read_recording(path: Path, rate: int, mix: bool) -> Heard:
+def read_recording(path: Path, rate: int, mix: bool) -> DecodedAudio:
     """A recording at `rate`; with `mix`, the mean of all channels. Raises ValueError for what is wrong.
 
     A WAV file of 16-bit samples at `rate` is taken as it is; what has another rate is resampled.
     """
     if problem := path_problem(path, "file"):
         raise ValueError(problem)
-    return hear(path.read_bytes(), path, rate, mix, is_wav=path.suffix.lower() in WAV)
+    return decode_audio(path.read_bytes(), path, rate, mix, is_wav=path.suffix.lower() in WAV)
 
 
-def hear(content: bytes, path: Path | None, rate: int, mix: bool, *, is_wav: bool) -> Heard:
+def decode_audio(content: bytes, path: Path | None, rate: int, mix: bool, *, is_wav: bool) -> DecodedAudio:
     """The same of the bytes of a file, which is at `path`, or nowhere."""
     if not content:
         raise ValueError("not a readable WAV file (an empty file)")
@@ -64,7 +64,7 @@ def hear(content: bytes, path: Path | None, rate: int, mix: bool, *, is_wav: boo
         raise ValueError("no sound in it")
     if len(heard) < SHORTEST * rate:
         raise ValueError(f"{len(heard)} samples, {1000 * len(heard) / rate:.3g} ms; 25 ms are the least")
-    return Heard(heard, found, samples.shape[1], peak > 1)
+    return DecodedAudio(heard, found, samples.shape[1], peak > 1)
 
 
 def _resampled(samples: np.ndarray, found: int, rate: int) -> np.ndarray:

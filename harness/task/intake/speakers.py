@@ -8,7 +8,7 @@ from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.cuts import Parts, drawn, joined
 from harness.task.intake.duplicates import shared_keys
-from harness.task.intake.recordings import Heard
+from harness.task.intake.recordings import DecodedAudio
 
 
 class Spoken(Protocol):
@@ -18,7 +18,7 @@ class Spoken(Protocol):
     def name(self) -> str: ...
 
     @property
-    def heard(self) -> Heard: ...
+    def heard(self) -> DecodedAudio: ...
 
     @property
     def digest(self) -> str: ...
