@@ -66,9 +66,12 @@ def measure(tree: Path) -> dict[str, object]:
         ),
         "frames to the layer: trial / study": f"{frames(tree, 'layer')} / {frames(tree, 'layer', *STUDY)}",
         "frames to the optimiser: trial": frames(tree, "optimizer"),
+        "specifications built: trial": frames(tree, "specification"),
         "files a toy variant touches": toy_files(tree, TOY_VARIANT, "lora=toy"),
         "files a toy model touches": toy_files(tree, TOY_MODEL, "model=toy", "task=digits", "lora.targets=[fc]"),
+        "lines of a guest's model and its option": guest_lines(tree),
         "README bytes": (tree / "README.md").stat().st_size,
+        "commit titles: p90 characters": title_length(tree),
         "--help, CPU s": cpu_seconds(tree, "--help"),
         "run=status, CPU s": cpu_seconds(tree, "run=status", "study=none"),
         "run=count, CPU s": cpu_seconds(tree, "run=count"),
@@ -239,11 +242,13 @@ def used_by_children() -> float:
 
 STUDY = ("run=study", "study=s", "sweep=rank_alpha_lr", "sweep.scientific={lora.rank: [1]}", "sweep.trials=1")
 SMALL = ("trainer.batch_size=8", "trainer.max_steps=2", "trainer.evaluations=1", "tracking=off", "lora.rank=2")
-# Runs a command; prints how many functions of the project stand on the stack where A, or AdamW, is made.
+# Runs a command; prints how many functions of the project stand on the stack where A, or AdamW, is made, or how many
+# specifications of LoRA are made.
 WALK = """
 import functools, pathlib, sys
 import torch
 import harness.__main__ as command
+from harness.lora import LoraSpec
 
 project, kind = pathlib.Path(command.__file__).parent, sys.argv.pop(1)
 counts = []
@@ -272,14 +277,24 @@ def adamw(self, *rest, **named):
         note()
     init(self, *rest, **named)
 
+checked, made = LoraSpec.__post_init__, []
+
+def post_init(self):
+    made.append(self)
+    checked(self)
+
 torch.nn.Module.register_parameter, torch.optim.AdamW.__init__ = register_parameter, adamw
+LoraSpec.__post_init__ = post_init
 command.main()
-print("FRAMES", max(counts))
+print("FRAMES", len(made) if kind == "specification" else max(counts))
 """
 
 
 def frames(tree: Path, kind: str, *words: str) -> str:
-    """Functions of the project on the stack where a LoRA layer, or the optimiser, is constructed, itself included."""
+    """Functions of the project on the stack where a LoRA layer, or the optimiser, is constructed, itself included.
+
+    Of `specification` it is how many of them the command makes.
+    """
     with tempfile.TemporaryDirectory() as place:
         base, data = Path(place) / "base", Path(place) / "data"
         base.mkdir()
@@ -343,6 +358,22 @@ def toy_files(tree: Path, recipe: Mapping[str, str | Callable[[str], str]], *wor
         command = [sys.executable, "-m", "harness", "run=count", *words]
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, check=False)
         return str(sum(not name.startswith("conf/") for name in recipe)) if done.returncode == 0 else "–"
+
+
+def guest_lines(tree: Path) -> str:
+    """Lines of the first two blocks on the page that shows a model of one's own: its class, and its option."""
+    page = tree / "docs/how-to/own_model.md"
+    if not page.is_file():
+        return "–"
+    found = re.findall(r"```(?:python|yaml)\n(.*?)```", page.read_text(), re.DOTALL)[:2]
+    return str(sum(block.count("\n") for block in found))
+
+
+def title_length(tree: Path) -> str:
+    """Of the newest hundred commits."""
+    command = ["git", "-C", str(tree), "log", "-100", "--format=%s"]
+    titles = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return str(sorted(map(len, titles))[int(0.9 * len(titles))]) if titles else "–"
 
 
 def check_seconds(tree: Path) -> str:
