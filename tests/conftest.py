@@ -29,10 +29,20 @@ SLOW = """
 RunHere = Callable[..., tuple[int, str, str]]
 
 
+def is_slow(path: Path) -> bool:
+    return path.stem.removeprefix("test_") in SLOW.split()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files none of whose tests is asked for are not even imported: it took each process some seconds."""
+    left_out = config.option.markexpr
+    slow, gpu = is_slow(collection_path), collection_path.name == "gpu"
+    return (slow and "not slow" in left_out) or (gpu and "not gpu" in left_out) or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    slow = SLOW.split()
     for item in items:
-        if item.path.stem.removeprefix("test_") in slow:
+        if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
 
 
