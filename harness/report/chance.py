@@ -1,10 +1,15 @@
 """What a report says of scores that nothing was learned for: always the same answer, and the base as it is."""
 
+from collections.abc import Iterable
+
 from harness.record import Record
 
 
-def chance(entry: Record) -> str:
-    """What is scored without having learned anything; nothing in records from before it was kept."""
+def chance(entry: Record, others: Iterable[Record] = ()) -> str:
+    """What is scored without having learned anything; nothing in records from before it was kept.
+
+    The base is scored where test is read: by `others` of its study, where not by `entry`.
+    """
     always, mean, sets = (entry.data.details.get(name) for name in ("majority", "mean_predictor", "usual_labels"))
     guessing = entry.data.details.get("chance")
     guess = f"Guessing has a test accuracy of {guessing['test']:.4f}. " if isinstance(guessing, dict) else ""
@@ -19,7 +24,7 @@ def chance(entry: Record) -> str:
         return written
     if isinstance(usual_text := entry.data.details.get("usual_transcript"), dict) and "test" in usual_text:
         most = f"the most frequent transcript, {usual_text['text']!r},"
-        return f"Always writing {most} has a test WER of {usual_text['test']:.4f}. {_before(entry)}"
+        return f"Always writing {most} has a test WER of {usual_text['test']:.4f}. {_before((entry, *others))}"
     if isinstance(span := entry.data.details.get("usual_span"), dict) and "test" in span:
         most = f"the most frequent answer of training, {span['answer']!r}," if span["answer"] else "no answer"
         return f"Always giving {most} has a test F1 of {span['test']:.4f}. "
@@ -44,9 +49,11 @@ def _written_alike(entry: Record) -> str:
     return "".join(said)
 
 
-def _before(entry: Record) -> str:
-    """What the base scored before any training."""
-    rates = entry.scores.get("base")
-    window = entry.provenance.arithmetic.get("window")
-    cut = f", its window cut to {window}," if window is not None else ""
-    return "" if rates is None else f"The base as it is{cut} has a test WER of {rates['wer']:.4f}. "
+def _before(records: Iterable[Record]) -> str:
+    """What the base scored before any training, by the first record that says so."""
+    for entry in records:
+        if (rates := entry.scores.get("base")) is not None:
+            window = entry.provenance.arithmetic.get("window")
+            cut = f", its window cut to {window}," if window is not None else ""
+            return f"The base as it is{cut} has a test WER of {rates['wer']:.4f}. "
+    return ""

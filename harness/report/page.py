@@ -230,7 +230,7 @@ def _section(group: Group, folder: Path) -> str:
     parts = [
         f"Data: {first.data.name} from {first.data.source} "
         f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} examples). "
-        f"{_shared(first)}{chance(first)}Base: {first.model}. {tally(records)}",
+        f"{_shared(first)}{chance(first, records)}Base: {first.model}. {tally(records)}",
         f"Command: `{first.command}`",
         *history.section(folder),
     ]

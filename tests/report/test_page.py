@@ -240,3 +240,6 @@ def test_what_the_base_scored_is_said_with_its_window():
     where = dataclasses.replace(made.provenance, arithmetic={"window": "2 s of 30 s"})
     cut = dataclasses.replace(made, provenance=where)
     assert chance(cut).endswith("The base as it is, its window cut to 2 s of 30 s, has a test WER of 0.4000. ")
+    searched = dataclasses.replace(made, scores={"val": {"wer": 0.2}})
+    assert "The base as it is" not in chance(searched)
+    assert chance(searched, [searched, made]) == chance(made), "test is read by the trials that confirm alone"
