@@ -44,6 +44,15 @@ class Confirmed:
         return self.chosen.steps.planned == self.entry.steps.planned
 
     @property
+    def difference(self) -> tuple[float, float, float] | None:
+        """From the reference, with the ends of its interval, in the score's own direction: of a loss, more is worse."""
+        if self.gap is None:
+            return None
+        up = sign(self.entry)
+        low, high = sorted((up * self.gap.low, up * self.gap.high))
+        return up * self.gap.difference, low, high
+
+    @property
     def optimism(self) -> float:
         """How much better the chosen trial of the search scored on validation than fresh seeds do there."""
         again = math.fsum(headline_score(run, "val") for run in self.runs) / len(self.runs)
@@ -225,10 +234,9 @@ def section(found: Confirmation) -> str:
 
 def _row(each: Confirmed, found: Confirmation) -> list[str]:
     verdict = "cannot rank" if found.cannot_rank and each.verdict else each.verdict
-    entry, mean, gap = each.entry, each.mean, each.gap
+    entry, mean = each.entry, each.mean
     again = headline_score(each.chosen, "val") - sign(entry) * each.optimism
-    up = sign(entry)
-    against = "" if gap is None else _signed(up * gap.difference, *sorted((up * gap.low, up * gap.high)))
+    against = "" if each.difference is None else _signed(*each.difference)
     return [
         each.arm,
         f"{entry.parameters.adapter:,}",
@@ -269,13 +277,11 @@ def _goodness(each: Confirmed) -> float:
 
 
 def _figures(each: Confirmed, found: Confirmation) -> str:
-    name, up = headline_metric(each.entry), sign(each.entry)
+    name = headline_metric(each.entry)
     what = f"{each.arm} ({each.entry.parameters.adapter:,} adapter parameters, test {name} {each.mean.mean:.4f})"
-    if each.gap is None:
+    if each.difference is None:
         return f"{what}, the reference"
-    low, high = sorted((up * each.gap.low, up * each.gap.high))
-    gap = _signed(up * each.gap.difference, low, high)
-    return f"{what}, {gap} against {found.reference}"
+    return f"{what}, {_signed(*each.difference)} against {found.reference}"
 
 
 def _power(found: Confirmation) -> str:
@@ -303,10 +309,9 @@ def _notes(found: Confirmation) -> str:
         parts.append(f"The search had one order of the tasks, these trials {found.orders}.")
     elif all(each.alike for each in found.arms):
         lost = math.fsum(each.optimism for each in found.arms) / len(found.arms)
-        parts.append(
-            f"On validation the chosen trials of the search scored {lost:+.4f} better than their arms do again: the "
-            "best of several is lucky."
-        )
+        told = f"better by {lost:.4f}" if lost > 0 else "no better"
+        lucky = ": the best of several is lucky" if lost > 0 else ""
+        parts.append(f"On validation the chosen trials of the search scored {told} than their arms do again{lucky}.")
     else:
         lengths = {(each.chosen.steps.planned, each.entry.steps.planned) for each in found.arms}
         said = ", ".join(f"{before:,} and {after:,}" for before, after in sorted(lengths))

@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from harness.record import Record, headline_metric, headline_score
 from harness.report.confirmed import Confirmation
 from harness.report.labels import name_points
-from harness.report.table import MIB, ArmResult, cost_of, pareto
+from harness.report.table import MIB, ArmResult, cost_of, pareto, sign
 
 # Okabe and Ito's colours: told apart with any colour vision; markers differ too, for print.
 _STYLE = {
@@ -151,17 +151,18 @@ def _level(axes: Axes, result: ArmResult, best: Record, split: str, others: Iter
 
 def confirmed_picture(found: Confirmation, title: str, path: Path) -> None:
     """Each arm's difference from the reference with its interval, the margin shaded."""
-    compared = [each for each in found.arms if each.gap is not None]
+    compared = [(each, each.difference) for each in found.arms if each.difference is not None]
     figure, axes = plt.subplots(figsize=(8, 1.6 + 0.45 * len(compared)), layout="constrained")
     axes.axvspan(-found.margin, found.margin, color="#999999", alpha=0.25, linewidth=0, label="the margin")
     axes.axvline(0, color="#444444", linewidth=1)
-    for place, each in enumerate(reversed(compared)):
-        assert each.gap is not None
+    for place, (each, (centre, low, high)) in enumerate(reversed(compared)):
         colour, marker, _ = _STYLE[each.entry.lora.name]
-        reach = [[each.gap.difference - each.gap.low], [each.gap.high - each.gap.difference]]
-        axes.errorbar(each.gap.difference, place, xerr=reach, color=colour, marker=marker, capsize=3, linewidth=1.4)
-    axes.set_yticks(range(len(compared)), [f"{each.arm}: {each.verdict}" for each in reversed(compared)])
+        reach = [[centre - low], [high - centre]]
+        axes.errorbar(centre, place, xerr=reach, color=colour, marker=marker, capsize=3, linewidth=1.4)
+    axes.set_yticks(range(len(compared)), [f"{each.arm}: {each.verdict}" for each, _ in reversed(compared)])
     axes.set_ylim(-0.6, len(compared) - 0.4)
+    if sign(found.arms[0].entry) < 0:
+        axes.invert_xaxis()
     name = headline_metric(found.arms[0].entry)
     axes.set_xlabel(
         f"test {name} against {found.reference}, right is better; {found.seeds} {found.unit}, 95 % all at once"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import record
-from harness.report import costs, write_report
+from harness.report import costs, plots, write_report
 from harness.report.confirmed import answer, confirmation
 from harness.report.confirmed import section as section_of
 from tests.test_record import make
@@ -199,6 +199,15 @@ def confirmed_ratio(tmp_path, measure, truth, file, columns, items_of):
     return found, adapter, scores
 
 
+def pictured(found, folder):
+    """The axes of the picture of what was confirmed."""
+    kept = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "save_picture", lambda figure, path: kept.extend(figure.axes))
+        plots.confirmed_picture(found, "a study", folder / "confirmed.png")
+    return kept[0]
+
+
 def test_a_lower_loss_is_better_and_its_own_unit_is_shown(tmp_path):
     draw = np.random.default_rng(1)
 
@@ -212,6 +221,12 @@ def test_a_lower_loss_is_better_and_its_own_unit_is_shown(tmp_path):
     assert adapter.verdict == "worse"
     assert adapter.mean.mean == pytest.approx(np.mean(scores)), "the mean over tokens, not over sentences"
     assert f"+{-adapter.gap.difference:.4f} [" in section_of(found), "a higher loss is shown as higher"
+    shown = pictured(found, tmp_path)
+    assert shown.xaxis_inverted(), "right is better"
+    low, high = adapter.difference[1:]
+    (bars,) = [line.get_segments() for line in shown.collections]
+    assert bars[0][:, 0] == pytest.approx([low, high])
+    assert 0 < low < high
 
 
 def test_word_error_rates_are_judged_over_the_transcripts_that_were_written(tmp_path):

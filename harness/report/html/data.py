@@ -127,13 +127,14 @@ def factors(arm: str) -> dict[str, str]:
 
 
 def _confirmed(group: Group) -> Tree | None:
-    """What was confirmed, against what; differences are of the score that `measure` names, right is better."""
+    """What was confirmed, against what; differences are of the score that `measure` names; `up` is −1 of a loss."""
     if group.ways is not None:
         return _ways(group.ways)
     if (found := group.confirmed) is None:
         return None
     return {
         "measure": f"test {headline_metric(group.records[0])}",
+        "up": sign(group.records[0]),
         "reference": found.reference,
         "seeds": found.seeds,
         "items": found.items if found.over_items else None,
@@ -155,6 +156,7 @@ def _ways(found: ConfirmedWays) -> Tree:
     }
     return {
         "measure": "Δm in percent",
+        "up": 1.0,
         "reference": "each task alone",
         "seeds": found.seeds,
         "items": found.items,
@@ -165,12 +167,11 @@ def _ways(found: ConfirmedWays) -> Tree:
 
 
 def _confirmed_arm(each: Confirmed) -> Tree:
-    mean, gap = each.mean, each.gap
-    difference = None if gap is None else [gap.difference, gap.low, gap.high]
+    mean = each.mean
     return {
         "trials": [run.trial for run in each.runs],
         "test": [mean.mean, mean.low, mean.high],
-        "difference": difference,
+        "difference": each.difference,
         "verdict": each.verdict or "reference",
     }
 

@@ -162,7 +162,7 @@ function placeOf(values, log) {
 
 function drawDifferences() {
   const found = page.group.confirmed;
-  const arms = found ? Object.entries(found.arms).filter(([, arm]) => arm.difference).sort((a, b) => a[1].difference[0] - b[1].difference[0]) : [];
+  const arms = found ? Object.entries(found.arms).filter(([, arm]) => arm.difference).sort((a, b) => found.up * (a[1].difference[0] - b[1].difference[0])) : [];
   byId("differences-plot").hidden = !arms.length;
   if (!arms.length) {
     byId("differences-note").textContent = `Nothing was confirmed yet: one run of each arm says little of the arm. run=confirm study=${page.data.study} trains the best arms again with fresh seeds and compares them pair by pair.`;
@@ -177,7 +177,7 @@ function drawDifferences() {
   };
   const edge = { type: "line", yref: "paper", y0: 0, y1: 1, line: { color: css("--quiet"), width: 1.2 } };
   const shapes = [{ type: "rect", yref: "paper", x0: -found.margin, x1: found.margin, y0: 0, y1: 1, fillcolor: css("--accent-soft"), line: { width: 0 }, layer: "below" }, { ...edge, x0: 0, x1: 0 }];
-  draw("differences-plot", [trace], { shapes, xaxis: { zeroline: false, title: { text: `${found.measure} against ${safe(found.reference)}${narrow() ? "" : ", right is better"}` } }, yaxis: { type: "category" }, margin: { l: 20, r: 14, t: 10, b: 46 } }, Math.max(narrow() ? 280 : 400, 90 + 34 * arms.length));
+  draw("differences-plot", [trace], { shapes, xaxis: { zeroline: false, autorange: found.up < 0 ? "reversed" : true, title: { text: `${found.measure} against ${safe(found.reference)}${narrow() ? "" : ", right is better"}` } }, yaxis: { type: "category" }, margin: { l: 20, r: 14, t: 10, b: 46 } }, Math.max(narrow() ? 280 : 400, 90 + 34 * arms.length));
   const rows = found.items ? ` and ${found.items.toLocaleString("en-US")} test rows` : "";
   byId("differences-note").textContent = `${found.seeds} fresh seeds${rows}; bars hold for all arms at once in 95 % of studies. Shaded: the margin of ±${found.margin}, too small to matter.`;
 }
