@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from harness.config import AssetConfig, ConfigError
 from harness.system import assets
+from harness.system.paths import path_problem
+from harness.task.intake.folders import files_in
 
 Place = tuple[int, int]
 """A line, from 1, and a column, from 0: in bytes of UTF-8 where `ast` says it, in characters where `tokenize` does."""
@@ -31,10 +33,13 @@ class Module(NamedTuple):
 
 
 def modules(package: AssetConfig, left: dict[str, list[str]]) -> dict[str, Module]:
-    """The modules of a package by their path in it; those that are no Python are noted in `left`."""
+    """The modules of a package by their path in it, but hidden ones; those that are no Python are noted in `left`."""
     folder = assets.fetch(package.address, package.sha256)
     found: dict[str, Module] = {}
-    for file in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:
+    for file in [each for each in files_in(folder) if each.suffix == ".py"] if folder.is_dir() else [folder]:
+        if problem := path_problem(file, "file"):
+            left.setdefault(problem, []).append(file.name)
+            continue
         try:
             source = file.read_text(encoding="utf-8")
             found[file.relative_to(folder.parent).as_posix()] = Module(source, ast.parse(source))
@@ -60,7 +65,7 @@ def first_places(names: Sequence[str], rows: int | None) -> list[int]:
     Raises ConfigError where there are fewer.
     """
     if rows is not None and rows > len(names):
-        raise ConfigError(f"task.rows={rows}: the packages have {len(names)} functions")
+        raise ConfigError(f"task.rows={rows}: there are {len(names)} functions; task.rows=null takes all")
     return sorted(range(len(names)), key=lambda place: hashlib.sha256(names[place].encode()).digest())[:rows]
 
 

@@ -1,5 +1,6 @@
 """Rows of text out of Python packages: what is read of packages that are written for the test."""
 
+import os
 import re
 
 import pytest
@@ -107,11 +108,24 @@ def test_a_function_stands_beside_its_own_docstring_or_another_of_its_split(comp
     assert 25 < sum(mine) < 55
 
 
+def test_what_is_no_module_of_the_users_own_is_passed_over(compose_plain, package):
+    (package / ".venv").mkdir()
+    (package / ".venv/module.py").write_text(MODULE.format(n=99))
+    (package / "gone.py").symlink_to("nowhere")
+    (package / "folder.py").mkdir()
+    os.mkfifo(package / "pipe.py")
+    task = build_task(compose_plain(*words("code_facts", package)).task)
+    assert sum(map(len, task.splits.values())) == 81
+    left = task.findings().left_out
+    assert left["a named pipe, not a file"] == ["pipe.py"]
+    assert left["a link to nowhere, which is not there"] == ["gone.py"]
+
+
 def test_an_answer_of_the_other_kind_and_too_many_rows_are_refused(compose_plain, package):
     with pytest.raises(ConfigError, match=r"task\.answer=class: task=code_facts answers with labels"):
         compose_plain("task=code_facts", f"task.data={package}", "task.answer=class")
     with pytest.raises(ConfigError, match=r"task\.answer=number: task=code_docs answers with class"):
         compose_plain("task=code_docs", f"task.data={package}", "task.answer=number", "trainer.objective=loss")
     config = compose_plain(*words("code_docs", package), "task.rows=200")
-    with pytest.raises(ConfigError, match="the packages have 81 functions"):
+    with pytest.raises(ConfigError, match="there are 81 functions; task.rows=null takes all"):
         build_task(config.task)
