@@ -1,6 +1,7 @@
 """Recordings and what is said in them, in fixed splits that share no recording and no speaker."""
 
 import dataclasses
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
@@ -67,6 +68,11 @@ class TranscriptsTask(WritingTask):
         found = super().generation_of(split)
         score = partial(error_rates, normalise=self.normalise)
         return None if found is None else dataclasses.replace(found, score=score, of_base=self.score_base)
+
+    @functools.cached_property
+    def baselines(self) -> dict[str, object]:
+        """None in chrF: of transcripts it is the WER of the usual one."""
+        return {}
 
     def texts(self, split: str) -> tuple[str, ...]:
         return self.transcripts[split]

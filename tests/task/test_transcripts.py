@@ -1,5 +1,6 @@
 """Recordings with transcripts: tables in their usual layouts, rows that cannot be used named, speakers together."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -11,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.config import ConfigError, Tokens
+from harness.report.chance import chance
 from harness.task.build import read_task
 from harness.task.own_transcripts import named_recordings
 from harness.task.summary import summary
 from tests.conftest import write_wav
+from tests.test_record import make
 
 RATE = 16_000
 
@@ -98,6 +101,10 @@ def test_what_always_writing_the_most_frequent_transcript_scores(read, table):
     assert {split: usual[split] for split in wrong} == {
         split: sum(rows) / 4 / len(rows) for split, rows in wrong.items()
     }
+    entry = make(0)
+    told = chance(dataclasses.replace(entry, data=dataclasses.replace(entry.data, details=task.describe())))
+    assert told.endswith(f"has a test WER of {usual['test']:.4f}. ")
+    assert "chrF" not in told
 
 
 def test_a_speaker_is_in_one_split(read, table):
