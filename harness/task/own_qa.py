@@ -251,9 +251,10 @@ def _cut(config: ExtractiveQaConfig, rows: Rows, left: _Left) -> Rows:
     """Cut the splits that are not given off the training file, without its repeated rows; all questions about a
     context, and about those of a group, stay together.
     """
-    once: dict[str, _Row] = {}
+    once: dict[Hashable, _Row] = {}
     for row in rows["train"]:
-        if once.setdefault(row.content, row) is not row:
+        answered = frozenset(row.question.wanted) if config.duplicates == "keep" else None
+        if once.setdefault((row.content, answered), row) is not row:
             left.note("repeated", "train", [row.question.name])
     whole = list(once.values())
     groups: list[Hashable] = [normalised(row.question.context) for row in whole]

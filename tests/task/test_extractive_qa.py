@@ -535,6 +535,12 @@ SETTLED = {
         {"contradicting": ["train 61"]},
         60,
     ),
+    "all": (
+        [*ROWS, (ROWS[4][0], ROWS[4][1], [("Rex4", ROWS[4][1].index("Rex4"))]), ROWS[4]],
+        {"duplicates": "keep"},
+        {"repeated": ["train 62"]},
+        61,
+    ),
     "repeated": ([*ROWS, ROWS[4]], {}, {"repeated": ["train 61"]}, 60),
 }
 
