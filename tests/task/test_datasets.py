@@ -155,6 +155,8 @@ def test_the_hub_is_asked_for_a_pinned_revision_by_the_library(read, monkeypatch
         asked.append((name, subset, revision))
         if name == "owner/gone":
             raise ConnectionError("cannot reach the hub")
+        if name == "owner/script":
+            raise RuntimeError("Dataset scripts are no longer supported, but found script.py")
         return {"train": _Split(rows(40)), "validation": _Split(rows(10, 40)), "test": _Split(rows(10, 50))}
 
     library = types.SimpleNamespace(load_dataset=load_dataset, __spec__=types.SimpleNamespace())
@@ -164,3 +166,5 @@ def test_the_hub_is_asked_for_a_pinned_revision_by_the_library(read, monkeypatch
     assert task.classes == ("no", "yes")
     with pytest.raises(Unreachable, match="owner/gone@abc: cannot reach the hub"):
         read("owner/gone@abc")
+    with pytest.raises(ConfigError, match="owner/script@abc: Dataset scripts are no longer supported"):
+        read("owner/script@abc")

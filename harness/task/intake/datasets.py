@@ -157,7 +157,9 @@ def _of_hub(dataset: str, subset: str | None, wanted: Collection[str]) -> dict[s
     library = importlib.import_module("datasets")
     try:
         found = library.load_dataset(match["name"], subset, revision=match["revision"])
-    except (OSError, ValueError) as error:  # the library's own errors are of these kinds
+    except RuntimeError as error:  # a data set that is a script, which the library runs no more
+        raise ConfigError(f"task.dataset={dataset}: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError) as error:  # the library's other errors are of these kinds
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         configs = re.findall(r"'([\w.-]+)'", said)
         if subset is not None and configs:
