@@ -101,3 +101,10 @@ def test_rows_of_unlike_inputs_are_refused_with_the_key(parts):
     other = OneOfTasks(rows_of(4, 30, first=10, types=True), 0)
     with pytest.raises(ConfigError, match=r"task\.learn=replay: for tasks of like inputs"):
         with_replay(parts[2], [other], kept=6, seed=0).training_batch([1, 2])
+
+
+def test_a_trial_that_draws_anew_in_each_epoch_is_none_of_those_before(compose_plain):
+    words = ["task=continual", "trainer.objective=score"]
+    replayed, continued = (compose_plain(*words, f"task.learn={learn}") for learn in ("replay", "continued"))
+    assert replayed.task.hashed()["drawn"] == "by epoch"
+    assert "drawn" not in continued.task.hashed()

@@ -311,6 +311,8 @@ def _hashed(tree: dict[str, Any]) -> dict[str, Any]:
             del kept[key]
     if kept.get("answer") in ("class", None):  # a class, or of written texts: compared as a whole
         kept.pop("answer", None)
+    if kept.get("learn") == "replay":
+        kept["drawn"] = "by epoch"  # before, a batch that came again brought the same rows of earlier tasks
     if kept["reader"] in ("table", "hf"):  # others have it from the beginning
         del kept["group"]
     kept["reader"] = FORMER_READERS.get(kept["reader"], kept["reader"])
