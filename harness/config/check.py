@@ -211,7 +211,12 @@ def _weight_mistakes(config: Config) -> list[str]:
     """Why classes cannot be weighted, as far as the data need not be read for it."""
     task, asked = config.task, config.trainer.class_weights
     without = task.known_outputs in (0, 1) or task.several_labels or task.marks_answers
-    if asked is None or not (without or task.parts or task.rows_of_all_tasks):
+    if asked is None:
+        return []
+    if config.trainer.devices > 1:
+        rule = f"they are weighed in one process, and there are {config.trainer.devices}; trainer.devices=1"
+        return [f"trainer.class_weights={shown(asked)}: {rule}"]
+    if not (without or task.parts or task.rows_of_all_tasks):
         return []
     return [f"trainer.class_weights={shown(asked)}: of one task whose rows have a class each; task={task.name}: null"]
 

@@ -101,6 +101,8 @@ def test_tasks_without_a_class_a_row_are_refused(compose_plain, tmp_path):
             compose_plain(*words, *more)
     with pytest.raises(ConfigError, match=r"trainer\.class_weights"):
         compose_plain(*words[:2], "trainer.class_weights=uneven")
+    with pytest.raises(ConfigError, match="they are weighed in one process, and there are 2"):
+        compose_plain(*words, "trainer.devices=2", "trainer.accelerator=cpu")
 
 
 def test_a_trial_is_another_one_with_weights_and_the_same_without(compose_plain):
@@ -109,3 +111,5 @@ def test_a_trial_is_another_one_with_weights_and_the_same_without(compose_plain)
     plain = compose_plain("task=text_csv", "task.data=a.csv")
     weighted = replace(plain, trainer=replace(plain.trainer, class_weights="balanced"))
     assert fingerprint(plain, {}) != fingerprint(weighted, {})
+    unweighted = replace(weighted, trainer=replace(weighted.trainer, class_weights=None))
+    assert fingerprint(plain, {}) == fingerprint(unweighted, {})
