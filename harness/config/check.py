@@ -210,15 +210,16 @@ def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ..
 def _weight_mistakes(config: Config) -> list[str]:
     """Why classes cannot be weighted, as far as the data need not be read for it."""
     task, asked = config.task, config.trainer.class_weights
-    without = task.known_outputs in (0, 1) or task.several_labels or task.marks_answers
     if asked is None:
         return []
     if config.trainer.devices > 1:
         rule = f"they are weighed in one process, and there are {config.trainer.devices}; trainer.devices=1"
         return [f"trainer.class_weights={shown(asked)}: {rule}"]
-    if not (without or task.parts or task.rows_of_all_tasks):
-        return []
-    return [f"trainer.class_weights={shown(asked)}: of one task whose rows have a class each; task={task.name}: null"]
+    many = bool(task.parts) or task.rows_of_all_tasks
+    if many or task.known_outputs in (0, 1) or task.several_labels or task.marks_answers:
+        rule = f"of one task whose rows have a class each; task={task.name}: null"
+        return [f"trainer.class_weights={shown(asked)}: {rule}"]
+    return []
 
 
 def _lora_mistakes(config: Config) -> list[str]:
