@@ -2,11 +2,10 @@
 
 import copy
 import functools
-import json
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -67,8 +66,7 @@ def _composed(words: Sequence[str]) -> DictConfig:
 
 
 def _resolved(tree: DictConfig) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(OmegaConf.to_container(tree, resolve=True)))
-    return found
+    return cast(dict[str, Any], OmegaConf.to_container(tree, resolve=True))
 
 
 @functools.cache

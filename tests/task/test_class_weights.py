@@ -113,3 +113,8 @@ def test_a_trial_is_another_one_with_weights_and_the_same_without(compose_plain)
     assert fingerprint(plain, {}) != fingerprint(weighted, {})
     unweighted = replace(weighted, trainer=replace(weighted.trainer, class_weights=None))
     assert fingerprint(plain, {}) == fingerprint(unweighted, {})
+
+
+def test_classes_named_true_and_false_keep_their_names(compose_plain):
+    words = ["task=boolq", "trainer.class_weights={True: 2.0, False: 1.0}"]
+    assert compose_plain(*words).trainer.class_weights == {"True": 2.0, "False": 1.0}
