@@ -76,11 +76,18 @@ def _with_dotted_keys(tree: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_official_measures(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Where none are given, what is scored beside the objective is what the task's data set is officially scored by."""
+    """Where none are given, what is scored beside the objective is what the task's data set is officially scored by.
+
+    Its official objective is one of them where another was chosen; accuracy alone is scored of any classes.
+    """
     task, trainer = tree.get("task"), tree.get("trainer")
     if not isinstance(task, Mapping) or not isinstance(trainer, Mapping) or trainer.get("measures"):
         return tree
-    return {**tree, "trainer": {**trainer, "measures": task["measures"]}} if task.get("measures") else tree
+    official = [name for name in (task.get("objective"), *(task.get("measures") or ())) if name is not None]
+    if official in ([], ["accuracy"]):
+        return tree
+    beside = [name for name in official if name != trainer.get("objective")]
+    return {**tree, "trainer": {**trainer, "measures": beside}}
 
 
 def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:

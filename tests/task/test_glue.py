@@ -106,6 +106,22 @@ def test_a_preset_reads_the_published_splits(name, compose_plain, tmp_path):
     assert any("test" in line and "passed over" in line for line in told)
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "measures"),
+    [
+        ("cb", ["trainer.objective=f1_macro"], ["accuracy"]),
+        ("mrpc", ["trainer.objective=accuracy"], ["f1"]),
+        ("stsb", ["trainer.objective=loss"], ["pearson", "spearman"]),
+        ("cola", ["trainer.objective=accuracy"], ["matthews"]),
+        ("mrpc", ["trainer.objective=accuracy", "trainer.measures=[auroc]"], ["auroc"]),
+        ("hf", ["trainer.objective=f1"], []),
+        ("hf", ["task.answer=number", "trainer.objective=loss"], []),
+    ],
+)
+def test_official_measures_stay_beside_another_objective(name, words, measures, compose_plain):
+    assert compose_plain(f"task={name}", *words).trainer.measures == measures
+
+
 @pytest.mark.parametrize("name", [*GLUE, "copa"])
 def test_a_preset_is_pinned(name, compose_plain):
     task = compose_plain(f"task={name}", *(["model=smollm2_135m"] if name == "copa" else [])).task
