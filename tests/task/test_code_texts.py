@@ -57,12 +57,13 @@ def package(tmp_path):
 
 def words(name, package):
     shares = ("task.validation_share=0.2", "task.test_share=0.3", "task.rows=null")
-    objective = "accuracy" if name == "code_docs" else "f1_micro"
-    return [f"task={name}", f"task.data={package}", *shares, f"trainer.objective={objective}"]
+    return [f"task={name}", f"task.data={package}", *shares]
 
 
 def test_what_a_function_does_is_read_off_its_body_which_is_not_shown(compose_plain, package):
-    task = build_task(compose_plain(*words("code_facts", package)).task)
+    config = compose_plain(*words("code_facts", package))
+    assert (config.trainer.objective, config.trainer.measures) == ("f1_micro", [])
+    task = build_task(config.task)
     assert task.classes == ("extends", "of_class", "property", "raises", "returns", "yields")
     found = {
         text: tuple(sorted(task.classes[label] for label in labels))

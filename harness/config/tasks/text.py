@@ -59,7 +59,7 @@ class CodeTextTaskConfig(TextTaskConfig):
 
     code_docs: whether a docstring is the function's own or another's, two texts a row. code_facts: which
     of several things a function does, from its signature and its docstring. A module is in one split; functions of more
-    than `max_tokens` tokens of Python are left out.
+    than `max_tokens` tokens of Python are left out. `objective` is what trainer.objective is unless it is given.
     """
 
     reader: Literal["code_docs", "code_facts"]
@@ -68,6 +68,7 @@ class CodeTextTaskConfig(TextTaskConfig):
     rows: Count | None
     validation_share: HeldOut
     test_share: HeldOut
+    objective: Text | None = None
 
     @property
     def reads_pairs(self) -> bool:
