@@ -22,7 +22,8 @@ def run(job: HydraJob) -> None:
     check_installed(trained.config)
     if trained.config.task.reads_pairs:
         raise ConfigError(f"task={trained.config.task.name}: the trial reads two texts a row; attributions are of one")
-    found = attribute(trained, read_texts(trained, source))
+    (texts,) = read_texts(trained, source)
+    found = attribute(trained, texts)
     folder.mkdir(parents=True)
     for path in write_attributions(found, folder):
         print(path)

@@ -35,5 +35,5 @@ def run(job: HydraJob) -> None:
             break
     else:
         texts = read_texts(trained, source)
-        write_predictions(trained, texts, predict(trained, texts), target)
+        write_predictions(trained, texts, predict(trained, *texts), target)
     print(target)

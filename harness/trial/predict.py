@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from harness.config import ConfigError
+from harness.config import ConfigError, TaskConfig
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.answers import extraction
@@ -25,39 +25,44 @@ from harness.trial.trained import Trained, load_trained
 _BATCH = 64
 
 
-def read_texts(trained: Trained, path: Path) -> list[str]:
-    """The texts of a file: its lines (.txt), or the column that the task reads its texts from, else `text`. Of two
-    texts a row both, parted by a NUL.
+def read_texts(trained: Trained, path: Path) -> tuple[list[str], ...]:
+    """The texts of a file, and the second texts where the task reads two a row: the columns that the task reads them
+    from, else `text` and `text_pair`; of one text a row also the lines of a .txt.
 
     Raises ConfigError where the file has none.
     """
-    keys = vars(trained.config.task)
-    if path.suffix.lower() == ".txt":
-        if (pair := keys.get("text_pair")) is not None:
-            raise ConfigError(f"input={path}: task.text_pair={pair}: of two texts a row, a table of both is expected")
-        texts = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    else:
-        asked = [key for key in ("text", "source", "text_pair") if isinstance(keys.get(key), str)] or ["text"]
-        names = {key: str(keys.get(key) or key) for key in asked}
+    names = _columns_of(trained.config.task)
+    if path.suffix.lower() != ".txt":
         table = load_table(path, "input", [column for name in names.values() for column in names_in(name)])
-        sides = [_side(table, path, key, name) for key, name in names.items()]
-        texts = ["\0".join(each) for each in zip(*sides, strict=True)]
-    if not texts:
+        sides = tuple(_side(table, path, key, name) for key, name in names.items())
+    elif len(names) == 1:
+        sides = ([line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()],)
+    else:
+        rule = f"reads two texts a row; a table of {' and '.join(names.values())} is expected"
+        raise ConfigError(f"input={path}: task={trained.config.task.name} {rule}")
+    if not sides[0]:
         raise ConfigError(f"input={path}: no texts in it")
-    return texts
+    return sides
+
+
+def _columns_of(task: TaskConfig) -> dict[str, str]:
+    """The columns, or templates, of each text of a row, by key."""
+    keys = vars(task)
+    first = "source" if isinstance(keys.get("source"), str) else "text"
+    return {key: str(keys.get(key) or key) for key in (first, *(["text_pair"] if task.reads_pairs else []))}
 
 
 def _side(table: Table, path: Path, key: str, name: str) -> list[str]:
-    """A column, or a template. Raises ConfigError for a row that has none of it."""
-    texts = filled(table, f"task.{key}", name, gaps_allowed="{" in name)
+    """A column, or a template. Raises ConfigError for a row that has none of it, or has less of it than in training."""
+    texts = filled(table, f"task.{key}", name, gaps_allowed=key == "source")
     if gaps := [row for row, text in zip(table.frame.index, texts, strict=True) if not text]:
         raise ConfigError(f"input={path}: row {gaps[0]} has no {name}")
     return texts
 
 
-def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
-    """A row for each text, or two parted by a NUL: the class and the probability of each, the number in the data's
-    unit, or the text written.
+def predict(trained: Trained, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[list[Any]]:
+    """A row for each text, with its second one where the task reads two: the class and the probability of each, the
+    number in the data's unit, or the text written.
 
     Raises ConfigError for a trial of another kind of task.
     """
@@ -72,10 +77,10 @@ def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
     keys = vars(config.task)
     if config.task.known_outputs == 0:
         special = SpecialTokens(tokens.pad, cast(int, tokens.end), tokens.start, tokens.begin)
-        pairs = Seq2seqSplit(tuple(texts), tuple("" for _ in texts))
+        sources = Seq2seqSplit(tuple(texts), tuple("" for _ in texts))
         longest = keys["max_target"]
         inputs = encode_seq2seq(
-            pairs,
+            sources,
             tokens.tokenizer,
             special,
             separator=tokens.separator,
@@ -84,9 +89,7 @@ def predict(trained: Trained, texts: Sequence[str]) -> list[list[Any]]:
         )
         written = generate_texts(network, inputs, len(texts), max_new_tokens=longest, device=device)
         return with_answers(trained, written)
-    both = [text.partition("\0") for text in texts] if config.task.reads_pairs else [(text, "", "") for text in texts]
-    seconds = tuple(second for _, _, second in both) if config.task.reads_pairs else ()
-    split = Split(tuple(first for first, _, _ in both), tuple(0 for _ in texts), seconds)
+    split = Split(tuple(texts), tuple(0 for _ in texts), tuple(pairs))
     rows = encode(split, tokens.tokenizer, keys["max_length"], tokens.pad)
     logits = _logits(network, rows, len(texts), device)
     if trained.unit is not None:
@@ -128,13 +131,12 @@ def _logits(network: torch.nn.Module, rows: Any, count: int, device: torch.devic
     return found
 
 
-def write_predictions(trained: Trained, texts: Sequence[str], rows: Sequence[Sequence[Any]], path: Path) -> None:
-    """A CSV file: text, or both of two, prediction, and for classes the probability of each."""
-    pairs = trained.config.task.reads_pairs
-    read = ["text", "text_pair"] if pairs else ["text"]
-    head = [*read, *answer_columns(trained), *(f"p_{name}" for name in trained.classes)]
-    sides = [text.split("\0") if pairs else [text] for text in texts]
-    write_table(path, head, [[*side, *row] for side, row in zip(sides, rows, strict=True)])
+def write_predictions(
+    trained: Trained, texts: Sequence[Sequence[str]], rows: Sequence[Sequence[Any]], path: Path
+) -> None:
+    """A CSV file: text, and the second one of two, prediction, and for classes the probability of each."""
+    head = [*("text", "text_pair")[: len(texts)], *answer_columns(trained), *(f"p_{name}" for name in trained.classes)]
+    write_table(path, head, [[*read, *row] for *read, row in zip(*texts, rows, strict=True)])
 
 
 def write_table(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, pipeline
@@ -39,13 +40,49 @@ def test_two_texts_a_row_are_predicted_as_in_the_trial(trained, tmp_path):  # no
     held = [line for line in lines if f"{line.split(',')[0]} | {line.split(',')[1]}" in {row["item"] for row in said}]
     (tmp_path / "held.csv").write_text("\n".join(["text,other,label", *held]) + "\n")
     texts = read_texts(made, tmp_path / "held.csv")
-    write_predictions(made, texts, predict(made, texts), tmp_path / "out.csv")
+    write_predictions(made, texts, predict(made, *texts), tmp_path / "out.csv")
     with open(tmp_path / "out.csv", newline="") as file:
         found = {f"{row['text']} | {row['text_pair']}": row["prediction"] for row in csv.DictReader(file)}
     assert found == {row["item"]: row["predicted"] for row in said}
     (tmp_path / "mine.txt").write_text("w1\n")
-    with pytest.raises(ConfigError, match=r"task\.text_pair=other: of two texts a row, a table of both is expected"):
+    with pytest.raises(ConfigError, match=r"mine\.txt: task=text_csv reads two texts a row; a table of text and other"):
         read_texts(made, tmp_path / "mine.txt")
+
+
+def untrained(config):
+    """What reading and writing ask of a trial."""
+    return SimpleNamespace(config=config, classes=("other", "own"))
+
+
+def test_both_texts_are_read_where_a_task_without_columns_reads_two(compose_plain, tmp_path):
+    made = untrained(compose_plain("task=code_docs"))
+    path = tmp_path / "mine.csv"
+    path.write_text("text_pair,text\nGo.,def go ( )\nStop.,def stop ( )\n")
+    texts = read_texts(made, path)
+    assert texts == (["def go ( )", "def stop ( )"], ["Go.", "Stop."])
+    write_predictions(made, texts, [["own", 0.25, 0.75], ["other", 0.5, 0.5]], tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        "text,text_pair,prediction,p_other,p_own",
+        "def go ( ),Go.,own,0.25,0.75",
+        "def stop ( ),Stop.,other,0.5,0.5",
+    ]
+    path.write_text("text\ndef go ( )\n")
+    with pytest.raises(ConfigError, match=r"text_pair: .*mine\.csv has no such column"):
+        read_texts(made, path)
+    (tmp_path / "mine.txt").write_text("def go ( )\n")
+    with pytest.raises(ConfigError, match="task=code_docs reads two texts a row; a table of text and text_pair"):
+        read_texts(made, tmp_path / "mine.txt")
+
+
+def test_a_template_with_a_gap_is_filled_where_it_was_in_training(compose_plain, tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("a,b\none,two\nthree,\n")
+    classified = compose_plain("task=text_csv", "task.data=a.csv", "task.text='{a}, then {b}'")
+    with pytest.raises(ConfigError, match=r"row 3 has no \{a\}, then \{b\}"):
+        read_texts(untrained(classified), path)
+    words = ["task=seq2seq", "model=smollm2_135m", "task.data=a.csv", "trainer.objective=loss"]
+    written = compose_plain(*words, "task.source='{a} {b}'", "task.target=c")
+    assert read_texts(untrained(written), path) == (["one two", "three"],)
 
 
 def test_named_models_predict_too(trained, tiny_base, tiny_data, compose_plain, tmp_path):  # noqa: F811
@@ -55,7 +92,7 @@ def test_named_models_predict_too(trained, tiny_base, tiny_data, compose_plain, 
     path = tmp_path / "mine.csv"
     path.write_text("text,other\nthe film is lovely,1\na dull story,2\n")
     texts = read_texts(made, path)
-    write_predictions(made, texts, predict(made, texts), tmp_path / "out.csv")
+    write_predictions(made, texts, predict(made, *texts), tmp_path / "out.csv")
     with open(tmp_path / "out.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["text"] for row in rows] == ["the film is lovely", "a dull story"]
@@ -80,8 +117,8 @@ def test_texts_are_written(trained, pairs, tmp_path):  # noqa: F811
     made = trained(*pairs, *based_on(tmp_path / "base"), "lora.rank=2")
     (tmp_path / "mine.txt").write_text("w1 w2\n\nw3\n")
     texts = read_texts(made, tmp_path / "mine.txt")
-    assert texts == ["w1 w2", "w3"]
-    assert [len(row) for row in predict(made, texts)] == [1, 1]
+    assert texts == (["w1 w2", "w3"],)
+    assert [len(row) for row in predict(made, *texts)] == [1, 1]
 
 
 def test_a_file_without_the_column_is_one_line(trained, reviews, tmp_path):  # noqa: F811
