@@ -34,6 +34,7 @@ from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
 from harness.config.tasks.extractive_qa import ExtractiveQaConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.image_table import ImageTableConfig
+from harness.config.tasks.own import names_in
 from harness.config.tasks.recordings import AudioFolderConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
 from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
@@ -125,6 +126,7 @@ __all__ = [
     "check",
     "dotted_keys",
     "fingerprint",
+    "names_in",
     "nearest",
     "read_stored",
     "schema_keys",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError, ExtractiveQaConfig
+from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError, ExtractiveQaConfig, names_in
 from harness.system.paths import listed
 from harness.task.answers import with_answers
 from harness.task.base import SPLITS
@@ -26,7 +26,7 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
-from harness.task.own_pairs import facts_of, filled, in_splits, names_in, text_of
+from harness.task.own_pairs import facts_of, filled, in_splits, text_of
 
 Messages = tuple[Message, ...]
 

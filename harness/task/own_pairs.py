@@ -1,6 +1,5 @@
 """A user's own tables of source and target texts: columns or templates filled row by row, and splits cut."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from string import Formatter
 
 import pandas as pd
 
-from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError, FileSeq2seqTaskConfig, nearest
+from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError, FileSeq2seqTaskConfig, names_in, nearest
 from harness.system import assets
 from harness.system.paths import listed
 from harness.task.answers import with_answers
@@ -143,17 +142,6 @@ def _columns(
     if repeated := frame.index.difference(once.index, sort=False).tolist():
         left.setdefault("repeated", []).extend(f"{split} {row}" for row in repeated)
     return once
-
-
-def names_in(template: str) -> list[str]:
-    """The columns that a template names, or the one that it is."""
-    if "{" not in template:
-        return [template]
-    try:
-        fields = [field for _, field, _, _ in Formatter().parse(template) if field]
-    except ValueError:
-        return []
-    return [re.split(r"[.\[]", field)[0] for field in fields]
 
 
 def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list[str]:

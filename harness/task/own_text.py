@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.config import ConfigError, HubTaskConfig, ImageTableConfig, OwnTextTaskConfig, TableTaskConfig
+from harness.config import ConfigError, HubTaskConfig, ImageTableConfig, OwnTextTaskConfig, TableTaskConfig, names_in
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import Parts, by_time, drawn, joined, stratified
@@ -34,7 +34,7 @@ from harness.task.intake.labels import (
 )
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.table import Table, load_table
-from harness.task.own_pairs import filled, names_in
+from harness.task.own_pairs import filled
 
 OwnRowsConfig = OwnTextTaskConfig | ImageTableConfig
 Frames = dict[str, pd.DataFrame]

@@ -11,13 +11,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from harness.config import ConfigError, TaskConfig
+from harness.config import ConfigError, TaskConfig, names_in
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.answers import extraction
 from harness.task.batches import Split, encode
 from harness.task.intake.table import Table, load_table
-from harness.task.own_pairs import filled, names_in
+from harness.task.own_pairs import filled
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.training import generate_texts
 from harness.trial.trained import Trained, load_trained

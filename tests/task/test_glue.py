@@ -1,6 +1,7 @@
 """GLUE's and SuperGLUE's tasks as presets: their columns, splits and classes as the datasets library has them."""
 
 import json
+import re
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
@@ -252,6 +253,35 @@ def test_a_template_makes_a_text_of_several_columns(compose_plain, tmp_path):
         read_task(compose_plain(*words).task)
     with pytest.raises(ConfigError, match=r"task\.text=\{c\}: .*has no column c"):
         read_task(compose_plain(*words[:2], "task.text='{c}'").task)
+
+
+TEMPLATES = {
+    "{}": "a column without its name in it",
+    "{0} and {a}": "a column without its name in it",
+    "{[0]}": "a column without its name in it",
+    "{a": r"columns cannot be told in it \(expected '}' before end of string\)",
+    "{a}}": r"columns cannot be told in it \(Single '}' encountered in format string\)",
+    "only {{": "no column in it",
+}
+OF_TASKS = {
+    "text_csv": ("task.data=a.csv", "text", "text_pair", "label"),
+    "seq2seq": ("task.data=a.csv model=smollm2_135m trainer.objective=loss", "source", "target", "group"),
+    "chat": ("task.data=a.csv task.target=b model=smollm2_135m trainer.objective=loss", "source", "system"),
+    "choice": ("task.data=a.csv model=smollm2_135m", "question"),
+}
+
+
+@pytest.mark.parametrize(("task", "key"), [(task, key) for task, (_, *keys) in OF_TASKS.items() for key in keys])
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_that_names_no_column_is_refused_by_its_key(template, task, key, compose_plain):
+    words = [f"task={task}", *OF_TASKS[task][0].split(), f"task.{key}='{template}'"]
+    if key == "system":
+        words.append("task.source=a")
+    with pytest.raises(ConfigError) as error:
+        compose_plain(*words)
+    assert re.fullmatch(
+        f"{re.escape(f'task.{key}={template}')}: {TEMPLATES[template]}; {{column}} stands for one", str(error.value)
+    )
 
 
 def test_a_part_of_a_folder_is_named_by_its_subset(compose_plain, tmp_path):

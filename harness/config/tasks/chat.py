@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Text
-from harness.config.tasks.own import OwnDatasetConfig
+from harness.config.tasks.own import OwnDatasetConfig, template_mistakes
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 _GIVEN = (
@@ -72,7 +72,8 @@ class ChatTaskConfig(OwnDatasetConfig, WritingTaskConfig):
 
     def _columns(self) -> list[str]:
         """What is named twice, or by half."""
-        mistakes = self.source_mistakes()
+        templates = {"messages": self.messages, "source": self.source, "target": self.target, "system": self.system}
+        mistakes = [*self.source_mistakes(), *template_mistakes(templates)]
         mistakes += [
             f"task.template_arguments.{name}: of the harness, which gives it to every template itself; leave it out"
             for name in self.template_arguments or {}

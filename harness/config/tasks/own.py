@@ -1,7 +1,9 @@
 """What a user settles about data of her own, where reading them one way or another changes what is learned."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
@@ -107,6 +109,31 @@ def one_each(columns: Mapping[str, str | None]) -> list[str]:
         f"{' '.join(f'task.{key}={name}' for key in found)}: one column for both; name each by its own"
         for name, found in twice.items()
     ]
+
+
+def names_in(template: str) -> list[str]:
+    """The columns that a template names, or the one that it is."""
+    if "{" not in template:
+        return [template]
+    fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+    return [re.split(r"[.\[]", field)[0] for field in fields]
+
+
+def template_mistakes(templates: Mapping[str, str | None]) -> list[str]:
+    """Why a template by key cannot be filled, whatever the rows have."""
+    broken = {f"task.{key}={template}": _broken(template) for key, template in templates.items() if template}
+    return [f"{where}: {why}; {{column}} stands for one" for where, why in broken.items() if why]
+
+
+def _broken(template: str) -> str:
+    """What is wrong with a template; nothing where nothing is."""
+    try:
+        names = names_in(template)
+    except ValueError as error:
+        return f"columns cannot be told in it ({error})"
+    if not names:
+        return "no column in it"
+    return "a column without its name in it" if any(not name or name.isdigit() for name in names) else ""
 
 
 def source_mistakes(dataset: str | None, data: str | None, train: str | None) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import ANSWER_MEASURES, ERROR_RATES, TEXT_MEASURES, Name, TaskConfig
-from harness.config.tasks.own import OwnTableConfig
+from harness.config.tasks.own import OwnTableConfig, template_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -95,6 +95,10 @@ class FileSeq2seqTaskConfig(OwnTableConfig, Seq2seqTaskConfig):
     @property
     def read_early(self) -> bool:
         return self.asset is None
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        templates = {"source": self.source, "target": self.target, "group": self.group}
+        return [*template_mistakes(templates), *super().mistakes(model)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

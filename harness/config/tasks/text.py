@@ -8,7 +8,14 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Listed, Text
 from harness.config.tasks.labelled import AnsweredTaskConfig, PublishedTaskConfig
-from harness.config.tasks.own import OwnLabelledConfig, OwnTableConfig, is_folder, one_each, source_mistakes
+from harness.config.tasks.own import (
+    OwnLabelledConfig,
+    OwnTableConfig,
+    is_folder,
+    one_each,
+    source_mistakes,
+    template_mistakes,
+)
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -114,7 +121,8 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
         both = self.group is not None and self.time is not None
         mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
         named = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
-        return [*([mistake] if both else []), *one_each(named), *super().mistakes(model)]
+        broken = template_mistakes({**named, "group": self.group, "time": self.time})
+        return [*([mistake] if both else []), *broken, *one_each(named), *super().mistakes(model)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
