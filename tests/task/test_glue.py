@@ -284,6 +284,32 @@ def test_a_template_that_names_no_column_is_refused_by_its_key(template, task, k
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["task=text_csv", "task.text='{text} ({label})'"], "text"),
+        (["task=text_csv", "task.text_pair='{more[0]} {label[name]}'"], "text_pair"),
+        (["task=text_csv", "task.text='{a}'", "task.label=a"], "text"),
+        (["task=text_csv", "task.text=a", "task.label='{a}{b}'"], "text"),
+        (["task=choice", "model=smollm2_135m", "task.question='{question} {answerKey!s}'"], "question"),
+    ],
+)
+def test_a_template_does_not_show_the_answer(words, key, compose_plain):
+    with pytest.raises(ConfigError, match=rf"^task\.{key}=\S.*: task\.label=\S+ is read in it, which is the answer"):
+        compose_plain("task.data=a.csv", *words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["task.text='{label_of} of {labels[0]}: {{label}}'", "task.group=g", "task.text_pair='{g}'"],
+        ["task.text='{of[text]}'", "task.label='{of[label]}'"],
+    ],
+)
+def test_a_template_may_name_what_is_no_answer(words, compose_plain):
+    assert compose_plain("task=text_csv", "task.data=a.csv", *words).task.text in words[0]
+
+
 def test_a_part_of_a_folder_is_named_by_its_subset(compose_plain, tmp_path):
     (tmp_path / "d/mrpc").mkdir(parents=True)
     rows = [numbered({"text": "a sentence"}, "hf", "x", number) for number in range(60)]
@@ -300,3 +326,8 @@ def test_a_part_of_a_folder_is_named_by_its_subset(compose_plain, tmp_path):
 def test_a_column_is_not_both_of_two_things(words, compose_plain):
     with pytest.raises(ConfigError, match="one column for both; name each by its own"):
         compose_plain("task=text_csv", "task.data=a.csv", *words)
+
+
+def test_a_question_is_not_its_own_answer(compose_plain):
+    with pytest.raises(ConfigError, match=r"task\.question=answerKey task\.label=answerKey: one column for both"):
+        compose_plain("task=choice", "task.data=a.csv", "model=smollm2_135m", "task.question=answerKey")

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, HeldOut, Listed, Natural, Text
 from harness.config.tasks.base import Name
-from harness.config.tasks.own import OwnDatasetConfig, template_mistakes
+from harness.config.tasks.own import OwnDatasetConfig, one_each, shown_answers, template_mistakes
 
 _DELIMITER = " "  # of conf/task/choice.yaml
 
@@ -56,7 +56,9 @@ class ChoiceTaskConfig(OwnDatasetConfig):
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         broken = template_mistakes({"question": self.question})
-        mistakes = [*self.source_mistakes(), *broken, *model.length_mistakes(self.max_length)]
+        shown = one_each({"question": self.question, "label": self.label})
+        shown += shown_answers(self.label, {"question": self.question})
+        mistakes = [*self.source_mistakes(), *broken, *shown, *model.length_mistakes(self.max_length)]
         if self.delimiter != _DELIMITER and not model.one_sequence:
             rule = "has an encoder and a decoder, which read question and option apart; leave it out"
             mistakes.append(f"task.delimiter={self.delimiter!r}: model={model.name} {rule}")

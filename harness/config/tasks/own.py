@@ -113,10 +113,30 @@ def one_each(columns: Mapping[str, str | None]) -> list[str]:
 
 def names_in(template: str) -> list[str]:
     """The columns that a template names, or the one that it is."""
+    return [re.split(r"[.\[]", field)[0] for field in _fields(template)] if "{" in template else [template]
+
+
+def _fields(template: str) -> list[str]:
+    """What stands between the braces of a template, as `column[item]`, or the column that it is."""
     if "{" not in template:
         return [template]
-    fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
-    return [re.split(r"[.\[]", field)[0] for field in fields]
+    return [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+
+
+def shown_answers(label: str, templates: Mapping[str, str | None]) -> list[str]:
+    """Why what is read of a row would show its answer; `templates` by key. Broken ones are told of elsewhere."""
+    sound = {key: template for key, template in templates.items() if template is not None and not _broken(template)}
+    answers = [] if _broken(label) else _fields(label)
+    return [
+        f"task.{key}={template}: task.label={label} is read in it, which is the answer; leave it out"
+        for key, template in sound.items()
+        if template != label and any(_is_of(field, answer) for field in _fields(template) for answer in answers)
+    ]
+
+
+def _is_of(field: str, whole: str) -> bool:
+    """Whether a field is another, or an item of it."""
+    return field == whole or field.startswith((f"{whole}[", f"{whole}."))
 
 
 def template_mistakes(templates: Mapping[str, str | None]) -> list[str]:

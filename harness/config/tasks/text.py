@@ -13,6 +13,7 @@ from harness.config.tasks.own import (
     OwnTableConfig,
     is_folder,
     one_each,
+    shown_answers,
     source_mistakes,
     template_mistakes,
 )
@@ -122,7 +123,8 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
         mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
         named = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
         broken = template_mistakes({**named, "group": self.group, "time": self.time})
-        return [*([mistake] if both else []), *broken, *one_each(named), *super().mistakes(model)]
+        shown = shown_answers(self.label, {"text": self.text, "text_pair": self.text_pair})
+        return [*([mistake] if both else []), *broken, *one_each(named), *shown, *super().mistakes(model)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
