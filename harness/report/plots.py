@@ -165,7 +165,7 @@ def confirmed_picture(found: Confirmation, title: str, path: Path) -> None:
         axes.invert_xaxis()
     name = headline_metric(found.arms[0].entry)
     axes.set_xlabel(
-        f"test {name} against {found.reference}, right is better; {found.seeds} {found.unit}, 95 % all at once"
+        f"test {name} against {found.reference}, right is better;\n{found.seeds} {found.unit}, 95 % all at once"
     )
     axes.set_title(title)
     axes.grid(alpha=0.25, axis="x")
