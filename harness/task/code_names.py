@@ -19,6 +19,7 @@ from harness.task.python_code import (
     Place,
     extent,
     first_places,
+    last_name,
     modules,
     outermost,
     placed_tokens,
@@ -57,15 +58,11 @@ def _known_classes(trees: Iterable[ast.Module]) -> tuple[set[str], set[str]]:
     for tree in trees:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                bases.setdefault(node.name, set()).update(_last(base) for base in node.bases)
+                bases.setdefault(node.name, set()).update(last_name(base) for base in node.bases)
     exceptions = set(_EXCEPTIONS)
     while more := {name for name, of in bases.items() if of & exceptions} - exceptions:
         exceptions |= more
     return (set(bases) | set(_BUILTIN)) - exceptions, exceptions
-
-
-def _last(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _functions(name: str, module: Module, classes: set[str], exceptions: set[str]) -> Iterator[Row]:
@@ -99,11 +96,11 @@ def _tags(function: Function, starts: list[Place], classes: set[str], exceptions
             name = [start for start in starts if start >= (node.lineno, node.col_offset)][words - 1]
             put("function", name, (name[0], name[1] + 1))
         elif isinstance(node, ast.Name | ast.Attribute):
-            kind = "exception" if _last(node) in exceptions else "class" if _last(node) in classes else ""
+            kind = "exception" if last_name(node) in exceptions else "class" if last_name(node) in classes else ""
             if kind and _is_dotted(node):
                 put(kind, *extent(node))
     for node in nodes:
-        if isinstance(node, ast.Call) and (called := _last(node.func)):
+        if isinstance(node, ast.Call) and (called := last_name(node.func)):
             _, end = extent(node.func)
             put("function", (end[0], end[1] - len(called.encode())), end)
     for node in nodes:

@@ -12,7 +12,17 @@ from harness.task.base import SPLITS
 from harness.task.intake.cuts import split_of
 from harness.task.intake.facts import Facts
 from harness.task.own_text import Frames
-from harness.task.python_code import Function, first_places, modules, outermost, placed_tokens, shown, tokens_of
+from harness.task.python_code import (
+    Function,
+    Place,
+    first_places,
+    last_name,
+    modules,
+    outermost,
+    placed_tokens,
+    shown,
+    tokens_of,
+)
 
 _FEWEST_WORDS = 3  # of a docstring that says something
 
@@ -87,14 +97,16 @@ def _documented(
     module: str, source: str, tree: ast.Module, max_tokens: int, left: dict[str, list[str]]
 ) -> Iterator[_Documented]:
     """The functions of a module that have a docstring and are no longer than asked for."""
-    placed = placed_tokens(source)
+    placed: list[tuple[Place, str]] = []
     for node in outermost(tree):
         name = f"{module}:{node.lineno}"
         docstring = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
-        tokens = tokens_of(node, placed)
         if len(docstring.split()) < _FEWEST_WORDS:
             left.setdefault(f"no docstring of {_FEWEST_WORDS} words", []).append(name)
-        elif len(tokens) > max_tokens:
+            continue
+        placed = placed or placed_tokens(source)
+        tokens = tokens_of(node, placed)
+        if len(tokens) > max_tokens:
             left.setdefault("longer than task.max_tokens", []).append(name)
         else:
             body = node.body[0].lineno, node.body[0].col_offset
@@ -104,9 +116,9 @@ def _documented(
 
 def _facts(function: Function) -> tuple[str, ...]:
     """What a function does, functions and classes inside it left out."""
-    decorators = {_named(node) for node in function.decorator_list}
+    decorators = {last_name(node.func if isinstance(node, ast.Call) else node) for node in function.decorator_list}
     nodes = list(_own_nodes(function))
-    calls = {_named(node.func) for node in nodes if isinstance(node, ast.Call)}
+    calls = {last_name(node.func) for node in nodes if isinstance(node, ast.Call)}
     does = {
         "returns": any(isinstance(node, ast.Return) and not _is_none(node.value) for node in nodes),
         "raises": any(isinstance(node, ast.Raise) for node in nodes),
@@ -124,12 +136,6 @@ def _own_nodes(function: Function) -> Iterator[ast.AST]:
         yield (node := waiting.pop())
         if not isinstance(node, Function | ast.ClassDef | ast.Lambda):
             waiting.extend(ast.iter_child_nodes(node))
-
-
-def _named(node: ast.expr) -> str:
-    """The last of the names with dots between them, of a decorator or of what is called."""
-    node = node.func if isinstance(node, ast.Call) else node
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _is_none(node: ast.expr | None) -> bool:

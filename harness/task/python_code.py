@@ -91,6 +91,11 @@ def shown(text: str) -> str:
     return text if len(text) <= _LONGEST and text.isprintable() else f"{text[0]}…"
 
 
+def last_name(node: ast.expr) -> str:
+    """The last of the names with dots between them that an expression is; empty where it is none."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
 def extent(node: ast.expr) -> tuple[Place, Place]:
     """Where an expression begins, and where it has ended."""
     return (node.lineno, node.col_offset), (node.end_lineno or node.lineno, node.end_col_offset or 0)
