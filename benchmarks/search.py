@@ -8,7 +8,8 @@ for each of their evaluations. The surrogate is that of benchmarks.surrogate: fi
 where they are too few; the lines above the table say which, and how far it is from them. Noise is as measured over
 seeds (0.6 points of a run) and over the validation items. Regret: how far the surrogate at the point that a search
 would confirm is below its best, in points. Seconds are those of steps trained, by what a step of that rank and those
-targets took.
+targets took. A second table is of arms that are compared, each against its own best: what `sweep.transfer` gains in the
+mean, and by how much it favours one arm over another.
 """
 
 import argparse
@@ -73,15 +74,19 @@ def _grid(space: Space) -> Sequence[Arm]:
     return [Arm("joint", {}, {**space, **choices}, lag=LAG)]
 
 
-def _compared(space: Space) -> Sequence[Arm]:
+def _compared(space: Space, *, transfer: bool = False) -> Sequence[Arm]:
     """Ranks 1, 4 and 16 with each set of targets; rates and scales are tuned for each."""
     nuisance = {key: space[key] for key in ("optimizer.lr", "lora.scale")}
     return [
-        Arm(f"{targets},{rank}", {"lora.rank": rank, "lora.targets": targets}, nuisance)
+        Arm(f"{targets},{rank}", {"lora.rank": rank, "lora.targets": targets}, nuisance, transfer=transfer)
         for targets in space["lora.targets"].ends
         for rank in (1, 4, 16)
         if space["lora.rank"].holds(rank)
     ]
+
+
+def _transferring(space: Space) -> Sequence[Arm]:
+    return _compared(space, transfer=True)
 
 
 def _by_targets(space: Space) -> Sequence[Arm]:
@@ -95,6 +100,7 @@ SCHEMES = {
     "random": joint(sampler={"name": "random"}),
     "grid": Scheme(_grid, sampler={"name": "grid"}),
     "compared + median": Scheme(_compared, startup=3, prune_after=2),
+    "compared + median + transfer": Scheme(_transferring, startup=3, prune_after=2),
     "tpe": joint(sampler={"name": "tpe"}),
     "gp": joint(sampler={"name": "gp"}),
     "cmaes (an arm for each set of targets)": Scheme(_by_targets, sampler={"name": "cmaes"}, startup=4),
@@ -110,6 +116,16 @@ SCHEMES = {
     "gp + halving": joint(sampler={"name": "gp"}, pruner=HALVING, prune_after=3),
     "gp + synchronous halving": joint(sampler={"name": "gp"}, pruner=SYNCHRONOUS),
 }
+
+
+COMPARED = {
+    "random": Scheme(_compared, sampler={"name": "random"}),
+    "tpe": Scheme(_compared, startup=3),
+    "tpe + transfer": Scheme(_transferring, startup=3),
+    "gp": Scheme(_compared, sampler={"name": "gp"}, startup=3),
+    "gp + transfer": Scheme(_transferring, sampler={"name": "gp"}, startup=3),
+}
+"""How the points of arms that are compared may be proposed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +195,7 @@ class Search:
             if trial.waiting and trial.index in self._promoted(arm, trial.index):
                 return trial
         index = len(known)
-        point = propose(arm, index, self.plan, self._seen(arm, index))
+        point = propose(arm, index, self.plan, self._seen(arm, index), self._near(arm, index))
         known.append(Trial(index, point, self._draw.normal(0, RUN_SD), self._draw.normal(0, 1)))
         return known[-1]
 
@@ -199,6 +215,17 @@ class Search:
         seen = arm.seen_by(index)
         known = self._known[arm.name][:index]
         return [Earlier(trial.point, trial.entry if at < seen else None) for at, trial in enumerate(known)]
+
+    def _near(self, arm: Arm, index: int) -> list[list[Earlier]]:
+        seen = arm.seen_by(index)
+        others = [other for other in self.arms if arm.transfer and other.transfer and other.name != arm.name]
+        return [[Earlier(trial.point, trial.entry) for trial in self._known[other.name][:seen]] for other in others]
+
+    def chosen(self, arm: Arm, trials: int) -> float:
+        """The surrogate's value at the point that the arm's first trials choose."""
+        ended = [trial for trial in self._known[arm.name][:trials] if trial.entry and trial.entry.state == "complete"]
+        best = max(ended, key=lambda trial: max(trial.reports.values()))
+        return self.surrogate.at(arm.values | best.point, self.surrogate.steps[-1])
 
     def _train(self, arm: Arm, trial: Trial) -> None:
         """Until the trial ends or waits."""
@@ -301,6 +328,26 @@ def table(schemes: Mapping[str, Scheme], surrogate: Surrogate, *, seeds: int, tr
         print(f"| {name} | " + " | ".join([*map(_points, regrets), *found]) + " |", flush=True)
 
 
+def arm_table(surrogate: Surrogate, *, seeds: int, marks: Sequence[int] = (4, 8, 12)) -> None:
+    """Print how far arms are below their own bests after so many trials of each: the mean, and between which arms it
+    differs most, on average over the seeds.
+    """
+    heads = [f"{what} after {mark}" for mark in marks for what in ("regret", "of an arm over another")]
+    print("| trials of an arm | " + " | ".join(heads) + " |")
+    print("|---" * (1 + len(heads)) + "|")
+    for name, scheme in COMPARED.items():
+        searches = [Search(scheme, seed, surrogate) for seed in range(seeds)]
+        for search in searches:
+            search.run(marks[-1] * len(search.arms) * surrogate.steps[-1])
+        shown, best = [], {arm.name: surrogate.best(arm.values) for arm in searches[0].arms}
+        for mark in marks:
+            by_arm = [[best[arm.name] - search.chosen(arm, mark) for search in searches] for arm in searches[0].arms]
+            means = [statistics.fmean(regrets) for regrets in by_arm]
+            shown += [_points([statistics.fmean(each) for each in zip(*by_arm, strict=True)])]
+            shown += [f"{100 * (max(means) - min(means)):.2f}"]
+        print(f"| {name} | " + " | ".join(shown) + " |", flush=True)
+
+
 def _points(values: Sequence[float]) -> str:
     spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return f"{100 * statistics.fmean(values):.2f} ± {100 * spread:.2f}"
@@ -331,6 +378,9 @@ def main() -> None:
         seeds=asked.seeds,
         trials=asked.trials,
     )
+    if not asked.only:
+        print(f"\nSix arms that are compared, without pruning, {asked.seeds} seeds\n")
+        arm_table(surrogate, seeds=asked.seeds)
     for name, scheme in schemes.items():
         if scheme.lacks:
             print(f"\nleft out: {name}, which needs the package {scheme.lacks}")

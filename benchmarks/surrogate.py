@@ -150,8 +150,8 @@ class Surrogate(ABC):
         """The accuracy of a point after so many steps."""
 
     @abstractmethod
-    def best(self) -> float:
-        """The greatest value of the space after the last step, over a fine grid."""
+    def best(self, values: Point | None = None) -> float:
+        """The greatest value after the last step, over a fine grid of the space, or of its part with these values."""
 
     @property
     @abstractmethod
@@ -171,8 +171,8 @@ class Surrogate(ABC):
         lines = (f"{1000 * a:.0f} + {1000 * b:.2f}·rank ms with {targets}" for targets, (a, b) in self._costs.items())
         return f"seconds of a trial: its steps, evaluations aside, at {'; '.join(lines)}"
 
-    def grid(self) -> list[Point]:
-        """Points that are dense in the space."""
+    def grid(self, values: Point | None = None) -> list[Point]:
+        """Points that are dense in the space, or in its part with these values."""
         ranks = [
             rank for rank in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128) if self.space["lora.rank"].holds(rank)
         ]
@@ -183,7 +183,8 @@ class Surrogate(ABC):
             [_ranged(self.space, key, float(f)) for f in fractions] for key in ("optimizer.lr", "lora.scale")
         )
         keys = ("lora.rank", "lora.targets", "optimizer.lr", "lora.scale")
-        return [dict(zip(keys, each, strict=True)) for each in itertools.product(ranks, sets, rates, scales)]
+        found = [dict(zip(keys, each, strict=True)) for each in itertools.product(ranks, sets, rates, scales)]
+        return [point for point in found if point == point | (values or {})]
 
 
 def _ranged(space: Space, key: str, fraction: float) -> float:
@@ -239,8 +240,8 @@ class ByHand(Surrogate):
         share = (step - _STEPS[0]) / (_STEPS[-1] - _STEPS[0])
         return max(early, 0.5) + share * (max(late, 0.5) - max(early, 0.5))
 
-    def best(self) -> float:
-        return max(self.at(point, _STEPS[-1]) for point in self.grid())
+    def best(self, values: Point | None = None) -> float:
+        return max(self.at(point, _STEPS[-1]) for point in self.grid(values))
 
     @property
     def said(self) -> str:
@@ -276,8 +277,8 @@ class Fitted(Surrogate):
             self._known[key] = float(self._predicted([(point, step)])[0])
         return self._known[key]
 
-    def best(self) -> float:
-        return float(self._predicted([(point, self.steps[-1]) for point in self.grid()]).max())
+    def best(self, values: Point | None = None) -> float:
+        return float(self._predicted([(point, self.steps[-1]) for point in self.grid(values)]).max())
 
     @property
     def said(self) -> str:

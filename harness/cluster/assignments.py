@@ -258,7 +258,7 @@ def repair_logs(folder: Path) -> None:
 
 
 def ready(slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Iterable[Slot]:
-    """Slots whose turn it is: all slots of their arm have ended that their proposal reads.
+    """Slots whose turn it is: all slots have ended that their proposal reads, of their arm or of all that transfer.
 
     So what a slot proposes, and what it is pruned against, is the same for any number of workers, whatever happens to
     them; the arms proceed in parallel. A trial that confirms waits for none.
@@ -267,7 +267,7 @@ def ready(slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Iterab
     for slot in slots:
         if assignments.done(slot.number, log):
             continue
-        if slot.seed is not None or slot.arm.may_begin(slot.index, first_open.setdefault(slot.arm.name, slot.index)):
+        if slot.seed is not None or slot.arm.may_begin(slot.index, first_open.setdefault(slot.arm.awaited, slot.index)):
             yield slot
 
 

@@ -29,6 +29,17 @@ def earlier_trials(slot: Slot, slots: Sequence[Slot], assignments: AssignmentLog
     return [seen(other) for other in mine if other.index < slot.index]
 
 
+def neighbour_trials(slot: Slot, slots: Sequence[Slot], log: Log) -> list[list[Earlier]]:
+    """By neighbour, the ended trials that the proposal of an arm that transfers may see."""
+    found: dict[str, list[Earlier]] = {}
+    for other in slots if slot.arm.transfer else ():
+        entry = log.get(other.number)
+        near = other.arm.transfer and other.arm.name != slot.arm.name and other.phase == "search"
+        if near and entry is not None and other.index < slot.arm.seen_by(slot.index):
+            found.setdefault(other.arm.name, []).append(Earlier(entry.point, entry))
+    return list(found.values())
+
+
 def looked_up(
     known: Sequence[Record], fingerprint: str, slot: Slot, assignment: Assignment, config: Callable[[], Config]
 ) -> Record | None:

@@ -28,7 +28,7 @@ from harness.cluster.assignments import (
 from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, publish
 from harness.cluster.database import check_workers
 from harness.cluster.display import Display, ProgressDisplay
-from harness.cluster.earlier import counted_costs, earlier_trials, looked_up
+from harness.cluster.earlier import counted_costs, earlier_trials, looked_up, neighbour_trials
 from harness.cluster.heartbeat import Heartbeat, HeartbeatMonitor
 from harness.cluster.history import sealed_history
 from harness.cluster.locks import LockLost, with_study_lock
@@ -216,7 +216,9 @@ class Worker:
                     self._fail_lost(slot, last)
                     continue
             point = last.point if last else slot.point
-            point = point or propose(slot.arm, slot.index, self.plan, self._earlier(slot))
+            if point is None:
+                near = neighbour_trials(slot, self.slots, self.log)
+                point = propose(slot.arm, slot.index, self.plan, self._earlier(slot), near)
             assignment = Assignment(slot.number, self.assignments.attempts(slot.number) + 1, self.name, point)
             self.assignments.add(assignment)
             if self.assignments.last(slot.number) != assignment:
@@ -261,8 +263,7 @@ class Worker:
         return earlier_trials(slot, self.slots, self.assignments, self.log)
 
     def _has_result(self, slot: Slot, last: Assignment) -> bool:
-        trial = self.config_of(slot, last.point)
-        return has_result(self.folder, slot.number, fingerprint_of(trial))
+        return has_result(self.folder, slot.number, fingerprint_of(self.config_of(slot, last.point)))
 
     def _fail_lost(self, slot: Slot, last: Assignment) -> None:
         """Fail a trial whose workers vanished again and again, so that the study ends."""

@@ -46,6 +46,8 @@ def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:
     if sweep.mode == "joint":
         if sweep.across:
             yield f"sweep.across={json.dumps(sweep.across)}: of the compared mode; sweep.across=null"
+        if sweep.transfer:
+            yield "sweep.transfer=true: of sweep.mode=compared; in the joint mode one arm has all trials"
         if not joint_space(sweep) and sweep.ranks is None:
             yield "sweep.mode=joint: sweep.scientific and sweep.nuisance have no dimension to be searched"
         return

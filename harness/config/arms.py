@@ -28,7 +28,8 @@ class Arm:
     A trial's point is proposed from trials of the arm that are more than `lag` before it, so that as many may run at
     once and one more; with a `bracket`, from those of earlier brackets, each of so many trials. If `hasty` it waits for
     none, and is proposed from what has ended by then. `named_by` are the keys whose values name a trial of the joint
-    arm; None in any other. `ranks` are the groups of layers whose ranks are dimensions.
+    arm; None in any other. `ranks` are the groups of layers whose ranks are dimensions. Arms that `transfer` learn from
+    one another's trials, and so wait for one another.
     """
 
     name: str
@@ -40,6 +41,12 @@ class Arm:
     ranks: RanksConfig | None = None
     bracket: int = 0
     hasty: bool = False
+    transfer: bool = False
+
+    @property
+    def awaited(self) -> str:
+        """Names the arms whose earlier trials a proposal of this one reads: its own, or all that transfer."""
+        return "" if self.transfer else self.name
 
     def seen_by(self, index: int) -> int:
         """How many of the arm's first trials the proposal of its trial `index` reads."""
@@ -88,7 +95,9 @@ def _arms(sweep: SweepConfig, lag: int, *, joint: bool) -> list[Arm]:
     if joint:
         return [_joint(sweep, lag), *baselines]
     compared = [
-        Arm(_name(point), point, sweep.nuisance, lag=lag) for point in _product(sweep, list(sweep.scientific)) if point
+        Arm(_name(point), point, sweep.nuisance, lag=lag, transfer=sweep.transfer)
+        for point in _product(sweep, list(sweep.scientific))
+        if point
     ]
     return compared + baselines
 

@@ -35,7 +35,7 @@ CONF = _folder("conf")
 SWEEPS = _folder("sweeps")
 
 
-_SELDOM: dict[str, str | None] = {"mode": "compared"} | dict.fromkeys(
+_SELDOM: dict[str, object] = {"mode": "compared", "transfer": False} | dict.fromkeys(
     (
         "baseline_trials",
         "ranks",

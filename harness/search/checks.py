@@ -38,6 +38,7 @@ def check_search(config: Config) -> None:
         *_unsuitable(sweep, all_arms),
         *_enqueue_mistakes(sweep, all_arms),
         *_history_mistakes(sweep),
+        *_transfer_mistakes(sweep, all_arms),
         *_donor_mistakes(config),
         *_halving_mistakes(config),
     ]:
@@ -228,6 +229,22 @@ def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
             yield f"sweep.history={source}: named more than once"
         if source.startswith("optuna:") and not all(source.removeprefix("optuna:").rpartition("#")):
             yield f"sweep.history={source}: no study is named; optuna:ADDRESS#NAME"
+
+
+def _transfer_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
+    """What keeps arms from learning from one another."""
+    if not sweep.transfer:
+        return
+    kind, name = sampler_kind(sweep.sampler), (sweep.sampler or {"name": "tpe"})["name"]
+    if kind.replayed or not kind.learns:
+        why = "learns from its own trials alone" if kind.learns else "does not learn from trials"
+        yield f"sweep.transfer=true: sweep.sampler={name} {why}; tpe and gp learn from those of neighbours"
+    if several := [key for key in (*(sweep.objectives or {}), *(sweep.constraints or {})) if key != "val"]:
+        yield f"sweep.transfer=true: {several[0]} is an arm's own figure; arms learn the validation score from others"
+    if sum(arm.transfer for arm in all_arms) < 2:
+        yield "sweep.transfer=true: fewer than two arms are compared, baselines aside, so that none has a neighbour"
+    if any(arm.hasty for arm in all_arms):
+        yield "sweep.transfer=true: under sweep.pruner=asynchronous_halving no arm waits; synchronous_halving"
 
 
 def _donor_mistakes(config: Config) -> Iterator[str]:

@@ -10,16 +10,20 @@ from torch.quasirandom import SobolEngine
 from harness.config.arms import Arm, Point
 from harness.config.space import applied
 from harness.search.methods import experimental_allowed, make_sampler, sampler_kind
-from harness.search.plan import STATES, Earlier, SearchPlan
+from harness.search.plan import STATES, Earlier, Known, SearchPlan
 from harness.search.space import distributions, parameters, suggest
+from harness.search.transfer import lent
 
 
-def propose(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) -> Point:
+def propose(
+    arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier], neighbours: Sequence[Sequence[Earlier]] = ()
+) -> Point:
     """Nuisance values of the arm's trial number `index`: a function of the arguments alone, so a resumed study agrees.
 
     Where the sampler learns, the first `startup` trials take a scrambled Sobol sequence, the same unit points in every
     arm, so that arms are compared on like draws; trials of earlier studies count among them. `earlier` are the arm's
-    trials 0 to `index` − 1; of those that the arm's proposal must not see the points alone are read.
+    trials 0 to `index` − 1; of those that the arm's proposal must not see the points alone are read. `neighbours` are
+    the trials of each arm that this one learns from.
     """
     if not arm.nuisance:
         return {}
@@ -28,16 +32,18 @@ def propose(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) 
         return within_budget(given, plan)
     known = [seen if at < arm.seen_by(index) else Earlier(seen.point, None) for at, seen in enumerate(earlier)]
     with experimental_allowed():
-        return _replayed(arm, index, plan, known) if kind.replayed else _sampled(arm, index, plan, known)
+        if kind.replayed:
+            return _replayed(arm, index, plan, known)
+        return _sampled(arm, index, plan, known, [*plan.history.get(arm.name, ()), *lent(known, neighbours, plan)])
 
 
-def _sampled(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) -> Point:
-    """What a sampler proposes that reads all it needs off the trials."""
+def _sampled(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier], others: Sequence[Known]) -> Point:
+    """What a sampler proposes that reads all it needs off the trials: the arm's own and those of others."""
     kind = sampler_kind(plan.sampler)
     study = plan.study(make_sampler(plan.sampler, arm.nuisance, _sampler_seed(arm, index, plan)))
     if kind.learns:
         earlier = [seen for seen in earlier if seen.entry is None or _told(seen, plan)]
-    study.add_trials([*_past(arm, plan), *(_frozen_trial(arm, seen, plan) for seen in earlier)])
+    study.add_trials([*_past(arm, others, plan), *(_frozen_trial(arm, seen, plan) for seen in earlier)])
     return within_budget(suggest(study.ask(), arm), plan)
 
 
@@ -50,8 +56,8 @@ def _given(arm: Arm, index: int, plan: SearchPlan) -> Point | None:
     return drawn if even and sampler_kind(plan.sampler).learns else None
 
 
-def _past(arm: Arm, plan: SearchPlan) -> list[optuna.trial.FrozenTrial]:
-    """The arm's trials of earlier studies."""
+def _past(arm: Arm, others: Sequence[Known], plan: SearchPlan) -> list[optuna.trial.FrozenTrial]:
+    """Trials of other studies or arms as trials of this arm."""
     return [
         optuna.trial.create_trial(
             values=known.values,
@@ -59,7 +65,7 @@ def _past(arm: Arm, plan: SearchPlan) -> list[optuna.trial.FrozenTrial]:
             distributions=distributions(arm, known.point),
             constraints=known.violations if plan.constraints else None,
         )
-        for known in plan.history.get(arm.name, ())
+        for known in others
     ]
 
 
@@ -82,7 +88,7 @@ def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]
     teaches nothing: it is no trial that this sampler asked for.
     """
     study = plan.study()
-    study.add_trials(_past(arm, plan))
+    study.add_trials(_past(arm, plan.history.get(arm.name, ()), plan))
     asked: list[tuple[optuna.Trial, Point]] = []
     told = 0
     for at in range(index + 1):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.search import SCHEMES, Moment, Search, mean_regret, reached
+from benchmarks.search import COMPARED, SCHEMES, Moment, Search, mean_regret, reached
 from benchmarks.surrogate import ByHand, Fitted, Row, collect, read_rows, surrogate_of, write_rows
 from harness import record
 from tests.test_record import make
@@ -66,6 +66,22 @@ def test_the_best_point_of_a_fit_is_that_of_the_world(fitted):
     assert 2e-3 < found["optimizer.lr"] * found["lora.scale"] < 8e-3
     assert fitted.steps == STEPS
     assert fitted.items == 500
+
+
+def test_the_best_of_an_arm_and_what_its_trials_choose_are_those_of_the_world(fitted):
+    arm = {"lora.rank": 4, "lora.targets": ["query", "value"]}
+    assert fitted.best(arm) == pytest.approx(0.85 - 0.004 * 4 - 0.02, abs=1.5 * NOISE)
+    search = Search(COMPARED["tpe + transfer"], 0, fitted)
+    search.run(4 * len(search.arms) * STEPS[-1])
+    by_name = {arm.name: arm for arm in search.arms}
+    assert len(by_name) == 6
+    for arm in search.arms:
+        chosen = [search.chosen(arm, trials) for trials in (1, 4)]
+        point = arm.values | search._known[arm.name][0].point
+        assert chosen[0] == fitted.at(point, STEPS[-1])
+        assert max(chosen) <= fitted.best(arm.values) + 1e-3
+        seen = search._near(arm, 3)
+        assert [len(trials) for trials in seen] == [3] * 5
 
 
 def test_a_step_costs_what_was_measured_of_its_rank_and_targets(fitted):
