@@ -8,7 +8,7 @@ from harness.record.sections import Record
 SHORT = {
     "trained_parameters": "parameters.trainable",
     "adapter_parameters": "parameters.adapter",
-    "memory": "memory.above_process",
+    "memory": "memory.needed",
     "step_time": "time.step_median_s",
     "latency": "merge.latency_merged_s",
     "adapter_bytes": "adapter.bytes",

@@ -96,7 +96,8 @@ class Parameters(Section):
 class Memory(Section):
     """The peak of memory in training and its components, which add up to it; `activations` is what remains of it.
 
-    `process` is what was held before the network was built; `kind` says what was measured.
+    `process` is what was held before the network was built; `kind` says what was measured. `step` is the most that
+    the tensors of a step hold at once beside the weights, counted on the first training rows.
     """
 
     process: Bytes = 0
@@ -108,6 +109,7 @@ class Memory(Section):
     eval_peak: Bytes = 0
     kind: Annotated[str, Measure()] = ""
     reserved: Annotated[int | None, Measure("bytes", "lower is better")] = None
+    step: Annotated[int | None, Measure("bytes", "lower is better")] = None
 
     def __post_init__(self) -> None:
         known = self.process + self.parameters + self.gradients + self.optimizer + self.activations
@@ -117,6 +119,13 @@ class Memory(Section):
     def above_process(self) -> int:
         """The peak in training above what the process held before, in bytes."""
         return self.train_peak - self.process
+
+    @property
+    def needed(self) -> int:
+        """What trials are compared by, in bytes: weights, optimiser state and the tensors of a step, where those were
+        counted, as on a CPU, whose resident set also holds what was freed; else the peak above the process.
+        """
+        return self.above_process if self.step is None else self.parameters + self.optimizer + self.step
 
 
 @dataclass(frozen=True, kw_only=True)

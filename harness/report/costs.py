@@ -12,27 +12,30 @@ _BUSY = 0.5  # processes more than cores
 
 def section(found: Confirmation) -> str:
     """A row for each confirmed arm. Its trials ran seed by seed over all arms, so each is measured as many times."""
+    counted = all(run.memory.step is not None for each in found.arms for run in each.runs)
     header = [
         "arm",
         "trained",
         "weights + gradients + optimiser MiB",
+        *(("with a step's tensors MiB",) if counted else ()),
         "GFLOP a step",
         "peak MiB [range]",
         "step ms [range]",
         "CPU ms a step [range]",
         "load [range]",
     ]
-    rows = [header, *(_row(each) for each in found.arms)]
+    rows = [header, *(_row(each, counted) for each in found.arms)]
     return "\n\n".join(["## Costs", markdown(rows), _notes(found.arms)])
 
 
-def _row(each: Confirmed) -> list[str]:
+def _row(each: Confirmed, counted: bool) -> list[str]:
     entry = each.entry
     held = entry.memory.parameters + entry.memory.gradients + entry.memory.optimizer
     return [
         each.arm,
         f"{entry.parameters.trainable:,}",
         f"{held / MIB:.1f}",
+        *((f"{entry.memory.needed / MIB:.1f}",) if counted else ()),
         f"{entry.flops.step / 1e9:.1f}",
         _spread([run.memory.above_process / MIB for run in each.runs], "{:.0f}"),
         _spread([1_000 * step_seconds(run) for run in each.runs], "{:.0f}"),
@@ -55,7 +58,8 @@ def _spread(values: Sequence[float], form: str) -> str:
 def _notes(arms: Sequence[Confirmed]) -> str:
     kind = arms[0].entry.memory.kind
     said = (
-        "Weights, gradients and optimiser states are exact, from shapes; operations are counted, attention's included. "
+        "Weights, gradients and optimiser states are exact, from shapes; operations, attention's included, and what a "
+        "step's tensors hold at once are counted. "
         f"Peak ({kind}), times and load are medians over seeds, with the least and the most."
     )
     if busy := _busy(arms):

@@ -289,9 +289,17 @@ def _notes(entry: Record, results: Sequence[ArmResult], tested: bool) -> str:
     return (
         f"Each row is the arm's trial that did best on validation. {_compared(name, tested, over_items)} "
         "One training seed each: the spread between seeds is not in these intervals. "
-        f"Peak: memory in training above what the process held before the trial; like the step time it is of one "
-        f"trial, and a process's first trial also pays for what is set up once.{written}{voices}"
+        f"{_OF_MEMORY[entry.memory.step is not None]}{written}{voices}"
     )
+
+
+_OF_MEMORY = {
+    True: "Memory: weights, optimiser state and the most that a step's tensors hold at once, counted, not measured. "
+    "The step time is of one trial.",
+    False: "Memory: the peak in training above what the process held before the trial; like the step time it is of one "
+    "trial, and a process's first trial also pays for what is set up once.",
+}
+"""What is said of the column, by whether a step's tensors were counted."""
 
 
 _OF_TEXTS = {"wer": "Word and character error rates", "bleu": "BLEU and chrF"}
@@ -362,7 +370,7 @@ def _fronts(records: Sequence[Record]) -> str:
     lines = []
     for cost, unit in (
         ("trainable", "trainable parameters"),
-        ("memory", "bytes of peak memory in training above the bare process"),
+        ("memory", "bytes of memory in training"),
     ):
         lines.append(f"Pareto front, validation {headline_metric(records[0])} against {unit}:")
         lines += [

@@ -37,16 +37,22 @@ _SPLITS = {"val": "validation", "test": "test"}
 LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 
 
+def _memory_label(records: Sequence[Record]) -> str:
+    if any(entry.memory.step is not None for entry in records):
+        return "memory of weights, optimiser and a step's tensors, MiB"
+    kind = next((entry.memory.kind for entry in records if entry.memory.kind), "")
+    return f"peak memory in training above the bare process, MiB ({kind})"
+
+
 def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
-    """The validation score of every complete trial against trainable parameters, and against peak memory."""
+    """The validation score of every complete trial against trainable parameters, and against memory."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
     left.set_xscale("log")
     _costs(left, records, "trainable", 1)
     left.set_xlabel("trainable parameters")
     left.set_ylabel(f"validation {headline_metric(records[0])}")
     _costs(right, records, "memory", MIB)
-    kind = next((entry.memory.kind for entry in records if entry.memory.kind), "")
-    right.set_xlabel(f"peak memory in training above the bare process, MiB ({kind})")
+    right.set_xlabel(_memory_label(records))
     left.legend(loc="best", fontsize=9)
     figure.suptitle(f"{title}: every complete trial; line: the Pareto front")
     for axes, cost, unit in ((left, "trainable", 1), (right, "memory", MIB)):

@@ -210,8 +210,8 @@ def goodness(entry: Record) -> float:
 
 
 def cost_of(entry: Record, cost: str) -> int:
-    """What a trial cost: trainable parameters, or the peak of memory in training above what the process held before."""
-    return entry.parameters.trainable if cost == "trainable" else entry.memory.above_process
+    """What a trial cost: trainable parameters, or bytes of memory in training."""
+    return entry.parameters.trainable if cost == "trainable" else entry.memory.needed
 
 
 def step_seconds(entry: Record) -> float:
@@ -252,7 +252,7 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         *(_TEXT_SCORES[score][0] for score in written),
         "lr",
         "scale",
-        "peak MiB",
+        "memory MiB",
         "step ms",
         *(("vs best",) if tested else ()),
     ]

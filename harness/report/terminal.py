@@ -73,7 +73,7 @@ def _search_table(records: Sequence[Record]) -> Table:
     best = best_by(searched, lambda entry: entry.arm)
     name = _short(headline_metric(records[0]))
     tested = any("test" in entry.scores for entry in best.values())
-    table = _new_table("arm", "trials", "trained", f"val {name}", *([f"test {name}"] if tested else []), "peak MiB")
+    table = _new_table("arm", "trials", "trained", f"val {name}", *([f"test {name}"] if tested else []), "memory MiB")
     for arm in dict.fromkeys(entry.arm for entry in searched):
         count = str(sum(entry.arm == arm for entry in searched))
         table.add_row(*map(Text, [arm, count, *_figures(best.get(arm), tested)]))
@@ -84,8 +84,8 @@ def _figures(entry: Record | None, tested: bool) -> list[str]:
     if entry is None:
         return ["no complete trial"]
     test = [f"{headline_score(entry, 'test'):.4f}" if "test" in entry.scores else ""] if tested else []
-    trained, peak = f"{entry.parameters.trainable:,}", f"{entry.memory.above_process / MIB:.0f}"
-    return [trained, f"{headline_score(entry, 'val'):.4f}", *test, peak]
+    trained, memory = f"{entry.parameters.trainable:,}", f"{entry.memory.needed / MIB:.0f}"
+    return [trained, f"{headline_score(entry, 'val'):.4f}", *test, memory]
 
 
 def _short(metric: str) -> str:

@@ -1,12 +1,15 @@
-"""What a trial costs: parameters in groups that add up, memory before training, and the operations of a step."""
+"""What a trial costs: parameters in groups that add up, memory, and the operations of a step."""
 
 import warnings
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from harness.devices import bytes_of
 from harness.quantized import sizes_of
@@ -93,3 +96,46 @@ def flops_of(work: Callable[[], object], device: torch.device) -> int:
             work()
     total: int = counter.get_total_flops()
     return total
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Follows the bytes of the tensors that operations make, until they are freed; `known` ones do not count."""
+
+    def __init__(self, known: Iterable[torch.Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self._live = 0
+        self._known = {_storage_of(tensor) for tensor in known}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor) and (key := _storage_of(tensor)) not in self._known:
+                self._add(key, tensor.untyped_storage())
+        return out
+
+    def _add(self, key: int, storage: torch.UntypedStorage) -> None:
+        self._known.add(key)
+        self._live += storage.nbytes()
+        self.peak = max(self.peak, self._live)
+        weakref.finalize(storage, self._free, key, storage.nbytes()).atexit = False
+
+    def _free(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._live -= size
+
+
+def _storage_of(tensor: torch.Tensor) -> int:
+    """Names the memory that a tensor and its views share."""
+    found: int = tensor.untyped_storage()._cdata
+    return found
+
+
+def peak_of(work: Callable[[], object], known: Iterable[torch.Tensor]) -> int:
+    """The most bytes that the tensors made by `work` hold at once; those that are `known` do not count.
+
+    What an operation allocates and frees within itself is left out.
+    """
+    live = _LiveTensors(known)
+    with live:
+        work()
+    return live.peak

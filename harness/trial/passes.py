@@ -1,4 +1,4 @@
-"""Passes through a network that are not training: what a start looks at, and the operations of a step."""
+"""Passes through a network that are not training: what a start looks at, and what a step costs."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from harness.model import Network
 from harness.record import Flops
 from harness.task import Inputs, Losses
 from harness.training import autocast, task_losses
-from harness.trial.counting import flops_of
+from harness.trial.counting import flops_of, peak_of
 
 
 def feed(
@@ -49,14 +49,33 @@ def step_flops(
     return Flops(forward=forward, step=step, examples=len(batch["rows"]))
 
 
+def step_bytes(
+    model: Network, train: Inputs, losses: Losses | None, *, batch_size: int, device: torch.device, precision: str
+) -> int:
+    """The most that the tensors of a step hold at once beside the weights, on the first rows of the training split.
+
+    Gradients are among them; an optimiser's state and the masks of dropout are not.
+    """
+    batch = on_device(train.training_batch(train.sample(batch_size)), device)
+    _still(model)
+    with autocast(precision, device):
+        known = [*model.parameters(), *model.buffers(), *batch.values()]
+        peak = peak_of(lambda: task_losses(model, batch, losses)[0].sum().backward(), known)
+    model.zero_grad()
+    model.train()
+    return peak
+
+
 def on_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """The batch where the network is."""
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def _still(model: Network) -> None:
-    """No dropout, and running statistics stay as they are."""
+    """No dropout, and running statistics stay as they are; layers whose activations are computed again do so."""
     model.eval()
     for module in model.modules():
         if isinstance(module, torch.nn.RNNBase):
             module.train()  # cuDNN has no backward pass of these in evaluation
+        elif getattr(module, "gradient_checkpointing", False):
+            module.training = True  # of the layer alone: its parts go on as in evaluation

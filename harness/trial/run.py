@@ -51,7 +51,7 @@ from harness.trial.fingerprints import environment_of, identity
 from harness.trial.inputs import base_identity, loader, tokens_for
 from harness.trial.methods import Method
 from harness.trial.out_of_memory import what_ran_out
-from harness.trial.passes import feed, step_flops
+from harness.trial.passes import feed, step_bytes, step_flops
 from harness.trial.provenance import hardware, source, versions
 from harness.trial.running import RunningTrial, note_arithmetic, note_probe_loss
 from harness.trial.single import train_and_evaluate
@@ -106,7 +106,7 @@ def run_trial(
             rows = loader(calibration, config.trainer.batch_size, config.seed, training=True)
             show = partial(feed, model, rows, task.losses, device=home, precision=precision, count=method.calibration)
             _note_adapter(model, method.initialise(model, show) or ranks, draft)
-        _count(config, model, task, train=calibration, device=home, precision=precision, draft=draft)
+        _count(config, model, task, train=calibration, home=home, precision=precision, meter=meter, draft=draft)
         trial = RunningTrial(
             config=config,
             context=context,
@@ -277,16 +277,18 @@ def _count(
     task: Task,
     *,
     train: Inputs,
-    device: torch.device,
+    home: torch.device,
     precision: str,
+    meter: ResourceMeter,
     draft: Draft,
 ) -> None:
-    """Note parameters and the operations of a step."""
+    """Note parameters, the operations of a step and, where memory is not measured well, the bytes of its tensors."""
     draft.record = replace(draft.record, parameters=count_parameters(model))
-    flops = step_flops(
-        model, train, task.losses, batch_size=config.trainer.batch_size, device=device, precision=precision
-    )
+    size = config.trainer.batch_size
+    flops = step_flops(model, train, task.losses, batch_size=size, device=home, precision=precision)
     draft.record = replace(draft.record, flops=flops)
+    if meter.memory.device.type == "cpu":
+        meter.step_bytes = step_bytes(model, train, task.losses, batch_size=size, device=home, precision=precision)
 
 
 def lost_record(config: Config, context: TrialContext, reason: str) -> Record:

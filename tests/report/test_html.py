@@ -37,7 +37,7 @@ def test_the_page_holds_every_trial_and_field_as_it_was_recorded(tmp_path):
         entry, fields = records[trial["fields"]["trial"]], trial["fields"]
         assert fields["val_accuracy"] == pytest.approx(headline_score(entry, "val"), rel=1e-6)
         assert fields["trainable"] == entry.parameters.trainable
-        assert fields["memory_above_process"] == entry.memory.train_peak - entry.memory.process
+        assert fields["memory_needed"] == entry.memory.train_peak - entry.memory.process
         assert trial["folder"] == f"trials/{entry.trial:04d}"
         parts = ("process", "parameters", "gradients", "optimizer", "activations")
         assert sum(fields[f"memory_{part}"] for part in parts) == fields["memory_train_peak"]

@@ -186,17 +186,17 @@ def test_words_filter_the_rows(page):
 
 def test_the_axes_of_the_front_are_any_field(page):
     tab = page()
-    for field in ("memory_above_process", "val_loss", "rank"):
+    for field in ("memory_needed", "val_loss", "rank"):
         tab.choose("front-x", field)
         drawn = "document.getElementById('front-plot')._fullLayout.xaxis.title.text"
         assert tab.evaluate(f"labelOf({json.dumps(field)})") == tab.evaluate(drawn)
-    tab.choose("front-x", "memory_above_process")
+    tab.choose("front-x", "memory_needed")
     tab.choose("front-y", "val_loss")
     shown = tab.evaluate(
         "document.getElementById('front-plot').data.filter(t => t.mode === 'markers')"
         ".flatMap(t => t.x.map((x, i) => [x, t.y[i]]))"
     )
-    expected = [(entry.memory.above_process / 2**20, entry.score("val", "loss")) for entry in factorial()]
+    expected = [(entry.memory.needed / 2**20, entry.score("val", "loss")) for entry in factorial()]
     np.testing.assert_allclose(sorted(map(tuple, shown)), sorted(expected), rtol=1e-5)
 
 

@@ -1,12 +1,17 @@
-"""Counts add up by tensor identity; memory components add up to the peak."""
+"""Counts add up by tensor identity; memory components add up to the peak; a step's tensors are what is allocated."""
+
+from itertools import accumulate
 
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from transformers import BertConfig, BertModel
 
+from harness.model.hf_classifier import checkpoint_layers
 from harness.record import Parameters
 from harness.training.accounting import MemoryMeter, StepClock, bytes_of, optimizer_bytes
-from harness.trial.counting import count, flops_of, memory_needed
+from harness.trial.counting import count, flops_of, memory_needed, peak_of
 
 
 def test_a_shared_tensor_counts_once_and_groups_add_up():
@@ -131,3 +136,46 @@ def test_bytes_of_the_optimizer_are_those_that_torch_keeps():
     optimizer.step()
     assert needed["optimizer"] == bytes_of(value for held in optimizer.state.values() for value in held.values())
     assert needed["gradients"] == bytes_of(tensor.grad for tensor in trained)
+
+
+def test_tensors_count_while_they_live_and_views_and_known_ones_not_at_all():
+    known = torch.zeros(1000)
+    assert peak_of(lambda: known.view(10, 100).t(), [known]) == 0
+    assert peak_of(lambda: known.add(1).add(1).add(1), [known]) == 2 * 4000, "each is freed once the next is made"
+    assert peak_of(lambda: [known.add(1) for _ in range(3)], [known]) == 3 * 4000
+    assert peak_of(lambda: known.add_(1), [known]) == 0
+
+
+def allocated(work):
+    """The peak of what torch's allocator hands out, by its own events."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        work()
+    events = [event for event in found.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+
+
+@pytest.mark.parametrize("trained", ["encoder", "query", "layer.1"])
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_the_bytes_of_a_step_are_those_that_the_allocator_hands_out(trained, checkpointed):
+    kind = BertConfig(vocab_size=50, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256)
+    torch.manual_seed(0)
+    model = BertModel(kind, add_pooling_layer=False)
+    model.train(checkpointed)  # which is done in training alone
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    if checkpointed:
+        checkpoint_layers(model)
+    for name, tensor in model.named_parameters():
+        tensor.requires_grad_(trained in name)
+    batch = {"input_ids": torch.randint(0, 50, (16, 40)), "attention_mask": torch.ones(16, 40, dtype=torch.int64)}
+
+    def step():
+        model(**batch).last_hidden_state.sum().backward()
+
+    step()
+    model.zero_grad()
+    truth = allocated(step)
+    model.zero_grad()
+    found = peak_of(step, [*model.parameters(), *model.buffers(), *batch.values()])
+    assert found == pytest.approx(truth, rel=0.01)

@@ -78,7 +78,7 @@ def _fields(records: Sequence[Record]) -> dict[str, Tree]:
                 up = -1 if name.endswith("rmse") else direction(name.rpartition("/")[2])
                 found[f"{split}_{name}"] = {"unit": "", "better": int(up)}
     found["rate"] = {"unit": "", "better": 0}
-    found["memory_above_process"] = {"unit": "bytes", "better": -1}
+    found["memory_needed"] = {"unit": "bytes", "better": -1}
     return found
 
 

@@ -7,7 +7,7 @@ const NAMES = {
   params_adapter: "adapter parameters",
   params_head: "head parameters",
   params_total: "all parameters",
-  memory_above_process: "peak memory in training",
+  memory_needed: "memory in training",
   memory_train_peak: "peak memory, process included",
   step_median_s: "time of a step",
   step_cpu_s: "processor time of a step",

@@ -21,7 +21,7 @@ function armColumns(group) {
       { key: "verdict", label: "these two runs", words: true, value: (row) => row.verdict, text: String },
     );
   }
-  const rest = ["params_adapter", "trainable", "rank", "rate", "memory_above_process", "step_median_s"];
+  const rest = ["params_adapter", "trainable", "rank", "rate", "memory_needed", "step_median_s"];
   const trials = { key: "trials", label: "trials", value: (row) => row.count, text: (v, row) => row.ended };
   return [...columns, ...rest.map(field), trials];
 }
@@ -29,7 +29,7 @@ function armColumns(group) {
 function trialColumns(group) {
   const field = (name, words) => ({ key: name, label: labelOf(name), words, value: (row) => row.fields[name], text: (v) => shown(v, name) });
   const known = (name) => page.trials.some((trial) => trial.fields[name] != null);
-  const names = [`val_${group.metric}`, `test_${group.metric}`, "trainable", "rank", "rate", "memory_above_process", "step_median_s", "total_s"];
+  const names = [`val_${group.metric}`, `test_${group.metric}`, "trainable", "rank", "rate", "memory_needed", "step_median_s", "total_s"];
   return [field("trial"), field("arm", true), field("phase", true), field("state", true), ...names.filter(known).map((name) => field(name)), ...(known("reason") ? [field("reason", true)] : [])];
 }
 

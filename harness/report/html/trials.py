@@ -40,7 +40,7 @@ def _trial(entry: Record, folder: Path, points: int) -> dict[str, Any]:
     if entry.rate:
         fields["rate"] = _brief(entry.rate)
     if entry.memory:
-        fields["memory_above_process"] = entry.memory.above_process
+        fields["memory_needed"] = entry.memory.needed
     return {
         "fields": fields,
         "point": {key: _text(value) for key, value in entry.point.items()},

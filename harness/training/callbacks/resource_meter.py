@@ -14,7 +14,8 @@ from harness.training.accounting import MemoryMeter, StepClock
 class ResourceMeter(L.Callback):
     """Seconds and examples of each step; peaks of memory in bytes, of training and of evaluation separately.
 
-    `pack_size` says how many trials the worker trained at most while it had this one.
+    `pack_size` says how many trials the worker trained at most while it had this one. `step_bytes` is what was counted
+    of a step's tensors before.
     """
 
     def __init__(self, device: torch.device, pack_size: Callable[[], int] = lambda: 1) -> None:
@@ -23,6 +24,7 @@ class ResourceMeter(L.Callback):
         self._pack_size, self._pack_size_before = pack_size, 1
         self._reset_next = True  # the next training step starts a new peak
         self.parts = Memory()
+        self.step_bytes: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
         times = {
@@ -58,7 +60,8 @@ class ResourceMeter(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.train_peak = max(self.train_peak, self.memory.peak())
-        self.parts = self.memory.components(module, trainer.optimizers[0], self.train_peak, self.eval_peak)
+        parts = self.memory.components(module, trainer.optimizers[0], self.train_peak, self.eval_peak)
+        self.parts = dataclasses.replace(parts, step=self.step_bytes)
         self.memory.reset()
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
