@@ -10,7 +10,7 @@ from harness.commands.study import led_study
 from harness.config import Config, ConfirmConfig, apply_overrides, check, to_dict
 from harness.config.processes import launched_process_group
 
-_TAKEN = ("run", "study", "results", "top", "seeds", "margin", "orders")
+_TAKEN = ("run", "study", "results", "top", "seeds", "margin", "orders", "reference")
 _GROUPS = ("launch", "tracking")
 
 
@@ -28,7 +28,7 @@ def run(job: HydraJob) -> None:
 
 
 def _confirming(study: Config, asked: Config, words: Sequence[str]) -> Config:
-    """The study's own configuration, with what this command says of seeds, margin, orders, launcher and tracking.
+    """The study's own configuration, with what this command says of the confirmation, launcher and tracking.
 
     Raises ConfigError for a study that cannot be confirmed.
     """
@@ -40,6 +40,7 @@ def _confirming(study: Config, asked: Config, words: Sequence[str]) -> Config:
         seeds=asked.seeds or known.seeds,
         margin=asked.margin or known.margin,
         orders=known.orders if asked.orders is None else asked.orders,
+        reference=asked.reference or known.reference,
     )
     sweep = dataclasses.replace(study.sweep, confirm=confirm)
     tree = to_dict(dataclasses.replace(study, run="study", sweep=sweep))

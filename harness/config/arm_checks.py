@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-from harness.config.arms import joint_space
+from harness.config.arms import arms, joint_space
 from harness.config.layer_ranks import rank_mistakes
 from harness.config.schema import Config, SweepConfig
 from harness.config.space import Choice, Point, Range, Space, applied, space_mistakes, where
 from harness.config.tasks.base import TaskConfig
-from harness.config.tree import OF_COMMANDS, ConfigError
+from harness.config.tree import OF_COMMANDS, ConfigError, nearest
 
 _NUMBER = re.compile(r"-?\d[\d.e+-]*")
 _NAMED = 3  # arms in a line; of more, their number is said
@@ -97,6 +97,16 @@ def confirmed_otherwise(sweep: SweepConfig) -> Iterator[str]:
             yield f"{place}: of the study as a whole, the same in every trial"
         elif own := next((other for other in of_arms if _overlap(key, other)), None):
             yield f"{place}: arms differ in {own}, or it is tuned; what is confirmed has it as in the search"
+
+
+def reference_mistakes(sweep: SweepConfig) -> Iterator[str]:
+    """A reference that is no arm which is always confirmed."""
+    name = sweep.confirm.reference if sweep.confirm else None
+    valid = [arm.name for arm in arms(sweep) if arm.baseline]
+    valid += [method for method in sweep.allocate or {} if method not in valid]
+    if name is not None and name not in valid:
+        known = nearest(name, valid) or (f"; valid: {', '.join(valid)}" if valid else "; there is none")
+        yield f"sweep.confirm.reference={name}: no baseline{known}"
 
 
 def order_mistakes(sweep: SweepConfig, task: TaskConfig) -> Iterator[str]:

@@ -12,6 +12,7 @@ from harness.config.arm_checks import (
     mode_mistakes,
     order_mistakes,
     pack_mistakes,
+    reference_mistakes,
     sweep_space_mistakes,
     unused,
 )
@@ -116,7 +117,8 @@ def _with_arguments(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asked_mistakes(config: Config) -> list[str]:
     """What is said for another command than is run, which would pass over it."""
-    confirming = {"top": config.top, "seeds": config.seeds, "margin": config.margin, "orders": config.orders}
+    confirming: dict[str, Any] = {"top": config.top, "seeds": config.seeds, "margin": config.margin}
+    confirming |= {"orders": config.orders, "reference": config.reference}
     mistakes = [
         f"{key}={shown(value)}: of run=confirm; what a study begins with is sweep.confirm.{key}"
         for key, value in confirming.items()
@@ -289,6 +291,7 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
         except ConfigError as error:
             mistakes.append(f"sweep: {error}")
     mistakes += [*unused(sweep), *confirmed_otherwise(sweep), *order_mistakes(sweep, config.task)]
+    mistakes += reference_mistakes(sweep)
     both = sorted(set(sweep.scientific) & set(sweep.nuisance))
     mistakes += [f"sweep.across: {key} is not scientific" for key in sweep.across or () if key not in sweep.scientific]
     return mistakes + [f"sweep: {key} is both scientific and nuisance" for key in both]

@@ -149,6 +149,7 @@ class ConfirmConfig:
 
     `margin` is the difference, in units of the score, that is too small to matter. `set` are dotted keys that these
     trials have otherwise, such as a longer training. `orders`: with each seed the tasks are learned in another order.
+    `reference` is the baseline that others are held against; null: full fine-tuning, or without it the best arm.
     """
 
     top: Count = 3
@@ -156,6 +157,7 @@ class ConfirmConfig:
     margin: Positive = 0.01
     set: dict[str, Any] = field(default_factory=dict)
     orders: Flag = False
+    reference: Text | None = None
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -233,9 +235,9 @@ SHAPES_ALONE = ("count", "targets")
 class Config:
     """One trial, or one study of trials, wholly resolved.
 
-    `top`, `seeds`, `margin` and `orders` are of run=confirm; null: as the study's own `sweep.confirm` says. `trial` is
-    of run=repeat and of those that take a trial up again, `format` and `push` of run=export, `adapter` and
-    `split` of run=evaluate, `input` and `output` of run=predict and
+    `top`, `seeds`, `margin`, `orders` and `reference` are of run=confirm; null: as the study's own `sweep.confirm`
+    says. `trial` is of run=repeat and of those that take a trial up again, `format` and `push` of run=export,
+    `adapter` and `split` of run=evaluate, `input` and `output` of run=predict and
     run=attribute, `output` of run=export, too; `port` is of run=watch,
     `method`, `parameters` and `steps` of run=allocate.
     """
@@ -257,6 +259,7 @@ class Config:
     seeds: Annotated[int, Strict(), Field(ge=2)] | None = None
     margin: Positive | None = None
     orders: Flag | None = None
+    reference: Text | None = None
     trial: Natural | Literal["best"] | None = None
     input: Text | None = None
     output: Text | None = None

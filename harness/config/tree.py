@@ -14,7 +14,7 @@ Tree = dict[str, Any]
 
 OF_COMMANDS = (
     *("top", "seeds", "margin", "trial", "input", "output", "format", "port", "method", "parameters", "steps"),
-    *("adapter", "split", "push", "orders"),
+    *("adapter", "split", "push", "orders", "reference"),
 )
 """Keys of a configuration that say what a command does with a study, and are none of a trial's."""
 

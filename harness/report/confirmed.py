@@ -100,12 +100,15 @@ class Confirmation:
         return max((found.gap.detectable for found in adapters or compared if found.gap is not None), default=math.inf)
 
 
-def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Confirmation | None:
+def confirmation(
+    records: Sequence[Record], folder: Path, margin: float, reference: str | None = None
+) -> Confirmation | None:
     """Judge the trials of a study that confirm; None where no two arms have the same two seeds.
 
     Only trials at the point that the search chose count. Arms are compared over the seeds that all of them have; an arm
     that would leave the others fewer than `LEAST_SEEDS`, as one that failed again and again, is left out and named. The
-    reference is full fine-tuning where it is a finalist, else the arm that the search found best on validation.
+    reference, where none is named that was confirmed, is full fine-tuning, or without it the arm that the search found
+    best on validation.
     """
     chosen = best_by((entry for entry in records if entry.phase == "search"), lambda entry: entry.arm)
     again = [entry for entry in records if entry.phase == "confirm"]
@@ -117,7 +120,8 @@ def confirmation(records: Sequence[Record], folder: Path, margin: float) -> Conf
         return None
     shared = {name: [found[seed] for seed in seeds] for name, found in kept.items()}
     values, over_items = score_matrices(shared, folder)
-    reference = _reference({name: chosen[name] for name in shared})
+    if reference not in shared:
+        reference = _reference({name: chosen[name] for name in shared})
     kinds = {name: "adapter" if entries[0].parameters.adapter else name for name, entries in shared.items()}
     gaps = compare(values, reference, kinds)
     found = [

@@ -26,6 +26,7 @@ from harness.report.confirmed import answer as confirmed_answer
 from harness.report.confirmed import section as confirmed_section
 from harness.report.html import Group, page_data, write_page
 from harness.report.importance_picture import importance_picture
+from harness.report.layer_rank_picture import layer_rank_picture, shown_arms
 from harness.report.objectives import objectives_of
 from harness.report.objectives import section as objectives_section
 from harness.report.table import (
@@ -130,7 +131,7 @@ def _single(records: Sequence[Record], folder: Path) -> Part:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
         groups.setdefault((entry.task, entry.model, entry.data.sha256, _base(entry, records)), []).append(entry)
-    margin = _margin(folder)
+    margin = _confirm(folder).margin
     found = [_group(group, margin, folder) for group in groups.values()]
     text = "\n\n".join(_section(group, folder) for group in found)
     largest = max(found, key=lambda group: len(group.results))
@@ -139,7 +140,7 @@ def _single(records: Sequence[Record], folder: Path) -> Part:
 
 def _group(records: Sequence[Record], margin: float, folder: Path) -> Group:
     results = arm_results(_searched(records), folder)
-    confirmed = confirmation(records, folder, margin)
+    confirmed = confirmation(records, folder, margin, _confirm(folder).reference)
     return Group(records, _conclusion(records, results, confirmed), results, confirmed)
 
 
@@ -162,25 +163,33 @@ def _draw_single(group: Group, folder: Path) -> list[str]:
         written += ["confirmed.png", "learning_curves.png"]
     if any(result.best for result in group.results):
         plots.pareto_picture(searched, title, folder / "pareto.png")
-        plots.rank_picture(searched, group.results, title, folder / "rank_curve.png")
-        written += ["pareto.png", "rank_curve.png"]
+        written += ["pareto.png", _draw_ranks(group, title, folder)]
     if (found := importance.read_importances(folder)) is not None and found["shares"]:
         importance_picture(found, title, folder / "importances.png")
         written.append("importances.png")
     return written
 
 
+def _draw_ranks(group: Group, title: str, folder: Path) -> str:
+    """The score against rank or, where the ranks of layers are searched, those of each arm; returns the file's name."""
+    if stored_sweep(folder).get("ranks") is None:
+        plots.rank_picture(_searched(group.records), group.results, title, folder / "rank_curve.png")
+        return "rank_curve.png"
+    layer_rank_picture(shown_arms(group.results, group.confirmed), title, folder / "layer_ranks.png")
+    return "layer_ranks.png"
+
+
 def _searched(records: Sequence[Record]) -> list[Record]:
     return [entry for entry in records if entry.phase == "search"]
 
 
-def _margin(folder: Path) -> float:
-    """The difference that the study in a folder calls too small to matter."""
-    return ConfirmConfig(**(stored_sweep(folder).get("confirm") or {})).margin
+def _confirm(folder: Path) -> ConfirmConfig:
+    """What the study in a folder says of its confirmation."""
+    return ConfirmConfig(**(stored_sweep(folder).get("confirm") or {}))
 
 
 def _continual(records: Sequence[Record], folder: Path) -> Part:
-    searched, margin = _searched(records), _margin(folder)
+    searched, margin = _searched(records), _confirm(folder).margin
     results = continual.continual_results(searched, folder)
     confirmed = confirmation(records, folder, margin)
 
@@ -201,7 +210,7 @@ def _continual(records: Sequence[Record], folder: Path) -> Part:
 def _several(records: Sequence[Record], folder: Path) -> Part:
     searched = _searched(records)
     results = multitask.multitask_results(searched, folder)
-    confirmed = confirmed_tasks.confirmed_ways(records, folder, _margin(folder))
+    confirmed = confirmed_tasks.confirmed_ways(records, folder, _confirm(folder).margin)
     compared = [result for result in results if result.interval is not None]
 
     def draw() -> list[str]:
@@ -243,7 +252,7 @@ def _section(group: Group, folder: Path) -> str:
             parts.append(group.answer)
         parts += [*caveats([result.best for result in results if result.best], folder)]
         several = objectives_of(folder)
-        parts.append(objectives_section(searched, folder, _margin(folder)) if several else _fronts(searched))
+        parts.append(objectives_section(searched, folder, _confirm(folder).margin) if several else _fronts(searched))
         parts += importance.section(folder)
     return "\n\n".join([*parts, *failures(records)])
 

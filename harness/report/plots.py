@@ -170,8 +170,10 @@ def confirmed_picture(found: Confirmation, title: str, path: Path) -> None:
     if sign(found.arms[0].entry) < 0:
         axes.invert_xaxis()
     name = headline_metric(found.arms[0].entry)
-    axes.set_xlabel(
-        f"test {name} against {found.reference}, right is better;\n{found.seeds} {found.unit}, 95 % all at once"
+    # Below the figure as a whole: long names of arms leave the axes themselves little room.
+    figure.supxlabel(
+        f"test {name} against {found.reference}, right is better;\n{found.seeds} {found.unit}, 95 % all at once",
+        fontsize="medium",
     )
     axes.set_title(title)
     axes.grid(alpha=0.25, axis="x")
@@ -182,11 +184,14 @@ def confirmed_picture(found: Confirmation, title: str, path: Path) -> None:
 def curves_picture(found: Confirmation, title: str, path: Path) -> None:
     """The objective on validation over steps, the mean of each arm's seeds; the range of its seeds shaded."""
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for each, line in zip(found.arms, cycle(("-", "--", ":", "-.")), strict=False):
+    lines, others = cycle(("-", "--", ":", "-.")), cycle(LINES)
+    several = sum(each.entry.lora.is_low_rank for each in found.arms) > 1
+    for each, line in zip(found.arms, lines, strict=False):
         curves = [{int(step): value for step, value in run.reports} for run in each.runs]
         steps = sorted(set.intersection(*(set(curve) for curve in curves)))
         values = [[curve[step] for curve in curves] for step in steps]
         colour, marker, _ = _STYLE[each.entry.lora.name]
+        colour = next(others) if several and each.entry.lora.is_low_rank else colour
         means = [statistics.fmean(row) for row in values]
         axes.plot(steps, means, line, color=colour, marker=marker, label=each.arm)
         axes.fill_between(steps, [min(row) for row in values], [max(row) for row in values], color=colour, alpha=0.1)

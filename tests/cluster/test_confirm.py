@@ -363,6 +363,15 @@ def test_orders_can_be_asked_for_when_the_study_is_confirmed(several, ask, tmp_p
     assert own.sweep.confirm == ConfirmConfig(seeds=4, orders=True)
 
 
+def test_a_reference_can_be_named_when_the_study_is_confirmed_and_must_be_a_baseline(config, ask, tmp_path):
+    store(config, tmp_path)
+    ((own,), _) = ask("reference=head")
+    assert own.sweep.confirm.reference == "head"
+    made, said = ask("reference=heed")
+    assert made == []
+    assert said.startswith("sweep.confirm.reference=heed: no baseline; did you mean head?")
+
+
 def test_it_takes_no_other_word(config, ask, tmp_path):
     store(config, tmp_path)
     made, said = ask("trainer.max_steps=3", "+sweep.confirm.set={lora.dropout: 0.1}", "margin=0.02")

@@ -70,6 +70,17 @@ def study(tmp_path):
     return make_study
 
 
+def test_the_reference_is_the_arm_that_is_named_where_it_was_confirmed(study, tmp_path):
+    records = study({"full": 0.0, "rank=1": -0.08, "rank=8": 0.0})
+    found = confirmation(records, tmp_path, margin=0.03, reference="rank=1")
+    assert found.reference == "rank=1"
+    by_full = {each.arm: each for each in confirmation(records, tmp_path, margin=0.03).arms}
+    for each in found.arms:
+        truth = None if each.arm == "rank=1" else each.mean.mean - by_full["rank=1"].mean.mean
+        assert (each.difference and each.difference[0]) == (truth and pytest.approx(truth, abs=1e-9))
+    assert confirmation(records, tmp_path, margin=0.03, reference="rank=2").reference == "full"
+
+
 def test_arms_are_called_what_they_are(study, tmp_path):
     records = study({"full": 0.0, "rank=1": -0.08, "rank=8": 0.0})
     found = confirmation(records, tmp_path, margin=0.03)
