@@ -106,7 +106,9 @@ class _LiveTensors(TorchDispatchMode):
         self.peak = self._live = 0
         self._known = {_storage_of(tensor) for tensor in known}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor) and (key := _storage_of(tensor)) not in self._known:
