@@ -14,7 +14,7 @@ from harness.system.study_files import CONFIG
 
 _RENAMED = {former: now for now, former in FORMER_READERS.items()}
 
-_BEFORE = {"test": True, "confirm": None, "mode": "compared"}
+_BEFORE = {"test": True, "confirm": None, "mode": "compared", "transfer": False}
 """What a sweep did before there was a key for it, where that is not null."""
 
 

@@ -14,6 +14,7 @@ from harness.config import Choice, ConfigError, Range, check, read_stored, to_di
 from harness.config.arm_checks import ArmMistakes, corners
 from harness.config.composition import explain
 from harness.config.preflight import check_same_config, validate_before_import
+from harness.config.schema import SweepConfig
 from harness.config.space import Dimension, applied, flattened, in_order
 from harness.record import RECORDS
 
@@ -268,3 +269,12 @@ def test_a_study_from_before_there_were_integers_is_the_same_study(tree, tmp_pat
         ConfigError, match=r"sweep\.nuisance\.lora\.scale\.integer=true: study=s was begun with another"
     ):
         check_same_config(tmp_path, now)
+
+
+def test_a_sweep_from_before_a_key_was_there_reads_as_what_was_done_then(tmp_path):
+    """Else its study could not be resumed: what is compared is the whole tree."""
+    required = {"scientific": {}, "nuisance": {}, "baselines": {}, "trials": 1, "startup": 1, "prune_after": 1}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"sweep": required}))
+    stored = read_stored(tmp_path / "config.yaml")["sweep"]
+    later = {field.name: field.default for field in dataclasses.fields(SweepConfig) if field.name not in required}
+    assert {key: stored.get(key) for key in later} == later | {"test": True, "confirm": None}
