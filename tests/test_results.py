@@ -41,7 +41,8 @@ def test_every_curated_study_is_whole_and_its_answer_is_quoted(study):
     assert answer in RESULTS
     assert f"results/curated/{study}/table.md" in RESULTS
     pictures = {"Remembered best": ("matrices.png", "forgetting.png"), "Best on validation": ("multitask.png",)}
-    for name in next((pictures[key] for key in pictures if answer.startswith(key)), ("pareto.png", "rank_curve.png")):
+    ranks = "layer_ranks.png" if (folder / "layer_ranks.png").exists() else "rank_curve.png"
+    for name in next((pictures[key] for key in pictures if answer.startswith(key)), ("pareto.png", ranks)):
         assert (folder / name).stat().st_size > 10_000
     assert "Command: `python -m harness" in (folder / "table.md").read_text()
 
