@@ -6,8 +6,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STYLE  := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
-# Two processes, one thread each: two of two threads on two cores wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# Two processes, one thread each: two of two threads on two cores wait for each other. Compiled modules are kept, whatever
+# the environment says: each process would compile the package and its tests anew, which takes it ten seconds.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 sweep: $(VENV)/installed     ## the rank sweep: search, table, pictures
 	$(BIN)/python -m harness +experiment=sst2_rank_sweep
