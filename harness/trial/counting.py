@@ -2,7 +2,8 @@
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -78,7 +79,15 @@ _FUSED = {
 
 
 def flops_of(work: Callable[[], object], device: torch.device) -> int:
-    """Floating-point operations of the matrix products and convolutions that `work` does, by torch's counter.
+    """Floating-point operations of what `work` does, as `counted_flops` counts them."""
+    with counted_flops(device) as so_far:
+        work()
+    return so_far()
+
+
+@contextmanager
+def counted_flops(device: torch.device) -> Iterator[Callable[[], int]]:
+    """Floating-point operations of the matrix products and convolutions inside, up to the call, by torch's counter.
 
     A multiplication and an addition are two. Elementwise work is not counted, nor are the scores that a GPU's fused
     attention computes again in its backward pass: counts are the same on every device, whatever torch itself counts.
@@ -93,9 +102,7 @@ def flops_of(work: Callable[[], object], device: torch.device) -> int:
         warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")  # of Intel's GPUs
         counter = FlopCounterMode(display=False, custom_mapping=_FUSED)
         with attention, torch.backends.mkldnn.flags(enabled=False), counter:
-            work()
-    total: int = counter.get_total_flops()
-    return total
+            yield counter.get_total_flops
 
 
 class _LiveTensors(TorchDispatchMode):

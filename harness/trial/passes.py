@@ -10,7 +10,7 @@ from harness.model import Network
 from harness.record import Flops
 from harness.task import Inputs, Losses
 from harness.training import autocast, task_losses
-from harness.trial.counting import flops_of, peak_of
+from harness.trial.counting import counted_flops, peak_of
 
 
 def feed(
@@ -41,9 +41,11 @@ def step_flops(
     _still(model)
     # They follow from shapes alone, and a counted pass in bf16 takes a CPU ten times as long.
     counted_in = "32-true" if device.type == "cpu" else precision
-    with autocast(counted_in, device):
-        forward = flops_of(lambda: task_losses(model, batch, losses), device)
-        step = flops_of(lambda: task_losses(model, batch, losses)[0].sum().backward(), device)
+    with autocast(counted_in, device), counted_flops(device) as so_far:
+        loss = task_losses(model, batch, losses)[0].sum()
+        forward = so_far()
+        loss.backward()
+        step = so_far()
     model.zero_grad()
     model.train()
     return Flops(forward=forward, step=step, examples=len(batch["rows"]))
