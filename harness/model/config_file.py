@@ -51,6 +51,9 @@ _SHAPE = {
 }
 _SHAPE_KEYS = {key: name for name, keys in _SHAPE.items() for key in keys}
 
+_agree: set[tuple[Path, int, int, str]] = set()
+"""Files, when they were changed and how large they are, and what of this process's networks they describe."""
+
 
 def check_config_file(folder: Path, built: PreTrainedConfig, model: str, address: str) -> None:
     """Raise ConfigError where the folder's config.json, if there is one, does not describe the network `built`.
@@ -59,6 +62,9 @@ def check_config_file(folder: Path, built: PreTrainedConfig, model: str, address
     """
     path = folder / "config.json"
     if not path.is_file():
+        return
+    this = (path, path.stat().st_mtime_ns, path.stat().st_size, built.to_json_string(use_diff=False))
+    if this in _agree:
         return
     where = f"model.weights.address={address}: config.json"
     stored = _read(path, where)
@@ -82,6 +88,7 @@ def check_config_file(folder: Path, built: PreTrainedConfig, model: str, address
     ]
     if lines:
         raise ConfigError(*lines)
+    _agree.add(this)
 
 
 def _read(path: Path, where: str) -> dict[str, Any]:

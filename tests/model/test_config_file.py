@@ -160,6 +160,15 @@ def test_a_key_that_would_compute_something_else_is_refused(family, key, value, 
     assert any(ways in line for line in said)
 
 
+def test_what_agreed_is_asked_again_where_the_file_or_the_network_is_another(tmp_path):
+    written(tmp_path, "bert")
+    base_file(named(tmp_path, "bert"))
+    assert "model=mine computes 3" in "".join(lines(tmp_path, "bert", layers=3))
+    base_file(named(tmp_path, "bert"))
+    edit(tmp_path, hidden_act="relu")
+    assert "says hidden_act=relu" in "".join(lines(tmp_path, "bert"))
+
+
 @pytest.mark.parametrize("field", ["hidden_act", "layer_norm_eps"])
 def test_the_refused_base_does_compute_something_else(field, tmp_path):
     """The keys above are no formality: transformers gives other outputs by them."""
