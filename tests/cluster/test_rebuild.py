@@ -2,10 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +12,7 @@ from harness.cluster.study import begin_study
 from harness.cluster.worker import join
 from harness.config import check, to_dict
 from harness.trial import single
+from tests.offline_runs import inspect
 
 
 @pytest.fixture
@@ -44,16 +42,11 @@ def runs(folder):
     """The offline runs by name: configuration, summary, history, exit code, as W&B's own reader prints them."""
     found = {}
     for run in sorted((folder / "wandb").glob("offline-run-*")):
-        told = json.loads(_inspect("--summary", run))
-        items = [line["history"]["item"] for line in map(json.loads, _inspect(run).splitlines()) if "history" in line]
+        told = json.loads(inspect(run, "--summary"))
+        items = [line["history"]["item"] for line in map(json.loads, inspect(run).splitlines()) if "history" in line]
         history = [(item["_step"], _own(item)) for item in items]
         found[told["name"]] = (told["config"], _own(told["summary"]), history, told["exit_code"])
     return found
-
-
-def _inspect(*words):
-    command = [Path(sys.executable).parent / "wandb", "leet", "inspect", "--json", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _own(item):

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +13,7 @@ from harness.record import tracked
 from harness.trial import tracking
 from harness.trial.tracking import mirror as mirror_module
 from tests.commands import compose
+from tests.offline_runs import inspect
 from tests.test_record import make
 
 
@@ -67,17 +65,12 @@ def run_of(folder, **changes):
     return tracking.Run(**values | changes)
 
 
-def inspect(*words):
-    command = [Path(sys.executable).parent / "wandb", "leet", "inspect", "--json", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 def told(folder, count=1):
     """The offline runs in a folder by name, as W&B's own reader prints them, once all are written."""
     until = time.monotonic() + 20
     while True:
         paths = sorted(folder.glob("wandb/offline-run-*"))
-        found = [json.loads(inspect("--summary", path)) | {"path": path} for path in paths]
+        found = [json.loads(inspect(path, "--summary")) | {"path": path} for path in paths]
         if len(found) == count and all(run["exit_code"] is not None for run in found):
             return {run["name"]: run for run in found}
         assert time.monotonic() < until, found
