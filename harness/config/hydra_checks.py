@@ -128,6 +128,7 @@ def _at(node: Any, place: str) -> Any:
     return node
 
 
+@functools.cache
 def _own_files(place: str) -> list[Any]:
     folder = _HYDRAS / place.partition(".")[2]
     return [OmegaConf.to_container(OmegaConf.load(path), resolve=False) for path in sorted(folder.glob("*.yaml"))]

@@ -57,10 +57,10 @@ def shown(value: Any) -> str:
 
 def schema_keys(kind: Any, prefix: str = "") -> list[str]:
     """Every dotted key that the schema knows, all branches of its unions included."""
-    keys = []
+    keys, hints = [], typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         keys.append(f"{prefix}{field.name}")
-        for part in _dataclasses_in(typing.get_type_hints(kind)[field.name]):
+        for part in _dataclasses_in(hints[field.name]):
             keys += schema_keys(part, f"{prefix}{field.name}.")
     return keys
 
