@@ -132,9 +132,11 @@ def test_a_guests_command_is_run_and_its_answer_printed(python, tmp_path):
         ("os:system", "run=os:system: os has no such command; harness.commands.study_command marks one"),
     ],
 )
-def test_only_what_is_marked_as_a_command_is_run(python, tmp_path, run, line):
+def test_only_what_is_marked_as_a_command_is_run(run_here, tmp_path, monkeypatch, run, line):
     (tmp_path / "guest.py").write_text(GUEST)
-    done = python("from harness.__main__ import main; main()", f"run={run}")
-    assert done.returncode == 2
-    assert done.stderr.startswith(line)
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "guest", raising=False)
+    code, _, error = run_here(f"run={run}")
+    assert code == 2
+    assert error.startswith(line)
+    assert len(error.splitlines()) == 1

@@ -76,12 +76,12 @@ MISTAKES = [
 @pytest.mark.parametrize(
     ("words", "line"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_a_mistake_is_one_line_and_creates_nothing(harness, tmp_path, words, line):
-    done = harness(*words)
-    assert done.returncode == 2, done.stderr
-    assert line in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stdout == ""
+def test_a_mistake_is_one_line_and_creates_nothing(run_here, own_cache, tmp_path, words, line):
+    code, out, error = run_here(*words)
+    assert code == 2, error
+    assert line in error
+    assert len(error.strip().splitlines()) == 1
+    assert out == ""
     assert list(tmp_path.iterdir()) == []
 
 
