@@ -78,10 +78,10 @@ def launch(tiny_base, tiny_data, tmp_path, zygote):
         "sweep.trials=1",
     ]
 
-    def start(*more, script=("-m", "harness"), python=zygote.popen):
+    def start(*more, script=("-m", "harness")):
         if "launch=here" not in more:
             more = ("launch=local", "launch.workers=2", "launch.per_gpu=2", *more)
-        return python(
+        return zygote.popen(
             [*script, *words, *more],
             cwd=tmp_path,
             env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)},
@@ -458,10 +458,7 @@ def test_the_machine_that_queues_jobs_need_not_have_what_they_train_on(compose, 
 
 
 def test_a_worker_that_a_trial_left_without_memory_replaces_itself(launch, tmp_path):
-    def python(arguments, **options):  # a process of its own address space, which replaces itself
-        return subprocess.Popen([sys.executable, *arguments], text=True, **options)
-
-    here = launch("launch=here", script=("-c", LEAK), python=python)
+    here = launch("launch=here", script=("-c", LEAK))
     out, said = here.communicate(timeout=400)
     assert here.returncode == 0, said
     assert said.count("this worker restarts because of 4") == 1, said

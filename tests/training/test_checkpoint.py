@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from harness.config import to_dict
+from harness.config import check, to_dict
 from harness.record import plain
 from harness.system.signals import Interrupted, graceful_stop
 from harness.training import DivergenceCheck, TrialModule, callbacks, checkpoint
@@ -18,6 +19,7 @@ from harness.training.checkpoint import load, save
 from harness.trial import TrialContext
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.run import run_trial
+from tests.tiny import compose_tree
 
 WORDS = ["trainer.epochs=20.0", "trainer.max_steps=48", "trainer.batch_size=16", "trainer.evaluations=4"]
 CASES = {
@@ -145,15 +147,25 @@ def test_what_was_reported_before_is_reported_again_to_who_goes_on(compose, tmp_
     assert heard == [12, 24, 36, 48]
 
 
+@pytest.fixture(scope="module")
+def plain_trial(tiny_base, tiny_data, tmp_path_factory):
+    """A configuration, what an undisturbed trial of it ends as, and the folder of one put down at steps 5 and 10."""
+    config, folder = check(compose_tree(tiny_base, tiny_data, *WORDS)), tmp_path_factory.mktemp("plain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(folder / "cache"))
+        alone, _ = train(config, folder / "alone")
+        for stop_at in (5, 10):
+            train(config, folder / "t", stop_at)
+    return config, essence(alone, folder / "alone"), folder / "t"
+
+
 @pytest.fixture
-def two(compose, tmp_path, own_cache):
+def two(plain_trial, tmp_path, own_cache):
     """A trial with two checkpoints, at steps 5 and 10, and what an undisturbed one ends as."""
-    config = compose(*WORDS)
-    alone, _ = train(config, tmp_path / "alone")
-    for stop_at in (5, 10):
-        train(config, tmp_path / "t", stop_at)
+    config, alone, folder = plain_trial
+    shutil.copytree(folder, tmp_path / "t")
     assert sorted(path.name for path in (tmp_path / "t/checkpoint").glob("*.pt")) == ["00000005.pt", "00000010.pt"]
-    return config, essence(alone, tmp_path / "alone")
+    return config, alone
 
 
 @pytest.mark.parametrize(("damaged", "from_step"), [(1, 5), (2, None)])
@@ -266,9 +278,8 @@ def test_the_states_of_the_former_names_reach_the_callbacks_that_took_their_part
 
 
 @pytest.mark.parametrize("fault", ["in_training", "in_checkpoint"])
-def test_kill_9_in_the_middle(compose, tmp_path, own_cache, zygote, fault):
-    config = compose(*WORDS)
-    alone, _ = train(config, tmp_path / "alone")
+def test_kill_9_in_the_middle(plain_trial, tmp_path, own_cache, zygote, fault):
+    config, alone, _ = plain_trial
     folder = tmp_path / "t"
     folder.mkdir()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
@@ -285,20 +296,19 @@ def test_kill_9_in_the_middle(compose, tmp_path, own_cache, zygote, fault):
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     entry, _ = train(config, folder)
     assert entry.steps.resumed in (28, 29)
-    assert essence(entry, folder) == essence(alone, tmp_path / "alone")
+    assert essence(entry, folder) == alone
 
 
-def test_a_checkpoint_is_made_before_the_step_that_an_evaluation_follows(compose, tmp_path, own_cache, monkeypatch):
+def test_a_checkpoint_is_made_before_the_step_that_an_evaluation_follows(plain_trial, tmp_path, own_cache, monkeypatch):
     monkeypatch.setattr("harness.training.callbacks.stop_request.EVALUATION_PATIENCE_S", 0.0)
     monkeypatch.setattr(checkpoint, "_EVALUATES_S", 0.0)
-    config = compose(*WORDS)
-    alone, _ = train(config, tmp_path / "alone")
+    config, alone, _ = plain_trial
     _, steps = train(config, tmp_path / "t", 12)
     assert steps[-1] == 12
     assert [path.stem for path in sorted((tmp_path / "t/checkpoint").glob("*.pt"))] == ["00000011"]
     entry, _ = train(config, tmp_path / "t")
     assert entry.steps.resumed == 11
-    assert essence(entry, tmp_path / "t") == essence(alone, tmp_path / "alone")
+    assert essence(entry, tmp_path / "t") == alone
 
 
 def test_it_is_said_where_another_number_of_threads_goes_on(compose, tmp_path, own_cache, caplog):

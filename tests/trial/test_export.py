@@ -66,10 +66,11 @@ WAYS = {
 }
 EVERY_WAY = [("bert", way) for way in WAYS] + [(name, "lora") for name in ("distilbert", "roberta", "deberta-v2")]
 EVERY_WAY += [(name, "lora") for name in ("modernbert", "llama", "gpt2", "qwen3", "t5", "gpt_neox")]
+MERGED = EVERY_WAY[:-5]
 
 
 @pytest.mark.parametrize(("model_type", "way"), EVERY_WAY)
-def test_the_adapter_loads_with_peft(model_type, way, trained, reviews, tmp_path):  # noqa: F811
+def test_the_adapter_loads_with_peft_and_merged_with_transformers(model_type, way, trained, reviews, tmp_path):  # noqa: F811
     save_small(AutoModelForSequenceClassification, model_type, tmp_path / "base", num_labels=2)
     made = trained(*reviews, *based_on(tmp_path / "base"), *WAYS[way])
     expected = logits_of(made)
@@ -81,22 +82,26 @@ def test_the_adapter_loads_with_peft(model_type, way, trained, reviews, tmp_path
         torch.testing.assert_close(theirs(input_ids=IDS, attention_mask=MASK).logits, expected, rtol=1e-4, atol=1e-5)
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=2).eval()
     assert (plain(IDS, attention_mask=MASK).logits - expected).abs().max() > 0.01
+    if (model_type, way) in MERGED:
+        loads_merged(made, tmp_path / "merged")
 
 
-@pytest.mark.parametrize(
-    ("model_type", "way"), [*EVERY_WAY[:-5], ("bert", "full"), ("bert", "bitfit"), ("gpt2", "head")]
-)
-def test_the_merged_model_loads_with_transformers(model_type, way, trained, reviews, tmp_path):  # noqa: F811
+@pytest.mark.parametrize(("model_type", "way"), [("bert", "full"), ("bert", "bitfit"), ("gpt2", "head")])
+def test_what_leaves_no_adapter_loads_with_transformers(model_type, way, trained, reviews, tmp_path):  # noqa: F811
     save_small(AutoModelForSequenceClassification, model_type, tmp_path / "base", num_labels=2)
-    made = trained(*reviews, *based_on(tmp_path / "base"), *WAYS.get(way, [f"lora={way}"]))
+    loads_merged(trained(*reviews, *based_on(tmp_path / "base"), f"lora={way}"), tmp_path / "merged")
+
+
+def loads_merged(made, folder):
+    """The whole model, exported there, gives transformers the same logits and probabilities."""
     expected = logits_of(made)
-    export_trial(made, tmp_path / "out", merged=True)
-    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    export_trial(made, folder, merged=True)
+    theirs = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     with torch.no_grad():
         torch.testing.assert_close(theirs(IDS, attention_mask=MASK).logits, expected, rtol=1e-4, atol=1e-5)
     assert theirs.config.problem_type == "single_label_classification"
     text = f"{WORDS[10]} {WORDS[11]}"
-    said = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)([text])[0]
+    said = pipeline("text-classification", model=str(folder), top_k=None)([text])[0]
     row = torch.tensor([[2, 10, 11, 3]])
     wanted = logits_of(made, {"ids": row, "mask": torch.ones_like(row)}).softmax(1)[0]
     assert {each["label"]: each["score"] for each in said} == pytest.approx(
@@ -163,34 +168,34 @@ def test_a_stored_head_is_put_into_the_order_of_the_tasks_classes(trained, tmp_p
         network.take_classes(("a", "b", "c"))
 
 
-@pytest.mark.parametrize("merged", [False, True])
-def test_a_writer_loads(merged, trained, pairs, tmp_path):  # noqa: F811
+def test_a_writer_loads(trained, pairs, tmp_path):  # noqa: F811
     save_small(AutoModelForCausalLM, "llama", tmp_path / "base")
     made = trained(*pairs, *based_on(tmp_path / "base"), "lora.rank=2")
     expected = logits_of(made)
-    export_trial(made, tmp_path / "out", merged=merged)
-    kind = AutoModelForCausalLM if merged else AutoPeftModelForCausalLM
-    theirs = kind.from_pretrained(tmp_path / "out").eval()
-    with torch.no_grad():
-        torch.testing.assert_close(theirs(input_ids=IDS, attention_mask=MASK).logits, expected, rtol=1e-4, atol=1e-5)
+    for name, kind in {"adapter": AutoPeftModelForCausalLM, "merged": AutoModelForCausalLM}.items():
+        export_trial(made, tmp_path / name, merged=name == "merged")
+        theirs = kind.from_pretrained(tmp_path / name).eval()
+        with torch.no_grad():
+            found = theirs(input_ids=IDS, attention_mask=MASK).logits
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("merged", [False, True])
-def test_an_image_classifier_loads(merged, trained, tmp_path):
+def test_an_image_classifier_loads(trained, tmp_path):
     save_small(AutoModelForImageClassification, "vit", tmp_path / "base", num_labels=10)
     made = trained("task=digits", "task.image_size=32", *based_on(tmp_path / "base"), "lora.rank=2")
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     expected = logits_of(made, {"images": images})
-    export_trial(made, tmp_path / "out", merged=merged)
-    if merged:
-        theirs = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
-    else:
-        theirs = AutoPeftModel.from_pretrained(tmp_path / "out", num_labels=10).eval()
-    said = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
-    mean, std = (torch.tensor(said[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
-    with torch.no_grad():
-        found = theirs(pixel_values=(images / 255 - mean) / std).logits
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    for name in ("adapter", "merged"):
+        export_trial(made, tmp_path / name, merged=name == "merged")
+        if name == "merged":
+            theirs = AutoModelForImageClassification.from_pretrained(tmp_path / name).eval()
+        else:
+            theirs = AutoPeftModel.from_pretrained(tmp_path / name, num_labels=10).eval()
+        said = json.loads((tmp_path / name / "preprocessor_config.json").read_text())
+        mean, std = (torch.tensor(said[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
+        with torch.no_grad():
+            found = theirs(pixel_values=(images / 255 - mean) / std).logits
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_pooled_features_load_and_the_head_lies_beside(trained, reviews, tmp_path):  # noqa: F811
@@ -246,24 +251,25 @@ def test_terms_of_the_base_go_into_the_folder(trained, reviews, tmp_path):  # no
     torch.testing.assert_close(found, logits_of(made, batch), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("model_type", ["wav2vec2", "whisper"])
-def test_a_classifier_of_recordings_loads(model_type, merged, trained, tones, tmp_path):
+def test_a_classifier_of_recordings_loads(model_type, trained, tones, tmp_path):
     save_hearing(model_type, tmp_path / "base")
     reads = [*based_on(tmp_path / "base"), "model.window_s=1", "task=spoken_digits", f"task.data={tones}"]
     made = trained(*reads, "task.classes=3", "lora.targets=all-linear", "lora.rank=2")
     assert made.entry.data.cut == {split: {"recording over 1 s": 0} for split in ("train", "validation", "test")}
     expected = logits_of(made, batch_of(SOUNDS))
-    export_trial(made, tmp_path / "out", merged=merged)
-    if merged:
-        theirs = AutoModelForAudioClassification.from_pretrained(tmp_path / "out").eval()
-        assert theirs.config.id2label == {0: "left", 1: "right", 2: "stop"}
-        said = pipeline("audio-classification", model=str(tmp_path / "out"), top_k=1)(SOUNDS[0])
-        assert said[0]["label"] == made.classes[int(expected[0].argmax())]
-    else:
-        theirs = AutoPeftModel.from_pretrained(tmp_path / "out", num_labels=3, ignore_mismatched_sizes=True).eval()
-    reads = AutoFeatureExtractor.from_pretrained(tmp_path / "out")
     more = {} if model_type == "whisper" else {"padding": True}
-    with torch.no_grad():
-        found = theirs(**reads(SOUNDS, sampling_rate=16_000, return_tensors="pt", **more)).logits
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    for name in ("adapter", "merged"):
+        out = tmp_path / name
+        export_trial(made, out, merged=name == "merged")
+        if name == "merged":
+            theirs = AutoModelForAudioClassification.from_pretrained(out).eval()
+            assert theirs.config.id2label == {0: "left", 1: "right", 2: "stop"}
+            said = pipeline("audio-classification", model=str(out), top_k=1)(SOUNDS[0])
+            assert said[0]["label"] == made.classes[int(expected[0].argmax())]
+        else:
+            theirs = AutoPeftModel.from_pretrained(out, num_labels=3, ignore_mismatched_sizes=True).eval()
+        reads = AutoFeatureExtractor.from_pretrained(out)
+        with torch.no_grad():
+            found = theirs(**reads(SOUNDS, sampling_rate=16_000, return_tensors="pt", **more)).logits
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
