@@ -48,7 +48,7 @@ def test_trials_within_the_lag_run_beside_each_other(config_of, tmp_path, monkey
     """Of one arm with a lag of 3, four trials are begun before the first has ended."""
     stub.cheap(monkeypatch.setattr, 0.0)
     config, folder = crowd.begin(config_of("model"), tmp_path, "beside")
-    crowd.wait(crowd.crowd(config, 4, 0.6))
+    crowd.wait(crowd.crowd(config, 4, 0.3))
     crowd.sound(folder, 20)
     order = [(words[0], int(words[1])) for words in crowd.notes(folder) if words[0] in ("begin", "end")]
     arm = [(what, number // 2) for what, number in order if number % 2 == 0]
