@@ -123,7 +123,8 @@ def test_the_package_itself_says_so_in_a_clone_in_a_copy_and_installed(tmp_path)
     clone, copy, site = tmp_path / "clone", tmp_path / "copy", tmp_path / "foreign" / "site"
     shutil.copytree(ROOT / "harness", copy / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(copy / "harness", clone / "harness")
-    shutil.copy(ROOT / "pyproject.toml", clone)
+    for name in ("pyproject.toml", ".gitignore"):
+        shutil.copy(ROOT / name, clone)
     git(clone, "init")
     git(clone, "add", ".")
     git(clone, "commit", "-m", "first")
