@@ -224,7 +224,17 @@ def _import_all() -> None:
         importlib.import_module(name)
     del sys.modules["harness.__main__"]  # each process runs it anew
     os.fsync = lambda _: None  # for a loss of power, which no test has
+    importlib.import_module("harness.trial.adapt").LATENCY_PASSES = 1  # no test looks at how long they take
+    _find_out()
     importlib.import_module("tests.frozen")
+
+
+def _find_out() -> None:
+    """What each command finds out once, the same for all: what made it, and the tables of the overrides' grammar."""
+    provenance = importlib.import_module("harness.trial.provenance")
+    provenance.source()
+    provenance.versions()
+    importlib.import_module("tests.commands").compose_tree(["run=study", "sweep=rank_alpha_lr"])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from harness.record import Merge, Parameters, plain
 from harness.trial import counting
 from harness.trial.methods import Method, build_method
 
+LATENCY_PASSES = 5
+"""The latency of a trained network is the median over so many passes."""
+
 
 def method_of(config: Config) -> Method:
     """How the configuration's base is trained. Cheap: what needs a network is settled when it is asked for."""
@@ -110,10 +113,10 @@ def task_groups(model: Network) -> dict[str, int]:
 
 
 @torch.no_grad()
-def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -> Merge:
+def compare_merged(model: Network, batch: dict[str, Tensor]) -> Merge:
     """The largest difference of a logit when the change is merged into the weights, and the latency of both.
 
-    In evaluation mode and the weights' own precision; medians in seconds over `repeats` passes of the batch.
+    In evaluation mode and the weights' own precision; medians in seconds over LATENCY_PASSES of the batch.
     `latency_base_s` is that of the same network without adapters; PEFT leaves its layers in place, and then there is
     none. Empty where nothing can be merged.
     """
@@ -126,11 +129,11 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
         return Merge()
     try:
         merged = model(batch)
-        seconds_merged = _seconds(model, batch, repeats)
+        seconds_merged = _seconds(model, batch)
     finally:
         undo()
-    latency = _base_latency(model, batch, repeats)
-    seconds_apart = _seconds(model, batch, repeats)
+    latency = _base_latency(model, batch)
+    seconds_apart = _seconds(model, batch)
     model.train(mode)
     return Merge(
         max_logit_difference=float((merged - apart).abs().max()),
@@ -142,13 +145,13 @@ def compare_merged(model: Network, batch: dict[str, Tensor], repeats: int = 5) -
     )
 
 
-def _base_latency(model: Network, batch: dict[str, Tensor], repeats: int) -> float | None:
+def _base_latency(model: Network, batch: dict[str, Tensor]) -> float | None:
     if not any(updates_of(model.base)) or task_adapters(model.base) is not None:
         return None
     undo = bare(model.base)
     try:
         model(batch)
-        return _seconds(model, batch, repeats)
+        return _seconds(model, batch)
     finally:
         undo()
 
@@ -166,9 +169,9 @@ def _merged(base: nn.Module) -> Callable[[], None] | None:
     return base.unmerge_adapter  # type: ignore[return-value]
 
 
-def _seconds(model: Network, batch: dict[str, Tensor], repeats: int) -> float:
+def _seconds(model: Network, batch: dict[str, Tensor]) -> float:
     times = []
-    for _ in range(repeats):
+    for _ in range(LATENCY_PASSES):
         started = time.perf_counter()
         out = model(batch)
         if out.is_cuda:
