@@ -13,6 +13,7 @@ from harness import record
 from harness.cluster import study as study_module
 from harness.cluster import worker as worker_module
 from harness.cluster.assignments import REQUEUES, Assignment, Slot
+from harness.cluster.locks import base as locks
 from harness.cluster.study_folder import load_study, study_folder
 from harness.cluster.worker import Worker, join
 from harness.config import Config, fingerprint
@@ -155,6 +156,7 @@ def main(
     results: str, study: str, seconds: float | None, notes: Path, requeues: int, environment: dict[str, str]
 ) -> None:
     """One worker, until the study is done; it exits as the command would."""
+    locks.STOP_PATIENCE_S = float(environment.pop("STOP_PATIENCE_S", locks.STOP_PATIENCE_S))
     os.environ.update(environment)
     worker_module.REQUEUES = requeues
     said = os.open(notes.with_name("workers.log"), os.O_CREAT | os.O_APPEND | os.O_WRONLY)

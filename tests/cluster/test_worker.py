@@ -213,10 +213,10 @@ def catches(pid, signum):
     return int(mask, 16) >> signum - 1 & 1
 
 
-def test_who_waits_for_a_lock_that_does_not_come_can_be_stopped(config, tmp_path, monkeypatch):
+def test_who_waits_for_a_lock_that_does_not_come_can_be_stopped(config, tmp_path):
     config, folder = crowd.begin(config, tmp_path, "held")
     with FileLocks(folder).study_lock():
-        (waiter,) = crowd.crowd(config, 1, 0.0)
+        (waiter,) = crowd.crowd(config, 1, 0.0, STOP_PATIENCE_S="0.5")
         while not catches(waiter.pid, signal.SIGTERM):
             time.sleep(0.05)
         time.sleep(0.5)
