@@ -33,11 +33,15 @@ def feed(
     model.train()
 
 
+def first_batch(train: Inputs, size: int, device: torch.device) -> dict[str, Tensor]:
+    """The first rows of the training split, where the network is."""
+    return on_device(train.training_batch(train.sample(size)), device)
+
+
 def step_flops(
-    model: Network, train: Inputs, losses: Losses | None, *, batch_size: int, device: torch.device, precision: str
+    model: Network, batch: dict[str, Tensor], losses: Losses | None, *, device: torch.device, precision: str
 ) -> Flops:
-    """Operations of a forward pass, and of a whole step, on the first rows of the training split."""
-    batch = on_device(train.training_batch(train.sample(batch_size)), device)
+    """Operations of a forward pass, and of a whole step, on a batch."""
     _still(model)
     # They follow from shapes alone, and a counted pass in bf16 takes a CPU ten times as long.
     counted_in = "32-true" if device.type == "cpu" else precision
@@ -52,13 +56,12 @@ def step_flops(
 
 
 def step_bytes(
-    model: Network, train: Inputs, losses: Losses | None, *, batch_size: int, device: torch.device, precision: str
+    model: Network, batch: dict[str, Tensor], losses: Losses | None, *, device: torch.device, precision: str
 ) -> int:
-    """The most that the tensors of a step hold at once beside the weights, on the first rows of the training split.
+    """The most that the tensors of a step hold at once beside the weights, on a batch.
 
     Gradients are among them; an optimiser's state and the masks of dropout are not.
     """
-    batch = on_device(train.training_batch(train.sample(batch_size)), device)
     _still(model)
     with autocast(precision, device):
         known = [*model.parameters(), *model.buffers(), *batch.values()]

@@ -15,7 +15,7 @@ from harness.task import build_task
 from harness.trial.adapt import prepare, shapes_of
 from harness.trial.counting import memory_needed
 from harness.trial.inputs import training_rows
-from harness.trial.passes import step_flops
+from harness.trial.passes import first_batch, step_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,11 +109,6 @@ class _StepFlops:
         if config.trainer.activation_checkpointing:
             model.checkpoint_activations()
         prepare(model, config)
-        return step_flops(
-            model,
-            self._train,
-            self._task.losses,
-            batch_size=config.trainer.batch_size,
-            device=torch.device("cpu"),
-            precision="32-true",
-        ).step
+        cpu = torch.device("cpu")
+        batch = first_batch(self._train, config.trainer.batch_size, cpu)
+        return step_flops(model, batch, self._task.losses, device=cpu, precision="32-true").step

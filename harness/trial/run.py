@@ -51,7 +51,7 @@ from harness.trial.fingerprints import environment_of, identity
 from harness.trial.inputs import base_identity, loader, tokens_for
 from harness.trial.methods import Method
 from harness.trial.out_of_memory import what_ran_out
-from harness.trial.passes import feed, step_bytes, step_flops
+from harness.trial.passes import feed, first_batch, step_bytes, step_flops
 from harness.trial.provenance import hardware, source, versions
 from harness.trial.running import RunningTrial, note_arithmetic, note_probe_loss
 from harness.trial.single import train_and_evaluate
@@ -284,11 +284,11 @@ def _count(
 ) -> None:
     """Note parameters, the operations of a step and, where memory is not measured well, the bytes of its tensors."""
     draft.record = replace(draft.record, parameters=count_parameters(model))
-    size = config.trainer.batch_size
-    flops = step_flops(model, train, task.losses, batch_size=size, device=home, precision=precision)
+    batch = first_batch(train, config.trainer.batch_size, home)
+    flops = step_flops(model, batch, task.losses, device=home, precision=precision)
     draft.record = replace(draft.record, flops=flops)
     if meter.memory.device.type == "cpu":
-        meter.step_bytes = step_bytes(model, train, task.losses, batch_size=size, device=home, precision=precision)
+        meter.step_bytes = step_bytes(model, batch, task.losses, device=home, precision=precision)
 
 
 def lost_record(config: Config, context: TrialContext, reason: str) -> Record:

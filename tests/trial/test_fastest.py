@@ -14,7 +14,7 @@ from harness.trial import TrialContext
 from harness.trial.fastest import settled
 from harness.trial.fingerprints import fingerprint_of, identity
 from harness.trial.inputs import loader, read_inputs
-from harness.trial.passes import step_flops
+from harness.trial.passes import first_batch, step_flops
 from harness.trial.run import run_trial
 from harness.trial.step_timing import Arithmetic, TimedSteps, Timing, candidates, choose
 from tests.tiny import words_of
@@ -174,13 +174,12 @@ def test_steps_are_timed_in_each_arithmetic_and_leave_weights_and_random_state(c
 def test_the_operations_of_a_step_are_those_of_float32(compose, monkeypatch, own_cache):
     config = compose()
     model = build_model(config.model, 2)
-    rows = read_inputs(config, build_task(config.task), "train")
+    batch = first_batch(read_inputs(config, build_task(config.task), "train"), 8, CPU)
     counted = [
-        step_flops(model, rows, None, batch_size=8, device=CPU, precision=precision)
-        for precision in ("32-true", "bf16-mixed")
+        step_flops(model, batch, None, device=CPU, precision=precision) for precision in ("32-true", "bf16-mixed")
     ]
     monkeypatch.setattr("harness.trial.passes.autocast", lambda _, device: torch.autocast(device.type, torch.bfloat16))
-    assert counted[0] == counted[1] == step_flops(model, rows, None, batch_size=8, device=CPU, precision="bf16-mixed")
+    assert counted[0] == counted[1] == step_flops(model, batch, None, device=CPU, precision="bf16-mixed")
     assert counted[0].forward > 0
 
 
