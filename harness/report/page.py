@@ -322,9 +322,14 @@ _BRACKETS = {
     "cer": "95 % interval over the test recordings that were transcribed, errors a character",
     "f1": "95 % interval over test items",
     "exact": "95 % Wilson interval",
+    "group_exact": "95 % Wilson interval over groups of test items",
 }
 _TESTS = dict.fromkeys(SHARES, "exact McNemar test") | dict.fromkeys(RATIOS, "sign-flip permutation test")
-_TESTS_OF_ITEMS = {"f1": "sign-flip permutation test", "exact": "exact McNemar test"}
+_TESTS_OF_ITEMS = {
+    "f1": "sign-flip permutation test",
+    "exact": "exact McNemar test",
+    "group_exact": "exact McNemar test of groups",
+}
 """Of scores that are means over the items of some tasks, and of others none."""
 
 

@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.record import SHARES, Record, best_by, best_on_validation, direction, headline_metric, headline_score
@@ -137,15 +137,17 @@ _ANSWERED = {"accuracy": "predicted", "accuracy_norm": "predicted_norm"}
 
 _MEANS = ("f1", "exact")
 """Scores that are means over items where these have a column of that name: of answers that are spans of a text."""
-_SHARES_OF_ITEMS = (*SHARES, "exact")
+_GROUPS = "group_exact"
+"""The share of groups of items that are right as a whole: what is compared are groups."""
+_SHARES_OF_ITEMS = (*SHARES, "exact", _GROUPS)
 
 
 def outcomes(entry: Record, folder: Path) -> list[float] | None:
     """What a trial did on each test item: 1 if it was right, its F1, the nats that its tokens cost, its squared error,
     or the errors of what it wrote.
 
-    Answers are of the items whose texts were written. None where its file is not there, and where its headline is no
-    mean over items.
+    Answers are of the items whose texts were written; groups of items are in the order of their numbers. None where its
+    file is not there, and where its headline is no mean over items.
     """
     name = headline_metric(entry)
     if name in _WRITTEN:
@@ -154,6 +156,8 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     rows = predictions(entry, folder)
     if rows and name in _MEANS and name in rows[0]:
         return [float(row[name]) for row in rows]
+    if rows and name == _GROUPS:
+        return _whole_groups(rows)
     if rows is None or name not in (*SHARES, "loss"):
         return None
     if name in _ANSWERED:
@@ -164,11 +168,21 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     return [float(row["loss"]) * float(row["tokens"]) for row in rows]
 
 
+def _whole_groups(rows: Sequence[Mapping[str, str]]) -> list[float]:
+    right: dict[float, float] = {}
+    for row in rows:
+        group = float(row["group"])
+        right[group] = min(right.get(group, 1.0), float(row["label"] == row["predicted"]))
+    return [right[group] for group in sorted(right)]
+
+
 def item_sizes(entry: Record, folder: Path) -> list[float]:
     """How much each test item counts in a score that is a ratio of sums: its tokens, words or characters, else 1."""
     name = headline_metric(entry)
     if name in _SIZES:
         return [float(row[_SIZES[name]]) for row in _rows(entry, folder, WRITTEN) or ()]
+    if name == _GROUPS:
+        return [1.0] * len(outcomes(entry, folder) or ())
     counted = "" if name in _MEANS else "tokens"
     return [float(row.get(counted, 1)) for row in predictions(entry, folder) or ()]
 

@@ -71,7 +71,7 @@ class EncodedSplit(TokenRows):
     """The token ids of a split end to end, where each sentence starts, the answers, and the id that pads a batch.
 
     `cut` counts the sentences that had more tokens than are read; `types` say of each token of a row of two sentences
-    which of them it is in.
+    which of them it is in, `groups` of each row which group is scored as a whole.
     """
 
     ids: np.ndarray
@@ -80,15 +80,20 @@ class EncodedSplit(TokenRows):
     pad_id: int
     cut: int = 0
     types: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B); of two sentences `types` (B, L), too."""
+        """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B); of two sentences `types` (B, L), and of
+        rows that are scored together `groups` (B).
+        """
         ids, mask = padded(self.ids, self.starts, rows, self.pad_id)
-        types = {}
+        further = {}
         if self.types is not None:
             found, _ = padded(self.types, self.starts, rows, 0)
-            types = {"types": torch.from_numpy(found.astype(np.int64))}
-        return types | {
+            further["types"] = torch.from_numpy(found.astype(np.int64))
+        if self.groups is not None:
+            further["groups"] = torch.from_numpy(self.groups[list(rows)])
+        return further | {
             "ids": torch.from_numpy(ids.astype(np.int64)),
             "mask": torch.from_numpy(mask.astype(np.int64)),
             "labels": torch.from_numpy(self.labels[list(rows)]),

@@ -12,6 +12,7 @@ from torchmetrics import Metric as TorchMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from harness.config import ConfigError
+from harness.config.tasks.base import GROUP_MEASURE
 from harness.task.ctc import ctc_nats
 
 
@@ -67,6 +68,36 @@ class ClassMetrics(Metrics):
         self.accuracy.reset()
         self.mean_loss.reset()
         return scores
+
+
+class GroupMetrics(Metrics):
+    """A task's own metrics of classes, and `group_exact`, the share of groups of rows of which every row is right.
+
+    Batches have the number of each row's group, of `count`, in `groups` (B).
+    """
+
+    def __init__(self, own: Metrics, count: int) -> None:
+        super().__init__()
+        self.own, self.count = own, count
+        self.names, self.columns = (*own.names, GROUP_MEASURE), (*own.columns, "group")
+        self.rows = VectorSum(2 * count)  # by group: those that are wrong, and all
+
+    def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        groups, wrong = batch["groups"], (logits.argmax(-1) != batch["labels"]).double()
+        rows = torch.zeros(2 * self.count, dtype=torch.float64, device=wrong.device)
+        rows.index_add_(0, torch.cat([groups, groups + self.count]), torch.cat([wrong, torch.ones_like(wrong)]))
+        self.rows.update(rows)
+        found = self.own.update(logits, batch)
+        return torch.cat([found, groups.unsqueeze(1).to(found.dtype)], 1)
+
+    def shares(self, logits: Tensor) -> Tensor | None:
+        return self.own.shares(logits)
+
+    def compute_and_reset(self) -> dict[str, float]:
+        wrong, there = self.rows.compute().cpu().view(2, -1)
+        self.rows.reset()
+        exact = float((wrong[there > 0] == 0).double().mean())
+        return self.own.compute_and_reset() | {GROUP_MEASURE: exact}
 
 
 class LabelSetMetrics(Metrics):
@@ -245,7 +276,7 @@ class MixtureMetrics(Metrics):
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """All rows of the batch are of one task."""
         part = list(self._by_task.values())[int(batch["tasks"][0])]
-        rows = part.update(logits, batch).double()
+        rows = part.update(logits, batch).double()[:, : len(self.columns) - 1]
         return torch.cat([batch["tasks"].unsqueeze(1).double(), rows], 1)
 
     def compute_and_reset(self) -> dict[str, float]:

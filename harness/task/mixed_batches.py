@@ -74,6 +74,9 @@ class MixedBatches(Sampler[list[int]]):
         return (row for (row,) in itertools.chain.from_iterable(itertools.repeat(passes)))
 
 
+_OF_SCORES = ("groups",)  # what only scores are of, each task's by itself
+
+
 def joined(
     batches: Sequence[Mapping[str, Tensor]],
     padding: Mapping[str, int],
@@ -85,6 +88,7 @@ def joined(
     Raises ConfigError where the tasks' rows do not have one answer each, or not the same inputs: with the setting that
     `asked` for it, and the one that can be had `instead`.
     """
+    batches = [{name: found for name, found in batch.items() if name not in _OF_SCORES} for batch in batches]
     names = set(batches[0])
     if any(set(batch) != names or batch["labels"].ndim != 1 for batch in batches):
         raise ConfigError(f"{asked}: for tasks of like inputs with one answer a row; {instead}")

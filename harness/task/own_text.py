@@ -38,10 +38,18 @@ from harness.task.own_pairs import filled
 
 OwnRowsConfig = OwnTextTaskConfig | ImageTableConfig
 Frames = dict[str, pd.DataFrame]
-"""Split name -> columns text, label, and group or time where they are named; the index is the row in its file."""
+"""Split name -> columns text, label, and group, time or scored (together with others) where they are named; the index
+is the row in its file."""
 
 _ROW = ("text", "pair", "label")
-_KEYS = {"text": "text", "pair": "text_pair", "label": "label", "group": "group", "time": "time"}
+_KEYS = {
+    "text": "text",
+    "pair": "text_pair",
+    "label": "label",
+    "group": "group",
+    "time": "time",
+    "scored": "score_group",
+}
 
 
 @dataclasses.dataclass
@@ -144,7 +152,7 @@ def _refuse_withheld(config: OwnRowsConfig, tables: Mapping[str, tuple[str, Tabl
 
 def _columns(config: OwnRowsConfig, split: str) -> dict[str, str]:
     """The columns that are read of a split, by what they are for."""
-    columns: dict[str, str | None] = {**config.columns_read, "label": config.label}
+    columns: dict[str, str | None] = {**config.columns_read, "label": config.label, "scored": config.scored_together}
     if split == "train":  # which is the one that is cut
         columns |= {"group": config.group, "time": config.time}
     return {role: column for role, column in columns.items() if column is not None}
@@ -185,8 +193,9 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: _Le
         labels = [*numbers]
     else:
         labels = [str(cell) for cell in frame["label"]]
-    if "group" in frame:
-        frame["group"] = _group_names(where, config.group, frame["group"])
+    for role in ("group", "scored"):
+        if role in frame:
+            frame[role] = _group_names(where, named[role], frame[role])
     return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index))
 
 
@@ -206,7 +215,7 @@ def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Has
     return found
 
 
-def _group_names(where: str, column: str | None, cells: pd.Series) -> list[str | None]:
+def _group_names(where: str, column: str, cells: pd.Series) -> list[str | None]:
     """Groups as text, so that 1 and "1" are one. Raises ConfigError for lists and the like."""
     for row, cell in cells.items():
         if isinstance(cell, list | tuple | dict | set | bytes):
@@ -317,8 +326,9 @@ def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict
     groups: list[Hashable] = [normalised_row(content) for content in _contents(frame)]
     if config.time is not None:
         return by_time(_moments(where, config.time, frame["time"]), shares)
-    if config.group is not None:
-        groups = joined(groups, list(frame["group"]))
+    for role in ("group", "scored"):
+        if role in frame:
+            groups = joined(groups, list(frame[role]))
     if config.cut == "stratified" and config.answer == "class":
         return stratified(groups, list(frame["label"]), shares, config.split_seed)
     return drawn(groups, shares, config.split_seed)

@@ -2,8 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ from harness.task.labelled import LabelledTask, numbered_labels, sets_of
 from harness.task.own_text import Frames, read_hub, read_own_table
 from harness.task.published import read_glue, read_rated
 
+if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
+
 TextConfig = GlueTaskConfig | RatedTaskConfig | CodeTextTaskConfig | OwnTextTaskConfig
 
 # Up to this share of a held-out split may stand in the training set too: SST-2 as published has 2 of 1,821.
@@ -37,7 +40,7 @@ OVERLAP_ALLOWED = 0.01
 @dataclasses.dataclass(frozen=True)
 class TextTask(LabelledTask):
     """Three splits. `source` says where they came from, `shared` counts the sentences that stand in two splits as
-    published. A row is cut at `max_length` tokens.
+    published. A row is cut at `max_length` tokens. `groups` numbers of each split's rows what is scored as a whole.
     """
 
     name: str
@@ -49,6 +52,7 @@ class TextTask(LabelledTask):
     max_length: int
     facts: Facts = NO_FACTS
     several: bool = False
+    groups: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     def labels(self, split: str) -> tuple[Any, ...]:
         return self.splits[split].labels
@@ -57,9 +61,19 @@ class TextTask(LabelledTask):
         assert tokens is not None
         assert tokens.tokenizer is not None
         encoded = encode(self.splits[split], tokens.tokenizer, self.max_length, tokens.pad, self.spread)
+        if self.groups:
+            encoded = dataclasses.replace(encoded, groups=np.array(self.groups[split], dtype=np.int64))
         if not self.several:
             return encoded
         return dataclasses.replace(encoded, labels=sets_of(self.splits[split].labels, len(self.classes)))
+
+    def metrics(self) -> "Metrics":
+        """With groups of rows, how many of them are right as a whole, too."""
+        if not self.groups:
+            return super().metrics()
+        from harness.task.metrics import GroupMetrics
+
+        return GroupMetrics(super().metrics(), 1 + max(max(numbers) for numbers in self.groups.values()))
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.length_mistakes(self.max_length)
@@ -148,8 +162,22 @@ def text_task(
         second = (split.pairs,) if split.pairs else ()
         digest.update(repr((key, split.texts, split.labels, *second)).encode())
     names = [label for mine in known.values() for label in mine] if answer == "class" else []
-    told = _with_near(facts, splits, names)
-    return TextTask(name, source, classes, splits, digest.hexdigest(), shared, max_length, told, several)
+    told, groups = _with_near(facts, splits, names), _group_numbers(frames)
+    return TextTask(name, source, classes, splits, digest.hexdigest(), shared, max_length, told, several, groups)
+
+
+def _group_numbers(frames: Frames) -> dict[str, tuple[int, ...]]:
+    """The number of each row's group, in all splits together; a row without a group is one of its own."""
+    if not all("scored" in frame for frame in frames.values()):
+        return {}
+    number: dict[Hashable, int] = {}
+    return {
+        split: tuple(
+            number.setdefault((split, place) if cell is None else (split, None, cell), len(number))
+            for place, cell in enumerate(frame["scored"])
+        )
+        for split, frame in frames.items()
+    }
 
 
 def _with_near(facts: Facts, splits: dict[str, Split], labels: list[str]) -> Facts:

@@ -86,7 +86,7 @@ def _save_answers(task: Task, module: TrialModule, folder: Path) -> None:
     names = task.names("test") or list(map(str, range(len(items))))
     counts = [[0] * len(task.classes) for _ in task.classes]
     lines = []
-    for name, (label, predicted), row in zip(names, items, shares.tolist(), strict=True):
+    for name, (label, predicted, *_), row in zip(names, items, shares.tolist(), strict=True):
         counts[label][predicted] += 1
         lines.append([name, task.classes[label], task.classes[predicted], *(f"{share:.6f}" for share in row)])
     _write_table(folder / ANSWERS, ["item", "label", "predicted", *(f"p({name})" for name in task.classes)], lines)

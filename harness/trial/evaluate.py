@@ -147,6 +147,9 @@ def _intervals(
     answered = columns[:2] == ("label", "predicted")
     shares = {"accuracy", "accuracy_norm"} if answered else set[str]()
     found = {name: wilson_interval(scores[name], len(values)) for name in scores if name in shares}
+    if "group" in columns:
+        groups = {item[columns.index("group")] for item in values}
+        found["group_exact"] = wilson_interval(scores["group_exact"], len(groups))
     for name in (name for name in scores if name in columns and name != "loss"):  # means over items
         of_items = [item[columns.index(name)] for item in values]
         share = set(of_items) <= {0.0, 1.0}

@@ -64,11 +64,14 @@ _LATER_KEYS = {
     "replay_rows": 64,
     "input_share": 0.95,
     "input_rows": 256,
+    "score_group": None,
 }
 
 
 CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", "auroc", "average_precision")
 NUMBER_MEASURES = ("pearson", "spearman", "mae")
+GROUP_MEASURE = "group_exact"
+"""The share of groups of rows, as of all answers to a question, that are right as a whole."""
 ANSWER_MEASURES = ("answer_accuracy",)
 ERROR_RATES = ("wer", "cer")
 """Of transcripts: the word and the character error rate."""

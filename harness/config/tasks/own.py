@@ -45,6 +45,11 @@ class OwnLabelledConfig(OwnDataConfig):
     labels: LabelsConfig = LabelsConfig()
     cut: Literal["drawn", "stratified"] = "drawn"
 
+    @property
+    def scored_together(self) -> str | None:
+        """The column, or template, by whose value rows are right only together."""
+        return None
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OwnTableConfig(OwnDataConfig):

@@ -7,6 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Listed, Text
+from harness.config.tasks.base import GROUP_MEASURE
 from harness.config.tasks.labelled import AnsweredTaskConfig, PublishedTaskConfig
 from harness.config.tasks.own import (
     OwnLabelledConfig,
@@ -93,7 +94,7 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
     """A user's own tables with named columns.
 
     With `text_pair`, a row is two sentences. Rows with the same `group` stay in one split; with `time`, the latest rows
-    are held out.
+    are held out. Rows with the same `score_group` stay in one split, too, and are right only together in `group_exact`.
     """
 
     text: Text
@@ -104,6 +105,15 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
     text_pair: Text | None = None
     group: Text | None = None
     time: Text | None = None
+    score_group: Text | None = None
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return (*super().objectives, *((GROUP_MEASURE,) if self.score_group is not None else ()))
+
+    @property
+    def scored_together(self) -> str | None:
+        return self.score_group
 
     @property
     def reads_pairs(self) -> bool:
@@ -122,9 +132,23 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
         both = self.group is not None and self.time is not None
         mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
         named = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
-        broken = template_mistakes({**named, "group": self.group, "time": self.time})
+        groups = {"group": self.group, "time": self.time, "score_group": self.score_group}
+        broken = template_mistakes({**named, **groups})
         shown = shown_answers(self.label, {"text": self.text, "text_pair": self.text_pair})
-        return [*([mistake] if both else []), *broken, *one_each(named), *shown, *super().mistakes(model)]
+        return [
+            *([mistake] if both else []),
+            *self._group_mistakes(),
+            *broken,
+            *one_each(named),
+            *shown,
+            *super().mistakes(model),
+        ]
+
+    def _group_mistakes(self) -> list[str]:
+        """Why groups of rows cannot be scored."""
+        if self.score_group is None or self.answer == "class":
+            return []
+        return [f"task.score_group={self.score_group}: of rows with a class each, and task.answer={self.answer}; null"]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ class ContinualEvaluation:
             table.writerow(["learned", "task", "row", "label", "predicted"])
             table.writerows(
                 sorted(
-                    [learned, task, row, *item]
+                    [learned, task, row, *item[:2]]
                     for learned, task, rows, items in self.predictions
                     for row, item in zip(rows.tolist(), items.tolist(), strict=True)
                 )
