@@ -15,6 +15,30 @@ _LOWER = frozenset(("loss", "perplexity", "rmse", "mae", "wer", "cer", "no_answe
 SHARES = ("accuracy", "accuracy_norm", "answer_accuracy")
 """Scores that are the share of items that are right."""
 _USUAL = ("accuracy", "score", "loss")
+_BOUNDS: Mapping[tuple[float, float], tuple[str, ...]] = {
+    (0.0, 1.0): (
+        *("accuracy", "accuracy_norm", "answer_accuracy", "no_answer", "balanced_accuracy", "exact", "group_exact"),
+        *(
+            "f1",
+            "f1_macro",
+            "f1_micro",
+            "precision",
+            "recall",
+            "auroc",
+            "average_precision",
+            "rouge_l",
+            "miou",
+            "max_f",
+        ),
+    ),
+    (-1.0, 1.0): ("matthews", "pearson", "spearman"),
+    (0.0, 100.0): ("bleu", "chrf"),
+    (0.0, 180.0): ("angle",),
+    (-math.inf, 1.0): ("r2",),
+    (0.0, math.inf): ("loss", "rmse", "mae", "wer", "cer"),
+    (1.0, math.inf): ("perplexity",),
+}
+"""The measures that cannot leave a range, by the range."""
 
 
 def fail_if_not_finite(entry: Record) -> Record:
@@ -79,6 +103,28 @@ def process_suspect(entry: Record) -> bool:
 def direction(metric: str) -> float:
     """1 where a higher value of a metric is better, −1 where a lower one is: of losses and errors."""
     return -1.0 if metric.rpartition("/")[2] in _LOWER else 1.0
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """The least and the greatest value that a metric can have; infinite where there is none, or none is known."""
+    name = metric.rpartition("/")[2]
+    return next((found for found, names in _BOUNDS.items() if name in names), (-math.inf, math.inf))
+
+
+def headline_bounds(entry: Record) -> tuple[float, float]:
+    """Those of the score that a trial is shown by: of several tasks the mean of shares, which R² is only from above."""
+    name = headline_metric(entry)
+    if name != "score" or not entry.data.tasks:
+        return bounds(name)
+    known = {each for scores in entry.scores.values() for each in scores}
+    shares = all(f"{task}/accuracy" in known for task in entry.data.tasks)
+    return (0.0 if shares else -math.inf), 1.0
+
+
+def within(interval: tuple[float, float], limits: tuple[float, float]) -> tuple[float, float]:
+    """An interval without what lies outside of the limits."""
+    low, high = (min(max(end, limits[0]), limits[1]) for end in interval)
+    return low, high
 
 
 def headline_metric(entry: Record) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.record import SHARES, Record, best_by, best_on_validation, headline_metric, headline_score
+from harness.record import SHARES, Record, best_by, best_on_validation, headline_bounds, headline_metric, headline_score
 from harness.report.continual import final_items
 from harness.report.table import item_sizes, markdown, outcomes, predictions, sign
 from harness.report.two_level import Comparison, Floats, Mean, Verdict, compare, mean_of
@@ -123,13 +123,14 @@ def confirmation(
     if reference not in shared:
         reference = _reference({name: chosen[name] for name in shared})
     kinds = {name: "adapter" if entries[0].parameters.adapter else name for name, entries in shared.items()}
-    gaps = compare(values, reference, kinds)
+    limits = headline_bounds(next(iter(shared.values()))[0])
+    gaps = {name: gap.within(limits[1] - limits[0]) for name, gap in compare(values, reference, kinds).items()}
     found = [
         Confirmed(
             arm=name,
             chosen=chosen[name],
             runs=entries,
-            mean=mean_of(sign(entries[0]) * values[name]),
+            mean=mean_of(sign(entries[0]) * values[name]).within(*limits),
             gap=gaps.get(name),
             verdict=_verdict(gaps[name], margin, len(seeds)) if name in gaps else None,
         )

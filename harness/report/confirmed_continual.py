@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.record import Record
+from harness.record import Record, headline_bounds
 from harness.report.confirmed import LEAST_SEEDS, Confirmation, confirmation
 from harness.report.confirmed import section as confirmed_section
 from harness.report.table import markdown
@@ -36,21 +36,26 @@ class _Figure:
 
 def _figures(found: Confirmation) -> list[_Figure]:
     """BWT and the score on new tasks against the reference; forward transfer against a head that was trained alone."""
+    least, most = headline_bounds(found.arms[0].entry)
+    reach = most - least  # of two scores; BWT and FWT are differences of them
     figures = [
-        _figure(found, "BWT", found.reference, lambda entry: entry.continual_summary.bwt),
-        _figure(found, "new", found.reference, lambda entry: entry.continual_summary.new),
+        _figure(found, "BWT", found.reference, lambda entry: entry.continual_summary.bwt, 2 * reach),
+        _figure(found, "new", found.reference, lambda entry: entry.continual_summary.new, reach),
     ]
     head = next((each for each in found.arms if each.entry.lora.trains_head_alone), None)
     if head is not None and head.entry.continual.heads == "shared":  # of its own, a head knows nothing before
-        figures.append(_figure(found, "FWT", head.arm, lambda entry: entry.continual_summary.fwt))
+        figures.append(_figure(found, "FWT", head.arm, lambda entry: entry.continual_summary.fwt, 2 * reach))
     return figures
 
 
-def _figure(found: Confirmation, name: str, reference: str, measure: Callable[[Record], float]) -> _Figure:
+def _figure(
+    found: Confirmation, name: str, reference: str, measure: Callable[[Record], float], reach: float
+) -> _Figure:
     values = {each.arm: np.array([[measure(run)] for run in each.runs]) for each in found.arms}
     kinds = {each.arm: "adapter" if each.entry.parameters.adapter else each.arm for each in found.arms}
     means = {arm: float(runs.mean()) for arm, runs in values.items()}
-    return _Figure(name, reference, means, compare(values, reference, kinds))
+    gaps = {arm: gap.within(reach) for arm, gap in compare(values, reference, kinds).items()}
+    return _Figure(name, reference, means, gaps)
 
 
 def _rows(found: Confirmation) -> list[list[str]]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.record import Record, best_on_validation
+from harness.record import Record, best_on_validation, within
 from harness.report.statistics import stratified_interval
 from harness.report.table import failures, markdown, predictions, span, tally
 
@@ -76,7 +76,7 @@ def _intervals(entry: Record, folder: Path) -> tuple[Interval, Interval]:
     moved = [
         [now - then for now, then in zip(last[task], correct[task + 1, task], strict=True)] for task in range(tasks - 1)
     ]
-    return stratified_interval(last), stratified_interval(moved)
+    return within(stratified_interval(last), (0.0, 1.0)), within(stratified_interval(moved), (-1.0, 1.0))
 
 
 def final_items(entry: Record, folder: Path) -> list[float] | None:

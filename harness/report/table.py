@@ -6,7 +6,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.record import SHARES, Record, best_by, best_on_validation, direction, headline_metric, headline_score
+from harness.record import (
+    SHARES,
+    Record,
+    best_by,
+    best_on_validation,
+    direction,
+    headline_bounds,
+    headline_metric,
+    headline_score,
+    within,
+)
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
 from harness.system.study_files import PREDICTIONS, WRITTEN
 
@@ -90,7 +100,7 @@ def _interval(entry: Record, folder: Path) -> tuple[float, float] | None:
         return None
     if headline_metric(entry) in _SHARES_OF_ITEMS:
         return wilson_interval(headline_score(entry, split), len(items))
-    return ratio_interval(items, item_sizes(entry, folder))
+    return within(ratio_interval(items, item_sizes(entry, folder)), headline_bounds(entry))
 
 
 def _paired(best: dict[str, Record], leader: Record, folder: Path) -> dict[str, float]:

@@ -15,7 +15,7 @@ reference (Dunnett, 1964): in 95 % of studies every one of them holds.
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,10 @@ class Comparison:
     freedom: float
     detectable: float
 
+    def within(self, reach: float) -> "Comparison":
+        """The same, where no two scores can be further apart than `reach`."""
+        return replace(self, low=max(self.low, -reach), high=min(self.high, reach))
+
     def verdict(self, margin: float) -> Verdict:
         """What the interval says; `margin` is the difference that is too small to matter, in units of the score."""
         if self.low > 0:
@@ -62,6 +66,10 @@ class Mean:
     low: float
     high: float
     spread: float
+
+    def within(self, least: float, most: float) -> "Mean":
+        """The same of a score that cannot leave these bounds."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 def compare(items: Mapping[str, Floats], reference: str, kinds: Mapping[str, str]) -> dict[str, Comparison]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.config import Config, ConfigError
 from harness.devices import resolve_device, resolve_precision
 from harness.model import Network
-from harness.record import Data
+from harness.record import Data, bounds, within
 from harness.report.statistics import ratio_interval, wilson_interval
 from harness.task import SPLITS, Inputs, ScoredTexts, Task, build_task
 from harness.task.metrics import Metrics
@@ -101,6 +101,7 @@ def _evaluate(network: Network, task: Task, config: Config, split: str, mapping:
     if written is not None:
         scores |= written.scores
         intervals |= {name: ratio_interval(*sums) for name, sums in written.ratios.items()}
+    intervals = {name: within(interval, bounds(name)) for name, interval in intervals.items()}
     return Evaluation(splits, scores, intervals, metrics.columns, items)
 
 
