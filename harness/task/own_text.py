@@ -1,7 +1,7 @@
 """A user's own tables of labelled rows: columns checked row by row, what is ambiguous refused, and splits cut."""
 
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -38,8 +38,8 @@ from harness.task.own_pairs import filled
 
 OwnRowsConfig = OwnTextTaskConfig | ImageTableConfig
 Frames = dict[str, pd.DataFrame]
-"""Split name -> columns text, label, and group, time or scored (together with others) where they are named; the index
-is the row in its file."""
+"""Split name -> columns text, label, near (as text but for case, blanks and punctuation), and group, time or scored
+(together with others) where they are named; the index is the row in its file."""
 
 _ROW = ("text", "pair", "label")
 _KEYS = {
@@ -126,7 +126,12 @@ def own_splits(
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
     _refuse_withheld(config, tables, frames)
     _settle_labels(config, where, frames, left)
-    frames = _without_contradictions(config, where, frames, left, what)
+    frames = {
+        split: frame.assign(
+            near=pd.Series(list(map(normalised_row, _contents(frame))), dtype=object, index=frame.index)
+        )
+        for split, frame in _without_contradictions(config, where, frames, left, what).items()
+    }
     told = [*_near_contradictions(config, frames, left, what), *_damaged(frames, left)]
     if len(frames) < len(SPLITS):
         frames = _cut(config, where, frames, left)
@@ -280,7 +285,7 @@ def _without_contradictions(config: OwnRowsConfig, where: str, frames: Frames, l
 
 def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: _Left, what: str) -> list[str]:
     """What is told of texts that have two labels and differ in case, blanks and punctuation only, or not at all."""
-    keys = [normalised_row(content) for frame in frames.values() for content in _contents(frame)]
+    keys = [key for frame in frames.values() for key in frame["near"]]
     names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
     found = contradictions(keys, _answers(config, frames))
     if not found or config.answer == "number":
@@ -323,7 +328,7 @@ def _cut(config: OwnRowsConfig, where: str, frames: Frames, left: _Left) -> Fram
 
 def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
     """Near-identical texts stay in one split, whatever the cut."""
-    groups: list[Hashable] = [normalised_row(content) for content in _contents(frame)]
+    groups: list[Hashable] = list(frame["near"])
     if config.time is not None:
         return by_time(_moments(where, config.time, frame["time"]), shares)
     for role in ("group", "scored"):
@@ -351,11 +356,11 @@ def _refuse_leaks(config: OwnRowsConfig, where: str, frames: Frames, left: _Left
     if config.leaks == "allow":
         return
     texts = {split: _contents(frames[split]) for split in SPLITS}
+    near: dict[str, list[str]] = {split: list(frames[split]["near"]) for split in SPLITS}
     rows = {split: [left.name(split, row) for row in frames[split].index] for split in SPLITS}
-    for key, how in ((str, ""), (normalised_row, " up to case, blanks and punctuation")):
-        chosen: Callable[[str], Hashable] = key
+    for keys, how in ((texts, ""), (near, " up to case, blanks and punctuation")):
         named = "sentences" if what == "text" else f"{what}s"
-        refuse_leaks(where, texts, rows, chosen, f"{how}; task.leaks=allow takes them all the same", named)
+        refuse_leaks(where, keys, rows, str, f"{how}; task.leaks=allow takes them all the same", named)
 
 
 def _missing(where: str, frames: Frames) -> dict[str, list[str]]:

@@ -162,7 +162,7 @@ def text_task(
         second = (split.pairs,) if split.pairs else ()
         digest.update(repr((key, split.texts, split.labels, *second)).encode())
     names = [label for mine in known.values() for label in mine] if answer == "class" else []
-    told, groups = _with_near(facts, splits, names), _group_numbers(frames)
+    told, groups = _with_near(facts, _near(frames, splits), names), _group_numbers(frames)
     return TextTask(name, source, classes, splits, digest.hexdigest(), shared, max_length, told, several, groups)
 
 
@@ -180,9 +180,16 @@ def _group_numbers(frames: Frames) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _with_near(facts: Facts, splits: dict[str, Split], labels: list[str]) -> Facts:
+def _near(frames: Frames, splits: Mapping[str, Split]) -> dict[str, list[str]]:
+    """What texts share that differ little, of each row; a reader that has made it leaves it in a column."""
+    return {
+        name: list(frame["near"]) if "near" in frame else list(map(normalised_row, splits[name].contents))
+        for name, frame in frames.items()
+    }
+
+
+def _with_near(facts: Facts, keys: Mapping[str, list[str]], labels: list[str]) -> Facts:
     """With what is alike within splits and between them, and labels that may be none."""
-    keys = {name: [normalised_row(content) for content in split.contents] for name, split in splits.items()}
     near = {name: len(found) - len(set(found)) for name, found in keys.items()}
     near |= {names: len(places) for names, places in shared_keys(keys).items()}
     near = {name: count for name, count in near.items() if count}

@@ -24,7 +24,8 @@ def normalised(text: str) -> str:
     folded = joined_blanks(unicodedata.normalize("NFKC", text).casefold())
     if not folded.isascii():
         folded = "".join(c if c.isascii() else _plain(c) for c in folded)
-    words = " ".join(_SIGNS.sub(" ", folded).split())
+    spaced = _SIGNS.sub(" ", folded) if _DIGIT.search(folded) else folded.translate(_BLANKS)
+    words = " ".join(spaced.split())
     return words or joined_blanks(text)
 
 
@@ -42,7 +43,10 @@ def normalised_row(content: str) -> str:
 _COUNTS = r"[-(.](?=\d)|(?<=\d)[,:](?=\d)|[*/](?= ?\d)|(?<=\d)[*/%]|(?<=\d )(?:[*/]|-(?= \d))"
 """Signs beside a digit that make another number or sum of it."""
 
-_SIGNS = re.compile(rf"(?!{_COUNTS})[!-#%-*,-/:;?@\[-\]_{{}}]")  # ASCII punctuation; $ + < = > ^ ` | ~ are symbols
+_PUNCTUATION = "!\"#%&'()*,-./:;?@[\\]_{}"  # of ASCII; $ + < = > ^ ` | ~ are symbols
+_SIGNS = re.compile(rf"(?!{_COUNTS})[{re.escape(_PUNCTUATION)}]")
+_BLANKS = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))
+_DIGIT = re.compile(r"\d")
 
 
 def contradictions(keys: Sequence[Hashable], labels: Sequence[Hashable]) -> dict[Hashable, list[int]]:

@@ -96,7 +96,9 @@ def _framed(rows: Sequence[tuple[int, list[str]]]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame()
     names = [cell.strip() for cell in rows[0][1]]
-    return pd.DataFrame([row for _, row in rows[1:]], columns=names, index=[number for number, _ in rows[1:]])
+    return pd.DataFrame(
+        [row for _, row in rows[1:]], columns=names, index=[number for number, _ in rows[1:]], dtype=object
+    )
 
 
 def _objects(text: str, kind: str) -> pd.DataFrame:
