@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from harness.config import ConfigError, HubTaskConfig, ImageTableConfig, OwnTextTaskConfig, TableTaskConfig, names_in
@@ -230,12 +231,15 @@ def _group_names(where: str, column: str, cells: pd.Series) -> list[str | None]:
 
 def _check_cells(where: str, config: OwnRowsConfig, frame: pd.DataFrame) -> None:
     """Raise ConfigError for texts that are none, or cannot be written, and for lists of labels."""
-    column = config.columns_read["text"]
-    for row, cell in frame["text"].items():
-        if not isinstance(cell, str):
-            raise ConfigError(f"{where}: row {row}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no text")
-        if has_half_character(cell):
-            raise ConfigError(f"{where}: row {row}: {column} has half a character in it (a lone surrogate)")
+    for role, column in config.columns_read.items():
+        for row, cell in frame[role].items():
+            if not isinstance(cell, str):
+                said = f"{column} is {str(cell)[:40]!r} ({type(cell).__name__}), no text"
+                raise ConfigError(f"{where}: row {row}: {said}")
+            if has_half_character(cell):
+                raise ConfigError(f"{where}: row {row}: {column} has half a character in it (a lone surrogate)")
+            if "\0" in cell:
+                raise ConfigError(f"{where}: row {row}: {column} has a character of zero in it (U+0000)")
     if config.answer != "labels":
         refuse_lists(where, config.label, dict(frame["label"].items()))
 
@@ -341,11 +345,13 @@ def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict
 
 def _moments(where: str, column: str, cells: pd.Series) -> list[object]:
     """Points in time as numbers, or dates; never mixed."""
-    numbers = pd.to_numeric(cells, errors="coerce")
+    numbers = pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan)
     if not numbers.isna().any():
         return numbers.tolist()
-    dates = pd.to_datetime(cells, errors="coerce", utc=True, format="ISO8601")
-    if (bad := dates.isna()).any():
+    written = cells.map(lambda cell: None if is_gap(cell) or isinstance(cell, int | float) else str(cell))
+    dates = pd.to_datetime(written, errors="coerce", utc=True, format="ISO8601")
+    bad = numbers.isna() if numbers.count() > dates.count() else dates.isna()
+    if bad.any():
         rows = listed(cells.index[bad])
         raise ConfigError(f"{where}: {column} is neither a number nor a date like 2024-05-31 in rows {rows}")
     return list(dates.astype("int64"))

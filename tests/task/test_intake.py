@@ -187,6 +187,35 @@ READ = [
         {},
         None,
     ),
+    (
+        "columns as lists",
+        "a.json",
+        json.dumps({"text": [t for t, _ in sentences()], "label": [l for _, l in sentences()]}),
+        {},
+        None,
+    ),
+    (
+        "blanks between separators and quotes",
+        "a.csv",
+        "text, label\n" + "".join(f'"{t}, ""so"" it is", "{l}"\n' for t, l in sentences()),
+        {},
+        {f'{text}, "so" it is' for text in PLAIN},
+    ),
+    (
+        "a few texts that begin with a blank and a quote",
+        "a.csv",
+        text_of([(f' "{t}" ', l) if i < 9 else (t, l) for i, (t, l) in enumerate(sentences())]),
+        {},
+        {f' "{t}" ' if i < 9 else t for i, (t, _) in enumerate(sentences())},
+    ),
+    ("texts as a spreadsheet's formulas", "a.csv", text_of([(f'="{t}"', f'="{l}"') for t, l in sentences()]), {}, None),
+    (
+        "words for yes and no joined",
+        "a.csv",
+        text_of([(t, ["yes", "Y", "no", "N"][i % 4]) for i, (t, _) in enumerate(sentences())]),
+        {"normalise": True},
+        None,
+    ),
     ("big integers nobody reads", "a.jsonl", "\n".join(BIG), {}, None),
     (
         "words like gaps",
@@ -391,7 +420,31 @@ def test_signs_beside_digits_tell_texts_apart(one, other, alike):
     assert (normalised(one) == normalised(other)) is alike
 
 
+TIMED = [{"text": t, "label": l, "when": i} for i, (t, l) in enumerate(sentences())]
+PAIRED = [{"text": t, "label": l, "pair": f"so {t}"} for t, l in sentences()]
+
+
+def with_odd(rows, **odd):
+    """Rows as JSON, the second one odd."""
+    return "\n".join(json.dumps(row | odd if place == 1 else row) for place, row in enumerate(rows))
+
+
 REFUSED = [
+    ("a time without end", "a.jsonl", with_odd(TIMED, when=float("inf")), {"time": "when"}, r"neither a number nor a date .* in rows 2$"),
+    ("no time", "a.jsonl", with_odd(TIMED, when=None), {"time": "when"}, r"neither a number nor a date .* in rows 2$"),
+    ("a number beside dates", "a.jsonl", with_odd([row | {"when": f"2024-01-{1 + i // 3:02d}"} for i, row in enumerate(TIMED)], when="soon"), {"time": "when"}, r"in rows 2$"),
+    ("a number as second text", "a.jsonl", with_odd(PAIRED, pair=7), {"text_pair": "pair"}, r"row 2: pair is '7' \(int\), no text"),
+    ("a truth value as second text", "a.jsonl", with_odd(PAIRED, pair=True), {"text_pair": "pair"}, r"row 2: pair is 'True' \(bool\)"),
+    ("a list as second text", "a.jsonl", with_odd(PAIRED, pair=["a", "b"]), {"text_pair": "pair"}, r"row 2: pair is .* \(list\), no text"),
+    ("half a character in the second text", "a.jsonl", with_odd(PAIRED, pair="a\ud800"), {"text_pair": "pair"}, "row 2: pair has half a character"),
+    ("a zero in a text", "a.jsonl", with_odd(PAIRED, text="a\0b"), {}, "row 2: text has a character of zero"),
+    ("truth values and numbers", "a.jsonl", lines_of([(t, l == "pos" if i < 40 else int(l == "pos")) for i, (t, l) in enumerate(sentences())]), {},
+     r"say yes or no in several words: 'False' \(20 rows: .*\) and '0' \(10 rows"),
+    ("words for yes and no", "a.csv", text_of([(t, ["yes", "Y", "no", "N"][i % 4]) for i, (t, _) in enumerate(sentences())]), {}, "'N' .* and 'no' .*; 'Y' .* and 'yes' "),
+    ("a title above the header", "a.csv", "Reviews of 2024,\n" + text_of(sentences()), {}, "no such column; columns: Reviews of 2024, "),
+    ("objects with commas between", "a.jsonl", lines_of(sentences()).replace("}\n", "},\n"), {}, "row 1 is no JSON: Extra data"),
+    ("numbers in words of a program", "a.csv", text_of([(t, hex(i)) for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, "is no number in 60 rows"),
+    ("percents", "a.csv", text_of([(t, f"{i}%") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, "is no number in 60 rows"),
     ("empty", "a.csv", b"", {}, "a.csv: an empty file"),
     ("header alone", "a.csv", "text,label\n", {}, "the train split has no rows|no rows"),
     ("LFS pointer", "a.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", {}, "a Git LFS pointer"),

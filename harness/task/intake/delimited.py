@@ -14,6 +14,7 @@ Rows = list[tuple[int, list[str]]]
 
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|", ".txt": "\t,;|"}
 _SAID = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # a spreadsheet's own first line
+_FORMULA = re.compile(r'="[^"]*"')
 _LINE = re.compile(r"\s*:?-{2,}:?\s*")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
@@ -30,6 +31,7 @@ def read_delimited(text: str, suffix: str, separator: str | None, wanted: Collec
     if rows and rows[0][1][-1] == "" and all(row[-1] == "" for _, row in rows):
         rows = [(number, row[:-1]) for number, row in rows]  # every row ends in a separator
     _refuse_ragged(rows)
+    rows = _without_formulas(rows)
     _refuse_swallowed(rows, separator)
     _refuse_headers(rows)
     return rows, _NAMES.get(separator, separator)
@@ -114,9 +116,29 @@ def _header(line: str, mark: str) -> list[str]:
     return [cell.strip() for cell in next(csv.reader([line], delimiter=mark), [])]
 
 
+def _without_formulas(rows: Rows) -> Rows:
+    """Columns whose every cell is ="…", as some programs write texts for a spreadsheet, without what is around them."""
+    columns = [
+        place
+        for place in range(len(rows[0][1]) if len(rows) > 1 else 0)
+        if all(_FORMULA.fullmatch(row[place]) for _, row in rows[1:])
+    ]
+    for _, row in rows[1:]:
+        for place in columns:
+            row[place] = row[place][2:-1]
+    return rows
+
+
 def _quoted(text: str, separator: str) -> Rows:
+    """With a blank between separators and quotes, where most rows are written so."""
+    rows = _parsed(text, separator, blanks=False)
+    spaced = sum(any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for cell in row) for _, row in rows)
+    return _parsed(text, separator, blanks=True) if 2 * spaced > len(rows) else rows
+
+
+def _parsed(text: str, separator: str, *, blanks: bool) -> Rows:
     csv.field_size_limit(sys.maxsize)  # a document can be longer than the module's 131,072 characters
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=blanks)
     rows: Rows = []
     try:
         for row in reader:
@@ -155,7 +177,7 @@ def _written_with_quotes(text: str) -> Rows | None:
     around every field of the header.
     """
     try:
-        rows = _quoted(text, "\t")
+        rows = _parsed(text, "\t", blanks=False)
     except ValueError:
         return None
     widths = {len(row) for _, row in rows if row}

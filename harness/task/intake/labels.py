@@ -22,6 +22,8 @@ _NO_LABELS = frozenset(
         *("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!"),  # of spreadsheets
     )
 )
+_YES = frozenset(("true", "t", "yes", "y", "1"))
+_NO = frozenset(("false", "f", "no", "n", "0"))
 
 
 def is_gap(cell: object) -> bool:
@@ -148,11 +150,16 @@ def _invisible(character: str) -> bool:
 
 
 def alike(labels: Iterable[str]) -> list[list[str]]:
-    """Groups of labels that are alike, the most frequent of each first."""
+    """Groups of labels that are alike, the most frequent of each first. Of more than two that are all words for yes or
+    no, those for one of both are alike.
+    """
     counts = Counter(labels)
+    keys = {label: label_key(label) for label in counts}
+    if len(set(keys.values())) > 2 and set(keys.values()) <= _YES | _NO:
+        keys = {label: "yes" if key in _YES else "no" for label, key in keys.items()}
     groups: dict[str, list[str]] = {}
     for label in sorted(counts, key=lambda name: (-counts[name], name)):
-        groups.setdefault(label_key(label), []).append(label)
+        groups.setdefault(keys[label], []).append(label)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -166,7 +173,9 @@ def settle_alike(where: str, labels: Sequence[str], rows: Sequence[object], norm
     if normalise is None and groups:
         said = "; ".join(_described(group, labels, rows) for group in groups[:5])
         rule = "task.labels.normalise=true makes them one class, false keeps them apart"
-        raise ConfigError(f"{where}: labels that differ in blanks, case or number format: {said}; {rule}")
+        same = all(len(set(map(label_key, group))) == 1 for group in groups)
+        how = "differ in blanks, case or number format" if same else "say yes or no in several words"
+        raise ConfigError(f"{where}: labels that {how}: {said}; {rule}")
     if normalise:
         names = {label: " ".join(label.split()) for label in names}
         for group in groups:

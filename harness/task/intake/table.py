@@ -115,8 +115,8 @@ def _objects(text: str, kind: str) -> pd.DataFrame:
 
 
 def _whole(text: str) -> list[Any] | None:
-    """The rows of a file that is one object with one array of objects in it, or has its columns as pandas writes them;
-    None where it is none.
+    """The rows of a file that is one object with one array of objects in it, or has its columns as lists or as pandas
+    writes them; None where it is none.
     """
     try:
         found = json.loads(text)
@@ -125,10 +125,19 @@ def _whole(text: str) -> list[Any] | None:
     columns = list(found.values())
     if columns and all(isinstance(each, dict) and each and each.keys() == columns[0].keys() for each in columns):
         return [{name: cells[row] for name, cells in found.items()} for row in columns[0]]
+    if len(columns) > 1 and _are_columns(columns):
+        return [dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True)]
     if found.keys() == {"columns", "index", "data"}:
         return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
     arrays = [value for value in found.values() if isinstance(value, list) and all(isinstance(v, dict) for v in value)]
     return arrays[0] if len(arrays) == 1 else None
+
+
+def _are_columns(values: Sequence[Any]) -> bool:
+    """Whether values are lists of one length, and of no objects: those would be rows."""
+    if not all(isinstance(each, list) for each in values) or len(set(map(len, values))) > 1:
+        return False
+    return not any(isinstance(cell, dict) for each in values for cell in each)
 
 
 def _parsed(text: str, where: str) -> Any:
