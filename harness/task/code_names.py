@@ -6,6 +6,7 @@ dots before it, a parameter where it is declared, used, or given by name in a ca
 
 import ast
 import builtins
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
 from harness.config import CodeNamesTaskConfig
@@ -37,14 +38,12 @@ def read_code_names(config: CodeNamesTaskConfig) -> tuple[str, Rows, Facts]:
     left: dict[str, list[str]] = {}
     found: dict[tuple[str, ...], tuple[str, Row]] = {}
     for package in config.packages:
-        read = modules(package, left)
+        read = dict(modules(package, left))
         classes, exceptions = _known_classes(module.tree for module in read.values())
         for name, module in read.items():
             split = split_of(name, config.split_seed, config.validation_share, config.test_share)
-            for row in _functions(name, module, classes, exceptions):
-                if len(row.tokens) > config.max_tokens:
-                    left.setdefault("longer than task.max_tokens", []).append(row.name)
-                elif found.setdefault(row.tokens, (split, row))[1] is not row:
+            for row in _functions(name, module, classes, exceptions, config.max_tokens, left):
+                if found.setdefault(row.tokens, (split, row))[1] is not row:
                     left.setdefault("repeated", []).append(row.name)
     every = list(found.values())
     chosen = [every[place] for place in first_places([row.name for _, row in every], config.rows)]
@@ -65,11 +64,24 @@ def _known_classes(trees: Iterable[ast.Module]) -> tuple[set[str], set[str]]:
     return (set(bases) | set(_BUILTIN)) - exceptions, exceptions
 
 
-def _functions(name: str, module: Module, classes: set[str], exceptions: set[str]) -> Iterator[Row]:
-    """A row for each function and method, without its docstring and comments; functions inside are part of it."""
+def _functions(
+    name: str,
+    module: Module,
+    classes: set[str],
+    exceptions: set[str],
+    max_tokens: int,
+    left: dict[str, list[str]],
+) -> Iterator[Row]:
+    """A row for each function and method, without its docstring and comments; functions inside are part of it.
+
+    Those that are longer than `max_tokens` are noted in `left`.
+    """
     placed = placed_tokens(module.source)
     for node in outermost(module.tree):
         kept = tokens_of(node, placed)
+        if len(kept) > max_tokens:
+            left.setdefault("longer than task.max_tokens", []).append(f"{name}:{node.lineno}")
+            continue
         starts = [start for start, _ in kept]
         tags = dict.fromkeys(starts, OUTSIDE) | _tags(node, starts, classes, exceptions)
         words = tuple(shown(text) for _, text in kept)
@@ -83,7 +95,7 @@ def _tags(function: Function, starts: list[Place], classes: set[str], exceptions
     parameters = {node.arg for node in nodes if isinstance(node, ast.arg)}
 
     def put(kind: str, begin: Place, end: Place) -> None:
-        inside = [start for start in starts if begin <= start < end]
+        inside = starts[bisect_left(starts, begin) : bisect_left(starts, end)]
         if not any(start in found for start in inside):
             found.update({start: f"{'I' if place else 'B'}-{kind}" for place, start in enumerate(inside)})
 
@@ -93,7 +105,7 @@ def _tags(function: Function, starts: list[Place], classes: set[str], exceptions
             put("parameter", begin, (begin[0], begin[1] + len(node.arg.encode())))
         elif isinstance(node, Function):
             words = 3 if isinstance(node, ast.AsyncFunctionDef) else 2  # async def NAME, def NAME
-            name = [start for start in starts if start >= (node.lineno, node.col_offset)][words - 1]
+            name = starts[bisect_left(starts, (node.lineno, node.col_offset)) + words - 1]
             put("function", name, (name[0], name[1] + 1))
         elif isinstance(node, ast.Name | ast.Attribute):
             kind = "exception" if last_name(node) in exceptions else "class" if last_name(node) in classes else ""

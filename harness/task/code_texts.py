@@ -28,10 +28,12 @@ _FEWEST_WORDS = 3  # of a docstring that says something
 
 
 class _Documented(NamedTuple):
-    """A function whose docstring is its first paragraph in one line; `code` is the rest, `signature` its head."""
+    """A function whose docstring is its first paragraph in one line; `code` is the rest, `signature` its head, and
+    `facts` what it does.
+    """
 
     name: str
-    node: Function
+    facts: tuple[str, ...]
     docstring: str
     code: str
     signature: str
@@ -48,7 +50,7 @@ def read_code_facts(config: CodeTextTaskConfig) -> tuple[str, Frames, Facts]:
     source, found, left = _functions(config, _said)
     frames = {
         split: pd.DataFrame(
-            {"text": list(map(_said, mine)), "label": [_facts(each.node) for each in mine]},
+            {"text": list(map(_said, mine)), "label": [each.facts for each in mine]},
             index=[each.name for each in mine],
         )
         for split, mine in found.items()
@@ -81,7 +83,7 @@ def _functions(
     left: dict[str, list[str]] = {}
     found: dict[str, tuple[str, _Documented]] = {}
     for package in packages:
-        for module, read in modules(package, left).items():
+        for module, read in modules(package, left):
             split = split_of(module, config.split_seed, config.validation_share, config.test_share)
             for function in _documented(module, read.source, read.tree, config.max_tokens, left):
                 if found.setdefault(text_of(function), (split, function))[1] is not function:
@@ -111,7 +113,7 @@ def _documented(
         else:
             body = node.body[0].lineno, node.body[0].col_offset
             head = " ".join(shown(text) for start, text in tokens if start < body)
-            yield _Documented(name, node, docstring, " ".join(shown(text) for _, text in tokens), head)
+            yield _Documented(name, _facts(node), docstring, " ".join(shown(text) for _, text in tokens), head)
 
 
 def _facts(function: Function) -> tuple[str, ...]:

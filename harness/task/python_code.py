@@ -5,7 +5,9 @@ import hashlib
 import io
 import re
 import tokenize
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from harness.config import AssetConfig, ConfigError
@@ -32,20 +34,23 @@ class Module(NamedTuple):
     tree: ast.Module
 
 
-def modules(package: AssetConfig, left: dict[str, list[str]]) -> dict[str, Module]:
-    """The modules of a package by their path in it, but hidden ones; those that are no Python are noted in `left`."""
+def modules(package: AssetConfig, left: dict[str, list[str]]) -> Iterator[tuple[str, Module]]:
+    """The modules of a package with their path in it, but hidden ones, one at a time: all of them take gigabytes.
+
+    Those that are no Python are noted in `left`.
+    """
     folder = assets.fetch(package.address, package.sha256)
-    found: dict[str, Module] = {}
     for file in [each for each in files_in(folder) if each.suffix == ".py"] if folder.is_dir() else [folder]:
         if problem := path_problem(file, "file"):
             left.setdefault(problem, []).append(file.name)
             continue
         try:
             source = file.read_text(encoding="utf-8")
-            found[file.relative_to(folder.parent).as_posix()] = Module(source, ast.parse(source))
+            module = Module(source, ast.parse(source))
         except (SyntaxError, ValueError, RecursionError, MemoryError):  # templates of code, and tests of parsers
             left.setdefault("not Python of this version", []).append(file.name)
-    return found
+            continue
+        yield file.relative_to(folder.parent).as_posix(), module
 
 
 def outermost(tree: ast.AST) -> Iterator[Function]:
@@ -76,14 +81,10 @@ def placed_tokens(source: str) -> list[tuple[Place, str]]:
 
 
 def tokens_of(node: Function, placed: Sequence[tuple[Place, str]]) -> list[tuple[Place, str]]:
-    """The tokens of a function of that module, without its docstring."""
-    skipped = _docstring(node)
-    return [
-        (start, text)
-        for start, text in placed
-        if node.lineno <= start[0] <= (node.end_lineno or node.lineno)
-        and not (skipped and skipped[0] <= start < skipped[1])
-    ]
+    """The tokens of a function of that module, which stand in their order, without its docstring."""
+    skipped, past = _docstring(node), (node.end_lineno or node.lineno) + 1
+    begin, end = (bisect_left(placed, (line, 0), key=itemgetter(0)) for line in (node.lineno, past))
+    return [(start, text) for start, text in placed[begin:end] if not (skipped and skipped[0] <= start < skipped[1])]
 
 
 def shown(text: str) -> str:
