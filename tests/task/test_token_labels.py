@@ -229,6 +229,16 @@ def test_a_number_sign_is_a_token(read, tmp_path):
     assert read(conll(rows, tmp_path)).splits["train"][0].tokens[0] == "#"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [" ", "  ", "\t"])
+def test_a_blank_that_does_not_break_is_part_of_a_token_whatever_ends_lines(read, tmp_path, mark, end):
+    rows = [(["10\N{NO-BREAK SPACE}km", *tokens], ["O", *tags]) for tokens, tags in ROWS]
+    path = conll(rows, tmp_path, mark)
+    path.write_bytes(path.read_text().replace("\n", end).encode())
+    found = {row.tokens: row.tags for split in read(path).splits.values() for row in split}
+    assert found == {tuple(tokens): tuple(tags) for tokens, tags in rows}
+
+
 def test_what_was_read_is_said(read, tmp_path):
     task = read(jsonl(ROWS, tmp_path))
     told = task.describe()

@@ -14,6 +14,7 @@ LINES = (".conll", ".iob", ".iob2", ".bio", ".txt")
 
 
 _COMMENT = re.compile(r"#\s*(\w+\s*=|id\s)")  # at the head of a row: a number sign may be a token, too
+_BLANKS = re.compile(" +")  # others, as one that is not broken at, are part of a token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Line:
 def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[str, list[Line]]], str]:
     """The rows of a file of a token a line, by the numbers of their first lines, and its encoding.
 
-    Columns are parted by tabs, or by blanks. Comments before a row (`# id = …`) and -DOCSTART- are passed over. Raises
-    ConfigError where there is no row.
+    Columns are parted by tabs, or by blanks; lines end as on an old Mac, where nothing else ends one. Comments before a
+    row (`# id = …`) and -DOCSTART- are passed over. Raises ConfigError where there is no row.
     """
     try:
         text, found = decode(read_bytes(path, key), encoding)
@@ -36,8 +37,8 @@ def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[s
         raise ConfigError(f"{key}={path}: {error}") from None
     rows: list[tuple[str, list[Line]]] = []
     open_row = False
-    for number, line in enumerate(text.split("\n"), 1):
-        cells = tuple(cell.strip() for cell in (line.split("\t") if "\t" in line else line.split()))
+    for number, line in enumerate(text.split("\n" if "\n" in text else "\r"), 1):
+        cells = tuple(cell.strip() for cell in (line.split("\t") if "\t" in line else _BLANKS.split(line.strip(" \r"))))
         if not line.strip():
             open_row = False
         elif not (line.startswith("-DOCSTART-") or (not open_row and _COMMENT.match(line))):
