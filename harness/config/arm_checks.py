@@ -187,7 +187,7 @@ class ArmMistakes:
             same = key if dimension and dimension.has_between else same
             if (arm, same) not in self._said:
                 self._said.add((arm, same))
-                self._arms.setdefault(line + _reached(dimension), []).append(arm)
+                self._arms.setdefault(line + _reached(line, dimension), []).append(arm)
 
     def raise_if_any(self) -> None:
         """Raise ConfigError with all of them, if there are any."""
@@ -195,8 +195,12 @@ class ArmMistakes:
             raise ConfigError(*(f"arm {_named(names)}: {line}" for line, names in self._arms.items()))
 
 
-def _reached(dimension: Range | Choice | None) -> str:
-    return f"; its {dimension.described} reaches it" if dimension else ""
+def _reached(line: str, dimension: Range | Choice | None) -> str:
+    if dimension is None:
+        return ""
+    whole = dimension.has_between and line.endswith("valid integer")
+    rule = "; integer: true beside low and high has whole numbers alone" if whole else ""
+    return f"; its {dimension.described} reaches it{rule}"
 
 
 def _named(names: list[str]) -> str:

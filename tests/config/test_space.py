@@ -241,6 +241,13 @@ def test_every_wrong_choice_is_said_and_of_a_range_the_first_value():
     ]
 
 
+def test_a_range_of_a_rank_names_the_key_that_makes_it_whole(tree):
+    bounds = {"low": 1, "high": 16, "log": True}
+    with pytest.raises(ConfigError, match=r"lora\.rank=1\.0: .*reaches it; integer: true beside low and high"):
+        validate_before_import(check(with_nuisance(tree, {"lora.rank": bounds})))
+    validate_before_import(check(with_nuisance(tree, {"lora.rank": bounds | {"integer": True}})))
+
+
 def test_a_wrong_value_in_the_middle_of_a_choice_is_refused_before_torch_is_imported(tree):
     config = check(
         with_nuisance(tree, {"lora.rank": {"choices": [1, 0, 2]}, "lora.targets": "choice([query],[x],[y])"})
