@@ -26,6 +26,7 @@ from harness.task.python_code import (
     placed_tokens,
     shown,
     tokens_of,
+    uncollected,
 )
 from harness.task.tags import OUTSIDE
 
@@ -33,6 +34,7 @@ _BUILTIN = {name: kind for name, kind in vars(builtins).items() if isinstance(ki
 _EXCEPTIONS = {name for name, kind in _BUILTIN.items() if issubclass(kind, BaseException)}
 
 
+@uncollected()
 def read_code_names(config: CodeNamesTaskConfig) -> tuple[str, Rows, Facts]:
     """The functions of all packages, those of a module in one split. Raises ConfigError where there are none."""
     left: dict[str, list[str]] = {}

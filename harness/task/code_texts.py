@@ -22,6 +22,7 @@ from harness.task.python_code import (
     placed_tokens,
     shown,
     tokens_of,
+    uncollected,
 )
 
 _FEWEST_WORDS = 3  # of a docstring that says something
@@ -75,6 +76,7 @@ def _beside_docstrings(found: Sequence[_Documented], seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, index=[each.name for each in found], columns=["text", "pair", "label"])
 
 
+@uncollected()
 def _functions(
     config: CodeTextTaskConfig, text_of: Callable[[_Documented], str]
 ) -> tuple[str, dict[str, list[_Documented]], Facts]:

@@ -1,12 +1,14 @@
 """Functions out of Python packages, read with `ast`; nothing of them is run."""
 
 import ast
+import gc
 import hashlib
 import io
 import re
 import tokenize
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -32,6 +34,18 @@ class Module(NamedTuple):
 
     source: str
     tree: ast.Module
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector: it passes over trees, which hold no cycles, again and again as they grow."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def modules(package: AssetConfig, left: dict[str, list[str]]) -> Iterator[tuple[str, Module]]:
