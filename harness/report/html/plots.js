@@ -283,17 +283,24 @@ function leadingArms() {
 
 const measuredTrials = () => leadingArms().map((arm) => page.byNumber.get(page.group.confirmed?.arms[arm.arm]?.trials[0] ?? arm.best)).filter((trial) => trial && trial.fields.memory_train_peak).reverse();
 
+const PARTS = { parameters: 0, gradients: 4, optimizer: 3, activations: 5, step: 5, process: -1 }; // with their colours
+const PART_NAMES = { optimizer: "optimiser", step: "a step's tensors" };
+
 function drawMemory() {
-  const parts = ["parameters", "gradients", "optimizer", "activations", "process"];
   const arms = measuredTrials();
   if (!arms.length) return;
-  const traces = parts.map((part, index) => ({
-    type: "bar", orientation: "h", name: part === "optimizer" ? "optimiser" : part, visible: part === "process" ? "legendonly" : true, customdata: arms.map((trial) => trial.fields.trial),
-    x: arms.map((trial) => trial.fields[`memory_${part}`] / MIB), y: arms.map((trial) => axisName(trial.fields.arm)), marker: { color: [palette()[0], palette()[4], palette()[3], palette()[5], css("--line")][index] },
+  const counted = arms.every((trial) => trial.fields.memory_step != null); // a resident set tells arms badly apart
+  const parts = counted ? ["parameters", "optimizer", "step"] : ["parameters", "gradients", "optimizer", "activations", "process"];
+  const traces = parts.map((part) => ({
+    type: "bar", orientation: "h", name: PART_NAMES[part] || part, visible: part === "process" ? "legendonly" : true, customdata: arms.map((trial) => trial.fields.trial),
+    x: arms.map((trial) => trial.fields[`memory_${part}`] / MIB), y: arms.map((trial) => axisName(trial.fields.arm)), marker: { color: palette()[PARTS[part]] || css("--line") },
     hovertemplate: `%{y}<br>${part}: %{x:,.1f} MiB<extra></extra>`,
   }));
-  draw("memory-plot", traces, { barmode: "stack", xaxis: { title: { text: "MiB at the peak of training" } }, yaxis: { type: "category" }, margin: { l: 20, r: 14, t: 10, b: 46 } }, Math.max(300, 120 + 24 * arms.length));
-  byId("memory-note").textContent = `Of each arm ${page.group.confirmed ? "its first confirmed trial, else its best" : "its best trial"} (${arms[0].fields.memory_kind || "kind not recorded"}). The process before the model was built is left out; the legend brings it in.`;
+  draw("memory-plot", traces, { barmode: "stack", xaxis: { title: { text: counted ? "MiB, counted" : "MiB at the peak of training" } }, yaxis: { type: "category" }, margin: { l: 20, r: 14, t: 10, b: 46 } }, Math.max(300, 120 + 24 * arms.length));
+  const whose = `Of each arm ${page.group.confirmed ? "its first confirmed trial, else its best" : "its best trial"}`;
+  byId("memory-note").textContent = counted
+    ? `${whose}: weights, optimiser state, and the most that a step's tensors (gradients and what is kept for them) hold at once.`
+    : `${whose} (${arms[0].fields.memory_kind || "kind not recorded"}). The process before the model was built is left out; the legend brings it in.`;
 }
 
 // Ranks by layer
