@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,19 @@ def loader(
     """
     whole = size * accumulate
     batches: Any = inputs.batches(whole, seed, shuffle=training, process_index=process_index, world=world, rows=rows)
-    collate: Any = inputs.training_batch if training else inputs.batch
-    if accumulate > 1:
-        collate = functools.partial(in_parts, inputs, accumulate)
-    if tokens is not None and training:
-        collate = functools.partial(in_parts_of, inputs, tokens)
-    elif tokens is not None:
+    if tokens is not None and not training:
         batches = [piece for batch in batches for piece in pieces_of(inputs.lengths, tokens, batch)]
+    collate: Any = training_collate(inputs, accumulate=accumulate, tokens=tokens) if training else inputs.batch
     return DataLoader(inputs, batch_sampler=batches, collate_fn=collate, pin_memory=pin)
+
+
+def training_collate(
+    inputs: Inputs, *, accumulate: int, tokens: int | None
+) -> Callable[[Sequence[int]], dict[str, Any]]:
+    """What makes the batch of a step of its rows: in `accumulate` parts, or in as many as keep each at `tokens`."""
+    if tokens is not None:
+        return functools.partial(in_parts_of, inputs, tokens)
+    return functools.partial(in_parts, inputs, accumulate) if accumulate > 1 else inputs.training_batch
 
 
 def evaluation_size(config: Config, task: Task) -> int:

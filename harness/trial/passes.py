@@ -1,6 +1,8 @@
 """Passes through a network that are not training: what a start looks at, and what a step costs."""
 
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,22 +58,30 @@ def step_flops(
 
 
 def step_bytes(
-    model: Network, batch: dict[str, Tensor], losses: Losses | None, *, device: torch.device, precision: str
+    model: Network, batch: Mapping[str, Any], losses: Losses | None, *, device: torch.device, precision: str
 ) -> int:
-    """The most that the tensors of a step hold at once beside the weights, on a batch.
+    """The most that the tensors of a step of training hold at once beside the weights; `batch` is as a step takes it.
 
-    Gradients are among them; an optimiser's state and the masks of dropout are not.
+    Gradients are among them, an optimiser's state is not. Running statistics stay as they were.
     """
-    _still(model)
-    with autocast(precision, device):
-        known = [*model.parameters(), *model.buffers(), *batch.values()]
-        peak = peak_of(lambda: task_losses(model, batch, losses)[0].sum().backward(), known)
-    model.zero_grad()
+    parts = [on_device(part, device) for part in batch.get("parts", [batch])]
+
+    def passes() -> None:
+        for part in parts:
+            task_losses(model, part, losses)[0].sum().backward()
+
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     model.train()
+    with autocast(precision, device):
+        given = (tensor for part in parts for tensor in part.values())
+        peak = peak_of(passes, [*model.parameters(), *model.buffers(), *given])
+    for buffer, before in buffers:
+        buffer.copy_(before)
+    model.zero_grad()
     return peak
 
 
-def on_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def on_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """The batch where the network is."""
     return {name: tensor.to(device) for name, tensor in batch.items()}
 

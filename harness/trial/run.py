@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from harness.config import Config, ConfigError, fingerprint, to_dict, to_yaml
 from harness.devices import resolve_device, resolve_precision
@@ -48,7 +49,7 @@ from harness.trial.adapt import add_task_weights, count_parameters, method_of, s
 from harness.trial.context import BEST, CHECKPOINTS, Report, TrialContext
 from harness.trial.continual.run import train_and_evaluate_continual
 from harness.trial.fingerprints import environment_of, identity
-from harness.trial.inputs import base_identity, loader, tokens_for
+from harness.trial.inputs import base_identity, loader, tokens_for, training_collate
 from harness.trial.methods import Method
 from harness.trial.out_of_memory import what_ran_out
 from harness.trial.passes import feed, first_batch, step_bytes, step_flops
@@ -288,7 +289,11 @@ def _count(
     flops = step_flops(model, batch, task.losses, device=home, precision=precision)
     draft.record = replace(draft.record, flops=flops)
     if meter.memory.device.type == "cpu":
-        meter.step_bytes = step_bytes(model, batch, task.losses, device=home, precision=precision)
+        settings = config.trainer
+        collate = training_collate(train, accumulate=settings.accumulate, tokens=settings.batch_tokens)
+        with isolate_rng(include_cuda=False):  # what is drawn in training stays the same
+            step = collate(train.sample(settings.rows_of_step))
+            meter.step_bytes = step_bytes(model, step, task.losses, device=home, precision=precision)
 
 
 def lost_record(config: Config, context: TrialContext, reason: str) -> Record:

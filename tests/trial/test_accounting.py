@@ -8,10 +8,15 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertModel
 
+from harness.model import build_model
 from harness.model.hf_classifier import checkpoint_layers
 from harness.record import Parameters
+from harness.task import build_task
 from harness.training.accounting import MemoryMeter, StepClock, bytes_of, optimizer_bytes
+from harness.trial.adapt import method_of
 from harness.trial.counting import count, flops_of, memory_needed, peak_of
+from harness.trial.inputs import read_inputs, training_collate
+from harness.trial.passes import step_bytes
 
 
 def test_a_shared_tensor_counts_once_and_groups_add_up():
@@ -154,16 +159,21 @@ def allocated(work):
     return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("trained", ["encoder", "query", "layer.1"])
 @pytest.mark.parametrize("checkpointed", [False, True])
-def test_the_bytes_of_a_step_are_those_that_the_allocator_hands_out(trained, checkpointed):
-    kind = BertConfig(vocab_size=50, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256)
+def test_the_bytes_of_a_step_are_those_that_the_allocator_hands_out(trained, checkpointed, dropout):
+    kind = BertConfig(
+        vocab_size=50,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
     torch.manual_seed(0)
-    model = BertModel(kind, add_pooling_layer=False)
-    model.train(checkpointed)  # which is done in training alone
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+    model = BertModel(kind, add_pooling_layer=False).train()
     if checkpointed:
         checkpoint_layers(model)
     for name, tensor in model.named_parameters():
@@ -179,3 +189,31 @@ def test_the_bytes_of_a_step_are_those_that_the_allocator_hands_out(trained, che
     model.zero_grad()
     found = peak_of(step, [*model.parameters(), *model.buffers(), *batch.values()])
     assert found == pytest.approx(truth, rel=0.01)
+
+
+def test_the_bytes_of_a_step_follow_how_it_is_made_and_leave_no_trace(compose, own_cache):
+    """Dropout is there as in training; in parts, each with its activations, the gradients are held throughout."""
+
+    def counted(*words):
+        config = compose("model.dropout=0.1", "trainer.batch_size=16", *words)
+        torch.manual_seed(0)
+        model = build_model(config.model, 2)
+        method_of(config).adapt(model)
+        rows = read_inputs(config, build_task(config.task), "train")
+        settings = config.trainer
+        collate = training_collate(rows, accumulate=settings.accumulate, tokens=settings.batch_tokens)
+        batch = collate(rows.sample(settings.rows_of_step))
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        found = step_bytes(model, batch, None, device=torch.device("cpu"), precision="32-true")
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+        assert all(tensor.grad is None for tensor in model.parameters())
+        gradients = bytes_of(tensor for tensor in model.parameters() if tensor.requires_grad)
+        return found, gradients
+
+    whole, gradients = counted("lora=full")
+    small, _ = counted("lora=full", "trainer.batch_size=4")
+    assert counted("lora=full", "model.dropout=0.0")[0] < whole
+    assert gradients < small < whole
+    parts, _ = counted("lora=full", "trainer.batch_size=4", "trainer.accumulate=4")
+    assert small < parts < whole
+    assert counted("lora=full", "trainer.batch_tokens=40")[0] < whole
