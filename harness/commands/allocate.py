@@ -55,7 +55,7 @@ def _truncated(config: Config, trained: "Trained") -> str:
     """The scores of the trial cut to every power of two, with one rank and with ranks allocated at equal parameters."""
     from harness.report.truncation import Cut, write_curve
     from harness.trial.allocation import TruncatedTrial
-    from harness.trial.profiles import Profile, allocated, check_budget, costs_of, title_of, used
+    from harness.trial.profiles import Profile, allocated, check_budget, costs_of, title_of
 
     costs, title, most = costs_of(trained), title_of(trained, "truncate"), config.parameters
     steps = config.steps
@@ -66,9 +66,9 @@ def _truncated(config: Config, trained: "Trained") -> str:
     highest, cuts = max(map(len, gains.values())), list[Cut]()
     for rank in [*(2**power for power in range(highest.bit_length()) if 2**power < highest), highest]:
         one = {layer: min(rank, len(values)) for layer, values in gains.items()}
-        parameters = used(one, costs)
+        parameters = costs.used(one)
         by_layer = one if rank == highest else allocated(gains, costs, parameters)
-        made = Cut(rank, parameters, used(by_layer, costs), network.score(one), network.score(by_layer))
+        made = Cut(rank, parameters, costs.used(by_layer), network.score(one), network.score(by_layer))
         if steps is not None:
             after = [network.recovered(ranks, steps) for ranks in (one, by_layer)]
             made = replace(made, recovered_score=after[0], recovered_allocated_score=after[1])
@@ -107,5 +107,5 @@ def _table(profile: "Profile") -> str:
     for layer, rank in profile.ranks.items():
         whole = sum(gains.get(layer, ()))
         share = (f"{sum(gains[layer][:rank]) / whole:.3f}" if whole else "",) if gains else ()
-        rows.append([layer, str(rank), f"{rank * profile.costs[layer]:,}", *share])
+        rows.append([layer, str(rank), f"{profile.costs.of(layer, rank):,}", *share])
     return markdown(rows)

@@ -42,7 +42,8 @@ def sweep_space_mistakes(sweep: SweepConfig) -> Iterator[str]:
 
 def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:
     """What belongs to the other mode, and a sweep that searches nothing."""
-    yield from rank_mistakes(sweep.ranks, sweep.budget, {**sweep.scientific, **sweep.nuisance}, sweep.allocate)
+    searched = {**sweep.scientific, **sweep.nuisance}
+    yield from rank_mistakes(sweep.ranks, sweep.budget, searched, sweep.allocate, sweep.nuisance)
     if sweep.mode == "joint":
         if sweep.across:
             yield f"sweep.across={json.dumps(sweep.across)}: of the compared mode; sweep.across=null"

@@ -4,7 +4,7 @@ Which layers there are only the network says: harness.trial.layer_ranks finds th
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from pydantic.dataclasses import dataclass
@@ -24,8 +24,8 @@ class RanksConfig:
     """The adapted layers by role (the target that names them), each by itself, by depth in `blocks`, or by `groups`.
 
     `groups` are patterns of whole layer names by group. `layers` and `costs`, the pattern of each group's layers and
-    what each rank of it adds to what the budget counts, are found when the study is begun; so is `fixed`, what comes to
-    that whatever the ranks.
+    what each rank of it adds to what the budget counts, are found when the study is begun; so are `present`, what a
+    group adds to that if it has any rank, and `fixed`, what comes to that whatever the ranks.
     """
 
     by: Literal["role", "layer", "depth", "group"]
@@ -36,6 +36,7 @@ class RanksConfig:
     groups: dict[Text, Text] | None = None
     layers: dict[Text, Text] | None = None
     costs: dict[Text, Count] | None = None
+    present: dict[Text, Natural] | None = None
     fixed: Natural = 0
 
     @property
@@ -89,7 +90,7 @@ def overrides(ranks: RanksConfig | None, point: Point) -> Point:
 
 _PRICES = (
     *("model", "task", "lora.name", "lora.variant", "lora.settings", "lora.match"),
-    *("lora.conv_form", "lora.each_gate", "lora.initial_rank"),
+    *("lora.conv_form", "lora.each_gate", "lora.initial_rank", "lora.redistribute"),
 )
 _PRICES_OF = {
     "memory": ("optimizer.name", "optimizer.arguments"),
@@ -103,15 +104,19 @@ def rank_mistakes(
     budget: BudgetConfig | None,
     searched: Mapping[str, Any],
     allocate: Mapping[Allocation, str | None] | None,
+    tuned: Collection[str] = (),
 ) -> Iterator[str]:
-    """What is wrong with ranks by group or allocated, and their budget; `searched` are the keys of the sweep."""
+    """What is wrong with ranks by group or allocated, and their budget.
+
+    `searched` are the keys of the sweep, `tuned` those of them that an allocated arm has, too.
+    """
     yield from _budget_mistakes(budget)
     yield from _allocation_mistakes(allocate or {}, budget, searched)
+    yield from _price_mistakes(budget, tuned if ranks is None else searched)
     if ranks is None:
         if budget is not None and not allocate:
             yield "sweep.budget: of ranks by group; give sweep.ranks, as in sweep.ranks={by: role, high: 32}"
         return
-    yield from _price_mistakes(budget, searched)
     if not ranks.low < ranks.high:
         yield f"sweep.ranks=[{ranks.low}, {ranks.high}]: low must be below high"
     if ranks.log and not ranks.low:

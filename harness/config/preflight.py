@@ -88,8 +88,8 @@ def writable(results: Path) -> None:
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads", "trainer.reuse_features")
 _ASKED = ("run", *OF_COMMANDS)
 _FOUND = (  # when the study is begun
-    *("sweep.ranks.layers", "sweep.ranks.costs", "sweep.ranks.fixed", "sweep.profiles"),
-    "trainer.settled",
+    *(f"sweep.ranks.{key}" for key in ("layers", "costs", "present", "fixed")),
+    *("sweep.profiles", "trainer.settled"),
 )
 _SETTLED = (
     "trainer.precision",

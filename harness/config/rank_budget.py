@@ -11,11 +11,30 @@ from harness.config.arms import Point
 
 
 @dataclasses.dataclass(frozen=True)
+class RankCosts:
+    """What ranks of groups cost: `each` of them, `present` whatever the rank if it is above 0, and `fixed` in any case.
+
+    DoRA's magnitudes are present where there is a rank at all.
+    """
+
+    each: Mapping[str, int]
+    present: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    fixed: int = 0
+
+    def of(self, key: str, rank: int) -> int:
+        """What a group costs at a rank."""
+        return self.each[key] * rank + (self.present.get(key, 0) if rank else 0)
+
+    def used(self, ranks: Mapping[str, int]) -> int:
+        """What the ranks of all groups cost, and what is fixed."""
+        return self.fixed + sum(self.of(key, int(ranks[key])) for key in self.each)
+
+
+@dataclasses.dataclass(frozen=True)
 class Budget:
     """What each rank of a group costs, the ranks that it may have, and the most that all may cost together.
 
-    `limits` are the highest ranks of groups that may not have `high`. `fixed` is the part of `most` that is used
-    whatever the ranks.
+    `limits` are the highest ranks of groups that may not have `high`. `present` and `fixed` as in `RankCosts`.
     """
 
     costs: Mapping[str, int]
@@ -24,10 +43,11 @@ class Budget:
     most: int
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
     fixed: int = 0
+    present: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def used(self, point: Point) -> int:
         """What the ranks of a point cost, and what is fixed."""
-        return self.fixed + sum(cost * int(point[key]) for key, cost in self.costs.items())
+        return RankCosts(self.costs, self.present, self.fixed).used(point)
 
     def project(self, point: Point) -> Point:
         """The point with its ranks scaled so that they use the budget: never more, and no rank could be one higher.
@@ -41,11 +61,15 @@ class Budget:
         factor = self._factor(wanted)
         ranks = self._scaled(wanted, factor)
         left = self.most - self.used(ranks)
-        while fitting := [key for key in keys if self.costs[key] <= left and ranks[key] < self._high(key)]:
+        while fitting := [key for key in keys if self._next(key, ranks) <= left and ranks[key] < self._high(key)]:
             chosen = max(fitting, key=lambda key: (factor * wanted[key] - ranks[key], -keys.index(key)))
+            left -= self._next(chosen, ranks)
             ranks[chosen] += 1
-            left -= self.costs[chosen]
         return point | ranks
+
+    def _next(self, key: str, ranks: Mapping[str, int]) -> int:
+        """What one rank more of a group costs."""
+        return self.costs[key] + (0 if ranks[key] else self.present.get(key, 0))
 
     def _scaled(self, wanted: Mapping[str, float], factor: float) -> dict[str, int]:
         return {key: min(max(math.floor(factor * value), self.low), self._high(key)) for key, value in wanted.items()}
@@ -65,28 +89,29 @@ class Budget:
         return below
 
 
-def allocate(gains: Mapping[str, Sequence[float]], costs: Mapping[str, int], most: int) -> dict[str, int]:
+def allocate(gains: Mapping[str, Sequence[float]], costs: RankCosts, most: int) -> dict[str, int]:
     """The ranks by layer with the greatest sum of gains among those that cost no more than `most`, found exactly.
 
     `gains[layer][i]` is what the rank i + 1 adds to rank i of a layer. Dynamic programming over the budget, in units of
     the costs' greatest common divisor; of equal sums the cheaper one.
     """
-    unit = math.gcd(*costs.values())
-    room = most // unit
+    unit = math.gcd(*costs.each.values(), *costs.present.values())
+    room = (most - costs.fixed) // unit
     best = np.zeros(room + 1)
-    chosen: list[tuple[str, int, np.ndarray[Any, Any]]] = []
+    chosen: list[tuple[str, np.ndarray[Any, Any]]] = []
     for layer, steps in gains.items():
-        cost = costs[layer] // unit
         after, picks, total = best.copy(), np.zeros(room + 1, int), 0.0
-        for rank, gain in enumerate(steps[: room // cost], 1):
+        for rank, gain in enumerate(steps, 1):
+            if (cost := costs.of(layer, rank) // unit) > room:
+                break
             total += gain
-            value = best[: room + 1 - rank * cost] + total
-            more = value > after[rank * cost :] + 1e-12
-            after[rank * cost :][more], picks[rank * cost :][more] = value[more], rank
+            value = best[: room + 1 - cost] + total
+            more = value > after[cost:] + 1e-12
+            after[cost:][more], picks[cost:][more] = value[more], rank
         best = after
-        chosen.append((layer, cost, picks))
+        chosen.append((layer, picks))
     at, ranks = int(best.argmax()), {}  # the first of equal sums
-    for layer, cost, picked in reversed(chosen):
+    for layer, picked in reversed(chosen):
         ranks[layer] = int(picked[at])
-        at -= ranks[layer] * cost
+        at -= costs.of(layer, ranks[layer]) // unit
     return {layer: ranks[layer] for layer in gains}

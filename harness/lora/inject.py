@@ -69,6 +69,30 @@ def adapt(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str
     return ranks
 
 
+def highest_ranks(base: nn.Module, spec: LoraSpec, names: Mapping[str, str]) -> dict[str, int]:
+    """The highest rank that each target can have, by its matrix and by the variant.
+
+    Raises SpecError as `adapt` does, and for a target that can have none.
+    """
+    return {
+        target.name: _highest_rank(base.get_submodule(target.module), target, spec)
+        for target in find_targets(base, spec.targets, names, spec)
+    }
+
+
+def _highest_rank(layer: nn.Module, target: AdapterTarget, spec: LoraSpec) -> int:
+    _rows_of_a(layer, target, spec, spec.first_rank(1))
+    fits, above = 1, min(target.where.of(frozen_weight(layer, target.where.weight)).shape) + 1
+    while above - fits > 1:
+        middle = (fits + above) // 2
+        try:
+            _rows_of_a(layer, target, spec, spec.first_rank(middle))
+            fits = middle
+        except SpecError:
+            above = middle
+    return fits
+
+
 def find_targets(
     base: nn.Module, targets: Iterable[str], names: Mapping[str, str], spec: LoraSpec
 ) -> list[AdapterTarget]:

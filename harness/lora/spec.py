@@ -68,8 +68,12 @@ class LoraSpec:
 
     def rank_at(self, name: str) -> int:
         """The rank that a layer starts with; 0 leaves the layer out."""
-        rank, first = self.final_rank_at(name), self.method.first_rank
-        return rank if first is None else first(self.rank, rank, self.own)
+        return self.first_rank(self.final_rank_at(name))
+
+    def first_rank(self, final: int) -> int:
+        """The rank that a layer starts with whose rank is `final` when training has ended."""
+        first = self.method.first_rank
+        return final if first is None else first(self.rank, final, self.own)
 
     def final_rank_at(self, name: str) -> int:
         """The rank of a layer when training has ended (AdaLoRA: on average, if every layer were alike)."""

@@ -129,8 +129,10 @@ def budget_of(sweep: SweepConfig) -> Budget | None:
     ranks, budget = sweep.ranks, sweep.budget
     if ranks is None or budget is None or ranks.costs is None:
         return None
-    costs = {PREFIX + name: cost for name, cost in ranks.costs.items()}
-    return Budget(costs, ranks.low, ranks.high, budget.most, fixed=ranks.fixed)
+    costs, present = (
+        {PREFIX + name: cost for name, cost in found.items()} for found in (ranks.costs, ranks.present or {})
+    )
+    return Budget(costs, ranks.low, ranks.high, budget.most, fixed=ranks.fixed, present=present)
 
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}

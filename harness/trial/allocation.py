@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from harness.config import Config, ConfigError, LoraConfig
+from harness.config import Config, ConfigError
 from harness.devices import resolve_device, resolve_precision
 from harness.lora import Feed, InitialisationError, adapter_parameters
 from harness.lora.truncation import cut, singular_values
@@ -26,15 +26,9 @@ from harness.training import autocast, task_losses
 from harness.trial.adapt import method_of, spec_errors
 from harness.trial.inputs import evaluation_size, loader, read_inputs
 from harness.trial.passes import feed, on_device
+from harness.trial.rank_costs import plain_lora
 from harness.trial.single import metrics_of
 from harness.trial.trained import Trained, load_trained
-
-
-def plain_lora(config: Config) -> LoraConfig:
-    """LoRA of rank 1 on the same layers. Raises ConfigError where the configuration is of another method."""
-    lora = replace(config.lora.as_lora("run=allocate"), variant="lora", rank=1, redistribute=1.0, settings=None)
-    lora = replace(lora, ranks=None, scales=None, alphas=None, match=None)
-    return replace(lora, lr_ratio=None, initial_rank=None)
 
 
 def variance_shares(config: Config) -> dict[str, list[float]]:

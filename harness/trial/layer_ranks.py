@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from harness.config import Config, ConfigError, LoraConfig
 from harness.config.layer_ranks import BudgetConfig, Budgeted, RanksConfig
+from harness.config.rank_budget import RankCosts
 from harness.lora.inject import expanded, find_targets
 from harness.model import Network
 from harness.trial.adapt import shapes_of, spec_errors
 from harness.trial.methods.low_rank import lora_spec
-from harness.trial.rank_costs import RankCosts, layer_costs, pattern_of, rank_costs, without_patterns
+from harness.trial.rank_costs import layer_limits, pattern_of, rank_costs, without_patterns
 
 
 def with_rank_groups(config: Config, *, before_data: bool = False) -> Config:
@@ -23,14 +24,15 @@ def with_rank_groups(config: Config, *, before_data: bool = False) -> Config:
     if sweep is None or sweep.ranks is None:
         return config
     plain = without_patterns(config, "sweep.ranks")
-    groups = _groups(sweep.ranks, list(layer_costs(config, plain)), config, plain)
+    limits = layer_limits(config, plain)
+    groups = _groups(sweep.ranks, list(limits), config, plain)
     ranks = dataclasses.replace(sweep.ranks, layers={name: pattern_of(layers) for name, layers in groups.items()})
-    unit: Budgeted = "parameters" if sweep.budget is None else sweep.budget.unit
-    if not (before_data and unit == "flops"):
-        found = rank_costs(config, plain, unit, groups)
-        if sweep.budget is not None:
-            _check_reach(sweep.budget, sweep.ranks, found)
-        ranks = dataclasses.replace(ranks, costs=found.each, fixed=found.fixed)
+    budget = sweep.budget
+    if budget is not None and not (before_data and budget.unit == "flops"):
+        highest = {layer: min(limit, ranks.high) for layer, limit in limits.items()}
+        found = rank_costs(config, plain, budget.unit, groups, highest)
+        _check_reach(budget, ranks, found)
+        ranks = dataclasses.replace(ranks, costs=dict(found.each), present=dict(found.present), fixed=found.fixed)
     return dataclasses.replace(config, sweep=dataclasses.replace(sweep, ranks=ranks))
 
 
@@ -38,7 +40,7 @@ _NOUNS: dict[Budgeted, str] = {"parameters": "parameters", "memory": "bytes", "f
 
 
 def _check_reach(budget: BudgetConfig, ranks: RanksConfig, costs: RankCosts) -> None:
-    least, most = (costs.fixed + sum(costs.each.values()) * rank for rank in (ranks.low, ranks.high))
+    least, most = (costs.used(dict.fromkeys(costs.each, rank)) for rank in (ranks.low, ranks.high))
     if not least <= budget.most <= most:
         raise ConfigError(
             f"sweep.budget.{budget.unit}={budget.most}: ranks from {ranks.low} to {ranks.high} come to {least} to "

@@ -10,11 +10,11 @@ from harness import record
 from harness.config import Config, ConfigError, check, stored_sweep, to_dict
 from harness.config.allocation import Allocation
 from harness.config.layer_ranks import BudgetConfig
-from harness.config.rank_budget import Budget, allocate
+from harness.config.rank_budget import Budget, RankCosts, allocate
 from harness.record import Record, best_on_validation
 from harness.system.study_files import has_begun
-from harness.trial.allocation import adapter_energies, gradient_energies, plain_lora, variance_shares
-from harness.trial.rank_costs import RankCosts, layer_costs, layer_limits, rank_costs, without_patterns
+from harness.trial.allocation import adapter_energies, gradient_energies, variance_shares
+from harness.trial.rank_costs import layer_costs, layer_limits, plain_lora, rank_costs, without_patterns
 from harness.trial.trained import Trained, trained_of
 
 Ranks = dict[str, int]
@@ -39,13 +39,13 @@ class Profile:
 
     title: str
     ranks: Ranks
-    costs: Mapping[str, int]
+    costs: RankCosts
     gains: Gains
 
     @property
     def used(self) -> int:
         """The parameters of all ranks."""
-        return used(self.ranks, self.costs)
+        return self.costs.used(self.ranks)
 
     @property
     def pairs(self) -> list[list[str | int]]:
@@ -61,26 +61,35 @@ class Profile:
             raise ConfigError(f"output={path}: {error.strerror or error}") from None
 
 
-def before_training(config: Config, method: str, most: int, costs: Mapping[str, int] | None = None) -> Profile:
+def before_training(config: Config, method: str, most: int, costs: RankCosts | None = None) -> Profile:
     """The ranks of `uniform`, `eva` or `gradient` for a configuration's network; costs are parameters, or given."""
-    costs = costs or layer_costs(config, plain_lora(config))
+    lora = without_patterns(config, "run=allocate")
+    limits = layer_limits(config, lora)
+    costs = costs or layer_costs(config, lora, f"parameters={most}", limits)
     check_budget(most, costs)
     title = f"{method} ({config.task.name}, {config.model.name})"
     if method == "uniform":
-        return Profile(title, _proportional(dict.fromkeys(costs, 1), costs, most, config), costs, {})
+        return Profile(title, _proportional(dict.fromkeys(costs.each, 1), costs, most, limits), costs, {})
     gains = variance_shares(config) if method == "eva" else gradient_energies(config)
-    return Profile(title, allocated(gains, costs, most), costs, gains)
+    return Profile(title, allocated(gains, costs, most, limits), costs, gains)
 
 
-def of_trial(trained: Trained, method: str, most: int, costs: Mapping[str, int] | None = None) -> Profile:
-    """The ranks of `spectrum` or `adalora` of a trial; costs are parameters, or given."""
+def of_trial(
+    trained: Trained, method: str, most: int, config: Config | None = None, costs: RankCosts | None = None
+) -> Profile:
+    """The ranks of `spectrum` or `adalora` of a trial, for the network of `config` at its costs.
+
+    Where they are not given: for the trial's own network adapted by LoRA, and of parameters.
+    """
     costs, title = costs or costs_of(trained), title_of(trained, method)
     check_budget(most, costs)
+    lora = plain_lora(trained.config) if config is None else without_patterns(config, "sweep.allocate")
+    limits = layer_limits(config or trained.config, lora)
     if method == "adalora":
         kept = {str(layer): int(rank) for layer, rank in trained.entry.adapter.kept_ranks}
-        return Profile(title, _proportional(kept, costs, most, trained.config), costs, {})
+        return Profile(title, _proportional(kept, costs, most, limits), costs, {})
     gains = adapter_energies(trained)
-    return Profile(title, allocated(gains, costs, most), costs, gains)
+    return Profile(title, allocated(gains, costs, most, limits), costs, gains)
 
 
 def title_of(trained: Trained, method: str) -> str:
@@ -105,36 +114,43 @@ def _fits(entry: Record, adalora: bool) -> bool:
     return entry.state == "complete" and entry.lora.is_low_rank and bool(entry.adapter.kept_ranks) is adalora
 
 
-def costs_of(trained: Trained) -> dict[str, int]:
-    """What a rank of each layer costs that a trial adapted."""
-    every = layer_costs(trained.config, plain_lora(trained.config))
-    return {layer: every[layer] for layer in trained.entry.adapter.ranks}
+def costs_of(trained: Trained) -> RankCosts:
+    """What a rank of LoRA costs in each layer that a trial adapted."""
+    lora = plain_lora(trained.config)
+    every = layer_costs(trained.config, lora, "parameters", layer_limits(trained.config, lora))
+    return RankCosts({layer: every.each[layer] for layer in trained.entry.adapter.ranks})
 
 
-def check_budget(most: int, costs: Mapping[str, int]) -> None:
+def check_budget(most: int, costs: RankCosts) -> None:
     """Raise ConfigError for a budget that no rank keeps."""
-    if most < min(costs.values()):
-        raise ConfigError(f"parameters={most}: below {min(costs.values())}, what the first rank costs")
+    if most < (least := _least(costs)):
+        raise ConfigError(f"parameters={most}: below {least}, what the first rank costs")
 
 
-def allocated(gains: Gains, costs: Mapping[str, int], most: int) -> Ranks:
-    """The ranks of the greatest gain; where nothing more is gained, ranks fill the budget: parameters are equal."""
-    whole, least = sum(map(sum, gains.values())) or 1.0, min(costs.values())
+def _least(costs: RankCosts) -> int:
+    return min(costs.of(layer, 1) for layer in costs.each)
+
+
+def allocated(gains: Gains, costs: RankCosts, most: int, limits: Mapping[str, int] | None = None) -> Ranks:
+    """The ranks of the greatest gain, none above its limit.
+
+    Where nothing more is gained, ranks fill the budget: parameters are equal.
+    """
+    whole, least = sum(map(sum, gains.values())) or 1.0, min(costs.each.values())
+
+    def worth(layer: str, rank: int, gain: float) -> float:
+        return max(gain / whole, _FILL * (costs.of(layer, rank) - costs.of(layer, rank - 1)) / least)
+
     filled = {
-        layer: [max(gain / whole, _FILL * costs[layer] / least) for gain in steps] for layer, steps in gains.items()
+        layer: [worth(layer, rank, gain) for rank, gain in enumerate(steps[: (limits or {}).get(layer)], 1)]
+        for layer, steps in gains.items()
     }
     return allocate(filled, costs, most)
 
 
-def used(ranks: Mapping[str, int], costs: Mapping[str, int]) -> int:
-    """The parameters of ranks by layer."""
-    return sum(costs[layer] * rank for layer, rank in ranks.items())
-
-
-def _proportional(wanted: Mapping[str, int], costs: Mapping[str, int], most: int, config: Config) -> Ranks:
-    limits = layer_limits(config, plain_lora(config))
-    budget = Budget(costs, 0, max(limits.values()), most, limits)
-    found = budget.project({layer: wanted.get(layer, 0) for layer in costs})
+def _proportional(wanted: Mapping[str, int], costs: RankCosts, most: int, limits: Mapping[str, int]) -> Ranks:
+    budget = Budget(costs.each, 0, max(limits.values()), most, limits, present=costs.present)
+    found = budget.project({layer: wanted.get(layer, 0) for layer in costs.each})
     return {layer: int(rank) for layer, rank in found.items()}
 
 
@@ -156,17 +172,16 @@ def _profiles(
     config: Config, asked: Mapping[Allocation, str | None], budget: BudgetConfig | None
 ) -> dict[str, list[list[str | int]]]:
     assert budget is not None
-    layers, unit = layer_costs(config, plain_lora(config)), budget.unit
-    costs = RankCosts(layers)
-    if unit != "parameters":
-        costs = rank_costs(config, without_patterns(config, "sweep.allocate"), unit, {name: [name] for name in layers})
-    if budget.most < (least := costs.fixed + min(costs.each.values())):
+    lora, unit = without_patterns(config, "sweep.allocate"), budget.unit
+    limits = layer_limits(config, lora)
+    costs = rank_costs(config, lora, unit, {name: [name] for name in limits}, limits)
+    if budget.most < (least := costs.fixed + _least(costs)):
         raise ConfigError(f"sweep.budget.{unit}={budget.most}: below {least}, what the first rank comes to")
-    left = budget.most - costs.fixed
-    return {method: _profile(config, method, study, left, costs.each).pairs for method, study in asked.items()}
+    left, costs = budget.most - costs.fixed, dataclasses.replace(costs, fixed=0)
+    return {method: _profile(config, method, study, left, costs).pairs for method, study in asked.items()}
 
 
-def _profile(config: Config, method: str, study: str | None, most: int, costs: Mapping[str, int]) -> Profile:
+def _profile(config: Config, method: str, study: str | None, most: int, costs: RankCosts) -> Profile:
     if study is None:
         return before_training(config, method, most, costs)
     where = f"sweep.allocate.{method}={study}"
@@ -174,9 +189,9 @@ def _profile(config: Config, method: str, study: str | None, most: int, costs: M
         trained = donor(Path(config.results) / study, None, method)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if mine := set(costs) ^ trained.entry.adapter.ranks.keys():
+    if mine := costs.each.keys() ^ trained.entry.adapter.ranks.keys():
         raise ConfigError(f"{where}: its trial and lora.targets adapt different layers, {sorted(mine)[0]} in one alone")
     try:
-        return of_trial(trained, method, most, costs)
+        return of_trial(trained, method, most, config, costs)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None

@@ -13,6 +13,7 @@ from harness.cluster.study import check_arms, trial_config
 from harness.cluster.study_folder import load_study
 from harness.config import ConfigError, check, to_dict
 from harness.config.arms import arms
+from harness.config.layer_ranks import BudgetConfig
 from harness.search.checks import check_search
 from harness.search.plan import budget_of
 from harness.trial.adapt import count
@@ -37,7 +38,10 @@ def config_of(tree):
 
 
 def resolved(config):
-    return with_rank_groups(config).sweep.ranks
+    budget = BudgetConfig(parameters=500)
+    return with_rank_groups(
+        dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, budget=budget))
+    ).sweep.ranks
 
 
 def test_groups_are_of_all_adapted_layers_and_cost_what_a_rank_adds(config_of):
@@ -84,18 +88,18 @@ def memory_of(config, points):
 
 def points_of(config, low):
     """Every point of three roles with ranks from `low` to 3."""
-    keys = [f"lora.ranks.{role}" for role in config.sweep.ranks.costs]
+    keys = [f"lora.ranks.{role}" for role in config.sweep.ranks.layers]
     return [dict(zip(keys, ranks, strict=True)) for ranks in itertools.product(range(low, 4), repeat=len(keys))]
 
 
 def test_a_budget_of_bytes_is_what_counting_says_of_weights_gradients_and_the_optimiser(config_of):
     ranks = "sweep.ranks={by: role, low: 1, high: 3}"
-    free = with_rank_groups(config_of(ranks))
+    free, parameters = with_rank_groups(config_of(ranks)), resolved(config_of(ranks)).costs
     points = points_of(free, 1)
     truth = dict(zip(map(str, points), memory_of(free, points), strict=True))
     for most in sorted(set(truth.values()))[::4]:
         config = with_rank_groups(config_of(ranks, f"sweep.budget={{memory: {most}}}"))
-        assert config.sweep.ranks.costs == {role: 16 * cost for role, cost in free.sweep.ranks.costs.items()}
+        assert config.sweep.ranks.costs == {role: 16 * cost for role, cost in parameters.items()}
         budget = budget_of(config.sweep)
         assert [budget.used(point) for point in points] == list(truth.values())
         for point in points:

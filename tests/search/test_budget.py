@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config.rank_budget import Budget, allocate
+from harness.config.rank_budget import Budget, RankCosts, allocate
 from harness.search.plan import SearchPlan
 from tests.test_record import make
 
@@ -56,6 +56,22 @@ def test_no_greater_factor_fits_than_the_one_that_a_projection_takes(costs, data
     )
 
 
+@given(COSTS, st.data())
+def test_what_comes_with_the_first_rank_is_paid_with_it_alone(costs, data):
+    """DoRA's magnitudes: a projection from rank 0 on keeps the budget, and no rank in it could be one higher."""
+    keys, high = [f"k{index}" for index in range(len(costs))], data.draw(st.integers(1, 5))
+    present = {key: data.draw(st.integers(0, 9)) for key in keys}
+    most = data.draw(st.integers(0, 80))
+    budget = Budget(dict(zip(keys, costs, strict=True)), 0, high, most, present=present)
+    found = budget.project({key: data.draw(st.integers(0, high)) for key in keys})
+
+    def cost(ranks):
+        return sum(budget.costs[key] * rank + present[key] * (rank > 0) for key, rank in ranks.items())
+
+    assert cost(found) == budget.used(found) <= most
+    assert all(rank == high or cost(found | {key: rank + 1}) > most for key, rank in found.items())
+
+
 def test_optuna_is_told_the_use_of_a_budget_as_a_share_of_it():
     plan = SearchPlan(seed=0, startup=1, objective="accuracy", budget=Budget({"a": 10, "b": 1}, 1, 9, 100, fixed=50))
     shares = [plan.violations(make(0, point={"a": a, "b": b})) for a, b in ((5, 0), (4, 5), (6, 1))]
@@ -81,17 +97,19 @@ def test_a_group_has_no_more_than_its_own_limit_and_the_others_take_what_is_left
 def test_the_allocation_is_the_best_of_all(costs, data):
     keys = [f"k{index}" for index in range(len(costs))]
     gains = {key: sorted(data.draw(st.lists(st.integers(0, 20), max_size=3)), reverse=True) for key in keys}
-    most, price = data.draw(st.integers(0, 40)), dict(zip(keys, costs, strict=True))
+    most = data.draw(st.integers(0, 40))
+    price = RankCosts(dict(zip(keys, costs, strict=True)), {key: data.draw(st.integers(0, 9)) for key in keys})
+
+    def cost(ranks):
+        found = zip(price.each.values(), price.present.values(), ranks, strict=True)
+        return sum(each * rank + present * (rank > 0) for each, present, rank in found)
+
     found = allocate(gains, price, most)
-    assert sum(price[key] * rank for key, rank in found.items()) <= most
+    assert cost(found.values()) == price.used(found) <= most
     ranges = [range(len(gains[key]) + 1) for key in keys]
 
     def value(ranks):
         return sum(sum(gains[key][:rank]) for key, rank in zip(keys, ranks, strict=True))
 
-    allowed = [
-        ranks
-        for ranks in itertools.product(*ranges)
-        if sum(price[key] * rank for key, rank in zip(keys, ranks, strict=True)) <= most
-    ]
+    allowed = [ranks for ranks in itertools.product(*ranges) if cost(ranks) <= most]
     assert value(found[key] for key in keys) == pytest.approx(max(map(value, allowed)))
