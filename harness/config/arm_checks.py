@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-from harness.config.arms import arms, joint_space
+from harness.config.arms import arms, given_values, joint_space
 from harness.config.layer_ranks import rank_mistakes
 from harness.config.schema import Config, SweepConfig
 from harness.config.space import Choice, Point, Range, Space, applied, space_mistakes, where
 from harness.config.tasks.base import TaskConfig
-from harness.config.tree import OF_COMMANDS, ConfigError, nearest
+from harness.config.tree import OF_COMMANDS, ConfigError, leaves, nearest
 
 _NUMBER = re.compile(r"-?\d[\d.e+-]*")
 _NAMED = 3  # arms in a line; of more, their number is said
@@ -27,8 +27,12 @@ def sweep_space_mistakes(sweep: SweepConfig) -> Iterator[str]:
     joint = sweep.mode == "joint"
     searched = {"sweep.nuisance": joint_space(sweep) if joint else sweep.nuisance}
     spaces = searched | {f"sweep.baselines.{name}.nuisance": arm.nuisance for name, arm in sweep.baselines.items()}
+    across = {key: values for key in sweep.across or () if isinstance(values := sweep.scientific.get(key), list)}
+    given = {"sweep.nuisance": given_values(sweep)}
+    for name, arm in sweep.baselines.items():
+        given[f"sweep.baselines.{name}.nuisance"] = {key: [value] for key, value in leaves(arm.set).items()} | across
     for place, space in spaces.items():
-        for mistake in space_mistakes(space):
+        for mistake in space_mistakes(space, given[place]):
             scientific = any(re.match(rf"{re.escape(key)}[=.]", mistake) for key in sweep.scientific)
             yield f"{'sweep.scientific' if scientific and place in searched else place}.{mistake}"
     kinds: dict[str, dict[str, None]] = {}

@@ -12,7 +12,8 @@ from typing import Any
 
 from harness.config.layer_ranks import RanksConfig
 from harness.config.schema import SweepConfig
-from harness.config.space import Choice, Point, Range, Space
+from harness.config.space import Choice, Point, Range, Space, settled
+from harness.config.tree import leaves
 
 __all__ = ["Arm", "Point", "arm_of", "arms", "joint_space"]
 
@@ -29,7 +30,8 @@ class Arm:
     once and one more; with a `bracket`, from those of earlier brackets, each of so many trials. If `hasty` it waits for
     none, and is proposed from what has ended by then. `named_by` are the keys whose values name a trial of the joint
     arm; None in any other. `ranks` are the groups of layers whose ranks are dimensions. Arms that `transfer` learn from
-    one another's trials, and so wait for one another.
+    one another's trials, and so wait for one another. `drawn` are the keys that are drawn at startup, those included
+    whose condition the arm's values do not meet, so that arms have like draws; empty: those of its dimensions.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Arm:
     bracket: int = 0
     hasty: bool = False
     transfer: bool = False
+    drawn: tuple[str, ...] = ()
 
     @property
     def awaited(self) -> str:
@@ -69,7 +72,13 @@ def arms(sweep: SweepConfig) -> list[Arm]:
     """
     joint = sweep.mode == "joint"
     lag = sweep.lag if sweep.lag is not None else _JOINT_LAG if joint else 0
-    return [_paced(arm, sweep) for arm in _arms(sweep, lag, joint=joint)]
+    return [_paced(_with_own_dimensions(arm), sweep) for arm in _arms(sweep, lag, joint=joint)]
+
+
+def _with_own_dimensions(arm: Arm) -> Arm:
+    """The arm with the dimensions that exist at the values that it sets itself."""
+    space = settled(arm.nuisance, leaves(arm.values))
+    return dataclasses.replace(arm, nuisance=space, drawn=tuple(arm.nuisance) if len(space) < len(arm.nuisance) else ())
 
 
 def _paced(arm: Arm, sweep: SweepConfig) -> Arm:
@@ -111,6 +120,12 @@ def joint_space(sweep: SweepConfig) -> Space:
         elif len(values) > 1:
             scientific[key] = Choice(choices=values)
     return scientific | dict(sweep.nuisance) | _rank_space(sweep)
+
+
+def given_values(sweep: SweepConfig) -> dict[str, list[Any]]:
+    """The values of the keys that arms set, baselines aside, which a condition of `sweep.nuisance` may name."""
+    space = joint_space(sweep) if sweep.mode == "joint" else {}
+    return {key: values for key, values in sweep.scientific.items() if isinstance(values, list) and key not in space}
 
 
 def _rank_space(sweep: SweepConfig) -> dict[str, Range | Choice]:

@@ -3,9 +3,10 @@
 A space maps dotted keys to dimensions. A point of it has a value for every key whose condition holds.
 """
 
+import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
@@ -115,8 +116,8 @@ class Range:
 class Choice:
     """One of several values, which may be lists: target sets, names, numbers.
 
-    With `when`, the dimension exists where each key that it names, another of the same space, has the value, or one of
-    the list of values.
+    With `when`, the dimension exists where each key that it names has the value, or one of the list of values: another
+    key of the same space, or one that the arm itself sets.
     """
 
     choices: Annotated[list[Any], Field(min_length=2)]
@@ -229,6 +230,22 @@ def exists(dimension: Range | Choice, point: Point) -> bool:
     return all(key in point and point[key] in _wanted(values) for key, values in conditions)
 
 
+def settled(space: Space, values: Mapping[str, Any]) -> Space:
+    """The dimensions that exist where other keys have these values, in their order, without conditions on those."""
+    left = {
+        key: _without(dimension, values)
+        for key, dimension in space.items()
+        if all(values[other] in _wanted(wanted) for other, wanted in (dimension.when or {}).items() if other in values)
+    }
+    reached = in_order(left)
+    return {key: dimension for key, dimension in left.items() if key in reached}
+
+
+def _without(dimension: Range | Choice, known: Collection[str]) -> Range | Choice:
+    when = {other: values for other, values in (dimension.when or {}).items() if other not in known}
+    return dimension if when == (dimension.when or {}) else dataclasses.replace(dimension, when=when or None)
+
+
 def in_order(space: Space) -> list[str]:
     """The keys, in their order but that each follows those that its condition names; keys of a circle are left out."""
     found: list[str] = []
@@ -262,21 +279,30 @@ def where(space: Space, key: str) -> Point:
     return needed
 
 
-def space_mistakes(space: Space) -> Iterator[str]:
-    """What is wrong with a space: a line for each mistake, which begins with the key."""
+def space_mistakes(space: Space, given: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """What is wrong with a space: a line for each mistake, which begins with the key.
+
+    `given` are the values that arms set of other keys.
+    """
     for key, dimension in space.items():
         yield from (f"{key}={rule}" for rule in dimension.mistakes())
     unknown = False
     for key, dimension in space.items():
         for other, values in (dimension.when or {}).items():
-            valid = [name for name in space if name != key]
+            valid = [name for name in (*space, *given) if name != key]
+            if other in space:
+                possible, described = _possible(space[other], values), f"a {space[other].described}"
+            else:
+                possible = [value for value in _wanted(values) if value in given.get(other, ())]
+                described = " or ".join(map(_shown, given.get(other, ())))
             if other not in valid:
                 unknown = True
                 names = f"; valid: {', '.join(valid)}" if valid else ""
                 yield f"{key}.when.{other}: no other dimension of this space{nearest(other, valid) or names}"
-            elif not _possible(space[other], values):
-                yield f"{key}.when.{other}={_shown(values)}: never so; {other} is a {space[other].described}"
-    if circle := [key for key in space if key not in in_order(space) and not unknown]:
+            elif not possible:
+                yield f"{key}.when.{other}={_shown(values)}: never so; {other} is {described}"
+    inner = {key: _without(dimension, given) for key, dimension in space.items()}
+    if circle := [key for key in space if key not in in_order(inner) and not unknown]:
         yield f"{circle[0]}.when: a circle; each of {', '.join(circle)} exists only where another of them does"
 
 

@@ -140,10 +140,10 @@ def _frozen_trial(arm: Arm, seen: Earlier, plan: SearchPlan) -> optuna.trial.Fro
 
 def startup_point(arm: Arm, index: int, seed: int) -> Point:
     """The point of a scrambled Sobol sequence, whose unit points are the same in every arm."""
-    engine = SobolEngine(len(arm.nuisance), scramble=True, seed=seed)
-    unit = engine.draw(index + 1)[index].tolist()
-    dimensions = zip(unit, arm.nuisance.items(), strict=True)
-    return applied(arm.nuisance, {key: dimension.at(fraction) for fraction, (key, dimension) in dimensions})
+    keys = arm.drawn or tuple(arm.nuisance)
+    engine = SobolEngine(len(keys), scramble=True, seed=seed)
+    unit = dict(zip(keys, engine.draw(index + 1)[index].tolist(), strict=True))
+    return applied(arm.nuisance, {key: dimension.at(unit[key]) for key, dimension in arm.nuisance.items()})
 
 
 def _sampler_seed(arm: Arm, index: int, plan: SearchPlan) -> int:

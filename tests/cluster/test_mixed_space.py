@@ -57,6 +57,22 @@ def test_two_workers_and_a_resumed_study_propose_what_one_worker_does(config, tm
     assert crowd.undisturbed(config, tmp_path / "resumed") == alone
 
 
+def test_arms_that_are_compared_have_dimensions_of_their_own_for_any_number_of_workers(tree, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    words = ["+sweep.scientific.lora.variant=[lora,lora_plus]", "sweep.trials=6", "sweep.startup=3"]
+    words += [f"~sweep.baselines.{name}" for name in ("loha", "head")]
+    config = check(tree("sweep=variants", "run=study", "study=s", *words, SEARCHED[0]))
+    entries = crowd.same_for_any_number(config, tmp_path, 2, 18)
+    by_arm = {arm: [entry.point for entry in entries if entry.arm == arm] for arm in {entry.arm for entry in entries}}
+    assert {arm: len(points) for arm, points in by_arm.items()} == {
+        "variant=lora": 6,
+        "variant=lora_plus": 6,
+        "full": 6,
+    }
+    assert all("lora.lr_ratio" not in point for point in (*by_arm["variant=lora"], *by_arm["full"]))
+    assert len({point["lora.lr_ratio"] for point in by_arm["variant=lora_plus"]}) == 6
+
+
 def test_optunas_study_has_numbers_as_numbers_and_lists_as_text_and_is_rebuilt_alike(config, tmp_path, monkeypatch):
     stub.cheap(monkeypatch.setattr, 0.0)
     config, folder = crowd.begin(config, tmp_path, "mirrored")
