@@ -46,7 +46,9 @@ def run(job: HydraJob) -> None:
     from harness.trial.layer_ranks import with_rank_groups
     from harness.trial.profiles import with_profiles
 
-    check_study(with_rank_groups(job.config, before_data=True))
+    with_groups = with_rank_groups(job.config, before_data=True)
+    check_search(with_groups)
+    check_study(with_groups)
     config = settled(with_kept_confirmation(with_rank_groups(with_data(job.config, job.words))))
     config = with_profiles(config)
     if config.sweep is not None and config.sweep.profiles is not None:

@@ -51,6 +51,11 @@ class Arm:
         """Names the arms whose earlier trials a proposal of this one reads: its own, or all that transfer."""
         return "" if self.transfer else self.name
 
+    @property
+    def knows_ranks(self) -> bool:
+        """Whether all dimensions are known: those of ranks by group are when the network has been looked at."""
+        return self.ranks is None or self.ranks.layers is not None
+
     def seen_by(self, index: int) -> int:
         """How many of the arm's first trials the proposal of its trial `index` reads."""
         return index - index % self.bracket if self.bracket else max(0, index - self.lag)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from harness.config import Choice, Config, ConfigError, SweepConfig, nearest
 from harness.config.arms import Arm, arms
+from harness.config.layer_ranks import PREFIX
 from harness.config.methods import HALVING, Method
-from harness.config.space import points
+from harness.config.space import exists, points
 from harness.record import direction
 from harness.record.figures import COUNTED, SHORT, figure_names, full_name
 from harness.search.methods import (
@@ -23,7 +24,10 @@ from harness.system.study_files import RECORDS, has_begun
 
 
 def check_search(config: Config) -> None:
-    """Raise ConfigError with everything that is wrong with the sampler, the pruner, and what they are used for."""
+    """Raise ConfigError with everything that is wrong with the sampler, the pruner, and what they are used for.
+
+    Of ranks by group it is all that can be seen once their layers are known.
+    """
     sweep = config.sweep
     assert sweep is not None
     if mistakes := [
@@ -44,7 +48,7 @@ def check_search(config: Config) -> None:
     ]:
         raise ConfigError(*dict.fromkeys(mistakes))
     for arm in all_arms:
-        if arm.nuisance:
+        if arm.nuisance and arm.knows_ranks:
             make_sampler(sweep.sampler, arm.nuisance, 0)
     if sweep.pruner is not None and sweep.pruner["name"] not in _OWN:
         make_pruner(sweep.pruner, 1)
@@ -195,7 +199,7 @@ def _unsuitable(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
             f"population_size: {max(2, sweep.trials // 4)}}}'"
         )
     for arm in all_arms:
-        if arm.nuisance:
+        if arm.nuisance and arm.knows_ranks:
             yield from _of_space(where, kind, arm, sweep.trials)
 
 
@@ -206,15 +210,22 @@ def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
         yield f"sweep.enqueue: sweep.sampler={sweep.sampler['name']} has points of its own from the first"
     if len(points_given) > sweep.trials:
         yield f"sweep.enqueue: {len(points_given)} points, above sweep.trials={sweep.trials}"
+    searched = [arm for arm in all_arms if not arm.baseline]
     for place, point in enumerate(points_given):
-        for arm in (arm for arm in all_arms if not arm.baseline):
-            for key, value in point.items():
-                where = f"sweep.enqueue.{place}.{key}={value}"
-                if key not in arm.nuisance:
-                    valid = list(arm.nuisance)
-                    yield f"{where}: no dimension{nearest(key, valid) or f'; valid: {chr(44).join(valid)}'}"
-                elif not arm.nuisance[key].holds(value):
-                    yield f"{where}: not in its {arm.nuisance[key].described}"
+        for key, value in point.items():
+            where = f"sweep.enqueue.{place}.{key}={value}"
+            takers = [arm for arm in searched if key in arm.nuisance]
+            valid = list(dict.fromkeys(key for arm in searched for key in arm.nuisance))
+            later = key.startswith(PREFIX) and not all(arm.knows_ranks for arm in searched)
+            if not takers and not later:
+                yield f"{where}: no dimension{nearest(key, valid) or f'; valid: {chr(44).join(valid)}'}"
+            for arm in takers:
+                dimension = arm.nuisance[key]
+                if not dimension.holds(value):
+                    yield f"{where}: not in its {dimension.described}"
+                elif not exists(dimension, point):
+                    needed = ", ".join(f"{other}={wanted}" for other, wanted in (dimension.when or {}).items())
+                    yield f"{where}: exists only with {needed}, which this point must have, too"
 
 
 def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:

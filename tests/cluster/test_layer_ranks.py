@@ -15,7 +15,8 @@ from harness.config import ConfigError, check, to_dict
 from harness.config.arms import arms
 from harness.config.layer_ranks import BudgetConfig
 from harness.search.checks import check_search
-from harness.search.plan import budget_of
+from harness.search.plan import SearchPlan, budget_of
+from harness.search.proposals import propose
 from harness.trial.adapt import count
 from harness.trial.layer_ranks import with_rank_groups
 from harness.trial.profiles import with_profiles
@@ -197,6 +198,50 @@ def test_each_mistake_is_a_line(config_of, words, line):
         check_arms(with_rank_groups(with_profiles(config_of(*words))))
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
+
+
+ENQUEUED = [
+    ({"lora.ranks.query": 8, "lora.scale": 1.0}, None),
+    ({"lora.ranks.query": 9}, "sweep.enqueue.0.lora.ranks.query=9: not in its range [1, 8]"),
+    ({"lora.ranks.quary": 2}, "sweep.enqueue.0.lora.ranks.quary=2: no dimension; did you mean lora.ranks.query?"),
+]
+
+
+@pytest.mark.parametrize(("point", "line"), ENQUEUED, ids=str)
+def test_ranks_by_group_are_tried_first_and_are_checked_once_their_groups_are_known(config_of, point, line):
+    config = config_of("sweep.ranks={by: role, high: 8}")
+    config = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, enqueue=[point]))
+    check_search(config)
+    known = with_rank_groups(config)
+    if line is None:
+        check_search(known)
+        (joint, *_) = arms(known.sweep)
+        assert propose(joint, 0, SearchPlan.of(known), []).items() >= point.items()
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_search(known)
+    assert str(caught.value).startswith(line)
+
+
+def test_a_sampler_is_asked_about_ranks_by_group_too(config_of):
+    """CMA-ES needs two dimensions, which the ranks are; a grid has the points of them all."""
+    words = ["sweep.ranks={by: role, high: 2}", "~sweep.baselines.full", "+sweep.nuisance.optimizer.lr=null"]
+    one = [*words, "sweep.sampler=cmaes", "+sweep.nuisance.lora.scale={low: 1.0, high: 2.0}"]
+    for config in (config_of(*one), with_rank_groups(config_of(*one))):
+        check_search(config)
+    grid = config_of(*words, "+sweep.nuisance.lora.scale=null", "sweep.sampler=grid", "sweep.trials=9")
+    check_search(grid)
+    with pytest.raises(
+        ConfigError, match=r"sweep.trials=9: sweep.sampler=grid has 8 points in arm joint; sweep.trials=8"
+    ):
+        check_search(with_rank_groups(grid))
+
+
+def test_a_study_of_enqueued_ranks_is_refused_before_it_is_begun(run_here, tiny_base, tiny_data, tmp_path, own_cache):
+    words = [*words_of(tiny_base, tiny_data), *WORDS, "run=study", "study=s", "tracking=off", "sweep.confirm=null"]
+    code, _, error = run_here(*words, "sweep.ranks={by: role, high: 8}", "sweep.enqueue=[{lora.ranks.query: 9}]")
+    assert (code, error.splitlines()[-1].partition(":")[0]) == (2, "sweep.enqueue.0.lora.ranks.query=9")
+    assert not (tmp_path / "results/s").exists()
 
 
 def test_a_budget_of_bytes_counts_the_state_of_adamw_alone(config_of):

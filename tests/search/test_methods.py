@@ -18,6 +18,10 @@ SWEEP = {
 }
 CHOICE = {"lora.conv_form": {"choices": ["branch", "delta"]}}
 WHEN = CHOICE | {"lora.dropout": {"low": 0.0, "high": 0.2, "step": 0.1, "when": {"lora.conv_form": "branch"}}}
+OWN_KEY = {
+    "lora.variant": {"choices": ["lora", "lora_plus"]},
+    "lora.lr_ratio": {"low": 1.5, "high": 16.0, "when": {"lora.variant": "lora_plus"}},
+}
 
 COSTS = {"val": "maximize", "trained_parameters": "minimize"}
 
@@ -120,6 +124,15 @@ WRONG = [
         "sweep.enqueue.0.optimizer.rl=0.001: no dimension; did you mean optimizer",
     ),
     ({"enqueue": [{"optimizer.lr": 1.0}]}, "sweep.enqueue.0.optimizer.lr=1.0: not in its range [0.0001, 0.01]"),
+    (
+        {"enqueue": [{"lora.lr_ratio": 4, "lora.variant": "lora"}], "nuisance": OWN_KEY},
+        "sweep.enqueue.0.lora.lr_ratio=4: exists only with lora.variant=lora_plus, which this point must have, too",
+    ),
+    (
+        {"enqueue": [{"lora.lr_ratio": 4}], "nuisance": OWN_KEY},
+        "sweep.enqueue.0.lora.lr_ratio=4: exists only with lora.variant=lora_plus, which this point must have, too",
+    ),
+    ({"enqueue": [{"lora.ranks.query": 8}]}, "sweep.enqueue.0.lora.ranks.query=8: no dimension"),
     ({"enqueue": [{}] * 61}, "sweep.enqueue: 61 points, above sweep.trials=60"),
     ({"enqueue": [{}], "sampler": "qmc"}, "sweep.enqueue: sweep.sampler=qmc has points of its own from the first"),
     ({"objectives": {"val": "minimize"}}, "sweep.objectives.val=minimize: of trainer.objective=accuracy more is bett"),
@@ -202,6 +215,12 @@ RIGHT = [
     {"pruner": "synchronous_halving", "nuisance": {"lora.variant": {"choices": ["lora", "dora"]}}},
     {"pruner": "none", "nuisance": {"trainer.batch_size": {"choices": [8, 16]}}},
     {"enqueue": [{"optimizer.lr": 1e-3}, {"optimizer.lr": 1e-3, "lora.scale": 2}]},
+    {"enqueue": [{"lora.lr_ratio": 4, "lora.variant": "lora_plus"}, {"lora.variant": "lora"}], "nuisance": OWN_KEY},
+    {
+        "enqueue": [{"lora.lr_ratio": 4}],
+        "scientific": {"lora.variant": ["lora", "lora_plus"]},
+        "nuisance": {"lora.lr_ratio": OWN_KEY["lora.lr_ratio"], "optimizer.lr": {"low": 1e-4, "high": 1e-2}},
+    },
     {"objectives": COSTS, "pruner": {"name": "dominance", "margin": 0.02}, "prune_after": 2},
     {"objectives": COSTS | {"memory": "minimize", "probe.change": "minimize"}, "sampler": "nsgaiii"},
     {"objectives": {"val": "maximize", "val.loss": "minimize"}, "sampler": "gp", "constraints": {"memory": 2e9}},
