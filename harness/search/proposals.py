@@ -99,8 +99,16 @@ def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]
         if (given := _given(arm, at, plan)) is not None:
             study.enqueue_trial(parameters(arm, given))
         trial = study.ask()
-        asked.append((trial, within_budget(suggest(trial, arm), plan)))
+        point = within_budget(proposed := suggest(trial, arm), plan)
+        _correct(trial, arm, {key: value for key, value in point.items() if value != proposed[key]})
+        asked.append((trial, point))
     return asked[index][1]
+
+
+def _correct(trial: optuna.Trial, arm: Arm, trained: Point) -> None:
+    """Let a trial have the ranks that are trained: its sampler learns from those, not from what it proposed."""
+    for key, kind in distributions(arm, trained).items():
+        trial.storage.set_trial_param(trial._trial_id, key, kind.to_internal_repr(trained[key]), kind)
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, point: Point, seen: Earlier, plan: SearchPlan) -> None:
@@ -110,7 +118,7 @@ def _tell(study: optuna.Study, trial: optuna.Trial, point: Point, seen: Earlier,
         learns = sampler_kind(plan.sampler).learns
         study.tell(trial, state=TrialState.FAIL if learns else TrialState.PRUNED)
         return
-    for name, value in plan.violations(entry).items():
+    for name, value in plan.violations(entry).items() if plan.constraints else ():
         trial.set_constraint(name, value)
     if entry.state == "complete":
         study.tell(trial, values)

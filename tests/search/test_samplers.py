@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from harness.config import Choice, Range
 from harness.config.arms import Arm
+from harness.config.rank_budget import Budget
 from harness.search import methods
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import _sampler_seed, propose
@@ -173,3 +174,40 @@ def test_enqueued_points_come_first_and_what_they_leave_out_is_drawn(name):
     assert all(space[key].holds(value) for point in points for key, value in point.items())
     beside = dataclasses.replace(arm, baseline=True)
     assert propose(beside, 0, plan, []) == propose(beside, 0, plan_of(name, arguments), [])
+
+
+class Own(optuna.samplers.RandomSampler):
+    """A sampler of the user's own."""
+
+
+RANKS = {f"rank{index}": Range(low=1, high=32, integer=True, log=True) for index in range(4)}
+LEARNED = {
+    "tpe": {},
+    "nsgaii": {"population_size": 4},
+    "nsgaiii": {"population_size": 4},
+    "cmaes": {},
+    "tests.search.test_samplers:Own": {},
+}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_sampler_learns_from_the_ranks_that_were_trained_under_a_budget(name, monkeypatch):
+    budget, told = Budget(dict.fromkeys(RANKS, 10), 1, 32, 200), {}
+    plan = dataclasses.replace(plan_of(name, LEARNED[name]), budget=budget, enqueued=[{"rank0": 32, "rank1": 1}])
+    arm = Arm("a", {}, RANKS | {"lr": NUMBERS["lr"]})
+    ask = optuna.Study.ask
+
+    def asked(study):  # when the last trial is proposed, this is what its sampler can see
+        told.update({trial.number: trial.params for trial in study.trials if trial.state is TrialState.COMPLETE})
+        return ask(study)
+
+    monkeypatch.setattr(optuna.Study, "ask", asked)
+    ended = []
+    for index in range(12):
+        told.clear()
+        point = propose(arm, index, plan, [Earlier(each.point, each) for each in ended])
+        assert budget.used(point) == 200
+        ended.append(make(index, point=point, scores={"val": {"accuracy": -point["rank0"]}}))
+    assert len(told) == 11
+    for number, params in told.items():
+        assert {key: params[key] for key in RANKS} == {key: ended[number].point[key] for key in RANKS}
