@@ -92,6 +92,7 @@ MEANINGS = {
     "budget.parameters": "the adapter's parameters",
     "budget.memory": "bytes of weights, gradients and AdamW's state of the whole network",
     "budget.flops": "operations of a step on `trainer.batch_size` rows",
+    "limits": "the highest ranks of groups whose layers cannot have `high`, found when the study is begun",
     "present": "what a group of any rank comes to besides (DoRA's magnitudes), found when the study is begun",
     "fixed": "what ranks by group come to whatever they are, found when the study is begun",
     "objectives": "figures of the record, each `maximize` or `minimize`; null: the validation score alone",

@@ -23,9 +23,9 @@ Budgeted = Literal["parameters", "memory", "flops"]
 class RanksConfig:
     """The adapted layers by role (the target that names them), each by itself, by depth in `blocks`, or by `groups`.
 
-    `groups` are patterns of whole layer names by group. `layers` and `costs`, the pattern of each group's layers and
-    what each rank of it adds to what the budget counts, are found when the study is begun; so are `present`, what a
-    group adds to that if it has any rank, and `fixed`, what comes to that whatever the ranks.
+    `groups` are patterns of whole layer names by group. What follows is found when the study is begun: the pattern of
+    each group's `layers`; the `limits` of groups that cannot have `high`; `costs`, what each rank of a group adds to
+    what the budget counts, `present`, what a group adds if it has any rank, and `fixed`, what there is in any case.
     """
 
     by: Literal["role", "layer", "depth", "group"]
@@ -35,6 +35,7 @@ class RanksConfig:
     blocks: Count = 3
     groups: dict[Text, Text] | None = None
     layers: dict[Text, Text] | None = None
+    limits: dict[Text, Count] | None = None
     costs: dict[Text, Count] | None = None
     present: dict[Text, Natural] | None = None
     fixed: Natural = 0
@@ -42,8 +43,12 @@ class RanksConfig:
     @property
     def space(self) -> dict[str, Range]:
         """The dimensions; none before the layers are known."""
-        bounds = Range(low=float(self.low), high=float(self.high), log=self.log, integer=True)
-        return dict.fromkeys(map(PREFIX.__add__, self.layers or {}), bounds)
+        low, highest = float(self.low), {name: float(self.highest(name)) for name in self.layers or ()}
+        return {PREFIX + name: Range(low=low, high=high, log=self.log, integer=True) for name, high in highest.items()}
+
+    def highest(self, group: str) -> int:
+        """The highest rank of a group: `high`, or what its layers allow."""
+        return (self.limits or {}).get(group, self.high)
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -88,7 +88,7 @@ def writable(results: Path) -> None:
 _HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads", "trainer.reuse_features")
 _ASKED = ("run", *OF_COMMANDS)
 _FOUND = (  # when the study is begun
-    *(f"sweep.ranks.{key}" for key in ("layers", "costs", "present", "fixed")),
+    *(f"sweep.ranks.{key}" for key in ("layers", "limits", "costs", "present", "fixed")),
     *("sweep.profiles", "trainer.settled"),
 )
 _SETTLED = (

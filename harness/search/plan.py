@@ -129,10 +129,11 @@ def budget_of(sweep: SweepConfig) -> Budget | None:
     ranks, budget = sweep.ranks, sweep.budget
     if ranks is None or budget is None or ranks.costs is None:
         return None
-    costs, present = (
-        {PREFIX + name: cost for name, cost in found.items()} for found in (ranks.costs, ranks.present or {})
+    costs, limits, present = (
+        {PREFIX + name: value for name, value in (found or {}).items()}
+        for found in (ranks.costs, ranks.limits, ranks.present)
     )
-    return Budget(costs, ranks.low, ranks.high, budget.most, fixed=ranks.fixed, present=present)
+    return Budget(costs, ranks.low, ranks.high, budget.most, limits, ranks.fixed, present)
 
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}

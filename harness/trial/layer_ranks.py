@@ -18,7 +18,8 @@ def with_rank_groups(config: Config, *, before_data: bool = False) -> Config:
     """The study with the layers and the costs of its rank groups.
 
     `before_data` leaves out the costs of a budget of operations, which are counted on training rows.
-    Raises ConfigError where a group has no layer, a layer no group, or where no ranks keep the budget.
+    Raises ConfigError where a group has no layer, a layer no group, a group no choice of ranks, or where no ranks keep
+    the budget.
     """
     sweep = config.sweep
     if sweep is None or sweep.ranks is None:
@@ -26,7 +27,8 @@ def with_rank_groups(config: Config, *, before_data: bool = False) -> Config:
     plain = without_patterns(config, "sweep.ranks")
     limits = layer_limits(config, plain)
     groups = _groups(sweep.ranks, list(limits), config, plain)
-    ranks = dataclasses.replace(sweep.ranks, layers={name: pattern_of(layers) for name, layers in groups.items()})
+    layers = {name: pattern_of(members) for name, members in groups.items()}
+    ranks = dataclasses.replace(sweep.ranks, layers=layers, limits=_limits(sweep.ranks, groups, limits))
     budget = sweep.budget
     if budget is not None and not (before_data and budget.unit == "flops"):
         highest = {layer: min(limit, ranks.high) for layer, limit in limits.items()}
@@ -40,12 +42,30 @@ _NOUNS: dict[Budgeted, str] = {"parameters": "parameters", "memory": "bytes", "f
 
 
 def _check_reach(budget: BudgetConfig, ranks: RanksConfig, costs: RankCosts) -> None:
-    least, most = (costs.used(dict.fromkeys(costs.each, rank)) for rank in (ranks.low, ranks.high))
+    least = costs.used(dict.fromkeys(costs.each, ranks.low))
+    most = costs.used({name: ranks.highest(name) for name in costs.each})
     if not least <= budget.most <= most:
         raise ConfigError(
             f"sweep.budget.{budget.unit}={budget.most}: ranks from {ranks.low} to {ranks.high} come to {least} to "
             f"{most} {_NOUNS[budget.unit]}"
         )
+
+
+def _limits(ranks: RanksConfig, groups: Mapping[str, list[str]], limits: Mapping[str, int]) -> dict[str, int]:
+    """The highest ranks of the groups that cannot have `high`.
+
+    Raises ConfigError where that leaves a group no choice, and where no group can have `high`.
+    """
+    least = {name: min(members, key=lambda layer: limits[layer]) for name, members in groups.items()}
+    found = {name: limits[layer] for name, layer in least.items() if limits[layer] < ranks.high}
+    for name, highest in found.items():
+        if highest <= ranks.low:
+            rule = f"{least[name]} has no rank above {highest}, so that nothing of {name} is searched"
+            raise ConfigError(f"sweep.ranks.low={ranks.low}: {rule}; leave it out of lora.targets")
+    if len(found) == len(groups):
+        rule = f"no group can have it; the highest rank is {max(found.values())}, by inputs, outputs and variant"
+        raise ConfigError(f"sweep.ranks.high={ranks.high}: {rule}")
+    return found
 
 
 def _groups(ranks: RanksConfig, layers: list[str], config: Config, lora: LoraConfig) -> dict[str, list[str]]:

@@ -172,7 +172,7 @@ WRONG = [
         ["sweep.ranks={by: role, high: 4}", "sweep.budget={parameters: 100}"],
         "sweep.budget.parameters=100: ranks from 1 to 4 come to 224 to 896 parameters",
     ),
-    (["sweep.ranks={by: role, high: 64}"], "arm joint: lora: rank 64"),
+    (["sweep.ranks={by: role, high: 64}"], "sweep.ranks.high=64: no group can have it; the highest rank is 16, by in"),
     (
         ["sweep.ranks={by: role, high: 4}", "sweep.budget={parameters: 100, memory: 9}"],
         "sweep.budget: parameters=100 and memory=9 are given; one of them, the others null, as in sweep.budget.par",

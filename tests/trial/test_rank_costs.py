@@ -100,3 +100,43 @@ def test_what_is_tuned_for_an_allocated_arm_does_not_change_what_ranks_cost(tree
     words = [*SEARCH, "sweep.allocate={uniform: null}", "sweep.budget={parameters: 600}"]
     with pytest.raises(ConfigError, match=r"sweep.budget: one price of a rank for all trials, and lora.variant"):
         check(tree(*words, "+sweep.nuisance.lora.variant='choice(lora,dora)'"))
+
+
+NARROW = ["model.shape={hidden: 16, layers: 2, heads: 2, ffn: 8, vocabulary: 40, positions: 40, types: 2}"]
+"""The feed-forward layers have no more than rank 8, by LoRA-GA 4; the others 16, and 8."""
+
+
+@pytest.mark.parametrize(("variant", "most"), [("lora", 8), ("lora_ga", 4), ("adalora", 4)])
+@pytest.mark.parametrize("unit", ["parameters", "memory"])
+def test_a_group_has_no_higher_rank_than_its_layers_and_its_variant_allow(tree, variant, most, unit):
+    words = [*SEARCH, *NARROW, f"lora.variant={variant}", *WORDS.get(variant, [])]
+    ranks = f"sweep.ranks={{by: role, high: {2 * most}}}"
+    free = with_rank_groups(check(tree(*words, ranks)))
+    assert free.sweep.ranks.limits == {"ffn_up": most}
+    assert {key: bounds.high for key, bounds in free.sweep.ranks.space.items()} == {
+        "lora.ranks.query": 2 * most,
+        "lora.ranks.ffn_up": most,
+    }
+    top = {"lora.ranks.query": 2 * most, "lora.ranks.ffn_up": most}
+
+    def used(point):
+        pairs = [tuple(pair) for pair in overrides(free.sweep.ranks, point)["lora.ranks"]]
+        found = count(dataclasses.replace(free, lora=dataclasses.replace(free.lora, ranks=pairs), sweep=None))
+        return found["params"]["adapter"] if unit == "parameters" else sum(found["memory"].values())
+
+    bound = used(top)
+    config = with_rank_groups(check(tree(*words, ranks, f"sweep.budget={{{unit}: {bound}}}")))
+    budget = budget_of(config.sweep)
+    assert budget.project({"lora.ranks.query": 1, "lora.ranks.ffn_up": 1}) == top
+    for point in (top, {"lora.ranks.query": 3, "lora.ranks.ffn_up": 2}):
+        assert budget.used(point) == used(point)
+    with pytest.raises(ConfigError, match=f"sweep.budget.{unit}={bound + 1}: ranks from 1 to {2 * most} come to "):
+        with_rank_groups(check(tree(*words, ranks, f"sweep.budget={{{unit}: {bound + 1}}}")))
+
+
+def test_a_group_without_a_choice_of_ranks_is_refused(tree):
+    words = [*SEARCH, *NARROW, "sweep.ranks={by: role, low: 8, high: 16}"]
+    with pytest.raises(
+        ConfigError, match=r"^sweep.ranks.low=8: .*0.*dense has no rank above 8, so that nothing of ffn_u"
+    ):
+        with_rank_groups(check(tree(*words)))
