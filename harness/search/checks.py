@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.config import Choice, Config, ConfigError, SweepConfig, nearest
+from harness.config import Choice, Config, ConfigError, SweepConfig, nearest, stored_sweep
 from harness.config.arms import Arm, arms
 from harness.config.layer_ranks import PREFIX
 from harness.config.methods import HALVING, Method
@@ -103,7 +103,27 @@ def _halving_mistakes(config: Config) -> Iterator[str]:
         name = (sweep.sampler or {})["name"]
         yield f"{where}: sweep.sampler={name} makes its proposals again from the records, which come in another order"
     yield from _size_mistakes(sweep, pruner, config.trainer.max_steps)
+    if pruner["name"] == "synchronous_halving":
+        yield from _bracket_mistakes(config, sweep, pruner.get("bracket", sweep.startup))
     yield from _step_mistakes(sweep, where)
+
+
+def _bracket_mistakes(config: Config, sweep: SweepConfig, bracket: int) -> Iterator[str]:
+    """Numbers of trials that end within a bracket: it would be decided, and more trials would open it again."""
+    folder = Path(config.results) / config.study
+    before = stored_sweep(folder) if has_begun(folder) else {}
+    counts = {"trials": (sweep.trials, before.get("trials"))}
+    if sweep.baseline_trials is not None:
+        counts["baseline_trials"] = (sweep.baseline_trials, before.get("baseline_trials") or before.get("trials"))
+    for key, (count, was) in counts.items():
+        if count == was:
+            continue
+        if was is not None and was % bracket:
+            back = "set it back, or give the study another name"
+            yield f"sweep.{key}={count}: the last bracket of the {was} trials so far has {was % bracket}; {back}"
+        elif left := count % bracket:
+            full = " or ".join(str(number) for number in (count - left, count - left + bracket) if number)
+            yield f"sweep.{key}={count}: the last bracket would have {left} trials of {bracket}; {full}"
 
 
 def _size_mistakes(sweep: SweepConfig, pruner: Method, steps: int | None) -> Iterator[str]:

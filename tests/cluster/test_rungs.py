@@ -65,6 +65,15 @@ def test_synchronous_halving_leaves_the_records_of_one_worker(config_of, tmp_pat
         assert entry.reason.startswith("halving: place ") == (entry.state == "pruned")
 
 
+def test_a_study_of_more_brackets_has_the_records_of_one_that_was_begun_so(config_of, tmp_path, monkeypatch):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    config = config_of(SYNCHRONOUS, "sweep.confirm=null")
+    whole = crowd.undisturbed(config, tmp_path)
+    fewer = dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, trials=4))
+    assert len(crowd.undisturbed(fewer, tmp_path / "grown")) == 8
+    assert crowd.undisturbed(config, tmp_path / "grown") == whole
+
+
 def test_the_best_of_each_rung_go_on(config_of, tmp_path, monkeypatch):
     stub.cheap(monkeypatch.setattr, 0.0)
     entries = [entry for entry in crowd.undisturbed(config_of(SYNCHRONOUS), tmp_path) if entry.phase == "search"]

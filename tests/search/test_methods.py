@@ -1,13 +1,15 @@
 """A sweep that misuses samplers and pruners gets a line for each mistake, before torch is imported."""
 
+import dataclasses
 import subprocess
 import sys
 
 import pytest
 
-from harness.config import ConfigError, check, to_dict
+from harness.config import ConfigError, check, to_dict, to_yaml
 from harness.config.composition import options
 from harness.search.checks import check_search
+from harness.system.study_files import CONFIG, RECORDS
 
 SWEEP = {
     "scientific": {"lora.rank": [1, 2]},
@@ -118,6 +120,14 @@ WRONG = [
         {"pruner": {"name": "synchronous_halving", "bracket": 60}},
         "sweep.pruner.bracket=60: not below sweep.trials=60, so that sweep.sampler=tpe would propose nothing; a",
     ),
+    (
+        {"pruner": {"name": "synchronous_halving", "bracket": 8}},
+        "sweep.trials=60: the last bracket would have 4 trials of 8; 56 or 64",
+    ),
+    (
+        {"pruner": "synchronous_halving", "mode": "joint", "baseline_trials": 2},
+        "sweep.baseline_trials=2: the last bracket would have 2 trials of 3; 3",
+    ),
     ({"pruner": "dominance"}, "sweep.pruner=dominance: needs sweep.objectives of a score and a cost"),
     (
         {"enqueue": [{"optimizer.rl": 1e-3}]},
@@ -209,7 +219,10 @@ RIGHT = [
     {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": {"name": "percentile", "percentile": 10.0}}},
     {"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": None}},
     {"pruner": "optuna.pruners:NopPruner"},
-    {"pruner": {"name": "synchronous_halving", "reduction_factor": 2, "bracket": 8, "min_resource": 2}},
+    {
+        "pruner": {"name": "synchronous_halving", "reduction_factor": 2, "bracket": 8, "min_resource": 2},
+        "trials": 64,
+    },
     {"pruner": "asynchronous_halving", "sampler": "random"},
     {"pruner": {"name": "synchronous_halving", "bracket": 60}, "sampler": "random"},
     {"pruner": "synchronous_halving", "nuisance": {"lora.variant": {"choices": ["lora", "dora"]}}},
@@ -261,3 +274,22 @@ def test_no_sweep_of_ours_is_refused(compose_plain, name):
 @pytest.mark.parametrize("name", [name for name in options("experiment") if name.startswith("sst2")])
 def test_no_experiment_of_ours_is_refused(compose_plain, name):
     check_search(compose_plain(f"+experiment={name}"))
+
+
+def test_a_short_bracket_that_was_decided_stays_as_it_is(config_of, tmp_path):
+    """A study that was begun before such numbers were refused is taken up again, and takes no more trials."""
+    pruner = {"name": "synchronous_halving", "bracket": 8}
+    folder = tmp_path / "results" / "s"
+    for trials, begun in ((60, True), (64, False)):
+        config = config_of(pruner=pruner, trials=trials)
+        config = dataclasses.replace(config, study="s", results=str(folder.parent))
+        if begun:
+            folder.mkdir(parents=True)
+            (folder / CONFIG).write_text(to_yaml(to_dict(config)))
+            (folder / RECORDS).write_text("{}")
+            check_search(config)
+        else:
+            with pytest.raises(
+                ConfigError, match="sweep.trials=64: the last bracket of the 60 trials so far has 4; set"
+            ):
+                check_search(config)
