@@ -291,10 +291,10 @@ def _sweep_mistakes(config: Config, tree: Mapping[str, Any]) -> list[str]:
         except ConfigError as error:
             mistakes.append(f"sweep: {error}")
     mistakes += [*unused(sweep), *confirmed_otherwise(sweep), *order_mistakes(sweep, config.task)]
-    mistakes += reference_mistakes(sweep)
     both = sorted(set(sweep.scientific) & set(sweep.nuisance))
     mistakes += [f"sweep.across: {key} is not scientific" for key in sweep.across or () if key not in sweep.scientific]
-    return mistakes + [f"sweep: {key} is both scientific and nuisance" for key in both]
+    mistakes += [f"sweep: {key} is both scientific and nuisance" for key in both]
+    return mistakes or [*reference_mistakes(sweep)]  # which asks for the arms: there are none of a sweep that is wrong
 
 
 def _confirmation_mistakes(sweep: SweepConfig, task: TaskConfig) -> list[str]:

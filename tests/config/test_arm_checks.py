@@ -69,3 +69,19 @@ def test_what_is_said_of_the_whole_study_is_no_value_of_an_arm(tree, place, key)
 @pytest.mark.parametrize("name", [name for name in options("experiment") if name != "claims"])
 def test_a_study_of_ours_is_not_refused(compose_plain, name):
     validate_before_import(compose_plain(f"+experiment={name}"))
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["+sweep.across=[lora.scale]"], "sweep.across: lora.scale is not scientific"),
+        (
+            ["+sweep.scientific.lora.rank={low: 1, high: 8}"],
+            "sweep.scientific.lora.rank: a range [1, 8]; arms are compared",
+        ),
+    ],
+)
+def test_a_sweep_without_arms_is_refused_before_they_are_asked_for(tree, words, line):
+    with pytest.raises(ConfigError) as caught:
+        check(tree("sweep=rank_alpha_lr", "run=study", *words))
+    assert str(caught.value).startswith(line)
