@@ -205,14 +205,21 @@ def _kept(folder: Path, entry: Record) -> bool:
     return all((here / name).exists() and sha256_of(here / name) == value for name, value in files.items())
 
 
+def optunas(folder: Path) -> dict[str, list[optuna.trial.FrozenTrial]]:
+    """The trials of each of Optuna's studies that a study has, by what is added to its name."""
+    storage, name = open_storage(folder)
+    names = [each.study_name for each in storage.get_all_studies() if each.study_name.startswith(name)]
+    found = {each[len(name) :]: optuna.load_study(study_name=each, storage=storage).get_trials() for each in names}
+    close_storage(storage)
+    return found
+
+
 def _optuna(folder: Path) -> tuple[list[optuna.trial.FrozenTrial], int]:
     try:
-        storage, name = open_storage(folder)
-        trials = optuna.load_study(study_name=name, storage=storage).get_trials()
-        close_storage(storage)
+        found = optunas(folder)
     except (ValueError, KeyError):
         return [], 1
-    return trials, 0
+    return [trial for trials in found.values() for trial in trials], 0 if "" in found else 1
 
 
 def ran(folder: Path) -> Counter[str]:

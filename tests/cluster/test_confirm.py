@@ -7,7 +7,6 @@ import re
 import sys
 from contextlib import contextmanager
 
-import optuna
 import pytest
 from scipy.stats import t
 
@@ -17,7 +16,6 @@ from harness.cluster import worker as worker_module
 from harness.cluster.assignments import planned, whole_schedule
 from harness.cluster.launchers import local
 from harness.cluster.monitor import study_status
-from harness.cluster.optuna_storage import close_storage, open_storage
 from harness.cluster.rebuild import rebuild
 from harness.cluster.study import begin_study, trial_config, with_kept_confirmation
 from harness.cluster.study_folder import load_study
@@ -238,12 +236,10 @@ def test_what_trials_that_confirm_have_otherwise_stays(config, tmp_path, monkeyp
 
 
 def optunas(folder):
-    """The trials that ended in Optuna's study, by their number here."""
-    storage, name = open_storage(folder)
-    trials = optuna.load_study(study_name=name, storage=storage).get_trials()
-    close_storage(storage)
+    """The trials that ended in Optuna's studies, by their number here."""
     return {
         trial.user_attrs["trial"]: (trial.user_attrs["phase"], trial.state.name, trial.params, trial.value)
+        for trials in crowd.optunas(folder).values()
         for trial in trials
     }
 

@@ -8,16 +8,15 @@ import json
 import shutil
 from pathlib import Path
 
-import optuna
 import pytest
 
 from harness import record
-from harness.cluster.optuna_storage import close_storage, open_storage
 from harness.cluster.study_folder import load_study, study_folder
 from harness.cluster.worker import join
 from harness.record import Record
 from harness.report import write_report
 from harness.system.study_files import attempts_path
+from tests.cluster import crowd
 
 PARENT = Path(__file__).parents[1] / "cases/parent_study"
 KEPT = 7  # records; the trial after them was assigned, and its worker is gone
@@ -76,9 +75,7 @@ def test_a_study_of_the_parent_is_finished_as_the_parent_finished_it(folder):
         assert [step for step, _ in mine.reports] == [step for step, _ in its.reports]
     assert {entry.trial: entry.attempt for entry in ours.values() if entry.attempt > 1} == {7: 2}
 
-    storage, name = open_storage(folder)
-    optunas = optuna.load_study(study_name=name, storage=storage).get_trials()
-    close_storage(storage)
+    optunas = [trial for trials in crowd.optunas(folder).values() for trial in trials]
     assert not [trial for trial in optunas if trial.state.name in ("RUNNING", "WAITING")]
     told = {trial.user_attrs["trial"] for trial in optunas if trial.state.name in ("COMPLETE", "PRUNED")}
     assert told == {entry.trial for entry in theirs.values() if entry.state != "fail"}

@@ -24,6 +24,7 @@ from harness.report import write_report
 from harness.system.signals import Interrupted
 from harness.trial import tracking
 from harness.trial.fingerprints import environment_of
+from tests.cluster import crowd
 from tests.cluster.stub import accepting
 from tests.test_record import make
 
@@ -78,9 +79,8 @@ def told(entries):
 
 
 def optuna_trials(tmp_path):
-    path = tmp_path / "results/s/optuna.journal"
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
-    return optuna.load_study(study_name="s", storage=storage).get_trials()
+    found = crowd.optunas(tmp_path / "results/s")
+    return [trial for trials in found.values() for trial in trials]
 
 
 def test_every_arm_gets_the_same_number_of_trials_and_optuna_mirrors_the_records(config, tmp_path, stubbed):
@@ -90,8 +90,8 @@ def test_every_arm_gets_the_same_number_of_trials_and_optuna_mirrors_the_records
     mirrored = {trial.user_attrs["trial"]: trial for trial in optuna_trials(tmp_path)}
     for entry in records:
         assert mirrored[entry.trial].value == entry.scores["val"]["accuracy"]
-        rank = {"lora.rank": int(entry.arm[-1])} if entry.arm.startswith("rank=") else {}
-        assert mirrored[entry.trial].params == {"arm": entry.arm} | rank | entry.point
+        named = {"lora.rank": int(entry.arm[-1])} if entry.arm.startswith("rank=") else {"arm": entry.arm}
+        assert mirrored[entry.trial].params == named | entry.point
 
 
 @pytest.mark.parametrize("stop_at", [0, 3, 5])
