@@ -29,16 +29,18 @@ def feasible(entry: Record, constraints: Mapping[str, float]) -> bool:
 
 
 def front(records: Sequence[Record], objectives: Objectives) -> list[Record]:
-    """The complete trials that no other dominates, in their order; of equal ones the first."""
+    """The complete trials that no other dominates, in their order; all of those that are equal."""
     known = [
         (entry, found) for entry in sorted(records, key=lambda each: each.trial) if (found := _of(entry, objectives))
     ]
-    kept: list[tuple[Record, tuple[float, ...]]] = []
-    for entry, found in known:
-        beaten = any(dominates(other, found) for _, other in known)
-        if not beaten and all(other != found for _, other in kept):
-            kept.append((entry, found))
-    return [entry for entry, _ in kept]
+    return [entry for entry, found in known if not any(dominates(other, found) for _, other in known)]
+
+
+def costs_no_more(one: Record, other: Record, objectives: Objectives) -> bool:
+    """Whether one is nowhere worse than the other in what is not the score; no where either lacks an objective."""
+    costs = {name: sign for name, sign in objectives.items() if name != score_of(objectives)}
+    found = [gains(each, costs) for each in (one, other)]
+    return None not in found and all(a >= b for a, b in zip(found[0] or (), found[1] or (), strict=True))
 
 
 def _of(entry: Record, objectives: Objectives) -> tuple[float, ...] | None:

@@ -4,12 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.config import stored_sweep
-from harness.record import Record, figure, headline_metric
-from harness.record.front import Objectives, feasible, front, gains, hypervolume, recommended, score_of
+from harness.record import Record, figure
+from harness.record.front import (
+    Objectives,
+    costs_no_more,
+    feasible,
+    front,
+    gains,
+    hypervolume,
+    recommended,
+    score_of,
+)
 from harness.report.statistics import wilson_interval
 from harness.report.table import markdown, rank_cell
 
 _BYTES = ("memory", "bytes")
+_OF_ROWS = ("accuracy", "accuracy_norm")
+"""Scores that are shares of the validation rows."""
+_MOST_TIES = 10
+"""That are shown beside the front."""
 
 
 def objectives_of(folder: Path) -> dict[str, float]:
@@ -19,7 +32,10 @@ def objectives_of(folder: Path) -> dict[str, float]:
 
 
 def section(records: Sequence[Record], folder: Path, margin: float) -> str:
-    """The front of a search in Markdown. `margin` is the difference of scores that is too small to matter."""
+    """The front of a search in Markdown, and what the noise of the score cannot tell from it.
+
+    `margin` is the difference of scores that is too small to matter.
+    """
     sweep, objectives = stored_sweep(folder), objectives_of(folder)
     allowed = [entry for entry in records if feasible(entry, sweep.get("constraints") or {})]
     kept = front(allowed, objectives)
@@ -28,15 +44,20 @@ def section(records: Sequence[Record], folder: Path, margin: float) -> str:
     beside = {**(sweep.get("baselines") or {}), **(sweep.get("profiles") or {})}
     compared = [entry for entry in allowed if entry.arm.partition(",")[0] not in beside]
     chosen, best = recommended(compared, objectives, margin), max(kept, key=lambda each: _score(each, objectives))
-    ordered = sorted(kept, key=lambda each: -_score(each, objectives))
+    kept.sort(key=lambda each: -_score(each, objectives))
+    ties = sorted(_beside(allowed, kept, objectives, margin), key=lambda each: -_score(each, objectives))
     rows = [["trial", "arm", "rank", *objectives, ""]]
-    for entry in ordered:
+    for entry in [*kept, *ties[:_MOST_TIES]]:
         cells = [_cell(name, figure(entry, name)) for name in objectives]
-        said = [*(["recommended"] if entry is chosen else []), *_tie(entry, best, objectives, margin)]
+        said = [*(["recommended"] if entry is chosen else []), *(["not on the front"] if entry in ties else [])]
+        said += [*_of_best(entry, best, objectives, margin), *_tie(entry, kept, objectives, margin)]
         rows.append([str(entry.trial), entry.arm, rank_cell(entry), *cells, ", ".join(said)])
     parts = [f"Front over {', '.join(_way(name, sign) for name, sign in objectives.items())}:", markdown(rows)]
+    if len(ties) > _MOST_TIES:
+        parts.append(f"{len(ties) - _MOST_TIES} more trials that are not on the front are ties with one of its points.")
     if chosen is not None:
         parts.append(_recommendation(chosen, objectives, margin))
+    parts.append(_rule(best, objectives, margin))
     return "\n\n".join([*parts, _growth(allowed, objectives)])
 
 
@@ -58,23 +79,60 @@ def _cell(name: str, value: float | None) -> str:
     return f"{value:,.0f}" if value == int(value) and abs(value) >= 10 else f"{value:.4g}"
 
 
-def _tie(entry: Record, best: Record, objectives: Objectives, margin: float) -> list[str]:
-    """Whether the validation items tell a point from the best one; without intervals, the margin does."""
+def _beside(records: Sequence[Record], kept: Sequence[Record], objectives: Objectives, margin: float) -> list[Record]:
+    """The complete trials off the front that are ties with one of its points."""
+    known = [entry for entry in records if entry.state == "complete" and gains(entry, objectives) is not None]
+    return [entry for entry in known if entry not in kept and _tie(entry, kept, objectives, margin)]
+
+
+def _of_best(entry: Record, best: Record, objectives: Objectives, margin: float) -> list[str]:
     if entry is best:
         return ["best"]
-    if headline_metric(entry) == "accuracy" and "val" in objectives and entry.data.rows.get("validation"):
-        one, other = (
-            wilson_interval(each.score("val", "accuracy"), each.data.rows["validation"]) for each in (entry, best)
-        )
-        return ["tie with the best"] if one[1] >= other[0] else []
-    return ["tie with the best"] if _score(best, objectives) - _score(entry, objectives) <= margin else []
+    return ["tie with the best"] if _alike(entry, best, objectives, margin) else []
+
+
+def _tie(entry: Record, kept: Sequence[Record], objectives: Objectives, margin: float) -> list[str]:
+    """The best point of the front that costs no more in anything else, and whose score is not told from the trial's."""
+    near = (
+        other
+        for other in kept
+        if other is not entry and costs_no_more(other, entry, objectives) and _alike(other, entry, objectives, margin)
+    )
+    found = max(near, key=lambda each: _score(each, objectives), default=None)
+    return [] if found is None else [f"tie with {found.trial}"]
+
+
+def _alike(one: Record, other: Record, objectives: Objectives, margin: float) -> bool:
+    """Whether the intervals over validation items overlap; without them, whether the margin covers the difference."""
+    found = [_interval(each, objectives) for each in (one, other)]
+    if found[0] is None or found[1] is None:
+        return abs(_score(one, objectives) - _score(other, objectives)) <= margin
+    return found[0][0] <= found[1][1] and found[1][0] <= found[0][1]
+
+
+def _interval(entry: Record, objectives: Objectives) -> tuple[float, float] | None:
+    """The 95 % interval of the score where it is a share of the validation rows."""
+    section, _, metric = score_of(objectives).partition(".")
+    rows = entry.data.rows.get("validation")
+    if section != "val" or (metric or entry.objective) not in _OF_ROWS or not rows:
+        return None
+    return wilson_interval(entry.score("val", metric or entry.objective), rows)
 
 
 def _recommendation(entry: Record, objectives: Objectives, margin: float) -> str:
     figures = ", ".join(f"{name} {_cell(name, figure(entry, name))}" for name in objectives)
     return (
-        f"Recommended: trial {entry.trial} ({entry.arm}), the cheapest within {margin:g} of the best score: {figures}. "
-        "One seed each: a tie is a point whose 95 % interval over validation items overlaps with the best one's."
+        f"Recommended: trial {entry.trial} ({entry.arm}), the cheapest within {margin:g} of the best score: {figures}."
+    )
+
+
+def _rule(entry: Record, objectives: Objectives, margin: float) -> str:
+    told = "their 95 % intervals over validation items overlap"
+    if _interval(entry, objectives) is None:
+        told = f"their scores differ by {margin:g} at most"
+    return (
+        f"One seed each. Two trials are a tie if {told}. A trial is a tie with a point of the front that costs no more "
+        "in anything else: it may owe its score to chance, or its place off the front."
     )
 
 

@@ -57,7 +57,7 @@ def test_the_front_is_what_no_other_beats(pairs):
     kept = [(figure(each, "val") * 10, figure(each, "adapter_parameters")) for each in front(records, BOTH)]
     truth = {p for p in pairs if not any(q != p and q[0] >= p[0] and q[1] <= p[1] for q in pairs)}
     assert {(round(score), cost) for score, cost in kept} == truth
-    assert len(kept) == len(truth)
+    assert len(kept) == sum(pair in truth for pair in pairs), "all of those that are equal"
     assert not dominates((1, 1), (1, 1))
 
 
