@@ -13,6 +13,7 @@ from harness.config.space import exists, points
 from harness.record import direction
 from harness.record.figures import COUNTED, SHORT, figure_names, full_name
 from harness.search.methods import (
+    PRUNERS,
     SamplerKind,
     make_pruner,
     make_sampler,
@@ -20,6 +21,8 @@ from harness.search.methods import (
     sampler_kind,
     sampler_mistakes,
 )
+from harness.search.plan import SearchPlan
+from harness.search.pruning import could_end_one
 from harness.system.study_files import RECORDS, has_begun
 
 
@@ -52,6 +55,8 @@ def check_search(config: Config) -> None:
             make_sampler(sweep.sampler, arm.nuisance, 0)
     if sweep.pruner is not None and sweep.pruner["name"] not in _OWN:
         make_pruner(sweep.pruner, 1)
+    if mistakes := list(_idle_mistakes(config)):
+        raise ConfigError(*mistakes)
 
 
 _OWN = {
@@ -81,6 +86,34 @@ def _pruner_mistakes(sweep: SweepConfig) -> Iterator[str]:
     for key, least in _LEAST.items() if pruner["name"] in HALVING else ():
         if key in pruner and (type(pruner[key]) is not int or pruner[key] < least):
             yield f"sweep.pruner.{key}={pruner[key]}: an integer of at least {least}"
+
+
+_UNKNOWN_STEPS = 10**6
+"""In place of the steps of an arm where they depend on the data: no rung is above."""
+
+
+def _idle_mistakes(config: Config) -> Iterator[str]:
+    """A pruner that runs every trial to its end."""
+    sweep, trainer = config.sweep, config.trainer
+    assert sweep is not None
+    pruner = sweep.pruner or {"name": "none"}
+    if pruner["name"] in ("none", *HALVING) or config.task.in_turn:
+        return
+    all_arms = arms(sweep)
+    if any(f"trainer.{name}" in (*arm.nuisance, *arm.values) for arm in all_arms for name in _STEPS):
+        return  # one of them may do
+    if trainer.evaluations < 2:
+        yield f"sweep.pruner={pruner['name']}: trainer.evaluations=1 is after the last step, too late; 2 or more"
+    elif pruner["name"] in PRUNERS:
+        last = trainer.max_steps or _UNKNOWN_STEPS
+        count = min(trainer.evaluations, last)
+        steps = [round(last * part / count) for part in range(1, count + 1)]
+        if not could_end_one(SearchPlan.of(config), sweep.trials, steps):
+            yield (
+                f"sweep.pruner={pruner['name']}: ends no trial, not even the worst of sweep.trials={sweep.trials} "
+                f"(trainer.evaluations={trainer.evaluations}, trainer.max_steps={trainer.max_steps}, "
+                f"sweep.prune_after={sweep.prune_after}); other arguments, more evaluations, or sweep.pruner=none"
+            )
 
 
 def _halving_mistakes(config: Config) -> Iterator[str]:

@@ -126,19 +126,24 @@ def make_sampler(method: Arguments | None, space: Space, seed: int) -> BaseSampl
     return _make("sweep.sampler", kind.kind, {key: own[key] for key in own if _takes(kind.kind, key)} | given)
 
 
-def make_pruner(method: Arguments, first_step: int, key: str = "sweep.pruner") -> BasePruner:
+def make_pruner(
+    method: Arguments, first_step: int, key: str = "sweep.pruner", *, after: int | None = None
+) -> BasePruner:
     """A pruner with its arguments. Raises ConfigError where Optuna refuses them.
 
-    Halving begins at `first_step`, the step of a trial's first evaluation: with Optuna's own first rung, at step 1 or a
-    hundredth of the whole, one evaluation would decide about several rungs at once.
+    Those that wait for so many complete trials wait for `after`, which is sweep.prune_after. Halving begins at
+    `first_step`, the step of a trial's first evaluation: with Optuna's own first rung, at step 1 or a hundredth of the
+    whole, one evaluation would decide about several rungs at once.
     """
     name, given = method["name"], _given(method)
     if name in _FIRST_RUNG:
         given = {"min_resource": first_step} | given
+    if after is not None and name in PRUNERS and _takes(PRUNERS[name], "n_startup_trials"):
+        given = {"n_startup_trials": after} | given
     if name == "patient":
         wrapped = given.pop("wrapped_pruner", None)
         inner = {"name": wrapped} if isinstance(wrapped, str) else wrapped
-        given["wrapped_pruner"] = inner and make_pruner(inner, first_step, f"{key}.wrapped_pruner")
+        given["wrapped_pruner"] = inner and make_pruner(inner, first_step, f"{key}.wrapped_pruner", after=after)
     return _make(key, pruner_kind(name, key), given)
 
 

@@ -135,7 +135,7 @@ def _judged(
     assert plan.pruner is not None
     if not reports:
         return False, {}
-    study = plan.study(pruner=make_pruner(plan.pruner, min(reports)))
+    study = plan.study(pruner=make_pruner(plan.pruner, min(reports), after=plan.prune_after))
     study.add_trials(before)
     trial, stopped = study.ask(), False
     with warnings.catch_warnings():
@@ -144,6 +144,32 @@ def _judged(
             trial.report(reports[step], step)
             stopped = bool(trial.should_prune())  # NumPy's, of some
     return stopped, study.get_trials(deepcopy=False)[-1].system_attrs
+
+
+_TRIED = 64
+"""Of the trials of an arm, at most: Hyperband draws for each trial how far it must come."""
+
+
+def could_end_one(plan: SearchPlan, trials: int, steps: Sequence[int]) -> bool:
+    """Whether a pruner of Optuna's ends the worst trial that there can be before its last step.
+
+    It is held against trials that are as good as can be, which are evaluated at the same `steps`; worst is the lowest
+    score, or the highest, which a threshold may forbid.
+    """
+    assert plan.pruner is not None
+    least = plan.prune_after or 0
+    noted, before = notes_rungs(plan.pruner), list[optuna.trial.FrozenTrial]()
+    for index in range(min(trials, least + _TRIED)):
+        if index >= least and (noted or index == trials - 1):
+            worst = [{step: end * plan.sign * (1e6 + at) for at, step in enumerate(steps)} for end in (-1, 1)]
+            parts = (dict(list(each.items())[:count]) for each in worst for count in range(1, len(steps)))
+            if any(_judged(plan, before, part)[0] for part in parts):
+                return True
+        best = {step: plan.sign * (1 + at + index / 1e3) for at, step in enumerate(steps)}
+        rungs = dict(_judged(plan, before, best)[1]) if noted else {}
+        value = plan.sign * max(map(abs, best.values()))
+        before.append(optuna.trial.create_trial(value=value, intermediate_values=best, system_attrs=rungs))
+    return False
 
 
 def _frozen_trial(seen: Earlier, plan: SearchPlan, rungs: Mapping[str, Any]) -> optuna.trial.FrozenTrial:

@@ -178,7 +178,8 @@ WRONG = [
 @pytest.fixture
 def config_of(tree):
     def config_of(**changes):
-        return check(tree("sweep=rank_alpha_lr", "run=study") | {"sweep": SWEEP | {"prune_after": None} | changes})
+        found = tree("sweep=rank_alpha_lr", "run=study", "trainer.evaluations=6")
+        return check(found | {"sweep": SWEEP | {"prune_after": None} | changes})
 
     return config_of
 
@@ -204,6 +205,50 @@ def test_a_first_rung_after_the_last_step_is_refused(tree, name):
         ConfigError, match=r"^sweep\.pruner\.min_resource=20: not below trainer\.max_steps=20: no trial"
     ):
         checked(20)
+
+
+IDLE = [
+    ({"pruner": "median"}, ["trainer.evaluations=1"]),
+    ({"objectives": COSTS, "pruner": "dominance"}, ["trainer.evaluations=1"]),
+    ({"pruner": {"name": "threshold", "lower": 0.5}}, ["trainer.evaluations=1"]),
+    ({"pruner": {"name": "percentile", "percentile": 25}, "trials": 4}, []),
+    ({"pruner": {"name": "median", "n_startup_trials": 60}}, []),
+    ({"pruner": {"name": "median", "n_warmup_steps": 150}}, ["trainer.max_steps=150"]),
+    *(({"pruner": "wilcoxon"}, [f"trainer.evaluations={count}"]) for count in (2, 3, 4)),
+    ({"pruner": {"name": "successive_halving", "min_resource": 1000}}, ["trainer.max_steps=150"]),
+    ({"pruner": {"name": "hyperband", "min_resource": 4, "max_resource": 2}}, ["trainer.max_steps=150"]),
+    ({"pruner": {"name": "patient", "patience": 3, "wrapped_pruner": "median"}}, []),
+    ({"pruner": {"name": "percentile", "percentile": 25.0}, "prune_after": 60}, []),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), IDLE, ids=map(str, IDLE))
+def test_a_pruner_that_could_end_no_trial_is_refused(tree, changes, words):
+    found = tree("sweep=rank_alpha_lr", "run=study", "trainer.max_steps=null", "trainer.evaluations=4", *words)
+    with pytest.raises(ConfigError, match=r"^sweep\.pruner=\w+: (ends no|trainer\.eva)"):
+        check_search(check(found | {"sweep": SWEEP | {"prune_after": None} | changes}))
+
+
+BUSY = [
+    ({"pruner": {"name": "percentile", "percentile": 25}, "trials": 4, "prune_after": 2}, []),
+    ({"pruner": {"name": "median"}, "prune_after": 59}, []),
+    ({"pruner": "wilcoxon"}, ["trainer.evaluations=5"]),
+    ({"pruner": {"name": "successive_halving", "min_resource": 100}}, ["trainer.max_steps=150"]),
+    ({"pruner": {"name": "hyperband", "reduction_factor": 2}, "trials": 12}, []),
+    ({"pruner": {"name": "threshold", "upper": 0.5}}, []),
+    ({"pruner": {"name": "patient", "patience": 1, "wrapped_pruner": "median"}}, []),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), BUSY, ids=map(str, BUSY))
+def test_a_pruner_that_may_end_one_is_not_refused(tree, changes, words):
+    found = tree("sweep=rank_alpha_lr", "run=study", "trainer.max_steps=null", "trainer.evaluations=4", *words)
+    check_search(check(found | {"sweep": SWEEP | {"prune_after": None} | changes}))
+
+
+@pytest.mark.parametrize("words", ["pruner={name: percentile, percentile: 25}", "pruner=successive_halving"])
+def test_the_pruners_of_the_documentation_may_end_a_trial(compose_plain, words):
+    check_search(compose_plain("sweep=rank_alpha_lr", "run=study", f"sweep.{words}"))
 
 
 RIGHT = [
