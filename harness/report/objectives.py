@@ -40,7 +40,7 @@ def section(records: Sequence[Record], folder: Path, margin: float) -> str:
     allowed = [entry for entry in records if feasible(entry, sweep.get("constraints") or {})]
     kept = front(allowed, objectives)
     if not kept:
-        return "No complete trial keeps the constraints: there is no front."
+        return f"{_why_none(records, objectives)}: there is no front."
     beside = {**(sweep.get("baselines") or {}), **(sweep.get("profiles") or {})}
     compared = [entry for entry in allowed if entry.arm.partition(",")[0] not in beside]
     chosen, best = recommended(compared, objectives, margin), max(kept, key=lambda each: _score(each, objectives))
@@ -59,6 +59,15 @@ def section(records: Sequence[Record], folder: Path, margin: float) -> str:
         parts.append(_recommendation(chosen, objectives, margin))
     parts.append(_rule(best, objectives, margin))
     return "\n\n".join([*parts, _growth(allowed, objectives)])
+
+
+def _why_none(records: Sequence[Record], objectives: Objectives) -> str:
+    ended = [entry for entry in records if entry.state == "complete"]
+    lacking = [name for name in objectives if all(figure(entry, name) is None for entry in ended)]
+    if not ended or lacking:
+        return f"No complete trial has {', '.join(lacking)}" if ended else "No trial is complete"
+    whole = any(gains(entry, objectives) is not None for entry in ended)
+    return f"No complete trial {'keeps the constraints' if whole else 'has all of ' + ', '.join(objectives)}"
 
 
 def _way(name: str, sign: float) -> str:

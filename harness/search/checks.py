@@ -198,16 +198,28 @@ def _objective_mistakes(config: Config) -> Iterator[str]:
             elif name.startswith("val.") and possible and name[4:] not in possible:
                 near = nearest(name[4:], possible) or f"; valid: {', '.join(possible)}"
                 yield f"sweep.{place}.{name}: task={config.task.name} has no such score{near}"
-    up = direction(config.trainer.objective) > 0
-    if objectives.get("val", "maximize" if up else "minimize") != ("maximize" if up else "minimize"):
-        yield (
-            f"sweep.objectives.val={objectives['val']}: of trainer.objective={config.trainer.objective} "
-            f"{'more' if up else 'less'} is better"
-        )
+            elif why := _unreachable(config, name):
+                yield f"sweep.{place}.{name}: no trial has it: {why}"
+    for name, way in objectives.items():
+        up = direction(name[4:] or config.trainer.objective) > 0
+        if name.partition(".")[0] == "val" and way != ("maximize" if up else "minimize"):
+            whose = f" of trainer.objective={config.trainer.objective}" if name == "val" else ""
+            yield f"sweep.objectives.{name}={way}:{whose} {'more' if up else 'less'} is better"
     if list(objectives) not in ([], ["val"]):
         yield from _beside_objectives(sweep)
     elif sweep.pruner is not None and sweep.pruner["name"] == "dominance":
         yield "sweep.pruner=dominance: needs sweep.objectives of a score and a cost"
+
+
+def _unreachable(config: Config, name: str) -> str | None:
+    """Why no trial of the study reaches a figure, as far as that is seen before one has run."""
+    assert config.sweep is not None
+    varied = {key.partition(".")[0] for arm in arms(config.sweep) for key in (*arm.values, *arm.nuisance)}
+    if name == "forgetting" and not config.task.in_turn and "task" not in varied:
+        return f"task={config.task.name} is not learned one after another"
+    if name.startswith("probe.") and config.probe is None and "probe" not in varied:
+        return "probe=null"
+    return None
 
 
 def _beside_objectives(sweep: SweepConfig) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The front of several objectives in the report: what is on it, and what the noise of a score cannot tell from it."""
 
+import json
+
 import pytest
 
 from harness.report.objectives import section
@@ -64,3 +66,17 @@ def test_of_many_ties_the_ten_best_are_shown_and_the_others_counted(said):
     found, text = said([entry(0, 0.8, 10), *(entry(at, 0.8 - at / 10_000, 10 + at) for at in range(1, 14))])
     assert list(found) == list(range(11))
     assert "3 more trials that are not on the front are ties" in text
+
+
+@pytest.mark.parametrize(
+    ("score", "bound", "records", "why"),
+    [
+        ("forgetting", None, [entry(0, 0.8, 10)], "No complete trial has forgetting"),
+        ("val", None, [], "No trial is complete"),
+        ("val", 5.0, [entry(0, 0.8, 10)], "No complete trial keeps the constraints"),
+    ],
+)
+def test_why_there_is_no_front_is_said(tmp_path, score, bound, records, why):
+    tree = {"objectives": {score: "maximize"} | COST, "constraints": bound and {"trained_parameters": bound}}
+    (tmp_path / "config.yaml").write_text(json.dumps({"sweep": tree}))
+    assert section(records, tmp_path, 0.01) == f"{why}: there is no front."

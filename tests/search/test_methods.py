@@ -146,6 +146,14 @@ WRONG = [
     ({"enqueue": [{}] * 61}, "sweep.enqueue: 61 points, above sweep.trials=60"),
     ({"enqueue": [{}], "sampler": "qmc"}, "sweep.enqueue: sweep.sampler=qmc has points of its own from the first"),
     ({"objectives": {"val": "minimize"}}, "sweep.objectives.val=minimize: of trainer.objective=accuracy more is bett"),
+    ({"objectives": {"val.loss": "maximize"}}, "sweep.objectives.val.loss=maximize: less is better"),
+    ({"objectives": {"val.accuracy": "minimize"}}, "sweep.objectives.val.accuracy=minimize: more is better"),
+    (
+        {"objectives": COSTS | {"forgetting": "minimize"}},
+        "sweep.objectives.forgetting: no trial has it: task=text_csv is not learned one after another",
+    ),
+    ({"constraints": {"forgetting": 0.1}}, "sweep.constraints.forgetting: no trial has it: task=text_csv is not learn"),
+    ({"objectives": COSTS | {"probe.change": "minimize"}}, "sweep.objectives.probe.change: no trial has it: probe=nul"),
     ({"objectives": {"val": "up"}}, "sweep.objectives.val=\"up\": input should be 'maximize' or 'minimize'"),
     ({"objectives": {"memry": "minimize"}}, "sweep.objectives.memry: no figure of a record; did you mean memory?"),
     (
@@ -280,7 +288,7 @@ RIGHT = [
         "nuisance": {"lora.lr_ratio": OWN_KEY["lora.lr_ratio"], "optimizer.lr": {"low": 1e-4, "high": 1e-2}},
     },
     {"objectives": COSTS, "pruner": {"name": "dominance", "margin": 0.02}, "prune_after": 2},
-    {"objectives": COSTS | {"memory": "minimize", "probe.change": "minimize"}, "sampler": "nsgaiii"},
+    {"objectives": COSTS | {"memory": "minimize", "time.train_s": "minimize"}, "sampler": "nsgaiii"},
     {"objectives": {"val": "maximize", "val.loss": "minimize"}, "sampler": "gp", "constraints": {"memory": 2e9}},
 ]
 
