@@ -83,6 +83,7 @@ MEANINGS = {
     "lag": "a proposal reads trials more than so many before it: that many and one run at once; null: 0, if joint 4",
     "enqueue": "points that the first trials of each arm but the baselines have; what they leave out is drawn evenly",
     "history": "studies to learn from: a name under `results`, a folder, or `optuna:ADDRESS#NAME`",
+    "history_keys": "of studies that another program made, which parameter is which key: `{r: lora.rank}`",
     "allocate": "arms with ranks by layer under the budget: a method of `run=allocate` and the study it reads, or null",
     "profiles": "the ranks of `sweep.allocate`, found when the study is begun",
     "mode": "`compared`: every scientific combination is an arm; `joint`: Optuna searches all keys at once",

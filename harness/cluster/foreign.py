@@ -1,6 +1,7 @@
 """A study in a storage of Optuna's that another program made, as history of a search: `optuna:ADDRESS#NAME`."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from sqlalchemy.engine import make_url
 from harness.cluster.connection import FAILURES
 from harness.cluster.optuna_storage import close_storage
 from harness.config import Config, ConfigError, nearest, to_dict
-from harness.config.arms import arms
+from harness.config.arms import Arm, arms
 from harness.config.tree import leaves
 from harness.search.history import PastTrial
 from harness.search.plan import SearchPlan
@@ -42,8 +43,9 @@ class _Study:
 def foreign_trials(config: Config, source: str) -> list[PastTrial]:
     """The complete trials of a study of Optuna's, their parameters under the keys that they name here.
 
-    A parameter is a key where it has its whole name, or where it is the last word of one key of the search alone.
-    Nothing is written to the storage. Raises ConfigError where it cannot be read or is of another objective.
+    A parameter is the key that sweep.history_keys says; else a key where it has its whole name, or where it is the last
+    word of one key of the search alone. Nothing is written to the storage. Raises ConfigError where it cannot be read
+    or is of another objective.
     """
     address, _, name = source.removeprefix(FOREIGN).rpartition("#")
     remember(address)
@@ -53,15 +55,33 @@ def foreign_trials(config: Config, source: str) -> list[PastTrial]:
         raise ConfigError(f"{where}: {mistake}")
     searched = [trial for trial in study.trials if trial.user_attrs.get("phase", "search") == "search"]
     keys = _keys(config, {name for trial in searched for name in trial.params})
-    return [_past(redact(source), trial, keys) for trial in searched]
+    all_arms = arms(config.sweep) if config.sweep is not None else []
+    return [_past(redact(source), trial, keys, all_arms) for trial in searched]
 
 
-def _past(source: str, trial: FrozenTrial, keys: Mapping[str, str]) -> PastTrial:
-    found = {keys[name]: value for name, value in trial.params.items() if name in keys}
-    values = [float(value) for value in trial.values]
+def _past(source: str, trial: FrozenTrial, keys: Mapping[str, str], all_arms: Sequence[Arm]) -> PastTrial:
+    named = {keys[name]: value for name, value in trial.params.items() if name in keys}
+    found = {key: _value(key, value, all_arms) for key, value in named.items()}
     return PastTrial(
-        source=source, number=trial.number, values=values, settings=found, varied=frozenset(found), foreign=True
+        source=source,
+        number=trial.number,
+        values=[float(value) for value in trial.values],
+        settings=found,
+        varied=frozenset(found),
+        foreign=True,
+        unnamed=tuple(name for name in trial.params if name not in keys),
     )
+
+
+def _value(key: str, value: Any, all_arms: Sequence[Arm]) -> Any:
+    """A value as the search has it: a text that no arm has is read as what it spells, a number or a list."""
+    known = (arm.nuisance[key].holds(value) for arm in all_arms if key in arm.nuisance)
+    if not isinstance(value, str) or any(known) or any(arm.values.get(key) == value for arm in all_arms):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _read(where: str, address: str, name: str) -> _Study:
@@ -130,8 +150,8 @@ def _keys(config: Config, names: Iterable[str]) -> dict[str, str]:
     """The key here of each parameter that has one."""
     assert config.sweep is not None
     searched = {key for arm in arms(config.sweep) for key in (*leaves(arm.values), *arm.nuisance)}
-    known, found = searched | set(leaves(to_dict(config))), {}
-    for name in names:
+    known, found = searched | set(leaves(to_dict(config))), dict(config.sweep.history_keys or {})
+    for name in (name for name in names if name not in found):
         ends = [key for key in searched if key.rpartition(".")[2] == name or key.replace(".", "_") == name]
         if name in known or len(ends) == 1:
             found[name] = name if name in known else ends[0]

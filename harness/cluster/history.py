@@ -51,11 +51,17 @@ def read_history(config: Config) -> History | None:
         return None  # the dimensions are not known yet
     found = placed(config, past)
     for source in map(redact, sweep.history):
-        told = summary(found, source)
+        told = summary(found, source) + _unnamed(past, source)
         if not any(trial.source == source for _, trial, _ in found.taken):
             raise ConfigError(f"sweep.history={source}: {told}; nothing that this search could learn from")
         said.append(f"{source}: {told}")
     return dataclasses.replace(found, said=said)
+
+
+def _unnamed(past: Sequence[PastTrial], source: str) -> str:
+    """The parameters of a foreign study that are no key here."""
+    names = sorted({name for trial in past if trial.source == source for name in trial.unnamed})
+    return f"; sweep.history_keys={{{names[0]}: KEY}} says what a parameter is: {', '.join(names)}" if names else ""
 
 
 def seal_history(history: History | None, config: Config, folder: Path, locks: Locks) -> None:

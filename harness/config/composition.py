@@ -18,6 +18,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from harness.config import Config, nearest, schema_keys
 from harness.config.guests import add_folder, guest_folders
+from harness.config.schema_errors import STUDY_FROM
 
 _PACKAGE = Path(__file__).parent.parent
 _REFUSED = re.compile(r"ConfigError raised while resolving interpolation: (.*)")  # OmegaConf keeps no cause
@@ -46,7 +47,7 @@ _SELDOM: dict[str, object] = {"mode": "compared", "transfer": False} | dict.from
         "pruner",
         "lag",
         "enqueue",
-        *("history", "allocate"),
+        *("history", "history_keys", "allocate"),
     )
 )
 
@@ -126,6 +127,8 @@ def groups() -> list[str]:
 def explain(error: Exception, words: Sequence[str]) -> str:
     """One line for a composition error: the word at fault, the rule, and the nearest valid name."""
     text = str(error)
+    if any(word.lstrip("+").partition("=")[0] == "study.from" for word in words):
+        return STUDY_FROM
     if isinstance(error, OverrideParseException) and (quoted := _quoted(error.override)):
         return f"{error.override}: Hydra reads such a value in quotes only; write {quoted}"
     refused = _REFUSED.match(text)

@@ -170,7 +170,8 @@ class SweepConfig:
     null, from trials that are more than `lag` before, null: none in the compared mode, 4 in the joint one. `pruner`
     ends trials early, once `prune_after` others have come as far; where it is null, those below their arm's median.
     Both have a `name` and arguments. The first trials of each arm but the baselines have the values of `enqueue`.
-    `history` names studies whose trials the sampler learns from, too; with `transfer` an arm that is compared learns
+    `history` names studies whose trials the sampler learns from, too, and `history_keys` the keys that parameters of
+    studies by other programs are; with `transfer` an arm that is compared learns
     from those of its neighbours, moved to its own level.
     `ranks` makes ranks by group of layers dimensions beside the nuisance values, under a `budget`.
     `allocate` adds an arm for each way to allocate ranks under the budget, beside the baselines and tuned as the others
@@ -198,6 +199,7 @@ class SweepConfig:
     lag: Natural | None = None
     enqueue: list[dict[Text, Any]] | None = None
     history: Listed | None = None
+    history_keys: dict[Text, Text] | None = None
     transfer: Flag = False
     allocate: dict[Allocation, Text | None] | None = None
     profiles: dict[Allocation, list[tuple[Text, Natural]]] | None = None

@@ -11,6 +11,9 @@ from harness.config.registry import GUEST
 from harness.config.schema import Config
 from harness.config.tree import nearest
 
+STUDY_FROM = """study.from: no such key; sweep.history names it: 'sweep.history="optuna:ADDRESS#NAME"'"""
+"""What a study to learn from is told that is named as no key is."""
+
 
 def schema_mistake(tree: Mapping[str, Any], item: Any) -> str:
     """What an error of the schema says in one line: the key, its value and the rule."""
@@ -35,6 +38,8 @@ def schema_mistake(tree: Mapping[str, Any], item: Any) -> str:
         return f"{key}: no such key{nearest(key, valid)}"
     if item["type"] == "missing":
         return f"{key}: missing"
+    if key == "study" and isinstance(item["input"], Mapping) and "from" in item["input"]:
+        return STUDY_FROM
     if item["type"] == "union_tag_invalid" and (name := item["ctx"]["discriminator"]).endswith("()"):
         valid = [tag for tag in re.findall(r"'([^']*)'", item["ctx"]["expected_tags"]) if tag != GUEST]
         rule = f"no such {name[:-2]}{nearest(item['ctx']['tag'], valid)}; valid: {', '.join(valid)}"

@@ -305,6 +305,14 @@ def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
             yield f"sweep.history={source}: named more than once"
         if source.startswith("optuna:") and not all(source.removeprefix("optuna:").rpartition("#")):
             yield f"sweep.history={source}: no study is named; optuna:ADDRESS#NAME"
+    given = sweep.history_keys or {}
+    if given and not any(source.startswith("optuna:") for source in sources):
+        yield "sweep.history_keys: says what parameters of optuna:ADDRESS#NAME are, and sweep.history names none"
+    searched = list(dict.fromkeys(key for arm in arms(sweep) for key in (*arm.values, *arm.nuisance)))
+    for name, key in given.items() if sweep.ranks is None else ():  # whose keys are known with the layers
+        if key not in searched:
+            valid = nearest(key, searched) or f"; valid: {', '.join(searched)}"
+            yield f"sweep.history_keys.{name}={key}: not searched here{valid}"
 
 
 def _transfer_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:

@@ -24,8 +24,9 @@ class PastTrial:
     """A complete trial of an earlier study: what it scored in this study's objectives (nothing: not all), what it was.
 
     `settings` are its values by dotted key, `varied` the keys that its study searched or compared. A trial that is
-    `foreign` is of a study in Optuna that this program did not make: its other settings are not known. `pack_size` is
-    the size of its pack: what it cost is its own where that is 1.
+    `foreign` is of a study in Optuna that this program did not make: its other settings are not known, and `unnamed`
+    are its parameters that are no key here. `pack_size` is the size of its pack: what it cost is its own where that is
+    1.
     """
 
     source: str
@@ -37,6 +38,7 @@ class PastTrial:
     fingerprint: str = ""
     foreign: bool = False
     pack_size: int = 1
+    unnamed: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)

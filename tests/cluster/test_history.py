@@ -235,6 +235,58 @@ def test_the_trials_of_a_study_in_optunas_storage_are_read_and_it_is_left_as_it_
     assert history.known()[JOINT] == found[1]
 
 
+def of_other_names(path):
+    """A study whose parameters have names of their own, ranks and lists of layers as texts."""
+    study = optuna.create_study(storage=f"sqlite:///{path}", study_name="peft", direction="maximize")
+    kinds = {
+        "r": optuna.distributions.CategoricalDistribution(["2", "4", "many"]),
+        "learning_rate": optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True),
+        "scale": optuna.distributions.FloatDistribution(0.5, 4.0),
+        "modules": optuna.distributions.CategoricalDistribution(['["query"]', '["value"]']),
+    }
+    for rank, where in (("2", '["query"]'), ("4", '["query"]'), ("many", '["query"]'), ("4", '["value"]')):
+        point = {"r": rank, "learning_rate": 1e-3, "scale": 1.0, "modules": where}
+        study.add_trial(optuna.create_trial(value=0.5, params=point, distributions=kinds))
+
+
+def test_parameters_of_other_names_are_the_keys_that_are_said(config_of, tmp_path):
+    of_other_names(tmp_path / "their.db")
+    words = ["+sweep.scientific.lora.targets=[[query],[query,value]]", "sweep.history='optuna:sqlite:///their.db#peft'"]
+    keys = "{r: lora.rank, learning_rate: optimizer.lr, modules: lora.targets}"
+    found = read_history(config_of(*words, f"sweep.history_keys={keys}"))
+    known = [each.point for each in found.known()[JOINT]]
+    point = {"lora.targets": ["query"], "optimizer.lr": 1e-3, "lora.scale": 1.0}
+    assert known == [{"lora.rank": rank} | point for rank in (2, 4)]
+    assert [(out.number, out.value) for out in found.left_out] == [(2, "many"), (3, ["value"])]
+    said = refused(config_of(*words))
+    assert (
+        "sweep.history_keys={learning_rate: KEY} says what a parameter is: learning_rate, modules, r; nothing" in said
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["sweep.history='optuna:x.db#a'", "sweep.history_keys={r: lora.rnk}"],
+            "sweep.history_keys.r=lora.rnk: not searched here; did you mean lora.rank?",
+        ),
+        (["sweep.history=earlier", "sweep.history_keys={r: lora.rank}"], "sweep.history_keys: says what parameters of"),
+    ],
+)
+def test_keys_that_say_nothing_are_refused(config_of, words, line):
+    with pytest.raises(ConfigError) as caught:
+        check_search(config_of(*words))
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize("word", ["study.from=optuna:sqlite:///a.db#b", '+study.from="optuna:a.log#b"'])
+def test_a_study_to_learn_from_under_another_name_is_told_its_own(run_here, word):
+    code, said, error = run_here("run=study", "sweep=rank_alpha_lr", word)
+    assert code == 2
+    assert "study.from: no such key; sweep.history names it: 'sweep.history=\"optuna:ADDRESS#NAME\"'" in said + error
+
+
 WRONG = [
     ("nowhere", "sweep.history=nowhere: study=nowhere: no such study in "),
     ("s", "sweep.history=s: study=s: no such study in "),
