@@ -7,9 +7,8 @@ from harness import record
 from harness.cluster.assignments import Assignment, AssignmentLog, Slot
 from harness.config import Config
 from harness.record import Log, Record
-from harness.record.figures import COUNTED
+from harness.record.figures import COUNTED, figure
 from harness.search.plan import Earlier
-from harness.trial.adapt import count
 from harness.trial.fingerprints import environment_of
 
 
@@ -53,7 +52,6 @@ def looked_up(
     return dataclasses.replace(asked, point=assignment.point, reason=reason, reports=[])
 
 
-def counted_costs(config: Config) -> dict[str, float]:
-    """The figures of a trial that its shapes say."""
-    counted = count(config)["params"]
-    return {name: float(counted.get(name.partition(".")[2], 0)) for name in COUNTED}
+def costs_so_far(so_far: Record) -> dict[str, float]:
+    """The figures of a trial that are known while it trains."""
+    return {name: found for name in COUNTED if (found := figure(so_far, name))}

@@ -1,6 +1,7 @@
 """One attempt at a trial by a worker: what is reported while it trains, and how its record is written."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.cluster.assignments import Assignment, Slot
 from harness.cluster.attempts import keep_result
 from harness.cluster.display import Display
+from harness.cluster.earlier import costs_so_far
 from harness.config import Config
 from harness.record import Record, fail_if_not_finite, ran_out_of_memory
 from harness.search.pruning import Rule, never
@@ -27,6 +29,7 @@ class TrialAttempt:
         self.folder: Path | None = None
         self.ended: Record | None = None
         self.reports: dict[int, float] = {}
+        self._so_far: Callable[[], Record] | None = None
 
     @cached_property
     def config(self) -> Config:
@@ -37,7 +40,15 @@ class TrialAttempt:
     def context(self) -> TrialContext:
         """The trial's place in its study."""
         assert self.folder is not None
-        return self.worker.context_of(self.slot, self.assignment, self.folder)
+        context = self.worker.context_of(self.slot, self.assignment, self.folder)
+        return dataclasses.replace(context, watch=self._watch)
+
+    def _watch(self, so_far: Callable[[], Record]) -> None:
+        self._so_far = so_far
+
+    def costs(self) -> dict[str, float]:
+        """What the trial is known to cost by now."""
+        return costs_so_far(self._so_far()) if self._so_far is not None else {}
 
     def report(self, step: int, scores: dict[str, float]) -> bool:
         """Report an evaluation to Optuna, the heartbeat and the display; returns whether to prune."""

@@ -28,7 +28,7 @@ from harness.cluster.assignments import (
 from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, publish
 from harness.cluster.database import check_workers
 from harness.cluster.display import Display, ProgressDisplay
-from harness.cluster.earlier import counted_costs, earlier_trials, looked_up, neighbour_trials
+from harness.cluster.earlier import earlier_trials, looked_up, neighbour_trials
 from harness.cluster.heartbeat import Heartbeat, HeartbeatMonitor
 from harness.cluster.history import sealed_history
 from harness.cluster.locks import LockLost, with_study_lock
@@ -287,7 +287,7 @@ class Worker:
         made = TrialAttempt(self, slot, assignment, display)
         if slot.phase == "search":
             halted_at = self.assignments.halted_at(slot.number)
-            made.prunes = rule(self.plan, self._earlier(slot), lambda: counted_costs(made.config), halted_at)
+            made.prunes = rule(self.plan, self._earlier(slot), made.costs, halted_at)
         return made
 
     def _prepare(self, attempt: TrialAttempt) -> bool:

@@ -16,8 +16,8 @@ SHORT = {
 }
 """Short names of figures that searches are often about."""
 
-COUNTED = ("parameters.trainable", "parameters.adapter")
-"""Figures that are known from shapes, before a trial is trained."""
+COUNTED = ("parameters.trainable", "parameters.adapter", "flops.step", "flops.forward", "memory.needed", "memory.step")
+"""Figures that are known at a trial's first evaluation; only memory that a GPU measures may still grow."""
 
 
 _OF_TEST = ("continual_summary",)

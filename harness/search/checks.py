@@ -235,7 +235,7 @@ def _beside_objectives(sweep: SweepConfig) -> Iterator[str]:
         yield f"sweep.pruner={pruner['name']}: judges by one value, and sweep.objectives has others; dominance, none"
     elif pruner is not None and pruner["name"] == "dominance" and ("val" not in objectives or unknown or not costs):
         why = f"{unknown[0]} is known only when a trial has ended" if unknown else "val and a cost must be objectives"
-        yield f"sweep.pruner=dominance: {why}; costs known before are {', '.join(_counted())}"
+        yield f"sweep.pruner=dominance: {why}; costs known before that are {', '.join(_counted())}"
     if len(objectives) > 1 and sweep.sampler is not None and not sampler_kind(sweep.sampler).objectives:
         yield f"sweep.sampler={sweep.sampler['name']}: takes one objective; tpe, gp, nsgaii and nsgaiii take several"
 

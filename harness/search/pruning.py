@@ -30,7 +30,7 @@ def curve_of(entry: Record) -> dict[int, float]:
 
 
 Costs = Callable[[], Mapping[str, float]]
-"""The figures of a trial that are known before it is trained."""
+"""The figures of a trial that are known by now; what is left out is not."""
 
 
 def rule(plan: SearchPlan, earlier: Sequence[Earlier], costs: Costs = dict, halted_at: int = 0) -> Rule:
@@ -50,15 +50,13 @@ def rule(plan: SearchPlan, earlier: Sequence[Earlier], costs: Costs = dict, halt
         reached = sum(step in curve for curve in curves)
         return reached >= (after or 0) and _judged(plan, judged(), reports)[0]
 
-    own = functools.cache(costs)
-
     def by_dominance(reports: Reports, step: int) -> bool:
         margin = (pruner or {}).get("margin", DOMINANCE_MARGIN)
         entries = [seen.entry for seen in earlier if seen.entry is not None and seen.entry.state == "complete"]
         ended = [entry for entry in entries if feasible(entry, plan.constraints)]
         reached = sum(step in curve for curve in curves)
         return reached >= (after or 0) and any(
-            _dominated(plan, own(), reports, each, step=step, margin=margin) for each in ended
+            _dominated(plan, costs(), reports, each, step=step, margin=margin) for each in ended
         )
 
     def at_rung(reports: Reports, step: int) -> bool:
@@ -87,8 +85,8 @@ def _dominated(
     for name, sign in plan.objectives.items():
         if name == "val":
             continue
-        cost = figure(other, name)
-        if cost is None or sign * cost < sign * own[full_name(name)]:
+        cost, mine_now = figure(other, name), own.get(full_name(name))
+        if cost is None or mine_now is None or sign * cost < sign * mine_now:
             return False
     best, mine = (max(plan.sign * value for at, value in values.items() if at <= step) for values in (curve, reports))
     return best > mine + margin

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.record import Phase
+from harness.record import Phase, Record
 
 if TYPE_CHECKING:
     from harness.training import Pack
@@ -25,7 +25,8 @@ class TrialContext:
     `test` says whether its best weights are scored on the test split, `compares` whether the merged network is compared
     with the adapter beside its layers, and their latencies are measured. One that `halts` is saved where it is pruned,
     and may go on. In a `pack` it may train with others; `pack_size` says how many trials its worker trained at most
-    while it had this one. `command` is what its record says that it was trained by; None: the command of this process.
+    while it had this one. `watch` is given what returns the record so far. `command` is what its record says that it
+    was trained by; None: the command of this process.
     """
 
     study: str
@@ -39,4 +40,5 @@ class TrialContext:
     halts: bool = False
     pack: "Pack | None" = None
     pack_size: Callable[[], int] = lambda: 1
+    watch: Callable[[Callable[[], Record]], None] = lambda so_far: None
     command: str | None = None

@@ -108,6 +108,7 @@ def run_trial(
             show = partial(feed, model, rows, task.losses, device=home, precision=precision, count=method.calibration)
             _note_adapter(model, method.initialise(model, show) or ranks, draft)
         _count(config, model, task, train=calibration, home=home, precision=precision, meter=meter, draft=draft)
+        context.watch(lambda: replace(draft.record, memory=meter.parts))
         trial = RunningTrial(
             config=config,
             context=context,

@@ -166,8 +166,8 @@ WRONG = [
     ({"objectives": COSTS, "prune_after": 2}, "sweep.prune_after=2: judges by the score alone, and a trial below th"),
     ({"objectives": COSTS, "pruner": "median"}, "sweep.pruner=median: judges by one value, and sweep.objectives has"),
     (
-        {"objectives": COSTS | {"memory": "minimize"}, "pruner": "dominance"},
-        "sweep.pruner=dominance: memory is known only when a trial has ended; costs known before are trained_param",
+        {"objectives": COSTS | {"step_time": "minimize"}, "pruner": "dominance"},
+        "sweep.pruner=dominance: step_time is known only when a trial has ended; costs known before that are trained_p",
     ),
     ({"objectives": COSTS, "sampler": "cmaes"}, "sweep.sampler=cmaes: takes one objective; tpe, gp, nsgaii and"),
     ({"pruner": {"name": "none", "x": 3}}, "sweep.pruner.x: none takes no such argument"),
@@ -288,6 +288,7 @@ RIGHT = [
         "nuisance": {"lora.lr_ratio": OWN_KEY["lora.lr_ratio"], "optimizer.lr": {"low": 1e-4, "high": 1e-2}},
     },
     {"objectives": COSTS, "pruner": {"name": "dominance", "margin": 0.02}, "prune_after": 2},
+    {"objectives": COSTS | {"memory": "minimize", "flops": "minimize"}, "pruner": "dominance"},
     {"objectives": COSTS | {"memory": "minimize", "time.train_s": "minimize"}, "sampler": "nsgaiii"},
     {"objectives": {"val": "maximize", "val.loss": "minimize"}, "sampler": "gp", "constraints": {"memory": 2e9}},
 ]
@@ -346,3 +347,7 @@ def test_a_short_bracket_that_was_decided_stays_as_it_is(config_of, tmp_path):
                 ConfigError, match="sweep.trials=64: the last bracket of the 60 trials so far has 4; set"
             ):
                 check_search(config)
+
+
+def test_dominance_may_judge_our_search_of_a_front(compose_plain):
+    check_search(compose_plain("sweep=pareto", "run=study", "sweep.pruner=dominance"))

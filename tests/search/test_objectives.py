@@ -15,7 +15,7 @@ from harness.search.confirmation import Wanted, finalists
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import propose
 from harness.search.pruning import rule
-from tests.test_record import make
+from tests.test_record import make, memory
 
 BOTH = {"val": 1.0, "trained_parameters": -1.0}
 
@@ -130,6 +130,20 @@ def test_dominance_stops_what_a_finished_trial_beats_on_cost_and_score():
     assert not stops(0.5, 102, earlier=(Earlier({}, entry(0, 0.7, 100, reports=reports, state="pruned")),))
     assert not stops(0.5, 102, prune_after=2)
     assert not stops(0.5, 102, constraints={"trained_parameters": 50.0}), "the other breaks what this one may keep"
+
+
+def test_dominance_judges_by_what_a_trial_is_known_to_cost_by_then():
+    """Of memory what was needed so far, which may grow; of what is not known nothing is judged."""
+    objectives = {"val": 1.0, "memory": -1.0, "flops": -1.0}
+    needs = {"memory": memory(process=100, train_peak=1000, eval_peak=900), "flops": {"step": 50}}
+    ended = Earlier({}, entry(0, 0.7, 100, reports=[[10, 0.7], [20, 0.7]], **needs))
+    own = {"memory.needed": 800.0, "flops.step": 50.0}
+    judged = rule(plan(pruner={"name": "dominance"}, objectives=objectives), [ended], lambda: own)
+    assert not judged({10: 0.1}, 10), "cheaper so far"
+    own |= {"memory.needed": 900.0}
+    assert judged({10: 0.1, 20: 0.2}, 20)
+    del own["flops.step"]
+    assert not judged({10: 0.1, 20: 0.2}, 20)
 
 
 @pytest.mark.parametrize("name", ["tpe", "nsgaii", "gp"])

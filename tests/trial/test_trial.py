@@ -19,7 +19,8 @@ from harness import record
 from harness.config import ConfigError
 from harness.lora import import_adapter, task_adapters
 from harness.model import build_model
-from harness.record import Merge, Record, plain
+from harness.record import Merge, Record, figure, plain
+from harness.record.figures import COUNTED
 from harness.system import assets
 from harness.system.out_of_memory import DiskFull
 from harness.system.signals import Interrupted
@@ -64,6 +65,21 @@ def test_a_record_says_what_was_run_what_it_cost_and_what_it_scored(run, compose
     assert entry.scores["test"]["accuracy"] > 0.7
     assert entry.dead == []
     assert entry.data.rows == {"train": 168, "validation": 24, "test": 48}
+
+
+def test_what_a_search_compares_by_before_the_end_is_what_the_record_has(compose, tmp_path, own_cache):
+    folder, ask, seen = tmp_path / "results/s/trials/0000", [], []
+    folder.mkdir(parents=True)
+
+    def report(step, scores):
+        seen.append({name: figure(ask[0](), name) for name in COUNTED})
+        return False
+
+    context = TrialContext("s", 0, "arm", folder, watch=ask.append)
+    entry = run_trial(compose("trainer.max_steps=4", "trainer.evaluations=2"), context, report)
+    costs = {name: figure(entry, name) for name in COUNTED}
+    assert seen == [costs, costs]
+    assert all(costs.values()), "on a CPU all is counted"
 
 
 def test_training_rows_are_scored_where_that_is_asked_for(run):
