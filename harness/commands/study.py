@@ -81,16 +81,14 @@ def opened_study(config: Config) -> Iterator[Path]:
     from harness.cluster.restart import restart_when_unhealthy
     from harness.cluster.study import begin_study, input_identity
     from harness.report import report_for_terminal
+    from harness.search.notices import notices
     from harness.system.signals import graceful_stop
     from harness.trial.tracking import publish, sync_hint
 
-    input_identity(config)  # data and weights are read and checked before anything is made
+    found = input_identity(config)  # data and weights are read and checked before anything is made
     log_expected_power(config)
-    if config.sweep is not None and (config.sweep.pruner or {}).get("name") == "asynchronous_halving":
-        log.warning(
-            "WARNING: sweep.pruner=asynchronous_halving: which trials go on depends on which worker is faster, so the "
-            "study cannot be repeated; synchronous_halving can"
-        )
+    for notice in notices(config, on_cpu=found.get("device") == "cpu"):
+        log.warning("WARNING: %s", notice)
     folder = begin_study(sharing_cores(config))
     with restart_when_unhealthy(config.study, config.trainer.devices), graceful_stop():
         yield folder

@@ -28,6 +28,13 @@ def full_name(name: str) -> str:
     return SHORT.get(name, name)
 
 
+def is_measured(name: str, memory_counted: bool) -> bool:
+    """Whether a figure differs from run to run of a trial, as seconds do, and memory where it is not counted."""
+    section, _, field = full_name(name).partition(".")
+    counted = memory_counted and field in ("needed", "step")
+    return section == "time" or "latency" in field or (section == "memory" and not counted)
+
+
 def figure(entry: Record, name: str) -> float | None:
     """A figure of a trial; None where it was not reached.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.config import stored_sweep
 from harness.record import Record
+from harness.record.figures import is_measured
 
 _EDGE = 0.05  # of a range, on its own scale
 
@@ -17,6 +18,10 @@ def caveats(shown: Sequence[Record], folder: Path) -> list[str]:
     ranges, lines = _ranges(sweep), []
     if (sweep.get("pruner") or {}).get("name") == "asynchronous_halving":
         lines.append("- The search cannot be repeated: in asynchronous halving the faster worker decides who goes on.")
+    figures = (*(sweep.get("objectives") or {}), *(sweep.get("constraints") or {}))
+    counted = all(entry.memory.step is not None for entry in shown)
+    if measured := [name for name in dict.fromkeys(figures) if is_measured(name, counted)]:
+        lines.append(f"- The search cannot be repeated: it learned from what is measured, {', '.join(measured)}.")
     for entry in shown:
         found = [*entry.notes, *_edges(entry, ranges.get(entry.arm.partition(",")[0], ranges[""]))]
         if found:

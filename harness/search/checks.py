@@ -20,6 +20,7 @@ from harness.search.methods import (
     pruner_mistakes,
     sampler_kind,
     sampler_mistakes,
+    takes,
 )
 from harness.search.plan import SearchPlan
 from harness.search.pruning import could_end_one
@@ -266,6 +267,9 @@ def _unsuitable(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
     for arm in all_arms:
         if arm.nuisance and arm.knows_ranks:
             yield from _of_space(where, kind, arm, sweep.trials)
+    spaces = [arm.nuisance for arm in all_arms if arm.nuisance]
+    if spaces and all(arm.baseline for arm in all_arms) and not any(takes(kind, space) for space in spaces):
+        yield f"{where}: takes the dimensions of no arm, whose trials would all be drawn evenly; tpe takes them"
 
 
 def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
@@ -342,8 +346,10 @@ def _donor_mistakes(config: Config) -> Iterator[str]:
 
 
 def _of_space(where: str, kind: SamplerKind, arm: Arm, trials: int) -> Iterator[str]:
-    """What a sampler cannot take of an arm's dimensions."""
+    """What a sampler cannot take of an arm's dimensions; a baseline is drawn evenly then."""
     space = arm.nuisance
+    if arm.baseline and not takes(kind, space):
+        return
     for key, dimension in space.items():
         if dimension.when is not None and not kind.conditions:
             yield f"{where}: takes no conditional dimension, and {key} is one; tpe, random and nsgaii do"
@@ -356,8 +362,8 @@ def _of_space(where: str, kind: SamplerKind, arm: Arm, trials: int) -> Iterator[
         count = sum(1 for _ in itertools.islice(points(space), trials))
         if count < trials:
             yield f"sweep.trials={trials}: {where} has {count} points in arm {arm.name}; sweep.trials={count}"
-    if kind.package == "cmaes" and len(space) < 2:
-        yield f"{where}: needs two dimensions, and arm {arm.name} has {len(space)}"
+    if len(space) < kind.least:
+        yield f"{where}: needs two dimensions, and arm {arm.name} has {len(space)}; tpe and gp take one"
 
 
 def _memory_mistakes(config: Config) -> Iterator[str]:

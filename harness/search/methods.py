@@ -22,7 +22,7 @@ from harness.config import ConfigError, nearest
 from harness.config.guests import load_guest
 from harness.config.methods import PRUNERS as PRUNER_NAMES
 from harness.config.methods import method_mistakes
-from harness.config.space import Space
+from harness.config.space import Choice, Space
 from harness.search.space import encoded
 
 # Optuna announces each study and trial by default; the display does that.
@@ -51,6 +51,8 @@ class SamplerKind:
     objectives: bool = True
     continuous: bool = True
     package: str | None = None
+    least: int = 1
+    """How many dimensions it needs."""
     history: bool = True
     """Whether it learns from trials that it did not propose itself."""
 
@@ -66,6 +68,7 @@ SAMPLERS: Mapping[str, SamplerKind] = {
         choices=False,
         objectives=False,
         package="cmaes",
+        least=2,
         history=False,
     ),
     "nsgaii": SamplerKind(kind=optuna.samplers.NSGAIISampler, ours=_LEARNS, replayed=True, history=False),
@@ -111,6 +114,16 @@ def sampler_kind(method: Arguments | None) -> SamplerKind:
         return SAMPLERS[name]
     kind = load_guest("sweep.sampler", name, BaseSampler)  # type: ignore[type-abstract]
     return SamplerKind(kind=kind, replayed=True)
+
+
+def takes(kind: SamplerKind, space: Space) -> bool:
+    """Whether a sampler can propose points of a space. A baseline whose space it does not take is drawn evenly."""
+    return (
+        (kind.conditions or all(dimension.when is None for dimension in space.values()))
+        and (kind.choices or not any(isinstance(dimension, Choice) for dimension in space.values()))
+        and (kind.continuous or all(dimension.values is not None for dimension in space.values()))
+        and len(space) >= kind.least
+    )
 
 
 def make_sampler(method: Arguments | None, space: Space, seed: int) -> BaseSampler:
@@ -162,6 +175,8 @@ def sampler_mistakes(method: Arguments | None) -> Iterator[str]:
     if method is not None:
         kind = sampler_kind(method)
         yield from _argument_mistakes("sweep.sampler", kind.kind, _given(method), kind.ours)
+        if not _takes(kind.kind, "seed") and method["name"] not in SAMPLERS:
+            yield f"sweep.sampler={method['name']}: its class has no argument seed, so it could not be repeated"
 
 
 def pruner_mistakes(method: Arguments, key: str = "sweep.pruner") -> Iterator[str]:

@@ -9,7 +9,7 @@ from torch.quasirandom import SobolEngine
 
 from harness.config.arms import Arm, Point
 from harness.config.space import applied
-from harness.search.methods import experimental_allowed, make_sampler, sampler_kind
+from harness.search.methods import experimental_allowed, make_sampler, sampler_kind, takes
 from harness.search.plan import STATES, Earlier, Known, SearchPlan
 from harness.search.space import distributions, parameters, suggest
 from harness.search.transfer import lent
@@ -52,8 +52,11 @@ def _given(arm: Arm, index: int, plan: SearchPlan) -> Point | None:
     drawn = startup_point(arm, index, plan.seed)
     if not arm.baseline and index < len(plan.enqueued):
         return applied(arm.nuisance, _first(arm) | drawn | plan.enqueued[index])
+    kind = sampler_kind(plan.sampler)
+    if arm.baseline and not takes(kind, arm.nuisance):
+        return drawn
     even = index + len(plan.history.get(arm.name, ())) < plan.startup
-    return drawn if even and sampler_kind(plan.sampler).learns else None
+    return drawn if even and kind.learns else None
 
 
 def _past(arm: Arm, others: Sequence[Known], plan: SearchPlan) -> list[optuna.trial.FrozenTrial]:

@@ -25,6 +25,9 @@ OWN_KEY = {
     "lora.lr_ratio": {"low": 1.5, "high": 16.0, "when": {"lora.variant": "lora_plus"}},
 }
 
+ONE = {"optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+FULL = {"full": {"set": {"lora": {"name": "full"}}, "nuisance": ONE}}
+
 COSTS = {"val": "maximize", "trained_parameters": "minimize"}
 
 WRONG = [
@@ -51,6 +54,11 @@ WRONG = [
     ),
     ({"sampler": "gp", "trials": 3}, "sweep.startup=3: not below sweep.trials=3, so that sweep.sampler=gp would prop"),
     ({"sampler": "cmaes", "nuisance": CHOICE}, "sweep.sampler=cmaes: takes numbers alone, and lora.conv_form is a ch"),
+    ({"sampler": "cmaes", "nuisance": ONE}, "sweep.sampler=cmaes: needs two dimensions, and arm rank=1 has 1; tpe and"),
+    (
+        {"sampler": "cmaes", "scientific": {}, "nuisance": {}, "baselines": FULL},
+        "sweep.sampler=cmaes: takes the dimensions of no arm, whose trials would all be drawn evenly; tpe takes them",
+    ),
     ({"sampler": "gp", "nuisance": WHEN}, "sweep.sampler=gp: takes no conditional dimension, and lora.dropout is o"),
     ({"sampler": "qmc", "nuisance": WHEN}, "sweep.sampler=qmc: takes no conditional dimension, and lora.dropout is"),
     ({"sampler": "grid", "nuisance": WHEN, "trials": 2}, "sweep.sampler=grid: takes no conditional dimension, and lo"),
@@ -265,6 +273,9 @@ RIGHT = [
     {"sampler": {"name": "gp", "deterministic_objective": True}},
     {"sampler": {"name": "nsgaiii", "population_size": 8, "dividing_parameter": 4}},
     {"sampler": "grid", "nuisance": CHOICE, "trials": 2},
+    {"sampler": "grid", "nuisance": CHOICE, "trials": 2, "baselines": FULL},
+    {"sampler": "brute_force", "nuisance": WHEN, "trials": 4, "baselines": FULL},
+    {"sampler": "cmaes", "baselines": FULL},
     {"sampler": "brute_force", "nuisance": WHEN, "trials": 4},
     *({"pruner": name} for name in ("median", "successive_halving", "hyperband", "wilcoxon", "none")),
     {"pruner": {"name": "percentile", "percentile": 25}},
@@ -295,7 +306,8 @@ RIGHT = [
 
 
 @pytest.mark.parametrize("changes", RIGHT, ids=map(str, RIGHT))
-def test_what_can_be_used_is_not_refused(config_of, changes):
+def test_what_can_be_used_is_not_refused(config_of, changes, monkeypatch):
+    monkeypatch.setattr("harness.search.checks.find_spec", lambda name: True)
     check_search(config_of(**changes))
 
 
