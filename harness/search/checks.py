@@ -12,8 +12,8 @@ from harness.config.methods import HALVING, Method
 from harness.config.space import exists, points
 from harness.record import direction
 from harness.record.figures import COUNTED, SHORT, figure_names, full_name
+from harness.search.dry_run import STEPS, idle_pruner, try_sampler
 from harness.search.methods import (
-    PRUNERS,
     SamplerKind,
     make_pruner,
     make_sampler,
@@ -22,8 +22,6 @@ from harness.search.methods import (
     sampler_mistakes,
     takes,
 )
-from harness.search.plan import SearchPlan
-from harness.search.pruning import could_end_one
 from harness.system.study_files import RECORDS, has_begun
 
 
@@ -54,9 +52,10 @@ def check_search(config: Config) -> None:
     for arm in all_arms:
         if arm.nuisance and arm.knows_ranks:
             make_sampler(sweep.sampler, arm.nuisance, 0)
+    try_sampler(config, all_arms)
     if sweep.pruner is not None and sweep.pruner["name"] not in _OWN:
         make_pruner(sweep.pruner, 1)
-    if mistakes := list(_idle_mistakes(config)):
+    if mistakes := list(idle_pruner(config, all_arms)):
         raise ConfigError(*mistakes)
 
 
@@ -67,8 +66,6 @@ _OWN = {
     "asynchronous_halving": ["reduction_factor", "min_resource"],
 }
 """Pruners that are not Optuna's, and their arguments."""
-_STEPS = ("max_steps", "epochs", "batch_size", "accumulate", "evaluations")
-"""Keys of the trainer that decide at which steps a trial is scored."""
 _LEAST = {"reduction_factor": 2, "min_resource": 1, "bracket": 2}
 
 
@@ -87,34 +84,6 @@ def _pruner_mistakes(sweep: SweepConfig) -> Iterator[str]:
     for key, least in _LEAST.items() if pruner["name"] in HALVING else ():
         if key in pruner and (type(pruner[key]) is not int or pruner[key] < least):
             yield f"sweep.pruner.{key}={pruner[key]}: an integer of at least {least}"
-
-
-_UNKNOWN_STEPS = 10**6
-"""In place of the steps of an arm where they depend on the data: no rung is above."""
-
-
-def _idle_mistakes(config: Config) -> Iterator[str]:
-    """A pruner that runs every trial to its end."""
-    sweep, trainer = config.sweep, config.trainer
-    assert sweep is not None
-    pruner = sweep.pruner or {"name": "none"}
-    if pruner["name"] in ("none", *HALVING) or config.task.in_turn:
-        return
-    all_arms = arms(sweep)
-    if any(f"trainer.{name}" in (*arm.nuisance, *arm.values) for arm in all_arms for name in _STEPS):
-        return  # one of them may do
-    if trainer.evaluations < 2:
-        yield f"sweep.pruner={pruner['name']}: trainer.evaluations=1 is after the last step, too late; 2 or more"
-    elif pruner["name"] in PRUNERS:
-        last = trainer.max_steps or _UNKNOWN_STEPS
-        count = min(trainer.evaluations, last)
-        steps = [round(last * part / count) for part in range(1, count + 1)]
-        if not could_end_one(SearchPlan.of(config), sweep.trials, steps):
-            yield (
-                f"sweep.pruner={pruner['name']}: ends no trial, not even the worst of sweep.trials={sweep.trials} "
-                f"(trainer.evaluations={trainer.evaluations}, trainer.max_steps={trainer.max_steps}, "
-                f"sweep.prune_after={sweep.prune_after}); other arguments, more evaluations, or sweep.pruner=none"
-            )
 
 
 def _halving_mistakes(config: Config) -> Iterator[str]:
@@ -178,11 +147,15 @@ def _size_mistakes(sweep: SweepConfig, pruner: Method, steps: int | None) -> Ite
 def _step_mistakes(sweep: SweepConfig, where: str) -> Iterator[str]:
     """Dimensions by which trials of one arm are scored at different steps."""
     for arm in arms(sweep):
-        for key in (f"trainer.{name}" for name in _STEPS if f"trainer.{name}" in arm.nuisance):
+        for key in (f"trainer.{name}" for name in STEPS if f"trainer.{name}" in arm.nuisance):
             yield f"{where}: {key} is searched, and trials of a rung would be scored at different steps; give one value"
         variants = arm.nuisance.get("lora.variant")
         if variants is not None and variants.holds("adalora"):
             yield f"{where}: lora.variant is searched with adalora, which is scored from a later step on; without it"
+
+
+_ABOVE_0 = ("parameters.trainable", "parameters.total", "memory.", "time.", "flops.", "merge.latency", "adapter.bytes")
+"""Figures, or beginnings of figures, that every trial has above 0."""
 
 
 def _objective_mistakes(config: Config) -> Iterator[str]:
@@ -201,6 +174,9 @@ def _objective_mistakes(config: Config) -> Iterator[str]:
                 yield f"sweep.{place}.{name}: task={config.task.name} has no such score{near}"
             elif why := _unreachable(config, name):
                 yield f"sweep.{place}.{name}: no trial has it: {why}"
+    for name, bound in (sweep.constraints or {}).items():
+        if full_name(name).startswith(_ABOVE_0) and bound <= 0:
+            yield f"sweep.constraints.{name}={bound:g}: always above 0, so that no trial keeps it"
     for name, way in objectives.items():
         up = direction(name[4:] or config.trainer.objective) > 0
         if name.partition(".")[0] == "val" and way != ("maximize" if up else "minimize"):

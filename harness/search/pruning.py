@@ -48,7 +48,7 @@ def rule(plan: SearchPlan, earlier: Sequence[Earlier], costs: Costs = dict, halt
 
     def by_optuna(reports: Reports, step: int) -> bool:
         reached = sum(step in curve for curve in curves)
-        return reached >= (after or 0) and _judged(plan, judged(), reports)[0]
+        return reached >= (after or 0) and judge(plan, judged(), reports)[0]
 
     def by_dominance(reports: Reports, step: int) -> bool:
         margin = (pruner or {}).get("margin", DOMINANCE_MARGIN)
@@ -121,12 +121,12 @@ def judged_trials(plan: SearchPlan, earlier: Sequence[Earlier]) -> list[optuna.t
     for seen in earlier:
         rungs: Mapping[str, Any] = {}
         if seen.entry is not None and notes_rungs(plan.pruner):
-            _, rungs = _judged(plan, frozen, curve_of(seen.entry))
+            _, rungs = judge(plan, frozen, curve_of(seen.entry))
         frozen.append(_frozen_trial(seen, plan, rungs))
     return frozen
 
 
-def _judged(
+def judge(
     plan: SearchPlan, before: Sequence[optuna.trial.FrozenTrial], reports: Reports
 ) -> tuple[bool, Mapping[str, Any]]:
     """Whether a trial would be stopped at its last report, and which rungs it has passed."""
@@ -142,32 +142,6 @@ def _judged(
             trial.report(reports[step], step)
             stopped = bool(trial.should_prune())  # NumPy's, of some
     return stopped, study.get_trials(deepcopy=False)[-1].system_attrs
-
-
-_TRIED = 64
-"""Of the trials of an arm, at most: Hyperband draws for each trial how far it must come."""
-
-
-def could_end_one(plan: SearchPlan, trials: int, steps: Sequence[int]) -> bool:
-    """Whether a pruner of Optuna's ends the worst trial that there can be before its last step.
-
-    It is held against trials that are as good as can be, which are evaluated at the same `steps`; worst is the lowest
-    score, or the highest, which a threshold may forbid.
-    """
-    assert plan.pruner is not None
-    least = plan.prune_after or 0
-    noted, before = notes_rungs(plan.pruner), list[optuna.trial.FrozenTrial]()
-    for index in range(min(trials, least + _TRIED)):
-        if index >= least and (noted or index == trials - 1):
-            worst = [{step: end * plan.sign * (1e6 + at) for at, step in enumerate(steps)} for end in (-1, 1)]
-            parts = (dict(list(each.items())[:count]) for each in worst for count in range(1, len(steps)))
-            if any(_judged(plan, before, part)[0] for part in parts):
-                return True
-        best = {step: plan.sign * (1 + at + index / 1e3) for at, step in enumerate(steps)}
-        rungs = dict(_judged(plan, before, best)[1]) if noted else {}
-        value = plan.sign * max(map(abs, best.values()))
-        before.append(optuna.trial.create_trial(value=value, intermediate_values=best, system_attrs=rungs))
-    return False
 
 
 def _frozen_trial(seen: Earlier, plan: SearchPlan, rungs: Mapping[str, Any]) -> optuna.trial.FrozenTrial:

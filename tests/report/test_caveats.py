@@ -3,7 +3,7 @@
 import yaml
 
 from harness.report.caveats import caveats
-from tests.test_record import make
+from tests.test_record import make, memory
 
 NUISANCE = {
     "optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -28,6 +28,15 @@ def test_a_search_that_cannot_be_repeated_says_so(tmp_path):
         yaml.safe_dump({"sweep": sweep | {"pruner": {"name": "synchronous_halving"}}})
     )
     assert caveats([], tmp_path) == []
+
+
+def test_a_search_that_learned_from_what_is_measured_says_so(tmp_path):
+    sweep = {"nuisance": {}, "baselines": {}, "objectives": {"val": "maximize", "memory": "minimize"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"sweep": sweep}))
+    counted = memory(process=1, parameters=1, train_peak=9) | {"step": 3}
+    assert caveats([make(0, memory=counted)], tmp_path) == []
+    (text,) = caveats([make(0, memory=memory(process=1, train_peak=9))], tmp_path)
+    assert text.splitlines()[1] == "- The search cannot be repeated: it learned from what is measured, memory."
 
 
 def test_a_value_at_the_edge_of_its_range_is_named_and_a_choice_has_none(tmp_path):

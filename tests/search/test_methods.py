@@ -54,6 +54,14 @@ WRONG = [
     ),
     ({"sampler": "gp", "trials": 3}, "sweep.startup=3: not below sweep.trials=3, so that sweep.sampler=gp would prop"),
     ({"sampler": "cmaes", "nuisance": CHOICE}, "sweep.sampler=cmaes: takes numbers alone, and lora.conv_form is a ch"),
+    ({"sampler": {"name": "tpe", "n_ei_candidates": -5}}, "sweep.sampler=tpe: proposes nothing: "),
+    (
+        {"sampler": {"name": "tests.search.samplers:Broken"}},
+        "sweep.sampler=tests.search.samplers:Broken: proposes noth",
+    ),
+    ({"sampler": "tests.search.samplers:Seedless"}, "sweep.sampler=tests.search.samplers:Seedless: its class has no a"),
+    ({"constraints": {"trained_parameters": 0}}, "sweep.constraints.trained_parameters=0: always above 0, so that no"),
+    ({"constraints": {"memory": -1.0}}, "sweep.constraints.memory=-1: always above 0, so that no trial keeps it"),
     ({"sampler": "cmaes", "nuisance": ONE}, "sweep.sampler=cmaes: needs two dimensions, and arm rank=1 has 1; tpe and"),
     (
         {"sampler": "cmaes", "scientific": {}, "nuisance": {}, "baselines": FULL},
