@@ -107,9 +107,11 @@ def confirmed_otherwise(sweep: SweepConfig) -> Iterator[str]:
 def reference_mistakes(sweep: SweepConfig) -> Iterator[str]:
     """A reference that is no arm which is always confirmed."""
     name = sweep.confirm.reference if sweep.confirm else None
+    if name is None:
+        return  # the arms may not be known yet: other mistakes are listed beside
     valid = [arm.name for arm in arms(sweep) if arm.baseline]
     valid += [method for method in sweep.allocate or {} if method not in valid]
-    if name is not None and name not in valid:
+    if name not in valid:
         known = nearest(name, valid) or (f"; valid: {', '.join(valid)}" if valid else "; there is none")
         yield f"sweep.confirm.reference={name}: no baseline{known}"
 
