@@ -56,7 +56,8 @@ def section(records: Sequence[Record], folder: Path, margin: float) -> str:
     if len(ties) > _MOST_TIES:
         parts.append(f"{len(ties) - _MOST_TIES} more trials that are not on the front are ties with one of its points.")
     if chosen is not None:
-        parts.append(_recommendation(chosen, objectives, margin))
+        first = max(front(compared, objectives), key=lambda each: _score(each, objectives))
+        parts.append(_recommendation(chosen, first, objectives, margin))
     parts.append(_rule(best, objectives, margin))
     return "\n\n".join([*parts, _growth(allowed, objectives)])
 
@@ -128,10 +129,12 @@ def _interval(entry: Record, objectives: Objectives) -> tuple[float, float] | No
     return wilson_interval(entry.score("val", metric or entry.objective), rows)
 
 
-def _recommendation(entry: Record, objectives: Objectives, margin: float) -> str:
+def _recommendation(entry: Record, best: Record, objectives: Objectives, margin: float) -> str:
     figures = ", ".join(f"{name} {_cell(name, figure(entry, name))}" for name in objectives)
+    score = score_of(objectives)
     return (
-        f"Recommended: trial {entry.trial} ({entry.arm}), the cheapest within {margin:g} of the best score: {figures}."
+        f"Recommended: trial {entry.trial} ({entry.arm}), the cheapest within {margin:g} of the best {score} of what was "
+        f"searched, baselines aside (trial {best.trial}, {_cell(score, figure(best, score))}): {figures}."
     )
 
 
