@@ -133,8 +133,8 @@ def _recommendation(entry: Record, best: Record, objectives: Objectives, margin:
     figures = ", ".join(f"{name} {_cell(name, figure(entry, name))}" for name in objectives)
     score = score_of(objectives)
     return (
-        f"Recommended: trial {entry.trial} ({entry.arm}), the cheapest within {margin:g} of the best {score} of what was "
-        f"searched, baselines aside (trial {best.trial}, {_cell(score, figure(best, score))}): {figures}."
+        f"Recommended: trial {entry.trial} ({entry.arm}), the cheapest within {margin:g} of the best {score} of the "
+        f"search, baselines aside (trial {best.trial}, {_cell(score, figure(best, score))}): {figures}."
     )
 
 
