@@ -1,16 +1,14 @@
 """The finalists of a search, trained again with fresh seeds: what they scored on test, and what can be said of it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from harness.record import SHARES, Record, best_by, best_on_validation, headline_bounds, headline_metric, headline_score
-from harness.report.continual import final_items
-from harness.report.table import item_sizes, markdown, outcomes, predictions, sign
-from harness.report.two_level import Comparison, Floats, Mean, Verdict, compare, mean_of
+from harness.report.score_matrices import score_matrices
+from harness.report.table import markdown, predictions, sign
+from harness.report.two_level import Comparison, Mean, Verdict, compare, mean_of
 
 LEAST_SEEDS = 3
 """A verdict takes so many; with fewer, nothing is decided."""
@@ -64,7 +62,7 @@ class Confirmation:
     """What a study confirmed. `cannot_rank` says why its arms cannot be ranked at all; empty where they can.
 
     `left_out` are finalists that could not be compared, and why. `over_items` says whether the intervals count the test
-    rows, too: they cannot where no row has a part in the measure, or where predictions are missing.
+    rows, too, and `groups` in how many groups, where the measure is no mean over rows; else `seeds_alone` says why not.
     """
 
     reference: str
@@ -75,6 +73,8 @@ class Confirmation:
     cannot_rank: str
     left_out: dict[str, str]
     over_items: bool
+    groups: int
+    seeds_alone: str
 
     @property
     def unit(self) -> str:
@@ -119,7 +119,8 @@ def confirmation(
     if len(kept) < 2 or len(seeds) < 2:
         return None
     shared = {name: [found[seed] for seed in seeds] for name, found in kept.items()}
-    values, over_items = score_matrices(shared, folder)
+    scores = score_matrices(shared, folder)
+    values = scores.values
     if reference not in shared:
         reference = _reference({name: chosen[name] for name in shared})
     kinds = {name: "adapter" if entries[0].parameters.adapter else name for name, entries in shared.items()}
@@ -139,12 +140,14 @@ def confirmation(
     return Confirmation(
         reference=reference,
         seeds=len(seeds),
-        items=values[found[0].arm].shape[1] if over_items else found[0].entry.data.rows.get("test", 0),
+        items=scores.rows or found[0].entry.data.rows.get("test", 0),
         margin=margin,
         arms=found,
         cannot_rank=_cannot_rank(found, folder),
         left_out={name: _why_left_out(name, again, len(runs[name])) for name in runs if name not in kept},
-        over_items=over_items,
+        over_items=scores.rows > 0,
+        groups=scores.groups,
+        seeds_alone=scores.why,
     )
 
 
@@ -164,32 +167,6 @@ def _reference(chosen: dict[str, Record]) -> str:
     leader = best_on_validation([chosen[name] for name in full] or list(chosen.values()))
     assert leader is not None
     return leader.arm
-
-
-def score_matrices(shared: Mapping[str, Sequence[Record]], folder: Path) -> tuple[dict[str, Floats], bool]:
-    """Of each arm the scores (seeds, test items), higher is better; or (seeds, 1), each seed's alone, and False."""
-    found = {name: [_items(entry, folder) for entry in entries] for name, entries in shared.items()}
-    sizes = {None if row is None else len(row) for rows in found.values() for row in rows}
-    if None in sizes or len(sizes) > 1:
-        scores = {
-            name: np.array([[sign(entry) * headline_score(entry, "test")] for entry in entries])
-            for name, entries in shared.items()
-        }
-        return scores, False
-    return {name: np.array(rows, dtype=np.float64) for name, rows in found.items()}, True
-
-
-def _items(entry: Record, folder: Path) -> list[float] | None:
-    """What each item adds to the score, such that the mean over items is the score; None where no item has a part."""
-    if entry.continual:
-        return final_items(entry, folder)
-    items = outcomes(entry, folder)
-    if items is None:
-        return None
-    if headline_metric(entry) not in SHARES:
-        scale = len(items) / math.fsum(item_sizes(entry, folder))
-        items = [value * scale for value in items]
-    return [sign(entry) * value for value in items]
 
 
 def _verdict(gap: Comparison, margin: float, seeds: int) -> Verdict:
@@ -301,7 +278,7 @@ def _power(found: Confirmation) -> str:
 
 
 def _notes(found: Confirmation) -> str:
-    parts = [_words(found)]
+    parts = [_words(found), _counted(found)]
     if found.seeds < LEAST_SEEDS:
         parts.append(f"With fewer than {LEAST_SEEDS} {found.unit} nothing is decided.")
     if found.left_out:
@@ -321,7 +298,17 @@ def _notes(found: Confirmation) -> str:
         lengths = {(each.chosen.steps.planned, each.entry.steps.planned) for each in found.arms}
         said = ", ".join(f"{before:,} and {after:,}" for before, after in sorted(lengths))
         parts.append(f"Steps of the search and of these trials: {said}.")
-    return " ".join(parts)
+    return " ".join(filter(None, parts))
+
+
+def _counted(found: Confirmation) -> str:
+    """How test rows count in a measure that is no mean over them, or why they do not."""
+    if found.seeds_alone:
+        return f"Test rows are not counted: {found.seeds_alone}."
+    if found.groups:
+        name = headline_metric(found.arms[0].entry)
+        return f"{name} is no mean over test rows: each of {found.groups} groups of them counts by what it adds."
+    return ""
 
 
 def _words(found: Confirmation) -> str:

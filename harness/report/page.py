@@ -338,9 +338,10 @@ def _compared(name: str, tested: bool, over_items: bool) -> str:
     used = "Test was not used to choose." if tested else "Test was left unread."
     tests = _TESTS | (_TESTS_OF_ITEMS if over_items else {})
     if name not in tests:
+        what = "a measure of the user's own and need not be a" if ":" in name else "no"
         return (
-            f"{used} {name} is a measure of the user's own and need not be a mean over test items: it has no interval "
-            "here, and trials are not tested against the best."
+            f"{used} {name} is {what} mean over test items: it has no interval here, and trials are not tested against "
+            "the best."
         )
     if not tested:
         return f"{used} Brackets: {_BRACKETS[name] if name == 'accuracy' else 'none without test'}."

@@ -171,6 +171,8 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     if rows is None or name not in (*SHARES, "loss"):
         return None
     if name in _ANSWERED:
+        if "label" not in rows[0]:  # tokens are tagged: no row is right or wrong
+            return None
         return [float(row["label"] == row[_ANSWERED[name]]) for row in rows]
     if "tokens" not in rows[0]:  # numbers, whose loss is of standardised answers
         assert entry.data.sd is not None

@@ -88,7 +88,7 @@ def _save_answers(task: Task, module: TrialModule, folder: Path) -> None:
     lines = []
     for name, (label, predicted, *_), row in zip(names, items, shares.tolist(), strict=True):
         counts[label][predicted] += 1
-        lines.append([name, task.classes[label], task.classes[predicted], *(f"{share:.6f}" for share in row)])
+        lines.append([name, task.classes[label], task.classes[predicted], *(f"{share:.9g}" for share in row)])
     _write_table(folder / ANSWERS, ["item", "label", "predicted", *(f"p({name})" for name in task.classes)], lines)
     of_each = [[name, *counts[label]] for label, name in enumerate(task.classes)]
     _write_table(folder / CONFUSION, ["label, taken for", *task.classes], of_each)

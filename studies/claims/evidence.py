@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.record import Merge, Record, best_by, best_on_validation, direction
-from harness.report.confirmed import LEAST_SEEDS, runs_again, score_matrices
+from harness.report.confirmed import LEAST_SEEDS, runs_again
+from harness.report.score_matrices import score_matrices
 from harness.report.statistics import median_ratio
 from harness.report.table import cost_of, step_seconds
 from harness.report.two_level import Comparison, compare
@@ -121,10 +122,10 @@ def against(study: Study, others: Sequence[Finalist], reference: Finalist) -> Co
     if len(seeds) < LEAST_SEEDS:
         return None
     runs = {each.arm: [each.runs[seed] for seed in seeds] for each in (*others, reference)}
-    values, over_items = score_matrices(runs, study.folder)
+    scores = score_matrices(runs, study.folder)
     kinds = {each.arm: "adapter" if each.chosen.parameters.adapter else each.arm for each in (*others, reference)}
-    gaps = {name: spans(gap) for name, gap in compare(values, reference.arm, kinds).items()}
-    items = f", {values[reference.arm].shape[1]:,} test items" if over_items else ""
+    gaps = {name: spans(gap) for name, gap in compare(scores.values, reference.arm, kinds).items()}
+    items = f", {scores.rows:,} test items" if scores.rows else ""
     voices = len(reference.chosen.data.speakers.get("test", ()))
     return Compared(gaps, f"{len(seeds)} seeds{items}" + (f" of {voices} voices" if voices else ""))
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from harness.record import Record, best_by
-from harness.report.confirmed import LEAST_SEEDS, score_matrices
+from harness.report.confirmed import LEAST_SEEDS
+from harness.report.score_matrices import score_matrices
 from harness.report.statistics import t_interval
 from harness.report.two_level import compare
 from studies.claims.evidence import Estimate, Study, adapted, full, gap, spans, turned
@@ -134,10 +135,10 @@ def missed(study: Study, groups: Mapping[float, Sequence[Record]], best: float) 
     seeds = sorted(set.intersection(*map(set, enough.values()))) if best in enough else []
     if len(seeds) < LEAST_SEEDS or len(enough) < 2:
         return {}
-    values, _ = score_matrices(
+    scores = score_matrices(
         {str(rate): [found[seed] for seed in seeds] for rate, found in enough.items()}, study.folder
     )
-    gaps = compare(values, str(best), dict.fromkeys(values, "one method"))
+    gaps = compare(scores.values, str(best), dict.fromkeys(scores.values, "one method"))
     rates = sorted(groups)
     return {
         rates.index(rate) - rates.index(best): turned(spans(gaps[str(rate)])) for rate in rates if str(rate) in gaps
