@@ -8,8 +8,9 @@ scored on every item; the variance is that of two crossed facets (Brennan, Gener
 
 How much a run moves from seed to seed is estimated from all arms of one kind together, adapters being one kind, and
 never taken for less than an arm's own spread: pooled over kinds, a steady arm would narrow the interval of one that is
-not. Degrees of freedom of the sum are Satterthwaite's (1946). Intervals are simultaneous over all comparisons with one
-reference (Dunnett, 1964): in 95 % of studies every one of them holds.
+not. An arm that plainly moves more than its like is judged by itself, with the few degrees of freedom it has. Degrees
+of freedom of the sum are Satterthwaite's (1946). Intervals are simultaneous over all comparisons with one reference
+(Dunnett, 1964): in 95 % of studies every one of them holds.
 """
 
 import functools
@@ -26,6 +27,8 @@ Verdict = Literal["better", "worse", "equal within the margin", "not decided"]
 
 LEVEL = 0.95
 POWER = 0.8
+APART = 0.1
+"""An arm whose spread is so unlikely among its like is not taken to vary as they do."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def compare(items: Mapping[str, Floats], reference: str, kinds: Mapping[str, str
 
 @dataclass(frozen=True)
 class _Spread:
-    """The variance over seeds of an arm's mean, and the degrees of freedom of its kind's."""
+    """The variance over seeds of an arm's mean, and the degrees of freedom of that estimate."""
 
     square: float
     freedom: float
@@ -109,17 +112,28 @@ class _Spread:
 def _spreads_of(items: Mapping[str, Floats], kinds: Mapping[str, str]) -> dict[str, _Spread]:
     seeds = len(next(iter(items.values())))
     own = {name: float(values.mean(1).var(ddof=1)) for name, values in items.items()}
-    alike = {kind: [own[name] for name in items if kinds[name] == kind] for kind in set(kinds.values())}
-    return {
-        name: _Spread(max(own[name], float(np.mean(same))) / seeds, len(same) * (seeds - 1))
-        for name, same in ((name, alike[kinds[name]]) for name in items)
-    }
+    alike = {kind: np.array([own[name] for name in items if kinds[name] == kind]) for kind in set(kinds.values())}
+    return {name: _spread(own[name], alike[kinds[name]], seeds) for name in items}
+
+
+def _spread(own: float, alike: Floats, seeds: int) -> _Spread:
+    """That of all arms of a kind together, and never less than its own.
+
+    An arm that an F test tells apart from its like is judged by itself, with the degrees of freedom that it has alone.
+    """
+    from scipy.stats import f
+
+    alone, others = seeds - 1, float(alike.sum()) - own
+    count = len(alike) - 1
+    if count and f.sf(count * own / others if others > 0 else math.inf, alone, count * alone) < APART and own > 0:
+        return _Spread(own / seeds, alone)
+    return _Spread(max(own, float(alike.mean())) / seeds, len(alike) * alone)
 
 
 def _freedom(variance: float, mine: _Spread, theirs: _Spread, one_kind: bool) -> float:
     """Satterthwaite's; two arms of one kind share one estimate, items have as good as all degrees of freedom."""
     if one_kind:
-        parts = [((mine.square + theirs.square), mine.freedom)]
+        parts = [((mine.square + theirs.square), min(mine.freedom, theirs.freedom))]
     else:
         parts = [(mine.square, mine.freedom), (theirs.square, theirs.freedom)]
     known = sum(square**2 / freedom for square, freedom in parts)

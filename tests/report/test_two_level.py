@@ -150,6 +150,23 @@ def test_arms_that_vary_otherwise_are_not_called_different_more_often(seeds, coa
     assert false <= 0.05 + CHANCE
 
 
+@pytest.mark.parametrize("adapters", [2, 5])
+@pytest.mark.parametrize("unstable", [0.01, 0.05])
+def test_one_adapter_that_moves_far_more_than_the_others_is_not_called_different_more_often(adapters, unstable, coarse):
+    kept = [0.003, unstable, *[0.003] * adapters]  # and a frozen base
+    false, _, _ = called(400, [0.0] * len(kept), 3, kept)
+    assert false <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def test_an_adapter_apart_from_its_like_is_compared_by_welchs_t_test_with_its_own_freedom():
+    draw = np.random.default_rng(8)
+    scores = draw.normal(0.8, 0.001, (4, 3))
+    scores[1] = [0.75, 0.8, 0.87]
+    gap = compare({str(arm): row[:, None] for arm, row in enumerate(scores[:3])}, "0", kinds_of(4))["1"]
+    theirs = stats.ttest_ind(scores[1], scores[0], equal_var=False)
+    assert gap.freedom == pytest.approx(theirs.df, rel=1e-6)
+
+
 POWERS = {(8, TEXT): 0.95, (8, SPEECH): 0.55, (3, TEXT): 0.34}
 """How often a lead of 2 points is called, as docs/explanation/answers.md has it."""
 
