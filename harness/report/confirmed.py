@@ -61,8 +61,9 @@ class Confirmed:
 class Confirmation:
     """What a study confirmed. `cannot_rank` says why its arms cannot be ranked at all; empty where they can.
 
-    `left_out` are finalists that could not be compared, and why. `over_items` says whether the intervals count the test
-    rows, too, and `groups` in how many groups, where the measure is no mean over rows; else `seeds_alone` says why not.
+    `left_out` are finalists that could not be compared, and why; `failed` says of each arm that has failed trials how
+    many and why. `over_items` says whether the intervals count the test rows, too, and `groups` in how many groups,
+    where the measure is no mean over rows; else `seeds_alone` says why not.
     """
 
     reference: str
@@ -72,6 +73,7 @@ class Confirmation:
     arms: list[Confirmed]
     cannot_rank: str
     left_out: dict[str, str]
+    failed: dict[str, str]
     over_items: bool
     groups: int
     seeds_alone: str
@@ -145,10 +147,23 @@ def confirmation(
         arms=found,
         cannot_rank=_cannot_rank(found, folder),
         left_out={name: _why_left_out(name, again, len(runs[name])) for name in runs if name not in kept},
+        failed={name: said for name in runs if (said := _failed(again, chosen[name]))},
         over_items=scores.rows > 0,
         groups=scores.groups,
         seeds_alone=scores.why,
     )
+
+
+def _failed(again: Sequence[Record], chosen: Record) -> str:
+    """How many of an arm's trials came to no result, and why; one that was tried again and did does not count."""
+    done = runs_again(again, chosen)
+    lost = {
+        entry.seeds.trial: entry
+        for entry in again
+        if (entry.arm, entry.point, entry.state) == (chosen.arm, chosen.point, "fail") and entry.seeds.trial not in done
+    }
+    reasons = "; ".join(f"trial {entry.trial}: {entry.reason}" for entry in lost.values())
+    return f"{len(lost)} of {len(lost) + len(done)} trials ({reasons})" if lost else ""
 
 
 def _why_left_out(name: str, again: Sequence[Record], complete: int) -> str:
@@ -235,7 +250,7 @@ def _row(each: Confirmed, found: Confirmation) -> list[str]:
 def answer(found: Confirmation) -> str:
     """What a reader may take home, in a sentence or two; with no verdict there is no recommendation."""
     if found.cannot_rank:
-        return f"Cannot rank: {found.cannot_rank}."
+        return f"Cannot rank: {found.cannot_rank}. {_failures(found)}".strip()
     adapters = [each for each in found.arms if each.entry.parameters.adapter]
     enough = [each for each in adapters if each.gap is None or each.verdict in ("better", "equal within the margin")]
     compared = [each for each in adapters if each.gap is not None]
@@ -251,7 +266,15 @@ def answer(found: Confirmation) -> str:
         sentence = f"No confirmed adapter reaches {found.reference}; the closest is {_figures(closest, found)}."
     else:
         sentence = f"No confirmed adapter beside {found.reference}."
-    return f"{sentence} {_power(found)}".strip()
+    return " ".join(filter(None, [sentence, _failures(found), _power(found)]))
+
+
+def _failures(found: Confirmation) -> str:
+    """What failed: the other trials with its seed count in no comparison, and those that ended are a choice of runs."""
+    if not found.failed:
+        return ""
+    named = "; ".join(f"{name} in {said}" for name, said in found.failed.items())
+    return f"Failed: {named}. What is said holds for trials that end."
 
 
 def _goodness(each: Confirmed) -> float:
@@ -281,6 +304,8 @@ def _notes(found: Confirmation) -> str:
     parts = [_words(found), _counted(found)]
     if found.seeds < LEAST_SEEDS:
         parts.append(f"With fewer than {LEAST_SEEDS} {found.unit} nothing is decided.")
+    if found.failed:
+        parts.append(f"{_failures(found)} Arms are compared over the seeds that ended in all of them.")
     if found.left_out:
         named = "; ".join(f"{name} ({why})" for name, why in found.left_out.items())
         parts.append(f"Left out, with too few complete trials: {named}.")

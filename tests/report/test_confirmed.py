@@ -138,6 +138,24 @@ def test_arms_are_compared_over_the_seeds_that_all_of_them_have(study, tmp_path)
     assert found.left_out == {}
 
 
+def test_an_arm_whose_seeds_failed_in_part_is_said_to_have_failed(study, tmp_path):
+    records = study({"full": 0.0, "rank=8": 0.0}, seeds=(*SEEDS, 1_005))
+    found = confirmation(without(records, "rank=8", SEEDS[:2]), tmp_path, margin=0.03)
+    assert (found.seeds, found.left_out) == (3, {})
+    told = "Failed: rank=8 in 2 of 5 trials (trial 10001: diverged: x; trial 20001: diverged: x)."
+    assert told in answer(found)
+    kept = "Arms are compared over the seeds that ended in all of them."
+    assert f"{told} What is said holds for trials that end. {kept}" in section_of(found)
+    assert "Failed" not in section_of(confirmation(records, tmp_path, margin=0.03))
+
+
+def test_a_failed_trial_that_was_tried_again_and_ended_is_no_failure(study, tmp_path):
+    records = study({"full": 0.0, "rank=8": 0.0})
+    (first,) = [entry for entry in records if entry.arm == "rank=8" and entry.seeds.trial == SEEDS[0]]
+    tried = dataclasses.replace(first, trial=9, state="fail", reason="error: x", scores={})
+    assert confirmation([*records, tried], tmp_path, margin=0.03).failed == {}
+
+
 def test_an_arm_with_too_few_seeds_is_left_out_with_the_reason(study, tmp_path):
     records = study({"full": 0.0, "rank=1": 0.0, "rank=8": 0.0})
     found = confirmation(without(records, "rank=1", SEEDS), tmp_path, margin=0.01)
