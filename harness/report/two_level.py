@@ -27,7 +27,7 @@ Verdict = Literal["better", "worse", "equal within the margin", "not decided"]
 
 LEVEL = 0.95
 POWER = 0.8
-APART = 0.1
+APART = 0.05
 """An arm whose spread is so unlikely among its like is not taken to vary as they do."""
 
 
@@ -91,7 +91,8 @@ def compare(items: Mapping[str, Floats], reference: str, kinds: Mapping[str, str
     for name in others:
         difference = items[name] - items[reference]
         mine, theirs = spreads[name], spreads[reference]
-        variance = mine.square + theirs.square + _item_part(difference)
+        least = _chance(items[name]) + _chance(items[reference])
+        variance = max(mine.square + theirs.square + _item_part(difference), least)
         freedom = _freedom(variance, mine, theirs, kinds[name] == kinds[reference])
         error = math.sqrt(variance)
         reach = critical(len(others), freedom)
@@ -146,7 +147,7 @@ def mean_of(items: Floats) -> Mean:
     runs = items.mean(1)
     spread = float(runs.std(ddof=1))
     from_seeds = spread**2 / seeds
-    variance = from_seeds + _item_part(items)
+    variance = max(from_seeds + _item_part(items), _chance(items))
     freedom = (seeds - 1) * (variance / from_seeds) ** 2 if from_seeds > 0 else math.inf
     half, centre = _t(0.5 + LEVEL / 2, freedom) * math.sqrt(variance), float(runs.mean())
     return Mean(centre, centre - half, centre + half, spread)
@@ -171,10 +172,22 @@ def _item_part(values: Floats) -> float:
     seeds, items = values.shape
     if items < 2:
         return 0.0
-    rest = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
-    residual = float((rest**2).sum()) / ((seeds - 1) * (items - 1))
     between: float = values.mean(0).var(ddof=1)
-    return float(max(0.0, (between - residual / seeds) / items))
+    return float(max(0.0, (between - _residual(values) / seeds) / items))
+
+
+def _chance(values: Floats) -> float:
+    """The variance of a mean that comes of seeds and items as such; runs that score alike do so in part by chance."""
+    return _residual(values) / values.size
+
+
+def _residual(values: Floats) -> float:
+    """The variance over items and seeds of what neither an item nor a seed explains."""
+    seeds, items = values.shape
+    if items < 2:
+        return 0.0
+    rest = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    return float(float((rest**2).sum()) / ((seeds - 1) * (items - 1)))
 
 
 def _t(level: float, freedom: float) -> float:
