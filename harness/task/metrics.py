@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, SumMetric
+from torchmetrics import CatMetric, MeanMetric, SumMetric
 from torchmetrics import Metric as TorchMetric
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -194,7 +194,8 @@ class RegressionMetrics(Metrics):
     """Regression of standardised labels (B) by predictions (B, 1).
 
     `loss` is the mean squared error in standardised units; `rmse` and R² (the variance explained) are in the labels'
-    own unit, given by their `mean` and `sd`.
+    own unit, given by their `mean` and `sd`. As scikit-learn has it, R² of labels that are all one number is 1 where
+    every answer is exact, else 0, and of a single label NaN.
     """
 
     names = ("rmse", "r2", "loss")
@@ -203,8 +204,8 @@ class RegressionMetrics(Metrics):
     def __init__(self, mean: float, sd: float) -> None:
         super().__init__()
         self.mean, self.sd = mean, sd
-        # Rows, squared errors, labels and squared labels.
-        self.sums = SumMetrics(4)
+        self.sums = SumMetrics(2)  # rows and squared errors
+        self.labels = CatMetric(nan_strategy="disable").set_dtype(torch.float64)  # sums lose a small variance
 
     def answers(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Both in the labels' own unit."""
@@ -213,14 +214,24 @@ class RegressionMetrics(Metrics):
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         labels = batch["labels"].double()
         guess = logits.squeeze(-1).double()
-        self.sums.add([torch.ones_like(labels), (guess - labels).square(), labels, labels.square()])
+        self.sums.add([torch.ones_like(labels), (guess - labels).square()])
+        self.labels.update(labels)
         return torch.stack([labels, guess], 1) * self.sd + self.mean
 
     def compute_and_reset(self) -> dict[str, float]:
-        rows, error, total, square = self.sums.compute_and_reset()
-        variance = square / rows - (total / rows) ** 2
+        rows, error = self.sums.compute_and_reset()
+        labels = torch.atleast_1d(self.labels.compute()).cpu()
+        self.labels.reset()
         loss = error / rows
-        return {"rmse": self.sd * math.sqrt(loss), "r2": 1 - loss / variance if variance else math.nan, "loss": loss}
+        return {"rmse": self.sd * math.sqrt(loss), "r2": _r2(loss, labels), "loss": loss}
+
+
+def _r2(loss: float, labels: Tensor) -> float:
+    if len(labels) < 2:
+        return math.nan
+    if bool((labels == labels[0]).all()):
+        return 1.0 if loss == 0 else 0.0
+    return 1 - loss / float(labels.var(correction=0))
 
 
 class SumMetrics(nn.Module):

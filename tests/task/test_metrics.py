@@ -26,6 +26,29 @@ def test_numbers_are_scored_in_their_own_unit_whatever_the_batches(seed, mean, s
     assert scores["loss"] == pytest.approx(np.mean((truth - said) ** 2) / sd**2)
 
 
+@pytest.mark.parametrize(("labels", "guess"), [
+    ([7.3] * 20, [7.0] * 20),
+    ([7.3] * 20, [7.3] * 20),
+    ([-1.4 + i * 1e-9 for i in range(20)], [-1.4] * 20),
+    ([1e6 + i / 1e3 for i in range(20)], [1e6] * 20),
+])  # fmt: skip
+def test_r2_of_numbers_that_hardly_differ_is_that_of_scikit_learn(labels, guess):
+    from sklearn.metrics import r2_score
+
+    metrics = RegressionMetrics(0.0, 1.0)
+    truth, said = torch.tensor(labels, dtype=torch.float64), torch.tensor(guess, dtype=torch.float64)
+    for part in (slice(0, 7), slice(7, 20)):
+        metrics.update(said[part].unsqueeze(1), {"labels": truth[part]})
+    shifted = truth.numpy() - labels[0], said.numpy() - labels[0]  # or NumPy's mean of equal numbers is not theirs
+    assert metrics.compute_and_reset()["r2"] == pytest.approx(r2_score(*shifted), rel=1e-5)
+
+
+def test_r2_of_a_single_number_is_none():
+    metrics = RegressionMetrics(0.0, 1.0)
+    metrics.update(torch.zeros(1, 1), {"labels": torch.ones(1)})
+    assert np.isnan(metrics.compute_and_reset()["r2"])
+
+
 def test_each_task_has_scores_of_its_own_and_the_whole_is_their_mean():
     metrics = MixtureMetrics({"a": ClassMetrics(2), "b": RegressionMetrics(0.0, 2.0)})
     torch.manual_seed(0)
