@@ -27,9 +27,11 @@ from harness.task.intake.labels import (
     is_gap,
     label_set,
     missing_classes,
+    missing_labels,
     number_labels,
     odd_numbers,
     refuse_lists,
+    refuse_one_answer,
     settle_alike,
     suspicious,
 )
@@ -141,17 +143,20 @@ def own_splits(
     if "pair" in ordered["train"]:
         sides = {split: {role: list(frame[role]) for role in ("text", "pair")} for split, frame in ordered.items()}
         told += shared_sides(sides, config.columns_read, grouped=config.group is not None)
-    missing = _missing(where, ordered) if config.answer == "class" else {}
+    missing = _missing(config, where, ordered)
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
     return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
 
 
 def _refuse_withheld(config: OwnRowsConfig, tables: Mapping[str, tuple[str, Table]], frames: Frames) -> None:
-    """Raise ConfigError for a held-out file whose labels are all −1, where training has other classes."""
+    """Raise ConfigError for a held-out file whose labels are all −1, or none of several, where training has others."""
+    withheld = {"class": ({"-1"},), "number": ({"-1"}, {"-1.0"}), "labels": ({()}, {("-1",)}, {("-1.0",)})}
     for split, frame in frames.items():
-        if config.answer == "class" and set(frame["label"]) == {"-1"} and "-1" not in set(frames["train"]["label"]):
+        there = set(frame["label"])
+        if there in withheld[config.answer] and not there <= set(frames["train"]["label"]):
+            said = "rows have no labels" if there == {()} else "labels are -1"
             raise ConfigError(
-                f"{tables[split][0]}: all {len(frame)} labels are -1, as where labels are withheld; task.{split}=null "
+                f"{tables[split][0]}: all {len(frame)} {said}, as where labels are withheld; task.{split}=null "
                 "has the split cut from the others"
             )
 
@@ -369,8 +374,14 @@ def _refuse_leaks(config: OwnRowsConfig, where: str, frames: Frames, left: _Left
         refuse_leaks(where, keys, rows, str, f"{how}; task.leaks=allow takes them all the same", named)
 
 
-def _missing(where: str, frames: Frames) -> dict[str, list[str]]:
-    return missing_classes(where, {split: list(frame["label"]) for split, frame in frames.items()}, "rows")
+def _missing(config: OwnRowsConfig, where: str, frames: Frames) -> dict[str, list[str]]:
+    labels = {split: list(frame["label"]) for split, frame in frames.items()}
+    if config.answer == "class":
+        return missing_classes(where, labels, "rows")
+    refuse_one_answer(
+        where, labels if config.answer == "labels" else {n: list(map(float, m)) for n, m in labels.items()}
+    )
+    return missing_labels(labels) if config.answer == "labels" else {}
 
 
 def _facts(left: _Left, formats: dict[str, dict[str, str]], missing: dict[str, list[str]]) -> Facts:

@@ -237,7 +237,7 @@ def test_groups_stay_together_and_fewer_rows_are_drawn_evenly(read, table):
 
 
 def test_fewer_rows_that_leave_nothing_to_tell_apart_are_refused_by_key(read, table):
-    spoiled(table, slice(0, 58), size="1.5")
+    spoiled(table, slice(0, 50), size="1.5")
     with pytest.raises(ConfigError, match=r"task\.train_rows=4: all numbers of the training split are the same"):
         read(table, answer="number", label="size", train_rows=4)
     with pytest.raises(ConfigError, match=r"task\.train_rows=2: label 'dog' of the validation split is absent"):

@@ -724,6 +724,33 @@ def test_a_held_out_file_whose_labels_are_withheld_is_refused(make_task, tmp_pat
         read_task(config_of(make_task, data=data, test=held))
 
 
+ONE_ANSWER = [
+    ("number", lambda i: i, -1, r"all 9 labels are -1, as where labels are withheld; task\.test=null"),
+    ("number", lambda i: i / 7, 7.3, r"all 9 rows of the test split have the answer 7\.3; any score"),
+    ("labels", lambda i: ["a", "b", "c"][: 1 + i % 3], [], r"all 9 rows have no labels, as where .* task\.test=null"),
+    ("labels", lambda i: ["a", "b"][: i % 3], [], "all 9 rows of the test split have the answer none; any score"),
+    ("labels", lambda i: ["a", "b", "c"][: 1 + i % 3], ["-1"], r"all 9 labels are -1, as where"),
+    ("labels", lambda i: ["a", "b", "c"][: 1 + i % 3], ["a", "b"], "all 9 rows of the test .* have the answer a, b;"),
+]
+
+
+@pytest.mark.parametrize(("answer", "trained", "held", "line"), ONE_ANSWER)
+def test_a_held_out_file_of_one_answer_is_refused(make_task, tmp_path, answer, trained, held, line):
+    rows = [(text, trained(i)) for i, (text, _) in enumerate(sentences())]
+    data = written(tmp_path / "a.jsonl", lines_of(rows))
+    test = written(tmp_path / "t.jsonl", lines_of([(f"unseen {i}", held) for i in range(9)]))
+    with pytest.raises(ConfigError, match=line):
+        read_task(config_of(make_task, data=data, test=test, answer=answer))
+
+
+def test_labels_that_no_row_of_a_split_has_are_told(make_task, tmp_path):
+    rows = [(text, ["a", "rare"] if i == 7 else [["a", "b"][i % 2]]) for i, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / "a.jsonl", lines_of(rows)), answer="labels", split_seed=1)
+    found = read_task(task)
+    assert 7 in [int(text.split()[-1]) for text in found.splits["train"].texts]
+    assert found.describe()["missing"] == {"validation": ["rare"], "test": ["rare"]}
+
+
 def test_rows_that_a_quote_swallows_are_read_though_one_has_a_label_of_its_own():
     content = text_of(sentences(), "\t") + '"Great\tpos\nso so\tneutral\nI said fine"\tneg\n'
     rows, _ = read_delimited(content, ".tsv", None, ["text", "label"])

@@ -208,6 +208,26 @@ def missing_classes(where: str, splits: Mapping[str, Sequence[Hashable]], unit: 
     return missing
 
 
+def refuse_one_answer(where: str, splits: Mapping[str, Sequence[Hashable]]) -> None:
+    """Raise ConfigError for a held-out split of several rows that all have one number, or the same labels."""
+    for split, answers in splits.items():
+        there = set(answers)
+        if split != "train" and len(answers) > 1 and len(there) == 1 and there != set(splits["train"]):
+            answer = next(iter(there))
+            said = (", ".join(answer) or "none") if isinstance(answer, tuple) else answer
+            raise ConfigError(
+                f"{where}: all {len(answers)} rows of the {split} split have the answer {said}; any score on one "
+                f"answer is without meaning: give the split rows of others, or have it cut"
+            )
+
+
+def missing_labels(splits: Mapping[str, Sequence[Iterable[str]]]) -> dict[str, list[str]]:
+    """The labels that no row of a split has, of all splits' labels."""
+    there = {split: {label for row in rows for label in row} for split, rows in splits.items()}
+    absent = {split: sorted(set().union(*there.values()) - mine) for split, mine in there.items()}
+    return {split: labels for split, labels in absent.items() if labels}
+
+
 def suspicious(labels: Iterable[str]) -> list[str]:
     """Classes that may be no classes: −1 and words for a gap; those that differ in signs alone; and classes of a single
     row.
