@@ -13,7 +13,7 @@ from harness.task.images import ImageSplit, evenly_drawn, image_inputs
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
 from harness.task.intake.labels import suspicious
-from harness.task.labelled import LabelledTask, numbered_labels, sets_of
+from harness.task.labelled import LabelledTask, names_told, numbered_labels, sets_of
 from harness.task.own_image_tables import Picture, read_own_image_table
 
 
@@ -96,7 +96,7 @@ def read_image_table(config: ImageTableConfig) -> ImageTableTask:
     digest = hashlib.sha256(repr(classes).encode())
     for split, found in splits.items():
         digest.update(repr((split, [each.looked.file for each in found.pictures], found.labels)).encode())
-    odd = suspicious(label for mine in known.values() for label in mine) if config.answer == "class" else []
+    odd = suspicious(names_told(known, config.answer))
     return ImageTableTask(
         name=config.name,
         source=source,

@@ -117,6 +117,12 @@ def numbered_labels(
     return _sets(wanted, where, labels) if answer == "labels" else _classes(wanted, where, labels, positive)
 
 
+def names_told(labels: Mapping[str, Sequence[Any]], answer: str) -> list[str]:
+    """The names of classes that the rows of all splits have, once a row; none where the `answer` is a number."""
+    cells = [cell for mine in labels.values() for cell in mine] if answer != "number" else []
+    return [name for cell in cells for name in cell] if answer == "labels" else cells
+
+
 def _numbers(where: str, labels: Mapping[str, Sequence[Any]]) -> Labels:
     found = {}
     for name, mine in labels.items():

@@ -30,8 +30,10 @@ from harness.task.intake.labels import (
     missing_labels,
     number_labels,
     odd_numbers,
+    of_every_row,
     refuse_lists,
     refuse_one_answer,
+    refuse_unparted,
     settle_alike,
     suspicious,
 )
@@ -144,6 +146,7 @@ def own_splits(
         sides = {split: {role: list(frame[role]) for role in ("text", "pair")} for split, frame in ordered.items()}
         told += shared_sides(sides, config.columns_read, grouped=config.group is not None)
     missing = _missing(config, where, ordered)
+    told += of_every_row(list(ordered["train"]["label"])) if config.answer == "labels" else []
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
     return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
 
@@ -220,7 +223,8 @@ def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Has
             wrong.append(f"row {row}: {error}")
     if wrong:
         raise ConfigError(f"{where}: {config.label} cannot be read in {len(wrong)} rows ({listed(wrong)})")
-    if are_decisions(list(cells)):
+    refuse_unparted(where, config.label, dict(cells.items()), config.labels.separator)
+    if are_decisions(list(cells), config.labels.separator):
         rule = "a row's labels are expected, by name or number"
         raise ConfigError(f"{where}: {config.label} has a 0 or a 1 for each of several labels in every row; {rule}")
     return found

@@ -24,7 +24,7 @@ from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import normalised_row, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import suspicious
-from harness.task.labelled import LabelledTask, numbered_labels, sets_of
+from harness.task.labelled import LabelledTask, names_told, numbered_labels, sets_of
 from harness.task.own_text import Frames, read_hub, read_own_table
 from harness.task.published import read_glue, read_rated
 
@@ -161,7 +161,7 @@ def text_task(
     for key, split in splits.items():
         second = (split.pairs,) if split.pairs else ()
         digest.update(repr((key, split.texts, split.labels, *second)).encode())
-    names = [label for mine in known.values() for label in mine] if answer == "class" else []
+    names = names_told(known, answer)
     told, groups = _with_near(facts, _near(frames, splits), names), _group_numbers(frames)
     return TextTask(name, source, classes, splits, digest.hexdigest(), shared, max_length, told, several, groups)
 

@@ -505,6 +505,8 @@ REFUSED = [
     ("Markdown", "a.csv", "| text | label |\n|---|:--:|\n" + "".join(f"| {t} | {l} |\n" for t, l in sentences()), {}, "row 2 is a line, as in a Markdown"),
     ("zeros and ones", "a.jsonl", lines_of([(t, [i % 2, 1, 0]) for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each of several labels"),
     ("zeros and ones as text", "a.csv", text_of([(t, f"[{i % 2}, 1, 0]") for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
+    ("zeros and ones parted", "a.csv", text_of([(t, f"{i % 2},1,0") for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
+    ("zeros and ones as texts", "a.jsonl", lines_of([(t, [str(i % 2), "1", "0"]) for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
     ("one class", "a.csv", text_of([(t, "pos") for t, _ in sentences()]), {}, "1 classes; at least 2"),
     ("other number of classes", "a.csv", text_of(sentences()), {"classes": 3}, "task.classes=3"),
     ("number that is none", "a.csv", text_of(sentences()), {"answer": "number"}, r"label is no number in 60 rows \(2, 3, .*as 'neg'"),
@@ -766,12 +768,78 @@ SHORTENED = [
 ]
 
 
-@pytest.mark.parametrize("cell", [*SHORTENED, "['a' 'b']", "[a, b]", "['a', b]"])
+@pytest.mark.parametrize("cell", [*SHORTENED, "['a' 'b']", "[a, b]", "['a', b]", "[1 2]", "[1. 0. 0.]", "{a, b}"])
 def test_a_list_that_cannot_be_read_whole_is_no_set_of_labels(make_task, tmp_path, cell):
     rows = [(text, cell if i == 7 else json.dumps([label])) for i, (text, label) in enumerate(sentences())]
     line = r"is shortened \(\.\.\.\)" if cell in SHORTENED else "cannot be read as a list; write it as JSON"
     with pytest.raises(ConfigError, match=rf"label cannot be read in 1 rows \(row 9: .*{line}"):
         read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), answer="labels"))
+
+
+SETS = {
+    "a mapping in JSON": lambda names: {name: int(name in names) for name in "abc"},
+    "a mapping of truth values": lambda names: {name: name in names for name in "abc"},
+    "a mapping as text": lambda names: str({name: int(name in names) for name in "abc"}),
+    "a set as text": lambda names: str(set(names)),
+    "a tuple as text": lambda names: str(tuple(names)),
+    "a list as text": lambda names: str(list(names)),
+}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("way", SETS)
+def test_several_labels_are_read_however_they_are_written(make_task, tmp_path, way, form):
+    rows = [(text, ["", "a", "ab", "abc", "c"][i % 5]) for i, (text, _) in enumerate(sentences())]
+    cells = [(text, SETS[way](names)) for text, names in rows]
+    data = tmp_path / f"a.{form}"
+    if form == "parquet":
+        pd.DataFrame(cells, columns=["text", "label"]).to_parquet(data)
+    else:
+        written(data, lines_of(cells))
+    task = read_task(config_of(make_task, data=str(data), answer="labels"))
+    found = {t: l for split in task.splits.values() for t, l in zip(split.texts, split.labels, strict=True)}
+    assert task.classes == ("a", "b", "c")
+    assert found == {text: tuple("abc".index(name) for name in names) for text, names in rows}
+
+
+NO_SETS = [
+    ("a list in a list", [["a"]], r"row 8: \['a'\] in a list of labels is no label"),
+    ("a mapping in a list", [{"name": "a"}], r"row 8: \{'name': 'a'\} in a list of labels is no label"),
+    ("a gap in a list", ["a", None], "row 8: a gap stands among the labels"),
+    ("NaN in a list", ["a", float("nan")], "row 8: a gap stands among the labels"),
+    ("a gap as text", '["a", null]', "row 8: a gap stands among the labels"),
+    ("a mapping of shares", {"a": 0.7, "b": 0.3}, "row 8: .* is a mapping, and its values are not all 0 or 1"),
+]
+
+
+@pytest.mark.parametrize(("cell", "line"), [row[1:] for row in NO_SETS], ids=[row[0] for row in NO_SETS])
+def test_what_is_no_set_of_labels_is_refused_with_its_row(make_task, tmp_path, cell, line):
+    rows = [(text, cell if i == 7 else [label]) for i, (text, label) in enumerate(sentences())]
+    with pytest.raises(ConfigError, match=f"label cannot be read in 1 rows .{line}"):
+        read_task(config_of(make_task, data=written(tmp_path / "a.jsonl", lines_of(rows)), answer="labels"))
+
+
+@pytest.mark.parametrize("mark", [";", "|"])
+def test_another_separator_of_labels_is_refused_until_it_is_given(make_task, tmp_path, mark):
+    rows = [(text, [f"a{mark}b", "a", f"b{mark} c"][i % 3]) for i, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), answer="labels", separator=",")
+    with pytest.raises(ConfigError, match=rf"in 40 rows \(2, 4, .*task\.labels\.separator=\"\{mark}\"' parts them"):
+        read_task(task)
+    for parting, classes in ((mark, ("a", "b", "c")), ("/", ("a", f"a{mark}b", f"b{mark} c"))):
+        settled = dataclasses.replace(task, labels=dataclasses.replace(task.labels, separator=parting))
+        assert read_task(settled).classes == classes
+
+
+def test_odd_names_of_several_labels_are_told(make_task, tmp_path):
+    cells = [["all", "not ok"], ["all", "not_ok"], ["all", "-1"], ["all", "nan"]]
+    rows = [(text, cells[i % 4]) for i, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / "a.jsonl", lines_of(rows)), answer="labels")
+    assert set(read_task(task).describe()["suspicious"]) == {
+        "'all' is a label of every row of training: there is nothing to tell apart",
+        "'-1' (15 rows) often means that there is no label",
+        "'nan' (15 rows) often means that there is no label",
+        "'not ok' and 'not_ok' differ in signs alone",
+    }
 
 
 @pytest.mark.parametrize("cell", ["[OOS]", "[a]; [b]", "x [1, 2]", '["...", "a…b"]', "and so on ..."])

@@ -15,13 +15,15 @@ from harness.task.intake.lists import Shortened, read_list
 _BRACKETS = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
 _BARE_LIST = re.compile(r"[\[{](.*,.*|[\d\s.+-]*)[\]}]", re.DOTALL)  # several names without quotes, or numbers
 _THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}")
-_UNREAD_LIST = re.compile(r"""\[[^\[\]]*[,'"][^\[\]]*\]""")
+_UNREAD_LIST = re.compile(r"""\[[^\[\]]*[,'"][^\[\]]*\]|\[[\d\s.+-]*\]|\{[^{}]*[,'"][^{}]*\}""")
 _NO_LABELS = frozenset(
     (
         *("nan", "na", "n/a", "none", "null", "<na>", "nil", "-", "?", "unknown"),
         *("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!"),  # of spreadsheets
     )
 )
+_OPEN = re.compile(r"\s*[\[{(]")
+_DECISIONS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 _YES = frozenset(("true", "t", "yes", "y", "1"))
 _NO = frozenset(("false", "f", "no", "n", "0"))
 
@@ -104,34 +106,69 @@ def _is_number(label: str) -> bool:
 
 
 def label_set(cell: object, separator: str) -> tuple[str, ...]:
-    """The labels of a cell that may hold several, a list or a text, each once and in order.
-
-    Raises ValueError for a list that cannot be read, or was shortened.
+    """The labels of a cell that may hold several, a list, a mapping of each to 0 or 1, or a text, each once and in
+    order. Raises ValueError for a list that cannot be read, was shortened, or holds what is no label.
     """
-    if isinstance(cell, str) and cell.strip().startswith("["):
+    return tuple(sorted(set(map(str, _items(cell, separator))) - {""}))
+
+
+def _items(cell: object, separator: str) -> list[object]:
+    if isinstance(cell, str) and (cell.strip() == "set()" or _OPEN.match(cell)):
         cell = _written_list(cell)
-    items = cell.split(separator) if isinstance(cell, str) else cell if isinstance(cell, list | tuple) else [cell]
-    return tuple(sorted({str(item).strip() if isinstance(cell, str) else str(item) for item in items} - {""}))
+    if isinstance(cell, str):
+        return [part.strip() for part in cell.split(separator)]
+    if isinstance(cell, dict):
+        return _chosen(cell)
+    items = list(cell) if isinstance(cell, list | tuple | set) else [cell]
+    for item in items:
+        if isinstance(item, list | tuple | set | dict):
+            raise ValueError(f"{str(item)[:40]} in a list of labels is no label")
+        if item != "" and is_gap(item):
+            raise ValueError(f"a gap stands among the labels, {str(items)[:40]}")
+    return items
+
+
+def _chosen(cell: Mapping[object, object]) -> list[object]:
+    """The labels that a mapping has with a 1."""
+    if not all(isinstance(value, int | float) and value in (0, 1) for value in cell.values()):
+        raise ValueError(f"{str(cell)[:40]} is a mapping, and its values are not all 0 or 1")
+    return [name for name, value in cell.items() if value]
 
 
 def _written_list(cell: str) -> object:
-    """The list that a text holds, or the text where it is a name in brackets, as [OOS]."""
+    """The list, set or mapping that a text holds, or the text where it is a name in brackets, as [OOS]."""
     try:
         found = read_list(cell)
     except Shortened as error:
         raise ValueError(f"the list {cell.strip()[:40]!r} {error}") from None
     if isinstance(found, str) and _UNREAD_LIST.fullmatch(cell.strip()):
         raise ValueError(f"{cell.strip()[:40]!r} cannot be read as a list; write it as JSON")
-    return found
+    return found if isinstance(found, list | tuple | set | dict) else cell
 
 
-def are_decisions(cells: Sequence[object]) -> bool:
+def are_decisions(cells: Sequence[object], separator: str) -> bool:
     """Whether each cell has a 0 or a 1 for every label, and none the labels themselves."""
-    lists = [read_list(cell) if isinstance(cell, str) and cell.strip().startswith("[") else cell for cell in cells]
-    if not all(isinstance(each, list | tuple) and set(each) <= {0, 1} for each in lists):
+    if any(isinstance(cell, dict) for cell in cells):
         return False
-    lengths = {len(each) for each in lists if isinstance(each, list | tuple)}
-    return len(lengths) == 1 and any(len(each) > len(set(each)) for each in lists if isinstance(each, list | tuple))
+    rows = [[_DECISIONS.get(str(item).lower()) for item in _items(cell, separator)] for cell in cells]
+    if len({len(row) for row in rows}) != 1 or any(None in row for row in rows):
+        return False
+    return any(len(row) > len(set(row)) for row in rows)
+
+
+def refuse_unparted(where: str, name: str, cells: Mapping[object, object], separator: str) -> None:
+    """Raise ConfigError where no cell, by row, has the usual separator, but another parts labels that repeat."""
+    texts = {row: cell for row, cell in cells.items() if isinstance(cell, str) and not _OPEN.match(cell)}
+    if separator != "," or any("," in text for text in texts.values()):
+        return
+    for mark in (";", "|"):
+        parts = {text: {part.strip() for part in text.split(mark)} for text in texts.values()}
+        counts = Counter(part for found in parts.values() for part in found)
+        rows = [row for row, text in texts.items() if len(parts[text]) > 1]
+        if any(counts[part] > 1 for row in rows for part in parts[texts[row]]):
+            rule = f"'task.labels.separator=\"{mark}\"' parts them, one that stands nowhere keeps them whole"
+            said = f"{name} has labels with {mark!r} in {len(rows)} rows ({listed(rows)})"
+            raise ConfigError(f"{where}: {said} whose parts stand elsewhere, and no comma: {rule}")
 
 
 def label_key(label: str) -> str:
@@ -226,6 +263,14 @@ def missing_labels(splits: Mapping[str, Sequence[Iterable[str]]]) -> dict[str, l
     there = {split: {label for row in rows for label in row} for split, rows in splits.items()}
     absent = {split: sorted(set().union(*there.values()) - mine) for split, mine in there.items()}
     return {split: labels for split, labels in absent.items() if labels}
+
+
+def of_every_row(rows: Sequence[Iterable[str]]) -> list[str]:
+    """What is told of labels that every row has."""
+    shared = set.intersection(*map(set, rows)) if rows else set()
+    return [
+        f"{label!r} is a label of every row of training: there is nothing to tell apart" for label in sorted(shared)
+    ]
 
 
 def suspicious(labels: Iterable[str]) -> list[str]:
