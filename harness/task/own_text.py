@@ -202,8 +202,10 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: _Le
         labels: list[Hashable] = _label_sets(where, config, frame["label"])
     elif config.answer == "number":
         comma = table.format.get("separator", "comma" if table.path.suffix.lower() == ".csv" else "") != "comma"
-        numbers = number_labels(where, config.label, dict(frame["label"].items()), decimal_comma=comma)
-        left.told += [f"{split}: {said}" for said in odd_numbers(config.label, list(frame["label"]), numbers, comma)]
+        settled_by, cells = config.labels.decimal, dict(frame["label"].items())
+        numbers = number_labels(where, config.label, cells, decimal_comma=comma, decimal=settled_by)
+        told = odd_numbers(config.label, list(cells.values()), numbers, comma, settled=settled_by is not None)
+        left.told += [f"{split}: {said}" for said in told]
         labels = [*numbers]
     else:
         labels = [str(cell) for cell in frame["label"]]

@@ -324,6 +324,23 @@ def test_a_decimal_comma_is_read_and_told(make_task, tmp_path):
     assert task.describe()["suspicious"] == ["train: the comma in numbers of label is read as a decimal point"]
 
 
+THOUSANDS = [str(850 + 10 * i) if i < 15 else f"1.{10 * i - 150:03d}" for i in range(60)]
+DECIMALS = {".": [float(number) for number in THOUSANDS], ",": [850.0 + 10 * i for i in range(60)]}
+
+
+@pytest.mark.parametrize("decimal", DECIMALS)
+def test_points_that_may_part_thousands_are_refused_until_they_are_settled(make_task, tmp_path, decimal):
+    rows = [(text, number) for (text, _), number in zip(sentences(), THOUSANDS, strict=True)]
+    task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows, ";")), answer="number")
+    with pytest.raises(
+        ConfigError, match=r"1\.000, may have thousands in 45 rows \(17, .*task\.labels\.decimal=\. reads"
+    ):
+        read_task(task)
+    settled = read_task(dataclasses.replace(task, labels=dataclasses.replace(task.labels, decimal=decimal)))
+    found = {t: l for split in settled.splits.values() for t, l in zip(split.texts, split.labels, strict=True)}
+    assert found == {text: number for (text, _), number in zip(rows, DECIMALS[decimal], strict=True)}
+
+
 ODD_NUMBERS = [
     ([f"{i + 1}.250" for i in range(60)], "the point in numbers of label, which all have three digits behind it, is a"),
     ([str(-999 if i % 9 == 0 else i / 10) for i in range(60)], "-999 (7 rows) is far from all other numbers of label"),

@@ -18,11 +18,13 @@ Duplicates = Literal["refuse", "first", "leave_out", "keep"]
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class LabelsConfig:
     """`normalise` of labels that differ in blanks, case or number format only: one class, or several; null: an error
-    where there are any. `separator` parts several labels in a cell of text.
+    where there are any. `separator` parts several labels in a cell of text. `decimal` is the point of numbers, the
+    other one parts thousands; null: found, an error where it may be either.
     """
 
     normalise: Flag | None = None
     separator: Text = ","
+    decimal: Literal[".", ","] | None = None
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

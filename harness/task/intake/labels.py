@@ -58,16 +58,22 @@ def _is_written_list(text: str) -> bool:
         return _BARE_LIST.fullmatch(text) is not None
 
 
-def number_labels(where: str, name: str, cells: Mapping[object, object], *, decimal_comma: bool) -> list[str]:
+def number_labels(
+    where: str, name: str, cells: Mapping[object, object], *, decimal_comma: bool, decimal: str | None = None
+) -> list[str]:
     """Labels that are numbers, as text. Raises ConfigError, with their rows, for others.
 
     With `decimal_comma`, a comma is one where no label has a point. All with three digits behind it may be
-    thousands, and are refused.
+    thousands, and are refused, as are whole numbers beside some with a point and three digits. `decimal` settles it.
     """
     labels = written = [str(cell) for cell in cells.values()]
+    if decimal is not None:
+        labels = [_with_point(cell, decimal) if isinstance(cell, str) else str(cell) for cell in cells.values()]
+    elif decimal_comma:
+        _refuse_thousands(where, name, cells)
     commas = [label for label in labels if "," in label]
     thousands = all(len(label.strip().partition(",")[2]) == 3 for label in commas)
-    if decimal_comma and not thousands and not any("." in label for label in labels):
+    if decimal is None and decimal_comma and not thousands and not any("." in label for label in labels):
         labels = [label.replace(",", ".") for label in labels]
     bad = [(row, cell) for row, cell, label in zip(cells, written, labels, strict=True) if not _is_number(label)]
     if bad:
@@ -77,15 +83,42 @@ def number_labels(where: str, name: str, cells: Mapping[object, object], *, deci
     return labels
 
 
+def _with_point(number: str, decimal: str) -> str:
+    """A number with a point before its decimals, without what parts its thousands."""
+    mark = "," if decimal == "." else "."
+    plain = number.strip()
+    parted = re.fullmatch(rf"([+-]?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+)({re.escape(decimal)}\d*)?", plain)
+    whole = parted[1].replace(mark, "") + (parted[2] or "") if parted else plain
+    return whole if mark in whole else whole.replace(decimal, ".")
+
+
+def _refuse_thousands(where: str, name: str, cells: Mapping[object, object]) -> None:
+    """Raise ConfigError where some numbers have a point and three digits, and all others are whole and below 1000."""
+    if not all(isinstance(cell, str) and _PARTED_OR_WHOLE.fullmatch(cell.strip()) for cell in cells.values()):
+        return
+    rows = [row for row, cell in cells.items() if "." in str(cell)]
+    if 0 < len(rows) < len(cells):
+        rule = "task.labels.decimal=. reads the point as decimal, 'task.labels.decimal=\",\"' as that of thousands"
+        first = str(cells[rows[0]])
+        raise ConfigError(
+            f"{where}: {name}, as {first}, may have thousands in {len(rows)} rows ({listed(rows)}); {rule}"
+        )
+
+
+_PARTED_OR_WHOLE = re.compile(r"-?(?:[1-9]\d{0,2}(?:\.\d{3})?|0)")
 _MISSING = (*(-(10**n - 1.0) for n in range(1, 6)), *(10**n - 1.0 for n in range(3, 6)), -1.0)
 
 
-def odd_numbers(name: str, cells: Sequence[object], labels: Sequence[str], comma: bool) -> list[str]:
+def odd_numbers(
+    name: str, cells: Sequence[object], labels: Sequence[str], comma: bool, *, settled: bool = False
+) -> list[str]:
     """What is told of numbers: how commas and points are read, and one that stands far from all others, as where
-    a number is missing. With `comma`, another separator than commas parts the columns.
+    a number is missing. With `comma`, another separator than commas parts the columns; `settled` is the decimal point.
     """
     told = []
-    if any("," in str(cell) for cell in cells):
+    if settled:
+        pass
+    elif any("," in str(cell) for cell in cells):
         told.append(f"the comma in numbers of {name} is read as a decimal point")
     elif comma and all(isinstance(cell, str) and _THOUSANDS.fullmatch(cell.strip()) for cell in cells):
         told.append(f"the point in numbers of {name}, which all have three digits behind it, is a decimal point")
