@@ -67,9 +67,9 @@ QUOTED = [(f'{text}\nand "more", too\tthere', label) for text, label in sentence
 BIG = [json.dumps({"text": t, "label": l, "id": 2**80 + i}) for i, (t, l) in enumerate(sentences())]
 
 
-def swallowed(begin, end, mark=","):
+def swallowed(begin, end, mark=",", rows=None):
     """A table with a quote before one field and after another, in a later row."""
-    lines = text_of(sentences(), mark).split("\n")
+    lines = text_of(rows or sentences(), mark).split("\n")
     lines[begin] = f'"{lines[begin]}'
     lines[end] = lines[end].replace(mark, f'"{mark}')
     return "\n".join(lines)
@@ -357,6 +357,13 @@ def test_numbers_that_may_mean_another_are_told(make_task, tmp_path, numbers, li
 
 
 @pytest.mark.parametrize("step", [1, 0.25, 1000])
+def test_letters_beside_numbers_stay_whole(make_task, tmp_path, step):
+    rows = [(f"Dear {text},\nit was 3,000\nin all, 7\nyours", i * step) for i, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), answer="number")
+    assert texts_of(read_task(task)) == {text for text, _ in rows}
+
+
+@pytest.mark.parametrize("step", [1, 0.25, 1000])
 def test_usual_numbers_are_not_told(make_task, tmp_path, step):
     rows = [(text, (i - 30) * step) for i, (text, _) in enumerate(sentences())]
     task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows, ";")), answer="number")
@@ -480,6 +487,7 @@ REFUSED = [
     ("ragged", "a.csv", "text,label\na,1\nb\nc,1,2\n", {}, "row 3 has 1 fields, the first has 2; rows 4 differ"),
     *[(f"rows swallowed, {end - begin}", "a.csv", swallowed(begin, end), {}, rf"rows {begin + 1} \({end - begin + 1} lines\)")
       for begin, end in ((20, 21), (20, 25), (1, 60))],
+    ("rows swallowed, numbers that never repeat", "a.csv", swallowed(20, 24, rows=[(t, i / 7) for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"rows 21 \(5 lines\)"),
     ("quote never closed", "a.csv", 'text,label\nok,1\n"never,1\n', {}, "row 3"),
     ("cyrillic", "a.csv", "text,label\nпривет мир,1\nпока,0\n".encode("cp1251"), {}, "not UTF-8 .*task.encoding"),
     ("shift-jis", "a.csv", "text,label\n日本語のテキスト,1\n".encode("shift-jis"), {}, "task.encoding"),

@@ -15,6 +15,7 @@ Rows = list[tuple[int, list[str]]]
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|", ".txt": "\t,;|"}
 _SAID = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # a spreadsheet's own first line
 _FORMULA = re.compile(r'="[^"]*"')
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _LINE = re.compile(r"\s*:?-{2,}:?\s*")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
@@ -75,7 +76,7 @@ def _refuse_swallowed(rows: Rows, separator: str) -> None:
 
 def _swallowed(rows: Rows, separator: str) -> dict[int, int]:
     """How many lines a field has that holds rows: lines with all the fields of a row, one of which stands in its column
-    elsewhere; by the number of the row that it is in.
+    elsewhere, or several whose numbers all stand in columns of numbers; by the number of the row that it is in.
     """
     spread = [(number, at, cell) for number, row in rows[1:] for at, cell in enumerate(row) if "\n" in cell]
     if not spread or (width := len(rows[0][1])) < 2:
@@ -85,7 +86,21 @@ def _swallowed(rows: Rows, separator: str) -> dict[int, int]:
         number: cell.count("\n") + 1
         for number, at, cell in spread
         if any(_is_row(line.split(separator), begin, at, known) for begin, line in _lines(cell, at))
+        or _are_numbered([(begin, line.split(separator)) for begin, line in _lines(cell, at)], known)
     }
+
+
+def _are_numbered(lines: list[tuple[int, list[str]]], known: list[set[str]]) -> bool:
+    """Whether all of several lines have the fields of a row, and a number in each column of numbers."""
+    numbered = [bool(cells) and all(map(_NUMBER.fullmatch, cells)) for cells in known]
+    if len(lines) < 2 or not any(numbered[1:]) or any(len(line) != len(known) - begin for begin, line in lines):
+        return False
+    return all(
+        bool(_NUMBER.fullmatch(cell))
+        for begin, line in lines
+        for cell, wanted in zip(line, numbered[begin:], strict=True)
+        if wanted
+    )
 
 
 def _lines(cell: str, at: int) -> list[tuple[int, str]]:
