@@ -122,9 +122,7 @@ class Memory(Section):
 
     @property
     def needed(self) -> int:
-        """What trials are compared by, in bytes: weights, optimiser state and the tensors of a step, where those were
-        counted, as on a CPU, whose resident set also holds what was freed; else the peak above the process.
-        """
+        """What trials are compared by, in bytes: what a step needs, where it was counted, else the measured peak."""
         return self.above_process if self.step is None else self.parameters + self.optimizer + self.step
 
 

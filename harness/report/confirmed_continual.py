@@ -1,23 +1,19 @@
 """Ways to learn one task after another, trained again with fresh seeds: what is kept, and what is forgotten."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from harness.record import Record, headline_bounds
-from harness.report.confirmed import LEAST_SEEDS, Confirmation, confirmation
+from harness.report.confirmed import LEAST_SEEDS, Confirmation
 from harness.report.confirmed import section as confirmed_section
 from harness.report.table import markdown
 from harness.report.two_level import Comparison, compare
 
 
-def section(records: Sequence[Record], folder: Path, margin: float) -> str:
-    """The text of the confirmation; empty where there is none."""
-    found = confirmation(records, folder, margin)
-    if found is None:
-        return ""
+def section(found: Confirmation) -> str:
+    """The text of the confirmation."""
     parts = [confirmed_section(found), markdown(_rows(found)), _notes(found)]
     if found.unit == "orders":
         parts += ["ACC and, in brackets, BWT of each order:", markdown(_order_rows(found))]

@@ -131,16 +131,16 @@ def _single(records: Sequence[Record], folder: Path) -> Part:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
         groups.setdefault((entry.task, entry.model, entry.data.sha256, _base(entry, records)), []).append(entry)
-    margin = _confirm(folder).margin
-    found = [_group(group, margin, folder) for group in groups.values()]
+    asked = _confirm(folder)
+    found = [_group(group, asked, folder) for group in groups.values()]
     text = "\n\n".join(_section(group, folder) for group in found)
     largest = max(found, key=lambda group: len(group.results))
     return Part(text, found, lambda: _draw_single(largest, folder))
 
 
-def _group(records: Sequence[Record], margin: float, folder: Path) -> Group:
+def _group(records: Sequence[Record], asked: ConfirmConfig, folder: Path) -> Group:
     results = arm_results(_searched(records), folder)
-    confirmed = confirmation(records, folder, margin, _confirm(folder).reference)
+    confirmed = confirmation(records, folder, asked.margin, asked.reference)
     return Group(records, _conclusion(records, results, confirmed), results, confirmed)
 
 
@@ -189,9 +189,9 @@ def _confirm(folder: Path) -> ConfirmConfig:
 
 
 def _continual(records: Sequence[Record], folder: Path) -> Part:
-    searched, margin = _searched(records), _confirm(folder).margin
+    searched, asked = _searched(records), _confirm(folder)
     results = continual.continual_results(searched, folder)
-    confirmed = confirmation(records, folder, margin)
+    confirmed = confirmation(records, folder, asked.margin, asked.reference)
 
     def draw() -> list[str]:
         if not results:
@@ -203,8 +203,9 @@ def _continual(records: Sequence[Record], folder: Path) -> Part:
 
     said = continual.answer(results, continual.level_of(searched)) if results else tally(records)
     answer = confirmed_answer(confirmed) if confirmed is not None else said
-    parts = [confirmed_continual.section(records, folder, margin), continual.section(searched, results)]
-    return Part("\n\n".join(filter(None, parts)), [Group(records, answer, confirmed=confirmed)], draw)
+    parts = [confirmed_continual.section(confirmed)] if confirmed is not None else []
+    text = "\n\n".join(filter(None, [*parts, continual.section(searched, results)]))
+    return Part(text, [Group(records, answer, confirmed=confirmed)], draw)
 
 
 def _several(records: Sequence[Record], folder: Path) -> Part:
