@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.config import Choice, Config, ConfigError, SweepConfig, nearest, stored_sweep
+from harness.config import Config, ConfigError, SweepConfig, nearest, stored_sweep
 from harness.config.arms import Arm, arms
 from harness.config.layer_ranks import PREFIX
 from harness.config.methods import HALVING, Method
@@ -21,6 +21,7 @@ from harness.search.methods import (
     sampler_kind,
     sampler_mistakes,
     takes,
+    untaken,
 )
 from harness.system.study_files import RECORDS, has_begun
 
@@ -243,8 +244,8 @@ def _unsuitable(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
     for arm in all_arms:
         if arm.nuisance and arm.knows_ranks:
             yield from _of_space(where, kind, arm, sweep.trials)
-    spaces = [arm.nuisance for arm in all_arms if arm.nuisance]
-    if spaces and all(arm.baseline for arm in all_arms) and not any(takes(kind, space) for space in spaces):
+    tuned = [arm for arm in all_arms if arm.nuisance]
+    if tuned and all(arm.baseline for arm in all_arms) and not any(takes(kind, arm) for arm in tuned):
         yield f"{where}: takes the dimensions of no arm, whose trials would all be drawn evenly; tpe takes them"
 
 
@@ -276,10 +277,9 @@ def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
 def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
     """What of the studies that are learned from can be seen without reading them."""
     sources = sweep.history or []
-    kind, name = sampler_kind(sweep.sampler), (sweep.sampler or {"name": "tpe"})["name"]
+    kind = sampler_kind(sweep.sampler)
     if sources and not (kind.learns and kind.history):
-        why = "learns from its own trials alone" if kind.learns else "does not learn from trials"
-        yield f"sweep.history: sweep.sampler={name} {why}; tpe and gp learn from those of other studies"
+        yield f"sweep.history: {_learns_alone(sweep)} other studies"
     for source in dict.fromkeys(sources):
         if sources.count(source) > 1:
             yield f"sweep.history={source}: named more than once"
@@ -295,14 +295,20 @@ def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
             yield f"sweep.history_keys.{name}={key}: not searched here{valid}"
 
 
+def _learns_alone(sweep: SweepConfig) -> str:
+    """What is said of a sampler that cannot learn from trials that it did not propose."""
+    name = (sweep.sampler or {"name": "tpe"})["name"]
+    why = "learns from its own trials alone" if sampler_kind(sweep.sampler).learns else "does not learn from trials"
+    return f"sweep.sampler={name} {why}; tpe and gp learn from those of"
+
+
 def _transfer_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
     """What keeps arms from learning from one another."""
     if not sweep.transfer:
         return
-    kind, name = sampler_kind(sweep.sampler), (sweep.sampler or {"name": "tpe"})["name"]
+    kind = sampler_kind(sweep.sampler)
     if kind.replayed or not kind.learns:
-        why = "learns from its own trials alone" if kind.learns else "does not learn from trials"
-        yield f"sweep.transfer=true: sweep.sampler={name} {why}; tpe and gp learn from those of neighbours"
+        yield f"sweep.transfer=true: {_learns_alone(sweep)} neighbours"
     if several := [key for key in (*(sweep.objectives or {}), *(sweep.constraints or {})) if key != "val"]:
         yield f"sweep.transfer=true: {several[0]} is an arm's own figure; arms learn the validation score from others"
     if sum(arm.transfer for arm in all_arms) < 2:
@@ -323,23 +329,15 @@ def _donor_mistakes(config: Config) -> Iterator[str]:
 
 def _of_space(where: str, kind: SamplerKind, arm: Arm, trials: int) -> Iterator[str]:
     """What a sampler cannot take of an arm's dimensions; a baseline is drawn evenly then."""
-    space = arm.nuisance
-    if arm.baseline and not takes(kind, space):
+    space, why = arm.nuisance, list(untaken(kind, arm))
+    if arm.baseline and why:
         return
-    for key, dimension in space.items():
-        if dimension.when is not None and not kind.conditions:
-            yield f"{where}: takes no conditional dimension, and {key} is one; tpe, random and nsgaii do"
-        if isinstance(dimension, Choice) and not kind.choices:
-            yield f"{where}: takes numbers alone, and {key} is a {dimension.described}"
-        if dimension.values is None and not kind.continuous:
-            yield f"{where}: {key} is a {dimension.described} without end; give it a step, integer: true, or choices"
+    yield from (f"{where}: {each}" for each in why)
     countable = all(dimension.values is not None for dimension in space.values())
     if not kind.continuous and countable:
         count = sum(1 for _ in itertools.islice(points(space), trials))
         if count < trials:
             yield f"sweep.trials={trials}: {where} has {count} points in arm {arm.name}; sweep.trials={count}"
-    if len(space) < kind.least:
-        yield f"{where}: needs two dimensions, and arm {arm.name} has {len(space)}; tpe and gp take one"
 
 
 def _memory_mistakes(config: Config) -> Iterator[str]:

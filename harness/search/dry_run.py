@@ -31,7 +31,7 @@ def try_sampler(config: Config, all_arms: list[Arm]) -> None:
     """Have a sampler that has arguments propose once, from made-up scores. Raises ConfigError where it fails."""
     assert config.sweep is not None
     method, plan = config.sweep.sampler, SearchPlan.of(config)
-    arm = next((arm for arm in all_arms if arm.nuisance and takes(sampler_kind(method), arm.nuisance)), None)
+    arm = next((arm for arm in all_arms if arm.nuisance and takes(sampler_kind(method), arm)), None)
     if arm is None or method is None or method["name"] == "gp" or (len(method) == 1 and method["name"] in SAMPLERS):
         return  # the Gaussian process takes torch, and no number
     study = plan.study()

@@ -19,6 +19,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from harness.config import ConfigError, nearest
+from harness.config.arms import Arm
 from harness.config.guests import load_guest
 from harness.config.methods import PRUNERS as PRUNER_NAMES
 from harness.config.methods import method_mistakes
@@ -116,14 +117,22 @@ def sampler_kind(method: Arguments | None) -> SamplerKind:
     return SamplerKind(kind=kind, replayed=True)
 
 
-def takes(kind: SamplerKind, space: Space) -> bool:
-    """Whether a sampler can propose points of a space. A baseline whose space it does not take is drawn evenly."""
-    return (
-        (kind.conditions or all(dimension.when is None for dimension in space.values()))
-        and (kind.choices or not any(isinstance(dimension, Choice) for dimension in space.values()))
-        and (kind.continuous or all(dimension.values is not None for dimension in space.values()))
-        and len(space) >= kind.least
-    )
+def takes(kind: SamplerKind, arm: Arm) -> bool:
+    """Whether a sampler can propose points of an arm. A baseline that it does not take is drawn evenly."""
+    return not any(untaken(kind, arm))
+
+
+def untaken(kind: SamplerKind, arm: Arm) -> Iterator[str]:
+    """Why a sampler cannot propose points of an arm."""
+    for key, dimension in arm.nuisance.items():
+        if dimension.when is not None and not kind.conditions:
+            yield f"takes no conditional dimension, and {key} is one; tpe, random and nsgaii do"
+        if isinstance(dimension, Choice) and not kind.choices:
+            yield f"takes numbers alone, and {key} is a {dimension.described}"
+        if dimension.values is None and not kind.continuous:
+            yield f"{key} is a {dimension.described} without end; give it a step, integer: true, or choices"
+    if (count := len(arm.nuisance)) < kind.least:
+        yield f"needs two dimensions, and arm {arm.name} has {count}; tpe and gp take one"
 
 
 def make_sampler(method: Arguments | None, space: Space, seed: int) -> BaseSampler:

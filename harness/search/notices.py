@@ -25,7 +25,7 @@ def notices(config: Config, *, on_cpu: bool) -> Iterator[str]:
             f"{', '.join(dict.fromkeys(measured))}: measured, not counted, so what is proposed depends on how busy the "
             "machine is, and the study cannot be repeated"
         )
-    even = [arm.name for arm in arms(sweep) if arm.baseline and arm.nuisance and not takes(kind, arm.nuisance)]
+    even = [arm.name for arm in arms(sweep) if arm.baseline and arm.nuisance and not takes(kind, arm)]
     if even and sweep.sampler is not None:
         yield (
             f"sweep.sampler={sweep.sampler['name']}: does not take the dimensions of {', '.join(even)}, whose trials "

@@ -53,7 +53,7 @@ def _given(arm: Arm, index: int, plan: SearchPlan) -> Point | None:
     if not arm.baseline and index < len(plan.enqueued):
         return applied(arm.nuisance, _first(arm) | drawn | plan.enqueued[index])
     kind = sampler_kind(plan.sampler)
-    if arm.baseline and not takes(kind, arm.nuisance):
+    if arm.baseline and not takes(kind, arm):
         return drawn
     even = index + len(plan.history.get(arm.name, ())) < plan.startup
     return drawn if even and kind.learns else None
