@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from harness.record import Record
 from harness.report.confirmed import Confirmation
-from harness.report.plots import save_picture
+from harness.report.plots import layer_map, save_picture
 from harness.report.table import ArmResult, goodness
 
 _ARMS = 10  # columns that names fit below
@@ -31,11 +31,7 @@ def layer_rank_picture(arms: Mapping[str, Record], title: str, path: Path) -> No
     values = np.array([[entry.adapter.ranks.get(layer, np.nan) for entry in arms.values()] for layer in layers])
     figure = Figure(figsize=(3.6 + 0.85 * len(arms), max(3.5, 1.8 + 0.2 * len(layers))), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(values, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0)
-    names = [arm.replace(",", "\n") for arm in arms]
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
-    axes.set_yticks(range(len(layers)), layers, fontsize=7)
-    axes.set_facecolor("#dddddd")
+    image = layer_map(axes, values, layers, [arm.replace(",", "\n") for arm in arms], "viridis")
     if len(layers) <= _NUMBERED:
         middle = np.nanmax(values) / 2
         for (row, column), rank in np.ndenumerate(values):

@@ -178,7 +178,7 @@ def _picture(changes: Sequence[LayerChange], title: str, path: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from harness.report.plots import save_picture
+    from harness.report.plots import layer_map, save_picture
 
     layers, arms = _layers(changes), _arms(changes)
     size = (3.2 + 1.1 * len(arms) + 4, max(3.5, 1.8 + 0.21 * len(layers)))
@@ -191,10 +191,6 @@ def _picture(changes: Sequence[LayerChange], title: str, path: Path) -> None:
     for panel, (label, figure_of, colours) in zip(axes, panels, strict=True):
         table = [_by_layer([change for change in changes if change.arm == arm], figure_of) for arm in arms]
         values = np.array([[column.get(layer, np.nan) for column in table] for layer in layers])
-        image = panel.imshow(values, aspect="auto", cmap=colours, interpolation="nearest", vmin=0)
-        panel.set_xticks(range(len(arms)), arms, rotation=40, ha="right", fontsize=8)
-        panel.set_yticks(range(len(layers)), layers, fontsize=7)
-        panel.set_facecolor("#dddddd")
-        figure.colorbar(image, ax=panel, label=label)
+        figure.colorbar(layer_map(panel, values, layers, arms, colours), ax=panel, label=label)
     figure.suptitle(f"{title}: which layers use their rank, and which moved (grey: not adapted)")
     save_picture(figure, path)

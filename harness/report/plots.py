@@ -16,12 +16,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from harness.record import Record, headline_metric, headline_score
 from harness.report.confirmed import Confirmation
 from harness.report.labels import name_points
 from harness.report.table import MIB, ArmResult, cost_of, pareto, sign
+from harness.report.two_level import Floats
 
 # Okabe and Ito's colours: told apart with any colour vision; markers differ too, for print.
 _STYLE = {
@@ -277,6 +279,15 @@ _UNDATED: dict[str, dict[str, str | None]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 """What a format would say of when and by what it was written: the same records give the same file."""
+
+
+def layer_map(axes: Axes, values: Floats, layers: Sequence[str], arms: Sequence[str], colours: str) -> AxesImage:
+    """Values (layers, arms) as colours, layers down and arms across; grey where there is none."""
+    image = axes.imshow(values, aspect="auto", cmap=colours, interpolation="nearest", vmin=0)
+    axes.set_xticks(range(len(arms)), arms, rotation=40, ha="right", fontsize=8)
+    axes.set_yticks(range(len(layers)), layers, fontsize=7)
+    axes.set_facecolor("#dddddd")
+    return image
 
 
 def save_picture(figure: Figure, path: Path) -> None:

@@ -43,7 +43,7 @@ def score_matrices(shared: Mapping[str, Sequence[Record]], folder: Path) -> Scor
     """Of trials with the same seeds in every arm, in the same order."""
     try:
         found = {name: [_columns(entry, folder) for entry in entries] for name, entries in shared.items()}
-        sizes = {(len(values), rows) for entries in found.values() for values, rows in entries}
+        sizes = {(rows, groups) for entries in found.values() for _, rows, groups in entries}
         if len(sizes) > 1:
             raise _NoRows("trials were scored on other numbers of rows")
     except _NoRows as reason:
@@ -52,17 +52,16 @@ def score_matrices(shared: Mapping[str, Sequence[Record]], folder: Path) -> Scor
             for name, entries in shared.items()
         }
         return ScoreMatrices(alone, 0, why=str(reason))
-    ((columns, rows),) = sizes
-    values = {name: np.array([each for each, _ in entries], dtype=np.float64) for name, entries in found.items()}
-    first = next(iter(shared.values()))[0]
-    return ScoreMatrices(values, rows, groups=0 if items_of(first, folder) is not None else columns)
+    ((rows, groups),) = sizes
+    values = {name: np.array([each for each, _, _ in entries], dtype=np.float64) for name, entries in found.items()}
+    return ScoreMatrices(values, rows, groups)
 
 
-def _columns(entry: Record, folder: Path) -> tuple[Sequence[float], int]:
-    """The values of rows or groups of rows, and how many rows there are."""
+def _columns(entry: Record, folder: Path) -> tuple[Sequence[float], int, int]:
+    """The values of rows or of groups of them, how many rows there are, and in how many groups: 0 where in none."""
     items = items_of(entry, folder)
     if items is not None:
-        return items, len(items)
+        return items, len(items), 0
     if entry.continual:
         raise _NoRows("its tasks have no right answers for each row, or predictions are missing")
     measured, groups = _measured(entry, folder)
@@ -73,7 +72,7 @@ def _columns(entry: Record, folder: Path) -> tuple[Sequence[float], int]:
     if not np.isfinite(measured).all():
         raise _NoRows("without some of the rows a class has none")
     values = group_values.group_values(measured, groups)
-    return (sign(entry) * (values - values.mean() + recorded)).tolist(), len(groups)
+    return (sign(entry) * (values - values.mean() + recorded)).tolist(), len(groups), len(values)
 
 
 def items_of(entry: Record, folder: Path) -> list[float] | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -90,8 +91,7 @@ def run_trial(
         device, precision = _prepare_process(config)
         task = build_task(config.task)
         _identify(config, task, draft)
-        _LOG.info("data: %s", short(task))
-        write_rows(task, context.folder.parent.parent / SPLIT_ROWS, context.folder / SPLIT_ROWS)
+        _tell_rows(task, context.folder)
         meter = ResourceMeter(device, context.pack_size)
         model = _built(config, task)
         _note_arithmetic(config, precision, model, draft)
@@ -131,6 +131,12 @@ def run_trial(
             train_and_evaluate(trial)
     draft.record = replace(draft.record, time=replace(draft.record.time, total_s=time.perf_counter() - started))
     return _recorded(config, context, draft, end=end, mirror=mirror, accept=accept)
+
+
+def _tell_rows(task: Task, folder: Path) -> None:
+    """Say what was read, and write down the rows of each split, beside the study or where they differ in the trial."""
+    _LOG.info("data: %s", short(task))
+    write_rows(task, folder.parent.parent / SPLIT_ROWS, folder / SPLIT_ROWS)
 
 
 def _built(config: Config, task: Task) -> Network:
