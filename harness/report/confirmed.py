@@ -189,7 +189,10 @@ def _verdict(gap: Comparison, margin: float, seeds: int) -> Verdict:
 
 
 def _cannot_rank(found: Sequence[Confirmed], folder: Path) -> str:
-    """Why arms cannot be ranked: none is above guessing, or the study is too small to see what guessing would lose."""
+    """Why arms cannot be ranked: none is above guessing, or the study is too small to see what guessing would lose.
+
+    What it sees is what its steadiest arm could show: one that moves much from seed to seed is undecided by itself.
+    """
     rows = predictions(found[0].entry, folder) if headline_metric(found[0].entry) == "accuracy" else None
     if rows is None:
         return ""
@@ -198,7 +201,7 @@ def _cannot_rank(found: Sequence[Confirmed], folder: Path) -> str:
     best = max(found, key=lambda each: each.mean.mean)
     if all(each.mean.low <= guess for each in found):
         return f"no arm is shown to be above the most frequent class ({guess:.4f})"
-    seen = max(each.gap.detectable for each in found if each.gap is not None)
+    seen = min(each.gap.detectable for each in found if each.gap is not None)
     if seen > best.mean.mean - guess:
         return (
             f"with {len(rows):,} test rows and {len(best.runs)} seeds a difference of {_points(seen)} has a power of "

@@ -7,7 +7,7 @@ import pytest
 
 from harness import record
 from harness.report import costs, plots, write_report
-from harness.report.confirmed import answer, confirmation
+from harness.report.confirmed import _cannot_rank, answer, confirmation
 from harness.report.confirmed import section as section_of
 from tests.test_record import make
 
@@ -68,6 +68,20 @@ def study(tmp_path):
         return records
 
     return make_study
+
+
+def test_one_arm_that_moves_much_keeps_no_other_from_being_ranked(study, tmp_path):
+    study({"full": 0.0, "rank=1": -0.08, "rank=8": 0.0})
+    arms = confirmation(record.read(tmp_path), tmp_path, margin=0.03).arms
+
+    def moved(*names):
+        return [
+            dataclasses.replace(each, gap=dataclasses.replace(each.gap, detectable=0.9)) if each.arm in names else each
+            for each in arms
+        ]
+
+    assert _cannot_rank(moved("rank=8"), tmp_path) == ""
+    assert _cannot_rank(moved("rank=1", "rank=8"), tmp_path).startswith("with 2,000 test rows and 4 seeds a difference")
 
 
 def test_the_reference_is_the_arm_that_is_named_where_it_was_confirmed(study, tmp_path):
