@@ -202,6 +202,10 @@ class Task(ABC):
         """What each row of a split is called in tables: its text or its file; empty where it has no name."""
         return self.findings().kept.get(split, ())
 
+    def label_sets(self, split: str) -> Sequence[Sequence[str]]:
+        """The classes of each row of a split, by name, where it may have several or none; else no rows."""
+        return ()
+
     def tagged(self, split: str) -> Sequence[tuple[Sequence[str], Sequence[str]]]:
         """The tokens of each row of a split and their tags; empty where tokens have none."""
         return ()

@@ -57,6 +57,10 @@ class LabelledTask(Task):
 
         return RegressionMetrics(*self.spread)
 
+    def label_sets(self, split: str) -> Sequence[Sequence[str]]:
+        sets = self.labels(split) if self.several else ()
+        return [[self.classes[number] for number in numbers] for numbers in sets]
+
     def described_labels(self) -> dict[str, object]:
         """What a record keeps of the data, and what chance would score."""
         if self.several:

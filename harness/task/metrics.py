@@ -35,7 +35,7 @@ class Metrics(nn.Module):
         return batch["labels"], logits.float()
 
     def shares(self, logits: Tensor) -> Tensor | None:
-        """The probability of each class (B, C), where the answer is a class."""
+        """The probability of each class (B, C), where the answer is a class or a set of them."""
         return None
 
     def tags(self, logits: Tensor, batch: Mapping[str, Tensor]) -> list[list[int]]:
@@ -122,6 +122,9 @@ class LabelSetMetrics(Metrics):
         rows = torch.stack([exact.new_tensor(len(labels)), exact, loss_B.sum()])
         self.counts.update(torch.cat([(answers * labels).sum(0), answers.sum(0), labels.sum(0), rows]))
         return torch.stack([loss_B, torch.ones_like(loss_B)], 1)
+
+    def shares(self, logits: Tensor) -> Tensor:
+        return logits.float().sigmoid()
 
     def compute_and_reset(self) -> dict[str, float]:
         counts = self.counts.compute().cpu()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from harness.config import Config
 from harness.model import Network
@@ -23,6 +24,8 @@ from harness.trial.context import TrialContext
 from harness.trial.inputs import base_identity, tokens_for
 from harness.trial.methods import Method
 
+_LABELLED = ("label", "predicted")
+
 
 def save_artifacts(
     config: Config, model: Network, method: Method, module: TrialModule, folder: Path, *, predicted: bool
@@ -33,9 +36,9 @@ def save_artifacts(
     save_trained(config, model, method, target)
     if predicted:
         _save_predictions(module, folder / PREDICTIONS)
-        _save_answers(build_task(config.task), module, folder)
-        _save_tags(build_task(config.task), module, folder)
-        _save_spans(build_task(config.task), module, folder)
+        task = build_task(config.task)
+        for save in (_save_classes, _save_label_sets, _save_numbers, _save_tags, _save_spans):
+            save(task, module, folder)
 
 
 def save_trained(config: Config, model: Network, method: Method, target: Path) -> None:
@@ -74,24 +77,61 @@ def _save_predictions(module: TrialModule, path: Path) -> None:
     path.write_text("\n".join([",".join(("row", *module.metrics.columns)), *lines]) + "\n")
 
 
-def _save_answers(task: Task, module: TrialModule, folder: Path) -> None:
+def _save_classes(task: Task, module: TrialModule, folder: Path) -> None:
     """What was answered to each test item, with the names of items and classes; and how often each class was taken for
     each. Only where the answer is a class, and one process has seen all of them.
     """
-    rows = torch.cat([rows for rows, _ in module.predictions])
-    if not module.shares or len(rows) != sum(map(len, module.shares)):
+    shares = _shares(module)
+    if shares is None or module.metrics.columns[:2] != _LABELLED:
         return
-    shares, order = torch.cat(module.shares)[rows.argsort()], rows.argsort()
-    items = torch.cat([items for _, items in module.predictions])[order].long().tolist()
-    names = task.names("test") or list(map(str, range(len(items))))
+    names = _names(task, len(shares))
     counts = [[0] * len(task.classes) for _ in task.classes]
     lines = []
-    for name, (label, predicted, *_), row in zip(names, items, shares.tolist(), strict=True):
-        counts[label][predicted] += 1
-        lines.append([name, task.classes[label], task.classes[predicted], *(f"{share:.9g}" for share in row)])
-    _write_table(folder / ANSWERS, ["item", "label", "predicted", *(f"p({name})" for name in task.classes)], lines)
+    for name, (_, (label, predicted, *_)), row in zip(names, _items(module), shares.tolist(), strict=True):
+        right, said = int(label), int(predicted)
+        counts[right][said] += 1
+        lines.append([name, task.classes[right], task.classes[said], *map(_probability, row)])
+    _write_table(folder / ANSWERS, ["item", *_LABELLED, *(f"p({name})" for name in task.classes)], lines)
     of_each = [[name, *counts[label]] for label, name in enumerate(task.classes)]
     _write_table(folder / CONFUSION, ["label, taken for", *task.classes], of_each)
+
+
+def _save_label_sets(task: Task, module: TrialModule, folder: Path) -> None:
+    """The same where a row may have several classes or none: each cell of them is a JSON list of their names."""
+    shares, sets = _shares(module), task.label_sets("test")
+    if shares is None or len(sets) != len(shares):
+        return
+    lines = []
+    for name, wanted, row in zip(_names(task, len(sets)), sets, shares.tolist(), strict=True):
+        said = [each for each, share in zip(task.classes, row, strict=True) if share > 0.5]
+        cells = [json.dumps(found, ensure_ascii=False) for found in (wanted, said)]
+        lines.append([name, *cells, *map(_probability, row)])
+    _write_table(folder / ANSWERS, ["item", *_LABELLED, *(f"p({name})" for name in task.classes)], lines)
+
+
+def _save_numbers(task: Task, module: TrialModule, folder: Path) -> None:
+    """The number of each test item and the one that was predicted, both in the labels' own unit, as float32 has it."""
+    if task.classes or module.metrics.columns != _LABELLED:
+        return
+    items = [[f"{value:.7g}" for value in item] for _, item in _items(module)]
+    lines = [[name, *item] for name, item in zip(_names(task, len(items)), items, strict=True)]
+    _write_table(folder / ANSWERS, ["item", *_LABELLED], lines)
+
+
+def _shares(module: TrialModule) -> Tensor | None:
+    """The probabilities of classes (N, C) in the order of the rows; None where one process has not seen all of them."""
+    rows = torch.cat([rows for rows, _ in module.predictions])
+    if not module.shares or len(rows) != sum(map(len, module.shares)):
+        return None
+    return torch.cat(module.shares)[rows.argsort()]
+
+
+def _names(task: Task, rows: int) -> Sequence[str]:
+    return task.names("test") or list(map(str, range(rows)))
+
+
+def _probability(value: float) -> str:
+    return f"{value:.9g}"
 
 
 def _save_tags(task: Task, module: TrialModule, folder: Path) -> None:

@@ -40,6 +40,28 @@ def photos(tmp_path):
     return ["task=image_table", f"task.data={tmp_path}/photos.csv", "task.image_size=32"]
 
 
+def answers_are_named(made, photos):
+    """The table of answers has the labels of the file under the names of pictures, and the recorded scores."""
+    with open(made.folder / "answers.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    scores, told = made.entry.scores["test"], photos.loc[[line["item"] for line in lines]]
+    labels, said = ([line[name] for line in lines] for name in ("label", "predicted"))
+    if "rmse" in scores:
+        assert list(map(float, labels)) == pytest.approx(told["size"].tolist(), rel=1e-6)
+        errors = [(float(one) - float(other)) ** 2 for one, other in zip(labels, said, strict=True)]
+        assert np.mean(errors) ** 0.5 == pytest.approx(scores["rmse"], rel=1e-4)
+    elif "exact" in scores:
+        wanted, found = ([set(json.loads(cell)) for cell in cells] for cells in (labels, said))
+        assert wanted == [set(json.loads(cell)) for cell in told["kinds"]]
+        for line, answered in zip(lines, found, strict=True):
+            assert answered == {name for name in ("a", "b") if float(line[f"p({name})"]) > 0.5}
+        right, all_ = (sum(map(len, sets)) for sets in (map(set.intersection, wanted, found), [*wanted, *found]))
+        assert scores["f1_micro"] == pytest.approx(2 * right / max(1, all_))
+    else:
+        assert labels == told["kind"].tolist()
+        assert np.mean(np.equal(labels, said)) == pytest.approx(scores["accuracy"])
+
+
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_a_trial_of_each_kind_of_answer(answer, photos, trained, tmp_path):  # noqa: F811
     save_small(AutoModelForImageClassification, "resnet", tmp_path / "base", num_labels=3)
@@ -51,11 +73,7 @@ def test_a_trial_of_each_kind_of_answer(answer, photos, trained, tmp_path):  # n
     assert found.scores == pytest.approx(made.entry.scores["test"], rel=1e-5)
     (result,) = arm_results([made.entry], made.folder.parents[1])
     assert (result.interval is None) == (answer == "labels")
-    if answer == "class":
-        with open(made.folder / "answers.csv", newline="") as file:
-            lines = list(csv.DictReader(file))
-        kinds = pd.read_csv(tmp_path / "photos.csv").set_index("image")["kind"]
-        assert [line["label"] for line in lines] == [kinds[line["item"]] for line in lines]
+    answers_are_named(made, pd.read_csv(tmp_path / "photos.csv").set_index("image"))
     export_trial(made, tmp_path / "out", merged=True)
     theirs = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
     images = task.inputs("test", None).batch(range(4))["images"]
