@@ -28,10 +28,12 @@ from harness.config.schema_errors import schema_keys
 from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
 from harness.config.tasks import AnswerSpan, Outputs, TaskConfig, TokenClasses, Transcribed
+from harness.config.tasks.audio_table import AudioTableConfig
 from harness.config.tasks.chat import ChatTaskConfig
 from harness.config.tasks.choice import ChoiceTaskConfig
 from harness.config.tasks.dense import DenseFolderConfig, ShapesDenseConfig
 from harness.config.tasks.extractive_qa import ExtractiveQaConfig
+from harness.config.tasks.file_table import FileTableConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.image_table import ImageTableConfig
 from harness.config.tasks.own import names_in
@@ -59,6 +61,7 @@ __all__ = [
     "AnswerSpan",
     "AssetConfig",
     "AudioFolderConfig",
+    "AudioTableConfig",
     "BaselineConfig",
     "CatalogueTaskConfig",
     "ChatTaskConfig",
@@ -76,6 +79,7 @@ __all__ = [
     "ExtraArmConfig",
     "ExtractiveQaConfig",
     "FileSeq2seqTaskConfig",
+    "FileTableConfig",
     "FolderTaskConfig",
     "GeneratorModelConfig",
     "GlueTaskConfig",

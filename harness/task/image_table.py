@@ -3,9 +3,8 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
-
-import numpy as np
 
 from harness.config import ImageTableConfig, ModelConfig, Tokens
 from harness.task.base import SPLITS, Inputs
@@ -13,15 +12,18 @@ from harness.task.images import ImageSplit, evenly_drawn, image_inputs
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
 from harness.task.intake.labels import suspicious
-from harness.task.labelled import LabelledTask, names_told, numbered_labels, sets_of
-from harness.task.own_image_tables import Picture, read_own_image_table
+from harness.task.labelled import LabelledTask, names_told, numbered_labels
+from harness.task.own_file_tables import Files, NamedFile, read_own_files
+from harness.task.pictures import Looked, look_at, told_of
+
+_USUAL = ("image", "img", "file_name", "image_path", "path", "file", "filename", "filepath")
 
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
     """A split: pictures, and the label of each."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[NamedFile[Looked], ...]
     labels: tuple[Any, ...]
 
     def __len__(self) -> int:
@@ -47,18 +49,9 @@ class ImageTableTask(LabelledTask):
 
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
         found = self.splits[split]
-        files = tuple(picture.looked.file for picture in found.pictures)
-        images = tuple(picture.image for picture in found.pictures)
-        return image_inputs(ImageSplit(images, self._answers(split), files, (), self.background), self.image_size)
-
-    def _answers(self, split: str) -> np.ndarray:
-        """Classes (N), sets of them as ones and zeros (N, C), or standardised numbers (N)."""
-        labels, spread = self.splits[split].labels, self.spread
-        if self.several:
-            return sets_of(labels, len(self.classes))
-        if spread is None:
-            return np.array(labels, dtype=np.int64)
-        return ((np.array(labels) - spread[0]) / spread[1]).astype(np.float32)
+        files = tuple(picture.content.file for picture in found.pictures)
+        images = tuple(picture.source for picture in found.pictures)
+        return image_inputs(ImageSplit(images, self.answers(split), files, (), self.background), self.image_size)
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.image_mistakes(self.name, self.image_size)
@@ -75,7 +68,9 @@ class ImageTableTask(LabelledTask):
 
 def read_image_table(config: ImageTableConfig) -> ImageTableTask:
     """Read a table's images and split them. Raises ConfigError for data that cannot be learned from."""
-    source, frames, pictures, facts = read_own_image_table(config)
+    look = partial(look_at, background=config.background)
+    frames, pictures, facts = read_own_files(config, Files("image", "picture", _USUAL, look))
+    told = told_of([(each.name, each.content) for part in pictures.values() for each in part], config.background)
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
     refuse_empty(where, frames)
     known = {split: list(frames[split]["label"]) for split in SPLITS}
@@ -95,16 +90,16 @@ def read_image_table(config: ImageTableConfig) -> ImageTableTask:
         numbered_labels(f"{where} task.train_rows={config.train_rows}", known, answer=config.answer, wanted=None)
     digest = hashlib.sha256(repr(classes).encode())
     for split, found in splits.items():
-        digest.update(repr((split, [each.looked.file for each in found.pictures], found.labels)).encode())
+        digest.update(repr((split, [each.content.file for each in found.pictures], found.labels)).encode())
     odd = suspicious(names_told(known, config.answer))
     return ImageTableTask(
         name=config.name,
-        source=source,
+        source=str(config.data or config.dataset),
         classes=classes,
         splits=splits,
         sha256=digest.hexdigest(),
         image_size=config.image_size,
         background=config.background,
-        facts=dataclasses.replace(facts, kept=kept, suspicious=[*facts.suspicious, *odd]),
+        facts=dataclasses.replace(facts, kept=kept, suspicious=[*told, *facts.suspicious, *odd]),
         several=config.answer == "labels",
     )

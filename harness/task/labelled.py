@@ -33,6 +33,15 @@ class LabelledTask(Task):
     def labels(self, split: str) -> tuple[Any, ...]:
         """Classes, 0…classes−1, or numbers, or sets of classes, in the order of the rows."""
 
+    def answers(self, split: str) -> np.ndarray:
+        """Classes (N), sets of them as ones and zeros (N, C), or standardised numbers (N), as a model is trained on."""
+        labels, spread = self.labels(split), self.spread
+        if self.several:
+            return sets_of(labels, len(self.classes))
+        if spread is None:
+            return np.array(labels, dtype=np.int64)
+        return ((np.array(labels) - spread[0]) / spread[1]).astype(np.float32)
+
     @property
     def outputs(self) -> int:
         return len(self.classes) or 1

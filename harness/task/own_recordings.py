@@ -74,7 +74,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
         near=copies(splits),
         missing=task.facts.missing,
         suspicious=suspicious(recording.label for recording in every),
-        format=brought(every, config.sample_rate),
+        format=brought((each.heard for each in every), config.sample_rate),
     )
     return dataclasses.replace(task, facts=facts)
 

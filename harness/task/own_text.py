@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness.config import ConfigError, HubTaskConfig, ImageTableConfig, OwnTextTaskConfig, TableTaskConfig, names_in
+from harness.config import ConfigError, FileTableConfig, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig, names_in
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import Parts, by_time, drawn, joined, stratified
@@ -41,7 +41,7 @@ from harness.task.intake.pairs import shared_sides
 from harness.task.intake.table import Table, load_table
 from harness.task.own_pairs import filled
 
-OwnRowsConfig = OwnTextTaskConfig | ImageTableConfig
+OwnRowsConfig = OwnTextTaskConfig | FileTableConfig
 Frames = dict[str, pd.DataFrame]
 """Split name -> columns text, label, near (as text but for case, blanks and punctuation), and group, time or scored
 (together with others) where they are named; the index is the row in its file."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.config import ConfigError, TranscriptsConfig
-from harness.system.paths import listed, path_problem
+from harness.system.paths import listed
 from harness.task.error_rates import normaliser
 from harness.task.intake.cuts import drawn
 from harness.task.intake.duplicates import contradictions, normalised, shared_keys
@@ -17,7 +17,7 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
-from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording
+from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
@@ -25,8 +25,6 @@ from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
 _AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
 _TEXT = ("transcription", "transcript", "sentence", "text")
 _SPEAKER = ("client_id", "speaker", "speaker_id")
-_BESIDE = ("", "clips", "wavs")  # where files are named from, beside a table: Common Voice's, LJSpeech's
-_SUFFIXES = ("", ".wav")  # LJSpeech names them without
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +70,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         kept={split: [each.name for each in part] for split, part in splits.items()},
         near=copies(splits),
         suspicious=_shared_texts(splits),
-        format=formats | brought(every, config.sample_rate),
+        format=formats | brought((each.heard for each in every), config.sample_rate),
     )
     return config.data, splits, facts
 
@@ -149,7 +147,7 @@ def _recording(config: TranscriptsConfig, table: Path, file: object) -> tuple[st
     rate, mix = config.sample_rate, config.channels == "mix"
     try:
         if content is None:
-            heard = read_recording(_place(table.parent, name), rate, mix)
+            heard = read_recording(recording_at(table.parent, name), rate, mix)
         else:
             heard = decode_audio(content, None, rate, mix, is_wav=content[:4] in WAV_STARTS)
     except ValueError as error:
@@ -189,12 +187,6 @@ def _utterance(config: TranscriptsConfig, table: Path, file: object, text: objec
         raise ValueError(f"{short} has no {config.speaker}, which task.speaker names")
     digest = hashlib.sha256(heard.samples.tobytes()).hexdigest()
     return Utterance(name, heard, digest, str(text).strip(), "" if is_gap(who) else str(who).strip())
-
-
-def _place(folder: Path, name: str) -> Path:
-    """Where a file is that a table in `folder` names."""
-    places = [folder / inner / f"{name}{suffix}" for inner in _BESIDE for suffix in _SUFFIXES]
-    return next((place for place in places if path_problem(place, "file") is None), places[0])
 
 
 def _once(where: str, split: str, part: list[Utterance], left: dict[str, list[str]]) -> list[Utterance]:

@@ -1145,7 +1145,7 @@ def test_files_that_cannot_be_read_are_left_out_and_counted_where_that_is_said(m
 
 
 @pytest.mark.parametrize(("task", "data", "line"), [
-    ("image_folder", "a.csv", "a file, not a folder; task=image_folder reads a folder, task=text_csv, task=image_table, task=token_labels, task=extractive_qa, task=seq2seq, task=chat, task=choice and task=transcripts read files"),
+    ("image_folder", "a.csv", "a file, not a folder; task=image_folder reads a folder, task=text_csv, task=image_table, task=audio_table, task=token_labels, task=extractive_qa, task=seq2seq, task=chat, task=choice and task=transcripts read files"),
     ("spoken_digits", "a.csv", "a file, not a folder; task=spoken_digits reads a folder"),
     ("text_csv", "d", "a folder, not a file; task=text_csv reads a file, task=image_folder"),
     ("seq2seq", "d", "a folder, not a file; task=seq2seq reads a file"),

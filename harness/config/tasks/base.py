@@ -81,8 +81,8 @@ WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
 """Measures that are no mean over rows, and need all of them in one place."""
 
 READ_FILES = (
-    "task=text_csv, task=image_table, task=token_labels, task=extractive_qa, task=seq2seq, task=chat, task=choice and "
-    "task=transcripts read files"
+    "task=text_csv, task=image_table, task=audio_table, task=token_labels, task=extractive_qa, task=seq2seq, "
+    "task=chat, task=choice and task=transcripts read files"
 )
 _READ_BY = {
     "a file,": READ_FILES,

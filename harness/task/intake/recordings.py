@@ -22,6 +22,8 @@ SHORTEST = 0.025
 _BEYOND = 2.0
 """Float samples that go beyond it, 6 dB over full scale, are of another scale; those below are clipped."""
 
+_BESIDE = ("", "clips", "wavs")  # where files are named from, beside a table: Common Voice's, LJSpeech's
+_SUFFIXES = ("", ".wav")  # LJSpeech names them without
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _NAMES = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 85: "MP3"}
 
@@ -46,6 +48,12 @@ def read_recording(path: Path, rate: int, mix: bool) -> DecodedAudio:
     if problem := path_problem(path, "file"):
         raise ValueError(problem)
     return decode_audio(path.read_bytes(), path, rate, mix, is_wav=path.suffix.lower() in WAV)
+
+
+def recording_at(folder: Path, name: str) -> Path:
+    """Where a file is that a table in `folder` names."""
+    places = [folder / inner / f"{name}{suffix}" for inner in _BESIDE for suffix in _SUFFIXES]
+    return next((place for place in places if path_problem(place, "file") is None), places[0])
 
 
 def decode_audio(content: bytes, path: Path | None, rate: int, mix: bool, *, is_wav: bool) -> DecodedAudio:

@@ -1,7 +1,7 @@
 """Recordings in splits: drawn by who speaks, shared by none of them, and how they were brought to one form."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from harness.config import ConfigError
@@ -69,11 +69,10 @@ def copies(splits: Mapping[str, Sequence[R]]) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def brought(recordings: Sequence[R], rate: int) -> dict[str, str]:
+def brought(recordings: Iterable[DecodedAudio], rate: int) -> dict[str, str]:
     """How many recordings were of another rate, of several channels, or clipped."""
     found: Counter[str] = Counter()
-    for each in recordings:
-        heard = each.heard
+    for heard in recordings:
         found.update([f"of {heard.rate} samples a second"] if heard.rate != rate else [])
         found.update([f"of {heard.channels} channels"] if heard.channels > 1 else [])
         found.update(["clipped at full scale"] if heard.clipped else [])

@@ -1,0 +1,51 @@
+"""The configuration of tables that name a file in each row, or hold it, with a label, several of them or a number."""
+
+from abc import abstractmethod
+from typing import ClassVar, Self
+
+from pydantic.dataclasses import dataclass
+
+from harness.config.models.base import ModelConfig
+from harness.config.scalars import CLOSED, HeldOut, Text
+from harness.config.tasks.labelled import AnsweredTaskConfig
+from harness.config.tasks.own import OwnDatasetConfig, OwnLabelledConfig, one_each
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
+    """A user's own table of files, named relative to it, or of what is in them; or a data set of the datasets library.
+
+    Rows with the same `group` stay in one split; with `time`, the latest rows are held out. `file_key` is the key of
+    the column of files, found by its usual names where that is null.
+    """
+
+    path_kind = "file"
+    part_of_several = False
+    file_key: ClassVar[str]
+
+    label: Text
+    group: Text | None
+    time: Text | None
+    validation_share: HeldOut
+    test_share: HeldOut
+
+    @property
+    @abstractmethod
+    def file_column(self) -> str | None:
+        """The column of files, where it is named."""
+
+    @abstractmethod
+    def of_column(self, name: str) -> Self:
+        """The same with the column of files named."""
+
+    @property
+    def columns_read(self) -> dict[str, str]:
+        """The column of what is read; the digests of contents stand there once the files are read."""
+        return {"text": self.file_column or self.file_key}
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        both = self.group is not None and self.time is not None
+        mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
+        twice = one_each({self.file_key: self.file_column, "label": self.label})
+        own = [*([mistake] if both else []), *twice, *self.source_mistakes(), *self.answer_mistakes()]
+        return [*own, *super().mistakes(model)]

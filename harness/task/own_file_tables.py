@@ -1,0 +1,141 @@
+"""A user's own tables of files: every one read, told apart by what is in it, and splits cut as of other tables."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import pandas as pd
+
+from harness.config import ConfigError, FileTableConfig
+from harness.system.paths import listed
+from harness.task.intake.facts import Facts
+from harness.task.intake.files import given_files
+from harness.task.intake.held import named_or_held, shortened
+from harness.task.intake.labels import is_gap
+from harness.task.intake.table import ARROW, Table, load_table, usual_column
+from harness.task.own_text import Frames, labelled_splits, own_splits
+
+
+class Content(Protocol):
+    """What is in a file: the digest of what is seen or heard, or the problem that keeps it from being read."""
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def problem(self) -> str: ...
+
+
+C = TypeVar("C", bound=Content)
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedFile(Generic[C]):
+    """A file by its name in the table, where it is or the bytes that it holds, and what is in it."""
+
+    name: str
+    source: Path | bytes
+    content: C
+
+
+@dataclasses.dataclass(frozen=True)
+class Files(Generic[C]):
+    """How the files of a table are read: `kind` is the word for one and `noun` for what is in it, `usual` are the usual
+    names of its column, `place` finds one in a folder by its name, and `read` reads many.
+    """
+
+    kind: str
+    noun: str
+    usual: Sequence[str]
+    read: Callable[[Sequence[Path | bytes]], Sequence[C]]
+    place: Callable[[Path, str], Path] = lambda folder, name: folder / Path(name).expanduser()
+
+
+FilesBySplit = dict[str, list[NamedFile[C]]]
+
+
+def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, FilesBySplit[C], Facts]:
+    """The three splits, of columns text (the digests of contents) and label, the files of their rows, and what was
+    found out. Raises ConfigError for what is ambiguous or cannot be read.
+    """
+    tables, told, left = dict[str, tuple[str, Table]](), list[str](), dict[str, list[str]]()
+    by_row = dict[str, dict[object, NamedFile[C]]]()
+    key = f"task.{config.file_key}"
+    for split, (where, table) in _given(config, files.kind, told).items():
+        column = config.file_column or usual_column(table, key, files.usual)
+        if split == "train":  # messages name the column that there is
+            config = config.of_column(column)
+        found, wrong = _read(files, table, table.column(key, column))
+        if wrong and config.gaps == "refuse":
+            said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
+            rule = "task.gaps=leave_out leaves them out"
+            raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
+        if wrong:
+            left.setdefault("unreadable", []).extend(f"{split} {row}" for row in wrong)
+        by_row[split] = found
+        tables[split] = (where, _with_digests(config, column, table, found, wrong))
+    source = str(config.data or config.dataset)
+    where = f"task.data={source}" if config.data else f"task.dataset={source}"
+    _, splits, facts = own_splits(config, where, source, tables, files.noun)
+    chosen = {
+        split: [by_row[split if split in tables else "train"][row] for row in frame.index]
+        for split, frame in splits.items()
+    }
+    kept = {split: list(map(str, frame.index)) for split, frame in splits.items()}
+    facts = dataclasses.replace(
+        facts, kept=kept, left_out={**left, **facts.left_out}, suspicious=[*told, *facts.suspicious]
+    )
+    return splits, chosen, facts
+
+
+def _given(config: FileTableConfig, kind: str, told: list[str]) -> dict[str, tuple[str, Table]]:
+    """The table of each split that is given, with the key that names it."""
+    if config.data is None and config.dataset is None:
+        raise ConfigError(f"task.data: missing; give a table of {kind}s and labels, or task.dataset")
+    named = config.file_column
+    wanted = [named, config.label, config.group, config.time] if named else []
+    columns = [column for column in wanted if column is not None]
+    if config.dataset is not None:
+        found, passed = labelled_splits(
+            config.dataset, config.subset, wanted=columns, label=config.label, named=config.split_names
+        )
+        told += passed
+        return found
+    tables = {}
+    for split, key, name in given_files(config.data, config.validation, config.test):
+        path = Path(name).expanduser()
+        read = columns if path.suffix.lower() in ARROW else [config.label]
+        table = load_table(path, key, read, encoding=config.encoding, separator=config.separator)
+        tables[split] = f"{key}={name}", table
+    return tables
+
+
+def _read(files: Files[C], table: Table, cells: pd.Series) -> tuple[dict[object, NamedFile[C]], dict[object, str]]:
+    """The file of each row that has one, and what is wrong with those of others; empty cells are gaps."""
+    sources, names, wrong = dict[object, Path | bytes](), dict[object, str](), dict[object, str]()
+    for row, cell in cells.items():
+        if is_gap(cell):
+            continue
+        try:
+            names[row], held = named_or_held(cell, files.kind)
+        except ValueError as error:
+            wrong[row] = str(error)
+            continue
+        sources[row] = files.place(table.path.parent, names[row]) if held is None else held
+    contents = dict(zip(sources, files.read(list(sources.values())), strict=True))
+    wrong |= {row: f"{shortened(names[row])}: {each.problem}" for row, each in contents.items() if each.problem}
+    sound = {row: each for row, each in contents.items() if not each.problem}
+    return {row: NamedFile(names[row], sources[row], each) for row, each in sound.items()}, wrong
+
+
+def _with_digests(
+    config: FileTableConfig, column: str, table: Table, found: dict[object, NamedFile[C]], wrong: dict[object, str]
+) -> Table:
+    """The table with the digests of contents in the column of files, without the rows that cannot be read."""
+    frame = table.frame.drop(index=list(wrong))
+    digests = [found[row].content.digest if row in found else None for row in frame.index]
+    named = frame.drop(columns=[column]).assign(
+        **{config.columns_read["text"]: pd.Series(digests, frame.index, object)}
+    )
+    return Table(table.path, named, table.format)
