@@ -67,6 +67,9 @@ MISTAKES = [
     (["+experiment=claims", "+claims.studies.rnk=[x]"], "claims.studies.rnk"),
     (["run=report", "study=none"], "study=none: no records in"),
     (["lora.rank"], "lora.rank"),
+    (["task=movie_snippets", "task.text=x"], "task.text=x: no such key of task=movie_snippets"),
+    (["task.text=x"], "task.text=x: no such key of the task that is chosen"),
+    (["task=movie_snippets", "trainer.objective=bleu"], "has none; trainer.objective=accuracy | loss | "),
     (["model=minilm", "model.poling=mean"], "model.poling=mean: no such key; did you mean model.pooling?"),
     (["task=text_csv", "task.labl=y"], "task.labl=y: no such key; did you mean task.label?"),
     (["task.max_length=513"], "task.max_length=513: model=minilm has 512 positions"),
@@ -294,3 +297,15 @@ def test_an_installed_wheel_carries_its_configurations(tmp_path):
     refused = installed("+experiment=claims", "claims.run=maybe")
     assert refused.returncode == 2, "its command is there, and reads its own node"
     assert refused.stderr.startswith("claims.run: "), refused.stderr
+
+
+def test_an_order_of_rows_is_asked_for_of_a_split_that_lacks_a_class(run_here, tmp_path):
+    for name, labels in (("train", "abc"), ("held", "ab")):
+        rows = [f"text {name} {row},{labels[row % len(labels)]}" for row in range(30)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+    words = [f"task.data={tmp_path}/train.csv", f"task.validation={tmp_path}/held.csv", "trainer.objective=auroc"]
+    code, _, said = run_here("task=text_csv", *words, f"results={tmp_path}/r")
+    assert code == 2
+    assert said.strip().startswith(
+        "trainer.objective=auroc: validation has no row of c, and auroc is the mean over all"
+    )

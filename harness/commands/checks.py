@@ -2,14 +2,21 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands.job import compose
 from harness.config import Config, ConfigError
 from harness.config.extras import check_extras
 from harness.config.processes import trains_remotely
+from harness.config.tasks.base import ORDER_MEASURES
 from harness.system import assets
+from harness.system.paths import listed
 from harness.system.study_files import CONFIG
+
+if TYPE_CHECKING:
+    from harness.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +54,16 @@ def check_runnable(config: Config) -> None:
     if config.task.read_early:
         from harness.task import build_task
 
-        build_task(config.task)
+        _refuse_unmeasured(config, build_task(config.task))
+
+
+def _refuse_unmeasured(config: Config, task: "Task") -> None:
+    """Raise ConfigError for a measure of the order of rows where a held-out split has no row of a class."""
+    asked = [name for name in (config.trainer.objective, *config.trainer.measures) if name in ORDER_MEASURES]
+    missing = {split: names for split, names in task.findings().missing.items() if split != "train" and names}
+    for name, (split, classes) in product(asked, missing.items()):
+        rule = f"{split} has no row of {listed(classes)}, and {name} is the mean over all classes"
+        raise ConfigError(f"trainer.objective={name}: {rule}; balanced_accuracy is over those that there are")
 
 
 def check_study(config: Config) -> None:

@@ -198,7 +198,8 @@ def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ..
     if name in ANSWER_MEASURES and task.written_rows is not None and name not in possible:
         return f"{where}: task.answer is null, and no answers are taken out of texts; such as task.answer=number"
     if ":" not in name and name not in (possible or [name]):
-        return f"{where}: task={task.name} has none; trainer.objective={possible[0]}{nearest(name, possible)}"
+        valid = " | ".join(possible)
+        return f"{where}: task={task.name} has none; trainer.objective={valid}{nearest(name, possible)}"
     if name in TEXT_MEASURES and task.written_rows == 0:
         return f"{where}: of texts that are written, and task.generate_rows=0 has none written; give it rows"
     own = ":" in name

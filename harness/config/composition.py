@@ -124,6 +124,12 @@ def groups() -> list[str]:
     return sorted([path.name for path in CONF.iterdir() if path.is_dir()] + ["sweep"])
 
 
+def _chosen(group: str, words: Sequence[str]) -> str:
+    """What the words choose of a group; they need not say it."""
+    named = [word.lstrip("+") for word in words if word.lstrip("+").startswith(f"{group}=")]
+    return named[-1] if named else f"the {group} that is chosen"
+
+
 def explain(error: Exception, words: Sequence[str]) -> str:
     """One line for a composition error: the word at fault, the rule, and the nearest valid name."""
     text = str(error)
@@ -149,6 +155,8 @@ def explain(error: Exception, words: Sequence[str]) -> str:
         valid = [*schema_keys(Config), *groups()]
         if key not in valid:
             return f"{word}: no such key{nearest(key, valid)}"
+        if text.startswith("Could not override") and (group := key.partition(".")[0]) in groups():
+            return f"{word}: no such key of {_chosen(group, words)}"
         if text.startswith("Error merging override"):
             rule = "a mapping and a list do not merge"
             if key in ("sweep.scientific", "sweep.nuisance"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from harness.report.fonts import fonts_for, is_drawable
 from harness.report.plots import save_picture  # which also settles how pictures are drawn without a screen
 
 _COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
@@ -42,10 +43,14 @@ def _classes(axes: Axes, labels: Mapping[str, Sequence[int]], classes: Sequence[
         shares = [counts[number] / max(1, sum(counts)) for number in shown]
         positions = [index + (place - (len(labels) - 1) / 2) * width for index in range(len(shown))]
         axes.bar(positions, shares, width, label=f"{split}, {sum(counts)} rows", color=_COLOURS.get(split))
-    names = [classes[number] if len(classes[number]) <= 20 else classes[number][:19] + "…" for number in shown]
+    short = [classes[number] if len(classes[number]) <= 20 else classes[number][:19] + "…" for number in shown]
+    fonts = fonts_for(short)
+    names = [name if is_drawable(name, fonts) else f"no. {row}" for row, name in enumerate(short, 1)]
     turned = 0 if sum(map(len, names)) < 50 else 90
-    axes.set_xticks(range(len(shown)), names, rotation=turned)
+    axes.set_xticks(range(len(shown)), names, rotation=turned, fontfamily=fonts, parse_math=False)
     more = f" (the {len(shown)} largest of {len(classes)} classes)" if len(shown) < len(classes) else ""
+    if names != short:
+        axes.set_xlabel("numbered as in data.md where no font has the name")
     axes.set_ylabel(f"share of the split{more}")
     axes.margins(y=0.2)  # room for the legend above the bars
     axes.legend(fontsize=9, loc="upper center", ncols=len(axes.containers))

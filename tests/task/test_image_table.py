@@ -166,7 +166,11 @@ REFUSED = {
     "no image": (no_image, {}, r"row 5: photos/3\.png: is no image that can be read"),
     "empty": (lambda table: (table.parent / "photos" / "3.png").write_bytes(b""), {}, "photos/3.png: an empty file"),
     "16 bits": (deep, {}, r"photos/3\.png: has more than 8 bits a channel"),
-    "no name": (lambda table: spoiled(table, 3, file_name=None), {}, r"1 rows have no file_name or no label \(rows 5\)"),
+    "no name": (
+        lambda table: spoiled(table, 3, file_name=None),
+        {},
+        r"1 rows have no file_name or no label \(rows 5\)",
+    ),
     "no label": (lambda table: spoiled(table, 3, label=None), {}, r"1 rows have no file_name or no label \(rows 5\)"),
     "alike": (lambda table: spoiled(table, 3, label="Cat "), {}, "'cat' .* and 'Cat '|labels that differ in blanks"),
     "copies": (

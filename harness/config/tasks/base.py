@@ -68,7 +68,9 @@ _LATER_KEYS = {
 }
 
 
-CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", "auroc", "average_precision")
+ORDER_MEASURES = ("auroc", "average_precision")
+"""Measures of the order of rows by the probability of a class, of which each split has to have rows."""
+CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", *ORDER_MEASURES)
 NUMBER_MEASURES = ("pearson", "spearman", "mae")
 GROUP_MEASURE = "group_exact"
 """The share of groups of rows, as of all answers to a question, that are right as a whole."""
