@@ -234,6 +234,8 @@ def _unsuitable(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
             f"sweep.startup={sweep.startup}: not below sweep.trials={sweep.trials}, so that {where} would propose "
             "nothing"
         )
+    if sweep.constraints and not kind.constraints:
+        yield f"{where}: proposes as if there were no sweep.constraints; tpe, gp, nsgaii and nsgaiii heed them"
     population = sweep.sampler.get("population_size", 50) if where.endswith(("nsgaii", "nsgaiii")) else 0
     if sweep.trials <= population:
         yield (

@@ -56,6 +56,8 @@ class SamplerKind:
     """How many dimensions it needs."""
     history: bool = True
     """Whether it learns from trials that it did not propose itself."""
+    constraints: bool = True
+    """Whether it keeps away from what breaks them, where it learns at all."""
 
 
 SAMPLERS: Mapping[str, SamplerKind] = {
@@ -71,6 +73,7 @@ SAMPLERS: Mapping[str, SamplerKind] = {
         package="cmaes",
         least=2,
         history=False,
+        constraints=False,
     ),
     "nsgaii": SamplerKind(kind=optuna.samplers.NSGAIISampler, ours=_LEARNS, replayed=True, history=False),
     "nsgaiii": SamplerKind(kind=optuna.samplers.NSGAIIISampler, ours=_LEARNS, replayed=True, history=False),

@@ -185,6 +185,10 @@ WRONG = [
         {"objectives": COSTS | {"step_time": "minimize"}, "pruner": "dominance"},
         "sweep.pruner=dominance: step_time is known only when a trial has ended; costs known before that are trained_p",
     ),
+    (
+        {"constraints": {"memory": 1e9}, "sampler": "cmaes"},
+        "sweep.sampler=cmaes: proposes as if there were no sweep.con",
+    ),
     ({"objectives": COSTS, "sampler": "cmaes"}, "sweep.sampler=cmaes: takes one objective; tpe, gp, nsgaii and"),
     ({"pruner": {"name": "none", "x": 3}}, "sweep.pruner.x: none takes no such argument"),
     (
