@@ -4,12 +4,12 @@
     python -m benchmarks.search --collect results/STUDY [results/STUDY …]
 
 The second command writes `benchmarks/data/search_trials.csv` anew from the trials of LoRA that studies searched, a row
-for each of their evaluations. The surrogate is that of benchmarks.surrogate: fitted to those trials, or set by hand
-where they are too few; the lines above the table say which, and how far it is from them. Noise is as measured over
-seeds (0.6 points of a run) and over the validation items. Regret: how far the surrogate at the point that a search
-would confirm is below its best, in points. Seconds are those of steps trained, by what a step of that rank and those
-targets took. A second table is of arms that are compared, each against its own best: what `sweep.transfer` gains in the
-mean, and by how much it favours one arm over another.
+for each of their evaluations. The surrogate is that of benchmarks.surrogate, fitted to those trials; the lines above
+the table say how far it is from them. Noise is as measured over seeds of one configuration on the same validation
+items, 1.05 points. Regret: how far the surrogate at the point that a search would confirm is below its best, in points.
+Seconds are those of steps trained, by what a step of that rank and those targets took. A second table is of arms that
+are compared, each against its own best: what `sweep.transfer` gains in the mean, and by how much it favours one arm
+over another.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.surrogate import DATA, RUN_SD, Surrogate, collect, surrogate_of, write_rows
+from benchmarks.surrogate import DATA, RUN_SD, Surrogate, collect, read_rows, write_rows
 from harness.config import Choice
 from harness.config.arms import Arm, Point
 from harness.config.space import Space
@@ -246,8 +246,7 @@ class Search:
     def _score(self, point: Point, step: int, trial: Trial) -> float:
         """With the noise of the run, and of items that are the same at each step."""
         true = self.surrogate.at(point, step)
-        spread = math.sqrt(true * (1 - true) / self.surrogate.items)
-        return true + trial.run + spread * (0.8 * trial.items + 0.6 * float(self._draw.normal(0, 1)))
+        return true + trial.run + self.surrogate.item_sd * (0.8 * trial.items + 0.6 * float(self._draw.normal(0, 1)))
 
     def _note(self, arm: Arm, trial: Trial, before: int, score: float) -> None:
         last, point, made = self.path[-1], arm.values | trial.point, max(trial.reports) - before
@@ -367,7 +366,10 @@ def main() -> None:
         write_rows(rows, asked.data)
         print(f"{asked.data}: {len(rows)} evaluations of {len({row.trial for row in rows})} trials")
         return
-    surrogate, wanted = surrogate_of(asked.data), ["random", *filter(None, asked.only.split(","))]
+    surrogate, wanted = (
+        Surrogate(read_rows(asked.data)),
+        ["random", *filter(None, asked.only.split(","))],
+    )
     if unknown := [name for name in wanted if name not in SCHEMES]:
         sys.exit(f"--only {unknown[0]}: no such scheme; valid: {', '.join(SCHEMES)}")
     schemes = {name: scheme for name, scheme in SCHEMES.items() if not asked.only or name in wanted}

@@ -1,18 +1,13 @@
 """Real trials of a search as a table, and what stands in for training: accuracy and seconds by point and step.
 
-`benchmarks/data/search_trials.csv` has a row for each evaluation of each trial. From 100 trials on a regression is
-fitted to them, a Gaussian process or boosted trees, whichever predicts trials better that it has not seen; below that
-the shape is set by hand, from what is known of LoRA, and held against the trials there are.
+`benchmarks/data/search_trials.csv` has a row for each evaluation of each trial. A regression is fitted to them.
 """
 
 import csv
 import dataclasses
-import functools
 import itertools
 import math
 import statistics
-import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +22,14 @@ from harness.config.space import Space
 DATA = Path(__file__).parent / "data/search_trials.csv"
 ENOUGH, WANTED = 100, 300
 """Trials from which a regression is fitted, and those that it should have."""
-RUN_SD, ITEMS = 0.006, 742
-"""Of an accuracy from seed to seed, as measured; validation rows where the table does not say them."""
-FOLDS, TUNED_ON = 5, 250
-"""Of the cross-validation, by trials; the rows that a Gaussian process settles its length scales on."""
+FLOOR = 0.7
+"""Of an evaluation: below it a trial has diverged, and how far is chance, which a smooth regression would chase."""
+RUN_SD, DISAGREEING, ITEMS = 0.006, 0.11, 742
+"""As measured over seeds of one configuration: the spread of an accuracy over many rows, and the share of rows on which
+two seeds disagree. The rows of validation, where the table does not say them.
+"""
+FOLDS = 5
+"""Of the cross-validation, by trials."""
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -136,27 +135,71 @@ def _rows_of(entry: record.Record, number: int) -> list[Row]:
     ]
 
 
-class Surrogate(ABC):
-    """Validation accuracy without noise by point and step, over a space; what a step costs; and what is said of it."""
+class Surrogate:
+    """Validation accuracy without noise by point and step, and what a step costs: a regression on real trials, over the
+    box that they span, at the steps of their evaluations.
 
-    def __init__(self, rows: Sequence[Row], space: Space, steps: tuple[int, ...]) -> None:
-        self.rows, self.space, self.steps = rows, space, steps
+    Extra trees (Geurts et al., 2006): nothing they predict is above the trials, and no sampler models scores by
+    them, as one does by a Gaussian process. Raises ValueError for trials that are too few.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows, self.space, self.steps = rows, _spanned(rows), tuple(sorted({row.step for row in rows}))
         self.trials = len({row.trial for row in rows})
+        if self.trials < ENOUGH:
+            raise ValueError(f"{self.trials} trials; a regression on them needs {ENOUGH}")
         self.items = round(statistics.median([row.items for row in rows if row.items] or [ITEMS]))
         self._costs = _costs(rows)
+        self._sets = sorted({row.targets for row in rows})
+        inputs, outputs = self._inputs([(row.point, row.step) for row in rows]), _column(rows)
+        groups = np.array([row.trial for row in rows])
+        self.error, self.spread = _unseen_error(inputs, outputs, groups), float(np.std(outputs))
+        self._model = _fitted(inputs, outputs)
+        self._known: dict[str, dict[int, float]] = {}
 
-    @abstractmethod
     def at(self, point: Point, step: int) -> float:
         """The accuracy of a point after so many steps."""
+        key = str(sorted(point.items()))
+        if key not in self._known:
+            found = self._predicted([(point, each) for each in self.steps]).tolist()
+            self._known[key] = dict(zip(self.steps, found, strict=True))
+        return self._known[key][step]
 
-    @abstractmethod
     def best(self, values: Point | None = None) -> float:
         """The greatest value after the last step, over a fine grid of the space, or of its part with these values."""
+        return float(self._predicted([(point, self.steps[-1]) for point in self.grid(values)]).max())
 
     @property
-    @abstractmethod
+    def item_sd(self) -> float:
+        """Of an accuracy, by the rows on which seeds disagree: all trials of a study see the same ones."""
+        return math.sqrt(DISAGREEING / 2 / self.items)
+
+    @property
     def said(self) -> str:
         """What it is made of and how far it is from the trials."""
+        outputs = _column(self.rows)
+        floored, noise = float((outputs == FLOOR).mean()), math.hypot(RUN_SD, self.item_sd)
+        few = "" if self.trials >= WANTED else f"; fewer than the {WANTED} that it should have"
+        return (
+            f"surrogate: extra trees, fitted to {self.trials} real trials, {len(self.rows)} evaluations{few}; "
+            f"below {FLOOR:g}, as are {floored:.0%}, they count as {FLOOR:g}; root mean squared error in points on "
+            f"trials that were left out: {100 * self.error:.2f}; noise alone is {100 * noise:.2f}, the trials spread "
+            f"by {100 * self.spread:.2f}"
+        )
+
+    def _predicted(self, asked: Sequence[tuple[Point, int]]) -> Matrix:
+        found: Matrix = np.clip(self._model.predict(self._inputs(asked)), 0.0, 1.0)
+        return found
+
+    def _inputs(self, asked: Sequence[tuple[Point, int]]) -> Matrix:
+        """On log scales ranks, rates, scales, their product, and that times the root of the rank; targets; steps."""
+        lines = []
+        for point, step in asked:
+            lr, scale, targets = point["optimizer.lr"], point["lora.scale"], "+".join(point["lora.targets"])
+            rank, product = math.log2(point["lora.rank"]), math.log(lr * scale)
+            numbers = [rank, math.log(lr), math.log(scale), product, product + 0.5 * math.log(2) * rank]
+            lines.append([*numbers, step / self.steps[-1], *(float(targets == each) for each in self._sets)])
+        return np.array(lines)
 
     def seconds(self, point: Point) -> float:
         """Of a step at a point: on a line in the rank for each set of targets, as measured. 1 without measurements."""
@@ -211,101 +254,6 @@ def _costs(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
     return found
 
 
-_STEPS = (75, 110, 150)
-_SPACE: Space = {
-    "lora.rank": Range(low=1, high=64, integer=True, log=True),
-    "lora.targets": Choice(choices=[["query", "value"], ["all-linear"]]),
-    "optimizer.lr": Range(low=2e-4, high=1e-2, log=True),
-    "lora.scale": Range(low=0.25, high=8.0, log=True),
-}
-
-
-class ByHand(Surrogate):
-    """A shape set by hand.
-
-    With r the rank in doublings, w for all linear layers and u the logarithm of lr·scale over its best value, which
-    falls with r and w: accuracy grows with r and w, falls with u² (faster above the best than below, and faster with
-    w), and a trial that is above the best is further behind at step 75 than others.
-    """
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        super().__init__(rows, _SPACE, _STEPS)
-
-    def at(self, point: Point, step: int) -> float:
-        """The curve's value, not below guessing; between the two steps on a line."""
-        r, w = math.log2(point["lora.rank"]), float(point["lora.targets"] == ["all-linear"])
-        u = math.log(point["optimizer.lr"] * point["lora.scale"] / 2e-3) + 0.12 * r + 0.4 * w - 0.3
-        late = 0.790 + 0.0022 * r + w * (0.002 + 0.0022 * r) - (0.008 + 0.02 * w if u > 0 else 0.006) * u * u
-        early = late - 0.022 - 0.008 * w * r - 0.03 * w * max(u, 0.0)
-        share = (step - _STEPS[0]) / (_STEPS[-1] - _STEPS[0])
-        return max(early, 0.5) + share * (max(late, 0.5) - max(early, 0.5))
-
-    def best(self, values: Point | None = None) -> float:
-        return max(self.at(point, _STEPS[-1]) for point in self.grid(values))
-
-    @property
-    def said(self) -> str:
-        distances = (
-            (step, [abs(self.at(row.point, step) - row.val_accuracy) for row in self.rows if row.step == step])
-            for step in _STEPS
-        )
-        shown = ", ".join(f"{100 * statistics.median(far):.1f} points at step {step}" for step, far in distances if far)
-        return (
-            f"surrogate: a shape set by hand, since {self.trials} real trials are fewer than {ENOUGH}; its median "
-            f"distance from them: {shown or 'none at these steps'}"
-        )
-
-
-class Fitted(Surrogate):
-    """A regression on real trials, over the box that they span, at the steps of their evaluations."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        steps = tuple(sorted({row.step for row in rows}))
-        super().__init__(rows, _spanned(rows), steps)
-        self._sets = sorted({row.targets for row in rows})
-        inputs, outputs = self._inputs([(row.point, row.step) for row in rows]), _column(rows)
-        groups = np.array([row.trial for row in rows])
-        self.errors = {name: _unseen_error(make, inputs, outputs, groups) for name, make in MODELS.items()}
-        self.name = min(self.errors, key=lambda name: self.errors[name])
-        self.spread = float(np.std(outputs))
-        self._model = MODELS[self.name](inputs, outputs)
-        self._known: dict[tuple[str, int], float] = {}
-
-    def at(self, point: Point, step: int) -> float:
-        key = (str(sorted(point.items())), step)
-        if key not in self._known:
-            self._known[key] = float(self._predicted([(point, step)])[0])
-        return self._known[key]
-
-    def best(self, values: Point | None = None) -> float:
-        return float(self._predicted([(point, self.steps[-1]) for point in self.grid(values)]).max())
-
-    @property
-    def said(self) -> str:
-        shown = ", ".join(f"{100 * error:.2f} ({name})" for name, error in self.errors.items())
-        p = statistics.fmean(row.val_accuracy for row in self.rows)
-        noise = math.sqrt(RUN_SD**2 + p * (1 - p) / self.items)
-        few = "" if self.trials >= WANTED else f"; fewer than the {WANTED} that it should have"
-        return (
-            f"surrogate: {self.name}, fitted to {self.trials} real trials, {len(self.rows)} evaluations{few}; "
-            f"root mean squared error in points on trials that were left out: {shown}; noise alone is "
-            f"{100 * noise:.2f}, the trials spread by {100 * self.spread:.2f}"
-        )
-
-    def _predicted(self, asked: Sequence[tuple[Point, int]]) -> Matrix:
-        found: Matrix = np.clip(self._model.predict(self._inputs(asked)), 0.0, 1.0)
-        return found
-
-    def _inputs(self, asked: Sequence[tuple[Point, int]]) -> Matrix:
-        """Ranks, rates and scales on log scales, with the product of both, the set of targets, the share of steps."""
-        lines = []
-        for point, step in asked:
-            lr, scale, targets = point["optimizer.lr"], point["lora.scale"], "+".join(point["lora.targets"])
-            numbers = [math.log2(point["lora.rank"]), math.log(lr), math.log(scale), math.log(lr * scale)]
-            lines.append([*numbers, step / self.steps[-1], *(float(targets == each) for each in self._sets)])
-        return np.array(lines)
-
-
 def _spanned(rows: Sequence[Row]) -> Space:
     return {
         "lora.rank": _span([row.rank for row in rows], integer=True),
@@ -320,53 +268,21 @@ def _span(values: Sequence[float], *, integer: bool = False) -> Range:
 
 
 def _column(rows: Sequence[Row]) -> Matrix:
-    return np.array([row.val_accuracy for row in rows])
+    return np.array([max(row.val_accuracy, FLOOR) for row in rows])
 
 
-def _gaussian_process(inputs: Matrix, outputs: Matrix) -> Any:
-    """Length scales by likelihood on some rows, then all rows with those."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def _fitted(inputs: Matrix, outputs: Matrix) -> Any:
+    from sklearn.ensemble import ExtraTreesRegressor
 
-    chosen = np.random.default_rng(0).permutation(len(inputs))[:TUNED_ON]
-    wide = Matern(np.ones(inputs.shape[1]), (0.05, 1e3), nu=2.5)
-    kernel = ConstantKernel(1.0, (1e-3, 1e3)) * wide + WhiteKernel(0.1, (1e-4, 1e1))
-    tuned = make_pipeline(StandardScaler(), GaussianProcessRegressor(kernel, normalize_y=True))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of a length scale without end: what does not matter
-        tuned.fit(inputs[chosen], outputs[chosen])
-    settled = GaussianProcessRegressor(tuned[-1].kernel_, optimizer=None, normalize_y=True)
-    return make_pipeline(StandardScaler(), settled).fit(inputs, outputs)
+    return ExtraTreesRegressor(200, min_samples_leaf=2, random_state=0).fit(inputs, outputs)
 
 
-def _boosted_trees(inputs: Matrix, outputs: Matrix) -> Any:
-    from sklearn.ensemble import GradientBoostingRegressor
-
-    trees = GradientBoostingRegressor(
-        n_estimators=300, learning_rate=0.05, max_depth=3, subsample=0.7, min_samples_leaf=5, random_state=0
-    )
-    return trees.fit(inputs, outputs)
-
-
-MODELS = {"Gaussian process": _gaussian_process, "boosted trees": _boosted_trees}
-
-
-def _unseen_error(make: Any, inputs: Matrix, outputs: Matrix, groups: Matrix) -> float:
+def _unseen_error(inputs: Matrix, outputs: Matrix, groups: Matrix) -> float:
     """The root mean squared error on trials that a model was not fitted to, over folds of whole trials."""
     trials = np.random.default_rng(1).permutation(np.unique(groups))
     squares: list[float] = []
     for fold in np.array_split(trials, FOLDS):
         out = np.isin(groups, fold)
-        model = make(inputs[~out], outputs[~out])
+        model = _fitted(inputs[~out], outputs[~out])
         squares += list((model.predict(inputs[out]) - outputs[out]) ** 2)
     return math.sqrt(statistics.fmean(squares))
-
-
-@functools.cache
-def surrogate_of(path: Path = DATA) -> Surrogate:
-    """What the trials of a file allow."""
-    rows = read_rows(path)
-    return Fitted(rows) if len({row.trial for row in rows}) >= ENOUGH else ByHand(rows)
