@@ -56,6 +56,7 @@ def write_data(config: Config, task: "Task", folder: Path) -> str:
 
 def _summary(config: Config, whole: "Task", part: "Task", name: str) -> list[str]:
     from harness.task.summary import summary
+    from harness.trial.constants import constant_lines
 
     inputs: Mapping[str, Inputs] | None = None
     try:
@@ -64,7 +65,8 @@ def _summary(config: Config, whole: "Task", part: "Task", name: str) -> list[str
     except assets.Unreachable as error:
         _LOG.info("rows are not counted as the model %s reads them: %s", config.model.name, error)
     shown = inputs["train"].shown() if inputs is not None else []
-    return ([f"task {name}"] if name else []) + summary(part, inputs) + (["", *shown] if shown else [])
+    scored = constant_lines(part, config.trainer, inputs or {}) if part is whole else []
+    return ([f"task {name}"] if name else []) + summary(part, inputs, scored) + (["", *shown] if shown else [])
 
 
 def _inputs(config: Config, whole: "Task", part: "Task") -> Mapping[str, "Inputs"]:

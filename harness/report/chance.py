@@ -1,52 +1,105 @@
 """What a report says of scores that nothing was learned for: always the same answer, and the base as it is."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from harness.record import Record
+from harness.record import Record, direction, headline_metric
+
+_OF_BEFORE = (
+    ("majority", "accuracy", "always answering the most frequent {what}, {class}"),
+    ("usual_answer", "answer_accuracy", "always giving the most frequent answer of training, {answer}"),
+    ("copy", "chrf", "copying the source"),
+    ("usual_text", "chrf", "always writing the most frequent target, {text!r}"),
+    ("usual_transcript", "wer", "always writing the most frequent transcript, {text!r}"),
+    ("usual_span", "f1", "always giving {span}"),
+    ("usual_labels", "f1_micro", "always answering the most frequent labels, {labels}"),
+    ("mean_predictor", "rmse", "always answering the mean of training"),
+)
+"""What records have of constant answers, by key: the one measure that these are scored by, and what is said of them."""
+_LONGEST = 90  # characters of what is said
+
+
+@dataclass(frozen=True)
+class Constant:
+    """What is always answered, and what it scores by a measure; None where that is not known of a split."""
+
+    said: str
+    measure: str
+    val: float | None
+    test: float | None
+
+    @property
+    def sentence(self) -> str:
+        comma = "," if "," in self.said else ""
+        return f"{self.said[0].upper()}{self.said[1:]}{comma} has a test {self.name} of {self.cell(self.test)}. "
+
+    @property
+    def name(self) -> str:
+        return _NAMES.get(self.measure, self.measure)
+
+    def cell(self, score: float | None) -> str:
+        """A score as tables show it."""
+        return "" if score is None else f"{score:.4f}"
+
+
+_NAMES = {"wer": "WER", "cer": "CER", "chrf": "chrF", "bleu": "BLEU", "rmse": "RMSE"}
+
+
+def constant(entry: Record) -> Constant | None:
+    """Of constant answers that which scores best on validation, by the measure that trials are shown by.
+
+    None where no constant answer has a score by it, and in records from before it was kept.
+    """
+    name = headline_metric(entry)
+    known = [found for found in _constants(entry) if found.measure == name and found.test is not None]
+    return max(known, key=lambda found: direction(name) * (found.val or 0.0), default=None)
+
+
+def _constants(entry: Record) -> list[Constant]:
+    scored = entry.data.details.get("constants")
+    if not isinstance(scored, dict):
+        return _of_before(entry)
+    found = []
+    for said, splits in scored.items():
+        val, test = (splits.get(split, {}) for split in ("validation", "test"))
+        found += [Constant(_short(said), name, val.get(name), test.get(name)) for name in val | test]
+    return found
+
+
+def _of_before(entry: Record) -> list[Constant]:
+    details, found = entry.data.details, []
+    for key, measure, form in _OF_BEFORE:
+        if isinstance(told := details.get(key), dict) and "test" in told:
+            said = _short(form.format_map(told | _words(told, details)))
+            found.append(Constant(said, measure, told.get("validation"), told["test"]))
+    return found
+
+
+def _words(told: dict[str, Any], details: dict[str, Any]) -> dict[str, str]:
+    """What phrases need beside what a record has."""
+    span = f"the most frequent answer of training, {told['answer']!r}" if told.get("answer") else "no answer"
+    labels = ", ".join(told.get("labels", ()))
+    return {"what": "place" if "chance" in details else "class", "span": span, "labels": labels}
+
+
+def _short(said: str) -> str:
+    line = " ".join(said.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def chance(entry: Record, others: Iterable[Record] = ()) -> str:
     """What is scored without having learned anything; nothing in records from before it was kept.
 
+    In the measure that trials are shown by, or where no constant answer has a score by it in those that have one.
     The base is scored where test is read: by `others` of its study, where not by `entry`.
     """
-    always, mean, sets = (entry.data.details.get(name) for name in ("majority", "mean_predictor", "usual_labels"))
     guessing = entry.data.details.get("chance")
     guess = f"Guessing has a test accuracy of {guessing['test']:.4f}. " if isinstance(guessing, dict) else ""
-    if isinstance(always, dict) and "test" in always:
-        most = f"the most frequent {'place' if guess else 'class'}, {always['class']},"
-        return f"{guess}Always answering {most} has a test accuracy of {always['test']:.4f}. "
-    answer = entry.data.details.get("usual_answer")
-    if isinstance(answer, dict) and "test" in answer:
-        said = f"Always giving the most frequent answer of training, {answer['answer']},"
-        return f"{said} is right for {answer['test']:.4f} of the test texts that are written. "
-    if written := _written_alike(entry):
-        return written
-    if isinstance(usual_text := entry.data.details.get("usual_transcript"), dict) and "test" in usual_text:
-        most = f"the most frequent transcript, {usual_text['text']!r},"
-        return f"Always writing {most} has a test WER of {usual_text['test']:.4f}. {_before((entry, *others))}"
-    if isinstance(span := entry.data.details.get("usual_span"), dict) and "test" in span:
-        most = f"the most frequent answer of training, {span['answer']!r}," if span["answer"] else "no answer"
-        return f"Always giving {most} has a test F1 of {span['test']:.4f}. "
-    if isinstance(sets, dict) and "test" in sets:
-        usual = ", ".join(sets["labels"])
-        return f"Always answering the most frequent labels, {usual}, has a test F1 (micro) of {sets['test']:.4f}. "
-    if isinstance(mean, dict) and "test" in mean:
-        return f"Always answering the mean of training has a test RMSE of {mean['test']:.4f}. "
-    return ""
-
-
-def _written_alike(entry: Record) -> str:
-    """What copying scores, and always writing one text."""
-    copied, usual = (entry.data.details.get(name) for name in ("copy", "usual_text"))
-    said = []
-    if isinstance(copied, dict) and "test" in copied:
-        said.append(f"Copying the source has a test chrF of {copied['test']:.2f}. ")
-    if isinstance(usual, dict) and "test" in usual:
-        line = " ".join(usual["text"].split())
-        short = line if len(line) <= 60 else f"{line[:60]}…"
-        said.append(f"Always writing the most frequent target, {short!r}, has a test chrF of {usual['test']:.2f}. ")
-    return "".join(said)
+    best = constant(entry)
+    told = [best] if best is not None else [found for found in _of_before(entry) if found.test is not None]
+    base = _before((entry, *others)) if "usual_transcript" in entry.data.details else ""
+    return guess + "".join(found.sentence for found in told) + base
 
 
 def _before(records: Iterable[Record]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.record import SHARES, Record, best_by, best_on_validation, headline_bounds, headline_metric, headline_score
+from harness.report.chance import Constant, constant
 from harness.report.score_matrices import score_matrices
 from harness.report.table import markdown, predictions, sign
 from harness.report.two_level import Comparison, Mean, Verdict, compare, mean_of
@@ -63,7 +64,8 @@ class Confirmation:
 
     `left_out` are finalists that could not be compared, and why; `failed` says of each arm that has failed trials how
     many and why. `over_items` says whether the intervals count the test rows, too, and `groups` in how many groups,
-    where the measure is no mean over rows; else `seeds_alone` says why not.
+    where the measure is no mean over rows; else `seeds_alone` says why not. `constant` is what is scored without having
+    learned anything.
     """
 
     reference: str
@@ -77,6 +79,7 @@ class Confirmation:
     over_items: bool
     groups: int
     seeds_alone: str
+    constant: Constant | None
 
     @property
     def unit(self) -> str:
@@ -151,6 +154,7 @@ def confirmation(
         over_items=scores.rows > 0,
         groups=scores.groups,
         seeds_alone=scores.why,
+        constant=constant(found[0].entry),
     )
 
 
@@ -226,6 +230,9 @@ def section(found: Confirmation) -> str:
         "verdict",
     ]
     rows = [header, *(_row(each, found) for each in found.arms)]
+    if (always := found.constant) is not None:
+        scores = {header[4]: always.val, header[5]: always.test}
+        rows.append([f"({always.said})", *(always.cell(scores.get(title)) for title in header[1:])])
     again = f", {found.orders} in all" if found.orders < found.seeds else ""
     apart = f", each with an order of the tasks{again}" if found.unit == "orders" else ""
     title = f"## Confirmed with {found.seeds} fresh seeds{apart}"

@@ -17,6 +17,7 @@ from harness.record import (
     headline_score,
     within,
 )
+from harness.report.chance import Constant, constant
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
 from harness.system.study_files import PREDICTIONS, WRITTEN
 
@@ -291,7 +292,14 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         cells = _best_cells(result.best, result.interval, written, tested) if result.best else blank
         cells = [rank_cell(result.best) if result.best else "", *cells] if searched else cells
         rows.append([result.arm, ended, *cells, *((verdict,) if tested else ())])
-    return rows
+    always = next((found for result in results if result.best and (found := constant(result.best))), None)
+    return rows if always is None else [*rows, _constant_row(always, header, short)]
+
+
+def _constant_row(always: Constant, header: Sequence[str], short: str) -> list[str]:
+    """What is scored without having learned anything, below what was trained."""
+    scores = {f"val {short}": always.val, f"test {short}": always.test}
+    return [f"({always.said})", *(always.cell(scores.get(title.removesuffix(" [95 %]"))) for title in header[1:])]
 
 
 def rank_cell(entry: Record) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.record import Record, best_by, headline_metric, headline_score
+from harness.report.chance import chance, constant
 from harness.report.confirmed import Confirmation
 from harness.report.confirmed_tasks import ConfirmedWays
 from harness.report.html import Group
@@ -26,7 +27,8 @@ def answer_text(study: str, groups: Sequence[Group], files: Sequence[str], folde
     for group in groups:
         first = group.records[0]
         title = f"{study}: {first.task}, {first.model}. {tally(group.records)}"
-        parts += [textwrap.fill(title, width), textwrap.fill(group.answer, width), _drawn(_table(group, width), width)]
+        said = [title, group.answer, *filter(None, [chance(first, group.records).strip()])]
+        parts += [*(textwrap.fill(each, width) for each in said), _drawn(_table(group, width), width)]
     names = textwrap.fill(", ".join(files), width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     return "\n\n".join([*parts, f"Written to {folder}:\n{names}"])
 
@@ -56,6 +58,8 @@ def _confirmed_table(found: Confirmation, room: int) -> Table:
         arm = each.arm if len(each.arm) <= room else each.arm.replace(",", ",\n")
         cells = [arm, f"{each.entry.parameters.trainable:,}", f"{each.mean.mean:.4f}", against, verdict]
         table.add_row(*map(Text, cells))
+    if (always := found.constant) is not None:
+        table.add_row(*map(Text, [f"({always.said})", "", always.cell(always.test), "", ""]))
     return table
 
 
@@ -77,6 +81,9 @@ def _search_table(records: Sequence[Record]) -> Table:
     for arm in dict.fromkeys(entry.arm for entry in searched):
         count = str(sum(entry.arm == arm for entry in searched))
         table.add_row(*map(Text, [arm, count, *_figures(best.get(arm), tested)]))
+    if (always := next((found for entry in best.values() if (found := constant(entry))), None)) is not None:
+        scores = [always.cell(always.val), *([always.cell(always.test)] if tested else [])]
+        table.add_row(*map(Text, [f"({always.said})", "", "", *scores, ""]))
     return table
 
 

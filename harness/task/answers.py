@@ -110,12 +110,16 @@ def with_answers(
     }, of_training
 
 
+def most_frequent(texts: Sequence[str], extract: Extract) -> str | None:
+    """The most frequent answer in texts; None where none of them holds one."""
+    common = Counter(said for text in texts if (said := extract(text)) is not None).most_common(1)
+    return common[0][0] if common else None
+
+
 def usual_answer(references: Mapping[str, Sequence[str]], extract: Extract) -> dict[str, object]:
     """The most frequent answer of training, and the share of the texts of each held-out split that it is right for."""
     answers = {split: [extract(text) for text in texts] for split, texts in references.items()}
-    common = Counter(said for said in answers["train"] if said is not None).most_common(1)
-    if not common:
+    if (most := most_frequent(references["train"], extract)) is None:
         return {}
-    most = common[0][0]
     shares = {split: found.count(most) / len(found) for split, found in answers.items() if split != "train" and found}
     return {"answer": most, **shares}

@@ -16,6 +16,7 @@ from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.sampling import LengthBatches
 
 if TYPE_CHECKING:
+    from harness.task.constants import Batches
     from harness.task.continual import ContinualTask
     from harness.task.metrics import Metrics
     from harness.task.qa_inputs import Question
@@ -183,6 +184,22 @@ class Task(ABC):
         from harness.task.metrics import ClassMetrics  # torchmetrics is slow to import, and counting needs none
 
         return ClassMetrics(len(self.classes))
+
+    def constants(self, split: str) -> "Mapping[str, Batches]":
+        """What is answered to a held-out split's rows without reading them, by what is said of it; empty where nothing
+        can be.
+        """
+        return {}
+
+    def constant_scores(self, split: str, metrics: "Callable[[], Metrics]") -> dict[str, dict[str, float]]:
+        """What that scores by these metrics."""
+        from harness.task.constants import scored
+
+        return {said: scored(metrics(), batches) for said, batches in self.constants(split).items()}
+
+    def constant_texts(self, split: str) -> Mapping[str, Sequence[str]]:
+        """What is written for a held-out split's rows without having learned anything, by what is said of it."""
+        return {}
 
     @property
     def losses(self) -> Losses | None:

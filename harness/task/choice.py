@@ -3,18 +3,20 @@
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from harness.config import ChoiceTaskConfig, Tokens
 from harness.task.base import SPLITS, Task, source_described
 from harness.task.choice_inputs import ChoiceInputs, ChoiceSplit, encode_choices
+from harness.task.constants import Batches, of_options
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
 from harness.task.own_choices import read_own_choices
 
 if TYPE_CHECKING:
     from harness.task.choice_metrics import ChoiceMetrics
+    from harness.task.metrics import Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,15 @@ class ChoiceTask(Task):
         from harness.task.choice_metrics import ChoiceMetrics
 
         return ChoiceMetrics(max(len(options) for split in self.splits.values() for options in split.options))
+
+    def constants(self, split: str) -> Mapping[str, Batches]:
+        held = self.splits[split]
+        return of_options(self.splits["train"].answers, held.answers, list(map(len, held.options)))
+
+    def constant_scores(self, split: str, metrics: "Callable[[], Metrics]") -> dict[str, dict[str, float]]:
+        """No loss: it would be that of made-up texts."""
+        found = super().constant_scores(split, metrics)
+        return {said: {name: scores[name] for name in scores if name != "loss"} for said, scores in found.items()}
 
     def texts(self, split: str) -> Iterable[str]:
         yield from self.splits[split].questions

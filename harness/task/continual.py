@@ -1,7 +1,8 @@
 """Tasks that are learned one after another."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,6 +75,13 @@ class ContinualTask(Task):
     def metrics(self) -> "Metrics":
         """Of the first task."""
         return next(iter(self.parts.values())).metrics()
+
+    def constant_scores(self, split: str, metrics: "Callable[[], Metrics]") -> dict[str, dict[str, float]]:
+        """The mean over tasks of what always answering the same to each of them scores."""
+        found = [next(iter(part.constant_scores(split, part.metrics).values()), {}) for part in self.parts.values()]
+        shared = [name for name in found[0] if all(name in scores for scores in found)]
+        means = {name: math.fsum(scores[name] for scores in found) / len(found) for name in shared}
+        return {"always answering the same to a task": means} if means else {}
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return [mistake for part in self.parts.values() for mistake in part.mistakes(model)]

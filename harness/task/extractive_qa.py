@@ -2,8 +2,9 @@
 
 import dataclasses
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from harness.config import AnswerSpan, ConfigError, ExtractiveQaConfig, ModelConfig, Tokens
@@ -15,6 +16,7 @@ from harness.task.qa_inputs import QaInputs, Question, encode_questions
 from harness.task.squad import scores_of
 
 if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
     from harness.task.qa_metrics import QaMetrics
 
 
@@ -66,6 +68,14 @@ class ExtractiveQaTask(Task):
         splits = [self.splits[split] for split in SPLITS]
         return QaMetrics(splits, self.max_answer, may_be_none=self.may_be_none)
 
+    def constant_scores(self, split: str, metrics: "Callable[[], Metrics]") -> dict[str, dict[str, float]]:
+        """Of the answer that is most frequent in training: it need not stand in a context."""
+        usual, asked = self._most_frequent, self.splits[split]
+        scores = [scores_of(usual, each.wanted) for each in asked]
+        exact, f1 = (math.fsum(side) / len(asked) for side in zip(*scores, strict=True))
+        said = f"the most frequent answer of training, {usual}" if usual else "no answer"
+        return {f"always giving {said}": {"f1": f1, "exact": exact}}
+
     def asked(self, split: str) -> tuple[Question, ...]:
         return self.splits[split]
 
@@ -104,10 +114,15 @@ class ExtractiveQaTask(Task):
             | self.facts.described()
         )
 
-    def _usual(self) -> dict[str, object]:
-        """The most frequent answer of training, no answer among them, and its F1 on the other splits."""
+    @property
+    def _most_frequent(self) -> str:
+        """The most frequent answer of training, no answer among them."""
         first = (question.wanted[0] if question.answers else "" for question in self.splits["train"])
-        ((usual, _),) = Counter(first).most_common(1)
+        return Counter(first).most_common(1)[0][0]
+
+    def _usual(self) -> dict[str, object]:
+        """The most frequent answer of training and its F1 on the other splits."""
+        usual = self._most_frequent
         scores = {
             split: sum(scores_of(usual, question.wanted)[1] for question in found) / len(found)
             for split, found in self.splits.items()

@@ -10,6 +10,7 @@ import pandas as pd
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.base import Task, described, source_described
+from harness.task.constants import Batches, of_classes, of_numbers, of_sets
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
@@ -69,6 +70,15 @@ class LabelledTask(Task):
     def label_sets(self, split: str) -> Sequence[Sequence[str]]:
         sets = self.labels(split) if self.several else ()
         return [[self.classes[number] for number in numbers] for numbers in sets]
+
+    def constants(self, split: str) -> Mapping[str, Batches]:
+        train, held = self.labels("train"), self.labels(split)
+        if self.several:
+            count = len(self.classes)
+            return of_sets(sets_of(train, count), sets_of(held, count), self.classes)
+        if self.spread is not None:
+            return of_numbers(train, held, self.spread)
+        return of_classes(train, held, self.classes)
 
     def described_labels(self) -> dict[str, object]:
         """What a record keeps of the data, and what chance would score."""

@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 from harness.config import ConfigError, MixtureTaskConfig, ModelConfig, Tokens
 from harness.task.base import Inputs, Losses, Task
 from harness.task.build import read_task
+from harness.task.constants import Batches
 from harness.task.mixed_batches import MixedBatches, joined, losses_by_task
 from harness.task.sampling import LengthBatches
 from harness.task.text import OVERLAP_ALLOWED
@@ -60,6 +61,19 @@ class MixtureTask(Task):
         from harness.task.metrics import MixtureMetrics
 
         return MixtureMetrics({name: part.metrics() for name, part in self.parts.items()})
+
+    def constants(self, split: str) -> Mapping[str, Batches]:
+        """For each task what is answered to it."""
+        found = [next(iter(part.constants(split).values()), None) for part in self.parts.values()]
+        if None in found:
+            return {}
+        return {
+            "always answering the same to a task": [
+                (outputs, {**batch, "tasks": torch.full((len(outputs),), number)})
+                for number, batches in enumerate(found)
+                for outputs, batch in batches or ()
+            ]
+        }
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return [mistake for part in self.parts.values() for mistake in part.mistakes(model)]

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from harness.config import ConfigError, SpokenTaskConfig, Tokens, nearest
 from harness.system import assets
 from harness.system.paths import listed
 from harness.task.base import Inputs, Task, described
+from harness.task.constants import Batches, of_classes
 from harness.task.frames import SpeechSplit, read_frames
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.folders import files_in, folders_in, is_hidden, require_folder, told_apart
@@ -53,6 +54,9 @@ class SpeechTask(Task):
         if tokens is None or tokens.sample_rate is None:
             return read_frames(self.splits[split])
         return read_sound(self.splits[split], tokens.sample_rate, tokens.most_samples)
+
+    def constants(self, split: str) -> Mapping[str, Batches]:
+        return of_classes(self.splits["train"].labels, self.splits[split].labels, self.classes)
 
     def findings(self) -> Facts:
         return self.facts

@@ -59,8 +59,11 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
-def summary(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
-    """All that `run=data` says of one task. With `inputs`, how long its rows are as a model reads them, too."""
+def summary(task: Task, inputs: Mapping[str, Inputs] | None, constants: Sequence[str] = ()) -> list[str]:
+    """All that `run=data` says of one task. With `inputs`, how long its rows are as a model reads them, too.
+
+    `constants` are lines on what is scored without having learned anything, in the measure that is asked for.
+    """
     told = task.describe()
     rows = told["rows"]
     assert isinstance(rows, Mapping)
@@ -68,6 +71,7 @@ def summary(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
         f"{task.name}: {told.get('source', '')}",
         "",
         *_classes(task, told, rows),
+        *constants,
         "",
         *_lengths(task, inputs),
         *_findings(task, told),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from harness.config import (
     CodeTextTaskConfig,
@@ -20,6 +21,7 @@ from harness.config import (
 from harness.task.base import Inputs
 from harness.task.batches import Split, encode
 from harness.task.code_texts import read_code_docs, read_code_facts
+from harness.task.constants import Batches
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import normalised_row, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
@@ -74,6 +76,13 @@ class TextTask(LabelledTask):
         from harness.task.metrics import GroupMetrics
 
         return GroupMetrics(super().metrics(), 1 + max(max(numbers) for numbers in self.groups.values()))
+
+    def constants(self, split: str) -> Mapping[str, Batches]:
+        found = super().constants(split)
+        if not self.groups:
+            return found
+        groups = {"groups": torch.tensor(self.groups[split])}
+        return {said: [(outputs, {**batch, **groups}) for outputs, batch in each] for said, each in found.items()}
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.length_mistakes(self.max_length)

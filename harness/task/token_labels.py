@@ -11,6 +11,7 @@ import numpy as np
 from harness.config import CodeNamesTaskConfig, ConfigError, ModelConfig, TokenClasses, TokenLabelsTaskConfig, Tokens
 from harness.task.base import SPLITS, Inputs, Task, described
 from harness.task.code_names import read_code_names
+from harness.task.constants import Batches, of_tags
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import normalised, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
@@ -61,6 +62,9 @@ class TokenLabelsTask(Task):
         from harness.task.tag_metrics import TagMetrics
 
         return TagMetrics(self.classes, self.usual, with_spans=self.with_spans)
+
+    def constants(self, split: str) -> Mapping[str, Batches]:
+        return of_tags(self.numbers("train"), self.numbers(split), self.classes)
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.length_mistakes(self.max_length)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from harness.config import Tokens, Transcribed, TranscriptsConfig
@@ -15,7 +15,7 @@ from harness.task.intake.facts import Facts
 from harness.task.own_transcripts import read_own_transcripts
 from harness.task.sound import read_sound
 from harness.task.transcript_inputs import encode_transcripts
-from harness.task.writing import WritingTask, WrittenTexts
+from harness.task.writing import WritingTask, WrittenTexts, first_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,12 @@ class TranscriptsTask(WritingTask):
         score = partial(error_rates, normalise=self.normalise)
         return None if found is None else dataclasses.replace(found, score=score, of_base=self.score_base)
 
+    def constant_texts(self, split: str) -> Mapping[str, Sequence[str]]:
+        """The transcript that training has most, as it is compared."""
+        usual = self._usual_transcript
+        count = len(self.transcripts[split][: self.generate_rows])
+        return {f"always writing the most frequent transcript, {first_line(usual)!r}": [usual] * count} if count else {}
+
     @functools.cached_property
     def baselines(self) -> dict[str, object]:
         """None in chrF: of transcripts it is the WER of the usual one."""
@@ -104,10 +110,14 @@ class TranscriptsTask(WritingTask):
             **({"speakers": speakers} if all(map(any, speakers.values())) else {}),
         }
 
+    @property
+    def _usual_transcript(self) -> str:
+        """The most frequent transcript of training, as it is compared."""
+        return Counter(map(normaliser(self.normalise), self.transcripts["train"])).most_common(1)[0][0]
+
     def _usual(self) -> dict[str, object]:
-        """The most frequent transcript of training, as it is compared, and the WER of always writing it."""
-        form = normaliser(self.normalise)
-        ((usual, _),) = Counter(map(form, self.transcripts["train"])).most_common(1)
+        """The most frequent transcript, and the WER of always writing it."""
+        usual = self._usual_transcript
         rates = {
             split: error_rates([usual] * len(texts), texts, self.normalise).scores["wer"]
             for split, texts in self.transcripts.items()

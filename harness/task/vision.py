@@ -5,7 +5,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from harness.config import ConfigError, DigitsTaskConfig, FolderTaskConfig, ModelConfig, PublishedImagesConfig, Tokens
 from harness.system import assets
 from harness.task.base import SPLITS, Inputs, Task, described
+from harness.task.constants import Batches, of_classes
 from harness.task.images import ImageSplit, evenly_drawn, image_inputs
 from harness.task.intake.cuts import drawn, stratified
 from harness.task.intake.facts import NO_FACTS, Facts
@@ -55,6 +56,9 @@ class VisionTask(Task):
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.image_mistakes(self.name, self.image_size)
+
+    def constants(self, split: str) -> Mapping[str, Batches]:
+        return of_classes(self.splits["train"].labels, self.splits[split].labels, self.classes)
 
     def findings(self) -> Facts:
         return self.facts

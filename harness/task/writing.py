@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from harness.task.answers import extraction, usual_answer
+from harness.task.answers import extraction, most_frequent, usual_answer
 from harness.task.base import SPLITS, Generation, Task, source_described
 from harness.task.intake.facts import Facts
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
+
+_SHOWN = 60  # characters of a text
 
 
 class WrittenSplit(Protocol):
@@ -91,6 +93,20 @@ class WritingTask(Task):
         """What copying would write for each row of a split; empty where there is no one text to copy."""
         return ()
 
+    def constant_texts(self, split: str) -> Mapping[str, Sequence[str]]:
+        """The source, the text that training has most, where it has one more than once, and a text of the answer that
+        it has most.
+        """
+        train, count = self.splits["train"].answers, len(self.splits[split].answers[: self.generate_rows])
+        found = {"copying the source": list(self.copied(split)[:count])}
+        ((text, often),) = Counter(train).most_common(1)
+        if often > 1:
+            found[f"always writing the most frequent target, {first_line(text)!r}"] = [text] * count
+        if (extract := extraction(self.answer)) is not None and (usual := most_frequent(train, extract)) is not None:
+            held = next(text for text in train if extract(text) == usual)
+            found[f"always giving the most frequent answer of training, {first_line(usual)}"] = [held] * count
+        return {said: texts for said, texts in found.items() if texts}
+
     @functools.cached_property
     def baselines(self) -> dict[str, object]:
         """For a record: the chrF of copying, and that of always writing the text that training has most, where it has
@@ -126,6 +142,12 @@ class WritingTask(Task):
     @property
     def unit(self) -> str:
         return "tokens"
+
+
+def first_line(text: str) -> str:
+    """The beginning of a text, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
 def _chrf(written: Sequence[str], references: Sequence[str]) -> float:

@@ -4,7 +4,7 @@ import logging
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -47,6 +47,7 @@ from harness.training import Diverged, Pruned, ResourceMeter, broadcast_object, 
 from harness.training.accounting import is_out_of_memory
 from harness.trial import tracking
 from harness.trial.adapt import add_task_weights, count_parameters, method_of, spec_errors
+from harness.trial.constants import constant_scores
 from harness.trial.context import BEST, CHECKPOINTS, Report, TrialContext
 from harness.trial.continual.run import train_and_evaluate_continual
 from harness.trial.fingerprints import environment_of, identity
@@ -96,6 +97,7 @@ def run_trial(
         model = _built(config, task)
         _note_arithmetic(config, precision, model, draft)
         splits, calibration = _read(config, task)
+        _note_constants(config, task, splits, draft)
         spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
         model.to(home)
@@ -265,6 +267,14 @@ def _identify(config: Config, task: Task, draft: Draft) -> None:
         provenance=Provenance(inputs=inputs),
         fingerprint=fingerprint(config, inputs),
     )
+
+
+def _note_constants(config: Config, task: Task, splits: Mapping[str, Any], draft: Draft) -> None:
+    """Note what is scored without having learned anything."""
+    inputs = splits if task.continual is None else {}
+    if found := constant_scores(task, config.trainer, inputs):
+        data = draft.record.data
+        draft.record = replace(draft.record, data=replace(data, details=data.details | {"constants": found}))
 
 
 def _read(config: Config, task: Task) -> tuple[dict[str, Any], Inputs]:

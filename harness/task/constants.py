@@ -1,0 +1,125 @@
+"""What is answered without reading a row: always the same, as outputs that a task's own metrics score.
+
+Shapes: N rows of a split, W tokens of the longest, C classes.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.system.paths import listed
+
+if TYPE_CHECKING:
+    from harness.task.metrics import Metrics
+
+Batches = Iterable[tuple[Tensor, Mapping[str, Tensor]]]
+"""Outputs, and of their batch what metrics read beside them."""
+
+_SURE = 10.0
+"""The logit of what is answered."""
+_ROWS = 256
+
+
+def scored(metrics: "Metrics", batches: Batches) -> dict[str, float]:
+    """The scores of outputs; none where a measure has no value for them, or metrics of a guest's own read more."""
+    from harness.task.metrics import MeasureError  # torchmetrics is slow to import, and counting needs none
+
+    try:
+        for outputs, batch in batches:
+            metrics.update(outputs, batch)
+        return metrics.compute_and_reset()
+    except (MeasureError, KeyError):
+        return {}
+
+
+def of_classes(
+    train: Sequence[int] | np.ndarray, held: Sequence[int] | np.ndarray, names: Sequence[str]
+) -> dict[str, Batches]:
+    """The shares of training, of which the most frequent class is the answer; of two classes the other one, too."""
+    outputs = _log_shares(np.asarray(train), len(names))
+    labels = torch.from_numpy(np.asarray(held, dtype=np.int64))
+    most = int(outputs.argmax())
+    found = {f"always answering the most frequent class, {names[most]}": _same(outputs, labels)}
+    if len(names) == 2:
+        other = _SURE * torch.nn.functional.one_hot(torch.tensor(1 - most), 2).float()
+        found[f"always answering the class {names[1 - most]}"] = _same(other, labels)
+    return found
+
+
+def of_numbers(train: Sequence[float], held: Sequence[float], spread: tuple[float, float]) -> dict[str, Batches]:
+    """The mean of training and its median; labels are standardised by `spread`, as inputs have them."""
+    (mean, sd), median = spread, float(np.median(train))
+    labels = torch.from_numpy(((np.array(held) - mean) / sd).astype(np.float32))
+    return {
+        f"always answering the mean of training, {mean:.4g}": _same(torch.zeros(1), labels),
+        f"always answering the median of training, {median:.4g}": _same(torch.tensor([(median - mean) / sd]), labels),
+    }
+
+
+def of_sets(train: np.ndarray, held: np.ndarray, names: Sequence[str]) -> dict[str, Batches]:
+    """Of sets of classes as ones and zeros (N, C): what most rows have, what is most frequent, and all of them."""
+    shares = np.clip(train.mean(0, dtype=np.float64), 1e-6, 1 - 1e-6)
+    odds = np.log(shares) - np.log1p(-shares)
+    ((usual, _),) = Counter(map(tuple, train.tolist())).most_common(1)
+    sure = [shares == shares.max(), np.array(usual) > 0, np.full(len(names), True)]
+    found: dict[str, Batches] = {}
+    for outputs in [odds, *(np.where(answered, _SURE, -_SURE) for answered in sure)]:
+        said = [name for name, logit in zip(names, outputs, strict=True) if logit > 0]
+        found.setdefault(
+            _said_of(said, len(names)), _same(torch.from_numpy(outputs.astype(np.float32)), torch.from_numpy(held))
+        )
+    return found
+
+
+def _said_of(labels: Sequence[str], classes: int) -> str:
+    if not labels:
+        return "always answering no label"
+    if len(labels) == classes:
+        return "always answering every label"
+    return f"always answering the label{'s' * (len(labels) > 1)} {listed(labels)}"
+
+
+def of_tags(train: Iterable[Sequence[int]], held: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Batches]:
+    """The shares of training, of which the most frequent tag is the answer for every token."""
+    outputs = _log_shares(np.concatenate([np.array(row, dtype=np.int64) for row in train]), len(names))
+    return {f"always answering the most frequent tag, {names[int(outputs.argmax())]}": _tagged(outputs, held)}
+
+
+def _tagged(outputs: Tensor, rows: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Mapping[str, Tensor]]]:
+    for start in range(0, len(rows), _ROWS):
+        part = [torch.tensor(row, dtype=torch.int64) for row in rows[start : start + _ROWS]]
+        tags = torch.nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=-100)
+        places = torch.where(tags == -100, -2, torch.arange(tags.shape[1]).expand_as(tags))
+        yield outputs.expand(*tags.shape, -1), {"labels": tags, "tags": tags, "places": places}
+
+
+def of_options(train: Sequence[int], held: Sequence[int], counts: Sequence[int]) -> dict[str, Batches]:
+    """The place that is right most often in training, of questions with so many options; each is a text of a token."""
+    ((most, _),) = Counter(train).most_common(1)
+    question = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    place = torch.cat([torch.arange(count) for count in counts])
+    chosen = torch.where(place == most, _SURE, -_SURE)
+    batch = {
+        "labels": torch.zeros(len(place), 1, dtype=torch.int64),
+        "answers": torch.tensor(held),
+        "rows": torch.arange(len(counts)),
+        "question": question,
+        "place": place,
+        "sizes": torch.ones(len(place), dtype=torch.float64),
+    }
+    outputs = torch.stack([chosen, -chosen], 1)[:, None]
+    return {f"always answering the most frequent place, option {most + 1}": [(outputs, batch)]}
+
+
+def _log_shares(labels: np.ndarray, classes: int) -> Tensor:
+    counts = np.bincount(labels, minlength=classes)
+    return torch.from_numpy(np.log(np.maximum(counts, 0.5) / len(labels)).astype(np.float32))
+
+
+def _same(outputs: Tensor, labels: Tensor) -> Batches:
+    """One output (C) for all rows."""
+    return [(outputs.expand(len(labels), -1), {"labels": labels})]

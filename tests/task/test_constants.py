@@ -1,0 +1,133 @@
+"""What is scored without having learned anything, against scikit-learn's dummies and sacrebleu."""
+
+import csv
+import json
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import sacrebleu
+from sklearn import metrics as sk
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from harness.task import build_task
+from harness.task.metrics import LabelSetMetrics
+from harness.trial.constants import constant_lines, constant_scores
+
+WORDS = ["fine", "dull", "warm", "cold", "long", "short", "loud", "calm"]
+
+
+def write(path, header, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def texts(count):
+    draw = random.Random(1)
+    return [f"{' '.join(draw.sample(WORDS, 3))} film number {index}" for index in range(count)]
+
+
+def settings(objective, *measures):
+    return SimpleNamespace(objective=objective, measures=measures, text_measures=("bleu", "chrf", "rouge_l"))
+
+
+OF_CLASSES = {
+    "accuracy": sk.accuracy_score,
+    "balanced_accuracy": sk.balanced_accuracy_score,
+    "f1_macro": lambda *both: sk.f1_score(*both, average="macro"),
+    "f1_micro": lambda *both: sk.f1_score(*both, average="micro"),
+    "matthews": sk.matthews_corrcoef,
+}
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.filterwarnings("ignore")  # a class that is never predicted
+def test_of_classes_every_measure_is_that_of_scikit_learn_s_dummy(classes, compose, tmp_path):
+    draw = random.Random(0)
+    rows = [(text, draw.choices("abc"[:classes], [5, 2, 2][:classes])[0]) for text in texts(300)]
+    task = build_task(compose(f"task.data={write(tmp_path / 'c.csv', ('text', 'label'), rows)}").task)
+    two = ("f1",) if classes == 2 else ()
+    found = constant_scores(task, settings("accuracy", *OF_CLASSES, "auroc", "average_precision", *two), {})
+    train = np.array(task.labels("train"))
+    most = found["always answering the most frequent class, a"]
+    for split in ("validation", "test"):
+        labels = np.array(task.labels(split))
+        dummy = DummyClassifier(strategy="prior").fit(train[:, None], train)
+        said, shares = dummy.predict(labels[:, None]), dummy.predict_proba(labels[:, None])
+        for name, score in OF_CLASSES.items():
+            assert most[split][name] == pytest.approx(score(labels, said)), name
+        assert most[split]["loss"] == pytest.approx(sk.log_loss(labels, shares, labels=range(classes)), rel=1e-5)
+        assert most[split]["auroc"] == pytest.approx(0.5)
+        each = [sk.average_precision_score(labels == number, shares[:, number]) for number in range(classes)]
+        assert most[split]["average_precision"] == pytest.approx(each[1] if classes == 2 else np.mean(each))
+        if classes == 2:
+            always = DummyClassifier(strategy="constant", constant=1).fit(train[:, None], [0, 1] * (len(train) // 2))
+            f1 = sk.f1_score(labels, always.predict(labels[:, None]))
+            assert found["always answering the class b"][split]["f1"] == pytest.approx(f1)
+            assert most[split]["f1"] == 0.0
+
+
+def test_of_numbers_the_mean_and_the_median_are_scikit_learn_s(compose, tmp_path):
+    draw = random.Random(0)
+    rows = [(text, f"{draw.expovariate(0.3):.4f}") for text in texts(300)]
+    data = write(tmp_path / "n.csv", ("text", "label"), rows)
+    task = build_task(compose(f"task.data={data}", "task.answer=number", "trainer.objective=mae").task)
+    found = constant_scores(task, settings("mae", "pearson", "spearman"), {})
+    train, test = (np.array(task.labels(split)) for split in ("train", "test"))
+    for strategy in ("mean", "median"):
+        said = DummyRegressor(strategy=strategy).fit(train[:, None], train).predict(test[:, None])
+        ((_, scores),) = [item for item in found.items() if strategy in item[0]]
+        assert scores["test"]["rmse"] == pytest.approx(sk.root_mean_squared_error(test, said), rel=1e-5)
+        assert scores["test"]["mae"] == pytest.approx(sk.mean_absolute_error(test, said), rel=1e-5)
+        assert scores["test"]["r2"] == pytest.approx(sk.r2_score(test, said), rel=1e-4, abs=1e-6)
+        assert (scores["test"]["pearson"], scores["test"]["spearman"]) == (0, 0)
+    for name in ("mae", "rmse", "r2"):
+        best = (max if name == "r2" else min)(found, key=lambda said: found[said]["validation"][name])
+        (line,) = constant_lines(task, settings(name), {})
+        assert line.startswith(f"best by {name} without having learned anything: {best}, ")
+        assert line.endswith(f"{found[best]['test'][name]:.4f} on test")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_of_several_labels_a_constant_set_scores_as_scikit_learn_has_it(compose, tmp_path):
+    draw = random.Random(0)
+    often = {"a": 0.7, "b": 0.4, "c": 0.1}
+    rows = [(text, json.dumps([name for name in often if draw.random() < often[name]])) for text in texts(300)]
+    data = write(tmp_path / "s.csv", ("text", "label"), rows)
+    config = compose(f"task.data={data}", "task.answer=labels", "trainer.objective=f1_macro")
+    task = build_task(config.task)
+    found = constant_scores(task, settings("f1_macro"), {})
+    answers = {"always answering the label a": [1, 0, 0], "always answering every label": [1, 1, 1]}
+    assert answers.keys() <= found.keys()
+    for split in ("validation", "test"):
+        labels = np.array([[number in row for number in range(3)] for row in task.labels(split)], dtype=int)
+        for said, answer in answers.items():
+            told = np.tile(answer, (len(labels), 1))
+            for name in ("macro", "micro"):
+                assert found[said][split][f"f1_{name}"] == pytest.approx(sk.f1_score(labels, told, average=name))
+            assert found[said][split]["exact"] == pytest.approx(sk.accuracy_score(labels, told))
+    assert "every label" in constant_lines(task, settings("f1_macro"), {})[0]
+    assert isinstance(task.metrics(), LabelSetMetrics)
+
+
+def test_of_pairs_the_copy_and_the_usual_target_score_as_sacrebleu_has_it(compose_plain, tmp_path):
+    rows = [(text, "the same" if index % 3 else text.upper()) for index, text in enumerate(texts(300))]
+    data = write(tmp_path / "p.csv", ("source", "target"), rows)
+    task = build_task(
+        compose_plain("task=seq2seq", "model=t5_small", f"task.data={data}", "trainer.objective=loss").task
+    )
+    found = constant_scores(task, settings("bleu", "rouge_l"), {})
+    held = task.splits["test"]
+    usual = found["always writing the most frequent target, 'the same'"]["test"]
+    for scores, written in (
+        (found["copying the source"]["test"], list(held.sources)),
+        (usual, ["the same"] * len(held.targets)),
+    ):
+        wanted = [list(held.targets)[: len(written)]]
+        count = min(task.generate_rows, len(written))
+        written, wanted = written[:count], [wanted[0][:count]]
+        assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(written, wanted).score)
+        assert scores["chrf"] == pytest.approx(sacrebleu.corpus_chrf(written, wanted).score)
+    assert usual["exact"] == pytest.approx(np.mean([text == "the same" for text in wanted[0]]))
