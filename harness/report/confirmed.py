@@ -7,12 +7,15 @@ from pathlib import Path
 
 from harness.record import SHARES, Record, best_by, best_on_validation, headline_bounds, headline_metric, headline_score
 from harness.report.chance import Constant, constant
+from harness.report.ranking import amount, cannot_rank
 from harness.report.score_matrices import score_matrices
-from harness.report.table import markdown, predictions, sign
+from harness.report.table import markdown, sign
 from harness.report.two_level import Comparison, Mean, Verdict, compare, mean_of
 
 LEAST_SEEDS = 3
-"""A verdict takes so many; with fewer, nothing is decided."""
+"""A verdict takes so many, and so many orders of tasks and speakers where there are several; with fewer, nothing is
+decided.
+"""
 WORDS = (
     "better, worse: the interval leaves 0 out; equal within the margin: it lies inside ±{margin}; not decided: neither."
 )
@@ -60,7 +63,8 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What a study confirmed. `cannot_rank` says why its arms cannot be ranked at all; empty where they can.
+    """What a study confirmed. `cannot_rank` says why its arms cannot be ranked at all, `too_few` of what there are too
+    few for a verdict; empty where there are enough.
 
     `left_out` are finalists that could not be compared, and why; `failed` says of each arm that has failed trials how
     many and why. `over_items` says whether the intervals count the test rows, too, and `groups` in how many groups,
@@ -74,6 +78,7 @@ class Confirmation:
     margin: float
     arms: list[Confirmed]
     cannot_rank: str
+    too_few: str
     left_out: dict[str, str]
     failed: dict[str, str]
     over_items: bool
@@ -130,6 +135,7 @@ def confirmation(
         reference = _reference({name: chosen[name] for name in shared})
     kinds = {name: "adapter" if entries[0].parameters.adapter else name for name, entries in shared.items()}
     limits = headline_bounds(next(iter(shared.values()))[0])
+    too_few = _too_few(next(iter(shared.values())))
     gaps = {name: gap.within(limits[1] - limits[0]) for name, gap in compare(values, reference, kinds).items()}
     found = [
         Confirmed(
@@ -138,7 +144,7 @@ def confirmation(
             runs=entries,
             mean=mean_of(sign(entries[0]) * values[name]).within(*limits),
             gap=gaps.get(name),
-            verdict=_verdict(gaps[name], margin, len(seeds)) if name in gaps else None,
+            verdict=(gaps[name].verdict(margin) if not too_few else "not decided") if name in gaps else None,
         )
         for name, entries in shared.items()
     ]
@@ -148,7 +154,8 @@ def confirmation(
         items=scores.rows or found[0].entry.data.rows.get("test", 0),
         margin=margin,
         arms=found,
-        cannot_rank=_cannot_rank(found, folder),
+        cannot_rank=_cannot_rank(found, scores.rows, folder),
+        too_few=too_few,
         left_out={name: _why_left_out(name, again, len(runs[name])) for name in runs if name not in kept},
         failed={name: said for name in runs if (said := _failed(again, chosen[name]))},
         over_items=scores.rows > 0,
@@ -188,29 +195,24 @@ def _reference(chosen: dict[str, Record]) -> str:
     return leader.arm
 
 
-def _verdict(gap: Comparison, margin: float, seeds: int) -> Verdict:
-    return gap.verdict(margin) if seeds >= LEAST_SEEDS else "not decided"
-
-
-def _cannot_rank(found: Sequence[Confirmed], folder: Path) -> str:
-    """Why arms cannot be ranked: none is above guessing, or the study is too small to see what guessing would lose.
-
-    What it sees is what its steadiest arm could show: one that moves much from seed to seed is undecided by itself.
-    """
-    rows = predictions(found[0].entry, folder) if headline_metric(found[0].entry) == "accuracy" else None
-    if rows is None:
-        return ""
-    labels = [row["label"] for row in rows]
-    guess = max(labels.count(label) for label in set(labels)) / len(labels)
-    best = max(found, key=lambda each: each.mean.mean)
-    if all(each.mean.low <= guess for each in found):
-        return f"no arm is shown to be above the most frequent class ({guess:.4f})"
+def _cannot_rank(found: Sequence[Confirmed], items: int, folder: Path) -> str:
+    """What a study sees is what its steadiest arm could show: one that moves much is undecided by itself."""
     seen = min(each.gap.detectable for each in found if each.gap is not None)
-    if seen > best.mean.mean - guess:
-        return (
-            f"with {len(rows):,} test rows and {len(best.runs)} seeds a difference of {_points(seen)} has a power of "
-            f"80 %, and the best arm is only {_points(best.mean.mean - guess)} above the most frequent class"
-        )
+    rows = f"{items:,} test rows and " if items else ""
+    size = f"{rows}{len(found[0].runs)} seeds"
+    return cannot_rank(found[0].entry, [each.mean for each in found], seen, size, folder)
+
+
+def _too_few(runs: Sequence[Record]) -> str:
+    """Of what is repeated there are too few for a verdict; empty where there are enough. `runs` are those of an arm."""
+    orders = len({tuple(run.continual.tasks) for run in runs})
+    speakers = len(runs[0].data.speakers.get("test", ()))
+    if len(runs) < LEAST_SEEDS:
+        return f"fewer than {LEAST_SEEDS} {'orders' if orders > 1 else 'seeds'}"
+    if 1 < orders < LEAST_SEEDS:
+        return f"fewer than {LEAST_SEEDS} orders of the tasks"
+    if 0 < speakers < LEAST_SEEDS:
+        return f"test rows of fewer than {LEAST_SEEDS} speakers"
     return ""
 
 
@@ -300,20 +302,18 @@ def _figures(each: Confirmed, found: Confirmation) -> str:
 
 
 def _power(found: Confirmation) -> str:
-    """The difference that the study could have found; with too few seeds it could find none."""
-    if found.seeds < LEAST_SEEDS:
-        return ""
-    unit = headline_metric(found.arms[0].entry) in SHARES
-    seen = _points(found.detectable) if unit else f"{found.detectable:.4f}"
-    margin = _points(found.margin) if unit else f"{found.margin:g}"
+    """The difference that the study could have found; with too few of what is repeated it could find none."""
+    if found.too_few:
+        return f"With {found.too_few} nothing is decided."
+    name = headline_metric(found.arms[0].entry)
+    seen = amount(name, found.detectable)
+    margin = amount(name, found.margin) if name in SHARES else f"{found.margin:g}"
     rows = f" and {found.items:,} test rows" if found.over_items else ""
     return f"With {found.repeats}{rows} a difference of {seen} has a power of 80 %; the margin is {margin}."
 
 
 def _notes(found: Confirmation) -> str:
     parts = [_words(found), _counted(found)]
-    if found.seeds < LEAST_SEEDS:
-        parts.append(f"With fewer than {LEAST_SEEDS} {found.unit} nothing is decided.")
     if found.failed:
         parts.append(f"{_failures(found)} Arms are compared over the seeds that ended in all of them.")
     if found.left_out:
@@ -359,7 +359,3 @@ def _words(found: Confirmation) -> str:
 
 def _signed(centre: float, low: float, high: float) -> str:
     return f"{centre:+.4f} [{low:+.4f}, {high:+.4f}]"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.1f} points"

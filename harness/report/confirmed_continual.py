@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from harness.record import Record, headline_bounds
-from harness.report.confirmed import LEAST_SEEDS, Confirmation
+from harness.report.confirmed import Confirmation
 from harness.report.confirmed import section as confirmed_section
 from harness.report.table import markdown
 from harness.report.two_level import Comparison, compare
@@ -69,7 +69,7 @@ def _rows(found: Confirmation) -> list[list[str]]:
 def _cells(found: Confirmation, gap: Comparison | None) -> list[str]:
     if gap is None:
         return ["", "reference"]
-    said = gap.verdict(found.margin) if found.seeds >= LEAST_SEEDS else "not decided"
+    said = "not decided" if found.too_few else gap.verdict(found.margin)
     return [f"{gap.difference:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]", said]
 
 

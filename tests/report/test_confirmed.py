@@ -80,8 +80,9 @@ def test_one_arm_that_moves_much_keeps_no_other_from_being_ranked(study, tmp_pat
             for each in arms
         ]
 
-    assert _cannot_rank(moved("rank=8"), tmp_path) == ""
-    assert _cannot_rank(moved("rank=1", "rank=8"), tmp_path).startswith("with 2,000 test rows and 4 seeds a difference")
+    assert _cannot_rank(moved("rank=8"), ITEMS, tmp_path) == ""
+    said = _cannot_rank(moved("rank=1", "rank=8"), ITEMS, tmp_path)
+    assert said.startswith("with 2,000 test rows and 4 seeds a difference")
 
 
 def test_the_reference_is_the_arm_that_is_named_where_it_was_confirmed(study, tmp_path):
@@ -122,7 +123,50 @@ def test_two_seeds_decide_nothing(study, tmp_path):
 def test_arms_at_the_level_of_guessing_are_not_ranked(study, tmp_path):
     records = study({"full": -0.3, "rank=1": -0.3, "rank=8": -0.29})
     found = confirmation(records, tmp_path, margin=0.01)
-    assert answer(found) == "Cannot rank: no arm is shown to be above the most frequent class (0.5000)."
+    said = "no arm is shown to be better than always answering the most frequent class (accuracy 0.5000)"
+    assert answer(found) == f"Cannot rank: {said}."
+
+
+LEVELS = {"matthews": 0.0, "auroc": 0.5, "r2": 0.0, "f1": 0.8, "rmse": 3.0, "wer": 0.9, "bleu": 12.0}
+"""What is scored without having learned anything."""
+
+
+@pytest.mark.parametrize("measure", LEVELS)
+@pytest.mark.parametrize("learned", [False, True])
+def test_of_each_measure_arms_have_to_be_better_than_its_own_baseline(measure, learned, tmp_path):
+    """Without a word of the record where zero, or a half, is known of a measure."""
+    draw, level = np.random.default_rng(3), LEVELS[measure]
+    unit = 0.1 * max(1.0, level)
+    up = -1 if measure in ("rmse", "wer") else 1
+    scored = {"always yes": {split: {measure: level} for split in ("validation", "test")}}
+    details = {} if level in (0.0, 0.5) else {"constants": scored}
+    records = []
+    for place, arm in enumerate(("full", "rank=1", "rank=8")):
+        chosen = searched(place, arm, "full" if arm == "full" else "lora", 0.8, 10 * place)
+        data = dataclasses.replace(chosen.data, details=details)
+        chosen = dataclasses.replace(chosen, objective=measure, data=data, scores={"val": {measure: level}})
+        records.append(chosen)
+        for seed in SEEDS:
+            value = level + up * (2 * unit * learned - 0.1 * unit) + draw.normal(0, 0.05 * unit)
+            scores = {split: {measure: value} for split in ("val", "test")}
+            records.append(dataclasses.replace(again(chosen, place, seed, [1]), scores=scores))
+    found = confirmation(records, tmp_path, margin=0.01)
+    said = "always yes" if details else "knowing nothing"
+    why = f"no arm is shown to be better than {said} ({measure} {level:.4f})"
+    assert found.cannot_rank == ("" if learned else why)
+
+
+@pytest.mark.parametrize(("speakers", "verdict"), [(2, "not decided"), (3, "worse")])
+def test_test_rows_of_two_speakers_decide_nothing(speakers, verdict, study, tmp_path):
+    heard = {"test": [f"voice {number}" for number in range(speakers)]}
+    records = [
+        dataclasses.replace(each, data=dataclasses.replace(each.data, speakers=heard))
+        for each in study({"full": 0.0, "rank=1": -0.1, "rank=8": -0.1})
+    ]
+    found = confirmation(records, tmp_path, margin=0.01)
+    assert {each.verdict for each in found.arms if each.gap} == {verdict}
+    few = "With test rows of fewer than 3 speakers nothing is decided."
+    assert (few in answer(found)) == (verdict == "not decided")
 
 
 def test_a_test_split_of_a_few_rows_ranks_nothing(study, tmp_path):
