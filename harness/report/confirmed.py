@@ -264,21 +264,30 @@ def answer(found: Confirmation) -> str:
     if found.cannot_rank:
         return f"Cannot rank: {found.cannot_rank}. {_failures(found)}".strip()
     adapters = [each for each in found.arms if each.entry.parameters.adapter]
-    enough = [each for each in adapters if each.gap is None or each.verdict in ("better", "equal within the margin")]
+    words, wanted, short = _asked(found)
+    enough = [each for each in adapters if each.gap is None or each.verdict in wanted]
     compared = [each for each in adapters if each.gap is not None]
     settled = any(each.gap is not None for each in enough) or all(each.verdict == "worse" for each in compared)
     if enough and settled:
         smallest = min(enough, key=lambda each: each.entry.parameters.adapter)
-        said = f": {smallest.verdict}" if smallest.verdict else ""
-        sentence = f"Smallest adapter shown to be enough: {_figures(smallest, found)}{said}."
+        said = f": {smallest.verdict}" if smallest.verdict and smallest.verdict not in words else ""
+        sentence = f"Smallest adapter shown to be {words}: {_figures(smallest, found)}{said}."
     elif others := [each for each in compared if each.verdict == "not decided"]:
         sentence = f"Not decided: {_figures(max(others, key=_goodness), found)}."
     elif compared:
         closest = max(compared, key=_goodness)
-        sentence = f"No confirmed adapter reaches {found.reference}; the closest is {_figures(closest, found)}."
+        sentence = f"No confirmed adapter {short} {found.reference}; the closest is {_figures(closest, found)}."
     else:
         sentence = f"No confirmed adapter beside {found.reference}."
     return " ".join(filter(None, [sentence, _failures(found), _power(found)]))
+
+
+def _asked(found: Confirmation) -> tuple[str, tuple[Verdict, ...], str]:
+    """What is asked of an adapter: to do as well as full fine-tuning or an adapter, or better than a lesser arm."""
+    reference = next(each.entry for each in found.arms if each.gap is None)
+    if reference.lora.trains_whole_base or reference.parameters.adapter:
+        return "enough", ("better", "equal within the margin"), "reaches"
+    return f"better than {found.reference}", ("better",), "is shown to be better than"
 
 
 def _failures(found: Confirmation) -> str:

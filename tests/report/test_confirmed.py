@@ -251,6 +251,22 @@ def test_an_adapter_that_is_the_reference_may_be_the_answer(study, tmp_path):
     assert answer(found).startswith("Smallest adapter shown to be enough: rank=1 (10 adapter parameters")
 
 
+@pytest.mark.parametrize(
+    ("shift", "sentence"),
+    [
+        (0.08, "Smallest adapter shown to be better than head: rank=1 (10 adapter parameters, test accuracy "),
+        (-0.08, "No confirmed adapter is shown to be better than head; the closest is rank="),
+        (0.0, "No confirmed adapter is shown to be better than head; the closest is rank="),
+    ],
+)
+def test_an_adapter_beside_a_head_alone_is_better_or_not_and_never_enough(shift, sentence, study, tmp_path):
+    study({"head": 0.0, "rank=1": shift, "rank=8": shift})
+    found = confirmation(record.read(tmp_path), tmp_path, margin=0.04, reference="head")
+    assert answer(found).startswith(sentence)
+    assert "enough" not in answer(found)
+    assert "against head" in answer(found)
+
+
 def test_a_trial_at_another_point_does_not_count(study, tmp_path):
     records = study({"full": 0.0, "rank=8": 0.0})
     moved = [
