@@ -9,7 +9,7 @@ Of a mean over rows that is the group's own sum, in units of N / G rows. Shapes:
 measured sets of rows, are G + 1: all rows, and all without each group.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,6 +172,46 @@ def _spearman(labels: Floats, predicted: Floats, groups: Whole) -> Floats:
     moved = [each - each.mean(1, keepdims=True) for each in ranks]
     together = np.array([first @ second for first, second in moved])
     return _correlation(together, np.array([(first @ first) * (second @ second) for first, second in moved]))
+
+
+def _sums(terms: Floats, groups: Whole) -> Floats:
+    """Sums of rows' terms (N, K), over all and without each group (M, K)."""
+    by_group = np.zeros((int(groups.max()) + 1, terms.shape[1]))
+    np.add.at(by_group, groups, terms)
+    return _left_out(by_group)
+
+
+def of_tags(name: str, counts: Floats, groups: Whole) -> Floats | None:
+    """A measure of tagged tokens (M), by each row's spans that are right, found and there and its tokens that are right
+    and all (N, 5); None where there is none of that name.
+    """
+    right, found, there, right_tokens, tokens = _sums(counts, groups).T
+    ratios = {
+        "f1": (2 * right, found + there),
+        "precision": (right, found),
+        "recall": (right, there),
+        "accuracy": (right_tokens, tokens),
+    }
+    return np.nan_to_num(_ratio(*ratios[name])) if name in ratios else None
+
+
+def of_sets(name: str, marks: Whole, groups: Whole) -> Floats | None:
+    """A measure of sets of classes (M); a class (N, C) is there (1), answered (2), both (3) or neither (0)."""
+    right, either = (_sums(terms, groups) for terms in ((marks == 3).astype(float), (marks & 1) + (marks >> 1) * 1.0))
+    if name == "f1_micro":
+        return np.nan_to_num(_ratio(2 * right.sum(1), either.sum(1)))
+    return np.nan_to_num(_ratio(2 * right, either)).mean(1) if name == "f1_macro" else None
+
+
+def of_texts(name: str, written: Sequence[str], wanted: Sequence[str], groups: Whole) -> Floats:
+    """BLEU or chrF of all texts (M), from what sacrebleu counts in each of them."""
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    metric = BLEU() if name == "bleu" else CHRF()
+    counts = metric._extract_corpus_statistics(list(written), [list(wanted)])  # no public name gives them by text
+    sums = _sums(np.array(counts, dtype=np.float64), groups)
+    return np.array([metric._compute_score_from_stats(each.astype(int).tolist()).score for each in sums])
 
 
 def perplexity(nats: Floats, tokens: Floats, groups: Whole) -> Floats:

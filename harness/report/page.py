@@ -322,12 +322,14 @@ _BRACKETS = {
     "wer": "95 % interval over the test recordings that were transcribed, errors a word",
     "cer": "95 % interval over the test recordings that were transcribed, errors a character",
     "f1": "95 % interval over test items",
+    "rouge_l": "95 % interval over the test items whose texts were written",
     "exact": "95 % Wilson interval",
     "group_exact": "95 % Wilson interval over groups of test items",
 }
 _TESTS = dict.fromkeys(SHARES, "exact McNemar test") | dict.fromkeys(RATIOS, "sign-flip permutation test")
 _TESTS_OF_ITEMS = {
     "f1": "sign-flip permutation test",
+    "rouge_l": "sign-flip permutation test",
     "exact": "exact McNemar test",
     "group_exact": "exact McNemar test of groups",
 }

@@ -11,7 +11,7 @@ import numpy as np
 from harness.record import SHARES, Record, headline_metric, headline_score
 from harness.report import group_values
 from harness.report.continual import final_items
-from harness.report.table import item_sizes, outcomes, predictions, sign
+from harness.report.table import item_sizes, outcomes, predictions, sign, texts
 from harness.report.two_level import Floats
 from harness.system.study_files import ANSWERS
 
@@ -93,6 +93,8 @@ def _measured(entry: Record, folder: Path) -> tuple[Floats, group_values.Whole]:
     name = headline_metric(entry)
     if ":" in name:
         raise _NoRows(f"{name} is a measure of the user's own")
+    if name in ("bleu", "chrf"):
+        return _of_texts(name, entry, folder)
     rows = predictions(entry, folder)
     if not rows:
         raise _NoRows(f"predictions of trial {entry.trial} are missing")
@@ -105,10 +107,29 @@ def _measured(entry: Record, folder: Path) -> tuple[Floats, group_values.Whole]:
     return found, groups
 
 
+def _of_texts(name: str, entry: Record, folder: Path) -> tuple[Floats, group_values.Whole]:
+    rows = texts(entry, folder)
+    if not rows:
+        raise _NoRows(f"the texts that trial {entry.trial} wrote are missing")
+    groups = group_values.groups_of(len(rows))
+    written, wanted = ([row[side] for row in rows] for side in ("written", "wanted"))
+    return group_values.of_texts(name, written, wanted, groups), groups
+
+
+_OF_TAGS = ("right", "found", "there", "right_tokens", "all_tokens")
+"""Counts of spans and of tokens that rows of tagged tokens have."""
+
+
 def _of_rows(name: str, rows: Sequence[Mapping[str, str]], groups: group_values.Whole) -> Floats | None:
     if name == "perplexity" and {"loss", "tokens"} <= rows[0].keys():
         tokens = _numbers(rows, "tokens")
         return group_values.perplexity(_numbers(rows, "loss") * tokens, tokens, groups)
+    if {"right", "found", "there"} <= rows[0].keys():
+        counts = np.stack([_numbers(rows, column) for column in _OF_TAGS], 1)
+        return group_values.of_tags(name, counts, groups)
+    if "class_1" in rows[0]:
+        marks = np.stack([_numbers(rows, column) for column in rows[0] if column.startswith("class_")], 1)
+        return group_values.of_sets(name, marks.astype(np.int64), groups)
     if not {"label", "predicted"} <= rows[0].keys() or "task" in rows[0]:
         return None
     labels, predicted = _numbers(rows, "label"), _numbers(rows, "predicted")

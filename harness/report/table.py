@@ -121,7 +121,7 @@ def _p_value(items: list[float], reference: list[float], name: str) -> float:
     return sign_flip([item - other for item, other in zip(items, reference, strict=True)])
 
 
-_WRITTEN = {"answer_accuracy": "right", "wer": "errors", "cer": "character_errors"}
+_WRITTEN = {"answer_accuracy": "right", "rouge_l": "rouge_l", "wer": "errors", "cer": "character_errors"}
 """Scores of texts that were written: the column of what each of them came to."""
 _SIZES = {"wer": "words", "cer": "characters"}
 """Of those that are rates over all texts together: the column of how much each of them counts."""
@@ -132,6 +132,11 @@ RATIOS = ("loss", *_SIZES)
 def predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
     """What a trial answered to each test item, as its file says, if that is there."""
     return _rows(entry, folder, PREDICTIONS)
+
+
+def texts(entry: Record, folder: Path) -> list[dict[str, str]] | None:
+    """What a trial wrote for the first test items, as its file says, if that is there."""
+    return _rows(entry, folder, WRITTEN)
 
 
 def _rows(entry: Record, folder: Path, name: str) -> list[dict[str, str]] | None:
@@ -162,11 +167,12 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     """
     name = headline_metric(entry)
     if name in _WRITTEN:
-        written = _rows(entry, folder, WRITTEN)
-        return None if written is None else [float(row[_WRITTEN[name]]) for row in written]
+        return _of_texts(texts(entry, folder), _WRITTEN[name])
     rows = predictions(entry, folder)
     if rows and name in _MEANS and name in rows[0]:
         return [float(row[name]) for row in rows]
+    if name == "exact":
+        return _of_texts(texts(entry, folder), name)
     if rows and name == _GROUPS:
         return _whole_groups(rows)
     if rows is None or name not in (*SHARES, "loss"):
@@ -181,6 +187,10 @@ def outcomes(entry: Record, folder: Path) -> list[float] | None:
     return [float(row["loss"]) * float(row["tokens"]) for row in rows]
 
 
+def _of_texts(rows: Sequence[Mapping[str, str]] | None, column: str) -> list[float] | None:
+    return [float(row[column]) for row in rows] if rows and column in rows[0] else None
+
+
 def _whole_groups(rows: Sequence[Mapping[str, str]]) -> list[float]:
     right: dict[float, float] = {}
     for row in rows:
@@ -193,11 +203,10 @@ def item_sizes(entry: Record, folder: Path) -> list[float]:
     """How much each test item counts in a score that is a ratio of sums: its tokens, words or characters, else 1."""
     name = headline_metric(entry)
     if name in _SIZES:
-        return [float(row[_SIZES[name]]) for row in _rows(entry, folder, WRITTEN) or ()]
-    if name == _GROUPS:
+        return [float(row[_SIZES[name]]) for row in texts(entry, folder) or ()]
+    if name == _GROUPS or name in _WRITTEN or name in _MEANS:
         return [1.0] * len(outcomes(entry, folder) or ())
-    counted = "" if name in _MEANS else "tokens"
-    return [float(row.get(counted, 1)) for row in predictions(entry, folder) or ()]
+    return [float(row.get("tokens", 1)) for row in predictions(entry, folder) or ()]
 
 
 def _verdict(entry: Record, leader: Record, p: float | None) -> str:

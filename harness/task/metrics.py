@@ -104,13 +104,15 @@ class LabelSetMetrics(Metrics):
     """Of logits (B, C) against sets of classes (B, C) of ones and zeros: F1 of all decisions and the mean of the
     classes' F1, a class being answered where its probability is above a half; the share of rows that are right as a
     whole; and the mean binary cross-entropy of a decision.
+
+    A row says of each class, numbered from 1, whether it is there (1), answered (2), both (3) or neither (0).
     """
 
     names = ("f1_micro", "f1_macro", "exact", "loss")
-    columns = ("loss", "tokens")
 
     def __init__(self, classes: int) -> None:
         super().__init__()
+        self.columns = ("loss", "tokens", "exact", *(f"class_{number}" for number in range(1, classes + 1)))
         # By class: right answers, answers, labels; then rows, rows that are right, losses.
         self.classes, self.counts = classes, VectorSum(3 * classes + 3)
 
@@ -118,10 +120,10 @@ class LabelSetMetrics(Metrics):
         labels = batch["labels"].double()
         answers = (logits > 0).double()
         loss_B = F.binary_cross_entropy_with_logits(logits.double(), labels, reduction="none").mean(1)
-        exact = (answers == labels).all(1).double().sum()
-        rows = torch.stack([exact.new_tensor(len(labels)), exact, loss_B.sum()])
+        exact_B = (answers == labels).all(1).double()
+        rows = torch.stack([exact_B.new_tensor(len(labels)), exact_B.sum(), loss_B.sum()])
         self.counts.update(torch.cat([(answers * labels).sum(0), answers.sum(0), labels.sum(0), rows]))
-        return torch.stack([loss_B, torch.ones_like(loss_B)], 1)
+        return torch.cat([torch.stack([loss_B, torch.ones_like(loss_B), exact_B], 1), labels + 2 * answers], 1)
 
     def shares(self, logits: Tensor) -> Tensor:
         return logits.float().sigmoid()

@@ -18,10 +18,11 @@ class TagMetrics(Metrics):
     a token that is read.
 
     A span is right if type, first and last token are. A token that the model does not read, beyond the longest row, is
-    answered with the `usual` tag.
+    answered with the `usual` tag. A row has its loss, the tokens that are read, and of its spans and of all its tokens
+    how many are right, found and there.
     """
 
-    columns = ("loss", "tokens")
+    columns = ("loss", "tokens", "right", "found", "there", "right_tokens", "all_tokens")
 
     def __init__(self, classes: Sequence[str], usual: int, *, with_spans: bool) -> None:
         super().__init__()
@@ -36,19 +37,17 @@ class TagMetrics(Metrics):
         nats_B, read_B = loss_BL.double().sum(1), (labels != -100).sum(1).double()
         found, there = self.tags(logits, batch), _rows(batch["tags"].cpu())
         pairs = list(zip(found, there, strict=True))
-        right = sum(one == other for row, wanted in pairs for one, other in zip(row, wanted, strict=True))
-        tokens = [float(right), float(sum(map(len, there))), float(nats_B.sum()), float(read_B.sum())]
-        self.counts.update(torch.tensor([*self._span_counts(pairs), *tokens], dtype=torch.float64).to(logits.device))
-        return torch.stack([nats_B / read_B.clamp(min=1), read_B], 1)
+        counts_B5 = torch.tensor([self._counts(*pair) for pair in pairs], dtype=torch.float64).to(logits.device)
+        self.counts.update(torch.cat([counts_B5.sum(0), torch.stack([nats_B.sum(), read_B.sum()])]))
+        return torch.cat([torch.stack([nats_B / read_B.clamp(min=1), read_B], 1), counts_B5], 1)
 
-    def _span_counts(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+    def _counts(self, row: list[int], wanted: list[int]) -> list[int]:
+        """Of a row: spans that are right, found, there; tokens that are right, all."""
+        right = sum(one == other for one, other in zip(row, wanted, strict=True))
         if not self.with_spans:
-            return [0.0, 0.0, 0.0]
-        counts = [0, 0, 0]
-        for row, wanted in pairs:
-            mine, theirs = (set(spans([self.classes[tag] for tag in tags])) for tags in (row, wanted))
-            counts = [counts[0] + len(mine & theirs), counts[1] + len(mine), counts[2] + len(theirs)]
-        return list(map(float, counts))
+            return [0, 0, 0, right, len(wanted)]
+        mine, theirs = (set(spans([self.classes[tag] for tag in tags])) for tags in (row, wanted))
+        return [len(mine & theirs), len(mine), len(theirs), right, len(wanted)]
 
     def tags(self, logits: Tensor, batch: Mapping[str, Tensor]) -> list[list[int]]:
         return tags_of(logits, batch["places"], self.usual)

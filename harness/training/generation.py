@@ -58,8 +58,11 @@ def scored_texts(
     """What texts score as the task has it; with `further` measures where they are scored as translations."""
     if generation.score is not None:
         return generation.score(written, references)
-    scores, items = text_scores(written, references, further, generation.extract)
-    return ScoredTexts(scores, ("chrf",), [[item] for item in items])
+    scores, chrf = text_scores(written, references, further, generation.extract)
+    columns = {"chrf": chrf, "exact": [float(text == wanted) for text, wanted in zip(written, references, strict=True)]}
+    if "rouge_l" in further:
+        columns["rouge_l"] = [rouge_l([text], [wanted]) for text, wanted in zip(written, references, strict=True)]
+    return ScoredTexts(scores, tuple(columns), list(map(list, zip(*columns.values(), strict=True))))
 
 
 def text_scores(

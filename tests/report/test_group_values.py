@@ -1,17 +1,33 @@
 """Measures that are no mean over rows: against scikit-learn and SciPy, and in worlds where all arms are alike."""
 
+import csv
 import dataclasses
 
 import numpy as np
 import pytest
+import sacrebleu
+import torch
 from scipy import special, stats
 from sklearn import metrics
 
 from harness.report import two_level
 from harness.report.confirmed import confirmation
 from harness.report.confirmed import section as section_of
-from harness.report.group_values import GROUPS, group_values, groups_of, of_classes, of_numbers, of_shares, perplexity
+from harness.report.group_values import (
+    GROUPS,
+    group_values,
+    groups_of,
+    of_classes,
+    of_numbers,
+    of_sets,
+    of_shares,
+    of_tags,
+    of_texts,
+    perplexity,
+)
 from harness.report.two_level import compare, critical
+from harness.task.metrics import LabelSetMetrics
+from harness.task.tag_metrics import TagMetrics
 from tests.report.test_confirmed import SEEDS, again, searched
 from tests.report.test_two_level import TEXT, kinds_of, world
 
@@ -83,6 +99,66 @@ def test_perplexity_without_a_group_is_over_the_tokens_that_are_left():
     assert perplexity(nats, tokens, groups) == pytest.approx(truth)
 
 
+TAGS = ("O", "B-PER", "I-PER", "B-LOC")
+
+
+def tagged(draw, rows, right=0.8):
+    """What tag metrics read of rows of up to nine tokens, and the outputs for them, of which so many are right."""
+    tags = torch.from_numpy(draw.choice(4, (rows, 9), p=(0.5, 0.2, 0.2, 0.1)))
+    tags[torch.arange(9) >= torch.from_numpy(draw.integers(1, 10, (rows, 1)))] = -100
+    places = torch.where(tags == -100, -2, torch.arange(9).expand_as(tags))
+    said = torch.where(torch.from_numpy(draw.random((rows, 9)) < right), tags.clamp(min=0), 0)
+    return torch.nn.functional.one_hot(said, 4).float(), {"labels": tags, "tags": tags, "places": places}
+
+
+def in_sets(draw, rows, right=0.8):
+    """Labels of rows that have some of four classes, one of them none at all, and the outputs for them."""
+    there = draw.random((rows, 4)) < (0.6, 0.3, 0.1, 0.0)
+    said = np.where(draw.random((rows, 4)) < right, there, ~there & (np.arange(4) < 3))
+    return torch.from_numpy(np.where(said, 3.0, -3.0)), {"labels": torch.from_numpy(there.astype(np.float32))}
+
+
+TALLIED = {
+    "f1": (tagged, lambda: TagMetrics(TAGS, 0, with_spans=True)),
+    "precision": (tagged, lambda: TagMetrics(TAGS, 0, with_spans=True)),
+    "recall": (tagged, lambda: TagMetrics(TAGS, 0, with_spans=True)),
+    "accuracy": (tagged, lambda: TagMetrics(TAGS, 0, with_spans=False)),
+    "f1_micro": (in_sets, lambda: LabelSetMetrics(4)),
+    "f1_macro": (in_sets, lambda: LabelSetMetrics(4)),
+}
+
+
+@pytest.mark.parametrize("name", TALLIED)
+def test_without_a_group_measures_of_tags_and_sets_are_what_is_recorded_of_the_other_rows(name):
+    make_rows, make_metrics = TALLIED[name]
+    outputs, batch = make_rows(np.random.default_rng(5), 60)
+    scored = make_metrics()
+    rows = scored.update(outputs, batch).numpy()
+    assert rows.shape[1] == len(scored.columns)
+    groups = groups_of(60) % 15
+
+    def recorded(chosen):
+        metric = make_metrics()
+        metric.update(outputs[chosen], {key: values[chosen] for key, values in batch.items()})
+        return metric.compute_and_reset()[name]
+
+    found = (
+        of_tags(name, rows[:, 2:], groups) if make_rows is tagged else of_sets(name, rows[:, 3:].astype(int), groups)
+    )
+    assert found == pytest.approx(without_each(recorded, groups, np.arange(60)), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_scores_of_texts_without_a_group_are_sacrebleus_of_the_other_texts(name):
+    draw = np.random.default_rng(6)
+    wanted = np.array([" ".join(draw.choice(["the", "film", "is", "a", "Story!", "of"], 9)) for _ in range(40)])
+    written = np.array([text if draw.random() < 0.3 else text[draw.integers(0, 20) :] for text in wanted])
+    groups = groups_of(40) % 10
+    score = {"bleu": sacrebleu.corpus_bleu, "chrf": sacrebleu.corpus_chrf}[name]
+    truth = without_each(lambda said, other: score(list(said), [list(other)]).score, groups, written, wanted)
+    assert of_texts(name, written, wanted, groups) == pytest.approx(truth, abs=1e-9)
+
+
 @pytest.mark.parametrize("rows", [50, 1_272])
 def test_groups_of_a_mean_are_worth_their_sums(rows):
     values, groups = np.random.default_rng(4).normal(3, 1, rows), groups_of(rows)
@@ -121,6 +197,8 @@ def false_calls(measure, studies, seeds, items):
         labels, runs = draw.integers(0, 2, items), {}
         if measure is auroc_of:
             labels, runs = scored(draw, seeds, items)
+        elif measure is spans_of:
+            runs = with_spans(draw, seeds, items)
         else:
             runs = world(draw, [0.0] * 4, seeds, TEXT, items=items)
         groups = groups_of(items)
@@ -132,7 +210,25 @@ def false_calls(measure, studies, seeds, items):
     return false / studies
 
 
-@pytest.mark.parametrize("measure", [matthews_of, auroc_of])
+def spans_of(counts, _):
+    return of_tags("f1", counts, groups_of(len(counts)))
+
+
+def with_spans(draw, seeds, items):
+    """Spans of rows that are right, found and there, by four arms that are equal, though not on the same spans."""
+    there = 1 + draw.poisson(1.5, items)
+    hits = world(draw, [0.0] * 4, seeds, TEXT, items=there.sum(), between=0.0096)
+    starts, runs = np.cumsum(there) - there, {}
+    for arm, values in hits.items():
+        right = np.add.reduceat(values, starts, axis=1)
+        found = right + draw.binomial((there - right).astype(int), 0.5)
+        tokens = np.zeros((*right.shape, 2))
+        counts = np.stack([right, found, np.broadcast_to(there, right.shape)], -1)
+        runs[arm] = np.concatenate([counts, tokens], -1)
+    return runs
+
+
+@pytest.mark.parametrize("measure", [matthews_of, auroc_of, spans_of])
 @pytest.mark.parametrize(("seeds", "items"), [(3, 200), (8, 200), (3, 1_272)])
 def test_equal_arms_are_seldom_called_different_by_a_measure_that_is_no_mean(measure, seeds, items, coarse):
     studies = 150
@@ -187,6 +283,38 @@ def test_where_predictions_do_not_give_the_recorded_measure_seeds_alone_count_an
     trial = records[1].trial
     told = f"Test rows are not counted: predictions of trial {trial} give {given - 0.001:.6f}, its record {given:.6f}."
     assert told in section_of(found)
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf", "f1", "f1_macro"])
+def test_texts_spans_and_sets_count_row_by_row(name, study, tmp_path):
+    records, draw = study(name, lambda labels, said: 0.0), np.random.default_rng(9)
+    kept = []
+    for entry in records:
+        if entry.phase == "confirm":
+            folder = tmp_path / f"trials/{entry.trial:04d}"
+            right = 0.9 if entry.arm == "full" else 0.5
+            if name in ("bleu", "chrf"):
+                wanted = [f'the "film", number {row} of {row % 7} is here' for row in range(300)]
+                written = [text if draw.random() < right else "the film is number 3, here" for text in wanted]
+                value = getattr(sacrebleu, f"corpus_{name}")(written, [wanted]).score
+                with open(folder / "written.csv", "w", newline="", encoding="utf-8") as file:
+                    csv.writer(file).writerows(
+                        [("row", "written", "wanted"), *zip(range(300), written, wanted, strict=True)]
+                    )
+            else:
+                make_rows, make_metrics = TALLIED[name]
+                metric = make_metrics()
+                rows = metric.update(*make_rows(draw, 300, right)).tolist()
+                value = metric.compute_and_reset()[name]
+                lines = [",".join(map(str, (number, *row))) for number, row in enumerate(rows)]
+                (folder / "predictions.csv").write_text("\n".join([",".join(("row", *metric.columns)), *lines]) + "\n")
+            entry = dataclasses.replace(entry, scores={**entry.scores, "test": {name: value}})
+        kept.append(entry)
+    found = confirmation(kept, tmp_path, margin=0.01)
+    assert (found.over_items, found.items, found.groups, found.seeds_alone) == (True, 300, GROUPS, "")
+    (adapter,) = [each for each in found.arms if each.arm == "rank=8"]
+    assert adapter.verdict == "worse"
+    assert adapter.mean.mean == pytest.approx(np.mean([entry.score("test", name) for entry in adapter.runs]))
 
 
 def test_a_measure_of_the_users_own_is_called_that_and_no_other_is(study, tmp_path):

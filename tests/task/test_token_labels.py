@@ -69,7 +69,8 @@ def test_a_token_that_is_not_read_counts_as_outside():
     scores = metrics.compute_and_reset()
     assert (scores["precision"], scores["recall"], scores["accuracy"]) == (1.0, 0.5, pytest.approx(2 / 3))
     assert metrics.tags(logits, batch) == [[1, 0, 0]]
-    assert items.tolist() == [[pytest.approx(scores["loss"]), 1.0]]
+    counts = [1, 1, 2, 2, 3]  # spans that are right, found, there; tokens that are right, all
+    assert items.tolist() == [[pytest.approx(scores["loss"]), 1.0, *counts]]
 
 
 def test_spans_that_begin_with_i_are_found_and_mended():

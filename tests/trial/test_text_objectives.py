@@ -106,7 +106,8 @@ def test_the_best_weights_give_the_best_answers(trained, tmp_path, run_here):  #
     assert (scores["answer_accuracy"], scores["no_answer"]) == (sum(right) / 9, taken.count("") / 9)
     assert outcomes(made.entry, made.folder.parents[1]) == right
     assert direction("no_answer") == -1
-    header, cells = arm_rows(arm_results([made.entry], made.folder.parents[1]))
+    header, cells, always = arm_rows(arm_results([made.entry], made.folder.parents[1]))
+    assert always[0].startswith("(always ")
     assert "answers right" not in header
     assert cells[header.index("no answer")] == f"{scores['no_answer']:.4f}"
     assert "test answer_accuracy [95 %]" in header
