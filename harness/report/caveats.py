@@ -1,6 +1,7 @@
 """What to bear in mind of the trials that a table shows: cut short, chosen half-way, or won at the edge of a range."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from harness.record import Record
 from harness.record.figures import is_measured
 
 _EDGE = 0.05  # of a range, on its own scale
+_NUMBER = re.compile(r"\d+")
 
 
 def caveats(shown: Sequence[Record], folder: Path) -> list[str]:
@@ -27,6 +29,26 @@ def caveats(shown: Sequence[Record], folder: Path) -> list[str]:
         if found:
             lines.append(f"- {entry.arm} (trial {entry.trial}): {'; '.join(found)}")
     return ["\n".join(["To bear in mind:", *lines])] if lines else []
+
+
+def caveats_again(runs: Mapping[str, Sequence[Record]], folder: Path) -> list[str]:
+    """The same of the trials of each arm that train a point again; what several of an arm have alike is said once."""
+    ranges, lines = _ranges(stored_sweep(folder)), []
+    for arm, again in runs.items():
+        alike: dict[str, list[tuple[int, str]]] = {}
+        for entry in again:
+            for note in (*entry.notes, *_edges(entry, ranges.get(arm.partition(",")[0], ranges[""]))):
+                alike.setdefault(_NUMBER.sub("", note), []).append((entry.trial, note))
+        found = [_told(notes, len(again)) for notes in alike.values()]
+        if found:
+            lines.append(f"- {arm}: {'; '.join(found)}")
+    return ["\n".join(["To bear in mind of the trials that confirm:", *lines])] if lines else []
+
+
+def _told(notes: Sequence[tuple[int, str]], trials: int) -> str:
+    (first, note), said = notes[0], {note for _, note in notes}
+    where = f"{len(notes)} of {trials} trials"
+    return f"{note} ({where}{f', such as trial {first}' if len(said) > 1 else ''})"
 
 
 def _ranges(sweep: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The finalists of a search, trained again with fresh seeds: what they scored on test, and what can be said of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,7 +157,7 @@ def confirmation(
         cannot_rank=_cannot_rank(found, scores.rows, folder),
         too_few=too_few,
         left_out={name: _why_left_out(name, again, len(runs[name])) for name in runs if name not in kept},
-        failed={name: said for name in runs if (said := _failed(again, chosen[name]))},
+        failed={name: said for name in runs if (said := failed_again(again, chosen[name]))},
         over_items=scores.rows > 0,
         groups=scores.groups,
         seeds_alone=scores.why,
@@ -165,7 +165,7 @@ def confirmation(
     )
 
 
-def _failed(again: Sequence[Record], chosen: Record) -> str:
+def failed_again(again: Sequence[Record], chosen: Record) -> str:
     """How many of an arm's trials came to no result, and why; one that was tried again and did does not count."""
     done = runs_again(again, chosen)
     lost = {
@@ -262,7 +262,7 @@ def _row(each: Confirmed, found: Confirmation) -> list[str]:
 def answer(found: Confirmation) -> str:
     """What a reader may take home, in a sentence or two; with no verdict there is no recommendation."""
     if found.cannot_rank:
-        return f"Cannot rank: {found.cannot_rank}. {_failures(found)}".strip()
+        return f"Cannot rank: {found.cannot_rank}. {failures_told(found.failed)}".strip()
     adapters = [each for each in found.arms if each.entry.parameters.adapter]
     words, wanted, short = _asked(found)
     enough = [each for each in adapters if each.gap is None or each.verdict in wanted]
@@ -279,7 +279,7 @@ def answer(found: Confirmation) -> str:
         sentence = f"No confirmed adapter {short} {found.reference}; the closest is {_figures(closest, found)}."
     else:
         sentence = f"No confirmed adapter beside {found.reference}."
-    return " ".join(filter(None, [sentence, _failures(found), _power(found)]))
+    return " ".join(filter(None, [sentence, failures_told(found.failed), _power(found)]))
 
 
 def _asked(found: Confirmation) -> tuple[str, tuple[Verdict, ...], str]:
@@ -290,11 +290,11 @@ def _asked(found: Confirmation) -> tuple[str, tuple[Verdict, ...], str]:
     return f"better than {found.reference}", ("better",), "is shown to be better than"
 
 
-def _failures(found: Confirmation) -> str:
+def failures_told(failed: Mapping[str, str]) -> str:
     """What failed: the other trials with its seed count in no comparison, and those that ended are a choice of runs."""
-    if not found.failed:
+    if not failed:
         return ""
-    named = "; ".join(f"{name} in {said}" for name, said in found.failed.items())
+    named = "; ".join(f"{name} in {said}" for name, said in failed.items())
     return f"Failed: {named}. What is said holds for trials that end."
 
 
@@ -324,7 +324,7 @@ def _power(found: Confirmation) -> str:
 def _notes(found: Confirmation) -> str:
     parts = [_words(found), _counted(found)]
     if found.failed:
-        parts.append(f"{_failures(found)} Arms are compared over the seeds that ended in all of them.")
+        parts.append(f"{failures_told(found.failed)} Arms are compared over the seeds that ended in all of them.")
     if found.left_out:
         named = "; ".join(f"{name} ({why})" for name, why in found.left_out.items())
         parts.append(f"Left out, with too few complete trials: {named}.")

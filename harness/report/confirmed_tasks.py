@@ -8,13 +8,12 @@ from statistics import fmean
 import numpy as np
 
 from harness.record import Record, best_by
-from harness.report.confirmed import LEAST_SEEDS, WORDS
+from harness.report.confirmed import LEAST_SEEDS, WORDS, failed_again, failures_told, runs_again
 from harness.report.multitask import gain, is_error, items_of, main_score, same_items, singles, tasks_of
 from harness.report.table import markdown
 from harness.report.two_level import Comparison, Floats, Verdict, compare
 
 _ALONE = "alone"
-BySeed = dict[int, Record]
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,22 @@ class ConfirmedWay:
 
 @dataclass(frozen=True)
 class ConfirmedWays:
-    """All ways over the seeds that they and the runs alone have in common; `margin` is in percent of Δm."""
+    """All ways over the seeds that they and the runs alone have in common; `margin` is in percent of Δm.
+
+    `failed` says of each arm that has failed trials how many and why.
+    """
 
     seeds: int
     items: int
     margin: float
     ways: list[ConfirmedWay]
     alone: dict[str, list[Record]]
+    failed: dict[str, str]
+
+    @property
+    def runs(self) -> dict[str, list[Record]]:
+        """The trials of each arm, those of a task alone among them."""
+        return {runs[0].arm: runs for runs in (*self.alone.values(), *(way.runs for way in self.ways))}
 
 
 def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> ConfirmedWays | None:
@@ -47,10 +55,12 @@ def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> Co
     two trials were scored on other items.
     """
     searched = [entry for entry in records if entry.phase == "search"]
-    again = [entry for entry in records if entry.phase == "confirm" and entry.state == "complete"]
-    alone = {task: _by_seed(again, entry) for task, entry in singles(searched).items()}
+    again = [entry for entry in records if entry.phase == "confirm"]
+    chosen = singles(searched)
+    alone = {task: runs_again(again, entry) for task, entry in chosen.items()}
     best = best_by((entry for entry in searched if len(tasks_of(entry)) > 1), lambda entry: entry.arm)
-    runs = {arm: _by_seed(again, entry) for arm, entry in best.items() if set(tasks_of(entry)) <= alone.keys()}
+    runs = {arm: runs_again(again, entry) for arm, entry in best.items() if set(tasks_of(entry)) <= alone.keys()}
+    failed = {entry.arm: said for entry in (*chosen.values(), *best.values()) if (said := failed_again(again, entry))}
     runs = {arm: found for arm, found in runs.items() if found}
     groups = [*alone.values(), *runs.values()]
     seeds = sorted(set.intersection(*map(set, groups))) if runs else []
@@ -73,11 +83,7 @@ def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> Co
         for arm in runs
     ]
     kept = {task: [found[seed] for seed in seeds] for task, found in alone.items()}
-    return ConfirmedWays(len(seeds), size[1], 100 * margin, ways, kept)
-
-
-def _by_seed(again: Sequence[Record], chosen: Record) -> BySeed:
-    return {entry.seeds.trial: entry for entry in again if entry.arm == chosen.arm and entry.point == chosen.point}
+    return ConfirmedWays(len(seeds), size[1], 100 * margin, ways, kept, failed)
 
 
 def _gains(runs: Sequence[Record], alone: Sequence[Mapping[str, Record]]) -> dict[str, float]:
@@ -137,7 +143,8 @@ def answer(found: ConfirmedWays) -> str:
     seen = max(way.delta.detectable for way in found.ways)
     power = f"With {found.seeds} seeds and {found.items:,} test items a Δm of {seen:.1f} % has a power of 80 %"
     few = "" if found.seeds >= LEAST_SEEDS else f" With fewer than {LEAST_SEEDS} seeds nothing is decided."
-    return f"Against runs of each task alone, {said}. {power}; the margin is {found.margin:g} %.{few}"
+    sentence = f"Against runs of each task alone, {said}. {power}; the margin is {found.margin:g} %.{few}"
+    return " ".join(filter(None, [sentence, failures_told(found.failed)]))
 
 
 def _notes(found: ConfirmedWays) -> str:
@@ -146,4 +153,5 @@ def _notes(found: ConfirmedWays) -> str:
         "same for all; Δm of a seed is against the runs alone with that seed. The unit that is repeated is the seed. "
         "Intervals are over new seeds and new test items (items by their influence on Δm, to first order), and hold "
         f"for all ways at once in 95 % of studies. {WORDS.format(margin=f'{found.margin:g} %')}"
+        + (" Ways are compared over the seeds that ended in all trials." if found.failed else "")
     )

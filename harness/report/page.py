@@ -19,7 +19,7 @@ from harness.report import (
     plots,
     task_plots,
 )
-from harness.report.caveats import caveats
+from harness.report.caveats import caveats, caveats_again
 from harness.report.chance import chance
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import answer as confirmed_answer
@@ -35,11 +35,10 @@ from harness.report.table import (
     ArmResult,
     arm_results,
     arm_rows,
-    cost_of,
     failures,
+    fronts,
     goodness,
     markdown,
-    pareto,
     tally,
 )
 from harness.report.terminal import answer_text
@@ -183,6 +182,10 @@ def _searched(records: Sequence[Record]) -> list[Record]:
     return [entry for entry in records if entry.phase == "search"]
 
 
+def _again(records: Sequence[Record]) -> list[Record]:
+    return [entry for entry in records if entry.phase == "confirm"]
+
+
 def _confirm(folder: Path) -> ConfirmConfig:
     """What the study in a folder says of its confirmation."""
     return ConfirmConfig(**(stored_sweep(folder).get("confirm") or {}))
@@ -204,7 +207,9 @@ def _continual(records: Sequence[Record], folder: Path) -> Part:
     said = continual.answer(results, continual.level_of(searched)) if results else tally(records)
     answer = confirmed_answer(confirmed) if confirmed is not None else said
     parts = [confirmed_continual.section(confirmed)] if confirmed is not None else []
-    text = "\n\n".join(filter(None, [*parts, continual.section(searched, results)]))
+    runs = {each.arm: each.runs for each in confirmed.arms} if confirmed is not None else {}
+    parts += [*caveats_again(runs, folder), continual.section(searched, results), *failures(_again(records))]
+    text = "\n\n".join(filter(None, parts))
     return Part(text, [Group(records, answer, confirmed=confirmed)], draw)
 
 
@@ -223,7 +228,8 @@ def _several(records: Sequence[Record], folder: Path) -> Part:
     said = multitask.answer(results) if results else tally(records)
     answer = confirmed_tasks.answer(confirmed) if confirmed is not None else said
     parts = [confirmed_tasks.section(confirmed)] if confirmed is not None else []
-    text = "\n\n".join([*parts, multitask.section(searched, results)])
+    parts += caveats_again(confirmed.runs if confirmed is not None else {}, folder)
+    text = "\n\n".join([*parts, multitask.section(searched, results), *failures(_again(records))])
     return Part(text, [Group(records, answer, ways=confirmed)], draw)
 
 
@@ -245,7 +251,8 @@ def _section(group: Group, folder: Path) -> str:
         *history.section(folder),
     ]
     if confirmed is not None:
-        parts += [confirmed_section(confirmed), costs.section(confirmed), "## Search"]
+        told = caveats_again({each.arm: each.runs for each in confirmed.arms}, folder)
+        parts += [confirmed_section(confirmed), *told, costs.section(confirmed), "## Search"]
     if any(result.best for result in results):
         tested = any(result.split == "test" for result in results)
         parts += [markdown(arm_rows(results)), _notes(first, results, tested)]
@@ -253,7 +260,7 @@ def _section(group: Group, folder: Path) -> str:
             parts.append(group.answer)
         parts += [*caveats([result.best for result in results if result.best], folder)]
         several = objectives_of(folder)
-        parts.append(objectives_section(searched, folder, _confirm(folder).margin) if several else _fronts(searched))
+        parts.append(objectives_section(searched, folder, _confirm(folder).margin) if several else fronts(searched))
         parts += importance.section(folder)
     return "\n\n".join([*parts, *failures(records)])
 
@@ -268,7 +275,7 @@ def _undecided(results: Sequence[ArmResult], records: Sequence[Record]) -> str:
     leader = max((result for result in results if result.best), key=lambda result: goodness(_trial_of(result)))
     entry = _trial_of(leader)
     score = f"validation {headline_metric(entry)} {headline_score(entry, 'val'):.4f}"
-    if again := [other for other in records if other.phase == "confirm"]:
+    if again := _again(records):
         failed = sum(other.state == "fail" for other in again)
         return (
             f"Not decided: of {len(again)} trials that confirm {failed} failed, and no two arms share two seeds. "
@@ -382,18 +389,3 @@ def _figures(result: ArmResult) -> str:
     adapter = entry.parameters.adapter
     parameters = f"{adapter:,} adapter parameters" if adapter else f"{entry.parameters.trainable:,} trained parameters"
     return f"{result.arm}, {parameters}, test {headline_metric(entry)} {headline_score(entry, 'test'):.4f}"
-
-
-def _fronts(records: Sequence[Record]) -> str:
-    lines = []
-    for cost, unit in (
-        ("trainable", "trainable parameters"),
-        ("memory", "bytes of memory in training"),
-    ):
-        lines.append(f"Pareto front, validation {headline_metric(records[0])} against {unit}:")
-        lines += [
-            f"- trial {entry.trial} ({entry.arm}): {headline_score(entry, 'val'):.4f} at {cost_of(entry, cost):,}"
-            for entry in pareto(records, cost)
-        ]
-        lines.append("")
-    return "\n".join(lines).strip()

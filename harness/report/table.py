@@ -240,6 +240,22 @@ def pareto(records: Sequence[Record], cost: str) -> list[Record]:
     return front
 
 
+def fronts(records: Sequence[Record]) -> str:
+    """The Pareto fronts of a search as text."""
+    lines = []
+    for cost, unit in (
+        ("trainable", "trainable parameters"),
+        ("memory", "bytes of memory in training"),
+    ):
+        lines.append(f"Pareto front, validation {headline_metric(records[0])} against {unit}:")
+        lines += [
+            f"- trial {entry.trial} ({entry.arm}): {headline_score(entry, 'val'):.4f} at {cost_of(entry, cost):,}"
+            for entry in pareto(records, cost)
+        ]
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
 def goodness(entry: Record) -> float:
     """The validation score that a trial is shown by, its sign changed where lower is better."""
     return sign(entry) * headline_score(entry, "val")

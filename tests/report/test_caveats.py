@@ -2,7 +2,7 @@
 
 import yaml
 
-from harness.report.caveats import caveats
+from harness.report.caveats import caveats, caveats_again
 from tests.test_record import make, memory
 
 NUISANCE = {
@@ -44,3 +44,22 @@ def test_a_value_at_the_edge_of_its_range_is_named_and_a_choice_has_none(tmp_pat
     assert text.splitlines()[1:] == ["- variant=lora (trial 3): lora.rank=64 won at the high edge of [1, 64]: widen it"]
     assert said(tmp_path, optimizer_lr=1e-3, lora_rank=8, lora_targets=["query", "value"]) == []
     assert said(tmp_path, lora_rank=8) == [], "a dimension that does not exist there"
+
+
+def test_what_trials_that_confirm_have_alike_is_said_once(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"sweep": {"nuisance": NUISANCE, "baselines": {}}}))
+    half = "its best weights are of step {} of 90: the learning rate had not decayed"
+    runs = {
+        "rank=8": [
+            make(10_000 * number, arm="rank=8", point={"optimizer.lr": 1e-2}, notes=[half.format(step)] if step else [])
+            for number, step in ((1, 30), (2, 60), (3, 0))
+        ],
+        "full": [make(10_001, arm="full", point={"optimizer.lr": 1e-3})],
+    }
+    (text,) = caveats_again(runs, tmp_path)
+    assert text.splitlines() == [
+        "To bear in mind of the trials that confirm:",
+        f"- rank=8: {half.format(30)} (2 of 3 trials, such as trial 10000); "
+        "optimizer.lr=0.01 won at the high edge of [0.0001, 0.01]: widen it (3 of 3 trials)",
+    ]
+    assert caveats_again({"full": runs["full"]}, tmp_path) == []

@@ -398,3 +398,11 @@ def test_costs_are_shown_with_their_spread_and_not_compared_where_the_machine_wa
     busy = [dataclasses.replace(entry, time=dataclasses.replace(entry.time, load=7.5)) for entry in timed]
     text = costs.section(confirmation(busy, tmp_path, margin=0.01))
     assert "Times do not compare: more wanted the processor than there are cores (load 7.5 on 3 cores in trial" in text
+
+
+def test_what_to_bear_in_mind_of_trials_that_confirm_stands_in_the_report(study, tmp_path):
+    for entry in study({"full": 0.0, "rank=8": 0.0}):
+        if entry.phase == "confirm" and entry.arm == "rank=8":
+            record.append(tmp_path, dataclasses.replace(entry, notes=["its best weights are of step 3 of 9"]))
+    text = write_report(tmp_path)
+    assert "- rank=8: its best weights are of step 3 of 9 (4 of 4 trials)" in text.split("## Search")[0]

@@ -1,5 +1,7 @@
 """Several tasks confirmed with fresh seeds: Δm of made-up answers, its influences against the bootstrap, the words."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -143,3 +145,32 @@ def test_two_seeds_decide_nothing_and_one_is_no_confirmation(add, tmp_path):
     (way,) = confirmed_ways(record.read(tmp_path), tmp_path, 0.01).ways
     assert way.verdict == "not decided"
     assert "With fewer than 3 seeds nothing is decided." in write_report(tmp_path)
+
+
+@pytest.mark.parametrize("arm", ["good", "only=b"])
+def test_a_seed_that_failed_is_said_and_counts_in_no_comparison(arm, folder, add):
+    more = 1004
+    for place, (name, errors) in enumerate([*ALONE.items(), *TOGETHER.items()]):
+        if name != arm:
+            add(40_000 + place, name, errors, more)
+    first = next(entry for entry in record.read(folder) if entry.arm == arm)
+    reason = "diverged: train_loss is nan"
+    seeds, scores = dataclasses.replace(first.seeds, trial=more), {}
+    lost = dataclasses.replace(
+        first,
+        trial=40_009,
+        phase="confirm",
+        seeds=seeds,
+        state="fail",
+        reason=reason,
+        scores=scores,
+        notes=["it ended"],
+    )
+    record.append(folder, lost)
+    found = confirmed_ways(record.read(folder), folder, margin=0.01)
+    assert found.seeds == 3
+    assert found.failed == {arm: f"1 of 4 trials (trial 40009: {reason})"}
+    text = write_report(folder)
+    assert f"Failed: {arm} in 1 of 4 trials (trial 40009: {reason}). What is said holds for trials that end." in text
+    assert "Ways are compared over the seeds that ended in all trials." in text
+    assert f"- trial 40009 ({arm}): {reason}" in text
