@@ -64,6 +64,13 @@ def architectures(_: str) -> str:
     return tried()
 
 
+def margins(_: str) -> str:
+    """What it takes to call arms equal, by the model that plans a confirmation."""
+    from harness.report.planning import margins_table
+
+    return margins_table()
+
+
 def record(_: str) -> str:
     """The sections of a record: what each holds, and of each field its unit, column and key in W&B."""
     return records.reference()
@@ -75,6 +82,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "page": page,
     "output": output,
     "record": record,
+    "margins": margins,
     "variants": variants,
     "architectures": architectures,
     "keys": lambda _: keys.reference(),

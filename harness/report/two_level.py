@@ -160,11 +160,34 @@ def detectable(arms: int, seeds: int, items: int, *, run_sd: float, disagreement
     seeds, `disagreement` the share of items on which two runs of one arm differ, `between` the variance over items of
     what two arms, each over many seeds, score differently on one.
     """
+    planned = _planned(arms, seeds, items, run_sd=run_sd, disagreement=disagreement, between=between)
+    return (planned.reach + _t(POWER, planned.freedom)) * planned.error
+
+
+def equal_within(arms: int, seeds: int, items: int, *, run_sd: float, disagreement: float, between: float) -> float:
+    """The least margin within which an adapter and full fine-tuning that are equal are called so with a power of 80 %.
+
+    Arguments are as for `detectable`. The interval has to lie within the margin on both sides.
+    """
+    planned = _planned(arms, seeds, items, run_sd=run_sd, disagreement=disagreement, between=between)
+    return (planned.reach + _t(0.5 + POWER / 2, planned.freedom)) * planned.error
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """Of a difference: its standard error, the degrees of freedom, and how many errors its interval reaches."""
+
+    error: float
+    freedom: float
+    reach: float
+
+
+def _planned(arms: int, seeds: int, items: int, *, run_sd: float, disagreement: float, between: float) -> _Planned:
     square = (run_sd**2 + disagreement / 2 / items) / seeds
     variance = 2 * square + between / items
     adapters = max(1, arms - 2)
     freedom = _freedom(variance, _Spread(square, adapters * (seeds - 1)), _Spread(square, seeds - 1), one_kind=False)
-    return (critical(arms - 1, freedom) + _t(POWER, freedom)) * math.sqrt(variance)
+    return _Planned(math.sqrt(variance), freedom, critical(arms - 1, freedom))
 
 
 def _item_part(values: Floats) -> float:

@@ -271,7 +271,7 @@ def test_what_a_confirmation_can_tell_is_said_before_it_costs_anything(config, c
     assert caplog.messages == [
         f"confirmation: 2 arms, 3 seeds, {rows} test rows. The difference with a power of 80 % is at least "
         f"{little:.1f} points, if runs spread by 0.6 points over seeds (film reviews, MiniLM), "
-        f"and {much:.1f}, if by 1.2 (spoken digits, LSTM)."
+        f"and {much:.1f} points, if runs spread by 1.2 points over seeds (spoken digits, LSTM)."
     ]
     caplog.clear()
     for silent in (

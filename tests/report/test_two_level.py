@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from harness.report import two_level
-from harness.report.two_level import Comparison, compare, critical, detectable, mean_of
+from harness.report.two_level import Comparison, compare, critical, detectable, equal_within, mean_of
 
 TEXT, SPEECH = 0.006, 0.012
 """The sd over seeds of an arm's true accuracy, as measured on movie snippets and on spoken digits."""
@@ -192,6 +192,21 @@ def test_the_difference_that_is_announced_has_the_power_that_is_announced(betwee
     lead = detectable(5, 8, 1_272, run_sd=TEXT, disagreement=DISAGREE, between=between)
     _, _, found = called(500, [0.0, lead, 0.0, 0.0, 0.0], 8, TEXT, between)
     assert found == pytest.approx(0.8, abs=0.07)
+
+
+EQUAL = {3: 0.71, 8: 0.78}
+"""How often adapters are called equal within the margin that is planned, as docs/explanation/answers.md has it."""
+
+
+@pytest.mark.parametrize("seeds", EQUAL)
+def test_equal_adapters_are_called_so_within_the_margin_that_is_planned(seeds, coarse):
+    """With three seeds less often than in 80 %: an arm that moves more than its like is judged by its own spread."""
+    margin = equal_within(5, seeds, 1_272, run_sd=TEXT, disagreement=DISAGREE, between=BETWEEN)
+    draw, equal = np.random.default_rng(7), []
+    for _ in range(120):
+        gaps = compare(world(draw, [0.0] * 5, seeds, TEXT, between=BETWEEN), "0", kinds_of(5))
+        equal += [gaps[arm].verdict(margin) == "equal within the margin" for arm in ("1", "2", "3")]
+    assert np.mean(equal) == pytest.approx(EQUAL[seeds], abs=0.08)
 
 
 def test_an_arms_own_interval_holds_the_truth_of_new_seeds_and_items():
