@@ -43,7 +43,16 @@ class Constant:
         return "" if score is None else f"{score:.4f}"
 
 
-_NAMES = {"wer": "WER", "cer": "CER", "chrf": "chrF", "bleu": "BLEU", "rmse": "RMSE"}
+_NAMES = {
+    "f1": "F1",
+    "f1_micro": "F1 (micro)",
+    "f1_macro": "F1 (macro)",
+    "wer": "WER",
+    "cer": "CER",
+    "chrf": "chrF",
+    "bleu": "BLEU",
+    "rmse": "RMSE",
+}
 
 
 def constant(entry: Record) -> Constant | None:

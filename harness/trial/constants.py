@@ -8,7 +8,7 @@ from harness.config import TrainerConfig
 from harness.record import direction
 from harness.task import SPLITS, Inputs, Task
 from harness.training import scored_texts
-from harness.trial.single import metrics_of
+from harness.trial.single import metrics_by
 
 Constants = dict[str, dict[str, dict[str, float]]]
 """By what is said of it the scores by held-out split."""
@@ -27,8 +27,9 @@ def constant_scores(task: Task, settings: TrainerConfig, inputs: Mapping[str, In
 
 def _scores(task: Task, settings: TrainerConfig, inputs: Mapping[str, Inputs]) -> Constants:
     found: Constants = {}
+    names = [name for name in (settings.objective, *settings.measures) if ":" not in name]  # a user's may be costly
     for split in SPLITS[1:]:
-        scores = task.constant_scores(split, partial(metrics_of, task, settings))
+        scores = task.constant_scores(split, partial(metrics_by, task, names))
         for said, by_name in (scores | _of_texts(task, settings, inputs, split)).items():
             finite = {name: value for name, value in by_name.items() if math.isfinite(value)}
             if finite:

@@ -107,9 +107,14 @@ def train_and_evaluate(trial: RunningTrial) -> None:
 
 def metrics_of(task: Task, settings: TrainerConfig) -> Metrics:
     """The task's, and beside them the measures that are asked for."""
+    return metrics_by(task, (settings.objective, *settings.measures))
+
+
+def metrics_by(task: Task, names: Sequence[str]) -> Metrics:
+    """The task's, and beside them the measures of these names that it has not."""
     own = task.metrics()
     measures: dict[str, Callable[[Tensor, Tensor], float]] = {}
-    for name in dict.fromkeys((settings.objective, *settings.measures)):
+    for name in dict.fromkeys(names):
         if ":" in name:
             measures[name] = read_measure(name).score
         elif name not in own.names and (measure := named_measure(name, len(task.classes))) is not None:

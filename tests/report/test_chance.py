@@ -28,7 +28,7 @@ def test_it_stands_in_the_measure_of_the_study(tmp_path):
     for number, arm in enumerate(("full", "rank=4")):
         record.append(tmp_path, entry(number, arm, "f1", 0.85, {"constants": SCORED, "majority": {"test": 0.67}}))
     text, printed = write_report(tmp_path), report_for_terminal(tmp_path, 100)
-    sentence = "Always answering the most frequent class, yes, has a test f1 of 0.8012."
+    sentence = "Always answering the most frequent class, yes, has a test F1 of 0.8012."
     assert sentence in text
     assert sentence in " ".join(printed.split())
     row = next(line for line in text.splitlines() if line.startswith(f"| ({SAID})"))

@@ -11,8 +11,12 @@ import sacrebleu
 from sklearn import metrics as sk
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from harness.task import build_task
+from harness.task import ContinualTask, MixtureTask, build_task
+from harness.task.build import read_task
+from harness.task.choice_metrics import ChoiceMetrics
+from harness.task.constants import of_options, of_tags, scored
 from harness.task.metrics import LabelSetMetrics
+from harness.task.tag_metrics import TagMetrics
 from harness.trial.constants import constant_lines, constant_scores
 
 WORDS = ["fine", "dull", "warm", "cold", "long", "short", "loud", "calm"]
@@ -131,3 +135,45 @@ def test_of_pairs_the_copy_and_the_usual_target_score_as_sacrebleu_has_it(compos
         assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(written, wanted).score)
         assert scores["chrf"] == pytest.approx(sacrebleu.corpus_chrf(written, wanted).score)
     assert usual["exact"] == pytest.approx(np.mean([text == "the same" for text in wanted[0]]))
+
+
+def test_of_tags_all_tokens_have_the_most_frequent_one():
+    draw = np.random.default_rng(0)
+    rows = [draw.choice(3, draw.integers(1, 9), p=(0.7, 0.2, 0.1)).tolist() for _ in range(300)]
+    ((said, batches),) = of_tags(rows, rows, ("O", "B-X", "I-X")).items()
+    found = scored(TagMetrics(("O", "B-X", "I-X"), 0, with_spans=True), batches)
+    flat = np.concatenate(rows)
+    shares = np.bincount(flat) / len(flat)
+    assert said == "always answering the most frequent tag, O"
+    assert (found["f1"], found["accuracy"]) == (0.0, pytest.approx(shares[0]))
+    assert found["loss"] == pytest.approx(sk.log_loss(flat, np.tile(shares, (len(flat), 1))), rel=1e-5)
+
+
+def test_of_options_the_place_that_is_right_most_often_is_answered():
+    counts = [3, 4, 2, 4, 3]
+    ((said, batches),) = of_options([1, 1, 2], [1, 3, 1, 0, 1], counts).items()
+    found = scored(ChoiceMetrics(4), batches)
+    assert said == "always answering the most frequent place, option 2"
+    assert (found["accuracy"], found["accuracy_norm"]) == (3 / 5, 3 / 5)
+
+
+def test_of_several_tasks_each_has_a_constant_answer(compose, tmp_path):
+    draw = random.Random(0)
+    classes = [(text, draw.choice("aab")) for text in texts(200)]
+    numbers = [(f"{text} again", f"{draw.random():.3f}") for text in texts(200)]
+    parts = {}
+    for name, rows, words in (
+        ("classes", classes, ["task.answer=class"]),
+        ("numbers", numbers, ["task.answer=number", "trainer.objective=loss"]),
+    ):
+        data = write(tmp_path / f"{name}.csv", ("text", "label"), rows)
+        parts[name] = read_task(compose(f"task.data={data}", *words).task)
+    alone = {name: constant_scores(part, settings("loss"), {}) for name, part in parts.items()}
+    first = {name: next(iter(found.values()))["test"] for name, found in alone.items()}
+    ((_, found),) = constant_scores(MixtureTask("m", parts, "by_size"), settings("score"), {}).items()
+    assert found["test"]["classes/accuracy"] == pytest.approx(first["classes"]["accuracy"])
+    assert found["test"]["numbers/rmse"] == pytest.approx(first["numbers"]["rmse"])
+    assert found["test"]["score"] == pytest.approx((first["classes"]["accuracy"] + first["numbers"]["r2"]) / 2)
+    two = {"one": parts["classes"], "two": parts["classes"]}
+    ((_, found),) = constant_scores(ContinualTask("c", two, True, "naive"), settings("accuracy"), {}).items()
+    assert found["test"]["accuracy"] == pytest.approx(first["classes"]["accuracy"])
