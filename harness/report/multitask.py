@@ -17,16 +17,20 @@ _DRAWS = 2_000
 class Items:
     """What a trial answered to the test items of one task; `exact` where an answer is right or wrong.
 
-    `measured`: an item is an image, and `predicted` the task's measure on it.
+    `measured`: an item is an image, and `predicted` the task's measure on it. With `right` an item has so many labels,
+    is answered with so many, and so many are both.
     """
 
     label: np.ndarray
     predicted: np.ndarray
     exact: bool
     measured: bool = False
+    right: np.ndarray | None = None
 
     def score(self, weights: np.ndarray) -> np.ndarray:
-        """Accuracy, RMSE in the answer's own unit, or mean measure, for each row of item weights (D, N)."""
+        """Accuracy, RMSE in the answer's own unit, F1, or mean measure, for each row of item weights (D, N)."""
+        if self.right is not None:
+            return np.asarray(2 * (weights @ self.right) / np.maximum(1.0, weights @ (self.label + self.predicted)))
         if self.measured:
             return np.asarray(weights @ self.predicted / weights.sum(-1))
         correct = (self.label == self.predicted).astype(float)
@@ -36,6 +40,9 @@ class Items:
 
     def influence(self, score: float) -> np.ndarray:
         """By how much each item (N) moves the score, to first order; the mean is 0."""
+        if self.right is not None:
+            either = self.label + self.predicted
+            return np.asarray((2 * self.right - score * either) / max(1e-12, either.mean()))
         if self.measured:
             return np.asarray(self.predicted - self.predicted.mean())
         if self.exact:
@@ -145,11 +152,16 @@ def items_of(entry: Record, folder: Path) -> dict[str, Items]:
         return {}
     if "task" not in rows[0]:
         return {task: _by_image(rows, f"{task}/{measure_of(entry, task)}") for task in tasks_of(entry)}
-    table = np.array([[float(row[name]) for name in ("task", "label", "predicted")] for row in rows])
+    columns = [name for name in ("task", "label", "predicted", "right") if name in rows[0]]
+    table = np.array([[float(row[name]) for name in columns] for row in rows])
     found = {}
     for number, task in enumerate(tasks_of(entry)):
         mine = table[table[:, 0] == number]
-        found[task] = Items(mine[:, 1].round(4), mine[:, 2], exact=not is_error(entry, task))
+        if measure_of(entry, task) == "f1_micro":
+            if "right" in columns:  # files of before have losses in place of labels
+                found[task] = Items(mine[:, 1], mine[:, 2], exact=False, right=mine[:, 3])
+        else:
+            found[task] = Items(mine[:, 1].round(4), mine[:, 2], exact=not is_error(entry, task))
     return found
 
 

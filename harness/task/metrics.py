@@ -30,6 +30,10 @@ class Metrics(nn.Module):
     def compute_and_reset(self) -> dict[str, float]:
         """The scores of all batches since the last reset. `loss` is always among them, not finite if a logit is not."""
 
+    def beside(self, rows: Tensor) -> Tensor:
+        """Of rows as `update` returns them: the label, what was predicted, and whether that is right (B, 3)."""
+        return torch.cat([rows[:, :2], (rows[:, :1] == rows[:, 1:2]).to(rows.dtype)], 1)
+
     def answers(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The labels (B) and the logits (B, C) of a batch, as a measure of the user's own reads them."""
         return batch["labels"], logits.float()
@@ -127,6 +131,11 @@ class LabelSetMetrics(Metrics):
 
     def shares(self, logits: Tensor) -> Tensor:
         return logits.float().sigmoid()
+
+    def beside(self, rows: Tensor) -> Tensor:
+        """How many classes are there, are answered, and are both."""
+        marks = rows[:, 3:].long()
+        return torch.stack([(marks & 1).sum(1), (marks >> 1).sum(1), (marks == 3).sum(1)], 1)
 
     def compute_and_reset(self) -> dict[str, float]:
         counts = self.counts.compute().cpu()
@@ -280,7 +289,7 @@ class MixtureMetrics(Metrics):
     for perfect answers. Raises ConfigError for a task with none of them.
     """
 
-    columns = ("task", "label", "predicted")
+    columns = ("task", "label", "predicted", "right")
 
     def __init__(self, parts: Mapping[str, Metrics]) -> None:
         super().__init__()
@@ -292,7 +301,7 @@ class MixtureMetrics(Metrics):
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """All rows of the batch are of one task."""
         part = list(self._by_task.values())[int(batch["tasks"][0])]
-        rows = part.update(logits, batch).double()[:, : len(self.columns) - 1]
+        rows = part.beside(part.update(logits, batch)).double()
         return torch.cat([batch["tasks"].unsqueeze(1).double(), rows], 1)
 
     def compute_and_reset(self) -> dict[str, float]:

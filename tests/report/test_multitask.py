@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
 from harness import record
 from harness.report import write_report
-from harness.report.multitask import gain, multitask_results, verdict
+from harness.report.multitask import Items, gain, multitask_results, verdict
+from harness.task.metrics import ClassMetrics, LabelSetMetrics, MixtureMetrics
 from tests.test_record import make
 
 ITEMS = 200
@@ -97,3 +100,22 @@ def test_a_task_without_a_run_alone_is_not_compared(tmp_path):
 def test_a_gain_is_positive_where_the_score_is_better(score, alone):
     assert (gain(score, alone, error=False) > 0) == (score > alone)
     assert (gain(score, alone, error=True) > 0) == (score < alone)
+
+
+def test_of_several_labels_items_give_scikit_learns_f1_and_what_each_moves_it_by():
+    draw = np.random.default_rng(0)
+    there = draw.random((ITEMS, 3)) < 0.4
+    said = np.where(draw.random((ITEMS, 3)) < 0.8, there, ~there)
+    metrics = MixtureMetrics({"a": ClassMetrics(2), "b": LabelSetMetrics(3)})
+    batch = {"labels": torch.from_numpy(there.astype(np.float32)), "tasks": torch.ones(ITEMS, dtype=torch.int64)}
+    rows = metrics.update(torch.from_numpy(np.where(said, 2.0, -2.0)), batch).numpy()
+    assert metrics.columns == ("task", "label", "predicted", "right")
+    items = Items(rows[:, 1], rows[:, 2], exact=False, right=rows[:, 3])
+    truth = f1_score(there, said, average="micro")
+    assert items.score(np.ones((1, ITEMS)))[0] == pytest.approx(truth)
+    weights = draw.multinomial(ITEMS, np.full(ITEMS, 1 / ITEMS), size=3_000)
+    drawn = [f1_score(np.repeat(there, each, 0), np.repeat(said, each, 0), average="micro") for each in weights[:5]]
+    assert items.score(weights.astype(float))[:5] == pytest.approx(drawn)
+    influence = items.influence(truth)
+    assert influence.mean() == pytest.approx(0, abs=1e-12)
+    assert influence.std() / np.sqrt(ITEMS) == pytest.approx(items.score(weights.astype(float)).std(), rel=0.06)
