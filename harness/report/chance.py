@@ -61,11 +61,12 @@ def constant(entry: Record) -> Constant | None:
     None where no constant answer has a score by it, and in records from before it was kept.
     """
     name = headline_metric(entry)
-    known = [found for found in _constants(entry) if found.measure == name and found.test is not None]
+    known = [found for found in constants(entry) if found.measure == name and found.test is not None]
     return max(known, key=lambda found: direction(name) * (found.val or 0.0), default=None)
 
 
-def _constants(entry: Record) -> list[Constant]:
+def constants(entry: Record) -> list[Constant]:
+    """Every constant answer that a record has, by every measure that it is scored by."""
     scored = entry.data.details.get("constants")
     if not isinstance(scored, dict):
         return _of_before(entry)

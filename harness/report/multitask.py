@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.record import Record, best_by
+from harness.report.chance import constants
 from harness.report.table import failures, markdown, predictions, tally
 
 _DRAWS = 2_000
@@ -241,6 +242,10 @@ def _task_rows(
         cells = [f"{result.scores[task]:.4f}" if task in result.scores else "" for task in tasks]
         gains = [f" ({result.gains[task]:+.1f} %)" if task in result.gains else "" for task in tasks]
         rows.append([result.arm, *(cell + change for cell, change in zip(cells, gains, strict=True))])
+    known = {found.measure: found for found in constants(sample)}
+    always = [known.get(f"{task}/{named.get(task, '')}") for task in tasks]
+    if said := next((found.said for found in always if found is not None), ""):
+        rows.append([f"({said})", *(found.cell(found.test) if found is not None else "" for found in always)])
     return rows
 
 

@@ -1,5 +1,7 @@
 """Δm and what is said of it, on made-up answers whose scores are known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -119,3 +121,17 @@ def test_of_several_labels_items_give_scikit_learns_f1_and_what_each_moves_it_by
     influence = items.influence(truth)
     assert influence.mean() == pytest.approx(0, abs=1e-12)
     assert influence.std() / np.sqrt(ITEMS) == pytest.approx(items.score(weights.astype(float)).std(), rel=0.06)
+
+
+def test_what_the_same_answer_to_each_task_scores_stands_below_the_arms(tmp_path):
+    scored = {"a/accuracy": 0.5, "b/rmse": 1.25}
+    for number, arm, errors, val in RECORDS:
+        made = entry(number, arm, errors, val)
+        found = {
+            split: {name: scored[name] for name in scored if name[0] in errors} for split in ("validation", "test")
+        }
+        details = {"constants": {"always answering the same to a task": found}}
+        record.append(tmp_path, dataclasses.replace(made, data=dataclasses.replace(made.data, details=details)))
+    text = write_report(tmp_path)
+    row = next(line for line in text.splitlines() if line.startswith("| (always answering the same to a task)"))
+    assert [cell.strip() for cell in row.split("|")[2:4]] == ["0.5000", "1.2500"]
