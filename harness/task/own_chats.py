@@ -24,6 +24,7 @@ from harness.task.intake.chats import (
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
+from harness.task.intake.groups import group_names, reads_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
 from harness.task.own_pairs import facts_of, filled, in_splits, text_of
@@ -69,7 +70,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
         told.append(f"columns not read: {', '.join(findings.columns)}")
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
-    facts = facts_of(frames, findings.left, findings.formats, [*told, *without, *passed])
+    facts = facts_of(config, frames, findings.left, findings.formats, [*told, *without, *passed])
     return str(config.data or config.dataset), frames, facts
 
 
@@ -87,6 +88,16 @@ def tables_of(
         table = load_table(Path(name).expanduser(), key, encoding=config.encoding, separator=config.separator)
         tables[split] = f"{key}={name}", table
     return tables, []
+
+
+def groups_of(
+    config: ChatTaskConfig | ChoiceTaskConfig, split: str, where: str, table: Table
+) -> dict[object, str | None]:
+    """The group of each row of a split, by its number; none where there are none."""
+    if config.group is None or not reads_groups(split, table, config.group, config.leaks):
+        return {}
+    cells = table.column("task.group", config.group)
+    return dict(zip(cells.index, group_names(where, config.group, cells.items()), strict=True))
 
 
 def conversations(
@@ -200,7 +211,7 @@ def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings
     """The conversations of a split that something can be learned of, without repeated ones."""
     findings.formats.update({f"{split}.{what}": said for what, said in table.format.items()})
     rows = conversations(config, where, table)
-    groups = dict(table.column("task.group", config.group).items()) if config.group and split == "train" else {}
+    groups = groups_of(config, split, where, table)
     rows = _without_tools(config, split, where, table=table, rows=rows, findings=findings)
     rows = _with_known_roles(config, split, where, rows, findings)
     rows = _without_gaps(config, split, where, rows, findings)
@@ -213,7 +224,8 @@ def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings
             "source": sources,
             "target": [messages[-1]["content"] for messages in kept.values()],
             "opening": [next(_before_answers(messages), "") for messages in kept.values()],
-            "group": [_group(groups.get(row), text) for row, text in zip(kept, sources, strict=True)],
+            "group": [groups.get(row) or text for row, text in zip(kept, sources, strict=True)],
+            "named": pd.Series([groups.get(row) for row in kept], dtype=object),
         }
     ).set_axis(list(kept), axis=0)
     once = frame.drop_duplicates(["source", "target"])
@@ -247,10 +259,6 @@ def _refuse_beginnings(config: ChatTaskConfig, frames: Mapping[str, pd.DataFrame
                 f"task={config.name}: {len(rows)} conversations of the {second} split are the beginning of one in "
                 f"{first}, or go on with one (rows {listed(rows)}); task.leaks=allow takes them all the same"
             )
-
-
-def _group(cell: object, source: str) -> str:
-    return source if is_gap(cell) else str(cell)
 
 
 def _without_tools(

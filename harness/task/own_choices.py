@@ -12,7 +12,7 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.labels import is_gap
 from harness.task.intake.options import Options, options_of, right_options
 from harness.task.intake.table import Table
-from harness.task.own_chats import tables_of
+from harness.task.own_chats import groups_of, tables_of
 from harness.task.own_pairs import facts_of, filled, in_splits, text_of
 
 
@@ -41,11 +41,11 @@ def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFr
     formats = {f"{split}.{what}": said for split, (_, table) in tables.items() for what, said in table.format.items()}
     rows = {split: _kept(config, split, where, table, left) for split, (where, table) in tables.items()}
     answers = _answers(config, tables["train"][0], rows)
-    frames = {split: _frame(config, split, tables[split][1], rows[split], answers, left) for split in rows}
+    frames = {split: _frame(config, split, *tables[split], rows[split], answers, left) for split in rows}
     told = [f"the labels of {split} are withheld; it was cut from training" for split in withheld]
     told += [*passed, *_suspicious(frames)]
     frames = in_splits(config, frames, own=True)
-    return str(config.data or config.dataset), frames, facts_of(frames, left, formats, told)
+    return str(config.data or config.dataset), frames, facts_of(config, frames, left, formats, told)
 
 
 def _is_withheld(config: ChoiceTaskConfig, table: Table) -> bool:
@@ -119,6 +119,7 @@ def _answers(config: ChoiceTaskConfig, where: str, rows: Mapping[str, Mapping[ob
 def _frame(
     config: ChoiceTaskConfig,
     split: str,
+    where: str,
     table: Table,
     rows: Mapping[object, Question],
     answers: Mapping[str, int],
@@ -127,7 +128,7 @@ def _frame(
     """One split without repeated rows. Its sources, which may not stand in two splits, are a question and its
     options in whatever order.
     """
-    groups = dict(table.column("task.group", config.group).items()) if config.group and split == "train" else {}
+    groups = groups_of(config, split, where, table)
     right = [answers[f"{split} {row}"] for row in rows]
     frame = pd.DataFrame(
         {
@@ -136,7 +137,8 @@ def _frame(
             "options": pd.Series([question.options.texts for question in rows.values()], dtype=object),
             "answer": right,
             "target": [question.options.texts[at] for question, at in zip(rows.values(), right, strict=True)],
-            "group": [question.text if is_gap(groups.get(row)) else str(groups[row]) for row, question in rows.items()],
+            "group": [groups.get(row) or question.text for row, question in rows.items()],
+            "named": pd.Series([groups.get(row) for row in rows], dtype=object),
         }
     ).set_axis(list(rows), axis=0)
     once = frame.drop_duplicates(["source", "target"])

@@ -16,6 +16,7 @@ from harness.task.intake.cuts import joined, split_of
 from harness.task.intake.duplicates import normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import has_half_character
+from harness.task.intake.groups import reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
 
@@ -44,7 +45,7 @@ def read_own_pairs(
     frames, without = with_answers(config.answer, config.gaps, frames, left)
     origin = f"{config.asset.address}/{config.data}" if config.asset else config.data
     told = [f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()]
-    facts = facts_of(frames, left, formats, [*told, *without])
+    facts = facts_of(config, frames, left, formats, [*told, *without])
     return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts
 
 
@@ -65,9 +66,18 @@ def in_splits(config: PairsConfig, frames: dict[str, pd.DataFrame], *, own: bool
 
 
 def facts_of(
-    frames: dict[str, pd.DataFrame], left: dict[str, list[str]], formats: dict[str, str], suspicious: list[str]
+    config: PairsConfig,
+    frames: dict[str, pd.DataFrame],
+    left: dict[str, list[str]],
+    formats: dict[str, str],
+    suspicious: list[str],
 ) -> Facts:
-    """What was found out of splits by their sources, with what was left out, how files are written and what is odd."""
+    """What was found out of splits by their sources, with what was left out, how files are written and what is odd.
+
+    Raises ConfigError for a group in training and in a held-out split.
+    """
+    groups = {name: dict(frames[name]["named"].items()) for name in SPLITS}
+    suspicious = [*suspicious, *shared_groups(f"task={config.name}", config.group, groups, config.leaks)]
     keys = {name: [normalised(source) for source in frame["source"]] for name, frame in frames.items()}
     return Facts(
         left_out=left,
@@ -119,6 +129,8 @@ def _columns(
     wanted = [name for template in (config.source, config.target, group) for name in names_in(template)]
     table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
     formats.update({f"{split}.{what}": said for what, said in table.format.items()})
+    grouped = reads_groups(split, table, config.group, config.leaks)
+    group = group if grouped else config.source
     frame = pd.DataFrame(
         {
             "source": filled(table, "task.source", config.source, gaps_allowed=True),
@@ -126,7 +138,7 @@ def _columns(
             "group": filled(table, "task.group", group, gaps_allowed=True),
         },
         index=table.frame.index,
-    )
+    ).assign(named=lambda made: made["group"] if grouped else None)
     if "{" in config.source:
         for name in dict.fromkeys(names_in(config.source)):
             if count := sum(map(is_gap, table.column("task.source", name))):

@@ -11,6 +11,7 @@ from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn, joined
 from harness.task.intake.duplicates import joined_blanks, normalised, normalised_row, refuse_leaks, settled, shared_keys
 from harness.task.intake.facts import Facts
+from harness.task.intake.groups import reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.quoted import Quoted, in_rows, nearest_place, place_of, quoted_in
 from harness.task.intake.table import Table
@@ -71,7 +72,8 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
     left.told += passed
     tables = {split: (where, in_rows(where, table)) for split, (where, table) in given.items()}
     asked = {
-        split: read_asked(config, where, table, grouped=split == "train") for split, (where, table) in tables.items()
+        split: read_asked(config, where, table, grouped=reads_groups(split, table, config.group, config.leaks))
+        for split, (where, table) in tables.items()
     }
     for split in _withheld(config, {split: where for split, (where, _) in tables.items()}, asked):
         left.told.append(f"the answers of {split} are withheld; it was cut from training")
@@ -92,6 +94,8 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
         rule = " up to case, blanks and punctuation; task.leaks=allow takes them all the same"
         refuse_leaks(where, texts, names, normalised_row, rule, "questions")
     left.told += _shared_contexts(rows)
+    groups = {split: {row.question.name: row.group for row in rows[split]} for split in SPLITS}
+    left.told += shared_groups(where, config.group, groups, config.leaks)
     return source, {split: tuple(row.question for row in rows[split]) for split in SPLITS}, _facts(rows, left)
 
 

@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from harness.config import ConfigError, FileTableConfig, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig, names_in
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import Parts, by_time, drawn, joined, stratified
+from harness.task.intake.cuts import Parts, by_time, drawn, joined, moments, stratified
 from harness.task.intake.damage import damaged
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import (
@@ -22,6 +21,7 @@ from harness.task.intake.duplicates import (
 )
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, has_half_character
+from harness.task.intake.groups import group_names, reads_groups, shared_groups
 from harness.task.intake.labels import (
     are_decisions,
     is_gap,
@@ -142,6 +142,9 @@ def own_splits(
         frames = _cut(config, where, frames, left)
     _refuse_leaks(config, where, frames, left, what)
     ordered = {split: frames[split] for split in SPLITS}
+    told += shared_groups(
+        where, config.group, {split: dict(ordered[split].get("group", {})) for split in SPLITS}, config.leaks
+    )
     if "pair" in ordered["train"]:
         sides = {split: {role: list(frame[role]) for role in ("text", "pair")} for split, frame in ordered.items()}
         told += shared_sides(sides, config.columns_read, grouped=config.group is not None)
@@ -167,8 +170,7 @@ def _refuse_withheld(config: OwnRowsConfig, tables: Mapping[str, tuple[str, Tabl
 def _columns(config: OwnRowsConfig, split: str) -> dict[str, str]:
     """The columns that are read of a split, by what they are for."""
     columns: dict[str, str | None] = {**config.columns_read, "label": config.label, "scored": config.scored_together}
-    if split == "train":  # which is the one that is cut
-        columns |= {"group": config.group, "time": config.time}
+    columns |= {"group": config.group, "time": config.time if split == "train" else None}  # which alone is cut
     return {role: column for role, column in columns.items() if column is not None}
 
 
@@ -187,6 +189,8 @@ def _cells(table: Table, key: str, column: str) -> pd.Series:
 def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: _Left) -> pd.DataFrame:
     """The columns of one table that are named, without gaps."""
     named = _columns(config, split)
+    if not reads_groups(split, table, config.group, config.leaks):
+        named.pop("group", None)
     frame = pd.DataFrame({role: _cells(table, f"task.{_KEYS[role]}", column) for role, column in named.items()})
     roles = [role for role in _ROW if role in frame]
     gap = frame[roles].map(is_gap).any(axis=1) if len(frame) else pd.Series(dtype=bool)
@@ -211,7 +215,7 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: _Le
         labels = [str(cell) for cell in frame["label"]]
     for role in ("group", "scored"):
         if role in frame:
-            frame[role] = _group_names(where, named[role], frame[role])
+            frame[role] = group_names(where, named[role], frame[role].items())
     return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index))
 
 
@@ -230,14 +234,6 @@ def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Has
         rule = "a row's labels are expected, by name or number"
         raise ConfigError(f"{where}: {config.label} has a 0 or a 1 for each of several labels in every row; {rule}")
     return found
-
-
-def _group_names(where: str, column: str, cells: pd.Series) -> list[str | None]:
-    """Groups as text, so that 1 and "1" are one. Raises ConfigError for lists and the like."""
-    for row, cell in cells.items():
-        if isinstance(cell, list | tuple | dict | set | bytes):
-            raise ConfigError(f"{where}: row {row}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no group")
-    return [None if is_gap(cell) else str(cell) for cell in cells]
 
 
 def _check_cells(where: str, config: OwnRowsConfig, frame: pd.DataFrame) -> None:
@@ -345,27 +341,13 @@ def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict
     """Near-identical texts stay in one split, whatever the cut."""
     groups: list[Hashable] = list(frame["near"])
     if config.time is not None:
-        return by_time(_moments(where, config.time, frame["time"]), shares)
+        return by_time(moments(where, config.time, frame["time"]), shares)
     for role in ("group", "scored"):
         if role in frame:
             groups = joined(groups, list(frame[role]))
     if config.cut == "stratified" and config.answer == "class":
         return stratified(groups, list(frame["label"]), shares, config.split_seed)
     return drawn(groups, shares, config.split_seed)
-
-
-def _moments(where: str, column: str, cells: pd.Series) -> list[object]:
-    """Points in time as numbers, or dates; never mixed."""
-    numbers = pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan)
-    if not numbers.isna().any():
-        return numbers.tolist()
-    written = cells.map(lambda cell: None if is_gap(cell) or isinstance(cell, int | float) else str(cell))
-    dates = pd.to_datetime(written, errors="coerce", utc=True, format="ISO8601")
-    bad = numbers.isna() if numbers.count() > dates.count() else dates.isna()
-    if bad.any():
-        rows = listed(cells.index[bad])
-        raise ConfigError(f"{where}: {column} is neither a number nor a date like 2024-05-31 in rows {rows}")
-    return list(dates.astype("int64"))
 
 
 def _refuse_leaks(config: OwnRowsConfig, where: str, frames: Frames, left: _Left, what: str) -> None:

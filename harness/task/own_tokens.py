@@ -11,6 +11,7 @@ from harness.task.intake.cuts import drawn, joined
 from harness.task.intake.duplicates import normalised, refuse_leaks, settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
+from harness.task.intake.groups import reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.table import SUFFIXES, load_table
 from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
@@ -54,6 +55,8 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     if len(rows) < len(SPLITS):
         rows = _cut(config, rows, left)
     _refuse_leaks(config, where, rows)
+    groups = {split: {row.name: row.group for row in rows[split]} for split in SPLITS}
+    told += shared_groups(where, config.group, groups, config.leaks)
     rows = _with_known_tags(config, where, rows, left)
     return config.data, {split: rows[split] for split in SPLITS}, Facts(left_out=left, suspicious=told, format=formats)
 
@@ -69,9 +72,11 @@ def _read(
             f"{', '.join(LINES)}"
         )
     if kind in LINES:
+        if config.group is not None:
+            raise ConfigError(f"task.group={config.group}: {path} has a token a line, and no columns of groups; null")
         rows, found = _of_lines(config, key, path)
     else:
-        rows, found = _of_table(config, key, path, "group" if split == "train" else "")
+        rows, found = _of_table(config, key, path, split)
     where = f"{key}={path}"
     uneven = [row for row in rows if len(row.tokens) != len(row.tags)]
     if uneven:
@@ -103,11 +108,11 @@ def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list
     return found, {} if encoding in ("utf-8", "utf-8-sig") else {"encoding": encoding}
 
 
-def _of_table(config: TokenLabelsTaskConfig, key: str, path: Path, group: str) -> tuple[list[Row], Mapping[str, str]]:
+def _of_table(config: TokenLabelsTaskConfig, key: str, path: Path, split: str) -> tuple[list[Row], Mapping[str, str]]:
     """Rows of a table with a list of tokens and a list of tags in each."""
-    grouped = config.group if group else None
-    wanted = (config.tokens, config.tags, *([grouped] if grouped else []))
+    wanted = (config.tokens, config.tags, *([config.group] if config.group else []))
     table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
+    grouped = config.group if reads_groups(split, table, config.group, config.leaks) else None
     tokens, tags = (table.column(f"task.{role}", vars(config)[role]) for role in ("tokens", "tags"))
     groups = list(table.column("task.group", grouped)) if grouped else [None] * len(tokens)
     rows = []

@@ -580,13 +580,12 @@ def test_held_out_files_that_share_questions_are_refused_and_shared_contexts_are
     assert "questions without an answer" in told
 
 
-def test_groups_are_read_of_training_alone(read, tmp_path):
-    """The file that is cut by them; a held-out file needs no such column."""
+def test_groups_are_kept_whole_beside_a_file_that_has_none(read, tmp_path):
     lines = [line | {"title": f"t{number % 20 // 2}"} for number, line in enumerate(flat(ROWS))]
     held = [line | {"id": f"h{line['id']}", "question": f"And {line['question']}"} for line in flat(ROWS)]
     for name, found in (("train", lines), ("held", held)):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, found)))
-    task = read(tmp_path / "train.jsonl", group="title", test=str(tmp_path / "held.jsonl"))
+    task = read(tmp_path / "train.jsonl", group="title", test=str(tmp_path / "held.jsonl"), leaks="allow")
     titles = {line["question"]: line["title"] for line in lines}
     train, validation = ({titles[each.text] for each in task.splits[name]} for name in ("train", "validation"))
     assert (len(train), len(validation), train & validation) == (9, 1, set())

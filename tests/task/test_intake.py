@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import re
 import socket
 import struct
 
@@ -280,10 +281,13 @@ def make_task():
     @functools.cache  # a configuration is frozen, and composing it takes longer than reading most of these files
     def make(*words):
         models = {"image_folder": "efficientnet_lite0", "spoken_digits": "lstm_speech", "seq2seq": "t5_small"}
+        models |= {"image_table": "efficientnet_lite0", "chat": "gpt2", "choice": "gpt2", "audio_folder": "lstm_speech"}
+        targets = {"efficientnet_lite0": "conv", "lstm_speech": "lstm"}
+        objectives = {"seq2seq": "loss", "chat": "loss", "extractive_qa": "f1"}
         name = words[0].partition("=")[2]
         more = [f"model={models[name]}"] if name in models else []
-        more += {"image_folder": ["lora.targets=[conv]"], "spoken_digits": ["lora.targets=[lstm]"]}.get(name, [])
-        more += ["trainer.objective=loss"] if name == "seq2seq" else []
+        more += [f"lora.targets=[{targets[models[name]]}]"] if models.get(name) in targets else []
+        more += [f"trainer.objective={objectives[name]}"] if name in objectives else []
         with initialize_config_dir(str(composition.CONF), version_base="1.3"):
             tree = OmegaConf.to_container(compose("config", overrides=[*words, *more]), resolve=True)
         tree.pop("hydra", None)
@@ -1461,3 +1465,114 @@ def test_two_sentences_are_one_row_of_tokens_that_says_which_is_which(tiny_base,
     assert encoded.batch([0])["ids"].shape[1] > alone.batch([0])["ids"].shape[1]
     assert "types" in encoded.batch([0, 1])
     assert "types" not in alone.batch([0, 1])
+
+
+# -- splits that are given ---------------------------------------------------------------------------------------------
+
+
+def noun(i):
+    return f"{WORDS[i % 10]} {WORDS[i // 10 % 10]} {i}"
+
+
+def labelled(i, change=str):
+    return {"text": change(f"the {noun(i)}"), "label": "pos" if i % 2 else "neg"}
+
+
+def paired(i, change=str):
+    return {"text": change(f"is it {noun(i)}"), "other": f"it is {noun(i)}", "label": "yes" if i % 2 else "no"}
+
+
+def numbered(i, change=str):
+    return {"text": change(f"the {noun(i)}"), "label": i / 4}
+
+
+def several(i, change=str):
+    return {"text": change(f"the {noun(i)}"), "label": [["a"], ["a", "b"], ["b"]][i % 3]}
+
+
+def tagged(i, change=str):
+    return {"tokens": [change("see"), *noun(i).split()], "tags": ["O", "B-THING", "I-THING", "O"]}
+
+
+def translated(i, change=str):
+    return {"source": change(f"say {noun(i)}"), "target": f"said {noun(i)}"}
+
+
+def chatted(i, change=str):
+    asked = {"role": "user", "content": change(f"what is {noun(i)}?")}
+    return {"messages": [asked, {"role": "assistant", "content": f"a thing, {i}"}]}
+
+
+def chosen(i, change=str):
+    return {"question": change(f"which is {noun(i)}?"), "choices": [f"{i}", f"{i + 1}", f"{i + 2}"], "answerKey": i % 3}
+
+
+def asked_of(i, change=str):
+    text = change(f"who lives in {noun(i)}?")
+    return {"question": text, "context": f"in {noun(i)} lives tom{i}.", "answers": {"text": [f"tom{i}"]}}
+
+
+def pictured(i, change=str):
+    return {"image": change(f"{i}.png"), "label": "pos" if i % 2 else "neg"}
+
+
+KINDS = {
+    "texts": ("text_csv", labelled, {}),
+    "pairs": ("text_csv", paired, {"text_pair": "other"}),
+    "numbers": ("text_csv", numbered, {"answer": "number"}),
+    "several labels": ("text_csv", several, {"answer": "labels"}),
+    "tags": ("token_labels", tagged, {}),
+    "source and target": ("seq2seq", translated, {}),
+    "conversations": ("chat", chatted, {}),
+    "options": ("choice", chosen, {}),
+    "questions": ("extractive_qa", asked_of, {}),
+    "images": ("image_table", pictured, {}),
+}
+
+
+def given_task(make_task, folder, kind, train, test, **changes):
+    """What is read of rows of a kind, with a test file; of images the pictures are made."""
+    name, _, own = KINDS[kind]
+    for row in (*train, *test) if name == "image_table" else ():
+        picture(folder / row["image"], int(row["image"].partition(".")[0]))
+    paths = {
+        split: written(folder / f"{split}.jsonl", "\n".join(map(json.dumps, rows)))
+        for split, rows in (("data", train), ("test", test))
+    }
+    words = ["task.image_size=32"] if name == "image_table" else []
+    task = make_task(f"task={name}", "task.data=x", *words)
+    return read_task(dataclasses.replace(task, **paths, **own, **changes))
+
+
+def grouped(make, rows, group):
+    return [make(i) | {"who": group(i)} for i in rows]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_groups_of_a_given_split_are_kept_apart_from_those_of_training(make_task, tmp_path, own_cache, kind):
+    make = KINDS[kind][1]
+    train = grouped(make, range(60), lambda i: f"g{i // 6}")
+    apart = grouped(make, range(60, 84), lambda i: f"h{i // 6}" if i % 6 else None)
+    task = given_task(make_task, tmp_path, kind, train, apart, group="who")
+    assert not any("task.group" in line for line in task.findings().suspicious)
+    assert task.describe()["rows"]["test"] == 24
+    shared = grouped(make, range(60, 84), lambda i: f"g{i % 10}")
+    line = r"task\.group=who: [6-9] groups of test, which are (1|2)\d of its rows, stand in train too "
+    with pytest.raises(
+        ConfigError, match=line + r"\('g\d': train \d+, \d+, \d+, … and test .*; task\.leaks=allow"
+    ) as caught:
+        given_task(make_task, tmp_path, kind, train, shared, group="who")
+    assert len(str(caught.value).splitlines()) == 1
+    told = given_task(make_task, tmp_path, kind, train, shared, group="who", leaks="allow").findings().suspicious
+    assert any(re.match(line, said) for said in told)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_given_split_without_the_column_of_groups_is_refused_by_key(make_task, tmp_path, own_cache, kind):
+    make = KINDS[kind][1]
+    train, test = grouped(make, range(60), lambda i: i // 6), [make(i) for i in range(60, 84)]
+    with pytest.raises(ConfigError, match=r"task\.group=who: .*test\.jsonl has no column who.*task\.leaks=allow"):
+        given_task(make_task, tmp_path, kind, train, test, group="who")
+    task = given_task(make_task, tmp_path, kind, train, test, group="who", leaks="allow")
+    assert task.describe()["rows"]["test"] == 24
+    assert "test: no row has a group (task.group=who)" in task.findings().suspicious

@@ -1,0 +1,82 @@
+"""Groups of rows, as those of one author: read of every split that is given; in training or held out, never both."""
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from typing import Any
+
+from harness.config import ConfigError, names_in
+from harness.system.paths import listed
+from harness.task.intake.labels import is_gap
+from harness.task.intake.table import Table
+
+_ROWS_SHOWN = 3  # of a group, in each split
+
+Groups = Mapping[Any, object]
+"""The group of each row, by its number; of a row without one a gap."""
+
+
+def reads_groups(split: str, table: Table, column: str | None, leaks: str) -> bool:
+    """Whether the groups of a split are read; where groups may be shared, a held-out table need not have them.
+
+    Raises ConfigError for one that has no such column, or lacks one that a template names.
+    """
+    if column is None:
+        return False
+    there = [str(name) for name in table.frame.columns]
+    absent = [name for name in names_in(column) if name not in there]
+    if split == "train" or not absent:
+        return True
+    if leaks == "allow":
+        return False
+    raise ConfigError(
+        f"task.group={column}: {table.path} has no column {absent[0]}, and its groups cannot be told from those of "
+        f"training; task.leaks=allow takes it all the same; columns: {listed(there)}"
+    )
+
+
+def group_names(where: str, column: str, cells: Iterable[tuple[object, object]]) -> list[str | None]:
+    """Groups as text, so that 1 and "1" are one; `cells` with their rows. Raises ConfigError for lists and the like."""
+    named: list[str | None] = []
+    for row, cell in cells:
+        if isinstance(cell, list | tuple | dict | set | bytes):
+            raise ConfigError(f"{where}: row {row}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no group")
+        named.append(None if is_gap(cell) else str(cell))
+    return named
+
+
+def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], leaks: str) -> list[str]:
+    """What is told of groups that stand in two splits, and of splits none of whose rows has one.
+
+    Raises ConfigError, with `where`, for those of training in a held-out split, unless rows may leak.
+    """
+    if column is None:
+        return []
+    rows = {split: _rows_of(groups) for split, groups in splits.items()}
+    told = [f"{split}: no row has a group (task.group={column})" for split in rows if not rows[split]]
+    for first, second in combinations(rows, 2):
+        if not (shared := [group for group in rows[second] if group in rows[first]]):
+            continue
+        count = sum(len(rows[second][group]) for group in shared)
+        places = ((first, rows[first]), (second, rows[second]))
+        said = listed(f"{group!r}: {_some(places, group)}" for group in shared)
+        line = f"{len(shared)} groups of {second}, which are {count} of its rows, stand in {first} too ({said})"
+        if leaks == "refuse" and "train" in (first, second):
+            raise ConfigError(f"{where} task.group={column}: {line}; task.leaks=allow takes them all the same")
+        told.append(f"task.group={column}: {line}")
+    return told
+
+
+def _rows_of(groups: Groups) -> dict[str, list[object]]:
+    rows: dict[str, list[object]] = {}
+    for row, group in groups.items():
+        if not is_gap(group):
+            rows.setdefault(str(group), []).append(row)
+    return rows
+
+
+def _some(places: Iterable[tuple[str, Mapping[str, list[object]]]], group: str) -> str:
+    """The first rows of a group in two splits."""
+    return " and ".join(
+        f"{split} {', '.join(map(str, rows[group][:_ROWS_SHOWN]))}{', …' if len(rows[group]) > _ROWS_SHOWN else ''}"
+        for split, rows in places
+    )
