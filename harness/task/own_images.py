@@ -11,7 +11,7 @@ from harness.config import ConfigError, FolderTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.images import ImageSplit
-from harness.task.intake.duplicates import contradictions
+from harness.task.intake.duplicates import contradictions, repeats
 from harness.task.intake.facts import Facts
 from harness.task.intake.folders import (
     class_folders,
@@ -66,6 +66,10 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     if contradicting := _contradicting(config, root, found, digests):
         left_out["contradicting"] = [str(path.relative_to(root)) for path in contradicting]
         found.images = [image for image in found.images if image[0] not in contradicting]
+    repeated, stay = _repeated(config, root, found, digests)
+    if repeated:
+        left_out["repeated"] = [str(path.relative_to(root)) for path in repeated]
+        found.images = [image for image in found.images if image[0] not in repeated]
     classes = tuple(sorted({label for _, split, label in found.images if split == "train"}))
     _refuse_unknown(config, root, found, classes)
     there = dict.fromkeys(split for _, split, _ in found.images) or ("train",)
@@ -79,6 +83,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         suspicious=[
             *suspicious(label for *_, label in found.images),
             *_inner_folders(found),
+            *stay,
             *told_of(named, config.background),
             *_in_several_classes(found, digests),
         ],
@@ -167,6 +172,17 @@ def _contradicting(config: FolderTaskConfig, root: Path, found: _Found, digests:
         rule = "task.duplicates=first keeps the first of them, leave_out none, keep all"
         raise ConfigError(f"task.data={config.data}: the same picture in several classes ({said}); {rule}")
     return {path for group in groups for path in group[config.duplicates == "first" :]}
+
+
+def _repeated(
+    config: FolderTaskConfig, root: Path, found: _Found, digests: dict[Path, Looked]
+) -> tuple[set[Path], list[str]]:
+    """The files of pictures that stand in their split before, and what is told of those that stay."""
+    mine = {split: [image for image in found.images if image[1] == split] for _, split, _ in found.images}
+    seen = {split: [(digests[path].pixels, label) for path, _, label in images] for split, images in mine.items()}
+    names = {split: [path.relative_to(root) for path, _, _ in images] for split, images in mine.items()}
+    out, told = repeats(seen, names, config.duplicates)
+    return {mine[split][place][0] for split in mine for place in out[split]}, told
 
 
 def _in_several_classes(found: _Found, digests: dict[Path, Looked]) -> list[str]:

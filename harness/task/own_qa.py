@@ -9,7 +9,15 @@ from harness.config import ConfigError, ExtractiveQaConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn, joined
-from harness.task.intake.duplicates import joined_blanks, normalised, normalised_row, refuse_leaks, settled, shared_keys
+from harness.task.intake.duplicates import (
+    joined_blanks,
+    normalised,
+    normalised_row,
+    refuse_leaks,
+    repeats,
+    settled,
+    shared_keys,
+)
 from harness.task.intake.facts import Facts
 from harness.task.intake.groups import reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
@@ -86,8 +94,9 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
     rows = _without_shared_ids(config, where, rows, left)
     rows = _without_contradictions(config, where, rows, left)
+    rows = _once(config, rows, left)
     if len(rows) < len(SPLITS):
-        rows = _cut(config, rows, left)
+        rows = _cut(config, rows)
     if config.leaks == "refuse":
         texts = {split: [row.content for row in rows[split]] for split in SPLITS}
         names = {split: [row.question.name for row in rows[split]] for split in SPLITS}
@@ -251,16 +260,20 @@ def _without_contradictions(config: ExtractiveQaConfig, where: str, rows: Rows, 
     return _without(rows, {name for at, name in enumerate(names) if at not in kept}, "contradicting", left)
 
 
-def _cut(config: ExtractiveQaConfig, rows: Rows, left: _Left) -> Rows:
-    """Cut the splits that are not given off the training file, without its repeated rows; all questions about a
-    context, and about those of a group, stay together.
+def _once(config: ExtractiveQaConfig, rows: Rows, left: _Left) -> Rows:
+    """Splits without repeated rows."""
+    read = {split: [(row.content, frozenset(row.question.wanted)) for row in found] for split, found in rows.items()}
+    names = {split: [row.question.name for row in found] for split, found in rows.items()}
+    out, told = repeats(read, names, config.duplicates)
+    left.told += told
+    return _without(rows, {f"{split} {names[split][at]}" for split in rows for at in out[split]}, "repeated", left)
+
+
+def _cut(config: ExtractiveQaConfig, rows: Rows) -> Rows:
+    """Cut the splits that are not given off the training file; all questions about a context, and about those of a
+    group, stay together.
     """
-    once: dict[Hashable, _Row] = {}
-    for row in rows["train"]:
-        answered = frozenset(row.question.wanted) if config.duplicates == "keep" else None
-        if once.setdefault((row.content, answered), row) is not row:
-            left.note("repeated", "train", [row.question.name])
-    whole = list(once.values())
+    whole = rows["train"]
     groups: list[Hashable] = [normalised(row.question.context) for row in whole]
     if config.group is not None:
         groups = joined(groups, [row.group for row in whole])

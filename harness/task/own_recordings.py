@@ -13,7 +13,7 @@ from harness.config import AudioFolderConfig, ConfigError
 from harness.system.paths import listed
 from harness.task.frames import SpeechSplit
 from harness.task.intake.cuts import drawn, stratified
-from harness.task.intake.duplicates import settled
+from harness.task.intake.duplicates import repeats, settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.folders import (
     class_folders,
@@ -58,7 +58,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
     left = {"unreadable": [str(path.relative_to(root)) for path in broken]} if broken else {}
     given = _named_alike(config, where, given)
     given = _without_contradictions(config, where, given, left)
-    splits = _cut(config, given)
+    splits, told = _once(config, _cut(config, given), left)
     if config.leaks == "refuse":
         refuse_shared(where, splits)
     classes = tuple(sorted({recording.label for recording in splits["train"]}))
@@ -73,7 +73,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
         kept={split: [recording.name for recording in part] for split, part in splits.items()},
         near=copies(splits),
         missing=task.facts.missing,
-        suspicious=suspicious(recording.label for recording in every),
+        suspicious=[*suspicious(recording.label for recording in every), *told],
         format=brought((each.heard for each in every), config.sample_rate),
     )
     return dataclasses.replace(task, facts=facts)
@@ -163,6 +163,17 @@ def _cut(config: AudioFolderConfig, given: _Splits) -> _Splits:
         parts = stratified(digests, [recording.label for recording in whole], shares, config.split_seed)
     made = given | {split: [whole[place] for place in places] for split, places in parts.items()}
     return {split: made[split] for split in ("train", *config.shares)}
+
+
+def _once(config: AudioFolderConfig, splits: _Splits, left: dict[str, list[str]]) -> tuple[_Splits, list[str]]:
+    """Splits without repeated recordings, which are noted in `left`, and what is told of those that stay."""
+    heard = {split: [(recording.digest, recording.label) for recording in part] for split, part in splits.items()}
+    names = {split: [recording.name for recording in part] for split, part in splits.items()}
+    out, told = repeats(heard, names, config.duplicates)
+    if repeated := [names[split][place] for split in splits for place in out[split]]:
+        left["repeated"] = repeated
+    kept = {split: set(range(len(part))) - set(out[split]) for split, part in splits.items()}
+    return {split: [part[place] for place in sorted(kept[split])] for split, part in splits.items()}, told
 
 
 def _check_classes(config: AudioFolderConfig, where: str, splits: _Splits, classes: Sequence[str]) -> None:

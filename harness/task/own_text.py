@@ -17,6 +17,7 @@ from harness.task.intake.duplicates import (
     joined_blanks,
     normalised_row,
     refuse_leaks,
+    repeats,
     settled,
 )
 from harness.task.intake.facts import Facts
@@ -138,8 +139,9 @@ def own_splits(
         for split, frame in _without_contradictions(config, where, frames, left, what).items()
     }
     told = [*_near_contradictions(config, frames, left, what), *_damaged(frames, left)]
+    frames = _once(config, frames, left)
     if len(frames) < len(SPLITS):
-        frames = _cut(config, where, frames, left)
+        frames = _cut(config, where, frames)
     _refuse_leaks(config, where, frames, left, what)
     ordered = {split: frames[split] for split in SPLITS}
     told += shared_groups(
@@ -322,12 +324,20 @@ def _answers(config: OwnRowsConfig, frames: Frames) -> list[Hashable]:
     return list(map(float, labels)) if config.answer == "number" else labels
 
 
-def _cut(config: OwnRowsConfig, where: str, frames: Frames, left: _Left) -> Frames:
-    """Cut the splits that are not given off the training file, without its repeated rows."""
-    whole = frames["train"]
-    alike = [role for role in ("text", "pair") if role in whole]
-    once = whole.drop_duplicates([*alike, "label"] if config.duplicates == "keep" else alike)
-    left.note("repeated", "train", list(whole.index.difference(once.index, sort=False)))
+def _once(config: OwnRowsConfig, frames: Frames, left: _Left) -> Frames:
+    """Splits without repeated rows."""
+    rows = {split: list(zip(_contents(frame), frame["label"], strict=True)) for split, frame in frames.items()}
+    names = {split: [left.name(split, row) for row in frame.index] for split, frame in frames.items()}
+    out, told = repeats(rows, names, config.duplicates)
+    left.told += told
+    for split, frame in frames.items():
+        left.note("repeated", split, list(frame.index[out[split]]))
+    return {split: frame.drop(index=frame.index[out[split]]) for split, frame in frames.items()}
+
+
+def _cut(config: OwnRowsConfig, where: str, frames: Frames) -> Frames:
+    """Cut the splits that are not given off the training file."""
+    once = frames["train"]
     shares = {"validation": config.validation_share, "test": config.test_share}
     shares = {split: share for split, share in shares.items() if split not in frames}
     parts = _places(config, where, once, shares)

@@ -8,7 +8,7 @@ from harness.config import ConfigError, TokenLabelsTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn, joined
-from harness.task.intake.duplicates import normalised, refuse_leaks, settled
+from harness.task.intake.duplicates import normalised, refuse_leaks, repeats, settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
 from harness.task.intake.groups import reads_groups, shared_groups
@@ -52,8 +52,9 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     if config.scheme == "bio":
         rows = _in_bio(config, where, rows, left, told)
     rows = _without_contradictions(config, where, rows, left)
+    rows = _once(config, rows, left, told)
     if len(rows) < len(SPLITS):
-        rows = _cut(config, rows, left)
+        rows = _cut(config, rows)
     _refuse_leaks(config, where, rows)
     groups = {split: {row.name: row.group for row in rows[split]} for split in SPLITS}
     told += shared_groups(where, config.group, groups, config.leaks)
@@ -198,15 +199,23 @@ def _without_contradictions(config: TokenLabelsTaskConfig, where: str, rows: Row
     return {split: [row for of, row in remaining if of == split] for split in rows}
 
 
-def _cut(config: TokenLabelsTaskConfig, rows: Rows, left: dict[str, list[str]]) -> Rows:
-    """Cut the splits that are not given off the training file, without its repeated rows; near-identical rows, and
-    those of one group, stay together.
+def _once(config: TokenLabelsTaskConfig, rows: Rows, left: dict[str, list[str]], told: list[str]) -> Rows:
+    """Splits without repeated rows."""
+    read = {split: [(row.tokens, row.tags) for row in found] for split, found in rows.items()}
+    names = {split: [row.name for row in found] for split, found in rows.items()}
+    out, said = repeats(read, names, config.duplicates)
+    told += said
+    if again := [f"{split} {names[split][place]}" for split in rows for place in out[split]]:
+        left["repeated"] = again
+    kept = {split: set(range(len(found))) - set(out[split]) for split, found in rows.items()}
+    return {split: [found[place] for place in sorted(kept[split])] for split, found in rows.items()}
+
+
+def _cut(config: TokenLabelsTaskConfig, rows: Rows) -> Rows:
+    """Cut the splits that are not given off the training file; near-identical rows, and those of one group, stay
+    together.
     """
-    once: dict[tuple[str, ...], Row] = {}
-    for row in rows["train"]:
-        if once.setdefault(row.tokens, row) is not row:
-            left.setdefault("repeated", []).append(f"train {row.name}")
-    whole = list(once.values())
+    whole = rows["train"]
     groups: list[Hashable] = [normalised(row.text) for row in whole]
     if config.group is not None:
         groups = joined(groups, [row.group for row in whole])

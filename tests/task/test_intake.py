@@ -24,7 +24,7 @@ from harness.config import ConfigError
 from harness.task.build import read_task
 from harness.task.intake.delimited import read_delimited
 from harness.task.intake.duplicates import normalised
-from harness.task.summary import summary
+from harness.task.summary import short, summary
 
 # -- tables of texts ---------------------------------------------------------------------------------------------------
 
@@ -1134,7 +1134,7 @@ def test_copies_in_another_format_are_one_picture(make_task, tmp_path, own_cache
         Image.open(path).save(path.with_name(f"copy{path.stem}{suffix}"), **more)
     task = read_task(folder_task(make_task, root))
     assert sum(map(len, task.splits.values())) == 24
-    assert task.repeated == 24
+    assert len(task.findings().left_out["repeated"]) == 24
 
 
 def test_files_that_cannot_be_read_are_left_out_and_counted_where_that_is_said(make_task, tmp_path, own_cache):
@@ -1576,3 +1576,57 @@ def test_a_given_split_without_the_column_of_groups_is_refused_by_key(make_task,
     task = given_task(make_task, tmp_path, kind, train, test, group="who", leaks="allow")
     assert task.describe()["rows"]["test"] == 24
     assert "test: no row has a group (task.group=who)" in task.findings().suspicious
+
+
+TWICE = [kind for kind in KINDS if kind not in ("source and target", "conversations", "options")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_repeated_rows_of_given_splits_are_left_out_and_named(make_task, tmp_path, own_cache, kind):
+    make = KINDS[kind][1]
+    train = [make(i) for i in (*range(60), *range(7))]
+    test = [make(i) for i in (*range(60, 70), *range(60, 66))]
+    task = given_task(make_task, tmp_path, kind, train, test)
+    told = task.describe()
+    assert sum(told["rows"].values()) == 70
+    assert told["rows"]["test"] == 10
+    assert told["left_out"] == {"repeated": 13}
+    names = [*(f"train {row}" for row in range(61, 68)), *(f"test {row}" for row in range(11, 17))]
+    assert task.findings().left_out["repeated"] == names
+    assert f"left out, repeated: 13 (rows {', '.join(names[:10])} and 3 more)" in summary(task, None)
+    assert short(task).find("13 repeated") > 0
+
+
+@pytest.mark.parametrize("kind", TWICE)
+def test_repeats_of_a_given_held_out_split_stay_where_all_rows_are_kept(make_task, tmp_path, own_cache, kind):
+    make = KINDS[kind][1]
+    train, test = [make(i) for i in (*range(60), *range(7))], [make(i) for i in (*range(60, 70), 60, 61)]
+    task = given_task(make_task, tmp_path, kind, train, test, duplicates="keep")
+    assert task.describe()["rows"]["test"] == 12
+    assert task.findings().left_out["repeated"] == [f"train {row}" for row in range(61, 68)]
+    names = "11, 12" if kind in ("tags", "questions") else "test 11, test 12"
+    said = f"test: 2 rows repeat others (rows {names}) and stay, as task.duplicates=keep says"
+    assert said in task.findings().suspicious
+
+
+def test_repeats_of_all_three_given_files_are_left_out(make_task, tmp_path):
+    for name, rows in {"a": (*range(40), 0, 1), "v": (*range(40, 50), 40), "t": (*range(50, 60), 50, 51)}.items():
+        written(tmp_path / f"{name}.csv", text_of([tuple(labelled(i).values()) for i in rows]))
+    paths = {"data": f"{tmp_path}/a.csv", "validation": f"{tmp_path}/v.csv", "test": f"{tmp_path}/t.csv"}
+    task = read_task(config_of(make_task, **paths))
+    assert task.describe()["rows"] == {"train": 40, "validation": 10, "test": 10}
+    assert task.findings().left_out["repeated"] == ["train 42", "train 43", "validation 12", "test 12", "test 13"]
+
+
+def test_copies_in_given_folders_are_left_out_and_named(make_task, tmp_path, own_cache):
+    root = images_in(tmp_path / "d", lambda i: "train" if i < 8 else "test")
+    picture(root / "test" / "cat" / "z.png", 8)
+    picture(root / "train" / "dog" / "z.png", 100)
+    found = read_task(folder_task(make_task, root))
+    assert len(found.splits["test"]) == 8
+    assert found.findings().left_out == {"repeated": ["test/cat/z.png", "train/dog/z.png"]}
+    kept = read_task(folder_task(make_task, root, duplicates="keep"))
+    assert len(kept.splits["test"]) == 9
+    assert kept.findings().left_out == {"repeated": ["train/dog/z.png"]}
+    line = "test: 1 rows repeat others (rows test/cat/z.png) and stay, as task.duplicates=keep says"
+    assert line in kept.findings().suspicious

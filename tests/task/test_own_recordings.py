@@ -186,13 +186,17 @@ def test_a_key_settles_it(case, read, folders):
         assert "of 2 channels 1 recordings" in told
 
 
-def test_copies_stay_together_and_are_told(read, folders):
+def test_copies_are_left_out_and_named_unless_they_are_kept(read, folders):
     for word in WORDS:
         for number in range(10):
             shutil.copy(folders / word / "ann_0.wav", folders / word / f"copy_{number}.wav")
-    task = read()
-    assert sum(task.findings().near.values()) == 30
-    places = [(name, split) for split, names in task.findings().kept.items() for name in names]
+    found = read().findings()
+    copies = {f"{word}/copy_{number}.wav" for word in WORDS for number in range(10)}
+    firsts = {f"{word}/ann_0.wav" for word in WORDS}
+    assert set(found.left_out["repeated"]) == copies
+    assert firsts <= {name for names in found.kept.values() for name in names}
+    assert not found.near
+    places = [(name, split) for split, names in found.kept.items() for name in names]
     for word in WORDS:
         alike = {split for name, split in places if name.startswith((f"{word}/copy_", f"{word}/ann_0"))}
         assert len(alike) == 1, word

@@ -75,6 +75,27 @@ def settled(
     return [place for place in range(len(keys)) if place not in dropped], len(dropped)
 
 
+def repeats(
+    splits: Mapping[str, Sequence[tuple[Hashable, Hashable]]], names: Mapping[str, Sequence[object]], policy: str
+) -> tuple[dict[str, list[int]], list[str]]:
+    """The places of rows that stand in their split before, which are left out, and what is told of those that stay.
+
+    Of each row there is what is read and its label, and its name. With `policy` keep rows repeat others where both are
+    the same, and held-out splits stay as they are: a published one is scored as others score it.
+    """
+    out: dict[str, list[int]] = {}
+    told = []
+    for split, rows in splits.items():
+        keys = [row if policy == "keep" else row[0] for row in rows]
+        first = {key: place for place, key in reversed(list(enumerate(keys)))}
+        out[split] = [place for place, key in enumerate(keys) if first[key] != place]
+        if policy == "keep" and split != "train" and out[split]:
+            said = f"{len(out[split])} rows repeat others (rows {listed(names[split][place] for place in out[split])})"
+            told.append(f"{split}: {said} and stay, as task.duplicates=keep says")
+            out[split] = []
+    return out, told
+
+
 def shared_keys(splits: Mapping[str, Sequence[Hashable]]) -> dict[str, list[int]]:
     """The places, in the later of two splits, of what stands in the earlier one too; by the names of both."""
     known = {name: set(keys) for name, keys in splits.items()}
