@@ -27,7 +27,7 @@ from harness.task.intake.files import given_files
 from harness.task.intake.groups import group_names, reads_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
-from harness.task.own_pairs import facts_of, filled, in_splits, text_of
+from harness.task.own_pairs import facts_of, filled, in_splits, several_targets, text_of
 
 Messages = tuple[Message, ...]
 
@@ -70,6 +70,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
         told.append(f"columns not read: {', '.join(findings.columns)}")
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
+    told += several_targets(frames, "conversation")
     facts = facts_of(config, frames, findings.left, findings.formats, [*told, *without, *passed])
     return str(config.data or config.dataset), frames, facts
 

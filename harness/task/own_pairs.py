@@ -13,9 +13,9 @@ from harness.system.paths import listed
 from harness.task.answers import with_answers
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import joined, split_of
-from harness.task.intake.duplicates import normalised, refuse_leaks, shared_keys
+from harness.task.intake.duplicates import contradictions, normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
-from harness.task.intake.files import has_half_character
+from harness.task.intake.files import unwritable
 from harness.task.intake.groups import reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
@@ -45,7 +45,7 @@ def read_own_pairs(
     frames, without = with_answers(config.answer, config.gaps, frames, left)
     origin = f"{config.asset.address}/{config.data}" if config.asset else config.data
     told = [f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()]
-    facts = facts_of(config, frames, left, formats, [*told, *without])
+    facts = facts_of(config, frames, left, formats, [*told, *several_targets(frames, "source"), *without])
     return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts
 
 
@@ -78,14 +78,31 @@ def facts_of(
     """
     groups = {name: dict(frames[name]["named"].items()) for name in SPLITS}
     suspicious = [*suspicious, *shared_groups(f"task={config.name}", config.group, groups, config.leaks)]
-    keys = {name: [normalised(source) for source in frame["source"]] for name, frame in frames.items()}
+    keys = {name: [normalised(source) for source in frames[name]["source"]] for name in SPLITS}
+    rows = {name: list(zip(keys[name], map(normalised, frames[name]["target"]), strict=True)) for name in SPLITS}
+    near = {name: len(mine) - len(set(mine)) for name, mine in rows.items()}
+    near |= {names: len(places) for names, places in shared_keys(keys).items()}
     return Facts(
         left_out=left,
         kept={name: list(map(str, frame.index)) for name, frame in frames.items()},
-        near={names: len(places) for names, places in shared_keys({n: keys[n] for n in SPLITS}).items()},
+        near={names: count for names, count in near.items() if count},
         format=formats,
         suspicious=suspicious,
     )
+
+
+def several_targets(frames: Mapping[str, pd.DataFrame], what: str) -> list[str]:
+    """What is told of sources, `what` they are called, that have several targets; both but for case, blanks and signs.
+
+    It is no error, since many tasks have several right answers.
+    """
+    rows = [(name, *row) for name in SPLITS for row in frames[name][["source", "target"]].itertuples()]
+    sources, targets = [normalised(source) for *_, source, _ in rows], [normalised(target) for *_, target in rows]
+    if not (found := contradictions(sources, targets)):
+        return []
+    said = listed(" and ".join(f"{rows[at][0]} {rows[at][1]}" for at in places[:4]) for places in found.values())
+    usual = "all are kept, as there may be several right ones"
+    return [f"the same {what} with different targets, {len(found)} times (rows {said}); {usual}"]
 
 
 def _with_cut(config: PairsConfig, frames: dict[str, pd.DataFrame], own: bool) -> dict[str, pd.DataFrame]:
@@ -194,8 +211,8 @@ def text_of(cell: object, where: str) -> str:
     """A cell as text. Raises ConfigError for lists and the like, and for what cannot be written."""
     if isinstance(cell, _NO_TEXTS):
         raise ConfigError(f"{where}: {_no_text(cell)}")
-    if has_half_character(text := str(cell)):
-        raise ConfigError(f"{where}: half a character in it (a lone surrogate)")
+    if said := unwritable(text := str(cell)):
+        raise ConfigError(f"{where}: {said}")
     return text
 
 

@@ -21,7 +21,7 @@ from harness.task.intake.duplicates import (
     settled,
 )
 from harness.task.intake.facts import Facts
-from harness.task.intake.files import given_files, has_half_character
+from harness.task.intake.files import given_files, unwritable
 from harness.task.intake.groups import group_names, reads_groups, shared_groups
 from harness.task.intake.labels import (
     are_decisions,
@@ -245,10 +245,8 @@ def _check_cells(where: str, config: OwnRowsConfig, frame: pd.DataFrame) -> None
             if not isinstance(cell, str):
                 said = f"{column} is {str(cell)[:40]!r} ({type(cell).__name__}), no text"
                 raise ConfigError(f"{where}: row {row}: {said}")
-            if has_half_character(cell):
-                raise ConfigError(f"{where}: row {row}: {column} has half a character in it (a lone surrogate)")
-            if "\0" in cell:
-                raise ConfigError(f"{where}: row {row}: {column} has a character of zero in it (U+0000)")
+            if problem := unwritable(cell):
+                raise ConfigError(f"{where}: row {row}: {column} has {problem}")
     if config.answer != "labels":
         refuse_lists(where, config.label, dict(frame["label"].items()))
 

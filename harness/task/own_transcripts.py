@@ -14,7 +14,7 @@ from harness.task.error_rates import normaliser
 from harness.task.intake.cuts import drawn
 from harness.task.intake.duplicates import contradictions, normalised, shared_keys
 from harness.task.intake.facts import Facts
-from harness.task.intake.files import given_files
+from harness.task.intake.files import given_files, unwritable
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
@@ -179,6 +179,8 @@ def _utterance(config: TranscriptsConfig, table: Path, file: object, text: objec
         raise ValueError(f"{short} has no transcript")
     if not isinstance(text, str | int | float):
         raise ValueError(f"{short}: its transcript is {type(text).__name__}, no text")
+    if problem := unwritable(str(text)):
+        raise ValueError(f"{short}: its transcript has {problem}")
     if not normaliser(config.normalise)(str(text)):
         said = shortened(repr(str(text)))
         what = "" if any(map(str.isalnum, str(text))) else " is punctuation alone, and"

@@ -1630,3 +1630,60 @@ def test_copies_in_given_folders_are_left_out_and_named(make_task, tmp_path, own
     assert kept.findings().left_out == {"repeated": ["train/dog/z.png"]}
     line = "test: 1 rows repeat others (rows test/cat/z.png) and stay, as task.duplicates=keep says"
     assert line in kept.findings().suspicious
+
+
+def spoilt(row, text):
+    """A row with a text at the end of what is read of it first."""
+    name = next(iter(row))
+    if name == "messages":
+        return {name: [{**row[name][0], "content": text}, *row[name][1:]]}
+    return row | {name: [text, *row[name][1:]] if isinstance(row[name], list) else text}
+
+
+TEXTS = [kind for kind in KINDS if kind != "images"]
+
+
+@pytest.mark.parametrize(("text", "line"), [("a\0b", "a character of zero"), ("a\ud800", "half a character")])
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_text_that_cannot_be_written_is_refused_with_its_row(make_task, tmp_path, kind, text, line):
+    make = KINDS[kind][1]
+    rows = [spoilt(make(i), text) if i == 4 else make(i) for i in range(60)]
+    with pytest.raises(ConfigError, match=rf"row 5: .*{line}") as caught:
+        given_task(make_task, tmp_path, kind, rows, [make(i) for i in range(60, 70)])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["source and target", "conversations", "options"])
+def test_rows_that_are_alike_up_to_case_are_counted(make_task, tmp_path, kind):
+    make = KINDS[kind][1]
+    train = [make(i, change) for i in range(60) for change in ((str, str.upper) if i < 7 else (str,))]
+    task = given_task(make_task, tmp_path, kind, train, [make(i) for i in range(60, 70)])
+    near = task.findings().near
+    assert near["train"] + near.get("validation", 0) == 7
+    assert "nothing left out, nothing repeated, nothing suspicious" not in summary(task, None)
+
+
+@pytest.mark.parametrize(("kind", "what"), [("source and target", "source"), ("conversations", "conversation")])
+def test_sources_of_several_targets_are_told_and_kept(make_task, tmp_path, kind, what):
+    make = KINDS[kind][1]
+    first, other = (make(i) for i in (7, 8))
+    if kind == "conversations":
+        other = {"messages": [first["messages"][0], other["messages"][1]]}
+    else:
+        other = first | {"target": other["target"]}
+    train = [*(make(i) for i in range(60)), other]
+    task = given_task(make_task, tmp_path, kind, train, [make(i) for i in range(60, 70)])
+    (line,) = (said for said in task.findings().suspicious if said.startswith("the same"))
+    place = next(split for split, rows in task.findings().kept.items() if "61" in rows)
+    assert line.startswith(
+        f"the same {what} with different targets, 1 times (rows {place} 8 and {place} 61); all are kept"
+    )
+    assert sum(task.describe()["rows"].values()) == 71
+    assert f"to be looked at: {line}" in summary(task, None)
+
+
+def test_targets_that_differ_in_case_alone_are_no_others(make_task, tmp_path):
+    rows = [translated(i) for i in range(60)] + [translated(3) | {"target": "SAID " + noun(3)}]
+    task = given_task(make_task, tmp_path, "source and target", rows, [translated(i) for i in range(60, 70)])
+    assert task.findings().suspicious == []
+    assert sum(task.findings().near.values()) == 1

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.config import ConfigError
-from harness.task.intake.files import has_half_character
+from harness.task.intake.files import unwritable
 from harness.task.intake.labels import is_gap
 from harness.task.intake.tokens import items_of
 
@@ -42,8 +42,8 @@ def _message(item: object, where: str) -> Message:
         raise ConfigError(f"{where}: its weight is {str(weight)[:20]!r}; 1, or 0 where it is not trained on")
     if weight == 0:
         more["weight"] = 0
-    if has_half_character(text):
-        raise ConfigError(f"{where}: half a character in it (a lone surrogate)")
+    if said := unwritable(text):
+        raise ConfigError(f"{where}: {said}")
     return {"role": _role(role), "content": text, **more}
 
 

@@ -59,9 +59,11 @@ def unlike_data(head: bytes) -> str | None:
     return next((said for start, said in _SIGNATURES if head.startswith(start)), None)
 
 
-def has_half_character(text: str) -> bool:
-    """Whether there is a lone surrogate in a text, which cannot be written to a file."""
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+def unwritable(text: str) -> str | None:
+    """What is in a text that no file of texts can hold, or that would end it: half of a pair of UTF-16's, or a zero."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return "half a character in it (a lone surrogate)"
+    return "a character of zero in it (U+0000)" if "\0" in text else None
 
 
 def decode(content: bytes, encoding: str | None) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.config import ConfigError
 from harness.system.paths import listed
+from harness.task.intake.files import unwritable
 from harness.task.intake.labels import is_gap
 from harness.task.intake.tokens import items_of
 
@@ -54,6 +55,8 @@ def _text(item: object, where: str, column: str) -> str:
     if is_gap(item):
         return ""
     if isinstance(item, str | int | float) and not isinstance(item, bool):
+        if said := unwritable(str(item)):
+            raise ConfigError(f"{where}: {column} has {said}")
         return str(item)
     raise ConfigError(f"{where}: {column} has {str(item)[:40]!r} ({type(item).__name__}) in it, no text")
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from harness.config import ConfigError
-from harness.task.intake.files import decode, has_half_character, read_bytes
+from harness.task.intake.files import decode, read_bytes, unwritable
 from harness.task.intake.labels import is_gap
 from harness.task.intake.lists import Shortened, read_list
 
@@ -77,6 +77,6 @@ def items_of(cell: object, where: str, column: str) -> list[object]:
 def _token(item: object, where: str) -> str:
     if not isinstance(item, str) or not item.strip():
         raise ConfigError(f"{where} has {item!r} in it ({type(item).__name__}); each is a text that is not blank")
-    if has_half_character(item):
-        raise ConfigError(f"{where} has half a character in it (a lone surrogate)")
+    if said := unwritable(item):
+        raise ConfigError(f"{where} has {said}")
     return item
