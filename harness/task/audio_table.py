@@ -14,7 +14,9 @@ from harness.task.base import SPLITS, Inputs
 from harness.task.frames import SpeechSplit, read_frames
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
+from harness.task.intake.held import shortened
 from harness.task.intake.labels import suspicious
+from harness.task.intake.nearly import near_recordings
 from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
 from harness.task.intake.speakers import brought
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
@@ -94,9 +96,16 @@ def read_audio_table(config: AudioTableConfig) -> AudioTableTask:
         splits[split] = SpeechSplit(part, nothing, len(part) * ("",), config.sample_rate)
         digest.update(repr((split, splits[split].sha256, labels[split])).encode())
     heard = [each.content.heard for part in recordings.values() for each in part]
+    near = near_recordings(
+        {
+            split: [(shortened(each.name), each.content.digest, each.content.heard.samples) for each in part]
+            for split, part in recordings.items()
+        },
+        config.sample_rate,
+    )
     facts = dataclasses.replace(
         facts,
-        suspicious=[*facts.suspicious, *suspicious(names_told(known, config.answer))],
+        suspicious=[*facts.suspicious, *suspicious(names_told(known, config.answer)), *near],
         kept={split: [each.name for each in part] for split, part in recordings.items()},
         format={**facts.format, **brought(heard, config.sample_rate)},
     )

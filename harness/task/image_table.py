@@ -11,7 +11,9 @@ from harness.task.base import SPLITS, Inputs
 from harness.task.images import ImageSplit, evenly_drawn, image_inputs
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
+from harness.task.intake.held import shortened
 from harness.task.intake.labels import suspicious
+from harness.task.intake.nearly import near_pictures
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_file_tables import Files, NamedFile, read_own_files
 from harness.task.pictures import Looked, look_at, told_of
@@ -71,6 +73,12 @@ def read_image_table(config: ImageTableConfig) -> ImageTableTask:
     look = partial(look_at, background=config.background)
     frames, pictures, facts = read_own_files(config, Files("image", "picture", _USUAL, look))
     told = told_of([(each.name, each.content) for part in pictures.values() for each in part], config.background)
+    told += near_pictures(
+        {
+            split: [(shortened(each.name), each.content.pixels, each.content.thumbnail) for each in part]
+            for split, part in pictures.items()
+        }
+    )
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
     refuse_empty(where, frames)
     known = {split: list(frames[split]["label"]) for split in SPLITS}

@@ -19,6 +19,7 @@ from torch import Tensor
 from harness.config import ConfigError
 from harness.system import assets
 from harness.task.base import Inputs
+from harness.task.intake.nearly import THUMBNAIL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ImageSplit:
     classes, or what else is answered; a digest of each.
 
     `pictures` are digests of the decoded pixels, which two files of one picture share; empty where those are the same.
-    Transparent parts of files are laid over the colour `background`.
+    Transparent parts of files are laid over the colour `background`. `thumbnails` are as picture_digest makes them.
     """
 
     images: np.ndarray | tuple[Path | bytes, ...]
@@ -35,6 +36,7 @@ class ImageSplit:
     digests: tuple[str, ...]
     pictures: tuple[str, ...] = ()
     background: str = "white"
+    thumbnails: tuple[bytes, ...] = ()
 
     @property
     def contents(self) -> tuple[str, ...]:
@@ -48,8 +50,9 @@ class ImageSplit:
         """The split that holds these rows, in this order."""
         rows = np.fromiter(rows, dtype=np.int64)
         images = self.images[rows] if isinstance(self.images, np.ndarray) else tuple(self.images[row] for row in rows)
-        digests, pictures = (tuple(of[row] for row in rows if of) for of in (self.digests, self.pictures))
-        return ImageSplit(images, self.labels[rows], digests, pictures, self.background)
+        of_each = (self.digests, self.pictures, self.thumbnails)
+        digests, pictures, thumbnails = (tuple(of[row] for row in rows if of) for of in of_each)
+        return ImageSplit(images, self.labels[rows], digests, pictures, self.background, thumbnails)
 
 
 def evenly_drawn(labels: Sequence[Any], rows: int | None, seed: int) -> list[int]:
@@ -153,13 +156,14 @@ def opaque(image: "Image", background: str) -> "Image":
     return Image.alpha_composite(Image.new("RGBA", seen.size, background), seen).convert("RGB")
 
 
-def picture_digest(image: Path | bytes, background: str = "white") -> tuple[str, bool]:
-    """The digest of an image's pixels, the same in whatever format it is saved without loss, and whether parts of it
-    are transparent, which are laid over the `background`.
+def picture_digest(image: Path | bytes, background: str = "white") -> tuple[str, bool, bytes]:
+    """The digest of an image's pixels, the same in whatever format it is saved without loss; whether parts of it are
+    transparent, which are laid over the `background`; and its grey thumbnail, much the same after loss, too.
 
     Raises ValueError for one of which nothing is seen there.
     """
     from PIL import Image
+    from PIL.Image import Resampling
 
     opened = open_picture(image)
     seen = opaque(opened, background)
@@ -168,7 +172,8 @@ def picture_digest(image: Path | bytes, background: str = "white") -> tuple[str,
         other = "black" if background == "white" else "white"
         laid = f"is blank where its transparent parts are laid over {background}"
         raise ValueError(f"{laid}; task.background={other}, if it is seen there")
-    return hashlib.sha256(repr(seen.size).encode() + seen.tobytes()).hexdigest(), clear
+    small = seen.resize((THUMBNAIL, THUMBNAIL), Resampling.BILINEAR, reducing_gap=2).convert("L").tobytes()
+    return hashlib.sha256(repr(seen.size).encode() + seen.tobytes()).hexdigest(), clear, small
 
 
 def frame_count(image: Path | bytes) -> int:

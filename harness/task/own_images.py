@@ -214,4 +214,5 @@ def _split(
         tuple(digests[path].file for path in paths),
         tuple(digests[path].pixels for path in paths),
         config.background,
+        tuple(digests[path].thumbnail for path in paths),
     )

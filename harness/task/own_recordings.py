@@ -26,7 +26,7 @@ from harness.task.intake.folders import (
 )
 from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, DecodedAudio, read_recording
-from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
+from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
 from harness.task.speech import SpeechTask, speech_task
 
 _KINDS = (*WAV, *OTHERS)
@@ -67,6 +67,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
     made = {split: _split(part, number, config.sample_rate) for split, part in splits.items()}
     task = speech_task(config.name, config.data, classes, made)
     every = [recording for part in splits.values() for recording in part]
+    told += near_copies(splits, config.sample_rate)
     facts = Facts(
         left_out=left,
         passed_over=passed_over,

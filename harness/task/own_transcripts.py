@@ -18,7 +18,7 @@ from harness.task.intake.files import given_files, unwritable
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
-from harness.task.intake.speakers import brought, copies, drawn_by_speaker, refuse_shared
+from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
 
@@ -69,7 +69,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         left_out=left,
         kept={split: [each.name for each in part] for split, part in splits.items()},
         near=copies(splits),
-        suspicious=_shared_texts(splits),
+        suspicious=[*_shared_texts(splits), *near_copies(splits, config.sample_rate)],
         format=formats | brought((each.heard for each in every), config.sample_rate),
     )
     return config.data, splits, facts

@@ -12,13 +12,15 @@ from harness.system import assets
 from harness.system.paths import listed, path_problem
 from harness.task.images import frame_count, picture_digest
 from harness.task.intake.files import unlike_data
+from harness.task.intake.nearly import THUMBNAIL
 from harness.task.ragged import cached
 
 
 @dataclasses.dataclass(frozen=True)
 class Looked:
-    """The digests of an image file and of its pixels, its pages, and whether parts of it are transparent, `clear`; or
-    the `problem` that keeps it from being read. The digest of a file with such parts is of what is below them, too.
+    """The digests of an image file and of its pixels, its pages, whether parts of it are transparent, `clear`, and its
+    thumbnail; or the `problem` that keeps it from being read. The digest of a file with such parts is of what is below
+    them, too.
     """
 
     file: str = ""
@@ -26,6 +28,7 @@ class Looked:
     frames: int = 1
     clear: bool = False
     problem: str = ""
+    thumbnail: bytes = b""
 
     @property
     def digest(self) -> str:
@@ -40,30 +43,39 @@ def look_at(images: Sequence[Path | bytes], background: str = "white") -> list[L
     heads = [_problem(image) for image in images]
     whole = [image for image, problem in zip(images, heads, strict=True) if problem is None]
     files = [hashlib.sha256(each).hexdigest() if isinstance(each, bytes) else assets.sha256_of(each) for each in whole]
-    key = hashlib.sha256(repr(("pixels, frames and transparency", background, files)).encode()).hexdigest()
+    key = hashlib.sha256(repr(("pixels, frames, transparency and thumbnails", background, files)).encode()).hexdigest()
     found = cached("pictures", key, partial(_pixels, whole, background))
     columns = (found[name].tolist() for name in ("digests", "frames", "clear", "reasons"))
-    looked = iter([_looked(*each, background=background) for each in zip(files, *columns, strict=True)])
+    thumbnails = map(np.ndarray.tobytes, found["thumbnails"])
+    every = zip(files, *columns, thumbnails, strict=True)
+    looked = iter([_looked(*each, background=background) for each in every])
     return [next(looked) if problem is None else Looked(problem=problem) for problem in heads]
 
 
-def _looked(file: str, pixels: str, frames: int, clear: bool, problem: str, *, background: str) -> Looked:
+def _looked(
+    file: str, pixels: str, frames: int, clear: bool, problem: str, thumbnail: bytes, *, background: str
+) -> Looked:
     laid = hashlib.sha256(f"{file} over {background}".encode()).hexdigest() if clear else file
-    return Looked(laid, pixels, frames, clear, problem)
+    return Looked(laid, pixels, frames, clear, problem, thumbnail)
 
 
 def _pixels(images: Sequence[Path | bytes], background: str) -> dict[str, np.ndarray]:
-    """The digest of each one's pixels, or why it has none; how many pages it has, and if parts are transparent."""
+    """The digest of each one's pixels, or why it has none; how many pages it has, if parts are transparent, and its
+    thumbnail.
+    """
     digests, reasons, frames = [""] * len(images), [""] * len(images), [1] * len(images)
     clear = [False] * len(images)
+    thumbnails = np.zeros((len(images), THUMBNAIL**2), dtype=np.uint8)
     for place, image in enumerate(images):
         try:
-            digests[place], clear[place] = picture_digest(image, background)
+            digests[place], clear[place], small = picture_digest(image, background)
+            thumbnails[place] = np.frombuffer(small, np.uint8)
             frames[place] = frame_count(image)
         except ValueError as error:
             reasons[place] = str(error).partition(": cannot identify")[0]
     texts = {"digests": np.array(digests, dtype=str), "reasons": np.array(reasons, dtype=str)}
-    return texts | {"frames": np.array(frames, dtype=int), "clear": np.array(clear, dtype=bool)}
+    pages = {"frames": np.array(frames, dtype=int), "clear": np.array(clear, dtype=bool)}
+    return texts | pages | {"thumbnails": thumbnails}
 
 
 def _problem(image: Path | bytes) -> str | None:

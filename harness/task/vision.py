@@ -19,6 +19,7 @@ from harness.task.images import ImageSplit, evenly_drawn, image_inputs
 from harness.task.intake.cuts import drawn, stratified
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import missing_classes
+from harness.task.intake.nearly import near_pictures
 from harness.task.own_images import read_own_folder
 
 VisionConfig = PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
@@ -88,8 +89,17 @@ def read_vision(config: VisionConfig) -> VisionTask:
     )
     if facts.kept:
         kept = {name: tuple(map(str, split.images)) for name, split in splits.items()}
-        facts = dataclasses.replace(facts, kept=kept)
+        facts = dataclasses.replace(facts, kept=kept, suspicious=[*facts.suspicious, *_near(splits)])
     return dataclasses.replace(task, facts=dataclasses.replace(facts, missing=task.facts.missing))
+
+
+def _near(splits: dict[str, ImageSplit]) -> list[str]:
+    """What is told of files of the user's own that look like others of an earlier split."""
+    every = {}
+    for name, split in splits.items():
+        files = ["/".join(path.parts[-2:]) if isinstance(path, Path) else "" for path in split.images]
+        every[name] = list(zip(files, split.pictures, split.thumbnails, strict=True))
+    return near_pictures(every)
 
 
 def vision_task(

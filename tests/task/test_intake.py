@@ -282,8 +282,9 @@ def make_task():
     def make(*words):
         models = {"image_folder": "efficientnet_lite0", "spoken_digits": "lstm_speech", "seq2seq": "t5_small"}
         models |= {"image_table": "efficientnet_lite0", "chat": "gpt2", "choice": "gpt2", "audio_folder": "lstm_speech"}
+        models |= {"transcripts": "whisper_base"}
         targets = {"efficientnet_lite0": "conv", "lstm_speech": "lstm"}
-        objectives = {"seq2seq": "loss", "chat": "loss", "extractive_qa": "f1"}
+        objectives = {"seq2seq": "loss", "chat": "loss", "extractive_qa": "f1", "transcripts": "wer"}
         name = words[0].partition("=")[2]
         more = [f"model={models[name]}"] if name in models else []
         more += [f"lora.targets=[{targets[models[name]]}]"] if models.get(name) in targets else []
@@ -1687,3 +1688,131 @@ def test_targets_that_differ_in_case_alone_are_no_others(make_task, tmp_path):
     task = given_task(make_task, tmp_path, "source and target", rows, [translated(i) for i in range(60, 70)])
     assert task.findings().suspicious == []
     assert sum(task.findings().near.values()) == 1
+
+
+# -- copies that are not the same to the bit ---------------------------------------------------------------------------
+
+
+def scene(seed, size=96):
+    """A picture with slopes and edges, unlike those of other seeds."""
+    draw = np.random.default_rng(seed)
+    coarse = Image.fromarray(draw.integers(0, 200, (6, 6, 3), dtype=np.uint8))
+    return coarse.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def noisy(image):
+    return Image.fromarray(
+        np.clip(np.asarray(image) + np.random.default_rng(0).integers(-4, 5, (96, 96, 3)), 0, 255).astype(np.uint8)
+    )
+
+
+CHANGED = {
+    "JPEG": (".jpg", lambda image: image, {"quality": 75}),
+    "poor JPEG": (".jpg", lambda image: image, {"quality": 40}),
+    "WebP": (".webp", lambda image: image, {"quality": 80}),
+    "half the size": (".png", lambda image: image.resize((48, 48)), {}),
+    "twice the size": (".png", lambda image: image.resize((192, 192)), {}),
+    "brighter": (".png", lambda image: image.point(lambda level: min(255, level * 6 // 5)), {}),
+    "darker": (".png", lambda image: image.point(lambda level: level * 4 // 5), {}),
+    "grey": (".png", lambda image: image.convert("L"), {}),
+    "256 colours": (".gif", lambda image: image.quantize(256), {}),
+    "noise": (".png", noisy, {}),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+@pytest.mark.parametrize("form", ["folder", "table"])
+def test_a_picture_saved_anew_in_another_split_is_told(make_task, tmp_path, own_cache, kind, form):
+    suffix, change, how = CHANGED[kind]
+    places = {}
+    for i in range(40):
+        places[i] = tmp_path / ("train" if i < 30 else "test") / ("cat" if i % 2 else "dog") / f"{i}.png"
+        places[i].parent.mkdir(parents=True, exist_ok=True)
+        scene(i).save(places[i])
+    copy = tmp_path / "test" / "cat" / f"copy{suffix}"
+    change(scene(3)).save(copy, **how)
+    if form == "folder":
+        task = read_task(folder_task(make_task, tmp_path))
+    else:
+        rows = [{"image": str(path), "label": path.parent.name} for path in [*places.values(), copy]]
+        data, test = (
+            written(tmp_path / f"{n}.jsonl", "\n".join(map(json.dumps, part)))
+            for n, part in (("a", rows[:30]), ("t", rows[30:]))
+        )
+        task = read_task(
+            dataclasses.replace(
+                make_task("task=image_table", "task.data=x", "task.image_size=32"), data=data, test=test
+            )
+        )
+    (line,) = task.findings().suspicious
+    assert re.match(
+        r"1 of 11 test pictures look like those of \w+, if not to the bit \(\S*copy\S+ and \S*3\.png\)", line
+    )
+    assert f"to be looked at: {line}" in summary(task, None)
+
+
+def test_pictures_of_nothing_and_other_pictures_are_not_told(make_task, tmp_path, own_cache):
+    for i in range(60):
+        path = tmp_path / ("train" if i < 40 else "test") / ("cat" if i % 2 else "dog") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (scene(i) if i % 3 else Image.new("RGB", (40, 40), (i, i, 2 * i))).save(path)
+    assert read_task(folder_task(make_task, tmp_path)).findings().suspicious == []
+
+
+def word(seed, count=6000, rate=8000):
+    """A tone that glides, with overtones, between silences: unlike those of other seeds."""
+    draw = np.random.default_rng(seed)
+    time = np.arange(count) / rate
+    pitch = draw.uniform(90, 260) * (
+        1 + draw.uniform(-0.2, 0.2) * time + 0.02 * np.sin(2 * np.pi * draw.uniform(3, 9) * time)
+    )
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    voice = sum(draw.uniform(0.1, 1) * np.sin(n * phase + draw.uniform(0, 6)) for n in range(1, 12))
+    return np.rint(2500 * voice * np.hanning(count)).astype(np.int16)
+
+
+SOUNDS = {
+    "quieter": lambda heard: heard // 3,
+    "louder": lambda heard: heard * 2,
+    "silence before": lambda heard: np.concatenate([np.zeros(800, np.int16), heard]),
+    "silence around": lambda heard: np.concatenate([np.zeros(333, np.int16), heard, np.zeros(2000, np.int16)]),
+    "moved": lambda heard: np.concatenate([heard[60:], np.zeros(60, np.int16)]),
+    "noise": lambda heard: heard + np.random.default_rng(1).integers(-30, 31, len(heard)).astype(np.int16),
+    "upside down": lambda heard: -heard,
+}
+
+
+@pytest.mark.parametrize("kind", SOUNDS)
+@pytest.mark.parametrize("form", ["folder", "transcripts"])
+def test_a_recording_made_louder_or_moved_in_another_split_is_told(make_task, tmp_path, own_cache, kind, form):
+    places = {
+        i: tmp_path / ("train" if i < 30 else "test") / ("yes" if i % 2 else "no") / f"{i}.wav" for i in range(40)
+    }
+    copy = tmp_path / "test" / "yes" / "copy.wav"
+    for path, heard in [*((path, word(i)) for i, path in places.items()), (copy, SOUNDS[kind](word(3)))]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(wav(heard))
+    if form == "folder":
+        task = read_task(dataclasses.replace(make_task("task=audio_folder", f"task.data={tmp_path}"), sample_rate=8000))
+    else:
+        rows = [{"path": str(path), "text": f"so said {i}"} for i, path in enumerate([*places.values(), copy])]
+        paths = {
+            key: written(tmp_path / f"{key}.jsonl", "\n".join(map(json.dumps, part)))
+            for key, part in (("data", rows[:30]), ("test", rows[30:]))
+        }
+        base = make_task("task=transcripts", "task.data=x")
+        task = read_task(dataclasses.replace(base, **paths, sample_rate=8000))
+    (line,) = task.findings().suspicious
+    assert re.match(
+        r"1 of 11 test recordings sound like those of \w+, if not to the bit \(\S*copy\.wav and \S*/3\.wav\)", line
+    )
+    assert f"to be looked at: {line}" in summary(task, None)
+
+
+def test_other_recordings_are_not_told(make_task, tmp_path, own_cache):
+    for i in range(60):
+        path = tmp_path / ("train" if i < 40 else "test") / ("yes" if i % 2 else "no") / f"{i}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(wav(word(i)))
+    task = read_task(dataclasses.replace(make_task("task=audio_folder", f"task.data={tmp_path}"), sample_rate=8000))
+    assert task.findings().suspicious == []

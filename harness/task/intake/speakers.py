@@ -8,6 +8,7 @@ from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.cuts import Parts, drawn, joined
 from harness.task.intake.duplicates import shared_keys
+from harness.task.intake.nearly import near_recordings
 from harness.task.intake.recordings import DecodedAudio
 
 
@@ -67,6 +68,12 @@ def copies(splits: Mapping[str, Sequence[R]]) -> dict[str, int]:
     found = {split: len(digests) - len(set(digests)) for split, digests in keys.items()}
     found |= {names: len(places) for names, places in shared_keys(keys).items()}
     return {name: count for name, count in found.items() if count}
+
+
+def near_copies(splits: Mapping[str, Sequence[R]], rate: int) -> list[str]:
+    """What is told of recordings at a `rate` that sound like one of an earlier split."""
+    heard = {split: [(each.name, each.digest, each.heard.samples) for each in part] for split, part in splits.items()}
+    return near_recordings(heard, rate)
 
 
 def brought(recordings: Iterable[DecodedAudio], rate: int) -> dict[str, str]:
