@@ -18,6 +18,7 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.files import unwritable
 from harness.task.intake.groups import reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
+from harness.task.intake.near_texts import near_texts
 from harness.task.intake.table import Table, load_table
 
 PairsConfig = FileSeq2seqTaskConfig | ChatTaskConfig | ChoiceTaskConfig
@@ -80,6 +81,8 @@ def facts_of(
     suspicious = [*suspicious, *shared_groups(f"task={config.name}", config.group, groups, config.leaks)]
     keys = {name: [normalised(source) for source in frames[name]["source"]] for name in SPLITS}
     rows = {name: list(zip(keys[name], map(normalised, frames[name]["target"]), strict=True)) for name in SPLITS}
+    named = {name: [f"{name} {row}" for row in frames[name].index] for name in SPLITS}
+    suspicious += near_texts(keys, named)
     near = {name: len(mine) - len(set(mine)) for name, mine in rows.items()}
     near |= {names: len(places) for names, places in shared_keys(keys).items()}
     return Facts(

@@ -21,6 +21,7 @@ from harness.task.intake.duplicates import (
 from harness.task.intake.facts import Facts
 from harness.task.intake.groups import reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
+from harness.task.intake.near_texts import near_texts
 from harness.task.intake.quoted import Quoted, in_rows, nearest_place, place_of, quoted_in
 from harness.task.intake.table import Table
 from harness.task.own_chats import tables_of
@@ -293,12 +294,13 @@ def _shared_contexts(rows: Rows) -> list[str]:
 
 def _facts(rows: Rows, left: _Left) -> Facts:
     keys = {split: [normalised_row(row.content) for row in rows[split]] for split in SPLITS}
+    names = {split: [f"{split} {row.question.name}" for row in rows[split]] for split in SPLITS}
     near = {split: len(found) - len(set(found)) for split, found in keys.items()}
     near |= {names: len(places) for names, places in shared_keys(keys).items()}
     return Facts(
         left_out=left.rows,
         kept={split: [row.question.name for row in rows[split]] for split in SPLITS},
         near={names: count for names, count in near.items() if count},
-        suspicious=left.told,
+        suspicious=[*left.told, *near_texts(keys, names)],
         format=left.formats,
     )

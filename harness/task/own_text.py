@@ -38,6 +38,7 @@ from harness.task.intake.labels import (
     settle_alike,
     suspicious,
 )
+from harness.task.intake.near_texts import near_texts
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.table import Table, load_table
 from harness.task.own_pairs import filled
@@ -147,6 +148,9 @@ def own_splits(
     told += shared_groups(
         where, config.group, {split: dict(ordered[split].get("group", {})) for split in SPLITS}, config.leaks
     )
+    if what == "text":
+        rows = {split: [left.name(split, row) for row in frame.index] for split, frame in ordered.items()}
+        told += near_texts({split: list(frame["near"]) for split, frame in ordered.items()}, rows)
     if "pair" in ordered["train"]:
         sides = {split: {role: list(frame[role]) for role in ("text", "pair")} for split, frame in ordered.items()}
         told += shared_sides(sides, config.columns_read, grouped=config.group is not None)

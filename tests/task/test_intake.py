@@ -24,6 +24,7 @@ from harness.config import ConfigError
 from harness.task.build import read_task
 from harness.task.intake.delimited import read_delimited
 from harness.task.intake.duplicates import normalised
+from harness.task.intake.near_texts import near_texts
 from harness.task.summary import short, summary
 
 # -- tables of texts ---------------------------------------------------------------------------------------------------
@@ -1816,3 +1817,75 @@ def test_other_recordings_are_not_told(make_task, tmp_path, own_cache):
         path.write_bytes(wav(word(i)))
     task = read_task(dataclasses.replace(make_task("task=audio_folder", f"task.data={tmp_path}"), sample_rate=8000))
     assert task.findings().suspicious == []
+
+
+def reworded(i, change):
+    """Kinds of rows whose first text has words enough, and `change`d."""
+    text = change(f"we went to see the {noun(i)} near town")
+    return {
+        "texts": {"text": text, "label": "pos" if i % 2 else "neg"},
+        "pairs": {"text": text, "other": f"it is {i}", "label": "yes" if i % 2 else "no"},
+        "source and target": {"source": text, "target": f"said {i}"},
+        "conversations": {
+            "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": f"yes {i}"}]
+        },
+        "options": {"question": text, "choices": [f"{i}", f"{i + 1}", f"{i + 2}"], "answerKey": i % 3},
+        "questions": {"question": text, "context": f"tom{i} lives here.", "answers": {"text": [f"tom{i}"]}},
+    }
+
+
+WORDS_MORE = {
+    "first": lambda text: f"Well, {text}",
+    "last": lambda text: f"{text} today",
+    "between": lambda text: text.replace(" the ", " the old "),
+    "less": lambda text: text.replace(" near town", " town"),
+}
+
+
+@pytest.mark.parametrize("change", WORDS_MORE)
+@pytest.mark.parametrize("kind", reworded(0, str))
+def test_texts_of_a_word_more_or_less_in_another_split_are_told(make_task, tmp_path, kind, change):
+    train = [reworded(i, str)[kind] for i in range(60)]
+    test = [*(reworded(i, str)[kind] for i in range(60, 70)), reworded(7, WORDS_MORE[change])[kind]]
+    told = given_task(make_task, tmp_path, kind, train, test).findings().suspicious
+    (line,) = (said for said in told if "but for a word" in said)
+    assert re.fullmatch(
+        r"1 of 11 texts of test are those of (train|validation) but for a word \(rows test 11 and \1 8\)", line
+    )
+
+
+def two_words(text):
+    return text.replace(" the ", " the old red ")
+
+
+def other_word(text):
+    return text.replace("town", "home")
+
+
+def other_order(text):
+    return f"town {text.removesuffix(' town')} now"
+
+
+@pytest.mark.parametrize("change", [two_words, other_word, other_order])
+def test_texts_that_differ_in_more_than_a_word_are_not_told(make_task, tmp_path, change):
+    train = [reworded(i, str)["texts"] for i in range(60)]
+    test = [reworded(i, str if i >= 60 else change)["texts"] for i in (*range(60, 70), 7)]
+    assert given_task(make_task, tmp_path, "texts", train, test).findings().suspicious == []
+
+
+SENTENCE = st.lists(st.sampled_from("abc"), min_size=3, max_size=9).map(" ".join)
+
+
+@given(earlier=st.lists(SENTENCE, max_size=12), later=st.lists(SENTENCE, max_size=12))
+def test_texts_but_for_a_word_are_those_found_by_looking_at_all(earlier, later):
+    def without_one(text):
+        words = text.split()
+        return {" ".join(words[:at] + words[at + 1 :]) for at in range(len(words))}
+
+    def are_near(one, other):
+        long, short = sorted((one, other), key=lambda text: -len(text.split()))
+        return len(short.split()) >= 5 and short in without_one(long)
+
+    told = near_texts({"train": earlier, "test": later}, {"train": range(12), "test": range(12)})
+    wanted = sum(any(are_near(text, other) for other in earlier) for text in later)
+    assert [line.partition(" texts")[0] for line in told] == ([f"{wanted} of {len(later)}"] if wanted else [])
