@@ -69,7 +69,8 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     repeated, stay = _repeated(config, root, found, digests)
     if repeated:
         left_out["repeated"] = [str(path.relative_to(root)) for path in repeated]
-        found.images = [image for image in found.images if image[0] not in repeated]
+        out = set(repeated)
+        found.images = [image for image in found.images if image[0] not in out]
     classes = tuple(sorted({label for _, split, label in found.images if split == "train"}))
     _refuse_unknown(config, root, found, classes)
     there = dict.fromkeys(split for _, split, _ in found.images) or ("train",)
@@ -176,13 +177,13 @@ def _contradicting(config: FolderTaskConfig, root: Path, found: _Found, digests:
 
 def _repeated(
     config: FolderTaskConfig, root: Path, found: _Found, digests: dict[Path, Looked]
-) -> tuple[set[Path], list[str]]:
+) -> tuple[list[Path], list[str]]:
     """The files of pictures that stand in their split before, and what is told of those that stay."""
     mine = {split: [image for image in found.images if image[1] == split] for _, split, _ in found.images}
     seen = {split: [(digests[path].pixels, label) for path, _, label in images] for split, images in mine.items()}
     names = {split: [path.relative_to(root) for path, _, _ in images] for split, images in mine.items()}
     out, told = repeats(seen, names, config.duplicates)
-    return {mine[split][place][0] for split in mine for place in out[split]}, told
+    return [mine[split][place][0] for split in mine for place in out[split]], told
 
 
 def _in_several_classes(found: _Found, digests: dict[Path, Looked]) -> list[str]:

@@ -283,6 +283,7 @@ def make_task():
     def make(*words):
         models = {"image_folder": "efficientnet_lite0", "spoken_digits": "lstm_speech", "seq2seq": "t5_small"}
         models |= {"image_table": "efficientnet_lite0", "chat": "gpt2", "choice": "gpt2", "audio_folder": "lstm_speech"}
+        models |= {"audio_table": "lstm_speech"}
         models |= {"transcripts": "whisper_base"}
         targets = {"efficientnet_lite0": "conv", "lstm_speech": "lstm"}
         objectives = {"seq2seq": "loss", "chat": "loss", "extractive_qa": "f1", "transcripts": "wer"}
@@ -1518,6 +1519,10 @@ def pictured(i, change=str):
     return {"image": change(f"{i}.png"), "label": "pos" if i % 2 else "neg"}
 
 
+def sounded(i, change=str):
+    return {"audio": change(f"{i}.wav"), "label": "pos" if i % 2 else "neg"}
+
+
 KINDS = {
     "texts": ("text_csv", labelled, {}),
     "pairs": ("text_csv", paired, {"text_pair": "other"}),
@@ -1529,6 +1534,7 @@ KINDS = {
     "options": ("choice", chosen, {}),
     "questions": ("extractive_qa", asked_of, {}),
     "images": ("image_table", pictured, {}),
+    "recordings": ("audio_table", sounded, {"sample_rate": 8000}),
 }
 
 
@@ -1537,6 +1543,8 @@ def given_task(make_task, folder, kind, train, test, **changes):
     name, _, own = KINDS[kind]
     for row in (*train, *test) if name == "image_table" else ():
         picture(folder / row["image"], int(row["image"].partition(".")[0]))
+    for row in (*train, *test) if name == "audio_table" else ():
+        (folder / row["audio"]).write_bytes(wav(tone(int(row["audio"].partition(".")[0]))))
     paths = {
         split: written(folder / f"{split}.jsonl", "\n".join(map(json.dumps, rows)))
         for split, rows in (("data", train), ("test", test))
@@ -1642,7 +1650,7 @@ def spoilt(row, text):
     return row | {name: [text, *row[name][1:]] if isinstance(row[name], list) else text}
 
 
-TEXTS = [kind for kind in KINDS if kind != "images"]
+TEXTS = [kind for kind in KINDS if kind not in ("images", "recordings")]
 
 
 @pytest.mark.parametrize(("text", "line"), [("a\0b", "a character of zero"), ("a\ud800", "half a character")])
@@ -1735,7 +1743,9 @@ def test_a_picture_saved_anew_in_another_split_is_told(make_task, tmp_path, own_
     if form == "folder":
         task = read_task(folder_task(make_task, tmp_path))
     else:
-        rows = [{"image": str(path), "label": path.parent.name} for path in [*places.values(), copy]]
+        rows = [
+            {"image": str(path.relative_to(tmp_path)), "label": path.parent.name} for path in [*places.values(), copy]
+        ]
         data, test = (
             written(tmp_path / f"{n}.jsonl", "\n".join(map(json.dumps, part)))
             for n, part in (("a", rows[:30]), ("t", rows[30:]))
@@ -1784,7 +1794,7 @@ SOUNDS = {
 
 
 @pytest.mark.parametrize("kind", SOUNDS)
-@pytest.mark.parametrize("form", ["folder", "transcripts"])
+@pytest.mark.parametrize("form", ["folder", "transcripts", "table"])
 def test_a_recording_made_louder_or_moved_in_another_split_is_told(make_task, tmp_path, own_cache, kind, form):
     places = {
         i: tmp_path / ("train" if i < 30 else "test") / ("yes" if i % 2 else "no") / f"{i}.wav" for i in range(40)
@@ -1796,12 +1806,15 @@ def test_a_recording_made_louder_or_moved_in_another_split_is_told(make_task, tm
     if form == "folder":
         task = read_task(dataclasses.replace(make_task("task=audio_folder", f"task.data={tmp_path}"), sample_rate=8000))
     else:
-        rows = [{"path": str(path), "text": f"so said {i}"} for i, path in enumerate([*places.values(), copy])]
+        rows = [
+            {"path": str(path.relative_to(tmp_path)), "text": f"so said {i}", "label": path.parent.name}
+            for i, path in enumerate([*places.values(), copy])
+        ]
         paths = {
             key: written(tmp_path / f"{key}.jsonl", "\n".join(map(json.dumps, part)))
             for key, part in (("data", rows[:30]), ("test", rows[30:]))
         }
-        base = make_task("task=transcripts", "task.data=x")
+        base = make_task("task=transcripts" if form == "transcripts" else "task=audio_table", "task.data=x")
         task = read_task(dataclasses.replace(base, **paths, sample_rate=8000))
     (line,) = task.findings().suspicious
     assert re.match(
