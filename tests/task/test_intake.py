@@ -1577,6 +1577,16 @@ def test_groups_of_a_given_split_are_kept_apart_from_those_of_training(make_task
     assert any(re.match(line, said) for said in told)
 
 
+def test_a_group_that_is_a_long_text_is_told_by_its_beginning(make_task, tmp_path):
+    train, test = (
+        grouped(labelled, rows, lambda i: f"{i % 10} " + 99 * "long ") for rows in (range(60), range(60, 84))
+    )
+    told = given_task(make_task, tmp_path, "texts", train, test, group="who", leaks="allow").findings().suspicious
+    line = next(said for said in told if said.startswith("task.group=who"))
+    assert "long lo…: train " in line
+    assert len(line) < 2000
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_given_split_without_the_column_of_groups_is_refused_by_key(make_task, tmp_path, own_cache, kind):
     make = KINDS[kind][1]

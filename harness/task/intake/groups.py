@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.config import ConfigError, names_in
 from harness.system.paths import listed
+from harness.task.intake.held import shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table
 
@@ -58,7 +59,7 @@ def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], 
             continue
         count = sum(len(rows[second][group]) for group in shared)
         places = ((first, rows[first]), (second, rows[second]))
-        said = listed(f"{group!r}: {_some(places, group)}" for group in shared)
+        said = listed(f"{shortened(repr(group))}: {_some(places, group)}" for group in shared)
         line = f"{len(shared)} groups of {second}, which are {count} of its rows, stand in {first} too ({said})"
         if leaks == "refuse" and "train" in (first, second):
             raise ConfigError(f"{where} task.group={column}: {line}; task.leaks=allow takes them all the same")
