@@ -11,6 +11,7 @@ from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn, joined
 from harness.task.intake.duplicates import (
     joined_blanks,
+    near_counts,
     normalised,
     normalised_row,
     refuse_leaks,
@@ -295,12 +296,10 @@ def _shared_contexts(rows: Rows) -> list[str]:
 def _facts(rows: Rows, left: _Left) -> Facts:
     keys = {split: [normalised_row(row.content) for row in rows[split]] for split in SPLITS}
     names = {split: [f"{split} {row.question.name}" for row in rows[split]] for split in SPLITS}
-    near = {split: len(found) - len(set(found)) for split, found in keys.items()}
-    near |= {names: len(places) for names, places in shared_keys(keys).items()}
     return Facts(
         left_out=left.rows,
         kept={split: [row.question.name for row in rows[split]] for split in SPLITS},
-        near={names: count for names, count in near.items() if count},
+        near=near_counts(keys),
         suspicious=[*left.told, *near_texts(keys, names)],
         format=left.formats,
     )

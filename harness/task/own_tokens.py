@@ -8,11 +8,12 @@ from harness.config import ConfigError, TokenLabelsTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn, joined
-from harness.task.intake.duplicates import normalised, refuse_leaks, repeats, settled
+from harness.task.intake.duplicates import near_counts, normalised, refuse_leaks, repeats, settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
 from harness.task.intake.groups import reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
+from harness.task.intake.near_texts import near_texts
 from harness.task.intake.table import SUFFIXES, load_table
 from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
 from harness.task.tags import OUTSIDE, begun, broken, is_bio
@@ -59,7 +60,10 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     groups = {split: {row.name: row.group for row in rows[split]} for split in SPLITS}
     told += shared_groups(where, config.group, groups, config.leaks)
     rows = _with_known_tags(config, where, rows, left)
-    return config.data, {split: rows[split] for split in SPLITS}, Facts(left_out=left, suspicious=told, format=formats)
+    keys = {split: [normalised(row.text) for row in rows[split]] for split in SPLITS}
+    told += near_texts(keys, {split: [f"{split} {row.name}" for row in rows[split]] for split in SPLITS})
+    facts = Facts(left_out=left, near=near_counts(keys), suspicious=told, format=formats)
+    return config.data, {split: rows[split] for split in SPLITS}, facts
 
 
 def _read(

@@ -23,7 +23,7 @@ from harness.task.batches import Split, encode
 from harness.task.code_texts import read_code_docs, read_code_facts
 from harness.task.constants import Batches
 from harness.task.intake.cuts import refuse_empty
-from harness.task.intake.duplicates import normalised_row, shared_keys
+from harness.task.intake.duplicates import near_counts, normalised_row
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import suspicious
 from harness.task.labelled import LabelledTask, names_told, numbered_labels, sets_of
@@ -199,10 +199,7 @@ def _near(frames: Frames, splits: Mapping[str, Split]) -> dict[str, list[str]]:
 
 def _with_near(facts: Facts, keys: Mapping[str, list[str]], labels: list[str]) -> Facts:
     """With what is alike within splits and between them, and labels that may be none."""
-    near = {name: len(found) - len(set(found)) for name, found in keys.items()}
-    near |= {names: len(places) for names, places in shared_keys(keys).items()}
-    near = {name: count for name, count in near.items() if count}
-    return dataclasses.replace(facts, near=near, suspicious=[*facts.suspicious, *suspicious(labels)])
+    return dataclasses.replace(facts, near=near_counts(keys), suspicious=[*facts.suspicious, *suspicious(labels)])
 
 
 def _first_rows(config: TextConfig, train: pd.DataFrame) -> pd.DataFrame:

@@ -1673,7 +1673,7 @@ def test_a_text_that_cannot_be_written_is_refused_with_its_row(make_task, tmp_pa
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("kind", ["source and target", "conversations", "options"])
+@pytest.mark.parametrize("kind", ["source and target", "conversations", "options", "tags", "questions"])
 def test_rows_that_are_alike_up_to_case_are_counted(make_task, tmp_path, kind):
     make = KINDS[kind][1]
     train = [make(i, change) for i in range(60) for change in ((str, str.upper) if i < 7 else (str,))]
@@ -1853,6 +1853,7 @@ def reworded(i, change):
             "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": f"yes {i}"}]
         },
         "options": {"question": text, "choices": [f"{i}", f"{i + 1}", f"{i + 2}"], "answerKey": i % 3},
+        "tags": {"tokens": text.split(), "tags": ["O"] * len(text.split()[1:]) + ["B-PLACE"]},
         "questions": {"question": text, "context": f"tom{i} lives here.", "answers": {"text": [f"tom{i}"]}},
     }
 

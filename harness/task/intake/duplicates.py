@@ -106,6 +106,13 @@ def shared_keys(splits: Mapping[str, Sequence[Hashable]]) -> dict[str, list[int]
     return {names: places for names, places in found.items() if places}
 
 
+def near_counts(splits: Mapping[str, Sequence[Hashable]]) -> dict[str, int]:
+    """How many rows of a split are like others there, and how many like some of an earlier one, by their names."""
+    found = {name: len(keys) - len(set(keys)) for name, keys in splits.items()}
+    found |= {names: len(places) for names, places in shared_keys(splits).items()}
+    return {names: count for names, count in found.items() if count}
+
+
 def refuse_leaks(
     where: str,
     splits: Mapping[str, Sequence[str]],

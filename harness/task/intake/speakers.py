@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.cuts import Parts, drawn, joined
-from harness.task.intake.duplicates import shared_keys
+from harness.task.intake.duplicates import near_counts, shared_keys
 from harness.task.intake.nearly import near_recordings
 from harness.task.intake.recordings import DecodedAudio
 
@@ -64,10 +64,7 @@ def refuse_shared(where: str, splits: Mapping[str, Sequence[R]]) -> None:
 
 def copies(splits: Mapping[str, Sequence[R]]) -> dict[str, int]:
     """How many recordings of each split are copies of others, where there are any."""
-    keys = {split: [each.digest for each in part] for split, part in splits.items()}
-    found = {split: len(digests) - len(set(digests)) for split, digests in keys.items()}
-    found |= {names: len(places) for names, places in shared_keys(keys).items()}
-    return {name: count for name, count in found.items() if count}
+    return near_counts({split: [each.digest for each in part] for split, part in splits.items()})
 
 
 def near_copies(splits: Mapping[str, Sequence[R]], rate: int) -> list[str]:
