@@ -39,6 +39,10 @@ LAG = 4
 HALVING = {"name": "successive_halving", "reduction_factor": 2}
 HYPERBAND = {"name": "hyperband", "reduction_factor": 2}
 SYNCHRONOUS = {"name": "synchronous_halving", "reduction_factor": 2, "bracket": 8}
+USUAL = {"lora.rank": 8, "lora.targets": ["all-linear"], "optimizer.lr": 1.6e-3, "lora.scale": 2.0}
+"""What the literature starts from: rank 8 (Hu et al., 2022, on GLUE), all linear layers (Dettmers et al., 2023), alpha
+twice the rank, and ten times the middle of full fine-tuning's rates here (Schulman et al., 2025).
+"""
 ASYNCHRONOUS = {"name": "asynchronous_halving", "reduction_factor": 2}
 
 
@@ -51,6 +55,7 @@ class Scheme:
     pruner: Mapping[str, Any] | None = None
     startup: int = 8
     prune_after: int | None = None
+    enqueued: Sequence[Point] = ()
 
     @property
     def lacks(self) -> str:
@@ -112,9 +117,12 @@ SCHEMES = {
     "tpe + halving": joint(pruner=HALVING, prune_after=3),
     "tpe + hyperband": joint(pruner=HYPERBAND, prune_after=3),
     "tpe + synchronous halving": joint(pruner=SYNCHRONOUS),
-    "gp + median": joint(sampler={"name": "gp"}, prune_after=3),
-    "gp + halving": joint(sampler={"name": "gp"}, pruner=HALVING, prune_after=3),
-    "gp + synchronous halving": joint(sampler={"name": "gp"}, pruner=SYNCHRONOUS),
+    "random from the usual point": joint(sampler={"name": "random"}, enqueued=[USUAL]),
+    "tpe from the usual point": joint(enqueued=[USUAL]),
+    "tpe + halving from the usual point": joint(pruner=HALVING, prune_after=3, enqueued=[USUAL]),
+    "compared + median from the usual rate and scale": Scheme(
+        _compared, startup=3, prune_after=2, enqueued=[{key: USUAL[key] for key in ("optimizer.lr", "lora.scale")}]
+    ),
 }
 
 
@@ -172,6 +180,7 @@ class Search:
             sampler=scheme.sampler,
             pruner=pruner,
             prune_after=scheme.prune_after,
+            enqueued=scheme.enqueued,
         )
         self.arms = list(scheme.arms(surrogate.space))
         self._known: dict[str, list[Trial]] = {arm.name: [] for arm in self.arms}
