@@ -31,6 +31,7 @@ def test_it_stands_in_the_measure_of_the_study(tmp_path):
     sentence = "Always answering the most frequent class, yes, has a test F1 of 0.8012."
     assert sentence in text
     assert sentence in " ".join(printed.split())
+    assert sentence in (tmp_path / "report.html").read_text()
     row = next(line for line in text.splitlines() if line.startswith(f"| ({SAID})"))
     header = next(line for line in text.splitlines() if line.startswith("| arm"))
     cells = dict(zip(map(str.strip, header.split("|")), map(str.strip, row.split("|")), strict=True))

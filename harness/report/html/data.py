@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.record import Record, best_by, direction, headline_metric, measures
+from harness.report.chance import chance
 from harness.report.confirmed import Confirmation, Confirmed
 from harness.report.confirmed_tasks import ConfirmedWays
 from harness.report.html.trials import trial_trees
@@ -87,6 +88,7 @@ def _group(group: Group) -> Tree:
     return {
         "title": f"{first.task}, {first.model}",
         "answer": group.answer,
+        "chance": chance(first, group.records).strip(),
         "metric": headline_metric(first),
         "objective": first.objective,
         "better": int(sign(first)),

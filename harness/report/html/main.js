@@ -57,7 +57,8 @@ function fillTexts() {
   const states = grouped(page.trials, (trial) => trial.fields.state);
   const ended = ["complete", "pruned", "fail"].filter((state) => states.has(state)).map((state) => `${states.get(state).length} ${state === "fail" ? "failed" : state}`);
   byId("subtitle").textContent = `${group.title}: ${page.trials.length} trials, ${ended.join(", ")}. Written ${data.written.slice(0, 16).replace("T", " ")} UTC.`;
-  byId("answer").replaceChildren(...data.groups.map((each) => el("p", { text: data.groups.length > 1 ? `${each.title}: ${each.answer}` : each.answer })));
+  const said = (each, text) => el("p", { text: data.groups.length > 1 ? `${each.title}: ${text}` : text });
+  byId("answer").replaceChildren(...data.groups.flatMap((each) => [each.answer, each.chance].filter(Boolean).map((text) => said(each, text))));
   const failed = page.trials.filter((trial) => trial.fields.state === "fail");
   byId("failures").hidden = !failed.length;
   byId("failures-list").replaceChildren(...failed.map((trial) => el("li", {}, el("button", { type: "button", text: `trial ${trial.fields.trial}`, onclick: () => openDrawer(trial.fields.trial) }), ` ${trial.fields.arm}: ${trial.fields.reason || "no reason recorded"}`)));
