@@ -460,23 +460,25 @@ NAMES = [
 
 
 def test_names_in_code_are_tagged_by_what_they_name(compose_plain, tmp_path):
+    folder = tmp_path / "package"  # its name is what the splits are drawn by
+    folder.mkdir()
     for number in range(12):
         made = CODE.replace("def plain", f"def plain{number}").replace(
             "def go", f"def go{number}" if number else "def go"
         )
-        (tmp_path / f"module{number}.py").write_text(made)
-    (tmp_path / "template.py").write_text("class {{ name }}: pass")
-    words = ["task=code_names", f"task.packages=[{{address: 'path:{tmp_path}', sha256: null}}]", "task.rows=null"]
+        (folder / f"module{number}.py").write_text(made)
+    (folder / "template.py").write_text("class {{ name }}: pass")
+    words = ["task=code_names", f"task.packages=[{{address: 'path:{folder}', sha256: null}}]", "task.rows=null"]
     config = compose_plain(*words, "task.validation_share=0.2", "task.test_share=0.3").task
     task = build_task(config)
     every = {row.name: row for split in task.splits.values() for row in split}
     assert len(every) == 24
-    row = every[f"{tmp_path.name}/module0.py:5"]
+    row = every[f"{folder.name}/module0.py:5"]
     wanted = [
         pair for each in NAMES for pair in ([each] if isinstance(each, tuple) else [(t, "O") for t in each.split()])
     ]
     assert list(zip(row.tokens, row.tags, strict=True)) == wanted
-    short_row = every[f"{tmp_path.name}/module3.py:16"]
+    short_row = every[f"{folder.name}/module3.py:16"]
     assert short_row.tokens == ("def", "plain3", "(", ")", ":", "return", "int", "(", '"…', ")")
     assert short_row.tags[1:2] + short_row.tags[6:7] == ("B-function", "B-class")
     split_of = {split: {row.group for row in rows} for split, rows in task.splits.items()}
@@ -485,12 +487,14 @@ def test_names_in_code_are_tagged_by_what_they_name(compose_plain, tmp_path):
 
 
 def test_code_beside_docstrings_and_in_long_chains_is_read(compose_plain, tmp_path):
+    folder = tmp_path / "package"  # its name is what the splits are drawn by
+    folder.mkdir()
     chain = "def chain(): return 1" + " + 1" * 2000
     for number in range(12):
-        (tmp_path / f"module{number}.py").write_text(
+        (folder / f"module{number}.py").write_text(
             f'def f{number}(): "Größe."; return 1\n{chain}\nx = 1{" + 1" * 2000}'
         )
-    words = ["task=code_names", f"task.packages=[{{address: 'path:{tmp_path}', sha256: null}}]", "task.rows=null"]
+    words = ["task=code_names", f"task.packages=[{{address: 'path:{folder}', sha256: null}}]", "task.rows=null"]
     config = compose_plain(*words, "task.validation_share=0.2", "task.test_share=0.3").task
     task = build_task(config)
     rows = [row for split in task.splits.values() for row in split]
