@@ -35,6 +35,11 @@ class Constant:
         return f"{self.said[0].upper()}{self.said[1:]}{comma} has a test {self.name} of {self.cell(self.test)}. "
 
     @property
+    def row(self) -> str:
+        """What its row of a table is called."""
+        return f"({self.said.removeprefix('always answering ').removeprefix('always writing ')})"
+
+    @property
     def name(self) -> str:
         return _NAMES.get(self.measure, self.measure)
 

@@ -234,7 +234,7 @@ def section(found: Confirmation) -> str:
     rows = [header, *(_row(each, found) for each in found.arms)]
     if (always := found.constant) is not None:
         scores = {header[4]: always.val, header[5]: always.test}
-        rows.append([f"({always.said})", *(always.cell(scores.get(title)) for title in header[1:])])
+        rows.append([always.row, *(always.cell(scores.get(title)) for title in header[1:])])
     again = f", {found.orders} in all" if found.orders < found.seeds else ""
     apart = f", each with an order of the tasks{again}" if found.unit == "orders" else ""
     title = f"## Confirmed with {found.seeds} fresh seeds{apart}"

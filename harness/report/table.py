@@ -324,7 +324,7 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
 def _constant_row(always: Constant, header: Sequence[str], short: str) -> list[str]:
     """What is scored without having learned anything, below what was trained."""
     scores = {f"val {short}": always.val, f"test {short}": always.test}
-    return [f"({always.said})", *(always.cell(scores.get(title.removesuffix(" [95 %]"))) for title in header[1:])]
+    return [always.row, *(always.cell(scores.get(title.removesuffix(" [95 %]"))) for title in header[1:])]
 
 
 def rank_cell(entry: Record) -> str:

@@ -59,7 +59,7 @@ def _confirmed_table(found: Confirmation, room: int) -> Table:
         cells = [arm, f"{each.entry.parameters.trainable:,}", f"{each.mean.mean:.4f}", against, verdict]
         table.add_row(*map(Text, cells))
     if (always := found.constant) is not None:
-        table.add_row(*map(Text, [f"({always.said})", "", always.cell(always.test), "", ""]))
+        table.add_row(*map(Text, [always.row, "", always.cell(always.test), "", ""]))
     return table
 
 
@@ -83,7 +83,7 @@ def _search_table(records: Sequence[Record]) -> Table:
         table.add_row(*map(Text, [arm, count, *_figures(best.get(arm), tested)]))
     if (always := next((found for entry in best.values() if (found := constant(entry))), None)) is not None:
         scores = [always.cell(always.val), *([always.cell(always.test)] if tested else [])]
-        table.add_row(*map(Text, [f"({always.said})", "", "", *scores, ""]))
+        table.add_row(*map(Text, [always.row, "", "", *scores, ""]))
     return table
 
 
