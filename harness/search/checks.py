@@ -255,7 +255,8 @@ def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
     """What is no dimension of an arm, or no value of it, among the points that are tried first."""
     points_given = sweep.enqueue or []
     if points_given and sweep.sampler is not None and sweep.sampler["name"] in ("grid", "qmc"):
-        yield f"sweep.enqueue: sweep.sampler={sweep.sampler['name']} has points of its own from the first"
+        own = "has points of its own from the first; sweep.enqueue=null"
+        yield f"sweep.enqueue: sweep.sampler={sweep.sampler['name']} {own}"
     if len(points_given) > sweep.trials:
         yield f"sweep.enqueue: {len(points_given)} points, above sweep.trials={sweep.trials}"
     searched = [arm for arm in all_arms if not arm.baseline]
@@ -270,7 +271,7 @@ def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
             for arm in takers:
                 dimension = arm.nuisance[key]
                 if not dimension.holds(value):
-                    yield f"{where}: not in its {dimension.described}"
+                    yield f"{where}: not in its {dimension.described}; another value, or sweep.enqueue=null"
                 elif not exists(dimension, point):
                     needed = ", ".join(f"{other}={wanted}" for other, wanted in (dimension.when or {}).items())
                     yield f"{where}: exists only with {needed}, which this point must have, too"
