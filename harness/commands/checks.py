@@ -54,16 +54,19 @@ def check_runnable(config: Config) -> None:
     if config.task.read_early:
         from harness.task import build_task
 
-        _refuse_unmeasured(config, build_task(config.task))
+        if mistakes := unmeasured(config, build_task(config.task)):
+            raise ConfigError(*mistakes)
 
 
-def _refuse_unmeasured(config: Config, task: "Task") -> None:
-    """Raise ConfigError for a measure of the order of rows where a held-out split has no row of a class."""
+def unmeasured(config: Config, task: "Task") -> list[str]:
+    """Why measures of the order of rows cannot be had: a held-out split has no row of a class."""
     asked = [name for name in (config.trainer.objective, *config.trainer.measures) if name in ORDER_MEASURES]
     missing = {split: names for split, names in task.findings().missing.items() if split != "train" and names}
-    for name, (split, classes) in product(asked, missing.items()):
-        rule = f"{split} has no row of {listed(classes)}, and {name} is the mean over all classes"
-        raise ConfigError(f"trainer.objective={name}: {rule}; balanced_accuracy is over those that there are")
+    return [
+        f"trainer.objective={name}: {split} has no row of {listed(classes)}, and {name} is the mean over all classes; "
+        "balanced_accuracy is over those that there are"
+        for name, (split, classes) in product(asked, missing.items())
+    ]
 
 
 def check_study(config: Config) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.checks import check_installed
+from harness.commands.checks import check_installed, unmeasured
 from harness.commands.devices import refuse_several_processes
 from harness.commands.job import HydraJob
 from harness.config import Config
@@ -65,7 +65,9 @@ def _summary(config: Config, whole: "Task", part: "Task", name: str) -> list[str
     except assets.Unreachable as error:
         _LOG.info("rows are not counted as the model %s reads them: %s", config.model.name, error)
     shown = inputs["train"].shown() if inputs is not None else []
-    scored = constant_lines(part, config.trainer, inputs or {}) if part is whole else []
+    scored: list[str] = []
+    if part is whole:
+        scored = unmeasured(config, part) or constant_lines(part, config.trainer, inputs or {})
     return ([f"task {name}"] if name else []) + summary(part, inputs, scored) + (["", *shown] if shown else [])
 
 

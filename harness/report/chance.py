@@ -70,6 +70,12 @@ def constant(entry: Record) -> Constant | None:
     return max(known, key=lambda found: direction(name) * (found.val or 0.0), default=None)
 
 
+def constant_among(entries: Iterable[Record]) -> Constant | None:
+    """The same of trials of one study, by one that has kept all constant answers where there is any."""
+    kept = sorted(entries, key=lambda entry: "constants" not in entry.data.details)
+    return next((found for entry in kept if (found := constant(entry)) is not None), None)
+
+
 def constants(entry: Record) -> list[Constant]:
     """Every constant answer that a record has, by every measure that it is scored by."""
     scored = entry.data.details.get("constants")
@@ -110,8 +116,9 @@ def chance(entry: Record, others: Iterable[Record] = ()) -> str:
     The base is scored where test is read: by `others` of its study, where not by `entry`.
     """
     guessing = entry.data.details.get("chance")
+    others = list(others)
     guess = f"Guessing has a test accuracy of {guessing['test']:.4f}. " if isinstance(guessing, dict) else ""
-    best = constant(entry)
+    best = constant_among((entry, *others))
     told = [best] if best is not None else [found for found in _of_before(entry) if found.test is not None]
     base = _before((entry, *others)) if "usual_transcript" in entry.data.details else ""
     return guess + "".join(found.sentence for found in told) + base

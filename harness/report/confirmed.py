@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.record import SHARES, Record, best_by, best_on_validation, headline_bounds, headline_metric, headline_score
-from harness.report.chance import Constant, constant
+from harness.report.chance import Constant, constant_among
 from harness.report.ranking import amount, cannot_rank
 from harness.report.score_matrices import score_matrices
 from harness.report.table import markdown, sign
@@ -161,7 +161,7 @@ def confirmation(
         over_items=scores.rows > 0,
         groups=scores.groups,
         seeds_alone=scores.why,
-        constant=constant(found[0].entry),
+        constant=constant_among(each.entry for each in found),
     )
 
 

@@ -17,7 +17,7 @@ from harness.record import (
     headline_score,
     within,
 )
-from harness.report.chance import Constant, constant
+from harness.report.chance import Constant, constant_among
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
 from harness.system.study_files import PREDICTIONS, WRITTEN
 
@@ -317,7 +317,7 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         cells = _best_cells(result.best, result.interval, written, tested) if result.best else blank
         cells = [rank_cell(result.best) if result.best else "", *cells] if searched else cells
         rows.append([result.arm, ended, *cells, *((verdict,) if tested else ())])
-    always = next((found for result in results if result.best and (found := constant(result.best))), None)
+    always = constant_among(result.best for result in results if result.best)
     return rows if always is None else [*rows, _constant_row(always, header, short)]
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.record import Record, best_by, headline_metric, headline_score
-from harness.report.chance import chance, constant
+from harness.report.chance import chance, constant_among
 from harness.report.confirmed import Confirmation
 from harness.report.confirmed_tasks import ConfirmedWays
 from harness.report.html import Group
@@ -81,7 +81,7 @@ def _search_table(records: Sequence[Record]) -> Table:
     for arm in dict.fromkeys(entry.arm for entry in searched):
         count = str(sum(entry.arm == arm for entry in searched))
         table.add_row(*map(Text, [arm, count, *_figures(best.get(arm), tested)]))
-    if (always := next((found for entry in best.values() if (found := constant(entry))), None)) is not None:
+    if (always := constant_among(best.values())) is not None:
         scores = [always.cell(always.val), *([always.cell(always.test)] if tested else [])]
         table.add_row(*map(Text, [always.row, "", "", *scores, ""]))
     return table

@@ -22,6 +22,8 @@ Batches = Iterable[tuple[Tensor, Mapping[str, Tensor]]]
 _SURE = 10.0
 """The logit of what is answered."""
 _ROWS = 256
+_MOST_TAGS = 5
+"""That begin a span, and are tried as the answer for every token."""
 
 
 def scored(metrics: "Metrics", batches: Batches) -> dict[str, float]:
@@ -42,7 +44,9 @@ def of_classes(
     """The shares of training, of which the most frequent class is the answer; of two classes the other one, too."""
     outputs = _log_shares(np.asarray(train), len(names))
     labels = torch.from_numpy(np.asarray(held, dtype=np.int64))
-    most = int(outputs.argmax())
+    ((most, _),) = Counter(np.asarray(train).tolist()).most_common(1)
+    if int(outputs.argmax()) != most:  # of several that are as frequent, the first in training
+        outputs[most] += 1e-4
     found = {f"always answering the most frequent class, {names[most]}": _same(outputs, labels)}
     if len(names) == 2:
         other = _SURE * torch.nn.functional.one_hot(torch.tensor(1 - most), 2).float()
@@ -61,11 +65,13 @@ def of_numbers(train: Sequence[float], held: Sequence[float], spread: tuple[floa
 
 
 def of_sets(train: np.ndarray, held: np.ndarray, names: Sequence[str]) -> dict[str, Batches]:
-    """Of sets of classes as ones and zeros (N, C): what most rows have, what is most frequent, and all of them."""
+    """Of sets of classes as ones and zeros (N, C): what most rows have, what is most frequent, as many of the most
+    frequent as give the best F1 of all decisions in training, and all of them.
+    """
     shares = np.clip(train.mean(0, dtype=np.float64), 1e-6, 1 - 1e-6)
     odds = np.log(shares) - np.log1p(-shares)
     ((usual, _),) = Counter(map(tuple, train.tolist())).most_common(1)
-    sure = [shares == shares.max(), np.array(usual) > 0, np.full(len(names), True)]
+    sure = [shares == shares.max(), np.array(usual) > 0, _best_by_f1(train), np.full(len(names), True)]
     found: dict[str, Batches] = {}
     for outputs in [odds, *(np.where(answered, _SURE, -_SURE) for answered in sure)]:
         said = [name for name, logit in zip(names, outputs, strict=True) if logit > 0]
@@ -73,6 +79,15 @@ def of_sets(train: np.ndarray, held: np.ndarray, names: Sequence[str]) -> dict[s
             _said_of(said, len(names)), _same(torch.from_numpy(outputs.astype(np.float32)), torch.from_numpy(held))
         )
     return found
+
+
+def _best_by_f1(train: np.ndarray) -> np.ndarray:
+    """The most frequent labels, as many as give the best F1 of all decisions together: 2·right / (answered + there)."""
+    counts = train.sum(0, dtype=np.float64)
+    order = np.argsort(-counts, kind="stable")
+    answered = np.arange(1, len(counts) + 1) * len(train)
+    most = int(np.argmax(2 * np.cumsum(counts[order]) / (answered + counts.sum()))) + 1
+    return np.isin(np.arange(len(counts)), order[:most])
 
 
 def _said_of(labels: Sequence[str], classes: int) -> str:
@@ -84,9 +99,19 @@ def _said_of(labels: Sequence[str], classes: int) -> str:
 
 
 def of_tags(train: Iterable[Sequence[int]], held: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Batches]:
-    """The shares of training, of which the most frequent tag is the answer for every token."""
-    outputs = _log_shares(np.concatenate([np.array(row, dtype=np.int64) for row in train]), len(names))
-    return {f"always answering the most frequent tag, {names[int(outputs.argmax())]}": _tagged(outputs, held)}
+    """The shares of training, of which the most frequent tag is the answer for every token; and of the tags that begin
+    a span, each of the most frequent.
+    """
+    tags = np.concatenate([np.array(row, dtype=np.int64) for row in train])
+    outputs = _log_shares(tags, len(names))
+    found: dict[str, Batches] = {
+        f"always answering the most frequent tag, {names[int(outputs.argmax())]}": _tagged(outputs, held)
+    }
+    begins = [number for number, _ in Counter(tags.tolist()).most_common() if names[number].startswith("B-")]
+    for number in begins[:_MOST_TAGS]:
+        sure = _SURE * torch.nn.functional.one_hot(torch.tensor(number), len(names)).float()
+        found.setdefault(f"always answering the tag {names[number]}", _tagged(sure, held))
+    return found
 
 
 def _tagged(outputs: Tensor, rows: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Mapping[str, Tensor]]]:

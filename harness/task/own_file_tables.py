@@ -62,7 +62,8 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
     tables, told, left = dict[str, tuple[str, Table]](), list[str](), dict[str, list[str]]()
     by_row = dict[str, dict[object, NamedFile[C]]]()
     key = f"task.{config.file_key}"
-    for split, (where, table) in _given(config, files.kind, told).items():
+    given = _given(config, files.kind, told)
+    for split, (where, table) in given.items():
         column = config.file_column or usual_column(table, key, files.usual)
         if split == "train":  # messages name the column that there is
             config = config.of_column(column)
@@ -72,7 +73,7 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
             rule = "task.gaps=leave_out leaves them out"
             raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
         if wrong:
-            left.setdefault("unreadable", []).extend(f"{split} {row}" for row in wrong)
+            left.setdefault("unreadable", []).extend(f"{split} {row}" if len(given) > 1 else str(row) for row in wrong)
         by_row[split] = found
         tables[split] = (where, _with_digests(config, column, table, found, wrong))
     source = str(config.data or config.dataset)

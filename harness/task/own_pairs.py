@@ -16,7 +16,7 @@ from harness.task.intake.cuts import joined, split_of
 from harness.task.intake.duplicates import contradictions, normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import unwritable
-from harness.task.intake.groups import reads_groups, shared_groups
+from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.table import Table, load_table
@@ -119,7 +119,7 @@ def _with_cut(config: PairsConfig, frames: dict[str, pd.DataFrame], own: bool) -
         firsts: dict[str, str] = {}
         near = [normalised(text) for text in train.get("opening", train["source"])]
         if config.group is not None:
-            near, groups = _roots(near, groups)
+            near, groups = _roots(near, [group_key(group) for group in groups])
         groups = [firsts.setdefault(text, group) for text, group in zip(near, groups, strict=True)]
     place = pd.Series(
         [split_of(group, config.split_seed, cut["validation"], cut["test"]) for group in groups], index=train.index

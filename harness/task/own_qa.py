@@ -20,7 +20,7 @@ from harness.task.intake.duplicates import (
     shared_keys,
 )
 from harness.task.intake.facts import Facts
-from harness.task.intake.groups import reads_groups, shared_groups
+from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.quoted import Quoted, in_rows, nearest_place, place_of, quoted_in
@@ -278,7 +278,7 @@ def _cut(config: ExtractiveQaConfig, rows: Rows) -> Rows:
     whole = rows["train"]
     groups: list[Hashable] = [normalised(row.question.context) for row in whole]
     if config.group is not None:
-        groups = joined(groups, [row.group for row in whole])
+        groups = joined(groups, [row.group and group_key(row.group) for row in whole])
     shares = {"validation": config.validation_share, "test": config.test_share}
     parts = drawn(groups, {split: share for split, share in shares.items() if split not in rows}, config.split_seed)
     return rows | {split: [whole[place] for place in places] for split, places in parts.items()}

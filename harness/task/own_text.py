@@ -63,12 +63,13 @@ _KEYS = {
 class _Left:
     """Rows that are not taken, by reason, under the names that messages and facts have for them."""
 
-    prefixed: bool
+    given: Sequence[str]
     rows: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     told: list[str] = dataclasses.field(default_factory=list)
 
     def name(self, split: str, row: object) -> str:
-        return f"{split} {row}" if self.prefixed else str(row)
+        """With its split, where several are given; a row of a split that was cut is one of training's file."""
+        return f"{split if split in self.given else 'train'} {row}" if len(self.given) > 1 else str(row)
 
     def note(self, reason: str, split: str, rows: Sequence[object]) -> None:
         if len(rows):
@@ -129,7 +130,7 @@ def own_splits(
 
     Raises ConfigError for what is ambiguous.
     """
-    left = _Left(len(tables) > 1)
+    left = _Left(tuple(tables))
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
     _refuse_withheld(config, tables, frames)
     _settle_labels(config, where, frames, left)

@@ -11,7 +11,7 @@ from harness.task.intake.cuts import drawn, joined
 from harness.task.intake.duplicates import near_counts, normalised, refuse_leaks, repeats, settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
-from harness.task.intake.groups import reads_groups, shared_groups
+from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.table import SUFFIXES, load_table
@@ -222,7 +222,7 @@ def _cut(config: TokenLabelsTaskConfig, rows: Rows) -> Rows:
     whole = rows["train"]
     groups: list[Hashable] = [normalised(row.text) for row in whole]
     if config.group is not None:
-        groups = joined(groups, [row.group for row in whole])
+        groups = joined(groups, [row.group and group_key(row.group) for row in whole])
     shares = {"validation": config.validation_share, "test": config.test_share}
     parts = drawn(groups, {split: share for split, share in shares.items() if split not in rows}, config.split_seed)
     return rows | {split: [whole[place] for place in places] for split, places in parts.items()}

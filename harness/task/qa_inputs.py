@@ -115,7 +115,8 @@ class QaInputs(Inputs):
         tokenizer, (first, last) = FastTokenizer(self.tokenizer), self.labels[window]
         pieces = [tokenizer.shown(index) for index in self.ids[self.starts[window] : self.starts[window + 1]].tolist()]
         if first > 0:
-            pieces[first], pieces[last] = f"[[{pieces[first]}", f"{pieces[last]}]]"
+            pieces[first] = f"[[{pieces[first]}"
+            pieces[last] = f"{pieces[last]}]]"  # which may be the same
         told = f"{count} windows" if count > 1 else "1 window"
         said = f"the first question with an answer, {told}, tokens parted by |, the answer in [[ ]]:"
         return [said, "", "|".join(pieces)]

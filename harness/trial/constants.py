@@ -52,8 +52,12 @@ def _of_texts(
 
 
 def constant_lines(task: Task, settings: TrainerConfig, inputs: Mapping[str, Inputs]) -> list[str]:
-    """A line on what is best on validation by the objective; none where nothing has a score by it."""
+    """A line on what is best on validation by the objective; none where nothing has a score by it, and of accuracy,
+    which every summary of classes has.
+    """
     name = settings.objective
+    if name == "accuracy" and task.classes:
+        return []
     known = {
         said: {split: scores[name] for split, scores in by_split.items() if name in scores}
         for said, by_split in constant_scores(task, settings, inputs).items()

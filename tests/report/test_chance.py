@@ -65,3 +65,16 @@ def test_records_of_before_have_it_in_one_measure_alone():
     assert constant(entry(0, "full", "accuracy", 0.5, details)).test == 0.67
     assert constant(entry(0, "full", "f1", 0.5, details)) is None
     assert "test accuracy of 0.6700" in chance(entry(0, "full", "f1", 0.5, details))
+
+
+def test_of_a_study_of_before_that_was_resumed_the_records_that_have_all_of_them_are_asked(tmp_path):
+    before = {"usual_labels": {"labels": ["c"], "validation": 0.2, "test": 0.23}}
+    after = {
+        "constants": {"always answering every label": {"validation": {"f1_micro": 0.6}, "test": {"f1_micro": 0.57}}}
+    }
+    for number, (arm, details) in enumerate((("rank=1", before), ("rank=2", before | after))):
+        record.append(tmp_path, entry(number, arm, "f1_micro", 0.4, details))
+    text = write_report(tmp_path)
+    assert "Always answering every label has a test F1 (micro) of 0.5700." in text
+    assert "| (every label)" in text
+    assert "0.2300" not in text

@@ -104,7 +104,7 @@ def test_what_cannot_be_heard_is_told_by_row_and_reason(read, table):
     with pytest.raises(ConfigError, match=told):
         read(table)
     task = read(table, gaps="leave_out")
-    assert task.findings().left_out == {"unreadable": ["train 6", "train 9"]}
+    assert task.findings().left_out == {"unreadable": ["6", "9"]}
     assert len(every(task)) == 58
 
 

@@ -14,7 +14,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from harness.task import ContinualTask, MixtureTask, build_task
 from harness.task.build import read_task
 from harness.task.choice_metrics import ChoiceMetrics
-from harness.task.constants import of_options, of_tags, scored
+from harness.task.constants import of_classes, of_options, of_sets, of_tags, scored
 from harness.task.metrics import LabelSetMetrics
 from harness.task.tag_metrics import TagMetrics
 from harness.trial.constants import constant_lines, constant_scores
@@ -140,7 +140,7 @@ def test_of_pairs_the_copy_and_the_usual_target_score_as_sacrebleu_has_it(compos
 def test_of_tags_all_tokens_have_the_most_frequent_one():
     draw = np.random.default_rng(0)
     rows = [draw.choice(3, draw.integers(1, 9), p=(0.7, 0.2, 0.1)).tolist() for _ in range(300)]
-    ((said, batches),) = of_tags(rows, rows, ("O", "B-X", "I-X")).items()
+    (said, batches), _ = of_tags(rows, rows, ("O", "B-X", "I-X")).items()
     found = scored(TagMetrics(("O", "B-X", "I-X"), 0, with_spans=True), batches)
     flat = np.concatenate(rows)
     shares = np.bincount(flat) / len(flat)
@@ -177,3 +177,36 @@ def test_of_several_tasks_each_has_a_constant_answer(compose, tmp_path):
     two = {"one": parts["classes"], "two": parts["classes"]}
     ((_, found),) = constant_scores(ContinualTask("c", two, True, "naive"), settings("accuracy"), {}).items()
     assert found["test"]["accuracy"] == pytest.approx(first["classes"]["accuracy"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_answer_of_the_most_frequent_labels_has_a_better_f1_in_training(seed):
+    draw = np.random.default_rng(seed)
+    train = (draw.random((200, 8)) < draw.uniform(0.02, 0.6, 8)).astype(np.float32)
+    order = np.argsort(-train.sum(0))
+    best = 0.0
+    for count in range(1, 9):
+        said = np.zeros_like(train)
+        said[:, order[:count]] = 1
+        best = max(best, sk.f1_score(train, said, average="micro"))
+    found = of_sets(train, train, list("abcdefgh"))
+    scores = [scored(LabelSetMetrics(8), batches)["f1_micro"] for batches in found.values()]
+    assert max(scores) == pytest.approx(best, abs=1e-6)
+
+
+def test_a_tag_that_begins_a_span_is_an_answer_too():
+    names = ("O", "B-X", "I-X", "B-Y")
+    rows = [[0, 0, 1, 0], [1, 0], [3, 0, 0]]
+    found = of_tags(rows, rows, names)
+    assert list(found) == [
+        f"always answering {which}" for which in ("the most frequent tag, O", "the tag B-X", "the tag B-Y")
+    ]
+    # All nine tokens are spans of X; two of them are, of three in all.
+    assert scored(TagMetrics(names, 0, with_spans=True), found["always answering the tag B-X"])["f1"] == pytest.approx(
+        2 * 2 / (9 + 3)
+    )
+
+
+def test_of_classes_that_are_as_frequent_the_first_in_training_is_the_answer():
+    (said, *_) = of_classes([1, 0, 0, 1], [0], ("no", "yes"))
+    assert said == "always answering the most frequent class, yes"

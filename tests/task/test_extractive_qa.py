@@ -345,6 +345,8 @@ def test_evaluations_are_parted_by_windows_and_training_by_questions(encode):
     drawn = inputs.batches(4, 0, shuffle=True, process_index=0, world=1, rows=None)
     assert sorted(map(len, drawn)) == [1, 4]
     assert "[[Ad|##a|Lo|##v|##e|##l|##a|##c|##e]]" in "".join(inputs.shown())
+    inputs.labels[:, 1] = inputs.labels[:, 0]
+    assert "[[Ad]]" in "".join(inputs.shown())
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

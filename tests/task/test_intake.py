@@ -1577,6 +1577,18 @@ def test_groups_of_a_given_split_are_kept_apart_from_those_of_training(make_task
     assert any(re.match(line, said) for said in told)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [(lambda i: i, float), (lambda i: f"Writer {i}", lambda i: f" writer  {i} ")]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_groups_are_one_however_their_numbers_and_names_are_spelled(make_task, tmp_path, own_cache, kind, one, other):
+    make = KINDS[kind][1]
+    train = grouped(make, range(60), lambda i: one(i // 6))
+    held = grouped(make, range(60, 84), lambda i: other(i % 10) if i % 6 else None)  # as pandas has numbers with a gap
+    with pytest.raises(ConfigError, match=r"task\.group=who: [6-9] groups of test, .* stand in train too"):
+        given_task(make_task, tmp_path, kind, train, held, group="who")
+
+
 def test_a_group_that_is_a_long_text_is_told_by_its_beginning(make_task, tmp_path):
     train, test = (
         grouped(labelled, rows, lambda i: f"{i % 10} " + 99 * "long ") for rows in (range(60), range(60, 84))

@@ -19,7 +19,8 @@ def refuse_empty(where: str, splits: Mapping[str, Sized]) -> None:
     for split, rows in splits.items():
         if not len(rows):
             train = len(splits.get("train", ()))
-            rule = f"; of {train} rows of training those that are alike, or of one group, stay in one split"
+            alike = f"; of {train} rows of training those that are alike, or of one group, stay in one split"
+            rule = f"{alike}; task.{split}_share, task.split_seed, or task.{split} names its file"
             raise ConfigError(f"{where}: the {split} split has no rows{rule if train else ''}")
 
 

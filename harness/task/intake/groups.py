@@ -1,5 +1,6 @@
 """Groups of rows, as those of one author: read of every split that is given; in training or held out, never both."""
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
@@ -10,6 +11,7 @@ from harness.task.intake.held import shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table
 
+_WHOLE = re.compile(r"(-?\d+)\.0+")
 _ROWS_SHOWN = 3  # of a group, in each split
 
 Groups = Mapping[Any, object]
@@ -36,13 +38,24 @@ def reads_groups(split: str, table: Table, column: str | None, leaks: str) -> bo
 
 
 def group_names(where: str, column: str, cells: Iterable[tuple[object, object]]) -> list[str | None]:
-    """Groups as text, so that 1 and "1" are one; `cells` with their rows. Raises ConfigError for lists and the like."""
+    """Groups as text, those that are one under its first name; `cells` with their rows.
+
+    Raises ConfigError for lists and the like.
+    """
     named: list[str | None] = []
+    names: dict[str, str] = {}
     for row, cell in cells:
         if isinstance(cell, list | tuple | dict | set | bytes):
             raise ConfigError(f"{where}: row {row}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no group")
-        named.append(None if is_gap(cell) else str(cell))
+        named.append(None if is_gap(cell) else names.setdefault(group_key(str(cell)), str(cell)))
     return named
+
+
+def group_key(name: str) -> str:
+    """What groups have alike that are one: 1, 1.0 (as pandas has it beside a gap) and "1"; Ann and " ann"."""
+    text = " ".join(name.split()).casefold()
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text
 
 
 def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], leaks: str) -> list[str]:
@@ -52,7 +65,8 @@ def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], 
     """
     if column is None:
         return []
-    rows = {split: _rows_of(groups) for split, groups in splits.items()}
+    names: dict[str, str] = {}
+    rows = {split: _rows_of(groups, names) for split, groups in splits.items()}
     told = [f"{split}: no row has a group (task.group={column})" for split in rows if not rows[split]]
     for first, second in combinations(rows, 2):
         if not (shared := [group for group in rows[second] if group in rows[first]]):
@@ -67,11 +81,13 @@ def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], 
     return told
 
 
-def _rows_of(groups: Groups) -> dict[str, list[object]]:
+def _rows_of(groups: Groups, names: dict[str, str]) -> dict[str, list[object]]:
+    """The rows of each group, under the name that `names` have for its key; new ones are added to these."""
     rows: dict[str, list[object]] = {}
     for row, group in groups.items():
         if not is_gap(group):
-            rows.setdefault(str(group), []).append(row)
+            key = group_key(str(group))
+            rows.setdefault(names.setdefault(key, str(group)), []).append(row)
     return rows
 
 
