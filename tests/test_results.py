@@ -106,6 +106,7 @@ def test_the_figures_are_those_of_the_stored_outputs():
         "load.md",
         "cluster.txt",
         "search.txt",
+        "rank_curve.txt",
     ):
         for line in (CURATED / name).read_text().strip().splitlines():
             assert line in RESULTS
