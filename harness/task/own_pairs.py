@@ -119,7 +119,7 @@ def _with_cut(config: PairsConfig, frames: dict[str, pd.DataFrame], own: bool) -
         firsts: dict[str, str] = {}
         near = [normalised(text) for text in train.get("opening", train["source"])]
         if config.group is not None:
-            near, groups = _roots(near, [group_key(group) for group in groups])
+            near, groups = _roots(near, groups)
         groups = [firsts.setdefault(text, group) for text, group in zip(near, groups, strict=True)]
     place = pd.Series(
         [split_of(group, config.split_seed, cut["validation"], cut["test"]) for group in groups], index=train.index
@@ -131,7 +131,8 @@ def _roots(near: list[str], groups: list[str]) -> tuple[list[str], list[str]]:
     """For each row, what groups that share a near-identical source have in common, and its group, or its source where
     it has none.
     """
-    return list(map(str, joined(near, groups))), [group or source for group, source in zip(groups, near, strict=True)]
+    roots = joined(near, [group and group_key(group) for group in groups])
+    return list(map(str, roots)), [group or source for group, source in zip(groups, near, strict=True)]
 
 
 def _columns(
