@@ -87,6 +87,11 @@ class Confirmation:
     constant: Constant | None
 
     @property
+    def runs(self) -> dict[str, list[Record]]:
+        """The trials of each arm."""
+        return {each.arm: each.runs for each in self.arms}
+
+    @property
     def unit(self) -> str:
         """What is repeated: seeds, or orders of the tasks, each with a seed of its own."""
         return "orders" if self.orders > 1 else "seeds"

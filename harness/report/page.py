@@ -207,8 +207,8 @@ def _continual(records: Sequence[Record], folder: Path) -> Part:
     said = continual.answer(results, continual.level_of(searched)) if results else tally(records)
     answer = confirmed_answer(confirmed) if confirmed is not None else said
     parts = [confirmed_continual.section(confirmed)] if confirmed is not None else []
-    runs = {each.arm: each.runs for each in confirmed.arms} if confirmed is not None else {}
-    parts += [*caveats_again(runs, folder), continual.section(searched, results), *failures(_again(records))]
+    told = caveats_again(confirmed.runs, folder) if confirmed is not None else []
+    parts += [*told, continual.section(searched, results), *failures(_again(records))]
     text = "\n\n".join(filter(None, parts))
     return Part(text, [Group(records, answer, confirmed=confirmed)], draw)
 
@@ -227,8 +227,9 @@ def _several(records: Sequence[Record], folder: Path) -> Part:
 
     said = multitask.answer(results) if results else tally(records)
     answer = confirmed_tasks.answer(confirmed) if confirmed is not None else said
-    parts = [confirmed_tasks.section(confirmed)] if confirmed is not None else []
-    parts += caveats_again(confirmed.runs if confirmed is not None else {}, folder)
+    parts = []
+    if confirmed is not None:
+        parts = [confirmed_tasks.section(confirmed), *caveats_again(confirmed.runs, folder)]
     text = "\n\n".join([*parts, multitask.section(searched, results), *failures(_again(records))])
     return Part(text, [Group(records, answer, ways=confirmed)], draw)
 
@@ -251,8 +252,12 @@ def _section(group: Group, folder: Path) -> str:
         *history.section(folder),
     ]
     if confirmed is not None:
-        told = caveats_again({each.arm: each.runs for each in confirmed.arms}, folder)
-        parts += [confirmed_section(confirmed), *told, costs.section(confirmed), "## Search"]
+        parts += [
+            confirmed_section(confirmed),
+            *caveats_again(confirmed.runs, folder),
+            costs.section(confirmed),
+            "## Search",
+        ]
     if any(result.best for result in results):
         tested = any(result.split == "test" for result in results)
         parts += [markdown(arm_rows(results)), _notes(first, results, tested)]

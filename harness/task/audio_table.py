@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.config import AudioTableConfig, Tokens
 from harness.task.base import SPLITS, Inputs
-from harness.task.frames import SpeechSplit, read_frames
+from harness.task.frames import SpeechSplit
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
 from harness.task.intake.held import shortened
@@ -21,7 +21,7 @@ from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audi
 from harness.task.intake.speakers import brought
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_file_tables import Files, read_own_files
-from harness.task.sound import read_sound
+from harness.task.recorded import RecordedTask
 
 _USUAL = ("audio", "file_name", "path", "file", "filename", "filepath", "audio_path", "audio_filepath", "wav")
 
@@ -42,7 +42,7 @@ class _Heard:
 
 
 @dataclasses.dataclass(frozen=True)
-class AudioTableTask(LabelledTask):
+class AudioTableTask(RecordedTask, LabelledTask):
     """Three splits of recordings; `labelled` are their classes, sets of them, or numbers."""
 
     name: str
@@ -58,21 +58,7 @@ class AudioTableTask(LabelledTask):
         return self.labelled[split]
 
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
-        if tokens is None or tokens.sample_rate is None:
-            return dataclasses.replace(read_frames(self.splits[split]), labels=self.answers(split))
-        heard = read_sound(self.splits[split], tokens.sample_rate, tokens.most_samples)
-        return dataclasses.replace(heard, labels=self.answers(split))
-
-    def findings(self) -> Facts:
-        return self.facts
-
-    @property
-    def unit(self) -> str:
-        return "frames"
-
-    def lengths(self, split: str) -> dict[str, list[float]]:
-        part = self.splits[split]
-        return {"seconds": [len(samples) / part.rate for samples in part.samples]}
+        return dataclasses.replace(self.heard(split, tokens), labels=self.answers(split))
 
     def describe(self) -> dict[str, object]:
         return self.described_labels() | self.facts.described()

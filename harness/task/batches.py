@@ -102,12 +102,12 @@ class EncodedSplit(TokenRows):
 
 
 def encode(
-    split: Split, tokenizer_file: Path, max_length: int, pad_id: int, spread: tuple[float, float] | None = None
+    split: Split, tokenizer_file: Path, max_length: int, pad_id: int, answers: np.ndarray | None = None
 ) -> EncodedSplit:
     """Tokenise a split, or read it from the cache, where it lies under the digest of all that shapes it.
 
-    With `spread`, a mean and a standard deviation, the answers are numbers, and standardised. Raises ConfigError where
-    sentences are cut to fewer than two tokens of their own.
+    `answers` are what a model is trained on; None: the numbers of the rows' classes. Raises ConfigError where sentences
+    are cut to fewer than two tokens of their own.
     """
     key = hashlib.sha256()
     for part in (assets.sha256_of(tokenizer_file), str(max_length), repr(split.texts), "with cuts"):
@@ -115,12 +115,7 @@ def encode(
     if split.pairs:
         key.update(repr(split.pairs).encode())
     arrays = cached("tokens", key.hexdigest(), partial(_tokenise, split, tokenizer_file, max_length))
-    if split.labels and isinstance(split.labels[0], tuple):  # sets: their ones and zeros are put in later
-        labels = np.zeros(len(split), dtype=np.float32)
-    elif spread is None:
-        labels = np.array(split.labels, dtype=np.int64)
-    else:
-        labels = ((np.array(split.labels) - spread[0]) / spread[1]).astype(np.float32)
+    labels = np.array(split.labels, dtype=np.int64) if answers is None else answers
     cut = cut_rows(arrays, len(split), max_length, "texts")
     return EncodedSplit(arrays["ids"], arrays["starts"], labels, pad_id, cut, arrays.get("types"))
 

@@ -30,6 +30,11 @@ class SpeechSplit:
         return len(self.labels)
 
     @property
+    def seconds(self) -> list[float]:
+        """How long each recording is."""
+        return [len(samples) / self.rate for samples in self.samples]
+
+    @property
     def sha256(self) -> str:
         """The digest of the sound and its rate: what its frames are made of."""
         digest = hashlib.sha256(str(self.rate).encode())

@@ -14,7 +14,7 @@ from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
-from harness.task.own_text import Frames, labelled_splits, own_splits
+from harness.task.own_text import Frames, Left, labelled_splits, own_splits
 
 
 class Content(Protocol):
@@ -59,10 +59,10 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
     """The three splits, of columns text (the digests of contents) and label, the files of their rows, and what was
     found out. Raises ConfigError for what is ambiguous or cannot be read.
     """
-    tables, told, left = dict[str, tuple[str, Table]](), list[str](), dict[str, list[str]]()
-    by_row = dict[str, dict[object, NamedFile[C]]]()
+    tables, by_row = dict[str, tuple[str, Table]](), dict[str, dict[object, NamedFile[C]]]()
     key = f"task.{config.file_key}"
-    given = _given(config, files.kind, told)
+    given, told = _given(config, files.kind)
+    left = Left(tuple(given), told=told)
     for split, (where, table) in given.items():
         column = config.file_column or usual_column(table, key, files.usual)
         if split == "train":  # messages name the column that there is
@@ -72,44 +72,38 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
             said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
             rule = "task.gaps=leave_out leaves them out"
             raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
-        if wrong:
-            left.setdefault("unreadable", []).extend(f"{split} {row}" if len(given) > 1 else str(row) for row in wrong)
+        left.note("unreadable", split, list(wrong))
         by_row[split] = found
         tables[split] = (where, _with_digests(config, column, table, found, wrong))
     source = str(config.data or config.dataset)
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
-    _, splits, facts = own_splits(config, where, source, tables, files.noun)
+    _, splits, facts = own_splits(config, where, source, tables, files.noun, left)
     chosen = {
         split: [by_row[split if split in tables else "train"][row] for row in frame.index]
         for split, frame in splits.items()
     }
     kept = {split: list(map(str, frame.index)) for split, frame in splits.items()}
-    facts = dataclasses.replace(
-        facts, kept=kept, left_out={**left, **facts.left_out}, suspicious=[*told, *facts.suspicious]
-    )
-    return splits, chosen, facts
+    return splits, chosen, dataclasses.replace(facts, kept=kept)
 
 
-def _given(config: FileTableConfig, kind: str, told: list[str]) -> dict[str, tuple[str, Table]]:
-    """The table of each split that is given, with the key that names it."""
+def _given(config: FileTableConfig, kind: str) -> tuple[dict[str, tuple[str, Table]], list[str]]:
+    """The table of each split that is given, with the key that names it; and what is told of others."""
     if config.data is None and config.dataset is None:
         raise ConfigError(f"task.data: missing; give a table of {kind}s and labels, or task.dataset")
     named = config.file_column
     wanted = [named, config.label, config.group, config.time] if named else []
     columns = [column for column in wanted if column is not None]
     if config.dataset is not None:
-        found, passed = labelled_splits(
+        return labelled_splits(
             config.dataset, config.subset, wanted=columns, label=config.label, named=config.split_names
         )
-        told += passed
-        return found
     tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):
         path = Path(name).expanduser()
         read = columns if path.suffix.lower() in ARROW else [config.label]
         table = load_table(path, key, read, encoding=config.encoding, separator=config.separator)
         tables[split] = f"{key}={name}", table
-    return tables
+    return tables, []
 
 
 def _read(files: Files[C], table: Table, cells: pd.Series) -> tuple[dict[object, NamedFile[C]], dict[object, str]]:

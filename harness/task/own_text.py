@@ -60,7 +60,7 @@ _KEYS = {
 
 
 @dataclasses.dataclass
-class _Left:
+class Left:
     """Rows that are not taken, by reason, under the names that messages and facts have for them."""
 
     given: Sequence[str]
@@ -124,13 +124,18 @@ def _is_withheld(cell: object) -> bool:
 
 
 def own_splits(
-    config: OwnRowsConfig, where: str, source: str, tables: Mapping[str, tuple[str, Table]], what: str = "text"
+    config: OwnRowsConfig,
+    where: str,
+    source: str,
+    tables: Mapping[str, tuple[str, Table]],
+    what: str = "text",
+    left: Left | None = None,
 ) -> tuple[str, Frames, Facts]:
     """The splits that are given, each with what names it and its table, and those that are cut; `what` rows are of.
 
-    Raises ConfigError for what is ambiguous.
+    `left` are rows that are left out before, and what is told of them. Raises ConfigError for what is ambiguous.
     """
-    left = _Left(tuple(tables))
+    left = left or Left(tuple(tables))
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
     _refuse_withheld(config, tables, frames)
     _settle_labels(config, where, frames, left)
@@ -193,7 +198,7 @@ def _cells(table: Table, key: str, column: str) -> pd.Series:
     return pd.Series(filled(table, key, column, gaps_allowed=False), index=table.frame.index, dtype=object)
 
 
-def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: _Left) -> pd.DataFrame:
+def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Left) -> pd.DataFrame:
     """The columns of one table that are named, without gaps."""
     named = _columns(config, split)
     if not reads_groups(split, table, config.group, config.leaks):
@@ -263,7 +268,7 @@ def _contents(frame: pd.DataFrame) -> list[str]:
     return [f"{text}\0{pair}" for text, pair in zip(frame["text"], frame["pair"], strict=True)]
 
 
-def _settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: _Left) -> None:
+def _settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: Left) -> None:
     """One name for each class, in all splits alike."""
     if config.answer == "number":
         return
@@ -283,7 +288,7 @@ def _settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: _Lef
         frames[split] = frame.assign(label=pd.Series(cells, dtype=object, index=frame.index))
 
 
-def _without_contradictions(config: OwnRowsConfig, where: str, frames: Frames, left: _Left, what: str) -> Frames:
+def _without_contradictions(config: OwnRowsConfig, where: str, frames: Frames, left: Left, what: str) -> Frames:
     """Splits that have no text with two labels, in whatever splits it stands."""
     keys = [joined_blanks(content) for frame in frames.values() for content in _contents(frame)]
     names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
@@ -299,7 +304,7 @@ def _without_contradictions(config: OwnRowsConfig, where: str, frames: Frames, l
     return rest
 
 
-def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: _Left, what: str) -> list[str]:
+def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: Left, what: str) -> list[str]:
     """What is told of texts that have two labels and differ in case, blanks and punctuation only, or not at all."""
     keys = [key for frame in frames.values() for key in frame["near"]]
     names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
@@ -311,7 +316,7 @@ def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: _Left, wha
     return [f"the same {what}{how} with different labels, {len(found)} times (rows {said})"]
 
 
-def _damaged(frames: Frames, left: _Left) -> list[str]:
+def _damaged(frames: Frames, left: Left) -> list[str]:
     """What is told of texts that lost characters before they came here."""
     return damaged(
         {
@@ -327,7 +332,7 @@ def _answers(config: OwnRowsConfig, frames: Frames) -> list[Hashable]:
     return list(map(float, labels)) if config.answer == "number" else labels
 
 
-def _once(config: OwnRowsConfig, frames: Frames, left: _Left) -> Frames:
+def _once(config: OwnRowsConfig, frames: Frames, left: Left) -> Frames:
     """Splits without repeated rows."""
     rows = {split: list(zip(_contents(frame), frame["label"], strict=True)) for split, frame in frames.items()}
     names = {split: [left.name(split, row) for row in frame.index] for split, frame in frames.items()}
@@ -363,7 +368,7 @@ def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict
     return drawn(groups, shares, config.split_seed)
 
 
-def _refuse_leaks(config: OwnRowsConfig, where: str, frames: Frames, left: _Left, what: str) -> None:
+def _refuse_leaks(config: OwnRowsConfig, where: str, frames: Frames, left: Left, what: str) -> None:
     """Raise ConfigError where a split that was given shares more than a few texts with another."""
     if config.leaks == "allow":
         return
@@ -385,7 +390,7 @@ def _missing(config: OwnRowsConfig, where: str, frames: Frames) -> dict[str, lis
     return missing_labels(labels) if config.answer == "labels" else {}
 
 
-def _facts(left: _Left, formats: dict[str, dict[str, str]], missing: dict[str, list[str]]) -> Facts:
+def _facts(left: Left, formats: dict[str, dict[str, str]], missing: dict[str, list[str]]) -> Facts:
     """The rows that are kept are known only when all that is done to them is done."""
     return Facts(
         left_out=left.rows,

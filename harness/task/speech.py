@@ -12,14 +12,14 @@ import numpy as np
 from harness.config import ConfigError, SpokenTaskConfig, Tokens, nearest
 from harness.system import assets
 from harness.system.paths import listed
-from harness.task.base import Inputs, Task, described
+from harness.task.base import Inputs, described
 from harness.task.constants import Batches, of_classes
-from harness.task.frames import SpeechSplit, read_frames
+from harness.task.frames import SpeechSplit
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.folders import files_in, folders_in, is_hidden, require_folder, told_apart
 from harness.task.intake.labels import alike, missing_classes
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, read_recording
-from harness.task.sound import read_sound
+from harness.task.recorded import RecordedTask
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)")  # label, speaker, index
 _SHOWN = 10  # mistakes of one kind that an error names
@@ -36,7 +36,7 @@ class Recording:
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeechTask(Task):
+class SpeechTask(RecordedTask):
     """Three splits of unlike speakers. `source` says where they came from."""
 
     name: str
@@ -51,23 +51,10 @@ class SpeechTask(Task):
         return len(self.classes)
 
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
-        if tokens is None or tokens.sample_rate is None:
-            return read_frames(self.splits[split])
-        return read_sound(self.splits[split], tokens.sample_rate, tokens.most_samples)
+        return self.heard(split, tokens)
 
     def constants(self, split: str) -> Mapping[str, Batches]:
         return of_classes(self.splits["train"].labels, self.splits[split].labels, self.classes)
-
-    def findings(self) -> Facts:
-        return self.facts
-
-    @property
-    def unit(self) -> str:
-        return "frames"
-
-    def lengths(self, split: str) -> dict[str, list[float]]:
-        part = self.splits[split]
-        return {"seconds": [len(samples) / part.rate for samples in part.samples]}
 
     def describe(self) -> dict[str, object]:
         """With the speakers of each split, where they are known."""

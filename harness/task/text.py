@@ -26,7 +26,7 @@ from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import near_counts, normalised_row
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import suspicious
-from harness.task.labelled import LabelledTask, names_told, numbered_labels, sets_of
+from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_text import Frames, read_hub, read_own_table
 from harness.task.published import read_glue, read_rated
 
@@ -62,12 +62,11 @@ class TextTask(LabelledTask):
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
         assert tokens is not None
         assert tokens.tokenizer is not None
-        encoded = encode(self.splits[split], tokens.tokenizer, self.max_length, tokens.pad, self.spread)
-        if self.groups:
-            encoded = dataclasses.replace(encoded, groups=np.array(self.groups[split], dtype=np.int64))
-        if not self.several:
+        answers = self.answers(split)
+        encoded = encode(self.splits[split], tokens.tokenizer, self.max_length, tokens.pad, answers)
+        if not self.groups:
             return encoded
-        return dataclasses.replace(encoded, labels=sets_of(self.splits[split].labels, len(self.classes)))
+        return dataclasses.replace(encoded, groups=np.array(self.groups[split], dtype=np.int64))
 
     def metrics(self) -> "Metrics":
         """With groups of rows, how many of them are right as a whole, too."""

@@ -89,11 +89,11 @@ class TranscriptsTask(WritingTask):
         return ""
 
     def lengths(self, split: str) -> dict[str, list[float]]:
-        texts, sound = self.transcripts[split], self.sounds[split]
+        texts = self.transcripts[split]
         return {
             "words of transcripts": [len(text.split()) for text in texts],
             "characters of transcripts": [len(text) for text in texts],
-            "seconds": [len(samples) / sound.rate for samples in sound.samples],
+            "seconds": self.sounds[split].seconds,
         }
 
     def describe(self) -> dict[str, object]:

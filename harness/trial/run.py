@@ -90,9 +90,7 @@ def run_trial(
     mirror = _announce(config, context)
     with _until_it_ends(config, context, draft, mirror) as end:
         device, precision = _prepare_process(config)
-        task = build_task(config.task)
-        _identify(config, task, draft)
-        _tell_rows(task, context.folder)
+        task = _read_task(config, context.folder, draft)
         meter = ResourceMeter(device, context.pack_size)
         model = _built(config, task)
         _note_arithmetic(config, precision, model, draft)
@@ -135,10 +133,13 @@ def run_trial(
     return _recorded(config, context, draft, end=end, mirror=mirror, accept=accept)
 
 
-def _tell_rows(task: Task, folder: Path) -> None:
-    """Say what was read, and write down the rows of each split, beside the study or where they differ in the trial."""
+def _read_task(config: Config, folder: Path, draft: Draft) -> Task:
+    """The task; what was read is said, noted, and written down beside the study or where it differs in the trial."""
+    task = build_task(config.task)
+    _identify(config, task, draft)
     _LOG.info("data: %s", short(task))
     write_rows(task, folder.parent.parent / SPLIT_ROWS, folder / SPLIT_ROWS)
+    return task
 
 
 def _built(config: Config, task: Task) -> Network:

@@ -20,7 +20,7 @@ def refuse_empty(where: str, splits: Mapping[str, Sized]) -> None:
         if not len(rows):
             train = len(splits.get("train", ()))
             alike = f"; of {train} rows of training those that are alike, or of one group, stay in one split"
-            rule = f"{alike}; task.{split}_share, task.split_seed, or task.{split} names its file"
+            rule = f"{alike}; another task.{split}_share or task.split_seed, or a file of its own, task.{split}"
             raise ConfigError(f"{where}: the {split} split has no rows{rule if train else ''}")
 
 

@@ -1,0 +1,38 @@
+"""What tasks have in common whose rows are recordings: how a model hears them, and how long they are."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from harness.config import Tokens
+from harness.task.base import Task
+from harness.task.frames import FrameSplit, SpeechSplit, read_frames
+from harness.task.intake.facts import Facts
+from harness.task.sound import SoundSplit, read_sound
+
+
+class RecordedTask(Task):
+    """Splits of recordings, and what was found out while they were read."""
+
+    if TYPE_CHECKING:  # fields of the subclasses; a property here would be their default
+
+        @property
+        def splits(self) -> Mapping[str, SpeechSplit]: ...
+
+        @property
+        def facts(self) -> Facts: ...
+
+    def heard(self, split: str, tokens: Tokens | None) -> FrameSplit | SoundSplit:
+        """A split as mel frames, or as samples at the rate that a model names."""
+        if tokens is None or tokens.sample_rate is None:
+            return read_frames(self.splits[split])
+        return read_sound(self.splits[split], tokens.sample_rate, tokens.most_samples)
+
+    def findings(self) -> Facts:
+        return self.facts
+
+    @property
+    def unit(self) -> str:
+        return "frames"
+
+    def lengths(self, split: str) -> dict[str, list[float]]:
+        return {"seconds": self.splits[split].seconds}
