@@ -3,15 +3,17 @@
     python -m benchmarks.packed [--sizes 1 2 4 8 16] [--pairs 3] [--steps 40] [--precision bf16-mixed] [--json FILE]
 
 The network has MiniLM's sizes and random weights, a batch is 16 rows of 25 tokens, updates are of rank 8 on query and
-value. On a GPU where there is one. Trials alone and packs alternate, so that a noisy machine disturbs both alike; the
-figures are medians, and on a CPU the ratios are of processor time. Launches are kernels on a GPU and torch's innermost
-operations on a CPU. Memory is the peak of steps: of the allocator on a GPU, of the process on a CPU.
+value. On a GPU where there is one: there a trial alone is measured as graphs, too. Trials alone and packs alternate, so
+that a noisy machine disturbs both alike; the figures are medians, and on a CPU the ratios are of processor time.
+Launches are kernels on a GPU and torch's innermost operations on a CPU. Memory is the peak of steps: of the allocator
+on a GPU, of the process on a CPU.
 """
 
 import argparse
 import copy
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -50,6 +52,8 @@ from harness.training.loop import quiet
 from harness.trial.inputs import loader
 
 _WARMUP = 10
+ALONE, GRAPHS = 0, -1
+"""In place of the size of a pack: one trial without, and one without whose steps are graphs of the GPU."""
 _HIDDEN = SHAPES["minilm"]["hidden"]
 
 
@@ -108,29 +112,38 @@ class Bench:
         self.base = bert("minilm", self.dropout)
 
     def seconds(self, size: int, steps: int) -> tuple[float, float]:
-        """Of one step of one trial of a pack of so many, 0: without a pack; by the clock and in processor time."""
+        """Of one step of one trial of a pack of so many, ALONE or GRAPHS; by the clock and in processor time."""
         spans = self.train(size, steps)
         began, ended = min(span.began for span in spans), max(span.ended for span in spans)
         return (ended[0] - began[0]) / steps / len(spans), (ended[1] - began[1]) / steps / len(spans)
 
     def train(self, size: int, steps: int) -> list[Span]:
-        """Train a pack of so many trials, or, where it is 0, one trial without; `steps` come after the warm-up."""
+        """Train a pack of so many trials, or one trial, ALONE or with GRAPHS; `steps` come after the warm-up."""
         spans = [Span() for _ in range(max(1, size))]
-        if size:
+        if size > 0:
             pack = Pack()
-            pack.run([partial(self._fit, span, steps, seed, pack) for seed, span in enumerate(spans)])
+            pack.run([partial(self._fit, span, steps, seed, pack, False) for seed, span in enumerate(spans)])
         else:
             with quiet():
-                self._fit(spans[0], steps, 0, None)
+                self._fit(spans[0], steps, 0, None, size == GRAPHS)
         return spans
 
-    def _fit(self, span: Span, steps: int, seed: int, pack: Pack | None) -> None:
+    def _fit(self, span: Span, steps: int, seed: int, pack: Pack | None, as_graphs: bool) -> None:
         L.seed_everything(seed, verbose=False)
         model = TextClassifier(copy.deepcopy(self.base), linear(_HIDDEN, 2), TARGETS["bert"], "mean")
         adapt(model.base, LoraSpec(rank=8, scale=2.0, targets=("query", "value")), model.targets)
         model.to(self.device).train()
         last = _WARMUP + steps
-        module = TrialModule(model, ClassMetrics(2), lr=1e-3, head_lr=1e-3, weight_decay=0.01, warmup=0.06, steps=last)
+        module = TrialModule(
+            model,
+            ClassMetrics(2),
+            lr=1e-3,
+            head_lr=1e-3,
+            weight_decay=0.01,
+            warmup=0.06,
+            steps=last,
+            as_graphs=as_graphs,
+        )
         meter = ResourceMeter(self.device)
         callbacks: list[L.Callback] = [StopRequestCheck(), DivergenceCheck(), meter]
         with tempfile.TemporaryDirectory() as folder:
@@ -179,28 +192,33 @@ def _launches(work: Callable[[], object], device: torch.device) -> int:
 
 def measured(bench: Bench, sizes: Sequence[int], pairs: int, steps: int) -> list[dict[str, Any]]:
     """A row of figures for each size of a pack; the first is of a trial without one."""
-    found: dict[int, list[tuple[float, float]]] = {size: [] for size in (0, *sizes)}
+    found: dict[int, list[tuple[float, float]]] = {size: [] for size in (ALONE, *sizes)}
     ratios: dict[int, list[float]] = {size: [] for size in found}
     clock = 0 if bench.device.type == "cuda" else 1
     for _ in range(pairs):
         for size in sizes:
-            alone, packed = bench.seconds(0, steps), bench.seconds(size, steps)
-            found[0].append(alone)
+            alone, packed = bench.seconds(ALONE, steps), bench.seconds(size, steps)
+            found[ALONE].append(alone)
             found[size].append(packed)
             ratios[size].append(alone[clock] / packed[clock])
+            print(f"{_name(size)}: {ratios[size][-1]:.2f} times as fast as no pack", file=sys.stderr, flush=True)
     first = bench.peak(1)
     return [
         {
             "size": size,
             "ms": round(1000 * statistics.median(seconds for seconds, _ in found[size]), 3),
             "cpu_ms": round(1000 * statistics.median(seconds for _, seconds in found[size]), 3),
-            "times": round(statistics.median(ratios[size]), 3) if size else 1.0,
+            "times": round(statistics.median(ratios[size]), 3) if size != ALONE else 1.0,
             "each_times": [round(ratio, 3) for ratio in ratios[size]],
             "launches": round(bench.launches(size), 1),
             "mib_per_further_trial": round((bench.peak(size) - first) / (size - 1) / 2**20, 1) if size > 1 else None,
         }
         for size in found
     ]
+
+
+def _name(size: int) -> str:
+    return {ALONE: "no pack", GRAPHS: "graphs"}.get(size, f"pack of {size}")
 
 
 def main() -> None:
@@ -216,6 +234,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     bench = Bench(arguments)
+    if bench.device.type == "cuda":
+        arguments.sizes = [GRAPHS, *arguments.sizes]
     where = torch.cuda.get_device_name() if bench.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     found = measured(bench, arguments.sizes, arguments.pairs, arguments.steps)
     print(
@@ -223,10 +243,9 @@ def main() -> None:
     )
     print("of a step of a trial:  ms   processor ms  times as fast   launches   MiB a further trial")
     for row in found:
-        name = f"pack of {row['size']}" if row["size"] else "no pack"
         more = "" if row["mib_per_further_trial"] is None else f"{row['mib_per_further_trial']:.1f}"
         print(
-            f"{name:>12}{row['ms']:>14.2f}{row['cpu_ms']:>15.2f}{row['times']:>15.2f}{row['launches']:>11.0f}{more:>22}"
+            f"{_name(row['size']):>12}{row['ms']:>14.2f}{row['cpu_ms']:>15.2f}{row['times']:>15.2f}{row['launches']:>11.0f}{more:>22}"
         )
     if arguments.json:
         arguments.json.write_text(

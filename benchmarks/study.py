@@ -11,7 +11,7 @@ take turns.
 
 A way is a number of workers, or WORKERSxTRIALS, where each worker trains so many trials in one pack. `+fastest` behind
 it is trainer.precision=fastest; `+halving` is a joint search that ends half of its trials at a third of the steps, and
-half of the others at two thirds.
+half of the others at two thirds. `+padded` pads batches to multiples of eight tokens: on a GPU more steps are graphs.
 Without --real the base has weights drawn at random, and the sentences are made up: nothing is downloaded. With it both
 are what `python -m harness` trains by default.
 """
@@ -38,6 +38,7 @@ from harness.model import base_file
 from harness.task import build_task
 from harness.task.text import TextTask
 
+_LEVERS = ("fastest", "halving", "padded")
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 LOW, HIGH = 5e-4, 5e-3
 
@@ -73,27 +74,31 @@ class Way:
     pack: int
     fastest: bool
     halving: bool
+    padded: bool
 
     @classmethod
     def of(cls, text: str) -> "Way":
         """A way as the command line has it."""
         numbers, *levers = text.split("+")
-        if unknown := set(levers) - {"fastest", "halving"}:
-            raise argparse.ArgumentTypeError(f"{text}: no such lever: {', '.join(unknown)}; valid: fastest, halving")
+        if unknown := set(levers) - set(_LEVERS):
+            raise argparse.ArgumentTypeError(
+                f"{text}: no such lever: {', '.join(unknown)}; valid: {', '.join(_LEVERS)}"
+            )
         workers, _, pack = numbers.partition("x")
-        return cls(int(workers), int(pack or 1), "fastest" in levers, "halving" in levers)
+        return cls(int(workers), int(pack or 1), "fastest" in levers, "halving" in levers, "padded" in levers)
 
     def __str__(self) -> str:
         """What a line of the output names it."""
         parts = [f"harness, {self.workers} worker{'s' if self.workers > 1 else ''}"]
         parts += [f"pack={self.pack}"] if self.pack > 1 else []
-        return ", ".join(parts + ["fastest"] * self.fastest + ["halving"] * self.halving)
+        return ", ".join(parts + ["fastest"] * self.fastest + ["halving"] * self.halving + ["padded"] * self.padded)
 
     def words(self, asked: argparse.Namespace) -> list[str]:
         """Of the command: how its trials are launched, in which precision, and how they are searched."""
         launch = ["launch=local", f"launch.workers={self.workers}", f"launch.per_gpu={self.workers}"]
         found = launch if self.workers > 1 else []
         found += [f"launch.pack={self.pack}"] if self.pack > 1 else []
+        found += ["trainer.pad_to_multiple_of=8"] * self.padded
         found += [f"trainer.precision={'fastest' if self.fastest else asked.precision}"]
         return [*found, *(_halved(asked.trials) if self.halving else _compared(asked.trials))]
 

@@ -24,7 +24,9 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     for key in _NOT_OF_A_TRIAL:
         del tree[key]
     del tree["trainer"]["threads"], tree["trainer"]["strategy"]
-    del tree["trainer"]["activation_checkpointing"], tree["trainer"]["reuse_features"]
+    del tree["trainer"]["activation_checkpointing"], tree["trainer"]["reuse_features"], tree["trainer"]["cuda_graphs"]
+    if config.trainer.pad_to_multiple_of is None:
+        del tree["trainer"]["pad_to_multiple_of"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial
         del tree["trainer"]["score_train"]
     if not config.trainer.measures:

@@ -85,7 +85,10 @@ def writable(results: Path) -> None:
 
 
 # What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.
-_HOW = ("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads", "trainer.reuse_features")
+_HOW = (
+    *("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads"),
+    *("trainer.reuse_features", "trainer.cuda_graphs"),
+)
 _ASKED = ("run", *OF_COMMANDS)
 _FOUND = (  # when the study is begun
     *(f"sweep.ranks.{key}" for key in ("layers", "limits", "costs", "present", "fixed")),

@@ -67,8 +67,10 @@ class TrainerConfig:
     An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name is a measure of
     the task. `measures` are scored beside it. `precision` fastest is settled with the base's attention where a trial or
     a study begins, by measured steps, which are then in `settled`. With `reuse_features` what a frozen base gives
-    a row is computed once, where it is always the same. `class_weights` are those of classes in the loss of training:
-    by name, or balanced, as each has rows; null: all alike.
+    a row is computed once, where it is always the same. With `cuda_graphs` a GPU is given the kernels of a step as one
+    graph, for shapes of batches that come often; `pad_to_multiple_of` makes these fewer: the tokens of a training batch
+    are padded to a multiple of it. `class_weights` are those of classes in the loss of training: by name, or balanced,
+    as each has rows; null: all alike.
     """
 
     epochs: Positive
@@ -90,6 +92,8 @@ class TrainerConfig:
     measures: list[DottedPath | Metric] = field(default_factory=list)
     settled: dict[str, Any] | None = None
     reuse_features: Flag = False
+    cuda_graphs: Flag = True
+    pad_to_multiple_of: Count | None = None
     class_weights: Literal["balanced"] | Weights | None = None
 
     @property

@@ -18,6 +18,9 @@ _BEFORE = {"test": True, "confirm": None, "mode": "compared", "transfer": False}
 """What a sweep did before there was a key for it, where that is not null."""
 
 
+_TRAINER = {"measures": [], "round_up": True, "accumulate": 1, "reuse_features": False, "cuda_graphs": False}
+
+
 def read_stored(path: Path) -> Tree:
     """The tree of a `config.yaml`, as it would be written today."""
     tree: Tree = yaml.safe_load(path.read_text()) or {}
@@ -28,7 +31,7 @@ def read_stored(path: Path) -> Tree:
     if isinstance(lora := tree.get("lora"), dict):
         tree["lora"] = _with_forks(lora)
     if isinstance(trainer := tree.get("trainer"), dict):
-        tree["trainer"] = {"measures": [], "round_up": True, "accumulate": 1, "reuse_features": False} | trainer
+        tree["trainer"] = _TRAINER | trainer
     if isinstance(sweep := tree.get("sweep"), dict):
         tree["sweep"] = _BEFORE | _with_kinds(sweep)
     for key in OF_COMMANDS:  # of other commands: they were passed over

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from harness.config import ConfigError, nearest
 from harness.system.paths import listed
 from harness.task.base import Inputs, Task
+from harness.task.wrapped_inputs import WrappedInputs
 
 _IGNORED = -100
 
@@ -45,48 +45,14 @@ def class_weights(task: Task, asked: str | Mapping[str, float]) -> list[float]:
     return found
 
 
-class WeightedInputs(Inputs):
+class WeightedInputs(WrappedInputs):
     """Rows whose training batches have `weights`, (B) or (B, L), of their labels; 0 where a label is left out."""
 
     def __init__(self, own: Inputs, weights_C: Tensor) -> None:
-        self._own, self._weights_C = own, weights_C
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self._own.lengths
-
-    @property
-    def training_lengths(self) -> np.ndarray:
-        return self._own.training_lengths
-
-    @property
-    def padding(self) -> Mapping[str, int]:
-        return self._own.padding
-
-    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        return self._own.batch(rows)
+        super().__init__(own)
+        self._weights_C = weights_C
 
     def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        batch = self._own.training_batch(rows)
+        batch = self.own.training_batch(rows)
         labels = batch["labels"]
         return batch | {"weights": self._weights_C[labels.clamp(min=0)] * (labels != _IGNORED)}
-
-    def batches(
-        self, size: int, seed: int, *, shuffle: bool, process_index: int, world: int, rows: int | None
-    ) -> Sampler[list[int]]:
-        return self._own.batches(size, seed, shuffle=shuffle, process_index=process_index, world=world, rows=rows)
-
-    def sample(self, count: int) -> range:
-        return self._own.sample(count)
-
-    def of_every_task(self, count: int) -> list[range]:
-        return self._own.of_every_task(count)
-
-    def truncated(self) -> dict[str, int]:
-        return self._own.truncated()
-
-    def wanted_texts(self, answers: Sequence[str]) -> Sequence[str]:
-        return self._own.wanted_texts(answers)
-
-    def shown(self) -> list[str]:
-        return self._own.shown()

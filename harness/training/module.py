@@ -14,6 +14,7 @@ from harness.task import Losses
 from harness.task.answer_spans import span_loss
 from harness.task.ctc import ctc_nats
 from harness.task.metrics import Metrics
+from harness.training.graphs import StepGraphs
 from harness.training.schedules import rate
 from harness.training.sharding import shard
 
@@ -28,7 +29,7 @@ class Pruned(Exception):
     """The trial was ended early: other trials of its arm were better at this step."""
 
 
-def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
+def mean_loss(model: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
     """The mean loss of a batch: the squared error for float labels (B), the binary cross-entropy for sets of classes
     (B, C), else the cross-entropy over examples or tokens, where the label -100 is ignored; of characters at frames,
     with a `blank`, the nats a character; of answers in a `context`, of their first and last tokens. Of labels with
@@ -49,7 +50,7 @@ def mean_loss(model: nn.Module, batch: Batch) -> Tensor:
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
-def task_losses(model: nn.Module, batch: Batch, losses: Losses | None) -> tuple[Tensor, Tensor]:
+def task_losses(model: Callable[[Batch], Tensor], batch: Batch, losses: Losses | None) -> tuple[Tensor, Tensor]:
     """The mean loss of each task that the rows have answers of, and its number (T); without `losses`, of one task."""
     if losses is not None:
         return losses(model(batch), batch)
@@ -74,7 +75,8 @@ class TrialModule(L.LightningModule):
 
     Where rows have answers of several tasks, `losses` gives the loss of each, and they are added up. `penalty` is added
     to the loss, after `weigh` has weighted it by task. With `spread` the weights are sharded over the devices.
-    `written` returns further scores of an evaluation, of texts that the model writes.
+    `written` returns further scores of an evaluation, of texts that the model writes. With `as_graphs` steps on a GPU
+    are graphs where batches of one shape come often: of one loss, without `weigh`, `penalty`, or parts.
 
     `scaled` says that gradients are of a scaled loss, as in 16-mixed. The fused AdamW is several times faster than the
     default one, on a CPU too; Lightning does not combine it with clipping of scaled gradients. Weight decay leaves
@@ -102,6 +104,7 @@ class TrialModule(L.LightningModule):
         losses: Losses | None = None,
         spread: bool = False,
         written: Callable[[], dict[str, float]] | None = None,
+        as_graphs: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -114,7 +117,8 @@ class TrialModule(L.LightningModule):
         ids = {id(tensor) for tensor in fast}
         self.fast = {name for name, tensor in model.named_parameters() if id(tensor) in ids}
         self.fast_ratio, self.spread, self.written = fast_ratio, spread, written
-        self._keeps_gradients = False
+        self.graphs = StepGraphs(model, mean_loss, steps) if as_graphs else None
+        self._keeps_gradients = self._has_gradients = False
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
         self.shares: list[Tensor] = []
@@ -134,6 +138,10 @@ class TrialModule(L.LightningModule):
         self._keeps_gradients = "parts" in batch
         if self._keeps_gradients:
             return self._accumulate(batch["parts"], batch["shares"])
+        recorded = None if self.graphs is None else self.graphs.loss(batch, self.global_step)
+        self._has_gradients = recorded is not None
+        if recorded is not None:
+            return {"loss": recorded, "bare": recorded}
         losses, tasks = task_losses(self.model, batch, self.losses)
         bare = losses.sum()
         loss = bare if self.weigh is None else self.weigh(losses, tasks)
@@ -162,9 +170,18 @@ class TrialModule(L.LightningModule):
         return torch.stack([self.weigh(loss, task) for loss, task in each])
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """The trainer calls it after `training_step`, where the gradients of a batch in parts have to stay."""
-        if not self._keeps_gradients:
+        """The trainer calls it after `training_step`, where gradients that are there already have to stay."""
+        if self._keeps_gradients or self._has_gradients:
+            return
+        if self.graphs is None:
             super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+        else:
+            self.graphs.zero_gradients()
+
+    def backward(self, loss: Tensor, *_: Any) -> None:
+        """Nothing is left to do of a step that was a graph."""
+        if not self._has_gradients:
+            loss.backward()
 
     def validation_step(self, batch: Batch, _: int) -> None:
         self.metrics.update(self.model(batch), batch)

@@ -90,9 +90,10 @@ def counted_flops(device: torch.device) -> Iterator[Callable[[], int]]:
     """Floating-point operations of the matrix products and convolutions inside, up to the call, by torch's counter.
 
     A multiplication and an addition are two. Elementwise work is not counted, nor are the scores that a GPU's fused
-    attention computes again in its backward pass: counts are the same on every device, whatever torch itself counts.
-    The fused recurrent layers of oneDNN, and on a CPU the fused attention, are turned off meanwhile, since the counter
-    does not know them.
+    attention computes again in its backward pass: counts are the same on every device, whatever torch itself counts,
+    but for the gradient of a key where nothing needs it, which fused attention computes all the same. The fused
+    recurrent layers of oneDNN, and on a CPU the fused attention, are turned off meanwhile, since the counter does not
+    know them.
     """
     from torch.utils.flop_counter import FlopCounterMode  # it brings triton
 

@@ -12,11 +12,11 @@ from itertools import chain, islice, repeat
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from harness.model import Network
 from harness.system.signals import raise_if_stop_requested
 from harness.task import Inputs
+from harness.task.wrapped_inputs import WrappedInputs
 from harness.training import autocast
 from harness.trial.fingerprints import identity
 from harness.trial.passes import on_device
@@ -30,41 +30,25 @@ _KEPT = 4  # splits of the trials before
 _kept: "OrderedDict[str, Tensor]" = OrderedDict()
 
 
-class FeatureInputs(Inputs):
+class FeatureInputs(WrappedInputs):
     """A split whose batches have a `head_input` (B, F) beside what the base reads; it is there for `rows` alone."""
 
     def __init__(self, inputs: Inputs, rows: np.ndarray, features_NF: Tensor) -> None:
-        self._inputs, self._features_NF = inputs, features_NF
+        super().__init__(inputs)
+        self._features_NF = features_NF
         self._place = torch.full((len(inputs),), -1)
         self._place[torch.from_numpy(rows)] = torch.arange(len(rows))
 
-    @property
-    def lengths(self) -> np.ndarray:
-        return self._inputs.lengths
-
-    @property
-    def training_lengths(self) -> np.ndarray:
-        return self._inputs.training_lengths
-
-    @property
-    def padding(self) -> Mapping[str, int]:
-        return self._inputs.padding
-
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        return self._inputs.batch(rows) | self._features(rows)
+        return self.own.batch(rows) | self._features(rows)
 
     def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        return self._inputs.training_batch(rows) | self._features(rows)
+        return self.own.training_batch(rows) | self._features(rows)
 
     def _features(self, rows: Sequence[int]) -> dict[str, Tensor]:
         places = self._place[list(rows)]
         assert places.min() >= 0, "a row without features"
         return {"head_input": self._features_NF[places]}
-
-    def batches(
-        self, size: int, seed: int, *, shuffle: bool, process_index: int, world: int, rows: int | None
-    ) -> Sampler[list[int]]:
-        return self._inputs.batches(size, seed, shuffle=shuffle, process_index=process_index, world=world, rows=rows)
 
 
 class Features:

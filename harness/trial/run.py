@@ -43,6 +43,7 @@ from harness.system.study_files import CONFIG, SPLIT_ROWS
 from harness.task import SPLITS, Inputs, Task, build_task
 from harness.task.class_weights import weighted
 from harness.task.summary import short, write_rows
+from harness.task.wrapped_inputs import PaddedInputs
 from harness.training import Diverged, Pruned, ResourceMeter, broadcast_object, final_barrier
 from harness.training.accounting import is_out_of_memory
 from harness.trial import tracking
@@ -287,6 +288,8 @@ def _read(config: Config, task: Task) -> tuple[dict[str, Any], Inputs]:
     whole = {split: task.inputs(split, tokens) for split in SPLITS}
     if config.trainer.class_weights is not None:
         whole["train"] = weighted(whole["train"], task, config.trainer.class_weights)
+    if config.trainer.pad_to_multiple_of is not None:
+        whole["train"] = PaddedInputs(whole["train"], config.trainer.pad_to_multiple_of)
     return whole, whole["train"]
 
 

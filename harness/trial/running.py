@@ -124,7 +124,34 @@ def make_module(
         losses=trial.task.losses,
         spread=spread,
         written=written,
+        as_graphs=not (penalty or no_graphs(trial)),
     )
+
+
+def no_graphs(trial: RunningTrial) -> str:
+    """Why no training step of a trial is a graph of the GPU; empty where they may be."""
+    settings = trial.config.trainer
+    if trial.device.type != "cuda":
+        return "there is no GPU"
+    if not settings.cuda_graphs:
+        return "trainer.cuda_graphs=false"
+    if settings.devices > 1:
+        return f"trainer.devices={settings.devices}"
+    if settings.accumulate > 1 or settings.batch_tokens is not None:
+        return "trainer.accumulate or trainer.batch_tokens"
+    if settings.activation_checkpointing:
+        return "trainer.activation_checkpointing=true"
+    if settings.reuse_features:
+        return "trainer.reuse_features=true"
+    if trial.precision == "16-mixed":
+        return "trainer.precision=16-mixed"
+    if trial.context.pack is not None:
+        return "launch.pack"
+    if trial.task.losses is not None or trial.model.weighting is not None or trial.config.task.in_turn:
+        return f"task={trial.config.task.name} is several tasks"
+    if trial.config.model.guest is not None:
+        return f"model={trial.config.model.name} is one of your own"
+    return "" if trial.method.steady else f"lora={trial.config.lora.name} does not do the same in every step"
 
 
 def note_arithmetic(draft: Draft, how: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ from harness.trial.context import BEST, CHECKPOINTS
 from harness.trial.features import Features
 from harness.trial.packed import join_pack, pack_notes
 from harness.trial.passes import on_device
-from harness.trial.running import RunningTrial, make_module, note_arithmetic
+from harness.trial.running import RunningTrial, make_module, no_graphs, note_arithmetic
 
 _GRADIENT_ROWS = 64
 
@@ -92,6 +92,8 @@ def train_and_evaluate(trial: RunningTrial) -> None:
         draft.record = replace(draft.record, time=spent, memory=trial.meter.parts, dead=unused.unused, steps=steps)
         size = trial.meter.pack_size
         draft.record = replace(draft.record, notes=_notes(config.trainer, steps, size), pack_size=size)
+        if trial.device.type == "cuda":
+            note_arithmetic(draft, {"cuda_graphs": no_graphs(trial) or _recorded_steps(module)})
         for comparison in gradients:
             found = TaskGradients(tasks=list(config.task.mixed), rows=_GRADIENT_ROWS, **comparison.found)
             draft.record = replace(draft.record, task_gradients=found)
@@ -103,6 +105,14 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     if trial.spread:
         gather_full_model(trained, trial.model)
     _conclude(trial, module)
+
+
+def _recorded_steps(module: TrialModule) -> str:
+    """Of how many shapes of batches the steps were graphs, or why of none."""
+    graphs = module.graphs
+    if graphs is None:
+        return "a penalty is added to the loss"
+    return graphs.refused or f"of {len(graphs.graphs)} shapes"
 
 
 def metrics_of(task: Task, settings: TrainerConfig) -> Metrics:

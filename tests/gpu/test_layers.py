@@ -7,6 +7,9 @@ import torch
 
 from tests.lora.test_variants import CASES, KINDS, adapted, disturb
 
+# A recurrent layer's adapted weights are computed, not stored contiguously.
+pytestmark = pytest.mark.filterwarnings("ignore:RNN module weights are not part of single contiguous chunk")
+
 
 @pytest.mark.parametrize(("variant", "kind"), CASES)
 def test_outputs_and_gradients_are_those_of_the_cpu(variant, kind):

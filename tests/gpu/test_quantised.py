@@ -10,6 +10,9 @@ from tests.model import test_quantization as proofs
 from tests.model.small import save_small
 from tests.trial.test_hf_trial import SHORT, based_on, reviews, run  # noqa: F401  a fixture
 
+# Layers as small as a test's are no size for the fastest kernels.
+pytestmark = pytest.mark.filterwarnings("ignore:inner dimension")
+
 test_levels = proofs.test_nf4_has_the_published_levels_and_takes_the_nearest
 test_int8 = proofs.test_int8_has_a_scale_for_each_output
 test_layer = proofs.test_a_layer_is_one_of_floats_that_holds_its_weights

@@ -40,7 +40,8 @@ def test_a_trial_scores_as_on_a_cpu(run, words):
     assert (there.state, there.reason, there.memory.kind) == ("complete", "", "cuda allocated")
     assert there.scores["test"]["loss"] == pytest.approx(here.scores["test"]["loss"], abs=1e-3)
     assert there.parameters == here.parameters
-    assert there.flops == here.flops
+    assert there.flops.forward == here.flops.forward
+    assert there.flops.step == pytest.approx(here.flops.step, rel=0.02)  # fused attention: a key's gradient, too
 
 
 @pytest.mark.parametrize("precision", ["auto", "16-mixed", "bf16-mixed"])

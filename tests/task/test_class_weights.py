@@ -55,7 +55,7 @@ def test_of_tags_each_token_is_weighted_and_those_left_out_count_nowhere():
     inputs = rows_of(2)
     batch = inputs.batch([0, 1]) | {"labels": labels}
     weighted = WeightedInputs(inputs, WEIGHTS)
-    weighted._own = type("Tags", (), {"training_batch": lambda self, rows: batch})()
+    weighted.own = type("Tags", (), {"training_batch": lambda self, rows: batch})()
     logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1))
     wanted = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=WEIGHTS)
     assert mean_loss(lambda _: logits, weighted.training_batch([0, 1])).item() == pytest.approx(wanted.item())

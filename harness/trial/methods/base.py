@@ -22,6 +22,8 @@ class Method(ABC):
     trains_whole_base: bool = False
     packs: bool = False
     """Whether all that it trains of the base is A and B of fixed ranks, which can share a pass with other trials'."""
+    steady: bool = False
+    """Whether nothing but numbers changes from step to step: what a GPU's graph of a step needs."""
     folder: str = ADAPTER
     """Of a trial's files: where what was trained of the base goes."""
 

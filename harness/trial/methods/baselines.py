@@ -21,6 +21,7 @@ class Baseline(Method):
     """A part of the base is trained as it is."""
 
     folder = WEIGHTS
+    steady = True
 
     def __init__(self, config: Config) -> None:
         self.name = config.lora.name

@@ -52,6 +52,11 @@ class LowRank(Method):
         return chosen.schedule is None and chosen.penalty is None and not chosen.nested
 
     @property
+    def steady(self) -> bool:  # type: ignore[override]
+        chosen = self.spec.method
+        return chosen.schedule is None and not chosen.nested and not self.lora.guests
+
+    @property
     def lr_ratio(self) -> float:
         """1, or LoRA+'s ratio of the learning rates of B and A."""
         ratio: float = self.spec.own.get("lr_ratio", 1.0)
