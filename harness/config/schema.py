@@ -225,6 +225,7 @@ Command = Literal[
     "watch",
     "wandb_workspace",
     "data",
+    "show",
     "count",
     "targets",
     "export",

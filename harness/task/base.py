@@ -34,6 +34,9 @@ CUT_APART = (LOST, UNANSWERABLE, *UNSPELLED)
 
 SPLITS = ("train", "validation", "test")
 
+Piece = tuple[str, bool]
+"""The text of some tokens, and whether they are learned."""
+
 
 class Inputs(Dataset[int]):
     """A split as a model reads it. Its items are row numbers: rows become tensors a batch at a time."""
@@ -82,6 +85,10 @@ class Inputs(Dataset[int]):
     def wanted_texts(self, answers: Sequence[str]) -> Sequence[str]:
         """The texts that generated ones are compared with: the task's own `answers` of the first rows."""
         return answers
+
+    def example(self, row: int) -> list[Piece]:
+        """What a model reads of a training row, in order, where some of it is learned; empty where that is not so."""
+        return []
 
     def shown(self) -> list[str]:
         """Lines on what is trained on, with the first row as a model reads it; empty where there is nothing to show."""

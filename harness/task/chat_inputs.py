@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.config import ConfigError
 from harness.system import assets
 from harness.system.paths import listed
-from harness.task.base import Inputs
+from harness.task.base import Inputs, Piece
 from harness.task.chat_template import EXAMPLE, ChatTemplate, Span, TemplateProblem, not_begun
 from harness.task.intake.chats import Message, as_text
 from harness.task.ragged import cached, starts_of
@@ -100,6 +100,9 @@ class ChatInputs(Inputs):
         """As the template writes them, which may trim them or put something before: so a model is to write them."""
         return [self.texts(torch.tensor(self.wanted.row(row))[None])[0] for row in range(len(answers))]
 
+    def example(self, row: int) -> list[Piece]:
+        return [("".join(tokens), learned) for tokens, learned in self._runs(row)]
+
     def shown(self) -> list[str]:
         count, total = int(self.trained.ids.sum()), len(self.trained.ids)
         said = [
@@ -110,13 +113,15 @@ class ChatInputs(Inputs):
         return [*said, "the first conversation, tokens parted by |, what is trained on in [[ ]]:", "", *self._marked(0)]
 
     def _marked(self, row: int) -> list[str]:
-        trained = self.trained.row(row)
-        borders = [0, *(np.flatnonzero(np.diff(trained)) + 1).tolist(), len(trained)]
-        runs = []
-        for start, end in pairwise(borders):
-            text = "|".join(self.template.tokenizer.shown(index) for index in self.ids.row(row)[start:end].tolist())
-            runs.append(f"[[{text}]]" if trained[start] else text)
+        runs = ((f"[[{'|'.join(tokens)}]]" if learned else "|".join(tokens)) for tokens, learned in self._runs(row))
         return "|".join(runs).split("\n")
+
+    def _runs(self, row: int) -> list[tuple[list[str], bool]]:
+        """The tokens of a row one after another, as far as they are learned or not."""
+        trained, ids = self.trained.row(row), self.ids.row(row).tolist()
+        borders = [0, *(np.flatnonzero(np.diff(trained)) + 1).tolist(), len(trained)]
+        shown = self.template.tokenizer.shown
+        return [([shown(each) for each in ids[start:end]], bool(trained[start])) for start, end in pairwise(borders)]
 
 
 def encode_chats(

@@ -15,7 +15,7 @@ from torch import Tensor
 from harness.config import ConfigError, Tokens
 from harness.system import assets
 from harness.system.paths import listed
-from harness.task.base import Inputs
+from harness.task.base import Inputs, Piece
 from harness.task.ragged import cached, starts_of
 from harness.task.seq2seq_inputs import IGNORED, Ragged, Seq2seqInputs, SpecialTokens
 from harness.task.tokenizers import FastTokenizer, load_tokenizer, tokenizer_files
@@ -90,6 +90,9 @@ class ChoiceInputs(Inputs):
 
     def truncated(self) -> dict[str, int]:
         return self.pairs.cut
+
+    def example(self, row: int) -> list[Piece]:
+        return self.pairs.example(int(self.starts[row] + self.answers[row]))
 
     def shown(self) -> list[str]:
         """The first question with its options, tokens parted by |."""

@@ -13,9 +13,10 @@ from harness.system.paths import listed
 from harness.task.answers import with_answers
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import joined, split_of
+from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import contradictions, normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
-from harness.task.intake.files import unwritable
+from harness.task.intake.files import given_files, unwritable
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.near_texts import near_texts
@@ -28,26 +29,38 @@ def read_own_pairs(
     config: FileSeq2seqTaskConfig,
 ) -> tuple[str, dict[str, pd.DataFrame], dict[str, int], Facts]:
     """A user's or a hub's files. Where a split is not given it is cut off the training file, whole groups at a time."""
-    if config.data is None:
-        raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
-    root = assets.fetch(config.asset.address, config.asset.sha256) if config.asset else Path()
-    given = {"train": config.data, "validation": config.validation, "test": config.test}
     left: dict[str, list[str]] = {}
     formats: dict[str, str] = {}
     gaps: Counter[tuple[str, str]] = Counter()
-    frames = {}
-    for name, path in given.items():
-        if path is not None:
-            key = "task.data" if name == "train" else f"task.{name}"
-            frames[name] = _columns(
-                config, name, root / Path(path).expanduser(), key, left=left, formats=formats, gaps=gaps
-            )
+    given, passed = _given(config)
+    frames = {
+        name: _columns(config, name, table, where, left=left, formats=formats, gaps=gaps)
+        for name, (where, table) in given.items()
+    }
     frames = in_splits(config, frames, own=config.asset is None)
     frames, without = with_answers(config.answer, config.gaps, frames, left)
-    origin = f"{config.asset.address}/{config.data}" if config.asset else config.data
+    origin = f"{config.asset.address}/{config.data}" if config.asset else str(config.data or config.dataset)
     told = [f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()]
-    facts = facts_of(config, frames, left, formats, [*told, *several_targets(frames, "source"), *without])
+    facts = facts_of(config, frames, left, formats, [*passed, *told, *several_targets(frames, "source"), *without])
     return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts
+
+
+def _given(config: FileSeq2seqTaskConfig) -> tuple[dict[str, tuple[str, Table]], list[str]]:
+    """Of each split that is given what names it, and its table; and what is told of splits that are none."""
+    templates = (config.source, config.target, config.group or config.source)
+    wanted = [name for template in templates for name in names_in(template)]
+    if config.dataset is not None:
+        found, told = load_splits(config.dataset, config.subset, wanted, config.split_names)
+        return {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}, told
+    if config.data is None:
+        raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file, or task.dataset")
+    root = assets.fetch(config.asset.address, config.asset.sha256) if config.asset else Path()
+    tables = {}
+    for split, key, name in given_files(config.data, config.validation, config.test):
+        path = root / Path(name).expanduser()
+        table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
+        tables[split] = f"{key}={path}", table
+    return tables, []
 
 
 def in_splits(config: PairsConfig, frames: dict[str, pd.DataFrame], *, own: bool) -> dict[str, pd.DataFrame]:
@@ -138,20 +151,17 @@ def _roots(near: list[str], groups: list[str]) -> tuple[list[str], list[str]]:
 def _columns(
     config: FileSeq2seqTaskConfig,
     split: str,
-    path: Path,
-    key: str,
+    table: Table,
+    where: str,
     *,
     left: dict[str, list[str]],
     formats: dict[str, str],
     gaps: Counter[tuple[str, str]],
 ) -> pd.DataFrame:
-    """Columns source, target and group of one file, without repeated rows; what was left out is noted in `left`."""
-    group = config.group or config.source
-    wanted = [name for template in (config.source, config.target, group) for name in names_in(template)]
-    table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
+    """Columns source, target and group of a table, without repeated rows; what was left out is noted in `left`."""
     formats.update({f"{split}.{what}": said for what, said in table.format.items()})
     grouped = reads_groups(split, table, config.group, config.leaks)
-    group = group if grouped else config.source
+    group = config.group if grouped and config.group else config.source
     frame = pd.DataFrame(
         {
             "source": filled(table, "task.source", config.source, gaps_allowed=True),
@@ -168,7 +178,7 @@ def _columns(
     if rows := list(frame.index[blank]):
         if config.gaps == "refuse":
             said = f"{len(rows)} rows have no source or no target (rows {listed(rows)})"
-            raise ConfigError(f"{key}={path}: {said}; task.gaps=leave_out leaves them out")
+            raise ConfigError(f"{where}: {said}; task.gaps=leave_out leaves them out")
         left.setdefault("gaps", []).extend(f"{split} {row}" for row in rows)
         frame = frame[~blank]
     once = frame.drop_duplicates(["source", "target"])

@@ -8,13 +8,14 @@ from harness.config import ConfigError, TokenLabelsTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn, joined
+from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import near_counts, normalised, refuse_leaks, repeats, settled
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.near_texts import near_texts
-from harness.task.intake.table import SUFFIXES, load_table
+from harness.task.intake.table import SUFFIXES, Table, load_table
 from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
 from harness.task.tags import OUTSIDE, begun, broken, is_bio
 
@@ -39,16 +40,15 @@ Rows = dict[str, list[Row]]
 
 def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     """The three splits of a user's files, and what was found out. Raises ConfigError for what is ambiguous."""
-    if config.data is None:
-        raise ConfigError("task.data: missing; give the path of a JSONL, Parquet or CoNLL file")
     left: dict[str, list[str]] = {}
-    told: list[str] = []
     formats: dict[str, str] = {}
+    given, told = _given(config)
     rows: Rows = {}
-    for split, key, name in given_files(config.data, config.validation, config.test):
-        rows[split], found = _read(config, split, key, Path(name).expanduser(), left)
+    for split, (where, whole, found) in given.items():
+        rows[split] = _with_tokens(config, where, split, whole, left)
         formats |= {f"{split}.{what}": said for what, said in found.items()}
-    where = f"task.data={config.data}"
+    source = str(config.data or config.dataset)
+    where = f"task.data={source}" if config.data else f"task.dataset={source}"
     rows = _settled_tags(config, where, rows)
     if config.scheme == "bio":
         rows = _in_bio(config, where, rows, left, told)
@@ -63,13 +63,30 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     keys = {split: [normalised(row.text) for row in rows[split]] for split in SPLITS}
     told += near_texts(keys, {split: [f"{split} {row.name}" for row in rows[split]] for split in SPLITS})
     facts = Facts(left_out=left, near=near_counts(keys), suspicious=told, format=formats)
-    return config.data, {split: rows[split] for split in SPLITS}, facts
+    return source, {split: rows[split] for split in SPLITS}, facts
 
 
-def _read(
-    config: TokenLabelsTaskConfig, split: str, key: str, path: Path, left: dict[str, list[str]]
-) -> tuple[list[Row], Mapping[str, str]]:
-    """The rows of a file that have tokens, and how it is written."""
+def _given(config: TokenLabelsTaskConfig) -> tuple[dict[str, tuple[str, list[Row], Mapping[str, str]]], list[str]]:
+    """Of each split that is given what names it, its rows, and how it is written; and what is told of others."""
+    if config.dataset is not None:
+        where, wanted = f"task.dataset={config.dataset}", _wanted(config)
+        tables, told = load_splits(config.dataset, config.subset, wanted, config.split_names)
+        found = {split: (where, _of_table(config, where, table, split)) for split, table in tables.items()}
+        return {split: (where, rows, tables[split].format) for split, (where, rows) in found.items()}, told
+    if config.data is None:
+        raise ConfigError("task.data: missing; give the path of a JSONL, Parquet or CoNLL file, or task.dataset")
+    given = {}
+    for split, key, name in given_files(config.data, config.validation, config.test):
+        given[split] = f"{key}={name}", *_read(config, split, key, Path(name).expanduser())
+    return given, []
+
+
+def _wanted(config: TokenLabelsTaskConfig) -> tuple[str, ...]:
+    return (config.tokens, config.tags, *([config.group] if config.group else []))
+
+
+def _read(config: TokenLabelsTaskConfig, split: str, key: str, path: Path) -> tuple[list[Row], Mapping[str, str]]:
+    """The rows of a file, and how it is written."""
     kind = path.suffix.lower()
     if kind not in (*SUFFIXES, *LINES):
         raise ConfigError(
@@ -79,10 +96,15 @@ def _read(
     if kind in LINES:
         if config.group is not None:
             raise ConfigError(f"task.group={config.group}: {path} has a token a line, and no columns of groups; null")
-        rows, found = _of_lines(config, key, path)
-    else:
-        rows, found = _of_table(config, key, path, split)
-    where = f"{key}={path}"
+        return _of_lines(config, key, path)
+    table = load_table(path, key, _wanted(config), encoding=config.encoding, separator=config.separator)
+    return _of_table(config, f"{key}={path}", table, split), table.format
+
+
+def _with_tokens(
+    config: TokenLabelsTaskConfig, where: str, split: str, rows: list[Row], left: dict[str, list[str]]
+) -> list[Row]:
+    """The rows that have tokens. Raises ConfigError for those with other numbers of tags."""
     uneven = [row for row in rows if len(row.tokens) != len(row.tags)]
     if uneven:
         first = uneven[0]
@@ -97,7 +119,7 @@ def _read(
         raise ConfigError(f"{where}: {len(empty)} rows have no tokens (rows {listed(empty)}); {rule}")
     if empty:
         left.setdefault("gaps", []).extend(f"{split} {name}" for name in empty)
-    return [row for row in rows if row.tokens], found
+    return [row for row in rows if row.tokens]
 
 
 def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list[Row], Mapping[str, str]]:
@@ -113,20 +135,18 @@ def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list
     return found, {} if encoding in ("utf-8", "utf-8-sig") else {"encoding": encoding}
 
 
-def _of_table(config: TokenLabelsTaskConfig, key: str, path: Path, split: str) -> tuple[list[Row], Mapping[str, str]]:
+def _of_table(config: TokenLabelsTaskConfig, given: str, table: Table, split: str) -> list[Row]:
     """Rows of a table with a list of tokens and a list of tags in each."""
-    wanted = (config.tokens, config.tags, *([config.group] if config.group else []))
-    table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
     grouped = config.group if reads_groups(split, table, config.group, config.leaks) else None
     tokens, tags = (table.column(f"task.{role}", vars(config)[role]) for role in ("tokens", "tags"))
     groups = list(table.column("task.group", grouped)) if grouped else [None] * len(tokens)
     rows = []
     for (name, token_cell), tag_cell, cell in zip(tokens.items(), tags, groups, strict=True):
-        where = f"{key}={path}: row {name}"
+        where = f"{given}: {split} row {name}" if config.dataset else f"{given}: row {name}"
         found = list_of_tokens(token_cell, where, config.tokens)
         named = tuple(_tag(config, item, where) for item in items_of(tag_cell, where, config.tags))
         rows.append(Row(str(name), found, named, None if is_gap(cell) else str(cell)))
-    return rows, table.format
+    return rows
 
 
 def _tag(config: TokenLabelsTaskConfig, item: object, where: str) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from harness.config import ConfigError, TranscriptsConfig
 from harness.system.paths import listed
 from harness.task.error_rates import normaliser
 from harness.task.intake.cuts import drawn
+from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import contradictions, normalised, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
@@ -43,15 +44,15 @@ Splits = dict[str, list[Utterance]]
 
 def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]:
     """The three splits, and what was found out. Raises ConfigError for what cannot be learned from."""
-    if config.data is None:
-        raise ConfigError("task.data: missing; give a table of recordings and transcripts, or a folder that holds one")
-    root, where = Path(config.data).expanduser(), f"task.data={config.data}"
+    source = str(config.data or config.dataset)
+    where = f"task.data={source}" if config.data else f"task.dataset={source}"
+    tables, told = _given(config)
     left: dict[str, list[str]] = {}
     formats: dict[str, str] = {}
     given: Splits = {}
-    for split, (key, table) in _tables(config, root).items():
+    for split, (named, table) in tables.items():
         speaker = config.speaker or _usual_speaker(config, table)
-        given[split] = _heard(config, split, key, table, speaker, left)
+        given[split] = _heard(config, split, named, table, speaker, left)
         formats |= {f"{split}.{what}": said for what, said in table.format.items()}
         formats |= {f"{split}.speaker": f"in column {speaker}"} if speaker != config.speaker else {}
     if config.speaker is None:
@@ -69,32 +70,46 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         left_out=left,
         kept={split: [each.name for each in part] for split, part in splits.items()},
         near=copies(splits),
-        suspicious=[*_shared_texts(splits), *near_copies(splits, config.sample_rate)],
+        suspicious=[*told, *_shared_texts(splits), *near_copies(splits, config.sample_rate)],
         format=formats | brought((each.heard for each in every), config.sample_rate),
     )
-    return config.data, splits, facts
+    return source, splits, facts
 
 
-def _tables(config: TranscriptsConfig, root: Path) -> dict[str, tuple[str, Table]]:
-    """The table of each split that is given, with the key that names it."""
+def _given(config: TranscriptsConfig) -> tuple[dict[str, tuple[str, Table]], list[str]]:
+    """The table of each split that is given, with what names it; and what is told of splits that are none."""
+    named = [name for name in (config.audio, config.text, config.speaker) if name is not None]
+    some = () if len(named) < 3 else named  # of an Arrow table no column is read that is not wanted; some are found
+    if config.dataset is not None:
+        found, told = load_splits(config.dataset, config.subset, some, config.split_names)
+        return {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}, told
+    if config.data is None:
+        raise ConfigError(
+            "task.data: missing; give a table of recordings and transcripts, a folder that holds one, or task.dataset"
+        )
+    return _tables(config, Path(config.data).expanduser(), named=named, some=some), []
+
+
+def _tables(
+    config: TranscriptsConfig, root: Path, *, named: Sequence[str], some: Sequence[str]
+) -> dict[str, tuple[str, Table]]:
+    """The same of files: of an Arrow table `some` columns, of others all, and `named` ones tell how it is written."""
     found: dict[str, tuple[str, Table]] = {}
     if root.is_dir():
         inside = tables_in(root, config.encoding, config.separator) or {"train": words_in(root, config.said)}
-        found = {split: ("task.data", table) for split, table in inside.items()}
+        found = {split: (f"task.data={table.path}", table) for split, table in inside.items()}
     for split, key, path in given_files(None if found else config.data, config.validation, config.test):
-        named = [name for name in (config.audio, config.text, config.speaker) if name is not None]
         place = Path(path).expanduser()
-        # Of an Arrow table no column is read that is not wanted, and some are found by their names.
-        wanted = () if len(named) < 3 and place.suffix.lower() in ARROW else named
+        wanted = some if place.suffix.lower() in ARROW else named
         table = load_table(place, key, wanted, encoding=config.encoding, separator=config.separator)
-        found[split] = (key, table)
+        found[split] = (f"{key}={place}", table)
     if config.said is not None and (table := found["train"][1]).format.get("layout") != BY_NAMES:
         raise ConfigError(f"task.said: of recordings named {BY_NAMES}; {table.path} has transcripts of its own")
     return found
 
 
 def _heard(
-    config: TranscriptsConfig, split: str, key: str, table: Table, speaker: str | None, left: dict[str, list[str]]
+    config: TranscriptsConfig, split: str, where: str, table: Table, speaker: str | None, left: dict[str, list[str]]
 ) -> list[Utterance]:
     """The recordings of a table; those of its rows that cannot be used are noted in `left`, or raise ConfigError."""
     files = table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO))
@@ -109,7 +124,7 @@ def _heard(
     if wrong and config.gaps == "refuse":
         said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
         rows = f"{len(wrong)} rows" if len(wrong) > 1 else "a row"
-        raise ConfigError(f"{key}={table.path}: {rows} cannot be used ({said}); task.gaps=leave_out leaves them out")
+        raise ConfigError(f"{where}: {rows} cannot be used ({said}); task.gaps=leave_out leaves them out")
     if wrong:
         left.setdefault("unusable", []).extend(f"{split} {row}" for row in wrong)
     return found

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.system import assets
-from harness.task.base import Inputs
+from harness.task.base import Inputs, Piece
 from harness.task.ragged import cached, starts_of
 from harness.task.tokenizers import TextTokenizer, load_tokenizer, tokenizer_files
 
@@ -119,6 +119,10 @@ class Seq2seqInputs(Inputs):
 
     def truncated(self) -> dict[str, int]:
         return self.cut
+
+    def example(self, row: int) -> list[Piece]:
+        decode = self.tokenizer.decode
+        return [(decode(self.sources.row(row).tolist()), False), (decode(self.targets.row(row).tolist()), True)]
 
     @property
     def ends(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Sampler
 
-from harness.task.base import Inputs
+from harness.task.base import Inputs, Piece
 
 _IGNORED = -100
 
@@ -55,6 +55,9 @@ class WrappedInputs(Inputs):
 
     def wanted_texts(self, answers: Sequence[str]) -> Sequence[str]:
         return self.own.wanted_texts(answers)
+
+    def example(self, row: int) -> list[Piece]:
+        return self.own.example(row)
 
     def shown(self) -> list[str]:
         return self.own.shown()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 import torch
@@ -139,6 +140,22 @@ def test_answers_are_predicted_for_a_file(chats, trained, tmp_path, run_here):  
     save_base(tmp_path / "base", unmarked(CHATML))
     with pytest.raises(ConfigError, match="task.template=null: the tokenizer's: another chat template now than that"):
         answer(made, wanted)
+
+
+def test_three_rows_are_shown_with_what_is_learned_in_colour(chats, tmp_path, run_here, own_cache, monkeypatch):
+    save_base(tmp_path / "base", CHATML)
+    code, said, _ = run_here("run=show", *chats, *based_on(tmp_path / "base"))
+    assert code == 0
+    assert said.count("training row ") == 3
+    turns = re.findall(r"<\|im_start\|>assistant\n(.*?<\|im_end\|>.*)", said)
+    assert turns
+    assert all(re.fullmatch(r"\[\[\w+<\|im_end\|>\]\]", turn) for turn in turns)
+    assert said.count("[[") == len(turns)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    code, coloured, _ = run_here("run=show", *chats, *based_on(tmp_path / "base"))
+    assert code == 0
+    assert "[[" not in coloured
+    assert len(re.findall(r"\x1b\[1;32m\w+<\|im_end\|>\x1b\[0m", coloured)) == len(turns)
 
 
 def test_a_look_at_the_data_shows_a_row_with_what_is_trained_on(chats, tmp_path, run_here, own_cache):

@@ -83,8 +83,8 @@ class OwnDatasetConfig(OwnTableConfig):
     `train`, `validation` and `test` are then the names of its splits; null: found by their usual names.
     """
 
-    dataset: Text | None
-    subset: Text | None
+    dataset: Text | None = None
+    subset: Text | None = None
     train: Text | None = None
 
     @property

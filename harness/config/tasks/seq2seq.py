@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import ANSWER_MEASURES, ERROR_RATES, TEXT_MEASURES, Name, TaskConfig
-from harness.config.tasks.own import OwnTableConfig, template_mistakes
+from harness.config.tasks.own import OwnDatasetConfig, template_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Seq2seqTaskConfig(WritingTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class FileSeq2seqTaskConfig(OwnTableConfig, Seq2seqTaskConfig):
+class FileSeq2seqTaskConfig(OwnDatasetConfig, Seq2seqTaskConfig):
     """Files with columns: source, target and group name one, or are templates with {column} in them."""
 
     path_kind = "file"
@@ -94,11 +94,11 @@ class FileSeq2seqTaskConfig(OwnTableConfig, Seq2seqTaskConfig):
 
     @property
     def read_early(self) -> bool:
-        return self.asset is None
+        return self.asset is None and super().read_early
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         templates = {"source": self.source, "target": self.target, "group": self.group}
-        return [*template_mistakes(templates), *super().mistakes(model)]
+        return [*self.source_mistakes(), *template_mistakes(templates), *super().mistakes(model)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, Flag, HeldOut, Natural, Text
 from harness.config.tasks.base import Name, Outputs, TaskConfig, TokenClasses
-from harness.config.tasks.own import Duplicates, OwnTableConfig
+from harness.config.tasks.own import Duplicates, OwnDatasetConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -52,8 +52,9 @@ class TagsConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class TokenLabelsTaskConfig(OwnTableConfig, TokenTaskConfig):
-    """A user's own tables with a list of tokens and a list of tags in each row, or files of a token a line.
+class TokenLabelsTaskConfig(OwnDatasetConfig, TokenTaskConfig):
+    """A user's own tables with a list of tokens and a list of tags in each row, files of a token a line, or a data set
+    of the datasets library.
 
     `tag_names` are the names of tags that are numbers. `broken`: a span that begins with I- begins it all the same, or
     its row is left out; `unknown`: rows of held-out splits with tags that training has not are left out.
@@ -71,6 +72,9 @@ class TokenLabelsTaskConfig(OwnTableConfig, TokenTaskConfig):
     broken: Literal["refuse", "begin", "leave_out"] = "refuse"
     unknown: Literal["refuse", "leave_out"] = "refuse"
     duplicates: Duplicates = "refuse"
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        return [*self.source_mistakes(), *super().mistakes(model)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

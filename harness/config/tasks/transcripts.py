@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Flag, Positive, Text
 from harness.config.tasks.base import ERROR_RATES
-from harness.config.tasks.own import OwnTableConfig
+from harness.config.tasks.own import OwnDatasetConfig
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 
@@ -20,8 +20,9 @@ def _named(value: Any) -> Any:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class TranscriptsConfig(OwnTableConfig, WritingTaskConfig):
-    """A user's own recordings with a transcript of each: a table of files and texts, or a folder that holds one.
+class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
+    """A user's own recordings with a transcript of each: a table of files and texts, a folder that holds one, or
+    a data set of the datasets library.
 
     `audio` and `text` null: found by their usual names. A `speaker`, who is named in a column, is in one split, and so
     are copies of a recording. `said` has what is said in recordings named LABEL_SPEAKER_INDEX.wav, by label.
@@ -67,4 +68,4 @@ class TranscriptsConfig(OwnTableConfig, WritingTaskConfig):
             return [f"task.answer={self.answer}: of texts that are written; transcripts are compared as a whole; null"]
         if self.score_base and not self.generate_rows:
             return ["task.score_base=true task.generate_rows=0: the base is scored by texts; set one of them otherwise"]
-        return []
+        return self.source_mistakes()
