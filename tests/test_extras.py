@@ -30,7 +30,7 @@ def test_every_extra_but_those_of_developers_is_checked():
     assert set(PROJECT["optional-dependencies"]) - {"all", "docs", "test"} == set(extras._MODULES)
     (everything,) = PROJECT["optional-dependencies"]["all"]
     # One tracker is enough, MLflow and bitsandbytes are large; few have recordings that are no WAV.
-    apart = {"tensorboard", "mlflow", "wandb", "audio", "quantization"}
+    apart = {"tensorboard", "mlflow", "trackio", "wandb", "audio", "quantization"}
     assert set(re.findall(r"[a-z]+", everything.partition("[")[2])) == set(extras._MODULES) - apart
 
 

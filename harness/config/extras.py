@@ -16,6 +16,7 @@ _MODULES = {
     "attributions": ("captum",),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
     "wandb": ("wandb_workspaces",),
     "hub": ("datasets",),
     "cmaes": ("cmaes",),

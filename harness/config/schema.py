@@ -122,14 +122,14 @@ class TrackingConfig:
     mode: Literal["auto", "online", "offline", "off"]
     project: Text
     entity: Text | None
-    name: Literal["wandb", "tensorboard", "mlflow", "csv"] = "wandb"
+    name: Literal["wandb", "tensorboard", "mlflow", "trackio", "csv"] = "wandb"
     adapters: Flag = False
     system: Flag = False
 
     @property
     def extra(self) -> str | None:
         """The extra of pyproject.toml that the tracker needs."""
-        return self.name if self.name in ("tensorboard", "mlflow") and self.mode != "off" else None
+        return self.name if self.name in ("tensorboard", "mlflow", "trackio") and self.mode != "off" else None
 
     def mistakes(self) -> list[str]:
         """Keys of W&B's that another tracker would pass over."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 import time
 
 import pytest
@@ -253,6 +254,31 @@ def test_mlflow_holds_the_curves_and_the_figures(tmp_path, monkeypatch):
     assert {key: run.data.metrics[key] for key in figures} == pytest.approx(figures)
     assert run.data.params["lora.rank"] == "2"
     assert run.info.status == "FINISHED"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_trackio_holds_the_curves_and_the_figures(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("trackio", reason="the extra trackio is not installed")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)
+    mirror = tracking.open_run(settings(name="trackio"), run_of(tmp_path))
+    mirror.log(10, {"train_loss": 0.5})
+    mirror.log(20, {"train_loss": 0.25, "val_loss": 0.75})
+    mirror.finish(LAYERED, failed=False)
+    assert capsys.readouterr().out == ""
+    from trackio.sqlite_storage import SQLiteStorage
+
+    points = SQLiteStorage.get_logs("s", "rank=1-0000")
+    curve = [(point["step"], point["train_loss"]) for point in points if "train_loss" in point]
+    assert curve == [(10, 0.5), (20, 0.25)]
+    figures = {key: value for key, value in tracked(LAYERED, 32).items() if isinstance(value, int | float)}
+    last = points[-1]
+    assert last["step"] == 20
+    assert {key: last[key] for key in figures} == pytest.approx(figures)
+    assert last["failed"] == 0
+    settings_ = SQLiteStorage.get_run_config("s", "rank=1-0000")
+    assert (settings_["lora"]["rank"], settings_["arm"]) == (2, "rank=1")
 
 
 def test_curves_are_read_from_the_disk_as_they_were_logged(tmp_path):

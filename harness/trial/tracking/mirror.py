@@ -22,6 +22,7 @@ _TRACKERS = {
     "wandb": ("W&B", "wandb:WandbTracker"),
     "tensorboard": ("TensorBoard", "tensorboard:TensorboardTracker"),
     "mlflow": ("MLflow", "mlflow:MlflowTracker"),
+    "trackio": ("Trackio", "trackio:TrackioTracker"),
     "csv": ("CSV", "csv_files:CsvTracker"),
 }
 """How a tracker is called, and its class in this package, imported when it is used."""
@@ -100,6 +101,7 @@ _KEPT_IN = {
     "tensorboard": ["tensorboard"],
     "csv": ["tracking"],
     "mlflow": ["mlflow.db"],
+    "trackio": ["trackio"],
 }
 
 
