@@ -140,8 +140,8 @@ class OutOfMemory(Section):
 class Time(Section):
     """Seconds; the first steps warm up and are in neither the medians nor the rate.
 
-    `step_cpu_s` is of the processor, over all threads; `load` is the machine's load average when training ended, of all
-    its processes over a minute.
+    `step_cpu_s` is of the processor, over all threads; `load` is the machine's highest load average in training, of
+    all its processes over a minute.
     """
 
     step_median_s: Annotated[float | None, Measure("s", "lower is better")] = None

@@ -86,6 +86,8 @@ class StepClock:
         self.device, self.warmup = device, warmup
         self.cpu_seconds: list[float] = []
         self.examples: list[int] = []
+        self.load = 0.0
+        """The highest load average of the machine, over a minute, after any step."""
         self._seconds: list[float] = []
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []  # steps that are not in `_seconds` yet
         self._begin: torch.cuda.Event | None = None
@@ -118,6 +120,7 @@ class StepClock:
             self._events.append((self._begin, _event()))
         self.cpu_seconds.append(time.process_time() - self._cpu_start)
         self.examples.append(examples)
+        self.load = max(self.load, os.getloadavg()[0])
 
     def summary(self) -> Time:
         """The median step, of the clock and of the processor, and the examples per second of all counted steps."""
@@ -130,7 +133,7 @@ class StepClock:
             step_median_s=statistics.median(seconds),
             examples_per_s=sum(examples) / sum(seconds),
             step_cpu_s=statistics.median(cpu) if cpu else None,
-            load=os.getloadavg()[0],
+            load=self.load,
         )
 
 

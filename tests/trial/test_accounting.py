@@ -1,5 +1,6 @@
 """Counts add up by tensor identity; memory components add up to the peak; a step's tensors are what is allocated."""
 
+import os
 from itertools import accumulate
 
 import pytest
@@ -12,6 +13,7 @@ from harness.model import build_model
 from harness.model.hf_classifier import checkpoint_layers
 from harness.record import Parameters
 from harness.task import build_task
+from harness.training import ResourceMeter
 from harness.training.accounting import MemoryMeter, StepClock, bytes_of, optimizer_bytes
 from harness.trial.adapt import method_of
 from harness.trial.counting import count, flops_of, memory_needed, peak_of
@@ -57,6 +59,19 @@ def test_memory_components_add_up_and_the_peak_sees_an_allocation():
     assert parts.process + parts.parameters + parts.gradients + parts.optimizer + parts.activations == peak
     meter.reset()
     assert meter.peak() < peak
+
+
+def test_the_load_is_the_highest_that_was_seen_and_stays_where_a_trial_goes_on(monkeypatch):
+    loads = iter([1.0, 9.0, 2.0])
+    monkeypatch.setattr(os, "getloadavg", lambda: (next(loads), 0.0, 0.0))
+    meter = ResourceMeter(torch.device("cpu"))
+    for _ in range(3):
+        meter.clock.start()
+        meter.clock.stop(examples=1)
+    assert meter.clock.summary().load == 9.0
+    later = ResourceMeter(torch.device("cpu"))
+    later.load_state_dict(meter.state_dict())
+    assert later.clock.summary().load == 9.0
 
 
 def test_the_clock_leaves_the_first_steps_out():

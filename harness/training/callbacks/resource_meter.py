@@ -31,6 +31,7 @@ class ResourceMeter(L.Callback):
             "seconds": list(self.clock.seconds),
             "cpu_seconds": list(self.clock.cpu_seconds),
             "examples": list(self.clock.examples),
+            "load": self.clock.load,
         }
         peaks = {"train_peak": self.train_peak, "eval_peak": self.eval_peak, "parts": plain(self.parts)}
         return times | peaks | {"pack_size": self.pack_size}
@@ -39,6 +40,7 @@ class ResourceMeter(L.Callback):
         """The peaks are the highest of all processes that trained the trial."""
         self.clock.seconds, self.clock.examples = state_dict["seconds"], state_dict["examples"]
         self.clock.cpu_seconds = state_dict.get("cpu_seconds", [])  # checkpoints of before have none
+        self.clock.load = state_dict.get("load", 0.0)
         self.train_peak, self.eval_peak = state_dict["train_peak"], state_dict["eval_peak"]
         self.parts = Memory.read(state_dict["parts"])
         self._pack_size_before = state_dict.get("pack_size", 1)
