@@ -52,6 +52,7 @@ from harness.search.proposals import propose
 from harness.search.pruning import rule
 from harness.system import fault_injection
 from harness.system.out_of_memory import MIB
+from harness.system.process_memory import leave_libraries_out
 from harness.system.redaction import redact
 from harness.system.signals import Interrupted, raise_if_stop_requested
 from harness.training import Pack
@@ -105,6 +106,7 @@ class Worker:
             for attempt in self.attempts(display):
                 with self.requeued_on_error(attempt):
                     attempt.ended = run_trial(attempt.config, attempt.context, attempt.report, attempt.accept)
+                leave_libraries_out()
 
     def _work_in_pack(self, display: Display, pack: Pack) -> None:
         for attempt in self.attempts(display, pack.pause):

@@ -1,6 +1,7 @@
 """The memory of this process: resident set, peak, and returning freed memory to the system."""
 
 import ctypes
+import functools
 import gc
 import resource
 import sys
@@ -31,6 +32,16 @@ def release_freed() -> None:
     """
     gc.collect()
     trim_heap()
+
+
+@functools.cache
+def leave_libraries_out() -> None:
+    """Leave what this process holds now out of all later collections of garbage: once, after a worker's first trial.
+
+    Nearly all of it are the objects of libraries, some 700,000, which each collection would pass over again.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def trim_heap() -> None:
