@@ -12,8 +12,9 @@ from harness import record
 from harness.commands.checks import check_runnable, check_study, with_data
 from harness.commands.devices import leading
 from harness.commands.importance import write_importances
-from harness.commands.job import HydraJob
+from harness.commands.job import HydraJob, key_of
 from harness.config import Config
+from harness.config.former import as_begun
 from harness.config.preflight import validate_before_import
 from harness.config.processes import ProcessInfo, launched_process_group
 from harness.record import Data
@@ -24,25 +25,27 @@ log = logging.getLogger(__name__)
 
 def run(job: HydraJob) -> None:
     """Run every trial of the study that has no record yet, and print its report."""
-    started = launched_process_group(job.config)
-    validate_before_import(job.config)
+    named = [key_of(word) for word in job.words]
+    asked = as_begun(job.config, named)
+    started = launched_process_group(asked)
+    validate_before_import(asked)
     from harness.search.checks import check_search
 
-    check_search(job.config)
-    if job.config.task.fallback is None:  # which may be what was trained on
+    check_search(asked)
+    if asked.task.fallback is None:  # which may be what was trained on
         from harness.cluster.history import read_history
 
-        read_history(job.config)
-    check_runnable(job.config)
+        read_history(asked)
+    check_runnable(asked)
     from harness.cluster.study import with_kept_confirmation
     from harness.trial.fastest import settled
     from harness.trial.layer_ranks import with_rank_groups
     from harness.trial.profiles import with_profiles
 
-    with_groups = with_rank_groups(job.config, before_data=True)
+    with_groups = with_rank_groups(asked, before_data=True)
     check_search(with_groups)
     check_study(with_groups)
-    config = settled(with_kept_confirmation(with_rank_groups(with_data(job.config, job.words))))
+    config = settled(with_kept_confirmation(with_rank_groups(as_begun(with_data(asked, job.words), named))))
     config = with_profiles(config)
     if config.sweep is not None and config.sweep.profiles is not None:
         check_study(config)

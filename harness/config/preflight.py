@@ -119,7 +119,8 @@ def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:
                 f"{key}={_shown(now.get(key))}: study={study} was begun with another configuration, "
                 f"{_shown(before.get(key))}; set it back, or give the study another name"
                 for key in changed
-            )
+            ),
+            f"run=worker study={study} goes on with it as it was begun, whatever files and defaults say now",
         )
 
 

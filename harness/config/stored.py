@@ -1,24 +1,41 @@
 """Configurations in files of studies and trials, also those written when keys had other values."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import TypeAdapter
 
+from harness.config.lora import LoraConfig
 from harness.config.models import MODELS
+from harness.config.multitask import MtlLoraConfig
+from harness.config.schema import OptimizerConfig, SweepConfig, TrackingConfig, TrainerConfig
 from harness.config.tasks import FORMER_READERS, TASKS
 from harness.config.tree import OF_COMMANDS, Tree
 from harness.system.study_files import CONFIG
 
 _RENAMED = {former: now for now, former in FORMER_READERS.items()}
 
-_BEFORE = {"test": True, "confirm": None, "mode": "compared", "transfer": False}
-"""What a sweep did before there was a key for it, where that is not null."""
+_BEFORE: Mapping[str, Tree] = {
+    "trainer": {"round_up": True, "cuda_graphs": False},
+    "sweep": {"test": True, "confirm": None},
+}
+"""What was done before there was a key for it, where its default is another."""
 
+_MODELS: Mapping[str, Tree] = {"hf": {"dtype": "float32"}}
+"""The same of a model, by its kind."""
 
-_TRAINER = {"measures": [], "round_up": True, "accumulate": 1, "reuse_features": False, "cuda_graphs": False}
+_KINDS: Mapping[str, type[Any]] = {
+    "optimizer": OptimizerConfig,
+    "trainer": TrainerConfig,
+    "tracking": TrackingConfig,
+    "sweep": SweepConfig,
+}
+
+_ADAPTERS: Mapping[str, type[Any]] = {"lora": LoraConfig, "mtl_lora": MtlLoraConfig}
+"""The kinds of `lora` that have been given keys since."""
 
 
 def read_stored(path: Path) -> Tree:
@@ -27,13 +44,17 @@ def read_stored(path: Path) -> Tree:
     if isinstance(task := tree.get("task"), dict):
         tree["task"] = _with_later_keys(_with_new_names(task))
     if isinstance(model := tree.get("model"), dict):
-        tree["model"] = _later(model, MODELS.get(str(model.get("kind")))) | model
+        before = _MODELS.get(str(model.get("kind")), {}) | model
+        tree["model"] = before | _later(before, MODELS.get(str(model.get("kind"))))
     if isinstance(lora := tree.get("lora"), dict):
-        tree["lora"] = _with_forks(lora)
-    if isinstance(trainer := tree.get("trainer"), dict):
-        tree["trainer"] = _TRAINER | trainer
+        forks = _with_forks(lora)
+        tree["lora"] = forks | _later(forks, _ADAPTERS.get(str(forks.get("name"))))
     if isinstance(sweep := tree.get("sweep"), dict):
-        tree["sweep"] = _BEFORE | _with_kinds(sweep)
+        tree["sweep"] = _with_kinds(sweep)
+    for section, kind in _KINDS.items():
+        if isinstance(found := tree.get(section), dict):
+            before = _BEFORE.get(section, {}) | found
+            tree[section] = before | _later(before, kind)
     for key in OF_COMMANDS:  # of other commands: they were passed over
         tree.pop(key, None)
     if tree.get("claims", "") is None:  # was a key of every configuration
@@ -93,10 +114,16 @@ def _later(tree: Tree, kind: type[Any] | None) -> Tree:
     """What a tree lacks of the keys of its configuration class, at their defaults."""
     found: Tree = {}
     for field in dataclasses.fields(kind) if kind is not None else ():
-        if field.name in tree:
-            continue
-        if field.default is not dataclasses.MISSING:
-            found[field.name] = TypeAdapter(Any).dump_python(field.default)
-        elif field.default_factory is not dataclasses.MISSING:
-            found[field.name] = field.default_factory()
+        default, own = _default_of(field), tree.get(field.name)
+        if isinstance(default, dict) and isinstance(own, dict):
+            found[field.name] = default | own
+        elif field.name not in tree and default is not dataclasses.MISSING:
+            found[field.name] = default
     return found
+
+
+def _default_of(field: "dataclasses.Field[Any]") -> Any:
+    """The plain value of a field's default; MISSING where it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return TypeAdapter(Any).dump_python(field.default) if field.default is not dataclasses.MISSING else field.default
