@@ -95,7 +95,7 @@ def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted keys; of a key that is dotted already a mapping is the value."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        found |= {key: value} if "." in key or value == {} else leaves({key: value})
+        found |= {key: value} if "." in str(key) or value == {} else leaves({key: value})
     return found
 
 
