@@ -1,6 +1,7 @@
 """A model and a task of the user's own, written outside the repository as the pages of docs/ show them."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -139,6 +140,32 @@ def test_the_identity_of_a_trial_has_the_digest_of_the_guest_s_code(lab, guest_t
     (lab / "tickets.py").write_text((lab / "tickets.py").read_text() + "\n# changed\n")
     after = input_digests(config)
     assert {key for key in before if before[key] != after[key]} == {"task_code"}
+
+
+def test_the_identity_of_a_trial_has_what_the_guest_imports_from_its_folder(lab, guest_task, monkeypatch):
+    """A constant of a module that the class's module imports changes the task as its own file does."""
+    assert "guest_imports" not in input_digests(guest_task()), "guests of one file are known as before"
+    (lab / "parts").mkdir()
+    files = {
+        "rates.py": "import json\nfrom parts import words\nGAIN = words.ONE\n",
+        "parts/__init__.py": "",
+        "parts/words.py": "from . import numbers_of\nONE = numbers_of.ONE\n",
+        "parts/numbers_of.py": "ONE = 1\n",
+        "unused.py": "",
+    }
+    for name, text in files.items():
+        (lab / name).write_text(text)
+    (lab / "tickets.py").write_text("from rates import GAIN\n" + (lab / "tickets.py").read_text())
+    for name in ("tickets", "rates", "parts", "parts.words", "parts.numbers_of"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    config = guest_task()
+    seen = [input_digests(config)]
+    for name, text in files.items():
+        (lab / name).write_text(text + "# changed\n")
+        seen.append(input_digests(config))
+    changed = [before != after for before, after in itertools.pairwise(seen)]
+    assert changed == [True, True, True, True, False]
+    assert {key for key in seen[0] if seen[0][key] != seen[-1][key]} == {"guest_imports"}
 
 
 ELSEWHERE = """

@@ -1,6 +1,7 @@
 """Classes of the user's own in a configuration: checked when they are imported, and known by their code."""
 
 from harness.config import Config, ConfigError
+from harness.config.guest_imports import imports_digest
 from harness.config.guests import code_digest, module_digest
 from harness.config.tasks.base import CLASS_MEASURES, NUMBER_MEASURES
 from harness.model import guest_model_class
@@ -46,14 +47,21 @@ def _measured(task: Task) -> tuple[str, ...]:
 
 
 def guest_digests(config: Config) -> dict[str, str]:
-    """The digests of the files that the guests of a configuration stand in."""
-    found = {}
+    """The digests of the files that the guests of a configuration stand in, and of those that they import."""
+    found, modules = dict[str, str](), [path.partition(":")[0] for path in config.lora.guests]
     if config.task.guests:
-        found["task_code"] = " ".join(code_digest(guest_task_class(path)) for path in config.task.guests)
+        tasks = [guest_task_class(path) for path in config.task.guests]
+        found["task_code"] = " ".join(map(code_digest, tasks))
+        modules += [kind.__module__ for kind in tasks]
     if config.lora.guests:
         found["variant_code"] = " ".join(map(module_digest, config.lora.guests))
     if config.model.guest is not None:
-        found["model_code"] = code_digest(guest_model_class(config.model.guest))
+        model = guest_model_class(config.model.guest)
+        found["model_code"] = code_digest(model)
+        modules.append(model.__module__)
     if own := config.trainer.own_measures:
-        found["measure_code"] = " ".join(code_digest(type(read_measure(path))) for path in own)
-    return found
+        measures = [type(read_measure(path)) for path in own]
+        found["measure_code"] = " ".join(map(code_digest, measures))
+        modules += [kind.__module__ for kind in measures]
+    imported = imports_digest(modules)  # a key of its own: guests of one file are known as before
+    return found if imported is None else found | {"guest_imports": imported}
