@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.resources
+import logging
 import os
 import platform
 import re
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 
 from harness.system.cores import allowed_cores
+
+log = logging.getLogger(__name__)
 
 _DISTRIBUTION = "lora-harness"
 _PACKAGES = (
@@ -64,7 +67,8 @@ def source() -> dict[str, Any]:
 def source_of(package: Path) -> dict[str, Any]:
     """Where the code in a package's folder comes from, and which code it is.
 
-    Returns `origin` (git checkout, an installed wheel, or a source tree without git), `revision` and `dirty` (tracked
+    Returns `origin` (git checkout, one that git does not answer for and why, an installed wheel, or a source tree
+    without git), `revision` and `dirty` (tracked
     files changed, or untracked ones in the package; both null outside a checkout), and `code`, the first 16 digits of
     the SHA-256 of the package's Python files, which tells two changed trees of one revision apart.
     """
@@ -75,32 +79,53 @@ def source_of(package: Path) -> dict[str, Any]:
         fresh = _git(package, "status", "--porcelain", "--", ".")
         return {"origin": "git checkout", "revision": revision, "dirty": bool(changes or fresh)} | code
     version = _installed_version(package)
-    origin = f"{_DISTRIBUTION} {version} wheel" if version else "source tree without git"
+    if version:
+        origin = f"{_DISTRIBUTION} {version} wheel"
+    elif why := _unanswered(package):
+        origin = f"checkout that git does not answer for ({why})"
+        log.warning("WARNING: records do not say which revision this code is: %s", why)
+    else:
+        origin = "source tree without git"
     return {"origin": origin, "revision": None, "dirty": None} | code
 
 
 def _is_own_checkout(package: Path) -> bool:
     """Whether git tracks the package, in a repository of this project: another's says nothing of this code."""
     top = _git(package, "rev-parse", "--show-toplevel")
-    if not top or not _git(package, "ls-files", "--", "."):
-        return False
+    return bool(top and _git(package, "ls-files", "--", ".")) and _is_own_tree(Path(str(top)))
+
+
+def _is_own_tree(top: Path) -> bool:
     try:
-        project = tomllib.loads((Path(top) / "pyproject.toml").read_text())
+        project = tomllib.loads((top / "pyproject.toml").read_text())
     except (OSError, ValueError):
         return False
     return bool(project.get("project", {}).get("name") == _DISTRIBUTION)
 
 
+def _unanswered(package: Path) -> str:
+    """Why git does not answer in a checkout of this project; empty where it does, or where there is none."""
+    top = next((folder for folder in package.parents if (folder / ".git").exists()), None)
+    return _asked(package, "rev-parse", "HEAD")[1] if top is not None and _is_own_tree(top) else ""
+
+
 def _git(folder: Path, *words: str) -> str | None:
     """What git says in a folder, or None where there is no git, or it fails."""
+    return _asked(folder, *words)[0]
+
+
+def _asked(folder: Path, *words: str) -> tuple[str | None, str]:
+    """The same, and why it is None."""
     # In a hook git's own variables name the repository of the hook.
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # Its configuration may be there, too: where another user owns the checkout, safe.directory.
+    kept = {name: value for name, value in os.environ.items() if name[:4] != "GIT_" or name.startswith("GIT_CONFIG_")}
     command = ["git", "--no-optional-locks", "-C", str(folder), *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=clean)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept)
+    except OSError as error:
+        return None, f"git: {error.strerror or error}"
+    said = done.stderr.strip().partition("\n")[0] or f"git {words[0]} ended with {done.returncode}"
+    return (done.stdout.strip(), "") if done.returncode == 0 else (None, said)
 
 
 def _installed_version(package: Path) -> str | None:

@@ -89,6 +89,31 @@ def test_a_copied_tree_says_that_there_is_no_git_and_has_the_same_code(checkout,
     }
 
 
+def test_a_checkout_that_git_does_not_answer_for_says_why(checkout, tmp_path, monkeypatch, caplog):
+    """As where another user owns it, or where there is no git."""
+    fatal = "fatal: detected dubious ownership in repository"
+    program = tmp_path / "programs" / "git"
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", str(program.parent))
+    code = source_of(checkout / "harness")
+    assert code["origin"] == "checkout that git does not answer for (git: No such file or directory)"
+    program.write_text(f"#!/bin/sh\necho '{fatal}' >&2\necho hint >&2\nexit 128\n")
+    program.chmod(0o755)
+    found = source_of(checkout / "harness")
+    assert found == code | {"origin": f"checkout that git does not answer for ({fatal})"}
+    assert (found["revision"], found["dirty"]) == (None, None)
+    assert [entry.args for entry in caplog.records] == [("git: No such file or directory",), (fatal,)]
+
+
+def test_git_hears_of_the_configuration_in_variables(checkout, monkeypatch):
+    """The usual way to set safe.directory in a container; this setting shows in the answer for any user."""
+    (checkout / "harness/new.py").write_text("")
+    assert source_of(checkout / "harness")["dirty"]
+    for name, value in {"COUNT": "1", "KEY_0": "status.showUntrackedFiles", "VALUE_0": "no"}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    assert not source_of(checkout / "harness")["dirty"]
+
+
 @pytest.mark.parametrize("tracked", [False, True])
 def test_another_projects_repository_says_nothing_of_this_code(tree, tmp_path, tracked):
     foreign = tmp_path / "foreign"
