@@ -11,6 +11,7 @@ from typing import Any
 from harness.cluster.assignments import AssignmentLog, total, whole_schedule
 from harness.cluster.heartbeat import HeartbeatMonitor, trials_of
 from harness.cluster.locks import with_study_lock
+from harness.cluster.locks.file import FileLocks
 from harness.cluster.progress import duration, work_left
 from harness.cluster.storage import open_locks
 from harness.config import Config
@@ -62,6 +63,17 @@ def study_status(config: Config, folder: Path) -> StudyStatus:
     """The status of a study, read once."""
     with closing(StudyMonitor(config, folder)) as monitor:
         return monitor.read()
+
+
+def single_status(folder: Path, lease_s: float) -> StudyStatus:
+    """The status of a folder of single trials; those that were begun and have no record are not done."""
+    with closing(FileLocks(folder)) as locks:
+        log = Log(folder)
+        log.refresh()
+        workers = HeartbeatMonitor(folder, locks, lease_s).workers()
+    begun = {int(path.name.partition("-")[0]) for path in (folder / "trials").glob("[0-9]*")}
+    recorded = {entry.trial: entry.state for entry in log.records}
+    return StudyStatus(len(begun | set(recorded)), len(recorded), Counter(recorded.values()), workers)
 
 
 class StudyMonitor:

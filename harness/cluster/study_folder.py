@@ -6,7 +6,7 @@ from harness.config import Config, ConfigError, check, read_stored
 from harness.system.jsonl import replace_text
 from harness.system.processes import this_command
 from harness.system.redaction import redact
-from harness.system.study_files import COMMAND, CONFIG
+from harness.system.study_files import COMMAND, CONFIG, has_begun
 
 
 def study_folder(results: str, study: str) -> Path:
@@ -14,9 +14,19 @@ def study_folder(results: str, study: str) -> Path:
     return (Path(results) / study).absolute()
 
 
+def holds_single_trials(folder: Path) -> bool:
+    """Whether a folder is one that run=trial collects its trials in."""
+    return has_begun(folder) and not (folder / CONFIG).exists()
+
+
 def load_study(results: str, study: str) -> Config:
     """The configuration of a study that was begun. Raises ConfigError where there is no such study."""
     path = Path(results) / study / CONFIG
+    if holds_single_trials(path.parent):
+        raise ConfigError(
+            f"study={study}: single trials of run=trial in {results}, no study; such as run=status, run=report, "
+            "run=analyse, run=repeat and run=export take them"
+        )
     if not path.exists():
         raise ConfigError(f"study={study}: no such study in {results}; begin it with run=study")
     return check(read_stored(path) | {"results": results, "study": study})

@@ -1,12 +1,15 @@
-"""run=status: how far a study has come, and who is at work on it."""
+"""run=status: how far a study, or a folder of single trials, has come, and who is at work on it."""
 
 from harness.commands.job import HydraJob
 
 
 def run(job: HydraJob) -> None:
     """Print how the study stands. No torch is imported."""
-    from harness.cluster.monitor import study_status
-    from harness.cluster.study_folder import load_study, study_folder
+    from harness.cluster.monitor import single_status, study_status
+    from harness.cluster.study_folder import holds_single_trials, load_study, study_folder
 
-    config = load_study(job.config.results, job.config.study)
-    print("\n".join(study_status(config, study_folder(config.results, config.study)).lines()))
+    folder = study_folder(job.config.results, job.config.study)
+    if holds_single_trials(folder):
+        print("\n".join(single_status(folder, job.config.launch.lease_s).lines()))
+        return
+    print("\n".join(study_status(load_study(job.config.results, job.config.study), folder).lines()))

@@ -95,3 +95,24 @@ def test_a_folder_of_the_version_before_is_read_and_its_checkpoint_taken_up(run,
     assert "00000005.pt" in {path.name for path in seen}
     assert [json.loads(line)["trial"] for line in (folder / "records.jsonl").read_text().splitlines()] == [0, 1]
     assert entry.fingerprint == fingerprint_of(config)
+
+
+def test_the_status_of_single_trials_is_told_and_what_needs_a_study_says_what_they_are(
+    run, compose, tmp_path, run_here, monkeypatch
+):
+    run(compose("lora.rank=1"))
+    with pytest.raises(Interrupted):
+        run(compose("lora.rank=2"), stop=True)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run_here("run=status", "study=single")
+    assert (code, out.splitlines()) == (0, ["1 of 2 trials are recorded (1 complete)", "no worker is running"])
+    with join_single(dataclasses.replace(compose("lora.rank=2"), results="results", study="single")):
+        _, out, _ = run_here("run=status", "study=single")
+        assert out.splitlines()[1].endswith("is free")
+    for command in ("rebuild", "confirm"):
+        code, _, said = run_here(f"run={command}", "study=single")
+        assert code == 2
+        assert "study=single: single trials of run=trial in results, no study" in said
+    code, _, said = run_here("run=status", "study=other")
+    assert code == 2
+    assert "no such study" in said
