@@ -19,6 +19,7 @@ from harness.config.preflight import validate_before_import
 from harness.config.processes import ProcessInfo, launched_process_group
 from harness.record import Data
 from harness.system.cores import usable_cores
+from harness.system.study_files import has_begun
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ def run(job: HydraJob) -> None:
 
         read_history(asked)
     check_runnable(asked)
+    if not has_begun(job.study_folder):  # as it was begun, it goes on
+        from harness.trial.idle_settings import check_idle_settings
+
+        check_idle_settings(asked)
     from harness.cluster.study import with_kept_confirmation
     from harness.trial.fastest import settled
     from harness.trial.layer_ranks import with_rank_groups

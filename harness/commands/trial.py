@@ -17,6 +17,9 @@ def run(job: HydraJob) -> None:
     launched_process_group(job.config)
     validate_before_import(job.config)
     check_runnable(job.config)
+    from harness.trial.idle_settings import check_idle_settings
+
+    check_idle_settings(job.config)
     refuse_study_folder(job.config.results, job.config.study)
     from harness.cluster.single import TrialProgress, join_single
     from harness.record import find_complete, looked_up, to_json

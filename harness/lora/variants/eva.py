@@ -156,6 +156,7 @@ VARIANT = Variant(
     settings={"redistribute": Setting(float, 1.0, "at least 1", lambda value, _: value >= 1)},
     whole_weights=True,
     keeps_base=True,
+    looks_at_batches=True,
     checks=(check,),
     note=note,
 )

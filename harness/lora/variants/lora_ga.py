@@ -69,4 +69,11 @@ def check(planned: PlannedUpdate) -> None:
         )
 
 
-VARIANT = Variant("LoRA-GA", "Wang et al., 2024", initialise=initialise, whole_weights=True, checks=(check,))
+VARIANT = Variant(
+    "LoRA-GA",
+    "Wang et al., 2024",
+    initialise=initialise,
+    whole_weights=True,
+    looks_at_batches=True,
+    checks=(check,),
+)
