@@ -5,6 +5,7 @@ function. Costs are seconds of the processor, of processes of their own: the mac
 nothing else `make check` takes about half of them. A tree without the door that is measured has a dash.
 """
 
+import argparse
 import ast
 import os
 import re
@@ -388,5 +389,10 @@ def check_seconds(tree: Path) -> str:
 
 
 if __name__ == "__main__":
-    words = [word for word in sys.argv[1:] if word != "--no-check"]
-    main([Path(word).resolve() for word in words] or [Path(__file__).parents[1]], check="--no-check" not in sys.argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trees", nargs="*", type=Path, metavar="TREE", default=[Path(__file__).parents[1]])
+    parser.add_argument("--no-check", action="store_true", help="leave out what `make check` takes")
+    asked = parser.parse_args()
+    if missing := [str(tree) for tree in asked.trees if not (tree / "harness").is_dir()]:
+        parser.error(f"no tree of this project: {', '.join(missing)}")
+    main([tree.resolve() for tree in asked.trees], check=not asked.no_check)
