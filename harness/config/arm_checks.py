@@ -35,13 +35,14 @@ def sweep_space_mistakes(sweep: SweepConfig) -> Iterator[str]:
         for mistake in space_mistakes(space, given[place]):
             scientific = any(re.match(rf"{re.escape(key)}[=.]", mistake) for key in sweep.scientific)
             yield f"{'sweep.scientific' if scientific and place in searched else place}.{mistake}"
-    kinds: dict[str, dict[str, None]] = {}
-    for space in spaces.values():
+    kinds: dict[str, dict[str, str]] = {}
+    for place, space in spaces.items():
         for key, dimension in space.items():
-            kinds.setdefault(key, {})[dimension.kind] = None
+            kinds.setdefault(key, {}).setdefault(dimension.kind, place)
     for key, found in kinds.items():
         if len(found) > 1:
-            yield f"sweep: {key} is {' in one arm, '.join(found)} in another"
+            said = ", ".join(f"{kind} in {place}" for kind, place in found.items())
+            yield f"sweep: {key} is {said}; of one kind in all arms"
 
 
 def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:

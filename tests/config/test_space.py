@@ -115,7 +115,7 @@ def test_a_circle_of_conditions_is_one_line(tree):
 @pytest.mark.parametrize("other", [{"low": 1, "high": 4}, {"choices": [1, 2]}, {"low": 1, "high": 4, "integer": True}])
 def test_a_key_is_of_one_kind_in_all_arms_since_optuna_has_one_study(tree, other):
     found = with_nuisance(tree, {"optimizer.lr": other})
-    with pytest.raises(ConfigError, match=r"^sweep: optimizer\.lr is .* in one arm, log float in another"):
+    with pytest.raises(ConfigError, match=r"^sweep: optimizer\.lr is .* in sweep\.nuisance, log float in sweep\.base"):
         check(found)
 
 
