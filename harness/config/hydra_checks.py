@@ -30,7 +30,7 @@ from harness.system.redaction import is_secret
 
 # What may be set; a key stands for all that is below it. Hydra writes some of them itself.
 _FREE = (
-    *("hydra.mode", "hydra.verbose", "hydra.searchpath", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
+    *("hydra.mode", "hydra.verbose", "hydra.searchpath", "hydra.sweep.dir", "hydra.sweep.subdir"),
     *("hydra.help", "hydra.hydra_help", "hydra.overrides", "hydra.runtime"),
     *("hydra.job.name", "hydra.job.chdir", "hydra.job.override_dirname", "hydra.job.id", "hydra.job.num"),
     *("hydra.job.config_name", "hydra.job.config"),
@@ -44,7 +44,8 @@ _FIXED: Mapping[str, tuple[Any, ...]] = {
     "hydra.job.env_copy": ([],),
     "hydra.launcher": ({"_target_": f"{_PLUGINS}.basic_launcher.BasicLauncher"},),
     "hydra.sweeper._target_": (f"{_PLUGINS}.basic_sweeper.BasicSweeper",),
-    "hydra.output_subdir": (None, ".hydra"),
+    "hydra.run.dir": (".",),  # Hydra makes it, whatever the command is
+    "hydra.output_subdir": (None,),
 }
 _LOGGING = ("hydra.job_logging", "hydra.hydra_logging")
 _SWEEPER = ("hydra.sweeper.params", "hydra.sweeper.max_batch_size")

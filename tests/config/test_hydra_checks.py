@@ -205,7 +205,6 @@ def test_no_name_is_allowed_anywhere(composed, place, name):
     [
         ("hydra.verbose", True),
         ("hydra.mode", "MULTIRUN"),
-        ("hydra.run.dir", "elsewhere"),
         ("hydra.sweep.dir", "${results}/elsewhere"),
         ("hydra.sweep.subdir", "${hydra.job.num}"),
         ("hydra.sweeper.max_batch_size", 2),
@@ -229,7 +228,9 @@ def test_hydras_own_options_may_be_chosen(word):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("hydra.run.dir", "elsewhere"),
         ("hydra.output_subdir", "elsewhere"),
+        ("hydra.output_subdir", ".hydra"),
         ("hydra.job.env_copy", ["HOME"]),
         ("hydra.env", {"x": 1}),
         ("hydra.sweeper.params", {"lora.rank": "${oc.decode:x}"}),
