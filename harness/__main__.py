@@ -73,7 +73,7 @@ def main() -> None:
     _prepare_process()
     with exit_codes():
         hydra_checks.install()
-        composition.use_config_dir(sys.argv[1:])
+        sys.argv[1:] = composition.use_config_dir(sys.argv[1:])
         with composed_jobs() as jobs:
             for job in jobs:
                 use_lock(job.study_folder)

@@ -93,15 +93,19 @@ def _in_sweeps(config_path: str) -> str:
     return config_path.removeprefix("sweep/")
 
 
-def use_config_dir(words: Sequence[str]) -> None:
-    """Take the options of groups, and guests, from the folder that --config-dir names, too.
+def use_config_dir(words: Sequence[str]) -> list[str]:
+    """Take the options of groups, and guests, from the folder that --config-dir names, too; it comes first then.
 
+    Hydra's parser takes no option between overrides.
     Python may import from it only once a guest is asked for: Hydra imports every `hydra_plugins` that it can.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
-    if (folder := parser.parse_known_args(list(words))[0].config_dir) is not None:
-        add_folder(folder)
+    known, others = parser.parse_known_args(list(words))
+    if known.config_dir is None:
+        return list(words)
+    add_folder(known.config_dir)
+    return ["--config-dir", known.config_dir, *others]
 
 
 def _quoted(word: str) -> str | None:

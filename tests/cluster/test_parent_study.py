@@ -113,7 +113,7 @@ def words(folder, monkeypatch):
         *("tracking=off", "trainer=cpu", "trainer.threads=1", "trainer.batch_size=8", "trainer.epochs=6.0"),
         *("trainer.max_steps=8", "trainer.evaluations=3", "lora.rank=2", "sweep=parent", "study=parent_study"),
     ]
-    return ["--config-dir", "own", "run=study", *said]
+    return ["run=study", "--config-dir", "own", *said]
 
 
 def test_the_command_that_began_it_finishes_it_and_may_be_given_again(folder, words, run_here):
