@@ -114,14 +114,13 @@ def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key, free)]
     if changed:
         study = tree["study"]
-        raise ConfigError(
-            *(
-                f"{key}={_shown(now.get(key))}: study={study} was begun with another configuration, "
-                f"{_shown(before.get(key))}; set it back, or give the study another name"
-                for key in changed
-            ),
-            f"run=worker study={study} goes on with it as it was begun, whatever files and defaults say now",
-        )
+        said = [
+            f"{key}={_shown(now.get(key))}: study={study} was begun with another configuration, "
+            f"{_shown(before.get(key))}; set it back, or give the study another name"
+            for key in changed
+        ]
+        said[-1] += f"; run=worker study={study} goes on with it as it was begun"
+        raise ConfigError(*said)
 
 
 def _is_free(key: str, more: tuple[str, ...]) -> bool:
