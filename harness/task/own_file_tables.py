@@ -9,12 +9,13 @@ import pandas as pd
 
 from harness.config import ConfigError, FileTableConfig
 from harness.system.paths import listed
+from harness.task.intake.datasets import labelled_splits
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
-from harness.task.own_text import Frames, Left, labelled_splits, own_splits
+from harness.task.own_text import Frames, Left, own_splits
 
 
 class Content(Protocol):

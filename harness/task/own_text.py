@@ -11,7 +11,7 @@ from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import Parts, by_time, drawn, joined, moments, stratified
 from harness.task.intake.damage import damaged
-from harness.task.intake.datasets import load_splits
+from harness.task.intake.datasets import labelled_splits
 from harness.task.intake.duplicates import (
     contradictions,
     joined_blanks,
@@ -101,28 +101,6 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
     return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
 
 
-def labelled_splits(
-    dataset: str, subset: str | None, *, wanted: Sequence[str], label: str, named: Mapping[str, str | None]
-) -> tuple[dict[str, tuple[str, Table]], list[str]]:
-    """The splits of a data set of the datasets library that have labels, each with what names it; and what is told of
-    those of other names, and of those whose labels are withheld. `named` are the names of splits that are given.
-    """
-    found, passed = load_splits(dataset, subset, wanted, named)
-    withheld = [
-        split
-        for split, table in found.items()
-        if split != "train" and all(map(_is_withheld, table.column("task.label", label)))
-    ]
-    told = [f"the labels of {split} are withheld; it was cut from the others" for split in withheld]
-    kept = {split: (f"task.dataset={dataset}", table) for split, table in found.items() if split not in withheld}
-    return kept, [*told, *passed]
-
-
-def _is_withheld(cell: object) -> bool:
-    """Whether a label is none, or −1, which means that it is kept back."""
-    return is_gap(cell) or str(cell) in ("-1", "-1.0")
-
-
 def own_splits(
     config: OwnRowsConfig,
     where: str,
@@ -173,10 +151,11 @@ def _refuse_withheld(config: OwnRowsConfig, tables: Mapping[str, tuple[str, Tabl
         there = set(frame["label"])
         if there in withheld[config.answer] and not there <= set(frames["train"]["label"]):
             said = "rows have no labels" if there == {()} else "labels are -1"
-            raise ConfigError(
-                f"{tables[split][0]}: all {len(frame)} {said}, as where labels are withheld; task.{split}=null "
-                "has the split cut from the others"
-            )
+            raise ConfigError(_withheld(tables[split][0], split, f"{len(frame)} {said}"))
+
+
+def _withheld(where: str, split: str, said: str) -> str:
+    return f"{where}: all {said}, as where labels are withheld; task.{split}=null has the split cut from the others"
 
 
 def _columns(config: OwnRowsConfig, split: str) -> dict[str, str]:
@@ -207,6 +186,8 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
     roles = [role for role in _ROW if role in frame]
     gap = frame[roles].map(is_gap).any(axis=1) if len(frame) else pd.Series(dtype=bool)
     if rows := list(frame.index[gap]):
+        if split != "train" and all(map(is_gap, frame["label"])):
+            raise ConfigError(_withheld(where, split, f"{len(frame)} rows have no labels"))
         if config.gaps == "refuse":
             rule = f"rows have no {' or no '.join(named[role] for role in roles)} (rows {listed(rows)})"
             none = "; of none of the labels is a row with an empty list, []" if config.answer == "labels" else ""

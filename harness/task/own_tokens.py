@@ -159,6 +159,10 @@ def _tag(config: TokenLabelsTaskConfig, item: object, where: str) -> str:
         return names[item]
     if not isinstance(item, str) or is_gap(item):
         raise ConfigError(f"{where}: the tag {item!r} is no name ({type(item).__name__}); outside of all spans it is O")
+    if names is not None and item not in names:
+        raise ConfigError(
+            f"{where}: the tag {item!r} is a name, and none of task.tag_names; task.tag_names=null takes it"
+        )
     return item
 
 

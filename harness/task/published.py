@@ -12,7 +12,7 @@ from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import is_gap
-from harness.task.intake.table import load_bare_table, load_table
+from harness.task.intake.table import load_arrow, load_bare_table
 from harness.task.own_text import Frames
 
 
@@ -27,7 +27,9 @@ def read_glue(config: GlueTaskConfig) -> tuple[str, Frames, Facts]:
     else:
         folder = assets.fetch(config.asset.address, config.asset.sha256)
         files = {name: next((folder / "data").glob(f"{name}-*.parquet")) for name in ("train", "validation", "test")}
-        frames = {name: _columns(load_table(path, "task.asset").frame, path) for name, path in files.items()}
+        frames = {
+            name: _columns(load_arrow(path, "task.asset", features={}).frame, path) for name, path in files.items()
+        }
         source = config.asset.address
     withheld = frames["test"].empty or set(frames["test"]["label"]) == {"-1"}
     if withheld:

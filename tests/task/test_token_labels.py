@@ -294,7 +294,11 @@ REFUSED = {
     "no text": (changed(4, lambda tokens, tags: ([5, *tokens[1:]], tags)), {}, r"row 5: tokens has 5 in it \(int\)"),
     "blank": (changed(4, lambda tokens, tags: ([" ", *tokens[1:]], tags)), {}, "row 5: tokens has ' ' in it"),
     "numbers": (tag_of(4, 0, 3), {}, r"row 5: the tag 3 is a number; task\.tag_names="),
-    "beyond": (tag_of(4, 0, 3), {"tag_names": ["O", "B-X"]}, "the tag 3 is none of task.tag_names, which has 0 to 1"),
+    "beyond": (
+        tag_of(4, 0, 9),
+        {"tag_names": ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]},
+        "the tag 9 is none of task.tag_names, which has 0 to 4",
+    ),
     "no tag": (tag_of(4, 0, None), {}, r"the tag None is no name \(NoneType\)"),
     "BIOES": (tag_of(4, 0, "S-PER"), {}, "train row 5: the tag 'S-PER' is neither O nor B-TYPE nor I-TYPE"),
     "bare": (tag_of(4, 0, "B-"), {}, "the tag 'B-' is neither"),

@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -13,8 +12,10 @@ from harness.config import ConfigError, nearest
 from harness.config.extras import check_extra
 from harness.system.assets import Unreachable
 from harness.system.paths import listed
+from harness.task.intake.features import Features, with_names
 from harness.task.intake.folders import folders_in, split_named
-from harness.task.intake.table import Table, load_table, of_arrow_table
+from harness.task.intake.labels import is_gap
+from harness.task.intake.table import Table, load_arrow, of_arrow_table
 
 _PINNED = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[\w./-]+)")
 
@@ -33,6 +34,28 @@ def load_splits(
     names = _split_names(dataset, list(found), {split: name for split, name in named.items() if name is not None})
     told = [_passed_over(name, names) for name in found if name not in names.values()]
     return {split: found[name] for split, name in names.items()}, told
+
+
+def labelled_splits(
+    dataset: str, subset: str | None, *, wanted: Sequence[str], label: str, named: Mapping[str, str | None]
+) -> tuple[dict[str, tuple[str, Table]], list[str]]:
+    """The splits of a data set of the datasets library that have labels, each with what names it; and what is told of
+    those of other names, and of those whose labels are withheld. `named` are the names of splits that are given.
+    """
+    found, passed = load_splits(dataset, subset, wanted, named)
+    withheld = [
+        split
+        for split, table in found.items()
+        if split != "train" and all(map(_is_withheld, table.column("task.label", label)))
+    ]
+    told = [f"the labels of {split} are withheld; it was cut from the others" for split in withheld]
+    kept = {split: (f"task.dataset={dataset}", table) for split, table in found.items() if split not in withheld}
+    return kept, [*told, *passed]
+
+
+def _is_withheld(cell: object) -> bool:
+    """Whether a label is none, or −1, which means that it is kept back."""
+    return is_gap(cell) or str(cell) in ("-1", "-1.0")
 
 
 def _passed_over(name: str, names: Mapping[str, str]) -> str:
@@ -93,58 +116,23 @@ def _saved(folder: Path, wanted: Collection[str]) -> dict[str, Table]:
         rule = f"; task.subset names one of its folders: {listed(parts)}" if parts else ""
         said = "neither saved by save_to_disk (dataset_dict.json, state.json) nor Parquet files"
         raise ConfigError(f"task.dataset={folder}: {said}{rule}")
-    return {name: _with_names(_joined(paths, wanted), _features_in(paths[0])) for name, paths in shards.items()}
-
-
-def _features_in(path: Path) -> Mapping[str, Any]:
-    """The features that the datasets library noted in a Parquet file; none where it did not write it."""
-    import pyarrow.parquet as pq
-
-    noted = (pq.read_schema(path).metadata or {}).get(b"huggingface")
-    found = json.loads(noted).get("info", {}).get("features") if noted is not None else None
-    return found or {}
+    return {name: _joined(paths, wanted, None) for name, paths in shards.items()}
 
 
 def _one_saved(folder: Path, wanted: Collection[str]) -> Table:
     try:
         files = [folder / entry["filename"] for entry in json.loads((folder / "state.json").read_text())["_data_files"]]
-        features = json.loads((folder / "dataset_info.json").read_text()).get("features") or {}
+        features = json.loads((folder / "dataset_info.json").read_text()).get("features")
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"task.dataset={folder}: no split of a saved data set ({type(error).__name__})") from None
-    return _with_names(_joined(files, wanted), features)
+    return _joined(files, wanted, features or None)
 
 
-def _joined(paths: Sequence[Path], wanted: Collection[str]) -> Table:
-    """The rows of several files one after another, numbered from 1."""
-    tables = [load_table(path, "task.dataset", wanted) for path in paths]
+def _joined(paths: Sequence[Path], wanted: Collection[str], features: Features | None) -> Table:
+    """The rows of several files one after another, numbered from 1; without `features` each file's own are read."""
+    tables = [load_arrow(path, "task.dataset", wanted, features) for path in paths]
     frame = pd.concat([table.frame for table in tables], ignore_index=True)
     return Table(paths[0].parent, frame.set_axis(range(1, len(frame) + 1), axis=0), {})
-
-
-def _with_names(table: Table, features: Mapping[str, Any]) -> Table:
-    """With the names of classes in place of their numbers."""
-    columns = {}
-    for name in table.frame.columns:
-        names = _names_of(features.get(name))
-        column = table.frame[name]
-        columns[name] = column if names is None else column.map(lambda cell, names=names: _name(cell, names))
-    return Table(table.path, pd.DataFrame(columns, dtype=object, index=table.frame.index), table.format)
-
-
-def _names_of(kind: object) -> Sequence[str] | None:
-    """The names of the classes of a feature, or of the items of its lists; None where it has none."""
-    inner = kind[0] if isinstance(kind, list) and kind else kind
-    while isinstance(inner, Mapping) and "feature" in inner:
-        inner = inner["feature"]
-    return inner.get("names") if isinstance(inner, Mapping) and inner.get("_type") == "ClassLabel" else None
-
-
-def _name(cell: object, names: Sequence[str]) -> object:
-    if isinstance(cell, list):
-        return [_name(item, names) for item in cell]
-    if not isinstance(cell, int):
-        return cell
-    return names[cell] if 0 <= cell < len(names) else None
 
 
 def _of_hub(dataset: str, subset: str | None, wanted: Collection[str]) -> dict[str, Table]:
@@ -167,6 +155,7 @@ def _of_hub(dataset: str, subset: str | None, wanted: Collection[str]) -> dict[s
         raise Unreachable(f"task.dataset={dataset}: {said}") from None
     tables = {}
     for name, split in found.items():
-        table = Table(Path(dataset), of_arrow_table(split.with_format("arrow")[:], wanted), {})
-        tables[name] = _with_names(table, json.loads(json.dumps(split.features.to_dict())))
+        features = json.loads(json.dumps(split.features.to_dict()))
+        frame = with_names(of_arrow_table(split.with_format("arrow")[:], wanted), features)
+        tables[name] = Table(Path(dataset), frame, {})
     return tables

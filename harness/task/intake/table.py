@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from harness.config import ConfigError, nearest
 from harness.system.paths import listed, path_problem
 from harness.task.intake.delimited import raw_tabs, read_delimited
+from harness.task.intake.features import Features, noted_features, with_names
 from harness.task.intake.files import decode, read_bytes, unlike_data
 
 ARROW = (".parquet", ".arrow", ".feather")
@@ -54,9 +55,9 @@ def load_table(
         raise ConfigError(
             f"{key}={path}: {said}expected a file that ends in .csv, .tsv, .json, .jsonl, .parquet or .arrow{others}"
         )
+    if kind in ARROW:
+        return load_arrow(path, key, wanted)
     try:
-        if kind in _BINARY:
-            return Table(path, _BINARY[kind](path, key, wanted), {})
         text, found = decode(read_bytes(path, key), encoding)
         told = {} if found in ("utf-8", "utf-8-sig") else {"encoding": found}
         if kind in (".jsonl", ".ndjson", ".json"):
@@ -64,7 +65,7 @@ def load_table(
         rows, mark = read_delimited(text, kind, separator, wanted)
         usual = "comma" if kind == ".csv" else "tab"
         return Table(path, _framed(rows), told if mark == usual else told | {"separator": mark})
-    except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{key}={path}: {' '.join(str(error).split())}") from None
 
 
@@ -165,16 +166,22 @@ def _records(rows: Sequence[tuple[int, Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns).set_axis([number for number, _ in rows], axis=0)
 
 
-def _of_arrow(read: Callable[[Path], Any]) -> Callable[[Path, str, Collection[str]], pd.DataFrame]:
-    def cells(path: Path, key: str, wanted: Collection[str]) -> pd.DataFrame:
-        if problem := path_problem(path, "file"):
-            raise ConfigError(f"{key}={path}: {problem}")
+def load_arrow(path: Path, key: str, wanted: Collection[str] = (), features: Features | None = None) -> Table:
+    """A Parquet or Arrow file, with the names of classes that `features` have; None: those that are noted in it.
+
+    Raises ConfigError, with `key`, for what is no such file.
+    """
+    if problem := path_problem(path, "file"):
+        raise ConfigError(f"{key}={path}: {problem}")
+    try:
         with open(path, "rb") as file:
             if (head := file.read(512))[:4] not in (b"PAR1", b"ARRO") and (reason := unlike_data(head)):
                 raise ConfigError(f"{key}={path}: {reason}")
-        return of_arrow_table(read(path), wanted)
-
-    return cells
+        read = _parquet(path) if path.suffix.lower() == ".parquet" else _arrow(path)
+        noted = noted_features(read.schema.metadata) if features is None else features
+        return Table(path, with_names(of_arrow_table(read, wanted), noted), {})
+    except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
+        raise ConfigError(f"{key}={path}: {' '.join(str(error).split())}") from None
 
 
 def of_arrow_table(table: Any, wanted: Collection[str]) -> pd.DataFrame:
@@ -209,6 +216,3 @@ def _arrow(path: Path) -> Any:
         except pa.ArrowInvalid:
             source.seek(0)
             return pa.ipc.open_stream(source).read_all()
-
-
-_BINARY = {".parquet": _of_arrow(_parquet), ".arrow": _of_arrow(_arrow), ".feather": _of_arrow(_arrow)}
