@@ -1,7 +1,7 @@
 """run=data: what is read, before anything is trained."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,24 +59,28 @@ def _summary(config: Config, whole: "Task", part: "Task", name: str) -> list[str
     from harness.trial.constants import constant_lines
 
     inputs: Mapping[str, Inputs] | None = None
+    odd: Sequence[str] = ()
     try:
         with assets.cached_only():
-            inputs = _inputs(config, whole, part)
+            inputs, odd = _inputs(config, whole, part)
     except assets.Unreachable as error:
         _LOG.info("rows are not counted as the model %s reads them: %s", config.model.name, error)
     shown = inputs["train"].shown() if inputs is not None else []
     scored: list[str] = []
     if part is whole:
         scored = unmeasured(config, part) or constant_lines(part, config.trainer, inputs or {})
-    return ([f"task {name}"] if name else []) + summary(part, inputs, scored) + (["", *shown] if shown else [])
+    return ([f"task {name}"] if name else []) + summary(part, inputs, scored, odd) + (["", *shown] if shown else [])
 
 
-def _inputs(config: Config, whole: "Task", part: "Task") -> Mapping[str, "Inputs"]:
+def _inputs(config: Config, whole: "Task", part: "Task") -> tuple[Mapping[str, "Inputs"], Sequence[str]]:
+    """The splits as the model reads them, and what is told of texts that it cannot read or tell apart."""
     from harness.task import SPLITS
+    from harness.task.reading import read_by_tokenizer
     from harness.trial.inputs import tokens_for
 
     tokens = tokens_for(config, whole)
-    return {split: part.inputs(split, tokens) for split in SPLITS}
+    inputs = {split: part.inputs(split, tokens) for split in SPLITS}
+    return inputs, read_by_tokenizer(part, inputs, tokens).told
 
 
 def _picture(task: "Task", path: Path) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,6 +81,18 @@ class Inputs(Dataset[int]):
     def truncated(self) -> dict[str, int]:
         """How many rows were cut at their longest, by what was cut; empty where none can be."""
         return {}
+
+    def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        """Ids end to end and where each row starts, of all that is read and of all that is written; else none."""
+        return ()
+
+    def by_part(self) -> "Sequence[Inputs]":
+        """The inputs of each task that it is of."""
+        return (self,)
+
+    def row_labels(self) -> Sequence[Hashable]:
+        """The class of each row, or its classes, to find rows that are read alike and differ; else none."""
+        return ()
 
     def wanted_texts(self, answers: Sequence[str]) -> Sequence[str]:
         """The texts that generated ones are compared with: the task's own `answers` of the first rows."""

@@ -5,7 +5,7 @@ Shapes: B examples in a batch, L tokens of the longest of them.
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,9 @@ class TokenRows(Inputs):
     def truncated(self) -> dict[str, int]:
         return {"text": self.cut} if self.cut else {}
 
+    def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        return ((self.ids, self.starts),)
+
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSplit(TokenRows):
@@ -81,6 +84,11 @@ class EncodedSplit(TokenRows):
     cut: int = 0
     types: np.ndarray | None = None
     groups: np.ndarray | None = None
+
+    def row_labels(self) -> Sequence[Hashable]:
+        if self.labels.ndim > 1:
+            return [tuple(row) for row in self.labels.tolist()]
+        return [] if self.labels.dtype.kind == "f" else self.labels.tolist()
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Ids (B, L), mask (B, L) with 1 on real tokens, labels (B), rows (B); of two sentences `types` (B, L), and of

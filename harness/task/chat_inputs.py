@@ -91,6 +91,9 @@ class ChatInputs(Inputs):
     def truncated(self) -> dict[str, int]:
         return self.cut
 
+    def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        return ((self.ids.ids, self.ids.starts),)
+
     def texts(self, written: Tensor) -> list[str]:
         """The texts of rows of generated ids, each up to what ends it."""
         ended = [next((n for n, index in enumerate(row) if index in self.ends), len(row)) for row in written.tolist()]

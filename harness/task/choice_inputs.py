@@ -94,6 +94,9 @@ class ChoiceInputs(Inputs):
     def example(self, row: int) -> list[Piece]:
         return self.pairs.example(int(self.starts[row] + self.answers[row]))
 
+    def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        return tuple((ids, starts[self.starts]) for ids, starts in self.pairs.token_rows())
+
     def shown(self) -> list[str]:
         """The first question with its options, tokens parted by |."""
         said = ["the first question, tokens parted by |, the tokens of each option in [[ ]], * the right one:", ""]

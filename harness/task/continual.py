@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,3 +124,9 @@ class OneOfTasks(Inputs):
 
     def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         return self.part.training_batch(rows) | {"tasks": torch.full((len(rows),), self.task)}
+
+    def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        return self.part.token_rows()
+
+    def row_labels(self) -> Sequence[Hashable]:
+        return self.part.row_labels()

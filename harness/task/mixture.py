@@ -184,6 +184,9 @@ class MixtureInputs(Inputs):
         """The first rows of the first part."""
         return self.parts[0].sample(count)
 
+    def by_part(self) -> Sequence[Inputs]:
+        return self.parts
+
     def of_every_task(self, count: int) -> list[range]:
         """The first rows of each part."""
         found = (part.sample(count) for part in self.parts)

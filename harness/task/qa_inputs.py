@@ -107,6 +107,9 @@ class QaInputs(Inputs):
     def truncated(self) -> dict[str, int]:
         return dict(self.cut)
 
+    def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        return ((self.ids, self.starts[self.firsts]),)
+
     def shown(self) -> list[str]:
         """The first question with an answer as it is read, in the first window that holds that."""
         window = int(np.argmax(self.labels[:, 0] > 0))

@@ -124,6 +124,9 @@ class Seq2seqInputs(Inputs):
         decode = self.tokenizer.decode
         return [(decode(self.sources.row(row).tolist()), False), (decode(self.targets.row(row).tolist()), True)]
 
+    def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        return tuple((side.ids, side.starts) for side in (self.sources, self.targets))
+
     @property
     def ends(self) -> tuple[int, ...]:
         """Ids that end a text beside the model's own: none."""

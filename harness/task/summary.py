@@ -59,10 +59,13 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
-def summary(task: Task, inputs: Mapping[str, Inputs] | None, constants: Sequence[str] = ()) -> list[str]:
+def summary(
+    task: Task, inputs: Mapping[str, Inputs] | None, constants: Sequence[str] = (), odd: Sequence[str] = ()
+) -> list[str]:
     """All that `run=data` says of one task. With `inputs`, how long its rows are as a model reads them, too.
 
-    `constants` are lines on what is scored without having learned anything, in the measure that is asked for.
+    `constants` are lines on what is scored without having learned anything, in the measure that is asked for, `odd`
+    on what its tokenizer makes of the texts.
     """
     told = task.describe()
     rows = told["rows"]
@@ -74,7 +77,7 @@ def summary(task: Task, inputs: Mapping[str, Inputs] | None, constants: Sequence
         *constants,
         "",
         *_lengths(task, inputs),
-        *_findings(task, told),
+        *_findings(task, told, odd),
     ]
 
 
@@ -150,7 +153,7 @@ def _lengths(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
     return [*_aligned(table), ""]
 
 
-def _findings(task: Task, told: Mapping[str, object]) -> list[str]:
+def _findings(task: Task, told: Mapping[str, object], odd: Sequence[str]) -> list[str]:
     facts = task.findings()
     lines = [f"left out, {reason}: {len(rows)} (rows {listed(rows)})" for reason, rows in facts.left_out.items()]
     known = set(facts.left_out)
@@ -167,7 +170,7 @@ def _findings(task: Task, told: Mapping[str, object]) -> list[str]:
         )
         lines.append(f"alike up to case, blanks and punctuation: {count} {where}")
     lines += [f"{split} has no row of {listed(names)}" for split, names in facts.missing.items()]
-    lines += [f"to be looked at: {said}" for said in facts.suspicious]
+    lines += [f"to be looked at: {said}" for said in (*facts.suspicious, *odd)]
     lines += [f"found: {what} {found}" for what, found in facts.format.items()]
     return lines or ["nothing left out, nothing repeated, nothing suspicious"]
 

@@ -5,7 +5,7 @@ Shapes: B rows in a batch, L pieces of the longest, W tokens of the longest.
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ class TokenInputs(TokenRows):
     tags: np.ndarray
     pad_id: int
     cut: int
+
+    def row_labels(self) -> Sequence[Hashable]:
+        return [tuple(row.tolist()) for row in np.split(self.tags, self.place_starts[1:-1])]
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Ids and mask (B, L); labels (B, L), −100 but at tokens' first pieces; rows (B).

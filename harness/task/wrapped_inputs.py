@@ -3,7 +3,7 @@
 Shapes: B rows of a batch, L tokens of the longest row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -52,6 +52,12 @@ class WrappedInputs(Inputs):
 
     def truncated(self) -> dict[str, int]:
         return self.own.truncated()
+
+    def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        return self.own.token_rows()
+
+    def row_labels(self) -> Sequence[Hashable]:
+        return self.own.row_labels()
 
     def wanted_texts(self, answers: Sequence[str]) -> Sequence[str]:
         return self.own.wanted_texts(answers)

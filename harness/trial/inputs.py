@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from harness.model import base_file, model_tokens
 from harness.system import assets
 from harness.system.hub_models import digest_of_model, pinned_address
 from harness.task import Inputs, Task, build_task, tokenizer_files, train_tokenizer
+from harness.task.reading import Reading, read_by_tokenizer
 from harness.training import in_parts, in_parts_of, pieces_of
 from harness.trial.guests import guest_digests
 
@@ -20,8 +21,28 @@ _EVALUATION_ROWS = 64
 
 
 def read_inputs(config: Config, task: Task, split: str) -> Inputs:
-    """A split as the model of the configuration reads it; what is costly to make comes from the cache."""
-    return task.inputs(split, tokens_for(config, task))
+    """A split as the model of the configuration reads it; what is costly to make comes from the cache.
+
+    Raises ConfigError for texts that are unknown to its tokenizer for the most part.
+    """
+    tokens = tokens_for(config, task)
+    inputs = task.inputs(split, tokens)
+    read_by_tokenizer(task, {split: inputs}, tokens)
+    return inputs
+
+
+def readings(config: Config, task: Task, splits: Mapping[str, Any]) -> dict[str, Reading]:
+    """What its tokenizer makes of the texts of all splits, by the names of the tasks where there are several."""
+    tokens = tokens_for(config, task)
+    if not config.task.parts:
+        return {"": read_by_tokenizer(task, splits, tokens)}
+    found = {}
+    for number, (name, part) in enumerate(task.parts.items()):
+        by_split = {
+            split: inputs[name] if config.task.in_turn else inputs.by_part()[number] for split, inputs in splits.items()
+        }
+        found[name] = read_by_tokenizer(part, by_split, tokens)
+    return found
 
 
 def training_rows(config: Config, task: Task) -> Inputs:

@@ -52,7 +52,7 @@ from harness.trial.constants import constant_scores
 from harness.trial.context import BEST, CHECKPOINTS, Report, TrialContext
 from harness.trial.continual.run import train_and_evaluate_continual
 from harness.trial.fingerprints import environment_of, identity
-from harness.trial.inputs import base_identity, loader, tokens_for, training_collate
+from harness.trial.inputs import base_identity, loader, readings, tokens_for, training_collate
 from harness.trial.methods import Method
 from harness.trial.out_of_memory import what_ran_out
 from harness.trial.passes import feed, first_batch, step_bytes, step_flops
@@ -96,6 +96,7 @@ def run_trial(
         model = _built(config, task)
         _note_arithmetic(config, precision, model, draft)
         splits, calibration = _read(config, task)
+        _note_readings(config, task, splits, draft)
         _note_constants(config, task, splits, draft)
         spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
@@ -291,6 +292,21 @@ def _read(config: Config, task: Task) -> tuple[dict[str, Any], Inputs]:
     if config.trainer.pad_to_multiple_of is not None:
         whole["train"] = PaddedInputs(whole["train"], config.trainer.pad_to_multiple_of)
     return whole, whole["train"]
+
+
+def _note_readings(config: Config, task: Task, splits: Mapping[str, Any], draft: Draft) -> None:
+    """Note, and say, how many tokens the model does not know, and which rows it cannot tell apart."""
+    for name, reading in readings(config, task, splits).items():
+        for said in reading.told:
+            _LOG.warning("data: %s", f"{name}: {said}" if name else said)
+        data = draft.record.data
+        details = (data.tasks[name] if name else data).details | reading.described()
+        draft.record = replace(
+            draft.record,
+            data=replace(data, tasks=data.tasks | {name: replace(data.tasks[name], details=details)})
+            if name
+            else replace(data, details=details),
+        )
 
 
 def _count(

@@ -67,6 +67,22 @@ def test_a_record_says_what_was_run_what_it_cost_and_what_it_scored(run, compose
     assert entry.data.rows == {"train": 168, "validation": 24, "test": 48}
 
 
+def test_words_that_the_tokenizer_does_not_know_stand_in_the_record_and_are_said(run, tiny_data, tmp_path, caplog):
+    lines = tiny_data.read_text().splitlines()
+    odd = [
+        lines[0],
+        *(f"{line.rpartition(',')[0]} ቃ,{line[-1]}" if n % 4 else line for n, line in enumerate(lines[1:])),
+    ]
+    (tmp_path / "odd.csv").write_text("\n".join(odd) + "\n")
+    entry = run(f"task.data={tmp_path}/odd.csv", "trainer.max_steps=2", "trainer.evaluations=1")
+    assert entry.state == "complete"
+    found = entry.data.details["unknown_tokens"]
+    assert list(found) == ["train", "validation", "test"]
+    assert all(0.1 < share < 0.4 for share in found.values())
+    assert f"train: {100 * found['train']:.2g} % of the tokens are unknown" in caplog.text
+    assert "unknown_tokens" not in run("trainer.max_steps=2", "trainer.evaluations=1", number=1).data.details
+
+
 def test_what_a_search_compares_by_before_the_end_is_what_the_record_has(compose, tmp_path, own_cache):
     folder, ask, seen = tmp_path / "results/s/trials/0000", [], []
     folder.mkdir(parents=True)

@@ -1,0 +1,132 @@
+"""How a tokenizer reads a task's texts: tokens that it does not know, and rows that become the same for a model."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.config import ConfigError, Tokens
+from harness.system.paths import listed
+from harness.task.base import Inputs, Task
+from harness.task.intake.duplicates import contradictions
+from harness.task.intake.held import shortened
+from harness.task.tokenizers import tokenizer_files
+
+_UNREADABLE = 0.5  # of the tokens of a text, and of the texts of a split
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """The share of each split's tokens that are unknown to the tokenizer, where any is, and what is told of rows."""
+
+    unknown: Mapping[str, float]
+    told: Sequence[str]
+
+    def described(self) -> dict[str, object]:
+        """What a record keeps; nothing where all is known and told apart."""
+        found = {"unknown_tokens": dict(self.unknown), "read": list(self.told)}
+        return {name: value for name, value in found.items() if value}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counts:
+    """Of each row of a split: its tokens but for special ones, and those of them that are unknown."""
+
+    own: np.ndarray
+    unknown: np.ndarray
+
+    @property
+    def share(self) -> float:
+        return float(self.unknown.sum() / max(1, self.own.sum()))
+
+    @property
+    def unreadable(self) -> np.ndarray:
+        found: np.ndarray = self.unknown > _UNREADABLE * self.own
+        return found
+
+
+def read_by_tokenizer(task: Task, splits: Mapping[str, Inputs], tokens: Tokens | None) -> Reading:
+    """What a model reads of a task's texts. Raises ConfigError where most texts of a split are unknown to it."""
+    texts = {split: found for split, inputs in splits.items() if (found := inputs.token_rows())}
+    if tokens is None or tokens.tokenizer is None or not texts:
+        return Reading({}, [])
+    marks = _marks(tokens, *(path.stat().st_mtime_ns for path in tokenizer_files(tokens.tokenizer)))
+    shares, told = dict[str, float](), list[str]()
+    for split, sides in texts.items():
+        counts = [_counted(*side, *marks) for side in sides]
+        shares[split] = max(each.share for each in counts)
+        unread, empty = np.any([each.unreadable for each in counts], axis=0), counts[0].own == 0
+        said = _said(split, shares[split], _named(task, split, unread), _named(task, split, empty))
+        if (unread | empty).sum() > _UNREADABLE * len(unread):
+            where = f"task={task.name} ({task.describe().get('source', '')})"
+            raise ConfigError(f"{where}: {'; '.join(said)}; it takes a model of their language and script")
+        told += said
+    known = {split: share for split, share in shares.items() if share}
+    return Reading(known, [*told, *_read_alike(task, splits)])
+
+
+def _said(split: str, share: float, unread: Sequence[str], empty: Sequence[str]) -> list[str]:
+    texts = f"; in {len(unread)} texts more than half (rows {listed(unread)})" if unread else ""
+    lines = [f"{split}: {_percent(share)} of the tokens are unknown to the model's tokenizer{texts}"] if share else []
+    return lines + (
+        [f"{split}: {len(empty)} texts have no token for the model to read (rows {listed(empty)})"] if empty else []
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.995 else "100 %"
+
+
+def _named(task: Task, split: str, chosen: np.ndarray) -> list[str]:
+    """What rows are called: by their place in a user's own file, else as in tables, or by their place in the split."""
+    names = task.findings().kept.get(split) or task.names(split) or range(1, len(chosen) + 1)
+    return [shortened(str(names[row])) for row in np.flatnonzero(chosen).tolist()]
+
+
+def _counted(ids: np.ndarray, starts: np.ndarray, unknown: int | None, special: Sequence[int]) -> _Counts:
+    found = [~np.isin(ids, special), ids == (-1 if unknown is None else unknown)]
+    sums = [np.concatenate([[0], np.cumsum(each)]) for each in found]
+    return _Counts(*(np.diff(each[starts]) for each in sums))
+
+
+def _read_alike(task: Task, splits: Mapping[str, Inputs]) -> list[str]:
+    """What is told of rows that have different labels and are the same to a model: unknown words, or cut off."""
+    keys, labels, names = list[Hashable](), list[Hashable](), list[str]()
+    for split, inputs in splits.items():
+        if mine := inputs.row_labels():
+            labels += mine
+            sides = [(ids, starts.tolist()) for ids, starts in inputs.token_rows()]
+            keys += [
+                tuple(ids[starts[row] : starts[row + 1]].tobytes() for ids, starts in sides) for row in range(len(mine))
+            ]
+            names += [f"{split} {name}" for name in _named(task, split, np.ones(len(mine), dtype=bool))]
+    if not (found := contradictions(keys, labels)):
+        return []
+    said = listed(" and ".join(names[place] for place in places[:4]) for places in found.values())
+    count = sum(map(len, found.values()))
+    return [f"{count} rows with different labels are the same as the tokenizer reads them, {len(found)} times ({said})"]
+
+
+@functools.lru_cache
+def _marks(tokens: Tokens, *_: int) -> tuple[int | None, list[int]]:
+    """The id of what a tokenizer does not know, None where it knows all or has another use for it; and special ids."""
+    assert tokens.tokenizer is not None
+    ours = {number for number in (tokens.pad, tokens.end, tokens.start, tokens.begin) if number is not None}
+    unknown, special = _written(tokenizer_files(tokens.tokenizer))
+    return None if unknown in ours else unknown, sorted((special | ours) - {unknown})
+
+
+def _written(files: Sequence[Path]) -> tuple[int | None, set[int]]:
+    """The same as the files say it."""
+    found = json.loads(files[-1].read_text(encoding="utf-8"))
+    if files[-1].name == "vocab.json":  # Marian's
+        return found.get("<unk>"), set()
+    added, model = found.get("added_tokens") or [], found["model"]
+    special = {token["id"] for token in added if token.get("special")}
+    if "unk_id" in model:
+        return model["unk_id"], special
+    ids = {token["content"]: token["id"] for token in added} | dict(model["vocab"])
+    return ids.get(model.get("unk_token")), special
