@@ -6,11 +6,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.lists import Shortened, read_list
+from harness.task.intake.number_names import number_readings
 
 _BRACKETS = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
 _BARE_LIST = re.compile(r"[\[{](.*,.*|[\d\s.+-]*)[\]}]", re.DOTALL)  # several names without quotes, or numbers
@@ -206,13 +206,14 @@ def refuse_unparted(where: str, name: str, cells: Mapping[object, object], separ
 
 def label_key(label: str) -> str:
     """What labels share that are alike but for blanks, case, invisible characters or the way a number is written."""
+    return _readings(label)[0]
+
+
+def _readings(label: str) -> list[str]:
+    """The same, and what else it may be: 1.000 may be one or a thousand."""
     plain = "".join(" " if c.isspace() else c for c in unicodedata.normalize("NFKC", label) if not _invisible(c))
     plain = " ".join(plain.split()).casefold()
-    try:
-        number = Decimal(plain)
-    except InvalidOperation:
-        return plain
-    return str(number.normalize() + 0) if number.is_finite() else plain
+    return number_readings(plain) or [plain]
 
 
 def _invisible(character: str) -> bool:
@@ -224,7 +225,12 @@ def alike(labels: Iterable[str]) -> list[list[str]]:
     no, those for one of both are alike.
     """
     counts = Counter(labels)
-    keys = {label: label_key(label) for label in counts}
+    readings = {label: _readings(label) for label in counts}
+    certain = {found[0] for found in readings.values() if len(found) == 1}
+    keys = {
+        label: next((reading for reading in found if len(found) == 1 or reading in certain), " or ".join(sorted(found)))
+        for label, found in readings.items()
+    }
     if len(set(keys.values())) > 2 and set(keys.values()) <= _YES | _NO:
         keys = {label: "yes" if key in _YES else "no" for label, key in keys.items()}
     groups: dict[str, list[str]] = {}
@@ -243,8 +249,9 @@ def settle_alike(where: str, labels: Sequence[str], rows: Sequence[object], norm
     if normalise is None and groups:
         said = "; ".join(_described(group, labels, rows) for group in groups[:5])
         rule = "task.labels.normalise=true makes them one class, false keeps them apart"
-        same = all(len(set(map(label_key, group))) == 1 for group in groups)
-        how = "differ in blanks, case or number format" if same else "say yes or no in several words"
+        keys = [set(map(label_key, group)) for group in groups]
+        words = any(len(found) > 1 and found <= _YES | _NO for found in keys)
+        how = "say yes or no in several words" if words else "differ in blanks, case or number format"
         raise ConfigError(f"{where}: labels that {how}: {said}; {rule}")
     if normalise:
         names = {label: " ".join(label.split()) for label in names}
