@@ -22,7 +22,7 @@ from harness.task.intake.duplicates import (
 )
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
-from harness.task.intake.groups import group_names, reads_groups, shared_groups
+from harness.task.intake.groups import group_keys, group_names, reads_groups, shared_groups
 from harness.task.intake.labels import (
     are_decisions,
     is_gap,
@@ -209,6 +209,8 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
     for role in ("group", "scored"):
         if role in frame:
             frame[role] = group_names(where, named[role], frame[role].items())
+    if "scored" in frame:
+        frame["scored"] = group_keys(frame["scored"])
     return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index))
 
 
@@ -343,7 +345,7 @@ def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict
         return by_time(moments(where, config.time, frame["time"]), shares)
     for role in ("group", "scored"):
         if role in frame:
-            groups = joined(groups, list(frame[role]))
+            groups = joined(groups, group_keys(frame[role]))
     if config.cut == "stratified" and config.answer == "class":
         return stratified(groups, list(frame["label"]), shares, config.split_seed)
     return drawn(groups, shares, config.split_seed)

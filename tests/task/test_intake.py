@@ -1574,7 +1574,9 @@ def test_groups_of_a_given_split_are_kept_apart_from_those_of_training(make_task
     train = grouped(make, range(60), lambda i: f"g{i // 6}")
     apart = grouped(make, range(60, 84), lambda i: f"h{i // 6}" if i % 6 else None)
     task = given_task(make_task, tmp_path, kind, train, apart, group="who")
-    assert not any("task.group" in line for line in task.findings().suspicious)
+    (line,) = [line for line in task.findings().suspicious if "task.group" in line]
+    said = "test: 4 of 24 rows have no group, and each is taken for one of its own (task.group=who; rows "
+    assert line.startswith(said)
     assert task.describe()["rows"]["test"] == 24
     shared = grouped(make, range(60, 84), lambda i: f"g{i % 10}")
     line = r"task\.group=who: [6-9] groups of test, which are (1|2)\d of its rows, stand in train too "
@@ -1595,6 +1597,19 @@ def test_groups_are_one_however_their_numbers_and_names_are_spelled(make_task, t
     held = grouped(make, range(60, 84), lambda i: other(i % 10) if i % 6 else None)  # as pandas has numbers with a gap
     with pytest.raises(ConfigError, match=r"task\.group=who: [6-9] groups of test, .* stand in train too"):
         given_task(make_task, tmp_path, kind, train, held, group="who")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_without_a_group_and_names_that_are_taken_for_one_are_told(make_task, tmp_path, own_cache, kind):
+    make = KINDS[kind][1]
+    names = [None, "", "unknown", *(f"{('Ann', 'ann ', 'ANN')[i % 3]} {i // 6}" for i in range(3, 60))]
+    train, held = grouped(make, range(60), lambda i: names[i]), grouped(make, range(60, 84), lambda i: f"h{i // 6}")
+    told = "\n".join(given_task(make_task, tmp_path, kind, train, held, group="who").findings().suspicious)
+    where = {int(count): split for split, count in re.findall(r"(\w+): (\d+) of \d+ rows have no group", told)}
+    assert sum(where) == 2 or len(where) == 1, "two rows, in one split or in two"
+    assert "task.group=who: 'unknown' (1 rows) often means that there is no group, and is taken for one" in told
+    line = r"task\.group=who: \d+ groups are written in several ways, .*: 'Ann \d' and 'ann \d' and 'ANN \d'"
+    assert re.search(line, told)
 
 
 def test_a_group_that_is_a_long_text_is_told_by_its_beginning(make_task, tmp_path):

@@ -1,6 +1,7 @@
 """Groups of rows, as those of one author: read of every split that is given; in training or held out, never both."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from harness.config import ConfigError, names_in
 from harness.system.paths import listed
 from harness.task.intake.held import shortened
-from harness.task.intake.labels import is_gap
+from harness.task.intake.labels import is_gap, says_none
 from harness.task.intake.table import Table
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
@@ -38,17 +39,18 @@ def reads_groups(split: str, table: Table, column: str | None, leaks: str) -> bo
 
 
 def group_names(where: str, column: str, cells: Iterable[tuple[object, object]]) -> list[str | None]:
-    """Groups as text, those that are one under its first name; `cells` with their rows.
-
-    Raises ConfigError for lists and the like.
-    """
+    """Groups as text; `cells` with their rows. Raises ConfigError for lists and the like."""
     named: list[str | None] = []
-    names: dict[str, str] = {}
     for row, cell in cells:
         if isinstance(cell, list | tuple | dict | set | bytes):
             raise ConfigError(f"{where}: row {row}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no group")
-        named.append(None if is_gap(cell) else names.setdefault(group_key(str(cell)), str(cell)))
+        named.append(None if is_gap(cell) else str(cell))
     return named
+
+
+def group_keys(groups: Iterable[object]) -> list[str | None]:
+    """The keys of groups; None of a row without one."""
+    return [None if is_gap(group) else group_key(str(group)) for group in groups]
 
 
 def group_key(name: str) -> str:
@@ -59,7 +61,7 @@ def group_key(name: str) -> str:
 
 
 def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], leaks: str) -> list[str]:
-    """What is told of groups that stand in two splits, and of splits none of whose rows has one.
+    """What is told of groups that stand in two splits, of rows that have none, and of names that are taken for one.
 
     Raises ConfigError, with `where`, for those of training in a held-out split, unless rows may leak.
     """
@@ -67,7 +69,7 @@ def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], 
         return []
     names: dict[str, str] = {}
     rows = {split: _rows_of(groups, names) for split, groups in splits.items()}
-    told = [f"{split}: no row has a group (task.group={column})" for split in rows if not rows[split]]
+    told = [*_without(column, splits), *_respelled(column, splits)]
     for first, second in combinations(rows, 2):
         if not (shared := [group for group in rows[second] if group in rows[first]]):
             continue
@@ -79,6 +81,35 @@ def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], 
             raise ConfigError(f"{where} task.group={column}: {line}; task.leaks=allow takes them all the same")
         told.append(f"task.group={column}: {line}")
     return told
+
+
+def _without(column: str, splits: Mapping[str, Groups]) -> list[str]:
+    told = []
+    for split, groups in splits.items():
+        rows = [row for row, group in groups.items() if is_gap(group)]
+        if len(rows) == len(groups):
+            told.append(f"{split}: no row has a group (task.group={column})")
+        elif rows:
+            said = f"{len(rows)} of {len(groups)} rows have no group, and each is taken for one of its own"
+            told.append(f"{split}: {said} (task.group={column}; rows {listed(rows)})")
+    words = Counter(str(cell) for groups in splits.values() for cell in groups.values() if not is_gap(cell))
+    return told + [
+        f"task.group={column}: {name!r} ({count} rows) often means that there is no group, and is taken for one"
+        for name, count in words.items()
+        if says_none(name)
+    ]
+
+
+def _respelled(column: str, splits: Mapping[str, Groups]) -> list[str]:
+    """What is told of names that differ in case, blanks or number format, and are one group."""
+    names: dict[str, dict[str, None]] = {}
+    for group in (group for groups in splits.values() for group in groups.values() if not is_gap(group)):
+        names.setdefault(group_key(str(group)), {})[str(group)] = None
+    if not (several := [list(found) for found in names.values() if len(found) > 1]):
+        return []
+    said = listed(" and ".join(shortened(repr(name)) for name in found[:_ROWS_SHOWN]) for found in several)
+    how = "are written in several ways, which differ in case, blanks or number format"
+    return [f"task.group={column}: {len(several)} groups {how}: {said}"]
 
 
 def _rows_of(groups: Groups, names: dict[str, str]) -> dict[str, list[object]]:

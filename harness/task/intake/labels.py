@@ -321,7 +321,7 @@ def suspicious(labels: Iterable[str]) -> list[str]:
     told = [
         f"{name!r} ({count} rows) often means that there is no label"
         for name, count in sorted(counts.items())
-        if label_key(name) == "-1" or name.strip().casefold() in _NO_LABELS
+        if says_none(name)
     ]
     plain: dict[str, list[str]] = {}
     for name in sorted(counts):
@@ -332,6 +332,11 @@ def suspicious(labels: Iterable[str]) -> list[str]:
     if len(counts) > 20 and len(counts) > sum(counts.values()) / 2:
         told.append(f"{len(counts)} classes in {sum(counts.values())} rows: is it a text or a number?")
     return told
+
+
+def says_none(name: str) -> bool:
+    """Whether a name often means that there is none: −1, and words for a gap."""
+    return label_key(name) == "-1" or name.strip().casefold() in _NO_LABELS
 
 
 def _without_signs(label: str) -> str:
