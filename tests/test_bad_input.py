@@ -180,7 +180,7 @@ MISTAKES = [
     ([*CSV, "task.text=txt"], "task.text=txt: given.csv has no such column; did you mean text?"),
     ([*CSV, "task.label=lable"], "task.label=lable: given.csv has no such column; did you mean label?"),
     ([*CSV, "task.classes=5"], "2 classes in the training split, task.classes=5"),
-    ([*CSV, "task.test=other.csv"], "label 'maybe' of the test split is absent from training"),
+    ([*CSV, "task.test=other.csv"], "absent from training: 'maybe'"),
     ([*CSV, "task.validation=given.csv", "task.test=given.csv"], "validation sentences stand in train too"),
     ([*CSV, "task.test=gone.csv"], "task.test=gone.csv: no such file"),
     ([*IMAGES], "task.data: missing; give a folder of class-named folders of images"),

@@ -189,7 +189,7 @@ def _numbered(wanted: int | None, where: str, labels: Mapping[str, Sequence[str]
         raise ConfigError(f"{where}: {len(classes)} {what} in the training split, task.classes={wanted}")
     for split, mine in labels.items():
         if unknown := sorted(set(mine) - set(classes)):
-            raise ConfigError(f"{where}: label {unknown[0]!r} of the {split} split is absent from training")
+            raise ConfigError(f"{where}: {split}: absent from training: {listed(map(repr, unknown))}")
     return {label: index for index, label in enumerate(classes)}
 
 

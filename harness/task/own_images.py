@@ -24,7 +24,7 @@ from harness.task.intake.folders import (
     split_named,
     told_apart,
 )
-from harness.task.intake.labels import settle_alike, suspicious
+from harness.task.intake.labels import settle_alike, suspicious, untrained
 from harness.task.pictures import Looked, look_at, told_of
 
 _READ = (
@@ -194,13 +194,9 @@ def _in_several_classes(found: _Found, digests: dict[Path, Looked]) -> list[str]
 
 
 def _refuse_unknown(config: FolderTaskConfig, root: Path, found: _Found, classes: tuple[str, ...]) -> None:
-    for path, _, label in found.images:
-        if label not in classes:
-            parts = path.relative_to(root).parts
-            raise ConfigError(
-                f"task.data={config.data}: class {label!r} of {parts[0]} is absent from training; classes there: "
-                f"{listed(classes)}"
-            )
+    """Raise ConfigError for classes of a held-out split that training has not."""
+    if said := untrained([(path.relative_to(root), label) for path, _, label in found.images], classes, "images"):
+        raise ConfigError(f"task.data={config.data}: {said}")
 
 
 def _split(

@@ -24,7 +24,7 @@ from harness.task.intake.folders import (
     split_folders,
     told_apart,
 )
-from harness.task.intake.labels import settle_alike, suspicious
+from harness.task.intake.labels import settle_alike, suspicious, untrained
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, DecodedAudio, read_recording
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
 from harness.task.speech import SpeechTask, speech_task
@@ -181,12 +181,8 @@ def _check_classes(config: AudioFolderConfig, where: str, splits: _Splits, class
     for split, part in splits.items():
         if not part:
             raise ConfigError(f"{where}: the {split} split has no recordings")
-        for recording in part:
-            if recording.label not in classes:
-                raise ConfigError(
-                    f"{where}: class {recording.label!r} of {recording.name} is absent from training; classes there: "
-                    f"{listed(classes)}"
-                )
+        if said := untrained([(recording.name, recording.label) for recording in part], classes, "recordings"):
+            raise ConfigError(f"{where}: {split}: {said}")
     if len(classes) < 2:
         raise ConfigError(f"{where}: {len(classes)} class in training ({listed(classes)}); at least 2 are needed")
     if config.classes is not None and config.classes != len(classes):

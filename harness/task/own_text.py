@@ -37,6 +37,7 @@ from harness.task.intake.labels import (
     refuse_unparted,
     settle_alike,
     suspicious,
+    untrained,
 )
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.pairs import shared_sides
@@ -138,6 +139,7 @@ def own_splits(
     if "pair" in ordered["train"]:
         sides = {split: {role: list(frame[role]) for role in ("text", "pair")} for split, frame in ordered.items()}
         told += shared_sides(sides, config.columns_read, grouped=config.group is not None)
+    _refuse_untrained(config, {split: tables[split][0] if split in tables else where for split in SPLITS}, ordered)
     missing = _missing(config, where, ordered)
     told += of_every_row(list(ordered["train"]["label"])) if config.answer == "labels" else []
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
@@ -156,6 +158,22 @@ def _refuse_withheld(config: OwnRowsConfig, tables: Mapping[str, tuple[str, Tabl
 
 def _withheld(where: str, split: str, said: str) -> str:
     return f"{where}: all {said}, as where labels are withheld; task.{split}=null has the split cut from the others"
+
+
+def _refuse_untrained(config: OwnRowsConfig, places: Mapping[str, str], frames: Frames) -> None:
+    """Raise ConfigError, with the rows, for labels of a held-out split that training has not."""
+    if config.answer == "number":
+        return
+    several = config.answer == "labels"
+    cells = {
+        split: [(row, label) for row, cell in frame["label"].items() for label in (cell if several else (cell,))]
+        for split, frame in frames.items()
+    }
+    trained = {label for _, label in cells["train"]}
+    if wrong := [
+        f"{places[split]}: {said}" for split in SPLITS[1:] if (said := untrained(cells[split], trained, "rows"))
+    ]:
+        raise ConfigError(*wrong)
 
 
 def _columns(config: OwnRowsConfig, split: str) -> dict[str, str]:

@@ -244,7 +244,7 @@ def test_fewer_rows_that_leave_nothing_to_tell_apart_are_refused_by_key(read, ta
     spoiled(table, slice(0, 50), size="1.5")
     with pytest.raises(ConfigError, match=r"task\.train_rows=4: all numbers of the training split are the same"):
         read(table, answer="number", label="size", train_rows=4)
-    with pytest.raises(ConfigError, match=r"task\.train_rows=2: label 'dog' of the validation split is absent"):
+    with pytest.raises(ConfigError, match=r"task\.train_rows=2: validation: absent from training: 'dog'"):
         read(table, train_rows=2)
 
 

@@ -1599,6 +1599,34 @@ def test_groups_are_one_however_their_numbers_and_names_are_spelled(make_task, t
         given_task(make_task, tmp_path, kind, train, held, group="who")
 
 
+UNTRAINED = [
+    (
+        "texts",
+        lambda i: {"label": str(i % 2)},
+        r"'0' \(3 rows: 1, 3, 5\), '1' .*, whose numbers are not taken for them",
+    ),
+    (
+        "texts",
+        lambda i: {"label": ("new", "pos", "odd")[i % 3]},
+        r"'new' \(2 rows: 1, 4\), 'odd' \(2 rows: 3, 6\); .*'pos'$",
+    ),
+    (
+        "several labels",
+        lambda i: {"label": ["a", "new"] if i % 2 else ["odd"]},
+        r"'odd' \(3 rows: 1, .*, 'new' \(3 rows: 2",
+    ),
+    ("images", lambda i: {"label": ("new", "odd")[i % 2]}, r"'new' \(3 rows: 1, 3, 5\), 'odd' \(3 rows: 2, 4, 6\)"),
+]
+
+
+@pytest.mark.parametrize(("kind", "label", "line"), UNTRAINED)
+def test_labels_that_training_has_not_are_refused_with_file_and_rows(make_task, tmp_path, own_cache, kind, label, line):
+    make = KINDS[kind][1]
+    held = [make(60 + i) | label(i) for i in range(6)]
+    with pytest.raises(ConfigError, match=rf"task\.test=.*test\.jsonl: 2 labels are absent from training: {line}"):
+        given_task(make_task, tmp_path, kind, [make(i) for i in range(60)], held)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_a_group_and_names_that_are_taken_for_one_are_told(make_task, tmp_path, own_cache, kind):
     make = KINDS[kind][1]

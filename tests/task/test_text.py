@@ -113,7 +113,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path, name, content, line):
 
 def test_a_class_absent_from_training_is_named(tmp_path):
     test = write(tmp_path / "t.csv", [("new one", 7), ("another", 1)])
-    with pytest.raises(ConfigError, match="label '7' of the test split is absent from training"):
+    with pytest.raises(ConfigError, match=r"t\.csv: a label is absent from training: '7' \(1 rows: 2\)"):
         build_task(dataclasses.replace(TABLE, data=write(tmp_path / "d.csv", rows(50)), test=test))
 
 
@@ -188,7 +188,7 @@ def test_glues_own_files_have_a_header_and_no_test_labels(glue):
         ("a\t1\nb\n", "x\t1\n", "row 2 has 1 fields"),
         (PLAIN, None, "no dev.tsv or validation.tsv"),
         ("", "x\t1\n", "the train split has no rows"),
-        (PLAIN, "x\t5\n", "label '5' of the validation split"),
+        (PLAIN, "x\t5\n", "validation: absent from training: '5'"),
     ],
 )
 def test_a_glue_folder_that_is_not_one_is_named(glue, train, dev, line):

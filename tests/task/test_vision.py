@@ -172,7 +172,7 @@ MISTAKES = [
     ("task=image_folder task.data=/nowhere", "task.data=/nowhere: no such folder"),
     ("task=image_folder task.data={empty}", "the training split has 0 classes|the train split has no images"),
     ("task=image_folder task.data={one}", "the training split has 1 classes, 2 are needed"),
-    ("task=image_folder task.data={unknown}", "class 'new' of test is absent from training"),
+    ("task=image_folder task.data={unknown}", "a label is absent from training: 'new' \\(\\d+ images: test/new/"),
     ("task=image_folder task.data={good} task.classes=3", "2 classes, task.classes=3"),
     ("task=fashion_mnist task.data={empty}", "no train-images-idx3-ubyte or train-images-idx3-ubyte.gz in it"),
     ("task=fashion_mnist task.data={broken}", "train-images-idx3-ubyte is no idx file of bytes in 3 dimensions"),
