@@ -24,7 +24,8 @@ from harness.task.intake.folders import (
     split_named,
     told_apart,
 )
-from harness.task.intake.labels import settle_alike, suspicious, untrained
+from harness.task.intake.labels import settle_alike, suspicious
+from harness.task.intake.untrained import untrained
 from harness.task.pictures import Looked, look_at, told_of
 
 _READ = (

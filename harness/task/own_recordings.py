@@ -24,9 +24,10 @@ from harness.task.intake.folders import (
     split_folders,
     told_apart,
 )
-from harness.task.intake.labels import settle_alike, suspicious, untrained
+from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, DecodedAudio, read_recording
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
+from harness.task.intake.untrained import untrained
 from harness.task.speech import SpeechTask, speech_task
 
 _KINDS = (*WAV, *OTHERS)

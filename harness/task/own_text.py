@@ -37,11 +37,12 @@ from harness.task.intake.labels import (
     refuse_unparted,
     settle_alike,
     suspicious,
-    untrained,
 )
 from harness.task.intake.near_texts import near_texts
+from harness.task.intake.outliers import outliers
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.table import Table, load_table
+from harness.task.intake.untrained import refuse_untrained
 from harness.task.own_pairs import filled
 
 OwnRowsConfig = OwnTextTaskConfig | FileTableConfig
@@ -139,7 +140,9 @@ def own_splits(
     if "pair" in ordered["train"]:
         sides = {split: {role: list(frame[role]) for role in ("text", "pair")} for split, frame in ordered.items()}
         told += shared_sides(sides, config.columns_read, grouped=config.group is not None)
-    _refuse_untrained(config, {split: tables[split][0] if split in tables else where for split in SPLITS}, ordered)
+    if config.answer != "number":
+        places = {split: tables[split][0] if split in tables else where for split in SPLITS}
+        refuse_untrained(places, {split: dict(frame["label"].items()) for split, frame in ordered.items()})
     missing = _missing(config, where, ordered)
     told += of_every_row(list(ordered["train"]["label"])) if config.answer == "labels" else []
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
@@ -158,22 +161,6 @@ def _refuse_withheld(config: OwnRowsConfig, tables: Mapping[str, tuple[str, Tabl
 
 def _withheld(where: str, split: str, said: str) -> str:
     return f"{where}: all {said}, as where labels are withheld; task.{split}=null has the split cut from the others"
-
-
-def _refuse_untrained(config: OwnRowsConfig, places: Mapping[str, str], frames: Frames) -> None:
-    """Raise ConfigError, with the rows, for labels of a held-out split that training has not."""
-    if config.answer == "number":
-        return
-    several = config.answer == "labels"
-    cells = {
-        split: [(row, label) for row, cell in frame["label"].items() for label in (cell if several else (cell,))]
-        for split, frame in frames.items()
-    }
-    trained = {label for _, label in cells["train"]}
-    if wrong := [
-        f"{places[split]}: {said}" for split in SPLITS[1:] if (said := untrained(cells[split], trained, "rows"))
-    ]:
-        raise ConfigError(*wrong)
 
 
 def _columns(config: OwnRowsConfig, split: str) -> dict[str, str]:
@@ -220,6 +207,7 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
         settled_by, cells = config.labels.decimal, dict(frame["label"].items())
         numbers = number_labels(where, config.label, cells, decimal_comma=comma, decimal=settled_by)
         told = odd_numbers(config.label, list(cells.values()), numbers, comma, settled=settled_by is not None)
+        told += outliers(config.label, dict(zip(cells, map(float, numbers), strict=True)))
         left.told += [f"{split}: {said}" for said in told]
         labels = [*numbers]
     else:

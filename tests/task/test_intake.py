@@ -25,6 +25,7 @@ from harness.task.build import read_task
 from harness.task.intake.delimited import read_delimited
 from harness.task.intake.duplicates import normalised
 from harness.task.intake.near_texts import near_texts
+from harness.task.intake.outliers import outliers
 from harness.task.summary import short, summary
 
 # -- tables of texts ---------------------------------------------------------------------------------------------------
@@ -359,8 +360,37 @@ ODD_NUMBERS = [
 def test_numbers_that_may_mean_another_are_told(make_task, tmp_path, numbers, line):
     rows = [(text, number) for (text, _), number in zip(sentences(), numbers, strict=True)]
     data = written(tmp_path / "a.csv", text_of(rows, ";"))
-    (told,) = read_task(config_of(make_task, data=data, answer="number")).describe()["suspicious"]
-    assert told.startswith(f"train: {line}")
+    told = read_task(config_of(make_task, data=data, answer="number")).describe()["suspicious"]
+    assert told[0].startswith(f"train: {line}")
+
+
+OUTLIERS = {
+    "one": ({41: 9_999_999}, "a number is far from all other numbers of label (rows 43), as 9999999 in row 43"),
+    "several": (
+        {3: -9e9, 7: 2e5},
+        "2 numbers are far from all other numbers of label (rows 5, 9), as -9000000000 in row 5",
+    ),
+    "huge": ({0: 1e38}, "a number is far from all other numbers of label (rows 2), as 1e+38 in row 2"),
+}
+
+
+@pytest.mark.parametrize("common", [lambda i: i % 18, lambda i: 0 if i % 3 else i % 17, lambda i: i / 7 - 3])
+@pytest.mark.parametrize("case", OUTLIERS)
+def test_a_number_that_is_far_from_all_others_is_told_with_its_row(make_task, tmp_path, case, common):
+    far, line = OUTLIERS[case]
+    rows = [(text, far.get(i, common(i))) for i, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), answer="number")
+    (told,) = read_task(task).describe()["suspicious"]
+    assert told.startswith(f"train: {line}, where the median is ")
+
+
+@pytest.mark.parametrize("shape", ["normal", "lognormal", "exponential", "uniform", "poisson"])
+def test_numbers_of_usual_shapes_have_no_outlier(shape):
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        numbers = getattr(draw, shape)(size=2000)
+        assert outliers("label", dict(enumerate(map(float, numbers)))) == []
+    assert outliers("label", dict.fromkeys(range(9), 1.0)) == outliers("label", {}) == []
 
 
 @pytest.mark.parametrize("step", [1, 0.25, 1000])

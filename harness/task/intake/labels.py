@@ -5,7 +5,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from harness.config import ConfigError
 from harness.system.paths import listed
@@ -283,24 +283,6 @@ def missing_classes(where: str, splits: Mapping[str, Sequence[Hashable]], unit: 
         if absent := [label for label in classes if label not in there]:
             missing[split] = absent
     return missing
-
-
-def untrained(there: Iterable[tuple[object, str]], trained: Collection[str], unit: str) -> str:
-    """What is wrong with labels that training has not, each beside the row, or file, that has it; empty where none is.
-
-    `unit` is what a label is of: rows, images, recordings.
-    """
-    found: dict[str, list[object]] = {}
-    for row, label in there:
-        if label not in trained:
-            found.setdefault(label, []).append(row)
-    if not found:
-        return ""
-    said = listed(f"{label!r} ({len(rows)} {unit}: {listed(rows)})" for label, rows in found.items())
-    count = f"{len(found)} labels are" if len(found) > 1 else "a label is"
-    numbers = all(label.isdecimal() and int(label) < len(trained) for label in found)
-    hint = ", whose numbers are not taken for them" if numbers and not any(map(_is_number, trained)) else ""
-    return f"{count} absent from training: {said}; classes there: {listed(map(repr, sorted(trained)))}{hint}"
 
 
 def refuse_one_answer(where: str, splits: Mapping[str, Sequence[Hashable]]) -> None:
