@@ -9,7 +9,7 @@ import pandas as pd
 from harness.config import ConfigError, FileTableConfig, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig, names_in
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import Parts, by_time, drawn, joined, moments, stratified
+from harness.task.intake.cuts import Parts, by_time, drawn, joined, moments, odd_shares, stratified
 from harness.task.intake.damage import damaged
 from harness.task.intake.datasets import labelled_splits
 from harness.task.intake.duplicates import (
@@ -129,6 +129,10 @@ def own_splits(
     frames = _once(config, frames, left)
     if len(frames) < len(SPLITS):
         frames = _cut(config, where, frames)
+        shares = {"validation": config.validation_share, "test": config.test_share}
+        told += odd_shares(
+            {split: len(frames[split]) for split in SPLITS if split not in tables or split == "train"}, shares
+        )
     _refuse_leaks(config, where, frames, left, what)
     ordered = {split: frames[split] for split in SPLITS}
     told += shared_groups(

@@ -718,6 +718,16 @@ def test_each_class_is_in_each_split_where_it_has_rows_enough(make_task, tmp_pat
     assert sum(map(sum, counts.values())) == 60
 
 
+def test_splits_that_are_far_from_their_shares_are_told(make_task, tmp_path):
+    rows = [(text, f"class {i % 20}") for i, (text, _) in enumerate(sentences())]
+    data = written(tmp_path / "a.csv", text_of(rows))
+    told = read_task(config_of(make_task, data=data, cut="stratified", validation_share=0.1)).describe()["suspicious"]
+    (line,) = [line for line in told if line.startswith("validation: ")]
+    assert line.startswith("validation: 20 of 60 rows, where task.validation_share=0.1 is 6: each class of three rows ")
+    few = read_task(config_of(make_task, data=written(tmp_path / "b.csv", text_of(sentences())), cut="stratified"))
+    assert "suspicious" not in few.describe()
+
+
 def test_a_class_too_small_for_every_split_is_told(make_task, tmp_path):
     rows = [*sentences(), ("a single one", "single")]
     told = read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)))).describe()

@@ -14,6 +14,9 @@ Parts = dict[str, np.ndarray]
 """The places of each split's rows, in their order; train last of those that are named."""
 
 
+_FEW = 5  # rows more or less than a share
+
+
 def refuse_empty(where: str, splits: Mapping[str, Sized]) -> None:
     """Raise ConfigError, which begins with `where`, for a split without rows."""
     for split, rows in splits.items():
@@ -127,6 +130,19 @@ def _counts(size: int, shares: Mapping[str, float]) -> dict[str, int]:
     if size > len(shares):
         counts = {name: max(1, count) for name, count in counts.items()}
     return counts if sum(counts.values()) < size else dict.fromkeys(shares, 0)
+
+
+def odd_shares(rows: Mapping[str, int], shares: Mapping[str, float]) -> list[str]:
+    """What is told of splits that were cut, by their rows, with those that training keeps, far from their shares."""
+    whole, told = sum(rows.values()), []
+    for split, share in shares.items():
+        wanted = round(share * whole)
+        if split in rows and abs(rows[split] - wanted) > max(_FEW, wanted / 2):
+            said = f"{rows[split]} of {whole} rows, where task.{split}_share={share:g} is {wanted}"
+            told.append(
+                f"{split}: {said}: each class of three rows or more has one there, and rows of a group stay together"
+            )
+    return told
 
 
 def _numbered(groups: Sequence[Hashable]) -> np.ndarray:
