@@ -11,7 +11,7 @@ from harness.task.intake.cuts import drawn, joined
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import near_counts, normalised, refuse_leaks, repeats, settled
 from harness.task.intake.facts import Facts
-from harness.task.intake.files import given_files
+from harness.task.intake.files import given_files, what_it_is
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.near_texts import near_texts
@@ -90,8 +90,8 @@ def _read(config: TokenLabelsTaskConfig, split: str, key: str, path: Path) -> tu
     kind = path.suffix.lower()
     if kind not in (*SUFFIXES, *LINES):
         raise ConfigError(
-            f"{key}={path}: expected .jsonl, .json, .parquet, .arrow, .csv or .tsv with lists, or a token a line in "
-            f"{', '.join(LINES)}"
+            f"{key}={path}: {what_it_is(path)}expected .jsonl, .json, .parquet, .arrow, .csv or .tsv with lists, or a "
+            f"token a line in {', '.join(LINES)}"
         )
     if kind in LINES:
         if config.group is not None:

@@ -4,6 +4,7 @@
 import csv
 import dataclasses
 import functools
+import gzip
 import io
 import json
 import os
@@ -589,6 +590,33 @@ def test_a_table_that_means_no_one_thing_is_refused_in_a_line(make_task, tmp_pat
     with pytest.raises(ConfigError, match=line) as caught:
         read_task(config_of(make_task, data=written(tmp_path / file, content), **changes))
     assert len(str(caught.value).splitlines()) == 1
+
+
+UNREAD = [
+    ("a.csv.gz", gzip.compress(b"text,label\nx,1\n"), r"a\.csv\.gz: compressed with gzip; unpack it; expected "),
+    ("a.jsonl.gz", gzip.compress(b"{}\n"), "compressed with gzip; unpack it"),
+    ("a.xlsx", b"PK\x03\x04" + bytes(90), "a zip archive or a spreadsheet; unpack it, or save it as CSV; expected"),
+    ("a.csv.zip", b"PK\x03\x04" + bytes(90), "a zip archive or a spreadsheet; unpack it"),
+    ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(90), "an Excel file; save it as CSV"),
+    (
+        "a.csv",
+        b"text,label\nfine,1\nb\0d,0\n" + b"a long line of words,1\n" * 9,
+        "bytes of zero in it, the first in line 3",
+    ),
+    ("a.csv", b"\xef\xbb\xbftext,label\nfine,1\ncaf\xe9 au,0\n", r"read as utf-8-sig \(line 3: .*e9\); task\.encoding"),
+    (
+        "a.csv",
+        b'text,label\n"one\ntwo",1\nfine,0\n"open,1\nmore,0\n',
+        r"row 4 \(line 5\): a quote is opened in it that",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "line"), UNREAD, ids=range(len(UNREAD)))
+@pytest.mark.parametrize("task", ["text_csv", "token_labels"])
+def test_what_is_no_table_is_said_with_its_kind_or_line(make_task, tmp_path, task, name, content, line):
+    with pytest.raises(ConfigError, match=line):
+        read_task(dataclasses.replace(make_task(f"task={task}", "task.data=x"), data=written(tmp_path / name, content)))
 
 
 def fifo(path):

@@ -97,7 +97,7 @@ BAD_TABLES = [
     ("d.csv", b"text,label\nHello,1\nnice\n", "row 3 has 1 fields"),
     ("d.csv", b"text,label\nHello,\nnice,0\n", "1 rows have no text or no label"),
     ("d.csv", b"text,label\n  ,1\nnice,0\n", "1 rows have no text or no label"),
-    ("d.csv", b'text,label\n"never closed,1\n', "unexpected end of data"),
+    ("d.csv", b'text,label\n"never closed,1\n', "row 2 (line 2): a quote is opened in it that is never closed"),
 ]
 
 

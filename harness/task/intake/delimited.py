@@ -155,11 +155,16 @@ def _parsed(text: str, separator: str, *, blanks: bool) -> Rows:
     csv.field_size_limit(sys.maxsize)  # a document can be longer than the module's 131,072 characters
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=blanks)
     rows: Rows = []
+    begun = 1
     try:
         for row in reader:
             rows.append((len(rows) + 1, row))
+            begun = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"row {len(rows) + 1} (line {reader.line_num}): {error}") from None
+        open_quote = str(error) == "unexpected end of data"
+        said = "a quote is opened in it that is never closed" if open_quote else str(error)
+        line = begun if open_quote else reader.line_num
+        raise ValueError(f"row {len(rows) + 1} (line {line}): {said}") from None
     return rows
 
 

@@ -10,7 +10,7 @@ from harness.system.paths import path_problem
 _SIGNATURES = (
     (b"version https://git-lfs.github.com", "a Git LFS pointer, not the data; `git lfs pull` fetches those"),
     (b"/annex/objects/", "a git-annex pointer, not the data; `git annex get` fetches those"),
-    (b"PK\x03\x04", "a zip archive or a spreadsheet; save it as CSV"),
+    (b"PK\x03\x04", "a zip archive or a spreadsheet; unpack it, or save it as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel file; save it as CSV"),
     (b"\x1f\x8b", "compressed with gzip; unpack it"),
     (b"BZh", "compressed with bzip2; unpack it"),
@@ -59,6 +59,18 @@ def unlike_data(head: bytes) -> str | None:
     return next((said for start, said in _SIGNATURES if head.startswith(start)), None)
 
 
+def what_it_is(path: Path) -> str:
+    """What a file is whose name ends as none that is read does, to open an error's line; empty where none can say."""
+    if path_problem(path, "file"):
+        return ""
+    try:
+        with open(path, "rb") as file:
+            reason = unlike_data(file.read(512))
+    except OSError:
+        return ""
+    return "" if reason is None else f"{reason}; "
+
+
 def unwritable(text: str) -> str | None:
     """What is in a text that no file of texts can hold, or that would end it: half of a pair of UTF-16's, or a zero."""
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
@@ -73,7 +85,11 @@ def decode(content: bytes, encoding: str | None) -> tuple[str, str]:
     found = encoding or _encoding(content)
     try:
         text = content.decode(found)
-    except (UnicodeDecodeError, LookupError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        said = f"line {line}: {error.reason}, {error.object[error.start : error.start + 1].hex()}"
+        raise ValueError(f"it cannot be read as {found} ({said}); task.encoding names its encoding") from None
+    except LookupError as error:
         raise ValueError(f"it cannot be read as {found} ({error}); task.encoding names its encoding") from None
     return text.removeprefix("\ufeff"), found
 
@@ -97,7 +113,9 @@ def _wide(content: bytes) -> str:
     for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         if content[first::2].count(0) > 0.4 * half and content[1 - first :: 2].count(0) < 0.1 * half:
             return name
-    raise ValueError("bytes of zero in it: not a text file, or one in an encoding that task.encoding has to name")
+    line = content.count(b"\n", 0, content.index(b"\0")) + 1
+    rule = "not a text file, or one in an encoding that task.encoding has to name"
+    raise ValueError(f"bytes of zero in it, the first in line {line}: {rule}")
 
 
 def _single_byte(content: bytes, line: int) -> str:

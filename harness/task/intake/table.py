@@ -12,7 +12,7 @@ from harness.config import ConfigError, nearest
 from harness.system.paths import listed, path_problem
 from harness.task.intake.delimited import raw_tabs, read_delimited
 from harness.task.intake.features import Features, noted_features, with_names
-from harness.task.intake.files import decode, read_bytes, unlike_data
+from harness.task.intake.files import decode, read_bytes, unlike_data, what_it_is
 
 ARROW = (".parquet", ".arrow", ".feather")
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", *ARROW)
@@ -50,7 +50,7 @@ def load_table(
     if kind not in SUFFIXES:
         problem = path_problem(path, "file")
         folder = problem is not None and problem.startswith("a folder")
-        said = f"{problem}; " if problem is not None else ""
+        said = f"{problem}; " if problem is not None else what_it_is(path)
         others = ", or task=image_folder or task=audio_folder, which read folders" if folder else ""
         raise ConfigError(
             f"{key}={path}: {said}expected a file that ends in .csv, .tsv, .json, .jsonl, .parquet or .arrow{others}"
