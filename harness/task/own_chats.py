@@ -124,6 +124,21 @@ def conversations(
     return _with_system(config, table, rows)
 
 
+def asked_conversations(config: ChatTaskConfig, where: str, table: Table) -> dict[object, list[Message]]:
+    """The same of rows that are to be answered. Raises ConfigError for those that no training takes."""
+    rows = conversations(config, where, table, answered=False)
+    there = _TOOLS in map(str, table.frame.columns) and _TOOLS not in _named(config)
+    if tools := _rows_with_tools(table) if there else []:
+        raise ConfigError(f"{where}: {len(tools)} conversations with a list of tools (rows {listed(tools)})")
+    if config.other_roles == "pass":
+        return rows
+    if odd := [row for row, messages in rows.items() if other_roles(messages)]:
+        raise ConfigError(
+            f"{where}: {len(odd)} conversations with roles that are none of {', '.join(ROLES)} (rows {listed(odd)})"
+        )
+    return {row: list(map(_plain, messages)) for row, messages in rows.items()}
+
+
 def _list_column(config: ChatTaskConfig, names: list[str]) -> str | None:
     """The column of lists of messages; None where a conversation is a prompt and its answer."""
     found = next((name for name in _LISTS if name in names), None) if config.source is None else None
@@ -277,7 +292,7 @@ def _without_tools(
     findings.columns.update(dict.fromkeys(name for name in unread if name and name != _TOOLS))
     if _TOOLS not in unread:
         return rows
-    odd = [row for row, cell in table.column("task.data", _TOOLS).items() if not is_gap(cell) and cell not in _NO_TOOLS]
+    odd = _rows_with_tools(table)
     if odd and config.other_roles != "leave_out":
         rule = "no template is given them; task.other_roles=leave_out leaves these out"
         raise ConfigError(f"{where}: {len(odd)} conversations with a list of tools (rows {listed(odd)}); {rule}")
@@ -285,6 +300,11 @@ def _without_tools(
         findings.left.setdefault("tools", []).extend(f"{split} {row}" for row in odd)
     out = set(odd)
     return {row: messages for row, messages in rows.items() if row not in out}
+
+
+def _rows_with_tools(table: Table) -> list[object]:
+    cells = table.column("task.data", _TOOLS).items()
+    return [row for row, cell in cells if not is_gap(cell) and cell not in _NO_TOOLS]
 
 
 def _with_known_roles(
@@ -305,8 +325,12 @@ def _with_known_roles(
     for row, messages in rows.items():
         if row not in odd:
             findings.unread.update(name for message in messages for name in message if name not in _READ)
-            plain[row] = [{name: message[name] for name in _READ if name in message} for message in messages]
+            plain[row] = list(map(_plain, messages))
     return plain
+
+
+def _plain(message: Message) -> Message:
+    return {name: message[name] for name in _READ if name in message}
 
 
 def _without_gaps(

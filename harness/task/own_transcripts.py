@@ -3,14 +3,13 @@
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from harness.config import ConfigError, TranscriptsConfig
 from harness.system.paths import listed
 from harness.task.error_rates import normaliser
+from harness.task.intake.asked import asked_lines, asked_table
 from harness.task.intake.cuts import drawn
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import contradictions, normalised, shared_keys
@@ -130,24 +129,23 @@ def _heard(
     return found
 
 
-def named_recordings(config: TranscriptsConfig, path: Path) -> dict[str, DecodedAudio]:
-    """The recordings that a table, or a .txt of a file a line, names relative to itself, by name.
+def named_recordings(config: TranscriptsConfig, path: Path) -> list[tuple[str, DecodedAudio]]:
+    """The name and the recording of each row of a table, or of a .txt of a file a line, named relative to itself.
 
     Raises ConfigError, with all that cannot be read.
     """
+    named: Iterable[tuple[object, object]]
     if path.suffix.lower() == ".txt":
-        named: list[object] = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        named = asked_lines(path, config.encoding).items()
     else:
-        table = load_table(path, "input", encoding=config.encoding, separator=config.separator)
-        named = list(table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO)))
-    found, wrong = dict[str, DecodedAudio](), list[str]()
-    for each in named:
+        table = asked_table(path, encoding=config.encoding, separator=config.separator)
+        named = table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO)).items()
+    found, wrong = list[tuple[str, DecodedAudio]](), list[str]()
+    for row, each in named:
         try:
-            name, heard = _recording(config, path, each)
-            if found.setdefault(name, heard) is not heard and not np.array_equal(found[name].samples, heard.samples):
-                raise ValueError(f"two recordings are named {shortened(name)}")
+            found.append(_recording(config, path, each))
         except ValueError as error:
-            wrong.append(str(error))
+            wrong.append(f"row {row}: {error}")
     if wrong or not found:
         raise ConfigError(f"input={path}: {listed(wrong) or 'no recordings in it'}")
     return found

@@ -16,7 +16,9 @@ from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.answers import extraction
 from harness.task.batches import Split, encode
-from harness.task.intake.table import Table, load_table
+from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps
+from harness.task.intake.labels import is_gap
+from harness.task.intake.table import Table
 from harness.task.own_pairs import filled
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.training import generate_texts
@@ -31,12 +33,14 @@ def read_texts(trained: Trained, path: Path) -> tuple[list[str], ...]:
 
     Raises ConfigError where the file has none.
     """
-    names = _columns_of(trained.config.task)
+    names, keys = _columns_of(trained.config.task), vars(trained.config.task)
+    encoding = keys.get("encoding")
     if path.suffix.lower() != ".txt":
-        table = load_table(path, "input", [column for name in names.values() for column in names_in(name)])
+        wanted = [column for name in names.values() for column in names_in(name)]
+        table = asked_table(path, wanted, encoding=encoding, separator=keys.get("separator"))
         sides = tuple(_side(table, path, key, name) for key, name in names.items())
     elif len(names) == 1:
-        sides = ([line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()],)
+        sides = (list(asked_lines(path, encoding).values()),)
     else:
         rule = f"reads two texts a row; a table of {' and '.join(names.values())} is expected"
         raise ConfigError(f"input={path}: task={trained.config.task.name} {rule}")
@@ -53,10 +57,16 @@ def _columns_of(task: TaskConfig) -> dict[str, str]:
 
 
 def _side(table: Table, path: Path, key: str, name: str) -> list[str]:
-    """A column, or a template. Raises ConfigError for a row that has none of it, or has less of it than in training."""
+    """A column, or a template. Raises ConfigError for rows that lack it, or more of it than in training."""
+    if key != "source" and "{" not in name:  # which training refuses where they are no texts
+        for row, cell in table.column(f"task.{key}", name).items():
+            if not isinstance(cell, str) and not is_gap(cell):
+                said = f"{name} is {str(cell)[:40]!r} ({type(cell).__name__}), no text"
+                raise ConfigError(f"input={path}: row {row}: {said}")
     texts = filled(table, f"task.{key}", name, gaps_allowed=key == "source")
-    if gaps := [row for row, text in zip(table.frame.index, texts, strict=True) if not text]:
-        raise ConfigError(f"input={path}: row {gaps[0]} has no {name}")
+    refuse_gaps(
+        path, {row: f"no {name}" for row, text in zip(table.frame.index, texts, strict=True) if not text.strip()}
+    )
     return texts
 
 

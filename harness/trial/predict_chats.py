@@ -10,10 +10,9 @@ from harness.model import model_tokens
 from harness.task.chat import template_of
 from harness.task.chat_inputs import encode_prompts
 from harness.task.chat_template import ChatTemplate
-from harness.task.intake.chats import Message
-from harness.task.intake.files import decode, read_bytes
-from harness.task.intake.table import load_table
-from harness.task.own_chats import conversations
+from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps
+from harness.task.intake.chats import ROLES, Message
+from harness.task.own_chats import asked_conversations
 from harness.training import generate_texts
 from harness.trial.predict import answer_columns, with_answers, write_table
 from harness.trial.trained import Trained, load_trained
@@ -41,29 +40,32 @@ def read_chats(config: ChatTaskConfig, path: Path) -> list[list[Message]]:
     if path.suffix.lower() == ".txt":
         rows = _lines(config, where, path)
     else:
-        table = load_table(path, "input", encoding=config.encoding, separator=config.separator)
-        rows = conversations(config, where, table, answered=False)
-    chats = []
-    for row, messages in rows.items():
-        asked = messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
-        if not any(message["role"] == "user" for message in asked):
-            raise ConfigError(f"{where}: row {row} has no turn of the user")
-        chats.append(asked)
+        table = asked_table(path, encoding=config.encoding, separator=config.separator)
+        rows = asked_conversations(config, where, table)
+    chats = {
+        row: messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
+        for row, messages in rows.items()
+    }
+    gaps = {row: _gap_in(messages) for row, messages in chats.items()}
+    refuse_gaps(path, {row: gap for row, gap in gaps.items() if gap})
     if not chats:
         raise ConfigError(f"{where}: no conversations in it")
-    return chats
+    return list(chats.values())
+
+
+def _gap_in(asked: Sequence[Message]) -> str | None:
+    if not any(message["role"] == "user" for message in asked):
+        return "no turn of the user"
+    said = [message for message in asked if message["role"] in ROLES and not message.get("tool_calls")]
+    return None if all(message["content"].strip() for message in said) else "a turn without text"
 
 
 def _lines(config: ChatTaskConfig, where: str, path: Path) -> dict[object, list[Message]]:
     if config.system is not None and "{" in config.system:
         raise ConfigError(f"{where}: a .txt has no columns, which task.system={config.system} names")
-    try:
-        lines = decode(read_bytes(path, "input"), config.encoding)[0].splitlines()
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from None
     system = [{"role": "system", "content": config.system}] if config.system else []
-    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    return {number: [*system, {"role": "user", "content": line}] for number, line in numbered}
+    lines = asked_lines(path, config.encoding)
+    return {number: [*system, {"role": "user", "content": line}] for number, line in lines.items()}
 
 
 def answer(trained: Trained, chats: Sequence[Sequence[Message]]) -> list[str]:

@@ -10,7 +10,7 @@ from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.choice_inputs import ChoiceSplit, encode_choices
 from harness.task.choice_metrics import ChoiceMetrics
-from harness.task.intake.table import load_table
+from harness.task.intake.asked import asked_table, refuse_gaps
 from harness.task.own_choices import gap_in, questions
 from harness.trial.passes import on_device
 from harness.trial.predict import write_table
@@ -36,11 +36,10 @@ def write_choices(trained: Trained, source: Path, target: Path) -> None:
 def read_questions(config: ChoiceTaskConfig, path: Path) -> ChoiceSplit:
     """The questions of a file, as the task reads them; it needs no labels. Raises ConfigError where there are none."""
     where = f"input={path}"
-    table = load_table(path, "input", encoding=config.encoding, separator=config.separator)
+    table = asked_table(path, encoding=config.encoding, separator=config.separator)
     found = questions(config, where, table, labelled=False)
-    for row, question in found.items():
-        if gap := gap_in(question, labelled=False):
-            raise ConfigError(f"{where}: row {row}: {gap}")
+    gaps = {row: gap_in(question, labelled=False) for row, question in found.items()}
+    refuse_gaps(path, {row: gap for row, gap in gaps.items() if gap})
     if not found:
         raise ConfigError(f"{where}: no questions in it")
     texts, options = zip(*((each.text, each.options.texts) for each in found.values()), strict=True)

@@ -9,8 +9,8 @@ from harness.config import ConfigError, ExtractiveQaConfig
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.answer_spans import find_spans
+from harness.task.intake.asked import asked_table, refuse_gaps
 from harness.task.intake.quoted import in_rows
-from harness.task.intake.table import load_table
 from harness.task.own_qa import gap_in, read_asked
 from harness.task.qa_inputs import Question, encode_questions
 from harness.task.qa_metrics import characters
@@ -44,11 +44,10 @@ def may_be_none(trained: Trained) -> bool:
 def read_questions(config: ExtractiveQaConfig, path: Path) -> list[Question]:
     """The questions of a file, as the task reads them; it needs no answers. Raises ConfigError where there are none."""
     where = f"input={path}"
-    table = in_rows(where, load_table(path, "input", encoding=config.encoding, separator=config.separator))
+    table = in_rows(where, asked_table(path, encoding=config.encoding, separator=config.separator))
     asked = read_asked(config, where, table, answered=False)
-    for row in asked:
-        if gap := gap_in(row, answered=False):
-            raise ConfigError(f"{where}: row {row.name}: {gap}")
+    gaps = {row.name: gap_in(row, answered=False) for row in asked}
+    refuse_gaps(path, {name: gap for name, gap in gaps.items() if gap})
     if not asked:
         raise ConfigError(f"{where}: no questions in it")
     return [Question(row.id or row.name, row.text, row.context, ()) for row in asked]

@@ -9,9 +9,7 @@ import torch
 from harness.config import ConfigError
 from harness.devices import resolve_device
 from harness.model import model_tokens
-from harness.system.paths import listed
-from harness.task.intake.files import decode, read_bytes
-from harness.task.intake.table import load_table
+from harness.task.intake.asked import asked_lines, asked_table, decoded, refuse_gaps
 from harness.task.intake.tokens import LINES, list_of_tokens, read_lines
 from harness.task.token_inputs import encode_tokens
 from harness.trial.trained import Trained, load_trained
@@ -28,28 +26,19 @@ def read_rows(trained: Trained, path: Path) -> list[tuple[str, tuple[str, ...]]]
     task = vars(trained.config.task)
     encoding, kind = task.get("encoding"), path.suffix.lower()
     if kind == ".txt" and Path(task.get("data") or "").suffix.lower() != ".txt":
-        rows = _words(path, encoding)
+        rows = [(str(number), tuple(line.split())) for number, line in asked_lines(path, encoding).items()]
     elif kind in LINES:
-        found, _ = read_lines("input", path, encoding)
+        found, _ = read_lines("input", path, decoded(path, encoding)[1])
         rows = [(name, tuple(line.cells[0] for line in lines)) for name, lines in found]
     else:
         name = str(task.get("tokens", "tokens"))
-        table = load_table(path, "input", (name,), encoding=encoding, separator=task.get("separator"))
+        table = asked_table(path, (name,), encoding=encoding, separator=task.get("separator"))
         cells = table.column("task.tokens", name).items()
         rows = [(str(row), list_of_tokens(cell, f"input={path}: row {row}", name)) for row, cell in cells]
     if not rows:
         raise ConfigError(f"input={path}: no tokens in it")
-    if empty := [row for row, tokens in rows if not tokens]:
-        raise ConfigError(f"input={path}: {len(empty)} rows have no tokens (rows {listed(empty)})")
+    refuse_gaps(path, {row: "no tokens" for row, tokens in rows if not tokens})
     return rows
-
-
-def _words(path: Path, encoding: str | None) -> list[tuple[str, tuple[str, ...]]]:
-    try:
-        text, _ = decode(read_bytes(path, "input"), encoding)
-    except ValueError as error:
-        raise ConfigError(f"input={path}: {error}") from None
-    return [(str(number), tuple(line.split())) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What a trial that learned to transcribe writes of recordings that no split has."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -24,20 +24,20 @@ def write_transcripts(trained: Trained, source: Path, target: Path) -> None:
     Raises ConfigError for what cannot be read.
     """
     config = cast(TranscriptsConfig, trained.config.task)
-    heard = {name: each.samples for name, each in named_recordings(config, source).items()}
-    texts = transcribe(trained, heard, f"input={source}")
-    write_table(target, ["recording", "prediction"], list(zip(heard, texts, strict=True)))
+    names, heard = zip(*named_recordings(config, source), strict=True)
+    texts = transcribe(trained, names, [each.samples for each in heard], f"input={source}")
+    write_table(target, ["recording", "prediction"], list(zip(names, texts, strict=True)))
 
 
-def transcribe(trained: Trained, heard: Mapping[str, np.ndarray], where: str) -> list[str]:
+def transcribe(trained: Trained, names: Sequence[str], heard: Sequence[np.ndarray], where: str) -> list[str]:
     """What is said in recordings at the task's rate. Raises ConfigError, with `where`, for one that is too long."""
     config = cast(TranscriptsConfig, trained.config.task)
     tokens = model_tokens(trained.config.model, trained.outputs)
     assert tokens is not None
     assert tokens.sample_rate is not None
     count = len(heard)
-    split = SpeechSplit(tuple(heard.values()), (0,) * count, ("",) * count, config.sample_rate)
+    split = SpeechSplit(tuple(heard), (0,) * count, ("",) * count, config.sample_rate)
     sound = read_sound(split, tokens.sample_rate, tokens.most_samples)
-    inputs = encode_transcripts(sound, [""] * count, tokens, config.max_target, where, list(heard))
+    inputs = encode_transcripts(sound, [""] * count, tokens, config.max_target, where, list(names))
     device = resolve_device(trained.config.trainer.accelerator, 1)
     return generate_texts(load_trained(trained).to(device), inputs, count, config.max_target, device)

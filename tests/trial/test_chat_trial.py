@@ -121,7 +121,7 @@ def test_answers_are_predicted_for_a_file(chats, trained, tmp_path, run_here):  
     save_base(tmp_path / "base", CHATML)
     words = ["lora.targets=all-linear", "lora.rank=2", "task.system='Say it again.'"]
     made = trained(*chats, *based_on(tmp_path / "base"), *words)
-    (tmp_path / "ask.txt").write_text("red 1 blue\n\nname two\n")
+    (tmp_path / "ask.txt").write_text("red 1 blue\nname two\n")
     (tmp_path / "ask.csv").write_text("instruction,input\nred 1 blue,\nname two,\n")
     system = {"role": "system", "content": "Say it again."}
     wanted = [[system, {"role": "user", "content": text}] for text in ("red 1 blue", "name two")]
@@ -135,7 +135,7 @@ def test_answers_are_predicted_for_a_file(chats, trained, tmp_path, run_here):  
     texts = answer(made, wanted)
     assert [tuple(row.values()) for row in rows] == [("red 1 blue", texts[0]), ("name two", texts[1])]
     (tmp_path / "bad.jsonl").write_text('{"messages": [{"role": "system", "content": "x"}]}\n')
-    with pytest.raises(ConfigError, match=r"input=.*bad\.jsonl: row 1 has no turn of the user"):
+    with pytest.raises(ConfigError, match=r"input=.*bad\.jsonl: no turn of the user in 1 rows \(1\)"):
         read_chats(made.config.task, tmp_path / "bad.jsonl")
     save_base(tmp_path / "base", unmarked(CHATML))
     with pytest.raises(ConfigError, match="task.template=null: the tokenizer's: another chat template now than that"):

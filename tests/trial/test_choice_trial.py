@@ -84,7 +84,7 @@ def test_what_is_no_question_to_be_predicted_is_named(choices, trained, tmp_path
     (tmp_path / "ask.jsonl").write_text('{"q": "w1", "choices": ["w2", "w3"]}\n{"q": "w1", "choices": ["w2"]}\n')
     command = ["run=predict", "study=s", f"results={tmp_path}/results", f"input={tmp_path}/ask.jsonl"]
     code, _, said = run_here(*command, f"output={tmp_path}/said.csv")
-    assert (code, f"input={tmp_path}/ask.jsonl: row 2: fewer than two options" in said) == (2, True)
+    assert (code, f"input={tmp_path}/ask.jsonl: fewer than two options in 1 rows (2)" in said) == (2, True)
 
 
 def test_what_cannot_be_measured_is_one_line(choices, compose_plain):

@@ -1,6 +1,7 @@
 """run=predict says of the test rows what the trial itself said of them."""
 
 import csv
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -78,11 +79,53 @@ def test_a_template_with_a_gap_is_filled_where_it_was_in_training(compose_plain,
     path = tmp_path / "mine.csv"
     path.write_text("a,b\none,two\nthree,\n")
     classified = compose_plain("task=text_csv", "task.data=a.csv", "task.text='{a}, then {b}'")
-    with pytest.raises(ConfigError, match=r"row 3 has no \{a\}, then \{b\}"):
+    with pytest.raises(ConfigError, match=r"no \{a\}, then \{b\} in 1 rows \(3\)"):
         read_texts(untrained(classified), path)
     words = ["task=seq2seq", "model=smollm2_135m", "task.data=a.csv", "trainer.objective=loss"]
     written = compose_plain(*words, "task.source='{a} {b}'", "task.target=c")
     assert read_texts(untrained(written), path) == (["one two", "three"],)
+
+
+GAPS = {
+    "a.csv": ('text\none\n""\ntwo\n\nthree\n', "no text in 2 rows (3, 5)"),
+    "b.csv": ('text,n\none,1\n"",2\n ,3\n', "no text in 2 rows (3, 4)"),
+    "a.tsv": ("text\none\n\ntwo\n", "no text in 1 rows (3)"),
+    "b.tsv": ("text\tn\none\t1\n\t\n", "no text in 1 rows (3)"),
+    "a.txt": ("one\n\ntwo\n \n", "no text in 2 rows (2, 4)"),
+    "a.jsonl": ('{"text": "one"}\n{"text": null}\n{"n": 1}\n', "no text in 2 rows (2, 3)"),
+    "b.jsonl": ('{"text": "one"}\n{"text": 5}\n', "row 2: text is '5' (int), no text"),
+    "b.txt": ("one\na\0b\n", "bytes of zero in it"),
+}
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_a_row_without_a_text_is_refused_and_named(name, compose_plain, tmp_path):
+    content, message = GAPS[name]
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        read_texts(untrained(compose_plain("task=text_csv", "task.data=a.csv")), tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("own", ["null", "cp1250"])
+def test_the_encoding_of_what_is_predicted_is_found(suffix, encoding, own, compose_plain, tmp_path):
+    made = untrained(compose_plain("task=text_csv", "task.data=a.csv", f"task.encoding={own}"))
+    texts = ["ein größeres Café", "two \u2028 or \x0c lines" if encoding.startswith("utf") else "two"]
+    head = ["text"] if suffix == "csv" else []
+    (tmp_path / f"a.{suffix}").write_bytes("\r\n".join([*head, *texts, ""]).encode(encoding))
+    assert read_texts(made, tmp_path / f"a.{suffix}") == (texts,)
+
+
+def test_an_encoding_that_cannot_be_found_is_the_trials_own_or_refused(compose_plain, tmp_path):
+    (tmp_path / "a.txt").write_bytes("Привет, мир".encode("cp1251"))
+    words = ["task=text_csv", "task.data=a.csv"]
+    made = untrained(compose_plain(*words, "task.encoding=cp1251"))
+    assert read_texts(made, tmp_path / "a.txt") == (["Привет, мир"],)
+    with pytest.raises(ConfigError, match=r"input=.*a\.txt: not UTF-8 \(line 1\).*save the file as UTF-8"):
+        read_texts(untrained(compose_plain(*words)), tmp_path / "a.txt")
+    (tmp_path / "a.csv").write_text("n|text\n1|one, two\n")
+    assert read_texts(untrained(compose_plain(*words, "task.separator='|'")), tmp_path / "a.csv") == (["one, two"],)
 
 
 def test_named_models_predict_too(trained, tiny_base, tiny_data, compose_plain, tmp_path):  # noqa: F811
@@ -115,7 +158,7 @@ def test_numbers_are_in_the_unit_of_the_data(trained, tiny_base, tiny_numbers, c
 def test_texts_are_written(trained, pairs, tmp_path):  # noqa: F811
     save_small(AutoModelForCausalLM, "llama", tmp_path / "base")
     made = trained(*pairs, *based_on(tmp_path / "base"), "lora.rank=2")
-    (tmp_path / "mine.txt").write_text("w1 w2\n\nw3\n")
+    (tmp_path / "mine.txt").write_text("w1 w2\nw3\n")
     texts = read_texts(made, tmp_path / "mine.txt")
     assert texts == (["w1 w2", "w3"],)
     assert [len(row) for row in predict(made, *texts)] == [1, 1]

@@ -119,7 +119,7 @@ def test_a_trial_of_whisper(table, trained, tmp_path):  # noqa: F811
     write_transcripts(made, names, tmp_path / "said.csv")
     assert [row["prediction"] for row in rows_of(tmp_path / "said.csv")] == [row["written"] for row in written]
     names.write_text("sound/1.wav\nsound/none.wav\n")
-    with pytest.raises(ConfigError, match=r"input=.*rows.txt: sound/none.wav: no such file"):
+    with pytest.raises(ConfigError, match=r"input=.*rows.txt: row 2: sound/none.wav: no such file"):
         write_transcripts(made, names, tmp_path / "not.csv")
 
 

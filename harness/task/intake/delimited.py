@@ -28,7 +28,7 @@ def read_delimited(text: str, suffix: str, separator: str | None, wanted: Collec
         text, separator = text[said.end() :], separator or said[1]
     separator = separator or _separator(text, _SEPARATORS[suffix], wanted)
     rows = _tabbed(text) if separator == "\t" else _quoted(text, separator)
-    rows = [(number + skipped, row) for number, row in rows if any(row) or len(row) > 1]
+    rows = [(number + skipped, row) for number, row in _without_blank_lines(rows)]
     if rows and rows[0][1][-1] == "" and all(row[-1] == "" for _, row in rows):
         rows = [(number, row[:-1]) for number, row in rows]  # every row ends in a separator
     _refuse_ragged(rows)
@@ -52,9 +52,18 @@ def _refuse_headers(rows: Rows) -> None:
 def raw_tabs(text: str) -> Rows:
     """Rows parted by tabs whose quotes are characters like any other, as in GLUE's files."""
     lines = enumerate(io.StringIO(text, newline=""), 1)
-    rows = [(number, line.rstrip("\r\n").split("\t")) for number, line in lines if line.strip()]
+    rows = _without_blank_lines([(number, line.rstrip("\r\n").split("\t")) for number, line in lines])
     _refuse_ragged(rows)
     return rows
+
+
+def _without_blank_lines(rows: Rows) -> Rows:
+    """Rows from the first one on that is none; in a table of one column a blank line is an empty cell."""
+    filled = [any(map(str.strip, row)) or len(row) > 1 for _, row in rows]
+    begin = filled.index(True) if any(filled) else len(rows)
+    if begin < len(rows) and len(rows[begin][1]) == 1:
+        return [(number, row or [""]) for number, row in rows[begin:]]
+    return [row for row, is_row in zip(rows, filled, strict=True) if is_row]
 
 
 def _refuse_ragged(rows: Rows) -> None:

@@ -1,0 +1,58 @@
+"""Files of rows that are to be predicted, read as a task's own data are: every row is one of the answer, or refused."""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from harness.config import ConfigError
+from harness.system.paths import listed
+from harness.task.intake.files import decode, read_bytes, unwritable
+from harness.task.intake.table import ARROW, SUFFIXES, Table, load_table
+
+_LINE_ENDS = re.compile(r"\r\n|\r|\n")
+
+
+def asked_table(path: Path, wanted: Collection[str] = (), *, encoding: str | None, separator: str | None) -> Table:
+    """A table; `encoding` and `separator` are those of the task. Raises ConfigError for what is none."""
+    kind = path.suffix.lower()
+    found = decoded(path, encoding)[1] if kind in SUFFIXES and kind not in ARROW else None
+    return load_table(path, "input", wanted, encoding=found, separator=separator)
+
+
+def asked_lines(path: Path, encoding: str | None) -> dict[int, str]:
+    """The lines of a .txt by number. Raises ConfigError, with the rows, for lines without text."""
+    lines = _LINE_ENDS.split(decoded(path, encoding)[0])
+    rows = dict(enumerate(lines[:-1] if not lines[-1] else lines, 1))
+    for row, line in rows.items():
+        if problem := unwritable(line):
+            raise ConfigError(f"input={path}: row {row} has {problem}")
+    refuse_gaps(path, {row: "no text" for row, line in rows.items() if not line.strip()})
+    return rows
+
+
+def decoded(path: Path, encoding: str | None) -> tuple[str, str]:
+    """A file's text and its encoding: by its mark, UTF-8 or UTF-16; else the task's own, else Windows-1252.
+
+    The file may be written in another one than the data were. Raises ConfigError where none can be right.
+    """
+    content = read_bytes(path, "input")
+    try:
+        text, found = decode(content, None)
+        return decode(content, encoding) if found == "cp1252" and encoding else (text, found)
+    except ValueError as error:
+        if encoding is None:
+            rule = "that is a key of the trial's own data, and null there: save the file as UTF-8"
+            raise ConfigError(f"input={path}: {error}; {rule}") from None
+    try:
+        return decode(content, encoding)
+    except ValueError as error:
+        raise ConfigError(f"input={path}: {error}; save the file as UTF-8") from None
+
+
+def refuse_gaps(path: Path, gaps: Mapping[object, str]) -> None:
+    """Raise ConfigError, with the rows, where something is missing in some: each row has its answer, or none has."""
+    if not gaps:
+        return
+    kinds = {kind: [row for row, found in gaps.items() if found == kind] for kind in dict.fromkeys(gaps.values())}
+    said = "; ".join(f"{kind} in {len(rows)} rows ({listed(rows)})" for kind, rows in kinds.items())
+    raise ConfigError(f"input={path}: {said}; each row is predicted: fill them, or take them out")
