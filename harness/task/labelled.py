@@ -184,7 +184,9 @@ def _numbered(wanted: int | None, where: str, labels: Mapping[str, Sequence[str]
     """The number of each class that training has, `what` they are called. Raises ConfigError as numbered_labels."""
     classes = sorted(set(labels["train"]), key=_natural)
     if len(classes) < 2:
-        raise ConfigError(f"{where}: the training split has {len(classes)} {what}; at least 2 are needed")
+        all_are = f", all {len(labels['train'])} are {classes[0]!r}" if classes else ""
+        rule = "at least 2 are needed, to be learned and to be scored: any score on one is without meaning"
+        raise ConfigError(f"{where}: the training split has {len(classes)} {what}{all_are}; {rule}")
     if wanted is not None and wanted != len(classes):
         raise ConfigError(f"{where}: {len(classes)} {what} in the training split, task.classes={wanted}")
     for split, mine in labels.items():

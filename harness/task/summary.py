@@ -77,7 +77,7 @@ def summary(
         *constants,
         "",
         *_lengths(task, inputs),
-        *_findings(task, told, odd),
+        *_findings(task, odd),
     ]
 
 
@@ -153,15 +153,20 @@ def _lengths(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
     return [*_aligned(table), ""]
 
 
-def _findings(task: Task, told: Mapping[str, object], odd: Sequence[str]) -> list[str]:
-    facts = task.findings()
+def rows_left_out(task: Task) -> list[str]:
+    """The rows and files of the data that are in no split, by reason."""
+    told, facts = task.describe(), task.findings()
     lines = [f"left out, {reason}: {len(rows)} (rows {listed(rows)})" for reason, rows in facts.left_out.items()]
     known = set(facts.left_out)
     if isinstance(left := told.get("left_out"), Mapping):
         lines += [f"left out, {reason}: {count}" for reason, count in left.items() if reason not in known]
     if repeated := told.get("repeated"):
         lines.append(f"left out, in two splits or twice: {repeated}")
-    lines += [f"passed over: {count} {kind} files" for kind, count in facts.passed_over.items()]
+    return lines + [f"passed over: {count} {kind} files" for kind, count in facts.passed_over.items()]
+
+
+def _findings(task: Task, odd: Sequence[str]) -> list[str]:
+    lines, facts = rows_left_out(task), task.findings()
     for names, count in facts.near.items():
         where = (
             f"in {names}"

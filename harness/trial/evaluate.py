@@ -14,6 +14,7 @@ from harness.record import Data, bounds, within
 from harness.report.statistics import ratio_interval, wilson_interval
 from harness.task import SPLITS, Inputs, ScoredTexts, Task, build_task
 from harness.task.metrics import Metrics
+from harness.task.summary import rows_left_out
 from harness.training import autocast, generate_texts, scored_texts
 from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
 from harness.trial.passes import on_device
@@ -51,7 +52,7 @@ def evaluate_trial(trained: Trained, split: str) -> tuple[Evaluation, dict[str, 
             f"{entry.data.sha256[:16]} then and {task.sha256[:16]} now; adapter=FOLDER scores it on changed data"
         )
     found = _evaluate(load_trained(trained), task, config, split, OutputMapping())
-    return found, _facts(config, task)
+    return found, {**_facts(config, task, split), "notes": rows_left_out(task)}
 
 
 def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation, dict[str, Any]]:
@@ -63,21 +64,21 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
         raise ConfigError(f"run=evaluate: task={config.task.name} is several tasks; name one of them")
     task = build_task(config.task)
     network, mapping = load_saved(saved, config, task)
-    notes = [*saved.notes(config), *template_notes(saved, config, task)]
+    notes = [*saved.notes(config), *template_notes(saved, config, task), *rows_left_out(task)]
     if task.classes and not saved.classes:
         notes.append(
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
         )
     found = _evaluate(network, task, config, split, mapping)
-    return found, {**_facts(config, task), "notes": notes}
+    return found, {**_facts(config, task, split), "notes": notes}
 
 
-def _facts(config: Config, task: Task) -> dict[str, Any]:
-    """What was scored, on what, and in which floats."""
-    data, device = Data.of(task.describe()), resolve_device(config.trainer.accelerator, 1)
+def _facts(config: Config, task: Task, split: str) -> dict[str, Any]:
+    """What was scored, on what, and in which floats; where all rows are scored, how they are cut is nothing to tell."""
+    rows, device = Data.of(task.describe()).rows, resolve_device(config.trainer.accelerator, 1)
     return {
         "base": base_identity(config),
-        "data": {"sha256": task.sha256, "rows": data.rows},
+        "data": {"sha256": task.sha256, "rows": {"all": sum(rows.values())} if split == "all" else rows},
         "precision": resolve_precision(config.trainer.precision, device, config.model.base_dtype),
     }
 

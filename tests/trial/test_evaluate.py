@@ -13,7 +13,7 @@ from harness.config import ConfigError
 from harness.report.statistics import wilson_interval
 from harness.system import hub_models
 from harness.system.assets import AssetError
-from harness.task import build
+from harness.task import SPLITS, build
 from harness.trial import evaluate
 from harness.trial.evaluate import evaluate_saved, evaluate_trial
 from harness.trial.export import export_trial
@@ -94,6 +94,21 @@ def test_another_base_is_said(trained, reviews, base, score, tmp_path):  # noqa:
     _, said = score(tmp_path / "out", *reviews, *other)
     assert said["notes"] == [f"adapter_config.json names the base {tmp_path}/base; here it is path:{tmp_path}/other"]
     assert score(tmp_path / "out", *reviews, *base)[1]["notes"] == []
+
+
+def test_rows_that_are_not_scored_are_said(trained, reviews, base, score, tmp_path):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    lines = (tmp_path / "reviews.csv").read_text().splitlines()
+    (tmp_path / "twice.csv").write_text("\n".join([*lines, *lines[1:4]]) + "\n")
+    words, last = [f"task.data={tmp_path}/twice.csv", *reviews[1:], *base], len(lines)
+    found, said = score(made.folder / "adapter", *words, split="all")
+    assert said["notes"] == [f"left out, repeated: 3 (rows {last + 1}, {last + 2}, {last + 3})"]
+    assert said["data"]["rows"] == {"all": len(found.items)} == {"all": last - 1}
+    assert set(score(made.folder / "adapter", *words)[1]["data"]["rows"]) == set(SPLITS)
+    assert evaluate_trial(made, "all")[1]["notes"] == []
+    (tmp_path / "one.csv").write_text("\n".join([lines[0], *(line for line in lines if line.endswith("1"))]) + "\n")
+    with pytest.raises(ConfigError, match=r"all \d+ are '1'; at least 2 are needed, .* to be scored: any score on one"):
+        score(made.folder / "adapter", f"task.data={tmp_path}/one.csv", *words[1:], split="all")
 
 
 def test_full_fine_tuning_is_scored_too(trained, reviews, base, score):  # noqa: F811
