@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.config import ConfigError, FileTableConfig, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig, names_in
+from harness.config import ConfigError, HubTaskConfig, TableTaskConfig, names_in
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import Parts, by_time, drawn, joined, moments, odd_shares, stratified
+from harness.task.intake.cuts import odd_shares
 from harness.task.intake.damage import damaged
 from harness.task.intake.datasets import labelled_splits
 from harness.task.intake.duplicates import (
@@ -36,16 +36,15 @@ from harness.task.intake.labels import (
     refuse_one_answer,
     refuse_unparted,
     settle_alike,
-    suspicious,
 )
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.outliers import outliers
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.table import Table, load_table
 from harness.task.intake.untrained import refuse_untrained
+from harness.task.own_cut import OwnRowsConfig, cut_off, times_told
 from harness.task.own_pairs import filled
 
-OwnRowsConfig = OwnTextTaskConfig | FileTableConfig
 Frames = dict[str, pd.DataFrame]
 """Split name -> columns text, label, near (as text but for case, blanks and punctuation), and group, time or scored
 (together with others) where they are named; the index is the row in its file."""
@@ -128,7 +127,7 @@ def own_splits(
     told = [*_near_contradictions(config, frames, left, what), *_damaged(frames, left)]
     frames = _once(config, frames, left)
     if len(frames) < len(SPLITS):
-        frames = _cut(config, where, frames)
+        frames = cut_off(config, where, frames)
         shares = {"validation": config.validation_share, "test": config.test_share}
         told += odd_shares(
             {split: len(frames[split]) for split in SPLITS if split not in tables or split == "train"}, shares
@@ -150,6 +149,8 @@ def own_splits(
     missing = _missing(config, where, ordered)
     told += of_every_row(list(ordered["train"]["label"])) if config.answer == "labels" else []
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
+    for split, times in (times_told(ordered) if len(tables) < len(SPLITS) else {}).items():
+        formats.setdefault(split, {})["time"] = times
     return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
 
 
@@ -334,31 +335,6 @@ def _once(config: OwnRowsConfig, frames: Frames, left: Left) -> Frames:
     for split, frame in frames.items():
         left.note("repeated", split, list(frame.index[out[split]]))
     return {split: frame.drop(index=frame.index[out[split]]) for split, frame in frames.items()}
-
-
-def _cut(config: OwnRowsConfig, where: str, frames: Frames) -> Frames:
-    """Cut the splits that are not given off the training file."""
-    once = frames["train"]
-    shares = {"validation": config.validation_share, "test": config.test_share}
-    shares = {split: share for split, share in shares.items() if split not in frames}
-    parts = _places(config, where, once, shares)
-    told = suspicious(once["label"]) if config.answer == "class" else []
-    if told and not all(map(len, parts.values())):
-        raise ConfigError(f"{where}: no rows to hold out; {'; '.join(told)} task.answer=number reads numbers")
-    return frames | {split: once.iloc[places] for split, places in parts.items()}
-
-
-def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
-    """Near-identical texts stay in one split, whatever the cut."""
-    groups: list[Hashable] = list(frame["near"])
-    if config.time is not None:
-        return by_time(moments(where, config.time, frame["time"]), shares)
-    for role in ("group", "scored"):
-        if role in frame:
-            groups = joined(groups, group_keys(frame[role]))
-    if config.cut == "stratified" and config.answer == "class":
-        return stratified(groups, list(frame["label"]), shares, config.split_seed)
-    return drawn(groups, shares, config.split_seed)
 
 
 def _refuse_leaks(config: OwnRowsConfig, where: str, frames: Frames, left: Left, what: str) -> None:

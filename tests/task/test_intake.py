@@ -570,7 +570,7 @@ REFUSED = [
     ("zeros and ones as text", "a.csv", text_of([(t, f"[{i % 2}, 1, 0]") for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
     ("zeros and ones parted", "a.csv", text_of([(t, f"{i % 2},1,0") for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
     ("zeros and ones as texts", "a.jsonl", lines_of([(t, [str(i % 2), "1", "0"]) for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
-    ("one class", "a.csv", text_of([(t, "pos") for t, _ in sentences()]), {}, "1 classes; at least 2"),
+    ("one class", "a.csv", text_of([(t, "pos") for t, _ in sentences()]), {}, "1 classes, all 42 are .pos.; at least 2"),
     ("other number of classes", "a.csv", text_of(sentences()), {"classes": 3}, "task.classes=3"),
     ("number that is none", "a.csv", text_of(sentences()), {"answer": "number"}, r"label is no number in 60 rows \(2, 3, .*as 'neg'"),
     ("decimal comma beside commas", "a.csv", text_of(NUMBERED), {"answer": "number"}, r"label is no number in 30 rows \(3, 5"),
@@ -789,6 +789,7 @@ def test_the_latest_rows_are_held_out(make_task, tmp_path, moment):
     task = read_task(config_of(make_task, data=data, time="when"))
     number = {name: sorted(int(text.split()[-1]) for text in split.texts) for name, split in task.splits.items()}
     assert number == {"train": list(range(42)), "validation": list(range(42, 48)), "test": list(range(48, 60))}
+    assert task.findings().format["validation.time"] == f"{moment(42)} to {moment(47)}"
 
 
 def test_the_rows_and_files_that_are_kept_are_those_of_the_splits(make_task, tmp_path, own_cache):

@@ -4,10 +4,8 @@ import hashlib
 from collections.abc import Hashable, Mapping, Sequence, Sized
 
 import numpy as np
-import pandas as pd
 
 from harness.config import ConfigError
-from harness.system.paths import listed
 from harness.task.intake.labels import is_gap
 
 Parts = dict[str, np.ndarray]
@@ -108,20 +106,6 @@ def by_time(moments: Sequence[object], shares: Mapping[str, float]) -> Parts:
         split_of[order[begin:end]] = name
         end = begin
     return _parts(split_of.tolist(), shares)
-
-
-def moments(where: str, column: str, cells: pd.Series) -> list[object]:
-    """Points in time as numbers, or dates; never mixed."""
-    numbers = pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan)
-    if not numbers.isna().any():
-        return numbers.tolist()
-    written = cells.map(lambda cell: None if is_gap(cell) or isinstance(cell, int | float) else str(cell))
-    dates = pd.to_datetime(written, errors="coerce", utc=True, format="ISO8601")
-    bad = numbers.isna() if numbers.count() > dates.count() else dates.isna()
-    if bad.any():
-        rows = listed(cells.index[bad])
-        raise ConfigError(f"{where}: {column} is neither a number nor a date like 2024-05-31 in rows {rows}")
-    return list(dates.astype("int64"))
 
 
 def _counts(size: int, shares: Mapping[str, float]) -> dict[str, int]:
