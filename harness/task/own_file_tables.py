@@ -134,4 +134,4 @@ def _with_digests(
     named = frame.drop(columns=[column]).assign(
         **{config.columns_read["text"]: pd.Series(digests, frame.index, object)}
     )
-    return Table(table.path, named, table.format)
+    return dataclasses.replace(table, frame=named)

@@ -25,6 +25,7 @@ from harness.task.intake.folders import (
     told_apart,
 )
 from harness.task.intake.labels import settle_alike, suspicious
+from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import untrained
 from harness.task.pictures import Looked, look_at, told_of
 
@@ -64,6 +65,9 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         refuse_broken("task.data", found.broken, root, "; task.gaps=leave_out leaves them out")
     found.images = [(path, split, names[label]) for path, split, label in found.images if path in digests]
     left_out = {"unreadable": [str(path.relative_to(root)) for path in found.broken]} if found.broken else {}
+    if unlabelled := _unlabelled(config, root, found):
+        left_out["unlabelled"] = [str(path.relative_to(root)) for path in unlabelled]
+        found.images = [image for image in found.images if image[0] not in unlabelled]
     if contradicting := _contradicting(config, root, found, digests):
         left_out["contradicting"] = [str(path.relative_to(root)) for path in contradicting]
         found.images = [image for image in found.images if image[0] not in contradicting]
@@ -152,6 +156,15 @@ def _names(config: FolderTaskConfig, root: Path, found: _Found) -> dict[str, str
     once = sorted(first)
     named = [labels[index] for index in once], [f"{places[index]}/" for index in once]
     return settle_alike(f"task.data={config.data}", *named, config.labels.normalise)
+
+
+def _unlabelled(config: FolderTaskConfig, root: Path, found: _Found) -> set[Path]:
+    """The files that are left out since the name of their class often means that there is none."""
+    labels = [(label,) for *_, label in found.images]
+    names = [path.relative_to(root) for path, *_ in found.images]
+    where, policy = f"task.data={config.data}", config.labels.unlabelled
+    places = unlabelled_rows(where, labels, names, policy=policy, classes=config.classes)
+    return {found.images[place][0] for place in places}
 
 
 def _looked_at(found: _Found, background: str) -> dict[Path, Looked]:

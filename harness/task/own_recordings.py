@@ -27,6 +27,7 @@ from harness.task.intake.folders import (
 from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, DecodedAudio, read_recording
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
+from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import untrained
 from harness.task.speech import SpeechTask, speech_task
 
@@ -58,6 +59,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
         refuse_broken("task.data", broken, root, "; task.gaps=leave_out leaves them out")
     left = {"unreadable": [str(path.relative_to(root)) for path in broken]} if broken else {}
     given = _named_alike(config, where, given)
+    given = _without_unlabelled(config, where, given, left)
     given = _without_contradictions(config, where, given, left)
     splits, told = _once(config, _cut(config, given), left)
     if config.leaks == "refuse":
@@ -133,6 +135,18 @@ def _named_alike(config: AudioFolderConfig, where: str, splits: _Splits) -> _Spl
         split: [dataclasses.replace(recording, label=names[recording.label]) for recording in part]
         for split, part in splits.items()
     }
+
+
+def _without_unlabelled(config: AudioFolderConfig, where: str, splits: _Splits, left: dict[str, list[str]]) -> _Splits:
+    """Splits without recordings of a class whose name often means that there is none."""
+    every = [recording for part in splits.values() for recording in part]
+    labels, names = [(each.label,) for each in every], [each.name for each in every]
+    out = unlabelled_rows(where, labels, names, policy=config.labels.unlabelled, classes=config.classes)
+    if not out:
+        return splits
+    left["unlabelled"] = [names[place] for place in out]
+    gone = {id(every[place]) for place in out}
+    return {split: [each for each in part if id(each) not in gone] for split, part in splits.items()}
 
 
 def _without_contradictions(

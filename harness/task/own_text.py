@@ -41,6 +41,7 @@ from harness.task.intake.near_texts import near_texts
 from harness.task.intake.outliers import outliers
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.table import Table, load_table
+from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
 from harness.task.own_cut import OwnRowsConfig, cut_off, times_told
 from harness.task.own_pairs import filled
@@ -117,6 +118,8 @@ def own_splits(
     left = left or Left(tuple(tables))
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
     _refuse_withheld(config, tables, frames)
+    declared = {name for _, table in tables.values() for name in table.declared.get(config.label, ())}
+    frames = _without_unlabelled(config, where, frames, left, declared)
     _settle_labels(config, where, frames, left)
     frames = {
         split: frame.assign(
@@ -289,10 +292,27 @@ def _without_contradictions(config: OwnRowsConfig, where: str, frames: Frames, l
     kept = set(
         settled(where, keys=keys, labels=_answers(config, frames), rows=names, policy=config.duplicates, what=what)[0]
     )
+    return _keep(frames, kept, "contradicting", left)
+
+
+def _without_unlabelled(config: OwnRowsConfig, where: str, frames: Frames, left: Left, declared: set[str]) -> Frames:
+    """Splits without rows whose label often means that there is none, and is no class that is `declared`."""
+    if config.answer == "number":
+        return frames
+    names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
+    cells = [cell for frame in frames.values() for cell in frame["label"]]
+    labels = cells if config.answer == "labels" else [(cell,) for cell in cells]
+    policy, classes = config.labels.unlabelled, config.classes
+    out = unlabelled_rows(where, labels, names, policy=policy, classes=classes, declared=declared)
+    return _keep(frames, set(range(len(names))).difference(out), "unlabelled", left)
+
+
+def _keep(frames: Frames, kept: set[int], reason: str, left: Left) -> Frames:
+    """The rows of those places, which are counted over all splits; others are noted."""
     begin, rest = 0, {}
     for split, frame in frames.items():
         places = [place for place in range(len(frame)) if begin + place in kept]
-        left.note("contradicting", split, list(frame.index.delete(places)))
+        left.note(reason, split, list(frame.index.delete(places)))
         rest[split] = frame.iloc[places]
         begin += len(frame)
     return rest

@@ -269,8 +269,8 @@ READ = [
 
 def config_of(make_task, **changes):
     task = make_task("task=text_csv", "task.data=x")
-    if "normalise" in changes:
-        changes["labels"] = dataclasses.replace(task.labels, normalise=changes.pop("normalise"))
+    labels = {name: changes.pop(name) for name in ("normalise", "unlabelled") if name in changes}
+    changes["labels"] = dataclasses.replace(changes.get("labels", task.labels), **labels)
     return dataclasses.replace(task, **changes)
 
 
@@ -816,7 +816,7 @@ def test_a_separator_and_an_encoding_that_were_found_are_said(make_task, tmp_pat
 @pytest.mark.parametrize("label", ["-1", "nan", "NA", "None", "unknown"])
 def test_a_label_that_may_be_none_is_told(make_task, tmp_path, label):
     rows = [(text, label if i % 5 == 0 else name) for i, (text, name) in enumerate(sentences())]
-    task = read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows))))
+    task = read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), unlabelled="keep"))
     assert task.describe()["suspicious"] == [f"'{label}' (12 rows) often means that there is no label"]
 
 
@@ -934,7 +934,8 @@ def test_another_separator_of_labels_is_refused_until_it_is_given(make_task, tmp
 def test_odd_names_of_several_labels_are_told(make_task, tmp_path):
     cells = [["all", "not ok"], ["all", "not_ok"], ["all", "-1"], ["all", "nan"]]
     rows = [(text, cells[i % 4]) for i, (text, _) in enumerate(sentences())]
-    task = config_of(make_task, data=written(tmp_path / "a.jsonl", lines_of(rows)), answer="labels")
+    data = written(tmp_path / "a.jsonl", lines_of(rows))
+    task = config_of(make_task, data=data, answer="labels", unlabelled="keep")
     assert set(read_task(task).describe()["suspicious"]) == {
         "'all' is a label of every row of training: there is nothing to tell apart",
         "'-1' (15 rows) often means that there is no label",

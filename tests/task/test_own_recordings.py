@@ -215,7 +215,9 @@ def test_a_recording_in_two_splits_is_refused(read, folders, tmp_path):
 
 def test_a_class_of_minus_one_is_told(read, folders):
     (folders / "left").rename(folders / "-1")
-    assert "'-1' (24 rows) often means that there is no label" in read().findings().suspicious
+    assert (
+        "'-1' (24 rows) often means that there is no label" in read("task.labels.unlabelled=keep").findings().suspicious
+    )
 
 
 def test_the_words_reader_names_this_one(folders, compose_plain):

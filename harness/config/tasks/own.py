@@ -19,12 +19,14 @@ Duplicates = Literal["refuse", "first", "leave_out", "keep"]
 class LabelsConfig:
     """`normalise` of labels that differ in blanks, case or number format only: one class, or several; null: an error
     where there are any. `separator` parts several labels in a cell of text. `decimal` is the point of numbers, the
-    other one parts thousands; null: found, an error where it may be either.
+    other one parts thousands; null: found, an error where it may be either. `unlabelled`: what becomes of rows whose
+    label, as -1 or N/A, may mean that there is none.
     """
 
     normalise: Flag | None = None
     separator: Text = ","
     decimal: Literal[".", ","] | None = None
+    unlabelled: Literal["refuse", "leave_out", "keep"] = "keep"
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

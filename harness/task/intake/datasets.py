@@ -12,7 +12,7 @@ from harness.config import ConfigError, nearest
 from harness.config.extras import check_extra
 from harness.system.assets import Unreachable
 from harness.system.paths import listed
-from harness.task.intake.features import Features, with_names
+from harness.task.intake.features import Features, classes_of, with_names
 from harness.task.intake.folders import folders_in, split_named
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_arrow, of_arrow_table
@@ -132,7 +132,8 @@ def _joined(paths: Sequence[Path], wanted: Collection[str], features: Features |
     """The rows of several files one after another, numbered from 1; without `features` each file's own are read."""
     tables = [load_arrow(path, "task.dataset", wanted, features) for path in paths]
     frame = pd.concat([table.frame for table in tables], ignore_index=True)
-    return Table(paths[0].parent, frame.set_axis(range(1, len(frame) + 1), axis=0), {})
+    declared = {column: names for table in tables for column, names in table.declared.items()}
+    return Table(paths[0].parent, frame.set_axis(range(1, len(frame) + 1), axis=0), {}, declared)
 
 
 def _of_hub(dataset: str, subset: str | None, wanted: Collection[str]) -> dict[str, Table]:
@@ -157,5 +158,5 @@ def _of_hub(dataset: str, subset: str | None, wanted: Collection[str]) -> dict[s
     for name, split in found.items():
         features = json.loads(json.dumps(split.features.to_dict()))
         frame = with_names(of_arrow_table(split.with_format("arrow")[:], wanted), features)
-        tables[name] = Table(Path(dataset), frame, {})
+        tables[name] = Table(Path(dataset), frame, {}, classes_of(features))
     return tables

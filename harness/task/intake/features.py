@@ -1,7 +1,7 @@
 """Names of classes in place of their numbers, as the datasets library notes them in the files that it writes."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,6 +29,23 @@ def with_names(frame: pd.DataFrame, features: Features) -> pd.DataFrame:
         kind, cells = features.get(column), frame.iloc[:, place]
         columns.append(_column(column, cells, kind) if _has_names(kind) else cells)
     return pd.concat(columns, axis=1) if columns else frame
+
+
+def classes_of(features: Features) -> dict[str, list[str]]:
+    """The names of the classes of each column that has any."""
+    return {column: names for column, kind in features.items() if (names := list(_names_in(kind)))}
+
+
+def _names_in(kind: object) -> Iterator[str]:
+    if isinstance(kind, Mapping):
+        if kind.get("_type") == "ClassLabel":
+            yield from kind["names"]
+            return
+        for inner in kind.values():
+            yield from _names_in(inner)
+    elif isinstance(kind, list):
+        for inner in kind:
+            yield from _names_in(inner)
 
 
 def _column(name: str, cells: pd.Series, kind: object) -> pd.Series:

@@ -18,7 +18,8 @@ _THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}")
 _UNREAD_LIST = re.compile(r"""\[[^\[\]]*[,'"][^\[\]]*\]|\[[\d\s.+-]*\]|\{[^{}]*[,'"][^{}]*\}""")
 _NO_LABELS = frozenset(
     (
-        *("nan", "na", "n/a", "none", "null", "<na>", "nil", "-", "?", "unknown"),
+        *("nan", "na", "n/a", "n.a.", "none", "null", "<na>", "nil", "-", "?", "unknown"),
+        *("missing", "undefined", "unlabelled", "unlabeled", "not available"),
         *("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!"),  # of spreadsheets
     )
 )
@@ -336,7 +337,12 @@ def suspicious(labels: Iterable[str]) -> list[str]:
 
 def says_none(name: str) -> bool:
     """Whether a name often means that there is none: −1, and words for a gap."""
-    return label_key(name) == "-1" or name.strip().casefold() in _NO_LABELS
+    return label_key(name) == "-1" or is_no_label(name)
+
+
+def is_no_label(name: str) -> bool:
+    """Whether a class has the name of a word for a gap."""
+    return " ".join(name.split()).strip("()[]").casefold() in _NO_LABELS
 
 
 def _without_signs(label: str) -> str:

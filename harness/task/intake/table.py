@@ -11,7 +11,7 @@ import pandas as pd
 from harness.config import ConfigError, nearest
 from harness.system.paths import listed, path_problem
 from harness.task.intake.delimited import raw_tabs, read_delimited
-from harness.task.intake.features import Features, noted_features, with_names
+from harness.task.intake.features import Features, classes_of, noted_features, with_names
 from harness.task.intake.files import decode, read_bytes, unlike_data, what_it_is
 
 ARROW = (".parquet", ".arrow", ".feather")
@@ -21,12 +21,13 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", *ARROW)
 @dataclasses.dataclass(frozen=True)
 class Table:
     """Cells as they are in the file, gaps None or NaN; the index is the row's number there. `format` says what was
-    found out about the file.
+    found out about the file, `declared` the names of classes that its schema has, by column.
     """
 
     path: Path
     frame: pd.DataFrame
     format: Mapping[str, str]
+    declared: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def column(self, key: str, name: str) -> pd.Series:
         """One column. Raises ConfigError, with `key`, where there is none of that name, or two."""
@@ -179,7 +180,7 @@ def load_arrow(path: Path, key: str, wanted: Collection[str] = (), features: Fea
                 raise ConfigError(f"{key}={path}: {reason}")
         read = _parquet(path) if path.suffix.lower() == ".parquet" else _arrow(path)
         noted = noted_features(read.schema.metadata) if features is None else features
-        return Table(path, with_names(of_arrow_table(read, wanted), noted), {})
+        return Table(path, with_names(of_arrow_table(read, wanted), noted), {}, classes_of(noted))
     except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
         raise ConfigError(f"{key}={path}: {' '.join(str(error).split())}") from None
 
