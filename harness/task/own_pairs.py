@@ -1,7 +1,7 @@
 """A user's own tables of source and target texts: columns or templates filled row by row, and splits cut."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 
@@ -12,7 +12,7 @@ from harness.system import assets
 from harness.system.paths import listed
 from harness.task.answers import with_answers
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import joined, split_of
+from harness.task.intake.cuts import drawn, joined, split_of
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import contradictions, normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
@@ -126,6 +126,8 @@ def _with_cut(config: PairsConfig, frames: dict[str, pd.DataFrame], own: bool) -
     cut = {name: 0.0 if name in frames else share for name, share in shares.items()}
     if not any(cut.values()):
         return frames
+    if config.cut == "drawn":
+        return frames | _drawn(config, frames["train"], {name: cut[name] for name in cut if name not in frames}, own)
     train = frames["train"]
     groups = list(train["group"])
     if own:  # near-identical sources, or openings of conversations, of a user's own go where the first of them goes
@@ -138,6 +140,16 @@ def _with_cut(config: PairsConfig, frames: dict[str, pd.DataFrame], own: bool) -
         [split_of(group, config.split_seed, cut["validation"], cut["test"]) for group in groups], index=train.index
     )
     return frames | {name: train[place == name] for name in SPLITS if name == "train" or cut[name]}
+
+
+def _drawn(config: PairsConfig, train: pd.DataFrame, shares: Mapping[str, float], own: bool) -> dict[str, pd.DataFrame]:
+    """Whole groups by their shares; of a user's own, near-identical sources or openings are of one group, too."""
+    groups: list[Hashable] = list(train["group"])
+    if own:
+        near = [normalised(text) for text in train.get("opening", train["source"])]
+        keys = [name and group_key(name) for name in train["group"]]
+        groups = [*near] if config.group is None else joined(near, keys)
+    return {name: train.iloc[places] for name, places in drawn(groups, shares, config.split_seed).items()}
 
 
 def _roots(near: list[str], groups: list[str]) -> tuple[list[str], list[str]]:

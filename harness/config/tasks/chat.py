@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Text
-from harness.config.tasks.own import OwnDatasetConfig, template_mistakes
+from harness.config.tasks.own import Cut, OwnDatasetConfig, template_mistakes
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 _GIVEN = (
@@ -47,6 +47,7 @@ class ChatTaskConfig(OwnDatasetConfig, WritingTaskConfig):
     max_length: Annotated[int, Strict(), Field(ge=4)]
     max_new_tokens: Count
     template_arguments: dict[Text, Any] | None = None
+    cut: Cut = "hashed"
 
     @property
     def paths(self) -> Mapping[str, str | None]:

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, HeldOut, Listed, Natural, Text
 from harness.config.tasks.base import Name
-from harness.config.tasks.own import OwnDatasetConfig, one_each, shown_answers, template_mistakes
+from harness.config.tasks.own import Cut, OwnDatasetConfig, one_each, shown_answers, template_mistakes
 
 _DELIMITER = " "  # of conf/task/choice.yaml
 
@@ -40,6 +40,7 @@ class ChoiceTaskConfig(OwnDatasetConfig):
     validation_share: HeldOut
     test_share: HeldOut
     max_length: Annotated[int, Strict(), Field(ge=4)]
+    cut: Cut = "hashed"
 
     @property
     def objectives(self) -> tuple[str, ...]:

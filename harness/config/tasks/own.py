@@ -78,6 +78,10 @@ class OwnTableConfig(OwnDataConfig):
         return True
 
 
+Cut = Literal["hashed", "drawn"]
+"""How splits that are not given are cut: by a hash of each group alone, or of all groups by their shares."""
+
+
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OwnDatasetConfig(OwnTableConfig):
     """The same where a data set of the datasets library may stand in place of files.

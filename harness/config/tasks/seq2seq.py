@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import ANSWER_MEASURES, ERROR_RATES, TEXT_MEASURES, Name, TaskConfig
-from harness.config.tasks.own import OwnDatasetConfig, template_mistakes
+from harness.config.tasks.own import Cut, OwnDatasetConfig, template_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -86,6 +86,7 @@ class FileSeq2seqTaskConfig(OwnDatasetConfig, Seq2seqTaskConfig):
     source: Text
     target: Text
     group: Text | None
+    cut: Cut = "hashed"
 
     @property
     def paths(self) -> Mapping[str, str | None]:
