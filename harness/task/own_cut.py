@@ -1,13 +1,13 @@
 """The splits of a user's labelled rows that are not given, cut off the training file."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import pandas as pd
 
 from harness.config import ConfigError, FileTableConfig, OwnTextTaskConfig
 from harness.task.intake.cuts import Parts, by_time, drawn, joined, stratified
 from harness.task.intake.groups import group_keys
-from harness.task.intake.labels import suspicious
+from harness.task.intake.labels import many_classes, suspicious
 from harness.task.intake.moments import moments, ranges
 
 OwnRowsConfig = OwnTextTaskConfig | FileTableConfig
@@ -20,9 +20,12 @@ def cut_off(config: OwnRowsConfig, where: str, frames: Frames) -> Frames:
     shares = {"validation": config.validation_share, "test": config.test_share}
     shares = {split: share for split, share in shares.items() if split not in frames}
     parts = _places(config, where, once, shares)
-    told = suspicious(once["label"]) if config.answer == "class" else []
+    labels = list(once["label"])
+    told = suspicious(labels) if config.answer == "class" else []
     if told and not all(map(len, parts.values())):
         raise ConfigError(f"{where}: no rows to hold out; {'; '.join(told)} task.answer=number reads numbers")
+    if config.answer == "class" and (many := many_classes(labels)) and _of_one_answer(labels, parts, 1):
+        raise ConfigError(f"{where}: rows of one class to hold out; {many[0]} task.answer=number reads numbers")
     return frames | {split: once.iloc[places] for split, places in parts.items()}
 
 
@@ -34,9 +37,21 @@ def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict
     for role in ("group", "scored"):
         if role in frame:
             groups = joined(groups, group_keys(frame[role]))
+    labels = list(frame["label"])
     if config.cut == "stratified" and config.answer == "class":
-        return stratified(groups, list(frame["label"]), shares, config.split_seed)
-    return drawn(groups, shares, config.split_seed)
+        return stratified(groups, labels, shares, config.split_seed)
+    parts = drawn(groups, shares, config.split_seed)
+    if config.cut == "stratified" and _of_one_answer(labels, parts):  # as few rows may be: drawn from each answer
+        evenly = stratified(groups, labels, shares, config.split_seed)
+        return evenly if all(map(len, evenly.values())) and not _of_one_answer(labels, evenly) else parts
+    return parts
+
+
+def _of_one_answer(labels: Sequence[Hashable], parts: Parts, least: int = 2) -> bool:
+    """Whether a held-out split, of so many rows at `least`, has one answer alone, and there are others."""
+    mine = list(labels)
+    held = [[mine[place] for place in places] for split, places in parts.items() if split != "train"]
+    return len(set(mine)) > 1 and any(len(set(answers)) == 1 and len(answers) >= least for answers in held)
 
 
 def times_told(frames: Frames) -> dict[str, str]:

@@ -846,6 +846,33 @@ def test_a_held_out_file_of_one_answer_is_refused(make_task, tmp_path, answer, t
         read_task(config_of(make_task, data=data, test=test, answer=answer))
 
 
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("answer", ["labels", "number"])
+def test_few_rows_are_drawn_from_each_answer_where_a_split_would_have_one_alone(make_task, tmp_path, answer, seed):
+    cell = (lambda i: [] if i % 3 == 0 else ["x", "y"]) if answer == "labels" else (lambda i: float(i % 3 == 0))
+    rows = [(text, cell(i)) for i, (text, _) in enumerate(sentences(28))]
+    data = written(tmp_path / "a.jsonl", lines_of(rows))
+    found = read_task(config_of(make_task, data=data, answer=answer, split_seed=seed))
+    assert all(len(set(found.labels(split))) == 2 for split in ("validation", "test"))
+
+
+def test_what_is_said_of_one_answer_is_true_of_a_split_that_was_cut(make_task, tmp_path):
+    rows = [(text, ["x"] if i else []) for i, (text, _) in enumerate(sentences(20))]
+    data = written(tmp_path / "a.jsonl", lines_of(rows))
+    line = r"have the answer x; .* if it is cut, another task\.split_seed, or a larger task\.(validation|test)_share"
+    with pytest.raises(ConfigError, match=line):
+        read_task(config_of(make_task, data=data, answer="labels"))
+
+
+@pytest.mark.parametrize("word", [-999, "none"])
+def test_classes_that_are_numbers_are_asked_for(make_task, tmp_path, word):
+    rows = [(text, word if i % 10 == 4 else i / 7) for i, (text, _) in enumerate(sentences(100))]
+    data = written(tmp_path / "a.jsonl", lines_of(rows))
+    for policy in ("keep", "refuse"):
+        with pytest.raises(ConfigError, match=r"task\.answer=number reads numbers"):
+            read_task(config_of(make_task, data=data, unlabelled=policy))
+
+
 def test_labels_that_no_row_of_a_split_has_are_told(make_task, tmp_path):
     rows = [(text, ["a", "rare"] if i == 7 else [["a", "b"][i % 2]]) for i, (text, _) in enumerate(sentences())]
     task = config_of(make_task, data=written(tmp_path / "a.jsonl", lines_of(rows)), answer="labels", split_seed=1)

@@ -5,7 +5,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from harness.config import ConfigError
 from harness.system.paths import listed
@@ -279,7 +279,7 @@ def missing_classes(where: str, splits: Mapping[str, Sequence[Hashable]], unit: 
         if split != "train" and len(there) == 1 < len(classes) and there < trained:
             raise ConfigError(
                 f"{where}: all {len(labels)} {unit} of the {split} split are {next(iter(there))!r}; any score on one "
-                f"class is without meaning: give the split {unit} of the others, or have it cut"
+                f"class is without meaning: {_others_for(split, unit)}"
             )
         if absent := [label for label in classes if label not in there]:
             missing[split] = absent
@@ -295,8 +295,14 @@ def refuse_one_answer(where: str, splits: Mapping[str, Sequence[Hashable]]) -> N
             said = (", ".join(answer) or "none") if isinstance(answer, tuple) else answer
             raise ConfigError(
                 f"{where}: all {len(answers)} rows of the {split} split have the answer {said}; any score on one "
-                f"answer is without meaning: give the split rows of others, or have it cut"
+                f"answer is without meaning: {_others_for(split, 'rows')}"
             )
+
+
+def _others_for(split: str, unit: str) -> str:
+    """What gives a held-out split others: one that is given by the user, or one that was cut."""
+    cut = f"if it is cut, another task.split_seed, or a larger task.{split}_share"
+    return f"if the split is given, add {unit} of others, or have it cut; {cut}"
 
 
 def missing_labels(splits: Mapping[str, Sequence[Iterable[str]]]) -> dict[str, list[str]]:
@@ -318,7 +324,8 @@ def suspicious(labels: Iterable[str]) -> list[str]:
     """Classes that may be no classes: −1 and words for a gap; those that differ in signs alone; and classes of a single
     row.
     """
-    counts = Counter(labels)
+    labels_told = list(labels)
+    counts = Counter(labels_told)
     told = [
         f"{name!r} ({count} rows) often means that there is no label"
         for name, count in sorted(counts.items())
@@ -330,9 +337,14 @@ def suspicious(labels: Iterable[str]) -> list[str]:
     told += [
         f"{' and '.join(map(repr, names[:4]))} differ in signs alone" for names in plain.values() if len(names) > 1
     ]
-    if len(counts) > 20 and len(counts) > sum(counts.values()) / 2:
-        told.append(f"{len(counts)} classes in {sum(counts.values())} rows: is it a text or a number?")
-    return told
+    return told + many_classes(labels_told)
+
+
+def many_classes(labels: Collection[str]) -> list[str]:
+    """What is told of labels that are hardly names of classes."""
+    count = len(set(labels))
+    many = count > 20 and count > len(labels) / 2
+    return [f"{count} classes in {len(labels)} rows: is it a text or a number?"] if many else []
 
 
 def says_none(name: str) -> bool:

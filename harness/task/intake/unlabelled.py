@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from harness.config import ConfigError
 from harness.system.paths import listed
-from harness.task.intake.labels import is_no_label, label_key
+from harness.task.intake.labels import is_no_label, label_key, many_classes
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:E[+-]?\d+)?")
 _STANDS_FOR_NONE = frozenset(("-1", "-9", "-99", "-100", "-999", "-9999"))
@@ -35,7 +35,8 @@ def unlabelled_rows(
     found = {name: [row for row, mine in zip(rows, labels, strict=True) if name in mine] for name in sorted(odd)}
     said = "; ".join(f"{name!r} in {len(at)} rows ({listed(at)})" for name, at in found.items())
     rule = "task.labels.unlabelled=leave_out leaves these rows out, keep takes it as a class"
-    raise ConfigError(f"{where}: a label that often means that there is none, {said}; {rule}")
+    number = "; task.answer=number reads numbers" if many_classes([name for mine in labels for name in mine]) else ""
+    raise ConfigError(f"{where}: a label that often means that there is none, {said}; {rule}{number}")
 
 
 def stand_for_none(names: Collection[str]) -> set[str]:
