@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from harness.task.error_rates import normaliser
 from harness.task.intake.asked import asked_lines, asked_table
 from harness.task.intake.cuts import drawn
 from harness.task.intake.datasets import load_splits
-from harness.task.intake.duplicates import contradictions, normalised, shared_keys
+from harness.task.intake.duplicates import normalised, repeats, settled, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
 from harness.task.intake.held import named_or_held, shortened
@@ -29,13 +28,16 @@ _SPEAKER = ("client_id", "speaker", "speaker_id")
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """A recording by the name of its file, what was heard, the digest of that, what is said and by whom."""
+    """A recording by the name of its file, what was heard, the digest of that, what is said, by whom, and in which row
+    it stands.
+    """
 
     name: str
     heard: DecodedAudio
     digest: str
     text: str
     speaker: str = ""
+    row: str = ""
 
 
 Splits = dict[str, list[Utterance]]
@@ -56,7 +58,8 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         formats |= {f"{split}.speaker": f"in column {speaker}"} if speaker != config.speaker else {}
     if config.speaker is None:
         given = _without_the_one(given)
-    given = {split: _once(where, split, part, left) for split, part in given.items()}
+    given = _without_contradictions(config, where, given, left)
+    given, repeated = _once(config, given, left)
     # In an order of their own: the first rows, which are written down, would else be of one speaker or one word.
     splits = {split: sorted(part, key=lambda each: each.digest) for split, part in _cut(config, given).items()}
     if config.leaks == "refuse":
@@ -69,7 +72,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         left_out=left,
         kept={split: [each.name for each in part] for split, part in splits.items()},
         near=copies(splits),
-        suspicious=[*told, *_shared_texts(splits), *near_copies(splits, config.sample_rate)],
+        suspicious=[*told, *repeated, *_shared_texts(splits), *near_copies(splits, config.sample_rate)],
         format=formats | brought((each.heard for each in every), config.sample_rate),
     )
     return source, splits, facts
@@ -117,7 +120,7 @@ def _heard(
     found, wrong = [], dict[str, str]()
     for row, file, text, who in zip(table.frame.index, files, texts, speakers, strict=True):
         try:
-            found.append(_utterance(config, table.path, file, text, who))
+            found.append(dataclasses.replace(_utterance(config, table.path, file, text, who), row=str(row)))
         except ValueError as error:
             wrong[str(row)] = str(error)
     if wrong and config.gaps == "refuse":
@@ -204,18 +207,39 @@ def _utterance(config: TranscriptsConfig, table: Path, file: object, text: objec
     return Utterance(name, heard, digest, str(text).strip(), "" if is_gap(who) else str(who).strip())
 
 
-def _once(where: str, split: str, part: list[Utterance], left: dict[str, list[str]]) -> list[Utterance]:
-    """A split without repeated rows. Raises ConfigError for a recording with two transcripts."""
-    digests, texts = [each.digest for each in part], [normalised(each.text) for each in part]
-    if twice := contradictions(digests, texts):
-        said = listed(" and ".join(part[place].name for place in places[:4]) for places in twice.values())
-        raise ConfigError(f"{where}: the same recording with different transcripts, {len(twice)} times ({said})")
-    kept = list({each.digest: each for each in reversed(part)}.values())[::-1]
-    if len(kept) < len(part):
-        names = Counter(each.name for each in part)
-        names.subtract(each.name for each in kept)
-        left.setdefault("repeated", []).extend(f"{split} {name}" for name in names.elements())
-    return kept
+def _without_contradictions(
+    config: TranscriptsConfig, where: str, splits: Splits, left: dict[str, list[str]]
+) -> Splits:
+    """Splits that have no recording with two transcripts."""
+    every = [(split, each) for split, part in splits.items() for each in part]
+    rows = [f"{split} {each.row}" if len(splits) > 1 else each.row for split, each in every]
+    kept, _ = settled(
+        where,
+        keys=[each.digest for _, each in every],
+        labels=[normalised(each.text) for _, each in every],
+        rows=[f"{row}, {each.name}," for row, (_, each) in zip(rows, every, strict=True)],
+        policy=config.duplicates,
+        what="recording",
+        named="transcripts",
+    )
+    if out := set(range(len(every))).difference(kept):
+        left["contradicting"] = [rows[place] for place in sorted(out)]
+    return {
+        split: [each for place, (of, each) in enumerate(every) if of == split and place not in out] for split in splits
+    }
+
+
+def _once(config: TranscriptsConfig, splits: Splits, left: dict[str, list[str]]) -> tuple[Splits, list[str]]:
+    """Splits without repeated rows, which are noted in `left`, and what is told of those that stay."""
+    heard = {split: [(each.digest, normalised(each.text)) for each in part] for split, part in splits.items()}
+    names = {split: [each.name for each in part] for split, part in splits.items()}
+    out, told = repeats(heard, names, config.duplicates)
+    if repeated := [f"{split} {names[split][place]}" for split in splits for place in out[split]]:
+        left["repeated"] = repeated
+    gone = {split: set(places) for split, places in out.items()}
+    return {
+        split: [each for place, each in enumerate(part) if place not in gone[split]] for split, part in splits.items()
+    }, told
 
 
 def _cut(config: TranscriptsConfig, given: Splits) -> Splits:

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Flag, Positive, Text
 from harness.config.tasks.base import ERROR_RATES
-from harness.config.tasks.own import OwnDatasetConfig
+from harness.config.tasks.own import Duplicates, OwnDatasetConfig
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 
@@ -29,6 +29,7 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
     `channels`: of several the mean, or an error. Recordings of more than `longest_s` seconds are refused, or, as
     `gaps` has it, left out. `max_target` is in tokens of the model. `normalise` plain: texts are compared in lower
     case and without punctuation; english: by Whisper's own normaliser, numbers in digits and contractions written out.
+    `duplicates`: of rows of one recording with other transcripts.
     """
 
     builder = "harness.task.transcripts:read_transcripts"
@@ -46,6 +47,7 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
     max_target: Annotated[int, Strict(), Field(ge=2)]
     normalise: Literal["none", "plain", "english"]
     score_base: Flag
+    duplicates: Duplicates = "refuse"
 
     @property
     def objectives(self) -> tuple[str, ...]:

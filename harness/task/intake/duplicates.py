@@ -58,10 +58,18 @@ def contradictions(keys: Sequence[Hashable], labels: Sequence[Hashable]) -> dict
 
 
 def settled(
-    where: str, *, keys: Sequence[Hashable], labels: Sequence[Hashable], rows: Sequence[object], policy: str, what: str
+    where: str,
+    *,
+    keys: Sequence[Hashable],
+    labels: Sequence[Hashable],
+    rows: Sequence[object],
+    policy: str,
+    what: str,
+    named: str = "labels",
 ) -> tuple[list[int], int]:
     """The places to keep, and how many rows contradict another. Raises ConfigError where `policy` is refuse.
 
+    `what` stands twice, and its labels are `named`.
     `policy` first keeps the first row of those that contradict each other, leave_out none of them, keep all of them.
     """
     found = contradictions(keys, labels)
@@ -70,7 +78,7 @@ def settled(
     if policy == "refuse":
         said = listed(" and ".join(str(rows[place]) for place in places[:4]) for places in found.values())
         rule = "task.duplicates=first keeps the first of them, leave_out none, keep all"
-        raise ConfigError(f"{where}: the same {what} with different labels, {len(found)} times (rows {said}); {rule}")
+        raise ConfigError(f"{where}: the same {what} with different {named}, {len(found)} times (rows {said}); {rule}")
     dropped = {place for places in found.values() for place in places[policy == "first" :]}
     return [place for place in range(len(keys)) if place not in dropped], len(dropped)
 
