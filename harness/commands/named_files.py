@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from harness.config import Config, ConfigError
+from harness.system.paths import path_problem
 
 
 def input_and_output(config: Config, made: str) -> tuple[Path, Path]:
@@ -14,8 +15,8 @@ def input_and_output(config: Config, made: str) -> tuple[Path, Path]:
         missing = "input" if config.input is None else "output"
         raise ConfigError(f"{missing}: missing; run={config.run} study=NAME input=FILE output={made}")
     source, target = Path(config.input).expanduser(), Path(config.output).expanduser()
-    if not source.is_file():
-        raise ConfigError(f"input={config.input}: no such file")
+    if problem := path_problem(source, "file"):
+        raise ConfigError(f"input={config.input}: {problem}")
     if target.exists():
         raise ConfigError(f"output={config.output}: is there already; name a new {made.lower()}")
     return source, target

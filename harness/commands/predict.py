@@ -4,13 +4,17 @@ from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
 from harness.commands.job import HydraJob
 from harness.commands.named_files import input_and_output
+from harness.config import ConfigError, TaskConfig
+
+_SEEN_OR_HEARD = {"vision": "images", "dense": "images", "speech": "recordings"}
 
 
 def run(job: HydraJob) -> None:
     """Write a CSV file, a row for each of them, and print its name. Raises ConfigError for what cannot be read."""
     config = job.config
     refuse_several_processes("predict")
-    source, target = input_and_output(config, "FILE")
+    if config.input is None or config.output is None:
+        input_and_output(config, "FILE")
     from harness.trial.predict import predict, read_texts, write_predictions
     from harness.trial.predict_chats import write_answers
     from harness.trial.predict_choices import write_choices
@@ -22,6 +26,8 @@ def run(job: HydraJob) -> None:
     trained = find_trained(config.results, config.study, config.trial)
     check_installed(trained.config)
     task = trained.config.task
+    _refuse_no_texts(task, config.study)
+    source, target = input_and_output(config, "FILE")
     writers = (
         (task.tags_tokens, write_tags),
         (task.marks_answers, write_spans),
@@ -37,3 +43,14 @@ def run(job: HydraJob) -> None:
         texts = read_texts(trained, source)
         write_predictions(trained, texts, predict(trained, *texts), target)
     print(target)
+
+
+def _refuse_no_texts(task: TaskConfig, study: str) -> None:
+    """Raise ConfigError for a trial whose rows are images, or recordings without transcripts."""
+    what = _SEEN_OR_HEARD.get(task.needs_model or "")
+    if what is not None:
+        rule = "run=predict reads texts, conversations, questions, tokens and recordings to be transcribed"
+        raise ConfigError(
+            f"study={study}: task={task.name} answers for {what}, which run=predict does not read: {rule}; "
+            "run=evaluate with output=FILE has the answers of rows with labels, run=export a model for others"
+        )

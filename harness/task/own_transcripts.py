@@ -217,7 +217,7 @@ def _without_contradictions(
         where,
         keys=[each.digest for _, each in every],
         labels=[normalised(each.text) for _, each in every],
-        rows=[f"{row}, {each.name}," for row, (_, each) in zip(rows, every, strict=True)],
+        rows=[f"{row} {each.name}" for row, (_, each) in zip(rows, every, strict=True)],
         policy=config.duplicates,
         what="recording",
         named="transcripts",

@@ -2,11 +2,13 @@
 
 import json
 import wave
+from types import SimpleNamespace
 
 import pytest
 
 from harness.config import ConfigError
 from harness.task.own_transcripts import named_recordings
+from harness.trial import trained
 from harness.trial.predict_chats import read_chats
 from harness.trial.predict_choices import read_questions
 from harness.trial.predict_spans import read_questions as read_asked
@@ -85,3 +87,31 @@ def test_each_row_of_recordings_is_one_also_of_the_same(compose_plain, tmp_path)
     (tmp_path / "b.csv").write_text('audio\nb.wav\n""\nc.wav\n')
     with pytest.raises(ConfigError, match=r"row 3: no recording is named, row 4: c\.wav: no such file"):
         named_recordings(config, tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["task=image_folder", "model=efficientnet_lite0", "lora.targets=[conv]"], "images"),
+        (["task=image_table", "model=efficientnet_lite0", "lora.targets=[conv]"], "images"),
+        (["task=audio_folder", "model=lstm_speech", "lora.targets=all-linear"], "recordings"),
+        (["task=audio_table", "model=lstm_speech", "lora.targets=all-linear"], "recordings"),
+    ],
+)
+def test_images_and_recordings_of_classes_are_said_not_to_be_read(words, what, compose_plain, run_here, monkeypatch):
+    made = SimpleNamespace(config=compose_plain(*words, "task.data=x"))
+    monkeypatch.setattr(trained, "find_trained", lambda *_: made)
+    for given in (".", "rows.csv"):  # a folder, a file that is not there
+        code, _, said = run_here("run=predict", "study=s", "results=.", f"input={given}", "output=out.csv")
+        assert (code, f"answers for {what}, which run=predict does not read: run=predict reads texts" in said) == (
+            2,
+            True,
+        )
+
+
+def test_a_folder_of_texts_is_said_to_be_one(compose_plain, run_here, monkeypatch):
+    made = SimpleNamespace(config=compose_plain("task=text_csv", "task.data=x"))
+    monkeypatch.setattr(trained, "find_trained", lambda *_: made)
+    command = ["run=predict", "study=s", "results=.", "output=out.csv"]
+    assert "input=.: a folder, not a file" in run_here(*command, "input=.")[2]
+    assert "input=gone.csv: no such file" in run_here(*command, "input=gone.csv")[2]
