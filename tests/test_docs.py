@@ -212,6 +212,11 @@ def test_a_key_and_an_option_that_are_named_exist(page):
 
 
 @each_page
+def test_a_value_with_parentheses_is_quoted_for_the_shell_and_for_hydra(page):
+    assert not [span for span in spans(page) if re.match(r"[a-z]+[.][\w.]+='[^\"']*[()]", span)]
+
+
+@each_page
 def test_a_path_that_is_named_exists(page):
     for span in spans(page):
         if re.match(r"(conf|sweeps|docs|tests|tools|benchmarks|results/curated)/", span) and "NAME" not in span:
