@@ -12,7 +12,7 @@ from harness.system.study_files import CONFIG, has_begun
 
 log = logging.getLogger(__name__)
 
-_OF_TASKS = ("cut", "group", "score_group", "objective", "measures")
+_OF_TASKS = ("cut", "group", "score_group", "objective", "measures", "labels.unlabelled")
 _OTHERS = ("trainer.round_up", "trainer.measures", "sweep.test")
 _IF_NULL = ("sweep.confirm",)
 
@@ -48,9 +48,9 @@ def _kept(before: Tree, now: Tree) -> Iterator[tuple[str, object]]:
 
 
 def _is_former(key: str) -> bool:
-    *place, last = key.split(".")
-    is_task = place == ["task"] or (place[:2] == ["task", "tasks"] and len(place) == 3)
-    return key in (*_OTHERS, *_IF_NULL) or (is_task and last in _OF_TASKS)
+    _, *inside = key.split(".")
+    of_task = inside[2:] if inside[:1] == ["tasks"] else inside
+    return key in (*_OTHERS, *_IF_NULL) or (key.startswith("task.") and ".".join(of_task) in _OF_TASKS)
 
 
 def _value(tree: Tree, key: str) -> object:
