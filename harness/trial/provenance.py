@@ -64,18 +64,21 @@ def source() -> dict[str, Any]:
     return source_of(Path(str(importlib.resources.files(__name__.partition(".")[0]))).resolve())
 
 
+_RESULTS = ":(top,exclude)results"  # what trials came to, which none is made by
+
+
 def source_of(package: Path) -> dict[str, Any]:
     """Where the code in a package's folder comes from, and which code it is.
 
     Returns `origin` (git checkout, one that git does not answer for and why, an installed wheel, or a source tree
-    without git), `revision` and `dirty` (tracked
-    files changed, or untracked ones in the package; both null outside a checkout), and `code`, the first 16 digits of
-    the SHA-256 of the package's Python files, which tells two changed trees of one revision apart.
+    without git), `revision` and `dirty` (tracked files changed but for those of results/, or untracked ones in the
+    package; both null outside a checkout), and `code`, the first 16 digits of the SHA-256 of the package's Python
+    files, which tells two changed trees of one revision apart.
     """
     code = {"code": _digest_of(package)}
     revision = _git(package, "rev-parse", "HEAD") if _is_own_checkout(package) else None
     if revision is not None:
-        changes = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ":/")
+        changes = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ":/", _RESULTS)
         fresh = _git(package, "status", "--porcelain", "--", ".")
         return {"origin": "git checkout", "revision": revision, "dirty": bool(changes or fresh)} | code
     version = _installed_version(package)

@@ -68,6 +68,17 @@ def test_a_checkout_has_its_revision_and_is_dirty_when_its_code_or_configuration
     assert fresh["code"] != clean["code"]
 
 
+def test_results_that_are_made_anew_are_no_change_of_what_makes_them(checkout):
+    kept = checkout / "results" / "curated.csv"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("1\n")
+    git(checkout, "add", "-f", str(kept))
+    git(checkout, "commit", "-q", "-m", "results")
+    kept.write_text("2\n")
+    assert git(checkout, "status", "--porcelain")
+    assert source_of(checkout / "harness")["dirty"] is False
+
+
 def test_a_repository_that_a_hook_runs_in_is_not_asked(checkout, tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.mkdir()
