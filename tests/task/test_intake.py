@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import sacrebleu
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -2051,6 +2051,7 @@ SENTENCE = st.lists(st.sampled_from("abc"), min_size=3, max_size=9).map(" ".join
 
 
 @given(earlier=st.lists(SENTENCE, max_size=12), later=st.lists(SENTENCE, max_size=12))
+@example(earlier=["a a a a a a"], later=["a a a a a", "a a a a a"])
 def test_texts_but_for_a_word_are_those_found_by_looking_at_all(earlier, later):
     def without_one(text):
         words = text.split()

@@ -31,8 +31,9 @@ def near_texts(texts: Mapping[str, Sequence[str]], names: Mapping[str, Sequence[
     hashed = {split: _hashed(mine) for split, mine in texts.items()}
     told = []
     for first, second in combinations(texts, 2):
-        pairs = dict(_one_more(texts, hashed, second, first))
-        pairs |= {later: earlier for earlier, later in _one_more(texts, hashed, first, second)}
+        pairs = {later: found[0] for later, found in _one_more(texts, hashed, second, first)}
+        for earlier, found in _one_more(texts, hashed, first, second):
+            pairs |= dict.fromkeys(found, earlier)
         if pairs:
             said = listed(f"{names[second][later]} and {names[first][place]}" for later, place in sorted(pairs.items()))
             count = f"{len(pairs)} of {len(texts[second])}"
@@ -59,8 +60,8 @@ def _words(text: str) -> list[str]:
 
 def _one_more(
     texts: Mapping[str, Sequence[str]], hashed: Mapping[str, _Hashed], longer: str, shorter: str
-) -> Iterator[tuple[int, int]]:
-    """The places of texts that are one of the other split with a word more, and of that one."""
+) -> Iterator[tuple[int, list[int]]]:
+    """The places of texts that are some of the other split with a word more, and of those."""
     long, short = hashed[longer], hashed[shorter]
     known = np.flatnonzero(short.counts >= _FEWEST_WORDS)
     if not len(known):
@@ -72,12 +73,14 @@ def _one_more(
     hits = np.flatnonzero(table[without & _BITS])
     begins, ends = (np.searchsorted(short.sums[known], without[hits], side=side).tolist() for side in ("left", "right"))
     rows = np.searchsorted(np.cumsum(long.counts), hits, side="right").tolist()
+    same: dict[tuple[str, int], list[int]] = {}  # a text that comes again has the same ones
     for row, begin, end in zip(rows, begins, ends, strict=True):
-        words = _words(texts[longer][row])
-        for place in known[begin:end].tolist():  # of the same words, in whatever order
-            if _has_one_more(words, _words(texts[shorter][place])):
-                yield row, place
-                break
+        key = texts[longer][row], begin
+        if key not in same:
+            words, alike = _words(key[0]), known[begin:end].tolist()  # of the same words, in whatever order
+            same[key] = [place for place in alike if _has_one_more(words, _words(texts[shorter][place]))]
+        if same[key]:
+            yield row, same[key]
 
 
 def _has_one_more(long: Sequence[str], short: Sequence[str]) -> bool:
