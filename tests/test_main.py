@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,9 +179,22 @@ def test_a_study_stops_cleanly_and_the_same_command_finishes_it(tiny, zygote, tm
         assert (tmp_path / "results/s" / name).stat().st_size > 0
 
 
-def test_sst2_out_of_reach_is_trained_on_its_stand_in_under_its_own_name(harness, tiny):
+def read_letters(folder):
+    """Have a base read texts letter by letter: its few words are none of reviews."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    vocabulary = {each: number for number, each in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def test_sst2_out_of_reach_is_trained_on_its_stand_in_under_its_own_name(harness, tiny, tiny_base, tmp_path):
+    base = shutil.copytree(tiny_base, tmp_path / "letters")
+    read_letters(base)
     done = harness(
-        *[word for word in tiny if word.startswith(("model", "lora"))],
+        *[word.replace(str(tiny_base), str(base)) for word in tiny if word.startswith(("model", "lora"))],
         "task=sst2",
         "task.max_length=40",
         "run=trial",

@@ -93,13 +93,11 @@ class Worker:
         with_study_lock(self.locks, self._begin)
 
     def work(self) -> None:
-        """Run trials until every slot of the study has a record, whoever makes it. Raises WorkerUnhealthy.
-
-        With launch.pack so many at once, which share the passes over their base.
+        """Run trials until every slot of the study has a record, whoever makes it; with launch.pack so many at once,
+        which share the passes over their base. Raises WorkerUnhealthy.
         """
-        with ProgressDisplay(
-            self.total, self.done, lambda: self.log.records, partial(work_left, self.config)
-        ) as display:
+        left = partial(work_left, self.config)
+        with ProgressDisplay(self.total, self.done, lambda: self.log.records, left) as display:
             if self.config.launch.pack > 1:
                 train_packs(partial(self._work_in_pack, display), self.config.launch.pack)
                 return

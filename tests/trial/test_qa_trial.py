@@ -259,7 +259,7 @@ def test_questions_of_a_file_are_read_or_refused(trained, asked, tmp_path):  # n
     with_pairs(tmp_path / "base")
     made = trained(*asked, *based_on(tmp_path / "base"), "lora.rank=2", "trainer.max_steps=2")
     (tmp_path / "a.jsonl").write_text(json.dumps({"question": "w1", "context": ""}) + "\n")
-    with pytest.raises(ConfigError, match=r"input=.*a\.jsonl: row 1: no context"):
+    with pytest.raises(ConfigError, match=r"input=.*a\.jsonl: no context in 1 rows \(1\)"):
         write_spans(made, tmp_path / "a.jsonl", tmp_path / "out.csv")
     squad = {"data": [{"paragraphs": [{"context": "w1 w7 w60 w21", "qas": [{"id": "x1", "question": "w90 w5"}]}]}]}
     (tmp_path / "squad.json").write_text(json.dumps(squad))
