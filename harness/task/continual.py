@@ -2,10 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from harness.task.base import Inputs, Losses, Task
 from harness.task.build import read_task
 from harness.task.mixture import digest_of, outputs_of, refuse_leaks
 from harness.task.replay import losses_of_rows
+from harness.task.wrapped_inputs import WrappedInputs
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
@@ -99,34 +99,16 @@ def read_continual(config: ContinualTaskConfig) -> ContinualTask:
     return ContinualTask(config.name, parts, config.heads == "shared", config.learn)
 
 
-@dataclasses.dataclass(frozen=True)
-class OneOfTasks(Inputs):
+class OneOfTasks(WrappedInputs):
     """A split of one task whose batches say which of the tasks it is."""
 
-    part: Inputs
-    task: int
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.part.lengths
-
-    @property
-    def training_lengths(self) -> np.ndarray:
-        return self.part.training_lengths
-
-    @property
-    def padding(self) -> Mapping[str, int]:
-        return self.part.padding
+    def __init__(self, own: Inputs, task: int) -> None:
+        super().__init__(own)
+        self.task = task
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The part's batch, with `tasks` (B), the number of the task."""
-        return self.part.batch(rows) | {"tasks": torch.full((len(rows),), self.task)}
+        return self.own.batch(rows) | {"tasks": torch.full((len(rows),), self.task)}
 
     def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        return self.part.training_batch(rows) | {"tasks": torch.full((len(rows),), self.task)}
-
-    def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
-        return self.part.token_rows()
-
-    def row_labels(self) -> Sequence[Hashable]:
-        return self.part.row_labels()
+        return self.own.training_batch(rows) | {"tasks": torch.full((len(rows),), self.task)}

@@ -1,6 +1,5 @@
 """Rows kept of earlier tasks, which come to each batch of a new one (experience replay; Chaudhry et al., 2019)."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -13,30 +12,18 @@ from harness.config.tasks.several import WITHOUT_REPLAY
 from harness.task.base import Inputs, Losses
 from harness.task.mixed_batches import joined, losses_by_task
 from harness.task.sampling import LengthBatches
+from harness.task.wrapped_inputs import WrappedInputs
 
 
-@dataclasses.dataclass(frozen=True)
-class ReplayInputs(Inputs):
+class ReplayInputs(WrappedInputs):
     """The rows of a task; to a training batch come as many that are drawn of `kept`: pairs of a part and its row.
 
     The draw is a function of (seed, the batch's rows, the epoch) alone, so that a trial resumed anywhere sees the same.
     """
 
-    own: Inputs
-    earlier: tuple[Inputs, ...]
-    kept: tuple[tuple[int, int], ...]
-    seed: int
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.own.lengths
-
-    @property
-    def padding(self) -> Mapping[str, int]:
-        return self.own.padding
-
-    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        return self.own.batch(rows)
+    def __init__(self, own: Inputs, earlier: Sequence[Inputs], kept: Sequence[tuple[int, int]], seed: int) -> None:
+        super().__init__(own)
+        self.earlier, self.kept, self.seed = earlier, kept, seed
 
     def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The batch of 2·B rows, those of one task together; `rows` are the numbers in their own splits.
@@ -87,7 +74,7 @@ def with_replay(own: Inputs, earlier: Sequence[Inputs], *, kept: int, seed: int)
         for part, inputs in enumerate(earlier)
         for row in np.random.default_rng([seed, part]).permutation(len(inputs))[:kept]
     ]
-    return ReplayInputs(own, tuple(earlier), tuple(rows), seed)
+    return ReplayInputs(own, earlier, rows, seed)
 
 
 def losses_of_rows(outputs: Sequence[int]) -> Losses:

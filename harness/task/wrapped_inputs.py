@@ -56,6 +56,9 @@ class WrappedInputs(Inputs):
     def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
         return self.own.token_rows()
 
+    def by_part(self) -> Sequence[Inputs]:
+        return self.own.by_part()
+
     def row_labels(self) -> Sequence[Hashable]:
         return self.own.row_labels()
 

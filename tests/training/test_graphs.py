@@ -7,6 +7,7 @@ import torch
 
 from harness.config.fingerprint import fingerprint
 from harness.task import build_task
+from harness.task.mixture import MixtureInputs
 from harness.task.wrapped_inputs import PaddedInputs
 from harness.training import mean_loss
 from harness.training.graphs import pays, shapes_of
@@ -94,3 +95,10 @@ def test_labels_of_padded_tokens_are_left_out():
     assert batch["spans"].shape == (2, 4, 2)
     assert batch["sets"].shape == (2, 3)
     assert batch["rows"].tolist() == [0, 1]
+
+
+def test_a_padded_mixture_still_has_its_parts(compose, own_cache):
+    config = compose()
+    rows = read_inputs(config, build_task(config.task), "train")
+    mixture = MixtureInputs([rows, rows], "round_robin")
+    assert [part is rows for part in PaddedInputs(mixture, 8).by_part()] == [True, True]
