@@ -9,9 +9,9 @@ from harness.commands.job import HydraJob
 if TYPE_CHECKING:
     import torch
 
-    from harness.config import Tokens
     from harness.task import Inputs, Task
     from harness.task.base import Piece
+    from harness.task.tokenizers import FastTokenizer
 
 _ROWS = 3
 
@@ -24,44 +24,44 @@ def run(job: HydraJob) -> None:
     from rich.console import Console
 
     from harness.task import build_task
+    from harness.task.tokenizers import FastTokenizer
     from harness.trial.inputs import tokens_for
 
     whole = build_task(config.task)
     tokens, console = tokens_for(config, whole), Console(soft_wrap=True, highlight=False)
+    tokenizer = None
+    if tokens is not None and tokens.tokenizer is not None and tokens.tokenizer.is_file():
+        tokenizer = FastTokenizer(tokens.tokenizer)
     for name, part in (whole.parts if config.task.parts else {"": whole}).items():
         inputs, of_task = part.inputs("train", tokens), f" of task {name}" if name else ""
         for row in range(min(_ROWS, len(inputs))):
             console.print(f"training row {row + 1} of {len(inputs)}{of_task}", style="bold")
-            for text, learned in example(part, inputs, row, tokens):
+            for text, learned in example(part, inputs, row, tokenizer):
                 marked = f"[[{text}]]" if learned and not console.is_terminal else text
                 console.print(marked, style="bold green" if learned else None, markup=False, end="")
             console.print("\n")
 
 
-def example(task: "Task", inputs: "Inputs", row: int, tokens: "Tokens | None") -> "list[Piece]":
+def example(task: "Task", inputs: "Inputs", row: int, tokenizer: "FastTokenizer | None") -> "list[Piece]":
     """What a model reads of a training row, and what it is to answer, which is what is learned."""
     if pieces := inputs.example(row):
         return pieces
     if tagged := task.tagged("train"):
         return [piece for token, tag in zip(*tagged[row], strict=True) for piece in _tagged(token, tag)]
     batch = inputs.training_batch([row])
+    read = _read(batch, tokenizer) if tokenizer is not None and "ids" in batch else []
     if "context" in batch:
-        return _span(batch, _read(batch["ids"][0], batch["mask"][0], tokens))
-    read = _read(batch["ids"][0], batch["mask"][0], tokens) if "ids" in batch else []
+        return _span(batch, read)
     names = task.names("train")
     sizes = (f"{name} {tuple(part.shape[1:])}" for name, part in batch.items() if name not in ("labels", "rows"))
     text = " ".join(read) if read else str(names[row]) if names else ", ".join(sizes)
     return [(f"{text} ", False), (_answer(task, batch, row), True)]
 
 
-def _read(ids: "torch.Tensor", mask: "torch.Tensor", tokens: "Tokens | None") -> list[str]:
-    """The tokens of a row that are no padding, as its tokenizer writes them; none where it is not known."""
-    from harness.task.tokenizers import FastTokenizer
-
-    if tokens is None or tokens.tokenizer is None:
-        return []
-    tokenizer = FastTokenizer(tokens.tokenizer)
-    return [str(tokenizer.token(each)) for each, real in zip(ids.tolist(), mask.tolist(), strict=True) if real]
+def _read(batch: "dict[str, torch.Tensor]", tokenizer: "FastTokenizer") -> list[str]:
+    """The tokens of a row that are no padding, as its tokenizer writes them."""
+    real = zip(batch["ids"][0].tolist(), batch["mask"][0].tolist(), strict=True)
+    return [str(tokenizer.token(each)) for each, is_real in real if is_real]
 
 
 def _tagged(token: str, tag: str) -> "list[Piece]":

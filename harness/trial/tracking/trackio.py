@@ -45,9 +45,8 @@ class TrackioTracker(Tracker):
         with _silence():
             import trackio
 
-            trackio.context_vars.current_run.set(
-                self._opened
-            )  # at the end of the process it finishes the last one again
+            # What is current would be finished once more at the end of the process.
+            trackio.context_vars.current_run.set(self._opened)
             trackio.finish()
 
 
