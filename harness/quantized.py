@@ -27,6 +27,8 @@ class QuantizedLinear(nn.Linear):
     """
 
     like: Tensor
+    floats: Tensor | None = None
+    """W as it was before, while a start reads it."""
 
     def __init__(self, layer: nn.Linear, scheme: Scheme) -> None:
         """Quantise a layer's weight; on the meta device only the shapes of what would be held are made.
@@ -89,6 +91,13 @@ def dequantize(network: nn.Module) -> None:
     for name, layer in list(network.named_modules()):
         if isinstance(layer, QuantizedLinear):
             network.set_submodule(name, layer.in_floats())
+
+
+def forget_floats(network: nn.Module) -> None:
+    """Let go of the weights that a start has read."""
+    for layer in network.modules():
+        if isinstance(layer, QuantizedLinear):
+            layer.floats = None
 
 
 def sizes_of(network: nn.Module) -> dict[int, int]:

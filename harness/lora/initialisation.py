@@ -8,7 +8,8 @@ from harness.lora.variants import Feed
 
 
 def initialise(base: nn.Module, spec: LoraSpec, feed: Feed) -> dict[str, int]:
-    """Give every update of an adapted network the start of its variant; the network's output stays as it was.
+    """Give every update of an adapted network the start of its variant; the network's output stays as it was
+    (LoftQ's moves towards that of the weights before they were quantised).
 
     Returns {target: rank} where ranks have moved between layers, else nothing. Raises InitialisationError where the
     data do not carry the start.

@@ -17,6 +17,7 @@ from harness.lora.merge import merge
 from harness.lora.peft_format import export_adapter
 from harness.lora.spec import LoraSpec
 from harness.lora.variants import VARIANTS
+from harness.quantized import QuantizedLinear, dequantize
 
 
 def _transposed() -> nn.Module:
@@ -76,7 +77,7 @@ def _tried(variant: str, kind: tuple[str, _Build, str, tuple[int, ...], str]) ->
     """PEFT or own (the format it is saved in) and by how much merging changes the output, in float64."""
     _, build, target, shape, form = kind
     torch.manual_seed(0)
-    net = build().double()
+    net = _held(build(), variant).double()
     x = torch.randint(9, shape) if isinstance(next(net.children()), nn.Embedding) else torch.randn(shape).double()
     by_alpha = VARIANTS[variant].root
     try:
@@ -105,17 +106,29 @@ def _tried(variant: str, kind: tuple[str, _Build, str, tuple[int, ...], str]) ->
         config = json.loads((Path(folder) / "adapter_config.json").read_text())
         apart = net(x)
         if config["peft_type"] == "LORA":
-            assert float((_by_peft(build, Path(folder))(x) - apart).abs().max()) < 1e-6, (variant, kind[0])
+            assert float((_by_peft(build, variant, Path(folder))(x) - apart).abs().max()) < 1e-6, (variant, kind[0])
         merge(net)
         error = float((net(x) - apart).abs().max())
     return ("PEFT" if config["peft_type"] == "LORA" else "own"), error
 
 
-def _by_peft(build: _Build, folder: Path) -> nn.Module:
+def _held(net: nn.Module, variant: str) -> nn.Module:
+    """The network, its linear layers in 4 bits for a variant that is for such."""
+    for name, layer in list(net.named_modules()):
+        if VARIANTS[variant].reads_floats and type(layer) is nn.Linear:
+            held = QuantizedLinear(layer, "nf4")
+            held.floats = layer.weight.detach()
+            net.set_submodule(name, held)
+    return net
+
+
+def _by_peft(build: _Build, variant: str, folder: Path) -> nn.Module:
     """The network before any adapter, with the saved one put in by PEFT."""
     peft = importlib.import_module("peft")
     torch.manual_seed(0)
-    loaded: nn.Module = peft.PeftModel.from_pretrained(build().double(), str(folder)).eval()
+    base = _held(build(), variant).double()
+    dequantize(base)
+    loaded: nn.Module = peft.PeftModel.from_pretrained(base, str(folder)).eval()
     return loaded
 
 

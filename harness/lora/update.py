@@ -133,11 +133,16 @@ class LowRankUpdate(nn.Module):
         scaling = self.output_scaling(matrix)
         return whole if scaling is None else scaling[:, None] * whole
 
-    def split_off(self, matrix: Tensor, down: Tensor, up: Tensor) -> None:
-        """Start from this A and B, and subtract s·BA from W in place, so that the sum is as before."""
+    def start_from(self, matrix: Tensor, down: Tensor, up: Tensor) -> None:
+        """Start from this A and B; W, the `matrix` (O, I), stays as it is."""
         with torch.no_grad():
             self.lora_A.copy_(down)
             self.lora_B.copy_(up)
+
+    def split_off(self, matrix: Tensor, down: Tensor, up: Tensor) -> None:
+        """Start from this A and B, and subtract s·BA from W in place, so that the sum is as before."""
+        LowRankUpdate.start_from(self, matrix, down, up)
+        with torch.no_grad():
             matrix -= self.scale * (self.lora_B @ self.lora_A)
         self.start_A, self.start_B = self.lora_A.detach().clone(), self.lora_B.detach().clone()
 

@@ -27,10 +27,11 @@ class ModelModule(Protocol):
         """The same of what it writes of recordings; of modules whose bases can."""
 
 
-def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> Network:
+def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True, *, keep_floats: bool = False) -> Network:
     """A network with pretrained weights and a head, or one for each task.
 
-    With `weights` off it is shapes alone on the meta device, and nothing is downloaded.
+    With `weights` off it is shapes alone on the meta device, and nothing is downloaded. With `keep_floats` quantised
+    layers hold what they were quantised from, until `forget_floats`.
 
     Raises assets.AssetError if the weights cannot be had or are not what they should be, and ConfigError for attention
     that the architecture does not have, or nothing in it to quantise.
@@ -40,7 +41,7 @@ def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True) -> 
     if config.quantized is not None:
         from harness.model.quantization import quantize  # which imports transformers
 
-        quantize(network, config)
+        quantize(network, config, keep_floats=keep_floats and weights)
     if config.attends in ("sdpa", "eager"):
         network.use_attention(config.attends)
     return network

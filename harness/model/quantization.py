@@ -12,8 +12,10 @@ from harness.model.base import Network
 from harness.quantized import QuantizedLinear, Scheme
 
 
-def quantize(network: Network, config: ModelConfig) -> None:
+def quantize(network: Network, config: ModelConfig, *, keep_floats: bool = False) -> None:
     """Quantise the linear layers of a network's base as its configuration says, one after another.
+
+    With `keep_floats` each holds its weight as it was, too, in the file that it was read from where it can be.
 
     As with transformers, its output layer and what it keeps in float32 stay as they are, and so do weights that two
     modules share. Raises ConfigError for a pattern of `quantization_skip` that matches none, where none is left, and
@@ -29,7 +31,9 @@ def quantize(network: Network, config: ModelConfig) -> None:
         raise ConfigError("model.quantization_skip: it leaves no layer to quantise; model.quantization=null")
     for name, layer in layers.items():
         if name not in kept:
-            base.set_submodule(name, _quantized(name, layer, config.quantized))
+            made = _quantized(name, layer, config.quantized)
+            made.floats = layer.weight.detach() if keep_floats else None
+            base.set_submodule(name, made)
     # Read from safetensors, they are views of one mapped file, which would keep the weights in floats in memory.
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.clone()

@@ -93,7 +93,8 @@ def run_trial(
         device, precision = _prepare_process(config)
         task = _read_task(config, context.folder, draft)
         meter = ResourceMeter(device, context.pack_size)
-        model = _built(config, task)
+        method = method or method_of(config)
+        model = _built(config, task, keep_floats=method.reads_floats)
         _note_arithmetic(config, precision, model, draft)
         splits, calibration = _read(config, task)
         _note_readings(config, task, splits, draft)
@@ -102,7 +103,6 @@ def run_trial(
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
         model.to(home)
         note_probe_loss(config, model, home, draft, when="before")
-        method = method or method_of(config)
         add_task_weights(model, config)
         with spec_errors():
             ranks = method.adapt(model)
@@ -144,9 +144,9 @@ def _read_task(config: Config, folder: Path, draft: Draft) -> Task:
     return task
 
 
-def _built(config: Config, task: Task) -> Network:
+def _built(config: Config, task: Task, *, keep_floats: bool) -> Network:
     """The network with its pretrained weights, as the task and the trainer would have it."""
-    model = build_model(config.model, task.outputs)
+    model = build_model(config.model, task.outputs, keep_floats=keep_floats)
     without = sum(not question.answers for question in task.asked("train"))
     if without and not model.first_token_sees_all:
         raise ConfigError(

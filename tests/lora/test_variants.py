@@ -31,6 +31,8 @@ def refused(variant: str, kind: str) -> str | None:
     """Why a variant has no form on a kind of layer, as the error says it."""
     if variant == "eva" and (kind in NO_EVA or "attention" in kind):
         return "EVA"
+    if variant == "loftq":
+        return "none of the adapted layers is quantised"
     if variant == "lora_fa" and kind == "embedding":
         return "starts at zero"
     if variant == "dora" and kind == "conv2d, loralib":

@@ -58,6 +58,19 @@ def test_its_adapter_and_the_whole_of_it_load_elsewhere(scheme, trained, reviews
             torch.testing.assert_close(network(IDS, attention_mask=MASK).logits, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_what_begins_at_its_loss_is_trained_and_loads_elsewhere(trained, reviews, base, tmp_path):  # noqa: F811
+    made = trained(*reviews, *base, "lora=loftq", *LORA, "model.quantization=nf4")
+    export_trial(made, tmp_path / "adapter", merged=False)
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    theirs = AutoPeftModelForSequenceClassification.from_pretrained(
+        tmp_path / "adapter", num_labels=2, quantization_config=four, dtype=torch.float32
+    ).train()
+    with torch.no_grad():
+        found = theirs(IDS, attention_mask=MASK).logits
+    torch.testing.assert_close(found, logits_of(made), rtol=1e-3, atol=1e-3)
+    assert made.entry.merge.max_logit_difference < 1e-3 * made.entry.merge.max_logit
+
+
 def test_layers_that_were_left_in_floats_are_so_elsewhere(trained, reviews, base, compose_plain, tmp_path):  # noqa: F811
     skip = r"model.quantization_skip=[layers\\.0\\.mlp\\..*,layers\\.1\\.self_attn\\.q_proj]"
     made = trained(*reviews, *base, *LORA, "model.quantization=nf4", skip)
@@ -144,6 +157,11 @@ def test_a_start_out_of_the_weights_is_refused_before_anything_is_made(variant, 
     words = ["task=text_csv", "task.data=x.csv", "model=minilm", "model.quantization=nf4", f"lora.variant={variant}"]
     with pytest.raises(ConfigError, match=r"model\.quantization=nf4: lora\.variant=.* must be floats"):
         method_of(compose_plain(*words)).check()
+
+
+def test_what_gives_back_a_loss_needs_one(compose_plain):
+    with pytest.raises(ConfigError, match=r"lora\.variant=loftq: starts from what quantisation takes"):
+        method_of(compose_plain("task=text_csv", "task.data=x.csv", "model=minilm", "lora=loftq")).check()
 
 
 def test_a_pattern_of_no_layer_is_refused_before_anything_is_made(run_here, tiny_data, tmp_path):

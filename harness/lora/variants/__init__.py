@@ -5,7 +5,20 @@ import importlib
 from typing import Any
 
 from harness.lora.errors import SpecError
-from harness.lora.variants import adalora, dora, dylora, eva, lora, lora_fa, lora_ga, lora_plus, olora, pissa, rslora
+from harness.lora.variants import (
+    adalora,
+    dora,
+    dylora,
+    eva,
+    loftq,
+    lora,
+    lora_fa,
+    lora_ga,
+    lora_plus,
+    olora,
+    pissa,
+    rslora,
+)
 from harness.lora.variants.base import Feed, PlannedUpdate, RankSchedule, Setting, Settings, Variant, join
 
 __all__ = [
@@ -22,7 +35,7 @@ __all__ = [
 
 VARIANTS: dict[str, Variant] = {
     module.__name__.rpartition(".")[2]: module.VARIANT
-    for module in (lora, rslora, lora_plus, lora_fa, dora, pissa, olora, eva, lora_ga, dylora, adalora)
+    for module in (lora, rslora, lora_plus, lora_fa, dora, pissa, olora, eva, lora_ga, loftq, dylora, adalora)
 }
 """Every variant by name. Those that change different things go together: dora+rslora."""
 

@@ -99,7 +99,8 @@ class Variant:
     variant's own, by name; `first_rank` gives the rank that a layer starts with from the common rank, the layer's final
     one and the settings; `penalty` of the network is added to every loss; `schedule` moves ranks in training. `nested`:
     a trained adapter can be cut to every lower rank. `whole_weights`: weights spread over devices are not supported.
-    `looks_at_batches`: its `initialise` does. `keeps_base`: its `initialise` takes nothing out of the frozen weights.
+    `looks_at_batches`: its `initialise` does. `reads_floats`: it reads what quantised weights were before.
+    `keeps_base`: its `initialise` takes nothing out of the frozen weights.
     `checks` refuse layers. `note` says from the settings what a count before training leaves open.
     """
 
@@ -118,6 +119,7 @@ class Variant:
     whole_weights: bool = False
     keeps_base: bool = False
     looks_at_batches: bool = False
+    reads_floats: bool = False
     checks: tuple[LayerCheck, ...] = ()
     note: Callable[[Settings], str] = lambda _: ""
 
@@ -158,6 +160,7 @@ def join(name: str, variants: list[Variant]) -> Variant:
         nested=any(one.nested for one in variants),
         whole_weights=any(one.whole_weights for one in variants),
         looks_at_batches=any(one.looks_at_batches for one in variants),
+        reads_floats=any(one.reads_floats for one in variants),
         keeps_base=any(one.keeps_base for one in variants),
         checks=tuple(check for one in variants for check in one.checks),
         note=lambda settings: " ".join(filter(None, (one.note(settings) for one in variants))),

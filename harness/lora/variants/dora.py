@@ -17,6 +17,13 @@ class DoraUpdate(LowRankUpdate):
         super().reset(matrix)
         self.lora_m = nn.Parameter(matrix.norm(dim=1))
 
+    @override
+    def start_from(self, matrix: Tensor, down: Tensor, up: Tensor) -> None:
+        """Start from this A and B, and m from the norms of the rows of W + s·BA."""
+        super().start_from(matrix, down, up)
+        with torch.no_grad():
+            self.lora_m.copy_((matrix + self.delta()).norm(dim=1))
+
     def output_scaling(self, matrix: Tensor) -> Tensor:
         """m/‖W + s·BA‖ for each output (O); the norm is taken as a constant (Liu et al., 2024, section 4.3).
 

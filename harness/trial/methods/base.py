@@ -24,6 +24,8 @@ class Method(ABC):
     """Whether all that it trains of the base is A and B of fixed ranks, which can share a pass with other trials'."""
     steady: bool = False
     """Whether nothing but numbers changes from step to step: what a GPU's graph of a step needs."""
+    reads_floats: bool = False
+    """Whether its start reads what quantised weights were before."""
     folder: str = ADAPTER
     """Of a trial's files: where what was trained of the base goes."""
 

@@ -22,6 +22,7 @@ from harness.lora import (
     variant,
 )
 from harness.model import Network
+from harness.quantized import forget_floats
 from harness.record import Adapter, Lora
 from harness.trial.methods.base import Method, same_fields
 
@@ -57,6 +58,10 @@ class LowRank(Method):
         return chosen.schedule is None and not chosen.nested and not self.lora.guests
 
     @property
+    def reads_floats(self) -> bool:  # type: ignore[override]
+        return self.spec.method.reads_floats
+
+    @property
     def lr_ratio(self) -> float:
         """1, or LoRA+'s ratio of the learning rates of B and A."""
         ratio: float = self.spec.own.get("lr_ratio", 1.0)
@@ -82,6 +87,9 @@ class LowRank(Method):
                 f"{where} takes its start out of the base's weights, which must be floats; lora.variant=lora, or null"
             )
             mistakes.append(f"model.quantization={config.model.quantized}: {rule}")
+        if config.model.quantized is None and chosen.reads_floats:
+            rule = "starts from what quantisation takes from the weights; model.quantization=nf4, or another variant"
+            mistakes.append(f"{where}: {rule}")
         if self.lora.match is not None and chosen.first_rank is not None:
             mistakes.append(f"lora.match={self.lora.match.name}: sets one rank for all layers; with {where} they move")
         if mistakes:
@@ -95,7 +103,9 @@ class LowRank(Method):
         return ranks
 
     def initialise(self, model: Network, feed: Feed) -> dict[str, int]:
-        return initialise(model.base, self.spec, feed)
+        ranks = initialise(model.base, self.spec, feed)
+        forget_floats(model.base)
+        return ranks
 
     def fast_parameters(self, model: Network) -> list[nn.Parameter]:
         return [update.zero_factor for update in updates_of(model.base)]
