@@ -22,7 +22,7 @@ _OLD_TENSORS = "adapter_model.bin"
 
 _READ = {
     *("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "lora_dropout"),
-    *("init_lora_weights", "init_r", "modules_to_save"),
+    *("init_lora_weights", "init_r", "modules_to_save", "target_parameters"),
 }
 _WITHOUT_EFFECT = {
     *("task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"),
@@ -35,7 +35,6 @@ _REFUSED = {
     "bias": "trained biases beside LoRA",
     "lora_bias": "trained biases beside LoRA",
     "trainable_token_indices": "token embeddings trained beside LoRA",
-    "target_parameters": "LoRA on parameters that are no module's weight",
     "layer_replication": "layers of the base that are repeated",
     "ensure_weight_tying": "adapters on tied weights",
     "megatron_config": "Megatron's parallel layers",

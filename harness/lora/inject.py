@@ -14,7 +14,14 @@ from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.spec import LoraSpec
 from harness.lora.update import LowRankUpdate, WeightSlice, frozen_weight
 from harness.lora.variants import PlannedUpdate
-from harness.lora.weight_space_layers import LoraAttention, LoraKernel, LoraRecurrent, recurrent_weights
+from harness.lora.weight_space_layers import (
+    LoraAttention,
+    LoraExperts,
+    LoraKernel,
+    LoraRecurrent,
+    expert_slices,
+    recurrent_weights,
+)
 from harness.quantized import QuantizedLinear
 
 log = logging.getLogger(__name__)
@@ -186,9 +193,11 @@ def _whole(layer: nn.Module, name: str, spec: LoraSpec) -> dict[str, WeightSlice
             return {"all": WeightSlice("in_proj_weight", 0, layer.in_proj_weight.shape[0])}
     if is_transposed(layer):
         return {"all": WeightSlice("weight", 0, layer.get_parameter("weight").shape[1], transposed=True)}
+    if experts := expert_slices(layer):
+        return experts
     raise SpecError(
-        f"{name}: {type(layer).__name__} has no low-rank form here; Linear, Embedding, Conv1d, Conv2d, LSTM, GRU and "
-        "MultiheadAttention have"
+        f"{name}: {type(layer).__name__} has no low-rank form here; Linear, Embedding, Conv1d, Conv2d, LSTM, GRU, "
+        "MultiheadAttention and transformers' experts have"
     )
 
 
@@ -272,6 +281,8 @@ def adapted_layer(
         return LoraLinear(layer, updates, dropout)
     if dropout:
         raise SpecError(f"{name}: dropout {dropout} needs a branch beside numbers; {type(layer).__name__} has none")
+    if expert_slices(layer):
+        return LoraExperts(layer, updates)
     match layer:
         case nn.Embedding():
             if layer.max_norm is not None:
@@ -287,7 +298,9 @@ def adapted_layer(
 
 
 def _overlap(one: WeightSlice, other: WeightSlice) -> bool:
-    return one.weight == other.weight and one.start < other.stop and other.start < one.stop
+    return (
+        (one.weight, one.expert) == (other.weight, other.expert) and one.start < other.stop and other.start < one.stop
+    )
 
 
 def _check_patterns(spec: LoraSpec, targets: list[AdapterTarget]) -> None:

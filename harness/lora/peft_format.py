@@ -21,9 +21,10 @@ from harness.lora.adapter_config import TENSORS
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.multitask import TaskAdapters, task_adapters, task_tensors
 from harness.lora.multitask_specs import MtlLoraSpec, MtloraSpec, TaskForkSpec
+from harness.lora.peft_experts import has_peft_form, peft_factors
 from harness.lora.update import LowRankUpdate, frozen_weight
 from harness.lora.variants.dora import DoraUpdate
-from harness.lora.weight_space_layers import LoraAttention, LoraKernel
+from harness.lora.weight_space_layers import LoraAttention, LoraExperts, LoraKernel
 
 PREFIX = "base_model.model."
 FORMAT = "lora-harness"
@@ -49,14 +50,17 @@ def export_adapter(base: nn.Module, address: str, folder: Path) -> None:
             described[name] = {key: _describe(update) for key, update in layer.low_rank()}
             tensors |= {f"{name}.{key}.{part}": tensor for key, part, tensor in _own_tensors(layer)}
         else:
-            found, rank, scale = _peft_tensors(name, layer)
-            if rank:
-                tensors |= found
-                ranks[name], alphas[name] = rank, scale * rank
+            for target, found, rank, scale in _peft_tensors(name, layer):
+                if rank:
+                    tensors |= found
+                    ranks[target], alphas[target] = rank, scale * rank
     if foreign:
         config = _foreign_config(address, described, layers)
     else:
-        config = _base_fields(base, address) | _peft_config(peft_targets(base, list(ranks)), ranks, alphas, layers)
+        modules = [name for name in ranks if name in layers]
+        config = _base_fields(base, address) | _peft_config(peft_targets(base, modules), ranks, alphas, layers)
+        if parameters := [name for name in ranks if name not in layers]:
+            config["target_parameters"] = parameters
     _write(config, tensors, folder)
 
 
@@ -80,6 +84,8 @@ def known_to_peft(layer: Adapted) -> bool:
             assert isinstance(conv, nn.Conv1d | nn.Conv2d)
             # PEFT's branch takes neither of these over from the layer: it would compute something else.
             return all(size == 1 for size in conv.dilation) and conv.padding_mode == "zeros"
+        case LoraExperts():
+            return has_peft_form(layer)
         case LoraAttention():
             # PEFT (0.21) adds the output projection's change twice in its forward pass: not what was trained here.
             weights = {update.where.weight for _, update in layer.low_rank()}
@@ -87,7 +93,18 @@ def known_to_peft(layer: Adapted) -> bool:
     return isinstance(layer, LoraEmbedding)
 
 
-def _peft_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, float]:
+def _peft_tensors(name: str, layer: Adapted) -> Iterator[tuple[str, dict[str, Tensor], int, float]]:
+    """What PEFT adds for a layer, or for each weight of experts: its name there, tensors, rank and scale."""
+    if not isinstance(layer, LoraExperts):
+        yield name, *_module_tensors(name, layer)
+        return
+    for weight, place, down, up, scale in peft_factors(layer):
+        whole = f"{PREFIX}{name}{place}"
+        found = {f"{whole}.lora_A.weight": down, f"{whole}.lora_B.weight": up}
+        yield f"{name}.{weight}", found, len(down) // len(layer.base.get_parameter(weight)), scale
+
+
+def _module_tensors(name: str, layer: Adapted) -> tuple[dict[str, Tensor], int, float]:
     """One layer as PEFT names it: tensors, rank and scale. Parts of a fused projection become one block matrix."""
     updates = [update for _, update in layer.low_rank()]
     scale, whole = updates[0].scale, f"{PREFIX}{name}"
@@ -189,6 +206,7 @@ def _describe(update: LowRankUpdate) -> dict[str, Any]:
         "stop": where.stop,
         "transposed": where.transposed,
         "rows": where.rows,
+        "expert": where.expert,
         "rank": len(update.foldable_factors()[0]),
         "scale": update.scale,
         "form": _form(update),

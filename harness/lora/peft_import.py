@@ -1,7 +1,8 @@
 """Adapters read from PEFT's format, and from what harness.lora.peft_format writes where PEFT has no adapter."""
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from harness.lora.errors import SpecError
 from harness.lora.inject import adapted_layer
 from harness.lora.multitask import adapt_tasks, task_tensors
 from harness.lora.multitask_specs import TaskForkSpec
+from harness.lora.peft_experts import experts_factors, parameters_named, wrappers
 from harness.lora.peft_format import FORMAT, PREFIX, TASK_SPECS, known_to_peft
 from harness.lora.routing import TaskRouter
 from harness.lora.update import LowRankUpdate, ScaledUpdate, WeightSlice, frozen_weight
 from harness.lora.variants.dora import DoraUpdate
+from harness.lora.weight_space_layers import expert_slices
 
+_SLICE = [field.name for field in dataclasses.fields(WeightSlice)]
 _PEFT_DEFAULT = 8  # of r and of lora_alpha, where a file leaves them out
 _PARTS = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
 
@@ -48,7 +52,7 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
         layer = _module(base, name)
         updates = {}
         for key, facts in described.items():
-            where = WeightSlice(facts["weight"], facts["start"], facts["stop"], facts["transposed"], facts["rows"])
+            where = WeightSlice(**{field: facts[field] for field in _SLICE if field in facts})
             parts = {part: tensors.get(f"{name}.{key}.{part}") for part in "ABmc"}
             updates[key] = _update(layer, name, where, facts["scale"], parts)
             ranks[name] = facts["rank"]
@@ -81,9 +85,12 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
     whole = {key.removeprefix(PREFIX): key for key in tensors if not key.removesuffix(".weight").endswith(_PARTS)}
     take_modules(base, config.get("modules_to_save") or (), {name: tensors[key] for name, key in whole.items()}, folder)
     adapted_keys = tensors.keys() - set(whole.values())
-    names = sorted({re.sub(r"\.lora_.*", "", key.removeprefix(PREFIX)) for key in adapted_keys})
+    names = {re.sub(r"\.lora_.*", "", key.removeprefix(PREFIX)) for key in adapted_keys}
     ranks: dict[str, int] = {}
-    for name in names:
+    for module, weights in parameters_named(base, config.get("target_parameters") or ()).items():
+        ranks |= _import_experts(base, module, weights, config, tensors)
+        names -= {f"{module}{place}" for _, place in wrappers(weights)}
+    for name in sorted(names):
         down, up, magnitude = _peft_factors(tensors, name)
         if down is None or up is None:
             raise SpecError(f"{folder}: {name} has no A or no B")
@@ -111,6 +118,24 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
         replace(base, name, adapted)
         ranks[name] = len(down)
     return ranks
+
+
+def _import_experts(
+    base: nn.Module, module: str, weights: Sequence[str], config: dict[str, Any], tensors: dict[str, Tensor]
+) -> dict[str, int]:
+    layer, updates = _module(base, module), {}
+    slices = expert_slices(layer)
+    for weight, place in wrappers(weights):
+        down, up, _ = _peft_factors(tensors, f"{module}{place}")
+        if down is None or up is None:
+            raise SpecError(f"{module}.{weight}: the adapter has no A or no B for it")
+        factors = experts_factors(down, up, len(layer.get_parameter(weight)))
+        scale = _peft_scale(config, f"{module}.{weight}", len(factors[0][0]))
+        for number, (a, b) in enumerate(factors):
+            key = f"{weight}_{number}"
+            updates[key] = _update(layer, f"{module}.{key}", slices[key], scale, {"A": a, "B": b})
+    replace(base, module, adapted_layer(layer, module, updates))
+    return {f"{module}.{key}": update.rank for key, update in updates.items()}
 
 
 def _peft_factors(tensors: dict[str, Tensor], name: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

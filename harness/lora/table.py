@@ -46,6 +46,24 @@ class _Recurrent(nn.Module):
         return out
 
 
+class _Experts(nn.Module):
+    """Two experts as transformers fuses them; every input goes to both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        transformers = importlib.import_module("transformers.models.mixtral")
+        config = transformers.MixtralConfig(num_local_experts=2, hidden_size=6, intermediate_size=4)
+        config._experts_implementation = "eager"  # the usual one knows no float64
+        self.experts = transformers.modeling_mixtral.MixtralExperts(config)
+        for weight in self.experts.parameters():
+            nn.init.normal_(weight, std=0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = torch.arange(2).expand(len(x), 2)
+        out: Tensor = self.experts(x, both, torch.full_like(x[:, :2], 0.5))
+        return out
+
+
 _Build = Callable[[], nn.Module]
 _IMAGE = (2, 4, 7, 7)
 # name, network, target pattern, shape of the input, convolution's form
@@ -59,6 +77,7 @@ KINDS: list[tuple[str, _Build, str, tuple[int, ...], str]] = [
     ("Conv, loralib's", lambda: nn.Sequential(nn.Conv2d(4, 6, 3)), "0", _IMAGE, "delta"),
     ("LSTM, GRU", _Recurrent, "layer", (3, 5, 6), "branch"),
     ("MultiheadAttention", _Attention, r"attention[0/3]", (3, 5, 8), "branch"),
+    ("experts", _Experts, "experts", (5, 6), "branch"),
 ]
 
 

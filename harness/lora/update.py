@@ -20,6 +20,7 @@ class WeightSlice:
 
     A weight is read as one row for each output, and `start` to `stop` are the rows taken. `transposed` weights have one
     column for each output (embeddings, transformers' Conv1D). `rows` reads a kernel as loralib does, as that many rows.
+    `expert` is the number of the matrix in a weight that has one for each expert.
     """
 
     weight: str
@@ -27,9 +28,11 @@ class WeightSlice:
     stop: int
     transposed: bool = False
     rows: int | None = None
+    expert: int | None = None
 
     def of(self, weight: Tensor) -> Tensor:
         """The matrix as a view: what is written into it is written into the weight."""
+        weight = weight if self.expert is None else weight[self.expert]
         whole = weight.t() if self.transposed else weight.view(self.rows or weight.shape[0], -1)
         return whole[self.start : self.stop]
 
@@ -60,7 +63,7 @@ class LowRankUpdate(nn.Module):
         self.where, self.whole_scale, self.by_alpha = where, scale, by_alpha
         self.swapped = False  # an embedding's A is what starts at zero
         # What is trained has at least float32, whatever the frozen weight has: small steps would be lost in less.
-        matrix = where.of(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)))
+        matrix = where.of(weight.detach()).to(torch.promote_types(weight.dtype, torch.float32))
         outputs, inputs = matrix.shape
         self.lora_A = nn.Parameter(matrix.new_empty(rank, inputs), requires_grad=train_a)
         self.lora_B = nn.Parameter(matrix.new_zeros(outputs, rank))

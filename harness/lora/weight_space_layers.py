@@ -1,16 +1,19 @@
 """Delta form: s·BA is added to a frozen weight before the layer uses it, where a branch beside it will not do.
 
-Recurrent layers, fused attention, and convolutions in groups or in loralib's factorisation.
+Recurrent layers, fused attention, mixtures of experts, and convolutions in groups or in loralib's factorisation.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from typing_extensions import override
 
 from harness.lora.layers import Adapted
-from harness.lora.update import LowRankUpdate
+from harness.lora.update import LowRankUpdate, WeightSlice, frozen_weight
 
 
 class LoraKernel(Adapted):
@@ -73,6 +76,45 @@ class LoraAttention(Adapted):
         arguments = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
         result: tuple[Tensor, Tensor | None] = functional_call(self.base, self.weights(), arguments)
         return result
+
+
+class LoraExperts(Adapted):
+    """The frozen experts of a mixture, as transformers fuses them, with a change in each expert's matrices.
+
+    The weights are made once a forward pass for all experts, whichever the tokens go to.
+    """
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the experts take: tokens (N, H), the experts of each (N, K) and their weights, to (N, H)."""
+        return functional_call(self.base, self.weights(), inputs)
+
+    @override
+    def weights(self) -> dict[str, Tensor]:
+        changed: dict[str, list[Tensor]] = {}
+        for _, update in self.low_rank():
+            where, weight = update.where, frozen_weight(self.base, update.where.weight)
+            merged = update.merged_weight(self.matrix(update)).to(weight.dtype)
+            assert where.expert is not None
+            changed.setdefault(where.weight, list(weight))[where.expert] = merged.t() if where.transposed else merged
+        return {name: torch.stack(matrices) for name, matrices in changed.items()}
+
+
+def expert_weights(layer: nn.Module) -> list[str]:
+    """The names of the weights that hold a matrix for each expert; none of a layer that is no such mixture."""
+    if not (hasattr(layer, "num_experts") and hasattr(layer, "is_transposed")):
+        return []
+    return [name for name, weight in layer.named_parameters(recurse=False) if weight.ndim == 3]
+
+
+def expert_slices(layer: nn.Module) -> dict[str, WeightSlice]:
+    """Every expert's own matrices, by the name of the weight and the expert's number: `down_proj_0`."""
+    transposed = bool(getattr(layer, "is_transposed", False))
+    slices: dict[str, WeightSlice] = {}
+    for name in expert_weights(layer):
+        count, *shape = layer.get_parameter(name).shape
+        whole = WeightSlice(name, 0, shape[1 if transposed else 0], transposed)
+        slices |= {f"{name}_{expert}": dataclasses.replace(whole, expert=expert) for expert in range(count)}
+    return slices
 
 
 def _leave_where_they_are() -> None:

@@ -73,6 +73,8 @@ def role_of(name: str, module: nn.Module) -> str:
         return "recurrent"
     if isinstance(module, nn.MultiheadAttention):
         return "qkv"
+    if _is_experts(module):
+        return "experts"
     role = _linear(last, words)
     return f"cross_{role}" if role in ATTENTION and any(_CROSS.search(word) for word in words) else role
 
@@ -87,7 +89,12 @@ def is_linear(module: nn.Module) -> bool:
 
 def _has_form(module: nn.Module) -> bool:
     kinds = nn.Embedding | nn.Conv1d | nn.Conv2d | nn.LSTM | nn.GRU | nn.MultiheadAttention
-    return isinstance(module, kinds) or is_linear(module)
+    return isinstance(module, kinds) or is_linear(module) or _is_experts(module)
+
+
+def _is_experts(module: nn.Module) -> bool:
+    """Whether it is what transformers makes of a layer's experts: weights of one matrix for each of them."""
+    return hasattr(module, "num_experts") and hasattr(module, "is_transposed")
 
 
 def _embedding(last: str) -> str:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers import GptOssConfig, MixtralConfig, PreTrainedConfig
+from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
+from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 from transformers.pytorch_utils import Conv1D
 
 
@@ -32,6 +35,25 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x)[0]
+
+
+class Mixture(nn.Module):
+    """Three experts, each token at two of them, so that every expert has tokens."""
+
+    def __init__(self, kind: type[nn.Module], config: PreTrainedConfig) -> None:
+        super().__init__()
+        config._experts_implementation = "eager"
+        self.experts = kind(config)
+        for weight in self.experts.parameters():
+            nn.init.normal_(weight, std=0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = torch.arange(len(x)) % 3
+        shares = torch.linspace(0.2, 0.8, len(x), dtype=x.dtype)
+        return self.experts(x, torch.stack([first, (first + 1) % 3], 1), torch.stack([shares, 1 - shares], 1))
+
+
+_EXPERTS = {"num_local_experts": 3, "hidden_size": 6, "intermediate_size": 4}
 
 
 @dataclass(frozen=True)
@@ -101,5 +123,21 @@ KINDS = {
     ),
     "attention of three sizes": Kind(
         lambda: Attention(same=False), {"k": r"attention[1/3]", "v": r"attention[2/3]"}, _x(2, 5, 8), 14 + 18, 16, {}
+    ),
+    "experts": Kind(
+        lambda: Mixture(MixtralExperts, MixtralConfig(**_EXPERTS)),
+        {"a": "experts"},
+        _x(7, 6),
+        3 * (6 + 8 + 4 + 6),
+        3 * (8 + 6),
+        {},
+    ),
+    "experts, transposed": Kind(
+        lambda: Mixture(GptOssExperts, GptOssConfig(**_EXPERTS)),
+        {"a": "experts"},
+        _x(7, 6),
+        3 * (6 + 8 + 4 + 6),
+        3 * (8 + 6),
+        {},
     ),
 }

@@ -77,7 +77,7 @@ HARMLESS = {
 }
 READ = {
     *("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "init_lora_weights"),
-    *("lora_dropout", "init_r", "modules_to_save"),
+    *("lora_dropout", "init_r", "modules_to_save", "target_parameters"),
 }
 FIELDS = sorted({field.name for field in dataclasses.fields(AdaLoraConfig)})
 

@@ -124,11 +124,11 @@ def test_rows_of_peft_adapters_are_what_peft_gives(tmp_path):
         torch.testing.assert_close(base(input_ids=ids).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
 
 
-RECURRENT = [name for name in KINDS if "lstm" in name.lower() or "gru" in name.lower()]
+NOT_TOLD_APART = [name for name in KINDS if name.startswith(("lstm", "gru", "experts"))]
 
 
 @pytest.mark.parametrize("variant", ["lora", "dora"])
-@pytest.mark.parametrize("kind", [name for name in KINDS if name not in RECURRENT])
+@pytest.mark.parametrize("kind", [name for name in KINDS if name not in NOT_TOLD_APART])
 def test_adapters_of_every_other_form_lie_beside_plain_ones(kind, variant, tmp_path):
     """The second adapter leaves the layer alone, the third is LoRA again, of another rank."""
     torch.manual_seed(0)
@@ -173,14 +173,14 @@ def test_a_layer_that_one_adapter_leaves_alone_is_the_plain_one_for_its_rows(tmp
         torch.testing.assert_close(base(x)[row], alone[number](x)[row], atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", RECURRENT[:2])
+@pytest.mark.parametrize("kind", NOT_TOLD_APART)
 def test_what_cannot_be_packed_is_refused_by_name(kind, tmp_path):
     found = KINDS[kind]
     base = found.build()
     net = copy.deepcopy(base)
     adapt(net, LoraSpec(1, 1.0, tuple(found.names)), found.names)
     export_adapter(net, "path:base", tmp_path)
-    with pytest.raises(SpecError, match=r"layer is (LSTM|GRU), whose rows are not told apart"):
+    with pytest.raises(SpecError, match=r"is (LSTM|GRU|\w+Experts), whose rows are not told apart"):
         pack(base, [tmp_path], TaskRouter())
 
 

@@ -29,7 +29,7 @@ NO_EVA = ("embedding", "conv2d in groups", "depthwise", "conv2d, loralib", "lstm
 
 def refused(variant: str, kind: str) -> str | None:
     """Why a variant has no form on a kind of layer, as the error says it."""
-    if variant == "eva" and (kind in NO_EVA or "attention" in kind):
+    if variant == "eva" and (kind in NO_EVA or "attention" in kind or "experts" in kind):
         return "EVA"
     if variant == "loftq":
         return "none of the adapted layers is quantised"
