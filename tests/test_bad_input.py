@@ -95,6 +95,14 @@ MISTAKES = [
     (confirmed("{model: bert_base}"), f"sweep.confirm.set.model: {WHOLE}"),
     (confirmed("{tracking.mode: online}"), f"sweep.confirm.set.tracking.mode: {WHOLE}"),
     (confirmed("{trainer.max_step: 9}"), "sweep: trainer.max_step: no such key; did you mean trainer.max_steps?"),
+    # times
+    ([*CSV, "task.time_format='%Y'"], "task.time_format=%Y: task.time names no column of times"),
+    (
+        [*CSV, "task.time=day", "task.time_format=dd.mm.yyyy"],
+        "task.time_format=dd.mm.yyyy: no part of a time in it; number",
+    ),
+    ([*CSV, "task.time=day", "task.time_format='%d.%Q'"], "task.time_format=%d.%Q: 'Q' is a bad directive in format"),
+    ([*CHATS, "task.time=day", "task.group=by"], "task.group=by task.time=day: splits are cut by one of them"),
     # ranks and scales
     (["lora.rank=0"], "lora.rank=0: input should be greater than or equal to 1"),
     (["lora.rank=-1"], "lora.rank=-1: input should be greater than or equal to 1"),

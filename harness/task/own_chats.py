@@ -27,7 +27,7 @@ from harness.task.intake.files import given_files
 from harness.task.intake.groups import group_names, reads_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
-from harness.task.own_pairs import facts_of, filled, in_splits, several_targets, text_of
+from harness.task.own_pairs import facts_of, filled, in_splits, several_targets, text_of, times_of
 
 Messages = tuple[Message, ...]
 
@@ -62,7 +62,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
     """
     findings, (tables, passed) = _Findings(), tables_of(config)
     frames = {split: _read(config, split, key, table, findings) for split, (key, table) in tables.items()}
-    frames = in_splits(config, frames, own=True)
+    frames = in_splits(config, frames, findings.formats, own=True)
     _refuse_beginnings(config, frames)
     frames, without = with_answers(config.answer, config.gaps, frames, findings.left)
     told = [f"{count} messages have {name}, which is not read" for name, count in findings.unread.items()]
@@ -150,7 +150,7 @@ def _columns_read(config: ChatTaskConfig, where: str, names: list[str]) -> set[s
     templates = [column] if column is not None else [side or "" for side in _pair(config, where, names, True)]
     inputs = {"input"} if (templates[0], config.source, column) == ("instruction", None, None) else set()
     read = {name for template in templates for name in names_in(template)} | inputs | _named(config)
-    return read | {_SYSTEM, *([config.group] if config.group else [])}
+    return read | {_SYSTEM, *(name for name in (config.group, config.time) if name)}
 
 
 def _named(config: ChatTaskConfig) -> set[str]:
@@ -244,6 +244,7 @@ def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings
             "named": pd.Series([groups.get(row) for row in kept], dtype=object),
         }
     ).set_axis(list(kept), axis=0)
+    frame = frame.assign(time=times_of(config, split, table))
     once = frame.drop_duplicates(["source", "target"])
     if repeated := frame.index.difference(once.index, sort=False).tolist():
         findings.left.setdefault("repeated", []).extend(f"{split} {row}" for row in repeated)

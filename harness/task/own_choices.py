@@ -13,7 +13,7 @@ from harness.task.intake.labels import is_gap
 from harness.task.intake.options import Options, options_of, right_options
 from harness.task.intake.table import Table
 from harness.task.own_chats import groups_of, tables_of
-from harness.task.own_pairs import facts_of, filled, in_splits, text_of
+from harness.task.own_pairs import facts_of, filled, in_splits, text_of, times_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFr
     frames = {split: _frame(config, split, *tables[split], rows[split], answers, left) for split in rows}
     told = [f"the labels of {split} are withheld; it was cut from training" for split in withheld]
     told += [*passed, *_suspicious(frames)]
-    frames = in_splits(config, frames, own=True)
+    frames = in_splits(config, frames, formats, own=True)
     return str(config.data or config.dataset), frames, facts_of(config, frames, left, formats, told)
 
 
@@ -141,6 +141,7 @@ def _frame(
             "named": pd.Series([groups.get(row) for row in rows], dtype=object),
         }
     ).set_axis(list(rows), axis=0)
+    frame = frame.assign(time=times_of(config, split, table))
     once = frame.drop_duplicates(["source", "target"])
     if repeated := frame.index.difference(once.index, sort=False).tolist():
         left.setdefault("repeated", []).extend(f"{split} {row}" for row in repeated)

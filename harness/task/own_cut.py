@@ -5,35 +5,43 @@ from collections.abc import Hashable, Sequence
 import pandas as pd
 
 from harness.config import ConfigError, FileTableConfig, OwnTextTaskConfig
-from harness.task.intake.cuts import Parts, by_time, drawn, joined, stratified
+from harness.task.intake.cuts import Parts, drawn, joined, stratified
 from harness.task.intake.groups import group_keys
 from harness.task.intake.labels import many_classes, suspicious
-from harness.task.intake.moments import moments, ranges
+from harness.task.intake.moments import cut_by_time
 
 OwnRowsConfig = OwnTextTaskConfig | FileTableConfig
 Frames = dict[str, pd.DataFrame]
 
 
-def cut_off(config: OwnRowsConfig, where: str, frames: Frames) -> Frames:
-    """Cut the splits that are not given off the training file."""
+def cut_off(config: OwnRowsConfig, where: str, frames: Frames) -> tuple[Frames, dict[str, str]]:
+    """All splits, those that are not given cut off the training file; and from when to when those are that were cut
+    by time.
+    """
     once = frames["train"]
     shares = {"validation": config.validation_share, "test": config.test_share}
     shares = {split: share for split, share in shares.items() if split not in frames}
-    parts = _places(config, where, once, shares)
+    parts, times = _places(config, where, once, shares)
     labels = list(once["label"])
     told = suspicious(labels) if config.answer == "class" else []
     if told and not all(map(len, parts.values())):
         raise ConfigError(f"{where}: no rows to hold out; {'; '.join(told)} task.answer=number reads numbers")
     if config.answer == "class" and (many := many_classes(labels)) and _of_one_answer(labels, parts, 1):
         raise ConfigError(f"{where}: rows of one class to hold out; {many[0]} task.answer=number reads numbers")
-    return frames | {split: once.iloc[places] for split, places in parts.items()}
+    return frames | {split: once.iloc[places] for split, places in parts.items()}, times
 
 
-def _places(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
-    """Near-identical texts stay in one split, whatever the cut."""
-    groups: list[Hashable] = list(frame["near"])
+def _places(
+    config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]
+) -> tuple[Parts, dict[str, str]]:
     if config.time is not None:
-        return by_time(moments(where, config.time, frame["time"]), shares)
+        return cut_by_time(where, config.time, frame["time"], shares, config.time_format)
+    return _drawn(config, frame, shares), {}
+
+
+def _drawn(config: OwnRowsConfig, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
+    """Near-identical texts stay in one split."""
+    groups: list[Hashable] = list(frame["near"])
     for role in ("group", "scored"):
         if role in frame:
             groups = joined(groups, group_keys(frame[role]))
@@ -52,8 +60,3 @@ def _of_one_answer(labels: Sequence[Hashable], parts: Parts, least: int = 2) -> 
     mine = list(labels)
     held = [[mine[place] for place in places] for split, places in parts.items() if split != "train"]
     return len(set(mine)) > 1 and any(len(set(answers)) == 1 and len(answers) >= least for answers in held)
-
-
-def times_told(frames: Frames) -> dict[str, str]:
-    """From when to when the rows of each split are that was cut by time."""
-    return ranges({split: frame["time"] for split, frame in frames.items() if "time" in frame})

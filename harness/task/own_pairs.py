@@ -19,6 +19,7 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
+from harness.task.intake.moments import cut_by_time
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.table import Table, load_table
 
@@ -37,7 +38,7 @@ def read_own_pairs(
         name: _columns(config, name, table, where, left=left, formats=formats, gaps=gaps)
         for name, (where, table) in given.items()
     }
-    frames = in_splits(config, frames, own=config.asset is None)
+    frames = in_splits(config, frames, formats, own=config.asset is None)
     frames, without = with_answers(config.answer, config.gaps, frames, left)
     origin = f"{config.asset.address}/{config.data}" if config.asset else str(config.data or config.dataset)
     told = [f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()]
@@ -49,6 +50,7 @@ def _given(config: FileSeq2seqTaskConfig) -> tuple[dict[str, tuple[str, Table]],
     """Of each split that is given what names it, and its table; and what is told of splits that are none."""
     templates = (config.source, config.target, config.group or config.source)
     wanted = [name for template in templates for name in names_in(template)]
+    wanted += [config.time] if config.time else []
     if config.dataset is not None:
         found, told = load_splits(config.dataset, config.subset, wanted, config.split_names)
         return {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}, told
@@ -63,13 +65,16 @@ def _given(config: FileSeq2seqTaskConfig) -> tuple[dict[str, tuple[str, Table]],
     return tables, []
 
 
-def in_splits(config: PairsConfig, frames: dict[str, pd.DataFrame], *, own: bool) -> dict[str, pd.DataFrame]:
-    """All three splits, those that are not given cut off training, of columns source, target and group.
+def in_splits(
+    config: PairsConfig, frames: dict[str, pd.DataFrame], formats: dict[str, str], *, own: bool
+) -> dict[str, pd.DataFrame]:
+    """All three splits, those that are not given cut off training, of columns source, target, group and time.
 
-    Rows with the same `opening`, where there is that column, stay together. Of a user's `own` data near-identical
-    sources are one. Raises ConfigError for a source in two splits.
+    Rows with the same `opening`, where there is that column, stay together, unless splits are cut by time; from when to
+    when each is goes into `formats` then. Of a user's `own` data near-identical sources are one. Raises ConfigError for
+    a source in two splits.
     """
-    frames = _with_cut(config, frames, own)
+    frames = _with_cut(config, frames, formats, own)
     _refuse_shared(config, frames)
     if own and config.leaks == "refuse":
         texts = {name: list(frames[name]["source"]) for name in SPLITS}
@@ -121,14 +126,20 @@ def several_targets(frames: Mapping[str, pd.DataFrame], what: str) -> list[str]:
     return [f"the same {what} with different targets, {len(found)} times (rows {said}); {usual}"]
 
 
-def _with_cut(config: PairsConfig, frames: dict[str, pd.DataFrame], own: bool) -> dict[str, pd.DataFrame]:
+def _with_cut(
+    config: PairsConfig, frames: dict[str, pd.DataFrame], formats: dict[str, str], own: bool
+) -> dict[str, pd.DataFrame]:
     shares = {"validation": config.validation_share, "test": config.test_share}
     cut = {name: 0.0 if name in frames else share for name, share in shares.items()}
     if not any(cut.values()):
         return frames
+    train, absent = frames["train"], {name: cut[name] for name in cut if name not in frames}
+    if config.time is not None:
+        parts, told = cut_by_time(f"task={config.name}", config.time, train["time"], absent, config.time_format)
+        formats |= {f"{split}.time": said for split, said in told.items()}
+        return frames | {name: train.iloc[places] for name, places in parts.items()}
     if config.cut == "drawn":
-        return frames | _drawn(config, frames["train"], {name: cut[name] for name in cut if name not in frames}, own)
-    train = frames["train"]
+        return frames | _drawn(config, train, absent, own)
     groups = list(train["group"])
     if own:  # near-identical sources, or openings of conversations, of a user's own go where the first of them goes
         firsts: dict[str, str] = {}
@@ -181,7 +192,10 @@ def _columns(
             "group": filled(table, "task.group", group, gaps_allowed=True),
         },
         index=table.frame.index,
-    ).assign(named=lambda made: made["group"] if grouped else None)
+    ).assign(
+        time=times_of(config, split, table),
+        named=lambda made: made["group"] if grouped else None,
+    )
     if "{" in config.source:
         for name in dict.fromkeys(names_in(config.source)):
             if count := sum(map(is_gap, table.column("task.source", name))):
@@ -197,6 +211,11 @@ def _columns(
     if repeated := frame.index.difference(once.index, sort=False).tolist():
         left.setdefault("repeated", []).extend(f"{split} {row}" for row in repeated)
     return once
+
+
+def times_of(config: PairsConfig, split: str, table: Table) -> pd.Series | None:
+    """What the rows of a split say of their time, of training alone, which is cut by it."""
+    return table.column("task.time", config.time) if config.time is not None and split == "train" else None
 
 
 def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list[str]:

@@ -43,7 +43,7 @@ from harness.task.intake.pairs import shared_sides
 from harness.task.intake.table import Table, load_table
 from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
-from harness.task.own_cut import OwnRowsConfig, cut_off, times_told
+from harness.task.own_cut import OwnRowsConfig, cut_off
 from harness.task.own_pairs import filled
 
 Frames = dict[str, pd.DataFrame]
@@ -128,9 +128,9 @@ def own_splits(
         for split, frame in _without_contradictions(config, where, frames, left, what).items()
     }
     told = [*_near_contradictions(config, frames, left, what), *_damaged(frames, left)]
-    frames = _once(config, frames, left)
+    frames, times = _once(config, frames, left), dict[str, str]()
     if len(frames) < len(SPLITS):
-        frames = cut_off(config, where, frames)
+        frames, times = cut_off(config, where, frames)
         shares = {"validation": config.validation_share, "test": config.test_share}
         told += odd_shares(
             {split: len(frames[split]) for split in SPLITS if split not in tables or split == "train"}, shares
@@ -152,8 +152,8 @@ def own_splits(
     missing = _missing(config, where, ordered)
     told += of_every_row(list(ordered["train"]["label"])) if config.answer == "labels" else []
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
-    for split, times in (times_told(ordered) if len(tables) < len(SPLITS) else {}).items():
-        formats.setdefault(split, {})["time"] = times
+    for split, said in times.items():
+        formats.setdefault(split, {})["time"] = said
     return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
 
 

@@ -492,9 +492,12 @@ def with_odd(rows, **odd):
 
 
 REFUSED = [
-    ("a time without end", "a.jsonl", with_odd(TIMED, when=float("inf")), {"time": "when"}, r"neither a number nor a date .* in rows 2$"),
-    ("no time", "a.jsonl", with_odd(TIMED, when=None), {"time": "when"}, r"neither a number nor a date .* in rows 2$"),
-    ("a number beside dates", "a.jsonl", with_odd([row | {"when": f"2024-01-{1 + i // 3:02d}"} for i, row in enumerate(TIMED)], when="soon"), {"time": "when"}, r"in rows 2$"),
+    ("a time without end", "a.jsonl", with_odd(TIMED, when=float("inf")), {"time": "when"}, r"when is a number in 59 rows, and none in rows 2, as 'inf'; task.time_format"),
+    ("no time", "a.jsonl", with_odd(TIMED, when=None), {"time": "when"}, r"and none in rows 2, as an empty cell"),
+    ("a number beside dates", "a.jsonl", with_odd([row | {"when": f"2024-01-{1 + i // 3:02d}"} for i, row in enumerate(TIMED)], when="soon"), {"time": "when"}, r"when is a date like 2024-05-31 in 59 rows, and none in rows 2, as 'soon'"),
+    ("days or months", "a.jsonl", with_odd([row | {"when": f"{1 + i % 12}/{1 + i % 9}/2024"} for i, row in enumerate(TIMED)]), {"time": "when"}, r"when, as '10/1/2024'.*%d/%m/%Y or %m/%d/%Y .*task.time_format"),
+    ("milliseconds, then seconds", "a.jsonl", with_odd([row | {"when": (1577836800 + i) * (1000 if i < 30 else 1)} for i, row in enumerate(TIMED)]), {"time": "when"}, r"on several scales.*rows 31, 32.*rows 1, 2.*task.time_format=number"),
+    ("years of two digits", "a.csv", text_of([(*row, f"{(90 + i // 3) % 100:02d}") for i, row in enumerate(sentences())], head=("text", "label", "when")), {"time": "when"}, r"years of two digits of two centuries .*rows 2, 3.*task.time_format=.%y"),
     ("a number as second text", "a.jsonl", with_odd(PAIRED, pair=7), {"text_pair": "pair"}, r"row 2: pair is '7' \(int\), no text"),
     ("a truth value as second text", "a.jsonl", with_odd(PAIRED, pair=True), {"text_pair": "pair"}, r"row 2: pair is 'True' \(bool\)"),
     ("a list as second text", "a.jsonl", with_odd(PAIRED, pair=["a", "b"]), {"text_pair": "pair"}, r"row 2: pair is .* \(list\), no text"),

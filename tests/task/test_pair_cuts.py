@@ -61,6 +61,25 @@ def test_groups_stay_together(kind, task_of):
 
 
 @pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("cut", ["drawn", "hashed"])
+def test_the_latest_rows_are_held_out(kind, cut, task_of, tmp_path):
+    task_of(kind, 60, 60)
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    days = [f"{1 + day % 28}.{1 + day // 28}.2020" for day in range(60)]
+    made = task_of(kind, 60, 60, "task.time=when", f"task.cut={cut}")
+    rows = [row | {"when": days[59 - place]} for place, row in enumerate(lines)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = read_task(made)
+    assert rows_in(task) == {
+        "train": set(range(13, 61)),
+        "validation": set(range(7, 13)),
+        "test": set(range(1, 7)),
+    }
+    assert task.findings().format["test.time"] == f"{days[54]} to {days[59]}, read as %d.%m.%Y"
+    assert not [line for line in task.findings().suspicious if "not read" in line and "when" in line]
+
+
+@pytest.mark.parametrize("kind", MODELS)
 def test_only_what_is_not_given_is_cut(kind, task_of, tmp_path):
     task_of(kind, 40, 40)
     held = [row_of(kind, number, 1000) for number in range(500, 510)]

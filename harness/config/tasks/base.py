@@ -47,7 +47,7 @@ FORMER_READERS = {"continual": "sequence", "seq2seq": "pairs"}
 # it is in the fingerprint.
 _NOT_IN_FINGERPRINT = (
     *("name", "data", "asset", "stand_in", "train", "validation", "test", "catalogues"),
-    *("labels", "cut", "time", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
+    *("labels", "cut", "time", "time_format", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
     "gradients",
     *("dataset", "subset", "packages", "broken", "unknown", "tag_names"),
     *("template", "template_arguments", "messages", "system", "other_roles"),

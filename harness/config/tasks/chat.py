@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Text
-from harness.config.tasks.own import Cut, OwnDatasetConfig, template_mistakes
+from harness.config.tasks.own import Cut, OwnDatasetConfig, template_mistakes, time_mistakes
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 _GIVEN = (
@@ -48,6 +48,8 @@ class ChatTaskConfig(OwnDatasetConfig, WritingTaskConfig):
     max_new_tokens: Count
     template_arguments: dict[Text, Any] | None = None
     cut: Cut = "hashed"
+    time: Text | None = None
+    time_format: Text | None = None
 
     @property
     def paths(self) -> Mapping[str, str | None]:
@@ -63,6 +65,7 @@ class ChatTaskConfig(OwnDatasetConfig, WritingTaskConfig):
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         mistakes = [*self._columns(), *self.answer_mistakes()]
+        mistakes += time_mistakes(self.time, self.time_format, self.group)
         if not model.one_sequence:
             rule = f"task={self.name} needs a causal language model, which reads and writes one sequence"
             return [*mistakes, f"model={model.name}: it has an encoder and a decoder; {rule}"]

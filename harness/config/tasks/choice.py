@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, HeldOut, Listed, Natural, Text
 from harness.config.tasks.base import Name
-from harness.config.tasks.own import Cut, OwnDatasetConfig, one_each, shown_answers, template_mistakes
+from harness.config.tasks.own import Cut, OwnDatasetConfig, one_each, shown_answers, template_mistakes, time_mistakes
 
 _DELIMITER = " "  # of conf/task/choice.yaml
 
@@ -41,6 +41,8 @@ class ChoiceTaskConfig(OwnDatasetConfig):
     test_share: HeldOut
     max_length: Annotated[int, Strict(), Field(ge=4)]
     cut: Cut = "hashed"
+    time: Text | None = None
+    time_format: Text | None = None
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -60,6 +62,7 @@ class ChoiceTaskConfig(OwnDatasetConfig):
         shown = one_each({"question": self.question, "label": self.label})
         shown += shown_answers(self.label, {"question": self.question})
         mistakes = [*self.source_mistakes(), *broken, *shown, *model.length_mistakes(self.max_length)]
+        mistakes += time_mistakes(self.time, self.time_format, self.group)
         if self.delimiter != _DELIMITER and not model.one_sequence:
             rule = "has an encoder and a decoder, which read question and option apart; leave it out"
             mistakes.append(f"task.delimiter={self.delimiter!r}: model={model.name} {rule}")

@@ -8,15 +8,15 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, HeldOut, Text
 from harness.config.tasks.labelled import AnsweredTaskConfig
-from harness.config.tasks.own import OwnDatasetConfig, OwnLabelledConfig, one_each
+from harness.config.tasks.own import OwnDatasetConfig, OwnLabelledConfig, one_each, time_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
     """A user's own table of files, named relative to it, or of what is in them; or a data set of the datasets library.
 
-    Rows with the same `group` stay in one split; with `time`, the latest rows are held out. `file_key` is the key of
-    the column of files, found by its usual names where that is null.
+    Rows with the same `group` stay in one split; with `time`, the latest rows are held out, and `time_format` says how
+    those are written. `file_key` is the key of the column of files, found by its usual names where that is null.
     """
 
     path_kind = "file"
@@ -28,6 +28,7 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
     time: Text | None
     validation_share: HeldOut
     test_share: HeldOut
+    time_format: Text | None = None
 
     @property
     @abstractmethod
@@ -44,8 +45,11 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
         return {"text": self.file_column or self.file_key}
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        both = self.group is not None and self.time is not None
-        mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
         twice = one_each({self.file_key: self.file_column, "label": self.label})
-        own = [*([mistake] if both else []), *twice, *self.source_mistakes(), *self.answer_mistakes()]
+        own = [
+            *time_mistakes(self.time, self.time_format, self.group),
+            *twice,
+            *self.source_mistakes(),
+            *self.answer_mistakes(),
+        ]
         return [*own, *super().mistakes(model)]

@@ -1,6 +1,7 @@
 """What a user settles about data of her own, where reading them one way or another changes what is learned."""
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
@@ -176,6 +177,28 @@ def source_mistakes(dataset: str | None, data: str | None, train: str | None) ->
     if dataset is None and train is not None:
         return [f"task.train={train}: the name of a split of task.dataset; task.data is the file of training"]
     return []
+
+
+def time_mistakes(column: str | None, time_format: str | None, group: str | None) -> list[str]:
+    """Why splits cannot be cut by the times in a column, or not be cut so, and by groups."""
+    if column is None:
+        return [f"task.time_format={time_format}: task.time names no column of times"] if time_format else []
+    if group is not None:
+        return [f"task.group={group} task.time={column}: splits are cut by one of them; the other is null"]
+    problem = _no_format(time_format) if time_format not in (None, "number") else ""
+    return (
+        [f"task.time_format={time_format}: {problem}; number, or as %d.%m.%Y of Python's strptime"] if problem else []
+    )
+
+
+def _no_format(time_format: str) -> str:
+    if "%" not in time_format:
+        return "no part of a time in it"
+    try:
+        time.strptime(time.strftime(time_format, (2000, 12, 31, 0, 0, 0, 6, 366, 0)), time_format)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def is_folder(dataset: str) -> bool:

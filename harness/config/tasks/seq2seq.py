@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import ANSWER_MEASURES, ERROR_RATES, TEXT_MEASURES, Name, TaskConfig
-from harness.config.tasks.own import Cut, OwnDatasetConfig, template_mistakes
+from harness.config.tasks.own import Cut, OwnDatasetConfig, template_mistakes, time_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -87,6 +87,8 @@ class FileSeq2seqTaskConfig(OwnDatasetConfig, Seq2seqTaskConfig):
     target: Text
     group: Text | None
     cut: Cut = "hashed"
+    time: Text | None = None
+    time_format: Text | None = None
 
     @property
     def paths(self) -> Mapping[str, str | None]:
@@ -99,7 +101,8 @@ class FileSeq2seqTaskConfig(OwnDatasetConfig, Seq2seqTaskConfig):
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         templates = {"source": self.source, "target": self.target, "group": self.group}
-        return [*self.source_mistakes(), *template_mistakes(templates), *super().mistakes(model)]
+        timed = time_mistakes(self.time, self.time_format, self.group)
+        return [*self.source_mistakes(), *template_mistakes(templates), *timed, *super().mistakes(model)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from harness.config.tasks.own import (
     shown_answers,
     source_mistakes,
     template_mistakes,
+    time_mistakes,
 )
 
 
@@ -94,7 +95,8 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
     """A user's own tables with named columns.
 
     With `text_pair`, a row is two sentences. Rows with the same `group` stay in one split; with `time`, the latest rows
-    are held out. Rows with the same `score_group` stay in one split, too, and are right only together in `group_exact`.
+    are held out, and `time_format` says how those are written. Rows with the same `score_group` stay in one split, too,
+    and are right only together in `group_exact`.
     """
 
     text: Text
@@ -105,6 +107,7 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
     text_pair: Text | None = None
     group: Text | None = None
     time: Text | None = None
+    time_format: Text | None = None
     score_group: Text | None = None
 
     @property
@@ -129,14 +132,12 @@ class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
         return self.leaks == "allow"
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        both = self.group is not None and self.time is not None
-        mistake = f"task.group={self.group} task.time={self.time}: splits are cut by one of them; the other is null"
         named = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
         groups = {"group": self.group, "time": self.time, "score_group": self.score_group}
         broken = template_mistakes({**named, **groups})
         shown = shown_answers(self.label, {"text": self.text, "text_pair": self.text_pair})
         return [
-            *([mistake] if both else []),
+            *time_mistakes(self.time, self.time_format, self.group),
             *self._group_mistakes(),
             *broken,
             *one_each(named),

@@ -1,5 +1,7 @@
-"""Points in time out of the cells of a column: numbers or dates, and what is one or the other refused."""
+"""Points in time out of the cells of a column: numbers or dates, and what may be one or the other refused."""
 
+import dataclasses
+import datetime
 import itertools
 import re
 from collections.abc import Mapping
@@ -9,7 +11,9 @@ import pandas as pd
 
 from harness.config import ConfigError
 from harness.system.paths import listed
-from harness.task.intake.labels import is_gap
+from harness.task.intake.cuts import Parts, by_time
+from harness.task.intake.dates import dates_by, found_dates, iso_dates
+from harness.task.intake.scales import refuse_scales
 
 _MONTH = r"(?P<month>0?[1-9]|1[0-2])"
 _DAY = r"(?P<day>0?[1-9]|[12]\d|3[01])"
@@ -25,29 +29,70 @@ _DATES = {
 _DECIMAL = re.compile(r"[+-]?\d+\.(\d+)")
 
 
-def moments(where: str, column: str, cells: pd.Series) -> list[object]:
-    """Points in time as numbers, or dates; never mixed. Raises ConfigError, with the rows, for others, and for numbers
-    that may be dates in another order.
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Of each row what its time is ordered by; and how times are read, where that is no usual way."""
+
+    values: list[object]
+    how: str = ""
+
+
+def cut_by_time(
+    where: str, column: str, cells: pd.Series, shares: Mapping[str, float], time_format: str | None
+) -> tuple[Parts, dict[str, str]]:
+    """The latest rows held out, and the first and the last time of each split that has rows, as they are written.
+
+    Raises ConfigError for times whose order is not certain.
+    """
+    found = moments(where, column, cells, time_format)
+    values, how = np.asarray(found.values), f", read as {found.how}" if found.how else ""
+    parts, told = by_time(found.values, shares), {}
+    for split, places in parts.items():
+        if len(places):
+            first, last = (cells.iloc[places[at(values[places])]] for at in (np.argmin, np.argmax))
+            told[split] = f"{first} to {last}{how}"
+    return parts, told
+
+
+def moments(where: str, column: str, cells: pd.Series, time_format: str | None = None) -> Moments:
+    """Points in time as numbers, or dates; never mixed. Raises ConfigError, with the rows, for others, and for those
+    that may be in another order; `time_format`, `number` or as strptime has it, settles it.
     """
     numbers = _numbers(cells)
+    if time_format == "number":
+        if (bad := numbers.isna()).any():
+            said = f"{column} is no number in rows {listed(cells.index[bad])}, as {cells[bad].iloc[0]!r}"
+            raise ConfigError(f"{where}: {said}; task.time_format=number")
+        return Moments(numbers.tolist())
+    if time_format is not None:
+        return Moments(_by_format(where, column, cells, time_format))
     if not numbers.isna().any():
         _refuse_dates(where, column, [_written(cell) for cell in cells])
-        return numbers.tolist()
-    dates = _dates(cells)
-    bad = numbers.isna() if numbers.count() > dates.count() else dates.isna()
-    if bad.any():
-        rows = listed(cells.index[bad])
-        raise ConfigError(f"{where}: {column} is neither a number nor a date like 2024-05-31 in rows {rows}")
+        refuse_scales(where, column, numbers)
+        return Moments(numbers.tolist())
+    if not (dates := iso_dates(cells)).isna().any():
+        return Moments(list(dates.astype("int64")))
+    order, how = found_dates(where, column, cells, {"number": numbers, "date like 2024-05-31": dates})
+    return Moments(order.tolist(), how)
+
+
+def _by_format(where: str, column: str, cells: pd.Series, time_format: str) -> list[object]:
+    texts = cells.map(_written)
+    if not re.search(r"[^%\w]|%%", time_format):  # digits alone, of which a number has lost the first
+        wide = len(datetime.datetime(2000, 12, 31).strftime(time_format))
+        texts = texts.map(lambda text: text.zfill(wide) if text.isdigit() else text)
+    try:
+        dates = dates_by(texts, time_format)
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(f"task.time_format={time_format}: {error}") from None
+    if (bad := dates.isna()).any():
+        said = f"{column} is not so written in {bad.sum()} rows ({listed(cells.index[bad])}), as {cells[bad].iloc[0]!r}"
+        raise ConfigError(f"{where}: task.time_format={time_format}: {said}")
     return list(dates.astype("int64"))
 
 
 def _numbers(cells: pd.Series) -> pd.Series:
     return pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan)
-
-
-def _dates(cells: pd.Series) -> pd.Series:
-    written = cells.map(lambda cell: None if is_gap(cell) or isinstance(cell, int | float) else str(cell))
-    return pd.to_datetime(written, errors="coerce", utc=True, format="ISO8601")
 
 
 def _written(cell: object) -> str:
@@ -62,7 +107,8 @@ def _written(cell: object) -> str:
 
 def _refuse_dates(where: str, column: str, cells: list[str]) -> None:
     """Raise ConfigError where the order of numbers is not that of what they may stand for."""
-    rule = "write dates like 2024-05-31, months like 2024-05, or plain numbers"
+    rule = "write dates like 2024-05-31, months like 2024-05, or plain numbers; or say what they are by "
+    rule += "task.time_format, as %m.%Y, or number, which takes them as numbers"
     for what, written in _DATES.items():
         found = [match for cell in cells if (match := written.fullmatch(cell))]
         if len(found) == len(cells) and (odd := _out_of_order(found)):
@@ -83,14 +129,3 @@ def _out_of_order(dates: list[re.Match[str]]) -> tuple[str, str] | None:
         if next_key < key or (next_number == number and next_key != key):
             return text, next_text
     return None
-
-
-def ranges(cells: Mapping[str, pd.Series]) -> dict[str, str]:
-    """The first and the last time of each split that has rows, as they are written; all are numbers, or dates."""
-    found = {}
-    for split, mine in cells.items():
-        if len(mine):
-            numbers = _numbers(mine)
-            order = np.argsort((_dates(mine) if numbers.isna().any() else numbers).to_numpy(), kind="stable")
-            found[split] = f"{mine.iloc[order[0]]} to {mine.iloc[order[-1]]}"
-    return found
