@@ -40,6 +40,7 @@ from harness.task.intake.labels import (
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.outliers import outliers
 from harness.task.intake.pairs import shared_sides
+from harness.task.intake.shifts import shifts
 from harness.task.intake.table import Table, load_table
 from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
@@ -150,6 +151,8 @@ def own_splits(
         places = {split: tables[split][0] if split in tables else where for split in SPLITS}
         refuse_untrained(places, {split: dict(frame["label"].items()) for split, frame in ordered.items()})
     missing = _missing(config, where, ordered)
+    given = {split: list(frame["label"]) for split, frame in ordered.items() if split in tables}
+    told += shifts(config.answer, config.label, given)
     told += of_every_row(list(ordered["train"]["label"])) if config.answer == "labels" else []
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
     for split, said in times.items():

@@ -578,6 +578,9 @@ REFUSED = [
     ("number that is none", "a.csv", text_of(sentences()), {"answer": "number"}, r"label is no number in 60 rows \(2, 3, .*as 'neg'"),
     ("decimal comma beside commas", "a.csv", text_of(NUMBERED), {"answer": "number"}, r"label is no number in 30 rows \(3, 5"),
     ("decimal comma and point", "a.csv", text_of([*NUMBERED, ("odd", "1.5")], ";"), {"answer": "number"}, r"no number in 30 rows \(3"),
+    ("money", "a.csv", text_of([(t, f"${i + 1},399") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '\$1,399'; '\$' beside it is not read: numbers alone"),
+    ("percents with a blank", "a.csv", text_of([(t, f"{i} %") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '0 %'; '%' beside it is not read"),
+    ("numbers with a unit", "a.csv", text_of([(t, f"{i} kg") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '0 kg'; 'kg' beside it is not read"),
     ("thousands", "a.csv", text_of([(t, f"{i + 1},500") for i, (t, _) in enumerate(sentences())], ";"), {"answer": "number"}, r"no number in 60 rows \(2"),
     ("one bad number", "a.csv", text_of([*NUMBERED, ("odd", "high")], ";"), {"answer": "number"}, r"no number in 1 rows \(62\), as 'high'"),
     ("the same bad number twice", "a.csv", text_of([*sentences(), sentences()[0]]), {"answer": "number"}, "label is no number"),
@@ -696,6 +699,15 @@ def test_whole_numbers_with_a_gap_among_them_stay_whole(make_task, tmp_path):
 
 
 # -- what is found out -------------------------------------------------------------------------------------------------
+
+
+def test_a_held_out_file_on_another_scale_is_told(make_task, tmp_path):
+    numbers = [(text, i % 10 / 10) for i, (text, _) in enumerate(sentences())]
+    percents = [(f"quite another {text} of {i}", i % 10 * 10) for i, (text, _) in enumerate(sentences())]
+    data, test = (written(tmp_path / f"{i}.csv", text_of(rows)) for i, rows in enumerate((numbers, percents)))
+    task = read_task(config_of(make_task, data=data, test=test, answer="number"))
+    (line,) = [line for line in task.describe()["suspicious"] if "same scale" in line]
+    assert line.startswith("test: label is 0 to 90, median 50, and in train 0 to 0.9, median ")
 
 
 def test_rows_that_are_left_out_are_counted_and_named(make_task, tmp_path):

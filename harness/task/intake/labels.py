@@ -78,10 +78,25 @@ def number_labels(
         labels = [label.replace(",", ".") for label in labels]
     bad = [(row, cell) for row, cell, label in zip(cells, written, labels, strict=True) if not _is_number(label)]
     if bad:
-        rule = "; a decimal comma is read where no label has a point, and the separator is another" if commas else ""
+        rule = _number_rule(bad[0][1], bool(commas))
         rows = listed(row for row, _ in bad)
         raise ConfigError(f"{where}: {name} is no number in {len(bad)} rows ({rows}), as {bad[0][1][:40]!r}{rule}")
     return labels
+
+
+def _number_rule(label: str, commas: bool) -> str:
+    """What would have been read in place of a label that is no number."""
+    if (parts := _MEASURED.fullmatch(label.strip())) and (
+        around := [part.strip() for part in (parts[1], parts[3]) if part.strip()]
+    ):
+        return f"; {' and '.join(map(repr, around))} beside it is not read: numbers alone, all of one unit, are"
+    if commas and not label.strip(_OF_NUMBERS):
+        return "; a decimal comma is read where no label has a point, and the separator is another"
+    return ""
+
+
+_MEASURED = re.compile(r"([^\d.,+-]*)([+-]?[\d.,']*\d)(\D*)")  # a number with what it is of: $4,399, 45 %, 2 kg
+_OF_NUMBERS = "+-.,0123456789"
 
 
 def _with_point(number: str, decimal: str) -> str:
