@@ -21,6 +21,7 @@ from harness.task.intake.chats import (
     other_roles,
     until_last_answer,
 )
+from harness.task.intake.cuts import odd_cuts
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
@@ -70,7 +71,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
         told.append(f"columns not read: {', '.join(findings.columns)}")
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
-    told += several_targets(frames, "conversation")
+    told += [*several_targets(frames, "conversation"), *odd_cuts(frames, tables, config)]
     facts = facts_of(config, frames, findings.left, findings.formats, [*told, *without, *passed])
     return str(config.data or config.dataset), frames, facts
 

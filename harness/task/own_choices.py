@@ -7,6 +7,7 @@ import pandas as pd
 
 from harness.config import ChoiceTaskConfig, ConfigError
 from harness.system.paths import listed
+from harness.task.intake.cuts import odd_cuts
 from harness.task.intake.duplicates import contradictions, normalised
 from harness.task.intake.facts import Facts
 from harness.task.intake.labels import is_gap
@@ -45,6 +46,7 @@ def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFr
     told = [f"the labels of {split} are withheld; it was cut from training" for split in withheld]
     told += [*passed, *_suspicious(frames)]
     frames = in_splits(config, frames, formats, own=True)
+    told += odd_cuts(frames, tables, config)
     return str(config.data or config.dataset), frames, facts_of(config, frames, left, formats, told)
 
 

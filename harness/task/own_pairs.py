@@ -12,7 +12,7 @@ from harness.system import assets
 from harness.system.paths import listed
 from harness.task.answers import with_answers
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import drawn, joined, split_of
+from harness.task.intake.cuts import drawn, joined, odd_cuts, split_of
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import contradictions, normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
@@ -41,6 +41,7 @@ def read_own_pairs(
     frames = in_splits(config, frames, formats, own=config.asset is None)
     frames, without = with_answers(config.answer, config.gaps, frames, left)
     origin = f"{config.asset.address}/{config.data}" if config.asset else str(config.data or config.dataset)
+    passed += odd_cuts(frames, given, config)
     told = [f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()]
     facts = facts_of(config, frames, left, formats, [*passed, *told, *several_targets(frames, "source"), *without])
     return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts

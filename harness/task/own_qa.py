@@ -8,7 +8,7 @@ import pandas as pd
 from harness.config import ConfigError, ExtractiveQaConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import drawn, joined
+from harness.task.intake.cuts import drawn, joined, odd_cuts
 from harness.task.intake.duplicates import (
     joined_blanks,
     near_counts,
@@ -98,7 +98,9 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
     rows = _without_contradictions(config, where, rows, left)
     rows = _once(config, rows, left)
     if len(rows) < len(SPLITS):
-        rows = _cut(config, rows)
+        cut = _cut(config, rows)
+        left.told += odd_cuts(cut, rows, config)
+        rows = cut
     if config.leaks == "refuse":
         texts = {split: [row.content for row in rows[split]] for split in SPLITS}
         names = {split: [row.question.name for row in rows[split]] for split in SPLITS}

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.config import ConfigError, TokenLabelsTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import drawn, joined
+from harness.task.intake.cuts import drawn, joined, odd_cuts
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import near_counts, normalised, refuse_leaks, repeats, settled
 from harness.task.intake.facts import Facts
@@ -55,7 +55,9 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     rows = _without_contradictions(config, where, rows, left)
     rows = _once(config, rows, left, told)
     if len(rows) < len(SPLITS):
-        rows = _cut(config, rows)
+        cut = _cut(config, rows)
+        told += odd_cuts(cut, rows, config)
+        rows = cut
     _refuse_leaks(config, where, rows)
     groups = {split: {row.name: row.group for row in rows[split]} for split in SPLITS}
     told += shared_groups(where, config.group, groups, config.leaks)

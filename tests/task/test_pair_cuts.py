@@ -106,3 +106,13 @@ def test_a_study_of_before_is_cut_as_it_was(kind, task_of, compose_plain, tmp_pa
         wanted[split_of(source.format(number), 0, 0.1, 0.1)].add(number + 1)
     assert rows_in(read_task(stored)) == wanted
     assert rows_in(read_task(task_of(kind, 200, 200))) != wanted
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_splits_that_are_far_from_their_shares_are_told(kind, task_of):
+    told = read_task(task_of(kind, 140, 140, "task.group=by", "task.test_share=0.01")).findings().suspicious
+    (line,) = [line for line in told if "task.test_share" in line]
+    assert line == (
+        "test: 20 of 140 rows, where task.test_share=0.01 is 1: rows that belong together stay in one split"
+    )
+    assert not [line for line in read_task(task_of(kind, 140, 140)).findings().suspicious if "_share" in line]

@@ -1,7 +1,8 @@
 """Which rows of a user's own data are held out: drawn by groups, evenly from the classes, or the last in time."""
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence, Sized
+from collections.abc import Collection, Hashable, Mapping, Sequence, Sized
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +14,19 @@ Parts = dict[str, np.ndarray]
 
 
 _FEW = 5  # rows more or less than a share
+_WHY = "each class of three rows or more has one there, and rows of a group stay together"
+
+
+class SharedOut(Protocol):
+    """What says how much of the data is held out."""
+
+    @property
+    def validation_share(self) -> float:
+        """Of all rows that are cut."""
+
+    @property
+    def test_share(self) -> float:
+        """The same."""
 
 
 def refuse_empty(where: str, splits: Mapping[str, Sized]) -> None:
@@ -116,16 +130,21 @@ def _counts(size: int, shares: Mapping[str, float]) -> dict[str, int]:
     return counts if sum(counts.values()) < size else dict.fromkeys(shares, 0)
 
 
-def odd_shares(rows: Mapping[str, int], shares: Mapping[str, float]) -> list[str]:
+def odd_cuts(splits: Mapping[str, Sized], given: Collection[str], config: SharedOut) -> list[str]:
+    """The same of all splits, of which some were `given`, where rows that belong together are drawn as one."""
+    rows = {split: len(found) for split, found in splits.items() if split == "train" or split not in given}
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    return odd_shares(rows, shares, "rows that belong together stay in one split")
+
+
+def odd_shares(rows: Mapping[str, int], shares: Mapping[str, float], why: str = _WHY) -> list[str]:
     """What is told of splits that were cut, by their rows, with those that training keeps, far from their shares."""
     whole, told = sum(rows.values()), []
     for split, share in shares.items():
         wanted = round(share * whole)
         if split in rows and abs(rows[split] - wanted) > max(_FEW, wanted / 2):
             said = f"{rows[split]} of {whole} rows, where task.{split}_share={share:g} is {wanted}"
-            told.append(
-                f"{split}: {said}: each class of three rows or more has one there, and rows of a group stay together"
-            )
+            told.append(f"{split}: {said}: {why}")
     return told
 
 
