@@ -14,6 +14,7 @@ from harness.task.answers import with_answers
 from harness.task.base import SPLITS
 from harness.task.intake.chats import (
     ROLES,
+    SPEAKS_FIRST,
     Message,
     as_text,
     gap_of,
@@ -240,7 +241,7 @@ def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings
             "messages": pd.Series(list(kept.values()), dtype=object),
             "source": sources,
             "target": [messages[-1]["content"] for messages in kept.values()],
-            "opening": [next(_before_answers(messages), "") for messages in kept.values()],
+            "opening": [_opening(messages) for messages in kept.values()],
             "group": [groups.get(row) or text for row, text in zip(kept, sources, strict=True)],
             "named": pd.Series([groups.get(row) for row in kept], dtype=object),
         }
@@ -257,6 +258,18 @@ def _before_answers(messages: Sequence[Message]) -> Iterator[str]:
     for place, message in enumerate(messages):
         if message["role"] == "assistant":
             yield as_text(messages[:place])
+
+
+def _opening(messages: Sequence[Message]) -> str:
+    """What stands before the first answer to a user, as text; a greeting of the assistant is none."""
+    asked = [message["role"] for message in messages].index("user") if _is_asked(messages) else 0
+    answered = next(at for at in range(asked, len(messages)) if messages[at]["role"] == "assistant")
+    return as_text(messages[:answered])
+
+
+def _is_asked(messages: Sequence[Message]) -> bool:
+    """Whether a user speaks before the last turn, which is an answer."""
+    return any(message["role"] == "user" for message in messages[:-1])
 
 
 def _refuse_beginnings(config: ChatTaskConfig, frames: Mapping[str, pd.DataFrame]) -> None:
@@ -346,6 +359,8 @@ def _without_gaps(
     if gaps and config.gaps == "refuse":
         kinds = "; ".join(f"{gap} in {count}" for gap, count in Counter(gaps.values()).items())
         rule = "task.gaps=leave_out leaves them out"
+        if SPEAKS_FIRST in gaps.values():
+            rule += "; task.system=TEXT has a system prompt stand before what the assistant says first"
         raise ConfigError(
             f"{where}: {len(gaps)} conversations cannot be learned (rows {listed(gaps)}): {kinds}; {rule}"
         )

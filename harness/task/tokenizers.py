@@ -215,5 +215,6 @@ def _learned(texts: list[str], vocabulary: int, first: Sequence[str], last: Sequ
     tokenizer.add_special_tokens(list(last))
     found = tokenizer.get_vocab_size()
     if found != vocabulary:
-        raise ConfigError(f"model.shape.vocabulary={vocabulary}: the training texts yield {found} tokens")
+        rule = f"model.shape.vocabulary={found}, or fewer, can be learned from them"
+        raise ConfigError(f"model.shape.vocabulary={vocabulary}: the training texts yield {found} tokens; {rule}")
     return tokenizer

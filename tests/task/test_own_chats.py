@@ -238,6 +238,22 @@ def test_a_file_with_the_beginning_of_a_conversation_in_another_is_refused(held,
     assert len(task_of(data, test, "task.leaks=allow").splits["test"]) == 201
 
 
+def test_an_assistant_that_speaks_first_does_so_behind_a_system_prompt(task_of, tmp_path):
+    greeting = {"role": "assistant", "content": "Hi, how can I help?"}
+    data = write_jsonl(tmp_path / "chats.jsonl", [{"messages": [greeting, *turns(n, 1)]} for n in range(40)])
+    with pytest.raises(
+        ConfigError, match=r"nothing before the assistant's first turn in 40; .*; task\.system=TEXT has"
+    ):
+        task_of(data)
+    task = task_of(data, "task.system='Be kind.'")
+    assert {name: len(split.conversations) for name, split in task.splits.items()} == {
+        "train": 32,
+        "validation": 4,
+        "test": 4,
+    }, "the same greeting makes no one conversation of them"
+    assert all(chat[1] == greeting for chat in task.splits["train"].conversations)
+
+
 ASKED, SAID = ROWS[0][:2]
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"name": "f"}]}
 TOOL = [ASKED, CALL, {"role": "tool", "content": "1"}, SAID]

@@ -41,7 +41,10 @@ def test_special_tokens_are_first_or_last(own_cache):
 
 
 def test_too_few_texts_for_a_vocabulary_are_said_to_be_so(own_cache):
-    with pytest.raises(ConfigError, match="model.shape.vocabulary=5000: the training texts yield"):
+    with pytest.raises(
+        ConfigError,
+        match=r"vocabulary=5000: the training texts yield (\d+) tokens; model\.shape\.vocabulary=\1, or fewer",
+    ):
         train_tokenizer(TEXTS, 5000, ("<pad>", "</s>"), ())
 
 

@@ -12,6 +12,7 @@ Message = Mapping[str, Any]
 """`role` and `content`, and what else a template may read of it."""
 
 ROLES = ("system", "user", "assistant")
+SPEAKS_FIRST = "nothing before the assistant's first turn"
 _NAMES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
 _KNOWN = ("role", "from", "content", "value")
 
@@ -80,7 +81,7 @@ def gap_of(messages: Sequence[Message], *, last: bool = False) -> str | None:
     if last and leaves_out(answers[-1]):
         return "a last turn of the assistant of weight 0"
     if messages[0]["role"] == "assistant":
-        return "nothing before the assistant's first turn"
+        return SPEAKS_FIRST
     said = [message for message in messages if message["role"] in ROLES and not message.get("tool_calls")]
     empty = next((message["role"] for message in said if not message["content"].strip()), None)
     return None if empty is None else f"a turn of the {empty} without text"
