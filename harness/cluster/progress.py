@@ -12,6 +12,7 @@ from rich.text import Text
 from harness.cluster.assignments import search_schedule
 from harness.config import Config, apply_overrides, to_dict
 from harness.record import Record, best_by, direction, headline_metric
+from harness.system.figures import figure
 
 _ROOM = 8  # lines of a terminal that are not the table's rows
 
@@ -19,7 +20,7 @@ _ROOM = 8  # lines of a terminal that are not the table's rows
 def outcome(entry: Record) -> str:
     """How a trial ended, as the end of a progress line."""
     value = entry.scores.get("val", {}).get(headline_metric(entry))
-    score = f"val {value:.4f}" if value is not None else "no score"
+    score = f"val {figure(value)}" if value is not None else "no score"
     reason = f"  ({entry.reason})" if entry.reason else ""
     return f"{score}  {entry.time.total_s:.0f} s  {entry.state}{reason}"
 
@@ -126,7 +127,7 @@ def arm_table(records: Sequence[Record], running: Mapping[str, str], height: int
     for place, arm in enumerate(shown):
         mine = [entry for entry in records if entry.arm == arm]
         found = best.get(arm)
-        cells = [f"{_score(found):.4f}", str(found.trial)] if found else ["", ""]
+        cells = [figure(_score(found)), str(found.trial)] if found else ["", ""]
         style = "bold" if place == 0 and found else ""
         table.add_row(*map(Text, [arm, str(len(mine)), *cells, running.get(arm, "")]), style=style)
     rest = len(ordered) - len(shown)

@@ -23,6 +23,7 @@ from harness.cluster.study_folder import study_folder
 from harness.cluster.worker import Worker
 from harness.config import Config, ConfigError, ExtraArmConfig, SweepConfig, check, fingerprint, read_stored
 from harness.record import Log, Record
+from harness.system.figures import figure
 from harness.system.study_files import CONFIG
 from harness.trial import CHECKPOINTS
 from harness.trial.fingerprints import identity
@@ -40,7 +41,7 @@ class TrialProgress:
         self._started = time.perf_counter()
 
     def scores(self, number: int, step: int, scores: dict[str, float]) -> None:
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
+        shown = ", ".join(f"{name} {figure(value)}" for name, value in scores.items() if "/" not in name)
         log.info("step %d, %.0f s: validation %s", step, time.perf_counter() - self._started, shown)
 
     def halt(self, number: int, step: int) -> None:

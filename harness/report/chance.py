@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.record import Record, direction, headline_metric
+from harness.system.figures import figure
 
 _OF_BEFORE = (
     ("majority", "accuracy", "always answering the most frequent {what}, {class}"),
@@ -45,7 +46,7 @@ class Constant:
 
     def cell(self, score: float | None) -> str:
         """A score as tables show it."""
-        return "" if score is None else f"{score:.4f}"
+        return "" if score is None else figure(score)
 
 
 _NAMES = {

@@ -11,6 +11,7 @@ from harness.report.ranking import amount, cannot_rank
 from harness.report.score_matrices import score_matrices
 from harness.report.table import markdown, sign
 from harness.report.two_level import Comparison, Mean, Verdict, compare, mean_of
+from harness.system.figures import difference, figure
 
 LEAST_SEEDS = 3
 """A verdict takes so many, and so many orders of tasks and speakers where there are several; with fewer, nothing is
@@ -255,10 +256,10 @@ def _row(each: Confirmed, found: Confirmation) -> list[str]:
         each.arm,
         f"{entry.parameters.adapter:,}",
         f"{entry.parameters.trainable:,}",
-        f"{headline_score(each.chosen, 'val'):.4f}",
-        f"{again:.4f}",
-        f"{mean.mean:.4f} [{mean.low:.4f}, {mean.high:.4f}]",
-        f"{mean.spread:.4f}",
+        figure(headline_score(each.chosen, "val")),
+        figure(again),
+        f"{figure(mean.mean)} [{figure(mean.low)}, {figure(mean.high)}]",
+        difference(mean.spread, sign=""),
         against,
         verdict or "reference",
     ]
@@ -309,7 +310,7 @@ def _goodness(each: Confirmed) -> float:
 
 def _figures(each: Confirmed, found: Confirmation) -> str:
     name = headline_metric(each.entry)
-    what = f"{each.arm} ({each.entry.parameters.adapter:,} adapter parameters, test {name} {each.mean.mean:.4f})"
+    what = f"{each.arm} ({each.entry.parameters.adapter:,} adapter parameters, test {name} {figure(each.mean.mean)})"
     if each.difference is None:
         return f"{what}, the reference"
     return f"{what}, {_signed(*each.difference)} against {found.reference}"
@@ -372,4 +373,4 @@ def _words(found: Confirmation) -> str:
 
 
 def _signed(centre: float, low: float, high: float) -> str:
-    return f"{centre:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return f"{difference(centre)} [{difference(low)}, {difference(high)}]"

@@ -42,6 +42,7 @@ from harness.report.table import (
     tally,
 )
 from harness.report.terminal import answer_text
+from harness.system.figures import figure
 
 
 @dataclass(frozen=True)
@@ -279,7 +280,7 @@ def _undecided(results: Sequence[ArmResult], records: Sequence[Record]) -> str:
     """What a search can say that nobody has confirmed."""
     leader = max((result for result in results if result.best), key=lambda result: goodness(_trial_of(result)))
     entry = _trial_of(leader)
-    score = f"validation {headline_metric(entry)} {headline_score(entry, 'val'):.4f}"
+    score = f"validation {headline_metric(entry)} {figure(headline_score(entry, 'val'))}"
     if again := _again(records):
         failed = sum(other.state == "fail" for other in again)
         return (
@@ -393,4 +394,4 @@ def _figures(result: ArmResult) -> str:
     assert entry is not None
     adapter = entry.parameters.adapter
     parameters = f"{adapter:,} adapter parameters" if adapter else f"{entry.parameters.trainable:,} trained parameters"
-    return f"{result.arm}, {parameters}, test {headline_metric(entry)} {headline_score(entry, 'test'):.4f}"
+    return f"{result.arm}, {parameters}, test {headline_metric(entry)} {figure(headline_score(entry, 'test'))}"

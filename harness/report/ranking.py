@@ -8,6 +8,7 @@ from harness.record import SHARES, Record, direction, headline_metric
 from harness.report.chance import constant
 from harness.report.table import predictions
 from harness.report.two_level import Mean
+from harness.system.figures import figure
 
 _NO_KNOWLEDGE = {"matthews": 0.0, "auroc": 0.5, "r2": 0.0, "pearson": 0.0, "spearman": 0.0}
 """What measures are of answers that have nothing to do with the rows, where no record says it."""
@@ -25,7 +26,7 @@ def cannot_rank(entry: Record, means: Sequence[Mean], seen: float, size: str, fo
     name = headline_metric(entry)
     up = direction(name)
     if all(min(up * mean.low, up * mean.high) <= up * level for mean in means):
-        return f"no arm is shown to be better than {said} ({name} {level:.4f})"
+        return f"no arm is shown to be better than {said} ({name} {figure(level)})"
     lead = max(up * mean.mean for mean in means) - up * level
     if seen > lead:
         return (
@@ -52,4 +53,4 @@ def _level(entry: Record, folder: Path) -> tuple[str, float] | None:
 
 def amount(name: str, difference: float) -> str:
     """A difference of a measure: of shares in points."""
-    return f"{100 * difference:.1f} points" if name in SHARES else f"{difference:.4f}"
+    return f"{100 * difference:.1f} points" if name in SHARES else figure(difference)

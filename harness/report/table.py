@@ -19,6 +19,7 @@ from harness.record import (
 )
 from harness.report.chance import Constant, constant_among
 from harness.report.statistics import holm, mcnemar_exact, ratio_interval, sign_flip, wilson_interval
+from harness.system.figures import difference, figure
 from harness.system.study_files import PREDICTIONS, WRITTEN
 
 MIB = 2**20
@@ -249,7 +250,7 @@ def fronts(records: Sequence[Record]) -> str:
     ):
         lines.append(f"Pareto front, validation {headline_metric(records[0])} against {unit}:")
         lines += [
-            f"- trial {entry.trial} ({entry.arm}): {headline_score(entry, 'val'):.4f} at {cost_of(entry, cost):,}"
+            f"- trial {entry.trial} ({entry.arm}): {figure(headline_score(entry, 'val'))} at {cost_of(entry, cost):,}"
             for entry in pareto(records, cost)
         ]
         lines.append("")
@@ -339,8 +340,8 @@ def rank_cell(entry: Record) -> str:
 
 def _best_cells(entry: Record, interval: tuple[float, float] | None, written: Sequence[str], tested: bool) -> list[str]:
     """The cells of an arm's best trial; `tested`: the table has a column for test, which this trial may leave empty."""
-    val = f"{headline_score(entry, 'val'):.4f}"
-    shown = f"{headline_score(entry, 'test'):.4f}{span(interval, '.3f')}" if "test" in entry.scores else ""
+    val = figure(headline_score(entry, "val"))
+    shown = f"{figure(headline_score(entry, 'test'))}{span(interval, '.3f')}" if "test" in entry.scores else ""
     return [
         f"{entry.parameters.adapter:,}",
         f"{entry.parameters.trainable:,}",
@@ -361,6 +362,8 @@ def _best_cells(entry: Record, interval: tuple[float, float] | None, written: Se
 
 def span(interval: tuple[float, float] | None, form: str) -> str:
     """An interval after its figure; nothing where there is none."""
+    if interval and form == ".3f":
+        return f" [{', '.join(difference(end, 3, '') for end in interval)}]"
     return f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
 
 

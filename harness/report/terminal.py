@@ -15,6 +15,7 @@ from harness.report.confirmed import Confirmation
 from harness.report.confirmed_tasks import ConfirmedWays
 from harness.report.html import Group
 from harness.report.table import MIB, sign, tally
+from harness.system.figures import difference, figure
 
 LEAST_WIDTH, MOST_WIDTH = 60, 120
 _BESIDE_ARM = 62  # columns that the other cells of a confirmed arm take
@@ -52,11 +53,13 @@ def _confirmed_table(found: Confirmation, room: int) -> Table:
     table = _new_table("arm", "trained", f"test {_short(name)}", f"against {found.reference} [95 %]", "verdict")
     for each in found.arms:
         up, gap = sign(each.entry), each.gap
-        low, high = (0.0, 0.0) if gap is None else sorted((up * gap.low, up * gap.high))
-        against = "" if gap is None else f"{up * gap.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+        ends = [0.0, 0.0] if gap is None else sorted((up * gap.low, up * gap.high))
+        middle = 0.0 if gap is None else up * gap.difference
+        low, mid, high = (difference(value, 3) for value in (ends[0], middle, ends[1]))
+        against = "" if gap is None else f"{mid} [{low}, {high}]"
         verdict = "cannot rank" if found.cannot_rank and each.verdict else each.verdict or "reference"
         arm = each.arm if len(each.arm) <= room else each.arm.replace(",", ",\n")
-        cells = [arm, f"{each.entry.parameters.trainable:,}", f"{each.mean.mean:.4f}", against, verdict]
+        cells = [arm, f"{each.entry.parameters.trainable:,}", figure(each.mean.mean), against, verdict]
         table.add_row(*map(Text, cells))
     if (always := found.constant) is not None:
         table.add_row(*map(Text, [always.row, "", always.cell(always.test), "", ""]))
@@ -90,9 +93,9 @@ def _search_table(records: Sequence[Record]) -> Table:
 def _figures(entry: Record | None, tested: bool) -> list[str]:
     if entry is None:
         return ["no complete trial"]
-    test = [f"{headline_score(entry, 'test'):.4f}" if "test" in entry.scores else ""] if tested else []
+    test = [figure(headline_score(entry, "test")) if "test" in entry.scores else ""] if tested else []
     trained, memory = f"{entry.parameters.trainable:,}", f"{entry.memory.needed / MIB:.0f}"
-    return [trained, f"{headline_score(entry, 'val'):.4f}", *test, memory]
+    return [trained, figure(headline_score(entry, "val")), *test, memory]
 
 
 def _short(metric: str) -> str:

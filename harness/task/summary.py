@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.system.figures import figure
 from harness.system.jsonl import replace_text
 from harness.system.paths import listed
 from harness.task.base import CUT_APART, SPLITS, Inputs, Task
@@ -129,7 +130,7 @@ def _one_line(text: str) -> str:
 
 
 def _shares(always: Mapping[str, object]) -> str:
-    return ", ".join(f"{always[split]:.4f} on {split}" for split in SPLITS[1:] if split in always)
+    return ", ".join(f"{figure(float(str(always[split])))} on {split}" for split in SPLITS[1:] if split in always)
 
 
 def _lengths(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:

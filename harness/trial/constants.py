@@ -6,6 +6,7 @@ from functools import partial
 
 from harness.config import TrainerConfig
 from harness.record import direction
+from harness.system.figures import figure
 from harness.task import SPLITS, Inputs, Task
 from harness.training import scored_texts
 from harness.trial.single import metrics_by
@@ -66,5 +67,5 @@ def constant_lines(task: Task, settings: TrainerConfig, inputs: Mapping[str, Inp
     if not known:
         return []
     best = max(known, key=lambda said: direction(name) * known[said]["validation"])
-    told = ", ".join(f"{value:.4f} on {split}" for split, value in known[best].items())
+    told = ", ".join(f"{figure(value)} on {split}" for split, value in known[best].items())
     return [f"best by {name} without having learned anything: {best}, {told}"]
