@@ -80,7 +80,7 @@ def _inputs(config: Config, whole: "Task", part: "Task") -> tuple[Mapping[str, "
 
     tokens = tokens_for(config, whole)
     inputs = {split: part.inputs(split, tokens) for split in SPLITS}
-    return inputs, read_by_tokenizer(part, inputs, tokens).told
+    return inputs, read_by_tokenizer(part, inputs, tokens, allow=config.task.takes_unknown).told
 
 
 def _picture(task: "Task", path: Path) -> None:

@@ -15,6 +15,7 @@ from harness.task.intake.duplicates import contradictions
 from harness.task.intake.held import shortened
 from harness.task.tokenizers import tokenizer_files
 
+_RULE = "task.unknown_tokens=allow trains on them all the same"  # of the user's own data
 _UNREADABLE = 0.5  # of the tokens of a text, and of the texts of a split
 
 
@@ -48,24 +49,43 @@ class _Counts:
         return found
 
 
-def read_by_tokenizer(task: Task, splits: Mapping[str, Inputs], tokens: Tokens | None) -> Reading:
-    """What a model reads of a task's texts. Raises ConfigError where most texts of a split are unknown to it."""
+def read_by_tokenizer(
+    task: Task, splits: Mapping[str, Inputs], tokens: Tokens | None, *, allow: bool = False
+) -> Reading:
+    """What a model reads of a task's texts. Raises ConfigError where most texts of a split are unknown to it, unless
+    the task's configuration is to `allow` it.
+    """
     texts = {split: found for split, inputs in splits.items() if (found := inputs.token_rows())}
     if tokens is None or tokens.tokenizer is None or not texts:
         return Reading({}, [])
-    marks = _marks(tokens, *(path.stat().st_mtime_ns for path in tokenizer_files(tokens.tokenizer)))
     shares, told = dict[str, float](), list[str]()
     for split, sides in texts.items():
-        counts = [_counted(*side, *marks) for side in sides]
-        shares[split] = max(each.share for each in counts)
-        unread, empty = np.any([each.unreadable for each in counts], axis=0), counts[0].own == 0
+        shares[split], unread, empty = _unread(sides, tokens)
         said = _said(split, shares[split], _named(task, split, unread), _named(task, split, empty))
-        if (unread | empty).sum() > _UNREADABLE * len(unread):
+        if not allow and (unread | empty).sum() > _UNREADABLE * len(unread):
             where = f"task={task.name} ({task.describe().get('source', '')})"
-            raise ConfigError(f"{where}: {'; '.join(said)}; it takes a model of their language and script")
+            raise ConfigError(f"{where}: {'; '.join(said)}; it takes a model of their language and script; {_RULE}")
         told += said
     known = {split: share for split, share in shares.items() if share}
     return Reading(known, [*told, *_read_alike(task, splits)])
+
+
+def read_of_texts(inputs: Inputs, tokens: Tokens) -> list[str]:
+    """What is told of texts that are to be answered, numbered from 1."""
+    if tokens.tokenizer is None or not (sides := inputs.token_rows()):
+        return []
+    share, unread, empty = _unread(sides, tokens)
+    rows = [[str(row + 1) for row in np.flatnonzero(chosen)] for chosen in (unread, empty)]
+    return _said("input", share, *rows)
+
+
+def _unread(sides: Sequence[tuple[np.ndarray, np.ndarray]], tokens: Tokens) -> tuple[float, np.ndarray, np.ndarray]:
+    """The share of unknown tokens on the side that has most; of each row whether more than half are, or none there."""
+    assert tokens.tokenizer is not None
+    marks = _marks(tokens, *(path.stat().st_mtime_ns for path in tokenizer_files(tokens.tokenizer)))
+    counts = [_counted(*side, *marks) for side in sides]
+    unread = np.any([each.unreadable for each in counts], axis=0)
+    return max(each.share for each in counts), unread, counts[0].own == 0
 
 
 def _said(split: str, share: float, unread: Sequence[str], empty: Sequence[str]) -> list[str]:

@@ -27,7 +27,7 @@ def read_inputs(config: Config, task: Task, split: str) -> Inputs:
     """
     tokens = tokens_for(config, task)
     inputs = task.inputs(split, tokens)
-    read_by_tokenizer(task, {split: inputs}, tokens)
+    read_by_tokenizer(task, {split: inputs}, tokens, allow=config.task.takes_unknown)
     return inputs
 
 
@@ -35,13 +35,13 @@ def readings(config: Config, task: Task, splits: Mapping[str, Any]) -> dict[str,
     """What its tokenizer makes of the texts of all splits, by the names of the tasks where there are several."""
     tokens = tokens_for(config, task)
     if not config.task.parts:
-        return {"": read_by_tokenizer(task, splits, tokens)}
+        return {"": read_by_tokenizer(task, splits, tokens, allow=config.task.takes_unknown)}
     found = {}
     for number, (name, part) in enumerate(task.parts.items()):
         by_split = {
             split: inputs[name] if config.task.in_turn else inputs.by_part()[number] for split, inputs in splits.items()
         }
-        found[name] = read_by_tokenizer(part, by_split, tokens)
+        found[name] = read_by_tokenizer(part, by_split, tokens, allow=config.task.parts[name].takes_unknown)
     return found
 
 

@@ -4,6 +4,7 @@ Shapes: N texts, C classes.
 """
 
 import csv
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,20 +12,23 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from harness.config import ConfigError, TaskConfig, names_in
+from harness.config import ConfigError, TaskConfig, Tokens, names_in
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.answers import extraction
+from harness.task.base import Inputs
 from harness.task.batches import Split, encode
 from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table
 from harness.task.own_pairs import filled
+from harness.task.reading import read_of_texts
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.training import generate_texts
 from harness.trial.trained import Trained, load_trained
 
 _BATCH = 64
+_LOG = logging.getLogger(__name__)
 
 
 def read_texts(trained: Trained, path: Path) -> tuple[list[str], ...]:
@@ -97,10 +101,12 @@ def predict(trained: Trained, texts: Sequence[str], pairs: Sequence[str] = ()) -
             max_source=keys["max_source"],
             max_target=longest,
         )
+        _tell(inputs, tokens)
         written = generate_texts(network, inputs, len(texts), max_new_tokens=longest, device=device)
         return with_answers(trained, written)
     split = Split(tuple(texts), tuple(0 for _ in texts), tuple(pairs))
     rows = encode(split, tokens.tokenizer, keys["max_length"], tokens.pad)
+    _tell(rows, tokens)
     logits = _logits(network, rows, len(texts), device)
     if trained.unit is not None:
         sd, mean = trained.unit
@@ -110,6 +116,11 @@ def predict(trained: Trained, texts: Sequence[str], pairs: Sequence[str] = ()) -
         return [[part.join(_likely(trained.classes, row)), *row] for row in logits.sigmoid().tolist()]
     shares = logits.softmax(1)
     return [[trained.classes[int(row.argmax())], *row.tolist()] for row in shares]
+
+
+def _tell(inputs: Inputs, tokens: Tokens) -> None:
+    for line in read_of_texts(inputs, tokens):
+        _LOG.warning("%s", line)
 
 
 def with_answers(trained: Trained, written: Sequence[str]) -> list[list[Any]]:

@@ -8,8 +8,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from harness.config import ConfigError, Tokens, check
 from harness.task.base import SPLITS
+from harness.task.batches import Split, encode
 from harness.task.build import read_task
-from harness.task.reading import read_by_tokenizer
+from harness.task.reading import read_by_tokenizer, read_of_texts
 from harness.task.summary import summary
 from harness.trial.inputs import readings, tokens_for
 from tests.tiny import BAD, FILLER, GOOD
@@ -74,13 +75,13 @@ KINDS = {
 
 @pytest.fixture
 def read(compose_plain, own_cache, tiny_base, tmp_path):
-    def go(rows, *words, tokens=None, **keys):
+    def go(rows, *words, tokens=None, allow=False, **keys):
         (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
         config = replace(compose_plain(*words, "task.data=x").task, data=str(tmp_path / "rows.jsonl"), **keys)
         task = read_task(config)
         tokens = tokens or Tokens(tokenizer=tiny_base / "tokenizer.json", pad=0, end=3, start=2)
         splits = {split: task.inputs(split, tokens) for split in SPLITS}
-        return task, splits, read_by_tokenizer(task, splits, tokens)
+        return task, splits, read_by_tokenizer(task, splits, tokens, allow=allow)
 
     return go
 
@@ -126,6 +127,19 @@ def test_texts_that_are_mostly_unknown_are_refused_with_their_rows(read, kind):
     ) as error:
         read(rows, *words)
     assert "rows.jsonl" in str(error.value)
+    assert str(error.value).endswith("; task.unknown_tokens=allow trains on them all the same")
+    *_, reading = read(rows, *words, allow=True)
+    assert any(line.startswith("train: ") for line in reading.told)
+
+
+def test_texts_that_are_to_be_answered_are_told_by_their_numbers(tiny_base, own_cache):
+    tokens = Tokens(tokenizer=tiny_base / "tokenizer.json", pad=0, end=3, start=2)
+    texts = [" ".join(words_of(row, strange_of(row))) for row in range(10)]
+    inputs = encode(Split(tuple(texts), (0,) * 10), tokens.tokenizer, 128, 0)
+    (line,) = read_of_texts(inputs, tokens)
+    assert line.startswith("input: ")
+    assert line.endswith("in 2 texts more than half (rows 1, 6)")
+    assert read_of_texts(encode(Split(("film",), (0,)), tokens.tokenizer, 128, 0), tokens) == []
 
 
 def test_texts_that_are_all_known_are_not_told(read):

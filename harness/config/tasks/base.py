@@ -49,7 +49,7 @@ _NOT_IN_FINGERPRINT = (
     *("name", "data", "asset", "stand_in", "train", "validation", "test", "catalogues"),
     *("labels", "cut", "time", "time_format", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
     "gradients",
-    *("dataset", "subset", "packages", "broken", "unknown", "tag_names"),
+    *("dataset", "subset", "packages", "broken", "unknown", "tag_names", "unknown_tokens"),
     *("template", "template_arguments", "messages", "system", "other_roles"),
     *("answers", "answer_start", "id", "starts", "unanswerable", "background"),
     *("objective", "measures"),  # which the trainer has
@@ -151,6 +151,11 @@ class TaskConfig:
     def known_outputs(self) -> Outputs | None:
         """The outputs of its head, or of each head; None where only the data can tell."""
         return None
+
+    @property
+    def takes_unknown(self) -> bool:
+        """Whether most texts may be unknown to the model's tokenizer."""
+        return False
 
     @property
     def written_rows(self) -> int | None:

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Text
-from harness.config.tasks.own import Cut, OwnDatasetConfig, template_mistakes, time_mistakes
+from harness.config.tasks.own import Cut, OwnDatasetConfig, OwnTextsConfig, template_mistakes, time_mistakes
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 _GIVEN = (
@@ -19,7 +19,7 @@ _GIVEN = (
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ChatTaskConfig(OwnDatasetConfig, WritingTaskConfig):
+class ChatTaskConfig(OwnTextsConfig, OwnDatasetConfig, WritingTaskConfig):
     """A user's own conversations: a column of messages, or a prompt and its answer in columns or templates.
 
     `data` is a file, `dataset` one of the datasets library; one of them is given. `messages`, `source` and `target`

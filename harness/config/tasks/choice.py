@@ -8,13 +8,21 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, HeldOut, Listed, Natural, Text
 from harness.config.tasks.base import Name
-from harness.config.tasks.own import Cut, OwnDatasetConfig, one_each, shown_answers, template_mistakes, time_mistakes
+from harness.config.tasks.own import (
+    Cut,
+    OwnDatasetConfig,
+    OwnTextsConfig,
+    one_each,
+    shown_answers,
+    template_mistakes,
+    time_mistakes,
+)
 
 _DELIMITER = " "  # of conf/task/choice.yaml
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ChoiceTaskConfig(OwnDatasetConfig):
+class ChoiceTaskConfig(OwnTextsConfig, OwnDatasetConfig):
     """A user's own questions: `question` is a column or a template, `options` a column of lists, or the columns of an
     option each, `label` the column of the right one.
 

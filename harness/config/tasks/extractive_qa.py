@@ -8,13 +8,13 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import AnswerSpan, Name
-from harness.config.tasks.own import Duplicates, OwnDatasetConfig
+from harness.config.tasks.own import Duplicates, OwnDatasetConfig, OwnTextsConfig
 
 _WHY = "answers with two of its tokens"
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ExtractiveQaConfig(OwnDatasetConfig):
+class ExtractiveQaConfig(OwnTextsConfig, OwnDatasetConfig):
     """A user's own questions about contexts: tables, SQuAD's own JSON, or a data set of the datasets library.
 
     `answers` and `answer_start` null: found by their usual names. `id` is a column of names that are unique; one that

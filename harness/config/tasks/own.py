@@ -41,6 +41,17 @@ class OwnDataConfig(TaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
+class OwnTextsConfig(OwnDataConfig):
+    """The same of texts. `unknown_tokens`: a split of texts that are unknown to the tokenizer for the most part."""
+
+    unknown_tokens: Literal["refuse", "allow"] = "refuse"
+
+    @property
+    def takes_unknown(self) -> bool:
+        return self.unknown_tokens == "allow"
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OwnLabelledConfig(OwnDataConfig):
     """The same of rows with a label. `duplicates`: of rows that contradict each other. `cut`: how the splits that are
     not given are drawn.

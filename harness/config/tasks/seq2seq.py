@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import ANSWER_MEASURES, ERROR_RATES, TEXT_MEASURES, Name, TaskConfig
-from harness.config.tasks.own import Cut, OwnDatasetConfig, template_mistakes, time_mistakes
+from harness.config.tasks.own import Cut, OwnDatasetConfig, OwnTextsConfig, template_mistakes, time_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Seq2seqTaskConfig(WritingTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class FileSeq2seqTaskConfig(OwnDatasetConfig, Seq2seqTaskConfig):
+class FileSeq2seqTaskConfig(OwnTextsConfig, OwnDatasetConfig, Seq2seqTaskConfig):
     """Files with columns: source, target and group name one, or are templates with {column} in them."""
 
     path_kind = "file"

@@ -12,6 +12,7 @@ from harness.config.tasks.labelled import AnsweredTaskConfig, PublishedTaskConfi
 from harness.config.tasks.own import (
     OwnLabelledConfig,
     OwnTableConfig,
+    OwnTextsConfig,
     is_folder,
     one_each,
     shown_answers,
@@ -91,7 +92,7 @@ class CodeTextTaskConfig(TextTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class OwnTextTaskConfig(OwnLabelledConfig, TextTaskConfig):
+class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, TextTaskConfig):
     """A user's own tables with named columns.
 
     With `text_pair`, a row is two sentences. Rows with the same `group` stay in one split; with `time`, the latest rows

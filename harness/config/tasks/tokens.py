@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, Flag, HeldOut, Natural, Text
 from harness.config.tasks.base import Name, Outputs, TaskConfig, TokenClasses
-from harness.config.tasks.own import Duplicates, OwnDatasetConfig
+from harness.config.tasks.own import Duplicates, OwnDatasetConfig, OwnTextsConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class TagsConfig:
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class TokenLabelsTaskConfig(OwnDatasetConfig, TokenTaskConfig):
+class TokenLabelsTaskConfig(OwnTextsConfig, OwnDatasetConfig, TokenTaskConfig):
     """A user's own tables with a list of tokens and a list of tags in each row, files of a token a line, or a data set
     of the datasets library.
 
