@@ -9,6 +9,7 @@ import pandas as pd
 from harness.config import ConfigError, HubTaskConfig, TableTaskConfig, names_in
 from harness.system.paths import listed
 from harness.task.base import SPLITS
+from harness.task.intake.codings import refuse_combined, settle_codings
 from harness.task.intake.cuts import odd_shares
 from harness.task.intake.damage import damaged
 from harness.task.intake.datasets import labelled_splits
@@ -279,7 +280,13 @@ def _settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: Left
         for row, cell in frame["label"].items()
         for label in (cell if several else (cell,))
     ]
-    names = settle_alike(where, [label for label, _ in each], [row for _, row in each], config.labels.normalise)
+    labels, rows = [label for label, _ in each], [row for _, row in each]
+    names = settle_alike(where, labels, rows, config.labels.normalise)
+    labels = [names[label] for label in labels]
+    left.told += settle_codings(where, labels, rows, config.labels.normalise)
+    if not several:
+        policy, classes = config.labels.combined, config.classes
+        refuse_combined(where, config.label, dict(zip(rows, labels, strict=True)), policy=policy, classes=classes)
     for split, frame in frames.items():
         if several:
             cells: list[Hashable] = [tuple(sorted({names[label] for label in cell})) for cell in frame["label"]]

@@ -552,6 +552,11 @@ REFUSED = [
     ("labels with a blank before", "a.csv", text_of(relabelled(lambda l: f" {l}")), {}, "' neg' .*task.labels.normalise"),
     ("labels in capitals", "a.csv", text_of(relabelled(str.upper)), {}, "'NEG' .*task.labels.normalise"),
     ("labels with a no-break space", "a.csv", text_of(relabelled(lambda l: f"{l}\u00a0")), {}, "task.labels.normalise"),
+    *[(f"labels that look alike, {one}", "a.csv", text_of([(t, (one, other, "none of both")[i % 3]) for i, (t, _) in enumerate(sentences())]), {}, r"look alike.*task\.labels\.normalise=true")
+      for one, other in (("A", "\u0410"), ("non-toxic", "non\u2013toxic"), ("R&D", "R&amp;D"), ("f\u00fcr", "f\u00c3\u00bcr"), ("1", "one"))],
+    ("several labels in a cell", "a.csv", text_of([(t, ("a", "b", "a,b", "b,a")[i % 4]) for i, (t, _) in enumerate(sentences())]), {}, r"others joined by ',', 'a,b', 'b,a', in 30 rows \(4, 5, .*task\.labels\.combined=keep"),
+    ("numbers beside words for them", "a.csv", text_of([(t, ("0", "1", "neg", "pos")[i % 4]) for i, (t, _) in enumerate(sentences())]), {}, r"numbers beside as many words .*'0' in rows 2, 6"),
+    ("dates that a spreadsheet made", "a.csv", text_of([(t, ("1-2", "02-Jan", "3-4")[i % 3]) for i, (t, _) in enumerate(sentences())]), {}, r"'02-Jan' in rows 3, 6"),
     ("labels with nothing to see", "a.csv", text_of(relabelled(lambda l: f"{l}\u200b")), {}, "task.labels.normalise"),
     ("labels in wide letters", "a.csv", text_of(relabelled(lambda l: "".join(chr(ord(c) + 0xFEE0) for c in l))), {}, "task.labels.normalise"),
     ("1 and 1.0", "a.csv", text_of([(t, ("1.0" if i % 4 == 1 else "1") if i % 2 else "0") for i, (t, _) in enumerate(sentences())]), {}, "'1.0' .*task.labels.normalise"),

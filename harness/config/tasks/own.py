@@ -18,16 +18,18 @@ Duplicates = Literal["refuse", "first", "leave_out", "keep"]
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class LabelsConfig:
-    """`normalise` of labels that differ in blanks, case or number format only: one class, or several; null: an error
-    where there are any. `separator` parts several labels in a cell of text. `decimal` is the point of numbers, the
-    other one parts thousands; null: found, an error where it may be either. `unlabelled`: what becomes of rows whose
-    label, as -1 or N/A, may mean that there is none.
+    """`normalise` of labels that differ in blanks, case or number format only, or look alike: one class, or several;
+    null: an error where there are any. `separator` parts several labels in a cell of text. `decimal` is the point of
+    numbers, the other one parts thousands; null: found, an error where it may be either. `unlabelled`: what becomes of
+    rows whose label, as -1 or N/A, may mean that there is none. `combined`: of classes that are others joined by a
+    comma, or the like.
     """
 
     normalise: Flag | None = None
     separator: Text = ","
     decimal: Literal[".", ","] | None = None
     unlabelled: Literal["refuse", "leave_out", "keep"] = "keep"
+    combined: Literal["refuse", "keep"] = "keep"
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

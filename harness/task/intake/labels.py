@@ -10,6 +10,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.lists import Shortened, read_list
+from harness.task.intake.look_alike import drawn_as, repaired, shape_of
 from harness.task.intake.number_names import number_readings
 
 _BRACKETS = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
@@ -227,7 +228,8 @@ def label_key(label: str) -> str:
 
 def _readings(label: str) -> list[str]:
     """The same, and what else it may be: 1.000 may be one or a thousand."""
-    plain = "".join(" " if c.isspace() else c for c in unicodedata.normalize("NFKC", label) if not _invisible(c))
+    seen = unicodedata.normalize("NFKC", repaired(label))
+    plain = "".join(" " if c.isspace() else c for c in seen if not _invisible(c))
     plain = " ".join(plain.split()).casefold()
     return number_readings(plain) or [plain]
 
@@ -237,8 +239,8 @@ def _invisible(character: str) -> bool:
 
 
 def alike(labels: Iterable[str]) -> list[list[str]]:
-    """Groups of labels that are alike, the most frequent of each first. Of more than two that are all words for yes or
-    no, those for one of both are alike.
+    """Groups of labels that are alike, or look so, the most frequent of each first. Of more than two that are all words
+    for yes or no, those for one of both are alike.
     """
     counts = Counter(labels)
     readings = {label: _readings(label) for label in counts}
@@ -249,10 +251,21 @@ def alike(labels: Iterable[str]) -> list[list[str]]:
     }
     if len(set(keys.values())) > 2 and set(keys.values()) <= _YES | _NO:
         keys = {label: "yes" if key in _YES else "no" for label, key in keys.items()}
+    keys = _with_shapes(keys)
     groups: dict[str, list[str]] = {}
     for label in sorted(counts, key=lambda name: (-counts[name], name)):
         groups.setdefault(keys[label], []).append(label)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def _with_shapes(keys: Mapping[str, str]) -> dict[str, str]:
+    """One key for labels that look alike, and for all that have the key of one of them."""
+    first: dict[str, str] = {}
+    for label, key in keys.items():
+        shape = shape_of(label)
+        found = first.get(key, first.get(shape, key))
+        first |= {name: found for name in (key, shape) if name not in first}
+    return {label: first[key] for label, key in keys.items()}
 
 
 def settle_alike(where: str, labels: Sequence[str], rows: Sequence[object], normalise: bool | None) -> dict[str, str]:
@@ -268,6 +281,8 @@ def settle_alike(where: str, labels: Sequence[str], rows: Sequence[object], norm
         keys = [set(map(label_key, group)) for group in groups]
         words = any(len(found) > 1 and found <= _YES | _NO for found in keys)
         how = "say yes or no in several words" if words else "differ in blanks, case or number format"
+        if not words and any(map(_look_alike, groups)):
+            how = "look alike, are one word as programs change it, or one number in digits and in words"
         raise ConfigError(f"{where}: labels that {how}: {said}; {rule}")
     if normalise:
         names = {label: " ".join(label.split()) for label in names}
@@ -276,9 +291,18 @@ def settle_alike(where: str, labels: Sequence[str], rows: Sequence[object], norm
     return names
 
 
+def _look_alike(group: Sequence[str]) -> bool:
+    """Whether names of one class differ in more than blanks, case and number format."""
+    if len(set(map(label_key, group))) > len(set(map(shape_of, group))):
+        return True
+    return any(repaired(name) != name and not number_readings(name.casefold()) for name in group)
+
+
 def _described(group: Sequence[str], labels: Sequence[str], rows: Sequence[object]) -> str:
     found = {name: [row for row, label in zip(rows, labels, strict=True) if label == name] for name in group}
-    return " and ".join(f"{name!r} ({len(where)} rows: {listed(where)})" for name, where in found.items())
+    same = len(set(map(drawn_as, group))) < len(group)
+    said = {name: f"{name!r}, {name!a}" if same and not name.isascii() else repr(name) for name in group}
+    return " and ".join(f"{said[name]} ({len(where)} rows: {listed(where)})" for name, where in found.items())
 
 
 def missing_classes(where: str, splits: Mapping[str, Sequence[Hashable]], unit: str) -> dict[str, list[str]]:

@@ -1,0 +1,112 @@
+"""One class under two names that no rule of spelling joins: numbers beside words, dates of spreadsheets, misspellings,
+and several labels in one cell.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from harness.config import ConfigError
+from harness.system.paths import listed
+from harness.task.intake.labels import is_no_label
+
+_RANGE = re.compile(r"\d{1,2}\s?[-/]\s?\d{1,2}")
+_MONTH = "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}")
+_DECIMALS = frozenset(("5", "25", "75"))
+_SHORTEST, _LONGEST = 5, 50  # letters of a name that may be misspelled
+_OFTEN = 10  # rows of the right name for each of a misspelled one
+
+
+def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], normalise: bool | None) -> list[str]:
+    """What is told of classes that may be one under two names. Raises ConfigError, with the rows, where they are for
+    certain, unless `normalise` is false, which takes them as they are.
+    """
+    found = Counter(labels)
+    for names, said in ((_as_dates(found), "dates beside ranges, as spreadsheets make of 1-2"), _numbers_for(found)):
+        if not names:
+            continue
+        at = "; ".join(f"{name!r} in rows {listed(_rows_of(name, labels, rows))}" for name in names[:5])
+        if normalise is None:
+            rule = "mend the file, or task.labels.normalise=false takes them as they are"
+            raise ConfigError(f"{where}: labels that are {said}, of one class each: {at}; {rule}")
+        return [f"labels are {said}: {at}"]
+    return [
+        f"{rare!r} ({found[rare]} rows: {listed(_rows_of(rare, labels, rows))}) is a letter away from {usual!r} "
+        f"({found[usual]} rows)"
+        for rare, usual in _misspelled(found).items()
+    ]
+
+
+def _rows_of(name: str, labels: Sequence[str], rows: Sequence[object]) -> list[object]:
+    return [row for row, label in zip(rows, labels, strict=True) if label == name]
+
+
+def _as_dates(names: Collection[str]) -> list[str]:
+    """Names that are dates where others are ranges of small numbers."""
+    ranges = [name for name in names if _RANGE.fullmatch(name.strip())]
+    return sorted(name for name in names if _DATE.fullmatch(name.strip())) if ranges else []
+
+
+def _numbers_for(names: Collection[str]) -> tuple[list[str], str]:
+    """Names that are 0, 1, … or 1, 2, … where as many others are words."""
+    numbers = sorted((name for name in names if name.isdecimal()), key=int)
+    words = [name for name in names if name.isalpha() and not is_no_label(name)]
+    counted = [int(name) for name in numbers]
+    pairs = len(numbers) == len(words) > 1 and len(names) == 2 * len(words) and max(map(len, words)) > 1
+    if not pairs or counted not in (list(range(len(words))), list(range(1, len(words) + 1))):
+        return [], ""
+    return numbers, f"numbers beside as many words ({listed(map(repr, sorted(words)))})"
+
+
+def _misspelled(counts: Mapping[str, int]) -> dict[str, str]:
+    """Rare names that have a letter more, less, another or elsewhere than a frequent one, with that."""
+    near: dict[str, list[str]] = {}
+    for name in counts:
+        for edit in _shorter(name):
+            near.setdefault(edit, []).append(name)
+    found = {}
+    for rare, count in sorted(counts.items()):
+        others = {name for edit in _shorter(rare) for name in near[edit] if counts[name] >= _OFTEN * count}
+        if others:
+            found[rare] = min(others)
+    return found
+
+
+def _shorter(name: str) -> set[str]:
+    """A name of letters, and it without one of them."""
+    if not _SHORTEST <= len(name) <= _LONGEST or any(character.isdigit() for character in name):
+        return set()
+    return {name, *(name[:place] + name[place + 1 :] for place in range(len(name)))}
+
+
+def refuse_combined(where: str, name: str, cells: Mapping[object, str], *, policy: str, classes: int | None) -> None:
+    """Raise ConfigError, with the rows, where classes are several labels in one cell, each a class of its own, too, or
+    the same ones in another order. With `policy` keep they are classes, as where so many `classes` are asked for.
+    """
+    names = set(cells.values())
+    if policy == "keep" or classes == len(names):
+        return
+    for mark in (",", ";", "|"):
+        several = _combined(names, mark)
+        if not several:
+            continue
+        rows = [row for row, cell in cells.items() if cell in several]
+        rule = "" if mark == "," else f" 'task.labels.separator=\"{mark}\"'"
+        said = f"{len(several)} classes of {name} are others joined by {mark!r}, {listed(map(repr, several))}"
+        how = f"task.answer=labels{rule} reads several labels a row, task.labels.combined=keep takes each for a class"
+        raise ConfigError(f"{where}: {said}, in {len(rows)} rows ({listed(rows)}); {how}")
+
+
+def _combined(names: Collection[str], mark: str) -> list[str]:
+    """Names whose parts are names, or stand in another name in another order; decimal commas part no names."""
+    parts = {name: [part.strip() for part in name.split(mark)] for name in names if mark in name}
+    if mark == "," and all(len(part) == 2 and part[0].isdecimal() and part[1] in _DECIMALS for part in parts.values()):
+        return []
+    orders = Counter(tuple(sorted(found)) for found in parts.values() if len(set(found)) > 1)
+    alone = {name.strip() for name in names}
+    return sorted(
+        name
+        for name, found in parts.items()
+        if len(set(found)) > 1 and (alone.issuperset(found) or orders[tuple(sorted(found))] > 1)
+    )

@@ -1,0 +1,38 @@
+"""Names that look alike, or were one before a program changed them: other scripts, dashes, entities of HTML."""
+
+import contextlib
+import html
+import unicodedata
+
+_DASHES = dict.fromkeys((*range(0x2010, 0x2016), 0x2212, 0xFE58, 0xFE63, 0xFF0D), "-")
+_QUOTES = dict.fromkeys((0x2018, 0x2019, 0x02BC), "'") | dict.fromkeys((0x201C, 0x201D, 0x201E), '"')
+_CYRILLIC = str.maketrans(
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0406\u0408\u0405"
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455",
+    "ABEKMHOPCTYXIJSaeopcyxijs",
+)
+_GREEK = str.maketrans(
+    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf", "ABEZHIKMNOPTYXo"
+)
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBERS = {word: str(number) for number, word in enumerate(_WORDS)}
+
+
+def repaired(name: str) -> str:
+    """A name as it was before it was read in a wrong encoding, or written as HTML; with plain dashes and quotes."""
+    for encoding in ("cp1252", "latin-1"):
+        with contextlib.suppress(UnicodeError):
+            name = name.encode(encoding).decode("utf-8")
+            break
+    return html.unescape(name).translate(_DASHES | _QUOTES)
+
+
+def drawn_as(name: str) -> str:
+    """What is seen of a name, in Latin letters where those of another script look the same."""
+    return unicodedata.normalize("NFKC", repaired(name)).translate(_CYRILLIC | _GREEK)
+
+
+def shape_of(name: str) -> str:
+    """What names share that look alike but for case; of a small number in words its digits."""
+    shape = " ".join(drawn_as(name).split()).casefold()
+    return _NUMBERS.get(shape, shape)

@@ -1,0 +1,100 @@
+"""Classes that are one under two names, and several labels in one cell."""
+
+import pytest
+
+from harness.config import ConfigError
+from harness.task.intake.codings import refuse_combined, settle_codings
+
+
+def rows_of(labels):
+    return [str(row) for row in range(2, len(labels) + 2)]
+
+
+def told(labels, normalise=None):
+    return settle_codings("task.data=x", labels, rows_of(labels), normalise)
+
+
+@pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        (["0", "1", "neg", "pos"], r"numbers beside as many words \('neg', 'pos'\).*'0' in rows 2; '1' in rows 3"),
+        (["1", "2", "3", "low", "mid", "high"], "numbers beside as many words"),
+        (["I", "II", "1", "2"], "numbers beside as many words"),
+        (["1-2", "02-Jan", "3-4", "04-Mar"], "dates beside ranges.*'02-Jan' in rows 3; '04-Mar' in rows 5"),
+        (["1/2", "Jan-02"], "dates beside ranges"),
+    ],
+)
+def test_two_codings_of_a_class_are_refused_until_it_is_settled(labels, line):
+    with pytest.raises(ConfigError, match=f"task.data=x: labels that are {line}.*task.labels.normalise=false"):
+        told(labels)
+    (said,) = told(labels, True)
+    assert "beside" in said
+    assert len(told(labels, False)) == 1
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["0", "1"],
+        ["neg", "pos"],
+        ["1", "2", "3", "other"],
+        ["1", "2", "A", "B"],
+        ["3", "7", "cat", "dog"],
+        ["0", "1", "2", "neg", "pos"],
+        ["18-24", "25-34", "35+"],
+        ["02-Jan", "04-Mar"],
+        ["grade1"] * 30 + ["grade2"],
+        ["cat"] * 30 + ["car"],
+        ["B-1"] * 30 + ["B-2"],
+        ["sport"] * 5 + ["sports"] * 4,
+        ["positive"] * 30 + ["negative"],
+        ["male"] * 30 + ["female"],
+    ],
+)
+def test_other_labels_are_not_told(labels):
+    assert told(labels) == []
+
+
+@pytest.mark.parametrize("rare", ["postive", "positve", "positivee", "positlve", "psoitive"])
+def test_a_rare_name_a_letter_away_from_a_frequent_one_is_told(rare):
+    labels = ["positive"] * 20 + [rare] + ["negative"] * 20
+    assert told(labels) == [f"{rare!r} (1 rows: 22) is a letter away from 'positive' (20 rows)"]
+    assert told(["positive"] * 9 + [rare]) == []
+
+
+def combined(labels, policy="refuse", classes=None):
+    refuse_combined(
+        "task.data=x", "label", dict(zip(rows_of(labels), labels, strict=True)), policy=policy, classes=classes
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        (["a", "b", "a,b", "b,a"], r"2 classes of label are others joined by ',', 'a,b', 'b,a', in 2 rows \(4, 5\)"),
+        (["a, b", "b, a"], r"in 2 rows \(2, 3\); task.answer=labels reads"),
+        (["a", "b", "a|b"], "task.answer=labels 'task.labels.separator=\"|\"' reads".replace("|", r"\|")),
+        (["a", "b;c", "b", "c"], r"in 1 rows \(3\)"),
+        (["0", "1", "2", "0,1", "1,2"], r"in 2 rows \(5, 6\)"),
+    ],
+)
+def test_several_labels_in_a_cell_are_refused_until_it_is_settled(labels, line):
+    with pytest.raises(ConfigError, match=line):
+        combined(labels)
+    combined(labels, "keep")
+    combined(labels, classes=len(set(labels)))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["Washington, D.C.", "Paris"],
+        ["1", "1,5", "2", "2,5", "5"],
+        ["news/sport", "news/politics", "art"],
+        ["a,b", "c,d"],
+        ["a,a", "a"],
+        ["Food, drink", "Food, other", "Other"],
+    ],
+)
+def test_other_names_with_commas_are_classes(labels):
+    combined(labels)
