@@ -26,6 +26,7 @@ from harness.task.intake.cuts import odd_cuts
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
+from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_names, reads_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table, load_table
@@ -62,7 +63,14 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
 
     Raises ConfigError for what is ambiguous or no conversation.
     """
-    findings, (tables, passed) = _Findings(), tables_of(config)
+    findings, words, (tables, passed) = _Findings(), Words(), tables_of(config)
+    for split, (key, table) in tables.items():
+        columns = [] if config.gap_words == "keep" else _texts_read(config, key, table)
+        policy, gaps = config.gap_words, config.gaps
+        kept = without_gap_words(key, split, table, columns, policy=policy, gaps=gaps, found=words)
+        tables[split] = key, kept
+    if words.out:
+        findings.left["gaps"] = words.named()
     frames = {split: _read(config, split, key, table, findings) for split, (key, table) in tables.items()}
     frames = in_splits(config, frames, findings.formats, own=True)
     _refuse_beginnings(config, frames)
@@ -72,7 +80,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
         told.append(f"columns not read: {', '.join(findings.columns)}")
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
-    told += [*several_targets(frames, "conversation"), *odd_cuts(frames, tables, config)]
+    told += [*words.told, *several_targets(frames, "conversation"), *odd_cuts(frames, tables, config)]
     facts = facts_of(config, frames, findings.left, findings.formats, [*told, *without, *passed])
     return str(config.data or config.dataset), frames, facts
 
@@ -153,6 +161,13 @@ def _columns_read(config: ChatTaskConfig, where: str, names: list[str]) -> set[s
     inputs = {"input"} if (templates[0], config.source, column) == ("instruction", None, None) else set()
     read = {name for template in templates for name in names_in(template)} | inputs | _named(config)
     return read | {_SYSTEM, *(name for name in (config.group, config.time) if name)}
+
+
+def _texts_read(config: ChatTaskConfig, where: str, table: Table) -> list[str]:
+    """The columns of what is said."""
+    names = [str(name) for name in table.frame.columns]
+    read = _columns_read(config, where, names) - {_SYSTEM, config.group, config.time}
+    return [name for name in names if name in read]
 
 
 def _named(config: ChatTaskConfig) -> set[str]:

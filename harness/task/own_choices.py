@@ -1,20 +1,25 @@
 """A user's own multiple-choice questions: options and labels read row by row, what is ambiguous refused, splits cut."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 
 import pandas as pd
 
-from harness.config import ChoiceTaskConfig, ConfigError
+from harness.config import ChoiceTaskConfig, ConfigError, names_in
 from harness.system.paths import listed
 from harness.task.intake.cuts import odd_cuts
 from harness.task.intake.duplicates import contradictions, normalised
 from harness.task.intake.facts import Facts
+from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.labels import is_gap
 from harness.task.intake.options import Options, options_of, right_options
 from harness.task.intake.table import Table
 from harness.task.own_chats import groups_of, tables_of
 from harness.task.own_pairs import facts_of, filled, in_splits, text_of, times_of
+
+_FEW = 10  # rows in which the right option may stand in one place by chance
+_ALWAYS = 0.95  # of the rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +43,22 @@ def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFr
             f"{tables[withheld[0]][0]}: no row has a label ({config.label}); task.{withheld[0]}=null has it cut"
         )
     tables = {split: tables[split] for split in tables if split not in withheld}
-    left: dict[str, list[str]] = {}
+    words, read, options = Words(), [*names_in(config.question), *config.options], config.options
+    policy, gaps = config.gap_words, config.gaps
+    tables = {
+        split: (
+            where,
+            without_gap_words(where, split, table, read, policy=policy, gaps=gaps, found=words, options=options),
+        )
+        for split, (where, table) in tables.items()
+    }
+    left: dict[str, list[str]] = {"gaps": words.named()} if words.out else {}
     formats = {f"{split}.{what}": said for split, (_, table) in tables.items() for what, said in table.format.items()}
     rows = {split: _kept(config, split, where, table, left) for split, (where, table) in tables.items()}
     answers = _answers(config, tables["train"][0], rows)
     frames = {split: _frame(config, split, *tables[split], rows[split], answers, left) for split in rows}
     told = [f"the labels of {split} are withheld; it was cut from training" for split in withheld]
-    told += [*passed, *_suspicious(frames)]
+    told += [*passed, *words.told, *_suspicious(frames)]
     frames = in_splits(config, frames, formats, own=True)
     told += odd_cuts(frames, tables, config)
     return str(config.data or config.dataset), frames, facts_of(config, frames, left, formats, told)
@@ -158,6 +172,10 @@ def _source(question: Question) -> str:
 def _suspicious(frames: Mapping[str, pd.DataFrame]) -> list[str]:
     told = []
     for split, frame in frames.items():
+        ((place, count),) = Counter(frame["answer"]).most_common(1) or [(0, 0)]
+        if len(frame) >= _FEW and count >= _ALWAYS * len(frame):
+            said = f"the right option is number {place + 1} in {count} of {len(frame)} rows"
+            told.append(f"{split}: {said}: its place says which it is; shuffle the options of the rows")
         alike = [row for row, options in frame["options"].items() if len(set(options)) < len(options)]
         if alike:
             told.append(f"{split}: the same option twice in {len(alike)} rows ({listed(alike)})")

@@ -14,8 +14,9 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
+from harness.task.intake.left import Left
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
-from harness.task.own_text import Frames, Left, own_splits
+from harness.task.own_text import Frames, own_splits
 
 
 class Content(Protocol):

@@ -17,6 +17,7 @@ from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import contradictions, normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
+from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.moments import cut_by_time
@@ -33,7 +34,14 @@ def read_own_pairs(
     left: dict[str, list[str]] = {}
     formats: dict[str, str] = {}
     gaps: Counter[tuple[str, str]] = Counter()
-    given, passed = _given(config)
+    words, (given, passed) = Words(), _given(config)
+    read, policy = [*names_in(config.source), *names_in(config.target)], config.gap_words
+    given = {
+        name: (where, without_gap_words(where, name, table, read, policy=policy, gaps=config.gaps, found=words))
+        for name, (where, table) in given.items()
+    }
+    if words.out:
+        left["gaps"] = words.named()
     frames = {
         name: _columns(config, name, table, where, left=left, formats=formats, gaps=gaps)
         for name, (where, table) in given.items()
@@ -43,7 +51,8 @@ def read_own_pairs(
     origin = f"{config.asset.address}/{config.data}" if config.asset else str(config.data or config.dataset)
     passed += odd_cuts(frames, given, config)
     told = [f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()]
-    facts = facts_of(config, frames, left, formats, [*passed, *told, *several_targets(frames, "source"), *without])
+    told = [*passed, *words.told, *told, *several_targets(frames, "source"), *without]
+    facts = facts_of(config, frames, left, formats, told)
     return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts
 
 

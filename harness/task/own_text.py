@@ -1,15 +1,14 @@
 """A user's own tables of labelled rows: columns checked row by row, what is ambiguous refused, and splits cut."""
 
 import dataclasses
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from harness.config import ConfigError, HubTaskConfig, TableTaskConfig, names_in
+from harness.config import ConfigError, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig, names_in
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.codings import refuse_combined, settle_codings
 from harness.task.intake.cuts import odd_shares
 from harness.task.intake.damage import damaged
 from harness.task.intake.datasets import labelled_splits
@@ -23,29 +22,25 @@ from harness.task.intake.duplicates import (
 )
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
+from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_keys, group_names, reads_groups, shared_groups
 from harness.task.intake.labels import (
-    are_decisions,
     is_gap,
-    label_set,
     missing_classes,
     missing_labels,
-    number_labels,
-    odd_numbers,
     of_every_row,
     refuse_lists,
     refuse_one_answer,
-    refuse_unparted,
-    settle_alike,
 )
+from harness.task.intake.left import Left
 from harness.task.intake.near_texts import near_texts
-from harness.task.intake.outliers import outliers
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.shifts import shifts
 from harness.task.intake.table import Table, load_table
 from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
 from harness.task.own_cut import OwnRowsConfig, cut_off
+from harness.task.own_labels import labels_of, settle_labels
 from harness.task.own_pairs import filled
 
 Frames = dict[str, pd.DataFrame]
@@ -61,23 +56,6 @@ _KEYS = {
     "time": "time",
     "scored": "score_group",
 }
-
-
-@dataclasses.dataclass
-class Left:
-    """Rows that are not taken, by reason, under the names that messages and facts have for them."""
-
-    given: Sequence[str]
-    rows: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    told: list[str] = dataclasses.field(default_factory=list)
-
-    def name(self, split: str, row: object) -> str:
-        """With its split, where several are given; a row of a split that was cut is one of training's file."""
-        return f"{split if split in self.given else 'train'} {row}" if len(self.given) > 1 else str(row)
-
-    def note(self, reason: str, split: str, rows: Sequence[object]) -> None:
-        if len(rows):
-            self.rows.setdefault(reason, []).extend(self.name(split, row) for row in rows)
 
 
 def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
@@ -122,7 +100,7 @@ def own_splits(
     _refuse_withheld(config, tables, frames)
     declared = {name for _, table in tables.values() for name in table.declared.get(config.label, ())}
     frames = _without_unlabelled(config, where, frames, left, declared)
-    _settle_labels(config, where, frames, left)
+    settle_labels(config, where, frames, left)
     frames = {
         split: frame.assign(
             near=pd.Series(list(map(normalised_row, _contents(frame))), dtype=object, index=frame.index)
@@ -196,6 +174,8 @@ def _cells(table: Table, key: str, column: str) -> pd.Series:
 
 def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Left) -> pd.DataFrame:
     """The columns of one table that are named, without gaps."""
+    if isinstance(config, OwnTextTaskConfig):
+        table = _without_gap_words(config, split, where, table, left)
     named = _columns(config, split)
     if not reads_groups(split, table, config.group, config.leaks):
         named.pop("group", None)
@@ -212,18 +192,7 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
         left.note("gaps", split, rows)
         frame = frame[~gap]
     _check_cells(where, config, frame)
-    if config.answer == "labels":
-        labels: list[Hashable] = _label_sets(where, config, frame["label"])
-    elif config.answer == "number":
-        comma = table.format.get("separator", "comma" if table.path.suffix.lower() == ".csv" else "") != "comma"
-        settled_by, cells = config.labels.decimal, dict(frame["label"].items())
-        numbers = number_labels(where, config.label, cells, decimal_comma=comma, decimal=settled_by)
-        told = odd_numbers(config.label, list(cells.values()), numbers, comma, settled=settled_by is not None)
-        told += outliers(config.label, dict(zip(cells, map(float, numbers), strict=True)))
-        left.told += [f"{split}: {said}" for said in told]
-        labels = [*numbers]
-    else:
-        labels = [str(cell) for cell in frame["label"]]
+    labels = labels_of(config, split, where, table, frame["label"], left)
     for role in ("group", "scored"):
         if role in frame:
             frame[role] = group_names(where, named[role], frame[role].items())
@@ -232,21 +201,13 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
     return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index))
 
 
-def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Hashable]:
-    """The labels of each row. Raises ConfigError, with the rows, for lists that cannot be read."""
-    found, wrong = list[Hashable](), list[str]()
-    for row, cell in cells.items():
-        try:
-            found.append(label_set(cell, config.labels.separator))
-        except ValueError as error:
-            wrong.append(f"row {row}: {error}")
-    if wrong:
-        raise ConfigError(f"{where}: {config.label} cannot be read in {len(wrong)} rows ({listed(wrong)})")
-    refuse_unparted(where, config.label, dict(cells.items()), config.labels.separator)
-    if are_decisions(list(cells), config.labels.separator):
-        rule = "a row's labels are expected, by name or number"
-        raise ConfigError(f"{where}: {config.label} has a 0 or a 1 for each of several labels in every row; {rule}")
-    return found
+def _without_gap_words(config: OwnTextTaskConfig, split: str, where: str, table: Table, left: Left) -> Table:
+    found, read = Words(), [name for column in config.columns_read.values() for name in names_in(column)]
+    policy, gaps = config.gap_words, config.gaps
+    table = without_gap_words(where, split, table, read, policy=policy, gaps=gaps, found=found)
+    left.told += found.told
+    left.note("gaps", split, found.out.get(split, []))
+    return table
 
 
 def _check_cells(where: str, config: OwnRowsConfig, frame: pd.DataFrame) -> None:
@@ -267,32 +228,6 @@ def _contents(frame: pd.DataFrame) -> list[str]:
     if "pair" not in frame:
         return list(frame["text"])
     return [f"{text}\0{pair}" for text, pair in zip(frame["text"], frame["pair"], strict=True)]
-
-
-def _settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: Left) -> None:
-    """One name for each class, in all splits alike."""
-    if config.answer == "number":
-        return
-    several = config.answer == "labels"
-    each = [
-        (label, left.name(split, row))
-        for split, frame in frames.items()
-        for row, cell in frame["label"].items()
-        for label in (cell if several else (cell,))
-    ]
-    labels, rows = [label for label, _ in each], [row for _, row in each]
-    names = settle_alike(where, labels, rows, config.labels.normalise)
-    labels = [names[label] for label in labels]
-    left.told += settle_codings(where, labels, rows, config.labels.normalise)
-    if not several:
-        policy, classes = config.labels.combined, config.classes
-        refuse_combined(where, config.label, dict(zip(rows, labels, strict=True)), policy=policy, classes=classes)
-    for split, frame in frames.items():
-        if several:
-            cells: list[Hashable] = [tuple(sorted({names[label] for label in cell})) for cell in frame["label"]]
-        else:
-            cells = [names[label] for label in frame["label"]]
-        frames[split] = frame.assign(label=pd.Series(cells, dtype=object, index=frame.index))
 
 
 def _without_contradictions(config: OwnRowsConfig, where: str, frames: Frames, left: Left, what: str) -> Frames:

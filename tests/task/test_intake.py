@@ -235,6 +235,20 @@ READ = [
         {},
         None,
     ),
+    (
+        "words that programs write for gaps, settled",
+        "a.csv",
+        text_of([("nan", "pos"), ("#NAME?", "neg"), *sentences()]),
+        {"gap_words": "keep"},
+        PLAIN | {"nan", "#NAME?"},
+    ),
+    (
+        "words for gaps left out",
+        "a.csv",
+        text_of([("nan", "pos"), ("None", "neg"), *sentences()]),
+        {"gap_words": "leave_out"},
+        None,
+    ),
     ("a text like the header", "a.csv", text_of([("text", "pos"), *sentences()]), {}, PLAIN | {"text"}),
     ("dashes in the first row", "a.csv", text_of([("---", "pos"), *sentences()]), {}, PLAIN | {"---"}),
     (
@@ -578,6 +592,8 @@ REFUSED = [
     ("zeros and ones as text", "a.csv", text_of([(t, f"[{i % 2}, 1, 0]") for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
     ("zeros and ones parted", "a.csv", text_of([(t, f"{i % 2},1,0") for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
     ("zeros and ones as texts", "a.jsonl", lines_of([(t, [str(i % 2), "1", "0"]) for i, (t, _) in enumerate(sentences())]), {"answer": "labels"}, "label has a 0 or a 1 for each"),
+    *[(f"a text that is {word}", "a.csv", text_of([(word, "pos"), *sentences()]), {}, r"programs write for a gap, .* in 1 rows of text \(2\); task\.gaps=leave_out")
+      for word in ("nan", "<NA>", "#NAME?", "NaT", "#N/A")],
     ("one class", "a.csv", text_of([(t, "pos") for t, _ in sentences()]), {}, "1 classes, all 42 are .pos.; at least 2"),
     ("other number of classes", "a.csv", text_of(sentences()), {"classes": 3}, "task.classes=3"),
     ("number that is none", "a.csv", text_of(sentences()), {"answer": "number"}, r"label is no number in 60 rows \(2, 3, .*as 'neg'"),
@@ -1057,7 +1073,7 @@ def test_a_random_table_is_read_back_equal(make_task, tmp_path_factory, form, ce
     labels = [f"class {i % 2}" for i in range(len(cells))]
     path = write_as(form, folder, cells, labels)
     whole = make_task("task=hf", "task.dataset=x") if form == "saved" else make_task("task=text_csv", "task.data=x")
-    task = read_task(dataclasses.replace(whole, **{"dataset" if form == "saved" else "data": path}))
+    task = read_task(dataclasses.replace(whole, gap_words="keep", **{"dataset" if form == "saved" else "data": path}))
     found = {
         text: task.classes[int(label)]
         for split in task.splits.values()

@@ -44,9 +44,14 @@ class OwnDataConfig(TaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OwnTextsConfig(OwnDataConfig):
-    """The same of texts. `unknown_tokens`: a split of texts that are unknown to the tokenizer for the most part."""
+    """The same of texts. `unknown_tokens`: a split of texts that are unknown to the tokenizer for the most part.
+
+    `gap_words`: what becomes of rows with a text that is a word for a gap, as nan or #N/A; words that a person may have
+    written, as None or NA, are told where such rows are refused.
+    """
 
     unknown_tokens: Literal["refuse", "allow"] = "refuse"
+    gap_words: Literal["refuse", "leave_out", "keep"] = "keep"
 
     @property
     def takes_unknown(self) -> bool:

@@ -1,0 +1,81 @@
+"""The labels of a user's own rows: as they are written, and one name for each class in all splits."""
+
+from collections.abc import Hashable
+
+import pandas as pd
+
+from harness.config import ConfigError
+from harness.system.paths import listed
+from harness.task.intake.codings import refuse_combined, settle_codings
+from harness.task.intake.labels import (
+    are_decisions,
+    label_set,
+    number_labels,
+    odd_numbers,
+    refuse_unparted,
+    settle_alike,
+)
+from harness.task.intake.left import Left
+from harness.task.intake.outliers import outliers
+from harness.task.intake.table import Table
+from harness.task.own_cut import Frames, OwnRowsConfig
+
+
+def labels_of(
+    config: OwnRowsConfig, split: str, where: str, table: Table, cells: pd.Series, left: Left
+) -> list[Hashable]:
+    """The label of each row, a set, or a number as text. Raises ConfigError, with the rows, for what is none."""
+    if config.answer == "labels":
+        return _label_sets(where, config, cells)
+    if config.answer != "number":
+        return [str(cell) for cell in cells]
+    comma = table.format.get("separator", "comma" if table.path.suffix.lower() == ".csv" else "") != "comma"
+    settled_by, found = config.labels.decimal, dict(cells.items())
+    numbers = number_labels(where, config.label, found, decimal_comma=comma, decimal=settled_by)
+    told = odd_numbers(config.label, list(found.values()), numbers, comma, settled=settled_by is not None)
+    told += outliers(config.label, dict(zip(found, map(float, numbers), strict=True)))
+    left.told += [f"{split}: {said}" for said in told]
+    return [*numbers]
+
+
+def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Hashable]:
+    """The labels of each row. Raises ConfigError, with the rows, for lists that cannot be read."""
+    found, wrong = list[Hashable](), list[str]()
+    for row, cell in cells.items():
+        try:
+            found.append(label_set(cell, config.labels.separator))
+        except ValueError as error:
+            wrong.append(f"row {row}: {error}")
+    if wrong:
+        raise ConfigError(f"{where}: {config.label} cannot be read in {len(wrong)} rows ({listed(wrong)})")
+    refuse_unparted(where, config.label, dict(cells.items()), config.labels.separator)
+    if are_decisions(list(cells), config.labels.separator):
+        rule = "a row's labels are expected, by name or number"
+        raise ConfigError(f"{where}: {config.label} has a 0 or a 1 for each of several labels in every row; {rule}")
+    return found
+
+
+def settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: Left) -> None:
+    """One name for each class, in all splits alike."""
+    if config.answer == "number":
+        return
+    several = config.answer == "labels"
+    each = [
+        (label, left.name(split, row))
+        for split, frame in frames.items()
+        for row, cell in frame["label"].items()
+        for label in (cell if several else (cell,))
+    ]
+    labels, rows = [label for label, _ in each], [row for _, row in each]
+    names = settle_alike(where, labels, rows, config.labels.normalise)
+    labels = [names[label] for label in labels]
+    left.told += settle_codings(where, labels, rows, config.labels.normalise)
+    if not several:
+        policy, classes = config.labels.combined, config.classes
+        refuse_combined(where, config.label, dict(zip(rows, labels, strict=True)), policy=policy, classes=classes)
+    for split, frame in frames.items():
+        if several:
+            cells: list[Hashable] = [tuple(sorted({names[label] for label in cell})) for cell in frame["label"]]
+        else:
+            cells = [names[label] for label in frame["label"]]
+        frames[split] = frame.assign(label=pd.Series(cells, dtype=object, index=frame.index))
