@@ -51,6 +51,25 @@ def write_arc(folder, rows):
     return [f"task.data={folder}/mine.parquet"]
 
 
+def write_in_brackets(folder, rows):
+    """Letters as people write them."""
+    forms = ("({})", "{})", "{}.", "[{}]", "{}")
+    letters = [LETTERS[row["answer"]] if n % 2 else LETTERS[row["answer"]].lower() for n, row in enumerate(rows)]
+    found = [row | {"answer": forms[n % 5].format(letters[n])} for n, row in enumerate(rows)]
+    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    return [f"task.data={folder}/mine.jsonl", "task.options=options", "task.label=answer"]
+
+
+def write_by_label(folder, rows):
+    """Options by their letters."""
+    found = [
+        row | {"options": dict(zip(LETTERS, row["options"], strict=False)), "answer": f"({LETTERS[row['answer']]})"}
+        for row in rows
+    ]
+    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    return [f"task.data={folder}/mine.jsonl", "task.options=options", "task.label=answer"]
+
+
 def write_numbered_arc(folder, rows):
     """ARC has some rows whose labels are numbers."""
     found = arc(rows)
@@ -88,7 +107,7 @@ def write_texts(folder, rows):
     return [*words, "task.label_as=text"]
 
 
-FORMS = [write_arc, write_numbered_arc, write_pairs, write_hellaswag, write_texts]
+FORMS = [write_arc, write_numbered_arc, write_in_brackets, write_by_label, write_pairs, write_hellaswag, write_texts]
 BASE = ["task=choice", "model=small_gpt2", "lora=full"]
 
 
@@ -106,6 +125,25 @@ def test_every_form_is_read_alike(form, tmp_path, read):
         for question, options, answer in zip(split.questions, split.options, split.answers, strict=True)
     }
     assert found == {row["question"]: (tuple(row["options"]), row["answer"]) for row in ROWS}
+
+
+def test_an_answer_in_another_case_is_read(tmp_path, read):
+    rows = [{"question": f"q {n}", "choices": ["Red", "Green"], "answer": ("red", "GREEN ")[n % 2]} for n in range(60)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = read(f"task.data={tmp_path}/mine.jsonl", "task.label=answer")
+    split = task.splits["train"]
+    assert (
+        dict(zip(split.questions, split.answers, strict=True)).items() <= {f"q {n}": n % 2 for n in range(60)}.items()
+    )
+
+
+@pytest.mark.parametrize(("odd", "told"), [(0, True), (2, True), (9, False)])
+def test_an_answer_that_is_always_in_one_place_is_told(odd, told, tmp_path, read):
+    rows = [{"question": f"q {n}", "choices": [f"a{n}", "b", "c"], "answer": int(n < odd)} for n in range(60)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = read(f"task.data={tmp_path}/mine.jsonl", "task.label=answer", "task.label_as=index")
+    said = f"train: the right option is number 1 in {60 - odd} of 60 rows: its place says which it is"
+    assert any(line.startswith(said) for line in task.findings().suspicious) == told
 
 
 def write_columns(folder, rows, label):

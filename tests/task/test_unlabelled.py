@@ -49,7 +49,7 @@ def task_of(compose_plain, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("word", ["-1", "nan", "None", "N/A"])
+@pytest.mark.parametrize("word", ["-100", "nan", "None", "N/A", "TODO", "unannotated"])
 def test_they_are_refused_with_their_rows_until_it_is_settled(word, task_of):
     with pytest.raises(ConfigError) as error:
         read_task(task_of(["0", "1", word]))
@@ -63,6 +63,39 @@ def test_they_are_refused_with_their_rows_until_it_is_settled(word, task_of):
         assert set(read_task(task_of(["0", "1", word], settled)).classes) == {"0", "1", word}
 
 
+@pytest.mark.parametrize("order", [["-1", "0", "1"], ["0", "1", "0", "1", "-1"], ["-1.0", "1.0", "0.0", "0.0"]])
+def test_minus_one_as_frequent_as_0_and_1_is_an_opinion(order, task_of):
+    task = read_task(task_of(order))
+    assert [float(name) for name in task.classes] == [-1, 0, 1]
+    assert any("often means that there is no label" in line for line in task.findings().suspicious)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["0", "1"] * 40 + ["-1"] * 40,
+        ["-1", *["0", "1"] * 20],
+        ["-1", "0", "1", "2"],
+        ["-1", "neg", "pos"],
+    ],
+)
+def test_minus_one_that_is_added_rare_or_beside_others_is_refused(order, task_of):
+    with pytest.raises(ConfigError, match="a label that often means that there is none, '-1' in"):
+        read_task(task_of(order))
+
+
+def test_labels_that_are_sorted_may_be_opinions(task_of):
+    assert len(read_task(task_of(["-1"] * 40 + ["0"] * 40 + ["1"] * 40)).classes) == 3
+
+
+@pytest.mark.parametrize("word", ["skip", "Unsure"])
+def test_words_of_those_who_did_not_decide_are_told(word, task_of):
+    found = read_task(task_of(["a", "b", word])).findings().suspicious
+    assert found == [
+        f"{word!r} (40 rows: 4, 7, 10, 13, 16, 19, 22, 25, 28, 31 and 30 more) often means that nobody decided"
+    ]
+
+
 def test_labels_of_several_a_row_too(task_of):
     words = ["task.answer=labels", "trainer.objective=f1_micro"]
     cells = ['"a,b"', "a", '"b,null"']
@@ -72,7 +105,7 @@ def test_labels_of_several_a_row_too(task_of):
 
 
 def test_numbers_are_none_of_them(task_of):
-    assert read_task(task_of(["0", "1", "-1"], "task.answer=number", "trainer.objective=rmse")).classes == ()
+    assert read_task(task_of(["0", "2", "-1"], "task.answer=number", "trainer.objective=rmse")).classes == ()
 
 
 @pytest.mark.parametrize("kind", ["image", "audio"])
@@ -99,10 +132,10 @@ def test_class_folders_too(kind, compose_plain, tmp_path, own_cache):
 
 
 def test_a_study_of_before_reads_them_as_classes(task_of, compose_plain, tmp_path):
-    task_of(["0", "1", "-1"])
+    task_of(["0", "1", "nan"])
     tree = to_dict(compose_plain("task=text_csv", f"task.data={tmp_path}/a.csv"))
     del tree["task"]["labels"]["unlabelled"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
     stored = read_stored(tmp_path / "config.yaml")
     assert stored["task"]["labels"] == tree["task"]["labels"] | {"unlabelled": "keep"}
-    assert read_task(check(stored).task).classes == ("-1", "0", "1")
+    assert read_task(check(stored).task).classes == ("0", "1", "nan")

@@ -14,13 +14,16 @@ _RANGE = re.compile(r"\d{1,2}\s?[-/]\s?\d{1,2}")
 _MONTH = "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}")
 _DECIMALS = frozenset(("5", "25", "75"))
+_UNDECIDED = frozenset(("skip", "skipped", "unsure", "not sure", "don't know", "undecided"))
 _SHORTEST, _LONGEST = 5, 50  # letters of a name that may be misspelled
 _OFTEN = 10  # rows of the right name for each of a misspelled one
 
 
 def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], normalise: bool | None) -> list[str]:
-    """What is told of classes that may be one under two names. Raises ConfigError, with the rows, where they are for
-    certain, unless `normalise` is false, which takes them as they are.
+    """What is told of classes that may be one under two names, or none.
+
+    Raises ConfigError, with the rows, where they are one for certain, unless `normalise` is false, which takes them as
+    they are.
     """
     found = Counter(labels)
     for names, said in ((_as_dates(found), "dates beside ranges, as spreadsheets make of 1-2"), _numbers_for(found)):
@@ -31,7 +34,11 @@ def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], no
             rule = "mend the file, or task.labels.normalise=false takes them as they are"
             raise ConfigError(f"{where}: labels that are {said}, of one class each: {at}; {rule}")
         return [f"labels are {said}: {at}"]
+    undecided = [name for name in sorted(found) if " ".join(name.split()).casefold() in _UNDECIDED]
     return [
+        f"{name!r} ({found[name]} rows: {listed(_rows_of(name, labels, rows))}) often means that nobody decided"
+        for name in undecided
+    ] + [
         f"{rare!r} ({found[rare]} rows: {listed(_rows_of(rare, labels, rows))}) is a letter away from {usual!r} "
         f"({found[usual]} rows)"
         for rare, usual in _misspelled(found).items()

@@ -21,6 +21,7 @@ _NO_LABELS = frozenset(
     (
         *("nan", "na", "n/a", "n.a.", "none", "null", "<na>", "nil", "-", "?", "unknown"),
         *("missing", "undefined", "unlabelled", "unlabeled", "not available"),
+        *("todo", "to do", "tbd", "tba", "fixme", "unannotated", "not labelled", "not labeled", "not annotated"),
         *("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!"),  # of spreadsheets
     )
 )

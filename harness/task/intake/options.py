@@ -12,6 +12,7 @@ from harness.task.intake.files import unwritable
 from harness.task.intake.labels import is_gap
 from harness.task.intake.tokens import items_of
 
+_LETTER = re.compile(r"[(\[]?([A-Za-z])[)\].:]{0,2}")
 _WHOLE = re.compile(r"\d+(?:\.0)?")
 
 
@@ -24,7 +25,8 @@ class Options:
 
 
 def options_of(cell: object, where: str, column: str) -> Options:
-    """A list of texts, or of text and label as in ARC: {"text": […], "label": […]}, or a list of such pairs.
+    """A list of texts, or of text and label as in ARC: {"text": […], "label": […]}, or a list of such pairs, or
+    texts by their labels: {"A": …, "B": …}.
 
     Raises ConfigError for what is none.
     """
@@ -34,6 +36,13 @@ def options_of(cell: object, where: str, column: str) -> Options:
         except ValueError as error:
             raise ConfigError(f"{where}: {column} is no JSON, {error}") from None
     if isinstance(cell, Mapping):
+        named = {name: text for name, text in cell.items() if text is not None}  # of a struct some may be null
+        if (
+            "text" not in cell
+            and len(named) > 1
+            and all(isinstance(text, str | int | float) for text in named.values())
+        ):
+            return _paired(list(named.values()), list(named), where, column)
         if "text" not in cell:
             raise ConfigError(f"{where}: {column} has no text; its keys: {listed(map(str, cell)) or 'none'}")
         return _paired(items_of(cell["text"], where, column), items_of(cell.get("label"), where, column), where, column)
@@ -96,7 +105,18 @@ def _said(cell: object) -> str:
 
 
 def _named(options: Options, said: str) -> int | None:
-    return options.names.index(said) if options.names.count(said) == 1 else None
+    letter = _letter_of(said)
+    return _only(options.names, said) if letter is None else _only(list(map(str.upper, options.names)), letter)
+
+
+def _only(texts: Sequence[str], said: str) -> int | None:
+    return texts.index(said) if texts.count(said) == 1 else None
+
+
+def _letter_of(said: str) -> str | None:
+    """The letter that a label is, as in A, a, (A) or A)."""
+    found = _LETTER.fullmatch(said)
+    return found[1].upper() if found else None
 
 
 def _counted_from(first: int) -> Callable[[Options, str], int | None]:
@@ -108,13 +128,15 @@ def _counted_from(first: int) -> Callable[[Options, str], int | None]:
 
 
 def _by_letter(options: Options, said: str) -> int | None:
-    place = string.ascii_uppercase.find(said.upper()) if len(said) == 1 and said.isascii() else -1
+    letter = _letter_of(said)
+    place = string.ascii_uppercase.find(letter) if letter else -1
     return place if 0 <= place < len(options.texts) else None
 
 
 def _by_text(options: Options, said: str) -> int | None:
     texts = [text.strip() for text in options.texts]
-    return texts.index(said) if texts.count(said) == 1 else None
+    found = _only(texts, said)
+    return _only([text.casefold() for text in texts], said.casefold()) if found is None else found
 
 
 _WAYS: Mapping[str, Callable[[Options, str], int | None]] = {

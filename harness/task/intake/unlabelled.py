@@ -1,5 +1,6 @@
 """Rows whose label is a word or a number that often means that there is none."""
 
+import itertools
 import re
 from collections.abc import Collection, Sequence
 
@@ -23,10 +24,13 @@ def unlabelled_rows(
     """The places of rows that are left out since a label of theirs, beside others, may mean that there is none.
 
     With `policy` keep there is none, nor where so many `classes` are asked for as there are with them, or `declared`
-    ones have the name. Raises ConfigError, with the rows, where it is refuse.
+    ones have the name, nor of -1 that is about as frequent as 0 and 1. Raises ConfigError, with the rows, where it is
+    refuse.
     """
     names = {name for mine in labels for name in mine}
     odd = stand_for_none(names).difference(declared)
+    if _are_opinions([name for mine in labels for name in mine]):
+        odd = odd.difference(name for name in names if label_key(name) == "-1")
     if not odd or policy == "keep" or classes == len(names):
         return []
     places = [place for place, mine in enumerate(labels) if not odd.isdisjoint(mine)]
@@ -50,6 +54,18 @@ def stand_for_none(names: Collection[str]) -> set[str]:
     if len(negative) == 1 and set(map(_written, keys.values())) != {"-1", "1"}:
         words |= {name for name in negative if _written(keys[name]) in _STANDS_FOR_NONE}
     return words if len(words) < len(names) else set()
+
+
+def _are_opinions(labels: Sequence[str]) -> bool:
+    """Whether labels are -1, 0 and 1, as of opinions: each has its rows, and those of -1 stand among the others.
+
+    Test rows without labels, that were added to others, are the last ones.
+    """
+    written = [_written(label_key(label)) for label in labels]
+    if set(written) != {"-1", "0", "1"} or written.count("-1") < len(written) / 6:
+        return False
+    runs = [label for label, _ in itertools.groupby(written)]
+    return runs.count("-1") > 1 or len(runs) == 3
 
 
 def _written(key: str) -> str:
