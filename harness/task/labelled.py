@@ -197,6 +197,7 @@ def _numbered(wanted: int | None, where: str, labels: Mapping[str, Sequence[str]
 
 def _natural(label: str) -> tuple[int, float, str]:
     try:
-        return (0, float(label), label)
+        number = float(label)
     except ValueError:
         return (1, 0.0, label)
+    return (0, number, label) if number == number else (1, 0.0, label)  # nan has no place among numbers
