@@ -1,12 +1,14 @@
 """The labels of a user's own rows: as they are written, and one name for each class in all splits."""
 
+import dataclasses
 from collections.abc import Hashable
 
 import pandas as pd
 
-from harness.config import ConfigError
+from harness.config import ConfigError, OwnTextTaskConfig
 from harness.system.paths import listed
 from harness.task.intake.codings import refuse_combined, settle_codings
+from harness.task.intake.decisions import decisions, undecided
 from harness.task.intake.labels import (
     are_decisions,
     label_set,
@@ -21,6 +23,33 @@ from harness.task.intake.table import Table
 from harness.task.own_cut import Frames, OwnRowsConfig
 
 
+def with_label_sets(config: OwnTextTaskConfig, where: str, table: Table) -> Table:
+    """A table with one column in place of several that have a 0 or a 1 for a label each; a row without any, or with -1
+    for all of them, has a gap. Raises ConfigError, with the rows, for other cells.
+    """
+    if isinstance(config.label, str):
+        return table
+    columns = {name: table.column("task.label", name) for name in config.label}
+    sets: list[dict[str, int] | None] = []
+    wrong = list[str]()
+    for place, row in enumerate(table.frame.index):
+        cells = {name: column.iloc[place] for name, column in columns.items()}
+        sets.append(decisions(cells))
+        wrong += [f"row {row}: {name} is {str(cells[name])[:20]!r}" for name in undecided(cells)]
+    if wrong:
+        rule = "task.label names columns that have a 0 or a 1 in each row"
+        raise ConfigError(f"{where}: {len(wrong)} cells are neither 0 nor 1 ({listed(wrong)}); {rule}")
+    frame = table.frame.assign(**{config.label_name: pd.Series(sets, index=table.frame.index, dtype=object)})
+    return dataclasses.replace(table, frame=frame)
+
+
+def never_chosen(config: OwnRowsConfig, trained: pd.Series) -> list[str]:
+    """What is told of columns of labels that no row of training has."""
+    named = [] if isinstance(config.label, str) else config.label
+    there = {label for cell in trained for label in cell} if named else set()
+    return [f"{name} is 0 in every row of training: it is no label" for name in named if name not in there]
+
+
 def labels_of(
     config: OwnRowsConfig, split: str, where: str, table: Table, cells: pd.Series, left: Left
 ) -> list[Hashable]:
@@ -31,9 +60,9 @@ def labels_of(
         return [str(cell) for cell in cells]
     comma = table.format.get("separator", "comma" if table.path.suffix.lower() == ".csv" else "") != "comma"
     settled_by, found = config.labels.decimal, dict(cells.items())
-    numbers = number_labels(where, config.label, found, decimal_comma=comma, decimal=settled_by)
-    told = odd_numbers(config.label, list(found.values()), numbers, comma, settled=settled_by is not None)
-    told += outliers(config.label, dict(zip(found, map(float, numbers), strict=True)))
+    numbers = number_labels(where, config.label_name, found, decimal_comma=comma, decimal=settled_by)
+    told = odd_numbers(config.label_name, list(found.values()), numbers, comma, settled=settled_by is not None)
+    told += outliers(config.label_name, dict(zip(found, map(float, numbers), strict=True)))
     left.told += [f"{split}: {said}" for said in told]
     return [*numbers]
 
@@ -47,11 +76,13 @@ def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Has
         except ValueError as error:
             wrong.append(f"row {row}: {error}")
     if wrong:
-        raise ConfigError(f"{where}: {config.label} cannot be read in {len(wrong)} rows ({listed(wrong)})")
-    refuse_unparted(where, config.label, dict(cells.items()), config.labels.separator)
+        raise ConfigError(f"{where}: {config.label_name} cannot be read in {len(wrong)} rows ({listed(wrong)})")
+    refuse_unparted(where, config.label_name, dict(cells.items()), config.labels.separator)
     if are_decisions(list(cells), config.labels.separator):
         rule = "a row's labels are expected, by name or number"
-        raise ConfigError(f"{where}: {config.label} has a 0 or a 1 for each of several labels in every row; {rule}")
+        raise ConfigError(
+            f"{where}: {config.label_name} has a 0 or a 1 for each of several labels in every row; {rule}"
+        )
     return found
 
 
@@ -69,10 +100,11 @@ def settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: Left)
     labels, rows = [label for label, _ in each], [row for _, row in each]
     names = settle_alike(where, labels, rows, config.labels.normalise)
     labels = [names[label] for label in labels]
-    left.told += settle_codings(where, labels, rows, config.labels.normalise)
+    trained = sum(len(cell) if several else 1 for cell in frames["train"]["label"])  # which are the first
+    left.told += settle_codings(where, labels[:trained], rows[:trained], config.labels.normalise)
     if not several:
         policy, classes = config.labels.combined, config.classes
-        refuse_combined(where, config.label, dict(zip(rows, labels, strict=True)), policy=policy, classes=classes)
+        refuse_combined(where, config.label_name, dict(zip(rows, labels, strict=True)), policy=policy, classes=classes)
     for split, frame in frames.items():
         if several:
             cells: list[Hashable] = [tuple(sorted({names[label] for label in cell})) for cell in frame["label"]]

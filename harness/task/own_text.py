@@ -40,7 +40,7 @@ from harness.task.intake.table import Table, load_table
 from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
 from harness.task.own_cut import OwnRowsConfig, cut_off
-from harness.task.own_labels import labels_of, settle_labels
+from harness.task.own_labels import labels_of, never_chosen, settle_labels, with_label_sets
 from harness.task.own_pairs import filled
 
 Frames = dict[str, pd.DataFrame]
@@ -66,7 +66,8 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
     for split, key, name in given_files(config.data, config.validation, config.test):
         path, wanted = Path(name).expanduser(), _wanted(config, split)
         table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
-        tables[split] = f"{key}={name}", table
+        where = f"{key}={name}"
+        tables[split] = where, with_label_sets(config, where, table)
     return own_splits(config, f"task.data={config.data}", config.data, tables)
 
 
@@ -77,8 +78,9 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
     where = f"task.dataset={config.dataset}"
     columns = _wanted(config, "train")
     tables, told = labelled_splits(
-        config.dataset, config.subset, wanted=columns, label=config.label, named=config.split_names
+        config.dataset, config.subset, wanted=columns, label=config.label_columns[0], named=config.split_names
     )
+    tables = {split: (named, with_label_sets(config, named, table)) for split, (named, table) in tables.items()}
     source, frames, facts = own_splits(config, where, config.dataset, tables)
     return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
 
@@ -98,7 +100,7 @@ def own_splits(
     left = left or Left(tuple(tables))
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
     _refuse_withheld(config, tables, frames)
-    declared = {name for _, table in tables.values() for name in table.declared.get(config.label, ())}
+    declared = {name for _, table in tables.values() for name in table.declared.get(config.label_name, ())}
     frames = _without_unlabelled(config, where, frames, left, declared)
     settle_labels(config, where, frames, left)
     frames = {
@@ -131,8 +133,9 @@ def own_splits(
         refuse_untrained(places, {split: dict(frame["label"].items()) for split, frame in ordered.items()})
     missing = _missing(config, where, ordered)
     given = {split: list(frame["label"]) for split, frame in ordered.items() if split in tables}
-    told += shifts(config.answer, config.label, given)
+    told += shifts(config.answer, config.label_name, given)
     told += of_every_row(list(ordered["train"]["label"])) if config.answer == "labels" else []
+    told += never_chosen(config, ordered["train"]["label"])
     formats = {split: dict(table.format) for split, (_, table) in tables.items()}
     for split, said in times.items():
         formats.setdefault(split, {})["time"] = said
@@ -155,14 +158,19 @@ def _withheld(where: str, split: str, said: str) -> str:
 
 def _columns(config: OwnRowsConfig, split: str) -> dict[str, str]:
     """The columns that are read of a split, by what they are for."""
-    columns: dict[str, str | None] = {**config.columns_read, "label": config.label, "scored": config.scored_together}
+    columns: dict[str, str | None] = {
+        **config.columns_read,
+        "label": config.label_name,
+        "scored": config.scored_together,
+    }
     columns |= {"group": config.group, "time": config.time if split == "train" else None}  # which alone is cut
     return {role: column for role, column in columns.items() if column is not None}
 
 
-def _wanted(config: OwnRowsConfig, split: str) -> tuple[str, ...]:
+def _wanted(config: OwnTextTaskConfig, split: str) -> tuple[str, ...]:
     """The names of the columns that are read of a split, those in templates among them."""
-    return tuple(name for column in _columns(config, split).values() for name in names_in(column))
+    columns = {role: column for role, column in _columns(config, split).items() if role != "label"}
+    return tuple(name for column in (*columns.values(), *config.label_columns) for name in names_in(column))
 
 
 def _cells(table: Table, key: str, column: str) -> pd.Series:
@@ -220,7 +228,7 @@ def _check_cells(where: str, config: OwnRowsConfig, frame: pd.DataFrame) -> None
             if problem := unwritable(cell):
                 raise ConfigError(f"{where}: row {row}: {column} has {problem}")
     if config.answer != "labels":
-        refuse_lists(where, config.label, dict(frame["label"].items()))
+        refuse_lists(where, config.label_name, dict(frame["label"].items()))
 
 
 def _contents(frame: pd.DataFrame) -> list[str]:

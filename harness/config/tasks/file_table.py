@@ -31,6 +31,11 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
     time_format: Text | None = None
 
     @property
+    def label_name(self) -> str:
+        """What the column of labels is called in messages."""
+        return self.label
+
+    @property
     @abstractmethod
     def file_column(self) -> str | None:
         """The column of files, where it is named."""

@@ -26,7 +26,7 @@ _NO_LABELS = frozenset(
     )
 )
 _OPEN = re.compile(r"\s*[\[{(]")
-_DECISIONS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+DECISIONS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 _YES = frozenset(("true", "t", "yes", "y", "1"))
 _NO = frozenset(("false", "f", "no", "n", "0"))
 
@@ -201,7 +201,7 @@ def are_decisions(cells: Sequence[object], separator: str) -> bool:
     """Whether each cell has a 0 or a 1 for every label, and none the labels themselves."""
     if any(isinstance(cell, dict) for cell in cells):
         return False
-    rows = [[_DECISIONS.get(str(item).lower()) for item in _items(cell, separator)] for cell in cells]
+    rows = [[DECISIONS.get(str(item).lower()) for item in _items(cell, separator)] for cell in cells]
     if len({len(row) for row in rows}) != 1 or any(None in row for row in rows):
         return False
     return any(len(row) > len(set(row)) for row in rows)
