@@ -29,6 +29,7 @@ from harness.task.intake.files import given_files
 from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_names, reads_groups
 from harness.task.intake.labels import is_gap
+from harness.task.intake.odd_texts import of_templates
 from harness.task.intake.table import Table, load_table
 from harness.task.own_pairs import facts_of, filled, in_splits, several_targets, text_of, times_of
 
@@ -80,6 +81,13 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
         told.append(f"columns not read: {', '.join(findings.columns)}")
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
+    told += of_templates(
+        {
+            f"{split} {row}": as_text(messages)
+            for split, frame in frames.items()
+            for row, messages in frame["messages"].items()
+        }
+    )
     told += [*words.told, *several_targets(frames, "conversation"), *odd_cuts(frames, tables, config)]
     facts = facts_of(config, frames, findings.left, findings.formats, [*told, *without, *passed])
     return str(config.data or config.dataset), frames, facts

@@ -34,6 +34,7 @@ from harness.task.intake.labels import (
 )
 from harness.task.intake.left import Left
 from harness.task.intake.near_texts import near_texts
+from harness.task.intake.odd_texts import identical, of_no_language
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.shifts import shifts
 from harness.task.intake.table import Table, load_table
@@ -124,8 +125,19 @@ def own_splits(
     )
     if what == "text":
         rows = {split: [left.name(split, row) for row in frame.index] for split, frame in ordered.items()}
+        every = {
+            column: [text for frame in frames.values() for text in frame[role]]
+            for role, column in config.columns_read.items()
+        }
+        told += of_no_language(every)
         told += near_texts({split: list(frame["near"]) for split, frame in ordered.items()}, rows)
     if "pair" in ordered["train"]:
+        two = {
+            left.name(split, row): (first, second)
+            for split, frame in ordered.items()
+            for row, first, second in zip(frame.index, frame["text"], frame["pair"], strict=True)
+        }
+        told += identical(two, list(config.columns_read.values()))
         sides = {split: {role: list(frame[role]) for role in ("text", "pair")} for split, frame in ordered.items()}
         told += shared_sides(sides, config.columns_read, grouped=config.group is not None)
     if config.answer != "number":

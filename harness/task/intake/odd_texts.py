@@ -1,0 +1,50 @@
+"""Texts that are hardly what is to be learned from: names of files, numbers of rows, tokens of another template."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from harness.system.paths import listed
+
+_PATH = re.compile(r"(?:[A-Za-z]:)?[^\s/\\]*(?:[/\\][^\s/\\]+)*\.[A-Za-z][A-Za-z0-9]{1,4}")
+_UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_ID = re.compile(rf"(?=\S*\d)(?:[0-9a-fA-F]{{12,}}|{_UUID}|[A-Za-z]{{0,4}}[-_]?\d{{4,}})")
+_KINDS = {"names of files": _PATH, "ids": _ID}
+_FEWEST = 10  # texts, of which not one stands out
+_SHARE = 0.9  # of them
+_SPECIAL = re.compile(
+    r"<\|[a-z_]{2,30}\|>|</s>\s*$|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos)>"
+    r"|^### (?:Instruction|Response|Human|Assistant|User):|### (?:Human|Assistant):",
+    re.MULTILINE,
+)
+
+
+def of_no_language(texts: Mapping[str, Sequence[str]]) -> list[str]:
+    """What is told of columns, by name, whose texts are all different and are names of files, or ids."""
+    told = []
+    for column, mine in texts.items():
+        if len(mine) < _FEWEST or len(set(mine)) < len(mine):
+            continue
+        for kind, pattern in _KINDS.items():
+            count = sum(pattern.fullmatch(text.strip()) is not None for text in mine)
+            if count >= _SHARE * len(mine):
+                told.append(f"{count} of {len(mine)} texts of {column} are {kind}, as {mine[0][:40]!r}: is it read?")
+                break
+    return told
+
+
+def identical(texts: Mapping[str, tuple[str, str]], columns: Sequence[str]) -> list[str]:
+    """What is told of rows, by name, whose two texts are one."""
+    rows = [row for row, (first, second) in texts.items() if " ".join(first.split()) == " ".join(second.split())]
+    if not rows:
+        return []
+    return [f"{' and '.join(columns)} are the same text in {len(rows)} of {len(texts)} rows (rows {listed(rows)})"]
+
+
+def of_templates(texts: Mapping[str, str]) -> list[str]:
+    """What is told of conversations, by their rows, in whose words the signs of a chat template stand."""
+    found = {row: said[0] for row, text in texts.items() if (said := _SPECIAL.search(text)) is not None}
+    if not found:
+        return []
+    kinds = listed(map(repr, dict.fromkeys(found.values())))
+    line = f"{len(found)} conversations have signs of a chat template in their words, {kinds} (rows {listed(found)})"
+    return [f"{line}: the model's own template adds its signs; take these out"]
