@@ -19,6 +19,7 @@ SEARCH = [
 GROUPS = ["sweep.ranks={by: group, low: 0, high: 8, log: false, groups: {first: '.*0.*', q: '.*query', up: '.*'}}"]
 """Layers of both shapes, and one of each."""
 WORDS = {"rslora": ["lora.alpha=16"], "dora+rslora": ["lora.alpha=16"], "adalora": ["lora.initial_rank=4"]}
+WORDS |= {"loftq": ["model.quantization=nf4"]}
 
 
 def counted(config, point):
