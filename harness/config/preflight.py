@@ -108,19 +108,31 @@ def check_same_config(folder: Path, tree: Mapping[str, Any]) -> None:
     path = folder / CONFIG
     if not path.exists() or not has_begun(folder):
         return
-    before, now = leaves(read_stored(path)), leaves(redact_tree(dict(tree)))  # as it was stored
+    stored, given = read_stored(path), redact_tree(dict(tree))  # as it was stored
+    before, now = leaves(stored), leaves(given)
     measured = any(key.startswith("trainer.settled.") for key in before)
     free = _SETTLED if measured and now.get("trainer.precision") == "fastest" else ()
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not _is_free(key, free)]
-    if changed:
+    then = {key: (before.get(key), now.get(key)) for key in changed} | _reordered(stored, given)
+    if then:
         study = tree["study"]
         said = [
-            f"{key}={_shown(now.get(key))}: study={study} was begun with another configuration, "
-            f"{_shown(before.get(key))}; set it back, or give the study another name"
-            for key in changed
+            f"{key}={_shown(new)}: study={study} was begun with another configuration, {_shown(old)}; set it back, or "
+            "give the study another name"
+            for key, (old, new) in then.items()
         ]
         said[-1] += f"; run=worker study={study} goes on with it as it was begun"
         raise ConfigError(*said)
+
+
+def _reordered(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[list[str], list[str]]]:
+    """The parts of a sweep that arms come from, in another order: then trials would go to other arms."""
+    found = {}
+    for part in ("scientific", "baselines", "allocate"):
+        old, new = (list((tree.get("sweep") or {}).get(part) or {}) for tree in (before, now))
+        if old != new and sorted(old) == sorted(new):
+            found[f"sweep.{part}"] = (old, new)
+    return found
 
 
 def _is_free(key: str, more: tuple[str, ...]) -> bool:

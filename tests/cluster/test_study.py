@@ -131,6 +131,13 @@ def test_another_question_under_the_same_name_is_refused_with_the_difference(con
         finish(config(trials=1, scientific={"lora.rank": [1, 4]}), tmp_path)
 
 
+def test_arms_in_another_order_are_refused_since_numbers_would_go_to_others(config, tmp_path, stubbed):
+    first = {name: {"set": {"lora.rank": rank}, "nuisance": {}} for name, rank in (("high", 8), ("low", 4))}
+    finish(config(trials=1, baselines=first), tmp_path)
+    with pytest.raises(ConfigError, match=r'sweep\.baselines=\["low", "high"\]: .* another \w+, \["high", "low"\]'):
+        finish(config(trials=1, baselines=dict(reversed(first.items()))), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("then", "said"),
     [
