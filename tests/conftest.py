@@ -25,9 +25,9 @@ SLOW = """
     group_measure guest_measure guest_variant guests hf hf_audio hf_ctc hf_files hf_recognition hf_trial history house
     html hub_models hydra_checks image_table_trial importance joint launchers layer_ranks main mixed_space multi_adapter
     objectives optimizers out_of_memory packed packs page parent_study predict probe progress provenance qa_trial
-    quantization random_rows rebuild recurrent repeat round_trip rungs samplers searches security single speech study
-    summary tagging text text_objectives timm tracking trained_experts transcripts transfer trial two_level undo vision
-    worker
+    quantization random_rows rebuild recurrent repeat round_trip rungs samplers searches security single speech
+    spread_bases study summary tagging text text_objectives timm tracking trained_experts transcripts transfer trial
+    two_level undo vision worker
 """
 
 RunHere = Callable[..., tuple[int, str, str]]

@@ -52,6 +52,7 @@ class HfModelConfig(QuantizableConfig):
 
     module: ClassVar[str] = "harness.model.hf"
     described_by_files: ClassVar[bool] = True
+    spreads: ClassVar[bool] = True
 
     kind: Literal["hf"]
     name: Text
