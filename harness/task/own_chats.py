@@ -30,6 +30,7 @@ from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_names, reads_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.odd_texts import of_templates
+from harness.task.intake.split_column import by_column
 from harness.task.intake.table import Table, load_table
 from harness.task.own_pairs import facts_of, filled, in_splits, several_targets, text_of, times_of
 
@@ -101,12 +102,13 @@ def tables_of(
         raise ConfigError("task.data: missing; give the path of a JSONL, JSON, Parquet or Arrow file, or task.dataset")
     if config.dataset is not None:
         found, told = load_splits(config.dataset, config.subset, (), config.split_names)
-        return {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}, told
+        given = {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}
+        return by_column(given, config.split), told
     tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):
         table = load_table(Path(name).expanduser(), key, encoding=config.encoding, separator=config.separator)
         tables[split] = f"{key}={name}", table
-    return tables, []
+    return by_column(tables, config.split), []
 
 
 def groups_of(

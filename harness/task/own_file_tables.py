@@ -15,6 +15,7 @@ from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.left import Left
+from harness.task.intake.split_column import by_column
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.own_text import Frames, own_splits
 
@@ -64,6 +65,7 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
     tables, by_row = dict[str, tuple[str, Table]](), dict[str, dict[object, NamedFile[C]]]()
     key = f"task.{config.file_key}"
     given, told = _given(config, files.kind)
+    given = by_column(given, config.split)
     left = Left(tuple(given), told=told)
     for split, (where, table) in given.items():
         column = config.file_column or usual_column(table, key, files.usual)

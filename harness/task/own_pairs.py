@@ -22,6 +22,7 @@ from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.moments import cut_by_time
 from harness.task.intake.near_texts import near_texts
+from harness.task.intake.split_column import by_column
 from harness.task.intake.table import Table, load_table
 
 PairsConfig = FileSeq2seqTaskConfig | ChatTaskConfig | ChoiceTaskConfig
@@ -35,6 +36,7 @@ def read_own_pairs(
     formats: dict[str, str] = {}
     gaps: Counter[tuple[str, str]] = Counter()
     words, (given, passed) = Words(), _given(config)
+    given = by_column(given, config.split)
     read, policy = [*names_in(config.source), *names_in(config.target)], config.gap_words
     given = {
         name: (where, without_gap_words(where, name, table, read, policy=policy, gaps=config.gaps, found=words))

@@ -37,6 +37,7 @@ from harness.task.intake.near_texts import near_texts
 from harness.task.intake.odd_texts import identical, of_no_language
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.shifts import shifts
+from harness.task.intake.split_column import by_column
 from harness.task.intake.table import Table, load_table
 from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
@@ -69,7 +70,7 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
         table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
         where = f"{key}={name}"
         tables[split] = where, with_label_sets(config, where, table)
-    return own_splits(config, f"task.data={config.data}", config.data, tables)
+    return own_splits(config, f"task.data={config.data}", config.data, by_column(tables, config.split))
 
 
 def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
@@ -82,7 +83,7 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
         config.dataset, config.subset, wanted=columns, label=config.label_columns[0], named=config.split_names
     )
     tables = {split: (named, with_label_sets(config, named, table)) for split, (named, table) in tables.items()}
-    source, frames, facts = own_splits(config, where, config.dataset, tables)
+    source, frames, facts = own_splits(config, where, config.dataset, by_column(tables, config.split))
     return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
 
 

@@ -15,6 +15,7 @@ from harness.task.intake.files import given_files, what_it_is
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.near_texts import near_texts
+from harness.task.intake.split_column import NONE, by_column
 from harness.task.intake.table import SUFFIXES, Table, load_table
 from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
 from harness.task.tags import OUTSIDE, begun, broken, is_bio
@@ -36,6 +37,8 @@ class Row:
 
 
 Rows = dict[str, list[Row]]
+_Given = tuple[str, list[Row], Mapping[str, str]]
+"""Of a split what names it, its rows, and how it is written."""
 
 
 def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
@@ -68,27 +71,35 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     return source, {split: rows[split] for split in SPLITS}, facts
 
 
-def _given(config: TokenLabelsTaskConfig) -> tuple[dict[str, tuple[str, list[Row], Mapping[str, str]]], list[str]]:
+def _given(config: TokenLabelsTaskConfig) -> tuple[dict[str, _Given], list[str]]:
     """Of each split that is given what names it, its rows, and how it is written; and what is told of others."""
     if config.dataset is not None:
         where, wanted = f"task.dataset={config.dataset}", _wanted(config)
-        tables, told = load_splits(config.dataset, config.subset, wanted, config.split_names)
-        found = {split: (where, _of_table(config, where, table, split)) for split, table in tables.items()}
-        return {split: (where, rows, tables[split].format) for split, (where, rows) in found.items()}, told
+        found, told = load_splits(config.dataset, config.subset, wanted, config.split_names)
+        return _of_tables(config, {split: (where, table) for split, table in found.items()}), told
     if config.data is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, Parquet or CoNLL file, or task.dataset")
-    given = {}
-    for split, key, name in given_files(config.data, config.validation, config.test):
-        given[split] = f"{key}={name}", *_read(config, split, key, Path(name).expanduser())
-    return given, []
+    files = list(given_files(config.data, config.validation, config.test))
+    read = {split: _read(config, key, Path(name).expanduser()) for split, key, name in files}
+    named = {split: f"{key}={name}" for split, key, name in files}
+    given = _of_tables(config, {split: (named[split], each) for split, each in read.items() if isinstance(each, Table)})
+    return given | {split: (named[split], *each) for split, each in read.items() if not isinstance(each, Table)}, []
+
+
+def _of_tables(config: TokenLabelsTaskConfig, tables: Mapping[str, tuple[str, Table]]) -> dict[str, _Given]:
+    """Of each split of tables the same, those of training's table among them that a column of it names."""
+    parts = by_column(tables, config.split) if "train" in tables else tables
+    return {
+        split: (where, _of_table(config, where, table, split), table.format) for split, (where, table) in parts.items()
+    }
 
 
 def _wanted(config: TokenLabelsTaskConfig) -> tuple[str, ...]:
     return (config.tokens, config.tags, *([config.group] if config.group else []))
 
 
-def _read(config: TokenLabelsTaskConfig, split: str, key: str, path: Path) -> tuple[list[Row], Mapping[str, str]]:
-    """The rows of a file, and how it is written."""
+def _read(config: TokenLabelsTaskConfig, key: str, path: Path) -> Table | tuple[list[Row], Mapping[str, str]]:
+    """The table of a file, or the rows of one of a token a line, and how it is written."""
     kind = path.suffix.lower()
     if kind not in (*SUFFIXES, *LINES):
         raise ConfigError(
@@ -98,9 +109,10 @@ def _read(config: TokenLabelsTaskConfig, split: str, key: str, path: Path) -> tu
     if kind in LINES:
         if config.group is not None:
             raise ConfigError(f"task.group={config.group}: {path} has a token a line, and no columns of groups; null")
+        if config.split not in (None, NONE):
+            raise ConfigError(f"task.split={config.split}: {path} has a token a line, and no column of splits; null")
         return _of_lines(config, key, path)
-    table = load_table(path, key, _wanted(config), encoding=config.encoding, separator=config.separator)
-    return _of_table(config, f"{key}={path}", table, split), table.format
+    return load_table(path, key, _wanted(config), encoding=config.encoding, separator=config.separator)
 
 
 def _with_tokens(

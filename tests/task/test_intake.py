@@ -53,6 +53,12 @@ def relabelled(change, every=7):
     return [(text, change(label) if i % every == 0 else label) for i, (text, label) in enumerate(sentences())]
 
 
+def in_splits(names, count=60):
+    """The sentences, with a column that goes through `names` of splits."""
+    return [(*row, names[i * len(names) // count]) for i, row in enumerate(sentences(count))]
+
+
+SPLIT = ("text", "label", "split")
 ACCENTED = [(f"{text} déjà vu café", label) for text, label in sentences()]
 WESTERN = ["où ça, l’œuvre à 50 €", "über Köln, 5 µm", "¿qué pasó, señor?", "não põe informações", "però, col·lecció"]
 WESTERN += ["það, því ný öld", "født på Ærø", "människor på ön", "võrdsed õigused, šokolaad", "één, geïnteresseerd"]
@@ -108,6 +114,28 @@ READ = [
     ("blank lines between", "a.csv", text_of(sentences()).replace("\n", "\n\n"), {}, None),
     ("separator at each end", "a.csv", text_of(sentences()).replace("\n", ",\n"), {}, None),
     ("blanks in the header", "a.csv", text_of(sentences(), head=(" text ", "label ")), {}, None),
+    (
+        "names of splits",
+        "a.csv",
+        text_of(in_splits(["Train"] * 4 + ["val", "TEST"]), head=SPLIT),
+        {"split": "split"},
+        None,
+    ),
+    (
+        "names of splits that mean another",
+        "a.csv",
+        text_of(in_splits(["train", "test"]), head=SPLIT),
+        {"split": "none"},
+        None,
+    ),
+    (
+        "a yes or no of training",
+        "a.csv",
+        text_of(in_splits([1, 1, 0]), head=("text", "label", "is_train")),
+        {"split": "is_train"},
+        None,
+    ),
+    ("names of days", "a.csv", text_of(in_splits(["Monday", "train"]), head=SPLIT), {}, None),
     ("long field", "a.csv", text_of(LONG), {}, {text for text, _ in LONG}),
     ("quotes, breaks and tabs in fields", "a.csv", text_of(QUOTED), {}, {text for text, _ in QUOTED}),
     ("the same, semicolon", "a.csv", text_of(QUOTED, ";"), {}, {text for text, _ in QUOTED}),
@@ -606,6 +634,13 @@ REFUSED = [
     ("one bad number", "a.csv", text_of([*NUMBERED, ("odd", "high")], ";"), {"answer": "number"}, r"no number in 1 rows \(62\), as 'high'"),
     ("the same bad number twice", "a.csv", text_of([*sentences(), sentences()[0]]), {"answer": "number"}, "label is no number"),
     ("a group that is no column", "a.csv", text_of(sentences()), {"group": "author"}, "task.group=author: .*no such column"),
+    ("a split for each row", "a.csv", text_of(in_splits(["train"] * 4 + ["dev", "test"]), head=SPLIT), {}, r"\(split: train in 40 rows, dev in 10 rows, test in 10 rows\); task.split=split takes"),
+    ("a split under another name", "a.jsonl", "".join(json.dumps({"text": t, "label": l, "fold": s}) + "\n" for t, l, s in in_splits(["Training", "Testing"])), {}, "task.split=fold takes these splits, none cuts others"),
+    ("a truth value of training", "a.jsonl", "".join(json.dumps({"text": t, "label": l, "is_train": s}) + "\n" for t, l, s in in_splits([True, False])), {}, r"\(is_train: True in 30 rows, False in 30 rows\); task.split=is_train"),
+    ("rows of no split", "a.csv", text_of(in_splits(["train", "train", "test", ""]), head=SPLIT), {"split": "split"}, r"task.split=split: 15 rows are of no split \(row 47: empty, "),
+    ("rows of an unknown split", "a.csv", text_of(in_splits(["train", "train", "unsup"]), head=SPLIT), {"split": "split"}, r"20 rows are of no split \(row 42: 'unsup', .*names of splits are train"),
+    ("no row of training", "a.csv", text_of(in_splits(["dev", "test"]), head=SPLIT), {"split": "split"}, "no row is of train; splits: test, validation"),
+    ("a column of splits that there is not", "a.csv", text_of(sentences()), {"split": "part"}, "task.split=part: .*no such column"),
     ("a time that is none", "a.csv", text_of([(*row, "soon") for row in sentences()], head=("text", "label", "when")), {"time": "when"}, "neither a number nor a date"),
 ]  # fmt: skip
 

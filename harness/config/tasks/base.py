@@ -47,8 +47,8 @@ FORMER_READERS = {"continual": "sequence", "seq2seq": "pairs"}
 # it is in the fingerprint.
 _NOT_IN_FINGERPRINT = (
     *("name", "data", "asset", "stand_in", "train", "validation", "test", "catalogues"),
-    *("labels", "cut", "time", "time_format", "duplicates", "gaps", "leaks", "encoding", "separator", "channels"),
-    *("gradients", "gap_words"),
+    *("labels", "cut", "time", "time_format", "duplicates", "gaps", "leaks", "split", "encoding", "separator"),
+    *("channels", "gradients", "gap_words"),
     *("dataset", "subset", "packages", "broken", "unknown", "tag_names", "unknown_tokens"),
     *("template", "template_arguments", "messages", "system", "other_roles"),
     *("answers", "answer_start", "id", "starts", "unanswerable", "background"),

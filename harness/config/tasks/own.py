@@ -78,13 +78,15 @@ class OwnLabelledConfig(OwnDataConfig):
 class OwnTableConfig(OwnDataConfig):
     """The same of tables: their encoding and separator are found where they are not given.
 
-    `leaks`: a held-out split may share more than a few rows with an earlier one.
+    `leaks`: a held-out split may share more than a few rows with an earlier one. `split` is the column that says of
+    which split each row of `data` is; null: an error where there is one; none: it means something else.
     """
 
     data: Text | None
     validation: Text | None
     test: Text | None
     leaks: Literal["refuse", "allow"] = "refuse"
+    split: Text | None = "none"
     encoding: Text | None = None
     separator: Text | None = None
 

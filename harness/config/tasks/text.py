@@ -191,9 +191,9 @@ class TableTaskConfig(OwnTableConfig, OwnTextTaskConfig):
 class HubTaskConfig(OwnTextTaskConfig):
     """A data set of the datasets library: a folder that it saved, or owner/name@revision on the hub.
 
-    `train`, `validation` and `test` are the names of its splits; null: found by their usual names. `objective` and
-    `measures` are what a data set is officially scored by: what trainer.objective and trainer.measures are unless they
-    are given.
+    `train`, `validation` and `test` are the names of its splits; null: found by their usual names. `split` is a column
+    of its training split, as of other tables. `objective` and `measures` are what a data set is officially scored by:
+    what trainer.objective and trainer.measures are unless they are given.
     """
 
     reader: Literal["hf"]
@@ -202,6 +202,7 @@ class HubTaskConfig(OwnTextTaskConfig):
     train: Text | None = None
     validation: Text | None = None
     test: Text | None = None
+    split: Text | None = "none"
     objective: Text | None = None
     measures: Listed | None = None
 

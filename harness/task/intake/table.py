@@ -13,8 +13,10 @@ from harness.system.paths import listed, path_problem
 from harness.task.intake.delimited import raw_tabs, read_delimited
 from harness.task.intake.features import Features, classes_of, noted_features, with_names
 from harness.task.intake.files import decode, read_bytes, unlike_data, what_it_is
+from harness.task.intake.split_names import may_name_splits
 
 ARROW = (".parquet", ".arrow", ".feather")
+_LOOKED_AT = 200  # first cells of a column that nobody asked for
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", *ARROW)
 
 
@@ -186,18 +188,25 @@ def load_arrow(path: Path, key: str, wanted: Collection[str] = (), features: Fea
 
 
 def of_arrow_table(table: Any, wanted: Collection[str]) -> pd.DataFrame:
-    """The cells of an Arrow table, of the `wanted` columns only, rows numbered from 1.
+    """The cells of an Arrow table, rows numbered from 1, of the `wanted` columns and those that may name splits only.
 
     As Python's own values: pandas would make floats of whole numbers with a gap among them.
     """
     rows = range(1, table.num_rows + 1)
     columns = {
         index: pd.Series(
-            table.column(index).to_pylist() if not wanted or name in wanted else None, dtype=object, index=rows
+            table.column(index).to_pylist() if not wanted or _is_read(table, index, wanted) else None,
+            dtype=object,
+            index=rows,
         )
-        for index, name in enumerate(table.column_names)
+        for index in range(table.num_columns)
     }
     return pd.DataFrame(columns, index=rows).set_axis(table.column_names, axis=1)
+
+
+def _is_read(table: Any, index: int, wanted: Collection[str]) -> bool:
+    name = table.column_names[index]
+    return name in wanted or may_name_splits(name, table.column(index).slice(0, _LOOKED_AT).to_pylist())
 
 
 def _parquet(path: Path) -> Any:

@@ -1,0 +1,98 @@
+"""A column of a table that says of which split each row is: taken where it is named, never passed over in silence."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+
+import pandas as pd
+
+from harness.config import ConfigError
+from harness.system.paths import listed
+from harness.task.base import SPLITS
+from harness.task.intake.held import shortened
+from harness.task.intake.labels import is_gap
+from harness.task.intake.split_names import decided_about, decision, named_split
+from harness.task.intake.table import Table
+
+NONE = "none"
+"""What task.split is where such a column means something else."""
+
+_SHOWN = 5  # names of splits in a message
+
+
+def by_column(given: Mapping[str, tuple[str, Table]], column: str | None) -> dict[str, tuple[str, Table]]:
+    """The splits that are given, each with what names it and its table; the table of training is taken apart by the
+    `column` that says of which split its rows are.
+
+    Raises ConfigError where none is named and there is such a column, and, with the rows, for cells that name no split.
+    """
+    if column == NONE:
+        return dict(given)
+    where, table = given["train"]
+    there = _columns_of_splits(table)
+    if column is None:
+        if there:
+            raise ConfigError(f"{where}: {_found(table, there)}")
+        return dict(given)
+    where = f"{where} task.split={column}"
+    if decided_about(column) and (others := [name for name in there if name != column and decided_about(name)]):
+        raise ConfigError(
+            f"{where}: {listed(others)} decides about splits, too; write one column of train, validation and test"
+        )
+    splits = _splits(where, column, table.column("task.split", column))
+    if "train" not in splits.values():
+        raise ConfigError(f"{where}: no row is of train; splits: {listed(sorted(set(splits.values())))}")
+    parts = {split: _part(where, table, column, splits, split) for split in SPLITS if split in splits.values()}
+    if twice := [split for split in given if split != "train" and split in parts]:
+        raise ConfigError(f"{where}: rows of {twice[0]}, which {given[twice[0]][0]} gives, too; one of them")
+    return {**given, **parts}
+
+
+def _part(where: str, table: Table, column: str, splits: Mapping[object, str], split: str) -> tuple[str, Table]:
+    mine = table.frame[[splits[row] == split for row in table.frame.index]]
+    return where, dataclasses.replace(table, frame=mine, format={**table.format, "split": f"in column {column}"})
+
+
+def _columns_of_splits(table: Table) -> list[str]:
+    names = [str(name) for name in table.frame.columns]
+    return [name for place, name in enumerate(names) if _says_splits(name, table.frame.iloc[:, place])]
+
+
+def _says_splits(name: str, cells: pd.Series) -> bool:
+    """Whether most cells name splits, training and another, or decide about one of them."""
+    said = Counter(str(cell) for cell in cells if isinstance(cell, str | bool | int | float) and not is_gap(cell))
+    if decided_about(name) is not None:
+        return {decision(cell) for cell in said} == {True, False}
+    named = {cell: split for cell in said if (split := named_split(cell)) is not None}
+    found = set(named.values())
+    return "train" in found and len(found) > 1 and 2 * sum(said[cell] for cell in named) > said.total()
+
+
+def _splits(where: str, column: str, cells: pd.Series) -> dict[object, str]:
+    """The split of each row. Raises ConfigError, with the rows, for cells that name none."""
+    about = decided_about(column)
+    other = "test" if about == "train" else "train"
+    found, wrong = dict[object, str](), list[str]()
+    for row, cell in cells.items():
+        decided = None if about is None or is_gap(cell) else decision(str(cell))
+        split = named_split(cell) if decided is None else about if decided else other
+        if split is None:
+            wrong.append(f"row {row}: {'empty' if is_gap(cell) else shortened(repr(cell))}")
+        else:
+            found[row] = split
+    if wrong:
+        rule = "names of splits are train, validation, test and what is usual for them"
+        raise ConfigError(f"{where}: {len(wrong)} rows are of no split ({listed(wrong)}); {rule}")
+    return found
+
+
+def _found(table: Table, names: list[str]) -> str:
+    """What is said of columns that name splits."""
+    said = "; ".join(f"{name}: {_counts(table.column('task.split', name))}" for name in names)
+    what = "a column says of which split each row is" if len(names) == 1 else "columns say of which split each row is"
+    return f"{what} ({said}); task.split={names[0]} takes these splits, none cuts others as if it was not there"
+
+
+def _counts(cells: pd.Series) -> str:
+    counts = Counter(str(cell) for cell in cells if not is_gap(cell))
+    return ", ".join(f"{shortened(cell)} in {count} rows" for cell, count in counts.most_common(_SHOWN))

@@ -1,0 +1,34 @@
+"""Cells of a table that say of which split a row is: by its name, or as yes and no in a column like is_train."""
+
+import re
+from collections.abc import Iterable
+
+from harness.task.intake.folders import split_named
+from harness.task.intake.labels import is_gap
+
+_LONGEST = 32  # characters of a split's name
+_DECISION = re.compile(r"(?:is|in|for)(?=[_\W]|[A-Z])[_\W]*(.+)")
+_TRUE, _FALSE = ("true", "yes", "y", "t", "1"), ("false", "no", "n", "f", "0")
+
+
+def named_split(cell: object) -> str | None:
+    """The split that a cell names; None where it names none."""
+    return split_named(cell) if isinstance(cell, str) and len(cell) <= _LONGEST else None
+
+
+def decided_about(column: str) -> str | None:
+    """The split that a column of yes and no decides about by its name, as is_train and isTest; None of others."""
+    match = _DECISION.fullmatch(column.strip())
+    return split_named(match[1]) if match else None
+
+
+def decision(cell: str) -> bool | None:
+    """Whether a cell says yes or no; None where it says neither."""
+    word = cell.strip().casefold().removesuffix(".0")
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+def may_name_splits(column: str, cells: Iterable[object]) -> bool:
+    """Whether a column could say of which split rows are, judged by its name and some of its cells."""
+    said = [cell for cell in cells if not is_gap(cell)]
+    return decided_about(column) is not None or (bool(said) and all(map(named_split, said)))

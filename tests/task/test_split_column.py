@@ -1,0 +1,92 @@
+"""A column that says of which split each row is: of every table task it is taken or refused, never passed over."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from harness.config import ConfigError
+from harness.config.former import _is_former
+from harness.task.build import read_task
+from tests.task.test_intake import make_task  # noqa: F401
+
+PLACES = ["train"] * 24 + ["dev"] * 8 + ["test"] * 8
+NAMES = ("harbour", "lantern", "meadow", "copper", "violin", "thunder", "biscuit", "granite", "orchid", "saddle")
+
+
+def rows_of(kind, folder):
+    """So many rows of a task as there are places, and its words."""
+    texts = [f"the {NAMES[i % 10]} of {NAMES[i // 10]} at {i}" for i in range(len(PLACES))]
+    if kind == "text_csv":
+        return [{"text": text, "label": "ab"[i % 2]} for i, text in enumerate(texts)]
+    if kind == "seq2seq":
+        return [{"source": text, "target": text.upper()} for text in texts]
+    if kind == "chat":
+        return [{"prompt": text, "completion": text.upper()} for text in texts]
+    if kind == "choice":
+        return [{"question": text, "choices": ["yes", "no"], "answerKey": i % 2} for i, text in enumerate(texts)]
+    if kind == "token_labels":
+        return [{"tokens": text.split(), "tags": ["O", "B-X", *"OOOO"]} for text in texts]
+    if kind == "extractive_qa":
+        answers = [{"text": [text.split()[1]], "answer_start": [4]} for text in texts]
+        return [{"question": f"{t}?", "context": t, "answers": a} for t, a in zip(texts, answers, strict=True)]
+    for i in range(len(PLACES)):
+        drawn = np.random.default_rng(i).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(drawn).save(folder / f"{i}.png")
+    return [{"image": f"{i}.png", "label": "ab"[i % 2]} for i in range(len(PLACES))]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "kind", ["text_csv", "seq2seq", "chat", "choice", "token_labels", "extractive_qa", "image_table"]
+)
+def test_every_table_task_takes_it_or_refuses(make_task, tmp_path, kind, suffix):  # noqa: F811
+    rows = [{**row, "partition": place} for row, place in zip(rows_of(kind, tmp_path), PLACES, strict=True)]
+    data = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pd.DataFrame(rows).to_parquet(data)
+    else:
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = make_task(f"task={kind}", "task.data=x")
+    with pytest.raises(ConfigError, match=r"\(partition: train in 24 rows, .*\); task.split=partition takes"):
+        read_task(dataclasses.replace(config, data=str(data)))
+    task = read_task(dataclasses.replace(config, data=str(data), split="partition"))
+    assert {split: len(task.names(split)) for split in ("train", "validation", "test")} == {
+        "train": 24,
+        "validation": 8,
+        "test": 8,
+    }
+    assert task.findings().format["test.split"] == "in column partition"
+    assert len(read_task(dataclasses.replace(config, data=str(data), split="none")).names("train")) != 24
+
+
+def test_a_file_of_a_split_that_the_column_has_too_is_refused(make_task, tmp_path):  # noqa: F811
+    rows = [{**row, "split": place} for row, place in zip(rows_of("text_csv", tmp_path), PLACES, strict=True)]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    pd.DataFrame(rows[32:]).to_csv(tmp_path / "b.csv", index=False)
+    config = make_task("task=text_csv", "task.data=x")
+    given = dataclasses.replace(config, data=str(tmp_path / "a.csv"), test=str(tmp_path / "b.csv"), split="split")
+    with pytest.raises(ConfigError, match=r"rows of test, which task.test=.*b.csv gives, too"):
+        read_task(given)
+
+
+def test_two_columns_of_yes_and_no_are_not_read_by_half(make_task, tmp_path):  # noqa: F811
+    rows = [
+        {**row, "is_val": place == "dev", "is_test": place == "test"}
+        for row, place in zip(rows_of("text_csv", tmp_path), PLACES, strict=True)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.csv"))
+    with pytest.raises(ConfigError, match=r"columns say .*\(is_val: .*; is_test: "):
+        read_task(config)
+    with pytest.raises(ConfigError, match="task.split=is_val: is_test decides about splits, too"):
+        read_task(dataclasses.replace(config, split="is_val"))
+
+
+def test_a_study_begun_before_there_was_the_key_goes_on_without_it(make_task):  # noqa: F811
+    assert type(make_task("task=text_csv", "task.data=x")).split == "none"
+    assert _is_former("task.split")
+    assert _is_former("task.tasks.a.split")
