@@ -11,7 +11,7 @@ from harness.config import ConfigError, FolderTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.images import ImageSplit
-from harness.task.intake.duplicates import contradictions, repeats
+from harness.task.intake.duplicates import contradictions, refuse_leaks, repeats, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.folders import (
     class_folders,
@@ -50,6 +50,10 @@ class _Found:
     passed_over: Counter[str] = dataclasses.field(default_factory=Counter)
     broken: dict[Path, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def paths(self) -> list[Path]:
+        return [path for path, _, _ in self.images]
+
 
 def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit], Facts]:
     """The splits that a folder has, its classes, and what was found out. Raises ConfigError for what is ambiguous."""
@@ -57,7 +61,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         raise ConfigError("task.data: missing; give a folder of class-named folders of images")
     root = Path(config.data).expanduser()
     require_folder(root, "task.data", config.name)
-    found = _found(split_folders(root, "task.data"))
+    found = _found(config, split_folders(root, "task.data"))
     _refuse_masks(found)
     names = _names(config, root, found)
     digests = _looked_at(found, config.background)
@@ -76,6 +80,9 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         left_out["repeated"] = [str(path.relative_to(root)) for path in repeated]
         out = set(repeated)
         found.images = [image for image in found.images if image[0] not in out]
+    if shared := _shared(config, root, found, digests):
+        left_out["in two splits"] = [str(path.relative_to(root)) for path in found.paths if path in shared]
+        found.images = [image for image in found.images if image[0] not in shared]
     classes = tuple(sorted({label for _, split, label in found.images if split == "train"}))
     _refuse_unknown(config, root, found, classes)
     there = dict.fromkeys(split for _, split, _ in found.images) or ("train",)
@@ -91,17 +98,18 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
             *_inner_folders(found),
             *stay,
             *told_of(named, config.background),
+            *_in_two_splits(found, digests),
             *_in_several_classes(found, digests),
         ],
     )
     return config.data, classes, splits, told
 
 
-def _found(splits: dict[str, Path]) -> _Found:
+def _found(config: FolderTaskConfig, splits: dict[str, Path]) -> _Found:
     found = _Found()
     for split, place in splits.items():
         empty = []
-        for inner in class_folders(place, "task.data"):
+        for inner in class_folders(place, "task.data", config.classes):
             read, unread, rest = told_apart(list(files_in(inner)), _READ, _UNREAD)
             found.images += [(path, split, inner.name) for path in read]
             found.broken |= dict.fromkeys(unread, "a kind of file that is not read")
@@ -198,6 +206,35 @@ def _repeated(
     names = {split: [path.relative_to(root) for path, _, _ in images] for split, images in mine.items()}
     out, told = repeats(seen, names, config.duplicates)
     return [mine[split][place][0] for split in mine for place in out[split]], told
+
+
+def _shared(config: FolderTaskConfig, root: Path, found: _Found, digests: dict[Path, Looked]) -> set[Path]:
+    """The files that are left out since a later one of the splits that are given has the same picture.
+
+    Raises ConfigError where these are more than a few.
+    """
+    if config.leaks == "allow":
+        return set()
+    mine = {split: [path for path, of, _ in found.images if of == split] for split in SPLITS}
+    if config.leaks == "refuse":
+        pixels = {split: [digests[path].pixels for path in paths] for split, paths in mine.items()}
+        names = {split: [path.relative_to(root) for path in paths] for split, paths in mine.items()}
+        rule = "; task.leaks=leave_out leaves them out of the earlier one, allow takes them all the same"
+        refuse_leaks(f"task.data={config.data}", pixels, names, str, rule, "pictures")
+    later, out = set[str](), set[Path]()
+    for split in reversed(SPLITS):
+        out |= {path for path in mine[split] if digests[path].pixels in later}
+        later |= {digests[path].pixels for path in mine[split]}
+    return out
+
+
+def _in_two_splits(found: _Found, digests: dict[Path, Looked]) -> list[str]:
+    """What is told of pictures that stand in two of the splits that are given, where they are kept."""
+    pixels = {split: [digests[path].pixels for path, of, _ in found.images if of == split] for split in SPLITS}
+    return [
+        f"{len(places)} pictures of {names.partition(' and ')[2]} stand in {names.partition(' and ')[0]}, too"
+        for names, places in shared_keys(pixels).items()
+    ]
 
 
 def _in_several_classes(found: _Found, digests: dict[Path, Looked]) -> list[str]:

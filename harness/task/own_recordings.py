@@ -97,7 +97,7 @@ def _heard(config: AudioFolderConfig, root: Path) -> tuple[_Splits, dict[Path, s
             names = listed(sorted(path.name for path in loose))
             raise ConfigError(f"task.data={place}: recordings beside the class folders: {names}{rule}")
         part = found.setdefault(split, [])
-        for inner in class_folders(place, "task.data"):
+        for inner in class_folders(place, "task.data", config.classes):
             read, unread, rest = told_apart(list(files_in(inner)), _KINDS, UNREAD)
             if not read and not unread:
                 raise ConfigError(f"task.data={place}: no recording in {inner.name}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.config import ConfigError, DigitsTaskConfig, FolderTaskConfig, ModelConfig, PublishedImagesConfig, Tokens
 from harness.system import assets
+from harness.system.paths import listed
 from harness.task.base import SPLITS, Inputs, Task, described
 from harness.task.constants import Batches, of_classes
 from harness.task.images import ImageSplit, evenly_drawn, image_inputs
@@ -116,8 +117,8 @@ def vision_task(
     for split, images in splits.items():
         if not len(images):
             raise ConfigError(f"{where}: the {split} split has no images")
-    if (found := len(set(splits["train"].labels))) < 2:
-        raise ConfigError(f"{where}: the training split has {found} classes, 2 are needed")
+    if len(found := sorted({classes[label] for label in splits["train"].labels})) < 2:
+        raise ConfigError(f"{where}: the training split has {len(found)} classes ({listed(found)}), 2 are needed")
     names = {split: [classes[label] for label in images.labels] for split, images in splits.items()}
     facts = Facts(missing=missing_classes(where, names, "images"))
     return VisionTask(name, source, classes, splits, _digest(classes, splits), repeated, image_size, facts)
@@ -137,9 +138,10 @@ def _cut(given: dict[str, ImageSplit], config: VisionConfig) -> dict[str, ImageS
     was not published as held out.
     """
     held: dict[str, ImageSplit] = {name: given[name] for name in ("test", "validation") if name in given}
-    if len(held) == 2:
+    if len(held) == 2 and not config.may_share:
         held["validation"] = _without(held["validation"], held["test"].contents)
-    pool = _without(given["train"], [content for split in held.values() for content in split.contents], once=True)
+    others = [] if config.may_share else [content for split in held.values() for content in split.contents]
+    pool = _without(given["train"], others, once=True)
     shares = {name: share for name, share in config.shares.items() if name not in held}
     images = range(len(pool))
     if config.evenly_cut:

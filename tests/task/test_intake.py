@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import gzip
 import io
+import itertools
 import json
 import os
 import re
@@ -1217,6 +1218,20 @@ def test_icons_that_differ_in_what_is_transparent_alone_are_read_and_told(make_t
         read_task(folder_task(make_task, tmp_path / "d", background="black"))
 
 
+def renamed_classes(root, *names):
+    for old, new in zip(("cat", "dog"), names, strict=True):
+        (root / old).rename(root / new)
+
+
+def leaking(root):
+    """The classes in train/, and in test/ with two of their pictures each."""
+    (root / "train").mkdir()
+    for number, name in enumerate(("cat", "dog")):
+        (root / name).rename(root / "train" / name)
+        for i in (0, 1, 50, 51, 52):
+            picture(root / "test" / name / f"{i}.png", 100 * number + i)
+
+
 BAD_FOLDERS = [
     ("masks", lambda root: picture(root / "cat/masks/a.png", 995), "cat/masks: a.png and others would be taken for pictures of 'cat'"),
     ("annotations", lambda root: picture(root / "cat/Annotation/a.png", 995), "taken for pictures of 'cat'"),
@@ -1234,6 +1249,11 @@ BAD_FOLDERS = [
     ("two classes alike", lambda root: picture(root / "Cat" / "z.png", 998), "'Cat' .*task.labels.normalise"),
     ("one picture, two classes", lambda root: picture(root / "dog" / "z.png", 0), "in several classes.*task.duplicates"),
     ("split inside a class", lambda root: picture(root / "cat" / "test" / "a.png", 997), "cat has test in it"),
+    ("folds", lambda root: renamed_classes(root, "fold1", "fold2"), "fold1, fold2 are names of splits or folds; .*task.classes=2 takes them"),
+    ("short names of splits", lambda root: renamed_classes(root, "tr", "te"), "te, tr are names of splits or folds"),
+    ("numbered splits", lambda root: renamed_classes(root, "split0", "Split_1"), "are names of splits or folds"),
+    ("the same folders in every class", lambda root: [picture(root / n / s / "a.png", 900 + i) for i, (n, s) in enumerate(itertools.product(("cat", "dog"), ("left", "right")))], "cat, dog each have left, right in them: which are classes.*task.classes=2"),
+    ("pictures in two splits", lambda root: leaking(root), r"4 of 10 test pictures stand in train too \(rows test/.*\); task.leaks=leave_out"),
     ("class beside splits", lambda root: [picture(root / s / "cat" / "a.png", 996) for s in ("train", "test")], "what is cat, dog beside"),
 ]  # fmt: skip
 
@@ -1244,6 +1264,16 @@ def test_a_folder_that_means_no_one_thing_is_refused_in_a_line(make_task, tmp_pa
     with pytest.raises(ConfigError, match=line) as caught:
         read_task(folder_task(make_task, tmp_path / "d"))
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [row[1] for row in BAD_FOLDERS if row[0] in ("folds", "short names of splits", "the same folders in every class")],
+)
+def test_folders_that_look_like_parts_are_classes_where_they_are_counted(make_task, tmp_path, own_cache, spoil):
+    spoil(images_in(tmp_path / "d"))
+    names = sorted(path.name for path in (tmp_path / "d").iterdir())
+    assert list(read_task(folder_task(make_task, tmp_path / "d", classes=2)).classes) == names
 
 
 @pytest.mark.parametrize("names", [("train", "val", "valid"), ("test", "val", "val"), ("Train", "train", "test")])

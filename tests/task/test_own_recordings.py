@@ -145,6 +145,11 @@ WRONG = {
         [],
         r"left/x\.m4a: a kind of recording that is not read",
     ),
+    "folds": (
+        lambda root: [path.rename(root / f"fold{i}") for i, path in enumerate(sorted(root.iterdir()))],
+        [],
+        "fold0, fold1, fold2 are names of splits or folds; .*task.classes=3 takes them",
+    ),
     "classes": (lambda root: None, ["task.classes=4"], r"task\.classes=4: .* has 3 classes"),
     "one class": (lambda root: [shutil.rmtree(root / name) for name in ("left", "right")], [], "1 class in training"),
     "no folder": (shutil.rmtree, [], "no such folder"),

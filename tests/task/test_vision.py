@@ -162,16 +162,29 @@ def test_given_splits_are_kept_without_what_the_later_ones_hold(config, tmp_path
     leak = (tmp_path / "test" / "b" / "0.png").read_bytes()
     for name in ("train", "validation"):
         (tmp_path / name / "b" / "leak.png").write_bytes(leak)
-    task = build_task(config("task=image_folder", f"task.data={tmp_path}"))
-    assert {name: len(split) for name, split in task.splits.items()} == {"train": 18, "validation": 8, "test": 10}
-    assert len(set(all_digests(task))) == 36
+    words = ["task=image_folder", f"task.data={tmp_path}"]
+    for policy in ("refuse", "leave_out", "allow"):
+        if policy == "refuse":
+            with pytest.raises(
+                ConfigError, match=r"1 of 9 validation pictures stand in train too \(rows validation/b/"
+            ):
+                build_task(config(*words))
+            continue
+        task = build_task(config(*words, f"task.leaks={policy}"))
+        more = int(policy == "allow")
+        counts = {"train": 18 + more, "validation": 8 + more, "test": 10}
+        assert {name: len(split) for name, split in task.splits.items()} == counts
+        assert len(set(all_digests(task))) == 36
+        left = {"in two splits": ["train/b/leak.png", "validation/b/leak.png"]}
+        assert task.findings().left_out == ({} if more else left)
+        assert ("1 pictures of test stand in train, too" in task.findings().suspicious) == bool(more)
 
 
 MISTAKES = [
     ("task=image_folder", "task.data: missing"),
     ("task=image_folder task.data=/nowhere", "task.data=/nowhere: no such folder"),
-    ("task=image_folder task.data={empty}", "the training split has 0 classes|the train split has no images"),
-    ("task=image_folder task.data={one}", "the training split has 1 classes, 2 are needed"),
+    ("task=image_folder task.data={empty}", "the training split has 0 classes .*|the train split has no images"),
+    ("task=image_folder task.data={one}", "the training split has 1 classes \\(a\\), 2 are needed"),
     ("task=image_folder task.data={unknown}", "a label is absent from training: 'new' \\(\\d+ images: test/new/"),
     ("task=image_folder task.data={good} task.classes=3", "2 classes, task.classes=3"),
     ("task=fashion_mnist task.data={empty}", "no train-images-idx3-ubyte or train-images-idx3-ubyte.gz in it"),

@@ -39,6 +39,11 @@ class ImageTaskConfig(LabelledTaskConfig):
         """Whether splits that are not given are drawn from each class by its size."""
         return False
 
+    @property
+    def may_share(self) -> bool:
+        """Whether an image may stand in two splits that are given."""
+        return False
+
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.image_mistakes(self.name, self.image_size)
 
@@ -72,11 +77,17 @@ class DigitsTaskConfig(SplitImagesConfig):
 class FolderTaskConfig(OwnLabelledConfig, SplitImagesConfig):
     """A user's own folder of class-named folders of images, or of train, validation and test, each such a folder.
 
-    Transparent parts of images are laid over the `background`.
+    Transparent parts of images are laid over the `background`. `leaks`: pictures that stand in two of the splits that
+    are given; leave_out: the later of train, validation and test has them alone.
     """
 
     reader: Literal["image_folder"]
     background: Literal["white", "black"] = "white"
+    leaks: Literal["refuse", "leave_out", "allow"] = "leave_out"
+
+    @property
+    def may_share(self) -> bool:
+        return self.leaks == "allow"
 
     @property
     def evenly_cut(self) -> bool:

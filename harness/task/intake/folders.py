@@ -17,6 +17,7 @@ _SPLITS = {
 _SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
 _DECORATIONS = ("dataset", "set", "split", "data", "images", "image", "imgs", "img")
 _DECORATED = re.compile(rf"({'|'.join(_SPLIT_OF)})({'|'.join(_DECORATIONS)})")
+_PARTS = re.compile(r"(?:fold|split|cv|part|partition|subset)[\W_]*\d+|(?:tr|te|ts|va|vl)[\W_]*\d*")
 _LEFT_BY_PROGRAMS = frozenset(
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin")
 )
@@ -107,15 +108,32 @@ def _are_classes(splits: Mapping[Path, str], folders: int) -> bool:
     return len(splits) == 1 < folders or (len(splits) > 1 and not any(split_named(path.name) for path in splits))
 
 
-def class_folders(root: Path, key: str) -> list[Path]:
-    """The folders of the classes. Raises ConfigError for one whose own folders are splits."""
+def class_folders(root: Path, key: str, classes: int | None = None) -> list[Path]:
+    """The folders of the classes. Raises ConfigError for one whose own folders are splits, and, unless there are as
+    many as `classes`, where their names are those of parts of data, or all of them hold the same folders.
+    """
     found = folders_in(root)
     for path in found:
         if inner := [deeper.name for deeper in folders_in(path) if split_named(deeper.name)]:
             raise ConfigError(
                 f"{key}={root}: {path.name} has {listed(inner)} in it; splits come first, as in train/{path.name}"
             )
+    if len(found) > 1 and classes != len(found):
+        _refuse_parts(root, key, found)
     return found
+
+
+def _refuse_parts(root: Path, key: str, found: Sequence[Path]) -> None:
+    """Raise ConfigError where it cannot be told whether folders are classes."""
+    names = listed(path.name for path in found)
+    rule = (
+        f"splits are named train, validation and test; where {names} are classes, task.classes={len(found)} takes them"
+    )
+    if all(_PARTS.fullmatch(path.name.casefold()) for path in found):
+        raise ConfigError(f"{key}={root}: {names} are names of splits or folds; {rule}")
+    inner = set.intersection(*({deeper.name for deeper in folders_in(path)} for path in found))
+    if len(inner) > 1:
+        raise ConfigError(f"{key}={root}: {names} each have {listed(sorted(inner))} in them: which are classes? {rule}")
 
 
 def told_apart(
