@@ -23,27 +23,16 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.near_texts import near_texts
-from harness.task.intake.quoted import Quoted, in_rows, nearest_place, place_of, quoted_in
+from harness.task.intake.quoted import in_rows, nearest_place, place_of, quoted_in
 from harness.task.intake.table import Table
 from harness.task.own_chats import tables_of
+from harness.task.own_marks import Asked, as_marked, mark_column, marked
 from harness.task.own_pairs import text_of
 from harness.task.qa_inputs import Question
 
 _ANSWERS = ("answers", "answer")
 _STARTS = ("answer_start", "answer_starts")
 _ID = "id"  # of conf/task/extractive_qa.yaml; it need not be there
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What a row of a table says; texts are empty, and `answers` None, where a cell is."""
-
-    name: str
-    text: str
-    context: str
-    answers: tuple[Quoted, ...] | None
-    id: str | None = None
-    group: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +80,8 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
     for split, found in asked.items():
         where, table = tables[split]
         left.formats |= {f"{split}.{what}": said for what, said in table.format.items()}
+        found, contradicting = as_marked(config, where, table, found)
+        left.note("marked otherwise than answered", split, contradicting)
         rows[split] = _placed(config, split, where, _without_gaps(config, split, where, found, left), left)
     source = str(config.data or config.dataset)
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
@@ -135,12 +126,15 @@ def read_asked(
     texts, contexts = (table.column(f"task.{key}", vars(config)[key]) for key in ("question", "context"))
     answers, starts = _answer_columns(config, table) if answered else (None, None)
     group = table.column("task.group", config.group) if grouped and config.group else None
+    mark = mark_column(table) if answered else None
+    marks = None if mark is None else table.column("task.impossible", mark)
     columns = (texts, contexts, answers, starts, _ids(config, table), group)
     rows, wrong = list[Asked](), list[str]()
     for place, row in enumerate(texts.index):
         cells = [None if column is None else column.iloc[place] for column in columns]
         try:
-            rows.append(_asked(str(row), cells))
+            said = None if mark is None or marks is None else marked(mark, marks.iloc[place])
+            rows.append(dataclasses.replace(_asked(str(row), cells), impossible=said))
         except (ValueError, ConfigError) as error:
             wrong.append(f"row {row}: {error}")
     if wrong:
@@ -201,13 +195,14 @@ def gap_in(row: Asked, *, answered: bool) -> str | None:
 def _placed(config: ExtractiveQaConfig, split: str, where: str, rows: Sequence[Asked], left: _Left) -> list[_Row]:
     """The rows with the place of each answer in its context."""
     found, wrong = list[_Row](), dict[str, str]()
-    moved = list[str]()
+    moved, nowhere = list[str](), False
     for row in rows:
         try:
             places = [place_of(row.context, answer) for answer in row.answers or ()]
         except ValueError as error:
             wrong[row.name] = str(error)
             nearest = [nearest_place(row.context, answer) for answer in row.answers or ()]
+            nowhere |= None in nearest
             if config.starts != "nearest" or None in nearest:
                 continue
             places = [place for place in nearest if place is not None]
@@ -217,7 +212,8 @@ def _placed(config: ExtractiveQaConfig, split: str, where: str, rows: Sequence[A
         found.append(_Row(Question(row.name, row.text, row.context, answers), row.id, row.group))
     if wrong and config.starts == "refuse":
         said = listed(f"row {name}: {reason}" for name, reason in wrong.items())
-        rule = "task.starts=nearest takes each where it stands nearest, leave_out leaves the rows out"
+        rest = ", and leaves out what stands nowhere" if nowhere else ""
+        rule = f"task.starts=nearest takes each where it stands nearest{rest}, leave_out leaves the rows out"
         raise ConfigError(f"{where}: {len(wrong)} rows have answers that are not where they should be ({said}); {rule}")
     left.note("answers that are not where they should be", split, [name for name in wrong if name not in set(moved)])
     if moved:

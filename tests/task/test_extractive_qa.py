@@ -449,6 +449,65 @@ def test_columns_of_a_text_and_its_start(read, tmp_path):
     assert read(tmp_path / "searched.csv").sha256 == task.sha256
 
 
+MARKS = {
+    "jsonl": lambda row, mark: row | {"is_impossible": mark},
+    "answerable": lambda row, mark: row | {"answerable": "no" if mark else "yes"},
+    "nested": lambda row, mark: {
+        "title": row["context"][:10],
+        "paragraphs": [
+            {
+                "context": row["context"],
+                "qas": [
+                    {
+                        "id": row["id"],
+                        "question": row["question"],
+                        "is_impossible": mark,
+                        "answers": [
+                            {"text": text, "answer_start": start}
+                            for text, start in zip(*row["answers"].values(), strict=True)
+                        ],
+                    }
+                ],
+            }
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("form", MARKS)
+def test_a_mark_and_answers_that_say_otherwise_are_refused_until_one_counts(form, read, tmp_path):
+    """Row 5 has an answer and the mark that there is none, the first without an answer has the mark that there is."""
+    empty = next(place for place, (_, _, answers) in enumerate(ROWS) if not answers)
+    rows = [
+        MARKS[form](row, place == 4 or (not row["answers"]["text"] and place != empty))
+        for place, row in enumerate(flat(ROWS))
+    ]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"version": "v2.0", "data": rows} if form == "nested" else rows))
+    names = ("q4", f"q{empty}") if form == "nested" else (5, empty + 1)
+    column = "answerable" if form == "answerable" else "is_impossible"
+    said = rf"{column}: 1 rows have an answer, and .* \(rows {names[0]}\); 1 rows have none, .* \(rows {names[1]}\); "
+    with pytest.raises(ConfigError, match=f"{said}task.impossible=marked"):
+        read(path, impossible="refuse")
+    left = read(path, impossible="leave_out").findings().left_out
+    assert left == {"marked otherwise than answered": [f"train {name}" for name in (names[1], names[0])]}
+    wanted = {text: dict(answers) for text, _, answers in ROWS}
+    for policy, odd in {"answers": {}, "marked": {ROWS[4][0]: {}, ROWS[empty][0]: None}}.items():
+        if policy == "marked":
+            with pytest.raises(ConfigError, match=rf"1 rows have gaps \(no answer in rows {names[1]}\)"):
+                read(path, impossible=policy)
+        task = read(path, impossible=policy, gaps="leave_out")
+        found = {each.text: dict(each.answers) for split in task.splits.values() for each in split}
+        assert found == {text: answers for text, answers in (wanted | odd).items() if answers is not None}
+
+
+def test_a_mark_that_is_neither_yes_nor_no_is_named(read, tmp_path):
+    rows = [row | {"is_impossible": "perhaps" if place == 3 else False} for place, row in enumerate(flat(ROWS))]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    with pytest.raises(ConfigError, match=r"row 4: is_impossible is 'perhaps', neither true nor false"):
+        read(tmp_path / "rows.json")
+
+
 def changed(number, **cells):
     question, context, answers = ROWS[number]
     new = {"question": question, "context": context, "answers": answers} | cells

@@ -20,7 +20,8 @@ class ExtractiveQaConfig(OwnTextsConfig, OwnDatasetConfig):
     `answers` and `answer_start` null: found by their usual names. `id` is a column of names that are unique; one that
     is called id need not be there. `starts`: an answer that does not stand at its start is taken where it stands
     nearest to it, or its row is left out. `unanswerable`: rows without an answer are those with an empty list, or with
-    an empty cell, too.
+    an empty cell, too. `impossible`: what counts where a column, as is_impossible, and the answers say otherwise; null:
+    as before there was the key, the column of SQuAD's own JSON alone.
 
     A context that is too long is read in windows of `max_length` tokens with the question, each of which begins
     `stride` tokens before the end of the one before; null: it is cut there. `lost`: rows whose answer is whole in no
@@ -49,6 +50,7 @@ class ExtractiveQaConfig(OwnTextsConfig, OwnDatasetConfig):
     lost: Literal["refuse", "leave_out"]
     max_answer: Count
     duplicates: Duplicates = "refuse"
+    impossible: Literal["refuse", "marked", "answers", "leave_out"] | None = None
 
     @property
     def objectives(self) -> tuple[str, ...]:

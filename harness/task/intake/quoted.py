@@ -16,6 +16,9 @@ from harness.task.intake.labels import is_gap
 from harness.task.intake.lists import SHORTENED, holds_dots
 from harness.task.intake.table import Table
 
+OWN = "SQuAD's own"
+"""How a table is written that is SQuAD's JSON."""
+
 _PARAGRAPHS = "paragraphs"  # the column of SQuAD's own JSON: contexts, each with its questions
 _UNPARTED = ("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "HALFWIDTH", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")
 
@@ -37,7 +40,8 @@ class Quoted:
 
 
 def in_rows(where: str, table: Table) -> Table:
-    """The table itself; of SQuAD's own JSON one with a row for each question: id, question, context, answers, title.
+    """The table itself; of SQuAD's own JSON one with a row for each question: id, question, context, answers,
+    is_impossible, title.
 
     Rows are named by their ids, where each has its own, else numbered from 1. Raises ConfigError for what is none.
     """
@@ -56,7 +60,8 @@ def _of_articles(table: Table) -> Table:
             "id": asked.get("id"),
             "question": asked.get("question"),
             "context": paragraph.get("context"),
-            "answers": [] if asked.get("is_impossible") else asked.get("answers"),
+            "answers": asked.get("answers"),
+            "is_impossible": asked.get("is_impossible"),
             "title": title,
         }
         for title, paragraphs in zip(titles, table.frame[_PARAGRAPHS], strict=True)
@@ -69,7 +74,7 @@ def _of_articles(table: Table) -> Table:
     ids = [str(row["id"]) for row in rows if not is_gap(row["id"])]
     named = ids if len(set(ids)) == len(rows) else range(1, len(rows) + 1)
     frame = pd.DataFrame(columns).set_axis(named, axis=0)
-    return Table(table.path, frame, {**table.format, "layout": "SQuAD's own"})
+    return Table(table.path, frame, {**table.format, "layout": OWN})
 
 
 def _objects(found: object, name: str) -> list[Mapping[str, Any]]:
