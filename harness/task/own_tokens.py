@@ -18,7 +18,7 @@ from harness.task.intake.near_texts import near_texts
 from harness.task.intake.split_column import NONE, by_column
 from harness.task.intake.table import SUFFIXES, Table, load_table
 from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
-from harness.task.tags import OUTSIDE, begun, broken, is_bio
+from harness.task.tags import OUTSIDE, SCHEMES, begun, broken, is_of, scheme_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,12 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
         formats |= {f"{split}.{what}": said for what, said in found.items()}
     source = str(config.data or config.dataset)
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
+    places = {split: given[split][0] if split in given else where for split in SPLITS}
     rows = _settled_tags(config, where, rows)
-    if config.scheme == "bio":
-        rows = _in_bio(config, where, rows, left, told)
+    if config.scheme != "plain":
+        for split in rows:
+            _check_scheme(config, places[split], split, rows[split])
+        rows = _in_whole_spans(config, places, rows, left, told)
     rows = _without_contradictions(config, where, rows, left)
     rows = _once(config, rows, left, told)
     if len(rows) < len(SPLITS):
@@ -64,7 +67,7 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     _refuse_leaks(config, where, rows)
     groups = {split: {row.name: row.group for row in rows[split]} for split in SPLITS}
     told += shared_groups(where, config.group, groups, config.leaks)
-    rows = _with_known_tags(config, where, rows, left)
+    rows = _with_known_tags(config, places, rows, left)
     keys = {split: [normalised(row.text) for row in rows[split]] for split in SPLITS}
     told += near_texts(keys, {split: [f"{split} {row.name}" for row in rows[split]] for split in SPLITS})
     facts = Facts(left_out=left, near=near_counts(keys), suspicious=told, format=formats)
@@ -191,33 +194,56 @@ def _mapped(rows: Rows, change: Callable[[tuple[str, ...]], tuple[str, ...]]) ->
     return {split: [dataclasses.replace(row, tags=change(row.tags)) for row in found] for split, found in rows.items()}
 
 
-def _in_bio(config: TokenLabelsTaskConfig, where: str, rows: Rows, left: dict[str, list[str]], told: list[str]) -> Rows:
-    """Rows whose spans all begin with B-."""
+def _check_scheme(config: TokenLabelsTaskConfig, where: str, split: str, rows: list[Row]) -> None:
+    """Raise ConfigError, with `where` and the row, for tags that are of another scheme, or of none."""
+    marks, tags = SCHEMES[config.scheme], {tag for row in rows for tag in row.tags}
+    odd = next(((row, tag) for row in rows for tag in row.tags if not is_of(tag, config.scheme)), None)
+    found = scheme_of(tags)
+    lasts = set(marks[2:])
+    if odd is None and lasts and found == "bio" and any(tag != OUTSIDE for tag in tags):
+        odd = next((row, tag) for row in rows for tag in row.tags if tag != OUTSIDE)
+    if odd is None:
+        return
+    row, tag = odd
+    said = f"{where}: {split} row {row.name}: the tag {tag!r}"
+    if found is None:
+        kinds = ", ".join(f"{mark}-TYPE" for mark in marks)
+        rule = "task.scheme=plain takes tags as they are, each token for itself"
+        raise ConfigError(f"{said} is none of {OUTSIDE}, {kinds} (task.scheme={config.scheme}); {rule}")
+    rule = f"task.scheme={found} reads them" if split == "train" else "one scheme for training and held-out rows"
+    raise ConfigError(f"{said} is of {found.upper()}, as are all of its file, and task.scheme={config.scheme}; {rule}")
+
+
+def _in_whole_spans(
+    config: TokenLabelsTaskConfig, places: Mapping[str, str], rows: Rows, left: dict[str, list[str]], told: list[str]
+) -> Rows:
+    """Rows whose spans all begin, and end, as the scheme has it."""
+    scheme = config.scheme
     named = [(split, row) for split, found in rows.items() for row in found]
-    for split, row in named:
-        for tag in row.tags:
-            if not is_bio(tag):
-                raise ConfigError(
-                    f"{where}: {split} row {row.name}: the tag {tag!r} is neither {OUTSIDE} nor B-TYPE nor I-TYPE "
-                    f"(IOB2); task.scheme=plain takes tags as they are, each token for itself"
-                )
-    wrong = [(split, row, places) for split, row in named if (places := list(broken(row.tags)))]
+    wrong = [(split, row, odd) for split, row in named if (odd := list(broken(row.tags, scheme)))]
     if not wrong:
         return rows
-    count = sum(len(places) for _, _, places in wrong)
+    count = sum(len(odd) for _, _, odd in wrong)
     said = listed(f"{split} {row.name}" for split, row, _ in wrong)
-    split, row, places = wrong[0]
+    split, row, odd = wrong[0]
     if config.broken == "refuse":
+        what = "spans begin with I-" if scheme == "bio" else f"tags are in no whole span of {scheme.upper()},"
+        rule = "has them begin there" if scheme == "bio" else "makes spans of neighbours of one type"
         raise ConfigError(
-            f"{where}: {count} spans begin with I- in {len(wrong)} rows ({said}), as {row.tags[places[0]]} of "
-            f"{row.tokens[places[0]]!r} in {split} row {row.name}; task.broken=begin has them begin there, leave_out "
+            f"{places[split]}: {count} {what} in {len(wrong)} rows ({said}), as {row.tags[odd[0]]} of "
+            f"{row.tokens[odd[0]]!r} in {split} row {row.name}; task.broken=begin {rule}, leave_out "
             "leaves the rows out"
         )
     if config.broken == "begin":
-        told.append(f"{count} spans in {len(wrong)} rows began with I- and begin with B- now ({said})")
-        return _mapped(rows, begun)
+        what = (
+            "spans in {} rows began with I- and begin with B- now"
+            if scheme == "bio"
+            else "tags in {} rows were in no whole span, and are now"
+        )
+        told.append(f"{count} {what.format(len(wrong))} ({said})")
+        return _mapped(rows, lambda tags: begun(tags, scheme))
     left["broken spans"] = [f"{split} {row.name}" for split, row, _ in wrong]
-    return {split: [row for row in found if not list(broken(row.tags))] for split, found in rows.items()}
+    return {split: [row for row in found if not list(broken(row.tags, scheme))] for split, found in rows.items()}
 
 
 def _without_contradictions(config: TokenLabelsTaskConfig, where: str, rows: Rows, left: dict[str, list[str]]) -> Rows:
@@ -274,10 +300,12 @@ def _refuse_leaks(config: TokenLabelsTaskConfig, where: str, rows: Rows) -> None
         refuse_leaks(where, texts, names, normalised, rule)
 
 
-def _with_known_tags(config: TokenLabelsTaskConfig, where: str, rows: Rows, left: dict[str, list[str]]) -> Rows:
+def _with_known_tags(
+    config: TokenLabelsTaskConfig, places: Mapping[str, str], rows: Rows, left: dict[str, list[str]]
+) -> Rows:
     """Held-out rows whose tags training has, in BIO the types of them."""
     known = {_kind(config, tag) for row in rows["train"] for tag in row.tags}
-    if config.scheme == "bio":
+    if config.scheme != "plain":
         known.add(_kind(config, OUTSIDE))
     strange = [
         (split, row, tag)
@@ -289,7 +317,7 @@ def _with_known_tags(config: TokenLabelsTaskConfig, where: str, rows: Rows, left
         tags = listed(dict.fromkeys(tag for _, _, tag in strange))
         said = listed(f"{split} {row.name}" for split, row, _ in strange)
         rule = f"tags that training has not: {tags} (rows {said}); task.unknown=leave_out leaves them out"
-        raise ConfigError(f"{where}: {len(strange)} held-out rows have {rule}")
+        raise ConfigError(f"{places[strange[0][0]]}: {len(strange)} held-out rows have {rule}")
     if strange:
         left["unknown tags"] = [f"{split} {row.name}" for split, row, _ in strange]
     out = {id(row) for _, row, _ in strange}
@@ -297,4 +325,4 @@ def _with_known_tags(config: TokenLabelsTaskConfig, where: str, rows: Rows, left
 
 
 def _kind(config: TokenLabelsTaskConfig, tag: str) -> str:
-    return tag[2:] if config.scheme == "bio" else tag
+    return tag[2:] if config.scheme != "plain" else tag

@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.task.metrics import Metrics, VectorSum
-from harness.task.tags import rates, spans
+from harness.task.tags import rates, scheme_of, spans
 
 
 class TagMetrics(Metrics):
     """F1, precision and recall of all spans together, the share of tokens that are right, and the mean cross-entropy of
     a token that is read.
 
-    A span is right if type, first and last token are. A token that the model does not read, beyond the longest row, is
-    answered with the `usual` tag. A row has its loss, the tokens that are read, and of its spans and of all its tokens
-    how many are right, found and there.
+    A span is right if type, first and last token are; the names of the classes say how spans are written. A token that
+    the model does not read, beyond the longest row, is answered with the `usual` tag. A row has its loss, the tokens
+    that are read, and of its spans and of all its tokens how many are right, found and there.
     """
 
     columns = ("loss", "tokens", "right", "found", "there", "right_tokens", "all_tokens")
@@ -27,6 +27,7 @@ class TagMetrics(Metrics):
     def __init__(self, classes: Sequence[str], usual: int, *, with_spans: bool) -> None:
         super().__init__()
         self.classes, self.usual, self.with_spans = tuple(classes), usual, with_spans
+        self.scheme = (scheme_of(classes) or "bio") if with_spans else "bio"
         self.names = (*(("f1", "precision", "recall") if with_spans else ()), "accuracy", "loss")
         # Spans that are right, found, there; tokens that are right, all; nats, tokens that are read.
         self.counts = VectorSum(7)
@@ -46,7 +47,7 @@ class TagMetrics(Metrics):
         right = sum(one == other for one, other in zip(row, wanted, strict=True))
         if not self.with_spans:
             return [0, 0, 0, right, len(wanted)]
-        mine, theirs = (set(spans([self.classes[tag] for tag in tags])) for tags in (row, wanted))
+        mine, theirs = (set(spans([self.classes[tag] for tag in tags], self.scheme)) for tags in (row, wanted))
         return [len(mine & theirs), len(mine), len(theirs), right, len(wanted)]
 
     def tags(self, logits: Tensor, batch: Mapping[str, Tensor]) -> list[list[int]]:

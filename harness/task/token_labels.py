@@ -17,7 +17,7 @@ from harness.task.intake.duplicates import normalised, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import missing_classes, suspicious
 from harness.task.own_tokens import Row, Rows, read_own_tokens
-from harness.task.tags import bio_classes, spans
+from harness.task.tags import SCHEMES, scheme_of, span_classes, spans
 from harness.task.token_inputs import encode_tokens
 
 if TYPE_CHECKING:
@@ -102,7 +102,10 @@ class TokenLabelsTask(Task):
         )
 
     def _spans(self, split: str) -> dict[str, int]:
-        return dict(sorted(Counter(kind for row in self.splits[split] for kind, _, _ in spans(row.tags)).items()))
+        scheme = scheme_of(self.classes) or "bio"
+        return dict(
+            sorted(Counter(kind for row in self.splits[split] for kind, _, _ in spans(row.tags, scheme)).items())
+        )
 
 
 def read_token_labels(config: TokenLabelsTaskConfig | CodeNamesTaskConfig) -> TokenLabelsTask:
@@ -111,16 +114,16 @@ def read_token_labels(config: TokenLabelsTaskConfig | CodeNamesTaskConfig) -> To
     where = f"task={config.name}"
     refuse_empty(where, {split: rows[split] for split in SPLITS})
     tags = [tag for row in rows["train"] for tag in row.tags]
-    classes = bio_classes(tags) if config.scheme == "bio" else tuple(sorted(set(tags)))
+    with_spans = config.scheme in SCHEMES
+    classes = span_classes(tags, config.scheme) if with_spans else tuple(sorted(set(tags)))
     if len(classes) < 2:
-        what = "no spans" if config.scheme == "bio" else "one tag"
+        what = "no spans" if with_spans else "one tag"
         raise ConfigError(f"{where}: the training split has {what}; there is nothing to learn")
     digest = hashlib.sha256(repr(classes).encode())
     for split in SPLITS:
         digest.update(repr((split, [(row.tokens, row.tags) for row in rows[split]])).encode())
     told = _with_findings(where, rows, facts, tags)
-    spans_too = config.scheme == "bio"
-    return TokenLabelsTask(config.name, source, classes, rows, digest.hexdigest(), config.max_length, spans_too, told)
+    return TokenLabelsTask(config.name, source, classes, rows, digest.hexdigest(), config.max_length, with_spans, told)
 
 
 def _with_findings(where: str, rows: Rows, facts: Facts, tags: Sequence[str]) -> Facts:

@@ -18,7 +18,7 @@ from harness.system import assets
 from harness.system.study_files import ANSWERS, CONFUSION, HEAD, PREDICTIONS, TAGGED, TAGS, WRITTEN
 from harness.task import Generation, Inputs, Task, build_task
 from harness.task.answers import are_right
-from harness.task.tags import by_type
+from harness.task.tags import by_type, scheme_of
 from harness.training import TrialModule, generate_texts, scored_texts
 from harness.trial.context import TrialContext
 from harness.trial.inputs import base_identity, tokens_for
@@ -149,7 +149,7 @@ def _save_tags(task: Task, module: TrialModule, folder: Path) -> None:
             found = {"row": name, "tokens": list(tokens), "tags": list(tags), "predicted": said}
             file.write(json.dumps(found, ensure_ascii=False) + "\n")
     if "f1" in module.metrics.names:
-        lines = by_type([tags for _, tags in rows], predicted)
+        lines = by_type([tags for _, tags in rows], predicted, scheme_of(task.classes) or "bio")
         _write_table(folder / TAGS, ["type", "there", "found", "right", "precision", "recall", "f1"], lines)
 
 

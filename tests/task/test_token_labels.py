@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from harness.config import ConfigError
@@ -14,10 +16,11 @@ from harness.task.build import read_task
 from harness.task.intake.tokens import items_of
 from harness.task.summary import short, summary
 from harness.task.tag_metrics import TagMetrics
-from harness.task.tags import begun, broken, by_type, spans
+from harness.task.tags import SCHEMES, begun, broken, by_type, scheme_of, span_classes, spans
 from harness.task.token_inputs import encode_tokens
 from tests.tiny import BAD, FILLER, GOOD
 
+STRICT = json.loads((Path(__file__).parents[1] / "cases" / "seqeval_strict.json").read_text())["cases"]
 SEQEVAL = json.loads((Path(__file__).parents[1] / "cases" / "seqeval.json").read_text())["cases"]
 
 
@@ -41,6 +44,41 @@ def test_scores_are_seqevals(case, size):
         assert scores[name] == pytest.approx(case[name], abs=1e-12), name
     found = {line[0]: [float(each) for each in (*line[4:], line[1])] for line in by_type(tags, predicted)}
     assert found == {kind: pytest.approx(values, abs=1e-6) for kind, values in case["types"].items()}
+
+
+@pytest.mark.parametrize("size", [1, 64])
+@pytest.mark.parametrize("case", STRICT, ids=range(len(STRICT)))
+def test_scores_of_other_schemes_are_those_of_seqevals_strict_mode(case, size):
+    tags, predicted = rows_of(case, "tags"), rows_of(case, "predicted")
+    classes = span_classes([tag for row in [*tags, *predicted] for tag in row], case["scheme"])
+    assert scheme_of(classes) == case["scheme"]
+    metrics = TagMetrics(classes, 0, with_spans=True)
+    for start in range(0, len(tags), size):
+        metrics.update(*as_batch(classes, tags[start : start + size], predicted[start : start + size]))
+    scores = metrics.compute_and_reset()
+    for name in ("f1", "precision", "recall", "accuracy"):
+        assert scores[name] == pytest.approx(case[name], abs=1e-12), name
+    lines = by_type(tags, predicted, case["scheme"])
+    found = {line[0]: [float(each) for each in (*line[4:], line[1])] for line in lines}
+    assert found == {kind: pytest.approx(values, abs=1e-6) for kind, values in case["types"].items()}
+
+
+@given(st.sampled_from(["bioes", "bilou"]), st.lists(st.tuples(st.sampled_from("ABO"), st.integers(1, 4)), max_size=6))
+def test_a_scheme_is_read_as_it_is_written(scheme, parts):
+    """Spans in the scheme are those that were written, and what is broken is mended to whole spans."""
+    tags, wanted = list[str](), []
+    begin, inside, last, single = SCHEMES[scheme]
+    for kind, size in parts:
+        if kind != "O":
+            wanted.append((kind, len(tags), len(tags) + size))
+        marks = single if size == 1 else begin + inside * (size - 2) + last
+        tags += ["O"] * size if kind == "O" else [f"{mark}-{kind}" for mark in marks]
+    assert spans(tags, scheme) == wanted
+    assert not list(broken(tags, scheme))
+    assert begun(tags, scheme) == tuple(tags)
+    torn = [tag.replace(f"{last}-", f"{inside}-") for tag in tags]
+    assert not list(broken(begun(torn, scheme), scheme))
+    assert not any(size > 1 for kind, size in parts if kind != "O") or list(broken(torn, scheme))
 
 
 def as_batch(classes, tags, predicted):
@@ -169,6 +207,7 @@ ROWS = [sentence(number) for number in range(60)]
 
 
 def jsonl(rows, folder, **more):
+    folder.mkdir(exist_ok=True)
     path = folder / "rows.jsonl"
     lines = [json.dumps({"tokens": tokens, "tags": tags, **more}) for tokens, tags in rows]
     path.write_text("\n".join(lines) + "\n")
@@ -300,8 +339,8 @@ REFUSED = {
         "the tag 9 is none of task.tag_names, which has 0 to 4",
     ),
     "no tag": (tag_of(4, 0, None), {}, r"the tag None is no name \(NoneType\)"),
-    "BIOES": (tag_of(4, 0, "S-PER"), {}, "train row 5: the tag 'S-PER' is neither O nor B-TYPE nor I-TYPE"),
-    "bare": (tag_of(4, 0, "B-"), {}, "the tag 'B-' is neither"),
+    "BIOES": (tag_of(4, 0, "S-PER"), {}, "train row 5: the tag 'S-PER' is of BIOES, .*task.scheme=bioes reads them"),
+    "bare": (tag_of(4, 0, "B-"), {}, "the tag 'B-' is none of O, B-TYPE, I-TYPE .*task.scheme=plain takes"),
     "broken": (
         tag_of(4, 0, "I-PER"),
         {},
@@ -360,7 +399,8 @@ def test_tags_that_training_has_not(read, tmp_path):
     ]
     path, other = jsonl(ROWS, tmp_path), jsonl(held, tmp_path / "more")
     with pytest.raises(
-        ConfigError, match=r"1 held-out rows have tags that training has not: B-ORG \(rows validation 4\)"
+        ConfigError,
+        match=r"task.validation=.*: 1 held-out rows have tags that training has not: B-ORG \(rows validation 4\)",
     ):
         read(path, validation=str(other))
     task = read(path, validation=str(other), unknown="leave_out")
@@ -394,6 +434,62 @@ def test_a_line_without_a_tag_is_named(read, tmp_path):
         read(path)
     with pytest.raises(ConfigError, match=r"rows\.xml: expected .*\.conll"):
         read(tmp_path / "rows.xml")
+
+
+def in_scheme(rows, scheme):
+    """Rows of BIO in another scheme."""
+    begin, inside, last, single = SCHEMES[scheme]
+    made = []
+    for tokens, tags in rows:
+        found = list(tags)
+        for kind, first, end in spans(tags):
+            marks = single if end - first == 1 else begin + inside * (end - first - 2) + last
+            found[first:end] = [f"{mark}-{kind}" for mark in marks]
+        made.append((tokens, found))
+    return made
+
+
+@pytest.mark.parametrize("scheme", ["bioes", "bilou"])
+def test_other_schemes_are_read_by_their_key(read, tmp_path, scheme):
+    path = jsonl(in_scheme(ROWS, scheme), tmp_path)
+    said = rf"rows\.jsonl: train row \d+: .* is of {scheme.upper()}, .*task\.scheme=bio; task\.scheme={scheme} reads"
+    with pytest.raises(ConfigError, match=said):
+        read(path)
+    task, plain = read(path, scheme=scheme), read(jsonl(ROWS, tmp_path / "bio"))
+    assert task.describe()["spans"] == plain.describe()["spans"]
+    assert set(task.classes) == {"O", *(f"{mark}-{kind}" for mark in SCHEMES[scheme] for kind in ("LOC", "PER"))}
+    assert task.metrics().names == ("f1", "precision", "recall", "accuracy", "loss")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("bio", "bioes"), ("bioes", "bio"), ("bilou", "bioes"), ("bioes", "bilou")]
+)
+def test_a_held_out_file_in_another_scheme_is_refused_by_its_name(read, tmp_path, ours, theirs):
+    mine, held = ROWS[:40], [([f"held{i}", *tokens], ["O", *tags]) for i, (tokens, tags) in enumerate(ROWS[40:])]
+    train, other = (
+        rows if scheme == "bio" else in_scheme(rows, scheme) for rows, scheme in ((mine, ours), (held, theirs))
+    )
+    path, more = jsonl(train, tmp_path / "a"), jsonl(other, tmp_path / "b")
+    said = rf"task\.test=.*b.rows\.jsonl: test row \d+: .* is of {theirs.upper()}, .*task\.scheme={ours}; one scheme"
+    with pytest.raises(ConfigError, match=said):
+        read(path, test=str(more), scheme=ours)
+
+
+def test_a_span_that_does_not_end_is_refused_until_it_is_settled(read, tmp_path):
+    rows = [
+        ([*tokens, "to", "Rome"], [*tags, "B-LOC", "I-LOC"] if place == 4 else [*tags, "O", "S-LOC"])
+        for place, (tokens, tags) in enumerate(in_scheme(ROWS, "bioes"))
+    ]
+    path = jsonl(rows, tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"2 tags are in no whole span of BIOES, in 1 rows \(train 5\), as B-LOC of 'to'"
+    ):
+        read(path, scheme="bioes")
+    assert read(path, scheme="bioes", broken="leave_out").findings().left_out == {"broken spans": ["train 5"]}
+    mended = {
+        row.name: row.tags for split in read(path, scheme="bioes", broken="begin").splits.values() for row in split
+    }
+    assert mended["5"][-2:] == ("B-LOC", "E-LOC")
 
 
 def test_outside_is_a_tag_like_others_in_plain_tags(read, tmp_path):

@@ -15,8 +15,9 @@ from harness.config.tasks.own import Duplicates, OwnDatasetConfig, OwnTextsConfi
 class TokenTaskConfig(TaskConfig):
     """What every task of tagged tokens has. A row is cut at `max_length` of the model's own tokens.
 
-    `scheme` bio: tags are O, B-TYPE and I-TYPE, and spans are scored (Ramshaw and Marcus, 1995; IOB2); plain: each tag
-    is a class of its own.
+    `scheme` bio: tags are O, B-TYPE and I-TYPE, and spans are scored (Ramshaw and Marcus, 1995; IOB2); bioes and bilou:
+    a span's last token and its only one have marks of their own (E and S, L and U); plain: each tag is a class of its
+    own.
     """
 
     builder = "harness.task.token_labels:read_token_labels"
@@ -27,7 +28,7 @@ class TokenTaskConfig(TaskConfig):
     validation_share: HeldOut
     test_share: HeldOut
     max_length: Annotated[int, Strict(), Field(ge=2)]
-    scheme: Literal["bio", "plain"] = "bio"
+    scheme: Literal["bio", "bioes", "bilou", "plain"] = "bio"
 
     @property
     def tags_tokens(self) -> bool:
@@ -35,7 +36,7 @@ class TokenTaskConfig(TaskConfig):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        return ("f1", "precision", "recall", "accuracy", "loss") if self.scheme == "bio" else ("accuracy", "loss")
+        return ("f1", "precision", "recall", "accuracy", "loss") if self.scheme != "plain" else ("accuracy", "loss")
 
     def head_outputs(self, classes: int) -> Outputs:
         return TokenClasses(classes)
