@@ -238,6 +238,10 @@ class Task(ABC):
         """What each row of a split is called in tables: its text or its file; empty where it has no name."""
         return self.findings().kept.get(split, ())
 
+    def values(self, split: str) -> Sequence[float]:
+        """The number of each row of a split, where the answer is one; else none."""
+        return ()
+
     def label_sets(self, split: str) -> Sequence[Sequence[str]]:
         """The classes of each row of a split, by name, where it may have several or none; else no rows."""
         return ()

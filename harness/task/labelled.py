@@ -67,6 +67,9 @@ class LabelledTask(Task):
 
         return RegressionMetrics(*self.spread)
 
+    def values(self, split: str) -> Sequence[float]:
+        return () if self.classes else self.labels(split)
+
     def label_sets(self, split: str) -> Sequence[Sequence[str]]:
         sets = self.labels(split) if self.several else ()
         return [[self.classes[number] for number in numbers] for numbers in sets]

@@ -20,11 +20,10 @@ from harness.task import Generation, Inputs, Task, build_task
 from harness.task.answers import are_right
 from harness.task.tags import by_type, scheme_of
 from harness.training import TrialModule, generate_texts, scored_texts
+from harness.trial.answers import Answers, answer_table
 from harness.trial.context import TrialContext
 from harness.trial.inputs import base_identity, tokens_for
 from harness.trial.methods import Method
-
-_LABELLED = ("label", "predicted")
 
 
 def save_artifacts(
@@ -37,8 +36,8 @@ def save_artifacts(
     if predicted:
         _save_predictions(module, folder / PREDICTIONS)
         task = build_task(config.task)
-        for save in (_save_classes, _save_label_sets, _save_numbers, _save_tags, _save_spans):
-            save(task, module, folder)
+        _save_answers(task, module, folder)
+        _save_tags(task, module, folder)
 
 
 def save_trained(config: Config, model: Network, method: Method, target: Path) -> None:
@@ -77,45 +76,21 @@ def _save_predictions(module: TrialModule, path: Path) -> None:
     path.write_text("\n".join([",".join(("row", *module.metrics.columns)), *lines]) + "\n")
 
 
-def _save_classes(task: Task, module: TrialModule, folder: Path) -> None:
+def _save_answers(task: Task, module: TrialModule, folder: Path) -> None:
     """What was answered to each test item, with the names of items and classes; and how often each class was taken for
-    each. Only where the answer is a class, and one process has seen all of them.
+    each. Only where one process has seen all of them.
     """
-    shares = _shares(module)
-    if shares is None or module.metrics.columns[:2] != _LABELLED:
+    items = _items(module)
+    found = Answers(module.metrics.columns, [item for _, item in items], _shares(module), {})
+    if (table := answer_table(task, "test", found)) is None:
         return
-    names = _names(task, len(shares))
-    counts = [[0] * len(task.classes) for _ in task.classes]
-    lines = []
-    for name, (_, (label, predicted, *_)), row in zip(names, _items(module), shares.tolist(), strict=True):
-        right, said = int(label), int(predicted)
-        counts[right][said] += 1
-        lines.append([name, task.classes[right], task.classes[said], *map(_probability, row)])
-    _write_table(folder / ANSWERS, ["item", *_LABELLED, *(f"p({name})" for name in task.classes)], lines)
-    of_each = [[name, *counts[label]] for label, name in enumerate(task.classes)]
-    _write_table(folder / CONFUSION, ["label, taken for", *task.classes], of_each)
-
-
-def _save_label_sets(task: Task, module: TrialModule, folder: Path) -> None:
-    """The same where a row may have several classes or none: each cell of them is a JSON list of their names."""
-    shares, sets = _shares(module), task.label_sets("test")
-    if shares is None or len(sets) != len(shares):
-        return
-    lines = []
-    for name, wanted, row in zip(_names(task, len(sets)), sets, shares.tolist(), strict=True):
-        said = [each for each, share in zip(task.classes, row, strict=True) if share > 0.5]
-        cells = [json.dumps(found, ensure_ascii=False) for found in (wanted, said)]
-        lines.append([name, *cells, *map(_probability, row)])
-    _write_table(folder / ANSWERS, ["item", *_LABELLED, *(f"p({name})" for name in task.classes)], lines)
-
-
-def _save_numbers(task: Task, module: TrialModule, folder: Path) -> None:
-    """The number of each test item and the one that was predicted, both in the labels' own unit, as float32 has it."""
-    if task.classes or module.metrics.columns != _LABELLED:
-        return
-    items = [[f"{value:.7g}" for value in item] for _, item in _items(module)]
-    lines = [[name, *item] for name, item in zip(_names(task, len(items)), items, strict=True)]
-    _write_table(folder / ANSWERS, ["item", *_LABELLED], lines)
+    _write_table(folder / ANSWERS, *table)
+    if found.shares is not None and found.columns[:2] == ("label", "predicted"):
+        counts = [[0] * len(task.classes) for _ in task.classes]
+        for right, said, *_ in found.items:
+            counts[int(right)][int(said)] += 1
+        of_each = [[name, *counts[label]] for label, name in enumerate(task.classes)]
+        _write_table(folder / CONFUSION, ["label, taken for", *task.classes], of_each)
 
 
 def _shares(module: TrialModule) -> Tensor | None:
@@ -124,14 +99,6 @@ def _shares(module: TrialModule) -> Tensor | None:
     if not module.shares or len(rows) != sum(map(len, module.shares)):
         return None
     return torch.cat(module.shares)[rows.argsort()]
-
-
-def _names(task: Task, rows: int) -> Sequence[str]:
-    return task.names("test") or list(map(str, range(rows)))
-
-
-def _probability(value: float) -> str:
-    return f"{value:.9g}"
 
 
 def _save_tags(task: Task, module: TrialModule, folder: Path) -> None:
@@ -151,24 +118,6 @@ def _save_tags(task: Task, module: TrialModule, folder: Path) -> None:
     if "f1" in module.metrics.names:
         lines = by_type([tags for _, tags in rows], predicted, scheme_of(task.classes) or "bio")
         _write_table(folder / TAGS, ["type", "there", "found", "right", "precision", "recall", "f1"], lines)
-
-
-def _save_spans(task: Task, module: TrialModule, folder: Path) -> None:
-    """What was answered to each test question out of its context, and what is right."""
-    asked = task.asked("test")
-    if not asked:
-        return
-    lines = []
-    for row, item in _items(module):
-        question, of = asked[row], dict(zip(module.metrics.columns, item, strict=True))
-        begin, end = int(of["begin"]), int(of["end"])
-        said = question.context[begin:end] if begin >= 0 else ""
-        scores = [f"{of[name]:.6f}" for name in ("f1", "exact")]
-        place = [begin, end] if begin >= 0 else ["", ""]
-        wanted = json.dumps(question.wanted, ensure_ascii=False)
-        lines.append([question.name, question.text, wanted, said, f"{of['p']:.6f}", *place, *scores])
-    header = ["item", "question", "right", "answer", "p", "begin", "end", "f1", "exact"]
-    _write_table(folder / ANSWERS, header, lines)
 
 
 def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:

@@ -1,6 +1,7 @@
 """What a trained network scores on a split, without training: the scores that a trial would record, and intervals."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.task import SPLITS, Inputs, ScoredTexts, Task, build_task
 from harness.task.metrics import Metrics
 from harness.task.summary import rows_left_out
 from harness.training import autocast, generate_texts, scored_texts
+from harness.trial.answers import Answers, Table, answer_table, named_items
 from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
 from harness.trial.passes import on_device
 from harness.trial.predict import write_table
@@ -31,12 +33,21 @@ class Evaluation:
     splits: tuple[str, ...]
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
-    columns: tuple[str, ...]
     items: list[tuple[int, list[float]]]
+    table: Table
 
     def write_items(self, path: Path) -> None:
-        """A CSV file as a trial's predictions.csv, its rows those of the splits one after another."""
-        write_table(path, ["row", *self.columns], [(row, *item) for row, item in self.items])
+        """A CSV file as a trial's answers.csv, its rows those of the splits one after another."""
+        write_table(path, *self.table)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Written:
+    """Texts that were written for the first rows of a split, what they score, and the right ones."""
+
+    scored: ScoredTexts
+    texts: Sequence[str]
+    references: Sequence[str]
 
 
 def evaluate_trial(trained: Trained, split: str) -> tuple[Evaluation, dict[str, Any]]:
@@ -89,21 +100,49 @@ def _evaluate(network: Network, task: Task, config: Config, split: str, mapping:
     network.to(device)
     metrics = metrics_of(task, config.trainer).to(device)
     splits, size = SPLITS if split == "all" else (split,), evaluation_size(config, task)
-    items: list[tuple[int, list[float]]] = []
+    found = dict[str, Answers]()
     for name in splits:
         inputs = read_inputs(config, task, name)
-        rows = _score_rows(
+        found[name] = _score_rows(
             network, inputs, metrics, config=config, size=size, device=device, precision=precision, mapping=mapping
         )
-        items += [(len(items) + row, item) for row, item in enumerate(rows)]
+    items = [list(item) for answers in found.values() for item in answers.items]
     scores = metrics.compute_and_reset()
     intervals = _intervals(task, metrics.columns, scores, items)
     written = None if split == "all" else _written(network, inputs, task, config=config, split=split, device=device)
     if written is not None:
-        scores |= written.scores
-        intervals |= {name: ratio_interval(*sums) for name, sums in written.ratios.items()}
+        scores |= written.scored.scores
+        intervals |= {name: ratio_interval(*sums) for name, sums in written.scored.ratios.items()}
     intervals = {name: within(interval, bounds(name)) for name, interval in intervals.items()}
-    return Evaluation(splits, scores, intervals, metrics.columns, items)
+    return Evaluation(splits, scores, intervals, list(enumerate(items)), _table(task, found, written))
+
+
+def _table(task: Task, found: Mapping[str, Answers], written: _Written | None) -> Table:
+    """What was answered to the rows of splits, with the name of its split before each where there are several."""
+    tables = {split: _named(task, split, answers, written) for split, answers in found.items()}
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    head = next(iter(tables.values()))[0]
+    return ["split", *head], [[split, *row] for split, (_, rows) in tables.items() for row in rows]
+
+
+def _named(task: Task, split: str, answers: Answers, written: _Written | None) -> Table:
+    """What was answered by names; else what each row came to, and of texts that were written those."""
+    if (table := answer_table(task, split, answers)) is not None:
+        return table
+    names = named_items(task, split, len(answers.items))
+    head = ["item", *answers.columns]
+    rows: list[list[Any]] = [[name, *item] for name, item in zip(names, answers.items, strict=True)]
+    if written is None:
+        return head, rows
+    scored = [name for name in written.scored.columns if name not in head]
+    places = [written.scored.columns.index(name) for name in scored]
+    cells = [
+        [*(item[place] for place in places), text, wanted]
+        for item, text, wanted in zip(written.scored.items, written.texts, written.references, strict=True)
+    ]
+    cells += [[""] * (len(scored) + 2)] * (len(rows) - len(cells))
+    return [*head, *scored, "written", "wanted"], [row + more for row, more in zip(rows, cells, strict=True)]
 
 
 @torch.no_grad()
@@ -117,35 +156,38 @@ def _score_rows(
     device: torch.device,
     precision: str,
     mapping: OutputMapping,
-) -> list[list[float]]:
+) -> Answers:
     """Score the rows of a split; returns what each of them came to, in order."""
-    rows, found = list[Tensor](), list[Tensor]()
+    rows, found, shares, tags = list[Tensor](), list[Tensor](), list[Tensor](), dict[int, list[int]]()
     for batch in loader(inputs, size, config.seed, training=False, tokens=config.trainer.batch_tokens):
         there = on_device(batch, device)
         with autocast(precision, device):
-            found.append(metrics.update(mapping(network(there)), there).cpu())
+            logits = mapping(network(there))
+            found.append(metrics.update(logits, there).cpu())
+        if (of_classes := metrics.shares(logits)) is not None:
+            shares.append(of_classes.cpu())
+        tags.update(zip(batch["rows"].tolist(), metrics.tags(logits, there), strict=False))
         rows.append(batch["rows"])
     order = torch.cat(rows).argsort()
     items: list[list[float]] = torch.cat(found)[order].tolist()
-    return items
+    return Answers(metrics.columns, items, torch.cat(shares)[order] if shares else None, tags)
 
 
 def _written(
     network: Network, inputs: Inputs, task: Task, *, config: Config, split: str, device: torch.device
-) -> ScoredTexts | None:
+) -> _Written | None:
     """The texts that are written for the first rows, scored, where the answer is a text."""
     generation = task.generation_of(split)
     if generation is None:
         return None
     references = inputs.wanted_texts(generation.references)
     texts = generate_texts(network, inputs, len(references), generation.longest, device)
-    return scored_texts(generation, texts, references, config.trainer.text_measures)
+    return _Written(scored_texts(generation, texts, references, config.trainer.text_measures), texts, references)
 
 
 def _intervals(
-    task: Task, columns: tuple[str, ...], scores: dict[str, float], items: list[tuple[int, list[float]]]
+    task: Task, columns: tuple[str, ...], scores: dict[str, float], values: list[list[float]]
 ) -> dict[str, tuple[float, float]]:
-    values = [item for _, item in items]
     answered = columns[:2] == ("label", "predicted")
     shares = {"accuracy", "accuracy_norm"} if answered else set[str]()
     found = {name: wilson_interval(scores[name], len(values)) for name in scores if name in shares}

@@ -25,6 +25,7 @@ from harness.task.own_pairs import filled
 from harness.task.reading import read_of_texts
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.training import generate_texts
+from harness.trial.answers import above_half, class_columns, set_cell
 from harness.trial.trained import Trained, load_trained
 
 _BATCH = 64
@@ -112,8 +113,7 @@ def predict(trained: Trained, texts: Sequence[str], pairs: Sequence[str] = ()) -
         sd, mean = trained.unit
         return [[value * sd + mean] for value in logits.flatten().tolist()]
     if trained.several_labels:
-        part = keys["labels"].separator
-        return [[part.join(_likely(trained.classes, row)), *row] for row in logits.sigmoid().tolist()]
+        return [[set_cell(above_half(trained.classes, row)), *row] for row in logits.sigmoid().tolist()]
     shares = logits.softmax(1)
     return [[trained.classes[int(row.argmax())], *row.tolist()] for row in shares]
 
@@ -131,11 +131,7 @@ def with_answers(trained: Trained, written: Sequence[str]) -> list[list[Any]]:
 
 def answer_columns(trained: Trained) -> list[str]:
     """The names of these columns."""
-    return ["prediction", *(["answer"] if trained.config.task.answer_taken is not None else [])]
-
-
-def _likely(classes: Sequence[str], shares: Sequence[float]) -> list[str]:
-    return [name for name, share in zip(classes, shares, strict=True) if share > 0.5]
+    return ["written", *(["answer"] if trained.config.task.answer_taken is not None else [])]
 
 
 @torch.no_grad()
@@ -155,8 +151,10 @@ def _logits(network: torch.nn.Module, rows: Any, count: int, device: torch.devic
 def write_predictions(
     trained: Trained, texts: Sequence[Sequence[str]], rows: Sequence[Sequence[Any]], path: Path
 ) -> None:
-    """A CSV file: text, and the second one of two, prediction, and for classes the probability of each."""
-    head = [*("text", "text_pair")[: len(texts)], *answer_columns(trained), *(f"p_{name}" for name in trained.classes)]
+    """A CSV file: text, and the second one of two; what was written, or predicted, and of classes each probability."""
+    writes = trained.config.task.known_outputs == 0
+    answers = answer_columns(trained) if writes else class_columns(trained.classes)
+    head = [*("text", "text_pair")[: len(texts)], *answers]
     write_table(path, head, [[*read, *row] for *read, row in zip(*texts, rows, strict=True)])
 
 

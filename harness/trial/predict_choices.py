@@ -30,7 +30,7 @@ def write_choices(trained: Trained, source: Path, target: Path) -> None:
         _, predicted, normed, _, _, *shares = row
         there = [*shares[: len(options)], *([""] * (most - len(options)))]
         rows.append([text, options[int(predicted) - 1], options[int(normed) - 1], *there])
-    write_table(target, ["text", "prediction", "prediction_norm", *(f"p_{n}" for n in range(1, most + 1))], rows)
+    write_table(target, ["text", "predicted", "predicted_norm", *(f"p_{n}" for n in range(1, most + 1))], rows)
 
 
 def read_questions(config: ChoiceTaskConfig, path: Path) -> ChoiceSplit:

@@ -71,8 +71,8 @@ def test_scores_are_those_of_the_rows_and_are_predicted_again(objective, more, c
     command = ["run=predict", "study=s", f"results={tmp_path}/results", f"input={tmp_path}/ask.jsonl"]
     assert run_here(*command, f"output={tmp_path}/said.csv")[0] == 0
     for row, said, options in zip(rows, rows_of(tmp_path / "said.csv"), split.options, strict=True):
-        assert said["prediction"] == options[int(float(row["predicted"])) - 1]
-        assert said["prediction_norm"] == options[int(float(row["predicted_norm"])) - 1]
+        assert said["predicted"] == options[int(float(row["predicted"])) - 1]
+        assert said["predicted_norm"] == options[int(float(row["predicted_norm"])) - 1]
         shares = [float(said[f"p_{n}"]) for n in range(1, len(options) + 1)]
         assert shares == pytest.approx([float(row[f"p_{n}"]) for n in range(1, len(options) + 1)], abs=1e-5)
         assert [said[f"p_{n}"] for n in range(len(options) + 1, 5)] == [""] * (4 - len(options))

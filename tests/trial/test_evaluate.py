@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,6 +54,9 @@ def test_a_trial_has_the_scores_that_it_recorded(trained, reviews, base):  # noq
         "validation": rows["validation"],
         "all": sum(rows.values()),
     }
+    head, lines = found["all"].table
+    assert head[:4] == ["split", "item", "label", "predicted"]
+    assert [line[1:] for line in lines if line[0] == "test"] == found["test"].table[1]
     parts = [evaluate_trial(made, split)[0] for split in ("test", "validation")]
     right = sum(label == said for part in parts for _, (label, said) in part.items)
     assert right <= sum(label == said for _, (label, said) in found["all"].items)
@@ -249,6 +253,7 @@ def test_the_command_prints_scores_and_writes_rows(trained, reviews, base, run_h
     with open("items.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert found["rows"] == len(rows)
+    assert Path("items.csv").read_text() == (made.folder / "answers.csv").read_text(), "by the same names"
     assert sum(row["label"] == row["predicted"] for row in rows) / len(rows) == pytest.approx(
         found["scores"]["accuracy"]
     )

@@ -71,6 +71,15 @@ def test_a_trial_of_each_kind_of_answer(answer, photos, trained, tmp_path):  # n
     task = build_task(made.config.task)
     found, _ = evaluate_trial(made, "test")
     assert found.scores == pytest.approx(made.entry.scores["test"], rel=1e-5)
+    head, rows = found.table
+    with open(made.folder / "answers.csv", newline="") as file:
+        kept = list(csv.reader(file))
+    assert head == kept[0]
+    assert [row[:2] for row in rows] == [row[:2] for row in kept[1:]]
+    if answer == "number":
+        assert [float(row[2]) for row in rows] == pytest.approx([float(row[2]) for row in kept[1:]], rel=1e-4)
+    else:
+        assert [row[2] for row in rows] == [row[2] for row in kept[1:]]
     (result,) = arm_results([made.entry], made.folder.parents[1])
     assert (result.interval is None) == (answer == "labels")
     answers_are_named(made, pd.read_csv(tmp_path / "photos.csv").set_index("image"))

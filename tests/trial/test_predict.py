@@ -1,6 +1,7 @@
 """run=predict says of the test rows what the trial itself said of them."""
 
 import csv
+import json
 import re
 import shutil
 from types import SimpleNamespace
@@ -43,7 +44,7 @@ def test_two_texts_a_row_are_predicted_as_in_the_trial(trained, tmp_path):  # no
     texts = read_texts(made, tmp_path / "held.csv")
     write_predictions(made, texts, predict(made, *texts), tmp_path / "out.csv")
     with open(tmp_path / "out.csv", newline="") as file:
-        found = {f"{row['text']} | {row['text_pair']}": row["prediction"] for row in csv.DictReader(file)}
+        found = {f"{row['text']} | {row['text_pair']}": row["predicted"] for row in csv.DictReader(file)}
     assert found == {row["item"]: row["predicted"] for row in said}
     (tmp_path / "mine.txt").write_text("w1\n")
     with pytest.raises(ConfigError, match=r"mine\.txt: task=text_csv reads two texts a row; a table of text and other"):
@@ -63,7 +64,7 @@ def test_both_texts_are_read_where_a_task_without_columns_reads_two(compose_plai
     assert texts == (["def go ( )", "def stop ( )"], ["Go.", "Stop."])
     write_predictions(made, texts, [["own", 0.25, 0.75], ["other", 0.5, 0.5]], tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines() == [
-        "text,text_pair,prediction,p_other,p_own",
+        "text,text_pair,predicted,p(other),p(own)",
         "def go ( ),Go.,own,0.25,0.75",
         "def stop ( ),Stop.,other,0.5,0.5",
     ]
@@ -139,7 +140,7 @@ def test_named_models_predict_too(trained, tiny_base, tiny_data, compose_plain, 
     with open(tmp_path / "out.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["text"] for row in rows] == ["the film is lovely", "a dull story"]
-    assert list(rows[0]) == ["text", "prediction", "p_0", "p_1"]
+    assert list(rows[0]) == ["text", "predicted", "p(0)", "p(1)"]
 
 
 def test_numbers_are_in_the_unit_of_the_data(trained, tiny_base, tiny_numbers, compose_plain):  # noqa: F811
@@ -205,4 +206,4 @@ def test_several_labels_are_decisions_of_their_own(trained, tmp_path):  # noqa: 
     found = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)(["w10 w11"])[0]
     wanted = {each["label"]: each["score"] for each in found}
     assert shares == pytest.approx([wanted[name] for name in "abc"], rel=1e-4)
-    assert said == ",".join(name for name in "abc" if wanted[name] > 0.5)
+    assert json.loads(said) == [name for name in "abc" if wanted[name] > 0.5]

@@ -170,6 +170,8 @@ def test_a_trial_answers_predicts_and_is_exported(model_type, way, trained, aske
             assert asked_of["context"][int(each["begin"]) : int(each["end"])] == each["answer"]
     said, _ = evaluate_trial(made, "test")
     assert said.scores == pytest.approx(scores)
+    assert said.table[0] == list(lines[0])
+    assert [row[:4] for row in said.table[1]] == [list(each.values())[:4] for each in lines]
     assert said.intervals["f1"][0] <= scores["f1"] <= said.intervals["f1"][1]
     assert said.intervals["exact"] == wilson_interval(scores["exact"], len(lines))
     held = [f"q{int(each['item']) - 1}" for each in lines]

@@ -12,6 +12,7 @@ from transformers import AutoModelForTokenClassification, pipeline
 from harness.config import ConfigError, TokenClasses
 from harness.model import build_model
 from harness.task.tags import rates, spans
+from harness.trial.evaluate import evaluate_trial
 from harness.trial.export import export_trial
 from harness.trial.multi_adapter import load_multi_adapter
 from harness.trial.predict_tags import predict_tags, read_rows, write_tags
@@ -96,6 +97,9 @@ def test_a_trial_tags_predicts_and_is_exported(model_type, way, trained, tagged,
         with open(made.folder / "tags.csv", newline="") as file:
             ((_, count, *_),) = list(csv.reader(file))[1:]
         assert int(count) == sum(map(len, there))
+    head, rows = evaluate_trial(made, "test")[0].table
+    assert head == ["item", "tokens", "tags", "predicted"]
+    assert [[row[0], *map(json.loads, row[1:])] for row in rows] == [list(line.values()) for line in lines]
     said = predict_tags(made, [line["tokens"] for line in lines])
     assert [[tag for tag, _ in row] for row in said] == [line["predicted"] for line in lines]
     with torch.no_grad():
@@ -150,8 +154,8 @@ def test_a_named_model_learns_names_and_is_exported(trained, tagged, tiny_base, 
     with open(tmp_path / "out.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [each["row"] for each in rows] == ["1"] * 3 + ["2"] * 46
-    assert [each["prediction"] for each in rows[:3]] == ["O", "B-NAME", "O"]
-    assert (rows[-1]["prediction"], rows[-1]["p"]) == ("O", ""), "beyond task.max_length"
+    assert [each["predicted"] for each in rows[:3]] == ["O", "B-NAME", "O"]
+    assert (rows[-1]["predicted"], rows[-1]["p"]) == ("O", ""), "beyond task.max_length"
     with pytest.raises(ConfigError, match="its head is the architecture's own"):
         load_multi_adapter([made.folder])
 

@@ -113,11 +113,16 @@ def test_a_trial_of_whisper(table, trained, tmp_path):  # noqa: F811
     found, _ = evaluate_trial(made, "test")
     assert found.scores == pytest.approx(scores["test"], abs=1e-6)
     assert found.intervals["wer"] == result.interval
+    found.write_items(tmp_path / "items.csv")
+    items = rows_of(tmp_path / "items.csv")
+    assert [row["item"] for row in items] == list(task.names("test"))
+    for name in ("written", "wanted", "errors", "words"):
+        assert [row[name] for row in items][:8] == [row[name] for row in written]
 
     names = tmp_path / "rows.txt"
     names.write_text("\n".join(task.names("test")[:8]) + "\n")
     write_transcripts(made, names, tmp_path / "said.csv")
-    assert [row["prediction"] for row in rows_of(tmp_path / "said.csv")] == [row["written"] for row in written]
+    assert [row["written"] for row in rows_of(tmp_path / "said.csv")] == [row["written"] for row in written]
     names.write_text("sound/1.wav\nsound/none.wav\n")
     with pytest.raises(ConfigError, match=r"input=.*rows.txt: row 2: sound/none.wav: no such file"):
         write_transcripts(made, names, tmp_path / "not.csv")
@@ -226,7 +231,7 @@ def test_a_trial_of_characters_at_frames(way, head, table, trained, tmp_path):  
     names.write_text("file_name\n" + "\n".join(task.names("test")[:8]) + "\n")
     write_transcripts(made, names, tmp_path / "said.csv")
     written = [row["written"] for row in rows_of(made.folder / "written.csv")]
-    assert [row["prediction"] for row in rows_of(tmp_path / "said.csv")] == written
+    assert [row["written"] for row in rows_of(tmp_path / "said.csv")] == written
 
 
 def test_a_head_of_characters_alone_is_trained_and_a_decoder_has_none(table, trained, tmp_path):  # noqa: F811
