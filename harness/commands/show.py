@@ -45,7 +45,8 @@ def run(job: HydraJob) -> None:
 def example(task: "Task", inputs: "Inputs", row: int, tokenizer: "FastTokenizer | None") -> "list[Piece]":
     """What a model reads of a training row, and what it is to answer, which is what is learned."""
     if pieces := inputs.example(row):
-        return pieces
+        heard = all(learned for _, learned in pieces) and task.names("train")  # what is read is no text
+        return [(f"{heard[row]} ", False), *pieces] if heard else pieces
     if tagged := task.tagged("train"):
         return [piece for token, tag in zip(*tagged[row], strict=True) for piece in _tagged(token, tag)]
     batch = inputs.training_batch([row])

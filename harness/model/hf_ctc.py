@@ -115,4 +115,11 @@ def character_tokens(
         most_samples=reads.most,
         convolutions=sizes,
         of_training=characters is not None,
+        replaced=_own_characters(folder, made) if characters is not None else 0,
     )
+
+
+def _own_characters(folder: Path, made: PreTrainedConfig) -> int:
+    """How many characters the trained head of a base says; 0 where it has none."""
+    trained = any(str(name).endswith("ForCTC") for name in made.architectures or ())
+    return int(made.vocab_size) if trained and (folder / "vocab.json").is_file() else 0

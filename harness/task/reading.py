@@ -56,9 +56,10 @@ def read_by_tokenizer(
     the task's configuration is to `allow` it.
     """
     texts = {split: found for split, inputs in splits.items() if (found := inputs.token_rows())}
+    told = [_replaced(tokens)] if tokens is not None and tokens.replaced else []
     if tokens is None or tokens.tokenizer is None or not texts:
-        return Reading({}, [])
-    shares, told = dict[str, float](), list[str]()
+        return Reading({}, told)
+    shares = dict[str, float]()
     for split, sides in texts.items():
         shares[split], unread, empty = _unread(sides, tokens)
         said = _said(split, shares[split], _named(task, split, unread), _named(task, split, empty))
@@ -68,6 +69,11 @@ def read_by_tokenizer(
         told += said
     known = {split: share for split, share in shares.items() if share}
     return Reading(known, [*told, *_read_alike(task, splits)])
+
+
+def _replaced(tokens: Tokens) -> str:
+    how = "model.head=stored keeps it"
+    return f"the base's own trained head of {tokens.replaced} characters is replaced by one of training's; {how}"
 
 
 def read_of_texts(inputs: Inputs, tokens: Tokens) -> list[str]:

@@ -106,6 +106,11 @@ class CharacterTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self.token.get(number, "") for number in ids).replace(self.between, " ").strip()
 
+    def shown(self, ids: Sequence[int]) -> str:
+        """A text with <unk> where a character of it is unknown."""
+        said = "".join(self.token.get(number, "<unk>") for number in ids)
+        return said.replace(self.between, " ").strip()
+
     def has(self, character: str) -> bool:
         """Whether it can say a character, a blank being none."""
         return character.isspace() or any(case in self.number for case in _cases(character))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.config import ConfigError, Tokens
 from harness.system.paths import listed
-from harness.task.base import UNSPELLED, Inputs
+from harness.task.base import UNSPELLED, Inputs, Piece
 from harness.task.ctc import frames_needed, frames_of
 from harness.task.error_rates import is_said
 from harness.task.intake.held import shortened
@@ -63,6 +63,11 @@ class TranscriptInputs(Inputs):
         """Ids that end a text beside the model's own: none."""
         return ()
 
+    def example(self, row: int) -> list[Piece]:
+        """The transcript as it is taught."""
+        ids = [each for each in self.targets[row].tolist() if each != self.end]
+        return [(self.tokenizer.decode(ids), True)]
+
     def texts(self, written: Tensor) -> list[str]:
         """The texts of rows of generated ids, each up to its end token."""
         end = self.end
@@ -76,7 +81,7 @@ class SpelledInputs(Inputs):
     sound: SoundSplit
     targets: tuple[np.ndarray, ...]
     blank: int
-    tokenizer: TextTokenizer
+    tokenizer: CharacterTokenizer
     unspelled: Mapping[str, int]
 
     @property
@@ -96,6 +101,10 @@ class SpelledInputs(Inputs):
     def truncated(self) -> dict[str, int]:
         """How many texts cannot be said as they are written, by how they differ."""
         return dict(self.unspelled)
+
+    def example(self, row: int) -> list[Piece]:
+        """The transcript as it is taught."""
+        return [(self.tokenizer.shown(self.targets[row].tolist()), True)]
 
     @property
     def ends(self) -> tuple[int, ...]:

@@ -197,6 +197,11 @@ def test_a_trial_of_characters_at_frames(way, head, table, trained, tmp_path):  
     batch = inputs.batch(range(8))
     assert scores["test"].keys() == {"loss", "perplexity", "wer", "cer", "exact"}
     assert ("base" in scores) == (head == "stored")
+    told = ["the base's own trained head of 16 characters is replaced by one of training's; model.head=stored keeps it"]
+    assert made.entry.data.details.get("read", []) == (told if head == "fresh" else [])
+    as_taught = str if head == "fresh" else str.upper  # the base has capitals alone
+    wanted = [[(as_taught(text), True)] for text in task.transcripts["test"][:8]]
+    assert [inputs.example(row) for row in range(8)] == wanted
     assert network.head.lm_head.out_features == (2 + len(task.describe()["alphabet"]) if head == "fresh" else 16)
     if head == "stored":
         before = [theirs(**network.heard(inputs.batch([row]))).logits.argmax(-1) for row in range(8)]

@@ -29,7 +29,8 @@ class Tokens:
     A model that hears recordings has a `sample_rate`, a second, and reads `most_samples` of each, None being all.
     Where it writes what is said, `prompt` stands before each text that is written, of at most `most_tokens` with it;
     without a `start` it says a character, or `pad` for none, at each frame of its `convolutions` (kernel, stride).
-    These characters are those of training transcripts where `of_training`.
+    These characters are those of training transcripts where `of_training`; the base's own trained head, of so many,
+    was then `replaced`, which is 0 where it has none.
     """
 
     tokenizer: Path | None
@@ -47,6 +48,7 @@ class Tokens:
     most_tokens: int | None = None
     convolutions: tuple[tuple[int, int], ...] = ()
     of_training: bool = False
+    replaced: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
