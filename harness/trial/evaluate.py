@@ -73,15 +73,21 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
     """
     if config.task.parts:
         raise ConfigError(f"run=evaluate: task={config.task.name} is several tasks; name one of them")
-    task = build_task(config.task)
+    uncut = config.task.uncut() if split == "all" else None
+    task = build_task(uncut or config.task)
     network, mapping = load_saved(saved, config, task)
-    notes = [*saved.notes(config), *template_notes(saved, config, task), *rows_left_out(task)]
+    left_out = rows_left_out(task, "test" if uncut is not None else None)
+    notes = [*saved.notes(config), *template_notes(saved, config, task), *left_out]
     if task.classes and not saved.classes:
         notes.append(
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
         )
-    found = _evaluate(network, task, config, split, mapping)
-    return found, {**_facts(config, task, split), "notes": notes}
+    if uncut is None:
+        return _evaluate(network, task, config, split, mapping), {**_facts(config, task, split), "notes": notes}
+    rows = {"all": Data.of(task.describe()).rows["test"]}
+    facts = _facts(config, task, split)
+    facts |= {"data": facts["data"] | {"rows": rows}, "notes": notes}
+    return _evaluate(network, task, config, "test", mapping), facts
 
 
 def _facts(config: Config, task: Task, split: str) -> dict[str, Any]:

@@ -227,6 +227,22 @@ def test_words_that_are_not_read_are_refused(run_here):
     assert (code, said.partition(";")[0]) == (2, "trial=3: has no effect with adapter=x")
 
 
+def test_of_all_rows_none_are_cut_and_a_class_that_is_not_known_is_named(trained, reviews, base, score, tmp_path):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    rows = (tmp_path / "reviews.csv").read_text().splitlines()
+    labels = sorted({row.rpartition(",")[2] for row in rows[1:]})
+    few = [next(row for row in rows[1:] if row.endswith(f",{label}")) for label in labels]
+    words = [f"task.data={tmp_path}/few.csv", *reviews[1:], *base]
+    (tmp_path / "few.csv").write_text("\n".join([rows[0], *few]) + "\n")
+    found, said = score(made.folder / "adapter", *words, split="all")
+    assert said["data"]["rows"] == {"all": len(few)}
+    assert [row[1] for row in found.table[1]] == labels
+    (tmp_path / "odd.csv").write_text("\n".join([rows[0], *few, "another one,neutral"]) + "\n")
+    words[0] = f"task.data={tmp_path}/odd.csv"
+    with pytest.raises(ConfigError, match=r"its classes are .*; those of task=text_csv are .*neutral"):
+        score(made.folder / "adapter", *words, split="all")
+
+
 def test_what_does_not_fit_is_one_line(trained, reviews, base, score, tmp_path):  # noqa: F811
     made = trained(*reviews, *base, *LORA)
     with pytest.raises(ConfigError, match=r"^adapter=.*nowhere: no such folder$"):

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -308,6 +308,18 @@ class TaskConfig:
         """Which tasks read what stands at a path instead."""
         other = next((others for start, others in _READ_BY.items() if problem.startswith(start)), None)
         return f"; task={self.name} reads a {self.path_kind}, {other}" if other is not None else ""
+
+    def uncut(self) -> "Self | None":
+        """The same with all of its rows in every split, where they are one table of the user's own; else None."""
+        keys = vars(self)
+        if not {"data", "validation", "test", "leaks", "split"} <= keys.keys() or keys["data"] is None:
+            return None
+        if keys.get("dataset") is not None or keys["validation"] is not None or keys["test"] is not None:
+            return None
+        if not Path(keys["data"]).expanduser().is_file():
+            return None
+        whole = {"validation": keys["data"], "test": keys["data"], "leaks": "allow", "split": "none"}
+        return dataclasses.replace(self, **whole)
 
     def hashed(self) -> dict[str, Any]:
         """What of it goes into the fingerprint of a trial."""
