@@ -130,7 +130,8 @@ def _open(image: Path | bytes, background: str = "white") -> "Image":
 
 
 def open_picture(image: Path | bytes) -> "Image":
-    """An image file, or its content, of 8 bits a channel, upright, as RGB, or as RGBA where parts may be transparent.
+    """An image file, or its content, of 8 bits a channel, upright, as RGB, or as RGBA where parts may be transparent;
+    the 65,536 levels of one of 16 bits become 256.
 
     Raises ValueError for what is none.
     """
@@ -138,12 +139,30 @@ def open_picture(image: Path | bytes) -> "Image":
 
     try:
         with Image.open(_file(image)) as opened:
-            if opened.mode.startswith(("I", "F")):  # Pillow would cut what is above 255
-                raise ValueError(f"has more than 8 bits a channel ({opened.mode}); save it with 8")
+            deep = opened.mode.startswith("I;16")
+            if opened.mode.startswith(("I", "F")) and not deep:  # Pillow would cut what is above 255
+                rule = "what is black and white in it is not said; save it with 8 or 16 bits"
+                raise ValueError(f"has more than 16 bits a channel ({opened.mode}): {rule}")
             upright: Image.Image = ImageOps.exif_transpose(opened)
+            if deep:
+                return Image.fromarray(_of_16_bits(upright)).convert("RGB")
             return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"is no image that can be read: {error}") from None
+
+
+def _of_16_bits(opened: "Image") -> np.ndarray:
+    """Grey of 16 bits (H, W) in 8, 65535 being white."""
+    scaled: np.ndarray = np.rint(np.asarray(opened, dtype=np.uint16) / 257).astype(np.uint8)
+    return scaled
+
+
+def whitest(image: Path | bytes) -> int:
+    """The highest level of an image of 16 bits; −1 of others."""
+    from PIL import Image
+
+    with Image.open(_file(image)) as opened:
+        return int(np.asarray(opened, dtype=np.uint16).max()) if opened.mode.startswith("I;16") else -1
 
 
 def opaque(image: "Image", background: str) -> "Image":

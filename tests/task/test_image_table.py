@@ -147,7 +147,7 @@ def no_image(table):
 
 
 def deep(table):
-    Image.fromarray(np.full((9, 9), 999, np.uint16)).save(table.parent / "photos" / "3.png")
+    Image.fromarray(np.full((9, 9), 0.5, np.float32)).save(table.parent / "photos" / "3.png", "TIFF")
 
 
 def copied(table):
@@ -165,7 +165,7 @@ REFUSED = {
     ),
     "no image": (no_image, {}, r"row 5: photos/3\.png: is no image that can be read"),
     "empty": (lambda table: (table.parent / "photos" / "3.png").write_bytes(b""), {}, "photos/3.png: an empty file"),
-    "16 bits": (deep, {}, r"photos/3\.png: has more than 8 bits a channel"),
+    "floats": (deep, {}, r"photos/3\.png: has more than 16 bits a channel"),
     "no name": (
         lambda table: spoiled(table, 3, file_name=None),
         {},

@@ -64,10 +64,10 @@ def test_a_file_that_is_no_image_is_named(own_cache, tmp_path):
     assert not list(own_cache.rglob("*.npy"))
 
 
-def test_more_than_eight_bits_are_refused_by_name_and_not_cut(tmp_path):
-    path = tmp_path / "deep.png"
-    Image.fromarray(np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)).save(path)
-    with pytest.raises(ConfigError, match=r"deep\.png has more than 8 bits a channel"):
+def test_more_than_sixteen_bits_are_refused_by_name_and_not_cut(tmp_path):
+    path = tmp_path / "deep.tiff"
+    Image.fromarray(np.linspace(0, 65535, 64, dtype=np.int32).reshape(8, 8)).save(path)
+    with pytest.raises(ConfigError, match=r"deep\.tiff has more than 16 bits a channel \(I\)"):
         _open(path)
 
 

@@ -1232,6 +1232,27 @@ def leaking(root):
             picture(root / "test" / name / f"{i}.png", 100 * number + i)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+@pytest.mark.parametrize("top", [65535, 4095])
+def test_pictures_of_16_bits_are_scaled_alike_and_their_levels_told(make_task, tmp_path, own_cache, suffix, top):
+    pixels = {}
+    for number, name in enumerate(("cat", "dog")):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for i in range(12):
+            grey = np.random.default_rng(100 * number + i).integers(0, top + 1, (32, 32)).astype(np.uint16)
+            grey[0, 0] = top
+            Image.fromarray(grey).save(tmp_path / "d" / name / f"{i}.{suffix}")
+            pixels[f"{name}/{i}.{suffix}"] = grey
+    task = read_task(folder_task(make_task, tmp_path / "d"))
+    said = f"24 files have 16 bits, with levels up to {top}; 65535 is white in all of them"
+    said += ", and 16 of 256 levels are left (" if top == 4095 else " ("
+    assert any(line.startswith(said) for line in task.findings().suspicious)
+    images = task.inputs("train", None).images
+    for image, path in zip(images, task.splits["train"].images, strict=True):
+        wanted = pixels[f"{path.parent.name}/{path.name}"] / 65535 * 255
+        assert np.abs(image - wanted).max() <= 0.5
+
+
 BAD_FOLDERS = [
     ("masks", lambda root: picture(root / "cat/masks/a.png", 995), "cat/masks: a.png and others would be taken for pictures of 'cat'"),
     ("annotations", lambda root: picture(root / "cat/Annotation/a.png", 995), "taken for pictures of 'cat'"),
@@ -1243,7 +1264,7 @@ BAD_FOLDERS = [
     ("named pipe", lambda root: os.mkfifo(root / "cat/a.png"), "cat/a.png: a named pipe"),
     ("device", lambda root: (root / "cat/a.png").symlink_to("/dev/zero"), "cat/a.png: a device"),
     ("dangling link", lambda root: (root / "cat/a.png").symlink_to("/nowhere"), "cat/a.png: a link to /nowhere"),
-    ("16 bits", lambda root: Image.fromarray(np.full((9, 9), 999, np.uint16)).save(root / "cat/a.png"), "more than 8 bits"),
+    ("floats", lambda root: Image.fromarray(np.full((9, 9), 0.5, np.float32)).save(root / "cat/a.tiff"), r"cat/a.tiff: has more than 16 bits a channel \(F\)"),
     ("empty class", lambda root: (root / "bird").mkdir(), "no image in bird"),
     ("images beside classes", lambda root: picture(root / "a.png", 5), "images beside the class folders: a.png"),
     ("two classes alike", lambda root: picture(root / "Cat" / "z.png", 998), "'Cat' .*task.labels.normalise"),
