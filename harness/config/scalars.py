@@ -17,6 +17,8 @@ Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
 ClassName = Annotated[Text, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 """The name of a class, which may be a number or True."""
+Column = ClassName
+"""The name of a column, which may be a number."""
 Weights = Annotated[dict[ClassName, Positive], Field(min_length=1)]
 """Numbers above 0 by class."""
 Listed = Annotated[list[Text], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]

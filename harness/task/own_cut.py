@@ -1,10 +1,12 @@
 """The splits of a user's labelled rows that are not given, cut off the training file."""
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import pandas as pd
 
 from harness.config import ConfigError, FileTableConfig, OwnTextTaskConfig
+from harness.system.paths import listed
 from harness.task.intake.cuts import Parts, drawn, joined, stratified
 from harness.task.intake.groups import group_keys
 from harness.task.intake.labels import many_classes, suspicious
@@ -28,7 +30,17 @@ def cut_off(config: OwnRowsConfig, where: str, frames: Frames) -> tuple[Frames, 
         raise ConfigError(f"{where}: no rows to hold out; {'; '.join(told)} task.answer=number reads numbers")
     if config.answer == "class" and (many := many_classes(labels)) and _of_one_answer(labels, parts, 1):
         raise ConfigError(f"{where}: rows of one class to hold out; {many[0]} task.answer=number reads numbers")
+    few = _too_few(labels, len(shares)) if config.answer == "class" else []
+    if few and (not all(map(len, parts.values())) or _of_one_answer(labels, parts, 1)):
+        said = f"{len(few)} of {len(set(labels))} classes have at most {len(shares)} rows, which training keeps"
+        rule = "take more rows of them, or held-out rows in files of their own, task.validation and task.test"
+        raise ConfigError(f"{where}: {said} ({listed(few)}), so that none or one class is held out; {rule}")
     return frames | {split: once.iloc[places] for split, places in parts.items()}, times
+
+
+def _too_few(labels: Sequence[Hashable], most: int) -> list[str]:
+    """The classes of so many rows at most, too few for one in each split."""
+    return sorted(str(label) for label, count in Counter(labels).items() if count <= most)
 
 
 def _places(

@@ -1,6 +1,5 @@
 """A user's own tables of source and target texts: columns or templates filled row by row, and splits cut."""
 
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
@@ -34,7 +33,7 @@ def read_own_pairs(
     """A user's or a hub's files. Where a split is not given it is cut off the training file, whole groups at a time."""
     left: dict[str, list[str]] = {}
     formats: dict[str, str] = {}
-    gaps: Counter[tuple[str, str]] = Counter()
+    gaps: list[str] = []
     words, (given, passed) = Words(), _given(config)
     given = by_column(given, config.split)
     read, policy = [*names_in(config.source), *names_in(config.target)], config.gap_words
@@ -52,8 +51,7 @@ def read_own_pairs(
     frames, without = with_answers(config.answer, config.gaps, frames, left)
     origin = f"{config.asset.address}/{config.data}" if config.asset else str(config.data or config.dataset)
     passed += odd_cuts(frames, given, config)
-    told = [f"{split}: {count} rows have no {name}, which task.source names" for (split, name), count in gaps.items()]
-    told = [*passed, *words.told, *told, *several_targets(frames, "source"), *without]
+    told = [*passed, *words.told, *gaps, *several_targets(frames, "source"), *without]
     facts = facts_of(config, frames, left, formats, told)
     return origin, frames, {reason: len(rows) for reason, rows in left.items()}, facts
 
@@ -191,7 +189,7 @@ def _columns(
     *,
     left: dict[str, list[str]],
     formats: dict[str, str],
-    gaps: Counter[tuple[str, str]],
+    gaps: list[str],
 ) -> pd.DataFrame:
     """Columns source, target and group of a table, without repeated rows; what was left out is noted in `left`."""
     formats.update({f"{split}.{what}": said for what, said in table.format.items()})
@@ -208,10 +206,7 @@ def _columns(
         time=times_of(config, split, table),
         named=lambda made: made["group"] if grouped else None,
     )
-    if "{" in config.source:
-        for name in dict.fromkeys(names_in(config.source)):
-            if count := sum(map(is_gap, table.column("task.source", name))):
-                gaps[split, name] = count
+    gaps += lacking(split, table, {"task.source": config.source})
     blank = frame["source"].str.strip().eq("") | frame["target"].str.strip().eq("")
     if rows := list(frame.index[blank]):
         if config.gaps == "refuse":
@@ -251,6 +246,17 @@ def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list
         cells = {name: cells[place] for name, cells in columns.items()}
         filled.append(_fill(template, cells, gaps_allowed, f"{key}={template}: {table.path}: row {row}"))
     return filled
+
+
+def lacking(split: str, table: Table, templates: Mapping[str, str]) -> list[str]:
+    """What is told of rows that have no cell for a field of a template, of templates by key."""
+    return [
+        f"{split}: {count} rows have no {name}, which {key} names"
+        for key, template in templates.items()
+        if "{" in template
+        for name in dict.fromkeys(names_in(template))
+        if (count := sum(map(is_gap, table.column(key, name))))
+    ]
 
 
 def _fill(template: str, cells: Mapping[str, object], gaps_allowed: bool, where: str) -> str:

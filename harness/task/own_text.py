@@ -43,13 +43,14 @@ from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
 from harness.task.own_cut import OwnRowsConfig, cut_off
 from harness.task.own_labels import labels_of, never_chosen, settle_labels, with_label_sets
-from harness.task.own_pairs import filled
+from harness.task.own_pairs import filled, lacking
 
 Frames = dict[str, pd.DataFrame]
 """Split name -> columns text, label, near (as text but for case, blanks and punctuation), and group, time or scored
 (together with others) where they are named; the index is the row in its file."""
 
 _ROW = ("text", "pair", "label")
+_TEXTS = ("text", "pair")
 _KEYS = {
     "text": "text",
     "pair": "text_pair",
@@ -186,11 +187,13 @@ def _wanted(config: OwnTextTaskConfig, split: str) -> tuple[str, ...]:
     return tuple(name for column in (*columns.values(), *config.label_columns) for name in names_in(column))
 
 
-def _cells(table: Table, key: str, column: str) -> pd.Series:
-    """A column, or texts that a template makes of several; of a row that lacks one of these a gap."""
+def _cells(table: Table, key: str, column: str, *, gaps_allowed: bool) -> pd.Series:
+    """A column, or texts that a template makes of several; of a row that lacks all of these a gap, or one of them where
+    no gaps are allowed.
+    """
     if "{" not in column:
         return table.column(key, column)
-    return pd.Series(filled(table, key, column, gaps_allowed=False), index=table.frame.index, dtype=object)
+    return pd.Series(filled(table, key, column, gaps_allowed=gaps_allowed), index=table.frame.index, dtype=object)
 
 
 def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Left) -> pd.DataFrame:
@@ -200,7 +203,15 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
     named = _columns(config, split)
     if not reads_groups(split, table, config.group, config.leaks):
         named.pop("group", None)
-    frame = pd.DataFrame({role: _cells(table, f"task.{_KEYS[role]}", column) for role, column in named.items()})
+    allowed = config.gaps == "refuse"  # leave_out leaves out what lacks any
+    frame = pd.DataFrame(
+        {
+            role: _cells(table, f"task.{_KEYS[role]}", column, gaps_allowed=allowed and role in _TEXTS)
+            for role, column in named.items()
+        }
+    )
+    if allowed:
+        left.told += lacking(split, table, {f"task.{_KEYS[role]}": named[role] for role in _TEXTS if role in named})
     roles = [role for role in _ROW if role in frame]
     gap = frame[roles].map(is_gap).any(axis=1) if len(frame) else pd.Series(dtype=bool)
     if rows := list(frame.index[gap]):

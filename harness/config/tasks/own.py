@@ -187,7 +187,8 @@ def _broken(template: str) -> str:
         return f"columns cannot be told in it ({error})"
     if not names:
         return "no column in it"
-    return "a column without its name in it" if any(not name or name.isdigit() for name in names) else ""
+    unnamed = "{" in template and any(not name or name.isdigit() for name in names)
+    return "a column without its name in it" if unnamed else ""
 
 
 def source_mistakes(dataset: str | None, data: str | None, train: str | None) -> list[str]:

@@ -6,7 +6,7 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Listed, Text
+from harness.config.scalars import CLOSED, AssetConfig, Column, Count, HeldOut, Listed, Text
 from harness.config.tasks.base import GROUP_MEASURE
 from harness.config.tasks.labelled import AnsweredTaskConfig, PublishedTaskConfig
 from harness.config.tasks.own import (
@@ -100,16 +100,16 @@ class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, TextTaskConfig):
     and are right only together in `group_exact`. Several columns of `label` have a 0 or a 1 each.
     """
 
-    text: Text
-    label: Text | Annotated[list[Text], Field(min_length=2)]
+    text: Column
+    label: Column | Annotated[list[Column], Field(min_length=2)]
     validation_share: HeldOut
     test_share: HeldOut
     leaks: Literal["refuse", "allow"] = "refuse"
-    text_pair: Text | None = None
-    group: Text | None = None
-    time: Text | None = None
+    text_pair: Column | None = None
+    group: Column | None = None
+    time: Column | None = None
     time_format: Text | None = None
-    score_group: Text | None = None
+    score_group: Column | None = None
 
     @property
     def objectives(self) -> tuple[str, ...]:

@@ -80,13 +80,14 @@ def _refuse_swallowed(rows: Rows, separator: str) -> None:
     """Raise ValueError for rows that a quote which is never closed made part of a field."""
     if found := _swallowed(rows, separator):
         said = listed(f"{number} ({count} lines)" for number, count in found.items())
-        raise ValueError(f"a field holds lines that are rows themselves, after a quote that is not closed: rows {said}")
+        raise ValueError(
+            f"a field holds lines that are rows themselves, after a quote that is not closed: rows {said}; "
+            "where they are lines of a text, save the table as JSON Lines"
+        )
 
 
 def _swallowed(rows: Rows, separator: str) -> dict[int, int]:
-    """How many lines a field has that holds rows: lines with all the fields of a row, one of which stands in its column
-    elsewhere, or several whose numbers all stand in columns of numbers; by the number of the row that it is in.
-    """
+    """How many lines a field has that holds rows, by the number of the row that it is in."""
     spread = [(number, at, cell) for number, row in rows[1:] for at, cell in enumerate(row) if "\n" in cell]
     if not spread or (width := len(rows[0][1])) < 2:
         return {}
@@ -94,15 +95,27 @@ def _swallowed(rows: Rows, separator: str) -> dict[int, int]:
     return {
         number: cell.count("\n") + 1
         for number, at, cell in spread
-        if any(_is_row(line.split(separator), begin, at, known) for begin, line in _lines(cell, at))
-        or _are_numbered([(begin, line.split(separator)) for begin, line in _lines(cell, at)], known)
+        if _are_rows([(begin, line.split(separator)) for begin, line in _lines(cell, at)], at, known)
     }
 
 
+def _are_rows(lines: list[tuple[int, list[str]]], at: int, known: list[set[str]]) -> bool:
+    """Whether lines, each with the column that it begins in, have all the fields of a row, and half of them have a cell
+    that stands in its column again, or several have a number in each column of numbers.
+    """
+    if any(len(line) != len(known) - begin for begin, line in lines):
+        return False
+    placed = [
+        [(place, cell) for place, cell in enumerate(line, begin) if place != at and cell] for begin, line in lines
+    ]
+    counts = Counter(each for line in placed for each in line)
+    again = sum(any(cell in known[place] or counts[place, cell] > 1 for place, cell in line) for line in placed)
+    return 2 * again >= len(lines) or _are_numbered(lines, known)
+
+
 def _are_numbered(lines: list[tuple[int, list[str]]], known: list[set[str]]) -> bool:
-    """Whether all of several lines have the fields of a row, and a number in each column of numbers."""
     numbered = [bool(cells) and all(map(_NUMBER.fullmatch, cells)) for cells in known]
-    if len(lines) < 2 or not any(numbered[1:]) or any(len(line) != len(known) - begin for begin, line in lines):
+    if len(lines) < 2 or not any(numbered[1:]):
         return False
     return all(
         bool(_NUMBER.fullmatch(cell))
@@ -118,12 +131,6 @@ def _lines(cell: str, at: int) -> list[tuple[int, str]]:
     """
     first, *inner = cell.replace("\r\n", "\n").split("\n")[:-1]
     return [(at, first), *((0, line) for line in inner)]
-
-
-def _is_row(fields: list[str], begin: int, at: int, known: list[set[str]]) -> bool:
-    if len(fields) != len(known) - begin:
-        return False
-    return any(cell in known[begin + place] for place, cell in enumerate(fields) if begin + place != at)
 
 
 def _separator(text: str, candidates: str, wanted: Collection[str]) -> str:

@@ -1,0 +1,54 @@
+"""Data that are fine are read: what looks like a mistake elsewhere is none there."""
+
+import csv
+import io
+
+import pytest
+
+from harness.config import ConfigError
+from tests.task.test_intake import config_of, make_task, read_task, sentences, written  # noqa: F401  a fixture
+
+MAIL = "Hi,\nit came on Sunday, late.\n{line}\nbye"
+TABLE = "a table:\ntime,level\n{line}\nend of it"
+
+
+def quoted(rows, header=("text", "label"), quoting=csv.QUOTE_MINIMAL):
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n", quoting=quoting).writerows([header, *rows])
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("form", [MAIL, TABLE])
+def test_a_text_of_several_lines_may_have_one_like_a_row(form, quoting, make_task, tmp_path):  # noqa: F811
+    rows = [(form.format(line=f"{text},{label}"), label) for text, label in sentences()]
+    found = read_task(config_of(make_task, data=written(tmp_path / "a.csv", quoted(rows, quoting=quoting))))
+    assert {text for split in found.splits.values() for text in split.texts} == {text for text, _ in rows}
+
+
+def test_columns_may_have_numbers_for_names(make_task, tmp_path):  # noqa: F811
+    data = written(tmp_path / "a.csv", quoted(sentences(), header=("0", "1")))
+    for text, label in ((0, 1), ("0", "1")):
+        found = read_task(config_of(make_task, data=data, text=text, label=label))
+        assert sum(map(len, (split.texts for split in found.splits.values()))) == len(sentences())
+
+
+def test_an_empty_field_of_a_template_is_left_empty_and_told(make_task, tmp_path):  # noqa: F811
+    rows = [("" if row % 5 == 0 else f"title {row}", text, label) for row, (text, label) in enumerate(sentences())]
+    data = written(tmp_path / "a.csv", quoted(rows, header=("title", "body", "label")))
+    empty = sum(not title for title, _, _ in rows)
+    found = read_task(config_of(make_task, data=data, text="{title}. {body}"))
+    assert any(f"{empty} rows have no title, which task.text names" in line for line in found.facts.suspicious)
+    texts = [text for split in found.splits.values() for text in split.texts]
+    assert sum(text.startswith(". ") for text in texts) == empty
+    left = read_task(config_of(make_task, data=data, text="{title}. {body}", gaps="leave_out"))
+    assert sum(len(split.texts) for split in left.splits.values()) == len(rows) - empty
+
+
+@pytest.mark.parametrize("big", [0, 100])
+def test_classes_of_two_rows_are_said_where_nothing_can_be_held_out(big, make_task, tmp_path):  # noqa: F811
+    rows = [(f"the {name} of {row} thing", f"class {name}") for name in range(20) for row in range(2)]
+    rows += [(f"a large one, number {row}", "large") for row in range(big)]
+    line = r"20 of 2\d classes have at most 2 rows, which training keeps \(class 0, .*task\.validation and task\.test"
+    with pytest.raises(ConfigError, match=line):
+        read_task(config_of(make_task, data=written(tmp_path / "a.csv", quoted(rows))))
