@@ -6,8 +6,9 @@ from harness.config import Config, ConfigError
 from harness.system.paths import path_problem
 
 
-def input_and_output(config: Config, made: str) -> tuple[Path, Path]:
-    """Where `input` is, and where `output` is to be; `made` says what that becomes: a FILE or a FOLDER.
+def input_and_output(config: Config, made: str, *, takes_folder: bool = False) -> tuple[Path, Path]:
+    """Where `input` is, a file or with `takes_folder` a folder too, and where `output` is to be; `made` says what that
+    becomes: a FILE or a FOLDER.
 
     Raises ConfigError where one is not named, where there is no such file, and where the output is there already.
     """
@@ -15,7 +16,7 @@ def input_and_output(config: Config, made: str) -> tuple[Path, Path]:
         missing = "input" if config.input is None else "output"
         raise ConfigError(f"{missing}: missing; run={config.run} study=NAME input=FILE output={made}")
     source, target = Path(config.input).expanduser(), Path(config.output).expanduser()
-    if problem := path_problem(source, "file"):
+    if problem := path_problem(source, "folder" if takes_folder and source.is_dir() else "file"):
         raise ConfigError(f"input={config.input}: {problem}")
     if target.exists():
         raise ConfigError(f"output={config.output}: is there already; name a new {made.lower()}")

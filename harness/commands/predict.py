@@ -1,12 +1,10 @@
-"""run=predict: what a trial's network says of the texts, conversations or recordings of a file."""
+"""run=predict: what a trial's network says of texts, conversations, images or recordings."""
 
 from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
 from harness.commands.job import HydraJob
 from harness.commands.named_files import input_and_output
 from harness.config import ConfigError, TaskConfig
-
-_SEEN_OR_HEARD = {"vision": "images", "dense": "images", "speech": "recordings"}
 
 
 def run(job: HydraJob) -> None:
@@ -18,6 +16,7 @@ def run(job: HydraJob) -> None:
     from harness.trial.predict import predict, read_texts, write_predictions
     from harness.trial.predict_chats import write_answers
     from harness.trial.predict_choices import write_choices
+    from harness.trial.predict_files import reads_files, write_of_files
     from harness.trial.predict_spans import write_spans
     from harness.trial.predict_tags import write_tags
     from harness.trial.predict_transcripts import write_transcripts
@@ -26,9 +25,10 @@ def run(job: HydraJob) -> None:
     trained = find_trained(config.results, config.study, config.trial)
     check_installed(trained.config)
     task = trained.config.task
-    _refuse_no_texts(task, config.study)
-    source, target = input_and_output(config, "FILE")
+    _refuse_pixels(task, config.study)
+    source, target = input_and_output(config, "FILE", takes_folder=reads_files(task))
     writers = (
+        (reads_files(task), write_of_files),
         (task.tags_tokens, write_tags),
         (task.marks_answers, write_spans),
         (task.transcribes, write_transcripts),
@@ -45,12 +45,8 @@ def run(job: HydraJob) -> None:
     print(target)
 
 
-def _refuse_no_texts(task: TaskConfig, study: str) -> None:
-    """Raise ConfigError for a trial whose rows are images, or recordings without transcripts."""
-    what = _SEEN_OR_HEARD.get(task.needs_model or "")
-    if what is not None:
-        rule = "run=predict reads texts, conversations, questions, tokens and recordings to be transcribed"
-        raise ConfigError(
-            f"study={study}: task={task.name} answers for {what}, which run=predict does not read: {rule}; "
-            "run=evaluate with output=FILE has the answers of rows with labels, run=export a model for others"
-        )
+def _refuse_pixels(task: TaskConfig, study: str) -> None:
+    """Raise ConfigError for a trial whose answers are images."""
+    if task.needs_model == "dense":
+        rule = "run=evaluate with output=FILE has the scores of rows with labels"
+        raise ConfigError(f"study={study}: task={task.name} answers for each pixel, which run=predict does not: {rule}")

@@ -17,7 +17,16 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.held import shortened
 from harness.task.intake.labels import suspicious
 from harness.task.intake.nearly import near_recordings
-from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
+from harness.task.intake.recordings import (
+    OTHERS,
+    UNREAD,
+    WAV,
+    WAV_STARTS,
+    DecodedAudio,
+    decode_audio,
+    read_recording,
+    recording_at,
+)
 from harness.task.intake.speakers import brought
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_file_tables import Files, read_own_files
@@ -30,7 +39,7 @@ _NOTHING = DecodedAudio(np.zeros(0, np.int16), 0, 0, False)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Heard:
+class Heard:
     """What is heard in a file, or the problem that keeps it from being read."""
 
     heard: DecodedAudio = _NOTHING
@@ -64,10 +73,17 @@ class AudioTableTask(RecordedTask, LabelledTask):
         return self.described_labels() | self.facts.described()
 
 
+def recording_files(rate: int, mix: bool) -> Files[Heard]:
+    """How recordings are heard at `rate`, with `mix` the mean of all channels."""
+    hear = partial(_all_heard, rate=rate, mix=mix)
+    kinds = (*WAV, *OTHERS)
+    return Files("recording", "recording", _USUAL, hear, recording_at, suffixes=kinds, unread=UNREAD)
+
+
 def read_audio_table(config: AudioTableConfig) -> AudioTableTask:
     """Read a table's recordings and split them. Raises ConfigError for data that cannot be learned from."""
-    hear = partial(_all_heard, rate=config.sample_rate, mix=config.channels == "mix")
-    frames, recordings, facts = read_own_files(config, Files("recording", "recording", _USUAL, hear, recording_at))
+    files = recording_files(config.sample_rate, config.channels == "mix")
+    frames, recordings, facts = read_own_files(config, files)
     where = f"task.data={config.data}" if config.data else f"task={config.name}"
     refuse_empty(where, frames)
     known = {split: list(frames[split]["label"]) for split in SPLITS}
@@ -107,14 +123,14 @@ def read_audio_table(config: AudioTableConfig) -> AudioTableTask:
     )
 
 
-def _all_heard(sources: Sequence[Path | bytes], rate: int, mix: bool) -> list[_Heard]:
+def _all_heard(sources: Sequence[Path | bytes], rate: int, mix: bool) -> list[Heard]:
     return [_one_heard(source, rate, mix) for source in sources]
 
 
-def _one_heard(source: Path | bytes, rate: int, mix: bool) -> _Heard:
+def _one_heard(source: Path | bytes, rate: int, mix: bool) -> Heard:
     try:
         if isinstance(source, bytes):
-            return _Heard(decode_audio(source, None, rate, mix, is_wav=source[:4] in WAV_STARTS))
-        return _Heard(read_recording(source, rate, mix))
+            return Heard(decode_audio(source, None, rate, mix, is_wav=source[:4] in WAV_STARTS))
+        return Heard(read_recording(source, rate, mix))
     except ValueError as error:
-        return _Heard(problem=str(error))
+        return Heard(problem=str(error))

@@ -16,6 +16,7 @@ from harness.task.intake.labels import suspicious
 from harness.task.intake.nearly import near_pictures
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_file_tables import Files, NamedFile, read_own_files
+from harness.task.own_images import IMAGES, UNREAD_IMAGES
 from harness.task.pictures import Looked, look_at, told_of
 
 _USUAL = ("image", "img", "file_name", "image_path", "path", "file", "filename", "filepath")
@@ -68,10 +69,15 @@ class ImageTableTask(LabelledTask):
         return self.described_labels() | self.facts.described()
 
 
+def image_files(background: str) -> Files[Looked]:
+    """How images are looked at, their transparent parts laid over a colour."""
+    look = partial(look_at, background=background)
+    return Files("image", "picture", _USUAL, look, suffixes=IMAGES, unread=UNREAD_IMAGES)
+
+
 def read_image_table(config: ImageTableConfig) -> ImageTableTask:
     """Read a table's images and split them. Raises ConfigError for data that cannot be learned from."""
-    look = partial(look_at, background=config.background)
-    frames, pictures, facts = read_own_files(config, Files("image", "picture", _USUAL, look))
+    frames, pictures, facts = read_own_files(config, image_files(config.background))
     told = told_of([(each.name, each.content) for part in pictures.values() for each in part], config.background)
     told += near_pictures(
         {

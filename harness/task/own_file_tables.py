@@ -1,9 +1,9 @@
 """A user's own tables of files: every one read, told apart by what is in it, and splits cut as of other tables."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import pandas as pd
 
@@ -45,7 +45,8 @@ class NamedFile(Generic[C]):
 @dataclasses.dataclass(frozen=True)
 class Files(Generic[C]):
     """How the files of a table are read: `kind` is the word for one and `noun` for what is in it, `usual` are the usual
-    names of its column, `place` finds one in a folder by its name, and `read` reads many.
+    names of its column, `place` finds one in a folder by its name, and `read` reads many. Names of files that are read
+    end in `suffixes`, and in `unread` those of files of the kind that are not.
     """
 
     kind: str
@@ -53,6 +54,8 @@ class Files(Generic[C]):
     usual: Sequence[str]
     read: Callable[[Sequence[Path | bytes]], Sequence[C]]
     place: Callable[[Path, str], Path] = lambda folder, name: folder / Path(name).expanduser()
+    suffixes: Sequence[str] = ()
+    unread: Sequence[str] = ()
 
 
 FilesBySplit = dict[str, list[NamedFile[C]]]
@@ -71,7 +74,7 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
         column = config.file_column or usual_column(table, key, files.usual)
         if split == "train":  # messages name the column that there is
             config = config.of_column(column)
-        found, wrong = _read(files, table, table.column(key, column))
+        found, wrong = read_named(files, table.path.parent, table.column(key, column))
         if wrong and config.gaps == "refuse":
             said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
             rule = "task.gaps=leave_out leaves them out"
@@ -110,8 +113,10 @@ def _given(config: FileTableConfig, kind: str) -> tuple[dict[str, tuple[str, Tab
     return tables, []
 
 
-def _read(files: Files[C], table: Table, cells: pd.Series) -> tuple[dict[object, NamedFile[C]], dict[object, str]]:
-    """The file of each row that has one, and what is wrong with those of others; empty cells are gaps."""
+def read_named(
+    files: Files[C], folder: Path, cells: Mapping[Any, object] | pd.Series
+) -> tuple[dict[object, NamedFile[C]], dict[object, str]]:
+    """The file of each row that has one, relative to a folder, and what is wrong with others; empty cells are gaps."""
     sources, names, wrong = dict[object, Path | bytes](), dict[object, str](), dict[object, str]()
     for row, cell in cells.items():
         if is_gap(cell):
@@ -121,7 +126,7 @@ def _read(files: Files[C], table: Table, cells: pd.Series) -> tuple[dict[object,
         except ValueError as error:
             wrong[row] = str(error)
             continue
-        sources[row] = files.place(table.path.parent, names[row]) if held is None else held
+        sources[row] = files.place(folder, names[row]) if held is None else held
     contents = dict(zip(sources, files.read(list(sources.values())), strict=True))
     wrong |= {row: f"{shortened(names[row])}: {each.problem}" for row, each in contents.items() if each.problem}
     sound = {row: each for row, each in contents.items() if not each.problem}

@@ -29,14 +29,14 @@ from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import untrained
 from harness.task.pictures import Looked, look_at, told_of
 
-_READ = (
+IMAGES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".tga", ".jp2"),
 )
 _NO_PICTURES = frozenset(
     (*("mask", "masks", "label", "labels", "annotation", "annotations"), *("segmentation", "segmentations"))
 )
-_UNREAD = (
+UNREAD_IMAGES = (
     *(".heic", ".heif", ".jxl", ".svg", ".psd", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".eps", ".dcm"),
     *(".mp4", ".mov", ".avi", ".npy", ".ico", ".exr", ".hdr"),
 )
@@ -110,14 +110,14 @@ def _found(config: FolderTaskConfig, splits: dict[str, Path]) -> _Found:
     for split, place in splits.items():
         empty = []
         for inner in class_folders(place, "task.data", config.classes):
-            read, unread, rest = told_apart(list(files_in(inner)), _READ, _UNREAD)
+            read, unread, rest = told_apart(list(files_in(inner)), IMAGES, UNREAD_IMAGES)
             found.images += [(path, split, inner.name) for path in read]
             found.broken |= dict.fromkeys(unread, "a kind of file that is not read")
             found.passed_over += rest
             if not read and not unread:
                 empty.append(inner.name)
         loose, _, rest = told_apart(
-            [path for path in place.iterdir() if path.is_file() and not is_hidden(path)], _READ, ()
+            [path for path in place.iterdir() if path.is_file() and not is_hidden(path)], IMAGES, ()
         )
         if empty or loose:
             what = f"no image in {listed(empty)}" if empty else f"images beside the class folders: {_named(loose)}"

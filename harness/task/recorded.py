@@ -22,10 +22,8 @@ class RecordedTask(Task):
         def facts(self) -> Facts: ...
 
     def heard(self, split: str, tokens: Tokens | None) -> FrameSplit | SoundSplit:
-        """A split as mel frames, or as samples at the rate that a model names."""
-        if tokens is None or tokens.sample_rate is None:
-            return read_frames(self.splits[split])
-        return read_sound(self.splits[split], tokens.sample_rate, tokens.most_samples)
+        """A split as a model hears it."""
+        return heard_by(self.splits[split], tokens)
 
     def findings(self) -> Facts:
         return self.facts
@@ -36,3 +34,10 @@ class RecordedTask(Task):
 
     def lengths(self, split: str) -> dict[str, list[float]]:
         return {"seconds": self.splits[split].seconds}
+
+
+def heard_by(split: SpeechSplit, tokens: Tokens | None) -> FrameSplit | SoundSplit:
+    """Recordings as mel frames, or as samples at the rate that a model names."""
+    if tokens is None or tokens.sample_rate is None:
+        return read_frames(split)
+    return read_sound(split, tokens.sample_rate, tokens.most_samples)

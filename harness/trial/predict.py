@@ -108,7 +108,11 @@ def predict(trained: Trained, texts: Sequence[str], pairs: Sequence[str] = ()) -
     split = Split(tuple(texts), tuple(0 for _ in texts), tuple(pairs))
     rows = encode(split, tokens.tokenizer, keys["max_length"], tokens.pad)
     _tell(rows, tokens)
-    logits = _logits(network, rows, len(texts), device)
+    return answers_of(trained, logits_of(network, rows, len(texts), device))
+
+
+def answers_of(trained: Trained, logits: Tensor) -> list[list[Any]]:
+    """Of each row of logits (N, C) the class and the probability of each, the labels and these, or the number."""
     if trained.unit is not None:
         sd, mean = trained.unit
         return [[value * sd + mean] for value in logits.flatten().tolist()]
@@ -135,7 +139,7 @@ def answer_columns(trained: Trained) -> list[str]:
 
 
 @torch.no_grad()
-def _logits(network: torch.nn.Module, rows: Any, count: int, device: torch.device) -> Tensor:
+def logits_of(network: torch.nn.Module, rows: Any, count: int, device: torch.device) -> Tensor:
     """Of all rows (N, C), in batches of rows of like length."""
     order = sorted(range(count), key=lambda index: int(rows.lengths[index]))
     parts = []

@@ -5,7 +5,9 @@ import wave
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+from harness.commands import predict
 from harness.config import ConfigError
 from harness.task.own_transcripts import named_recordings
 from harness.trial import trained
@@ -89,24 +91,50 @@ def test_each_row_of_recordings_is_one_also_of_the_same(compose_plain, tmp_path)
         named_recordings(config, tmp_path / "b.csv")
 
 
-@pytest.mark.parametrize(
-    ("words", "what"),
-    [
-        (["task=image_folder", "model=efficientnet_lite0", "lora.targets=[conv]"], "images"),
-        (["task=image_table", "model=efficientnet_lite0", "lora.targets=[conv]"], "images"),
-        (["task=audio_folder", "model=lstm_speech", "lora.targets=all-linear"], "recordings"),
-        (["task=audio_table", "model=lstm_speech", "lora.targets=all-linear"], "recordings"),
-    ],
-)
-def test_images_and_recordings_of_classes_are_said_not_to_be_read(words, what, compose_plain, run_here, monkeypatch):
-    made = SimpleNamespace(config=compose_plain(*words, "task.data=x"))
-    monkeypatch.setattr(trained, "find_trained", lambda *_: made)
-    for given in (".", "rows.csv"):  # a folder, a file that is not there
-        code, _, said = run_here("run=predict", "study=s", "results=.", f"input={given}", "output=out.csv")
-        assert (code, f"answers for {what}, which run=predict does not read: run=predict reads texts" in said) == (
-            2,
-            True,
-        )
+NOT_READ = {
+    "a.png": "1 images cannot be read (row 1: a.png: is no image that can be read)",
+    "a.heic": "1 images cannot be read (row 1: a.heic: is no image that can be read)",
+    "a.csv": "2 images cannot be read (row 2: gone.png: no such file, row 4: a.png: is no image that can be read)",
+    "gap.csv": "no image in 2 rows (2, 4)",
+    "none.csv": "task.image: none.csv: no column is named image",
+    "empty.csv": "no images in it",
+    "a.txt": "1 images cannot be read (row 2: gone.png: no such file)",
+    "gap.txt": "no text in 1 rows (2)",
+    "gone": "no such file",
+    "folder": "no images in it",
+}
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_images_that_cannot_be_read_are_refused_by_name(name, compose_plain, run_here, monkeypatch, tmp_path):
+    config = compose_plain("task=image_folder", "model=efficientnet_lite0", "lora.targets=[conv]", "task.data=x")
+    monkeypatch.setattr(trained, "find_trained", lambda *_: SimpleNamespace(config=config))
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "good.png")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes.md").write_text("a")
+    for made, content in {
+        "a.png": "no image",
+        "a.heic": "no image",
+        "a.csv": "image,n\ngone.png,1\ngood.png,2\na.png,3\n",
+        "gap.csv": "image,n\n,1\ngood.png,2\n,3\n",
+        "none.csv": "n,m\n1,2\n",
+        "empty.csv": "image,n\n",
+        "a.txt": "good.png\ngone.png\n",
+        "gap.txt": "good.png\n\ngood.png\n",
+    }.items():
+        (tmp_path / made).write_text(content)
+    code, _, said = run_here("run=predict", "study=s", "results=.", f"input={name}", "output=out.csv")
+    assert (code, NOT_READ[name] in said) == (2, True), said
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_answers_for_each_pixel_are_said_not_to_be_predicted(compose_plain, run_here, monkeypatch):
+    task = SimpleNamespace(needs_model="dense", name="dense_folder")
+    monkeypatch.setattr(trained, "find_trained", lambda *_: SimpleNamespace(config=SimpleNamespace(task=task)))
+    monkeypatch.setattr(predict, "check_installed", lambda _: None)
+    code, _, said = run_here("run=predict", "study=s", "results=.", "input=.", "output=out.csv")
+    assert (code, "task=dense_folder answers for each pixel, which run=predict does not" in said) == (2, True)
 
 
 def test_a_folder_of_texts_is_said_to_be_one(compose_plain, run_here, monkeypatch):

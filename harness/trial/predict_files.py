@@ -1,0 +1,61 @@
+"""What a trial on images or recordings says of files that no split has."""
+
+from pathlib import Path
+
+import numpy as np
+
+from harness.config import TaskConfig
+from harness.devices import resolve_device
+from harness.model import model_tokens
+from harness.task.asked_files import asked_files
+from harness.task.audio_table import recording_files
+from harness.task.base import Inputs
+from harness.task.frames import SpeechSplit
+from harness.task.image_table import image_files
+from harness.task.images import ImageSplit, image_inputs
+from harness.task.own_file_tables import C, Files, NamedFile
+from harness.task.recorded import heard_by
+from harness.trial.answers import class_columns
+from harness.trial.predict import answers_of, logits_of, write_table
+from harness.trial.trained import Trained, load_trained
+
+_READ = {"vision": "images", "speech": "recordings"}
+
+
+def reads_files(task: TaskConfig) -> bool:
+    """Whether a task answers for images, or for recordings without transcripts, as a whole."""
+    return task.needs_model in _READ
+
+
+def write_of_files(trained: Trained, source: Path, target: Path) -> None:
+    """A CSV file: file, predicted, and for classes the probability of each. Raises ConfigError for unread files."""
+    read = _images if trained.config.task.needs_model == "vision" else _recordings
+    names, inputs = read(trained, source)
+    device = resolve_device(trained.config.trainer.accelerator, 1)
+    logits = logits_of(load_trained(trained).to(device), inputs, len(names), device)
+    rows = [[name, *row] for name, row in zip(names, answers_of(trained, logits), strict=True)]
+    write_table(target, ["file", *class_columns(trained.classes)], rows)
+
+
+def _images(trained: Trained, source: Path) -> tuple[list[str], Inputs]:
+    keys = vars(trained.config.task)
+    background = keys.get("background", "white")
+    found = _asked(trained, source, image_files(background), "image")
+    files = tuple(each.content.file for each in found)
+    split = ImageSplit(tuple(each.source for each in found), np.zeros(len(found), np.int64), files, (), background)
+    return [each.name for each in found], image_inputs(split, keys["image_size"])
+
+
+def _recordings(trained: Trained, source: Path) -> tuple[list[str], Inputs]:
+    keys = vars(trained.config.task)
+    found = _asked(trained, source, recording_files(keys["sample_rate"], keys.get("channels") == "mix"), "audio")
+    count, heard = len(found), tuple(each.content.heard.samples for each in found)
+    split = SpeechSplit(heard, (0,) * count, ("",) * count, keys["sample_rate"])
+    return [each.name for each in found], heard_by(split, model_tokens(trained.config.model))
+
+
+def _asked(trained: Trained, source: Path, files: Files[C], key: str) -> list[NamedFile[C]]:
+    """The files as a trial on a table names them by the column `key` of its task, else by a usual name."""
+    keys = vars(trained.config.task)
+    named, encoding, separator = keys.get(key), keys.get("encoding"), keys.get("separator")
+    return asked_files(source, files, key=f"task.{key}", column=named, encoding=encoding, separator=separator)
