@@ -38,7 +38,8 @@ def run(job: HydraJob) -> None:
     else:
         found, asked = _adapter(config, split)
     said = {"split": split, "rows": len(found.items), "scores": found.scores, "interval_95": found.intervals}
-    print(json.dumps(asked | said, indent=2))
+    missing = {"no_value": found.without_value} if found.without_value else {}
+    print(json.dumps(asked | said | missing, indent=2))
     if target is not None:
         found.write_items(target)
 

@@ -11,6 +11,7 @@ from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.base import Task, described, source_described
 from harness.task.constants import Batches, of_classes, of_numbers, of_sets
+from harness.task.intake.scored import scored_alone, with_head
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
@@ -49,11 +50,13 @@ class LabelledTask(Task):
 
     @property
     def spread(self) -> tuple[float, float] | None:
-        """Mean and standard deviation of the training split's numbers, by which they are standardised."""
+        """Mean and standard deviation of the training split's numbers, by which they are standardised; 1 of those that
+        are all the same.
+        """
         if self.classes:
             return None
         numbers = np.array(self.labels("train"))
-        return float(numbers.mean()), float(numbers.std())
+        return float(numbers.mean()), float(numbers.std()) or 1.0
 
     def metrics(self) -> "Metrics":
         """Of numbers, their errors in the labels' own unit."""
@@ -156,7 +159,7 @@ def _numbers(where: str, labels: Mapping[str, Sequence[Any]]) -> Labels:
         if not (finite := np.isfinite(numbers)).all():
             raise ConfigError(f"{where}: label {mine[int(np.argmin(finite))]!r} is no number")
         found[name] = tuple(numbers.tolist())
-    if len(set(found["train"])) < 2:
+    if len(set(found["train"])) < 2 and not scored_alone():
         raise ConfigError(f"{where}: all numbers of the training split are the same")
     return found
 
@@ -185,7 +188,7 @@ def _sets(wanted: int | None, where: str, labels: Mapping[str, Sequence[Any]]) -
 
 def _numbered(wanted: int | None, where: str, labels: Mapping[str, Sequence[str]], what: str) -> dict[str, int]:
     """The number of each class that training has, `what` they are called. Raises ConfigError as numbered_labels."""
-    classes = sorted(set(labels["train"]), key=_natural)
+    classes = sorted(with_head(labels["train"]), key=_natural)
     if len(classes) < 2:
         all_are = f", all {len(labels['train'])} are {classes[0]!r}" if classes else ""
         rule = "at least 2 are needed, to be learned and to be scored: any score on one is without meaning"

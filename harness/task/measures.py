@@ -4,12 +4,14 @@ N rows, C classes. Of classes, `labels` (N) are numbers of classes and `outputs`
 and `outputs` (N, 1) are in the labels' own unit.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
 from harness.config import ConfigError
+from harness.config.tasks.base import ORDER_MEASURES
+from harness.system.paths import listed
 
 Measure = Callable[[Tensor, Tensor], float]
 
@@ -24,6 +26,23 @@ def named_measure(name: str, classes: int) -> Measure | None:
         raise ConfigError(f"trainer.objective={name}: of two classes, here are {classes}; such as {other}")
     score = (_OF_CLASSES if classes else _OF_NUMBERS).get(name)
     return None if score is None else lambda labels, outputs: score(labels.numpy(), outputs.double().numpy())
+
+
+def without_value(names: Iterable[str], labels: Sequence[float], classes: Sequence[str]) -> dict[str, str]:
+    """Which of these measures have no value on such labels, numbers of `classes` or, with none, numbers; and why."""
+    there = sorted(set(labels))
+    if not classes:
+        said = f"all {len(labels)} rows have the number {there[0]:g}"
+        return {name: said for name in names if name in _OF_SPREAD and len(there) == 1}
+    absent = [name for number, name in enumerate(classes) if number not in there]
+    if not absent:
+        return {}
+    reasons = dict.fromkeys(ORDER_MEASURES, f"no row of {listed(map(repr, absent))}, and it is of all classes")
+    if len(classes) == 2 and classes[1] in absent:
+        reasons["f1"] = f"no row of {classes[1]!r}, of which it is"
+    if len(there) == 1:
+        reasons |= dict.fromkeys(_OF_SEVERAL, f"all {len(labels)} rows are of {classes[int(there[0])]!r}")
+    return {name: reasons[name] for name in names if name in reasons}
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -133,6 +152,8 @@ def mae(labels: np.ndarray, answers: np.ndarray) -> float:
 
 
 _OF_TWO = ("f1",)
+_OF_SEVERAL = ("balanced_accuracy", "f1_macro", "matthews")  # of one class alone they are accuracy, or 0 or 1
+_OF_SPREAD = ("r2", "pearson", "spearman")
 _OF_CLASSES: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "balanced_accuracy": balanced_accuracy,
     "f1": f1_binary,

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class Metrics(nn.Module):
     @abstractmethod
     def compute_and_reset(self) -> dict[str, float]:
         """The scores of all batches since the last reset. `loss` is always among them, not finite if a logit is not."""
+
+    def leave_out(self, names: Collection[str]) -> None:
+        """Do without measures of these names, where it has any beside its own."""
 
     def beside(self, rows: Tensor) -> Tensor:
         """Of rows as `update` returns them: the label, what was predicted, and whether that is right (B, 3)."""
@@ -338,6 +341,9 @@ class MeasuredMetrics(Metrics):
 
     def tags(self, logits: Tensor, batch: Mapping[str, Tensor]) -> list[list[int]]:
         return self.own.tags(logits, batch)
+
+    def leave_out(self, names: Collection[str]) -> None:
+        self.measures = {name: measure for name, measure in self.measures.items() if name not in names}
 
     def compute_and_reset(self) -> dict[str, float]:
         """Raises MeasureError, which names the measure."""

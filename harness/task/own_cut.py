@@ -11,6 +11,7 @@ from harness.task.intake.cuts import Parts, drawn, joined, stratified
 from harness.task.intake.groups import group_keys
 from harness.task.intake.labels import many_classes, suspicious
 from harness.task.intake.moments import cut_by_time
+from harness.task.intake.scored import scored_alone
 
 OwnRowsConfig = OwnTextTaskConfig | FileTableConfig
 Frames = dict[str, pd.DataFrame]
@@ -25,6 +26,8 @@ def cut_off(config: OwnRowsConfig, where: str, frames: Frames) -> tuple[Frames, 
     shares = {split: share for split, share in shares.items() if split not in frames}
     parts, times = _places(config, where, once, shares)
     labels = list(once["label"])
+    if scored_alone():
+        return frames | {split: once.iloc[places] for split, places in parts.items()}, times
     told = suspicious(labels) if config.answer == "class" else []
     if told and not all(map(len, parts.values())):
         raise ConfigError(f"{where}: no rows to hold out; {'; '.join(told)} task.answer=number reads numbers")

@@ -25,6 +25,7 @@ from harness.task.intake.folders import (
     told_apart,
 )
 from harness.task.intake.labels import settle_alike, suspicious
+from harness.task.intake.scored import with_head
 from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import untrained
 from harness.task.pictures import Looked, look_at, told_of
@@ -83,7 +84,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     if shared := _shared(config, root, found, digests):
         left_out["in two splits"] = [str(path.relative_to(root)) for path in found.paths if path in shared]
         found.images = [image for image in found.images if image[0] not in shared]
-    classes = tuple(sorted({label for _, split, label in found.images if split == "train"}))
+    classes = tuple(sorted(with_head(label for _, split, label in found.images if split == "train")))
     _refuse_unknown(config, root, found, classes)
     there = dict.fromkeys(split for _, split, _ in found.images) or ("train",)
     splits = {split: _split(config, found, split, classes, digests) for split in there}

@@ -26,6 +26,7 @@ from harness.task.intake.folders import (
 )
 from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, DecodedAudio, read_recording
+from harness.task.intake.scored import with_head
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
 from harness.task.intake.unlabelled import unlabelled_rows
 from harness.task.intake.untrained import untrained
@@ -64,7 +65,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
     splits, told = _once(config, _cut(config, given), left)
     if config.leaks == "refuse":
         refuse_shared(where, splits)
-    classes = tuple(sorted({recording.label for recording in splits["train"]}))
+    classes = tuple(sorted(with_head(recording.label for recording in splits["train"])))
     _check_classes(config, where, splits, classes)
     number = {label: index for index, label in enumerate(classes)}
     made = {split: _split(part, number, config.sample_rate) for split, part in splits.items()}

@@ -24,15 +24,9 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
 from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_keys, group_names, reads_groups, shared_groups
-from harness.task.intake.labels import (
-    is_gap,
-    missing_classes,
-    missing_labels,
-    of_every_row,
-    refuse_lists,
-    refuse_one_answer,
-)
+from harness.task.intake.labels import is_gap, of_every_row, refuse_lists
 from harness.task.intake.left import Left
+from harness.task.intake.missing import missing_classes, missing_labels, refuse_one_answer
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.odd_texts import identical, of_no_language
 from harness.task.intake.pairs import shared_sides

@@ -15,6 +15,7 @@ from harness.task.intake.files import given_files, what_it_is
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.near_texts import near_texts
+from harness.task.intake.scored import with_head
 from harness.task.intake.split_column import NONE, by_column
 from harness.task.intake.table import SUFFIXES, Table, load_table
 from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
@@ -304,7 +305,7 @@ def _with_known_tags(
     config: TokenLabelsTaskConfig, places: Mapping[str, str], rows: Rows, left: dict[str, list[str]]
 ) -> Rows:
     """Held-out rows whose tags training has, in BIO the types of them."""
-    known = {_kind(config, tag) for row in rows["train"] for tag in row.tags}
+    known = {_kind(config, tag) for tag in with_head(tag for row in rows["train"] for tag in row.tags)}
     if config.scheme != "plain":
         known.add(_kind(config, OUTSIDE))
     strange = [

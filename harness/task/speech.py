@@ -17,7 +17,8 @@ from harness.task.constants import Batches, of_classes
 from harness.task.frames import SpeechSplit
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.folders import files_in, folders_in, is_hidden, require_folder, told_apart
-from harness.task.intake.labels import alike, missing_classes
+from harness.task.intake.labels import alike
+from harness.task.intake.missing import missing_classes
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, read_recording
 from harness.task.recorded import RecordedTask
 

@@ -15,7 +15,9 @@ from harness.task.constants import Batches, of_tags
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import normalised, shared_keys
 from harness.task.intake.facts import NO_FACTS, Facts
-from harness.task.intake.labels import missing_classes, suspicious
+from harness.task.intake.labels import suspicious
+from harness.task.intake.missing import missing_classes
+from harness.task.intake.scored import with_head
 from harness.task.own_tokens import Row, Rows, read_own_tokens
 from harness.task.tags import SCHEMES, scheme_of, span_classes, spans
 from harness.task.token_inputs import encode_tokens
@@ -114,8 +116,8 @@ def read_token_labels(config: TokenLabelsTaskConfig | CodeNamesTaskConfig) -> To
     where = f"task={config.name}"
     refuse_empty(where, {split: rows[split] for split in SPLITS})
     tags = [tag for row in rows["train"] for tag in row.tags]
-    with_spans = config.scheme in SCHEMES
-    classes = span_classes(tags, config.scheme) if with_spans else tuple(sorted(set(tags)))
+    with_spans, there = config.scheme in SCHEMES, sorted(with_head(tags))
+    classes = span_classes(there, config.scheme) if with_spans else tuple(there)
     if len(classes) < 2:
         what = "no spans" if with_spans else "one tag"
         raise ConfigError(f"{where}: the training split has {what}; there is nothing to learn")

@@ -19,8 +19,9 @@ from harness.task.constants import Batches, of_classes
 from harness.task.images import ImageSplit, evenly_drawn, image_inputs
 from harness.task.intake.cuts import drawn, stratified
 from harness.task.intake.facts import NO_FACTS, Facts
-from harness.task.intake.labels import missing_classes
+from harness.task.intake.missing import missing_classes
 from harness.task.intake.nearly import near_pictures
+from harness.task.intake.scored import scored_alone
 from harness.task.own_images import read_own_folder
 
 VisionConfig = PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
@@ -117,7 +118,8 @@ def vision_task(
     for split, images in splits.items():
         if not len(images):
             raise ConfigError(f"{where}: the {split} split has no images")
-    if len(found := sorted({classes[label] for label in splits["train"].labels})) < 2:
+    found = sorted({classes[label] for label in splits["train"].labels})
+    if len(found) < 2 and not scored_alone():
         raise ConfigError(f"{where}: the training split has {len(found)} classes ({listed(found)}), 2 are needed")
     names = {split: [classes[label] for label in images.labels] for split, images in splits.items()}
     facts = Facts(missing=missing_classes(where, names, "images"))

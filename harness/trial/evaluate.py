@@ -14,6 +14,9 @@ from harness.model import Network
 from harness.record import Data, bounds, within
 from harness.report.statistics import ratio_interval, wilson_interval
 from harness.task import SPLITS, Inputs, ScoredTexts, Task, build_task
+from harness.task.build import read_task
+from harness.task.intake.scored import read_to_score
+from harness.task.measures import without_value
 from harness.task.metrics import Metrics
 from harness.task.summary import rows_left_out
 from harness.training import autocast, generate_texts, scored_texts
@@ -25,16 +28,22 @@ from harness.trial.saved import OutputMapping, Saved, load_saved, template_notes
 from harness.trial.single import metrics_of
 from harness.trial.trained import Trained, load_trained
 
+_LABELLED = ("label", "predicted")
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Scores by name, with the 95 % interval over items of those that are means of them, and a row for each item."""
+    """Scores by name, with the 95 % interval over items of those that are means of them, and a row for each item; which
+    measures have no value on these rows, and why.
+    """
 
     splits: tuple[str, ...]
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     items: list[tuple[int, list[float]]]
     table: Table
+    without_value: dict[str, str]
+    notes: list[str]
 
     def write_items(self, path: Path) -> None:
         """A CSV file as a trial's answers.csv, its rows those of the splits one after another."""
@@ -74,7 +83,8 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
     if config.task.parts:
         raise ConfigError(f"run=evaluate: task={config.task.name} is several tasks; name one of them")
     uncut = config.task.uncut() if split == "all" else None
-    task = build_task(uncut or config.task)
+    with read_to_score(saved.classes):
+        task = read_task(uncut or config.task)
     network, mapping = load_saved(saved, config, task)
     left_out = rows_left_out(task, "test" if uncut is not None else None)
     notes = [*saved.notes(config), *template_notes(saved, config, task), *left_out]
@@ -82,12 +92,11 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
         notes.append(
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
         )
-    if uncut is None:
-        return _evaluate(network, task, config, split, mapping), {**_facts(config, task, split), "notes": notes}
-    rows = {"all": Data.of(task.describe()).rows["test"]}
+    found = _evaluate(network, task, config, split if uncut is None else "test", mapping)
     facts = _facts(config, task, split)
-    facts |= {"data": facts["data"] | {"rows": rows}, "notes": notes}
-    return _evaluate(network, task, config, "test", mapping), facts
+    if uncut is not None:
+        facts |= {"data": facts["data"] | {"rows": {"all": Data.of(task.describe()).rows["test"]}}}
+    return found, {**facts, "notes": [*notes, *found.notes]}
 
 
 def _facts(config: Config, task: Task, split: str) -> dict[str, Any]:
@@ -113,14 +122,27 @@ def _evaluate(network: Network, task: Task, config: Config, split: str, mapping:
             network, inputs, metrics, config=config, size=size, device=device, precision=precision, mapping=mapping
         )
     items = [list(item) for answers in found.values() for item in answers.items]
-    scores = metrics.compute_and_reset()
+    labels = [int(item[0]) if task.classes else item[0] for item in items] if metrics.columns[:2] == _LABELLED else []
+    missing = without_value(metrics.names, labels, task.classes) if labels else {}
+    metrics.leave_out(missing)
+    scores = {name: score for name, score in metrics.compute_and_reset().items() if name not in missing}
     intervals = _intervals(task, metrics.columns, scores, items)
     written = None if split == "all" else _written(network, inputs, task, config=config, split=split, device=device)
     if written is not None:
         scores |= written.scored.scores
         intervals |= {name: ratio_interval(*sums) for name, sums in written.scored.ratios.items()}
     intervals = {name: within(interval, bounds(name)) for name, interval in intervals.items()}
-    return Evaluation(splits, scores, intervals, list(enumerate(items)), _table(task, found, written))
+    table, notes = _table(task, found, written), _of_one_class(labels, task.classes)
+    return Evaluation(splits, scores, intervals, list(enumerate(items)), table, missing, notes)
+
+
+def _of_one_class(labels: Sequence[float], classes: Sequence[str]) -> list[str]:
+    """What the scores of rows that are all of one class say."""
+    there = set(labels)
+    if not classes or len(there) != 1:
+        return []
+    name = classes[int(there.pop())]
+    return [f"all {len(labels)} rows are of {name!r}: accuracy is its recall, and 1 where all is taken for it"]
 
 
 def _table(task: Task, found: Mapping[str, Answers], written: _Written | None) -> Table:
@@ -194,7 +216,7 @@ def _written(
 def _intervals(
     task: Task, columns: tuple[str, ...], scores: dict[str, float], values: list[list[float]]
 ) -> dict[str, tuple[float, float]]:
-    answered = columns[:2] == ("label", "predicted")
+    answered = columns[:2] == _LABELLED
     shares = {"accuracy", "accuracy_norm"} if answered else set[str]()
     found = {name: wilson_interval(scores[name], len(values)) for name in scores if name in shares}
     if "group" in columns:
@@ -209,7 +231,7 @@ def _intervals(
         losses, tokens = ([item[columns.index(name)] for item in values] for name in ("loss", "tokens"))
         nats = [loss * count for loss, count in zip(losses, tokens, strict=True)]
         return found | {"loss": ratio_interval(nats, tokens)}
-    if columns == ("label", "predicted") and not found:  # numbers, whose loss is of standardised answers
+    if columns == _LABELLED and not found:  # numbers, whose loss is of standardised answers
         deviation = Data.of(task.describe()).sd or 1.0
         squares = [((label - predicted) / deviation) ** 2 for label, predicted in values]
         return {"loss": ratio_interval(squares, [1.0] * len(squares))}

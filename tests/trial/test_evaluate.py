@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,9 +111,51 @@ def test_rows_that_are_not_scored_are_said(trained, reviews, base, score, tmp_pa
     assert said["data"]["rows"] == {"all": len(found.items)} == {"all": last - 1}
     assert set(score(made.folder / "adapter", *words)[1]["data"]["rows"]) == set(SPLITS)
     assert evaluate_trial(made, "all")[1]["notes"] == []
-    (tmp_path / "one.csv").write_text("\n".join([lines[0], *(line for line in lines if line.endswith("1"))]) + "\n")
-    with pytest.raises(ConfigError, match=r"all \d+ are '1'; at least 2 are needed, .* to be scored: any score on one"):
-        score(made.folder / "adapter", f"task.data={tmp_path}/one.csv", *words[1:], split="all")
+
+
+def test_rows_of_one_class_are_scored_by_what_has_a_value(trained, reviews, base, score, tmp_path):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    lines = (tmp_path / "reviews.csv").read_text().splitlines()
+    ones = [line for line in lines if line.endswith("1")]
+    (tmp_path / "one.csv").write_text("\n".join([lines[0], *ones]) + "\n")
+    asked = "trainer.measures=[auroc,average_precision,f1,f1_micro,f1_macro,balanced_accuracy,matthews]"
+    words = [*reviews[1:], *base, asked]
+    found, said = score(made.folder / "adapter", f"task.data={tmp_path}/one.csv", *words, split="all")
+    whole, _ = score(made.folder / "adapter", *reviews, *base, split="all")
+    recall = sum(label == given for _, (label, given) in whole.items if label == 1) / len(ones)
+    assert found.scores["accuracy"] == pytest.approx(recall)
+    assert [label for _, (label, _) in found.items] == [1] * len(ones)
+    assert set(found.scores) == {"accuracy", "loss", "f1", "f1_micro"}
+    assert found.scores["f1"] == pytest.approx(2 * recall / (1 + recall))
+    of_all, one = "no row of '0', and it is of all classes", f"all {len(ones)} rows are of '1'"
+    assert found.without_value == dict.fromkeys(("auroc", "average_precision"), of_all) | dict.fromkeys(
+        ("f1_macro", "balanced_accuracy", "matthews"), one
+    )
+    assert said["notes"] == [f"{one}: accuracy is its recall, and 1 where all is taken for it"]
+    (tmp_path / "held.csv").write_text("text,label\nw90 w91 w92,0\nw93 w94,0\n")
+    held, _ = score(made.folder / "adapter", *reviews, f"task.test={tmp_path}/held.csv", *words[2:])
+    assert len(held.items) == 2
+    assert held.without_value["f1"] == "no row of '1', of which it is"
+    with pytest.raises(ConfigError, match="all 2 rows of the test split are '0'"):
+        build.read_task(replace(made.config.task, test=f"{tmp_path}/held.csv"))
+    (tmp_path / "odd.csv").write_text("\n".join([lines[0], *(f"{line[:-1]}7" for line in ones)]) + "\n")
+    with pytest.raises(ConfigError, match=r"all \d+ are '7'; at least 2 are needed, .* to be scored: any score"):
+        score(made.folder / "adapter", f"task.data={tmp_path}/odd.csv", *words, split="all")
+
+
+def test_rows_of_one_number_are_scored_by_their_errors(trained, base, score, tmp_path):  # noqa: F811
+    for name, labels in (("one", range(7)), ("same", [3])):
+        rows = [f"w{4 + row % 40} w{50 + row % 37} w{row % 90},{labels[row % len(labels)]}" for row in range(120)]
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    usual = ["task=text_csv", "task.answer=number", "task.max_length=12", *base, "model.pooling=last"]
+    made = trained(*usual, f"task.data={tmp_path}/one.csv", "trainer.objective=rmse", *LORA)
+    asked = ["trainer.objective=rmse", "trainer.measures=[pearson,spearman,mae]"]
+    found, _ = score(made.folder / "adapter", *usual, f"task.data={tmp_path}/same.csv", *asked, split="all")
+    errors = [given - 3 for _, (_, given) in found.items]
+    assert found.scores["rmse"] == pytest.approx((sum(error**2 for error in errors) / 120) ** 0.5)
+    assert found.scores["mae"] == pytest.approx(sum(map(abs, errors)) / 120)
+    assert found.without_value == dict.fromkeys(("r2", "pearson", "spearman"), "all 120 rows have the number 3")
+    assert not set(found.without_value) & set(found.scores)
 
 
 def test_full_fine_tuning_is_scored_too(trained, reviews, base, score):  # noqa: F811

@@ -4,6 +4,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 
 from harness.config import ConfigError
 from harness.system.paths import listed
+from harness.task.intake.scored import with_head
 
 
 def refuse_untrained(places: Mapping[str, str], labels: Mapping[str, Mapping[object, Hashable]]) -> None:
@@ -11,7 +12,7 @@ def refuse_untrained(places: Mapping[str, str], labels: Mapping[str, Mapping[obj
     cells = {
         split: [(row, each) for row, cell in mine.items() for each in _each(cell)] for split, mine in labels.items()
     }
-    trained = {label for _, label in cells["train"]}
+    trained = with_head(label for _, label in cells["train"])
     found = {split: untrained(mine, trained, "rows") for split, mine in cells.items()}
     if wrong := [f"{places[split]}: {said}" for split, said in found.items() if said]:
         raise ConfigError(*wrong)
