@@ -76,12 +76,13 @@ def _replaced(tokens: Tokens) -> str:
     return f"the base's own trained head of {tokens.replaced} characters is replaced by one of training's; {how}"
 
 
-def read_of_texts(inputs: Inputs, tokens: Tokens) -> list[str]:
-    """What is told of texts that are to be answered, numbered from 1."""
+def read_of_texts(inputs: Inputs, tokens: Tokens, names: Sequence[str] = ()) -> list[str]:
+    """What is told of texts that are to be answered, by their names or numbered from 1."""
     if tokens.tokenizer is None or not (sides := inputs.token_rows()):
         return []
     share, unread, empty = _unread(sides, tokens)
-    rows = [[str(row + 1) for row in np.flatnonzero(chosen)] for chosen in (unread, empty)]
+    named = names or list(map(str, range(1, len(unread) + 1)))
+    rows = [[named[row] for row in np.flatnonzero(chosen).tolist()] for chosen in (unread, empty)]
     return _said("input", share, *rows)
 
 

@@ -102,12 +102,12 @@ def predict(trained: Trained, texts: Sequence[str], pairs: Sequence[str] = ()) -
             max_source=keys["max_source"],
             max_target=longest,
         )
-        _tell(inputs, tokens)
+        tell_unread(inputs, tokens)
         written = generate_texts(network, inputs, len(texts), max_new_tokens=longest, device=device)
         return with_answers(trained, written)
     split = Split(tuple(texts), tuple(0 for _ in texts), tuple(pairs))
     rows = encode(split, tokens.tokenizer, keys["max_length"], tokens.pad)
-    _tell(rows, tokens)
+    tell_unread(rows, tokens)
     return answers_of(trained, logits_of(network, rows, len(texts), device))
 
 
@@ -122,8 +122,9 @@ def answers_of(trained: Trained, logits: Tensor) -> list[list[Any]]:
     return [[trained.classes[int(row.argmax())], *row.tolist()] for row in shares]
 
 
-def _tell(inputs: Inputs, tokens: Tokens) -> None:
-    for line in read_of_texts(inputs, tokens):
+def tell_unread(inputs: Inputs, tokens: Tokens, names: Sequence[str] = ()) -> None:
+    """Warn of rows, by their names or numbered from 1, that the tokenizer does not know."""
+    for line in read_of_texts(inputs, tokens, names):
         _LOG.warning("%s", line)
 
 

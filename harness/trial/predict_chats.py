@@ -14,7 +14,7 @@ from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps
 from harness.task.intake.chats import ROLES, Message
 from harness.task.own_chats import asked_conversations
 from harness.training import generate_texts
-from harness.trial.predict import answer_columns, with_answers, write_table
+from harness.trial.predict import answer_columns, tell_unread, with_answers, write_table
 from harness.trial.trained import Trained, load_trained
 
 
@@ -73,6 +73,7 @@ def answer(trained: Trained, chats: Sequence[Sequence[Message]]) -> list[str]:
     config, (template, tokens) = chat_config(trained), trained_template(trained)
     assert tokens.end is not None
     inputs = encode_prompts(chats, template, pad=tokens.pad, end=tokens.end, max_length=config.max_length)
+    tell_unread(inputs, tokens)
     device = resolve_device(trained.config.trainer.accelerator, 1)
     network = load_trained(trained).to(device)
     return generate_texts(network, inputs, len(chats), max_new_tokens=config.max_new_tokens, device=device)

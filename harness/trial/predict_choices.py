@@ -13,7 +13,7 @@ from harness.task.choice_metrics import ChoiceMetrics
 from harness.task.intake.asked import asked_table, refuse_gaps
 from harness.task.own_choices import gap_in, questions
 from harness.trial.passes import on_device
-from harness.trial.predict import write_table
+from harness.trial.predict import tell_unread, write_table
 from harness.trial.trained import Trained, load_trained
 
 _BATCH = 16
@@ -56,6 +56,7 @@ def choose(trained: Trained, split: ChoiceSplit) -> list[list[Any]]:
     inputs = encode_choices(
         split, tokens, delimiter=task.delimiter, normalise_by=task.normalise_by, max_length=task.max_length
     )
+    tell_unread(inputs, tokens, split.names)
     device = resolve_device(config.trainer.accelerator, 1)
     network, metrics = load_trained(trained).to(device), ChoiceMetrics(max(map(len, split.options))).to(device)
     rows: list[list[Any]] = []

@@ -16,7 +16,7 @@ from harness.task.qa_inputs import Question, encode_questions
 from harness.task.qa_metrics import characters
 from harness.trial.inputs import loader
 from harness.trial.passes import on_device
-from harness.trial.predict import write_table
+from harness.trial.predict import tell_unread, write_table
 from harness.trial.trained import Trained, load_trained
 
 _BATCH = 32
@@ -71,6 +71,7 @@ def answer(trained: Trained, questions: list[Question], where: str) -> list[list
         where=where,
         longest=task.max_answer,
     )
+    tell_unread(inputs, tokens, [question.name for question in questions])
     device, none = resolve_device(trained.config.trainer.accelerator, 1), may_be_none(trained)
     network = load_trained(trained).to(device)
     said: dict[int, list[Any]] = {}

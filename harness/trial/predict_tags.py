@@ -12,6 +12,7 @@ from harness.model import model_tokens
 from harness.task.intake.asked import asked_lines, asked_table, decoded, refuse_gaps
 from harness.task.intake.tokens import LINES, list_of_tokens, read_lines
 from harness.task.token_inputs import encode_tokens
+from harness.trial.predict import tell_unread
 from harness.trial.trained import Trained, load_trained
 
 _BATCH = 64
@@ -42,8 +43,13 @@ def read_rows(trained: Trained, path: Path) -> list[tuple[str, tuple[str, ...]]]
 
 
 @torch.no_grad()
-def predict_tags(trained: Trained, rows: Sequence[Sequence[str]]) -> list[list[tuple[str, float | None]]]:
-    """The tag of each token of each row and its probability; of tokens that are not read the usual tag, and None."""
+def predict_tags(
+    trained: Trained, rows: Sequence[Sequence[str]], names: Sequence[str] = ()
+) -> list[list[tuple[str, float | None]]]:
+    """The tag of each token of each row and its probability; of tokens that are not read the usual tag, and None.
+
+    Rows that the tokenizer does not know are told by their `names`, or numbered from 1.
+    """
     tokens = model_tokens(trained.config.model)
     assert tokens is not None
     assert tokens.tokenizer is not None
@@ -53,6 +59,7 @@ def predict_tags(trained: Trained, rows: Sequence[Sequence[str]]) -> list[list[t
     usual = always.get("class", trained.classes[0]) if isinstance(always, dict) else trained.classes[0]
     length = vars(trained.config.task)["max_length"]
     inputs = encode_tokens(rows, [[0] * len(row) for row in rows], tokens.tokenizer, length, tokens.pad)
+    tell_unread(inputs, tokens, names)
     order = sorted(range(len(rows)), key=lambda row: int(inputs.lengths[row]))
     found: dict[int, list[tuple[str, float | None]]] = {}
     for start in range(0, len(order), _BATCH):
@@ -71,7 +78,7 @@ def predict_tags(trained: Trained, rows: Sequence[Sequence[str]]) -> list[list[t
 def write_tags(trained: Trained, source: Path, target: Path) -> None:
     """A CSV file with a line for each token: row, token, the predicted tag and its probability."""
     rows = read_rows(trained, source)
-    said = predict_tags(trained, [tokens for _, tokens in rows])
+    said = predict_tags(trained, [tokens for _, tokens in rows], [name for name, _ in rows])
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.part")
     with open(scratch, "w", newline="", encoding="utf-8") as file:

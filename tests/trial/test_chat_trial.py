@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness.config import ConfigError
 from harness.task import build_task
 from harness.trial.export import export_trial
-from harness.trial.predict_chats import answer, read_chats
+from harness.trial.predict_chats import answer, read_chats, write_answers
+from tests.model.small import save_small
 from tests.task.chat_fixtures import CHATML, MARKED, save_base, unmarked
 from tests.trial.test_export import trained  # noqa: F401  a fixture
 from tests.trial.test_hf_trial import based_on
@@ -140,6 +141,16 @@ def test_answers_are_predicted_for_a_file(chats, trained, tmp_path, run_here):  
     save_base(tmp_path / "base", unmarked(CHATML))
     with pytest.raises(ConfigError, match="task.template=null: the tokenizer's: another chat template now than that"):
         answer(made, wanted)
+
+
+def test_conversations_that_the_tokenizer_does_not_know_are_told(chats, trained, tmp_path, caplog):  # noqa: F811
+    save_small(AutoModelForCausalLM, "llama", tmp_path / "base")
+    words = ["lora.targets=all-linear", "lora.rank=2", "task.unknown_tokens=allow", "task.max_length=50"]
+    made = trained(*chats, *based_on(tmp_path / "base"), *words)
+    strange = " ".join(["ቃ", "ና"] * 8)
+    (tmp_path / "ask.txt").write_text(f"{'w1 w2 ' * 8}\n{strange}\n")
+    write_answers(made, tmp_path / "ask.txt", tmp_path / "said.csv")
+    assert "are unknown to the model's tokenizer; in 1 texts more than half (rows 2)" in caplog.text
 
 
 def test_three_rows_are_shown_with_what_is_learned_in_colour(chats, tmp_path, run_here, own_cache, monkeypatch):

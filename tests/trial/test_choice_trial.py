@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from harness.report.chance import chance
 from harness.report.table import arm_results, arm_rows, outcomes
 from harness.task import build_task
 from harness.trial.evaluate import _intervals, evaluate_trial
+from harness.trial.predict_choices import write_choices
 from harness.trial.trained import untrained
 from tests.model.small import save_small
 from tests.trial.test_export import trained  # noqa: F401  a fixture
@@ -77,6 +79,15 @@ def test_scores_are_those_of_the_rows_and_are_predicted_again(objective, more, c
         assert shares == pytest.approx([float(row[f"p_{n}"]) for n in range(1, len(options) + 1)], abs=1e-5)
         assert [said[f"p_{n}"] for n in range(len(options) + 1, 5)] == [""] * (4 - len(options))
     assert untrained(made).head.state_dict() == {}
+
+
+def test_options_that_the_tokenizer_does_not_know_are_told(choices, trained, tmp_path, caplog):  # noqa: F811
+    made = trained(*choices)
+    rows = [("w1 w40", ["w2", "w3"]), ("w1", ["ቃቃ ናና ቃና", "ናቃ ቃቃ"]), ("ቃ ቃና ናና", ["w4", "w5"])]
+    written = [json.dumps({"q": question, "choices": options}) for question, options in rows]
+    (tmp_path / "ask.jsonl").write_text("\n".join(written) + "\n")
+    write_choices(made, tmp_path / "ask.jsonl", tmp_path / "said.csv")
+    assert re.search(r"input: .* are unknown to the model's tokenizer; in 2 texts .* \(rows 2, 3\)", caplog.text)
 
 
 def test_what_is_no_question_to_be_predicted_is_named(choices, trained, tmp_path, run_here):  # noqa: F811

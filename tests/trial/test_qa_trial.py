@@ -256,13 +256,19 @@ def test_a_named_model_learns_to_answer(trained, tiny_base, tmp_path):  # noqa: 
     assert len(said) == 4
 
 
-def test_questions_of_a_file_are_read_or_refused(trained, asked, tmp_path):  # noqa: F811
+def test_questions_of_a_file_are_read_or_refused(trained, asked, tmp_path, caplog):  # noqa: F811
     save_small(AutoModelForQuestionAnswering, "bert", tmp_path / "base")
     with_pairs(tmp_path / "base")
     made = trained(*asked, *based_on(tmp_path / "base"), "lora.rank=2", "trainer.max_steps=2")
     (tmp_path / "a.jsonl").write_text(json.dumps({"question": "w1", "context": ""}) + "\n")
     with pytest.raises(ConfigError, match=r"input=.*a\.jsonl: no context in 1 rows \(1\)"):
         write_spans(made, tmp_path / "a.jsonl", tmp_path / "out.csv")
+    strange = {"id": "s1", "question": "ቃ ና ቃና", "context": "ቃቃ ናና ናቃ ቃ ና"}
+    (tmp_path / "b.jsonl").write_text(json.dumps(strange | {"question": "w1", "context": "w2", "id": "s0"}) + "\n")
+    with open(tmp_path / "b.jsonl", "a") as file:
+        file.write(json.dumps(strange) + "\n")
+    write_spans(made, tmp_path / "b.jsonl", tmp_path / "out.csv")
+    assert "are unknown to the model's tokenizer; in 1 texts more than half (rows s1)" in caplog.text
     squad = {"data": [{"paragraphs": [{"context": "w1 w7 w60 w21", "qas": [{"id": "x1", "question": "w90 w5"}]}]}]}
     (tmp_path / "squad.json").write_text(json.dumps(squad))
     write_spans(made, tmp_path / "squad.json", tmp_path / "out.csv")

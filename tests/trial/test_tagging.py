@@ -160,6 +160,14 @@ def test_a_named_model_learns_names_and_is_exported(trained, tagged, tiny_base, 
         load_multi_adapter([made.folder])
 
 
+def test_tokens_that_the_tokenizer_does_not_know_are_told(trained, tagged, tmp_path, caplog):  # noqa: F811
+    save_small(AutoModelForTokenClassification, "bert", tmp_path / "base")
+    made = trained(*tagged, *based_on(tmp_path / "base"), "lora.rank=2")
+    (tmp_path / "a.conll").write_text("w1 O\nw2 O\n\nቃ\nና\n")
+    write_tags(made, tmp_path / "a.conll", tmp_path / "out.csv")
+    assert "are unknown to the model's tokenizer; in 1 texts more than half (rows 4)" in caplog.text
+
+
 def test_files_to_be_tagged(trained, tagged, tmp_path):  # noqa: F811
     save_small(AutoModelForTokenClassification, "bert", tmp_path / "base")
     made = trained(*tagged, *based_on(tmp_path / "base"), "lora.rank=2")
