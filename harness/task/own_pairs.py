@@ -21,6 +21,7 @@ from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.moments import cut_by_time
 from harness.task.intake.near_texts import near_texts
+from harness.task.intake.odd_times import odd_times
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import Table, load_table
 
@@ -111,6 +112,9 @@ def facts_of(
     rows = {name: list(zip(keys[name], map(normalised, frames[name]["target"]), strict=True)) for name in SPLITS}
     named = {name: [f"{name} {row}" for row in frames[name].index] for name in SPLITS}
     suspicious += near_texts(keys, named)
+    if config.time is not None and "train.time" in formats:  # splits were cut by it
+        cut = [frames[name]["time"] for name in SPLITS if f"{name}.time" in formats]
+        suspicious += odd_times(config.time, cut, config.time_format)
     near = {name: len(mine) - len(set(mine)) for name, mine in rows.items()}
     near |= {names: len(places) for names, places in shared_keys(keys).items()}
     return Facts(

@@ -29,6 +29,7 @@ from harness.task.intake.left import Left
 from harness.task.intake.missing import missing_classes, missing_labels, refuse_one_answer
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.odd_texts import identical, of_no_language
+from harness.task.intake.odd_times import odd_times
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.shifts import shifts
 from harness.task.intake.split_column import by_column
@@ -110,6 +111,8 @@ def own_splits(
     frames, times = _once(config, frames, left), dict[str, str]()
     if len(frames) < len(SPLITS):
         frames, times = cut_off(config, where, frames)
+        if config.time is not None:
+            told += odd_times(config.time, [frames[split]["time"] for split in times], config.time_format)
         shares = {"validation": config.validation_share, "test": config.test_share}
         told += odd_shares(
             {split: len(frames[split]) for split in SPLITS if split not in tables or split == "train"}, shares

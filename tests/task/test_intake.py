@@ -541,6 +541,7 @@ REFUSED = [
     ("days or months", "a.jsonl", with_odd([row | {"when": f"{1 + i % 12}/{1 + i % 9}/2024"} for i, row in enumerate(TIMED)]), {"time": "when"}, r"when, as '10/1/2024'.*%d/%m/%Y or %m/%d/%Y .*task.time_format"),
     ("milliseconds, then seconds", "a.jsonl", with_odd([row | {"when": (1577836800 + i) * (1000 if i < 30 else 1)} for i, row in enumerate(TIMED)]), {"time": "when"}, r"on several scales.*rows 31, 32.*rows 1, 2.*task.time_format=number"),
     ("years of two digits", "a.csv", text_of([(*row, f"{(90 + i // 3) % 100:02d}") for i, row in enumerate(sentences())], head=("text", "label", "when")), {"time": "when"}, r"years of two digits of two centuries .*rows 2, 3.*task.time_format=.%y"),
+    ("zones of some", "a.jsonl", with_odd([row | {"when": f"2024-01-{1 + i // 3:02d} 10:00"} for i, row in enumerate(TIMED)], when="2024-01-01T10:00Z"), {"time": "when"}, r"when has a zone in rows 2, as '2024-01-01T10:00Z', and none in rows 1, 3, .*write all of them with one, or none"),
     ("a number as second text", "a.jsonl", with_odd(PAIRED, pair=7), {"text_pair": "pair"}, r"row 2: pair is '7' \(int\), no text"),
     ("a truth value as second text", "a.jsonl", with_odd(PAIRED, pair=True), {"text_pair": "pair"}, r"row 2: pair is 'True' \(bool\)"),
     ("a list as second text", "a.jsonl", with_odd(PAIRED, pair=["a", "b"]), {"text_pair": "pair"}, r"row 2: pair is .* \(list\), no text"),
@@ -862,6 +863,14 @@ def test_the_latest_rows_are_held_out(make_task, tmp_path, moment):
     number = {name: sorted(int(text.split()[-1]) for text in split.texts) for name, split in task.splits.items()}
     assert number == {"train": list(range(42)), "validation": list(range(42, 48)), "test": list(range(48, 60))}
     assert task.findings().format["validation.time"] == f"{moment(42)} to {moment(47)}"
+
+
+def test_times_that_stand_for_none_are_told(make_task, tmp_path):
+    rows = [row | {"when": f"2024-01-{1 + i // 3:02d}"} for i, row in enumerate(TIMED)]
+    data = written(tmp_path / "a.jsonl", with_odd(rows, when="9999-12-31"))
+    task = read_task(config_of(make_task, data=data, time="when"))
+    said = "when is 9999-12-31, as where no time is known, in 1 rows (2): they come after the others"
+    assert any(line.startswith(f"to be looked at: {said}") for line in summary(task, None))
 
 
 def test_the_rows_and_files_that_are_kept_are_those_of_the_splits(make_task, tmp_path, own_cache):

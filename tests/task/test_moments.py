@@ -6,6 +6,7 @@ import pytest
 
 from harness.config import ConfigError
 from harness.task.intake.moments import cut_by_time, moments
+from harness.task.intake.odd_times import odd_times
 
 AMBIGUOUS = {
     "months of years": ["01.2015", "02.2016", "12.2014"],
@@ -161,3 +162,80 @@ def test_the_first_and_the_last_are_as_they_are_written():
         "train": "30.12.2019 to 31.01.2020, read as %d.%m.%Y",
         "test": "1.2.2020 to 1.2.2020, read as %d.%m.%Y",
     }
+
+
+ZONES = {
+    "some": (
+        ["2024-05-31T10:00Z", "2024-05-31 10:30", "2024-06-01T00:00+02:00"],
+        "a zone in rows 0, 2, as '2024-05-31T10:00Z', and none in rows 1, as '2024-05-31 10:30'",
+    ),
+    "a day": (
+        ["2024-05-31 10:00:00.5+0200", "2024-05-31"],
+        "a zone in rows 0, as '2024-05-31 10:00:00.5+0200', and none in rows 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ZONES)
+def test_times_with_a_zone_beside_others_are_refused_with_their_rows(kind):
+    cells, said = ZONES[kind]
+    with pytest.raises(ConfigError, match="write all of them with one, or none") as error:
+        moments("data=a.csv", "when", pd.Series(cells, dtype=object))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["2024-05-31T10:00Z", "2024-05-31T10:00-03:30", "2024-05-31 10:00:00.123+02"],
+        ["2024-05-31", "2024-05-31 10:00", "2024-06-01T10", "2024-06"],
+        ["2024-05-31T10:00:00", "2024-06-01 10:00:00.123456"],
+    ],
+)
+def test_times_that_all_have_a_zone_or_none_are_taken(cells):
+    assert len(moments("data=a.csv", "when", pd.Series(cells, dtype=object)).values) == len(cells)
+
+
+DAYS = [f"2024-05-{day:02}" for day in range(1, 29)]
+ODD_TIMES = {
+    "the end of time": (
+        [*DAYS, "9999-12-31"],
+        "when is 9999-12-31, as where no time is known, in 1 rows (28): they come after",
+    ),
+    "of a spreadsheet": (
+        ["1900-01-01", *DAYS, "1900-01-01"],
+        "when is 1900-01-01, as where no time is known, in 2 rows (0, 29): they come before",
+    ),
+    "of a computer": (
+        [*DAYS, *["1970-01-01T00:00"] * 12],
+        "when is 1970-01-01, as where no time is known, in 12 rows (28, 29",
+    ),
+    "in words of a format": ([*(f"{day}.05.2024" for day in range(10, 29)), "31.12.9999"], "when is 9999-12-31"),
+    "seconds": (
+        [1.7e9, 1.7e9 + 50, 0, -1, 0],
+        "when is 0, as where no time is known, in 2 rows (2, 4): they come before",
+    ),
+    "whole dates": ([20240501, 20240502, 99991231], "when is 99991231"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TIMES)
+def test_times_that_stand_for_none_are_told(kind):
+    cells, said = ODD_TIMES[kind]
+    assert any(line.startswith(said) for line in odd_times("when", [pd.Series(cells, dtype=object)], None))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        DAYS,
+        ["1969-12-30", "1969-12-31", "1970-01-01", "1970-01-02"],
+        ["1899-12-31", "1900-01-01", "1900-01-01", "1900-01-02"],
+        [0, 1, 2, 3],
+        [-1, 0, 1],
+        ["1970-01-01"] * 3,
+        [1970, 1900, 2024],
+    ],
+)
+def test_times_among_their_like_are_not_told(cells):
+    assert odd_times("when", [pd.Series(cells, dtype=object)], None) == []

@@ -26,6 +26,8 @@ _DATES = {
     "months or weeks of a year": re.compile(rf"{_YEAR}\.(?P<month>[0-4]?\d|5[0-3])"),
 }
 """What numbers may stand for, and how those are written then."""
+_ZONE = re.compile(r"[T ]\d{1,2}(?::?\d{2})?\S*?\s?(?:Z|[+-]\d{2}(?::?\d{2})?)$", re.IGNORECASE)
+"""Of dates like 2024-05-31T10:00+02:00; the time before it keeps the day of 2024-05-31 apart."""
 _DECIMAL = re.compile(r"[+-]?\d+\.(\d+)")
 
 
@@ -71,9 +73,20 @@ def moments(where: str, column: str, cells: pd.Series, time_format: str | None =
         refuse_scales(where, column, numbers)
         return Moments(numbers.tolist())
     if not (dates := iso_dates(cells)).isna().any():
+        _refuse_zones(where, column, cells)
         return Moments(list(dates.astype("int64")))
     order, how = found_dates(where, column, cells, {"number": numbers, "date like 2024-05-31": dates})
     return Moments(order.tolist(), how)
+
+
+def _refuse_zones(where: str, column: str, cells: pd.Series) -> None:
+    """Raise ConfigError, with the rows, for times of which some have a zone: what the others have is not known."""
+    zoned = cells.map(lambda cell: _ZONE.search(str(cell)) is not None)
+    if zoned.all() or not zoned.any():
+        return
+    said = [f"rows {listed(cells.index[mine])}, as {str(cells[mine].iloc[0])!r}" for mine in (zoned, ~zoned)]
+    rule = "write all of them with one, or none"
+    raise ConfigError(f"{where}: {column} has a zone in {said[0]}, and none in {said[1]}; {rule}")
 
 
 def _by_format(where: str, column: str, cells: pd.Series, time_format: str) -> list[object]:
