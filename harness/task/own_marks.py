@@ -27,6 +27,7 @@ class Asked:
     id: str | None = None
     group: str | None = None
     impossible: bool | None = None
+    time: object = None
 
 
 def mark_column(table: Table) -> str | None:

@@ -25,6 +25,7 @@ from harness.task.intake.labels import is_gap
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.quoted import in_rows, nearest_place, place_of, quoted_in
 from harness.task.intake.table import Table
+from harness.task.intake.timed import latest_held_out
 from harness.task.own_chats import tables_of
 from harness.task.own_marks import Asked, as_marked, mark_column, marked
 from harness.task.own_pairs import text_of
@@ -42,6 +43,7 @@ class _Row:
     question: Question
     id: str | None
     group: str | None
+    time: object = None
 
     @property
     def content(self) -> str:
@@ -71,7 +73,13 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
     left.told += passed
     tables = {split: (where, in_rows(where, table)) for split, (where, table) in given.items()}
     asked = {
-        split: read_asked(config, where, table, grouped=reads_groups(split, table, config.group, config.leaks))
+        split: read_asked(
+            config,
+            where,
+            table,
+            grouped=reads_groups(split, table, config.group, config.leaks),
+            timed=split == "train",
+        )
         for split, (where, table) in tables.items()
     }
     for split in _withheld(config, {split: where for split, (where, _) in tables.items()}, asked):
@@ -89,7 +97,7 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
     rows = _without_contradictions(config, where, rows, left)
     rows = _once(config, rows, left)
     if len(rows) < len(SPLITS):
-        cut = _cut(config, rows)
+        cut = _cut(config, where, rows, left)
         left.told += odd_cuts(cut, rows, config)
         rows = cut
     if config.leaks == "refuse":
@@ -117,9 +125,16 @@ def _withheld(config: ExtractiveQaConfig, where: Mapping[str, str], asked: Mappi
 
 
 def read_asked(
-    config: ExtractiveQaConfig, where: str, table: Table, *, answered: bool = True, grouped: bool = False
+    config: ExtractiveQaConfig,
+    where: str,
+    table: Table,
+    *,
+    answered: bool = True,
+    grouped: bool = False,
+    timed: bool = False,
 ) -> list[Asked]:
-    """The rows of a table as they are; without answers, unless they are to be `answered`, and groups, unless `grouped`.
+    """The rows of a table as they are; without answers, unless they are to be `answered`, and groups and times, unless
+    `grouped` and `timed`.
 
     Raises ConfigError, with the rows, for cells that are no text and no answers.
     """
@@ -128,13 +143,15 @@ def read_asked(
     group = table.column("task.group", config.group) if grouped and config.group else None
     mark = mark_column(table) if answered else None
     marks = None if mark is None else table.column("task.impossible", mark)
+    times = table.column("task.time", config.time) if timed and config.time else None
     columns = (texts, contexts, answers, starts, _ids(config, table), group)
     rows, wrong = list[Asked](), list[str]()
     for place, row in enumerate(texts.index):
         cells = [None if column is None else column.iloc[place] for column in columns]
         try:
             said = None if mark is None or marks is None else marked(mark, marks.iloc[place])
-            rows.append(dataclasses.replace(_asked(str(row), cells), impossible=said))
+            when = None if times is None else times.iloc[place]
+            rows.append(dataclasses.replace(_asked(str(row), cells), impossible=said, time=when))
         except (ValueError, ConfigError) as error:
             wrong.append(f"row {row}: {error}")
     if wrong:
@@ -209,7 +226,7 @@ def _placed(config: ExtractiveQaConfig, split: str, where: str, rows: Sequence[A
             moved.append(row.name)
         texts = (answer.text for answer in row.answers or ())
         answers = tuple(zip(texts, places, strict=True))
-        found.append(_Row(Question(row.name, row.text, row.context, answers), row.id, row.group))
+        found.append(_Row(Question(row.name, row.text, row.context, answers), row.id, row.group, row.time))
     if wrong and config.starts == "refuse":
         said = listed(f"row {name}: {reason}" for name, reason in wrong.items())
         rest = ", and leaves out what stands nowhere" if nowhere else ""
@@ -269,16 +286,23 @@ def _once(config: ExtractiveQaConfig, rows: Rows, left: _Left) -> Rows:
     return _without(rows, {f"{split} {names[split][at]}" for split in rows for at in out[split]}, "repeated", left)
 
 
-def _cut(config: ExtractiveQaConfig, rows: Rows) -> Rows:
+def _cut(config: ExtractiveQaConfig, where: str, rows: Rows, left: _Left) -> Rows:
     """Cut the splits that are not given off the training file; all questions about a context, and about those of a
-    group, stay together.
+    group, stay together, unless splits are cut by time.
     """
     whole = rows["train"]
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    shares = {split: share for split, share in shares.items() if split not in rows}
+    if config.time is not None:
+        times = {row.question.name: row.time for row in whole}
+        parts, spans, odd = latest_held_out(where, config, times, shares)
+        left.formats |= spans
+        left.told += odd
+        return rows | {split: [whole[place] for place in places] for split, places in parts.items()}
     groups: list[Hashable] = [normalised(row.question.context) for row in whole]
     if config.group is not None:
         groups = joined(groups, [row.group and group_key(row.group) for row in whole])
-    shares = {"validation": config.validation_share, "test": config.test_share}
-    parts = drawn(groups, {split: share for split, share in shares.items() if split not in rows}, config.split_seed)
+    parts = drawn(groups, shares, config.split_seed)
     return rows | {split: [whole[place] for place in places] for split, places in parts.items()}
 
 

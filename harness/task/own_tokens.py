@@ -18,6 +18,7 @@ from harness.task.intake.near_texts import near_texts
 from harness.task.intake.scored import with_head
 from harness.task.intake.split_column import NONE, by_column
 from harness.task.intake.table import SUFFIXES, Table, load_table
+from harness.task.intake.timed import latest_held_out
 from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
 from harness.task.tags import OUTSIDE, SCHEMES, begun, broken, is_of, scheme_of
 
@@ -30,6 +31,7 @@ class Row:
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
     group: str | None = None
+    time: object = None
 
     @property
     def text(self) -> str:
@@ -62,7 +64,7 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     rows = _without_contradictions(config, where, rows, left)
     rows = _once(config, rows, left, told)
     if len(rows) < len(SPLITS):
-        cut = _cut(config, rows)
+        cut = _cut(config, where, rows, formats, told)
         told += odd_cuts(cut, rows, config)
         rows = cut
     _refuse_leaks(config, where, rows)
@@ -98,8 +100,9 @@ def _of_tables(config: TokenLabelsTaskConfig, tables: Mapping[str, tuple[str, Ta
     }
 
 
-def _wanted(config: TokenLabelsTaskConfig) -> tuple[str, ...]:
-    return (config.tokens, config.tags, *([config.group] if config.group else []))
+def _wanted(config: TokenLabelsTaskConfig, timed: bool = True) -> tuple[str, ...]:
+    named = (config.group, config.time if timed else None)
+    return (config.tokens, config.tags, *(name for name in named if name))
 
 
 def _read(config: TokenLabelsTaskConfig, key: str, path: Path) -> Table | tuple[list[Row], Mapping[str, str]]:
@@ -115,8 +118,11 @@ def _read(config: TokenLabelsTaskConfig, key: str, path: Path) -> Table | tuple[
             raise ConfigError(f"task.group={config.group}: {path} has a token a line, and no columns of groups; null")
         if config.split not in (None, NONE):
             raise ConfigError(f"task.split={config.split}: {path} has a token a line, and no column of splits; null")
+        if config.time is not None:
+            raise ConfigError(f"task.time={config.time}: {path} has a token a line, and no column of times; null")
         return _of_lines(config, key, path)
-    return load_table(path, key, _wanted(config), encoding=config.encoding, separator=config.separator)
+    wanted = _wanted(config, timed=key == "task.data")  # which alone is cut
+    return load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
 
 
 def _with_tokens(
@@ -158,12 +164,14 @@ def _of_table(config: TokenLabelsTaskConfig, given: str, table: Table, split: st
     grouped = config.group if reads_groups(split, table, config.group, config.leaks) else None
     tokens, tags = (table.column(f"task.{role}", vars(config)[role]) for role in ("tokens", "tags"))
     groups = list(table.column("task.group", grouped)) if grouped else [None] * len(tokens)
+    timed = config.time if split == "train" else None
+    times = list(table.column("task.time", timed)) if timed else [None] * len(tokens)
     rows = []
-    for (name, token_cell), tag_cell, cell in zip(tokens.items(), tags, groups, strict=True):
+    for (name, token_cell), tag_cell, cell, time in zip(tokens.items(), tags, groups, times, strict=True):
         where = f"{given}: {split} row {name}" if config.dataset else f"{given}: row {name}"
         found = list_of_tokens(token_cell, where, config.tokens)
         named = tuple(_tag(config, item, where) for item in items_of(tag_cell, where, config.tags))
-        rows.append(Row(str(name), found, named, None if is_gap(cell) else str(cell)))
+        rows.append(Row(str(name), found, named, None if is_gap(cell) else str(cell), time))
     return rows
 
 
@@ -280,16 +288,22 @@ def _once(config: TokenLabelsTaskConfig, rows: Rows, left: dict[str, list[str]],
     return {split: [found[place] for place in sorted(kept[split])] for split, found in rows.items()}
 
 
-def _cut(config: TokenLabelsTaskConfig, rows: Rows) -> Rows:
+def _cut(config: TokenLabelsTaskConfig, where: str, rows: Rows, formats: dict[str, str], told: list[str]) -> Rows:
     """Cut the splits that are not given off the training file; near-identical rows, and those of one group, stay
-    together.
+    together, unless splits are cut by time.
     """
     whole = rows["train"]
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    shares = {split: share for split, share in shares.items() if split not in rows}
+    if config.time is not None:
+        parts, spans, odd = latest_held_out(where, config, {row.name: row.time for row in whole}, shares)
+        formats |= spans
+        told += odd
+        return rows | {split: [whole[place] for place in places] for split, places in parts.items()}
     groups: list[Hashable] = [normalised(row.text) for row in whole]
     if config.group is not None:
         groups = joined(groups, [row.group and group_key(row.group) for row in whole])
-    shares = {"validation": config.validation_share, "test": config.test_share}
-    parts = drawn(groups, {split: share for split, share in shares.items() if split not in rows}, config.split_seed)
+    parts = drawn(groups, shares, config.split_seed)
     return rows | {split: [whole[place] for place in places] for split, places in parts.items()}
 
 

@@ -20,6 +20,7 @@ from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audi
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
+from harness.task.intake.timed import latest_held_out
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
 
 _AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
@@ -39,6 +40,7 @@ class Utterance:
     text: str
     speaker: str = ""
     row: str = ""
+    time: object = None
 
 
 Splits = dict[str, list[Utterance]]
@@ -54,7 +56,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
     formats: dict[str, str] = {}
     given: Splits = {}
     for split, (named, table) in tables.items():
-        speaker = config.speaker or _usual_speaker(config, table)
+        speaker = config.speaker or (None if config.time else _usual_speaker(config, table))
         given[split] = _heard(config, split, named, table, speaker, left)
         formats |= {f"{split}.{what}": said for what, said in table.format.items()}
         formats |= {f"{split}.speaker": f"in column {speaker}"} if speaker != config.speaker else {}
@@ -62,8 +64,9 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         given = _without_the_one(given)
     given = _without_contradictions(config, where, given, left)
     given, repeated = _once(config, given, left)
+    cut = _cut(config, where, given, formats, told)
     # In an order of their own: the first rows, which are written down, would else be of one speaker or one word.
-    splits = {split: sorted(part, key=lambda each: each.digest) for split, part in _cut(config, given).items()}
+    splits = {split: sorted(part, key=lambda each: each.digest) for split, part in cut.items()}
     if config.leaks == "refuse":
         refuse_shared(where, splits)
     for split, part in splits.items():
@@ -82,7 +85,8 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
 
 def _given(config: TranscriptsConfig) -> tuple[dict[str, tuple[str, Table]], list[str]]:
     """The table of each split that is given, with what names it; and what is told of splits that are none."""
-    named = [name for name in (config.audio, config.text, config.speaker) if name is not None]
+    columns = (config.audio, config.text, config.speaker or config.time)
+    named = [name for name in columns if name is not None]
     some = () if len(named) < 3 else named  # of an Arrow table no column is read that is not wanted; some are found
     if config.dataset is not None:
         found, told = load_splits(config.dataset, config.subset, some, config.split_names)
@@ -119,10 +123,13 @@ def _heard(
     files = table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO))
     texts = table.column("task.text", config.text or usual_column(table, "task.text", _TEXT))
     speakers = table.column("task.speaker", speaker) if speaker else [""] * len(files)
+    timed = config.time if split == "train" else None  # which alone is cut
+    times = table.column("task.time", timed) if timed else [None] * len(files)
     found, wrong = [], dict[str, str]()
-    for row, file, text, who in zip(table.frame.index, files, texts, speakers, strict=True):
+    for row, file, text, who, time in zip(table.frame.index, files, texts, speakers, times, strict=True):
         try:
-            found.append(dataclasses.replace(_utterance(config, table.path, file, text, who), row=str(row)))
+            utterance = _utterance(config, table.path, file, text, who)
+            found.append(dataclasses.replace(utterance, row=str(row), time=time))
         except ValueError as error:
             wrong[str(row)] = str(error)
     if wrong and config.gaps == "refuse":
@@ -244,15 +251,20 @@ def _once(config: TranscriptsConfig, splits: Splits, left: dict[str, list[str]])
     }, told
 
 
-def _cut(config: TranscriptsConfig, given: Splits) -> Splits:
+def _cut(config: TranscriptsConfig, where: str, given: Splits, formats: dict[str, str], told: list[str]) -> Splits:
     """The splits that are not given, cut off training."""
     shares = {split: share for split, share in config.shares.items() if split not in given}
     whole = given["train"]
     if not shares or not whole:
         return {split: given.get(split, []) for split in ("train", *config.shares)}
-    if any(each.speaker for each in whole):
-        where = f"task.speaker={config.speaker or 'null, found by its usual name'}"
-        parts = drawn_by_speaker(where, whole, shares, config.split_seed)
+    if config.time is not None:
+        times = {each.row: each.time for each in whole}
+        parts, spans, odd = latest_held_out(where, config, times, shares)
+        formats |= spans
+        told += odd
+    elif any(each.speaker for each in whole):
+        named = f"task.speaker={config.speaker or 'null, found by its usual name'}"
+        parts = drawn_by_speaker(named, whole, shares, config.split_seed)
     else:
         groups: list[Hashable] = [each.digest for each in whole]
         parts = drawn(groups, shares, config.split_seed)

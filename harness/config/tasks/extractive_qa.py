@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import AnswerSpan, Name
-from harness.config.tasks.own import Duplicates, OwnDatasetConfig, OwnTextsConfig
+from harness.config.tasks.own import Duplicates, OwnDatasetConfig, OwnTextsConfig, time_mistakes
 
 _WHY = "answers with two of its tokens"
 
@@ -22,6 +22,8 @@ class ExtractiveQaConfig(OwnTextsConfig, OwnDatasetConfig):
     nearest to it, or its row is left out. `unanswerable`: rows without an answer are those with an empty list, or with
     an empty cell, too. `impossible`: what counts where a column, as is_impossible, and the answers say otherwise; null:
     as before there was the key, the column of SQuAD's own JSON alone.
+
+    With `time`, the latest questions are held out, and `time_format` says how those are written.
 
     A context that is too long is read in windows of `max_length` tokens with the question, each of which begins
     `stride` tokens before the end of the one before; null: it is cut there. `lost`: rows whose answer is whole in no
@@ -51,6 +53,8 @@ class ExtractiveQaConfig(OwnTextsConfig, OwnDatasetConfig):
     max_answer: Count
     duplicates: Duplicates = "refuse"
     impossible: Literal["refuse", "marked", "answers", "leave_out"] | None = None
+    time: Text | None = None
+    time_format: Text | None = None
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -65,7 +69,8 @@ class ExtractiveQaConfig(OwnTextsConfig, OwnDatasetConfig):
         return True
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        mistakes = [*self.source_mistakes(), *model.token_mistakes(self.name, _WHY)]
+        timed = time_mistakes(self.time, self.time_format, self.group)
+        mistakes = [*timed, *self.source_mistakes(), *model.token_mistakes(self.name, _WHY)]
         if self.stride is not None and self.stride >= self.max_length - 4:
             rule = "windows of fewer tokens would not move on; lower it, or raise task.max_length"
             mistakes.append(f"task.stride={self.stride} task.max_length={self.max_length}: {rule}")

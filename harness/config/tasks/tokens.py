@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, Flag, HeldOut, Natural, Text
 from harness.config.tasks.base import Name, Outputs, TaskConfig, TokenClasses
-from harness.config.tasks.own import Duplicates, OwnDatasetConfig, OwnTextsConfig
+from harness.config.tasks.own import Duplicates, OwnDatasetConfig, OwnTextsConfig, time_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -57,8 +57,9 @@ class TokenLabelsTaskConfig(OwnTextsConfig, OwnDatasetConfig, TokenTaskConfig):
     """A user's own tables with a list of tokens and a list of tags in each row, files of a token a line, or a data set
     of the datasets library.
 
-    `tag_names` are the names of tags that are numbers. `broken`: a span that begins with I- begins it all the same, or
-    its row is left out; `unknown`: rows of held-out splits with tags that training has not are left out.
+    With `time`, the latest rows are held out, and `time_format` says how those are written. `tag_names` are the names
+    of tags that are numbers. `broken`: a span that begins with I- begins it all the same, or its row is left out;
+    `unknown`: rows of held-out splits with tags that training has not are left out.
     `duplicates`: of rows with the same tokens and other tags.
     """
 
@@ -68,6 +69,8 @@ class TokenLabelsTaskConfig(OwnTextsConfig, OwnDatasetConfig, TokenTaskConfig):
     tokens: Text = "tokens"
     tags: Text = "tags"
     group: Text | None = None
+    time: Text | None = None
+    time_format: Text | None = None
     tag_names: Annotated[list[Text], Field(min_length=2)] | None = None
     labels: TagsConfig = TagsConfig()
     broken: Literal["refuse", "begin", "leave_out"] = "refuse"
@@ -75,7 +78,8 @@ class TokenLabelsTaskConfig(OwnTextsConfig, OwnDatasetConfig, TokenTaskConfig):
     duplicates: Duplicates = "refuse"
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        return [*self.source_mistakes(), *super().mistakes(model)]
+        timed = time_mistakes(self.time, self.time_format, self.group)
+        return [*timed, *self.source_mistakes(), *super().mistakes(model)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

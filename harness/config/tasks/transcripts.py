@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Flag, Positive, Text
 from harness.config.tasks.base import ERROR_RATES
-from harness.config.tasks.own import Duplicates, OwnDatasetConfig
+from harness.config.tasks.own import Duplicates, OwnDatasetConfig, time_mistakes
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 
@@ -26,6 +26,7 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
 
     `audio` and `text` null: found by their usual names. A `speaker`, who is named in a column, is in one split, and so
     are copies of a recording. `said` has what is said in recordings named LABEL_SPEAKER_INDEX.wav, by label.
+    With `time`, the latest recordings are held out, whoever speaks, and `time_format` says how times are written.
     `channels`: of several the mean, or an error. Recordings of more than `longest_s` seconds are refused, or, as
     `gaps` has it, left out. `max_target` is in tokens of the model. `normalise` plain: texts are compared in lower
     case and without punctuation; english: by Whisper's own normaliser, numbers in digits and contractions written out.
@@ -48,6 +49,8 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
     normalise: Literal["none", "plain", "english"]
     score_base: Flag
     duplicates: Duplicates = "refuse"
+    time: Text | None = None
+    time_format: Text | None = None
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -70,4 +73,7 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
             return [f"task.answer={self.answer}: of texts that are written; transcripts are compared as a whole; null"]
         if self.score_base and not self.generate_rows:
             return ["task.score_base=true task.generate_rows=0: the base is scored by texts; set one of them otherwise"]
-        return self.source_mistakes()
+        if self.time is not None and self.speaker is not None:
+            rule = "splits are cut by one of them; the other is null"
+            return [f"task.speaker={self.speaker} task.time={self.time}: {rule}"]
+        return [*time_mistakes(self.time, self.time_format, None), *self.source_mistakes()]
