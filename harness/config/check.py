@@ -19,7 +19,7 @@ from harness.config.arm_checks import (
 from harness.config.device_checks import device_mistake, spread_mistakes
 from harness.config.methods import PRUNERS, SAMPLERS, method_mistakes
 from harness.config.models import ModelConfig
-from harness.config.schema import SHAPES_ALONE, Config, SweepConfig, Usual
+from harness.config.schema import ROWS_ALONE, SHAPES_ALONE, Config, SweepConfig, Usual
 from harness.config.schema_errors import schema_mistake, shown
 from harness.config.space import flattened
 from harness.config.tasks import TaskConfig, readers_for
@@ -177,7 +177,8 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
         own = (mistake for part in task.parts.values() for mistake in _kind_mistakes(part, model, config))
         return [*task.mistakes(model), *own]
     counted = model.described_by_files and config.run in SHAPES_ALONE  # where lengths are no matter
-    return model.mistakes() or [*model.adapter_mistakes(config.lora), *([] if counted else task.mistakes(model))]
+    adapted = [] if config.run in ROWS_ALONE else model.adapter_mistakes(config.lora)
+    return model.mistakes() or [*adapted, *([] if counted else task.mistakes(model))]
 
 
 def _objective_mistakes(config: Config) -> list[str]:

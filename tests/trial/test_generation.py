@@ -90,6 +90,11 @@ def test_settings_at_odds_are_named(words, more, message):
         composed(*given, "model=small_gpt2", *more)
 
 
+@pytest.mark.parametrize("command", ["data", "show"])
+def test_fresh_weights_stop_no_command_that_trains_nothing(words, command):
+    assert composed(*words, "model=small_gpt2", "lora.rank=2", f"run={command}").run == command
+
+
 @pytest.mark.parametrize("name", ["catalogue_base", "translation_rank", "qa", "code_understanding"])
 def test_every_experiment_composes_and_counts(name):
     config = composed(f"+experiment={name}")
