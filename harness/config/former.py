@@ -12,7 +12,7 @@ from harness.system.study_files import CONFIG, has_begun
 
 log = logging.getLogger(__name__)
 
-_OF_OWN = ("labels.unlabelled", "labels.combined", "gap_words", "split", "leaks", "impossible")
+_OF_OWN = ("labels.unlabelled", "labels.combined", "gap_words", "time_format", "split", "leaks", "impossible")
 _OF_TASKS = ("cut", "group", "score_group", "objective", "measures", *_OF_OWN)
 _OTHERS = ("trainer.round_up", "trainer.measures", "sweep.test")
 _IF_NULL = ("sweep.confirm",)

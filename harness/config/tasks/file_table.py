@@ -28,7 +28,7 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
     time: Text | None
     validation_share: HeldOut
     test_share: HeldOut
-    time_format: Text | None = None
+    time_format: Text | None = "plain"
 
     @property
     def label_name(self) -> str:

@@ -201,12 +201,16 @@ def source_mistakes(dataset: str | None, data: str | None, train: str | None) ->
 
 
 def time_mistakes(column: str | None, time_format: str | None, group: str | None) -> list[str]:
-    """Why splits cannot be cut by the times in a column, or not be cut so, and by groups."""
+    """Why splits cannot be cut by the times in a column, or not be cut so, and by groups.
+
+    The format `plain`, numbers or dates like 2024-05-31 whatever else they may be, is that of before there was the key.
+    """
     if column is None:
-        return [f"task.time_format={time_format}: task.time names no column of times"] if time_format else []
+        said = f"task.time_format={time_format}: task.time names no column of times"
+        return [said] if time_format not in (None, "plain") else []
     if group is not None:
         return [f"task.group={group} task.time={column}: splits are cut by one of them; the other is null"]
-    problem = _no_format(time_format) if time_format not in (None, "number") else ""
+    problem = _no_format(time_format) if time_format not in (None, "number", "plain") else ""
     return (
         [f"task.time_format={time_format}: {problem}; number, or as %d.%m.%Y of Python's strptime"] if problem else []
     )

@@ -108,7 +108,7 @@ class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, TextTaskConfig):
     text_pair: Column | None = None
     group: Column | None = None
     time: Column | None = None
-    time_format: Text | None = None
+    time_format: Text | None = "plain"
     score_group: Column | None = None
 
     @property

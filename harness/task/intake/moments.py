@@ -58,7 +58,8 @@ def cut_by_time(
 
 def moments(where: str, column: str, cells: pd.Series, time_format: str | None = None) -> Moments:
     """Points in time as numbers, or dates; never mixed. Raises ConfigError, with the rows, for others, and for those
-    that may be in another order; `time_format`, `number` or as strptime has it, settles it.
+    that may be in another order; `time_format`, `number` or as strptime has it, settles it, and so
+    does `plain`: numbers, or dates like 2024-05-31 in UTC where no zone is said, as a former study was cut.
     """
     numbers = _numbers(cells)
     if time_format == "number":
@@ -66,14 +67,17 @@ def moments(where: str, column: str, cells: pd.Series, time_format: str | None =
             said = f"{column} is no number in rows {listed(cells.index[bad])}, as {cells[bad].iloc[0]!r}"
             raise ConfigError(f"{where}: {said}; task.time_format=number")
         return Moments(numbers.tolist())
-    if time_format is not None:
+    plain = time_format == "plain"
+    if time_format is not None and not plain:
         return Moments(_by_format(where, column, cells, time_format))
     if not numbers.isna().any():
-        _refuse_dates(where, column, [_written(cell) for cell in cells])
-        refuse_scales(where, column, numbers)
+        if not plain:
+            _refuse_dates(where, column, [_written(cell) for cell in cells])
+            refuse_scales(where, column, numbers)
         return Moments(numbers.tolist())
     if not (dates := iso_dates(cells)).isna().any():
-        _refuse_zones(where, column, cells)
+        if not plain:
+            _refuse_zones(where, column, cells)
         return Moments(list(dates.astype("int64")))
     order, how = found_dates(where, column, cells, {"number": numbers, "date like 2024-05-31": dates})
     return Moments(order.tolist(), how)
