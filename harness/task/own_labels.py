@@ -12,12 +12,11 @@ from harness.task.intake.decisions import decisions, undecided
 from harness.task.intake.labels import (
     are_decisions,
     label_set,
-    number_labels,
-    odd_numbers,
     refuse_unparted,
     settle_alike,
 )
 from harness.task.intake.left import Left
+from harness.task.intake.numbers import number_labels, odd_numbers
 from harness.task.intake.outliers import outliers
 from harness.task.intake.table import Table
 from harness.task.own_cut import Frames, OwnRowsConfig

@@ -1,0 +1,105 @@
+"""Labels that are numbers: how their points and commas are read, and what is told of them."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from harness.config import ConfigError
+from harness.system.paths import listed
+
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}")
+
+
+def number_labels(
+    where: str, name: str, cells: Mapping[object, object], *, decimal_comma: bool, decimal: str | None = None
+) -> list[str]:
+    """Labels that are numbers, as text. Raises ConfigError, with their rows, for others.
+
+    With `decimal_comma`, a comma is one where no label has a point. All with three digits behind it may be
+    thousands, and are refused, as are whole numbers beside some with a point and three digits. `decimal` settles it.
+    """
+    labels = written = [str(cell) for cell in cells.values()]
+    if decimal is not None:
+        labels = [_with_point(cell, decimal) if isinstance(cell, str) else str(cell) for cell in cells.values()]
+    elif decimal_comma:
+        _refuse_thousands(where, name, cells)
+    commas = [label for label in labels if "," in label]
+    thousands = all(len(label.strip().partition(",")[2]) == 3 for label in commas)
+    if decimal is None and decimal_comma and not thousands and not any("." in label for label in labels):
+        labels = [label.replace(",", ".") for label in labels]
+    bad = [(row, cell) for row, cell, label in zip(cells, written, labels, strict=True) if not _is_number(label)]
+    if bad:
+        rule = _number_rule(bad[0][1], bool(commas))
+        rows = listed(row for row, _ in bad)
+        raise ConfigError(f"{where}: {name} is no number in {len(bad)} rows ({rows}), as {bad[0][1][:40]!r}{rule}")
+    return labels
+
+
+def _number_rule(label: str, commas: bool) -> str:
+    """What would have been read in place of a label that is no number."""
+    if (parts := _MEASURED.fullmatch(label.strip())) and (
+        around := [part.strip() for part in (parts[1], parts[3]) if part.strip()]
+    ):
+        return f"; {' and '.join(map(repr, around))} beside it is not read: numbers alone, all of one unit, are"
+    if commas and not label.strip(_OF_NUMBERS):
+        return "; a decimal comma is read where no label has a point, and the separator is another"
+    return ""
+
+
+_MEASURED = re.compile(r"([^\d.,+-]*)([+-]?[\d.,']*\d)(\D*)")  # a number with what it is of: $4,399, 45 %, 2 kg
+_OF_NUMBERS = "+-.,0123456789"
+
+
+def _with_point(number: str, decimal: str) -> str:
+    """A number with a point before its decimals, without what parts its thousands."""
+    mark = "," if decimal == "." else "."
+    plain = number.strip()
+    parted = re.fullmatch(rf"([+-]?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+)({re.escape(decimal)}\d*)?", plain)
+    whole = parted[1].replace(mark, "") + (parted[2] or "") if parted else plain
+    return whole if mark in whole else whole.replace(decimal, ".")
+
+
+def _refuse_thousands(where: str, name: str, cells: Mapping[object, object]) -> None:
+    """Raise ConfigError where some numbers have a point and three digits, and all others are whole and below 1000."""
+    if not all(isinstance(cell, str) and _PARTED_OR_WHOLE.fullmatch(cell.strip()) for cell in cells.values()):
+        return
+    rows = [row for row, cell in cells.items() if "." in str(cell)]
+    if 0 < len(rows) < len(cells):
+        rule = "task.labels.decimal=. reads the point as decimal, 'task.labels.decimal=\",\"' as that of thousands"
+        first = str(cells[rows[0]])
+        raise ConfigError(
+            f"{where}: {name}, as {first}, may have thousands in {len(rows)} rows ({listed(rows)}); {rule}"
+        )
+
+
+_PARTED_OR_WHOLE = re.compile(r"-?(?:[1-9]\d{0,2}(?:\.\d{3})?|0)")
+_MISSING = (*(-(10**n - 1.0) for n in range(1, 6)), *(10**n - 1.0 for n in range(3, 6)), -1.0)
+
+
+def odd_numbers(
+    name: str, cells: Sequence[object], labels: Sequence[str], comma: bool, *, settled: bool = False
+) -> list[str]:
+    """What is told of numbers: how commas and points are read, and one that stands far from all others, as where
+    a number is missing. With `comma`, another separator than commas parts the columns; `settled` is the decimal point.
+    """
+    told = []
+    if settled:
+        pass
+    elif any("," in str(cell) for cell in cells):
+        told.append(f"the comma in numbers of {name} is read as a decimal point")
+    elif comma and all(isinstance(cell, str) and _THOUSANDS.fullmatch(cell.strip()) for cell in cells):
+        told.append(f"the point in numbers of {name}, which all have three digits behind it, is a decimal point")
+    numbers = sorted(map(float, labels))
+    for value in {numbers[0], numbers[-1]} & set(_MISSING) if numbers else ():
+        rest = [number for number in numbers if number != value]
+        count = len(numbers) - len(rest)
+        if count > 1 and len(set(rest)) > 1 and min(abs(value - rest[0]), abs(value - rest[-1])) > rest[-1] - rest[0]:
+            told.append(f"{value:g} ({count} rows) is far from all other numbers of {name}: is a number missing there?")
+    return told
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label)) and "_" not in label
+    except ValueError:
+        return False
