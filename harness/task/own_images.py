@@ -26,7 +26,7 @@ from harness.task.intake.folders import (
 )
 from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.scored import with_head
-from harness.task.intake.unlabelled import unlabelled_rows
+from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import untrained
 from harness.task.pictures import Looked, look_at, told_of
 
@@ -96,6 +96,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         passed_over=found.passed_over,
         suspicious=[
             *suspicious(label for *_, label in found.images),
+            *often_none([label for *_, label in found.images], policy=config.labels.unlabelled, classes=config.classes),
             *_inner_folders(found),
             *stay,
             *told_of(named, config.background),

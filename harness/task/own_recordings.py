@@ -28,7 +28,7 @@ from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, DecodedAudio, read_recording
 from harness.task.intake.scored import with_head
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
-from harness.task.intake.unlabelled import unlabelled_rows
+from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import untrained
 from harness.task.speech import SpeechTask, speech_task
 
@@ -71,6 +71,8 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
     made = {split: _split(part, number, config.sample_rate) for split, part in splits.items()}
     task = speech_task(config.name, config.data, classes, made)
     every = [recording for part in splits.values() for recording in part]
+    names = [recording.label for recording in every]
+    told += often_none(names, policy=config.labels.unlabelled, classes=config.classes)
     told += near_copies(splits, config.sample_rate)
     facts = Facts(
         left_out=left,
@@ -78,7 +80,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
         kept={split: [recording.name for recording in part] for split, part in splits.items()},
         near=copies(splits),
         missing=task.facts.missing,
-        suspicious=[*suspicious(recording.label for recording in every), *told],
+        suspicious=[*suspicious(names), *told],
         format=brought((each.heard for each in every), config.sample_rate),
     )
     return dataclasses.replace(task, facts=facts)

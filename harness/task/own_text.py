@@ -34,7 +34,7 @@ from harness.task.intake.pairs import shared_sides
 from harness.task.intake.shifts import shifts
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import Table, load_table
-from harness.task.intake.unlabelled import unlabelled_rows
+from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
 from harness.task.own_cut import OwnRowsConfig, cut_off
 from harness.task.own_labels import labels_of, never_chosen, settle_labels, with_label_sets
@@ -278,7 +278,10 @@ def _without_unlabelled(config: OwnRowsConfig, where: str, frames: Frames, left:
     labels = cells if config.answer == "labels" else [(cell,) for cell in cells]
     policy, classes = config.labels.unlabelled, config.classes
     out = unlabelled_rows(where, labels, names, policy=policy, classes=classes, declared=declared)
-    return _keep(frames, set(range(len(names))).difference(out), "unlabelled", left)
+    kept = set(range(len(names))).difference(out)
+    rest = [name for place in sorted(kept) for name in labels[place]]
+    left.told += often_none(rest, policy=policy, classes=classes, declared=declared)
+    return _keep(frames, kept, "unlabelled", left)
 
 
 def _keep(frames: Frames, kept: set[int], reason: str, left: Left) -> Frames:

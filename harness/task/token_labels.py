@@ -18,6 +18,7 @@ from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import suspicious
 from harness.task.intake.missing import missing_classes
 from harness.task.intake.scored import with_head
+from harness.task.intake.unlabelled import often_none
 from harness.task.own_tokens import Row, Rows, read_own_tokens
 from harness.task.tags import SCHEMES, scheme_of, span_classes, spans
 from harness.task.token_inputs import encode_tokens
@@ -139,7 +140,7 @@ def _with_findings(where: str, rows: Rows, facts: Facts, tags: Sequence[str]) ->
         kept={split: [row.name for row in rows[split]] for split in SPLITS},
         near={name: count for name, count in near.items() if count},
         missing=missing_classes(where, said, "tokens"),
-        suspicious=[*facts.suspicious, *suspicious(tags)],
+        suspicious=[*facts.suspicious, *often_none(tags), *suspicious(tags)],
     )
 
 

@@ -33,6 +33,10 @@ from harness.task.intake.unlabelled import stand_for_none
         ({"nan", "-1", "1"}, {"nan"}),
         ({"none", "nan"}, set()),
         ({"nano", "nonetheless", "a"}, set()),
+        ({"-", "+", "0"}, set()),
+        ({"--", "-", "0", "+", "++"}, set()),
+        ({"?", ".", "!"}, set()),
+        ({"-", "a", "b"}, {"-"}),
     ],
 )
 def test_names_that_often_mean_that_there_is_no_label(names, odd):
@@ -68,6 +72,55 @@ def test_minus_one_as_frequent_as_0_and_1_is_an_opinion(order, task_of):
     task = read_task(task_of(order))
     assert [float(name) for name in task.classes] == [-1, 0, 1]
     assert any("often means that there is no label" in line for line in task.findings().suspicious)
+
+
+CODES = ["en", "de", "fr", "nl", "sv"]
+
+
+@pytest.mark.parametrize(
+    ("order", "word"),
+    [
+        (["FAVOR", "NONE", "AGAINST"], "NONE"),
+        (["Yes", "No", "N/A"], "N/A"),
+        (["male", "unknown", "female", "female"], "unknown"),
+        (["Mild", "None", "Severe"], "None"),
+        ([*CODES, "nan"], "nan"),
+        (["ZA", "NA", "NO"], "NA"),
+        (["0", "-1"], "-1"),
+        (["0"] * 9 + ["1"] * 5 + ["-1"] * 2, "-1"),
+        (["a"] * 40 + ["b"] * 40 + ["none"] * 40, "none"),
+    ],
+)
+def test_classes_as_frequent_as_others_are_told_until_it_is_settled(order, word, task_of):
+    task = read_task(task_of(order))
+    assert word in task.classes
+    (line,) = [line for line in task.findings().suspicious if "often means that there is no label" in line]
+    assert line.startswith(f"'{word}' (")
+    for settled in ("task.labels.unlabelled=keep", f"task.classes={len(task.classes)}"):
+        assert not any("often means" in line for line in read_task(task_of(order, settled)).findings().suspicious)
+    if len(task.classes) > 2:
+        assert word not in read_task(task_of(order, "task.labels.unlabelled=leave_out")).classes
+
+
+@pytest.mark.parametrize(
+    ("order", "word"),
+    [
+        (["pos", "neg", "None"], "None"),
+        (["pos", "neg", "nan"], "nan"),
+        ([*CODES, "null"], "null"),
+        (["pos", "neg"] * 10 + ["none"], "none"),
+        (["pos", "neg"] * 40 + ["none"] * 40, "none"),
+        (["pos", "neg", "unlabelled"], "unlabelled"),
+    ],
+)
+def test_what_programs_write_for_a_gap_and_what_is_rare_or_added_is_refused(order, word, task_of):
+    with pytest.raises(ConfigError, match=f"a label that often means that there is none, '{word}' in"):
+        read_task(task_of(order))
+
+
+@pytest.mark.parametrize("order", [["-1", "1"], ["-2", "-1", "0", "1", "2"], ["+", "-", "0"], ["?", ".", "!"]])
+def test_signs_and_negative_numbers_of_a_scale_are_not_told(order, task_of):
+    assert not read_task(task_of(order)).findings().suspicious
 
 
 @pytest.mark.parametrize(

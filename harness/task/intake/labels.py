@@ -219,21 +219,15 @@ def of_every_row(rows: Sequence[Iterable[str]]) -> list[str]:
 
 
 def suspicious(labels: Iterable[str]) -> list[str]:
-    """Classes that may be no classes: −1 and words for a gap; those that differ in signs alone; and classes of a single
-    row.
-    """
+    """Classes that may be no classes: those that differ in signs alone; and classes of a single row."""
     labels_told = list(labels)
-    counts = Counter(labels_told)
+    plain: dict[str, dict[str, str]] = {}
+    for name in sorted(set(labels_told)):
+        plain.setdefault(_without_signs(name), {}).setdefault(label_key(name), name)
     told = [
-        f"{name!r} ({count} rows) often means that there is no label"
-        for name, count in sorted(counts.items())
-        if says_none(name)
-    ]
-    plain: dict[str, list[str]] = {}
-    for name in sorted(counts):
-        plain.setdefault(_without_signs(name), []).append(name)
-    told += [
-        f"{' and '.join(map(repr, names[:4]))} differ in signs alone" for names in plain.values() if len(names) > 1
+        f"{' and '.join(map(repr, list(names.values())[:4]))} differ in signs alone"
+        for names in plain.values()
+        if len(names) > 1
     ]
     return told + many_classes(labels_told)
 
@@ -256,7 +250,7 @@ def is_no_label(name: str) -> bool:
 
 
 def _without_signs(label: str) -> str:
-    """What labels share that differ in what parts words and ends them, but for numbers; C# and C++ are names."""
+    """What labels share that differ in what parts words and ends them, but for numbers; C#, C++ and A- are names."""
     if any(character.isdigit() for character in label):
         return label
-    return " ".join(re.sub(r"[-_/.,;:!?'\"()]+", " ", label_key(label)).split()) or label
+    return " ".join(re.sub(r"-(?!-*$)|[_/.,;:!?'\"()]+", " ", label_key(label)).split()) or label

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from harness.config import ConfigError
@@ -10,6 +11,9 @@ from harness.task.intake.labels import is_no_label, label_key, many_classes
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:E[+-]?\d+)?")
 _STANDS_FOR_NONE = frozenset(("-1", "-9", "-99", "-100", "-999", "-9999"))
+_ANSWERS = frozenset(("na", "n/a", "n.a.", "none", "unknown", "missing", "undefined", "not available"))
+_LEAST = 10  # rows of a class that is as frequent as others
+_CODES = 5  # other names of at most three letters, as of countries and tongues
 
 
 def unlabelled_rows(
@@ -24,14 +28,13 @@ def unlabelled_rows(
     """The places of rows that are left out since a label of theirs, beside others, may mean that there is none.
 
     With `policy` keep there is none, nor where so many `classes` are asked for as there are with them, or `declared`
-    ones have the name, nor of -1 that is about as frequent as 0 and 1. Raises ConfigError, with the rows, where it is
-    refuse.
+    ones have the name. Raises ConfigError, with the rows, where it is refuse and they are no class by their number.
     """
-    names = {name for mine in labels for name in mine}
-    odd = stand_for_none(names).difference(declared)
-    if _are_opinions([name for mine in labels for name in mine]):
-        odd = odd.difference(name for name in names if label_key(name) == "-1")
-    if not odd or policy == "keep" or classes == len(names):
+    every = [name for mine in labels for name in mine]
+    odd = _unsettled(every, policy, classes, declared)
+    if policy == "refuse":
+        odd -= _as_frequent(every, odd)
+    if not odd:
         return []
     places = [place for place, mine in enumerate(labels) if not odd.isdisjoint(mine)]
     if policy == "leave_out":
@@ -39,16 +42,35 @@ def unlabelled_rows(
     found = {name: [row for row, mine in zip(rows, labels, strict=True) if name in mine] for name in sorted(odd)}
     said = "; ".join(f"{name!r} in {len(at)} rows ({listed(at)})" for name, at in found.items())
     rule = "task.labels.unlabelled=leave_out leaves these rows out, keep takes it as a class"
-    number = "; task.answer=number reads numbers" if many_classes([name for mine in labels for name in mine]) else ""
+    number = "; task.answer=number reads numbers" if many_classes(every) else ""
     raise ConfigError(f"{where}: a label that often means that there is none, {said}; {rule}{number}")
+
+
+def often_none(
+    labels: Sequence[str], *, policy: str = "refuse", classes: int | None = None, declared: Collection[str] = ()
+) -> list[str]:
+    """What is told of classes that often stand for none, unless it is settled."""
+    counts = Counter(labels)
+    return [
+        f"{name!r} ({counts[name]} rows) often means that there is no label"
+        for name in sorted(_unsettled(labels, policy, classes, declared))
+    ]
+
+
+def _unsettled(labels: Sequence[str], policy: str, classes: int | None, declared: Collection[str]) -> set[str]:
+    names = set(labels)
+    return set() if policy == "keep" or classes == len(names) else stand_for_none(names).difference(declared)
 
 
 def stand_for_none(names: Collection[str]) -> set[str]:
     """Those of the names of classes that often stand for none; nothing where there are no others.
 
-    -1 is a class beside 1 alone, and a negative number beside other ones.
+    -1 is a class beside 1 alone, and a negative number beside other ones; a sign is one beside other signs.
     """
     words = {name for name in names if is_no_label(name)}
+    signs = {name for name in names if not any(map(str.isalnum, name))}
+    if signs - words:
+        words -= signs
     keys = {name: label_key(name) for name in names if name not in words}
     negative = {name for name, key in keys.items() if _NUMBER.fullmatch(key) and float(key) < 0}
     if len(negative) == 1 and set(map(_written, keys.values())) != {"-1", "1"}:
@@ -56,16 +78,38 @@ def stand_for_none(names: Collection[str]) -> set[str]:
     return words if len(words) < len(names) else set()
 
 
-def _are_opinions(labels: Sequence[str]) -> bool:
-    """Whether labels are -1, 0 and 1, as of opinions: each has its rows, and those of -1 stand among the others.
+def _as_frequent(labels: Sequence[str], odd: Collection[str]) -> set[str]:
+    """Odd names that are classes, as frequent as others: -1 beside 0, or 0 and 1, and answers beside words.
 
-    Test rows without labels, that were added to others, are the last ones.
+    Their rows stand among the others; test rows without labels, that were added to others, are the last.
     """
-    written = [_written(label_key(label)) for label in labels]
-    if set(written) != {"-1", "0", "1"} or written.count("-1") < len(written) / 6:
+    counts = Counter(labels)
+    runs = [label for label, _ in itertools.groupby(labels)]
+    half = len(labels) / (2 * len(counts))
+    found = set()
+    for name in odd:
+        minus = label_key(name) in ("-1", "-1.0")
+        least = max(_LEAST, min(half, len(labels) / 20) if minus else half)
+        among = runs.count(name) > 1 or len(runs) == len(counts)
+        if counts[name] >= least and among and (_is_opinion(counts) if minus else _answers(name, counts)):
+            found.add(name)
+    return found
+
+
+def _is_opinion(names: Collection[str]) -> bool:
+    return {_written(label_key(name)) for name in names} in ({"-1", "0"}, {"-1", "0", "1"})
+
+
+def _answers(word: str, names: Collection[str]) -> bool:
+    """Whether a word may be an answer, as others are words, and none that a program writes for a gap."""
+    others = [name.strip() for name in names if not is_no_label(name)]
+    if any(_NUMBER.fullmatch(name) for name in others):
         return False
-    runs = [label for label, _ in itertools.groupby(written)]
-    return runs.count("-1") > 1 or len(runs) == 3
+    if word == "None":
+        return all(name[:1].isupper() for name in others)
+    if word == "nan":
+        return sum(len(name) <= 3 for name in others) >= max(_CODES, len(others) / 2)
+    return " ".join(word.split()).strip("()[]").casefold() in _ANSWERS
 
 
 def _written(key: str) -> str:
