@@ -97,13 +97,15 @@ def settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: Left)
         for label in (cell if several else (cell,))
     ]
     labels, rows = [label for label, _ in each], [row for _, row in each]
+    if not several:
+        merged = settle_alike(where, labels, rows, config.labels.normalise is True)
+        cells_of: dict[object, str] = dict(zip(rows, (merged[label] for label in labels), strict=True))
+        policy, classes = config.labels.combined, config.classes
+        refuse_combined(where, config.label_name, cells_of, policy=policy, classes=classes)
     names = settle_alike(where, labels, rows, config.labels.normalise)
     labels = [names[label] for label in labels]
     trained = sum(len(cell) if several else 1 for cell in frames["train"]["label"])  # which are the first
     left.told += settle_codings(where, labels[:trained], rows[:trained], config.labels.normalise)
-    if not several:
-        policy, classes = config.labels.combined, config.classes
-        refuse_combined(where, config.label_name, dict(zip(rows, labels, strict=True)), policy=policy, classes=classes)
     for split, frame in frames.items():
         if several:
             cells: list[Hashable] = [tuple(sorted({names[label] for label in cell})) for cell in frame["label"]]

@@ -476,6 +476,12 @@ def test_labels_that_differ_in_case_are_not_said_to_differ_in_signs(make_task, t
     assert "suspicious" not in read_task(task).describe()
 
 
+def test_sets_of_labels_are_not_taken_for_numbers_in_two_formats(make_task, tmp_path):
+    rows = [(text, ("2", "19", "20", "19,2", "19,20")[i % 5]) for i, (text, _) in enumerate(sentences())]
+    with pytest.raises(ConfigError, match="2 classes of label are others joined by ',', '19,2', '19,20'"):
+        read_task(config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows))))
+
+
 def test_as_many_classes_as_rows_are_refused_with_the_key(make_task, tmp_path):
     rows = [(text, i * 1.37) for i, (text, _) in enumerate(sentences())]
     with pytest.raises(

@@ -2,6 +2,7 @@
 and several labels in one cell.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +17,7 @@ _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}")
 _DECIMALS = frozenset(("5", "25", "75"))
 _UNDECIDED = frozenset(("skip", "skipped", "unsure", "not sure", "don't know", "undecided"))
 _SHORTEST, _LONGEST = 5, 50  # letters of a name that may be misspelled
+_TOLD = 10  # misspelled names
 _OFTEN = 10  # rows of the right name for each of a misspelled one
 
 
@@ -26,8 +28,9 @@ def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], no
     they are.
     """
     found = Counter(labels)
-    for names, said in ((_as_dates(found), "dates beside ranges, as spreadsheets make of 1-2"), _numbers_for(found)):
-        if not names:
+    dates = _as_dates(found), "dates beside ranges, as spreadsheets make of 1-2"
+    for names, said in (dates, _numbers_for(labels)):
+        if not names or normalise is False:
             continue
         at = "; ".join(f"{name!r} in rows {listed(_rows_of(name, labels, rows))}" for name in names[:5])
         if normalise is None:
@@ -38,11 +41,19 @@ def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], no
     return [
         f"{name!r} ({found[name]} rows: {listed(_rows_of(name, labels, rows))}) often means that nobody decided"
         for name in undecided
-    ] + [
-        f"{rare!r} ({found[rare]} rows: {listed(_rows_of(rare, labels, rows))}) is a letter away from {usual!r} "
-        f"({found[usual]} rows)"
-        for rare, usual in _misspelled(found).items()
+    ] + _told_misspelled(found, labels, rows)
+
+
+def _told_misspelled(counts: Mapping[str, int], labels: Sequence[str], rows: Sequence[object]) -> list[str]:
+    """What is told of the first names that may be misspelled, and how many more there are."""
+    near = _misspelled(counts)
+    told = [
+        f"{rare!r} ({counts[rare]} rows: {listed(_rows_of(rare, labels, rows))}) is a letter away from {usual!r} "
+        f"({counts[usual]} rows)"
+        for rare, usual in list(near.items())[:_TOLD]
     ]
+    more = f"{len(near) - _TOLD} more labels are a letter away from others that are frequent"
+    return [*told, more] if len(near) > _TOLD else told
 
 
 def _rows_of(name: str, labels: Sequence[str], rows: Sequence[object]) -> list[object]:
@@ -55,15 +66,25 @@ def _as_dates(names: Collection[str]) -> list[str]:
     return sorted(name for name in names if _DATE.fullmatch(name.strip())) if ranges else []
 
 
-def _numbers_for(names: Collection[str]) -> tuple[list[str], str]:
-    """Names that are 0, 1, … or 1, 2, … where as many others are words."""
+def _numbers_for(labels: Sequence[str]) -> tuple[list[str], str]:
+    """Names that are 0, 1, … where as many others are words; or 1, 2, …, where their rows are not among those of the
+    others, as where two files were joined: PK, K, 1 and 2 are grades.
+    """
+    names = set(labels)
     numbers = sorted((name for name in names if name.isdecimal()), key=int)
     words = [name for name in names if name.isalpha() and not is_no_label(name)]
     counted = [int(name) for name in numbers]
     pairs = len(numbers) == len(words) > 1 and len(names) == 2 * len(words) and max(map(len, words)) > 1
-    if not pairs or counted not in (list(range(len(words))), list(range(1, len(words) + 1))):
+    joined = counted == list(range(1, len(words) + 1)) and _are_joined(labels)
+    if not pairs or not (joined or counted == list(range(len(words)))):
         return [], ""
     return numbers, f"numbers beside as many words ({listed(map(repr, sorted(words)))})"
+
+
+def _are_joined(labels: Sequence[str]) -> bool:
+    """Whether rows of numbers end where those of words begin, or so, and they are not sorted by class."""
+    kinds = sum(1 for _ in itertools.groupby(labels, str.isdecimal))
+    return kinds == 2 and sum(1 for _ in itertools.groupby(labels)) > len(set(labels))
 
 
 def _misspelled(counts: Mapping[str, int]) -> dict[str, str]:
