@@ -17,6 +17,16 @@ from harness.task.tokenizers import tokenizer_files
 
 _RULE = "task.unknown_tokens=allow trains on them all the same"  # of the user's own data
 _UNREADABLE = 0.5  # of the tokens of a text, and of the texts of a split
+_OFTEN = 0.1  # of the rows of a split that lose their ends
+_LONGER = {
+    "text": "task.max_length",
+    "context": "task.max_length, or task.stride,",
+    "source": "task.max_source",
+    "target": "task.max_target",
+    "question": "task.max_length",
+    "answers": "task.max_length",
+}
+"""What reads more of a row, by what of it is cut."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +67,7 @@ def read_by_tokenizer(
     """
     texts = {split: found for split, inputs in splits.items() if (found := inputs.token_rows())}
     told = [_replaced(tokens)] if tokens is not None and tokens.replaced else []
+    told += [said for split, inputs in splits.items() for said in _often_cut(split, inputs)]
     if tokens is None or tokens.tokenizer is None or not texts:
         return Reading({}, told)
     shares = dict[str, float]()
@@ -74,6 +85,16 @@ def read_by_tokenizer(
 def _replaced(tokens: Tokens) -> str:
     how = "model.head=stored keeps it"
     return f"the base's own trained head of {tokens.replaced} characters is replaced by one of training's; {how}"
+
+
+def _often_cut(split: str, inputs: Inputs) -> list[str]:
+    """What is told of rows that are longer than what is read of them, where these are more than a few."""
+    cut = {kind: count for kind, count in inputs.truncated().items() if kind in _LONGER}
+    return [
+        f"{split}: {count} of {len(inputs)} rows are cut ({kind}); {_LONGER[kind]} reads more of them"
+        for kind, count in cut.items()
+        if count > _OFTEN * len(inputs)
+    ]
 
 
 def read_of_texts(inputs: Inputs, tokens: Tokens, names: Sequence[str] = ()) -> list[str]:

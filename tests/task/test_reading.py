@@ -160,7 +160,8 @@ def test_rows_that_are_cut_to_the_same_are_told(read):
     rows = [{"text": f"film of {WORDS[row % 20]} town {WORDS[row]}", "label": row % 2} for row in range(20)]
     rows += [{"text": f"film of {WORDS[row % 20]} music {WORDS[row]}", "label": 1 - row % 2} for row in range(20)]
     assert not read(rows, "task=text_csv")[2].told
-    (line,) = read(rows, "task=text_csv", max_length=5)[2].told
+    *cut, line = read(rows, "task=text_csv", max_length=5)[2].told
+    assert all(" are cut (text); " in said for said in cut)
     assert line.startswith("40 rows with different labels are the same")
 
 
@@ -226,3 +227,31 @@ def test_of_several_tasks_each_is_read_by_itself(several, compose_mixture, tiny_
     assert {name: dict(each.unknown) for name, each in readings(mixed, task, splits).items()} == {
         name: {} for name in ("good", "size", "again")
     }
+
+
+CUT = {
+    "texts": ({"max_length": 4}, "text", "task.max_length"),
+    "tags": ({"max_length": 4}, "text", "task.max_length"),
+    "sources": ({"max_source": 2}, "source", "task.max_source"),
+    "questions": (
+        {"max_length": 9, "stride": None, "lost": "leave_out"},
+        "context",
+        "task.max_length, or task.stride,",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_rows_that_are_mostly_cut_are_told(read, kind):
+    make, words = KINDS[kind]
+    keys, what, key = CUT[kind]
+    rows = [make(5 * row + 2) for row in range(60)]
+    if kind == "questions":
+        rows = [{**row, "context": row["context"] + 9 * " film"} for row in rows]
+    task, splits, reading = read(rows, *words, **keys)
+    assert reading.told[: len(SPLITS)] == [
+        f"{split}: {len(splits[split])} of {len(splits[split])} rows are cut ({what}); {key} reads more of them"
+        for split in SPLITS
+    ]
+    assert "nothing suspicious" not in "\n".join(summary(task, splits, (), reading.told))
+    assert not any(" are cut (" in said for said in read(rows, *words)[2].told)
