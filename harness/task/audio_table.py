@@ -77,7 +77,7 @@ def recording_files(rate: int, mix: bool) -> Files[Heard]:
     """How recordings are heard at `rate`, with `mix` the mean of all channels."""
     hear = partial(_all_heard, rate=rate, mix=mix)
     kinds = (*WAV, *OTHERS)
-    return Files("recording", "recording", _USUAL, hear, recording_at, suffixes=kinds, unread=UNREAD)
+    return Files("recording", "recording", _USUAL, hear, recording_at, suffixes=kinds, unread=UNREAD, parted=True)
 
 
 def read_audio_table(config: AudioTableConfig) -> AudioTableTask:

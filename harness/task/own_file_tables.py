@@ -15,6 +15,7 @@ from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.left import Left
+from harness.task.intake.segments import of_segments
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.own_text import Frames, own_splits
@@ -46,7 +47,8 @@ class NamedFile(Generic[C]):
 class Files(Generic[C]):
     """How the files of a table are read: `kind` is the word for one and `noun` for what is in it, `usual` are the usual
     names of its column, `place` finds one in a folder by its name, and `read` reads many. Names of files that are read
-    end in `suffixes`, and in `unread` those of files of the kind that are not.
+    end in `suffixes`, and in `unread` those of files of the kind that are not. With `parted` a table may have a row for
+    each segment of one.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Files(Generic[C]):
     place: Callable[[Path, str], Path] = lambda folder, name: folder / Path(name).expanduser()
     suffixes: Sequence[str] = ()
     unread: Sequence[str] = ()
+    parted: bool = False
 
 
 FilesBySplit = dict[str, list[NamedFile[C]]]
@@ -79,6 +82,9 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
             said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
             rule = "task.gaps=leave_out leaves them out"
             raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
+        if files.parted:
+            digests = [each.content.digest for each in found.values()]
+            told += of_segments(where, table, digests, settled=config.duplicates != "refuse")
         left.note("unreadable", split, list(wrong))
         by_row[split] = found
         tables[split] = (where, _with_digests(config, column, table, found, wrong))

@@ -119,6 +119,19 @@ def test_the_same_recording_with_other_labels_is_refused_by_the_column_that_ther
         read(table)
 
 
+def test_columns_of_segments_are_said_not_to_be_read(read, table):
+    rows = pd.DataFrame(rows_of()).assign(start=0.0, end=0.5)
+    rows.to_csv(table, index=False)
+    assert not any("not read" in said for said in read(table).facts.suspicious)
+    rows.assign(start=0.25).rename(columns={"end": "Duration"}).to_csv(table, index=False)
+    said = "columns start and Duration are not read: a row is the whole of its recording"
+    assert read(table).facts.suspicious.count(said) == 1
+    pd.concat([rows, rows.assign(start=0.5, end=1)]).to_csv(table, index=False)
+    with pytest.raises(ConfigError, match=r"not read: .*, and 120 rows are of 60 recordings; write each segment"):
+        read(table)
+    assert len(every(read(table, duplicates="first"))) == 60
+
+
 def test_held_out_tables_that_share_recordings_are_refused(read, table):
     frame = pd.DataFrame(rows_of())
     frame[:50].to_csv(table, index=False)

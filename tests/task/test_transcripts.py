@@ -213,6 +213,15 @@ def test_other_names_of_columns_and_files_without_a_suffix(read, table):
         read(table)
 
 
+def test_segments_of_recordings_are_refused(read, table):
+    header, *lines = table.read_text().splitlines()
+    mark = "\t" if "\t" in header else ","
+    rows = [f"{line}{mark}{begin}{mark}{begin + 1}" for line in lines for begin in (0, 1)]
+    table.write_text("\n".join([f"{header}{mark}start{mark}end", *rows]) + "\n")
+    with pytest.raises(ConfigError, match=r"columns start and end are not read: .* recordings; write each segment"):
+        read(table)
+
+
 def test_common_voice_has_its_splits_and_clips(read, tmp_path):
     write_sounds(tmp_path / "clips", [f"{row}.wav" for row in range(12)])
     for split, rows in {"train": range(8), "dev": range(8, 10), "test": range(10, 12), "validated": range(12)}.items():
