@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
 
 _AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
 _TEXT = ("transcription", "transcript", "sentence", "text")
+_BRACKETED = re.compile(r"<[^<>\s][^<>]*>|\[[^\[\]]+\]")
 _SPEAKER = ("client_id", "speaker", "speaker_id")
 
 
@@ -76,11 +78,12 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         if not part:
             raise ConfigError(f"{where}: the {split} split has no recordings")
     every = [each for part in splits.values() for each in part]
+    told += [*repeated, *_bracketed(config, every), *_shared_texts(splits), *near_copies(splits, config.sample_rate)]
     facts = Facts(
         left_out=left,
         kept={split: [each.name for each in part] for split, part in splits.items()},
         near=copies(splits),
-        suspicious=[*told, *repeated, *_shared_texts(splits), *near_copies(splits, config.sample_rate)],
+        suspicious=told,
         format=formats | brought((each.heard for each in every), config.sample_rate),
     )
     return source, splits, facts
@@ -273,6 +276,16 @@ def _cut(config: TranscriptsConfig, where: str, given: Splits, formats: dict[str
         parts = drawn(groups, shares, config.split_seed)
     made = given | {split: [whole[place] for place in places] for split, places in parts.items()}
     return {split: made[split] for split in ("train", *config.shares)}
+
+
+def _bracketed(config: TranscriptsConfig, every: Sequence[Utterance]) -> list[str]:
+    """What is told of what stands in brackets and is no word that is said, as <noise>, where it is compared."""
+    marks = [found for each in every if (found := _BRACKETED.findall(each.text))]
+    if not marks or config.normalise == "english":
+        return []
+    names = listed(sorted({mark for found in marks for mark in found}))
+    rule = "take them out; task.normalise=english compares nothing in brackets"
+    return [f"{len(marks)} transcripts have {names}, which are learned and compared as words; {rule}"]
 
 
 def _shared_texts(splits: Splits) -> list[str]:

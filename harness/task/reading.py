@@ -11,6 +11,7 @@ import numpy as np
 from harness.config import ConfigError, Tokens
 from harness.system.paths import listed
 from harness.task.base import Inputs, Task
+from harness.task.error_rates import is_said
 from harness.task.intake.duplicates import contradictions
 from harness.task.intake.held import shortened
 from harness.task.tokenizers import tokenizer_files
@@ -67,6 +68,7 @@ def read_by_tokenizer(
     """
     texts = {split: found for split, inputs in splits.items() if (found := inputs.token_rows())}
     told = [_replaced(tokens)] if tokens is not None and tokens.replaced else []
+    told += _not_compared(task) if tokens is not None and tokens.of_training else []
     told += [said for split, inputs in splits.items() for said in _often_cut(split, inputs)]
     if tokens is None or tokens.tokenizer is None or not texts:
         return Reading({}, told)
@@ -85,6 +87,19 @@ def read_by_tokenizer(
 def _replaced(tokens: Tokens) -> str:
     how = "model.head=stored keeps it"
     return f"the base's own trained head of {tokens.replaced} characters is replaced by one of training's; {how}"
+
+
+def _not_compared(task: Task) -> list[str]:
+    """What is told of characters that a fresh head learns, and that are not compared: punctuation, and case."""
+    described = task.describe()
+    alphabet, normalise = str(described.get("alphabet", "")), described.get("normalise", "none")
+    cases = "".join(one + one.lower() for one in alphabet if one != one.lower() and one.lower() in alphabet)
+    marks = "".join(one for one in alphabet if one != "'" and not is_said(one, 0))
+    if normalise == "none" or not (cases or marks):
+        return []
+    said = " and ".join(f"{what} ({found})" for what, found in (("both cases", cases), ("punctuation", marks)) if found)
+    rule = f"task.normalise={normalise} ignores that; write transcripts in one case without punctuation"
+    return [f"a fresh head learns {said} as characters of their own, and {rule}"]
 
 
 def _often_cut(split: str, inputs: Inputs) -> list[str]:

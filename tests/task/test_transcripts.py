@@ -15,6 +15,7 @@ from harness.config import ConfigError, Tokens
 from harness.report.chance import chance
 from harness.task.build import read_task
 from harness.task.own_transcripts import named_recordings
+from harness.task.reading import read_by_tokenizer
 from harness.task.summary import summary
 from tests.conftest import write_wav
 from tests.test_record import make
@@ -89,6 +90,29 @@ def test_punctuation_that_the_model_cannot_say_is_counted(read, table, tmp_path)
     }
     (line,) = (line for line in summary(task, inputs) if "punctuation" in line and "texts" in line)
     assert line.split()[-3:] == ["28", "4", "8"]
+
+
+def test_characters_that_a_fresh_head_learns_and_nobody_compares_are_told(read, table):
+    def told(*words, of_training=True):
+        return read_by_tokenizer(read(table, *words), {}, Tokens(None, 0, of_training=of_training)).told
+
+    assert [line.partition(" as ")[0] for line in told()] == ["a fresh head learns punctuation (!)"]
+    replaced(table, "This", "THIS")
+    (line,) = told()
+    assert "learns both cases (IiSs) and punctuation (!) as" in line
+    assert "task.normalise=plain ignores that" in line
+    assert not told(of_training=False)
+    assert not told("task.normalise=none")
+
+
+def test_marks_in_brackets_are_told_where_they_are_compared(read, table):
+    replaced(table, "is row 7!", "is row 7 <noise> [laughs]")
+    replaced(table, "is row 9!", "is row 9 <noise>")
+    replaced(table, "is row 8!", "is 7 < row 8 > 7")
+    told = [line for line in read(table).facts.suspicious if "learned and compared as words" in line]
+    assert len(told) == 1
+    assert told[0].startswith("2 transcripts have <noise>, [laughs], which are learned and")
+    assert not any("as words" in line for line in read(table, "task.normalise=english").facts.suspicious)
 
 
 def test_what_always_writing_the_most_frequent_transcript_scores(read, table):
