@@ -39,6 +39,10 @@ class Row:
         return " ".join(self.tokens)
 
 
+_TOKENS = ("tokens", "token", "words", "word")
+_TAGS = ("tags", "tag", "ner_tags", "ner", "pos_tags", "labels", "label")
+_PASSED_OVER = -100  # what losses pass over, in data made ready for them
+
 Rows = dict[str, list[Row]]
 _Given = tuple[str, list[Row], Mapping[str, str]]
 """Of a split what names it, its rows, and how it is written."""
@@ -149,6 +153,11 @@ def _with_tokens(
 def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list[Row], Mapping[str, str]]:
     """Rows of a file of a token a line: the token first, its tag last; a row's name is its first line."""
     rows, encoding = read_lines(key, path, config.encoding)
+    if len(rows) == 1 and key == "task.data":
+        raise ConfigError(
+            f"{key}={path}: no blank line parts its rows, and all {len(rows[0][1])} lines are one; a blank line stands "
+            "after each sentence"
+        )
     for _, lines in rows:
         if short := next((line for line in lines if len(line.cells) < 2), None):
             raise ConfigError(f"{key}={path}: line {short.number}: {short.cells[0]!r} has no tag behind it")
@@ -161,6 +170,7 @@ def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list
 
 def _of_table(config: TokenLabelsTaskConfig, given: str, table: Table, split: str) -> list[Row]:
     """Rows of a table with a list of tokens and a list of tags in each."""
+    _check_columns(config, given, table)
     grouped = config.group if reads_groups(split, table, config.group, config.leaks) else None
     tokens, tags = (table.column(f"task.{role}", vars(config)[role]) for role in ("tokens", "tags"))
     groups = list(table.column("task.group", grouped)) if grouped else [None] * len(tokens)
@@ -175,16 +185,32 @@ def _of_table(config: TokenLabelsTaskConfig, given: str, table: Table, split: st
     return rows
 
 
+def _check_columns(config: TokenLabelsTaskConfig, given: str, table: Table) -> None:
+    """Raise ConfigError where tokens and tags stand in columns of other usual names."""
+    there = {str(name).strip().casefold(): str(name) for name in table.frame.columns}
+    tokens, tags = (next((there[name] for name in names if name in there), None) for names in (_TOKENS, _TAGS))
+    if config.tokens in there.values() or tokens is None or tags is None:
+        return
+    cell = next((cell for cell in table.column("task.tokens", tokens) if not is_gap(cell)), None)
+    if isinstance(cell, str) and not cell.lstrip().startswith("["):
+        rule = "a .conll file has a line for each of them and a blank line after each sentence, a .jsonl a list a row"
+        raise ConfigError(f"{given}: columns {tokens} and {tags} have a token a row, which is not read; {rule}")
+    raise ConfigError(f"{given}: no column is named {config.tokens}; task.tokens={tokens} task.tags={tags} are there")
+
+
 def _tag(config: TokenLabelsTaskConfig, item: object, where: str) -> str:
     names = config.tag_names
     if isinstance(item, int) and not isinstance(item, bool):
+        if item == _PASSED_OVER:
+            rule = "of data made ready for a loss; each token has a tag of its own here, O outside of all spans"
+            raise ConfigError(f"{where}: the tag {item} is {rule}")
         if names is None:
             raise ConfigError(f"{where}: the tag {item} is a number; task.tag_names=[O,B-…] names them, from 0 on")
         if not 0 <= item < len(names):
             raise ConfigError(f"{where}: the tag {item} is none of task.tag_names, which has 0 to {len(names) - 1}")
         return names[item]
     if not isinstance(item, str) or is_gap(item):
-        raise ConfigError(f"{where}: the tag {item!r} is no name ({type(item).__name__}); outside of all spans it is O")
+        raise ConfigError(f"{where}: the tag {item!r} is no name ({type(item).__name__}); write O outside of all spans")
     if names is not None and item not in names:
         raise ConfigError(
             f"{where}: the tag {item!r} is a name, and none of task.tag_names; task.tag_names=null takes it"

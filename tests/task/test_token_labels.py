@@ -349,6 +349,8 @@ REFUSED = {
     "alike": (tag_of(4, 0, "B-per"), {}, "tags|labels that differ in blanks, case or number format: 'B-PER'"),
     "contradicting": ([*ROWS, (ROWS[0][0], ["O"] * len(ROWS[0][1]))], {}, "the same tokens with different labels"),
     "one tag": ([(tokens, ["O"] * len(tags)) for tokens, tags in ROWS], {}, "no spans; there is nothing to learn"),
+    "a text": (changed(4, lambda tokens, tags: (" ".join(tokens), tags)), {}, r"row 5: .* as \[\"Ada\", \"wrote\"\]"),
+    "passed over": (tag_of(4, 0, -100), {}, r"row 5: the tag -100 is of data made ready for a loss; .*, O outside"),
     "column": (ROWS, {"tags": "ner_tags"}, "task.tags=ner_tags: .* has no such column"),
 }
 
@@ -389,6 +391,19 @@ def test_a_key_settles_it(case, read, tmp_path):
     assert task.classes == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
     tags = {row.tags[0] for split in task.splits.values() for row in split if row.name == "5"}
     assert tags <= ({"B-PER"} if case in ("begin", "alike") else {"O"})
+
+
+def test_forms_that_are_not_read_are_named_with_the_way(read, tmp_path):
+    whole = tmp_path / "whole.conll"
+    whole.write_text("Ada B-PER\nwrote O\nin O\nParis B-LOC\n")
+    with pytest.raises(ConfigError, match=r"no blank line parts its rows, and all 4 lines are one; a blank line"):
+        read(whole)
+    (tmp_path / "long.csv").write_text("Sentence #,Word,Tag\nSentence: 1,Ada,B-PER\n,wrote,O\n")
+    with pytest.raises(ConfigError, match=r"columns Word and Tag have a token a row, which is not read; a \.conll"):
+        read(tmp_path / "long.csv")
+    (tmp_path / "named.jsonl").write_text('{"words": ["Ada"], "ner_tags": ["B-PER"]}\n')
+    with pytest.raises(ConfigError, match=r"no column is named tokens; task\.tokens=words task\.tags=ner_tags are"):
+        read(tmp_path / "named.jsonl")
 
 
 def test_tags_that_training_has_not(read, tmp_path):

@@ -55,11 +55,14 @@ def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[s
 
 def list_of_tokens(cell: object, where: str, column: str) -> tuple[str, ...]:
     """The tokens of a cell. Raises ConfigError where it is no list of texts."""
-    return tuple(_token(item, f"{where}: {column}") for item in items_of(cell, where, column))
+    items = items_of(cell, where, column, '; a text is parted into its tokens, as ["Ada", "wrote"]')
+    return tuple(_token(item, f"{where}: {column}") for item in items)
 
 
-def items_of(cell: object, where: str, column: str) -> list[object]:
-    """A list, or one that a table holds as text; of an empty cell none."""
+def items_of(cell: object, where: str, column: str, rule: str = "") -> list[object]:
+    """A list, or one that a table holds as text; of an empty cell none. Raises ConfigError, which ends in `rule`, for
+    what is none.
+    """
     found = cell
     if isinstance(cell, str) and cell.strip().startswith("["):
         try:
@@ -70,7 +73,7 @@ def items_of(cell: object, where: str, column: str) -> list[object]:
         return list(found)
     if is_gap(cell):
         return []
-    hint = "; write the column as JSON" if str(cell).strip().startswith("[") else ""
+    hint = "; write the column as JSON" if str(cell).strip().startswith("[") else rule
     raise ConfigError(f"{where}: {column} is {str(cell)[:40]!r} ({type(cell).__name__}), no list{hint}")
 
 
