@@ -20,6 +20,7 @@ from harness.task.intake.folders import (
     is_hidden,
     refuse_broken,
     require_folder,
+    several_in,
     split_folders,
     split_named,
     told_apart,
@@ -37,6 +38,7 @@ IMAGES = (
 _NO_PICTURES = frozenset(
     (*("mask", "masks", "label", "labels", "annotation", "annotations"), *("segmentation", "segmentations"))
 )
+_WAY = "; each belongs in the folder of its class, or in a table with its label (task=image_table)"
 UNREAD_IMAGES = (
     *(".heic", ".heif", ".jxl", ".svg", ".psd", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".eps", ".dcm"),
     *(".mp4", ".mov", ".avi", ".npy", ".ico", ".exr", ".hdr"),
@@ -111,7 +113,12 @@ def _found(config: FolderTaskConfig, splits: dict[str, Path]) -> _Found:
     found = _Found()
     for split, place in splits.items():
         empty = []
-        for inner in class_folders(place, "task.data", config.classes):
+        classes = class_folders(place, "task.data", config.classes)
+        if split == "train" and len(classes) == 1 and (deeper := several_in(classes[0])) is not None:
+            names = listed(path.name for path in folders_in(deeper))
+            said = f"{classes[0].name} is its one class; {names} are in task.data={deeper}"
+            raise ConfigError(f"task.data={place}: {said}")
+        for inner in classes:
             read, unread, rest = told_apart(list(files_in(inner)), IMAGES, UNREAD_IMAGES)
             found.images += [(path, split, inner.name) for path in read]
             found.broken |= dict.fromkeys(unread, "a kind of file that is not read")
@@ -122,7 +129,8 @@ def _found(config: FolderTaskConfig, splits: dict[str, Path]) -> _Found:
             [path for path in place.iterdir() if path.is_file() and not is_hidden(path)], IMAGES, ()
         )
         if empty or loose:
-            what = f"no image in {listed(empty)}" if empty else f"images beside the class folders: {_named(loose)}"
+            beside = f"images beside the class folders: {_named(loose)}{_WAY}"
+            what = f"no image in {listed(empty)}" if empty else beside
             raise ConfigError(f"task.data={place}: {what}{_hint(place)}")
     return found
 
@@ -165,7 +173,7 @@ def _names(config: FolderTaskConfig, root: Path, found: _Found) -> dict[str, str
     first = dict(zip(zip(labels, places, strict=True), range(len(labels)), strict=False)).values()
     once = sorted(first)
     named = [labels[index] for index in once], [f"{places[index]}/" for index in once]
-    return settle_alike(f"task.data={config.data}", *named, config.labels.normalise)
+    return settle_alike(f"task.data={config.data}", *named, config.labels.normalise, "folders")
 
 
 def _unlabelled(config: FolderTaskConfig, root: Path, found: _Found) -> set[Path]:

@@ -133,7 +133,8 @@ def _named_alike(config: AudioFolderConfig, where: str, splits: _Splits) -> _Spl
     for part in splits.values():
         for recording in part:
             folders.setdefault(recording.name.rpartition(f"{recording.label}/")[0] + recording.label, recording.label)
-    names = settle_alike(where, list(folders.values()), [f"{folder}/" for folder in folders], config.labels.normalise)
+    places = [f"{folder}/" for folder in folders]
+    names = settle_alike(where, list(folders.values()), places, config.labels.normalise, "folders")
     return {
         split: [dataclasses.replace(recording, label=names[recording.label]) for recording in part]
         for split, part in splits.items()

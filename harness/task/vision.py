@@ -83,6 +83,7 @@ def read_vision(config: VisionConfig) -> VisionTask:
         raise ConfigError(f"{where}: {len(classes)} classes, task.classes={config.classes}")
     whole = len(given["train"])
     splits = _cut(given, config)
+    _refuse_few(where, splits, given)
     repeated = whole - sum(len(splits[name]) for name in splits if name not in given or name == "train")
     for name, rows in zip(splits, (config.train_rows, config.validation_rows, config.test_rows), strict=True):
         splits[name] = _evenly(splits[name], rows, config.split_seed)
@@ -93,6 +94,15 @@ def read_vision(config: VisionConfig) -> VisionTask:
         kept = {name: tuple(map(str, split.images)) for name, split in splits.items()}
         facts = dataclasses.replace(facts, kept=kept, suspicious=[*facts.suspicious, *_near(splits)])
     return dataclasses.replace(task, facts=dataclasses.replace(facts, missing=task.facts.missing))
+
+
+def _refuse_few(where: str, splits: dict[str, ImageSplit], given: dict[str, ImageSplit]) -> None:
+    """Raise ConfigError where too few images are there to be cut."""
+    for name, split in splits.items():
+        if len(splits["train"]) and not len(split) and name not in given:
+            counts = ", ".join(f"{len(found)} {of}" for of, found in splits.items())
+            rule = f"more images, another task.{name}_share, or a folder {name} with its own"
+            raise ConfigError(f"{where}: the {name} split has no images ({counts}); {rule}")
 
 
 def _near(splits: dict[str, ImageSplit]) -> list[str]:

@@ -1275,6 +1275,14 @@ def test_pictures_of_16_bits_are_scaled_alike_and_their_levels_told(make_task, t
         assert np.abs(image - wanted).max() <= 0.5
 
 
+def deeper(root, inner):
+    """The classes of a folder, moved into a folder in it."""
+    classes = list(root.iterdir())
+    (root / inner).mkdir(parents=True)
+    for path in classes:
+        path.rename(root / inner / path.name)
+
+
 BAD_FOLDERS = [
     ("masks", lambda root: picture(root / "cat/masks/a.png", 995), "cat/masks: a.png and others would be taken for pictures of 'cat'"),
     ("annotations", lambda root: picture(root / "cat/Annotation/a.png", 995), "taken for pictures of 'cat'"),
@@ -1288,8 +1296,11 @@ BAD_FOLDERS = [
     ("dangling link", lambda root: (root / "cat/a.png").symlink_to("/nowhere"), "cat/a.png: a link to /nowhere"),
     ("floats", lambda root: Image.fromarray(np.full((9, 9), 0.5, np.float32)).save(root / "cat/a.tiff"), r"cat/a.tiff: has more than 16 bits a channel \(F\)"),
     ("empty class", lambda root: (root / "bird").mkdir(), "no image in bird"),
-    ("images beside classes", lambda root: picture(root / "a.png", 5), "images beside the class folders: a.png"),
-    ("two classes alike", lambda root: picture(root / "Cat" / "z.png", 998), "'Cat' .*task.labels.normalise"),
+    ("images beside classes", lambda root: picture(root / "a.png", 5), "images beside the class folders: a.png; each belongs .* \\(task=image_table\\)"),
+    ("classes a folder deeper", lambda root: deeper(root, "data/images"), "data is its one class; cat, dog are in task.data=.*/data/images"),
+    ("a test folder alone", lambda root: deeper(root, "test"), "test, and no train folder; task.data=.*/d/test cuts splits off"),
+    ("two images a class", lambda root: [path.unlink() for path in root.rglob("*.png") if path.stem not in "01"], r"the validation split has no images \(4 train, 0 validation, 0 test\); more images, another"),
+    ("two classes alike", lambda root: picture(root / "Cat" / "z.png", 998), r"'Cat' \(1 folders: Cat/\).*task.labels.normalise"),
     ("one picture, two classes", lambda root: picture(root / "dog" / "z.png", 0), "in several classes.*task.duplicates"),
     ("split inside a class", lambda root: picture(root / "cat" / "test" / "a.png", 997), "cat has test in it"),
     ("folds", lambda root: renamed_classes(root, "fold1", "fold2"), "fold1, fold2 are names of splits or folds; .*task.classes=2 takes them"),

@@ -61,6 +61,13 @@ def folders_in(path: Path) -> list[Path]:
     return sorted(inner for inner in path.iterdir() if not is_hidden(inner) and inner.is_dir())
 
 
+def several_in(path: Path) -> Path | None:
+    """The first folder on the way down from one that has several folders in it; None where there is none."""
+    while len(inner := folders_in(path)) == 1:
+        path = inner[0]
+    return path if inner else None
+
+
 def files_in(path: Path) -> Iterator[Path]:
     """All files below a folder in their order, without hidden ones and those of hidden folders."""
     for inner in sorted(path.iterdir()):
@@ -94,7 +101,8 @@ def split_folders(root: Path, key: str) -> dict[str, Path]:
             twice = [path.name for path, found in splits.items() if found == split]
             raise ConfigError(f"{key}={root}: {listed(twice)} are both the {split} split")
     if "train" not in counts:
-        raise ConfigError(f"{key}={root}: {names}, and no train folder")
+        cut = f"task.data={next(iter(splits))} cuts splits off that one" if len(splits) == 1 else "train has the others"
+        raise ConfigError(f"{key}={root}: {names}, and no train folder; {cut}")
     return {split: path for path, split in splits.items()}
 
 

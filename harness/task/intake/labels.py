@@ -173,15 +173,18 @@ def _with_shapes(keys: Mapping[str, str]) -> dict[str, str]:
     return {label: first[key] for label, key in keys.items()}
 
 
-def settle_alike(where: str, labels: Sequence[str], rows: Sequence[object], normalise: bool | None) -> dict[str, str]:
+def settle_alike(
+    where: str, labels: Sequence[str], rows: Sequence[object], normalise: bool | None, unit: str = "rows"
+) -> dict[str, str]:
     """The name that each label goes by. Raises ConfigError for labels that are alike where `normalise` is None.
+    `unit` is what a label is of: rows, folders.
 
     With it, labels that are alike are one class under the name of the most frequent of them, without outer blanks.
     """
     names = {label: label for label in labels}
     groups = alike(labels)
     if normalise is None and groups:
-        said = "; ".join(_described(group, labels, rows) for group in groups[:5])
+        said = "; ".join(_described(group, labels, rows, unit) for group in groups[:5])
         rule = "task.labels.normalise=true makes them one class, false keeps them apart"
         keys = [set(map(label_key, group)) for group in groups]
         words = any(len(found) > 1 and found <= _YES | _NO for found in keys)
@@ -203,11 +206,11 @@ def _look_alike(group: Sequence[str]) -> bool:
     return any(repaired(name) != name and not number_readings(name.casefold()) for name in group)
 
 
-def _described(group: Sequence[str], labels: Sequence[str], rows: Sequence[object]) -> str:
+def _described(group: Sequence[str], labels: Sequence[str], rows: Sequence[object], unit: str) -> str:
     found = {name: [row for row, label in zip(rows, labels, strict=True) if label == name] for name in group}
     same = len(set(map(drawn_as, group))) < len(group)
     said = {name: f"{name!r}, {name!a}" if same and not name.isascii() else repr(name) for name in group}
-    return " and ".join(f"{said[name]} ({len(where)} rows: {listed(where)})" for name, where in found.items())
+    return " and ".join(f"{said[name]} ({len(where)} {unit}: {listed(where)})" for name, where in found.items())
 
 
 def of_every_row(rows: Sequence[Iterable[str]]) -> list[str]:
