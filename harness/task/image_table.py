@@ -19,7 +19,7 @@ from harness.task.own_file_tables import Files, NamedFile, read_own_files
 from harness.task.own_images import IMAGES, UNREAD_IMAGES
 from harness.task.pictures import Looked, look_at, told_of
 
-_USUAL = ("image", "img", "file_name", "image_path", "path", "file", "filename", "filepath")
+_USUAL = ("image", "img", "file_name", "image_path", "img_path", "path", "file", "filename", "filepath")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import pandas as pd
 
-from harness.config import ConfigError, FileTableConfig
+from harness.config import ConfigError, FileTableConfig, names_in
 from harness.system.paths import listed
 from harness.task.intake.datasets import labelled_splits
 from harness.task.intake.facts import Facts
@@ -15,9 +15,11 @@ from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.left import Left
+from harness.task.intake.misplaced import misplaced
 from harness.task.intake.segments import of_segments
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
+from harness.task.own_pairs import filled
 from harness.task.own_text import Frames, own_splits
 
 
@@ -61,6 +63,9 @@ class Files(Generic[C]):
     parted: bool = False
 
 
+_ABSENT = "no such file"
+_RULE = ", or a template of its columns, as 'files/{id}.jpg'"
+
 FilesBySplit = dict[str, list[NamedFile[C]]]
 
 
@@ -74,13 +79,16 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
     given = by_column(given, config.split)
     left = Left(tuple(given), told=told)
     for split, (where, table) in given.items():
-        column = config.file_column or usual_column(table, key, files.usual)
-        if split == "train":  # messages name the column that there is
+        column = config.file_column or usual_column(table, key, files.usual, _RULE)
+        if split == "train":
             config = config.of_column(column)
-        found, wrong = read_named(files, table.path.parent, table.column(key, column))
+        cells = _cells(table, key, column)
+        found, wrong = read_named(files, table.path.parent, cells)
         if wrong and config.gaps == "refuse":
             said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
-            rule = "task.gaps=leave_out leaves them out"
+            absent = next((str(cell) for row, cell in cells.items() if wrong.get(row, "").endswith(_ABSENT)), None)
+            hint = "" if absent is None else misplaced(table.path.parent, absent)
+            rule = f"task.gaps=leave_out leaves them out{hint}"
             raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
         if files.parted:
             digests = [each.content.digest for each in found.values()]
@@ -88,6 +96,7 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
         left.note("unreadable", split, list(wrong))
         by_row[split] = found
         tables[split] = (where, _with_digests(config, column, table, found, wrong))
+    config = config.of_column(_plain(config))  # messages name the column that there is
     source = str(config.data or config.dataset)
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
     _, splits, facts = own_splits(config, where, source, tables, files.noun, left)
@@ -104,7 +113,7 @@ def _given(config: FileTableConfig, kind: str) -> tuple[dict[str, tuple[str, Tab
     if config.data is None and config.dataset is None:
         raise ConfigError(f"task.data: missing; give a table of {kind}s and labels, or task.dataset")
     named = config.file_column
-    wanted = [named, config.label, config.group, config.time] if named else []
+    wanted = [*names_in(named), config.label, config.group, config.time] if named else []
     columns = [column for column in wanted if column is not None]
     if config.dataset is not None:
         return labelled_splits(
@@ -117,6 +126,18 @@ def _given(config: FileTableConfig, kind: str) -> tuple[dict[str, tuple[str, Tab
         table = load_table(path, key, read, encoding=config.encoding, separator=config.separator)
         tables[split] = f"{key}={name}", table
     return tables, []
+
+
+def _cells(table: Table, key: str, column: str) -> pd.Series:
+    """A column of files, or the names that a template makes of a row."""
+    if "{" not in column:
+        return table.column(key, column)
+    return pd.Series(filled(table, key, column, gaps_allowed=False), index=table.frame.index, dtype=object)
+
+
+def _plain(config: FileTableConfig) -> str:
+    """What the column of files is called once they are read: a template would be filled again."""
+    return config.columns_read["text"].replace("{", "<").replace("}", ">")
 
 
 def read_named(
@@ -143,9 +164,7 @@ def _with_digests(
     config: FileTableConfig, column: str, table: Table, found: dict[object, NamedFile[C]], wrong: dict[object, str]
 ) -> Table:
     """The table with the digests of contents in the column of files, without the rows that cannot be read."""
-    frame = table.frame.drop(index=list(wrong))
+    frame = table.frame.drop(index=list(wrong)).drop(columns=[column], errors="ignore")
     digests = [found[row].content.digest if row in found else None for row in frame.index]
-    named = frame.drop(columns=[column]).assign(
-        **{config.columns_read["text"]: pd.Series(digests, frame.index, object)}
-    )
+    named = frame.assign(**{_plain(config): pd.Series(digests, frame.index, object)})
     return dataclasses.replace(table, frame=named)

@@ -50,6 +50,42 @@ def every(task):
     }
 
 
+def test_files_are_named_by_a_template(read, table):
+    whole = read(table)
+    rows = pd.read_csv(table)
+    rows.assign(file_name=[name[7:-4] for name in rows.file_name]).rename(columns={"file_name": "id"}).to_csv(
+        table, index=False
+    )
+    with pytest.raises(ConfigError, match=r"name one of its columns: id, label, size, or a template of its columns"):
+        read(table)
+    task = read(table, image="photos/{id}.png")
+    assert task.sha256 == whole.sha256
+    assert every(task) == every(whole)
+
+
+RENAMED = {
+    "slashes": lambda name: name.replace("/", "\\"),
+    "case": lambda name: name.replace(".png", ".PNG"),
+    "elsewhere": lambda name: f"C:\\data\\{name}",
+    "no suffix": lambda name: name.removesuffix(".png"),
+}
+
+
+@pytest.mark.parametrize("change", RENAMED.values(), ids=RENAMED)
+def test_files_that_are_there_under_another_name_are_told(change, read, table):
+    rows = pd.read_csv(table)
+    rows.assign(file_name=list(map(change, rows.file_name))).to_csv(table, index=False)
+    with pytest.raises(ConfigError, match=r"60 images cannot be read .*; photos/0\.png is there, which .* may mean"):
+        read(table)
+
+
+def test_a_column_of_labels_is_looked_for(read, table):
+    pd.read_csv(table).rename(columns={"label": "class", "file_name": "img_path"}).to_csv(table, index=False)
+    with pytest.raises(ConfigError, match=r"task\.label=label: .* has no such column; did you mean class\?"):
+        read(table)
+    assert len(every(read(table, label="class"))) == 60
+
+
 def test_every_row_is_in_one_split_with_its_own_label_and_pixels(read, table):
     task = read(table)
     assert task.classes == ("bird", "cat", "dog")

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, HeldOut, Text
 from harness.config.tasks.labelled import AnsweredTaskConfig
-from harness.config.tasks.own import OwnDatasetConfig, OwnLabelledConfig, one_each, time_mistakes
+from harness.config.tasks.own import OwnDatasetConfig, OwnLabelledConfig, one_each, template_mistakes, time_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
     """A user's own table of files, named relative to it, or of what is in them; or a data set of the datasets library.
 
     Rows with the same `group` stay in one split; with `time`, the latest rows are held out, and `time_format` says how
-    those are written. `file_key` is the key of the column of files, found by its usual names where that is null.
+    those are written. `file_key` is the key of the column of files, or of a template that names them, as in
+    'files/{id}.jpg'; where that is null, the column is found by its usual names.
     """
 
     path_kind = "file"
@@ -54,6 +55,7 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
         own = [
             *time_mistakes(self.time, self.time_format, self.group),
             *twice,
+            *template_mistakes({self.file_key: self.file_column}),
             *self.source_mistakes(),
             *self.answer_mistakes(),
         ]

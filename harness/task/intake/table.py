@@ -16,6 +16,7 @@ from harness.task.intake.files import decode, read_bytes, unlike_data, what_it_i
 from harness.task.intake.split_names import may_name_splits
 
 ARROW = (".parquet", ".arrow", ".feather")
+_LABELS = ("class", "category", "target", "labels", "class_name", "class_id", "y")
 _LOOKED_AT = 200  # first cells of a column that nobody asked for
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", *ARROW)
 
@@ -39,7 +40,13 @@ class Table:
         if names.count(name) > 1:
             raise ConfigError(f"{key}={name}: {self.path} has {names.count(name)} columns of that name")
         there = f"columns: {listed(names)}" if names else "it has none"
-        raise ConfigError(f"{key}={name}: {self.path} has no such column{nearest(name, names)}; {there}")
+        near = nearest(name, names) or next((f"; did you mean {it}?" for it in names if _is_usual(key, it)), "")
+        raise ConfigError(f"{key}={name}: {self.path} has no such column{near}; {there}")
+
+
+def _is_usual(key: str, name: str) -> bool:
+    """Whether a column of labels often has that name."""
+    return key == "task.label" and name.casefold() in _LABELS
 
 
 def load_table(
@@ -72,15 +79,17 @@ def load_table(
         raise ConfigError(f"{key}={path}: {' '.join(str(error).split())}") from None
 
 
-def usual_column(table: Table, key: str, names: Sequence[str]) -> str:
-    """The one column of a usual name. Raises ConfigError where there is none, or where there are several."""
+def usual_column(table: Table, key: str, names: Sequence[str], more: str = "") -> str:
+    """The one column of a usual name. Raises ConfigError where there is none, or where there are several; `more` ends
+    it, where there is another way than naming one.
+    """
     there = [str(column) for column in table.frame.columns]
     if len(found := [name for name in names if name in there]) == 1:
         return found[0]
     rule = (
         f"{listed(found)} are both usual names" if found else f"no column is named {', '.join(names[:4])} or the like"
     )
-    raise ConfigError(f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}")
+    raise ConfigError(f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}{more}")
 
 
 def load_bare_table(path: Path, key: str) -> pd.DataFrame:
