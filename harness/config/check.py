@@ -151,13 +151,22 @@ _TAKEN_BY = {
 }
 
 
+_EXAMPLES: Mapping[str | None, str] = {
+    "vision": ", as model=efficientnet_lite0",
+    "speech": ", as model=lstm_speech",
+    "recognition": ", as model=whisper_base",
+    "text": ", as model=minilm",
+    "generator": ", as model=gpt2",
+}
+
+
 def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list[str]:
     """What keeps a task, or one of its tasks, and the model apart; what a guest takes is known when it is imported."""
     if None not in (task.model_kind, model.takes) and task.model_kind != model.takes:
         readers = ", ".join(readers_for(model.kind))
         return [
             f"model={model.name}: a {model.kind} model, for tasks read by {readers}; task={task.name} needs a "
-            f"{task.model_kind} model"
+            f"{task.model_kind} model{_EXAMPLES.get(task.model_kind, '')}"
         ]
     if mistake := device_mistake(config):
         return [mistake]

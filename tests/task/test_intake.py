@@ -1236,7 +1236,9 @@ def test_icons_that_differ_in_what_is_transparent_alone_are_read_and_told(make_t
     assert task.repeated == 0
     (told,) = task.describe()["suspicious"]
     assert told.startswith("24 files have transparent parts, which are laid over white (task.background; cat/0.png,")
-    with pytest.raises(ConfigError, match=r"24 files cannot be read \(cat/0\.png: is blank .*task\.background=white"):
+    with pytest.raises(
+        ConfigError, match=r"24 files cannot be read \(cat/0\.png, .* and 14 more: is blank .*task\.background=white"
+    ):
         read_task(folder_task(make_task, tmp_path / "d", background="black"))
 
 

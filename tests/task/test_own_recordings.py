@@ -9,6 +9,8 @@ import pytest
 
 from harness.config import ConfigError
 from harness.task.build import read_task
+from harness.task.intake.folders import refuse_broken
+from harness.task.intake.recordings import decode_audio
 from harness.task.summary import summary
 from tests.conftest import WORDS, write_wav
 
@@ -264,3 +266,15 @@ def test_a_trial_learns_the_words(folders, tiny_voice_encoder, compose_plain, tm
     made = run_trial(config, TrialContext("s", 0, "arm", tmp_path / "t"), lambda *_: False)
     assert (made.state, made.reason) == ("complete", "")
     assert (tmp_path / "t" / "answers.csv").read_text().count("stop/") == 5
+
+
+def test_files_that_cannot_be_read_are_named_by_reason(tmp_path):
+    broken = {tmp_path / name: reason for name, reason in (("a", "x"), ("b", "y"), ("c", "x"))}
+    with pytest.raises(ConfigError, match=r"3 files cannot be read \(a, c: x, b: y\)"):
+        refuse_broken("task.data", broken, tmp_path)
+
+
+@pytest.mark.parametrize(("head", "kind"), [(b"fLaC", "FLAC"), (b"OggS", "OGG"), (b"ID3", "MP3")])
+def test_another_kind_of_recording_under_the_name_of_wav_is_told(head, kind):
+    with pytest.raises(ValueError, match=rf"not a readable WAV file \(it is {kind} by its content\)"):
+        decode_audio(head + bytes(range(1, 60)), None, 8000, False, is_wav=True)

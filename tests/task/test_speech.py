@@ -143,6 +143,6 @@ def test_one_sound_under_two_names_is_refused(compose_speech, folder):
 def test_a_text_model_does_not_take_recordings(compose_plain):
     with pytest.raises(
         ConfigError,
-        match=r"model=minilm: a text model, for .*; task=spoken_digits needs a speech model",
+        match=r"model=minilm: a text model, for .*; task=spoken_digits needs a speech model, as model=lstm_speech",
     ):
         compose_plain("task=spoken_digits")

@@ -215,7 +215,7 @@ def test_sizes_that_a_model_cannot_read_are_refused(compose_plain):
     with pytest.raises(
         ConfigError,
         match="model=minilm: a text model, for tasks read by extractive_qa, glue, rated, code_docs, code_facts, table, "
-        "hf, token_labels, code_names; task=digits needs a vision model",
+        "hf, token_labels, code_names; task=digits needs a vision model, as model=efficientnet_lite0",
     ):
         compose_plain("task=digits", "model=minilm")
 

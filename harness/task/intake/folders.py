@@ -155,8 +155,11 @@ def told_apart(
 
 
 def refuse_broken(key: str, broken: Mapping[Path, str], root: Path, rule: str = "") -> None:
-    """Raise ConfigError, with up to ten of the files that cannot be read, and why."""
+    """Raise ConfigError, with up to ten of the files that cannot be read for a reason, and up to ten reasons."""
     if broken:
-        said = listed(f"{path.relative_to(root)}: {reason}" for path, reason in broken.items())
+        names: dict[str, list[Path]] = {}
+        for path, reason in broken.items():
+            names.setdefault(reason, []).append(path.relative_to(root))
+        said = listed(f"{listed(paths)}: {reason}" for reason, paths in names.items())
         count = f"{len(broken)} files" if len(broken) > 1 else "a file"
         raise ConfigError(f"{key}={root}: {count} cannot be read ({said}){rule}")

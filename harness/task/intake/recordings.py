@@ -16,6 +16,7 @@ from harness.task.intake.files import unlike_data
 WAV = (".wav", ".wave")
 OTHERS = (".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 UNREAD = (".m4a", ".aac", ".wma", ".amr", ".sph", ".mp4", ".webm")
+_STARTS = {b"fLaC": "FLAC", b"OggS": "OGG", b"ID3": "MP3"}
 WAV_STARTS = (b"RIFF", b"RF64")
 SHORTEST = 0.025
 """Seconds; a mel frame's window."""
@@ -113,7 +114,10 @@ def _by_soundfile(path: Path | None, content: bytes) -> tuple[np.ndarray, int]:
 def _wav(content: bytes) -> tuple[np.ndarray, int]:
     """Samples (T, channels), of int16 or of floats whose full scale is 1, and their rate."""
     if content[:4] not in WAV_STARTS or content[8:12] != b"WAVE":
-        raise ValueError(f"not a readable WAV file ({unlike_data(content[:512]) or 'it does not begin as one'})")
+        kind = next((kind for start, kind in _STARTS.items() if content.startswith(start)), None)
+        own = "it does not begin as one" if kind is None else f"it is {kind} by its content"
+        why = unlike_data(content[:512]) or own
+        raise ValueError(f"not a readable WAV file ({why})")
     chunks, promised = _chunks(content)
     if b"fmt " not in chunks or len(chunks[b"fmt "]) < 16:
         raise ValueError("not a readable WAV file (it says nothing of its samples)")
@@ -125,7 +129,8 @@ def _wav(content: bytes) -> tuple[np.ndarray, int]:
     if not channels or not rate:
         raise ValueError(f"not a readable WAV file ({channels} channels, {rate} samples a second)")
     if kind not in (_PCM, _FLOAT) or (kind, bits) not in _READ:
-        raise ValueError(f"{bits} bits a sample of {_NAMES.get(kind, f'kind {kind}')}; save it as PCM of 16 bits")
+        rule = "save it as PCM of 16 bits, as sox IN -e signed -b 16 OUT does"
+        raise ValueError(f"{bits} bits a sample of {_NAMES.get(kind, f'kind {kind}')}; {rule}")
     width = bits // 8 * channels
     if len(chunks[b"data"]) < promised:
         raise ValueError(f"it ends after {len(chunks[b'data']) // width} of {promised // width} samples")
