@@ -94,10 +94,11 @@ def test_the_roles_share_out_all_layers(model_type):
         base = AutoModel.from_config(small_config(model_type))
     names = targets_of(base)
     whole = [name for name in names if name != "all-linear" and not names[name].endswith("/3]")]
-    found = [each.module for name in whole for each in find_targets(base, [name], names, SPEC)]
-    assert len(found) == len(set(found))
+    targets = [each for name in whole for each in find_targets(base, [name], names, SPEC)]
+    found = {each.module for each in targets}
+    assert len({each.name for each in targets}) == len(targets)
     kinds = (torch.nn.Linear, torch.nn.Embedding)
-    assert {name for name, module in base.named_modules() if isinstance(module, kinds)} <= set(found)
+    assert {name for name, module in base.named_modules() if isinstance(module, kinds)} <= found
 
 
 @pytest.mark.parametrize("model_type", CHOSEN)

@@ -250,6 +250,9 @@ def test_a_template_makes_a_text_of_several_columns(compose_plain, tmp_path):
     }
     rows[7]["b"] = None
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert "1 rows have no b, which task.text names" in " ".join(read_task(compose_plain(*words).task).facts.suspicious)
+    rows[7]["a"] = None
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(ConfigError, match=r"1 rows have no \{a\}, then \{b\} or no label \(rows 8\)"):
         read_task(compose_plain(*words).task)
     with pytest.raises(ConfigError, match=r"task\.text=\{c\}: .*has no column c"):

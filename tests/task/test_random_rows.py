@@ -105,6 +105,8 @@ def configured():
 
     def make(task, form, folder, rows):
         config = compose(task).task
+        if hasattr(config, "gap_words"):  # a random text may be one
+            config = dataclasses.replace(config, gap_words="keep")
         if form == "saved":
             return dataclasses.replace(config, data=None, dataset=str(save(folder, rows)))
         return dataclasses.replace(config, data=str(write(form, folder, rows)))

@@ -180,7 +180,7 @@ PAIRS = [
     (model, lora)
     for model in options("model")
     for lora in options("lora")
-    if lora != "peft" and model not in OF_A_FOLDER and (model not in SIZES or lora in ("lora", "full"))
+    if lora not in ("peft", "loftq") and model not in OF_A_FOLDER and (model not in SIZES or lora in ("lora", "full"))
 ]
 
 

@@ -83,6 +83,8 @@ def _as_frequent(labels: Sequence[str], odd: Collection[str]) -> set[str]:
 
     Their rows stand among the others; test rows without labels, that were added to others, are the last.
     """
+    if not labels:
+        return set()
     counts = Counter(labels)
     runs = [label for label, _ in itertools.groupby(labels)]
     half = len(labels) / (2 * len(counts))
