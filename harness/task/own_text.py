@@ -9,7 +9,7 @@ import pandas as pd
 from harness.config import ConfigError, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig, names_in
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import odd_shares
+from harness.task.intake.cuts import EVENLY, odd_cuts
 from harness.task.intake.damage import damaged
 from harness.task.intake.datasets import labelled_splits
 from harness.task.intake.duplicates import (
@@ -113,19 +113,34 @@ def own_splits(
         frames, times = cut_off(config, where, frames)
         if config.time is not None:
             told += odd_times(config.time, [frames[split]["time"] for split in times], config.time_format)
-        shares = {"validation": config.validation_share, "test": config.test_share}
-        told += odd_shares(
-            {split: len(frames[split]) for split in SPLITS if split not in tables or split == "train"}, shares
-        )
+        told += odd_cuts(frames, tables, config, EVENLY)
     _refuse_leaks(config, where, frames, left, what)
     ordered = {split: frames[split] for split in SPLITS}
     told += shared_groups(
         where, config.group, {split: dict(ordered[split].get("group", {})) for split in SPLITS}, config.leaks
     )
+    told += _told_of_texts(config, ordered, left, what)
+    if config.answer != "number":
+        places = {split: tables[split][0] if split in tables else where for split in SPLITS}
+        refuse_untrained(places, {split: dict(frame["label"].items()) for split, frame in ordered.items()})
+    missing = _missing(config, where, ordered)
+    given = {split: list(frame["label"]) for split, frame in ordered.items() if split in tables}
+    told += shifts(config.answer, config.label_name, given)
+    told += of_every_row(list(ordered["train"]["label"])) if config.answer == "labels" else []
+    told += never_chosen(config, ordered["train"]["label"])
+    formats = {split: dict(table.format) for split, (_, table) in tables.items()}
+    for split, said in times.items():
+        formats.setdefault(split, {})["time"] = said
+    return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
+
+
+def _told_of_texts(config: OwnRowsConfig, ordered: Frames, left: Left, what: str) -> list[str]:
+    """What is told of texts that are hardly language, or nearly an earlier one, and of the two texts of a row."""
+    told: list[str] = []
     if what == "text":
         rows = {split: [left.name(split, row) for row in frame.index] for split, frame in ordered.items()}
         every = {
-            column: [text for frame in frames.values() for text in frame[role]]
+            column: [text for frame in ordered.values() for text in frame[role]]
             for role, column in config.columns_read.items()
         }
         told += of_no_language(every)
@@ -139,18 +154,7 @@ def own_splits(
         told += identical(two, list(config.columns_read.values()))
         sides = {split: {role: list(frame[role]) for role in ("text", "pair")} for split, frame in ordered.items()}
         told += shared_sides(sides, config.columns_read, grouped=config.group is not None)
-    if config.answer != "number":
-        places = {split: tables[split][0] if split in tables else where for split in SPLITS}
-        refuse_untrained(places, {split: dict(frame["label"].items()) for split, frame in ordered.items()})
-    missing = _missing(config, where, ordered)
-    given = {split: list(frame["label"]) for split, frame in ordered.items() if split in tables}
-    told += shifts(config.answer, config.label_name, given)
-    told += of_every_row(list(ordered["train"]["label"])) if config.answer == "labels" else []
-    told += never_chosen(config, ordered["train"]["label"])
-    formats = {split: dict(table.format) for split, (_, table) in tables.items()}
-    for split, said in times.items():
-        formats.setdefault(split, {})["time"] = said
-    return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
+    return told
 
 
 def _refuse_withheld(config: OwnRowsConfig, tables: Mapping[str, tuple[str, Table]], frames: Frames) -> None:

@@ -31,17 +31,23 @@ def rows_of(case, key):
 # -- measures ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 64])
-@pytest.mark.parametrize("case", SEQEVAL, ids=range(len(SEQEVAL)))
-def test_scores_are_seqevals(case, size):
+def assert_scores(case, classes, size):
+    """Rows by so many at once have seqeval's scores."""
     tags, predicted = rows_of(case, "tags"), rows_of(case, "predicted")
-    classes = ("O", *(f"{mark}-{kind}" for kind in ("LOC", "PER", "X") for mark in "BI"))
     metrics = TagMetrics(classes, 0, with_spans=True)
     for start in range(0, len(tags), size):
         metrics.update(*as_batch(classes, tags[start : start + size], predicted[start : start + size]))
     scores = metrics.compute_and_reset()
     for name in ("f1", "precision", "recall", "accuracy"):
         assert scores[name] == pytest.approx(case[name], abs=1e-12), name
+
+
+@pytest.mark.parametrize("size", [1, 64])
+@pytest.mark.parametrize("case", SEQEVAL, ids=range(len(SEQEVAL)))
+def test_scores_are_seqevals(case, size):
+    tags, predicted = rows_of(case, "tags"), rows_of(case, "predicted")
+    classes = ("O", *(f"{mark}-{kind}" for kind in ("LOC", "PER", "X") for mark in "BI"))
+    assert_scores(case, classes, size)
     found = {line[0]: [float(each) for each in (*line[4:], line[1])] for line in by_type(tags, predicted)}
     assert found == {kind: pytest.approx(values, abs=1e-6) for kind, values in case["types"].items()}
 
@@ -52,12 +58,7 @@ def test_scores_of_other_schemes_are_those_of_seqevals_strict_mode(case, size):
     tags, predicted = rows_of(case, "tags"), rows_of(case, "predicted")
     classes = span_classes([tag for row in [*tags, *predicted] for tag in row], case["scheme"])
     assert scheme_of(classes) == case["scheme"]
-    metrics = TagMetrics(classes, 0, with_spans=True)
-    for start in range(0, len(tags), size):
-        metrics.update(*as_batch(classes, tags[start : start + size], predicted[start : start + size]))
-    scores = metrics.compute_and_reset()
-    for name in ("f1", "precision", "recall", "accuracy"):
-        assert scores[name] == pytest.approx(case[name], abs=1e-12), name
+    assert_scores(case, classes, size)
     lines = by_type(tags, predicted, case["scheme"])
     found = {line[0]: [float(each) for each in (*line[4:], line[1])] for line in lines}
     assert found == {kind: pytest.approx(values, abs=1e-6) for kind, values in case["types"].items()}

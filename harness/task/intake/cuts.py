@@ -14,7 +14,8 @@ Parts = dict[str, np.ndarray]
 
 
 _FEW = 5  # rows more or less than a share
-_WHY = "each class of three rows or more has one there, and rows of a group stay together"
+TOGETHER = "rows that belong together stay in one split"
+EVENLY = "each class of three rows or more has one there, and rows of a group stay together"
 
 
 class SharedOut(Protocol):
@@ -130,17 +131,11 @@ def _counts(size: int, shares: Mapping[str, float]) -> dict[str, int]:
     return counts if sum(counts.values()) < size else dict.fromkeys(shares, 0)
 
 
-def odd_cuts(splits: Mapping[str, Sized], given: Collection[str], config: SharedOut) -> list[str]:
-    """The same of all splits, of which some were `given`, where rows that belong together are drawn as one."""
+def odd_cuts(splits: Mapping[str, Sized], given: Collection[str], config: SharedOut, why: str = TOGETHER) -> list[str]:
+    """What is told of splits that were cut, some being `given`, far from their shares; `why` they may be so."""
     rows = {split: len(found) for split, found in splits.items() if split == "train" or split not in given}
-    shares = {"validation": config.validation_share, "test": config.test_share}
-    return odd_shares(rows, shares, "rows that belong together stay in one split")
-
-
-def odd_shares(rows: Mapping[str, int], shares: Mapping[str, float], why: str = _WHY) -> list[str]:
-    """What is told of splits that were cut, by their rows, with those that training keeps, far from their shares."""
     whole, told = sum(rows.values()), []
-    for split, share in shares.items():
+    for split, share in {"validation": config.validation_share, "test": config.test_share}.items():
         wanted = round(share * whole)
         if split in rows and abs(rows[split] - wanted) > max(_FEW, wanted / 2):
             said = f"{rows[split]} of {whole} rows, where task.{split}_share={share:g} is {wanted}"
