@@ -48,8 +48,8 @@ class Mixture(nn.Module):
             nn.init.normal_(weight, std=0.3)
 
     def forward(self, x: Tensor) -> Tensor:
-        first = torch.arange(len(x)) % 3
-        shares = torch.linspace(0.2, 0.8, len(x), dtype=x.dtype)
+        first = torch.arange(len(x), device=x.device) % 3
+        shares = torch.linspace(0.2, 0.8, len(x), dtype=x.dtype, device=x.device)
         return self.experts(x, torch.stack([first, (first + 1) % 3], 1), torch.stack([shares, 1 - shares], 1))
 
 
