@@ -43,19 +43,22 @@ def config(tree):
 def stub(config, place, report) -> Record:
     """A trial that costs nothing: its score is a function of its configuration."""
     score = round(0.5 + 0.01 * (getattr(config.lora, "rank", 5)) + config.optimizer.lr, 6)
+    scores = {config.trainer.objective: score, "loss": 1 - score}
     entry = make(
         place.number,
         study=place.study,
         arm=place.arm,
+        phase=place.phase,
         point=place.point,
         fingerprint=worker_module.fingerprint_of(config),
         task=config.task.name,
         model=config.model.name,
         provenance={"inputs": study_module.identity(config)},
-        scores={"val": {"accuracy": score, "loss": 1 - score}, "test": {"accuracy": score, "loss": 1 - score}},
+        objective=config.trainer.objective,
+        scores={"val": scores, "test": scores},
         time={"total_s": 0.0},
     )
-    if report(4, {"accuracy": score, "loss": 1 - score}):
+    if report(4, scores):
         return dataclasses.replace(entry, state="pruned")
     return entry
 
@@ -289,6 +292,16 @@ def test_other_data_under_the_same_name_is_refused(config, tmp_path, stubbed, mo
     monkeypatch.setattr(study_module, "identity", lambda config: before(config) | {"data": "other"})
     with pytest.raises(ConfigError, match="begun on other inputs"):
         finish(config(trials=2), tmp_path)
+
+
+def test_trials_that_confirm_in_other_orders_of_the_tasks_are_no_other_inputs(several, tmp_path, stubbed):
+    composed = several("sweep=continual", "run=study", "study=s")
+    composed["sweep"] |= {"scientific": {"task.learn": ["continued"]}, "trials": 1, "startup": 1}
+    composed["sweep"]["confirm"] = {"top": 1, "seeds": 3, "margin": 0.01, "set": {}, "orders": True}
+    finish(check(composed), tmp_path)
+    records = finish(check(composed), tmp_path)
+    confirmed = [entry.provenance.inputs["data"] for entry in records if (entry.arm, entry.phase) == ("head", "confirm")]
+    assert len(set(confirmed)) == len(confirmed) == 3
 
 
 def test_arms_of_other_data_by_design_are_no_other_inputs(config, tmp_path, stubbed):
