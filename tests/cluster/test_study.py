@@ -300,8 +300,8 @@ def test_trials_that_confirm_in_other_orders_of_the_tasks_are_no_other_inputs(se
     composed["sweep"]["confirm"] = {"top": 1, "seeds": 3, "margin": 0.01, "set": {}, "orders": True}
     finish(check(composed), tmp_path)
     records = finish(check(composed), tmp_path)
-    confirmed = [entry.provenance.inputs["data"] for entry in records if (entry.arm, entry.phase) == ("head", "confirm")]
-    assert len(set(confirmed)) == len(confirmed) == 3
+    confirmed = [entry for entry in records if (entry.arm, entry.phase) == ("head", "confirm")]
+    assert len({entry.provenance.inputs["data"] for entry in confirmed}) == len(confirmed) == 3
 
 
 def test_arms_of_other_data_by_design_are_no_other_inputs(config, tmp_path, stubbed):
