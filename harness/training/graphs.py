@@ -28,6 +28,7 @@ Shapes = tuple[tuple[str, torch.Size, torch.dtype], ...]
 _FIRST = 3  # steps: by then an optimiser has its state, and libraries have their work space
 _COST = 8  # steps that recording takes as long as
 _APART = 0.02  # the most that a graph's loss and gradients may be off: far above what rounding makes
+_MOVED = "layers of them move their weights in memory"  # as recurrent ones do: a graph reads them where they were
 
 
 class NoGraph(Exception):
@@ -43,7 +44,8 @@ class StepGraphs:
 
     def __init__(self, network: nn.Module, loss_of: Callable[[Network, Batch], Tensor], steps: int) -> None:
         self.network, self.loss_of, self.steps = network, loss_of, steps
-        self.refused = ""
+        recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
+        self.refused = _MOVED if recurrent else ""
         self.graphs: dict[Shapes, _Graph] = {}
         self._seen: Counter[Shapes] = Counter()
         self._gradients: dict[str, Tensor] = {}  # by the names of their parameters
@@ -93,6 +95,8 @@ class StepGraphs:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = _Graph(self.network, self.loss_of, batch, self._gradients, self._pool)
         undo()
+        if not graph.reads(self.network):
+            raise NoGraph(_MOVED)
         found = self._sizes(self._run(graph, batch))
         if not torch.allclose(found, wanted, rtol=_APART, atol=0):
             raise NoGraph("a graph of them computes something else")
@@ -134,7 +138,8 @@ class _Graph:
     ) -> None:
         self._graph = torch.cuda.CUDAGraph()
         self._inputs = {name: tensor.flip(0) if tensor.ndim else tensor.clone() for name, tensor in batch.items()}
-        parameters, stand_ins = dict(network.named_parameters()), {}
+        parameters, stand_ins = dict(network.named_parameters()), dict[str, Tensor]()
+        self._stand_ins = stand_ins
         for name, gradient in gradients.items():
             stand_ins[name] = parameters[name].detach().requires_grad_()
             stand_ins[name].grad = gradient
@@ -155,6 +160,11 @@ class _Graph:
                 self._loss.copy_(step())
         torch.cuda.current_stream().wait_stream(stream)
         _free_workspaces()
+
+    def reads(self, network: nn.Module) -> bool:
+        """Whether it has the network's parameters where these are."""
+        parameters = dict(network.named_parameters())
+        return all(tensor.data_ptr() == parameters[name].data_ptr() for name, tensor in self._stand_ins.items())
 
     def run(self, batch: Batch) -> Tensor:
         """The loss of a batch."""

@@ -10,7 +10,7 @@ from harness.task import build_task
 from harness.task.mixture import MixtureInputs
 from harness.task.wrapped_inputs import PaddedInputs
 from harness.training import mean_loss
-from harness.training.graphs import pays, shapes_of
+from harness.training.graphs import StepGraphs, pays, shapes_of
 from harness.trial.adapt import method_of
 from harness.trial.inputs import read_inputs
 
@@ -35,6 +35,12 @@ def test_shapes_are_of_names_sizes_and_types():
     assert shapes_of(one) == shapes_of({"ids": torch.ones(2, 3, dtype=torch.long)})
     others = [longer, {"ids": torch.zeros(2, 3)}, {"mask": one["ids"]}, one | {"mask": one["ids"]}]
     assert len({shapes_of(each) for each in (one, *others)}) == 5
+
+
+@pytest.mark.parametrize(("layer", "refused"), [(torch.nn.LSTM, True), (torch.nn.GRU, True), (torch.nn.Linear, False)])
+def test_layers_that_move_their_weights_on_a_gpu_are_trained_without(layer, refused):
+    network = torch.nn.Sequential(layer(3, 3))
+    assert ("move their weights" in StepGraphs(network, mean_loss, 100).refused) is refused
 
 
 @pytest.mark.parametrize(

@@ -395,6 +395,7 @@ def test_images_train_and_what_is_saved_gives_the_scored_predictions(compose_pla
         assert [int(row["predicted"]) for row in csv.DictReader(file)] == predicted
 
 
+@pytest.mark.filterwarnings("ignore:RNN module weights are not part of single contiguous chunk")  # on a GPU
 @pytest.mark.parametrize("arm", ["lora", "full", "head"])
 def test_words_train_and_are_scored_on_voices_that_were_not_heard(compose_speech, tmp_path, own_cache, arm):
     folder = tmp_path / "trial"
