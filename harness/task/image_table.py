@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.config import ImageTableConfig, ModelConfig, Tokens
 from harness.task.base import SPLITS, Inputs
-from harness.task.images import ImageSplit, evenly_drawn, image_inputs
+from harness.task.images import ImageSplit, Rendering, evenly_drawn, image_inputs
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
 from harness.task.intake.held import shortened
@@ -17,7 +17,7 @@ from harness.task.intake.nearly import near_pictures
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_file_tables import Files, NamedFile, read_own_files
 from harness.task.own_images import IMAGES, UNREAD_IMAGES
-from harness.task.pictures import Looked, look_at, told_of
+from harness.task.pictures import Looked, look_at, rendering_of, told_of
 
 _USUAL = ("image", "img", "file_name", "image_path", "img_path", "path", "file", "filename", "filepath")
 
@@ -43,7 +43,7 @@ class ImageTableTask(LabelledTask):
     splits: dict[str, Labelled]
     sha256: str
     image_size: int
-    background: str
+    rendering: Rendering
     facts: Facts
     several: bool
 
@@ -54,7 +54,7 @@ class ImageTableTask(LabelledTask):
         found = self.splits[split]
         files = tuple(picture.content.file for picture in found.pictures)
         images = tuple(picture.source for picture in found.pictures)
-        return image_inputs(ImageSplit(images, self.answers(split), files, (), self.background), self.image_size)
+        return image_inputs(ImageSplit(images, self.answers(split), files, (), self.rendering), self.image_size)
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         return model.image_mistakes(self.name, self.image_size)
@@ -69,16 +69,17 @@ class ImageTableTask(LabelledTask):
         return self.described_labels() | self.facts.described()
 
 
-def image_files(background: str) -> Files[Looked]:
-    """How images are looked at, their transparent parts laid over a colour."""
-    look = partial(look_at, background=background)
+def image_files(rendering: Rendering) -> Files[Looked]:
+    """How images are looked at."""
+    look = partial(look_at, rendering=rendering)
     return Files("image", "picture", _USUAL, look, suffixes=IMAGES, unread=UNREAD_IMAGES)
 
 
 def read_image_table(config: ImageTableConfig) -> ImageTableTask:
     """Read a table's images and split them. Raises ConfigError for data that cannot be learned from."""
-    frames, pictures, facts = read_own_files(config, image_files(config.background))
-    told = told_of([(each.name, each.content) for part in pictures.values() for each in part], config.background)
+    rendering = rendering_of(config)
+    frames, pictures, facts = read_own_files(config, image_files(rendering))
+    told = told_of([(each.name, each.content) for part in pictures.values() for each in part], rendering)
     told += near_pictures(
         {
             split: [(shortened(each.name), each.content.pixels, each.content.thumbnail) for each in part]
@@ -113,7 +114,7 @@ def read_image_table(config: ImageTableConfig) -> ImageTableTask:
         splits=splits,
         sha256=digest.hexdigest(),
         image_size=config.image_size,
-        background=config.background,
+        rendering=rendering,
         facts=dataclasses.replace(facts, kept=kept, suspicious=[*told, *facts.suspicious, *odd]),
         several=config.answer == "labels",
     )

@@ -23,19 +23,33 @@ from harness.task.intake.nearly import THUMBNAIL
 
 
 @dataclasses.dataclass(frozen=True)
+class Rendering:
+    """How files become images of 8 bits a channel: transparent parts are laid over the colour `background`, and the two
+    values of `range` are black and white in grey of more than 8 bits; None: 0 and 65535, where there are 16.
+    """
+
+    background: str = "white"
+    range: Sequence[float] | None = None
+
+
+_USUAL = Rendering()
+UNRANGED = "has more than 16 bits a channel"
+
+
+@dataclasses.dataclass(frozen=True)
 class ImageSplit:
     """Images, either pixels (N, S, S) or (N, S, S, 3) as bytes or the files they are in, or these files' contents;
     classes, or what else is answered; a digest of each.
 
     `pictures` are digests of the decoded pixels, which two files of one picture share; empty where those are the same.
-    Transparent parts of files are laid over the colour `background`. `thumbnails` are as picture_digest makes them.
+    Files are read as the `rendering` says. `thumbnails` are as picture_digest makes them.
     """
 
     images: np.ndarray | tuple[Path | bytes, ...]
     labels: np.ndarray
     digests: tuple[str, ...]
     pictures: tuple[str, ...] = ()
-    background: str = "white"
+    rendering: Rendering = _USUAL
     thumbnails: tuple[bytes, ...] = ()
 
     @property
@@ -52,7 +66,7 @@ class ImageSplit:
         images = self.images[rows] if isinstance(self.images, np.ndarray) else tuple(self.images[row] for row in rows)
         of_each = (self.digests, self.pictures, self.thumbnails)
         digests, pictures, thumbnails = (tuple(of[row] for row in rows if of) for of in of_each)
-        return ImageSplit(images, self.labels[rows], digests, pictures, self.background, thumbnails)
+        return ImageSplit(images, self.labels[rows], digests, pictures, self.rendering, thumbnails)
 
 
 def evenly_drawn(labels: Sequence[Any], rows: int | None, seed: int) -> list[int]:
@@ -103,7 +117,7 @@ def image_inputs(split: ImageSplit, size: int) -> ImageInputs:
     Read from the cache, where it lies under the digest of all that shapes it. Raises ConfigError for a file that is
     no image.
     """
-    over = () if isinstance(split.images, np.ndarray) else (split.background,)
+    over = () if isinstance(split.images, np.ndarray) else (split.rendering.background,)
     key = hashlib.sha256(repr(("bilinear", size, split.digests, *over)).encode()).hexdigest()
     path = assets.cache_folder() / "images" / f"{key}.npy"
     if not path.exists():
@@ -118,51 +132,80 @@ def _pictures(split: ImageSplit) -> Iterator["Image"]:
     from PIL import Image
 
     for image in split.images:
-        yield Image.fromarray(image) if isinstance(image, np.ndarray) else _open(image, split.background)
+        yield Image.fromarray(image) if isinstance(image, np.ndarray) else _open(image, split.rendering)
 
 
-def _open(image: Path | bytes, background: str = "white") -> "Image":
+def _open(image: Path | bytes, rendering: Rendering = _USUAL) -> "Image":
     try:
-        return opaque(open_picture(image), background)
+        return opaque(open_picture(image, rendering.range), rendering.background)
     except ValueError as error:
         named = image if isinstance(image, Path) else "an image that the table holds"
         raise ConfigError(f"task.data: {named} {error}") from None
 
 
-def open_picture(image: Path | bytes) -> "Image":
+def open_picture(image: Path | bytes, span: Sequence[float] | None = None) -> "Image":
     """An image file, or its content, of 8 bits a channel, upright, as RGB, or as RGBA where parts may be transparent;
-    the 65,536 levels of one of 16 bits become 256.
+    of more bits, the values of the `span` become 256 levels, beyond it black and white.
 
-    Raises ValueError for what is none.
+    Raises ValueError for what is none, and for one of floats, of 32 bits or with signs, where there is no `span`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(_file(image)) as opened:
-            deep = opened.mode.startswith("I;16")
-            if opened.mode.startswith(("I", "F")) and not deep:  # Pillow would cut what is above 255
-                rule = "what is black and white in it is not said; save it with 8 or 16 bits"
-                raise ValueError(f"has more than 16 bits a channel ({opened.mode}): {rule}")
+            span = span or ((0, 65535) if _has_16_bits(opened) else None)
+            if _is_deep(opened):
+                if span is None:
+                    raise ValueError(UNRANGED)
+                return Image.fromarray(_in_8_bits(_values(opened), *span)).convert("RGB")
             upright: Image.Image = ImageOps.exif_transpose(opened)
-            if deep:
-                return Image.fromarray(_of_16_bits(upright)).convert("RGB")
             return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"is no image that can be read: {error}") from None
 
 
-def _of_16_bits(opened: "Image") -> np.ndarray:
-    """Grey of 16 bits (H, W) in 8, 65535 being white."""
-    scaled: np.ndarray = np.rint(np.asarray(opened, dtype=np.uint16) / 257).astype(np.uint8)
+def _is_deep(opened: "Image") -> bool:
+    """Whether it is grey of more than 8 bits, of which Pillow would cut what is above 255."""
+    return opened.mode.startswith(("I", "F"))
+
+
+def _has_16_bits(opened: "Image") -> bool:
+    """Whether its levels are 0 to 65535; Pillow scales those of PGM to these, and may hold them in 32 bits."""
+    return opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PNG", "PPM"))
+
+
+def _values(opened: "Image") -> np.ndarray:
+    """Of grey of more than 8 bits, upright (H, W)."""
+    from PIL import ExifTags, ImageOps
+
+    unsigned = opened.format == "TIFF" and opened.getexif().get(ExifTags.Base.SampleFormat, 1) in (1, (1,))
+    values = np.asarray(ImageOps.exif_transpose(opened))
+    return values.view(np.uint32) if opened.mode == "I" and unsigned else values  # Pillow reads them as signed
+
+
+def _in_8_bits(values: np.ndarray, black: float, white: float) -> np.ndarray:
+    shares = (values.astype(np.float64) - black) / (white - black)
+    scaled: np.ndarray = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
     return scaled
 
 
-def whitest(image: Path | bytes) -> int:
-    """The highest level of an image of 16 bits; −1 of others."""
+def value_range(image: Path | bytes) -> tuple[float, float] | None:
+    """The lowest and the highest value of grey of more than 8 bits; None of other images.
+
+    Raises ValueError for values that are no numbers, and for what is no image.
+    """
     from PIL import Image
 
-    with Image.open(_file(image)) as opened:
-        return int(np.asarray(opened, dtype=np.uint16).max()) if opened.mode.startswith("I;16") else -1
+    try:
+        with Image.open(_file(image)) as opened:
+            if not _is_deep(opened):
+                return None
+            values = _values(opened)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"is no image that can be read: {error}") from None
+    if not np.isfinite(values).all():
+        raise ValueError("has values that are no numbers (NaN, or infinite)")
+    return float(values.min()), float(values.max())
 
 
 def opaque(image: "Image", background: str) -> "Image":
@@ -175,16 +218,17 @@ def opaque(image: "Image", background: str) -> "Image":
     return Image.alpha_composite(Image.new("RGBA", seen.size, background), seen).convert("RGB")
 
 
-def picture_digest(image: Path | bytes, background: str = "white") -> tuple[str, bool, bytes]:
+def picture_digest(image: Path | bytes, rendering: Rendering = _USUAL) -> tuple[str, bool, bytes]:
     """The digest of an image's pixels, the same in whatever format it is saved without loss; whether parts of it are
-    transparent, which are laid over the `background`; and its grey thumbnail, much the same after loss, too.
+    transparent; and its grey thumbnail, much the same after loss, too.
 
     Raises ValueError for one of which nothing is seen there.
     """
     from PIL import Image
     from PIL.Image import Resampling
 
-    opened = open_picture(image)
+    background = rendering.background
+    opened = open_picture(image, rendering.range)
     seen = opaque(opened, background)
     clear = opened.mode == "RGBA" and opened.getchannel("A").getextrema()[0] != 255
     if clear and seen.tobytes() == Image.new("RGB", seen.size, background).tobytes():

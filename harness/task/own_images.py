@@ -10,7 +10,7 @@ import numpy as np
 from harness.config import ConfigError, FolderTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.images import ImageSplit
+from harness.task.images import ImageSplit, Rendering
 from harness.task.intake.duplicates import contradictions, refuse_leaks, repeats, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.folders import (
@@ -29,7 +29,7 @@ from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.scored import with_head
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import untrained
-from harness.task.pictures import Looked, look_at, told_of
+from harness.task.pictures import Looked, look_at, rendering_of, told_of
 
 IMAGES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif"),
@@ -67,7 +67,8 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     found = _found(config, split_folders(root, "task.data"))
     _refuse_masks(found)
     names = _names(config, root, found)
-    digests = _looked_at(found, config.background)
+    rendering = rendering_of(config)
+    digests = _looked_at(found, rendering)
     if config.gaps == "refuse":
         refuse_broken("task.data", found.broken, root, "; task.gaps=leave_out leaves them out")
     found.images = [(path, split, names[label]) for path, split, label in found.images if path in digests]
@@ -101,7 +102,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
             *often_none([label for *_, label in found.images], policy=config.labels.unlabelled, classes=config.classes),
             *_inner_folders(found),
             *stay,
-            *told_of(named, config.background),
+            *told_of(named, rendering),
             *_in_two_splits(found, digests),
             *_in_several_classes(found, digests),
         ],
@@ -185,10 +186,10 @@ def _unlabelled(config: FolderTaskConfig, root: Path, found: _Found) -> set[Path
     return {found.images[place][0] for place in places}
 
 
-def _looked_at(found: _Found, background: str) -> dict[Path, Looked]:
+def _looked_at(found: _Found, rendering: Rendering) -> dict[Path, Looked]:
     """What each file is that can be read; the others are broken."""
     paths = [path for path, _, _ in found.images]
-    every = dict(zip(paths, look_at(paths, background), strict=True))
+    every = dict(zip(paths, look_at(paths, rendering), strict=True))
     found.broken |= {path: looked.problem for path, looked in every.items() if looked.problem}
     return {path: looked for path, looked in every.items() if not looked.problem}
 
@@ -271,6 +272,6 @@ def _split(
         np.array([label for label, _ in mine], dtype=np.int64),
         tuple(digests[path].file for path in paths),
         tuple(digests[path].pixels for path in paths),
-        config.background,
+        rendering_of(config),
         tuple(digests[path].thumbnail for path in paths),
     )

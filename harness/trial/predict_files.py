@@ -12,7 +12,7 @@ from harness.task.audio_table import recording_files
 from harness.task.base import Inputs
 from harness.task.frames import SpeechSplit
 from harness.task.image_table import image_files
-from harness.task.images import ImageSplit, image_inputs
+from harness.task.images import ImageSplit, Rendering, image_inputs
 from harness.task.own_file_tables import C, Files, NamedFile
 from harness.task.recorded import heard_by
 from harness.trial.answers import class_columns
@@ -39,10 +39,10 @@ def write_of_files(trained: Trained, source: Path, target: Path) -> None:
 
 def _images(trained: Trained, source: Path) -> tuple[list[str], Inputs]:
     keys = vars(trained.config.task)
-    background = keys.get("background", "white")
-    found = _asked(trained, source, image_files(background), "image")
+    rendering = Rendering(keys.get("background", "white"), keys.get("range"))
+    found = _asked(trained, source, image_files(rendering), "image")
     files = tuple(each.content.file for each in found)
-    split = ImageSplit(tuple(each.source for each in found), np.zeros(len(found), np.int64), files, (), background)
+    split = ImageSplit(tuple(each.source for each in found), np.zeros(len(found), np.int64), files, (), rendering)
     return [each.name for each in found], image_inputs(split, keys["image_size"])
 
 

@@ -1,6 +1,7 @@
 """Images are brought to one size once, uncropped where square, centred where not; files that are none are named."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from harness.config import ConfigError
 from harness.task import ImageSplit, image_inputs
-from harness.task.images import _open, opaque, open_picture
+from harness.task.images import Rendering, opaque, open_picture
 from harness.task.pictures import look_at
 
 
@@ -64,11 +65,73 @@ def test_a_file_that_is_no_image_is_named(own_cache, tmp_path):
     assert not list(own_cache.rglob("*.npy"))
 
 
-def test_more_than_sixteen_bits_are_refused_by_name_and_not_cut(tmp_path):
-    path = tmp_path / "deep.tiff"
-    Image.fromarray(np.linspace(0, 65535, 64, dtype=np.int32).reshape(8, 8)).save(path)
-    with pytest.raises(ConfigError, match=r"deep\.tiff has more than 16 bits a channel \(I\)"):
-        _open(path)
+def grey_tiff(values):
+    """An uncompressed TIFF of integers (H, W), which Pillow writes of few types."""
+    high, wide = values.shape
+    sample = 2 if values.dtype.kind == "i" else 1
+    fields = (
+        *((256, wide), (257, high), (258, 8 * values.itemsize), (259, 1), (262, 1), (273, 134), (277, 1)),
+        *((278, high), (279, values.nbytes), (339, sample)),
+    )
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(fields)) + entries + bytes(4) + values.tobytes()
+
+
+def saved(values, kind):
+    """An array as an image file of this kind."""
+    if kind == "PGM":
+        return b"P5 %d %d %d\n" % (*values.shape[::-1], values.max()) + values.astype(">u2").tobytes()
+    return held(Image.fromarray(values), kind) if values.dtype.kind == "f" else grey_tiff(values)
+
+
+LEVELS = np.random.default_rng(0).integers(0, 1024, (8, 8))
+LEVELS[0] = (0, 1023, *range(6))
+DEEP = [
+    ("floats", LEVELS.astype(np.float32) / 1023, "TIFF", [0.0, 1.0]),
+    ("floats with signs, clipped", LEVELS.astype(np.float32) - 512, "TIFF", [-100.0, 300.0]),
+    ("32 bits", LEVELS.astype("<i4") * 2_000_000, "TIFF", [0.0, 2.1e9]),
+    ("32 bits without a sign", LEVELS.astype("<u4") * 4_000_000, "TIFF", [0.0, 4.1e9]),
+    ("16 bits with a sign", LEVELS.astype("<i2") - 512, "TIFF", [-512.0, 511.0]),
+    ("16 bits", LEVELS.astype("<u2"), "TIFF", None),
+    ("16 bits of which 10 are used", LEVELS.astype("<u2"), "TIFF", [0.0, 1023.0]),
+    ("10 bits", LEVELS.astype("<u2"), "PGM", None),
+]
+
+
+@pytest.mark.parametrize(("values", "kind", "span"), [case[1:] for case in DEEP], ids=[case[0] for case in DEEP])
+def test_values_of_more_than_8_bits_are_scaled_from_black_to_white(own_cache, values, kind, span):
+    black, white = span or ((0, 65535) if kind == "TIFF" else (0, values.max()))
+    wanted = np.clip((values.astype(float) - black) / (white - black), 0, 1) * 255
+    file = saved(values, kind)
+    split = ImageSplit((file,), np.zeros(1, int), ("a",), (), Rendering(range=span))
+    seen = image_inputs(split, 8).batch([0])["images"][0].numpy()
+    assert np.abs(seen - wanted).max() <= 0.5 + 1e-3
+    (looked,) = look_at([file], Rendering(range=span))
+    if kind == "TIFF":
+        assert (looked.lowest, looked.highest) == pytest.approx((values.min(), values.max()))
+    other = look_at([file], Rendering(range=[-1.0, 1.0]))[0]
+    assert (other.file, other.pixels) != (looked.file, looked.pixels), "other data"
+
+
+def test_where_black_and_white_are_unknown_the_values_and_the_key_are_told(own_cache, tmp_path):
+    floats = [saved(np.float32([[low, 0.5]]), "TIFF") for low in (-0.25, 0.25)]
+    plain = held(Image.new("L", (2, 1), 3))
+    looked = look_at([*floats, plain])
+    assert [each.problem.partition(":")[0] for each in looked] == ["has more than 16 bits a channel"] * 2 + [""]
+    assert looked[0].problem == looked[1].problem
+    assert "task.range=[BLACK,WHITE]" in looked[0].problem
+    assert "as [-0.25,0.5], from the lowest to the highest" in looked[0].problem
+    holes = look_at([saved(np.float32([[np.nan, 0.5]]), "TIFF")], Rendering(range=[0.0, 1.0]))
+    assert holes[0].problem == "has values that are no numbers (NaN, or infinite)"
+    assert look_at([plain])[0].file == look_at([plain], Rendering(range=[0.0, 1.0]))[0].file, "of 8 bits"
+
+
+def test_the_range_of_values_goes_from_black_to_white(compose_plain, tmp_path):
+    words = "task=image_folder", f"task.data={tmp_path}", "model=efficientnet_lite0", "lora.targets=[conv]"
+    assert compose_plain(*words, "task.range=[-1,1]").task.hashed() == compose_plain(*words).task.hashed()
+    for wrong in ("[1,1]", "[1,0.5]"):
+        with pytest.raises(ConfigError, match=r"task\.range=\[1,.*: the value that is black, then a higher one"):
+            compose_plain(*words, f"task.range={wrong}")
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data|Truncated File Read")
@@ -102,7 +165,7 @@ def test_transparent_parts_are_laid_over_a_colour(own_cache, tmp_path):
     image.save(tmp_path / "a.png")
     image.quantize(8).save(tmp_path / "a.gif", transparency=image.quantize(8).getpixel((0, 0)))
     for background, level in (("white", 255), ("black", 0)):
-        split = ImageSplit((tmp_path / "a.png",), np.zeros(1, int), ("a",), (), background)
+        split = ImageSplit((tmp_path / "a.png",), np.zeros(1, int), ("a",), (), Rendering(background))
         seen = image_inputs(split, 8).batch([0])["images"][0].numpy()
         wanted = np.where(mask[..., None] == 255, np.array([200, 10, 30]), level).transpose(2, 0, 1)
         assert np.array_equal(seen, wanted)
@@ -119,7 +182,7 @@ def test_pictures_of_one_colour_are_told_apart_by_what_is_transparent(own_cache)
     assert len({each.pixels for each in looked[:4]}) == 4
     assert [each.clear for each in looked] == [True] * 4 + [False] * 2
     assert looked[4].pixels == looked[5].pixels
-    black = look_at(icons, "black")
+    black = look_at(icons, Rendering("black"))
     assert all(one.file != other.file for one, other in zip(looked, black, strict=False)), "other data"
 
 
@@ -127,8 +190,8 @@ def test_pictures_of_one_colour_are_told_apart_by_what_is_transparent(own_cache)
 def test_a_picture_of_which_nothing_is_seen_is_refused_with_the_key(own_cache, colour, background):
     icon = held(glyph(colour)[0])
     other = {"white": "black", "black": "white"}[background]
-    (looked,) = look_at([icon], background)
+    (looked,) = look_at([icon], Rendering(background))
     assert looked.problem.startswith(
         f"is blank where its transparent parts are laid over {background}; task.background={other}"
     )
-    assert not look_at([icon], other)[0].problem
+    assert not look_at([icon], Rendering(other))[0].problem

@@ -51,7 +51,7 @@ _NOT_IN_FINGERPRINT = (
     *("channels", "gradients", "gap_words"),
     *("dataset", "subset", "packages", "broken", "unknown", "tag_names", "unknown_tokens"),
     *("template", "template_arguments", "messages", "system", "other_roles"),
-    *("answers", "answer_start", "id", "starts", "unanswerable", "impossible", "background"),
+    *("answers", "answer_start", "id", "starts", "unanswerable", "impossible", "background", "range"),
     *("objective", "measures"),  # which the trainer has
 )
 # Trials from before there were these are the same trials.

@@ -7,19 +7,18 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.scalars import CLOSED, Text
 from harness.config.tasks.file_table import FileTableConfig
-from harness.config.tasks.vision import SplitImagesConfig
+from harness.config.tasks.vision import OwnImagesConfig
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class ImageTableConfig(FileTableConfig, SplitImagesConfig):
-    """Transparent parts of images are laid over the `background`."""
+class ImageTableConfig(FileTableConfig, OwnImagesConfig):
+    """Files are read as those of folders are."""
 
     builder = "harness.task.image_table:read_image_table"
     file_key = "image"
 
     reader: Literal["image_table"]
     image: Text | None
-    background: Literal["white", "black"] = "white"
 
     @property
     def file_column(self) -> str | None:

@@ -7,7 +7,7 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, Count, HeldOut
+from harness.config.scalars import CLOSED, Count, HeldOut, Number
 from harness.config.tasks.labelled import LabelledTaskConfig, PublishedTaskConfig
 from harness.config.tasks.own import OwnLabelledConfig
 
@@ -74,15 +74,31 @@ class DigitsTaskConfig(SplitImagesConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class FolderTaskConfig(OwnLabelledConfig, SplitImagesConfig):
+class OwnImagesConfig(SplitImagesConfig):
+    """A user's own image files: transparent parts are laid over the `background`, and the two values of `range` are
+    black and white in grey of more than 8 bits; null: 0 and 65535 where there are 16, and others are an error.
+    """
+
+    background: Literal["white", "black"] = "white"
+    range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+
+    def mistakes(self, model: ModelConfig) -> list[str]:
+        own = []
+        if self.range is not None and self.range[0] >= self.range[1]:
+            said = ",".join(f"{value:g}" for value in self.range)
+            own = [f"task.range=[{said}]: the value that is black, then a higher one that is white"]
+        return [*own, *super().mistakes(model)]
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class FolderTaskConfig(OwnLabelledConfig, OwnImagesConfig):
     """A user's own folder of class-named folders of images, or of train, validation and test, each such a folder.
 
-    Transparent parts of images are laid over the `background`. `leaks`: pictures that stand in two of the splits that
-    are given; leave_out: the later of train, validation and test has them alone.
+    `leaks`: pictures that stand in two of the splits that are given; leave_out: the later of train, validation and test
+    has them alone.
     """
 
     reader: Literal["image_folder"]
-    background: Literal["white", "black"] = "white"
     leaks: Literal["refuse", "leave_out", "allow"] = "leave_out"
 
     @property
