@@ -191,7 +191,7 @@ def _once(config: AudioFolderConfig, splits: _Splits, left: dict[str, list[str]]
     names = {split: [recording.name for recording in part] for split, part in splits.items()}
     out, told = repeats(heard, names, config.duplicates)
     if repeated := [names[split][place] for split in splits for place in out[split]]:
-        left["repeated"] = repeated
+        left["repeated"] = list(dict.fromkeys(repeated))
     kept = {split: set(range(len(part))) - set(out[split]) for split, part in splits.items()}
     return {split: [part[place] for place in sorted(kept[split])] for split, part in splits.items()}, told
 

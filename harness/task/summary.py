@@ -154,15 +154,9 @@ def _lengths(task: Task, inputs: Mapping[str, Inputs] | None) -> list[str]:
     return [*_aligned(table), ""]
 
 
-def rows_left_out(task: Task, whole: str | None = None) -> list[str]:
-    """The rows and files of the data that are in no split, by reason; of every split the same where one is `whole`."""
+def rows_left_out(task: Task) -> list[str]:
+    """The rows and files of the data that are in no split, by reason."""
     told, facts = task.describe(), task.findings()
-    if whole is not None:
-        mine = {
-            reason: [row.removeprefix(f"{whole} ") for row in rows if row.startswith(f"{whole} ")]
-            for reason, rows in facts.left_out.items()
-        }
-        return [f"left out, {why}: {len(rows)} (rows {listed(rows)})" for why, rows in mine.items() if rows]
     lines = [f"left out, {reason}: {len(rows)} (rows {listed(rows)})" for reason, rows in facts.left_out.items()]
     known = set(facts.left_out)
     if isinstance(left := told.get("left_out"), Mapping):

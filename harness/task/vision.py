@@ -84,7 +84,8 @@ def read_vision(config: VisionConfig) -> VisionTask:
     whole = len(given["train"])
     splits = _cut(given, config)
     _refuse_few(where, splits, given)
-    repeated = whole - sum(len(splits[name]) for name in splits if name not in given or name == "train")
+    mine = {each for name in splits if name not in given or name == "train" for each in splits[name].contents}
+    repeated = whole - len(mine)
     for name, rows in zip(splits, (config.train_rows, config.validation_rows, config.test_rows), strict=True):
         splits[name] = _evenly(splits[name], rows, config.split_seed)
     task = vision_task(

@@ -1,7 +1,7 @@
 """What a trained network scores on a split, without training: the scores that a trial would record, and intervals."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,9 @@ def evaluate_trial(trained: Trained, split: str) -> tuple[Evaluation, dict[str, 
             f"trial={entry.trial}: the data of task={entry.task} have changed since it was trained, SHA-256 "
             f"{entry.data.sha256[:16]} then and {task.sha256[:16]} now; adapter=FOLDER scores it on changed data"
         )
-    found = _evaluate(load_trained(trained), task, config, split, OutputMapping())
-    return found, {**_facts(config, task, split), "notes": rows_left_out(task)}
+    splits = _splits(split)
+    found = _evaluate(load_trained(trained), task, config, splits, OutputMapping())
+    return found, {**_facts(config, task, split, splits), "notes": rows_left_out(task)}
 
 
 def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation, dict[str, Any]]:
@@ -83,38 +84,47 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
     if config.task.parts:
         raise ConfigError(f"run=evaluate: task={config.task.name} is several tasks; name one of them")
     uncut = config.task.uncut() if split == "all" else None
-    with read_to_score(saved.classes):
+    with read_to_score(saved.classes, whole=uncut is not None) as read:
         task = read_task(uncut or config.task)
     network, mapping = load_saved(saved, config, task)
-    left_out = rows_left_out(task, "test" if uncut is not None else None)
-    notes = [*saved.notes(config), *template_notes(saved, config, task), *left_out]
+    notes = [*saved.notes(config), *template_notes(saved, config, task), *rows_left_out(task)]
     if task.classes and not saved.classes:
         notes.append(
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
         )
-    found = _evaluate(network, task, config, split if uncut is None else "test", mapping)
-    facts = _facts(config, task, split)
-    if uncut is not None:
-        facts |= {"data": facts["data"] | {"rows": {"all": Data.of(task.describe()).rows["test"]}}}
-    return found, {**facts, "notes": [*notes, *found.notes]}
+    splits = _splits(split, read.uncut)
+    found = _evaluate(network, task, config, splits, mapping)
+    return found, {**_facts(config, task, split, splits), "notes": [*notes, *found.notes]}
 
 
-def _facts(config: Config, task: Task, split: str) -> dict[str, Any]:
+def _splits(split: str, uncut: Collection[str] = ()) -> tuple[str, ...]:
+    """Those whose rows are scored, each row once: splits that are `uncut` have the rows of training."""
+    if split != "all":
+        return (split,)
+    return tuple(name for name in SPLITS if name not in uncut) if len(uncut) < 2 else ("test",)
+
+
+def _facts(config: Config, task: Task, split: str, splits: Sequence[str]) -> dict[str, Any]:
     """What was scored, on what, and in which floats; where all rows are scored, how they are cut is nothing to tell."""
     rows, device = Data.of(task.describe()).rows, resolve_device(config.trainer.accelerator, 1)
     return {
         "base": base_identity(config),
-        "data": {"sha256": task.sha256, "rows": {"all": sum(rows.values())} if split == "all" else rows},
+        "data": {
+            "sha256": task.sha256,
+            "rows": {"all": sum(rows[name] for name in splits)} if split == "all" else rows,
+        },
         "precision": resolve_precision(config.trainer.precision, device, config.model.base_dtype),
     }
 
 
-def _evaluate(network: Network, task: Task, config: Config, split: str, mapping: OutputMapping) -> Evaluation:
+def _evaluate(
+    network: Network, task: Task, config: Config, splits: tuple[str, ...], mapping: OutputMapping
+) -> Evaluation:
     device = resolve_device(config.trainer.accelerator, 1)
     precision = resolve_precision(config.trainer.precision, device, config.model.base_dtype)
     network.to(device)
     metrics = metrics_of(task, config.trainer).to(device)
-    splits, size = SPLITS if split == "all" else (split,), evaluation_size(config, task)
+    size = evaluation_size(config, task)
     found = dict[str, Answers]()
     for name in splits:
         inputs = read_inputs(config, task, name)
@@ -127,7 +137,8 @@ def _evaluate(network: Network, task: Task, config: Config, split: str, mapping:
     metrics.leave_out(missing)
     scores = {name: score for name, score in metrics.compute_and_reset().items() if name not in missing}
     intervals = _intervals(task, metrics.columns, scores, items)
-    written = None if split == "all" else _written(network, inputs, task, config=config, split=split, device=device)
+    alone = len(splits) == 1
+    written = _written(network, inputs, task, config=config, split=splits[0], device=device) if alone else None
     if written is not None:
         scores |= written.scored.scores
         intervals |= {name: ratio_interval(*sums) for name, sums in written.scored.ratios.items()}

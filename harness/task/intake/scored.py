@@ -1,30 +1,54 @@
 """Data that are read to be scored alone: the classes are those of a trained head, and some of them may have no row."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_HEAD: ContextVar[tuple[str, ...] | None] = ContextVar("classes of the head that is scored", default=None)
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """What is scored: the `classes` of a head, none where nothing names them. Where all rows are scored together, as
+    `whole`, nothing is cut: the splits that are not given, which are noted in `uncut`, have all rows of training.
+    """
+
+    classes: tuple[str, ...]
+    whole: bool = False
+    uncut: set[str] = dataclasses.field(default_factory=set)
+
+
+_SCORED: ContextVar[Scored | None] = ContextVar("what is scored", default=None)
 
 
 @contextmanager
-def read_to_score(classes: Sequence[str]) -> Iterator[None]:
-    """Let data be read inside that cannot be learned from; `classes` are the head's, none where nothing names them."""
-    token = _HEAD.set(tuple(classes))
+def read_to_score(classes: Sequence[str], whole: bool = False) -> Iterator[Scored]:
+    """Let data be read inside that cannot be learned from."""
+    scored = Scored(tuple(classes), whole)
+    token = _SCORED.set(scored)
     try:
-        yield
+        yield scored
     finally:
-        _HEAD.reset(token)
+        _SCORED.reset(token)
 
 
 def scored_alone() -> bool:
     """Whether nothing is learned from what is read."""
-    return _HEAD.get() is not None
+    return _SCORED.get() is not None
+
+
+def left_uncut(splits: Iterable[str]) -> bool:
+    """Whether these splits are not cut off training, but have all of its rows."""
+    scored = _SCORED.get()
+    if scored is None or not scored.whole:
+        return False
+    scored.uncut.update(splits)
+    return True
 
 
 def head_classes() -> tuple[str, ...]:
     """The classes that are known before any row is read."""
-    return _HEAD.get() or ()
+    scored = _SCORED.get()
+    return () if scored is None else scored.classes
 
 
 def with_head(labels: Iterable[str]) -> set[str]:
