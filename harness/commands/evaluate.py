@@ -13,6 +13,7 @@ from harness.config import Config, ConfigError
 _LOG = logging.getLogger(__name__)
 _TAKEN = ("run", "study", "results", "trial", "split", "output")
 """What is read where a trial is scored on its own data."""
+_OF_NO_SCORE = ("hydra", "tracking")
 
 
 def run(job: HydraJob) -> None:
@@ -20,7 +21,7 @@ def run(job: HydraJob) -> None:
     if job.composed.get("adapter") is None:
         rule = "run=evaluate of a study scores a trial with its own task and model; it takes"
         refuse_other_words(
-            job.words, _TAKEN, ("hydra",), f"{rule} {', '.join(_TAKEN)}; adapter=FOLDER scores on other data"
+            job.words, _TAKEN, _OF_NO_SCORE, f"{rule} {', '.join(_TAKEN)}; adapter=FOLDER scores on other data"
         )
     config = job.config
     refuse_several_processes("evaluate")

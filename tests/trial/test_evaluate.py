@@ -252,7 +252,7 @@ def test_changed_data_are_refused(trained, reviews, base, run_here, score, tmp_p
     monkeypatch.setattr(build, "_built", {})  # as in another process
     with open(tmp_path / "reviews.csv", "a") as file:
         file.write("w5 w6 w7,1\n")
-    code, _, said = run_here("run=evaluate", "study=s", "results=results")
+    code, _, said = run_here("run=evaluate", "study=s", "results=results", "tracking=off")
     assert (code, said.strip().partition(", SHA")[0]) == (
         2,
         "trial=0: the data of task=text_csv have changed since it was trained",
@@ -261,7 +261,9 @@ def test_changed_data_are_refused(trained, reviews, base, run_here, score, tmp_p
 
 
 def test_words_that_are_not_read_are_refused(run_here):
-    code, _, said = run_here("run=evaluate", "study=s", "task.data=other.csv", "split=all", "model=minilm")
+    code, _, said = run_here(
+        "run=evaluate", "study=s", "task.data=other.csv", "split=all", "model=minilm", "tracking=off"
+    )
     assert (code, [line.partition(" scores a trial")[0] for line in said.splitlines()]) == (
         2,
         [f"{word}: run=evaluate of a study" for word in ("task.data=other.csv", "model=minilm")],
