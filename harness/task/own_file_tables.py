@@ -19,6 +19,7 @@ from harness.task.intake.misplaced import misplaced
 from harness.task.intake.segments import of_segments
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
+from harness.task.own_labels import with_label_sets
 from harness.task.own_pairs import filled
 from harness.task.own_text import Frames, own_splits
 
@@ -113,18 +114,20 @@ def _given(config: FileTableConfig, kind: str) -> tuple[dict[str, tuple[str, Tab
     if config.data is None and config.dataset is None:
         raise ConfigError(f"task.data: missing; give a table of {kind}s and labels, or task.dataset")
     named = config.file_column
-    wanted = [*names_in(named), config.label, config.group, config.time] if named else []
+    wanted = [*names_in(named), *config.label_columns, config.group, config.time] if named else []
     columns = [column for column in wanted if column is not None]
     if config.dataset is not None:
-        return labelled_splits(
-            config.dataset, config.subset, wanted=columns, label=config.label, named=config.split_names
+        tables, told = labelled_splits(
+            config.dataset, config.subset, wanted=columns, label=config.label_columns[0], named=config.split_names
         )
+        return {split: (where, with_label_sets(config, where, table)) for split, (where, table) in tables.items()}, told
     tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):
         path = Path(name).expanduser()
-        read = columns if path.suffix.lower() in ARROW else [config.label]
+        read = columns if path.suffix.lower() in ARROW else config.label_columns
         table = load_table(path, key, read, encoding=config.encoding, separator=config.separator)
-        tables[split] = f"{key}={name}", table
+        where = f"{key}={name}"
+        tables[split] = where, with_label_sets(config, where, table)
     return tables, []
 
 

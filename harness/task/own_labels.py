@@ -5,7 +5,7 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-from harness.config import ConfigError, OwnTextTaskConfig
+from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.codings import refuse_combined, settle_codings
 from harness.task.intake.decisions import decisions, undecided
@@ -22,7 +22,7 @@ from harness.task.intake.table import Table
 from harness.task.own_cut import Frames, OwnRowsConfig
 
 
-def with_label_sets(config: OwnTextTaskConfig, where: str, table: Table) -> Table:
+def with_label_sets(config: OwnRowsConfig, where: str, table: Table) -> Table:
     """A table with one column in place of several that have a 0 or a 1 for a label each; a row without any, or with -1
     for all of them, has a gap. Raises ConfigError, with the rows, for other cells.
     """

@@ -2,8 +2,13 @@
 
 import json
 
+import datasets
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from PIL import Image
+from scipy.io import wavfile
 
 from harness.config import ConfigError, check, read_stored
 from harness.config.tree import to_dict
@@ -90,3 +95,50 @@ def test_a_stored_configuration_has_them(compose_plain, tmp_path, task_of):
     config = compose_plain(*WORDS, f"task.data={tmp_path}/a.jsonl")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
     assert check(read_stored(tmp_path / "config.yaml")).task == config.task
+
+
+def picture(path, number):
+    Image.fromarray(np.random.default_rng(number).integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path)
+
+
+def recording(path, number):
+    wavfile.write(path, 8000, np.random.default_rng(number).normal(0, 3000, 1000 + number).astype(np.int16))
+
+
+FILES = {
+    "image": (picture, "png", ["task=image_table", "model=efficientnet_lite0", "lora.targets=[conv]"]),
+    "audio": (recording, "wav", ["task=audio_table", "model=lstm_speech", "lora.targets=[lstm]"]),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("saved", [False, True], ids=["table", "data set"])
+def test_files_have_columns_of_labels_too(kind, saved, compose_plain, own_cache, tmp_path):
+    write, suffix, words = FILES[kind]
+    rows = []
+    for number, row in enumerate(ROWS):
+        write(tmp_path / f"{number}.{suffix}", number)
+        rows.append({kind: f"{tmp_path}/{number}.{suffix}"} | {name: row[name] for name in NAMES})
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved")
+    source = f"task.dataset={tmp_path}/saved" if saved else f"task.data={tmp_path}/rows.csv"
+    columns = "task.label=[toxic,insult,threat]"
+    words = [*words, source, "task.answer=labels", "trainer.objective=f1_micro"]
+    task = read_task(compose_plain(*words, columns).task)
+    assert task.several
+    assert set(task.classes) == set(NAMES)
+    found = {
+        name: set(held) for of in task.splits for name, held in zip(task.names(of), task.label_sets(of), strict=True)
+    }
+    assert found == {row[kind]: {name for name in NAMES if row[name]} for row in rows}
+    with pytest.raises(
+        ConfigError, match=r"task\.label=\[toxic,insult,threat\] task\.answer=class: several columns have"
+    ):
+        compose_plain(*words[:-2], columns)
+    with pytest.raises(ConfigError, match=rf"task\.{kind}=toxic task\.label\[0\]=toxic: one column for both"):
+        compose_plain(*words, columns, f"task.{kind}=toxic")
+    rows[4]["toxic"] = 2
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    if not saved:
+        with pytest.raises(ConfigError, match=r"1 cells are neither 0 nor 1 \(row \d+: toxic is '2'\)"):
+            read_task(compose_plain(*words, columns).task)

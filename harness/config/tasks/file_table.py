@@ -7,12 +7,12 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, HeldOut, Text
-from harness.config.tasks.labelled import AnsweredTaskConfig
+from harness.config.tasks.labelled import LabelColumnsConfig
 from harness.config.tasks.own import OwnDatasetConfig, OwnLabelledConfig, one_each, template_mistakes, time_mistakes
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
+class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, LabelColumnsConfig):
     """A user's own table of files, named relative to it, or of what is in them; or a data set of the datasets library.
 
     Rows with the same `group` stay in one split; with `time`, the latest rows are held out, and `time_format` says how
@@ -24,17 +24,11 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
     part_of_several = False
     file_key: ClassVar[str]
 
-    label: Text
     group: Text | None
     time: Text | None
     validation_share: HeldOut
     test_share: HeldOut
     time_format: Text | None = "plain"
-
-    @property
-    def label_name(self) -> str:
-        """What the column of labels is called in messages."""
-        return self.label
 
     @property
     @abstractmethod
@@ -51,10 +45,11 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, AnsweredTaskConfig):
         return {"text": self.file_column or self.file_key}
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        twice = one_each({self.file_key: self.file_column, "label": self.label})
+        twice = one_each({self.file_key: self.file_column, **self.label_keys})
         own = [
             *time_mistakes(self.time, self.time_format, self.group),
             *twice,
+            *self.label_mistakes(),
             *template_mistakes({self.file_key: self.file_column}),
             *self.source_mistakes(),
             *self.answer_mistakes(),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
-from harness.config.scalars import CLOSED, AssetConfig, ClassName, Natural, Text
+from harness.config.scalars import CLOSED, AssetConfig, ClassName, Column, Natural, Text
 from harness.config.tasks.base import NUMBER_MEASURES, Name, TaskConfig
 
 
@@ -63,6 +63,37 @@ class AnsweredTaskConfig(LabelledTaskConfig):
             rule = f"one of two classes, and task.answer={self.answer}; task.positive=null"
             mistakes.append(f"task.positive={self.positive}: {rule}")
         return mistakes
+
+
+@dataclass(config=CLOSED, frozen=True, kw_only=True)
+class LabelColumnsConfig(AnsweredTaskConfig):
+    """The same of tables: several columns of `label` have a 0 or a 1 for a label each."""
+
+    label: Column | Annotated[list[Column], Field(min_length=2)]
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The column of labels, or those of a 0 or a 1 for a label each."""
+        return [self.label] if isinstance(self.label, str) else self.label
+
+    @property
+    def label_name(self) -> str:
+        """What the column of labels is called in messages."""
+        return ", ".join(self.label_columns)
+
+    @property
+    def label_keys(self) -> dict[str, str]:
+        """The columns of labels by the key that names them."""
+        if isinstance(self.label, str):
+            return {"label": self.label}
+        return {f"label[{place}]": name for place, name in enumerate(self.label)}
+
+    def label_mistakes(self) -> list[str]:
+        """Why several columns of labels cannot be read."""
+        if isinstance(self.label, str) or self.answer == "labels":
+            return []
+        rule = "several columns have a 0 or a 1 for a label each; task.answer=labels reads them"
+        return [f"task.label=[{','.join(self.label)}] task.answer={self.answer}: {rule}"]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Column, Count, HeldOut, Listed, Text
 from harness.config.tasks.base import GROUP_MEASURE
-from harness.config.tasks.labelled import AnsweredTaskConfig, PublishedTaskConfig
+from harness.config.tasks.labelled import AnsweredTaskConfig, LabelColumnsConfig, PublishedTaskConfig
 from harness.config.tasks.own import (
     OwnLabelledConfig,
     OwnTableConfig,
@@ -92,16 +92,15 @@ class CodeTextTaskConfig(TextTaskConfig):
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
-class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, TextTaskConfig):
+class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, LabelColumnsConfig, TextTaskConfig):
     """A user's own tables with named columns.
 
     With `text_pair`, a row is two sentences. Rows with the same `group` stay in one split; with `time`, the latest rows
     are held out, and `time_format` says how those are written. Rows with the same `score_group` stay in one split, too,
-    and are right only together in `group_exact`. Several columns of `label` have a 0 or a 1 each.
+    and are right only together in `group_exact`.
     """
 
     text: Column
-    label: Column | Annotated[list[Column], Field(min_length=2)]
     validation_share: HeldOut
     test_share: HeldOut
     leaks: Literal["refuse", "allow"] = "refuse"
@@ -124,16 +123,6 @@ class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, TextTaskConfig):
         return self.text_pair is not None
 
     @property
-    def label_columns(self) -> list[str]:
-        """The column of labels, or those of a 0 or a 1 for a label each."""
-        return [self.label] if isinstance(self.label, str) else self.label
-
-    @property
-    def label_name(self) -> str:
-        """What the column of labels is called in messages."""
-        return ", ".join(self.label_columns)
-
-    @property
     def columns_read(self) -> dict[str, str]:
         """The columns of what is read, by their part of it."""
         return {"text": self.text} | ({} if self.text_pair is None else {"pair": self.text_pair})
@@ -143,10 +132,7 @@ class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, TextTaskConfig):
         return self.leaks == "allow"
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        labels = {
-            "label" if self.label == name else f"label[{place}]": name for place, name in enumerate(self.label_columns)
-        }
-        named = {"text": self.text, "text_pair": self.text_pair, **labels}
+        named = {"text": self.text, "text_pair": self.text_pair, **self.label_keys}
         groups = {"group": self.group, "time": self.time, "score_group": self.score_group}
         broken = template_mistakes({**named, **groups})
         shown = [
@@ -157,7 +143,7 @@ class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, TextTaskConfig):
         return [
             *time_mistakes(self.time, self.time_format, self.group),
             *self._group_mistakes(),
-            *self._label_mistakes(),
+            *self.label_mistakes(),
             *broken,
             *one_each(named),
             *shown,
@@ -169,13 +155,6 @@ class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, TextTaskConfig):
         if self.score_group is None or self.answer == "class":
             return []
         return [f"task.score_group={self.score_group}: of rows with a class each, and task.answer={self.answer}; null"]
-
-    def _label_mistakes(self) -> list[str]:
-        """Why several columns of labels cannot be read."""
-        if isinstance(self.label, str) or self.answer == "labels":
-            return []
-        rule = "several columns have a 0 or a 1 for a label each; task.answer=labels reads them"
-        return [f"task.label=[{','.join(self.label)}] task.answer={self.answer}: {rule}"]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
