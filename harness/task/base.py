@@ -254,6 +254,10 @@ class Task(ABC):
         """The questions of a split, where an answer is a span of a text; else none."""
         return ()
 
+    def offered(self, split: str) -> Sequence[tuple[str, Sequence[str]]]:
+        """The questions of a split and the options of each, where rows have options of their own; else none."""
+        return ()
+
     def findings(self) -> Facts:
         """What was found out while the data were read; nothing where they are not a user's own."""
         return NO_FACTS

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.config import ChoiceTaskConfig, Tokens
@@ -66,6 +66,10 @@ class ChoiceTask(Task):
         """No loss: it would be that of made-up texts."""
         found = super().constant_scores(split, metrics)
         return {said: {name: scores[name] for name in scores if name != "loss"} for said, scores in found.items()}
+
+    def offered(self, split: str) -> Sequence[tuple[str, Sequence[str]]]:
+        found = self.splits[split]
+        return list(zip(found.questions, found.options, strict=True))
 
     def texts(self, split: str) -> Iterable[str]:
         yield from self.splits[split].questions

@@ -29,9 +29,9 @@ class Answers:
 
 def answer_table(task: Task, split: str, found: Answers) -> Table | None:
     """Item, label, what was predicted and the probability of each class, or what else is answered; None where the
-    answer is neither a class, nor several of them, nor a number, nor a span, nor tags.
+    answer is neither a class, nor several of them, nor a number, nor a span, nor tags, nor an option.
     """
-    for table in (_classes, _label_sets, _numbers, _spans, _tags):
+    for table in (_classes, _label_sets, _numbers, _spans, _tags, _options):
         if (made := table(task, split, found)) is not None:
             return made
     return None
@@ -40,6 +40,19 @@ def answer_table(task: Task, split: str, found: Answers) -> Table | None:
 def class_columns(classes: Sequence[str]) -> list[str]:
     """The columns of what was predicted and of the probabilities of classes."""
     return ["predicted", *(f"p({name})" for name in classes)]
+
+
+def option_columns(most: int) -> list[str]:
+    """The columns of what was taken of options, `most` of them, and of the probability of each by its place."""
+    return ["predicted", "predicted_norm", *(f"p({place})" for place in range(1, most + 1))]
+
+
+def option_cells(options: Sequence[str], item: Sequence[float]) -> list[str]:
+    """The right one, and these columns, of what ChoiceMetrics has of a question."""
+    label, predicted, normed, _, _, *shares = item
+    taken = [options[int(number) - 1] for number in (label, predicted, normed)]
+    there = list(map(probability, shares[: len(options)]))
+    return [*taken, *there, *[""] * (len(shares) - len(options))]
 
 
 def named_items(task: Task, split: str, rows: int) -> Sequence[str]:
@@ -119,3 +132,16 @@ def _tags(task: Task, split: str, found: Answers) -> Table | None:
         said = [task.classes[tag] for tag in found.tags[row]]
         lines.append([name, *map(set_cell, (tokens, tags, said))])
     return ["item", "tokens", "tags", "predicted"], lines
+
+
+def _options(task: Task, split: str, found: Answers) -> Table | None:
+    offered = task.offered(split)
+    if not offered or len(offered) != len(found.items):
+        return None
+    names = named_items(task, split, len(offered))
+    lines = [
+        [name, question, *option_cells(options, item)]
+        for name, (question, options), item in zip(names, offered, found.items, strict=True)
+    ]
+    most = sum(column.startswith("p_") for column in found.columns)
+    return ["item", "question", "label", *option_columns(most)], lines

@@ -12,6 +12,7 @@ from harness.task.choice_inputs import ChoiceSplit, encode_choices
 from harness.task.choice_metrics import ChoiceMetrics
 from harness.task.intake.asked import asked_table, refuse_gaps
 from harness.task.own_choices import gap_in, questions
+from harness.trial.answers import option_cells, option_columns
 from harness.trial.passes import on_device
 from harness.trial.predict import tell_unread, write_table
 from harness.trial.trained import Trained, load_trained
@@ -20,17 +21,18 @@ _BATCH = 16
 
 
 def write_choices(trained: Trained, source: Path, target: Path) -> None:
-    """A CSV file with each question, the option that is likeliest, that by normalised likelihood, and the probability
-    of each option by its place. Raises ConfigError for what cannot be read.
+    """A CSV file with each question and its row, the option that is likeliest, that by normalised likelihood, and the
+    probability of each option by its place. Raises ConfigError for what cannot be read.
     """
     split = read_questions(cast(ChoiceTaskConfig, trained.config.task), source)
     most = max(map(len, split.options))
-    rows = []
-    for text, options, row in zip(split.questions, split.options, choose(trained, split), strict=True):
-        _, predicted, normed, _, _, *shares = row
-        there = [*shares[: len(options)], *([""] * (most - len(options)))]
-        rows.append([text, options[int(predicted) - 1], options[int(normed) - 1], *there])
-    write_table(target, ["text", "predicted", "predicted_norm", *(f"p_{n}" for n in range(1, most + 1))], rows)
+    rows = [
+        [name, text, *option_cells(options, item)[1:]]  # which of them is right is not known
+        for name, text, options, item in zip(
+            split.names, split.questions, split.options, choose(trained, split), strict=True
+        )
+    ]
+    write_table(target, ["item", "question", *option_columns(most)], rows)
 
 
 def read_questions(config: ChoiceTaskConfig, path: Path) -> ChoiceSplit:

@@ -70,14 +70,31 @@ def test_scores_are_those_of_the_rows_and_are_predicted_again(objective, more, c
         for question, options in zip(split.questions, split.options, strict=True)
     ]
     (tmp_path / "ask.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    row_of = {str(number): row["q"] for number, row in enumerate(asked, 1)}
     command = ["run=predict", "study=s", f"results={tmp_path}/results", f"input={tmp_path}/ask.jsonl"]
     assert run_here(*command, f"output={tmp_path}/said.csv")[0] == 0
     for row, said, options in zip(rows, rows_of(tmp_path / "said.csv"), split.options, strict=True):
         assert said["predicted"] == options[int(float(row["predicted"])) - 1]
         assert said["predicted_norm"] == options[int(float(row["predicted_norm"])) - 1]
-        shares = [float(said[f"p_{n}"]) for n in range(1, len(options) + 1)]
+        assert said["question"] == row_of[said["item"]]
+        shares = [float(said[f"p({n})"]) for n in range(1, len(options) + 1)]
         assert shares == pytest.approx([float(row[f"p_{n}"]) for n in range(1, len(options) + 1)], abs=1e-5)
-        assert [said[f"p_{n}"] for n in range(len(options) + 1, 5)] == [""] * (4 - len(options))
+        assert [said[f"p({n})"] for n in range(len(options) + 1, 5)] == [""] * (4 - len(options))
+    answered = rows_of(made.folder / "answers.csv")
+    head, lines = found.table
+    assert list(answered[0]) == head == ["item", "question", "label", *list(said)[2:]]
+    for told, line, row, said, options in zip(
+        answered, lines, rows, rows_of(tmp_path / "said.csv"), split.options, strict=True
+    ):
+        assert [told[name] for name in head[:5]] == line[:5]
+        assert told["label"] == options[int(float(row["label"])) - 1]
+        assert [told[name] for name in ("question", "predicted", "predicted_norm")] == list(said.values())[1:4]
+        shares = [
+            [float(each[name] or 0) for name in head[5:]] for each in (told, said, dict(zip(head, line, strict=True)))
+        ]
+        assert shares[0] == pytest.approx(shares[1], abs=1e-5)
+        assert shares[0] == pytest.approx(shares[2], abs=1e-5)
+    assert np.mean([told["label"] == told["predicted"] for told in answered]) == pytest.approx(scores["accuracy"])
     assert untrained(made).head.state_dict() == {}
 
 
