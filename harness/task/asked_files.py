@@ -10,7 +10,7 @@ from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps
 from harness.task.intake.folders import files_in, refuse_broken, told_apart
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import usual_column
-from harness.task.own_file_tables import C, Files, NamedFile, read_named
+from harness.task.own_file_tables import C, Files, NamedFile, read_named, under_another_name
 
 
 def asked_files(
@@ -37,7 +37,8 @@ def _each(path: Path, files: Files[C], folder: Path, cells: Mapping[Any, object]
     found, wrong = read_named(files, folder, cells)
     if wrong:
         said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
-        raise ConfigError(f"input={path}: {len(wrong)} {files.kind}s cannot be read ({said})")
+        hint = under_another_name(folder, cells, wrong)
+        raise ConfigError(f"input={path}: {len(wrong)} {files.kind}s cannot be read ({said}){hint}")
     if not found:
         raise ConfigError(f"input={path}: no {files.kind}s in it")
     return [found[row] for row in cells]

@@ -33,7 +33,7 @@ class Rendering:
 
 
 _USUAL = Rendering()
-UNRANGED = "has more than 16 bits a channel"
+UNRANGED = "has floats, 32 bits or signs"
 
 
 @dataclasses.dataclass(frozen=True)

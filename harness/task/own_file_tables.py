@@ -83,13 +83,12 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
         column = config.file_column or usual_column(table, key, files.usual, _RULE)
         if split == "train":
             config = config.of_column(column)
+        _cells(table, "task.label", config.label_name)  # before files are read
         cells = _cells(table, key, column)
         found, wrong = read_named(files, table.path.parent, cells)
         if wrong and config.gaps == "refuse":
             said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
-            absent = next((str(cell) for row, cell in cells.items() if wrong.get(row, "").endswith(_ABSENT)), None)
-            hint = "" if absent is None else misplaced(table.path.parent, absent)
-            rule = f"task.gaps=leave_out leaves them out{hint}"
+            rule = f"task.gaps=leave_out leaves them out{under_another_name(table.path.parent, cells, wrong)}"
             raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
         if files.parted:
             digests = [each.content.digest for each in found.values()]
@@ -161,6 +160,12 @@ def read_named(
     wrong |= {row: f"{shortened(names[row])}: {each.problem}" for row, each in contents.items() if each.problem}
     sound = {row: each for row, each in contents.items() if not each.problem}
     return {row: NamedFile(names[row], sources[row], each) for row, each in sound.items()}, wrong
+
+
+def under_another_name(folder: Path, cells: Mapping[Any, object] | pd.Series, wrong: Mapping[object, str]) -> str:
+    """The file that the first of those which are not there may mean, as a message ends; nothing where none is."""
+    absent = next((str(cell) for row, cell in cells.items() if wrong.get(row, "").endswith(_ABSENT)), None)
+    return "" if absent is None else misplaced(folder, absent)
 
 
 def _with_digests(

@@ -91,9 +91,7 @@ def _with_range(files: list[Looked]) -> list[Looked]:
     if not unknown:
         return files
     span = f"{min(each.lowest for each in unknown):g},{max(each.highest for each in unknown):g}"
-    rule = (
-        f"task.range=[BLACK,WHITE] says which values are black and white, as [{span}], from the lowest to the highest"
-    )
+    rule = f"task.range=[BLACK,WHITE] says which values are black and white; the lowest and the highest are [{span}]"
     return [
         dataclasses.replace(looked, problem=f"{UNRANGED}: {rule}") if looked.problem == UNRANGED else looked
         for looked in files

@@ -12,8 +12,10 @@ from PIL import Image
 
 from harness.config import ConfigError
 from harness.config.tasks.own import LabelsConfig
+from harness.task.asked_files import asked_files
 from harness.task.build import read_task
-from harness.task.images import ImageSplit, image_inputs
+from harness.task.image_table import image_files
+from harness.task.images import ImageSplit, Rendering, image_inputs
 from harness.task.metrics import LabelSetMetrics, RegressionMetrics
 from harness.training.module import mean_loss
 
@@ -58,6 +60,8 @@ def test_files_are_named_by_a_template(read, table):
     )
     with pytest.raises(ConfigError, match=r"name one of its columns: id, label, size, or a template of its columns"):
         read(table)
+    with pytest.raises(ConfigError, match=r"task\.label=kind: .* has no such column.*; columns: id, label, size$"):
+        read(table, image="photos/{id}.png", label="kind")
     task = read(table, image="photos/{id}.png")
     assert task.sha256 == whole.sha256
     assert every(task) == every(whole)
@@ -77,6 +81,9 @@ def test_files_that_are_there_under_another_name_are_told(change, read, table):
     rows.assign(file_name=list(map(change, rows.file_name))).to_csv(table, index=False)
     with pytest.raises(ConfigError, match=r"60 images cannot be read .*; photos/0\.png is there, which .* may mean"):
         read(table)
+    found = r"input=.*: 60 images cannot be read .*; photos/0\.png is there, which .* may mean"
+    with pytest.raises(ConfigError, match=found):
+        asked_files(table, image_files(Rendering()), key="task.image", column=None, encoding=None, separator=None)
 
 
 def test_a_column_of_labels_is_looked_for(read, table):
@@ -201,7 +208,7 @@ REFUSED = {
     ),
     "no image": (no_image, {}, r"row 5: photos/3\.png: is no image that can be read"),
     "empty": (lambda table: (table.parent / "photos" / "3.png").write_bytes(b""), {}, "photos/3.png: an empty file"),
-    "floats": (deep, {}, r"photos/3\.png: has more than 16 bits a channel"),
+    "floats": (deep, {}, r"photos/3\.png: has floats, 32 bits or signs"),
     "no name": (
         lambda table: spoiled(table, 3, file_name=None),
         {},

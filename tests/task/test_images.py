@@ -117,10 +117,10 @@ def test_where_black_and_white_are_unknown_the_values_and_the_key_are_told(own_c
     floats = [saved(np.float32([[low, 0.5]]), "TIFF") for low in (-0.25, 0.25)]
     plain = held(Image.new("L", (2, 1), 3))
     looked = look_at([*floats, plain])
-    assert [each.problem.partition(":")[0] for each in looked] == ["has more than 16 bits a channel"] * 2 + [""]
+    assert [each.problem.partition(":")[0] for each in looked] == ["has floats, 32 bits or signs"] * 2 + [""]
     assert looked[0].problem == looked[1].problem
     assert "task.range=[BLACK,WHITE]" in looked[0].problem
-    assert "as [-0.25,0.5], from the lowest to the highest" in looked[0].problem
+    assert "the lowest and the highest are [-0.25,0.5]" in looked[0].problem
     holes = look_at([saved(np.float32([[np.nan, 0.5]]), "TIFF")], Rendering(range=[0.0, 1.0]))
     assert holes[0].problem == "has values that are no numbers (NaN, or infinite)"
     assert look_at([plain])[0].file == look_at([plain], Rendering(range=[0.0, 1.0]))[0].file, "of 8 bits"

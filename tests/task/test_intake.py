@@ -1296,7 +1296,7 @@ BAD_FOLDERS = [
     ("named pipe", lambda root: os.mkfifo(root / "cat/a.png"), "cat/a.png: a named pipe"),
     ("device", lambda root: (root / "cat/a.png").symlink_to("/dev/zero"), "cat/a.png: a device"),
     ("dangling link", lambda root: (root / "cat/a.png").symlink_to("/nowhere"), "cat/a.png: a link to /nowhere"),
-    ("floats", lambda root: Image.fromarray(np.full((9, 9), 0.5, np.float32)).save(root / "cat/a.tiff"), r"cat/a.tiff: has more than 16 bits a channel: task.range=.*\[0.5,0.5\]"),
+    ("floats", lambda root: Image.fromarray(np.full((9, 9), 0.5, np.float32)).save(root / "cat/a.tiff"), r"cat/a.tiff: has floats, 32 bits or signs: task.range=.*\[0.5,0.5\]"),
     ("empty class", lambda root: (root / "bird").mkdir(), "no image in bird"),
     ("images beside classes", lambda root: picture(root / "a.png", 5), "images beside the class folders: a.png; each belongs .* \\(task=image_table\\)"),
     ("classes a folder deeper", lambda root: deeper(root, "data/images"), "data is its one class; cat, dog are in task.data=.*/data/images"),
