@@ -156,10 +156,10 @@ def logits_of(network: torch.nn.Module, rows: Any, count: int, device: torch.dev
 def write_predictions(
     trained: Trained, texts: Sequence[Sequence[str]], rows: Sequence[Sequence[Any]], path: Path
 ) -> None:
-    """A CSV file: text, and the second one of two; what was written, or predicted, and of classes each probability."""
+    """A CSV file: the text as item, or both of two; what was written, or predicted, and of classes each probability."""
     writes = trained.config.task.known_outputs == 0
     answers = answer_columns(trained) if writes else class_columns(trained.classes)
-    head = [*("text", "text_pair")[: len(texts)], *answers]
+    head = [*(["item"] if len(texts) == 1 else ["text", "text_pair"]), *answers]
     write_table(path, head, [[*read, *row] for *read, row in zip(*texts, rows, strict=True)])
 
 

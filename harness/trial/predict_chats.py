@@ -28,7 +28,7 @@ def write_answers(trained: Trained, source: Path, target: Path) -> None:
     rows = [
         [messages[-1]["content"], *row] for messages, row in zip(chats, with_answers(trained, answers), strict=True)
     ]
-    write_table(target, ["text", *answer_columns(trained)], rows)
+    write_table(target, ["item", *answer_columns(trained)], rows)
 
 
 def read_chats(config: ChatTaskConfig, path: Path) -> list[list[Message]]:

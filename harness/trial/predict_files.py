@@ -28,13 +28,16 @@ def reads_files(task: TaskConfig) -> bool:
 
 
 def write_of_files(trained: Trained, source: Path, target: Path) -> None:
-    """A CSV file: file, predicted, and for classes the probability of each. Raises ConfigError for unread files."""
+    """A CSV file: item (the file), predicted, and for classes the probability of each.
+
+    Raises ConfigError for unread files.
+    """
     read = _images if trained.config.task.needs_model == "vision" else _recordings
     names, inputs = read(trained, source)
     device = resolve_device(trained.config.trainer.accelerator, 1)
     logits = logits_of(load_trained(trained).to(device), inputs, len(names), device)
     rows = [[name, *row] for name, row in zip(names, answers_of(trained, logits), strict=True)]
-    write_table(target, ["file", *class_columns(trained.classes)], rows)
+    write_table(target, ["item", *class_columns(trained.classes)], rows)
 
 
 def _images(trained: Trained, source: Path) -> tuple[list[str], Inputs]:

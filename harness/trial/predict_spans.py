@@ -23,14 +23,14 @@ _BATCH = 32
 
 
 def write_spans(trained: Trained, source: Path, target: Path) -> None:
-    """A CSV file: the row, or the question's own id, the question, its answer, the probability of that, the first
-    character of it and the one after its last, and, where a question may have none, the probability of no answer.
+    """A CSV file: item (the row, or the question's own id), the question, its answer, the probability of that, the
+    first character of it and the one after its last, and, where a question may have none, the probability of no answer.
 
     Raises ConfigError for what cannot be read.
     """
     questions = read_questions(cast(ExtractiveQaConfig, trained.config.task), source)
     answers = answer(trained, questions, f"input={source}")
-    columns = ["row", "question", "answer", "p", "begin", "end", *(["p_none"] if may_be_none(trained) else [])]
+    columns = ["item", "question", "answer", "p", "begin", "end", *(["p_none"] if may_be_none(trained) else [])]
     rows = [[question.name, question.text, *said] for question, said in zip(questions, answers, strict=True)]
     write_table(target, columns, rows)
 

@@ -76,14 +76,14 @@ def predict_tags(
 
 
 def write_tags(trained: Trained, source: Path, target: Path) -> None:
-    """A CSV file with a line for each token: row, token, the predicted tag and its probability."""
+    """A CSV file with a line for each token: item (its row), token, the predicted tag and its probability."""
     rows = read_rows(trained, source)
     said = predict_tags(trained, [tokens for _, tokens in rows], [name for name, _ in rows])
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.part")
     with open(scratch, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["row", "token", "predicted", "p"])
+        table.writerow(["item", "token", "predicted", "p"])
         for (name, tokens), tags in zip(rows, said, strict=True):
             for token, (tag, share) in zip(tokens, tags, strict=True):
                 table.writerow([name, token, tag, "" if share is None else f"{share:.6f}"])

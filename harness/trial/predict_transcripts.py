@@ -19,14 +19,15 @@ from harness.trial.trained import Trained, load_trained
 
 
 def write_transcripts(trained: Trained, source: Path, target: Path) -> None:
-    """A CSV file: recording, written. `source` names recordings: a table as the task reads, or a .txt of one a line.
+    """A CSV file: item (the recording), written. `source` names recordings: a table as the task reads, or a .txt of one
+    a line.
 
     Raises ConfigError for what cannot be read.
     """
     config = cast(TranscriptsConfig, trained.config.task)
     names, heard = zip(*named_recordings(config, source), strict=True)
     texts = transcribe(trained, names, [each.samples for each in heard], f"input={source}")
-    write_table(target, ["recording", "written"], list(zip(names, texts, strict=True)))
+    write_table(target, ["item", "written"], list(zip(names, texts, strict=True)))
 
 
 def transcribe(trained: Trained, names: Sequence[str], heard: Sequence[np.ndarray], where: str) -> list[str]:

@@ -139,8 +139,8 @@ def test_named_models_predict_too(trained, tiny_base, tiny_data, compose_plain, 
     write_predictions(made, texts, predict(made, *texts), tmp_path / "out.csv")
     with open(tmp_path / "out.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["text"] for row in rows] == ["the film is lovely", "a dull story"]
-    assert list(rows[0]) == ["text", "predicted", "p(0)", "p(1)"]
+    assert [row["item"] for row in rows] == ["the film is lovely", "a dull story"]
+    assert list(rows[0]) == ["item", "predicted", "p(0)", "p(1)"]
 
 
 def test_numbers_are_in_the_unit_of_the_data(trained, tiny_base, tiny_numbers, compose_plain):  # noqa: F811

@@ -51,7 +51,7 @@ def predicted(made, source):
 def said_as_by_the_trial(lines, made):
     known = answers(made)
     for line in lines:
-        told = known[line["file"]]
+        told = known[line["item"]]
         if made.classes:
             shares = [float(line[f"p({name})"]) for name in made.classes]
             assert shares == pytest.approx([float(told[f"p({name})"]) for name in made.classes], abs=1e-5)
@@ -70,7 +70,7 @@ def test_pictures_are_answered_in_the_order_of_the_table(answer, photos, trained
     names = list(reversed(answers(made)))
     (tmp_path / "ask.csv").write_text("image,n\n" + "".join(f"{name},1\n" for name in [*names, names[0]]))
     lines = predicted(made, tmp_path / "ask.csv")
-    assert [line["file"] for line in lines] == [*names, names[0]]
+    assert [line["item"] for line in lines] == [*names, names[0]]
     said_as_by_the_trial(lines, made)
 
 
@@ -83,7 +83,7 @@ def test_recordings_are_answered_as_by_the_trial(answer, clips, trained, tmp_pat
     made = trained(*clips, *words, *more, *based_on(tmp_path / "base"))
     (tmp_path / "ask.txt").write_text("".join(f"{name}\n" for name in answers(made)))
     lines = predicted(made, tmp_path / "ask.txt")
-    assert [line["file"] for line in lines] == list(answers(made))
+    assert [line["item"] for line in lines] == list(answers(made))
     said_as_by_the_trial(lines, made)
 
 
@@ -103,14 +103,14 @@ def test_folders_are_answered_in_the_order_of_names(trained, tmp_path):  # noqa:
     for place, item in enumerate(known):
         shutil.copy(item, tmp_path / "new" / ("deep" if place % 2 else "") / Path(item).name)
     lines = predicted(made, tmp_path / "new")
-    assert [line["file"] for line in lines] == sorted(line["file"] for line in lines)
+    assert [line["item"] for line in lines] == sorted(line["item"] for line in lines)
     assert len(lines) == len(known)
     by_name = {Path(item).name: told for item, told in known.items()}
     for line in lines:
-        told = by_name[Path(line["file"]).name]
+        told = by_name[Path(line["item"]).name]
         assert line["predicted"] == told["predicted"]
         assert float(line["p(a)"]) == pytest.approx(float(told["p(a)"]), abs=1e-5)
-    one = predicted(made, tmp_path / "new" / lines[0]["file"])
+    one = predicted(made, tmp_path / "new" / lines[0]["item"])
     assert [line["predicted"] for line in one] == [lines[0]["predicted"]]
     assert float(one[0]["p(a)"]) == pytest.approx(float(lines[0]["p(a)"]), abs=1e-5)
     (tmp_path / "new" / "bad.png").write_bytes(b"no image")

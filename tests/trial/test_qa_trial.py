@@ -180,7 +180,7 @@ def test_a_trial_answers_predicts_and_is_exported(model_type, way, trained, aske
     write_spans(made, path, tmp_path / "out.csv")
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
         again = list(csv.DictReader(file))
-    assert [(each["row"], each["answer"]) for each in again] == [
+    assert [(each["item"], each["answer"]) for each in again] == [
         (name, each["answer"]) for name, each in zip(held, lines, strict=True)
     ]
     assert [float(each["p"]) for each in again] == pytest.approx([float(each["p"]) for each in lines], abs=1e-5)
@@ -273,5 +273,5 @@ def test_questions_of_a_file_are_read_or_refused(trained, asked, tmp_path, caplo
     (tmp_path / "squad.json").write_text(json.dumps(squad))
     write_spans(made, tmp_path / "squad.json", tmp_path / "out.csv")
     (found,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
-    assert list(found) == ["row", "question", "answer", "p", "begin", "end", "p_none"]
-    assert found["row"] == "x1"
+    assert list(found) == ["item", "question", "answer", "p", "begin", "end", "p_none"]
+    assert found["item"] == "x1"

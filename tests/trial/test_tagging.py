@@ -153,7 +153,7 @@ def test_a_named_model_learns_names_and_is_exported(trained, tagged, tiny_base, 
     write_tags(made, tmp_path / "mine.txt", tmp_path / "out.csv")
     with open(tmp_path / "out.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [each["row"] for each in rows] == ["1"] * 3 + ["2"] * 46
+    assert [each["item"] for each in rows] == ["1"] * 3 + ["2"] * 46
     assert [each["predicted"] for each in rows[:3]] == ["O", "B-NAME", "O"]
     assert (rows[-1]["predicted"], rows[-1]["p"]) == ("O", ""), "beyond task.max_length"
     with pytest.raises(ConfigError, match="its head is the architecture's own"):

@@ -114,7 +114,7 @@ def test_the_best_weights_give_the_best_answers(trained, tmp_path, run_here):  #
     (tmp_path / "ask.csv").write_text("source\nw20 w41\nw21\n")
     command = ["run=predict", "study=s", f"results={tmp_path}/results", f"input={tmp_path}/ask.csv"]
     assert run_here(*command, f"output={tmp_path}/said.csv")[0] == 0
-    assert list(rows_of(tmp_path / "said.csv")[0]) == ["text", "written", "answer"]
+    assert list(rows_of(tmp_path / "said.csv")[0]) == ["item", "written", "answer"]
 
 
 def test_sets_of_labels_that_are_exactly_right_are_no_texts(trained, tiny_base, tiny_data, compose_plain):  # noqa: F811

@@ -122,7 +122,8 @@ def test_a_trial_of_whisper(table, trained, tmp_path):  # noqa: F811
     names = tmp_path / "rows.txt"
     names.write_text("\n".join(task.names("test")[:8]) + "\n")
     write_transcripts(made, names, tmp_path / "said.csv")
-    assert [row["written"] for row in rows_of(tmp_path / "said.csv")] == [row["written"] for row in written]
+    said = [{"item": row["recording"], "written": row["written"]} for row in written]
+    assert rows_of(tmp_path / "said.csv") == said
     names.write_text("sound/1.wav\nsound/none.wav\n")
     with pytest.raises(ConfigError, match=r"input=.*rows.txt: row 2: sound/none.wav: no such file"):
         write_transcripts(made, names, tmp_path / "not.csv")
