@@ -92,7 +92,7 @@ def read_vision(config: VisionConfig) -> VisionTask:
         config.name, source, where, classes=classes, splits=splits, repeated=repeated, image_size=config.image_size
     )
     if facts.kept:
-        kept = {name: tuple(map(str, split.images)) for name, split in splits.items()}
+        kept = {name: _files(split, Path(source).expanduser()) for name, split in splits.items()}
         facts = dataclasses.replace(facts, kept=kept, suspicious=[*facts.suspicious, *_near(splits)])
     return dataclasses.replace(task, facts=dataclasses.replace(facts, missing=task.facts.missing))
 
@@ -104,6 +104,11 @@ def _refuse_few(where: str, splits: dict[str, ImageSplit], given: dict[str, Imag
             counts = ", ".join(f"{len(found)} {of}" for of, found in splits.items())
             rule = f"more images, another task.{name}_share, or a folder {name} with its own"
             raise ConfigError(f"{where}: the {name} split has no images ({counts}); {rule}")
+
+
+def _files(split: ImageSplit, root: Path) -> tuple[str, ...]:
+    """The names of files below their folder."""
+    return tuple(path.relative_to(root).as_posix() for path in split.images if isinstance(path, Path))
 
 
 def _near(splits: dict[str, ImageSplit]) -> list[str]:

@@ -896,8 +896,8 @@ def test_the_rows_and_files_that_are_kept_are_those_of_the_splits(make_task, tmp
         assert [rows[row] for row in task.facts.kept[name]] == list(split.texts)
     images = read_task(folder_task(make_task, images_in(tmp_path / "d"), train_rows=4))
     assert len(images.facts.kept["train"]) == 4
-    assert {name: list(map(str, split.images)) for name, split in images.splits.items()} == {
-        name: list(files) for name, files in images.facts.kept.items()
+    assert {name: list(split.images) for name, split in images.splits.items()} == {
+        name: [tmp_path / "d" / file for file in files] for name, files in images.facts.kept.items()
     }
 
 

@@ -97,11 +97,15 @@ def test_folders_are_answered_in_the_order_of_names(trained, tmp_path):  # noqa:
     words = ["task=image_folder", f"task.data={tmp_path}/all", "task.image_size=32"]
     made = trained(*words, *based_on(tmp_path / "base"), "lora.targets=[conv]", "lora.rank=1")
     known = answers(made)
+    again = predicted(made, tmp_path / "all")
+    assert {line["item"]: line["predicted"] for line in again if line["item"] in known} == {
+        item: told["predicted"] for item, told in known.items()
+    }
     (tmp_path / "new" / "deep").mkdir(parents=True)
     (tmp_path / "new" / "notes.txt").write_text("no image")
     (tmp_path / "new" / "._x.png").write_text("no image")
     for place, item in enumerate(known):
-        shutil.copy(item, tmp_path / "new" / ("deep" if place % 2 else "") / Path(item).name)
+        shutil.copy(tmp_path / "all" / item, tmp_path / "new" / ("deep" if place % 2 else "") / Path(item).name)
     lines = predicted(made, tmp_path / "new")
     assert [line["item"] for line in lines] == sorted(line["item"] for line in lines)
     assert len(lines) == len(known)
