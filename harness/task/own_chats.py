@@ -30,7 +30,7 @@ from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_names, reads_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.odd_texts import of_templates
-from harness.task.intake.split_column import by_column
+from harness.task.intake.split_column import by_column, numbered_splits
 from harness.task.intake.table import Table, load_table
 from harness.task.own_pairs import facts_of, filled, in_splits, several_targets, text_of, times_of
 
@@ -103,12 +103,18 @@ def tables_of(
     if config.dataset is not None:
         found, told = load_splits(config.dataset, config.subset, (), config.split_names)
         given = {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}
-        return by_column(given, config.split), told
+        return by_column(given, config.split), [*told, *_numbered_splits(config, given)]
     tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):
         table = load_table(Path(name).expanduser(), key, encoding=config.encoding, separator=config.separator)
         tables[split] = f"{key}={name}", table
-    return by_column(tables, config.split), []
+    return by_column(tables, config.split), _numbered_splits(config, tables)
+
+
+def _numbered_splits(
+    config: ChatTaskConfig | ChoiceTaskConfig | ExtractiveQaConfig, tables: Mapping[str, tuple[str, Table]]
+) -> list[str]:
+    return numbered_splits(tables, config.split, [config.group or "", config.time or ""])
 
 
 def groups_of(

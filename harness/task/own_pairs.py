@@ -22,7 +22,7 @@ from harness.task.intake.labels import is_gap
 from harness.task.intake.moments import cut_by_time
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.odd_times import odd_times
-from harness.task.intake.split_column import by_column
+from harness.task.intake.split_column import by_column, numbered_splits
 from harness.task.intake.table import Table, load_table
 
 PairsConfig = FileSeq2seqTaskConfig | ChatTaskConfig | ChoiceTaskConfig
@@ -38,6 +38,7 @@ def read_own_pairs(
     words, (given, passed) = Words(), _given(config)
     given = by_column(given, config.split)
     read, policy = [*names_in(config.source), *names_in(config.target)], config.gap_words
+    passed += numbered_splits(given, config.split, [*read, *names_in(config.group or ""), config.time or ""])
     given = {
         name: (where, without_gap_words(where, name, table, read, policy=policy, gaps=config.gaps, found=words))
         for name, (where, table) in given.items()

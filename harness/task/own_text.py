@@ -32,7 +32,7 @@ from harness.task.intake.odd_texts import identical, of_no_language
 from harness.task.intake.odd_times import odd_times
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.shifts import shifts
-from harness.task.intake.split_column import by_column
+from harness.task.intake.split_column import by_column, numbered_splits
 from harness.task.intake.table import Table, load_table
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
@@ -96,6 +96,8 @@ def own_splits(
     `left` are rows that are left out before, and what is told of them. Raises ConfigError for what is ambiguous.
     """
     left = left or Left(tuple(tables))
+    read = [name for column in _columns(config, "train").values() for name in names_in(column)]
+    left.told += numbered_splits(tables, config.split, read)
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
     _refuse_withheld(config, tables, frames)
     declared = {name for _, table in tables.values() for name in table.declared.get(config.label_name, ())}

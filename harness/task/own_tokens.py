@@ -16,7 +16,7 @@ from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.scored import with_head
-from harness.task.intake.split_column import NONE, by_column
+from harness.task.intake.split_column import NONE, by_column, numbered_splits
 from harness.task.intake.table import SUFFIXES, Table, load_table
 from harness.task.intake.timed import latest_held_out
 from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
@@ -86,14 +86,17 @@ def _given(config: TokenLabelsTaskConfig) -> tuple[dict[str, _Given], list[str]]
     if config.dataset is not None:
         where, wanted = f"task.dataset={config.dataset}", _wanted(config)
         found, told = load_splits(config.dataset, config.subset, wanted, config.split_names)
-        return _of_tables(config, {split: (where, table) for split, table in found.items()}), told
+        tables = {split: (where, table) for split, table in found.items()}
+        return _of_tables(config, tables), [*told, *numbered_splits(tables, config.split, wanted)]
     if config.data is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, Parquet or CoNLL file, or task.dataset")
     files = list(given_files(config.data, config.validation, config.test))
     read = {split: _read(config, key, Path(name).expanduser()) for split, key, name in files}
     named = {split: f"{key}={name}" for split, key, name in files}
-    given = _of_tables(config, {split: (named[split], each) for split, each in read.items() if isinstance(each, Table)})
-    return given | {split: (named[split], *each) for split, each in read.items() if not isinstance(each, Table)}, []
+    tables = {split: (named[split], each) for split, each in read.items() if isinstance(each, Table)}
+    given = _of_tables(config, tables)
+    lines = {split: (named[split], *each) for split, each in read.items() if not isinstance(each, Table)}
+    return given | lines, numbered_splits(tables, config.split, _wanted(config))
 
 
 def _of_tables(config: TokenLabelsTaskConfig, tables: Mapping[str, tuple[str, Table]]) -> dict[str, _Given]:

@@ -90,3 +90,48 @@ def test_a_study_begun_before_there_was_the_key_goes_on_without_it(make_task):  
     assert type(make_task("task=text_csv", "task.data=x")).split == "none"
     assert _is_former("task.split")
     assert _is_former("task.tasks.a.split")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "kind", ["text_csv", "seq2seq", "chat", "choice", "token_labels", "extractive_qa", "image_table"]
+)
+def test_numbers_that_may_be_splits_are_told(make_task, tmp_path, kind, suffix):  # noqa: F811
+    numbers = {"train": 0, "dev": 1, "test": 2}
+    rows = [{**row, "split": numbers[place]} for row, place in zip(rows_of(kind, tmp_path), PLACES, strict=True)]
+    data = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pd.DataFrame(rows).to_parquet(data)
+    else:
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = dataclasses.replace(make_task(f"task={kind}", "task.data=x"), data=str(data))
+    (line,) = [said for said in read_task(config).findings().suspicious if "may say" in said]
+    assert line.startswith("column split may say of which split each row is (0 in 24 rows, 1 in 8 rows, 2 in 8 rows)")
+    assert "task.split=split takes them; task.split=none" in line
+    silent = read_task(dataclasses.replace(config, split="none")).findings().suspicious
+    assert not any("column split" in said for said in silent)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "told"),
+    [
+        ("fold", [0, 1, 2, 3, 4], True),
+        ("kfold", ["1.0", "2.0"], True),
+        ("Set", ["A", "B"], True),
+        ("subset", ["part1", "part2"], True),
+        ("data_split", ["labelled", "gold"], True),
+        ("subset", ["news", "fiction"], False),
+        ("essay_set", [1, 2, 3], False),
+        ("fold", list(range(40)), False),
+        ("split", [0], False),
+        ("settlement", [0, 1], False),
+    ],
+)
+def test_columns_that_are_called_so_are_told_where_few_cells_repeat(make_task, tmp_path, name, cells, told):  # noqa: F811
+    rows = [{**row, name: cells[i % len(cells)]} for i, row in enumerate(rows_of("text_csv", tmp_path))]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.csv"))
+    assert any(f"column {name} may" in said for said in read_task(config).findings().suspicious) is told
+    grouped = dataclasses.replace(config, group=name)
+    if told and len(cells) > 2:
+        assert not any(f"column {name} may" in said for said in read_task(grouped).findings().suspicious)

@@ -104,6 +104,7 @@ class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, LabelColumnsConfig, T
     validation_share: HeldOut
     test_share: HeldOut
     leaks: Literal["refuse", "allow"] = "refuse"
+    split: Text | None = "none"
     text_pair: Column | None = None
     group: Column | None = None
     time: Column | None = None
@@ -181,7 +182,6 @@ class HubTaskConfig(OwnTextTaskConfig):
     train: Text | None = None
     validation: Text | None = None
     test: Text | None = None
-    split: Text | None = "none"
     objective: Text | None = None
     measures: Listed | None = None
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.held import shortened
 from harness.task.intake.labels import is_gap
-from harness.task.intake.split_names import decided_about, decision, named_split
+from harness.task.intake.split_names import decided_about, decision, may_number_splits, named_split
 from harness.task.intake.table import Table
 
 NONE = "none"
@@ -46,6 +46,27 @@ def by_column(given: Mapping[str, tuple[str, Table]], column: str | None) -> dic
     if twice := [split for split in given if split != "train" and split in parts]:
         raise ConfigError(f"{where}: rows of {twice[0]}, which {given[twice[0]][0]} gives, too; one of them")
     return {**given, **parts}
+
+
+def numbered_splits(given: Mapping[str, tuple[str, Table]], column: str | None, read: Collection[str]) -> list[str]:
+    """What is told of columns of training's table that nothing settles, are not `read`, and may number splits."""
+    if column is not None or "train" not in given:
+        return []
+    table = given["train"][1]
+    return [
+        f"column {name} may say of which split each row is ({_counts(table.column('task.split', name))}), and is not "
+        f"read: with train, validation and test in it task.split={name} takes them; task.split=none if it means "
+        "something else"
+        for name in map(str, table.frame.columns)
+        if name not in read
+        and list(map(str, table.frame.columns)).count(name) == 1
+        and may_number_splits(name, map(_plain, table.column("task.split", name)))
+    ]
+
+
+def _plain(cell: object) -> object:
+    """A cell; of a list or the like nothing."""
+    return cell if isinstance(cell, str | bool | int | float) else None
 
 
 def _part(where: str, table: Table, column: str, splits: Mapping[object, str], split: str) -> tuple[str, Table]:

@@ -1,6 +1,7 @@
 """Cells of a table that say of which split a row is: by its name, or as yes and no in a column like is_train."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 from harness.task.intake.folders import split_named
@@ -8,6 +9,11 @@ from harness.task.intake.labels import is_gap
 
 _LONGEST = 32  # characters of a split's name
 _DECISION = re.compile(r"(?:is|in|for)(?=[_\W]|[A-Z])[_\W]*(.+)")
+_CALLED = re.compile(
+    r"(?:data|cv|k|train|outer|inner)?[\W_]*(fold|split|partition|set|subset)s?[\W_]*(?:id|nr|no|\d+)?"
+)
+_CODE = re.compile(r"[^\W\d_]{0,9}[\W_]*\d{1,2}(?:\.0)?|[^\W\d_]{1,2}")
+_MOST = 20  # splits, or folds
 _TRUE, _FALSE = ("true", "yes", "y", "t", "1"), ("false", "no", "n", "f", "0")
 
 
@@ -28,7 +34,18 @@ def decision(cell: str) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
+def may_number_splits(column: str, cells: Iterable[object]) -> bool:
+    """Whether a column that is called split, fold or set has few codes that repeat, as 0 or fold2; split any words."""
+    called = _CALLED.fullmatch(column.strip().casefold())
+    if called is None:
+        return False
+    counts = Counter(str(cell).strip() for cell in cells if not is_gap(cell))
+    few = 1 < len(counts) <= min(_MOST, counts.total() / 2)
+    return few and (called[1] == "split" or all(map(_CODE.fullmatch, counts)))
+
+
 def may_name_splits(column: str, cells: Iterable[object]) -> bool:
     """Whether a column could say of which split rows are, judged by its name and some of its cells."""
     said = [cell for cell in cells if not is_gap(cell)]
-    return decided_about(column) is not None or (bool(said) and all(map(named_split, said)))
+    named = decided_about(column) is not None or _CALLED.fullmatch(column.strip().casefold()) is not None
+    return named or (bool(said) and all(map(named_split, said)))
