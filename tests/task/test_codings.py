@@ -59,6 +59,14 @@ def test_other_labels_are_not_told(labels):
     assert told(labels) == []
 
 
+def test_numbers_from_one_among_as_many_words_are_told():
+    labels = ["1", "world", "2", "sport", "3", "trade", "world", "1"]
+    line = "labels are numbers beside as many words ('sport', 'trade', 'world'): of one class each? "
+    line += "task.labels.normalise=false takes them as they are"
+    assert told(labels) == told(labels, True) == [line]
+    assert told(labels, False) == []
+
+
 @pytest.mark.parametrize("rare", ["postive", "positve", "positivee", "positlve", "psoitive"])
 def test_a_rare_name_a_letter_away_from_a_frequent_one_is_told(rare):
     labels = ["positive"] * 20 + [rare] + ["negative"] * 20

@@ -29,19 +29,25 @@ def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], no
     """
     found = Counter(labels)
     dates = _as_dates(found), "dates beside ranges, as spreadsheets make of 1-2"
-    for names, said in (dates, _numbers_for(labels)):
+    rule = "task.labels.normalise=false takes them as they are"
+    numbers, beside, certain = _numbers_for(labels)
+    for names, said in (dates, (numbers if certain else [], beside)):
         if not names or normalise is False:
             continue
         at = "; ".join(f"{name!r} in rows {listed(_rows_of(name, labels, rows))}" for name in names[:5])
         if normalise is None:
-            rule = "mend the file, or task.labels.normalise=false takes them as they are"
-            raise ConfigError(f"{where}: labels that are {said}, of one class each: {at}; {rule}")
+            raise ConfigError(f"{where}: labels that are {said}, of one class each: {at}; mend the file, or {rule}")
         return [f"labels are {said}: {at}"]
+    codings = [f"labels are {beside}: of one class each? {rule}"] if numbers and normalise is not False else []
     undecided = [name for name in sorted(found) if " ".join(name.split()).casefold() in _UNDECIDED]
-    return [
-        f"{name!r} ({found[name]} rows: {listed(_rows_of(name, labels, rows))}) often means that nobody decided"
-        for name in undecided
-    ] + _told_misspelled(found, labels, rows)
+    return (
+        codings
+        + [
+            f"{name!r} ({found[name]} rows: {listed(_rows_of(name, labels, rows))}) often means that nobody decided"
+            for name in undecided
+        ]
+        + _told_misspelled(found, labels, rows)
+    )
 
 
 def _told_misspelled(counts: Mapping[str, int], labels: Sequence[str], rows: Sequence[object]) -> list[str]:
@@ -66,19 +72,22 @@ def _as_dates(names: Collection[str]) -> list[str]:
     return sorted(name for name in names if _DATE.fullmatch(name.strip())) if ranges else []
 
 
-def _numbers_for(labels: Sequence[str]) -> tuple[list[str], str]:
-    """Names that are 0, 1, … where as many others are words; or 1, 2, …, where their rows are not among those of the
-    others, as where two files were joined: PK, K, 1 and 2 are grades.
+def _numbers_for(labels: Sequence[str]) -> tuple[list[str], str, bool]:
+    """Names that are 0, 1, … or 1, 2, … where as many others are words, how that is said, and whether it is certain.
+
+    It is of 1, 2, … where their rows are not among those of the others, as where two files were joined; among them
+    they may be one scale with words, and are with words of two letters: PK, K, 1 and 2 are grades.
     """
     names = set(labels)
     numbers = sorted((name for name in names if name.isdecimal()), key=int)
     words = [name for name in names if name.isalpha() and not is_no_label(name)]
     counted = [int(name) for name in numbers]
     pairs = len(numbers) == len(words) > 1 and len(names) == 2 * len(words) and max(map(len, words)) > 1
-    joined = counted == list(range(1, len(words) + 1)) and _are_joined(labels)
-    if not pairs or not (joined or counted == list(range(len(words)))):
-        return [], ""
-    return numbers, f"numbers beside as many words ({listed(map(repr, sorted(words)))})"
+    from_one = counted == list(range(1, len(words) + 1))
+    certain = counted == list(range(len(words))) or (from_one and _are_joined(labels))
+    if not pairs or not (certain or (from_one and max(map(len, words)) > 2)):
+        return [], "", False
+    return numbers, f"numbers beside as many words ({listed(map(repr, sorted(words)))})", certain
 
 
 def _are_joined(labels: Sequence[str]) -> bool:
