@@ -106,7 +106,9 @@ def tables_of(
         return by_column(given, config.split), [*told, *_numbered_splits(config, given)]
     tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):
-        table = load_table(Path(name).expanduser(), key, encoding=config.encoding, separator=config.separator)
+        table = load_table(
+            Path(name).expanduser(), key, encoding=config.encoding, separator=config.separator, columns=config.columns
+        )
         tables[split] = f"{key}={name}", table
     return by_column(tables, config.split), _numbered_splits(config, tables)
 

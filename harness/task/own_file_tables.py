@@ -124,7 +124,9 @@ def _given(config: FileTableConfig, kind: str) -> tuple[dict[str, tuple[str, Tab
     for split, key, name in given_files(config.data, config.validation, config.test):
         path = Path(name).expanduser()
         read = columns if path.suffix.lower() in ARROW else config.label_columns
-        table = load_table(path, key, read, encoding=config.encoding, separator=config.separator)
+        table = load_table(
+            path, key, read, encoding=config.encoding, separator=config.separator, columns=config.columns
+        )
         where = f"{key}={name}"
         tables[split] = where, with_label_sets(config, where, table)
     return tables, []

@@ -72,7 +72,9 @@ def _given(config: FileSeq2seqTaskConfig) -> tuple[dict[str, tuple[str, Table]],
     tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):
         path = root / Path(name).expanduser()
-        table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
+        table = load_table(
+            path, key, wanted, encoding=config.encoding, separator=config.separator, columns=config.columns
+        )
         tables[split] = f"{key}={path}", table
     return tables, []
 
@@ -244,7 +246,8 @@ def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list
     for name in named:
         if name not in names:
             there = f"columns: {listed(names)}"
-            raise ConfigError(f"{key}={template}: {table.path} has no column {name}{nearest(name, names)}; {there}")
+            said = f"{table.path} has no column {name}{nearest(name, names)}; {there}{table.first_row}"
+            raise ConfigError(f"{key}={template}: {said}")
     columns = {name: list(table.column(key, name)) for name in dict.fromkeys(named)}
     filled = []
     for place, row in enumerate(table.frame.index):

@@ -63,7 +63,9 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
     tables = {}
     for split, key, name in given_files(config.data, config.validation, config.test):
         path, wanted = Path(name).expanduser(), _wanted(config, split)
-        table = load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
+        table = load_table(
+            path, key, wanted, encoding=config.encoding, separator=config.separator, columns=config.columns
+        )
         where = f"{key}={name}"
         tables[split] = where, with_label_sets(config, where, table)
     return own_splits(config, f"task.data={config.data}", config.data, by_column(tables, config.split))

@@ -129,7 +129,7 @@ def _read(config: TokenLabelsTaskConfig, key: str, path: Path) -> Table | tuple[
             raise ConfigError(f"task.time={config.time}: {path} has a token a line, and no column of times; null")
         return _of_lines(config, key, path)
     wanted = _wanted(config, timed=key == "task.data")  # which alone is cut
-    return load_table(path, key, wanted, encoding=config.encoding, separator=config.separator)
+    return load_table(path, key, wanted, encoding=config.encoding, separator=config.separator, columns=config.columns)
 
 
 def _with_tokens(

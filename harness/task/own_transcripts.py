@@ -116,7 +116,9 @@ def _tables(
     for split, key, path in given_files(None if found else config.data, config.validation, config.test):
         place = Path(path).expanduser()
         wanted = some if place.suffix.lower() in ARROW else named
-        table = load_table(place, key, wanted, encoding=config.encoding, separator=config.separator)
+        table = load_table(
+            place, key, wanted, encoding=config.encoding, separator=config.separator, columns=config.columns
+        )
         found[split] = (f"{key}={place}", table)
     if config.said is not None and (table := found["train"][1]).format.get("layout") != BY_NAMES:
         raise ConfigError(f"task.said: of recordings named {BY_NAMES}; {table.path} has transcripts of its own")

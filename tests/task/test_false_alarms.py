@@ -52,3 +52,28 @@ def test_classes_of_two_rows_are_said_where_nothing_can_be_held_out(big, make_ta
     line = r"20 of 2\d classes have at most 2 rows, which training keeps \(class 0, .*task\.validation and task\.test"
     with pytest.raises(ConfigError, match=line):
         read_task(config_of(make_task, data=written(tmp_path / "a.csv", quoted(rows))))
+
+
+@pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("tsv", "\t"), ("csv", ";"), ("txt", "|")])
+def test_a_file_without_a_header_is_read_by_the_names_of_its_columns(suffix, mark, make_task, tmp_path):  # noqa: F811
+    rows = sentences()
+    lines = [f"gj04{mark}{label}{mark}*{mark}{text}\n" for text, label in rows]
+    data = written(tmp_path / f"b.{suffix}", "".join(lines))
+    with pytest.raises(
+        ConfigError, match=r"no such column; .*first row is data, write 4 names above it, .*task.columns"
+    ):
+        read_task(config_of(make_task, data=data))
+    data = written(tmp_path / f"a.{suffix}", "".join([*lines, lines[0]]))
+    with pytest.raises(ConfigError, match=r"rows 61 are the header again; .*task.columns"):
+        read_task(config_of(make_task, data=data))
+    found = read_task(config_of(make_task, data=data, columns=["source", "label", "mark", "text"]))
+    assert {text for split in found.splits.values() for text in split.texts} == {text for text, _ in rows}
+    assert found.facts.left_out["repeated"] == [str(len(rows) + 1)]  # the header would be row 1
+    with pytest.raises(ConfigError, match=r"row 1 has 4 fields, and task.columns names 2"):
+        read_task(config_of(make_task, data=data, separator=mark, columns=["label", "text"]))
+
+
+def test_names_of_columns_are_no_use_to_files_that_have_them(make_task, tmp_path):  # noqa: F811
+    data = written(tmp_path / "a.jsonl", '{"text": "one", "label": "a"}\n')
+    with pytest.raises(ConfigError, match=r"task.columns=\[text,label\]: .*a.jsonl has names of its own; null"):
+        read_task(config_of(make_task, data=data, columns=["text", "label"]))

@@ -48,6 +48,7 @@ FORMER_READERS = {"continual": "sequence", "seq2seq": "pairs"}
 _NOT_IN_FINGERPRINT = (
     *("name", "data", "asset", "stand_in", "train", "validation", "test", "catalogues"),
     *("labels", "cut", "time", "time_format", "duplicates", "gaps", "leaks", "split", "encoding", "separator"),
+    "columns",
     *("channels", "gradients", "gap_words"),
     *("dataset", "subset", "packages", "broken", "unknown", "tag_names", "unknown_tokens"),
     *("template", "template_arguments", "messages", "system", "other_roles"),

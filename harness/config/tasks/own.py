@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from harness.config.scalars import CLOSED, Flag, Text
+from harness.config.scalars import CLOSED, Column, Flag, Text
 from harness.config.tasks.base import TaskConfig
 
 Duplicates = Literal["refuse", "first", "leave_out", "keep"]
@@ -82,7 +83,8 @@ class OwnLabelledConfig(OwnDataConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OwnTableConfig(OwnDataConfig):
-    """The same of tables: their encoding and separator are found where they are not given.
+    """The same of tables: their encoding and separator are found where they are not given. `columns` are the names of
+    those of a CSV or TSV file without a header.
 
     `leaks`: a held-out split may share more than a few rows with an earlier one. `split` is the column that says of
     which split each row of `data` is; null: an error where there is one; none: it means something else.
@@ -93,6 +95,7 @@ class OwnTableConfig(OwnDataConfig):
     test: Text | None
     leaks: Literal["refuse", "allow"] = "refuse"
     split: Text | None = "none"
+    columns: Annotated[list[Column], Field(min_length=1)] | None = None
     encoding: Text | None = None
     separator: Text | None = None
 

@@ -5,7 +5,7 @@ import io
 import re
 import sys
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from harness.system.paths import listed
 
@@ -20,17 +20,24 @@ _LINE = re.compile(r"\s*:?-{2,}:?\s*")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
-def read_delimited(text: str, suffix: str, separator: str | None, wanted: Collection[str]) -> tuple[Rows, str]:
-    """The rows of a text, header and all, and the name of their separator. Raises ValueError for ragged rows."""
+def read_delimited(
+    text: str, suffix: str, separator: str | None, wanted: Collection[str], columns: Sequence[str] = ()
+) -> tuple[Rows, str]:
+    """The rows of a text, header and all, and the name of their separator. Raises ValueError for ragged rows.
+
+    `columns` are the header of a text that has none.
+    """
     said = _SAID.match(text)
     skipped = 1 if said else 0
     if said:
         text, separator = text[said.end() :], separator or said[1]
-    separator = separator or _separator(text, _SEPARATORS[suffix], wanted)
+    separator = separator or _separator(text, _SEPARATORS[suffix], wanted, len(columns))
     rows = _tabbed(text) if separator == "\t" else _quoted(text, separator)
     rows = [(number + skipped, row) for number, row in _without_blank_lines(rows)]
     if rows and rows[0][1][-1] == "" and all(row[-1] == "" for _, row in rows):
         rows = [(number, row[:-1]) for number, row in rows]  # every row ends in a separator
+    if columns:
+        rows = [(0, list(columns)), *rows]
     _refuse_ragged(rows)
     rows = _without_formulas(rows)
     _refuse_swallowed(rows, separator)
@@ -43,7 +50,8 @@ def _refuse_headers(rows: Rows) -> None:
     if len(rows) < 2 or len(rows[0][1]) < 2:
         return
     if again := [number for number, row in rows[1:] if row == rows[0][1]]:
-        raise ValueError(f"rows {listed(again)} are the header again; of several files put together it stands once")
+        rule = "of several files put together it stands once, and task.columns=[…] names the columns of one without it"
+        raise ValueError(f"rows {listed(again)} are the header again; {rule}")
     drawn = [cell for cell in rows[1][1] if cell]
     if len(drawn) > 1 and all(map(_LINE.fullmatch, drawn)):
         raise ValueError(f"row {rows[1][0]} is a line, as in a Markdown table; save it as CSV")
@@ -72,6 +80,8 @@ def _refuse_ragged(rows: Rows) -> None:
     width = len(rows[0][1])
     if ragged := [number for number, row in rows if len(row) != width]:
         first = next(row for _, row in rows if len(row) != width)
+        if rows[0][0] == 0:
+            raise ValueError(f"row {ragged[0]} has {len(first)} fields, and task.columns names {width}")
         more = f"; rows {listed(ragged[1:])} differ from it, too" if len(ragged) > 1 else ""
         raise ValueError(f"row {ragged[0]} has {len(first)} fields, the first has {width}{more}")
 
@@ -133,12 +143,12 @@ def _lines(cell: str, at: int) -> list[tuple[int, str]]:
     return [(at, first), *((0, line) for line in inner)]
 
 
-def _separator(text: str, candidates: str, wanted: Collection[str]) -> str:
-    """The first whose header has the wanted columns; else the first that divides the header at all."""
+def _separator(text: str, candidates: str, wanted: Collection[str], fields: int) -> str:
+    """The first whose header has the wanted columns, or so many fields; else the first that divides it at all."""
     header = next((line for line in io.StringIO(text, newline=None) if line.strip()), "").rstrip("\n")
     headers = {mark: _header(header, mark) for mark in candidates}
     for mark, names in headers.items():
-        if wanted and set(wanted) <= set(names):
+        if len(names) == fields or (not fields and wanted and set(wanted) <= set(names)):
             return mark
     return next((mark for mark, names in headers.items() if len(names) > 1), candidates[0])
 

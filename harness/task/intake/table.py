@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from harness.task.intake.split_names import may_name_splits
 ARROW = (".parquet", ".arrow", ".feather")
 _LABELS = ("class", "category", "target", "labels", "class_name", "class_id", "y")
 _LOOKED_AT = 200  # first cells of a column that nobody asked for
-SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", *ARROW)
+DELIMITED = (".csv", ".tsv", ".txt")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_LONGEST = 6  # words of a column's name
+SUFFIXES = (*DELIMITED, ".jsonl", ".ndjson", ".json", *ARROW)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,21 @@ class Table:
             raise ConfigError(f"{key}={name}: {self.path} has {names.count(name)} columns of that name")
         there = f"columns: {listed(names)}" if names else "it has none"
         near = nearest(name, names) or next((f"; did you mean {it}?" for it in names if _is_usual(key, it)), "")
-        raise ConfigError(f"{key}={name}: {self.path} has no such column{near}; {there}")
+        raise ConfigError(f"{key}={name}: {self.path} has no such column{near}; {there}{self.first_row}")
+
+    @property
+    def first_row(self) -> str:
+        """What ends an error's line on columns that are not there, where the header may be a row."""
+        names = list(map(str, self.frame.columns))
+        if self.path.suffix.lower() not in DELIMITED or not any(map(self._is_cell, range(len(names)))):
+            return ""
+        rule = f"write {len(names)} names above it, or, of files to train on, in task.columns=[text,label,…]"
+        return f"; if its first row is data, {rule}"
+
+    def _is_cell(self, place: int) -> bool:
+        """Whether the name of a column is a number, many words, or what stands in it, too."""
+        name = str(self.frame.columns[place])
+        return bool(_NUMBER.fullmatch(name)) or len(name.split()) > _LONGEST or name in set(self.frame.iloc[:, place])
 
 
 def _is_usual(key: str, name: str) -> bool:
@@ -50,9 +68,16 @@ def _is_usual(key: str, name: str) -> bool:
 
 
 def load_table(
-    path: Path, key: str, wanted: Collection[str] = (), *, encoding: str | None = None, separator: str | None = None
+    path: Path,
+    key: str,
+    wanted: Collection[str] = (),
+    *,
+    encoding: str | None = None,
+    separator: str | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Table:
-    """A table with a header. `wanted` columns help to tell its separator; NA, None and null are words, not gaps.
+    """A table with a header, or with `columns` in place of one. `wanted` columns help to tell its separator; NA, None
+    and null are words, not gaps.
 
     Raises ConfigError, with `key`, for what is no such file.
     """
@@ -65,6 +90,8 @@ def load_table(
         raise ConfigError(
             f"{key}={path}: {said}expected a file that ends in .csv, .tsv, .json, .jsonl, .parquet or .arrow{others}"
         )
+    if columns and kind not in DELIMITED:
+        raise ConfigError(f"task.columns=[{','.join(columns)}]: {path} has names of its own; null")
     if kind in ARROW:
         return load_arrow(path, key, wanted)
     try:
@@ -72,7 +99,7 @@ def load_table(
         told = {} if found in ("utf-8", "utf-8-sig") else {"encoding": found}
         if kind in (".jsonl", ".ndjson", ".json"):
             return Table(path, _objects(text, kind), told)
-        rows, mark = read_delimited(text, kind, separator, wanted)
+        rows, mark = read_delimited(text, kind, separator, wanted, columns or ())
         usual = "comma" if kind == ".csv" else "tab"
         return Table(path, _framed(rows), told if mark == usual else told | {"separator": mark})
     except (OSError, ValueError) as error:
@@ -89,7 +116,7 @@ def usual_column(table: Table, key: str, names: Sequence[str], more: str = "") -
     rule = (
         f"{listed(found)} are both usual names" if found else f"no column is named {', '.join(names[:4])} or the like"
     )
-    raise ConfigError(f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}{more}")
+    raise ConfigError(f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}{more}{table.first_row}")
 
 
 def load_bare_table(path: Path, key: str) -> pd.DataFrame:
