@@ -16,7 +16,7 @@ from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import contradictions, normalised, refuse_leaks, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
-from harness.task.intake.gap_words import Words, without_gap_words
+from harness.task.intake.gap_words import Words, beside_others, without_gap_words
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.moments import cut_by_time
@@ -39,8 +39,12 @@ def read_own_pairs(
     given = by_column(given, config.split)
     read, policy = [*names_in(config.source), *names_in(config.target)], config.gap_words
     passed += numbered_splits(given, config.split, [*read, *names_in(config.group or ""), config.time or ""])
+    gaps_in, parts = config.gaps, beside_others((config.source, config.target))
     given = {
-        name: (where, without_gap_words(where, name, table, read, policy=policy, gaps=config.gaps, found=words))
+        name: (
+            where,
+            without_gap_words(where, name, table, read, policy=policy, gaps=gaps_in, found=words, options=parts),
+        )
         for name, (where, table) in given.items()
     }
     if words.out:

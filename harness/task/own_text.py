@@ -22,7 +22,7 @@ from harness.task.intake.duplicates import (
 )
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
-from harness.task.intake.gap_words import Words, without_gap_words
+from harness.task.intake.gap_words import Words, beside_others, without_gap_words
 from harness.task.intake.groups import group_keys, group_names, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, of_every_row, refuse_lists
 from harness.task.intake.left import Left
@@ -240,8 +240,8 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
 
 def _without_gap_words(config: OwnTextTaskConfig, split: str, where: str, table: Table, left: Left) -> Table:
     found, read = Words(), [name for column in config.columns_read.values() for name in names_in(column)]
-    policy, gaps = config.gap_words, config.gaps
-    table = without_gap_words(where, split, table, read, policy=policy, gaps=gaps, found=found)
+    policy, gaps, parts = config.gap_words, config.gaps, beside_others(config.columns_read.values())
+    table = without_gap_words(where, split, table, read, policy=policy, gaps=gaps, found=found, options=parts)
     left.told += found.told
     left.note("gaps", split, found.out.get(split, []))
     return table

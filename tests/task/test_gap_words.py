@@ -76,6 +76,13 @@ def test_a_field_of_a_template_too(task_of):
         task_of("text_csv", {7: "nan"}, "task.text='{second}: {text}'", "task.text_pair=null")
 
 
+@pytest.mark.parametrize("kind", ["text_csv", "seq2seq"])
+def test_an_answer_in_one_of_several_fields_is_no_gap(task_of, kind):
+    more = {"text_csv": ["task.text='{second}: {text}'", "task.text_pair=null"]}
+    more["seq2seq"] = ["task.source='{target}: {source}'", "task.target=source"]
+    assert task_of(kind, {7: "null", 9: "None"}, *more[kind]).findings().suspicious == []
+
+
 def test_a_study_of_before_reads_them_as_texts(compose_plain, tmp_path, task_of):
     import yaml
 

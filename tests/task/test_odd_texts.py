@@ -10,7 +10,8 @@ from harness.task.intake.odd_texts import identical, of_no_language, of_template
 NAMES = {
     "paths": ("names of files", lambda n: f"docs/{n:04d}.txt"),
     "Windows paths": ("names of files", lambda n: f"C:\\data\\{n}.jpg"),
-    "files": ("names of files", lambda n: f"IMG_{n}.png"),
+    "files": ("names of files", lambda n: f"IMG_{n}.PNG"),
+    "files of a folder": ("names of files", lambda n: f"calls/{n}.evt"),
     "digests": ("ids", lambda n: f"{n * 7919:016x}"),
     "numbers": ("ids", lambda n: f"{n + 10_000}"),
     "letters and numbers": ("ids", lambda n: f"ID-{n:05d}"),
@@ -33,6 +34,8 @@ def test_columns_of_file_names_and_ids_are_told(kind):
         lambda n: f"{n}",
         lambda n: f"word{'abcdefghij'[n % 10]}{'klmnopqr'[n % 8]}",
         lambda n: f"{n}.txt is gone",
+        lambda n: f"shop-{n}.net",
+        lambda n: f"www.{n}-of-it.co.uk",
         lambda n: "12345",
         lambda n: f"天气{n}很好",
     ],

@@ -18,6 +18,7 @@ _DECIMALS = frozenset(("5", "25", "75"))
 _UNDECIDED = frozenset(("skip", "skipped", "unsure", "not sure", "don't know", "undecided"))
 _SHORTEST, _LONGEST = 5, 50  # letters of a name that may be misspelled
 _TOLD = 10  # misspelled names
+_SHARE = 0.5  # of the rows that a class has on average: skip is a class beside run and jump
 _OFTEN = 10  # rows of the right name for each of a misspelled one
 
 
@@ -39,7 +40,8 @@ def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], no
             raise ConfigError(f"{where}: labels that are {said}, of one class each: {at}; mend the file, or {rule}")
         return [f"labels are {said}: {at}"]
     codings = [f"labels are {beside}: of one class each? {rule}"] if numbers and normalise is not False else []
-    undecided = [name for name in sorted(found) if " ".join(name.split()).casefold() in _UNDECIDED]
+    rare = [name for name in sorted(found) if found[name] < _SHARE * len(labels) / len(found)]
+    undecided = [name for name in rare if " ".join(name.split()).casefold() in _UNDECIDED]
     return (
         codings
         + [

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 
-from harness.config import ConfigError
+from harness.config import ConfigError, names_in
 from harness.system.paths import listed
 from harness.task.intake.table import Table
 
@@ -41,8 +41,8 @@ def without_gap_words(
 ) -> Table:
     """A table without rows whose texts are words for a gap, as `policy` and `gaps` have it; what is done is `found`.
 
-    Words that a person may have written are told; not those of `options`, where none is an answer. Raises ConfigError,
-    with the rows, for words of programs that are to be refused.
+    Words that a person may have written are told; not those of `options`, where none is an answer, or a part of a
+    text. Raises ConfigError, with the rows, for words of programs that are to be refused.
     """
     if policy == "keep":
         return table
@@ -62,6 +62,12 @@ def without_gap_words(
         return table
     found.out[split] = [row for row in table.frame.index if row in gone]
     return dataclasses.replace(table, frame=table.frame.drop(index=found.out[split]))
+
+
+def beside_others(templates: Collection[str]) -> list[str]:
+    """The columns that templates name beside others: a word in one of them is not the text."""
+    named = [names_in(template) for template in templates]
+    return [name for names in named if len(set(names)) > 1 for name in names]
 
 
 def _rows_with(table: Table, column: str, words: Collection[str], *, folded: bool) -> dict[object, str]:

@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 
 from harness.system.paths import listed
 
-_PATH = re.compile(r"(?:[A-Za-z]:)?[^\s/\\]*(?:[/\\][^\s/\\]+)*\.[A-Za-z][A-Za-z0-9]{1,4}")
+_ENDINGS = (
+    "txt|text|csv|tsv|jsonl?|xml|html?|pdf|docx?|xlsx?|rtf|odt|tex|log|dat|bin|exe|dll|zip|gz|md|py|js|java|cpp|php"
+    "|jpe?g|png|gif|bmp|tiff?|webp|svg|dcm|npy|npz|wav|mp[34]|flac|ogg|m4a|avi|mov|mkv|webm"
+)
+_PATH = re.compile(  # a name without a folder may be one of the network
+    rf"(?:[A-Za-z]:)?[^\s/\\]*(?:[/\\][^\s/\\]+)+\.[A-Za-z][A-Za-z0-9]{{1,4}}|[^\s/\\]+\.(?i:{_ENDINGS})"
+)
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _ID = re.compile(rf"(?=\S*\d)(?:[0-9a-fA-F]{{12,}}|{_UUID}|[A-Za-z]{{0,4}}[-_]?\d{{4,}})")
 _KINDS = {"names of files": _PATH, "ids": _ID}
