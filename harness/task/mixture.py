@@ -16,9 +16,9 @@ from harness.config import ConfigError, MixtureTaskConfig, ModelConfig, Tokens
 from harness.task.base import Inputs, Losses, Task
 from harness.task.build import read_task
 from harness.task.constants import Batches
+from harness.task.intake.duplicates import are_too_many
 from harness.task.mixed_batches import MixedBatches, joined, losses_by_task
 from harness.task.sampling import LengthBatches
-from harness.task.text import OVERLAP_ALLOWED
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
@@ -110,7 +110,7 @@ def refuse_leaks(parts: Mapping[str, Task]) -> None:
         for split in ("validation", "test"):
             held = tuple(parts[second].texts(split))
             shared = sum(text in known for text in held)
-            if shared > OVERLAP_ALLOWED * len(held):
+            if are_too_many(shared, len(held)):
                 raise ConfigError(
                     f"task.tasks: {shared} of {len(held)} {split} sentences of {second} stand in the training "
                     f"split of {first}; give both the same split_seed, shares and cut, drawn"

@@ -23,7 +23,7 @@ from harness.task.batches import Split, encode
 from harness.task.code_texts import read_code_docs, read_code_facts
 from harness.task.constants import Batches
 from harness.task.intake.cuts import refuse_empty
-from harness.task.intake.duplicates import near_counts, normalised_row
+from harness.task.intake.duplicates import are_too_many, near_counts, normalised_row
 from harness.task.intake.facts import NO_FACTS, Facts
 from harness.task.intake.labels import suspicious
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from harness.task.metrics import Metrics
 
 TextConfig = GlueTaskConfig | RatedTaskConfig | CodeTextTaskConfig | OwnTextTaskConfig
-
-# Up to this share of a held-out split may stand in the training set too: SST-2 as published has 2 of 1,821.
-OVERLAP_ALLOWED = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +161,7 @@ def text_task(
     known = {name: list(frame["label"]) for name, frame in frames.items()}
     classes, labels = numbered_labels(where, known, answer=answer, wanted=wanted, positive=positive)
     splits = {name: Split(tuple(frame["text"]), labels[name], _pairs(frame)) for name, frame in frames.items()}
-    shared = _shared_sentences(where, splits, 1.0 if may_share else OVERLAP_ALLOWED)
+    shared = _shared_sentences(where, splits, may_share)
     digest = hashlib.sha256()
     for key, split in splits.items():
         second = (split.pairs,) if split.pairs else ()
@@ -215,7 +212,7 @@ def _pairs(frame: pd.DataFrame) -> tuple[str, ...]:
     return tuple(frame["pair"]) if "pair" in frame else ()
 
 
-def _shared_sentences(where: str, splits: dict[str, Split], allowed: float) -> dict[str, int]:
+def _shared_sentences(where: str, splits: dict[str, Split], may_share: bool) -> dict[str, int]:
     """How many sentences two splits share, where they share any; more than a few are refused."""
     found: dict[str, int] = {}
     names = list(splits)
@@ -223,7 +220,7 @@ def _shared_sentences(where: str, splits: dict[str, Split], allowed: float) -> d
         for second in names[index + 1 :]:
             known = set(splits[first].contents)
             shared = sum(content in known for content in splits[second].contents)
-            if shared > allowed * len(splits[second]):
+            if not may_share and are_too_many(shared, len(splits[second])):
                 raise ConfigError(f"{where}: {shared} of {len(splits[second])} {second} sentences stand in {first} too")
             if shared:
                 found[f"{first} and {second}"] = shared

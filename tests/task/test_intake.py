@@ -812,6 +812,19 @@ def test_texts_that_differ_in_nothing_that_matters_stay_in_one_split(make_task, 
     assert near == {name: len(split) // 2 for name, split in task.splits.items()}
 
 
+@pytest.mark.parametrize(("rows", "shared", "taken"), [(60, 1, True), (20, 1, True), (60, 2, False), (10, 1, False)])
+def test_one_text_of_a_small_file_may_stand_in_training(make_task, tmp_path, rows, shared, taken):
+    data = written(tmp_path / "a.csv", text_of(sentences()))
+    own = [(f"row {n} of the held-out file", ("pos", "neg")[n % 2]) for n in range(rows - shared)]
+    test = written(tmp_path / "t.csv", text_of([*sentences()[:shared], *own]))
+    config = config_of(make_task, data=data, test=test, validation_share=0.01)
+    if taken:
+        assert read_task(config).describe()["near"] in ({"train and test": 1}, {"validation and test": 1})
+    else:
+        with pytest.raises(ConfigError, match=rf"{shared} of {rows} test sentences stand in (train|validation) too"):
+            read_task(config)
+
+
 @pytest.mark.parametrize("change", [str, str.upper, lambda t: f" {t}  ", lambda t: f"{t} ..."])
 def test_given_splits_that_share_texts_are_refused_or_told(make_task, tmp_path, change):
     data = written(tmp_path / "a.csv", text_of(sentences()))
