@@ -53,6 +53,8 @@ IN_ORDER = {
     "days first": ["01.02.2020", "13.02.2020", "01.03.2020"],
     "months first": ["2/01/2020", "2/13/2020", "3/01/2020"],
     "days first, with a time": ["13/02/2020 9:05", "13/02/2020 10:00", "01/03/2020 00:00"],
+    "a zone": ["Mon Apr 06 22:00:00 PDT 2009", "Wed Apr 08 01:00:00 PDT 2009", "Fri May 01 09:30:00 PDT 2009"],
+    "UTC behind times": ["2019-12-31 22:00:00 UTC", "2020-01-01 01:00:00 UTC"],
     "short years": ["31.12.99", "01.01.00", "13.01.09"],
     "words": ["31 December 2019", "1 January 2020"],
     "words of a spreadsheet": ["31-Dec-19", "01-Jan-20"],
@@ -77,6 +79,7 @@ def test_what_is_in_its_order_is_taken(kind):
     [
         (["13.02.2020", "01.03.2020"], "%d.%m.%Y"),
         (["02/13/2020 10:00", "03/01/2020 11:30"], "%m/%d/%Y %H:%M"),
+        (["Mon Apr 06 22:00:00 PDT 2009", "Wed Apr 08 01:00:00 PDT 2009"], "%a %b %d %H:%M:%S PDT %Y"),
         (["5 May 2020", "6 June 2020"], "%d %B %Y"),
         (["2020Q1", "2020Q2"], "quarters"),
         (["2020-05-31", "2020-06-01"], ""),
@@ -85,6 +88,12 @@ def test_what_is_in_its_order_is_taken(kind):
 )
 def test_it_is_said_how_times_are_read(cells, how):
     assert moments("data=a.csv", "when", pd.Series(cells, dtype=object)).how == how
+
+
+def test_times_in_two_zones_are_refused():
+    cells = pd.Series(["Mon Apr 06 22:00:00 PDT 2009", "Mon Apr 06 22:00:00 EST 2009"], dtype=object)
+    with pytest.raises(ConfigError, match="when is neither a number nor a date like 2024-05-31 in rows 0, 1"):
+        moments("data=a.csv", "when", cells)
 
 
 SCALES = {

@@ -29,6 +29,7 @@ _FORMATS = (
     "%a %b %d %H:%M:%S %z %Y",
     "%a %b %d %H:%M:%S %Y",
 )
+_ZONE = r" ([A-Z]{3,4})(?: \d{4})?$"  # as PDT; of one, which all rows have, the order is that of the times
 _SAMPLE = 40  # cells that are looked at to find formats that may be
 _PARTS = {"Q": "quarters", "W": "weeks", "H": "halves of years"}
 _PART = re.compile(
@@ -83,7 +84,12 @@ def _likely(texts: pd.Series) -> list[str]:
     """The formats that half of some cells have."""
     there = texts.dropna()
     some = there.iloc[np.linspace(0, len(there) - 1, min(_SAMPLE, len(there))).astype(int)]
-    return [name for name in _FORMATS if len(some) and dates_by(some, name).notna().sum() * 2 >= len(some)]
+    zones = set(there.str.extract(_ZONE, expand=False))
+    zoned = [f"%a %b %d %H:%M:%S {zone} %Y" for zone in zones] + [
+        f"{name} {zone}" for name in _FORMATS for zone in zones
+    ]
+    names = (*_FORMATS, *zoned) if len(zones) == 1 and not pd.isna(next(iter(zones))) else _FORMATS
+    return [name for name in names if len(some) and dates_by(some, name).notna().sum() * 2 >= len(some)]
 
 
 def _of_no_format(column: str, cells: pd.Series, kinds: Mapping[str, pd.Series]) -> str:
