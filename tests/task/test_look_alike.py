@@ -18,6 +18,8 @@ ALIKE = [
     ("f\u00fcr", "f\u00c3\u00bcr"),
     ("\u00c0 voir", "\u00c3\u0080 voir"),
     ("caf\u00e9", "cafe\u0301"),
+    ("\u0130yi", "iyi"),
+    ("I\u015f\u0131k", "\u0131\u015f\u0131k"),
     ("one", "1"),
     ("Two", "2.0"),
 ]
@@ -38,6 +40,7 @@ def test_names_that_look_alike_are_refused_until_it_is_settled(one, other):
     "names",
     [
         ("\u0434\u0430", "\u043d\u0435\u0442"),
+        ("s\u0131n\u0131r", "sinir"),
         ("\u03b1", "a"),
         ("f\u00fcr", "fur"),
         ("O", "0"),

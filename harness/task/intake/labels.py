@@ -26,6 +26,7 @@ _NO_LABELS = frozenset(
 )
 _OPEN = re.compile(r"\s*[\[{(]")
 DECISIONS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+_DOTS = frozenset("ıİ")  # of Turkish, whose small letters of I and İ these and i are
 _YES = frozenset(("true", "t", "yes", "y", "1"))
 _NO = frozenset(("false", "f", "no", "n", "0"))
 
@@ -135,6 +136,8 @@ def _readings(label: str) -> list[str]:
     """The same, and what else it may be: 1.000 may be one or a thousand."""
     seen = unicodedata.normalize("NFKC", repaired(label))
     plain = "".join(" " if c.isspace() else c for c in seen if not _invisible(c))
+    if not _DOTS.isdisjoint(plain):
+        plain = plain.translate({ord("I"): "ı", ord("İ"): "i"})
     plain = " ".join(plain.split()).casefold()
     return number_readings(plain) or [plain]
 
