@@ -63,7 +63,10 @@ def test_other_cells_are_refused_with_row_and_column(task_of):
 @pytest.mark.parametrize("odd", [dict.fromkeys(NAMES, -1), {"insult": None}, {"toxic": ""}, dict.fromkeys(NAMES, "-1")])
 def test_rows_without_labels_are_gaps(task_of, odd):
     rows = changed({4: odd, 11: odd})
-    with pytest.raises(ConfigError, match=r"2 rows have no text or no toxic, insult, threat \(rows 5, 12\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"2 rows have no text or no toxic, insult, threat \(rows 5, 12\); task.gaps=.*; a row of -1 in",
+    ):
         task_of(rows)
     task = task_of(rows, "task.gaps=leave_out")
     assert sum(task.describe()["rows"].values()) == 58
