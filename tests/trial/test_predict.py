@@ -92,7 +92,7 @@ GAPS = {
     "b.csv": ('text,n\none,1\n"",2\n ,3\n', "no text in 2 rows (3, 4)"),
     "a.tsv": ("text\none\n\ntwo\n", "no text in 1 rows (3)"),
     "b.tsv": ("text\tn\none\t1\n\t\n", "no text in 1 rows (3)"),
-    "a.txt": ("one\n\ntwo\n \n", "no text in 2 rows (2, 4)"),
+    "a.txt": ("\n \n", "no texts in it"),
     "a.jsonl": ('{"text": "one"}\n{"text": null}\n{"n": 1}\n', "no text in 2 rows (2, 3)"),
     "b.jsonl": ('{"text": "one"}\n{"text": 5}\n', "row 2: text is '5' (int), no text"),
     "b.txt": ("one\na\0b\n", "bytes of zero in it"),
@@ -105,6 +105,13 @@ def test_a_row_without_a_text_is_refused_and_named(name, compose_plain, tmp_path
     (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=re.escape(message)):
         read_texts(untrained(compose_plain("task=text_csv", "task.data=a.csv")), tmp_path / name)
+
+
+def test_blank_lines_of_a_text_file_are_passed_over_and_told(compose_plain, tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("one\n\ntwo\n \n")
+    made = untrained(compose_plain("task=text_csv", "task.data=a.csv"))
+    assert read_texts(made, tmp_path / "a.txt") == (["one", "two"],)
+    assert "a.txt: 2 blank lines are passed over (2, 4)" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", ["txt", "csv"])

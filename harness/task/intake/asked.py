@@ -1,5 +1,6 @@
 """Files of rows that are to be predicted, read as a task's own data are: every row is one of the answer, or refused."""
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from harness.system.paths import listed
 from harness.task.intake.files import decode, read_bytes, unwritable
 from harness.task.intake.table import ARROW, SUFFIXES, Table, load_table
 
+_LOG = logging.getLogger(__name__)
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
 
 
@@ -20,14 +22,15 @@ def asked_table(path: Path, wanted: Collection[str] = (), *, encoding: str | Non
 
 
 def asked_lines(path: Path, encoding: str | None) -> dict[int, str]:
-    """The lines of a .txt by number. Raises ConfigError, with the rows, for lines without text."""
+    """The lines of a .txt by number, but for blank ones, which are told. Raises ConfigError for what is no text."""
     lines = _LINE_ENDS.split(decoded(path, encoding)[0])
     rows = dict(enumerate(lines[:-1] if not lines[-1] else lines, 1))
     for row, line in rows.items():
         if problem := unwritable(line):
             raise ConfigError(f"input={path}: row {row} has {problem}")
-    refuse_gaps(path, {row: "no text" for row, line in rows.items() if not line.strip()})
-    return rows
+    if blank := [row for row, line in rows.items() if not line.strip()]:
+        _LOG.warning("%s: %d blank lines are passed over (%s)", path, len(blank), listed(blank))
+    return {row: line for row, line in rows.items() if line.strip()}
 
 
 def decoded(path: Path, encoding: str | None) -> tuple[str, str]:
