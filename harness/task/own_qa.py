@@ -20,6 +20,7 @@ from harness.task.intake.duplicates import (
     shared_keys,
 )
 from harness.task.intake.facts import Facts
+from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.near_texts import near_texts
@@ -71,7 +72,7 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
     """The three splits, and what was found out. Raises ConfigError for what is ambiguous or no question."""
     left, rows, (given, passed) = _Left(), Rows(), tables_of(config)
     left.told += passed
-    tables = {split: (where, in_rows(where, table)) for split, (where, table) in given.items()}
+    tables = {split: _without_gap_words(config, split, where, table, left) for split, (where, table) in given.items()}
     asked = {
         split: read_asked(
             config,
@@ -109,6 +110,18 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
     groups = {split: {row.question.name: row.group for row in rows[split]} for split in SPLITS}
     left.told += shared_groups(where, config.group, groups, config.leaks)
     return source, {split: tuple(row.question for row in rows[split]) for split in SPLITS}, _facts(rows, left)
+
+
+def _without_gap_words(
+    config: ExtractiveQaConfig, split: str, where: str, table: Table, left: _Left
+) -> tuple[str, Table]:
+    """What names a table, and its questions, a row each; answers are spans of a text, whatever they say."""
+    found, policy, gaps = Words(), config.gap_words, config.gaps
+    read = (config.question, config.context)
+    rows = without_gap_words(where, split, in_rows(where, table), read, policy=policy, gaps=gaps, found=found)
+    left.note("gaps", split, [str(row) for row in found.out.get(split, ())])
+    left.told += found.told
+    return where, rows
 
 
 def _withheld(config: ExtractiveQaConfig, where: Mapping[str, str], asked: Mapping[str, Sequence[Asked]]) -> list[str]:

@@ -15,6 +15,7 @@ from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import normalised, repeats, settled, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
+from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
@@ -59,13 +60,18 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
     left: dict[str, list[str]] = {}
     formats: dict[str, str] = {}
     given: Splits = {}
+    words = Words()
     for split, (named, table) in tables.items():
+        table = _without_gap_words(config, split, named, table, words)
         speaker = config.speaker or (None if config.time else _usual_speaker(config, table))
         given[split] = _heard(config, split, named, table, speaker, left)
         digests = [each.digest for each in given[split]]
         told += of_segments(named, table, digests, settled=config.duplicates != "refuse")
         formats |= {f"{split}.{what}": said for what, said in table.format.items()}
         formats |= {f"{split}.speaker": f"in column {speaker}"} if speaker != config.speaker else {}
+    told += words.told
+    if words.out:
+        left["gaps"] = words.named()
     if config.speaker is None:
         given = _without_the_one(given)
     given = _without_contradictions(config, where, given, left)
@@ -88,6 +94,11 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         format=formats | brought((each.heard for each in every), config.sample_rate),
     )
     return source, splits, facts
+
+
+def _without_gap_words(config: TranscriptsConfig, split: str, where: str, table: Table, found: Words) -> Table:
+    policy, gaps, text = config.gap_words, config.gaps, config.text or usual_column(table, "task.text", _TEXT)
+    return without_gap_words(where, split, table, [text], policy=policy, gaps=gaps, found=found)
 
 
 def _given(config: TranscriptsConfig) -> tuple[dict[str, tuple[str, Table]], list[str]]:

@@ -8,7 +8,7 @@ from harness.config import ConfigError
 from harness.task.build import read_task
 
 MODELS = {"seq2seq": ["model=t5_small", "trainer.objective=loss"], "chat": ["model=gpt2", "trainer.objective=loss"]}
-MODELS |= {"choice": ["model=gpt2"], "text_csv": []}
+MODELS |= {"choice": ["model=gpt2"], "text_csv": [], "extractive_qa": ["trainer.objective=f1"]}
 
 
 def row_of(kind, place, said):
@@ -17,6 +17,9 @@ def row_of(kind, place, said):
         return {"text": text, "second": said or f"{place} it is", "label": "ab"[place % 2]}
     if kind == "seq2seq":
         return {"source": text, "target": said or f"about {place}"}
+    if kind == "extractive_qa":
+        answers = {"text": [f"{place}"], "answer_start": [4]}
+        return {"question": said or f"which one is of {place * 7}?", "context": text, "answers": answers}
     if kind == "chat":
         turns = [("user", text), ("assistant", said or f"about {place}")]
         return {"messages": [{"role": role, "content": content} for role, content in turns]}
@@ -37,6 +40,7 @@ def task_of(compose_plain, tmp_path):
 
 
 COLUMNS = {"text_csv": "second", "seq2seq": "target", "chat": "messages", "choice": "options"}
+COLUMNS |= {"extractive_qa": "question"}
 
 
 def rows_in(task):
@@ -81,6 +85,21 @@ def test_an_answer_in_one_of_several_fields_is_no_gap(task_of, kind):
     more = {"text_csv": ["task.text='{second}: {text}'", "task.text_pair=null"]}
     more["seq2seq"] = ["task.source='{target}: {source}'", "task.target=source"]
     assert task_of(kind, {7: "null", 9: "None"}, *more[kind]).findings().suspicious == []
+
+
+def test_an_answer_that_is_a_span_is_no_gap(compose_plain, tmp_path):
+    texts = [f"one says nan or None to {place}" for place in range(40)]
+    answers = [
+        {"text": [text.split()[2 + place % 2 * 2]], "answer_start": [9 + place % 2 * 7]}
+        for place, text in enumerate(texts)
+    ]
+    rows = [
+        {"question": f"what {n}?", "context": text, "answers": answer}
+        for n, (text, answer) in enumerate(zip(texts, answers, strict=True))
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = read_task(compose_plain("task=extractive_qa", f"task.data={tmp_path}/a.jsonl", "trainer.objective=f1").task)
+    assert rows_in(task) == 40
 
 
 def test_a_study_of_before_reads_them_as_texts(compose_plain, tmp_path, task_of):

@@ -321,6 +321,20 @@ def test_rows_that_cannot_be_used_are_named_at_once(read, table):
     assert len(every(task)) == 33
 
 
+def test_transcripts_that_are_words_for_a_gap_are_refused_or_told(read, table):
+    replaced(table, "This is row 7!", "nan")
+    replaced(table, "This is row 9!", "None")
+    with pytest.raises(
+        ConfigError, match=r"programs write for a gap, 'nan' in 1 rows of transcription \(9\); task.gaps"
+    ):
+        read(table)
+    task = read(table, "task.gaps=leave_out")
+    assert task.findings().left_out["gaps"] == ["train 9"]
+    assert any("'None' in 1 rows of transcription (11); task.gap_words" in said for said in task.findings().suspicious)
+    assert len(every(read(table, "task.gap_words=leave_out"))) == 38
+    assert len(every(read(table, "task.gap_words=keep"))) == 40
+
+
 def test_texts_of_which_a_normaliser_leaves_nothing_are_named(read, table):
     replaced(table, "This is row 7!", "Um [noise]")
     with pytest.raises(ConfigError, match=r"row 9: sound/7.wav: 'Um \[noise\]': task.normalise=english leaves nothing"):

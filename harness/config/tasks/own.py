@@ -17,6 +17,9 @@ from harness.config.tasks.base import TaskConfig
 Duplicates = Literal["refuse", "first", "leave_out", "keep"]
 """What becomes of rows that contradict each other: the first is kept, or none of them, or all."""
 
+GapWords = Literal["refuse", "leave_out", "keep"]
+"""What becomes of rows with a text that is a word for a gap."""
+
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class LabelsConfig:
@@ -58,7 +61,7 @@ class OwnTextsConfig(OwnDataConfig):
     """
 
     unknown_tokens: Literal["refuse", "allow"] = "refuse"
-    gap_words: Literal["refuse", "leave_out", "keep"] = "keep"
+    gap_words: GapWords = "keep"
 
     @property
     def takes_unknown(self) -> bool:

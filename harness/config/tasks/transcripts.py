@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Flag, Positive, Text
 from harness.config.tasks.base import ERROR_RATES
-from harness.config.tasks.own import Duplicates, OwnDatasetConfig, time_mistakes
+from harness.config.tasks.own import Duplicates, GapWords, OwnDatasetConfig, time_mistakes
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 
@@ -30,7 +30,8 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
     `channels`: of several the mean, or an error. Recordings of more than `longest_s` seconds are refused, or, as
     `gaps` has it, left out. `max_target` is in tokens of the model. `normalise` plain: texts are compared in lower
     case and without punctuation; english: by Whisper's own normaliser, numbers in digits and contractions written out.
-    `duplicates`: of rows of one recording with other transcripts.
+    `duplicates`: of rows of one recording with other transcripts. `gap_words`: of those whose transcript is a word for
+    a gap, as nan.
     """
 
     builder = "harness.task.transcripts:read_transcripts"
@@ -49,6 +50,7 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
     normalise: Literal["none", "plain", "english"]
     score_base: Flag
     duplicates: Duplicates = "refuse"
+    gap_words: GapWords = "keep"
     time: Text | None = None
     time_format: Text | None = None
 
