@@ -19,7 +19,7 @@ from harness.task.intake.scored import with_head
 from harness.task.intake.split_column import NONE, by_column, numbered_splits
 from harness.task.intake.table import SUFFIXES, Table, load_table
 from harness.task.intake.timed import latest_held_out
-from harness.task.intake.tokens import LINES, items_of, list_of_tokens, read_lines
+from harness.task.intake.tokens import COLUMNS, CONLLU, LINES, items_of, list_of_tokens, read_lines
 from harness.task.tags import OUTSIDE, SCHEMES, begun, broken, is_of, scheme_of
 
 
@@ -41,6 +41,7 @@ class Row:
 
 _TOKENS = ("tokens", "token", "words", "word")
 _TAGS = ("tags", "tag", "ner_tags", "ner", "pos_tags", "labels", "label")
+_UNNAMED = "tags"  # of conf/task/token_labels.yaml
 _PASSED_OVER = -100  # what losses pass over, in data made ready for them
 
 Rows = dict[str, list[Row]]
@@ -154,7 +155,10 @@ def _with_tokens(
 
 
 def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list[Row], Mapping[str, str]]:
-    """Rows of a file of a token a line: the token first, its tag last; a row's name is its first line."""
+    """Rows of a file of a token a line: the token first, its tag last, or in the column of a .conllu that is named; a
+    row's name is its first line.
+    """
+    at = _place_of_tags(config, f"{key}={path}") if path.suffix.lower() == CONLLU else -1
     rows, encoding = read_lines(key, path, config.encoding)
     if len(rows) == 1 and key == "task.data":
         raise ConfigError(
@@ -165,10 +169,18 @@ def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list
         if short := next((line for line in lines if len(line.cells) < 2), None):
             raise ConfigError(f"{key}={path}: line {short.number}: {short.cells[0]!r} has no tag behind it")
     found = [
-        Row(name, tuple(line.cells[0] for line in lines), tuple(line.cells[-1] for line in lines))
+        Row(name, tuple(line.cells[0] for line in lines), tuple(line.cells[at] for line in lines))
         for name, lines in rows
     ]
     return found, {} if encoding in ("utf-8", "utf-8-sig") else {"encoding": encoding}
+
+
+def _place_of_tags(config: TokenLabelsTaskConfig, where: str) -> int:
+    """The column of a .conllu that `tags` names, UPOS where it names none of its own. Raises ConfigError for others."""
+    name = "upos" if config.tags == _UNNAMED else config.tags.casefold()
+    if name not in COLUMNS[1:]:
+        raise ConfigError(f"{where}: task.tags={config.tags}: {', '.join(COLUMNS[1:])} are the columns of a .conllu")
+    return COLUMNS.index(name)
 
 
 def _of_table(config: TokenLabelsTaskConfig, given: str, table: Table, split: str) -> list[Row]:

@@ -441,6 +441,36 @@ def test_plain_tags_are_classes_of_their_own(read, tmp_path):
     assert task.describe()["majority"]["class"] == "N"
 
 
+def conllu(rows, folder):
+    """As of Universal Dependencies: with comments, a word that two are written as, and one that is not written."""
+    text = ["# newdoc", "# newdoc id = a"]
+    for number, (tokens, tags) in enumerate(rows):
+        text += [f"# sent_id = {number}", f"# text = {' '.join(tokens)}", "1-2\tboth" + "\t_" * 8]
+        text += [
+            f"{place}\t{token}\tlemma\t{tag[:1]}\t{tag}\t_\t0\troot\t_\tSpaceAfter=No"
+            for place, (token, tag) in enumerate(zip(tokens, tags, strict=True), 1)
+        ]
+        text += [f"{len(tokens)}.1\tunwritten" + "\t_" * 8, ""]
+    (folder / "rows.conllu").write_text("\n".join(text))
+    return folder / "rows.conllu"
+
+
+def test_universal_dependencies_are_read_by_the_name_of_a_column(read, tmp_path):
+    path = conllu(ROWS, tmp_path)
+    every = [tag for _, tags in ROWS for tag in tags]
+    for name, wanted in {"tags": [tag[:1] for tag in every], "XPOS": every}.items():
+        task = read(path, scheme="plain", tags=name)
+        kept = {row.tokens: row.tags for split in task.splits.values() for row in split}
+        assert set(kept) == {tuple(tokens) for tokens, _ in ROWS}
+        assert [tag for tokens, _ in ROWS for tag in kept[tuple(tokens)]] == wanted
+    assert read(path, tags="xpos").sha256 == read(conll(ROWS, tmp_path)).sha256
+    with pytest.raises(ConfigError, match=r"task.tags=ner: lemma, upos, xpos, .* are the columns of a .conllu"):
+        read(path, scheme="plain", tags="ner")
+    path.write_text(path.read_text().replace("\tSpaceAfter=No", ""))
+    with pytest.raises(ConfigError, match=r"line 6 has 9 columns, of a .conllu it is ten"):
+        read(path, scheme="plain")
+
+
 def test_a_line_without_a_tag_is_named(read, tmp_path):
     path = conll(ROWS, tmp_path)
     lines = path.read_text().split("\n")

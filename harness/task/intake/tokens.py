@@ -9,9 +9,13 @@ from harness.task.intake.files import decode, read_bytes, unwritable
 from harness.task.intake.labels import is_gap
 from harness.task.intake.lists import Shortened, read_list
 
-LINES = (".conll", ".iob", ".iob2", ".bio", ".txt")
-"""Suffixes of files of a token a line, its tag in the last column, and a blank line after each row."""
-
+CONLLU = ".conllu"
+LINES = (".conll", ".iob", ".iob2", ".bio", ".txt", CONLLU)
+"""Suffixes of files of a token a line, its tag in the last column, and a blank line after each row; of those of
+Universal Dependencies the token is the second of ten columns.
+"""
+COLUMNS = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+"""Of a word in such a file what stands behind its number."""
 
 _COMMENT = re.compile(r"#\s*(\w+\s*=|id\s)")  # at the head of a row: a number sign may be a token, too
 _BLANKS = re.compile(" +")  # others, as one that is not broken at, are part of a token
@@ -29,7 +33,8 @@ def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[s
     """The rows of a file of a token a line, by the numbers of their first lines, and its encoding.
 
     Columns are parted by tabs, or by blanks; lines end as on an old Mac, where nothing else ends one. Comments before a
-    row (`# id = …`) and -DOCSTART- are passed over. Raises ConfigError where there is no row.
+    row (`# id = …`) and -DOCSTART- are passed over; of a .conllu the numbers of words, too, and lines that are no word.
+    Raises ConfigError where there is no row.
     """
     try:
         text, found = decode(read_bytes(path, key), encoding)
@@ -37,11 +42,13 @@ def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[s
         raise ConfigError(f"{key}={path}: {error}") from None
     rows: list[tuple[str, list[Line]]] = []
     open_row = False
+    words = path.suffix.lower() == CONLLU
+    comment = re.compile("#") if words else _COMMENT
     for number, line in enumerate(text.split("\n" if "\n" in text else "\r"), 1):
         cells = tuple(cell.strip() for cell in (line.split("\t") if "\t" in line else _BLANKS.split(line.strip(" \r"))))
         if not line.strip():
             open_row = False
-        elif not (line.startswith("-DOCSTART-") or (not open_row and _COMMENT.match(line))):
+        elif not (line.startswith("-DOCSTART-") or (not open_row and comment.match(line))):
             if not cells[0]:
                 raise ConfigError(f"{key}={path}: line {number}: {line[:40]!r} begins with no token")
             if not open_row:
@@ -50,7 +57,15 @@ def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[s
             rows[-1][1].append(Line(number, cells))
     if not rows:
         raise ConfigError(f"{key}={path}: no line of a token in it")
-    return rows, found
+    return [(name, _words(f"{key}={path}", lines)) for name, lines in rows] if words else rows, found
+
+
+def _words(where: str, lines: list[Line]) -> list[Line]:
+    """The columns of words behind their numbers; 3-4 is what two are written as, and 5.1 is not written at all."""
+    for line in lines:
+        if len(line.cells) != len(COLUMNS) + 1:
+            raise ConfigError(f"{where}: line {line.number} has {len(line.cells)} columns, of a .conllu it is ten")
+    return [Line(line.number, line.cells[1:]) for line in lines if line.cells[0].isdecimal()]
 
 
 def list_of_tokens(cell: object, where: str, column: str) -> tuple[str, ...]:
