@@ -13,6 +13,7 @@ from harness.system.paths import listed
 from harness.task.answers import with_answers
 from harness.task.base import SPLITS
 from harness.task.intake.chats import (
+    AS_TEXT,
     ROLES,
     SPEAKS_FIRST,
     Message,
@@ -100,23 +101,17 @@ def tables_of(
     """Of each split that is given the key with its value, and the table; and what is told of splits that are none."""
     if config.data is None and config.dataset is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, JSON, Parquet or Arrow file, or task.dataset")
+    tables, told = dict[str, tuple[str, Table]](), list[str]()
     if config.dataset is not None:
         found, told = load_splits(config.dataset, config.subset, (), config.split_names)
-        given = {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}
-        return by_column(given, config.split), [*told, *_numbered_splits(config, given)]
-    tables = {}
-    for split, key, name in given_files(config.data, config.validation, config.test):
-        table = load_table(
-            Path(name).expanduser(), key, encoding=config.encoding, separator=config.separator, columns=config.columns
-        )
-        tables[split] = f"{key}={name}", table
-    return by_column(tables, config.split), _numbered_splits(config, tables)
-
-
-def _numbered_splits(
-    config: ChatTaskConfig | ChoiceTaskConfig | ExtractiveQaConfig, tables: Mapping[str, tuple[str, Table]]
-) -> list[str]:
-    return numbered_splits(tables, config.split, [config.group or "", config.time or ""])
+        tables = {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}
+    else:
+        for split, key, name in given_files(config.data, config.validation, config.test):
+            path, mark = Path(name).expanduser(), config.separator
+            table = load_table(path, key, encoding=config.encoding, separator=mark, columns=config.columns)
+            tables[split] = f"{key}={name}", table
+    told = [*told, *numbered_splits(tables, config.split, [config.group or "", config.time or ""])]
+    return by_column(tables, config.split), told
 
 
 def groups_of(
@@ -204,7 +199,7 @@ def _pair(config: ChatTaskConfig, where: str, names: list[str], answered: bool) 
     rule = f"expected {', '.join(_LISTS)}, or {', or '.join(' and '.join(pair) for pair in _PAIRS)}"
     raise ConfigError(
         f"{where}: no conversations found; {rule}; task.messages, or task.source and task.target, name other columns; "
-        f"columns: {listed(names) or 'none'}"
+        f"{AS_TEXT} are read by task.messages; columns: {listed(names) or 'none'}"
     )
 
 

@@ -111,6 +111,25 @@ def test_a_prompt_and_its_answer_are_two_turns(columns, words, asked, task_of, t
             assert answer == {"role": "assistant", "content": str(n)}
 
 
+@pytest.mark.parametrize(
+    "signs",
+    [("\n\nHuman: ", "\n\nAssistant: "), ("### Human: ", "### Assistant: "), ("### Human: ", "\n### Assistant:")],
+)
+def test_turns_in_one_text_are_read_where_their_column_is_named(signs, task_of, tmp_path):
+    chats = [[turn for turn in chat if turn["role"] != "system"] for chat in ROWS]
+    texts = ["".join(signs[turn["role"] == "assistant"] + turn["content"] for turn in chat) for chat in chats]
+    data = write_jsonl(tmp_path / "chats.jsonl", [{"chosen": text, "rejected": "another"} for text in texts])
+    with pytest.raises(
+        ConfigError, match=r"no conversations .* '### Human: .* are read by task.messages; columns: chosen"
+    ):
+        task_of(data)
+    task = task_of(data, "task.messages=chosen")
+    found = [list(map(dict, chat)) for split in task.splits.values() for chat in split.conversations]
+    assert sorted(map(str, found)) == sorted(map(str, chats))
+    with pytest.raises(ConfigError, match=r"rejected is 'another' \(str\), no list; texts as 'Human: "):
+        task_of(data, "task.messages=rejected")
+
+
 def test_a_system_prompt_is_set_where_there_is_none(task_of, tmp_path):
     rows = [{"messages": chat, "tone": f"tone {n % 2}"} for n, chat in enumerate(ROWS)]
     data = write_jsonl(tmp_path / "chats.jsonl", rows)

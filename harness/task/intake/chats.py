@@ -1,5 +1,6 @@
 """Conversations out of the cells of a table: lists of messages in the two usual forms, and what keeps one out."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,20 +13,33 @@ Message = Mapping[str, Any]
 """`role` and `content`, and what else a template may read of it."""
 
 ROLES = ("system", "user", "assistant")
+AS_TEXT = "texts as 'Human: … Assistant: …' with blank lines between turns, or '### Human: …### Assistant: …',"
 SPEAKS_FIRST = "nothing before the assistant's first turn"
 _NAMES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
+_SIGNS = (re.compile(r"(?:^|\n\n)(Human|Assistant): ?"), re.compile(r"\s*### (Human|Assistant): ?"))
+"""What turns begin with that stand in one text, as those of Anthropic's HH and of Guanaco."""
 _KNOWN = ("role", "from", "content", "value")
 
 
 def messages_of(cell: object, where: str, column: str) -> list[Message]:
     """The messages of a cell, `{role, content}` or `{from, value}`, roles by their usual names; of an empty cell none.
 
-    A list may stand as text. What else a message has, and is not null, stays. Raises ConfigError, with `where`, for
-    what is no message.
+    A list may stand as text, as may turns in a text that begins with Human: or ### Human:. What else a message has, and
+    is not null, stays. Raises ConfigError, with `where`, for what is no message.
     """
-    return [
-        _message(item, f"{where}: {column}: message {n}") for n, item in enumerate(items_of(cell, where, column), 1)
-    ]
+    items = _turns(cell) if isinstance(cell, str) else None
+    if items is None:
+        items = items_of(cell, where, column, f"; {AS_TEXT} are read, too")
+    return [_message(item, f"{where}: {column}: message {n}") for n, item in enumerate(items, 1)]
+
+
+def _turns(text: str) -> list[object] | None:
+    """The turns of a text that begins with one; None of others."""
+    for sign in _SIGNS:
+        if sign.match(text):
+            _, *parts = sign.split(text)
+            return [{"role": who, "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
+    return None
 
 
 def _message(item: object, where: str) -> Message:
