@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.config import Config, SweepConfig
 from harness.config.arms import Arm, Point, arms
 from harness.record import RECORDS, Log, Phase, Record, from_tree, is_final, to_json
-from harness.search.confirmation import Finalist, Wanted, finalists, fresh_seeds
+from harness.search.confirmation import Finalist, Wanted, finalists, fresh_seeds, grouped
 from harness.system.jsonl import JsonlLog, repair_tail
 from harness.system.study_files import attempts_path
 
@@ -107,10 +107,12 @@ def confirmed_arms(sweep: SweepConfig) -> int:
     """How many arms a study confirms if every arm has a complete trial."""
     if sweep.confirm is None:
         return 0
-    all_arms = arms(sweep)
-    baselines = sum(arm.baseline for arm in all_arms)
-    compared = sweep.trials if sweep.mode == "joint" else len(all_arms) - baselines
-    return min(sweep.confirm.top, compared) + baselines
+    all_arms, top = arms(sweep), sweep.confirm.top
+    compared = [arm for arm in all_arms if not arm.baseline]
+    baselines = len(all_arms) - len(compared)
+    if sweep.mode == "joint":
+        return min(top, sweep.trials) + baselines
+    return sum(min(top, len(group)) for group in grouped(compared, sweep.across or ())) + baselines
 
 
 @dataclasses.dataclass(frozen=True)

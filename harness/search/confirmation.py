@@ -29,9 +29,10 @@ def finalists(
 ) -> list[Finalist]:
     """The `top` arms on validation, and every baseline; an arm without a complete trial is none.
 
-    Of the joint arm, the best trials of different names, which are different points. With several objectives, only
-    arms on the front, and the one that is recommended in any case. A trial that breaks a constraint is none, but of a
-    baseline. A function of the search's records alone, so any number of workers agree.
+    Of arms that each stand against baselines of their own (`across`), the `top` beside each. Of the joint arm, the best
+    trials of different names, which are different points. With several objectives, only arms on the front, and the one
+    that is recommended in any case. A trial that breaks a constraint is none, but of a baseline. A function of the
+    search's records alone, so any number of workers agree.
     """
     wanted, beside = wanted or Wanted({}, {}, 0.0), {arm.name for arm in all_arms if arm.baseline}
     searched = [entry for entry in records if entry.phase == "search"]
@@ -40,31 +41,51 @@ def finalists(
     known = [arm for arm in all_arms if arm.name in best]
     points = [arm for name in best if name not in {arm.name for arm in known} and (arm := arm_of(all_arms, name))]
     found = [Finalist(arm, best[arm.name]) for arm in [*points, *known]]
-    compared = [finalist for finalist in found if not finalist.arm.baseline]
+    again: dict[str, Finalist] = {}
+    for group in grouped([finalist.arm for finalist in found if not finalist.arm.baseline], wanted.across):
+        names = {arm.name for arm in group}
+        compared = [finalist for finalist in found if finalist.arm.name in names]
+        kept = _kept(compared, [entry for entry in allowed if entry.arm in names], top, wanted)
+        again |= {finalist.arm.name: finalist for finalist in kept}
+    return [again.get(each.arm.name, each) for each in found if each.arm.baseline or each.arm.name in again]
+
+
+def grouped(compared: Sequence[Arm], across: Sequence[str]) -> list[list[Arm]]:
+    """The arms by what each sets the keys of `across` to."""
+    groups: dict[str, list[Arm]] = {}
+    for arm in compared:
+        groups.setdefault(repr([arm.values.get(key) for key in across]), []).append(arm)
+    return list(groups.values())
+
+
+def _kept(compared: Sequence[Finalist], allowed: Sequence[Record], top: int, wanted: "Wanted") -> list[Finalist]:
     chosen: Record | None = None
     if wanted.objectives:
-        chosen = recommended([e for e in allowed if e.arm not in beside], wanted.objectives, wanted.margin)
+        chosen = recommended(allowed, wanted.objectives, wanted.margin)
         compared = _on_front(compared, allowed, wanted, chosen)
     kept = sorted(compared, key=lambda finalist: sum(better(other.trial, finalist.trial) for other in compared))[:top]
     if chosen is not None and chosen not in [finalist.trial for finalist in kept]:
         kept = [*kept[: top - 1], *(finalist for finalist in compared if finalist.trial is chosen)]
-    again = {finalist.arm.name: finalist for finalist in kept}
-    return [again.get(each.arm.name, each) for each in found if each.arm.baseline or each.arm.name in again]
+    return kept
 
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """Objectives with their signs, constraints, and the difference of scores that is too small to matter."""
+    """Objectives with their signs, constraints, the difference of scores that is too small to matter, and the keys at
+    each of whose values arms are held against baselines of their own.
+    """
 
     objectives: Mapping[str, float]
     constraints: Mapping[str, float]
     margin: float
+    across: Sequence[str] = ()
 
     @classmethod
     def of(cls, sweep: SweepConfig) -> "Wanted":
         """What a sweep says of them."""
         signs = {name: 1.0 if way == "maximize" else -1.0 for name, way in (sweep.objectives or {}).items()}
-        return cls(signs, sweep.constraints or {}, sweep.confirm.margin if sweep.confirm else 0.0)
+        margin = sweep.confirm.margin if sweep.confirm else 0.0
+        return cls(signs, sweep.constraints or {}, margin, tuple(sweep.across or ()))
 
 
 def _on_front(

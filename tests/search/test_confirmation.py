@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from harness.config.arms import Arm
-from harness.search.confirmation import finalists, fresh_order, fresh_seeds
+from harness.search.confirmation import Wanted, finalists, fresh_order, fresh_seeds
 from tests.test_record import make
 
 ARMS = [Arm(f"rank={rank}", {}, {}) for rank in (1, 2, 4)] + [Arm("full", {}, {}, baseline=True)]
@@ -31,6 +31,17 @@ def test_the_best_arms_on_validation_and_every_baseline_go_on_at_their_best_poin
     found = finalists(ARMS, RECORDS, top=2)
     assert [(each.arm.name, each.trial.trial) for each in found] == [("rank=1", 4), ("rank=2", 1), ("full", 3)]
     assert found[0].point == RECORDS[4].point
+
+
+def test_beside_each_baseline_of_its_own_the_best_arms_go_on():
+    """More rows make every arm better: the best arms of all would all be of the most rows."""
+    arms = [Arm(f"rank={rank},rows={rows}", {"rank": rank, "rows": rows}, {}) for rank in (1, 2) for rows in (50, 800)]
+    arms += [Arm(f"full,rows={rows}", {"rows": rows}, {}, baseline=True) for rows in (50, 800)]
+    records = [
+        entry(number, arm.name, 0.5 + 0.0001 * arm.values["rows"] + number / 1000) for number, arm in enumerate(arms)
+    ]
+    found = finalists(arms, records, 1, Wanted({}, {}, 0.0, across=("rows",)))
+    assert [each.arm.name for each in found] == ["rank=2,rows=50", "rank=2,rows=800", "full,rows=50", "full,rows=800"]
 
 
 def test_neither_the_order_of_records_nor_those_that_confirm_change_who_goes_on():
