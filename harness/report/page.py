@@ -1,5 +1,6 @@
 """The answer of a study, written from its records: table.csv, table.md, pictures, report.html."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.report.chance import chance
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import answer as confirmed_answer
 from harness.report.confirmed import section as confirmed_section
+from harness.report.groups import alike, shortened
 from harness.report.html import Group, page_data, write_page
 from harness.report.importance_picture import importance_picture
 from harness.report.layer_rank_picture import layer_rank_picture, shown_arms
@@ -64,7 +66,7 @@ def write_report(folder: Path) -> str:
     """Write the files and return the whole text. A study without a complete trial has a table only.
 
     Only trials of the same base on the same data are compared: where a folder holds others too, as that of single
-    trials may, each such group has a section of its own, and the pictures are of the largest.
+    trials may, each such group has a section of its own, and pictures if it has several arms.
     """
     written = _write(folder)
     if written is None:
@@ -132,16 +134,15 @@ def _single(records: Sequence[Record], folder: Path) -> Part:
     for entry in records:
         groups.setdefault((entry.task, entry.model, entry.data.sha256, _base(entry, records)), []).append(entry)
     asked = _confirm(folder)
-    found = [_group(group, asked, folder) for group in groups.values()]
+    found = [_group(group, asked, folder, alike(group) if len(groups) > 1 else "") for group in groups.values()]
     text = "\n\n".join(_section(group, folder) for group in found)
-    largest = max(found, key=lambda group: len(group.results))
-    return Part(text, found, lambda: _draw_single(largest, folder))
+    return Part(text, found, lambda: _draw_singles(found, folder))
 
 
-def _group(records: Sequence[Record], asked: ConfirmConfig, folder: Path) -> Group:
+def _group(records: Sequence[Record], asked: ConfirmConfig, folder: Path, alike: str) -> Group:
     results = arm_results(_searched(records), folder)
     confirmed = confirmation(records, folder, asked.margin, asked.reference)
-    return Group(records, _conclusion(records, results, confirmed), results, confirmed)
+    return Group(records, _conclusion(records, results, confirmed), results, confirmed, alike=alike)
 
 
 def _conclusion(records: Sequence[Record], results: Sequence[ArmResult], confirmed: Confirmation | None) -> str:
@@ -154,29 +155,42 @@ def _conclusion(records: Sequence[Record], results: Sequence[ArmResult], confirm
     return _answer(results) if tested else _undecided(results, records)
 
 
-def _draw_single(group: Group, folder: Path) -> list[str]:
-    searched, written = _searched(group.records), []
-    title = f"{group.records[0].task}, {group.records[0].model}"
-    if group.confirmed is not None:
-        plots.confirmed_picture(group.confirmed, title, folder / "confirmed.png")
-        plots.curves_picture(group.confirmed, title, folder / "learning_curves.png")
-        written += ["confirmed.png", "learning_curves.png"]
-    if any(result.best for result in group.results):
-        plots.pareto_picture(searched, title, folder / "pareto.png")
-        written += ["pareto.png", _draw_ranks(group, title, folder)]
+def _draw_singles(groups: Sequence[Group], folder: Path) -> list[str]:
+    """The pictures of each group that has several arms, named by what tells it apart."""
+    if len(groups) == 1:
+        written = _draw_single(groups[0], folder, "")
+    else:
+        endings = [re.sub(r"[^\w.+-]+", "_", f"-{group.alike or number}") for number, group in enumerate(groups)]
+        several = [(group, end) for group, end in zip(groups, endings, strict=True) if len(group.results) > 1]
+        written = [name for group, end in several for name in _draw_single(shortened(group), folder, end)]
     if (found := importance.read_importances(folder)) is not None and found["shares"]:
-        importance_picture(found, title, folder / "importances.png")
+        first = groups[0].records[0]
+        importance_picture(found, f"{first.task}, {first.model}", folder / "importances.png")
         written.append("importances.png")
     return written
 
 
-def _draw_ranks(group: Group, title: str, folder: Path) -> str:
+def _draw_single(group: Group, folder: Path, ending: str) -> list[str]:
+    searched, names = _searched(group.records), []
+    if group.confirmed is not None:
+        names += [f"confirmed{ending}.png", f"learning_curves{ending}.png"]
+        plots.confirmed_picture(group.confirmed, group.title, folder / names[0])
+        plots.curves_picture(group.confirmed, group.title, folder / names[1])
+    if any(result.best for result in group.results):
+        names += [f"pareto{ending}.png", _draw_ranks(group, folder, ending)]
+        plots.pareto_picture(searched, group.title, folder / f"pareto{ending}.png")
+    return names
+
+
+def _draw_ranks(group: Group, folder: Path, ending: str) -> str:
     """The score against rank or, where the ranks of layers are searched, those of each arm; returns the file's name."""
     if stored_sweep(folder).get("ranks") is None:
-        plots.rank_picture(_searched(group.records), group.results, title, folder / "rank_curve.png")
-        return "rank_curve.png"
-    layer_rank_picture(shown_arms(group.results, group.confirmed), title, folder / "layer_ranks.png")
-    return "layer_ranks.png"
+        name = f"rank_curve{ending}.png"
+        plots.rank_picture(_searched(group.records), group.results, group.title, folder / name)
+        return name
+    name = f"layer_ranks{ending}.png"
+    layer_rank_picture(shown_arms(group.results, group.confirmed), group.title, folder / name)
+    return name
 
 
 def _searched(records: Sequence[Record]) -> list[Record]:

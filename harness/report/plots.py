@@ -36,6 +36,7 @@ _STYLE = {
 }
 
 _SPLITS = {"val": "validation", "test": "test"}
+_LETTERS, _KEY = 13, 7  # of a legend: those of its type an inch holds, and the width of its keys in them
 LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 
 
@@ -112,8 +113,10 @@ def rank_picture(records: Sequence[Record], results: Sequence[ArmResult], title:
 
 
 def _shared_legend(figure: Figure, panels: Sequence[Axes], columns: int) -> None:
-    """One legend below all panels, each name once."""
+    """One legend below all panels, each name once, in so many columns as there is room for."""
     found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    room = figure.get_figwidth() * _LETTERS / (max(map(len, found), default=0) + _KEY)
+    columns = max(1, min(columns, int(room)))
     figure.legend(found.values(), found.keys(), fontsize=9, loc="outside lower center", ncols=columns, frameon=False)
 
 

@@ -13,6 +13,7 @@ from harness.record import Record, best_by, headline_metric, headline_score
 from harness.report.chance import chance, constant_among
 from harness.report.confirmed import Confirmation
 from harness.report.confirmed_tasks import ConfirmedWays
+from harness.report.groups import shortened
 from harness.report.html import Group
 from harness.report.table import MIB, sign, tally
 from harness.system.figures import difference, figure
@@ -27,9 +28,9 @@ def answer_text(study: str, groups: Sequence[Group], files: Sequence[str], folde
     parts = []
     for group in groups:
         first = group.records[0]
-        title = f"{study}: {first.task}, {first.model}. {tally(group.records)}"
+        title = f"{study}: {group.title}. {tally(group.records)}"
         said = [title, group.answer, *filter(None, [chance(first, group.records).strip()])]
-        parts += [*(textwrap.fill(each, width) for each in said), _drawn(_table(group, width), width)]
+        parts += [*(textwrap.fill(each, width) for each in said), _drawn(_table(shortened(group), width), width)]
     names = textwrap.fill(", ".join(files), width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     return "\n\n".join([*parts, f"Written to {folder}:\n{names}"])
 

@@ -15,7 +15,7 @@ from harness import record
 from harness.record import Base, Data
 from harness.report import write_report
 from harness.report.chance import chance
-from harness.report.page import _answer
+from harness.report.page import _answer, read_page, report_for_terminal
 from harness.report.table import ArmResult, arm_results, pareto
 from tests.test_record import make, memory
 
@@ -134,6 +134,28 @@ def test_trials_on_other_data_are_never_compared(folder):
     assert text.count("Data: ") == 2
     assert "Data: u" in text
     assert text.index("Data: t") < text.index("| rank=4") < text.index("Data: u")
+
+
+def test_each_group_of_arms_on_the_same_rows_has_pictures_and_a_title_of_its_own(tmp_path):
+    for number, (rank, rows) in enumerate([(1, 50), (4, 50), (1, 800), (4, 800)]):
+        of_rows = dataclasses.replace(
+            entry(number, f"rank={rank}", 0.5 + rows / 4000, 0.5, rank),
+            arm=f"rank={rank},train_rows={rows}",
+            data=Data(name="t", sha256=str(rows), rows={"train": rows, "test": 100}),
+        )
+        record.append(tmp_path, of_rows)
+    printed = report_for_terminal(tmp_path, 100)
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        f"{name}-train_rows_{rows}.png" for name in ("pareto", "rank_curve") for rows in (50, 800)
+    }
+    assert [group["title"].rpartition(", ")[2] for group in read_page(tmp_path)["groups"]] == [
+        "train_rows=50",
+        "train_rows=800",
+    ]
+    table = printed[printed.index("train_rows=800") :]
+    assert "\nrank=4 " in table, "an arm is named by what tells it apart from the others beside it"
+    (line,) = [line for line in table.splitlines() if line.startswith("rank=4 ")]
+    assert "0.7" in line
 
 
 def test_loss_is_minimised():

@@ -26,6 +26,7 @@ class Group:
     """Trials of one base on the same data, and what is concluded from them.
 
     `results` holds a row for each arm of the search; `confirmed`, or of several tasks `ways`, what was confirmed.
+    `alike` is what the names of all its arms have, where a study has several groups: 'train_rows=500'.
     """
 
     records: Sequence[Record]
@@ -33,6 +34,13 @@ class Group:
     results: Sequence[ArmResult] = field(default_factory=list)
     confirmed: Confirmation | None = None
     ways: ConfirmedWays | None = None
+    alike: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the group's trials are of."""
+        first = self.records[0]
+        return ", ".join(filter(None, [first.task, first.model, self.alike.replace(",", ", ")]))
 
 
 def page_data(study: str, groups: Sequence[Group], folder: Path, now: datetime | None = None) -> Tree:
@@ -86,7 +94,7 @@ def _fields(records: Sequence[Record]) -> dict[str, Tree]:
 def _group(group: Group) -> Tree:
     first = group.records[0]
     return {
-        "title": f"{first.task}, {first.model}",
+        "title": group.title,
         "answer": group.answer,
         "chance": chance(first, group.records).strip(),
         "metric": headline_metric(first),
