@@ -18,7 +18,7 @@ import keys  # noqa: E402  a script's own folder, like the repository's, is on t
 import records  # noqa: E402
 
 CURATED = ROOT / "results/curated"
-BLOCK = re.compile(r"(<!-- generated: (\w+) ?([\w./-]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- generated: (\w+) ?([\w./=-]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 ANSWERS = (
     *("Smallest adapter", "No confirmed adapter", "Not decided", "Cannot rank", "Validation did not"),
     *("Remembered best", "Best on validation"),
@@ -26,17 +26,16 @@ ANSWERS = (
 
 
 def table(study: str) -> str:
-    """The first table of a curated study."""
-    lines = _lines(f"{study}/table.md")
+    """The first table of a curated study, or of a group of its arms: STUDY/train_rows=500."""
+    lines = _of_study(study)
     first = next(index for index, line in enumerate(lines) if line.startswith("|"))
     rest = lines[first:]
     return "\n".join(rest[: rest.index("")])
 
 
 def answer(study: str) -> str:
-    """The sentence that answers the question of a curated study."""
-    (found,) = [line for line in _lines(f"{study}/table.md") if line.startswith(ANSWERS)]
-    return found
+    """The sentence that answers the question of a curated study or of a group of its arms: the first."""
+    return next(line for line in _of_study(study) if line.startswith(ANSWERS))
 
 
 def page(name: str) -> str:
@@ -98,6 +97,14 @@ def pages() -> list[Path]:
 def rewritten(text: str) -> str:
     """The page with every block made anew."""
     return BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]](found[3])}\n{found[4]}", text)
+
+
+def _of_study(name: str) -> list[str]:
+    """The lines of a study's table.md, or those under the heading that ends with the group's name."""
+    study, _, group = name.partition("/")
+    parts = "\n".join(_lines(f"{study}/table.md")).split("\n## ")
+    (found,) = [part for part in parts if part.partition("\n")[0].endswith(group)] if group else ["\n## ".join(parts)]
+    return found.splitlines()
 
 
 def _lines(name: str) -> list[str]:

@@ -37,13 +37,19 @@ def test_the_table_is_the_one_the_sweep_wrote():
 def test_every_curated_study_is_whole_and_its_answer_is_quoted(study):
     folder = CURATED / study
     lines = (folder / "table.md").read_text().splitlines()
-    (answer,) = [line for line in lines if line.startswith(ANSWERS)]
-    assert answer in RESULTS
+    answers = [line for line in lines if line.startswith(ANSWERS)]
+    assert any(answer in RESULTS for answer in answers)
     assert f"results/curated/{study}/table.md" in RESULTS
-    pictures = {"Remembered best": ("matrices.png", "forgetting.png"), "Best on validation": ("multitask.png",)}
-    ranks = "layer_ranks.png" if (folder / "layer_ranks.png").exists() else "rank_curve.png"
-    for name in next((pictures[key] for key in pictures if answer.startswith(key)), ("pareto.png", ranks)):
-        assert (folder / name).stat().st_size > 10_000
+    pictures = {"Remembered best": ("matrices", "forgetting"), "Best on validation": ("multitask",)}
+    ranks = "layer_ranks" if (folder / "layer_ranks.png").exists() else "rank_curve"
+    groups = [
+        f"-{line.rpartition(', ')[2].replace('=', '_')}" for line in lines if line.startswith("## ") and "=" in line
+    ]
+    for name in next(
+        (pictures[key] for key in pictures for each in answers if each.startswith(key)), ("pareto", ranks)
+    ):
+        for group in groups or [""]:
+            assert (folder / f"{name}{group}.png").stat().st_size > 10_000
     assert "Command: `python -m harness" in (folder / "table.md").read_text()
 
 

@@ -282,7 +282,12 @@ def _section(group: Group, folder: Path) -> str:
         several = objectives_of(folder)
         parts.append(objectives_section(searched, folder, _confirm(folder).margin) if several else fronts(searched))
         parts += importance.section(folder)
-    return "\n\n".join([*parts, *failures(records)])
+    text = "\n\n".join([*parts, *failures(records)])
+    if not group.alike:
+        return text
+    return "\n".join(
+        [f"## {group.title}\n", *(f"#{line}" if line.startswith("## ") else line for line in text.splitlines())]
+    )
 
 
 def _shared(entry: Record) -> str:
