@@ -1,6 +1,7 @@
 """A trained tensor that feeds nothing is named."""
 
 import lightning as L
+import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -19,6 +20,7 @@ class Half(nn.Module):
         return self.head(self.used(batch["x"]))
 
 
+@pytest.mark.filterwarnings("ignore:GPU available but not used")
 def test_a_tensor_without_a_gradient_is_dead(tmp_path):
     batches = [{"x": torch.randn(4, 3), "labels": torch.tensor([0, 1, 0, 1]), "rows": torch.arange(4)}] * 3
     check = UnusedParameterCheck()

@@ -147,8 +147,8 @@ def test_inflora_trains_b_alone_and_its_directions_are_apart_from_those_kept(run
     assert entry.continual_summary.kept == 3 * trained["adapter"] + entry.parameters.head, "A is needed to answer"
     assert entry.dead == []
     assert len(kept) == 3
-    for name, directions in kept[1].items():
-        first = kept[0][name]
+    for name, found in kept[1].items():
+        first, directions = kept[0][name].cpu(), found.cpu()
         assert torch.equal(directions[:, : first.shape[1]], first)
         assert torch.allclose(directions.T @ directions, torch.eye(directions.shape[1]).double(), atol=1e-8)
     assert kept[2].keys() == kept[1].keys(), "nothing comes after the last task"

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
@@ -15,6 +16,7 @@ from harness.config import apply_overrides, to_dict
 from tests.model.small import save_small
 from tests.model.test_hf_ctc import save_ctc
 from tests.model.test_hf_recognition import save_whisper
+from tests.tiny import ON_GPU
 from tests.trial.test_ddp_followers import SCRIPT, same_weights, start
 from tests.trial.test_hf_trial import SHORT, based_on, pairs, reviews  # noqa: F401  fixtures
 from tests.trial.test_transcripts import CTC, WHISPER, table  # noqa: F401  a fixture
@@ -57,6 +59,7 @@ def trials(reviews, pairs, table, tmp_path):  # noqa: F811
     return {name: [*words, *based_on(tmp_path / name), *SHORT] for name, words in made.items()}
 
 
+@pytest.mark.skipif(ON_GPU and torch.cuda.device_count() < 2, reason="there is one GPU")
 def test_a_spread_base_trains_as_a_whole_one(trials, compose_plain, zygote, tmp_path, own_cache):
     trees = {}
     for name, words in trials.items():
