@@ -82,7 +82,8 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     training = trial.training_batches(features.training(length.steps), *process)
     checkpoints.batch_sampler = training.batch_sampler
     try:
-        fit(trainer, module, training, trial.evaluation_batches(features.evaluation("validation"), *process))
+        with features.opened():
+            fit(trainer, module, training, trial.evaluation_batches(features.evaluation("validation"), *process))
     finally:
         if member is not None:
             member.close()
@@ -100,7 +101,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
         if best.best:
             draft.add_scores("val", best.best)
     best.restore(module)
-    with checkpoints.guard(trainer, module):
+    with checkpoints.guard(trainer, module), features.opened():
         _score(trial, trained, trainer, module, features)
     if trial.spread:
         gather_full_model(trained, trial.model)
