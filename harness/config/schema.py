@@ -66,11 +66,11 @@ class TrainerConfig:
     `score_train` scores training rows too, as many of the first as there are test rows: what over-fitting shows by.
     An `objective` that is a dotted path names a subclass of harness.task.GuestMeasure; any other name is a measure of
     the task. `measures` are scored beside it. `precision` fastest is settled with the base's attention where a trial or
-    a study begins, by measured steps, which are then in `settled`. With `reuse_features` what a frozen base gives
-    a row is computed once, where it is always the same. With `cuda_graphs` a GPU is given the kernels of a step as one
-    graph, for shapes of batches that come often; `pad_to_multiple_of` makes these fewer: the tokens of a training batch
-    are padded to a multiple of it. `class_weights` are those of classes in the loss of training: by name, or balanced,
-    as each has rows; null: all alike.
+    a study begins, by measured steps, which are then in `settled`. With `reuse_features` what a frozen base, or the
+    layers below the first that is adapted, give a row is computed once, where it is always the same. With `cuda_graphs`
+    a GPU is given the kernels of a step as one graph, for shapes of batches that come often; `pad_to_multiple_of` makes
+    these fewer: the tokens of a training batch are padded to a multiple of it. `class_weights` are those of classes in
+    the loss of training: by name, or balanced, as each has rows; null: all alike.
     """
 
     epochs: Positive

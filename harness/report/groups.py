@@ -8,7 +8,7 @@ from harness.report.html import Group
 
 
 def alike(records: Sequence[Record]) -> str:
-    """The parts of their names that all arms have: of 'rank=1,rows=50' and 'full,rows=50', 'rows=50'."""
+    """The parts of their names that all arms have: of 'lora.rank=1,seed=5' and 'full,seed=5', 'seed=5'."""
     arms = [entry.arm.split(",") for entry in records]
     return ",".join(part for part in arms[0] if all(part in arm for arm in arms))
 

@@ -171,26 +171,32 @@ def _draw_singles(groups: Sequence[Group], folder: Path) -> list[str]:
 
 
 def _draw_single(group: Group, folder: Path, ending: str) -> list[str]:
-    searched, names = _searched(group.records), []
+    names = []
     if group.confirmed is not None:
-        names += [f"confirmed{ending}.png", f"learning_curves{ending}.png"]
+        names += [_ended("confirmed.png", ending), _ended("learning_curves.png", ending)]
         plots.confirmed_picture(group.confirmed, group.title, folder / names[0])
         plots.curves_picture(group.confirmed, group.title, folder / names[1])
     if any(result.best for result in group.results):
-        names += [f"pareto{ending}.png", _draw_ranks(group, folder, ending)]
-        plots.pareto_picture(searched, group.title, folder / f"pareto{ending}.png")
+        pareto = _ended("pareto.png", ending)
+        plots.pareto_picture(_searched(group.records), group.title, folder / pareto)
+        names += [pareto, _draw_ranks(group, folder, ending)]
     return names
 
 
 def _draw_ranks(group: Group, folder: Path, ending: str) -> str:
     """The score against rank or, where the ranks of layers are searched, those of each arm; returns the file's name."""
     if stored_sweep(folder).get("ranks") is None:
-        name = f"rank_curve{ending}.png"
+        name = _ended("rank_curve.png", ending)
         plots.rank_picture(_searched(group.records), group.results, group.title, folder / name)
         return name
-    name = f"layer_ranks{ending}.png"
+    name = _ended("layer_ranks.png", ending)
     layer_rank_picture(shown_arms(group.results, group.confirmed), group.title, folder / name)
     return name
+
+
+def _ended(name: str, ending: str) -> str:
+    """The name of a picture with something more before its suffix."""
+    return str(Path(name).with_stem(Path(name).stem + ending))
 
 
 def _searched(records: Sequence[Record]) -> list[Record]:

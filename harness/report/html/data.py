@@ -26,7 +26,7 @@ class Group:
     """Trials of one base on the same data, and what is concluded from them.
 
     `results` holds a row for each arm of the search; `confirmed`, or of several tasks `ways`, what was confirmed.
-    `alike` is what the names of all its arms have, where a study has several groups: 'train_rows=500'.
+    `alike` is what the names of all its arms have, where a study has several groups: as 'task.train_rows=500'.
     """
 
     records: Sequence[Record]
