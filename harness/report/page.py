@@ -118,15 +118,17 @@ def read_page(folder: Path) -> dict[str, Any] | None:
 
 def _parts(records: Sequence[Record], folder: Path) -> list[Part]:
     kinds: dict[Kind, list[Record]] = {}
+    ended = [entry for entry in _searched(records) if entry.state == "complete"]
+    by_task = all("test" in entry.scores for entry in ended)  # of the search: it is what the table of tasks shows
     for entry in records:
-        kinds.setdefault(_kind(entry), []).append(entry)
+        kinds.setdefault(_kind(entry, by_task), []).append(entry)
     return [kind(group, folder) for kind, group in kinds.items()]
 
 
-def _kind(entry: Record) -> Kind:
+def _kind(entry: Record, by_task: bool) -> Kind:
     if entry.continual:
         return _continual
-    return _several if multitask.tasks_of(entry) else _single
+    return _several if by_task and multitask.tasks_of(entry) else _single
 
 
 def _single(records: Sequence[Record], folder: Path) -> Part:

@@ -35,6 +35,12 @@ _STYLE = {
     "peft": ("#56B4E9", "D", "PEFT"),
 }
 
+
+def _style(name: str) -> tuple[str, str, str]:
+    """Colour, marker and label of what a trial trains: of adapters for several tasks its own name."""
+    return _STYLE.get(name, ("#0072B2", "o", name))
+
+
 _SPLITS = {"val": "validation", "test": "test"}
 _LETTERS, _KEY = 13, 7  # of a legend: those of its type an inch holds, and the width of its keys in them
 LINES = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
@@ -73,7 +79,7 @@ def pareto_picture(records: Sequence[Record], title: str, path: Path) -> None:
 def _costs(axes: Axes, records: Sequence[Record], cost: str, unit: int) -> None:
     complete = [entry for entry in records if entry.state == "complete"]
     for name in dict.fromkeys(entry.lora.name for entry in complete):
-        colour, marker, label = _STYLE[name]
+        colour, marker, label = _style(name)
         mine = [entry for entry in complete if entry.lora.name == name]
         axes.scatter(
             [cost_of(entry, cost) / unit for entry in mine],
@@ -152,7 +158,7 @@ def _rank_panel(axes: Axes, split: str, records: Sequence[Record], results: Sequ
 
 def _level(axes: Axes, result: ArmResult, best: Record, split: str, others: Iterator[str]) -> None:
     """An arm without a rank, as a line across; one of the user's own or a method of PEFT takes a colour of `others`."""
-    colour, _, label = _STYLE[best.lora.name]
+    colour, _, label = _style(best.lora.name)
     if result.arm != best.lora.name:
         colour, label = next(others), result.arm
     axes.axhline(headline_score(best, split), color=colour, linestyle="--", linewidth=1.4, label=label)
@@ -167,7 +173,7 @@ def confirmed_picture(found: Confirmation, title: str, path: Path) -> None:
     axes.axvspan(-found.margin, found.margin, color="#999999", alpha=0.25, linewidth=0, label="the margin")
     axes.axvline(0, color="#444444", linewidth=1)
     for place, (each, (centre, low, high)) in enumerate(reversed(compared)):
-        colour, marker, _ = _STYLE[each.entry.lora.name]
+        colour, marker, _ = _style(each.entry.lora.name)
         reach = [[centre - low], [high - centre]]
         axes.errorbar(centre, place, xerr=reach, color=colour, marker=marker, capsize=3, linewidth=1.4)
     axes.set_yticks(range(len(compared)), [f"{each.arm}: {each.verdict}" for each, _ in reversed(compared)])
@@ -195,7 +201,7 @@ def curves_picture(found: Confirmation, title: str, path: Path) -> None:
         curves = [{int(step): value for step, value in run.reports} for run in each.runs]
         steps = sorted(set.intersection(*(set(curve) for curve in curves)))
         values = [[curve[step] for curve in curves] for step in steps]
-        colour, marker, _ = _STYLE[each.entry.lora.name]
+        colour, marker, _ = _style(each.entry.lora.name)
         colour = next(others) if several and each.entry.lora.is_low_rank else colour
         means = [statistics.fmean(row) for row in values]
         axes.plot(steps, means, line, color=colour, marker=marker, label=each.arm)
@@ -258,7 +264,7 @@ def lines_picture(lines: Sequence[Line], x: str, y: str, title: str, path: Path)
     """Points over a logarithmic axis, and a line through their means."""
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for line in lines:
-        colour, marker, name = _STYLE[line.style]
+        colour, marker, name = _style(line.style)
         places = sorted({place for place, _ in line.points})
         means = [statistics.fmean(score for place, score in line.points if place == at) for at in places]
         axes.plot(places, means, ":" if line.dotted else "-", color=colour, label=f"{line.name or name}{line.label}")

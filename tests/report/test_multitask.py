@@ -135,3 +135,14 @@ def test_what_the_same_answer_to_each_task_scores_stands_below_the_arms(tmp_path
     text = write_report(tmp_path)
     row = next(line for line in text.splitlines() if line.startswith("| (always answering the same to a task)"))
     assert [cell.strip() for cell in row.split("|")[2:4]] == ["0.5000", "1.2500"]
+
+
+def test_a_search_that_left_test_unread_is_reported_by_what_it_was_searched_by(tmp_path):
+    for number, name in enumerate(("mtlora", "full")):
+        made = entry(number, name, {"a": 0.2, "b": 0.5}, 10.0 + number)
+        scores = {"val": {"delta_m": 10.0 + number, "loss": 1.0}}
+        lora = dataclasses.replace(made.lora, name=name)
+        record.append(tmp_path, dataclasses.replace(made, scores=scores, objective="delta_m", lora=lora))
+    text = write_report(tmp_path)
+    assert "Best on validation: full, validation delta_m 11.0" in text
+    assert (tmp_path / "pareto.png").exists()
