@@ -53,6 +53,7 @@ class DenseTask(Task):
     splits: Mapping[str, Inputs]
     sha256: str
     classes: tuple[str, ...] = ()
+    alone: Mapping[str, float] | None = None
 
     @property
     def outputs(self) -> Mapping[str, int]:
@@ -72,9 +73,17 @@ class DenseTask(Task):
         return self.splits[split]
 
     def metrics(self) -> "Metrics":
+        from harness.task.alone_metrics import MetricsAgainstAlone
         from harness.task.dense_metrics import DenseMetrics
 
-        return DenseMetrics(self.answers, self.channels)
+        together = DenseMetrics(self.answers, self.channels)
+        if self.alone is None:
+            return together
+        alone = {
+            f"{name}/{answer.measure}": (self.alone[name], answer.better == "lower is better")
+            for name, answer in self.answers.items()
+        }
+        return MetricsAgainstAlone(together, alone)
 
     @property
     def losses(self) -> Losses:
@@ -97,7 +106,7 @@ def read_dense(config: ShapesDenseConfig) -> DenseTask:
     channels, train = config.known_outputs, splits["train"].answers
     unit = "units of half the image"
     answers = {name: answer_of(name, count, train[name], unit) for name, count in channels.items()}
-    return DenseTask(config.name, "rendered", channels, answers, splits, _digest(splits), CLASSES)
+    return DenseTask(config.name, "rendered", channels, answers, splits, _digest(splits), CLASSES, config.alone)
 
 
 def _rendered(config: ShapesDenseConfig, split: int, rows: int) -> DenseInputs:

@@ -100,7 +100,7 @@ def read_dense_folder(config: DenseFolderConfig) -> DenseTask:
     train, channels = splits["train"], config.known_outputs
     depth = [train.answer("depth", name) for name in train.names[:_DEPTH_FILES]] if "depth" in tasks else [np.zeros(1)]
     answers = {task: answer_of(task, count, np.stack(depth), "m") for task, count in channels.items()}
-    return DenseTask(config.name, config.data, channels, answers, splits, _digest(splits))
+    return DenseTask(config.name, config.data, channels, answers, splits, _digest(splits), alone=config.alone)
 
 
 def _names(path: Path) -> list[str]:

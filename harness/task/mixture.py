@@ -35,6 +35,7 @@ class MixtureTask(Task):
     sampling: Sampling
     temperature: float | None = None
     mixed: bool = False
+    alone: Mapping[str, float] | None = None
 
     @property
     def losses(self) -> Losses | None:
@@ -58,9 +59,15 @@ class MixtureTask(Task):
         return MixtureInputs(parts, self.sampling, self.temperature, self.mixed)
 
     def metrics(self) -> "Metrics":
-        from harness.task.metrics import MixtureMetrics
+        from harness.task.alone_metrics import MetricsAgainstAlone
+        from harness.task.metrics import MixtureMetrics, share_name
 
-        return MixtureMetrics({name: part.metrics() for name, part in self.parts.items()})
+        parts = {name: part.metrics() for name, part in self.parts.items()}
+        together = MixtureMetrics(parts)
+        if self.alone is None:
+            return together
+        shares = {f"{name}/{share_name(name, part.names)}": (self.alone[name], False) for name, part in parts.items()}
+        return MetricsAgainstAlone(together, shares)
 
     def constants(self, split: str) -> Mapping[str, Batches]:
         """For each task what is answered to it."""
@@ -88,7 +95,8 @@ def read_mixture(config: MixtureTaskConfig) -> MixtureTask:
     """Read every chosen task. Raises ConfigError where one is trained on what another is scored on."""
     parts = {name: read_task(part) for name, part in config.chosen.items()}
     refuse_leaks(parts)
-    return MixtureTask(config.name, parts, config.sampling, config.temperature, config.batches == "mixed")
+    mixed = config.batches == "mixed"
+    return MixtureTask(config.name, parts, config.sampling, config.temperature, mixed, config.alone)
 
 
 def outputs_of(parts: Mapping[str, Task]) -> dict[str, int]:

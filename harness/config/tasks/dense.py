@@ -8,7 +8,8 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, Count, Flag, HeldOut, Natural, Text
+from harness.config.scalars import CLOSED, Count, Flag, HeldOut, Natural, Number, Text
+from harness.config.tasks.alone import alone_mistakes
 from harness.config.tasks.base import Name, TaskConfig
 
 DenseTaskName = Literal["segmentation", "parts", "saliency", "depth", "normals", "edges"]
@@ -19,7 +20,8 @@ class DenseTaskConfig(TaskConfig):
     """Several tasks on the same images; `answers` names them. `only` names those that are trained; null: all.
 
     Their losses count alike, by learned uncertainty (Kendall et al., 2018), or by GradNorm (Chen et al., 2018).
-    `gradients`: the record tells at each evaluation how the tasks' gradients lie to one another.
+    `gradients`: the record tells at each evaluation how the tasks' gradients lie to one another. `alone` are the
+    validation scores of the tasks by themselves, and scores have `delta_m`.
     """
 
     builder = "harness.task.dense:read_dense"
@@ -33,6 +35,7 @@ class DenseTaskConfig(TaskConfig):
     weighting: Literal["equal", "uncertainty", "gradnorm"]
     gradients: Flag
     split_seed: Natural
+    alone: dict[Text, Number] | None = None
 
     @property
     def all_outputs(self) -> Mapping[str, int]:
@@ -50,7 +53,7 @@ class DenseTaskConfig(TaskConfig):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        return ("score", "loss")
+        return ("score", "loss") if self.alone is None else ("score", "loss", "delta_m")
 
     @property
     def head_names(self) -> tuple[str, ...]:
@@ -83,6 +86,7 @@ class DenseTaskConfig(TaskConfig):
             ),
             *(f"task.answers: {name} is named twice" for name in twice),
             *(f"task.only: no task {name}; valid: {', '.join(self.answers)}" for name in unknown),
+            *alone_mistakes(self.alone, self.answers, self.chosen),
             *model.image_mistakes(self.name, self.image_size),
         ]
 

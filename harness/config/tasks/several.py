@@ -11,9 +11,9 @@ from pydantic.dataclasses import dataclass
 from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
 from harness.config.registry import classes_in, union_of
-from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Positive, Text
+from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Text
+from harness.config.tasks.alone import alone_mistakes, unknown_names
 from harness.config.tasks.base import Name, TaskConfig
-from harness.config.tree import nearest
 
 # Part of the names of scores and files, and a module's name in the network.
 TaskKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -78,8 +78,8 @@ class MixtureTaskConfig(SeveralTasksConfig):
     `only` names those that are trained and scored; null: all. Tasks come in turn, or as often as the root of their
     size says, or its 1/`temperature`-th power (1: in proportion; Raffel et al., 2020). `batches` mixed: so are the rows
     of each batch shared out, in place of batches of one task. Losses count alike, or by learned uncertainty (Kendall et
-    al., 2018). `gradients`: the record tells at each evaluation how the tasks'
-    gradients lie to one another.
+    al., 2018). `gradients`: the record tells at each evaluation how the tasks' gradients lie to one another. `alone`
+    are the validation scores of the tasks by themselves, and scores have `delta_m`.
     """
 
     builder = "harness.task.mixture:read_mixture"
@@ -92,6 +92,11 @@ class MixtureTaskConfig(SeveralTasksConfig):
     temperature: Positive | None = None
     batches: Literal["one_task", "mixed"] = "one_task"
     gradients: Flag = False
+    alone: dict[TaskKey, Number] | None = None
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return ("score", "loss") if self.alone is None else ("score", "loss", "delta_m")
 
     @property
     def chosen(self) -> dict[str, TaskConfig]:
@@ -124,7 +129,8 @@ class MixtureTaskConfig(SeveralTasksConfig):
         if (self.sampling == "by_size") != (self.temperature is not None):
             need = "give task.temperature" if self.temperature is None else "task.temperature is of by_size"
             mistakes.append(f"task.sampling={self.sampling}: {need}")
-        return mistakes + _unknown("task.only", self.only, self.tasks)
+        mistakes += unknown_names("task.only", self.only, self.tasks)
+        return mistakes + alone_mistakes(self.alone, self.tasks, self.chosen)
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -181,7 +187,7 @@ class ContinualTaskConfig(SeveralTasksConfig):
         return self.replay_rows if self.learn == "replay" else None
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        mistakes = _unknown("task.order", self.order, self.tasks)
+        mistakes = unknown_names("task.order", self.order, self.tasks)
         if self.order and len(set(self.order)) < len(self.order):
             mistakes.append(f"task.order={json.dumps(self.order)}: a task is learned once")
         if kinds := [kind for kind in self._kinds() if kind != "text"]:
@@ -210,9 +216,3 @@ class ContinualTaskConfig(SeveralTasksConfig):
         if self.learn in ("continued", "replay") or lora.takes_more_updates:
             return []
         return [f"task.learn={self.learn}: it needs adapters; lora={lora.name} has task.learn=continued"]
-
-
-def _unknown(key: str, names: list[str] | None, tasks: Mapping[str, TaskConfig]) -> list[str]:
-    return [
-        f"{key}={json.dumps(names)}: no task {name}{nearest(name, tasks)}" for name in names or () if name not in tasks
-    ]

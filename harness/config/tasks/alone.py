@@ -1,0 +1,25 @@
+"""What several tasks together are held against: the score of each by itself."""
+
+import json
+from collections.abc import Collection, Mapping
+
+from harness.config.tree import nearest
+
+
+def alone_mistakes(alone: Mapping[str, float] | None, known: Collection[str], chosen: Collection[str]) -> list[str]:
+    """What keeps scores of single tasks from being what those together are held against."""
+    if alone is None:
+        return []
+    absent = [name for name in chosen if name not in alone]
+    return [
+        *unknown_names("task.alone", list(alone), known),
+        *(f"task.alone: {name} has none; the validation score of the task by itself" for name in absent),
+        *(f"task.alone.{name}=0: a gain in percent of nothing" for name, score in alone.items() if score == 0),
+    ]
+
+
+def unknown_names(key: str, names: list[str] | None, tasks: Collection[str]) -> list[str]:
+    """What is said of names that no task has, with the nearest that one has."""
+    return [
+        f"{key}={json.dumps(names)}: no task {name}{nearest(name, tasks)}" for name in names or () if name not in tasks
+    ]
