@@ -57,6 +57,7 @@ _NOT_IN_FINGERPRINT = (
 )
 # Trials from before there were these are the same trials.
 _LATER_KEYS = {
+    "alone": None,
     "train_rows": None,
     "temperature": None,
     "batches": "one_task",
