@@ -15,7 +15,7 @@ from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.left import Left
-from harness.task.intake.misplaced import misplaced
+from harness.task.intake.misplaced import misplaced, template_for
 from harness.task.intake.segments import of_segments
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
@@ -88,7 +88,7 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
         found, wrong = read_named(files, table.path.parent, cells)
         if wrong and config.gaps == "refuse":
             said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
-            rule = f"task.gaps=leave_out leaves them out{under_another_name(table.path.parent, cells, wrong)}"
+            rule = _way(files, table.path.parent, key, column, cells=dict(cells.items()), wrong=wrong)
             raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
         if files.parted:
             digests = [each.content.digest for each in found.values()]
@@ -162,6 +162,24 @@ def read_named(
     wrong |= {row: f"{shortened(names[row])}: {each.problem}" for row, each in contents.items() if each.problem}
     sound = {row: each for row, each in contents.items() if not each.problem}
     return {row: NamedFile(names[row], sources[row], each) for row, each in sound.items()}, wrong
+
+
+def _way(
+    files: Files[C], folder: Path, key: str, column: str, *, cells: Mapping[Any, object], wrong: Mapping[object, str]
+) -> str:
+    """What to do about files that cannot be read: where most are not there, to say where they are."""
+    leave_out = "task.gaps=leave_out leaves them out"
+    absent = [str(cells[row]) for row, reason in wrong.items() if reason.endswith(_ABSENT)]
+    if found := template_for(folder, column, absent, files.suffixes):
+        template, count = found
+        hint = f"; '{key}=\"{template}\"' finds {'them' if count == len(absent) else f'{count} of them'}"
+    else:
+        hint = under_another_name(folder, cells, wrong)
+    if 2 * len(absent) <= len(cells):
+        return f"{leave_out}{hint}"
+    made = column if "{" in column else f"{{{column}}}"
+    named = f"names are relative to the table's folder; a template says where they are, as '{key}=\"FOLDER/{made}\"'"
+    return hint.removeprefix("; ") or named
 
 
 def under_another_name(folder: Path, cells: Mapping[Any, object] | pd.Series, wrong: Mapping[object, str]) -> str:

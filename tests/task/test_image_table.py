@@ -71,7 +71,6 @@ RENAMED = {
     "slashes": lambda name: name.replace("/", "\\"),
     "case": lambda name: name.replace(".png", ".PNG"),
     "elsewhere": lambda name: f"C:\\data\\{name}",
-    "no suffix": lambda name: name.removesuffix(".png"),
 }
 
 
@@ -84,6 +83,35 @@ def test_files_that_are_there_under_another_name_are_told(change, read, table):
     found = r"input=.*: 60 images cannot be read .*; photos/0\.png is there, which .* may mean"
     with pytest.raises(ConfigError, match=found):
         asked_files(table, image_files(Rendering()), key="task.image", column=None, encoding=None, separator=None)
+
+
+@pytest.mark.parametrize(
+    ("move", "change", "template"),
+    [
+        (".", lambda name: name.removesuffix(".png"), "{file_name}.png"),
+        (".", lambda name: name.removeprefix("photos/"), "photos/{file_name}"),
+        ("meta", lambda name: name.removeprefix("photos/"), "../photos/{file_name}"),
+        ("rows/of", lambda name: f"of/{name}", "../{file_name}"),
+    ],
+)
+def test_a_template_is_named_that_finds_files_in_another_folder(move, change, template, read, table):
+    whole, rows = read(table), pd.read_csv(table)
+    place = table.parent / move
+    place.mkdir(parents=True, exist_ok=True)
+    if move == "rows/of":
+        (table.parent / "photos").rename(place / "photos")
+    rows.assign(file_name=list(map(change, rows.file_name))).to_csv(place / "moved.csv", index=False)
+    with pytest.raises(ConfigError, match=r"60 images cannot be read .*; 'task\.image=") as refused:
+        read(place / "moved.csv")
+    assert str(refused.value).endswith(f"""; 'task.image="{template}"' finds them""")
+    assert read(place / "moved.csv", image=template).sha256 == whole.sha256
+
+
+def test_where_most_files_are_missing_leaving_them_out_is_no_way(read, table):
+    rows = pd.read_csv(table)
+    rows.assign(file_name=[f"{name}x" for name in rows.file_name]).to_csv(table, index=False)
+    with pytest.raises(ConfigError, match=r"""as 'task\.image="FOLDER/\{file_name\}"'$"""):
+        read(table)
 
 
 def test_a_column_of_labels_is_looked_for(read, table):
