@@ -23,6 +23,7 @@ _KNOWN = ("role", "from", "content", "value")
 
 def messages_of(cell: object, where: str, column: str) -> list[Message]:
     """The messages of a cell, `{role, content}` or `{from, value}`, roles by their usual names; of an empty cell none.
+    A system prompt without text is none, either.
 
     A list may stand as text, as may turns in a text that begins with Human: or ### Human:. What else a message has, and
     is not null, stays. Raises ConfigError, with `where`, for what is no message.
@@ -30,7 +31,8 @@ def messages_of(cell: object, where: str, column: str) -> list[Message]:
     items = _turns(cell) if isinstance(cell, str) else None
     if items is None:
         items = items_of(cell, where, column, f"; {AS_TEXT} are read, too")
-    return [_message(item, f"{where}: {column}: message {n}") for n, item in enumerate(items, 1)]
+    messages = [_message(item, f"{where}: {column}: message {n}") for n, item in enumerate(items, 1)]
+    return [each for each in messages if each["role"] != "system" or each["content"].strip()]
 
 
 def _turns(text: str) -> list[object] | None:
