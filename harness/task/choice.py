@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.config import ChoiceTaskConfig, Tokens
+from harness.config import ChoiceTaskConfig, Tokens, with_breaks
 from harness.task.base import SPLITS, Task, source_described
 from harness.task.choice_inputs import ChoiceInputs, ChoiceSplit, encode_choices
 from harness.task.constants import Batches, of_options
@@ -131,7 +131,7 @@ def read_choice(config: ChoiceTaskConfig) -> ChoiceTask:
         source=source,
         splits=splits,
         sha256=digest.hexdigest(),
-        delimiter=config.delimiter,
+        delimiter=with_breaks(config.delimiter),
         normalise_by=config.normalise_by,
         max_length=config.max_length,
         facts=facts,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError, ExtractiveQaConfig, names_in
+from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError, ExtractiveQaConfig, names_in, with_breaks
 from harness.system.paths import listed
 from harness.task.answers import with_answers
 from harness.task.base import SPLITS
@@ -237,7 +237,7 @@ def _with_input(turns: list[Message], text: str | None) -> list[Message]:
 def _with_system(
     config: ChatTaskConfig, table: Table, rows: Mapping[object, list[Message]]
 ) -> dict[object, list[Message]]:
-    texts = [config.system or ""] * len(rows)
+    texts = [with_breaks(config.system or "")] * len(rows)
     if config.system is not None and "{" in config.system:
         texts = filled(table, "task.system", config.system, gaps_allowed=True)
     if _SYSTEM in map(str, table.frame.columns) and _SYSTEM not in _named(config):

@@ -136,6 +136,7 @@ def _cells(table: Table, key: str, column: str) -> pd.Series:
     """A column of files, or the names that a template makes of a row."""
     if "{" not in column:
         return table.column(key, column)
+    column = column.replace("\\", r"\\")  # which parts folders, and begins no line break
     return pd.Series(filled(table, key, column, gaps_allowed=False), index=table.frame.index, dtype=object)
 
 

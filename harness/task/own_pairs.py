@@ -6,7 +6,15 @@ from string import Formatter
 
 import pandas as pd
 
-from harness.config import ChatTaskConfig, ChoiceTaskConfig, ConfigError, FileSeq2seqTaskConfig, names_in, nearest
+from harness.config import (
+    ChatTaskConfig,
+    ChoiceTaskConfig,
+    ConfigError,
+    FileSeq2seqTaskConfig,
+    names_in,
+    nearest,
+    with_breaks,
+)
 from harness.system import assets
 from harness.system.paths import listed
 from harness.task.answers import with_answers
@@ -237,7 +245,7 @@ def times_of(config: PairsConfig, split: str, table: Table) -> pd.Series | None:
 
 
 def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list[str]:
-    """A column, or a template with {column} in it, for every row.
+    r"""A column, or a template with {column} in it, for every row; a line break in it may be written as \n.
 
     A gap leaves its row empty; with `gaps_allowed`, of a template only if all that it names are gaps.
     """
@@ -253,10 +261,10 @@ def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list
             said = f"{table.path} has no column {name}{nearest(name, names)}; {there}{table.first_row}"
             raise ConfigError(f"{key}={template}: {said}")
     columns = {name: list(table.column(key, name)) for name in dict.fromkeys(named)}
-    filled = []
+    filled, meant = [], with_breaks(template)
     for place, row in enumerate(table.frame.index):
         cells = {name: cells[place] for name, cells in columns.items()}
-        filled.append(_fill(template, cells, gaps_allowed, f"{key}={template}: {table.path}: row {row}"))
+        filled.append(_fill(meant, cells, gaps_allowed, f"{key}={template}: {table.path}: row {row}"))
     return filled
 
 

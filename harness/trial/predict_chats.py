@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from harness.config import ChatTaskConfig, ConfigError, Tokens
+from harness.config import ChatTaskConfig, ConfigError, Tokens, with_breaks
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.chat import template_of
@@ -63,7 +63,7 @@ def _gap_in(asked: Sequence[Message]) -> str | None:
 def _lines(config: ChatTaskConfig, where: str, path: Path) -> dict[object, list[Message]]:
     if config.system is not None and "{" in config.system:
         raise ConfigError(f"{where}: a .txt has no columns, which task.system={config.system} names")
-    system = [{"role": "system", "content": config.system}] if config.system else []
+    system = [{"role": "system", "content": with_breaks(config.system)}] if config.system else []
     lines = asked_lines(path, config.encoding)
     return {number: [*system, {"role": "user", "content": line}] for number, line in lines.items()}
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import torch
 
-from harness.config import ChoiceTaskConfig, ConfigError
+from harness.config import ChoiceTaskConfig, ConfigError, with_breaks
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.choice_inputs import ChoiceSplit, encode_choices
@@ -56,7 +56,7 @@ def choose(trained: Trained, split: ChoiceSplit) -> list[list[Any]]:
     if tokens is None or tokens.tokenizer is None:
         raise ConfigError(f"study={trained.entry.study}: task={task.name}: its tokenizer was learned")
     inputs = encode_choices(
-        split, tokens, delimiter=task.delimiter, normalise_by=task.normalise_by, max_length=task.max_length
+        split, tokens, delimiter=with_breaks(task.delimiter), normalise_by=task.normalise_by, max_length=task.max_length
     )
     tell_unread(inputs, tokens, split.names)
     device = resolve_device(config.trainer.accelerator, 1)

@@ -127,6 +127,13 @@ def test_every_form_is_read_alike(form, tmp_path, read):
     assert found == {row["question"]: (tuple(row["options"]), row["answer"]) for row in ROWS}
 
 
+def test_a_break_in_the_documented_template_is_one(tmp_path, read):
+    task = read(*write_arc(tmp_path, ROWS), r'task.question="Question: {question}\nAnswer:"', r'task.delimiter="\n"')
+    asked = {question for split in task.splits.values() for question in split.questions}
+    assert asked == {f"Question: {row['question']}\nAnswer:" for row in ROWS}
+    assert task.delimiter == "\n"
+
+
 def test_an_answer_in_another_case_is_read(tmp_path, read):
     rows = [{"question": f"q {n}", "choices": ["Red", "Green"], "answer": ("red", "GREEN ")[n % 2]} for n in range(60)]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -364,3 +364,24 @@ def test_settings_at_odds_are_refused_before_anything_is_read(words, said, compo
     with pytest.raises(ConfigError) as error:
         compose_plain("task=chat", "task.data=x.jsonl", "trainer.objective=loss", *words)
     assert said in error.value.args[0]
+
+
+@pytest.mark.parametrize("content", ["", "  ", None])
+def test_an_empty_system_prompt_is_none(content, task_of, tmp_path):
+    bare = [[message for message in chat if message["role"] != "system"] for chat in ROWS]
+    empty = [[{"role": "system", "content": content}, *chat] for chat in bare]
+    for words in ([], ["task.system=Be kind."]):
+        read = [
+            task_of(write_jsonl(tmp_path / f"{n}.jsonl", [{"messages": chat} for chat in rows]), *words)
+            for n, rows in enumerate((bare, empty))
+        ]
+        assert read[0].sha256 == read[1].sha256
+
+
+def test_breaks_in_templates_are_read_as_they_are_meant(task_of, tmp_path):
+    rows = [{"q": f"what is {n}?", "more": f"a {n}\\n b", "a": f"it is {n}"} for n in range(60)]
+    words = ["task.target=a", r"""task.source="{q}\n\n{more}\\n" """.strip(), r"task.system='Be kind.\nBe brief.'"]
+    task = task_of(write_jsonl(tmp_path / "rows.jsonl", rows), *words)
+    chats = [chat for split in task.splits.values() for chat in split.conversations]
+    assert {chat[0]["content"] for chat in chats} == {"Be kind.\nBe brief."}
+    assert {chat[1]["content"] for chat in chats} == {f"{row['q']}\n\n{row['more']}\\n" for row in rows}

@@ -162,6 +162,14 @@ def names_in(template: str) -> list[str]:
     return [re.split(r"[.\[]", field)[0] for field in _fields(template)] if "{" in template else [template]
 
 
+def with_breaks(text: str) -> str:
+    r"""A text of a setting as it is meant, in which Hydra leaves \n as it is: \n is a line break, \t a tab, \\ a \."""
+    return re.sub(r"\\([nt\\])", lambda found: _ESCAPED[found[1]], text)
+
+
+_ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
+
+
 def _fields(template: str) -> list[str]:
     """What stands between the braces of a template, as `column[item]`, or the column that it is."""
     if "{" not in template:
