@@ -64,7 +64,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         raise ConfigError("task.data: missing; give a folder of class-named folders of images")
     root = Path(config.data).expanduser()
     require_folder(root, "task.data", config.name)
-    found = _found(config, split_folders(root, "task.data"))
+    found = _found(config, *split_folders(root, "task.data"))
     _refuse_masks(found)
     names = _names(config, root, found)
     rendering = rendering_of(config)
@@ -110,8 +110,8 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     return config.data, classes, splits, told
 
 
-def _found(config: FolderTaskConfig, splits: dict[str, Path]) -> _Found:
-    found = _Found()
+def _found(config: FolderTaskConfig, splits: dict[str, Path], passed_over: Counter[str]) -> _Found:
+    found = _Found(passed_over=passed_over)
     for split, place in splits.items():
         empty = []
         classes = class_folders(place, "task.data", config.classes)

@@ -90,8 +90,8 @@ def _heard(config: AudioFolderConfig, root: Path) -> tuple[_Splits, dict[Path, s
     """The recordings of each split that is given, those that cannot be read, and what else there is by its kind."""
     found: _Splits = {}
     broken: dict[Path, str] = {}
-    passed_over: Counter[str] = Counter()
-    for split, place in split_folders(root, "task.data").items():
+    splits, passed_over = split_folders(root, "task.data")
+    for split, place in splits.items():
         loose, _, _ = told_apart(
             [path for path in place.iterdir() if path.is_file() and not is_hidden(path)], _KINDS, ()
         )

@@ -1199,6 +1199,26 @@ def test_split_folders_go_by_any_of_their_names(make_task, tmp_path, own_cache, 
     assert {name: len(split) for name, split in task.splits.items()} == {"train": 12, "validation": 6, "test": 6}
 
 
+@pytest.mark.parametrize(
+    ("names", "beside"),
+    [
+        (("seg_train", "seg_test"), "seg_pred"),
+        (("train", "test"), "unlabeled"),
+        (("Training", "Test"), "test-multiple_cats"),
+        (("seg_train/seg_train", "seg_test/seg_test"), "seg_pred/seg_pred"),
+    ],
+)
+def test_folders_beside_splits_are_passed_over_and_told(make_task, tmp_path, own_cache, names, beside):
+    images_in(tmp_path / "d", lambda i: names[0] if i < 8 else names[1])
+    for number in range(3):
+        picture(tmp_path / "d" / beside / f"{number}.png", 900 + number)
+    task = read_task(folder_task(make_task, tmp_path / "d"))
+    assert task.classes == ("cat", "dog")
+    assert len(task.splits["test"]) == 8
+    assert sum(map(len, task.splits.values())) == 24
+    assert task.findings().passed_over == {f"{beside.split('/')[0]}/": 3}
+
+
 HIDDEN = [
     lambda root: (root / ".ipynb_checkpoints").mkdir(),
     lambda root: picture(root / ".ipynb_checkpoints" / "a.png", 999),
@@ -1372,7 +1392,6 @@ def test_a_class_may_be_called_train(make_task, tmp_path, own_cache, names):
     [
         (("train", "test1"), (), "train, test1|test1, train"),
         (("train", "test", "extra"), (), "what is extra beside them"),
-        (("seg_train", "seg_test", "seg_pred"), ("cat", "dog"), "what is seg_pred beside them"),
         (("asl_train", "extra"), ("cat", "dog"), "what is extra beside them"),
         (("trainA", "trainB"), ("cat", "dog"), "are both the train split"),
         (("train_1", "train_2"), (), "no folder for each class"),

@@ -79,18 +79,30 @@ def files_in(path: Path) -> Iterator[Path]:
             yield inner
 
 
-def split_folders(root: Path, key: str) -> dict[str, Path]:
-    """The folders of each split, or the root itself as `train` where there are none.
+def split_folders(root: Path, key: str) -> tuple[dict[str, Path], Counter[str]]:
+    """The folders of each split, or the root itself as `train` where there are none; and how many files are passed over
+    in folders beside those whose classes are in two splits. A split's folder may hold one of its own name that has all.
 
     Raises ConfigError for two of one split, for a split without classes, and for others beside them.
     """
     named = {path: _split_among(path.name) for path in folders_in(root)}
-    splits = {path: split for path, split in named.items() if split is not None}
+    exact = {split_named(path.name) for path in named}
+    splits = {_whole(path): split for path, split in named.items() if split is not None}
+    splits = {  # test_multiple beside test is none
+        path: split
+        for path, split in splits.items()
+        if split not in exact or split_named(path.name) or folders_in(path)
+    }
     if not splits or _are_classes(splits, len(named)):
-        return {"train": root}
+        return {"train": root}, Counter()
     names = listed(path.name for path in splits)
-    if others := [path.name for path, split in named.items() if split is None and any(files_in(path))]:
-        raise ConfigError(f"{key}={root}: {names} are splits, and what is {listed(others)} beside them?{_IF_CLASSES}")
+    beside = {path: len(list(files_in(path))) for path in named if _whole(path) not in splits}
+    others = [path.name for path, count in beside.items() if count]
+    if others and not _are_plain(splits, others):
+        raise ConfigError(
+            f"{key}={root}: {names} are splits, and what is {listed(others)} beside them? Move it away; where they are "
+            "classes, give them other names"
+        )
     if bare := [path.name for path in splits if not folders_in(path)]:
         raise ConfigError(
             f"{key}={root}: {listed(bare)} is a split's name, and has no folder for each class in it{_IF_CLASSES}"
@@ -103,7 +115,24 @@ def split_folders(root: Path, key: str) -> dict[str, Path]:
     if "train" not in counts:
         cut = f"task.data={next(iter(splits))} cuts splits off that one" if len(splits) == 1 else "train has the others"
         raise ConfigError(f"{key}={root}: {names}, and no train folder; {cut}")
-    return {split: path for path, split in splits.items()}
+    return {split: path for path, split in splits.items()}, Counter(
+        {f"{name}/": beside[root / name] for name in others}
+    )
+
+
+def _whole(path: Path) -> Path:
+    """A folder, or the one in it, where that has its name and is alone, as seg_train/seg_train."""
+    return path / path.name if [inner.name for inner in path.iterdir() if not is_hidden(inner)] == [path.name] else path
+
+
+def _are_plain(splits: Mapping[Path, str], others: Sequence[str]) -> bool:
+    """Whether a class is in the folder of training and in another split's, which no classes of such names have, and
+    none is in a folder beside them.
+    """
+    classes = {path: {inner.name for inner in folders_in(path)} for path in splits}
+    trained = set[str]().union(*(classes[path] for path, split in splits.items() if split == "train"))
+    shared = any(trained & classes[path] for path, split in splits.items() if split != "train")
+    return shared and not set().union(*classes.values()) & set(others)
 
 
 def _are_classes(splits: Mapping[Path, str], folders: int) -> bool:
