@@ -19,8 +19,17 @@ from harness.task.intake.scored import with_head
 from harness.task.intake.split_column import NONE, by_column, numbered_splits
 from harness.task.intake.table import SUFFIXES, Table, load_table
 from harness.task.intake.timed import latest_held_out
-from harness.task.intake.tokens import COLUMNS, CONLLU, LINES, items_of, list_of_tokens, read_lines
-from harness.task.tags import OUTSIDE, SCHEMES, begun, broken, is_of, scheme_of
+from harness.task.intake.tokens import (
+    CONLLU,
+    LINES,
+    has_lines,
+    items_of,
+    list_of_tokens,
+    place_of_tags,
+    read_lines,
+    refuse_numbers,
+)
+from harness.task.tags import OUTSIDE, SCHEMES, begun, broken, is_of, scheme_of, unlike_any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Row:
 
 _TOKENS = ("tokens", "token", "words", "word")
 _TAGS = ("tags", "tag", "ner_tags", "ner", "pos_tags", "labels", "label")
-_UNNAMED = "tags"  # of conf/task/token_labels.yaml
+_ONE_TYPE = "SPAN"
 _PASSED_OVER = -100  # what losses pass over, in data made ready for them
 
 Rows = dict[str, list[Row]]
@@ -61,7 +70,7 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     source = str(config.data or config.dataset)
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
     places = {split: given[split][0] if split in given else where for split in SPLITS}
-    rows = _settled_tags(config, where, rows)
+    rows = _typed(config, _settled_tags(config, where, rows), told)
     if config.scheme != "plain":
         for split in rows:
             _check_scheme(config, places[split], split, rows[split])
@@ -121,7 +130,7 @@ def _read(config: TokenLabelsTaskConfig, key: str, path: Path) -> Table | tuple[
             f"{key}={path}: {what_it_is(path)}expected .jsonl, .json, .parquet, .arrow, .csv or .tsv with lists, or a "
             f"token a line in {', '.join(LINES)}"
         )
-    if kind in LINES:
+    if has_lines(path, (*_TOKENS, *_TAGS, *_wanted(config))) and config.columns is None:
         if config.group is not None:
             raise ConfigError(f"task.group={config.group}: {path} has a token a line, and no columns of groups; null")
         if config.split not in (None, NONE):
@@ -158,13 +167,14 @@ def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list
     """Rows of a file of a token a line: the token first, its tag last, or in the column of a .conllu that is named; a
     row's name is its first line.
     """
-    at = _place_of_tags(config, f"{key}={path}") if path.suffix.lower() == CONLLU else -1
+    at = place_of_tags(config.tags, f"{key}={path}") if path.suffix.lower() == CONLLU else -1
     rows, encoding = read_lines(key, path, config.encoding)
     if len(rows) == 1 and key == "task.data":
         raise ConfigError(
             f"{key}={path}: no blank line parts its rows, and all {len(rows[0][1])} lines are one; a blank line stands "
             "after each sentence"
         )
+    refuse_numbers(f"{key}={path}", rows)
     for _, lines in rows:
         if short := next((line for line in lines if len(line.cells) < 2), None):
             raise ConfigError(f"{key}={path}: line {short.number}: {short.cells[0]!r} has no tag behind it")
@@ -173,14 +183,6 @@ def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list
         for name, lines in rows
     ]
     return found, {} if encoding in ("utf-8", "utf-8-sig") else {"encoding": encoding}
-
-
-def _place_of_tags(config: TokenLabelsTaskConfig, where: str) -> int:
-    """The column of a .conllu that `tags` names, UPOS where it names none of its own. Raises ConfigError for others."""
-    name = "upos" if config.tags == _UNNAMED else config.tags.casefold()
-    if name not in COLUMNS[1:]:
-        raise ConfigError(f"{where}: task.tags={config.tags}: {', '.join(COLUMNS[1:])} are the columns of a .conllu")
-    return COLUMNS.index(name)
 
 
 def _of_table(config: TokenLabelsTaskConfig, given: str, table: Table, split: str) -> list[Row]:
@@ -244,6 +246,15 @@ def _mapped(rows: Rows, change: Callable[[tuple[str, ...]], tuple[str, ...]]) ->
     return {split: [dataclasses.replace(row, tags=change(row.tags)) for row in found] for split, found in rows.items()}
 
 
+def _typed(config: TokenLabelsTaskConfig, rows: Rows, told: list[str]) -> Rows:
+    """Marks without any type, as BC5CDR's B and I, are of one."""
+    marks = {tag for found in rows.values() for row in found for tag in row.tags} - {OUTSIDE}
+    if config.scheme == "plain" or not marks or not marks <= set(SCHEMES[config.scheme]):
+        return rows
+    told.append(f"the tags {', '.join(sorted(marks))} have no type, and are read as of {_ONE_TYPE}")
+    return _mapped(rows, lambda tags: tuple(tag if tag == OUTSIDE else f"{tag}-{_ONE_TYPE}" for tag in tags))
+
+
 def _check_scheme(config: TokenLabelsTaskConfig, where: str, split: str, rows: list[Row]) -> None:
     """Raise ConfigError, with `where` and the row, for tags that are of another scheme, or of none."""
     marks, tags = SCHEMES[config.scheme], {tag for row in rows for tag in row.tags}
@@ -258,7 +269,7 @@ def _check_scheme(config: TokenLabelsTaskConfig, where: str, split: str, rows: l
     said = f"{where}: {split} row {row.name}: the tag {tag!r}"
     if found is None:
         kinds = ", ".join(f"{mark}-TYPE" for mark in marks)
-        rule = "task.scheme=plain takes tags as they are, each token for itself"
+        rule = f"task.scheme=plain takes tags as they are, each token for itself{unlike_any(tags)}"
         raise ConfigError(f"{said} is none of {OUTSIDE}, {kinds} (task.scheme={config.scheme}); {rule}")
     rule = f"task.scheme={found} reads them" if split == "train" else "one scheme for training and held-out rows"
     raise ConfigError(f"{said} is of {found.upper()}, as are all of its file, and task.scheme={config.scheme}; {rule}")

@@ -1,7 +1,8 @@
 """Tags of tokens as spans: BIO (IOB2), BIOES (IOBES) and BILOU sequences checked, mended, and taken apart."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 OUTSIDE = "O"
 
@@ -22,6 +23,16 @@ def scheme_of(tags: Iterable[str]) -> str | None:
     """The first scheme that all tags are of; None where they are of none."""
     there = set(tags)
     return next((scheme for scheme in SCHEMES if all(is_of(tag, scheme) for tag in there)), None)
+
+
+def unlike_any(tags: Collection[str]) -> str:
+    """What makes a scheme of tags that are of none, as a message ends: of BMES, or of types without marks."""
+    there = set(tags) - {OUTSIDE}
+    if any(tag.startswith("M-") for tag in there) and all(re.match("[BMES]-", tag) for tag in there):
+        return "; of BMES write M- as I-, and task.scheme=bioes reads it"
+    if there and OUTSIDE in tags and not any(re.match("[A-Z]-", tag) for tag in there):
+        return "; to find spans, write I- before each type, and task.broken=begin"
+    return ""
 
 
 def spans(tags: Sequence[str], scheme: str = "bio") -> list[Span]:

@@ -10,7 +10,7 @@ from harness.config import ConfigError
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.intake.asked import asked_lines, asked_table, decoded, refuse_gaps
-from harness.task.intake.tokens import LINES, list_of_tokens, read_lines
+from harness.task.intake.tokens import has_lines, list_of_tokens, read_lines
 from harness.task.token_inputs import encode_tokens
 from harness.trial.predict import tell_unread
 from harness.trial.trained import Trained, load_trained
@@ -28,11 +28,10 @@ def read_rows(trained: Trained, path: Path) -> list[tuple[str, tuple[str, ...]]]
     encoding, kind = task.get("encoding"), path.suffix.lower()
     if kind == ".txt" and Path(task.get("data") or "").suffix.lower() != ".txt":
         rows = [(str(number), tuple(line.split())) for number, line in asked_lines(path, encoding).items()]
-    elif kind in LINES:
+    elif has_lines(path, (name := str(task.get("tokens", "tokens")),)):
         found, _ = read_lines("input", path, decoded(path, encoding)[1])
         rows = [(name, tuple(line.cells[0] for line in lines)) for name, lines in found]
     else:
-        name = str(task.get("tokens", "tokens"))
         table = asked_table(path, (name,), encoding=encoding, separator=task.get("separator"))
         cells = table.column("task.tokens", name).items()
         rows = [(str(row), list_of_tokens(cell, f"input={path}: row {row}", name)) for row, cell in cells]

@@ -407,6 +407,44 @@ def test_forms_that_are_not_read_are_named_with_the_way(read, tmp_path):
         read(tmp_path / "named.jsonl")
 
 
+def test_a_token_a_line_is_read_from_a_tsv(read, tmp_path):
+    path = conll(ROWS, tmp_path, "\t")
+    path.with_suffix(".tsv").write_text(path.read_text().partition("\n\n")[2])
+    assert read(path.with_suffix(".tsv")).sha256 == read(path).sha256
+
+
+def test_numbers_before_tokens_are_refused_with_the_way(read, tmp_path):
+    text = ""
+    for tokens, tags in ROWS:
+        text += "#\thttp://a.org [2010]\n"
+        text += "".join(f"{n}\t{each}\t{tag}\tO\n" for n, (each, tag) in enumerate(zip(tokens, tags, strict=True), 1))
+        text += "\n"
+    (tmp_path / "de.tsv").write_text(text)
+    with pytest.raises(ConfigError, match=r"de\.tsv: its first column numbers the tokens; .*cut -f2,3. takes"):
+        read(tmp_path / "de.tsv")
+
+
+def test_marks_without_a_type_are_of_one(read, tmp_path):
+    bare = [(tokens, [tag[:1] for tag in tags]) for tokens, tags in ROWS]
+    typed = [(tokens, [tag if tag == "O" else f"{tag[0]}-SPAN" for tag in tags]) for tokens, tags in ROWS]
+    task = read(jsonl(bare, tmp_path))
+    (tmp_path / "typed").mkdir()
+    assert task.sha256 == read(jsonl(typed, tmp_path / "typed")).sha256
+    assert "the tags B, I have no type, and are read as of SPAN" in task.findings().suspicious
+
+
+@pytest.mark.parametrize(
+    ("change", "way"),
+    [
+        (lambda tag: tag.replace("I-", "M-"), "of BMES write M- as I-, and task.scheme=bioes reads it"),
+        (lambda tag: tag[2:].lower() or "O", "write I- before each type, and task.broken=begin"),
+    ],
+)
+def test_other_tags_are_refused_with_what_makes_spans_of_them(change, way, read, tmp_path):
+    with pytest.raises(ConfigError, match=way):
+        read(jsonl([(tokens, list(map(change, tags))) for tokens, tags in ROWS], tmp_path))
+
+
 def test_tags_that_training_has_not(read, tmp_path):
     (tmp_path / "more").mkdir()
     held = [

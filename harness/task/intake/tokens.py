@@ -2,9 +2,11 @@
 
 import dataclasses
 import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harness.config import ConfigError
+from harness.system.paths import path_problem
 from harness.task.intake.files import decode, read_bytes, unwritable
 from harness.task.intake.labels import is_gap
 from harness.task.intake.lists import Shortened, read_list
@@ -17,7 +19,9 @@ Universal Dependencies the token is the second of ten columns.
 COLUMNS = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """Of a word in such a file what stands behind its number."""
 
-_COMMENT = re.compile(r"#\s*(\w+\s*=|id\s)")  # at the head of a row: a number sign may be a token, too
+_UNNAMED = "tags"  # of conf/task/token_labels.yaml
+_COMMENT = re.compile(r"#\s*(\w+\s*=|id\s|https?:)")  # at the head of a row: a number sign may be a token, too
+_PARTED = re.compile(r"\S[ \t]*\r?\n[ \t]*\r?\n\s*\S")  # by a blank line
 _BLANKS = re.compile(" +")  # others, as one that is not broken at, are part of a token
 
 
@@ -27,6 +31,27 @@ class Line:
 
     number: int
     cells: tuple[str, ...]
+
+
+def has_lines(path: Path, names: Collection[str]) -> bool:
+    """Whether a file has a token a line: by its suffix, or as a .tsv with blank lines, and no column of these `names`
+    in its first line, as that of BC5CDR.
+    """
+    if path.suffix.lower() != ".tsv" or path_problem(path, "file"):
+        return path.suffix.lower() in LINES
+    text = path.read_bytes().decode("utf-8-sig", errors="replace").lstrip()
+    header = {cell.strip().casefold() for cell in text.partition("\n")[0].split("\t")}
+    return _PARTED.search(text) is not None and header.isdisjoint(map(str.casefold, names))
+
+
+def refuse_numbers(where: str, rows: Sequence[tuple[str, Sequence[Line]]]) -> None:
+    """Raise ConfigError for rows whose tokens are their numbers, as GermEval's."""
+    firsts = [[line.cells[0] for line in lines] for _, lines in rows]
+    if any(len(first) > 1 for first in firsts) and all(
+        first == [str(n) for n in range(1, len(first) + 1)] for first in firsts
+    ):
+        rule = "`grep -v '^#' FILE | cut -f2,3` takes the tokens and the first of their tags"
+        raise ConfigError(f"{where}: its first column numbers the tokens; {rule}")
 
 
 def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[str, list[Line]]], str]:
@@ -66,6 +91,14 @@ def _words(where: str, lines: list[Line]) -> list[Line]:
         if len(line.cells) != len(COLUMNS) + 1:
             raise ConfigError(f"{where}: line {line.number} has {len(line.cells)} columns, of a .conllu it is ten")
     return [Line(line.number, line.cells[1:]) for line in lines if line.cells[0].isdecimal()]
+
+
+def place_of_tags(tags: str, where: str) -> int:
+    """The column of a .conllu that `tags` names, UPOS where it names none of its own. Raises ConfigError for others."""
+    name = "upos" if tags == _UNNAMED else tags.casefold()
+    if name not in COLUMNS[1:]:
+        raise ConfigError(f"{where}: task.tags={tags}: {', '.join(COLUMNS[1:])} are the columns of a .conllu")
+    return COLUMNS.index(name)
 
 
 def list_of_tokens(cell: object, where: str, column: str) -> tuple[str, ...]:
