@@ -252,7 +252,7 @@ def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list
     if "{" not in template:
         where = f"{key}={template}: {table.path}: row"
         column = table.column(key, template).items()
-        return [text_of("" if is_gap(cell) else cell, f"{where} {row}") for row, cell in column]
+        return [text_of("" if is_gap(cell) else cell, f"{where} {row}", template) for row, cell in column]
     names = [str(name) for name in table.frame.columns]
     named = names_in(template)
     for name in named:
@@ -290,10 +290,10 @@ def _fill(template: str, cells: Mapping[str, object], gaps_allowed: bool, where:
     return text_of(text.rstrip() if gaps else text, where)
 
 
-def text_of(cell: object, where: str) -> str:
-    """A cell as text. Raises ConfigError for lists and the like, and for what cannot be written."""
+def text_of(cell: object, where: str, column: str = "COLUMN") -> str:
+    """A cell as text, in messages of a `column`. Raises ConfigError for lists and what cannot be written."""
     if isinstance(cell, _NO_TEXTS):
-        raise ConfigError(f"{where}: {_no_text(cell)}")
+        raise ConfigError(f"{where}: {_no_text(cell, column)}")
     if said := unwritable(text := str(cell)):
         raise ConfigError(f"{where}: {said}")
     return text
@@ -302,8 +302,10 @@ def text_of(cell: object, where: str) -> str:
 _NO_TEXTS = (list, tuple, dict, set, bytes)
 
 
-def _no_text(cell: object) -> str:
-    return f"{str(cell)[:40]!r} ({type(cell).__name__}) is no text; a template takes one item of it, as {{answers[0]}}"
+def _no_text(cell: object, column: str = "COLUMN") -> str:
+    item = next(iter(cell), "KEY") if isinstance(cell, dict) else 0
+    said = f"{str(cell)[:40]!r} ({type(cell).__name__}) is no text"
+    return f'{said}; a template takes one item of it, as "{{{column}[{item}]}}"'
 
 
 class _Templates(Formatter):

@@ -206,6 +206,8 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
     if isinstance(config, OwnTextTaskConfig):
         table = _without_gap_words(config, split, where, table, left)
     named = _columns(config, split)
+    if split != "train" and "{" not in named["label"] and named["label"] not in map(str, table.frame.columns):
+        raise ConfigError(f"{where}: no column {named['label']}; where labels are withheld, task.{split}=null cuts one")
     if not reads_groups(split, table, config.group, config.leaks):
         named.pop("group", None)
     allowed = config.gaps == "refuse"  # leave_out leaves out what lacks any

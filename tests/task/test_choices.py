@@ -127,6 +127,15 @@ def test_every_form_is_read_alike(form, tmp_path, read):
     assert found == {row["question"]: (tuple(row["options"]), row["answer"]) for row in ROWS}
 
 
+@pytest.mark.parametrize(("cell", "item"), [({"stem": "why?", "id": 1}, "stem"), (["why?", "how?"], "0")])
+def test_a_question_that_is_no_text_names_the_template_that_takes_one(cell, item, tmp_path, read):
+    rows = [{**row, "question": cell} for row in arc(ROWS)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError) as refused:
+        read(f"task.data={tmp_path}/rows.jsonl")
+    assert f'a template takes one item of it, as "{{question[{item}]}}"' in str(refused.value)
+
+
 def test_a_break_in_the_documented_template_is_one(tmp_path, read):
     task = read(*write_arc(tmp_path, ROWS), r'task.question="Question: {question}\nAnswer:"', r'task.delimiter="\n"')
     asked = {question for split in task.splits.values() for question in split.questions}

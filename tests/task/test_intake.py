@@ -1219,6 +1219,30 @@ def test_folders_beside_splits_are_passed_over_and_told(make_task, tmp_path, own
     assert task.findings().passed_over == {f"{beside.split('/')[0]}/": 3}
 
 
+@pytest.mark.parametrize(
+    ("files", "way"),
+    [
+        (["pos/1.txt", "neg/2.txt"], "texts in folders are read from one table"),
+        (["dataset_info.json", "state.json"], r"task\.dataset=.*/d reads a data set of the datasets library"),
+        (["cat/1.png"], "or task=image_folder or task=audio_folder"),
+    ],
+)
+def test_a_folder_that_is_no_table_is_told_what_reads_it(make_task, tmp_path, files, way):
+    for name in files:
+        (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / name).write_text("x")
+    with pytest.raises(ConfigError, match=way):
+        read_task(config_of(make_task, data=str(tmp_path / "d")))
+
+
+def test_a_held_out_file_without_labels_is_cut_by_null(make_task, tmp_path):
+    data = written(tmp_path / "a.csv", text_of(sentences()))
+    test = written(tmp_path / "test.csv", "index,text\n0,a text of its own\n")
+    with pytest.raises(ConfigError, match=r"test\.csv: no column label; where labels are withheld, task\.test=null"):
+        read_task(config_of(make_task, data=data, test=test))
+    assert len(read_task(config_of(make_task, data=data)).splits["test"].texts)
+
+
 HIDDEN = [
     lambda root: (root / ".ipynb_checkpoints").mkdir(),
     lambda root: picture(root / ".ipynb_checkpoints" / "a.png", 999),

@@ -375,7 +375,7 @@ def test_splits_that_share_a_recording_or_a_speaker_are_refused(read, table):
     [
         (
             lambda root: (root / "rows.csv").unlink(),
-            r"task\.data=.*: no table in it \(train.tsv, .*\), and no recordings",
+            r"task\.data=.*: no table in it \(train.tsv, .*\), and recordings in its folders alone",
         ),
         (lambda root: (root / "rows.csv").rename(root / "dev.csv"), r"dev.csv, and no table of training"),
         (

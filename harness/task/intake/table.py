@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.system.paths import listed, path_problem
 from harness.task.intake.delimited import raw_tabs, read_delimited
 from harness.task.intake.features import Features, classes_of, noted_features, with_names
 from harness.task.intake.files import decode, read_bytes, unlike_data, what_it_is
+from harness.task.intake.folders import files_in
 from harness.task.intake.split_names import may_name_splits
 
 ARROW = (".parquet", ".arrow", ".feather")
@@ -86,7 +88,7 @@ def load_table(
         problem = path_problem(path, "file")
         folder = problem is not None and problem.startswith("a folder")
         said = f"{problem}; " if problem is not None else what_it_is(path)
-        others = ", or task=image_folder or task=audio_folder, which read folders" if folder else ""
+        others = _reader_of(path) if folder else ""
         raise ConfigError(
             f"{key}={path}: {said}expected a file that ends in .csv, .tsv, .json, .jsonl, .parquet or .arrow{others}"
         )
@@ -104,6 +106,15 @@ def load_table(
         return Table(path, _framed(rows), told if mark == usual else told | {"separator": mark})
     except (OSError, ValueError) as error:
         raise ConfigError(f"{key}={path}: {' '.join(str(error).split())}") from None
+
+
+def _reader_of(folder: Path) -> str:
+    """What reads a folder that is no table, as a message ends."""
+    if any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+        return f"; task.dataset={folder} reads a data set of the datasets library, with task=hf one of labelled texts"
+    if any(path.suffix.lower() in (".txt", ".json") for path in islice(files_in(folder), _LOOKED_AT)):
+        return "; texts in folders are read from one table, with a row for each and its folder as the label"
+    return ", or task=image_folder or task=audio_folder, which read folders"
 
 
 def usual_column(table: Table, key: str, names: Sequence[str], more: str = "") -> str:

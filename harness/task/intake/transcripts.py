@@ -9,8 +9,8 @@ import pandas as pd
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.files import decode, read_bytes
-from harness.task.intake.folders import folders_in, is_hidden, split_named
-from harness.task.intake.recordings import WAV
+from harness.task.intake.folders import files_in, folders_in, is_hidden, split_named
+from harness.task.intake.recordings import OTHERS, WAV
 from harness.task.intake.table import SUFFIXES, Table, load_table
 
 BY_NAMES = "LABEL_SPEAKER_INDEX.wav"
@@ -51,7 +51,7 @@ def words_in(root: Path, said: Mapping[str, str] | None) -> Table:
     files = [path for path in sorted(folder.iterdir()) if not is_hidden(path) and path.suffix.lower() in WAV]
     parts = {path.name: _NAME.fullmatch(path.stem) for path in files}
     if not files or (other := [name for name, match in parts.items() if match is None]):
-        there = f"{listed(other)} are not named {BY_NAMES}" if files else "no recordings"
+        there = f"{listed(other)} are not named {BY_NAMES}" if files else _recordings_below(root)
         raise ConfigError(
             f"{_KEY}={root}: no table in it (train.tsv, metadata.csv, …), and {there}; name the table of files and "
             "transcripts"
@@ -62,6 +62,12 @@ def words_in(root: Path, said: Mapping[str, str] | None) -> Table:
     cells = [(name, said[label] if said else label, speaker) for name, label, speaker in rows]
     frame = pd.DataFrame(cells, columns=["file_name", "transcription", "speaker"], index=range(1, len(rows) + 1))
     return Table(folder / BY_NAMES, frame, {"layout": BY_NAMES})
+
+
+def _recordings_below(root: Path) -> str:
+    """What is said of recordings where none is in a folder itself, as LibriSpeech's and TIMIT's are not."""
+    found = next((path for path in files_in(root) if path.suffix.lower() in (*WAV, *OTHERS)), None)
+    return "no recordings" if found is None else f"recordings in its folders alone, as {found.relative_to(root)}"
 
 
 def _tables(folder: Path) -> list[Path]:
