@@ -330,12 +330,12 @@ def test_over_fitting(maker, gaps, tests, verdict):
     assert f"gap {100 * (gaps[0] - gaps[1] + 0.002):+.1f} points" in judged.findings[0].figure
 
 
-def rates(maker, ours, theirs=(0.5, 0.7, 0.8, 0.7)):
+def rates(maker, ours, theirs=(0.5, 0.7, 0.8, 0.7), noise=0.0):
     for name, shares in (("lora", ours), ("full", theirs)):
         for lr, share in zip((1e-4, 1e-3, 1e-2, 1e-1), shares, strict=True):
             for seed in range(3):
-                optimizer = {"lr": lr, "head_lr": None}
-                maker.add(name, val=share, right=hits(share), optimizer=optimizer, seeds={"trial": seed, "split": 0})
+                optimizer, right = {"lr": lr, "head_lr": None}, hits(share + noise * (seed - 1) * (lr < 1e-2))
+                maker.add(name, val=share, right=right, optimizer=optimizer, seeds={"trial": seed, "split": 0})
     return maker.study
 
 
@@ -353,6 +353,11 @@ def test_learning_rates(maker, ours, verdict, flat):
     assert judged.findings[0].figure.startswith("best 0.01; ×10.0 off")
     assert f"over {flat} of 4 rates, full 1 of 4" in judged.findings[0].figure
     assert judged.findings[0].items == "3 seeds"
+
+
+def test_learning_rates_whose_costs_are_too_uncertain_decide_nothing(maker):
+    judged = learning.rate_matters(rates(maker, (0.79, 0.79, 0.8, 0.79), noise=0.04))
+    assert judged.verdict == CANT
 
 
 @pytest.mark.parametrize("few", ["lora", "full"])
