@@ -12,6 +12,7 @@ from harness.task.intake.groups import group_keys
 from harness.task.intake.labels import many_classes, suspicious
 from harness.task.intake.moments import cut_by_time
 from harness.task.intake.scored import scored_alone
+from harness.task.intake.whole_groups import Uncut, learnable, whole_groups
 
 OwnRowsConfig = OwnTextTaskConfig | FileTableConfig
 Frames = dict[str, pd.DataFrame]
@@ -51,10 +52,10 @@ def _places(
 ) -> tuple[Parts, dict[str, str]]:
     if config.time is not None:
         return cut_by_time(where, config.time, frame["time"], shares, config.time_format)
-    return _drawn(config, frame, shares), {}
+    return _drawn(config, where, frame, shares), {}
 
 
-def _drawn(config: OwnRowsConfig, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
+def _drawn(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
     """Near-identical texts stay in one split."""
     groups: list[Hashable] = list(frame["near"])
     for role in ("group", "scored"):
@@ -62,12 +63,29 @@ def _drawn(config: OwnRowsConfig, frame: pd.DataFrame, shares: dict[str, float])
             groups = joined(groups, group_keys(frame[role]))
     labels = list(frame["label"])
     if config.cut == "stratified" and config.answer == "class":
-        return stratified(groups, labels, shares, config.split_seed)
+        parts = stratified(groups, labels, shares, config.split_seed)
+        few = ("group" in frame or "scored" in frame) and not many_classes(labels) and not learnable(labels, parts)
+        return _of_few_groups(config, where, groups, labels, shares) if few else parts
     parts = drawn(groups, shares, config.split_seed)
     if config.cut == "stratified" and _of_one_answer(labels, parts):  # as few rows may be: drawn from each answer
         evenly = stratified(groups, labels, shares, config.split_seed)
         return evenly if all(map(len, evenly.values())) and not _of_one_answer(labels, evenly) else parts
     return parts
+
+
+def _of_few_groups(
+    config: OwnRowsConfig, where: str, groups: list[Hashable], labels: list[Hashable], shares: dict[str, float]
+) -> Parts:
+    """Raises ConfigError, with the reason, where groups cannot be shared out."""
+    try:
+        return whole_groups(groups, labels, shares, config.split_seed)
+    except Uncut as error:
+        named = {"task.group": config.group, "task.score_group": config.scored_together}
+        there = {key: column for key, column in named.items() if column is not None}
+        keys = listed(f"{key}={column}" for key, column in there.items())
+        nulls = listed(f"{key}=null" for key in there)
+        rule = f"{nulls} cuts rows one by one; or give held-out rows in files, task.validation and task.test"
+        raise ConfigError(f"{where} {keys}: no cut of whole groups can be learned from: {error}; {rule}") from None
 
 
 def _of_one_answer(labels: Sequence[Hashable], parts: Parts, least: int = 2) -> bool:

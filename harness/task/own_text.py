@@ -9,7 +9,7 @@ import pandas as pd
 from harness.config import ConfigError, HubTaskConfig, OwnTextTaskConfig, TableTaskConfig, names_in
 from harness.system.paths import listed
 from harness.task.base import SPLITS
-from harness.task.intake.cuts import EVENLY, odd_cuts
+from harness.task.intake.cuts import EVENLY, OF_GROUPS, TOGETHER, odd_cuts
 from harness.task.intake.damage import damaged
 from harness.task.intake.datasets import labelled_splits
 from harness.task.intake.duplicates import (
@@ -117,7 +117,7 @@ def own_splits(
         frames, times = cut_off(config, where, frames)
         if config.time is not None:
             told += odd_times(config.time, [frames[split]["time"] for split in times], config.time_format)
-        told += odd_cuts(frames, tables, config, EVENLY)
+        told += odd_cuts(frames, tables, config, _why_odd(config))
     _refuse_leaks(config, where, frames, left, what)
     ordered = {split: frames[split] for split in SPLITS}
     told += shared_groups(
@@ -136,6 +136,13 @@ def own_splits(
     for split, said in times.items():
         formats.setdefault(split, {})["time"] = said
     return source, ordered, dataclasses.replace(_facts(left, formats, missing), suspicious=[*left.told, *told])
+
+
+def _why_odd(config: OwnRowsConfig) -> str:
+    """Why splits may be far from their shares."""
+    if config.cut == "drawn" or config.answer != "class":
+        return TOGETHER
+    return EVENLY if config.group is None else OF_GROUPS
 
 
 def _told_of_texts(config: OwnRowsConfig, ordered: Frames, left: Left, what: str) -> list[str]:

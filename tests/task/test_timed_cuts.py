@@ -135,3 +135,22 @@ def test_lines_of_tokens_have_no_times(compose_plain, tmp_path):
     )
     with pytest.raises(ConfigError, match="task.time=when: .* has a token a line, and no column of times"):
         read_task(config.task)
+
+
+@pytest.mark.parametrize(
+    ("years", "rule"),
+    [
+        ([2019] * 20 + [2020] * 20, "2019 of 20 rows, 2020 of 20 rows; task.time=null draws the rows"),
+        ([2020] * 40, "2020 of 40 rows; task.time=null draws the rows"),
+        ([2018] * 20 + [2019] + [2020] * 19, "; a smaller task.validation_share or task.test_share"),
+    ],
+)
+def test_too_few_times_are_said_and_the_key_works(compose_plain, tmp_path, years, rule):
+    lines = [f"n{i} m{i * i} here,{'ab'[i % 2]},{year}" for i, year in enumerate(years)]
+    (tmp_path / "a.csv").write_text("text,label,year\n" + "\n".join(lines) + "\n")
+    words = ["task=text_csv", f"task.data={tmp_path}/a.csv", "task.time=year", "task.validation_share=0.2"]
+    with pytest.raises(ConfigError, match="none is left to train on: rows of one time stay together") as error:
+        read_task(compose_plain(*words).task)
+    assert rule in str(error.value)
+    key = "task.time=null" if "null" in rule else "task.validation_share=0.02"
+    assert len(read_task(compose_plain(*words, key).task).names("train"))

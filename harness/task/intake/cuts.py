@@ -16,7 +16,9 @@ Parts = dict[str, np.ndarray]
 
 _FEW = 5  # rows more or less than a share
 TOGETHER = "rows that belong together stay in one split"
-EVENLY = "each class of three rows or more has one there, and rows of a group stay together"
+EVENLY = "each class of three rows or more has one there, and rows that are alike stay together"
+OF_GROUPS = "rows of a group stay together, and each class is there where that can be"
+OF_TIMES = "rows of one time stay together"
 
 
 class SharedOut(Protocol):
@@ -29,6 +31,10 @@ class SharedOut(Protocol):
     @property
     def test_share(self) -> float:
         """The same."""
+
+    @property
+    def time(self) -> str | None:
+        """The column whose latest rows are."""
 
 
 def refuse_empty(where: str, splits: Mapping[str, Sized]) -> None:
@@ -46,7 +52,7 @@ def drawn(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) ->
 
     Where there are as many groups as splits, each split has one at least.
     """
-    numbers = _numbered(groups)
+    numbers = numbered(groups)
     order = np.random.default_rng(seed).permutation(int(numbers.max(initial=-1)) + 1)
     split_of, start = dict.fromkeys(order.tolist(), "train"), 0
     counts = {name: round(share * len(order)) for name, share in shares.items()}
@@ -58,7 +64,7 @@ def drawn(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) ->
         end = start + count
         split_of |= dict.fromkeys(order[start:end].tolist(), name)
         start = end
-    return _parts([split_of[number] for number in numbers.tolist()], shares)
+    return parts_of([split_of[number] for number in numbers.tolist()], shares)
 
 
 def stratified(groups: Sequence[Hashable], labels: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Parts:
@@ -66,7 +72,7 @@ def stratified(groups: Sequence[Hashable], labels: Sequence[Hashable], shares: M
 
     A class of three groups or more has one in every split.
     """
-    numbers = _numbered(groups)
+    numbers = numbered(groups)
     firsts = {number: place for place, number in reversed(list(enumerate(numbers.tolist())))}
     members: dict[Hashable, list[int]] = {}
     for number in sorted(firsts):
@@ -80,7 +86,7 @@ def stratified(groups: Sequence[Hashable], labels: Sequence[Hashable], shares: M
             split_of |= dict.fromkeys(order[:count], name)
             order = order[count:]
         split_of |= dict.fromkeys(order, "train")
-    return _parts([split_of[number] for number in numbers.tolist()], shares)
+    return parts_of([split_of[number] for number in numbers.tolist()], shares)
 
 
 def split_of(group: str, seed: int, validation_share: float, test_share: float) -> str:
@@ -121,7 +127,7 @@ def by_time(moments: Sequence[object], shares: Mapping[str, float]) -> Parts:
             begin -= 1
         split_of[order[begin:end]] = name
         end = begin
-    return _parts(split_of.tolist(), shares)
+    return parts_of(split_of.tolist(), shares)
 
 
 def _counts(size: int, shares: Mapping[str, float]) -> dict[str, int]:
@@ -136,6 +142,7 @@ def odd_cuts(splits: Mapping[str, Sized], given: Collection[str], config: Shared
     """What is told of splits that were cut, some being `given`, far from their shares; `why` they may be so."""
     rows = {split: len(found) for split, found in splits.items() if split == "train" or split not in given}
     whole, told = sum(rows.values()), []
+    why = OF_TIMES if config.time is not None else why
     for split, share in {"validation": config.validation_share, "test": config.test_share}.items():
         wanted = round(share * whole)
         if split in rows and abs(rows[split] - wanted) > max(_FEW, wanted / 2):
@@ -144,13 +151,14 @@ def odd_cuts(splits: Mapping[str, Sized], given: Collection[str], config: Shared
     return told
 
 
-def _numbered(groups: Sequence[Hashable]) -> np.ndarray:
+def numbered(groups: Sequence[Hashable]) -> np.ndarray:
     """Groups as numbers in the order of their first rows."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
 
 
-def _parts(split_of: Sequence[str], shares: Mapping[str, float]) -> Parts:
+def parts_of(split_of: Sequence[str], shares: Mapping[str, float]) -> Parts:
+    """The places of the rows of each split, of which `split_of` has the name for each row."""
     if left_uncut(shares):
         return dict.fromkeys((*shares, "train"), np.arange(len(split_of)))
     names = np.array(split_of, dtype=object)

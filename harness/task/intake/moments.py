@@ -49,11 +49,23 @@ def cut_by_time(
     found = moments(where, column, cells, time_format)
     values, how = np.asarray(found.values), f", read as {found.how}" if found.how else ""
     parts, told = by_time(found.values, shares), {}
+    if len(cells) and not len(parts["train"]):
+        raise ConfigError(f"{where}: {_none_to_train_on(column, cells, shares)}")
     for split, places in parts.items():
         if len(places):
             first, last = (cells.iloc[places[at(values[places])]] for at in (np.argmin, np.argmax))
             told[split] = f"{first} to {last}{how}"
     return parts, told
+
+
+def _none_to_train_on(column: str, cells: pd.Series, shares: Mapping[str, float]) -> str:
+    """What is said of times of which held-out splits take all."""
+    times = cells.astype(str).value_counts(sort=False)
+    said = listed(f"{time} of {count} rows" for time, count in times.items())
+    rule = f"a smaller {' or '.join(f'task.{split}_share' for split in shares)}"
+    if len(times) <= len(shares):
+        rule = "task.time=null draws the rows; or give held-out rows in files, task.validation and task.test"
+    return f"task.time={column}: none is left to train on: rows of one time stay together, and there are {said}; {rule}"
 
 
 def moments(where: str, column: str, cells: pd.Series, time_format: str | None = None) -> Moments:
