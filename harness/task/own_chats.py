@@ -111,7 +111,7 @@ def tables_of(
             table = load_table(path, key, encoding=config.encoding, separator=mark, columns=config.columns)
             tables[split] = f"{key}={name}", table
     told = [*told, *numbered_splits(tables, config.split, [config.group or "", config.time or ""])]
-    return by_column(tables, config.split), told
+    return by_column(tables, config.split, config.gaps), told
 
 
 def groups_of(

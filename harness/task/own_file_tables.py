@@ -77,7 +77,7 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
     tables, by_row = dict[str, tuple[str, Table]](), dict[str, dict[object, NamedFile[C]]]()
     key = f"task.{config.file_key}"
     given, told = _given(config, files.kind)
-    given = by_column(given, config.split)
+    given = by_column(given, config.split, config.gaps)
     left = Left(tuple(given), told=told)
     for split, (where, table) in given.items():
         column = config.file_column or usual_column(table, key, files.usual, _RULE)

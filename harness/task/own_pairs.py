@@ -44,7 +44,7 @@ def read_own_pairs(
     formats: dict[str, str] = {}
     gaps: list[str] = []
     words, (given, passed) = Words(), _given(config)
-    given = by_column(given, config.split)
+    given = by_column(given, config.split, config.gaps)
     read, policy = [*names_in(config.source), *names_in(config.target)], config.gap_words
     passed += numbered_splits(given, config.split, [*read, *names_in(config.group or ""), config.time or ""])
     gaps_in, parts = config.gaps, beside_others((config.source, config.target))

@@ -68,7 +68,7 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
         )
         where = f"{key}={name}"
         tables[split] = where, with_label_sets(config, where, table)
-    return own_splits(config, f"task.data={config.data}", config.data, by_column(tables, config.split))
+    return own_splits(config, f"task.data={config.data}", config.data, by_column(tables, config.split, config.gaps))
 
 
 def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
@@ -81,7 +81,7 @@ def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
         config.dataset, config.subset, wanted=columns, label=config.label_columns[0], named=config.split_names
     )
     tables = {split: (named, with_label_sets(config, named, table)) for split, (named, table) in tables.items()}
-    source, frames, facts = own_splits(config, where, config.dataset, by_column(tables, config.split))
+    source, frames, facts = own_splits(config, where, config.dataset, by_column(tables, config.split, config.gaps))
     return source, frames, dataclasses.replace(facts, suspicious=[*facts.suspicious, *told])
 
 

@@ -111,7 +111,7 @@ def _given(config: TokenLabelsTaskConfig) -> tuple[dict[str, _Given], list[str]]
 
 def _of_tables(config: TokenLabelsTaskConfig, tables: Mapping[str, tuple[str, Table]]) -> dict[str, _Given]:
     """Of each split of tables the same, those of training's table among them that a column of it names."""
-    parts = by_column(tables, config.split) if "train" in tables else tables
+    parts = by_column(tables, config.split, config.gaps) if "train" in tables else tables
     return {
         split: (where, _of_table(config, where, table, split), table.format) for split, (where, table) in parts.items()
     }

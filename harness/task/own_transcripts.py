@@ -55,7 +55,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
     source = str(config.data or config.dataset)
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
     tables, told = _given(config)
-    tables = by_column(tables, config.split)
+    tables = by_column(tables, config.split, config.gaps)
     told += numbered_splits(tables, config.split, [config.speaker or "", config.time or ""])
     left: dict[str, list[str]] = {}
     formats: dict[str, str] = {}

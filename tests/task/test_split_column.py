@@ -63,6 +63,36 @@ def test_every_table_task_takes_it_or_refuses(make_task, tmp_path, kind, suffix)
     assert len(read_task(dataclasses.replace(config, data=str(data), split="none")).names("train")) != 24
 
 
+def test_trial_data_are_those_for_validation(make_task, tmp_path):  # noqa: F811
+    places = {"train": "TRAIN", "dev": "TRIAL", "test": "TEST"}
+    rows = [{**row, "set": places[at]} for row, at in zip(rows_of("text_csv", tmp_path), PLACES, strict=True)]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.csv"), split="set")
+    assert {split: len(read_task(config).names(split)) for split in ("train", "validation", "test")} == {
+        "train": 24,
+        "validation": 8,
+        "test": 8,
+    }
+
+
+@pytest.mark.parametrize("kind", ["text_csv", "seq2seq", "chat", "choice", "token_labels", "extractive_qa"])
+def test_rows_of_no_split_are_refused_or_left_out(make_task, tmp_path, kind):  # noqa: F811
+    places = [["extra", None][i % 2] if i < 4 else at for i, at in enumerate(PLACES)]
+    rows = [{**row, "part": at} for row, at in zip(rows_of(kind, tmp_path), places, strict=True)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = dataclasses.replace(make_task(f"task={kind}", "task.data=x"), data=str(tmp_path / "a.jsonl"))
+    with pytest.raises(ConfigError, match=r"task.gaps=leave_out, .* that name none \('extra', empty\) takes these"):
+        read_task(config)
+    config = dataclasses.replace(config, split="part")
+    with pytest.raises(ConfigError, match=r"4 rows are of no split \(row 1: 'extra', row 2: empty, .*gaps=leave_out"):
+        read_task(config)
+    task = read_task(dataclasses.replace(config, gaps="leave_out"))
+    assert [len(task.names(split)) for split in ("train", "validation", "test")] == [20, 8, 8]
+    assert (
+        task.findings().format["test.split"].startswith("in column part, 4 rows of no split left out: row 1: 'extra'")
+    )
+
+
 def test_a_file_of_a_split_that_the_column_has_too_is_refused(make_task, tmp_path):  # noqa: F811
     rows = [{**row, "split": place} for row, place in zip(rows_of("text_csv", tmp_path), PLACES, strict=True)]
     pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)

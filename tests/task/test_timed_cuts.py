@@ -142,7 +142,7 @@ def test_lines_of_tokens_have_no_times(compose_plain, tmp_path):
     [
         ([2019] * 20 + [2020] * 20, "2019 of 20 rows, 2020 of 20 rows; task.time=null draws the rows"),
         ([2020] * 40, "2020 of 40 rows; task.time=null draws the rows"),
-        ([2018] * 20 + [2019] + [2020] * 19, "; a smaller task.validation_share or task.test_share"),
+        ([2018] * 20 + [2019] * 2 + [2020] * 18, "; a smaller task.validation_share or task.test_share"),
     ],
 )
 def test_too_few_times_are_said_and_the_key_works(compose_plain, tmp_path, years, rule):

@@ -17,14 +17,17 @@ from harness.task.intake.table import Table
 NONE = "none"
 """What task.split is where such a column means something else."""
 
+_RULE = (
+    "names of splits are train, validation, test and what is usual for them; task.gaps=leave_out leaves these rows out"
+)
 _SHOWN = 5  # names of splits in a message
 
 
-def by_column(given: Mapping[str, tuple[str, Table]], column: str | None) -> dict[str, tuple[str, Table]]:
+def by_column(given: Mapping[str, tuple[str, Table]], column: str | None, gaps: str) -> dict[str, tuple[str, Table]]:
     """The splits that are given, each with what names it and its table; the table of training is taken apart by the
-    `column` that says of which split its rows are.
+    `column` that says of which split its rows are. Rows that are of none are left out where `gaps` are.
 
-    Raises ConfigError where none is named and there is such a column, and, with the rows, for cells that name no split.
+    Raises ConfigError where none is named and there is such a column, and else, with the rows, for those of no split.
     """
     if column == NONE:
         return dict(given)
@@ -39,7 +42,14 @@ def by_column(given: Mapping[str, tuple[str, Table]], column: str | None) -> dic
         raise ConfigError(
             f"{where}: {listed(others)} decides about splits, too; write one column of train, validation and test"
         )
-    splits = _splits(where, column, table.column("task.split", column))
+    splits, of_none = _splits(column, table.column("task.split", column))
+    if of_none and gaps == "refuse":
+        raise ConfigError(f"{where}: {len(of_none)} rows are of no split ({_rows(of_none)}); {_RULE}")
+    if of_none:
+        said = f"in column {column}, {len(of_none)} rows of no split left out: {_rows(of_none)}"
+        table = dataclasses.replace(
+            table, frame=table.frame.drop(index=list(of_none)), format={**table.format, "split": said}
+        )
     if "train" not in splits.values():
         raise ConfigError(f"{where}: no row is of train; splits: {listed(sorted(set(splits.values())))}")
     parts = {split: _part(where, table, column, splits, split) for split in SPLITS if split in splits.values()}
@@ -71,7 +81,7 @@ def _plain(cell: object) -> object:
 
 def _part(where: str, table: Table, column: str, splits: Mapping[object, str], split: str) -> tuple[str, Table]:
     mine = table.frame[[splits[row] == split for row in table.frame.index]]
-    return where, dataclasses.replace(table, frame=mine, format={**table.format, "split": f"in column {column}"})
+    return where, dataclasses.replace(table, frame=mine, format={"split": f"in column {column}", **table.format})
 
 
 def _columns_of_splits(table: Table) -> list[str]:
@@ -89,29 +99,36 @@ def _says_splits(name: str, cells: pd.Series) -> bool:
     return "train" in found and len(found) > 1 and 2 * sum(said[cell] for cell in named) > said.total()
 
 
-def _splits(where: str, column: str, cells: pd.Series) -> dict[object, str]:
-    """The split of each row. Raises ConfigError, with the rows, for cells that name none."""
+def _splits(column: str, cells: pd.Series) -> tuple[dict[object, str], dict[object, object]]:
+    """The split of each row, and the cells of those that are of none."""
     about = decided_about(column)
     other = "test" if about == "train" else "train"
-    found, wrong = dict[object, str](), list[str]()
+    found, wrong = dict[object, str](), dict[object, object]()
     for row, cell in cells.items():
         decided = None if about is None or is_gap(cell) else decision(str(cell))
         split = named_split(cell) if decided is None else about if decided else other
         if split is None:
-            wrong.append(f"row {row}: {'empty' if is_gap(cell) else shortened(repr(cell))}")
+            wrong[row] = cell
         else:
             found[row] = split
-    if wrong:
-        rule = "names of splits are train, validation, test and what is usual for them"
-        raise ConfigError(f"{where}: {len(wrong)} rows are of no split ({listed(wrong)}); {rule}")
-    return found
+    return found, wrong
+
+
+def _rows(of_none: Mapping[object, object]) -> str:
+    return listed(f"row {row}: {_cell(cell)}" for row, cell in of_none.items())
+
+
+def _cell(cell: object) -> str:
+    return "empty" if is_gap(cell) else shortened(repr(cell))
 
 
 def _found(table: Table, names: list[str]) -> str:
     """What is said of columns that name splits."""
     said = "; ".join(f"{name}: {_counts(table.column('task.split', name))}" for name in names)
     what = "a column says of which split each row is" if len(names) == 1 else "columns say of which split each row is"
-    return f"{what} ({said}); task.split={names[0]} takes these splits, none cuts others as if it was not there"
+    others = list(dict.fromkeys(map(_cell, _splits(names[0], table.column("task.split", names[0]))[1].values())))
+    also = f" with task.gaps=leave_out, which leaves out rows that name none ({listed(others)})" if others else ""
+    return f"{what} ({said}); task.split={names[0]}{also} takes these splits, none cuts others as if it was not there"
 
 
 def _counts(cells: pd.Series) -> str:

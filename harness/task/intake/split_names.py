@@ -18,7 +18,9 @@ _TRUE, _FALSE = ("true", "yes", "y", "t", "1"), ("false", "no", "n", "f", "0")
 
 
 def named_split(cell: object) -> str | None:
-    """The split that a cell names; None where it names none."""
+    """The split that a cell names; None where it names none. Trial data are SemEval's for validation."""
+    if isinstance(cell, str) and cell.strip().casefold() == "trial":
+        return "validation"
     return split_named(cell) if isinstance(cell, str) and len(cell) <= _LONGEST else None
 
 
