@@ -29,6 +29,7 @@ from harness.task.intake.tokens import (
     read_lines,
     refuse_numbers,
 )
+from harness.task.intake.word_columns import place_of_words
 from harness.task.tags import OUTSIDE, SCHEMES, begun, broken, is_of, scheme_of, unlike_any
 
 
@@ -164,8 +165,8 @@ def _with_tokens(
 
 
 def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list[Row], Mapping[str, str]]:
-    """Rows of a file of a token a line: the token first, its tag last, or in the column of a .conllu that is named; a
-    row's name is its first line.
+    """Rows of a file of a token a line: the token first, or behind numbers, its tag last, or in the column of a .conllu
+    that is named; a row's name is its first line.
     """
     at = place_of_tags(config.tags, f"{key}={path}") if path.suffix.lower() == CONLLU else -1
     rows, encoding = read_lines(key, path, config.encoding)
@@ -178,11 +179,13 @@ def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list
     for _, lines in rows:
         if short := next((line for line in lines if len(line.cells) < 2), None):
             raise ConfigError(f"{key}={path}: line {short.number}: {short.cells[0]!r} has no tag behind it")
+    words = 0 if path.suffix.lower() == CONLLU else place_of_words(f"{key}={path}", rows, config.tokens)
     found = [
-        Row(name, tuple(line.cells[0] for line in lines), tuple(line.cells[at] for line in lines))
+        Row(name, tuple(line.cells[words] for line in lines), tuple(line.cells[at] for line in lines))
         for name, lines in rows
     ]
-    return found, {} if encoding in ("utf-8", "utf-8-sig") else {"encoding": encoding}
+    told = {} if encoding in ("utf-8", "utf-8-sig") else {"encoding": encoding}
+    return found, told | ({"words": f"column {words + 1}"} if words else {})
 
 
 def _of_table(config: TokenLabelsTaskConfig, given: str, table: Table, split: str) -> list[Row]:

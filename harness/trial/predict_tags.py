@@ -10,7 +10,8 @@ from harness.config import ConfigError
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.intake.asked import asked_lines, asked_table, decoded, refuse_gaps
-from harness.task.intake.tokens import has_lines, list_of_tokens, read_lines
+from harness.task.intake.tokens import CONLLU, has_lines, list_of_tokens, read_lines
+from harness.task.intake.word_columns import Rows, place_of_words
 from harness.task.token_inputs import encode_tokens
 from harness.trial.predict import tell_unread
 from harness.trial.trained import Trained, load_trained
@@ -30,7 +31,8 @@ def read_rows(trained: Trained, path: Path) -> list[tuple[str, tuple[str, ...]]]
         rows = [(str(number), tuple(line.split())) for number, line in asked_lines(path, encoding).items()]
     elif has_lines(path, (name := str(task.get("tokens", "tokens")),)):
         found, _ = read_lines("input", path, decoded(path, encoding)[1])
-        rows = [(name, tuple(line.cells[0] for line in lines)) for name, lines in found]
+        words = 0 if kind == CONLLU else _place_of_words(path, found, str(task.get("tokens", "tokens")))
+        rows = [(name, tuple(line.cells[words] for line in lines)) for name, lines in found]
     else:
         table = asked_table(path, (name,), encoding=encoding, separator=task.get("separator"))
         cells = table.column("task.tokens", name).items()
@@ -39,6 +41,13 @@ def read_rows(trained: Trained, path: Path) -> list[tuple[str, tuple[str, ...]]]
         raise ConfigError(f"input={path}: no tokens in it")
     refuse_gaps(path, {row: "no tokens" for row, tokens in rows if not tokens})
     return rows
+
+
+def _place_of_words(path: Path, rows: Rows, asked: str) -> int:
+    """As in the trial's own files; a line may end with its words, without a tag."""
+    if all(len(line.cells) == 1 for _, lines in rows for line in lines):
+        return 0
+    return place_of_words(f"input={path}", rows, asked, tagged=False)
 
 
 @torch.no_grad()

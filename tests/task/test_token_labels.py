@@ -265,6 +265,43 @@ def test_all_forms_are_the_same_data(read, tmp_path):
     assert found[1].splits["train"][0].name == "4", "the line of its first token"
 
 
+def in_columns(rows, folder, form):
+    """A file with columns in front of the words and behind them; `form` has their places in a line."""
+    lines = []
+    for number, row in enumerate(rows):
+        for place, (token, tag) in enumerate(zip(*row, strict=True)):
+            lines.append(form.format(i=place, n=place + 1, doc=f"bc/{number // 9}", w=token, t=tag, p="NN"))
+        lines.append("")
+    (folder / "rows.conll").write_text("\n".join(lines))
+    return folder / "rows.conll"
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{n}\t{w}\t{t}", "{i} {w} {t}", "{doc} 0 {i} {w} {p} (TOP* {t}", "{n}\t{w}\t{w}\t{p}\t{p}\t_\t0\tdep\t_\t{t}"],
+    ids=["index", "index from 0", "CoNLL-2012", "CoNLL-X"],
+)
+def test_words_behind_numbers_and_documents_are_found(read, tmp_path, form):
+    task = read(in_columns(ROWS, tmp_path, form))
+    assert task.sha256 == read(jsonl(ROWS, tmp_path)).sha256
+    assert task.facts.format["train.words"] == f"column {form.split().index('{w}') + 1}"
+
+
+def test_a_column_of_words_in_doubt_is_refused_until_its_number_is_given(read, tmp_path):
+    path = in_columns(ROWS, tmp_path, "{n} {t} {w} {t}")
+    with pytest.raises(ConfigError, match=r"first column is no word, as '1', '2', '3'; task\.tokens=NUMBER says"):
+        read(path)
+    assert read(path, tokens="3").sha256 == read(jsonl(ROWS, tmp_path)).sha256
+    with pytest.raises(ConfigError, match=r"task\.tokens=4: its lines have 4 columns; .* 1 to 3"):
+        read(path, tokens="4")
+    with pytest.raises(ConfigError, match=r"first column is no word"):
+        read(in_columns(ROWS, tmp_path, "{n} {t}"))
+
+
+def test_the_number_of_a_column_is_given_on_the_command_line(compose_plain):
+    assert compose_plain("task=token_labels", "task.tokens=2").task.tokens == "2"
+
+
 def test_a_number_sign_is_a_token(read, tmp_path):
     rows = [(["#", *tokens], ["O", *tags]) for tokens, tags in ROWS]
     assert read(conll(rows, tmp_path)).splits["train"][0].tokens[0] == "#"
@@ -420,7 +457,7 @@ def test_numbers_before_tokens_are_refused_with_the_way(read, tmp_path):
         text += "".join(f"{n}\t{each}\t{tag}\tO\n" for n, (each, tag) in enumerate(zip(tokens, tags, strict=True), 1))
         text += "\n"
     (tmp_path / "de.tsv").write_text(text)
-    with pytest.raises(ConfigError, match=r"de\.tsv: its first column numbers the tokens; .*cut -f2,3. takes"):
+    with pytest.raises(ConfigError, match=r"de\.tsv: its first column numbers the tokens, and two have tags; .*cut -f2,3. takes"):
         read(tmp_path / "de.tsv")
 
 

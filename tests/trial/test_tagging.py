@@ -190,6 +190,12 @@ def test_files_to_be_tagged_are_read_as_the_trials_own(tmp_path):
     path.write_bytes("größe x\nw2 y\n".encode("utf-16"))
     assert read_rows(made(), path) == [("1", ("größe", "x")), ("2", ("w2", "y"))]
     assert read_rows(made(data="rows.txt"), path) == [("1", ("größe", "w2"))]
+    path.write_text("1 the\n2 cat\n\n1 a\n")
+    assert read_rows(made(data="rows.txt"), path) == [("1", ("the", "cat")), ("4", ("a",))]
+    path.write_text("1 O the O\n2 O cat O\n")
+    assert read_rows(made(data="rows.txt", tokens="3"), path) == [("1", ("the", "cat"))]
+    path.write_text("1\n2\n")
+    assert read_rows(made(data="rows.txt"), path) == [("1", ("1", "2"))]
     path.write_bytes("żółw".encode("cp1250"))
     assert read_rows(made(encoding="cp1250"), path) == [("1", ("żółw",))]
     path.write_bytes(b"gr\xc3\xb6\xc3\x9fe \xff")

@@ -6,7 +6,7 @@ from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
-from harness.config.scalars import CLOSED, AssetConfig, Count, Flag, HeldOut, Natural, Text
+from harness.config.scalars import CLOSED, AssetConfig, Column, Count, Flag, HeldOut, Natural, Text
 from harness.config.tasks.base import Name, Outputs, TaskConfig, TokenClasses
 from harness.config.tasks.own import Duplicates, OwnDatasetConfig, OwnTextsConfig, time_mistakes
 
@@ -57,16 +57,16 @@ class TokenLabelsTaskConfig(OwnTextsConfig, OwnDatasetConfig, TokenTaskConfig):
     """A user's own tables with a list of tokens and a list of tags in each row, files of a token a line, or a data set
     of the datasets library.
 
-    With `time`, the latest rows are held out, and `time_format` says how those are written. `tag_names` are the names
-    of tags that are numbers. `broken`: a span that begins with I- begins it all the same, or its row is left out;
-    `unknown`: rows of held-out splits with tags that training has not are left out.
-    `duplicates`: of rows with the same tokens and other tags.
+    `tokens` is the name of a column, or its number in files of a token a line. With `time`, the latest rows are held
+    out, and `time_format` says how those are written. `tag_names` are the names of tags that are numbers. `broken`: a
+    span that begins with I- begins it all the same, or its row is left out; `unknown`: rows of held-out splits with
+    tags that training has not are left out. `duplicates`: of rows with the same tokens and other tags.
     """
 
     path_kind = "file"
 
     reader: Literal["token_labels"]
-    tokens: Text = "tokens"
+    tokens: Column = "tokens"
     tags: Text = "tags"
     group: Text | None = None
     time: Text | None = None

@@ -45,13 +45,11 @@ def has_lines(path: Path, names: Collection[str]) -> bool:
 
 
 def refuse_numbers(where: str, rows: Sequence[tuple[str, Sequence[Line]]]) -> None:
-    """Raise ConfigError for rows whose tokens are their numbers, as GermEval's."""
-    firsts = [[line.cells[0] for line in lines] for _, lines in rows]
-    if any(len(first) > 1 for first in firsts) and all(
-        first == [str(n) for n in range(1, len(first) + 1)] for first in firsts
-    ):
+    """Raise ConfigError for rows whose words stand behind their numbers and have two columns of tags, as GermEval's."""
+    lines = [line.cells for _, row in rows for line in row]
+    if all(len(cells) > 3 and cells[0].isdecimal() for cells in lines) and any(cells[-2] == "O" for cells in lines):
         rule = "`grep -v '^#' FILE | cut -f2,3` takes the tokens and the first of their tags"
-        raise ConfigError(f"{where}: its first column numbers the tokens; {rule}")
+        raise ConfigError(f"{where}: its first column numbers the tokens, and two have tags; {rule}")
 
 
 def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[str, list[Line]]], str]:

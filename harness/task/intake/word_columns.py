@@ -1,0 +1,52 @@
+"""Which column of a file of a token a line has the words: the first, or one behind numbers and names of documents."""
+
+import re
+from collections.abc import Sequence
+
+from harness.config import ConfigError
+from harness.task.intake.tokens import Line
+
+_NUMBER = re.compile(r"\d+([-.:]\d+)?")
+_RANGE = re.compile(r"\d+[-.]\d+")
+_WORDS_AND_INDEX = 10  # columns of CoNLL-X and CoNLL-U
+
+Rows = Sequence[tuple[str, Sequence[Line]]]
+
+
+def place_of_words(where: str, rows: Rows, asked: str, *, tagged: bool = True) -> int:
+    """The place of the column of words, from 0, the one that `asked` says from 1 where it is a number.
+
+    Columns in front that are numbers in every line, or one value in each row, hold none. The next one holds the words
+    where no other has more different values; the last one has the tags of rows that are `tagged`. Raises ConfigError
+    where this is not certain.
+    """
+    lines = [line.cells for _, row in rows for line in row]
+    width = min(map(len, lines))
+    last = width - 1 if tagged else width
+    if asked.isdecimal():
+        if not 0 < int(asked) <= last:
+            rule = f"a column of words is expected, 1 to {last}" + (", before that of the tags" if tagged else "")
+            raise ConfigError(f"{where}: task.tokens={asked}: its lines have {width} columns; {rule}")
+        return int(asked) - 1
+    if width < 2:
+        return 0
+    place = next((place for place in range(width) if not _is_no_word(rows, place)), width)
+    if place == 0:
+        return 0
+    rule = "task.tokens=NUMBER says which column has the words, from 1"
+    said = f"{where}: its first column is no word, as {', '.join(repr(cells[0]) for cells in lines[:3])}"
+    if width == _WORDS_AND_INDEX and any(_RANGE.fullmatch(cells[0]) for cells in lines):
+        raise ConfigError(f"{said}, and some are of two words or of none; a file of the ending .conllu is read so")
+    different = [len({cells[at] for cells in lines}) for at in range(last)]
+    if place >= last or different[place] < max(different[place + 1 :], default=0):
+        raise ConfigError(f"{said}; {rule}")
+    return place
+
+
+def _is_no_word(rows: Rows, place: int) -> bool:
+    """Whether a column is a number in every line, or one value in each row, and there are rows of several lines."""
+    columns = [[line.cells[place] for line in row] for _, row in rows]
+    if all(_NUMBER.fullmatch(cell) for column in columns for cell in column):
+        return True
+    several = [set(column) for column in columns if len(column) > 1]
+    return bool(several) and all(len(set(column)) == 1 for column in columns)
