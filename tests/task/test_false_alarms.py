@@ -2,10 +2,12 @@
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 
 from harness.config import ConfigError
+from harness.task.intake.table import load_table
 from tests.task.test_intake import config_of, make_task, read_task, sentences, written  # noqa: F401  a fixture
 
 MAIL = "Hi,\nit came on Sunday, late.\n{line}\nbye"
@@ -77,3 +79,34 @@ def test_names_of_columns_are_no_use_to_files_that_have_them(make_task, tmp_path
     data = written(tmp_path / "a.jsonl", '{"text": "one", "label": "a"}\n')
     with pytest.raises(ConfigError, match=r"task.columns=\[text,label\]: .*a.jsonl has names of its own; null"):
         read_task(config_of(make_task, data=data, columns=["text", "label"]))
+
+
+ROWS = [(f"the river of {number} towns", f"der Fluss von {number} Orten", "AB"[number % 2]) for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("target", "source", "mark"),
+        ("SOURCE", "Unnamed", "x"),
+        ("English", "German", "x"),
+        ("0", "1", "2"),
+        ("Stadt", "Ort", "z"),
+        ("text", "sentiment", "x"),
+    ],
+)
+def test_a_header_is_no_row_of_a_file_whose_columns_are_named(header, tmp_path):
+    path = Path(written(tmp_path / "a.csv", quoted(ROWS, header)))
+    rule = rf"row 1 is a header \({', '.join(header)}\); task.columns names those of files without one; null reads it"
+    with pytest.raises(ConfigError, match=rule):
+        load_table(path, "task.test", columns=["source", "target", "mark"])
+    assert tuple(load_table(path, "task.test").frame.columns) == header
+
+
+@pytest.mark.parametrize("columns", [("source", "target", "mark"), ("q", "other", "A"), ("a", "b", "c")])
+@pytest.mark.parametrize(
+    "first", [ROWS[0], ("river", "der Fluss von 0 Orten", "A"), ("the text", "a label", "B"), ("", "x", "A")]
+)
+def test_a_first_row_of_data_is_no_header(columns, first, tmp_path):
+    path = Path(written(tmp_path / "a.csv", quoted(ROWS, first)))
+    assert [tuple(row) for row in load_table(path, "task.data", columns=columns).frame.to_numpy()] == [first, *ROWS]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from harness.system.paths import listed
+from harness.task.intake.headers import is_header
 
 Rows = list[tuple[int, list[str]]]
 """The row's number in the file, from 1, and its fields."""
@@ -17,6 +18,7 @@ _SAID = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # a spreadsheet's own 
 _FORMULA = re.compile(r'="[^"]*"')
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _LINE = re.compile(r"\s*:?-{2,}:?\s*")
+_SHOWN = 40  # characters of a cell in a message
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -39,10 +41,17 @@ def read_delimited(
     if columns:
         rows = [(0, list(columns)), *rows]
     _refuse_ragged(rows)
+    if columns and is_header(columns, [row for _, row in rows[1:]]):
+        rule = "task.columns names those of files without one; null reads it, where every file has one"
+        raise ValueError(f"row {rows[1][0]} is a header ({listed(_shortened(rows[1][1]))}); {rule}")
     rows = _without_formulas(rows)
     _refuse_swallowed(rows, separator)
     _refuse_headers(rows)
     return rows, _NAMES.get(separator, separator)
+
+
+def _shortened(cells: Sequence[str]) -> list[str]:
+    return [cell[:_SHOWN] for cell in cells]
 
 
 def _refuse_headers(rows: Rows) -> None:
