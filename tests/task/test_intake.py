@@ -380,6 +380,24 @@ THOUSANDS = [str(850 + 10 * i) if i < 15 else f"1.{10 * i - 150:03d}" for i in r
 DECIMALS = {".": [float(number) for number in THOUSANDS], ",": [850.0 + 10 * i for i in range(60)]}
 
 
+def values_of(task):
+    return {t: l for split in task.splits.values() for t, l in zip(split.texts, split.labels, strict=True)}
+
+
+@pytest.mark.parametrize(("mark", "suffix"), [(";", "csv"), ("\t", "tsv")])
+def test_a_decimal_comma_with_three_digits_is_read_where_it_can_part_no_thousands(make_task, tmp_path, mark, suffix):
+    rows = [(text, f"{number // 7},{number * 37 % 1000:03d}") for number, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / f"a.{suffix}", text_of(rows, mark)), answer="number")
+    found = values_of(read_task(task))
+    assert found == {text: float(number.replace(",", ".")) for text, number in rows}
+    rows = [(text, f"{1 + int(number[0])}{number[1:]}") for text, number in rows]
+    task = config_of(make_task, data=written(tmp_path / f"b.{suffix}", text_of(rows, mark)), answer="number")
+    with pytest.raises(ConfigError, match=r"it may part thousands; 'task\.labels\.decimal=\",\"' reads it as decimal"):
+        read_task(task)
+    settled = dataclasses.replace(task, labels=dataclasses.replace(task.labels, decimal=","))
+    assert values_of(read_task(settled)) == {text: float(number.replace(",", ".")) for text, number in rows}
+
+
 @pytest.mark.parametrize("decimal", DECIMALS)
 def test_points_that_may_part_thousands_are_refused_until_they_are_settled(make_task, tmp_path, decimal):
     rows = [(text, number) for (text, _), number in zip(sentences(), THOUSANDS, strict=True)]

@@ -24,26 +24,30 @@ def number_labels(
     elif decimal_comma:
         _refuse_thousands(where, name, cells)
     commas = [label for label in labels if "," in label]
-    thousands = all(len(label.strip().partition(",")[2]) == 3 for label in commas)
+    thousands = all(_MAY_BE_PARTED.fullmatch(label.strip()) for label in commas)  # 0,143 is none
     if decimal is None and decimal_comma and not thousands and not any("." in label for label in labels):
         labels = [label.replace(",", ".") for label in labels]
     bad = [(row, cell) for row, cell, label in zip(cells, written, labels, strict=True) if not _is_number(label)]
     if bad:
-        rule = _number_rule(bad[0][1], bool(commas))
+        rule = _number_rule(bad[0][1], bool(commas), bool(commas) and thousands)
         rows = listed(row for row, _ in bad)
         raise ConfigError(f"{where}: {name} is no number in {len(bad)} rows ({rows}), as {bad[0][1][:40]!r}{rule}")
     return labels
 
 
-def _number_rule(label: str, commas: bool) -> str:
-    """What would have been read in place of a label that is no number."""
+def _number_rule(label: str, commas: bool, thousands: bool) -> str:
+    """What would have been read in place of a label that is no number; `thousands` may be what all commas part."""
     if (parts := _MEASURED.fullmatch(label.strip())) and (
         around := [part.strip() for part in (parts[1], parts[3]) if part.strip()]
     ):
         return f"; {' and '.join(map(repr, around))} beside it is not read: numbers alone, all of one unit, are"
-    if commas and not label.strip(_OF_NUMBERS):
-        return "; a decimal comma is read where no label has a point, and the separator is another"
-    return ""
+    if not commas or label.strip(_OF_NUMBERS):
+        return ""
+    if thousands:
+        what = "with three digits behind each comma it may part thousands"
+        return f"; {what}; 'task.labels.decimal=\",\"' reads it as decimal, task.labels.decimal=. as that of thousands"
+    rule = "a decimal comma is read where no label has a point, and the separator is another"
+    return f"; {rule}; task.labels.decimal says which of them it is"
 
 
 _MEASURED = re.compile(r"([^\d.,+-]*)([+-]?[\d.,']*\d)(\D*)")  # a number with what it is of: $4,399, 45 %, 2 kg
@@ -72,6 +76,7 @@ def _refuse_thousands(where: str, name: str, cells: Mapping[object, object]) -> 
         )
 
 
+_MAY_BE_PARTED = re.compile(r"[^,]*[1-9][^,]*,\d{3}")
 _PARTED_OR_WHOLE = re.compile(r"-?(?:[1-9]\d{0,2}(?:\.\d{3})?|0)")
 _MISSING = (*(-(10**n - 1.0) for n in range(1, 6)), *(10**n - 1.0 for n in range(3, 6)), -1.0)
 
