@@ -13,6 +13,7 @@ from harness.devices import resolve_device, resolve_precision
 from harness.model import Network
 from harness.record import Data, bounds, within
 from harness.report.statistics import ratio_interval, wilson_interval
+from harness.system.paths import listed
 from harness.task import SPLITS, Inputs, ScoredTexts, Task, build_task
 from harness.task.build import read_task
 from harness.task.intake.scored import read_to_score
@@ -73,7 +74,17 @@ def evaluate_trial(trained: Trained, split: str) -> tuple[Evaluation, dict[str, 
         )
     splits = _splits(split)
     found = _evaluate(load_trained(trained), task, config, splits, OutputMapping())
-    return found, {**_facts(config, task, split, splits), "notes": rows_left_out(task)}
+    notes = [*_rows_of_training(task, splits), *rows_left_out(task)]
+    return found, {**_facts(config, task, split, splits), "notes": notes}
+
+
+def _rows_of_training(task: Task, splits: Sequence[str]) -> list[str]:
+    """What is said where a trial is scored on rows that it was trained on, among others."""
+    rows = Data.of(task.describe()).rows
+    if len(splits) < 2:
+        return []
+    whole = sum(rows[name] for name in splits)
+    return [f"{rows['train']:,} of these {whole:,} rows are of training; split=test has none of them"]
 
 
 def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation, dict[str, Any]]:
@@ -92,6 +103,9 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
         notes.append(
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
         )
+    columns = getattr(config.task, "label_columns", ())
+    if len(columns) > 1 and (absent := [name for name in saved.classes or () if name not in columns]):
+        notes.append(f"no column of task.label is {listed(absent)}: in every row that counts as not so")
     splits = _splits(split, read.uncut)
     found = _evaluate(network, task, config, splits, mapping)
     return found, {**_facts(config, task, split, splits), "notes": [*notes, *found.notes]}

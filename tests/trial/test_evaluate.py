@@ -110,7 +110,22 @@ def test_rows_that_are_not_scored_are_said(trained, reviews, base, score, tmp_pa
     assert said["notes"] == [f"left out, repeated: 3 (rows {last + 1}, {last + 2}, {last + 3})"]
     assert said["data"]["rows"] == {"all": len(found.items)} == {"all": last - 1}
     assert set(score(made.folder / "adapter", *words)[1]["data"]["rows"]) == set(SPLITS)
-    assert evaluate_trial(made, "all")[1]["notes"] == []
+    rows = made.entry.data.rows
+    told = f"{rows['train']} of these {sum(rows.values())} rows are of training; split=test has none of them"
+    assert evaluate_trial(made, "all")[1]["notes"] == [told]
+    assert evaluate_trial(made, "test")[1]["notes"] == []
+
+
+def test_a_label_of_the_adapter_without_a_column_is_said(trained, reviews, base, score, tmp_path):  # noqa: F811
+    lines = (tmp_path / "reviews.csv").read_text().splitlines()[1:]
+    rows = [line.rpartition(",") for line in lines]
+    table = [f"{text},{number % 2},{number // 2 % 2},{number // 4 % 2}" for number, (text, _, _) in enumerate(rows)]
+    (tmp_path / "sets.csv").write_text("\n".join(["text,good,long,odd", *table]) + "\n")
+    words = [f"task.data={tmp_path}/sets.csv", "task.answer=labels", "trainer.objective=f1_micro", *reviews[1:], *base]
+    made = trained(*words, "task.label=[good,long,odd]", *LORA)
+    _, said = score(made.folder / "adapter", *words, "task.label=[good,long]")
+    assert said["notes"] == ["no column of task.label is odd: in every row that counts as not so"]
+    assert score(made.folder / "adapter", *words, "task.label=[good,long,odd]")[1]["notes"] == []
 
 
 def test_rows_of_one_class_are_scored_by_what_has_a_value(trained, reviews, base, score, tmp_path):  # noqa: F811
