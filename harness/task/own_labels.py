@@ -8,7 +8,7 @@ import pandas as pd
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.codings import refuse_combined, settle_codings
-from harness.task.intake.decisions import decisions, undecided
+from harness.task.intake.decisions import coding, decisions, undecided
 from harness.task.intake.labels import (
     are_decisions,
     label_set,
@@ -23,23 +23,26 @@ from harness.task.own_cut import Frames, OwnRowsConfig
 
 
 def with_label_sets(config: OwnRowsConfig, where: str, table: Table) -> Table:
-    """A table with one column in place of several that have a 0 or a 1 for a label each; a row without any, or with -1
-    for all of them, has a gap. Raises ConfigError, with the rows, for other cells.
+    """A table with one column in place of several that have a 0 or a 1 for a label each, or all together two words for
+    these; a row without any, or with -1 for all of them, has a gap. Raises ConfigError, with the rows, for other cells.
     """
     if isinstance(config.label, str):
         return table
     columns = {name: table.column("task.label", name) for name in config.label}
+    coded = coding(cell for column in columns.values() for cell in column)
     sets: list[dict[str, int] | None] = []
     wrong = list[str]()
     for place, row in enumerate(table.frame.index):
         cells = {name: column.iloc[place] for name, column in columns.items()}
-        sets.append(decisions(cells))
-        wrong += [f"row {row}: {name} is {str(cells[name])[:20]!r}" for name in undecided(cells)]
+        sets.append(decisions(cells, coded))
+        wrong += [f"row {row}: {name} is {str(cells[name])[:20]!r}" for name in undecided(cells, coded)]
     if wrong:
         rule = "task.label names columns that have a 0 or a 1 in each row"
         raise ConfigError(f"{where}: {len(wrong)} cells are neither 0 nor 1 ({listed(wrong)}); {rule}")
     frame = table.frame.assign(**{config.label_name: pd.Series(sets, index=table.frame.index, dtype=object)})
-    return dataclasses.replace(table, frame=frame)
+    no = next(word for word, value in coded.items() if not value)
+    told = {} if no == "0" else {"labels": f"{no} as 0"}
+    return dataclasses.replace(table, frame=frame, format={**table.format, **told})
 
 
 def never_chosen(config: OwnRowsConfig, trained: pd.Series) -> list[str]:

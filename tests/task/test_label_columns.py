@@ -53,6 +53,19 @@ def test_columns_of_0_and_1_are_the_labels_of_a_row(task_of, form):
     assert task.findings().suspicious == []
 
 
+@pytest.mark.parametrize("words", [(-1, 1), ("-1", "1"), ("N", "Y"), ("no", "Yes"), ("F", "T")])
+def test_two_words_for_0_and_1_are_read_where_all_columns_have_them_alone(task_of, words):
+    """As CelebA's attributes of 1 and -1: a row of -1 alone has none of them."""
+    task = task_of([row | {name: words[row[name]] for name in NAMES} for row in ROWS])
+    assert labels_by_text(task) == {row["text"]: {name for name in NAMES if row[name]} for row in ROWS}
+    assert task.findings().format["train.labels"] == f"{str(words[0]).lower()} as 0"
+    rows = changed({5: {"toxic": "perhaps"}})
+    with pytest.raises(ConfigError, match="are neither 0 nor 1"):
+        task_of(
+            [row | {name: words[row[name]] if row[name] in (0, 1) else row[name] for name in NAMES} for row in rows]
+        )
+
+
 def test_other_cells_are_refused_with_row_and_column(task_of):
     rows = changed({3: {"toxic": 2}, 8: {"insult": "yes"}, 9: {"threat": -1}})
     line = r"3 cells are neither 0 nor 1 \(row 4: toxic is '2', row 9: insult is 'yes', row 10: threat is '-1'\)"

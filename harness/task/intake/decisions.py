@@ -1,19 +1,33 @@
-"""Columns of a 0 or a 1, one for each label that a row may have."""
+"""Columns of a 0 or a 1, or of two words for these, one for each label that a row may have."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from harness.task.intake.labels import DECISIONS, is_gap, label_key
+from harness.task.intake.labels import DECISIONS, is_gap
+
+_PAIRS = [{"1": 1, "-1": 0}, {"yes": 1, "no": 0}, {"y": 1, "n": 0}, {"t": 1, "f": 0}]
 
 
-def decisions(cells: Mapping[str, object]) -> dict[str, int] | None:
+def coding(cells: Iterable[object]) -> dict[str, int]:
+    """What the cells of all columns together call 1 and 0: both words of a pair and nothing else, or 0 and 1."""
+    found = {_key(cell) for cell in cells if not is_gap(cell)}
+    return next((pair for pair in _PAIRS if found == pair.keys()), DECISIONS)
+
+
+def decisions(cells: Mapping[str, object], coding: Mapping[str, int]) -> dict[str, int] | None:
     """A 0 or a 1 for each label by its column; None where a cell is empty, or all are -1, which withholds them."""
-    if any(map(is_gap, cells.values())) or all(label_key(str(cell)) == "-1" for cell in cells.values()):
+    if any(map(is_gap, cells.values())):
         return None
-    return {name: DECISIONS.get(str(cell).strip().lower(), 0) for name, cell in cells.items()}
+    if "-1" not in coding and all(_key(cell) == "-1" for cell in cells.values()):
+        return None
+    return {name: coding.get(_key(cell), 0) for name, cell in cells.items()}
 
 
-def undecided(cells: Mapping[str, object]) -> list[str]:
+def undecided(cells: Mapping[str, object], coding: Mapping[str, int]) -> list[str]:
     """The columns of a row that have something else than a 0 or a 1, where labels are there at all."""
-    if decisions(cells) is None:
+    if decisions(cells, coding) is None:
         return []
-    return [name for name, cell in cells.items() if str(cell).strip().lower() not in DECISIONS]
+    return [name for name, cell in cells.items() if _key(cell) not in coding]
+
+
+def _key(cell: object) -> str:
+    return str(cell).strip().lower().removesuffix(".0")
