@@ -3,8 +3,6 @@
 Shapes: B rows, L places of a row (tokens or patches), H hidden units.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,16 +13,19 @@ _STATES = "hidden_states"  # as transformers' layers call their first argument
 
 
 class FrozenPrefix:
-    """The layers of a base's stack below the first in which something is trained.
+    """The layers of a base's stack below the first in which something is trained; `stack` is its name in the base.
 
-    While it is open, a batch's `prefix` (B, L, H) takes the place of what they would give, and they are not computed.
+    While it is open, a pass over a batch with a `prefix` (B, L, H) has that in place of what they would give: the stack
+    is then the upper layers alone.
     """
 
-    def __init__(self, network: Network, layers: nn.ModuleList, count: int) -> None:
+    def __init__(self, network: Network, stack: str, count: int) -> None:
         self.network, self.count = network, count
-        self._layers, self._first = layers[:count], layers[count]
+        holder, _, self._name = stack.rpartition(".")
+        self._holder = network.base.get_submodule(holder)
+        self._layers: nn.ModuleList = getattr(self._holder, self._name)
+        self._upper = self._layers[count:]
         self._given: Tensor | None = None
-        self._beside: tuple[None, ...] | None = None  # what a layer gives behind its states, where it gives a tuple
         self._handles: list[Any] = []
 
     def states(self, batch: dict[str, Tensor]) -> Tensor | None:
@@ -32,17 +33,16 @@ class FrozenPrefix:
         seen: list[Any] = []
 
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen.append(_first_of(args, kwargs))
+            seen.append(args[0] if args else kwargs.get(_STATES))
             raise _Reached
 
         def look(_: nn.Module, __: Any, found: Any) -> None:
-            self._beside = found[1:] if isinstance(found, tuple) else None
-            if any(each is not None for each in self._beside or ()):
-                seen.append(None)
+            if isinstance(found, tuple) and any(each is not None for each in found[1:]):
+                seen.append(None)  # it gives more to those above
                 raise _Reached
 
         handles = [
-            self._first.register_forward_pre_hook(keep, with_kwargs=True),
+            self._upper[0].register_forward_pre_hook(keep, with_kwargs=True),
             self._layers[0].register_forward_hook(look),
         ]
         try:
@@ -57,27 +57,24 @@ class FrozenPrefix:
     def open(self) -> None:
         """Begin to read `prefix` of batches."""
         self._handles = [
-            self.network.register_forward_pre_hook(self._take),
-            self._first.register_forward_pre_hook(self._give, with_kwargs=True),
+            self.network.register_forward_pre_hook(self._begin),
+            self.network.register_forward_hook(self._end, always_call=True),
+            self._upper[0].register_forward_pre_hook(self._give, with_kwargs=True),
         ]
-        for layer in self._layers:
-            layer.forward = partial(self._pass, layer.forward)
 
     def close(self) -> None:
         """The network is as it was."""
         for handle in self._handles:
             handle.remove()
-        for layer in self._layers:
-            del layer.forward
 
-    def _take(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _begin(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
         self._given = inputs[0].get("prefix")
+        if self._given is not None:
+            setattr(self._holder, self._name, self._upper)
 
-    def _pass(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._given is None:
-            return forward(*args, **kwargs)
-        states = _first_of(args, kwargs)
-        return states if self._beside is None else (states, *self._beside)
+    def _end(self, *_: Any) -> None:
+        self._given = None  # a base that is called past its network, as to write, reads what it is given
+        setattr(self._holder, self._name, self._layers)
 
     def _give(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
         if self._given is None:
@@ -89,24 +86,20 @@ class _Reached(Exception):
     """All that was asked for is computed."""
 
 
-def _first_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[0] if args else kwargs.get(_STATES)
-
-
 def frozen_prefix(network: Network) -> FrozenPrefix | None:
     """The prefix of a base that is one stack of layers, with all that is trained in the upper ones; None of others."""
     lists = {name: part for name, part in network.base.named_modules() if isinstance(part, nn.ModuleList)}
-    stacks = [part for name, part in lists.items() if not any(name.startswith(f"{other}.") for other in lists)]
+    stacks = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     if len(stacks) != 1:
         return None
-    (layers,) = stacks
+    layers = lists[stacks[0]]
     trained = [number for number, layer in enumerate(layers) if _is_trained(layer)]
     if not trained or trained[0] == 0:
         return None
     above = {id(tensor) for layer in layers[trained[0] :] for tensor in layer.parameters()}
     if any(tensor.requires_grad and id(tensor) not in above for tensor in network.base.parameters()):
         return None
-    return FrozenPrefix(network, layers, trained[0])
+    return FrozenPrefix(network, stacks[0], trained[0])
 
 
 def _is_trained(layer: nn.Module) -> bool:

@@ -46,6 +46,26 @@ def test_states_stand_for_what_they_are_of(kind, model_type, batch, tmp_path):
         assert torch.equal(network(batch), whole)
 
 
+@pytest.mark.parametrize("model_type", ["gpt2", "llama"])
+def test_a_base_that_is_called_past_its_network_reads_what_it_is_given(model_type, tmp_path):
+    """As it is to write texts, between two evaluations of batches with states."""
+    save_small(AutoModelForSequenceClassification, model_type, tmp_path, num_labels=3)
+    network = thawed(build_model(named(tmp_path, head="stored"), 3), -1)
+    prefix = frozen_prefix(network)
+    assert prefix is not None
+    names = list(network.state_dict())
+    with torch.no_grad():
+        wanted, states = network.whole(7 * MASK, attention_mask=MASK).logits, prefix.states(BATCH)
+        prefix.open()
+        network(BATCH | {"prefix": states})
+        assert torch.equal(network.whole(7 * MASK, attention_mask=MASK).logits, wanted)
+        assert list(network.state_dict()) == names, "what is saved in between is the whole network"
+        with pytest.raises(KeyError):
+            network({"prefix": states})
+        assert torch.equal(network.whole(7 * MASK, attention_mask=MASK).logits, wanted), "a pass that failed, too"
+        prefix.close()
+
+
 @pytest.mark.parametrize("model_type", ["bloom", "gpt_neo"])
 def test_layers_that_give_more_than_states_have_none(model_type, tmp_path):
     save_small(AutoModelForSequenceClassification, model_type, tmp_path, num_labels=3)

@@ -112,6 +112,18 @@ def test_a_base_sees(model_type, targets, compose_plain, tmp_path, own_cache):
     assert record.scores["test"]["loss"] > 0
 
 
+def test_a_base_whose_lower_layers_are_run_once_writes_the_same(compose_plain, pairs, tmp_path, own_cache):
+    save_small(AutoModelForCausalLM, "llama", tmp_path / "base")
+    words = [*pairs, *based_on(tmp_path / "base"), *SHORT, "model.dropout=0.0", "trainer.measures=[bleu,chrf]"]
+    words += ["lora.rank=2", r"lora.targets=['.*layers\.1\..*q_proj']", "optimizer.lr=0.01", "trainer.evaluations=2"]
+    plain = run(compose_plain(*words), tmp_path / "plain")
+    once = run(compose_plain(*words, "trainer.reuse_features=true"), tmp_path / "once")
+    assert once.provenance.arithmetic["features"] == "once, below layer 1"
+    for split, scores in plain.scores.items():
+        assert once.scores[split] == pytest.approx(scores, abs=1e-5)
+    assert (tmp_path / "once/written.csv").read_text() == (tmp_path / "plain/written.csv").read_text()
+
+
 def test_a_base_of_another_task_is_one_line(compose_plain, reviews, pairs, tmp_path):
     save_small(AutoModelForSequenceClassification, "bert", tmp_path / "base")
     with pytest.raises(ConfigError, match="model_type=bert, a base for text tasks; task=seq2seq needs a generator"):
