@@ -4,13 +4,17 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.record.fields import Section, fields_of
 from harness.record.sections import Record
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _GONE = object()
 K = TypeVar("K", bound=Hashable)
+S = TypeVar("S", float, "np.ndarray")
 _LOWER = frozenset(("loss", "perplexity", "rmse", "mae", "wer", "cer", "no_answer"))
 SHARES = ("accuracy", "accuracy_norm", "answer_accuracy")
 """Scores that are the share of items that are right."""
@@ -103,6 +107,15 @@ def process_suspect(entry: Record) -> bool:
 def direction(metric: str) -> float:
     """1 where a higher value of a metric is better, −1 where a lower one is: of losses and errors."""
     return -1.0 if metric.rpartition("/")[2] in _LOWER else 1.0
+
+
+def gain(score: S, alone: S, error: bool) -> S:
+    """What a task gains against its run alone, in percent of that: positive is better (Maninis et al., 2019).
+
+    Of one score, or of an array of them.
+    """
+    share: S = 100 * (score - alone) / alone
+    return -share if error else share
 
 
 def bounds(metric: str) -> tuple[float, float]:

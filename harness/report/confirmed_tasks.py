@@ -7,9 +7,9 @@ from statistics import fmean
 
 import numpy as np
 
-from harness.record import Record, best_by
+from harness.record import Record, best_by, gain
 from harness.report.confirmed import LEAST_SEEDS, WORDS, failed_again, failures_told, runs_again
-from harness.report.multitask import gain, is_error, items_of, main_score, same_items, singles, tasks_of
+from harness.report.multitask import is_error, items_of, main_score, same_items, singles, tasks_of
 from harness.report.table import markdown
 from harness.report.two_level import Comparison, Floats, Verdict, compare
 
@@ -89,7 +89,7 @@ def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> Co
 def _gains(runs: Sequence[Record], alone: Sequence[Mapping[str, Record]]) -> dict[str, float]:
     return {
         task: fmean(
-            float(gain(main_score(run, task), main_score(singles_[task], task), is_error(run, task)))
+            gain(main_score(run, task), main_score(singles_[task], task), is_error(run, task))
             for run, singles_ in zip(runs, alone, strict=True)
         )
         for task in tasks_of(runs[0])
@@ -106,7 +106,7 @@ def _influences(run: Record, alone: Mapping[str, Record], folder: Path) -> Float
         error = is_error(run, task)
         score, base = main_score(run, task), main_score(alone[task], task)
         moved = mine[task].influence(score) / base - score * theirs.influence(base) / base**2
-        values = float(gain(score, base, error)) + 100 * (-moved if error else moved)
+        values = gain(score, base, error) + 100 * (-moved if error else moved)
         group = same_items(run, task)
         by_item[group] = by_item.get(group, 0) + values / len(tasks_of(run))
     total = sum(map(len, by_item.values()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.record import Record, best_by
+from harness.record import Record, best_by, gain
 from harness.report.chance import constants
 from harness.report.table import failures, markdown, predictions, tally
 
@@ -86,12 +86,6 @@ def main_score(entry: Record, task: str, split: str = "test") -> float:
     return entry.score(split, f"{task}/{measure_of(entry, task)}")
 
 
-def gain(score: np.ndarray | float, alone: np.ndarray | float, error: bool) -> np.ndarray:
-    """What a task gains against its run alone, in percent of that: positive is better (Maninis et al., 2019)."""
-    share = 100 * (np.asarray(score) - alone) / alone
-    return -share if error else share
-
-
 def singles(records: Sequence[Record]) -> dict[str, Record]:
     """For each task the run alone that did best on validation, if there is one."""
     tasks = dict.fromkeys(task for entry in records for task in tasks_of(entry))
@@ -111,7 +105,7 @@ def _result(arm: str, entry: Record, alone: Mapping[str, Record], folder: Path) 
     tasks = tasks_of(entry)
     scores = {task: main_score(entry, task) for task in tasks}
     gains = {
-        task: float(gain(scores[task], main_score(alone[task], task), is_error(entry, task)))
+        task: gain(scores[task], main_score(alone[task], task), is_error(entry, task))
         for task in tasks
         if task in alone
     }

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
+from harness.record import gain
 from harness.task.metrics import Metrics
 
 DELTA = "delta_m"
@@ -12,7 +13,7 @@ DELTA = "delta_m"
 class MetricsAgainstAlone(Metrics):
     """Scores of several tasks, and `delta_m`: the mean over tasks of what each gains, in percent of its score alone.
 
-    `alone` has, by the name of a task's score (task/measure), what the task scored alone and whether less is better.
+    `alone` has, by the name of a task's score (task/measure), what the task scored alone and whether it is an error.
     """
 
     def __init__(self, own: Metrics, alone: Mapping[str, tuple[float, bool]]) -> None:
@@ -31,8 +32,5 @@ class MetricsAgainstAlone(Metrics):
 
     def compute_and_reset(self) -> dict[str, float]:
         scores = self.own.compute_and_reset()
-        gains = [
-            100 * (scores[name] - alone) / alone * (-1 if less_is_better else 1)
-            for name, (alone, less_is_better) in self.alone.items()
-        ]
+        gains = [gain(scores[name], alone, error) for name, (alone, error) in self.alone.items()]
         return scores | {DELTA: sum(gains) / len(gains)}
