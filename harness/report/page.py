@@ -1,6 +1,5 @@
 """The answer of a study, written from its records: table.csv, table.md, pictures, report.html."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from harness.report import (
     history,
     importance,
     multitask,
-    plots,
     task_plots,
 )
 from harness.report.caveats import caveats, caveats_again
@@ -25,10 +23,9 @@ from harness.report.chance import chance
 from harness.report.confirmed import Confirmation, confirmation
 from harness.report.confirmed import answer as confirmed_answer
 from harness.report.confirmed import section as confirmed_section
-from harness.report.groups import alike, shortened
+from harness.report.group_pictures import draw_groups
+from harness.report.groups import alike
 from harness.report.html import Group, page_data, write_page
-from harness.report.importance_picture import importance_picture
-from harness.report.layer_rank_picture import layer_rank_picture, shown_arms
 from harness.report.objectives import objectives_of
 from harness.report.objectives import section as objectives_section
 from harness.report.table import (
@@ -138,7 +135,7 @@ def _single(records: Sequence[Record], folder: Path) -> Part:
     asked = _confirm(folder)
     found = [_group(group, asked, folder, alike(group) if len(groups) > 1 else "") for group in groups.values()]
     text = "\n\n".join(_section(group, folder) for group in found)
-    return Part(text, found, lambda: _draw_singles(found, folder))
+    return Part(text, found, lambda: draw_groups(found, folder))
 
 
 def _group(records: Sequence[Record], asked: ConfirmConfig, folder: Path, alike: str) -> Group:
@@ -155,50 +152,6 @@ def _conclusion(records: Sequence[Record], results: Sequence[ArmResult], confirm
         return f"No answer yet: no trial of the search is complete. {tally(records)}"
     tested = any(result.split == "test" for result in results)
     return _answer(results) if tested else _undecided(results, records)
-
-
-def _draw_singles(groups: Sequence[Group], folder: Path) -> list[str]:
-    """The pictures of each group that has several arms, named by what tells it apart."""
-    if len(groups) == 1:
-        written = _draw_single(groups[0], folder, "")
-    else:
-        endings = [re.sub(r"[^\w.+-]+", "_", f"-{group.alike or number}") for number, group in enumerate(groups)]
-        several = [(group, end) for group, end in zip(groups, endings, strict=True) if len(group.results) > 1]
-        written = [name for group, end in several for name in _draw_single(shortened(group), folder, end)]
-    if (found := importance.read_importances(folder)) is not None and found["shares"]:
-        first = groups[0].records[0]
-        importance_picture(found, f"{first.task}, {first.model}", folder / "importances.png")
-        written.append("importances.png")
-    return written
-
-
-def _draw_single(group: Group, folder: Path, ending: str) -> list[str]:
-    names = []
-    if group.confirmed is not None:
-        names += [_ended("confirmed.png", ending), _ended("learning_curves.png", ending)]
-        plots.confirmed_picture(group.confirmed, group.title, folder / names[0])
-        plots.curves_picture(group.confirmed, group.title, folder / names[1])
-    if any(result.best for result in group.results):
-        pareto = _ended("pareto.png", ending)
-        plots.pareto_picture(_searched(group.records), group.title, folder / pareto)
-        names += [pareto, _draw_ranks(group, folder, ending)]
-    return names
-
-
-def _draw_ranks(group: Group, folder: Path, ending: str) -> str:
-    """The score against rank or, where the ranks of layers are searched, those of each arm; returns the file's name."""
-    if stored_sweep(folder).get("ranks") is None:
-        name = _ended("rank_curve.png", ending)
-        plots.rank_picture(_searched(group.records), group.results, group.title, folder / name)
-        return name
-    name = _ended("layer_ranks.png", ending)
-    layer_rank_picture(shown_arms(group.results, group.confirmed), group.title, folder / name)
-    return name
-
-
-def _ended(name: str, ending: str) -> str:
-    """The name of a picture with something more before its suffix."""
-    return str(Path(name).with_stem(Path(name).stem + ending))
 
 
 def _searched(records: Sequence[Record]) -> list[Record]:

@@ -37,6 +37,11 @@ class Group:
     alike: str = ""
 
     @property
+    def searched(self) -> list[Record]:
+        """Its trials of the search."""
+        return [entry for entry in self.records if entry.phase == "search"]
+
+    @property
     def title(self) -> str:
         """What the group's trials are of."""
         first = self.records[0]
@@ -70,8 +75,7 @@ def _leading(groups: Sequence[Group]) -> set[int]:
     """The trials whose layers are shown: the best of each arm, of the arms that did best."""
     found: set[int] = set()
     for group in groups:
-        searched = [entry for entry in group.records if entry.phase == "search"]
-        best = [entry for entry in best_by(searched, lambda entry: entry.arm).values() if entry.adapter.ranks]
+        best = [entry for entry in best_by(group.searched, lambda entry: entry.arm).values() if entry.adapter.ranks]
         best.sort(key=lambda entry: direction(entry.objective) * entry.score("val", entry.objective), reverse=True)
         found |= {entry.trial for entry in best[:_SHOWN_ARMS]}
     return found
@@ -110,7 +114,7 @@ def _group(group: Group) -> Tree:
 def _arms(group: Group) -> list[Tree]:
     """A row for each arm: its trial that did best on validation, and how its trials ended."""
     results = {result.arm: result for result in group.results}
-    searched = [entry for entry in group.records if entry.phase == "search"]
+    searched = group.searched
     best = best_by(searched, lambda entry: entry.arm)
     rows = []
     for arm in dict.fromkeys(entry.arm for entry in group.records):
