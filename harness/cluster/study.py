@@ -204,7 +204,7 @@ def check_same_inputs(config: Config, folder: Path) -> None:
         if differs(entry.arm) or (entry.task, entry.model) != (config.task.name, config.model.name):
             continue  # the task or the model is what is compared
         if entry.phase == "confirm":
-            continue  # an order of the tasks, or rows, of its own; the search that it follows is asked
+            continue  # it may have an order of the tasks of its own; the search that it follows is asked
         changed = [key for key in now if entry.provenance.inputs.get(key, now[key]) != now[key]]
         if changed:
             raise ConfigError(

@@ -97,12 +97,12 @@ def _places(count: int, rows: np.ndarray) -> Tensor:
 class Features:
     """What of a trial's splits is computed once: all that a frozen base gives a row, or its first layers.
 
-    `reuse` says which, or why it is computed in each step. Between `open` and `close` the network reads it.
+    `reuse` says which, or why it is computed in each step. While it is `opened` the network reads it.
     """
 
     def __init__(self, trial: RunningTrial) -> None:
         self.trial = trial
-        self._prefix = frozen_prefix(trial.model)
+        self._prefix = frozen_prefix(trial.model) if trial.config.trainer.reuse_features else None
         why = _unusable_reason(trial, self._prefix)
         below = "" if self._prefix is None else f", below layer {self._prefix.count}"
         self.reuse = why or f"once{below}"
@@ -112,14 +112,14 @@ class Features:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Inside, the network passes over the layers whose states batches have."""
-        prefix = self._prefix if self._once else None
-        if prefix is not None:
-            prefix.open()
+        if not self._once or self._prefix is None:
+            yield
+            return
+        self._prefix.open()
         try:
             yield
         finally:
-            if prefix is not None:
-                prefix.close()
+            self._prefix.close()
 
     def training(self, steps: int) -> Inputs:
         """The training split, with the features of the rows of so many steps."""

@@ -6,6 +6,11 @@ from collections.abc import Collection, Mapping
 from harness.config.tree import nearest
 
 
+def objectives_beside(alone: Mapping[str, float] | None) -> tuple[str, ...]:
+    """What several tasks can be searched by: also by what they gain, where there are scores of each by itself."""
+    return ("score", "loss") if alone is None else ("score", "loss", "delta_m")
+
+
 def alone_mistakes(alone: Mapping[str, float] | None, known: Collection[str], chosen: Collection[str]) -> list[str]:
     """What keeps scores of single tasks from being what those together are held against."""
     if alone is None:

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Flag, HeldOut, Natural, Number, Text
-from harness.config.tasks.alone import alone_mistakes
+from harness.config.tasks.alone import alone_mistakes, objectives_beside
 from harness.config.tasks.base import Name, TaskConfig
 
 DenseTaskName = Literal["segmentation", "parts", "saliency", "depth", "normals", "edges"]
@@ -53,7 +53,7 @@ class DenseTaskConfig(TaskConfig):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        return ("score", "loss") if self.alone is None else ("score", "loss", "delta_m")
+        return objectives_beside(self.alone)
 
     @property
     def head_names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from harness.config.adaptation import Adaptation
 from harness.config.models.base import ModelConfig
 from harness.config.registry import classes_in, union_of
 from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Text
-from harness.config.tasks.alone import alone_mistakes, unknown_names
+from harness.config.tasks.alone import alone_mistakes, objectives_beside, unknown_names
 from harness.config.tasks.base import Name, TaskConfig
 
 # Part of the names of scores and files, and a module's name in the network.
@@ -96,7 +96,7 @@ class MixtureTaskConfig(SeveralTasksConfig):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        return ("score", "loss") if self.alone is None else ("score", "loss", "delta_m")
+        return objectives_beside(self.alone)
 
     @property
     def chosen(self) -> dict[str, TaskConfig]:
