@@ -59,7 +59,8 @@ def test_a_sweep_that_is_preempted_and_killed_ends_with_the_records_of_an_undist
     words, slurm, postgres, tmp_path
 ):
     environment = os.environ | slurm.environment | {"HARNESS_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "harness", *words]
+    # Trials of some eight seconds: the first two end long after the urgent job is there.
+    command = [sys.executable, "-m", "harness", *words, "trainer.epochs=400.0", "trainer.max_steps=3000"]
     alone = subprocess.run(
         [*command, "results=alone"],
         cwd=tmp_path,
