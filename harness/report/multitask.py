@@ -179,7 +179,7 @@ def section(records: Sequence[Record], results: Sequence[MultitaskResult]) -> st
         parts += [
             markdown(_cost_rows(results)),
             markdown(_task_rows(results, alone, tasks)),
-            _notes(),
+            _notes(alone),
             answer(results),
         ]
     return "\n\n".join([*parts, *failures(records)])
@@ -243,14 +243,15 @@ def _task_rows(
     return rows
 
 
-def _notes() -> str:
+def _notes(alone: Mapping[str, Record]) -> str:
+    runs = ", ".join(f"{task} {entry.arm}" for task, entry in alone.items())
     return (
-        "Alone is LoRA on one task. Each row is the arm's trial with the best validation score (the mean over tasks "
-        "of accuracy, or of R² for "
-        "numbers); the table of tasks is of the test split, which was not used to choose. Δm is the mean over tasks of "
-        "what each gains against the best run of that task alone, in percent of that run's score, errors counted "
-        "downwards. Brackets: 95 % bootstrap interval over test items, paired, tasks on the same items drawn together, "
-        "one way at a time; one training seed "
+        f"Alone is each task's run alone that was best on validation ({runs or 'none here'}). Each row is the arm's "
+        "trial with the best validation score (the mean over tasks of accuracy, or of R² for numbers, or of F1 for "
+        "several labels); the table of tasks is of the test split, which was not used to choose. Δm is the mean over "
+        "tasks of what each gains against the best run of that task alone, in percent of that run's score, errors "
+        "counted downwards. Brackets: 95 % bootstrap interval over test items, paired, tasks on the same items drawn "
+        "together, one way at a time; one training seed "
         "each, and the spread between seeds is not in it. Dead: trained tensors that never got a gradient."
     )
 
