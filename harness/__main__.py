@@ -65,7 +65,7 @@ COMMANDS: Mapping[str, Callable[[HydraJob], None]] = {
 
 def main() -> None:
     """Run the command and exit: 0 done, 2 a mistake in the configuration, 69 an asset that cannot be had,
-    70 an unforeseen failure, 75 to be started again, 130 or 143 stopped by a signal.
+    70 an unforeseen failure, 75 to be started again, 130 or 143 stopped by a signal, 141 with its output closed.
     """
     if sys.argv[1:] == ["--version"]:
         print(f"harness {importlib.metadata.version('lora-harness')}")

@@ -275,6 +275,14 @@ def test_an_unforeseen_failure_names_its_log(harness, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_output_that_nobody_reads_any_more_is_no_failure(tmp_path):
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "harness", "run=count", "model=minilm"]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_several_devices_make_one_record_over_all_test_items(harness, tiny, tmp_path):
     done = harness(*tiny, "trainer.accelerator=cpu", "trainer.devices=2", "tracking=off")
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,8 @@
 """Every way a command can fail, as a line on standard error and an exit code."""
 
 import contextlib
+import os
+import select
 import sys
 import tempfile
 import traceback
@@ -31,10 +33,14 @@ def exit_codes() -> Iterator[None]:
         leave(69, str(error))
     except KeyboardInterrupt:  # before there is anything to be put down, or after it was
         leave(130, "stopped by SIGINT; the same command goes on from here")
+    except BrokenPipeError as error:
+        if not _stdout_is_closed():
+            leave(70, _unforeseen(error))
+        sys.exit(141)
     except Exception as error:  # the last line of defence: no bare traceback on a screen that nobody watches
         if code := getattr(error, "exit_code", None):
             leave(code, f"stopped by {error}; the same command goes on from here")
-        leave(70, f"{type(error).__name__}: {error}\nThe traceback is in {_write_log()}")
+        leave(70, _unforeseen(error))
 
 
 def leave(code: int, message: str) -> NoReturn:
@@ -43,6 +49,20 @@ def leave(code: int, message: str) -> NoReturn:
         with contextlib.suppress(OSError):
             print(redact(message), file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _stdout_is_closed() -> bool:
+    """Whether what reads the output has gone, as `head` does; what is still to be written then goes nowhere."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    closed = any(event & select.POLLERR for _, event in poll.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return closed
+
+
+def _unforeseen(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}\nThe traceback is in {_write_log()}"
 
 
 def _write_log() -> Path:
