@@ -52,6 +52,8 @@ MISTAKES = [
     (["+tsk=movie_snippets"], "tsk: no such key; did you mean task?"),
     (["++tsk=movie_snippets"], "tsk: no such key; did you mean task?"),
     (["model=mnilm"], "model=mnilm: no such model; did you mean minilm?"),
+    (["model=null"], "model=null: model takes the name of an option: bert_base, "),
+    (["+experiment=sst2_rank_sweep", "sweep=null"], "; ~sweep goes without one"),
     (["+experiment=sst2_rank_swep"], "no such experiment; did you mean sst2_rank_sweep?"),
     (["+experment=sst2_rank_sweep"], "experment: no such key; did you mean experiment?"),
     (["++experment=sst2_rank_sweep"], "experment: no such key; did you mean experiment?"),

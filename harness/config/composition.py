@@ -146,6 +146,9 @@ def explain(error: Exception, words: Sequence[str]) -> str:
         return f"{error.full_key}={refused[1]}" if error.full_key else refused[1]
     for word in words:
         key, found, value = word.lstrip("+~").partition("=")
+        if text.startswith("Config group override must be") and key in groups() and value not in options(key):
+            without = "; ~sweep goes without one" if key == "sweep" else ""
+            return f"{word}: {key} takes the name of an option: {', '.join(options(key))}{without}"
         if not found or not re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", text):
             continue
         if key == "experiment" and not word.startswith("+"):

@@ -20,6 +20,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -154,6 +155,8 @@ def _checked(load: Any) -> Any:
             composed: DictConfig = load(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         except yaml.YAMLError as error:  # a tag that would make an object of Python's, too
             raise ConfigError(" ".join(str(error).split())) from None
+        except ValueError as error:  # null or a number for an option
+            raise ConfigCompositionException(str(error)) from error
         refuse(composed)
         return composed
 
