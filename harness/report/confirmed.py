@@ -9,7 +9,7 @@ from harness.record import SHARES, Record, best_by, best_on_validation, headline
 from harness.report.chance import Constant, constant_among
 from harness.report.ranking import amount, cannot_rank
 from harness.report.score_matrices import score_matrices
-from harness.report.table import markdown, sign
+from harness.report.table import bases, markdown, sign
 from harness.report.two_level import Comparison, Mean, Verdict, compare, mean_of
 from harness.system.figures import difference, figure
 
@@ -226,8 +226,10 @@ def section(found: Confirmation) -> str:
     """The confirmation in Markdown: what is concluded, a row for each arm, and what the words mean."""
     entry = found.arms[0].entry
     name = headline_metric(entry)
+    several = len(bases(each.entry for each in found.arms)) > 1
     header = [
         "arm",
+        *(["base"] if several else []),
         "adapter",
         "trained",
         f"search val {name}",
@@ -237,9 +239,9 @@ def section(found: Confirmation) -> str:
         f"against {found.reference} [95 %, all at once]",
         "verdict",
     ]
-    rows = [header, *(_row(each, found) for each in found.arms)]
+    rows = [header, *(_row(each, found, several) for each in found.arms)]
     if (always := found.constant) is not None:
-        scores = {header[4]: always.val, header[5]: always.test}
+        scores = {f"val {name} again": always.val, f"test {name} [95 %]": always.test}
         rows.append([always.row, *(always.cell(scores.get(title)) for title in header[1:])])
     again = f", {found.orders} in all" if found.orders < found.seeds else ""
     apart = f", each with an order of the tasks{again}" if found.unit == "orders" else ""
@@ -247,13 +249,14 @@ def section(found: Confirmation) -> str:
     return "\n\n".join([title, answer(found), markdown(rows), _notes(found)])
 
 
-def _row(each: Confirmed, found: Confirmation) -> list[str]:
+def _row(each: Confirmed, found: Confirmation, several: bool) -> list[str]:
     verdict = "cannot rank" if found.cannot_rank and each.verdict else each.verdict
     entry, mean = each.entry, each.mean
     again = headline_score(each.chosen, "val") - sign(entry) * each.optimism
     against = "" if each.difference is None else _signed(*each.difference)
     return [
         each.arm,
+        *([entry.model] if several else []),
         f"{entry.parameters.adapter:,}",
         f"{entry.parameters.trainable:,}",
         figure(headline_score(each.chosen, "val")),

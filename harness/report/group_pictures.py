@@ -22,8 +22,7 @@ def draw_groups(groups: Sequence[Group], folder: Path) -> list[str]:
         several = [(group, end) for group, end in zip(groups, endings, strict=True) if len(group.results) > 1]
         written = [name for group, end in several for name in _draw_group(shortened(group), folder, end)]
     if (found := read_importances(folder)) is not None and found["shares"]:
-        first = groups[0].records[0]
-        importance_picture(found, f"{first.task}, {first.model}", folder / "importances.png")
+        importance_picture(found, groups[0].title, folder / "importances.png")
         written.append("importances.png")
     return written
 

@@ -247,7 +247,7 @@ def _notes(alone: Mapping[str, Record]) -> str:
     runs = ", ".join(f"{task} {entry.arm}" for task, entry in alone.items())
     return (
         f"Alone is each task's run alone that was best on validation ({runs or 'none here'}). Each row is the arm's "
-        "trial with the best validation score (the mean over tasks of accuracy, or of R² for numbers, or of F1 for "
+        "trial with the best validation score (the mean over tasks of accuracy, or of R² for numbers, or of F for "
         "several labels); the table of tasks is of the test split, which was not used to choose. Δm is the mean over "
         "tasks of what each gains against the best run of that task alone, in percent of that run's score, errors "
         "counted downwards. Brackets: 95 % bootstrap interval over test items, paired, tasks on the same items drawn "

@@ -34,6 +34,7 @@ from harness.report.table import (
     ArmResult,
     arm_results,
     arm_rows,
+    bases_said,
     failures,
     fronts,
     goodness,
@@ -131,7 +132,7 @@ def _kind(entry: Record, by_task: bool) -> Kind:
 def _single(records: Sequence[Record], folder: Path) -> Part:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
-        groups.setdefault((entry.task, entry.model, entry.data.sha256, _base(entry, records)), []).append(entry)
+        groups.setdefault((entry.task, entry.data.sha256), []).append(entry)
     asked = _confirm(folder)
     found = [_group(group, asked, folder, alike(group) if len(groups) > 1 else "") for group in groups.values()]
     text = "\n\n".join(_section(group, folder) for group in found)
@@ -210,12 +211,6 @@ def _several(records: Sequence[Record], folder: Path) -> Part:
     return Part(text, [Group(records, answer, ways=confirmed)], draw)
 
 
-def _base(entry: Record, records: Sequence[Record]) -> str | None:
-    """What base a trial is compared on; fresh weights are a control, and go with the pretrained ones of their name."""
-    names = [entry.base.sha256, *(other.base.sha256 for other in records if other.model == entry.model)]
-    return next((name for name in names if name != "fresh"), "fresh")
-
-
 def _section(group: Group, folder: Path) -> str:
     records, results, confirmed = group.records, group.results, group.confirmed
     first, searched = records[0], _searched(records)
@@ -223,7 +218,7 @@ def _section(group: Group, folder: Path) -> str:
     parts = [
         f"Data: {first.data.name} from {first.data.source} "
         f"({', '.join(f'{count:,} {split}' for split, count in rows.items())} examples). "
-        f"{_shared(first)}{chance(first, records)}Base: {first.model}. {tally(records)}",
+        f"{_shared(first)}{chance(first, records)}{bases_said(records)} {tally(records)}",
         f"Command: `{first.command}`",
         *history.section(folder),
     ]

@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from harness.record import Record, headline_metric, headline_score
 from harness.report.confirmed import Confirmation
 from harness.report.labels import name_points
-from harness.report.table import MIB, ArmResult, cost_of, pareto, sign
+from harness.report.table import MIB, ArmResult, bases, cost_of, pareto, sign
 from harness.report.two_level import Floats
 
 # Okabe and Ito's colours: told apart with any colour vision; markers differ too, for print.
@@ -133,12 +133,13 @@ def _rank_panel(axes: Axes, split: str, records: Sequence[Record], results: Sequ
         xs, ys = [rank for rank, _ in tried], [score for _, score in tried]
         axes.scatter(xs, ys, color="#999999", marker="x", s=30, linewidths=1, label="each complete trial")
     lines: dict[str, list[ArmResult]] = {}
-    others = cycle(reversed(LINES))
+    others, several = cycle(reversed(LINES)), len(bases(records)) > 1
     for result in results:
         if result.best is None or split not in result.best.scores:
             continue
         if result.best.lora.rank is not None:
-            lines.setdefault(_line_name(result.best, result.arm), []).append(result)
+            base = f"{result.best.model}, " if several else ""
+            lines.setdefault(base + _line_name(result.best, result.arm), []).append(result)
             if split == "test":
                 _nested_line(axes, result.best)
         else:

@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.record import (
@@ -282,6 +282,17 @@ _TEXT_SCORES = {
 }
 
 
+def bases(records: Iterable[Record]) -> list[str]:
+    """The names of the bases that trials are on, in their order."""
+    return list(dict.fromkeys(entry.model for entry in records))
+
+
+def bases_said(records: Sequence[Record]) -> str:
+    """The sentence that names them."""
+    found = bases(records)
+    return f"{'Base' if len(found) == 1 else 'Bases'}: {', '.join(found)}."
+
+
 def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
     """The table of arms as text, header first."""
     name = next((headline_metric(result.best) for result in results if result.best), "accuracy")
@@ -294,8 +305,10 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
     tested = any(result.split == "test" for result in results)
     brackets = " [95 %]" if any(result.interval for result in results) else ""
     searched = any(rank_cell(result.best) and "rank=" not in result.arm for result in results if result.best)
+    several = len(bases(result.best for result in results if result.best)) > 1
     header = [
         "arm",
+        *(("base",) if several else ()),
         "trials",
         *(("rank",) if searched else ()),
         "adapter",
@@ -314,10 +327,11 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
         ended = f"{result.complete} + {result.pruned} pruned" if result.pruned else f"{result.complete}"
         ended += f" + {result.failed} failed" if result.failed else ""
         verdict = result.verdict + (f" (p {result.p:.2g})" if result.p is not None else "")
-        blank = [""] * (len(header) - 2 - tested - searched)
+        blank = [""] * (len(header) - 2 - tested - searched - several)
         cells = _best_cells(result.best, result.interval, written, tested) if result.best else blank
         cells = [rank_cell(result.best) if result.best else "", *cells] if searched else cells
-        rows.append([result.arm, ended, *cells, *((verdict,) if tested else ())])
+        base = [result.best.model if result.best else ""] if several else []
+        rows.append([result.arm, *base, ended, *cells, *((verdict,) if tested else ())])
     always = constant_among(result.best for result in results if result.best)
     return rows if always is None else [*rows, _constant_row(always, header, short)]
 

@@ -158,6 +158,20 @@ def test_each_group_of_arms_on_the_same_rows_has_pictures_and_a_title_of_its_own
     assert "0.7" in line
 
 
+def test_arms_on_several_bases_stand_in_one_table_that_names_them(tmp_path):
+    other = dataclasses.replace(entry(7, "small", 0.9, 0.9, 10), model="other", base=Base(name="other", sha256="x"))
+    for item in (*RECORDS, other):
+        record.append(tmp_path, item)
+    text = write_report(tmp_path)
+    assert text.count("Data: ") == 1
+    assert f"Bases: {RECORDS[0].model}, other. " in text
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    assert next(row for row in rows if row[0] == "arm")[1] == "base"
+    assert next(row for row in rows if row[0] == "small")[1] == "other"
+    (group,) = read_page(tmp_path)["groups"]
+    assert group["title"].endswith(", 2 bases")
+
+
 def test_loss_is_minimised():
     high = dataclasses.replace(entry(0, "rank=1", 0.9, 0.9, 10), objective="loss")
     low = dataclasses.replace(

@@ -12,7 +12,7 @@ from harness.report.confirmed import Confirmation, Confirmed
 from harness.report.confirmed_tasks import ConfirmedWays
 from harness.report.html.trials import trial_trees
 from harness.report.importance import read_importances
-from harness.report.table import ArmResult, sign
+from harness.report.table import ArmResult, bases, sign
 from harness.system.redaction import redact_tree
 
 Tree = dict[str, Any]
@@ -23,7 +23,7 @@ _PICTURES = ("png", "svg", "pdf")
 
 @dataclass(frozen=True)
 class Group:
-    """Trials of one base on the same data, and what is concluded from them.
+    """Trials on the same data, and what is concluded from them.
 
     `results` holds a row for each arm of the search; `confirmed`, or of several tasks `ways`, what was confirmed.
     `alike` is what the names of all its arms have, where a study has several groups: as 'task.train_rows=500'.
@@ -44,8 +44,9 @@ class Group:
     @property
     def title(self) -> str:
         """What the group's trials are of."""
-        first = self.records[0]
-        return ", ".join(filter(None, [first.task, first.model, self.alike.replace(",", ", ")]))
+        found = bases(self.records)
+        of = found[0] if len(found) == 1 else f"{len(found)} bases"
+        return ", ".join(filter(None, [self.records[0].task, of, self.alike.replace(",", ", ")]))
 
 
 def page_data(study: str, groups: Sequence[Group], folder: Path, now: datetime | None = None) -> Tree:
