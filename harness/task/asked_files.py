@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import ConfigError
-from harness.system.paths import listed
 from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps
 from harness.task.intake.folders import files_in, refuse_broken, told_apart
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import usual_column
-from harness.task.own_file_tables import C, Files, NamedFile, read_named, under_another_name
+from harness.task.own_file_tables import C, Files, NamedFile, by_reason, read_named, under_another_name
 
 
 def asked_files(
@@ -36,7 +35,7 @@ def asked_files(
 def _each(path: Path, files: Files[C], folder: Path, cells: Mapping[Any, object]) -> list[NamedFile[C]]:
     found, wrong = read_named(files, folder, cells)
     if wrong:
-        said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
+        said = by_reason(wrong)
         hint = under_another_name(folder, cells, wrong)
         raise ConfigError(f"input={path}: {len(wrong)} {files.kind}s cannot be read ({said}){hint}")
     if not found:

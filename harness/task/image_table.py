@@ -17,7 +17,7 @@ from harness.task.intake.nearly import near_pictures
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_file_tables import Files, NamedFile, read_own_files
 from harness.task.own_images import IMAGES, UNREAD_IMAGES
-from harness.task.pictures import Looked, look_at, rendering_of, told_of
+from harness.task.pictures import Looked, look_at, rendering_of, told_of, values_of
 
 _USUAL = ("image", "img", "file_name", "image_path", "img_path", "path", "file", "filename", "filepath")
 
@@ -79,7 +79,9 @@ def read_image_table(config: ImageTableConfig) -> ImageTableTask:
     """Read a table's images and split them. Raises ConfigError for data that cannot be learned from."""
     rendering = rendering_of(config)
     frames, pictures, facts = read_own_files(config, image_files(rendering))
-    told = told_of([(each.name, each.content) for part in pictures.values() for each in part], rendering)
+    named = [(each.name, each.content) for part in pictures.values() for each in part]
+    said = [str(label) for split in pictures for label in frames[split]["label"]] if config.answer == "class" else []
+    told = told_of(named, rendering, said)
     told += near_pictures(
         {
             split: [(shortened(each.name), each.content.pixels, each.content.thumbnail) for each in part]
@@ -115,6 +117,11 @@ def read_image_table(config: ImageTableConfig) -> ImageTableTask:
         sha256=digest.hexdigest(),
         image_size=config.image_size,
         rendering=rendering,
-        facts=dataclasses.replace(facts, kept=kept, suspicious=[*told, *facts.suspicious, *odd]),
+        facts=dataclasses.replace(
+            facts,
+            kept=kept,
+            suspicious=[*told, *facts.suspicious, *odd],
+            format={**facts.format, **values_of([looked for _, looked in named], rendering)},
+        ),
         several=config.answer == "labels",
     )

@@ -157,7 +157,7 @@ def open_picture(image: Path | bytes, span: Sequence[float] | None = None) -> "I
             if _is_deep(opened):
                 if span is None:
                     raise ValueError(UNRANGED)
-                return Image.fromarray(_in_8_bits(_values(opened), *span)).convert("RGB")
+                return Image.fromarray(in_8_bits(_values(opened), *span)).convert("RGB")
             upright: Image.Image = ImageOps.exif_transpose(opened)
             return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
@@ -183,7 +183,8 @@ def _values(opened: "Image") -> np.ndarray:
     return values.view(np.uint32) if opened.mode == "I" and unsigned else values  # Pillow reads them as signed
 
 
-def _in_8_bits(values: np.ndarray, black: float, white: float) -> np.ndarray:
+def in_8_bits(values: np.ndarray, black: float, white: float) -> np.ndarray:
+    """The levels 0 to 255 that values become from black to white, and beyond them."""
     shares = (values.astype(np.float64) - black) / (white - black)
     scaled: np.ndarray = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
     return scaled
@@ -218,9 +219,9 @@ def opaque(image: "Image", background: str) -> "Image":
     return Image.alpha_composite(Image.new("RGBA", seen.size, background), seen).convert("RGB")
 
 
-def picture_digest(image: Path | bytes, rendering: Rendering = _USUAL) -> tuple[str, bool, bytes]:
+def picture_digest(image: Path | bytes, rendering: Rendering = _USUAL) -> tuple[str, bool, bool, bytes]:
     """The digest of an image's pixels, the same in whatever format it is saved without loss; whether parts of it are
-    transparent; and its grey thumbnail, much the same after loss, too.
+    transparent; whether it is all black or all white; and its grey thumbnail, much the same after loss, too.
 
     Raises ValueError for one of which nothing is seen there.
     """
@@ -236,7 +237,8 @@ def picture_digest(image: Path | bytes, rendering: Rendering = _USUAL) -> tuple[
         laid = f"is blank where its transparent parts are laid over {background}"
         raise ValueError(f"{laid}; task.background={other}, if it is seen there")
     small = seen.resize((THUMBNAIL, THUMBNAIL), Resampling.BILINEAR, reducing_gap=2).convert("L").tobytes()
-    return hashlib.sha256(repr(seen.size).encode() + seen.tobytes()).hexdigest(), clear, small
+    digest = hashlib.sha256(repr(seen.size).encode() + seen.tobytes()).hexdigest()
+    return digest, clear, seen.getcolors(1) is not None and small[0] in (0, 255), small
 
 
 def frame_count(image: Path | bytes) -> int:

@@ -87,7 +87,7 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
         cells = _cells(table, key, column)
         found, wrong = read_named(files, table.path.parent, cells)
         if wrong and config.gaps == "refuse":
-            said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
+            said = by_reason(wrong)
             rule = _way(files, table.path.parent, key, column, cells=dict(cells.items()), wrong=wrong)
             raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
         if files.parted:
@@ -163,6 +163,15 @@ def read_named(
     wrong |= {row: f"{shortened(names[row])}: {each.problem}" for row, each in contents.items() if each.problem}
     sound = {row: each for row, each in contents.items() if not each.problem}
     return {row: NamedFile(names[row], sources[row], each) for row, each in sound.items()}, wrong
+
+
+def by_reason(wrong: Mapping[object, str]) -> str:
+    """Up to ten rows of each reason, and up to ten reasons: `wrong` has a file and its reason, or a reason alone."""
+    rows: dict[str, list[str]] = {}
+    for row, said in wrong.items():
+        name, colon, reason = said.partition(": ")
+        rows.setdefault(f"{colon}{reason}", []).append(f"row {row}: {name}")
+    return listed(f"{listed(names)}{reason}" for reason, names in rows.items())
 
 
 def _way(

@@ -29,7 +29,7 @@ from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.scored import with_head
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import untrained
-from harness.task.pictures import Looked, look_at, rendering_of, told_of
+from harness.task.pictures import Looked, look_at, rendering_of, told_of, values_of
 
 IMAGES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif"),
@@ -102,10 +102,11 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
             *often_none([label for *_, label in found.images], policy=config.labels.unlabelled, classes=config.classes),
             *_inner_folders(found),
             *stay,
-            *told_of(named, rendering),
+            *told_of(named, rendering, [label for *_, label in found.images]),
             *_in_two_splits(found, digests),
             *_in_several_classes(found, digests),
         ],
+        format=values_of([looked for _, looked in named], rendering),
     )
     return config.data, classes, splits, told
 

@@ -1,5 +1,6 @@
 """What a trial on images or recordings says of files that no split has."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from harness.task.frames import SpeechSplit
 from harness.task.image_table import image_files
 from harness.task.images import ImageSplit, Rendering, image_inputs
 from harness.task.own_file_tables import C, Files, NamedFile
+from harness.task.pictures import told_of, values_of
 from harness.task.recorded import heard_by
 from harness.trial.answers import class_columns
 from harness.trial.predict import answers_of, logits_of, write_table
 from harness.trial.trained import Trained, load_trained
 
+_LOG = logging.getLogger(__name__)
 _READ = {"vision": "images", "speech": "recordings"}
 
 
@@ -44,6 +47,10 @@ def _images(trained: Trained, source: Path) -> tuple[list[str], Inputs]:
     keys = vars(trained.config.task)
     rendering = Rendering(keys.get("background", "white"), keys.get("range"))
     found = _asked(trained, source, image_files(rendering), "image")
+    named, contents = [(each.name, each.content) for each in found], [each.content for each in found]
+    odd = told_of(named, rendering, key=False)
+    for line in (*odd, *(f"{what}: {said}" for what, said in values_of(contents, rendering).items())):
+        _LOG.warning("%s", line)
     files = tuple(each.content.file for each in found)
     split = ImageSplit(tuple(each.source for each in found), np.zeros(len(found), np.int64), files, (), rendering)
     return [each.name for each in found], image_inputs(split, keys["image_size"])

@@ -10,7 +10,7 @@ from PIL import Image
 from harness.config import ConfigError
 from harness.task import ImageSplit, image_inputs
 from harness.task.images import Rendering, opaque, open_picture
-from harness.task.pictures import look_at
+from harness.task.pictures import look_at, told_of, values_of
 
 
 def split_of(images, labels=None):
@@ -126,6 +126,80 @@ def test_where_black_and_white_are_unknown_the_values_and_the_key_are_told(own_c
     assert look_at([plain])[0].file == look_at([plain], Rendering(range=[0.0, 1.0]))[0].file, "of 8 bits"
 
 
+SPANS = [
+    ("beyond white", [2.0, 200.0], [0.0, 1.0], "makes it all white"),
+    ("below black", [-1.0, 0.0], [0.0, 1.0], "makes it all black"),
+    ("of floats, as if of 8 bits", [0.0, 0.4], [0.0, 255.0], "makes it all black"),
+    ("a small part of it", [100.0, 100.4], [0.0, 255.0], "makes it all of one grey"),
+    ("two greys", [0.0, 0.6], [0.0, 255.0], ""),
+    ("of one value", [3.0, 3.0], [0.0, 1.0], ""),
+    ("windowed", [-1000.0, 3000.0], [-160.0, 240.0], ""),
+]
+
+
+@pytest.mark.parametrize(("values", "span", "said"), [case[1:] for case in SPANS], ids=[case[0] for case in SPANS])
+def test_a_range_that_makes_one_grey_of_a_picture_is_named_before_copies_are(own_cache, values, span, said):
+    (looked,) = look_at([saved(np.float32([values] * 8), "TIFF")], Rendering(range=span))
+    lowest, highest = min(values), max(values)
+    named = f"task.range=[{span[0]:g},{span[1]:g}] {said}: the lowest and the highest are [{lowest:g},{highest:g}]"
+    assert looked.problem == (named if said else "")
+
+
+def grey(top, seed=0, kind="PNG"):
+    values = np.sort(np.random.default_rng(seed).integers(0, top + 1, 1024)).reshape(32, 32)
+    values[-1, -1] = top
+    return saved(values.astype("<u2"), kind) if top > 255 else held(Image.fromarray(values.astype(np.uint8)))
+
+
+BY_CLASS = ["0 of 4 of 'a', 4 of 4 of 'b' (", "4 of 4 of 'a', 0 of 4 of 'b' ("]
+BESIDE = "have more than 8 bits, the others 8"
+WHITE = "mostly white, or all but black (task.range)"
+TWELVE = "levels of 12 bits, and others those of 16; 65535 is white in all of them"
+
+
+def few(white, levels):
+    """What is told of eight files of 12 bits where little is left of them."""
+    said = f"8 files have more than 8 bits, with values from 0 to 4095; 0 is black and {white} white in all of them"
+    return f"{said}, and {levels} of 256 levels are left (task.range=[0,4095]) ("
+
+
+DEPTHS = [
+    ("8 bits", [255] * 8, None, []),
+    ("16 bits", [65535] * 8, None, []),
+    ("one dark picture of many", [65535] * 19 + [4000], None, []),
+    ("8 bits beside 16, by class", [255, 65535] * 4, None, [f"4 of 8 files {BESIDE}: {BY_CLASS[0]}"]),
+    ("8 bits beside 16", [255, 65535, 65535, 255] * 2, None, [f"4 of 8 files {BESIDE} ("]),
+    ("12 bits beside 16, by class", [4095, 65535] * 4, None, [f"4 of 8 files have {TWELVE}: {BY_CLASS[1]}"]),
+    ("12 bits", [4095] * 8, None, [few(65535, 17)]),
+    ("12 bits in their range", [4095] * 8, [0.0, 4095.0], []),
+    ("16 bits in the range of 12", [4095, 65535] * 4, [0.0, 4095.0], [f"4 of 8 files are {WHITE}: {BY_CLASS[0]}"]),
+    ("a range that is too wide", [4095] * 8, [0.0, 200000.0], [few(200000, 6)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tops", "span", "told"), [case[1:] for case in DEPTHS], ids=[case[0] for case in DEPTHS])
+def test_how_deep_pictures_are_is_told_where_it_differs_or_little_is_left(own_cache, tops, span, told):
+    rendering = Rendering(range=span)
+    looked = look_at([grey(top, seed) for seed, top in enumerate(tops)], rendering)
+    named = [(f"{place}.png", each) for place, each in enumerate(looked)]
+    said = told_of(named, rendering, ["ab"[place % 2] for place in range(len(tops))])
+    assert [line[: len(wanted)] for line, wanted in zip(said, told, strict=True)] == told
+    lines = told_of(named, rendering, key=False)
+    assert not any("task.range=" in line for line in lines)
+    assert bool(values_of(looked, rendering)) == (
+        max(tops) > 255 and not any("levels are left" in each for each in told)
+    )
+
+
+def test_pictures_that_are_black_or_white_all_over_are_told(own_cache):
+    plain = [held(Image.new("RGB", (9, 9), colour)) for colour in ("white", "black", "red")]
+    specked = Image.new("L", (400, 400), 0)
+    specked.putpixel((7, 7), 1)
+    looked = look_at([*plain, held(specked), grey(255)])
+    (said,) = told_of(list(zip("abcde", looked, strict=True)), Rendering())
+    assert said == "2 pictures are all black or all white (a, b)"
+
+
 def test_the_range_of_values_goes_from_black_to_white(compose_plain, tmp_path):
     words = "task=image_folder", f"task.data={tmp_path}", "model=efficientnet_lite0", "lora.targets=[conv]"
     assert compose_plain(*words, "task.range=[-1,1]").task.hashed() == compose_plain(*words).task.hashed()
@@ -174,7 +248,7 @@ def test_transparent_parts_are_laid_over_a_colour(own_cache, tmp_path):
     assert np.abs(laid.astype(float) - (half[..., :3].astype(float) * 128 / 255 + 255 * (1 - 128 / 255))).max() <= 1
 
 
-def test_pictures_of_one_colour_are_told_apart_by_what_is_transparent(own_cache):
+def test_pictures_that_are_black_or_white_all_over_are_told_apart_by_what_is_transparent(own_cache):
     """Icons have all of their shape there; without it they would be one picture."""
     icons = [held(glyph((0, 0, 0), seed)[0]) for seed in range(4)]
     whole = held(Image.fromarray(np.zeros((8, 8, 4), np.uint8) + np.array([1, 2, 3, 255], np.uint8)))

@@ -1288,7 +1288,7 @@ def test_folders_in_every_class_and_files_of_several_pages_are_told(make_task, t
     root = images_in(tmp_path / "d")
     for number, name in enumerate(("cat", "dog")):
         picture(root / name / "more" / "a.png", 800 + number)
-    pages = [Image.fromarray(np.full((9, 9), 50 * i, np.uint8)) for i in range(3)]
+    pages = [Image.fromarray(np.full((9, 9), 50 * i + 1, np.uint8)) for i in range(3)]
     pages[0].save(root / "cat" / "pages.tiff", save_all=True, append_images=pages[1:])
     for _ in range(2):  # the second time from the cache
         assert read_task(folder_task(make_task, root)).describe()["suspicious"] == [
@@ -1343,9 +1343,11 @@ def test_pictures_of_16_bits_are_scaled_alike_and_their_levels_told(make_task, t
             Image.fromarray(grey).save(tmp_path / "d" / name / f"{i}.{suffix}")
             pixels[f"{name}/{i}.{suffix}"] = grey
     task = read_task(folder_task(make_task, tmp_path / "d"))
-    said = f"24 files have 16 bits, with levels up to {top}; 65535 is white in all of them"
-    said += ", and 16 of 256 levels are left (" if top == 4095 else " ("
-    assert any(line.startswith(said) for line in task.findings().suspicious)
+    odd = [line.partition(" (cat")[0] for line in task.findings().suspicious if "bits" in line]
+    few = "; 0 is black and 65535 white in all of them, and 17 of 256 levels are left (task.range=[0,4095])"
+    assert odd == ([f"24 files have more than 8 bits, with values from 0 to 4095{few}"] if top == 4095 else [])
+    found = {"more than 8 bits": "in 24 files, values 0 to 65535; 0 is black, 65535 white"}
+    assert task.findings().format == ({} if top == 4095 else found)
     images = task.inputs("train", None).images
     for image, path in zip(images, task.splits["train"].images, strict=True):
         wanted = pixels[f"{path.parent.name}/{path.name}"] / 65535 * 255
@@ -2160,7 +2162,7 @@ def test_pictures_of_nothing_and_other_pictures_are_not_told(make_task, tmp_path
     for i in range(60):
         path = tmp_path / ("train" if i < 40 else "test") / ("cat" if i % 2 else "dog") / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        (scene(i) if i % 3 else Image.new("RGB", (40, 40), (i, i, 2 * i))).save(path)
+        (scene(i) if i % 3 else Image.new("RGB", (40, 40), (i, i, 9 + i))).save(path)
     assert read_task(folder_task(make_task, tmp_path)).findings().suspicious == []
 
 

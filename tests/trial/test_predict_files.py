@@ -87,7 +87,7 @@ def test_recordings_are_answered_as_by_the_trial(answer, clips, trained, tmp_pat
     said_as_by_the_trial(lines, made)
 
 
-def test_folders_are_answered_in_the_order_of_names(trained, tmp_path):  # noqa: F811
+def test_folders_are_answered_in_the_order_of_names(trained, tmp_path, caplog):  # noqa: F811
     draw = np.random.default_rng(0)
     for row in range(60):
         (tmp_path / "all" / "ab"[row % 2]).mkdir(parents=True, exist_ok=True)
@@ -117,6 +117,10 @@ def test_folders_are_answered_in_the_order_of_names(trained, tmp_path):  # noqa:
     one = predicted(made, tmp_path / "new" / lines[0]["item"])
     assert [line["predicted"] for line in one] == [lines[0]["predicted"]]
     assert float(one[0]["p(a)"]) == pytest.approx(float(lines[0]["p(a)"]), abs=1e-5)
+    deep = draw.integers(0, 4096, (16, 16)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    predicted(made, tmp_path / "deep.png")
+    assert "65535 white in all of them, and 17 of 256 levels are left (deep.png)" in caplog.text
     (tmp_path / "new" / "bad.png").write_bytes(b"no image")
     (tmp_path / "new" / "bad.heic").write_bytes(b"unread")
     with pytest.raises(ConfigError, match=r"2 files cannot be read \(bad\.png: is no image.*bad\.heic: a kind of file"):
