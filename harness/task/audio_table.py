@@ -27,6 +27,7 @@ from harness.task.intake.recordings import (
     read_recording,
     recording_at,
 )
+from harness.task.intake.segments import SEGMENTS
 from harness.task.intake.speakers import brought
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_file_tables import Files, read_own_files
@@ -77,7 +78,7 @@ def recording_files(rate: int, mix: bool) -> Files[Heard]:
     """How recordings are heard at `rate`, with `mix` the mean of all channels."""
     hear = partial(_all_heard, rate=rate, mix=mix)
     kinds = (*WAV, *OTHERS)
-    return Files("recording", "recording", _USUAL, hear, recording_at, suffixes=kinds, unread=UNREAD, parted=True)
+    return Files("recording", "recording", _USUAL, hear, recording_at, suffixes=kinds, unread=UNREAD, parts=SEGMENTS)
 
 
 def read_audio_table(config: AudioTableConfig) -> AudioTableTask:

@@ -14,6 +14,7 @@ from harness.task.intake.facts import Facts
 from harness.task.intake.held import shortened
 from harness.task.intake.labels import suspicious
 from harness.task.intake.nearly import near_pictures
+from harness.task.intake.segments import BOXES
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_file_tables import Files, NamedFile, read_own_files
 from harness.task.own_images import IMAGES, UNREAD_IMAGES
@@ -72,7 +73,7 @@ class ImageTableTask(LabelledTask):
 def image_files(rendering: Rendering) -> Files[Looked]:
     """How images are looked at."""
     look = partial(look_at, rendering=rendering)
-    return Files("image", "picture", _USUAL, look, suffixes=IMAGES, unread=UNREAD_IMAGES)
+    return Files("image", "picture", _USUAL, look, suffixes=IMAGES, unread=UNREAD_IMAGES, parts=BOXES)
 
 
 def read_image_table(config: ImageTableConfig) -> ImageTableTask:

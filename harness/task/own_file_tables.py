@@ -16,7 +16,7 @@ from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.left import Left
 from harness.task.intake.misplaced import misplaced, template_for
-from harness.task.intake.segments import of_segments
+from harness.task.intake.segments import Parts, of_parts
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.own_labels import with_label_sets
@@ -50,8 +50,8 @@ class NamedFile(Generic[C]):
 class Files(Generic[C]):
     """How the files of a table are read: `kind` is the word for one and `noun` for what is in it, `usual` are the usual
     names of its column, `place` finds one in a folder by its name, and `read` reads many. Names of files that are read
-    end in `suffixes`, and in `unread` those of files of the kind that are not. With `parted` a table may have a row for
-    each segment of one.
+    end in `suffixes`, and in `unread` those of files of the kind that are not. Of `parts` of a
+    file a table may have a row for each.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class Files(Generic[C]):
     place: Callable[[Path, str], Path] = lambda folder, name: folder / Path(name).expanduser()
     suffixes: Sequence[str] = ()
     unread: Sequence[str] = ()
-    parted: bool = False
+    parts: Parts | None = None
 
 
 _ABSENT = "no such file"
@@ -90,9 +90,9 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
             said = by_reason(wrong)
             rule = _way(files, table.path.parent, key, column, cells=dict(cells.items()), wrong=wrong)
             raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
-        if files.parted:
+        if files.parts is not None:
             digests = [each.content.digest for each in found.values()]
-            told += of_segments(where, table, digests, settled=config.duplicates != "refuse")
+            told += of_parts(files.parts, where, table, digests, settled=config.duplicates != "refuse")
         left.note("unreadable", split, list(wrong))
         by_row[split] = found
         tables[split] = (where, _with_digests(config, column, table, found, wrong))

@@ -19,7 +19,7 @@ from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
-from harness.task.intake.segments import of_segments
+from harness.task.intake.segments import SEGMENTS, of_parts
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
 from harness.task.intake.split_column import by_column, numbered_splits
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
@@ -66,7 +66,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         speaker = config.speaker or (None if config.time else _usual_speaker(config, table))
         given[split] = _heard(config, split, named, table, speaker, left)
         digests = [each.digest for each in given[split]]
-        told += of_segments(named, table, digests, settled=config.duplicates != "refuse")
+        told += of_parts(SEGMENTS, named, table, digests, settled=config.duplicates != "refuse")
         formats |= {f"{split}.{what}": said for what, said in table.format.items()}
         formats |= {f"{split}.speaker": f"in column {speaker}"} if speaker != config.speaker else {}
     told += words.told

@@ -129,6 +129,12 @@ def test_columns_of_segments_are_said_not_to_be_read(read, table):
     pd.concat([rows, rows.assign(start=0.5, end=1)]).to_csv(table, index=False)
     with pytest.raises(ConfigError, match=r"not read: .*, and 120 rows are of 60 recordings; write each segment"):
         read(table)
+    names = {"start": "onset (s)", "end": "offset (s)"}
+    pd.concat([rows, rows.assign(start=0.5, label="no")]).rename(columns=names).to_csv(table, index=False)
+    with pytest.raises(ConfigError, match=r"columns onset \(s\) and offset \(s\) are not read"):
+        read(table)
+    rows = pd.concat([rows, rows.assign(start=0.5, end=1)])
+    rows.to_csv(table, index=False)
     assert len(every(read(table, duplicates="first"))) == 60
 
 

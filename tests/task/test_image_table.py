@@ -274,6 +274,32 @@ def test_what_is_ambiguous_or_no_image_is_one_line(case, read, table):
     assert "\n" not in str(error.value)
 
 
+BOXES = [
+    ("xmin ymin xmax ymax", "columns xmin, ymin, xmax and ymax are"),
+    ("x1 y1 x2 y2", "columns x1, y1, x2 and y2 are"),
+    ("Roi.X1 Roi.Y1 Roi.X2 Roi.Y2", "columns Roi.X1, Roi.Y1, Roi.X2 and Roi.Y2 are"),
+    ("bbox", "column bbox is"),
+    ("x y width height", "columns x, y, width and height are"),
+    ("width height", ""),
+    ("x y", ""),
+    ("left right", ""),
+    ("box_office", ""),
+]
+
+
+@pytest.mark.parametrize(("columns", "said"), BOXES, ids=[names for names, _ in BOXES])
+def test_columns_of_boxes_are_said_not_to_be_read(columns, said, read, table):
+    rows = pd.DataFrame(rows_of()).assign(**dict.fromkeys(columns.split(), 3))
+    rows.to_csv(table, index=False)
+    wanted = [f"{said} not read: a row is the whole of its picture"] if said else []
+    assert read(table).findings().suspicious == wanted
+    pd.concat([rows, rows.assign(label="bird")]).to_csv(table, index=False)
+    other = "write each box to a file .*task.duplicates=first takes" if said else "with different labels"
+    with pytest.raises(ConfigError, match=f"{said}.*{other}"):
+        read(table)
+    assert len(every(read(table, duplicates="first"))) == 60
+
+
 def test_keys_settle_it(read, table):
     (table.parent / "photos" / "3.png").unlink()
     task = read(table, gaps="leave_out")
