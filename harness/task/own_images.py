@@ -14,6 +14,7 @@ from harness.task.images import ImageSplit, Rendering
 from harness.task.intake.duplicates import contradictions, refuse_leaks, repeats, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.folders import (
+    NO_PICTURES,
     class_folders,
     files_in,
     folders_in,
@@ -34,9 +35,6 @@ from harness.task.pictures import Looked, look_at, rendering_of, told_of, values
 IMAGES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".tga", ".jp2"),
-)
-_NO_PICTURES = frozenset(
-    (*("mask", "masks", "label", "labels", "annotation", "annotations"), *("segmentation", "segmentations"))
 )
 _WAY = "; each belongs in the folder of its class, or in a table with its label (task=image_table)"
 UNREAD_IMAGES = (
@@ -140,7 +138,7 @@ def _found(config: FolderTaskConfig, splits: dict[str, Path], passed_over: Count
 def _refuse_masks(found: _Found) -> None:
     """Raise ConfigError for folders in class folders whose images are no pictures of the class."""
     for path, _, label in found.images:
-        if path.parent.name != label and path.parent.name.casefold() in _NO_PICTURES:
+        if path.parent.name != label and path.parent.name.casefold() in NO_PICTURES:
             raise ConfigError(
                 f"task.data={path.parent}: {path.name} and others would be taken for pictures of {label!r}; "
                 "move what is no picture to learn from out of the class folders"

@@ -370,6 +370,49 @@ def test_splits_that_share_a_recording_or_a_speaker_are_refused(read, table):
         read(table, f"task.test={test}", "task.speaker=client")
 
 
+def as_librispeech(root, split, who, number):
+    folder = root / {"train": "train-clean-100", "test": "test-clean"}[split] / who / "7"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{who}-7.trans.txt", "a") as file:
+        file.write(f"{who}-7-{number} WORDS OF {number}\n")
+    return folder / f"{who}-7-{number}.wav"
+
+
+def as_timit(root, split, who, number):
+    folder = root / split.upper() / "DR1" / who
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"SX{number}.TXT").write_text(f"0 4000 WORDS OF {number}\n")
+    (folder / f"SX{number}.PHN").write_text("0 4000 w\n")
+    return folder / f"SX{number}.WAV"
+
+
+def as_vctk(root, split, who, number):
+    for kind in ("txt", "wav48"):
+        (root / kind / who).mkdir(parents=True, exist_ok=True)
+    (root / "txt" / who / f"{who}_{number}.txt").write_text(f"WORDS OF {number}\n")
+    return root / "wav48" / who / f"{who}_{number}.wav"
+
+
+@pytest.mark.parametrize("layout", [as_librispeech, as_timit, as_vctk])
+def test_texts_beside_recordings_are_what_is_said(layout, read, tmp_path):
+    places = {}
+    for number in range(36):
+        place = layout(tmp_path / "d", "test" if number % 6 == 5 else "train", f"p{number % 6}", number)
+        write_wav(place, np.random.default_rng(number).normal(0, 900, 5000), rate=RATE)
+        places[f"WORDS OF {number}"] = place.relative_to(tmp_path / "d").as_posix()
+    task = read(tmp_path / "d")
+    assert every(task) == places
+    who = {split: {int(text.split()[-1]) % 6 for text in said} for split, said in task.transcripts.items()}
+    assert sorted(each for part in who.values() for each in part) == [0, 1, 2, 3, 4, 5]
+    if layout is not as_vctk:
+        assert who["test"] == {5}
+    for path in (tmp_path / "d").rglob("*9.*"):
+        path.unlink() if path.suffix.lower() == ".txt" else None
+    if layout is not as_librispeech:
+        with pytest.raises(ConfigError, match=r"rows? cannot be used \(row \d+: .*9\.\w+ has no transcript"):
+            read(tmp_path / "d")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -22,6 +22,10 @@ _LEFT_BY_PROGRAMS = frozenset(
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin")
 )
 _IF_CLASSES = "; where they are classes, give them other names"
+NO_PICTURES = frozenset(
+    (*("mask", "masks", "label", "labels", "annotation", "annotations"), *("segmentation", "segmentations"))
+)
+"""Folders in those of classes whose images are none to learn from."""
 _TEMPORARY = (".lock", ".lck", ".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", ".bak", "~")
 
 
@@ -34,7 +38,7 @@ def is_hidden(path: Path) -> bool:
 def split_named(name: str) -> str | None:
     """The split that a folder's name stands for: train, validation or test, under any of their usual names."""
     rest = [word for word in _words(name) if word not in _SPLIT_OF and word not in _DECORATIONS and len(word) > 1]
-    return None if rest else _split_among(name)
+    return None if rest else split_among(name)
 
 
 def _words(name: str) -> list[str]:
@@ -43,7 +47,7 @@ def _words(name: str) -> list[str]:
     return [_DECORATED.sub(r"\1", word.casefold()) for word in words]
 
 
-def _split_among(name: str) -> str | None:
+def split_among(name: str) -> str | None:
     """The split that a word of a name stands for: seg_train is one for training, and so is train_val."""
     found = [_SPLIT_OF[word] for word in _words(name) if word in _SPLIT_OF]
     return "train" if "train" in found else next(iter(found), None)
@@ -85,7 +89,7 @@ def split_folders(root: Path, key: str) -> tuple[dict[str, Path], Counter[str]]:
 
     Raises ConfigError for two of one split, for a split without classes, and for others beside them.
     """
-    named = {path: _split_among(path.name) for path in folders_in(root)}
+    named = {path: split_among(path.name) for path in folders_in(root)}
     exact = {split_named(path.name) for path in named}
     splits = {_whole(path): split for path, split in named.items() if split is not None}
     splits = {  # test_multiple beside test is none
@@ -169,6 +173,9 @@ def _refuse_parts(root: Path, key: str, found: Sequence[Path]) -> None:
     if all(_PARTS.fullmatch(path.name.casefold()) for path in found):
         raise ConfigError(f"{key}={root}: {names} are names of splits or folds; {rule}")
     inner = set.intersection(*({deeper.name for deeper in folders_in(path)} for path in found))
+    if masks := sorted(name for name in inner if name.casefold() in NO_PICTURES):
+        rule = f"move {listed(masks)}, which are no pictures to learn from, out of the folders of classes"
+        raise ConfigError(f"{key}={root}: {names} each have {listed(sorted(inner))} in them; {rule}")
     if len(inner) > 1:
         raise ConfigError(f"{key}={root}: {names} each have {listed(sorted(inner))} in them: which are classes? {rule}")
 

@@ -9,7 +9,7 @@ import pandas as pd
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.files import decode, read_bytes
-from harness.task.intake.folders import files_in, folders_in, is_hidden, split_named
+from harness.task.intake.folders import files_in, folders_in, is_hidden, split_among, split_named
 from harness.task.intake.recordings import OTHERS, WAV
 from harness.task.intake.table import SUFFIXES, Table, load_table
 
@@ -17,13 +17,17 @@ BY_NAMES = "LABEL_SPEAKER_INDEX.wav"
 """The layout of recordings whose names say what is said, and by whom."""
 
 _KEY = "task.data"
+_ROWS = "texts beside recordings, whose folders are their speakers"
+_LINES = ".trans.txt"
+_SAMPLES = re.compile(r"\d+ \d+ (?=\D)")  # as TIMIT begins
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)")  # label, speaker, index
 
 
 def tables_in(root: Path, encoding: str | None, separator: str | None) -> dict[str, Table]:
     """The tables of a folder by split: named as splits (Common Voice), or metadata in it or in folders of splits.
 
-    Empty where there is none. Raises ConfigError for two of one split, and where none is of training.
+    Where there is none, recordings with texts beside them, if there are such. Raises ConfigError for two of one split,
+    and where none is of training.
     """
     named = [(split, path) for path in _tables(root) if (split := split_named(path.stem)) is not None]
     if not named and (whole := _metadata(root)) is not None:
@@ -38,7 +42,7 @@ def tables_in(root: Path, encoding: str | None, separator: str | None) -> dict[s
         found[split] = path
     if found and "train" not in found:
         raise ConfigError(f"{_KEY}={root}: {listed(path.name for path in found.values())}, and no table of training")
-    return {split: _read(path, encoding, separator) for split, path in found.items()}
+    return {split: _read(path, encoding, separator) for split, path in found.items()} or _beside(root, encoding)
 
 
 def words_in(root: Path, said: Mapping[str, str] | None) -> Table:
@@ -54,7 +58,7 @@ def words_in(root: Path, said: Mapping[str, str] | None) -> Table:
         there = f"{listed(other)} are not named {BY_NAMES}" if files else _recordings_below(root)
         raise ConfigError(
             f"{_KEY}={root}: no table in it (train.tsv, metadata.csv, …), and {there}; name the table of files and "
-            "transcripts"
+            "transcripts, with a row for each (file_name,transcription)"
         )
     rows = [(name, match[1], match[2]) for name, match in parts.items() if match is not None]
     if said is not None and (missing := sorted({label for _, label, _ in rows} - said.keys())):
@@ -68,6 +72,58 @@ def _recordings_below(root: Path) -> str:
     """What is said of recordings where none is in a folder itself, as LibriSpeech's and TIMIT's are not."""
     found = next((path for path in files_in(root) if path.suffix.lower() in (*WAV, *OTHERS)), None)
     return "no recordings" if found is None else f"recordings in its folders alone, as {found.relative_to(root)}"
+
+
+def _beside(root: Path, encoding: str | None) -> dict[str, Table]:
+    """Recordings below a folder, and what is said in each: in a text of its name beside it or in a folder of the same
+    name (TIMIT, VCTK), or in a line of *.trans.txt (LibriSpeech). The folder that they are in is their speaker; the
+    first below the root says the split, where one of these is of training. Empty where there are no such texts.
+    """
+    every = list(files_in(root))
+    recordings = [path for path in every if path.suffix.lower() in (*WAV, *OTHERS)]
+    texts = [path for path in every if path.suffix.lower() == ".txt"]
+    said = {_place(path): path for path in texts}
+    named = {path: each for path in recordings if (each := said.get(_place(path))) is not None}
+    lines = {name: text for path in texts if path.name.endswith(_LINES) for name, text in _lines(path, encoding)}
+    rows = [(path, lines.get(path.stem) or _text(named.get(path), encoding)) for path in recordings]
+    if not recordings or not any(text is not None for _, text in rows):
+        return {}
+    splits = [split_among(path.relative_to(root).parts[0]) for path in recordings]
+    by_split: dict[str, list[tuple[str, str | None, str]]] = {}
+    for (path, text), split in zip(rows, splits, strict=True):
+        speaker = path.parent.parent if path.stem in lines else path.parent
+        row = (path.relative_to(root).as_posix(), text, speaker.name)
+        by_split.setdefault((split or "train") if "train" in splits else "train", []).append(row)
+    return {split: Table(root / "*.txt", _numbered(mine), {"layout": _ROWS}) for split, mine in by_split.items()}
+
+
+def _numbered(rows: list[tuple[str, str | None, str]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["file_name", "transcription", "speaker"], index=range(1, len(rows) + 1))
+
+
+def _place(path: Path) -> tuple[str, str]:
+    """What a recording and its text share."""
+    return path.parent.name, path.stem
+
+
+def _lines(path: Path, encoding: str | None) -> list[tuple[str, str]]:
+    """The name of a recording and what is said in it, from each line."""
+    parts = (line.strip().partition(" ") for line in _decoded(path, encoding).splitlines())
+    return [(name, text) for name, _, text in parts if name]
+
+
+def _text(path: Path | None, encoding: str | None) -> str | None:
+    """What is said, in one line, without the samples where it begins and ends."""
+    if path is None:
+        return None
+    return _SAMPLES.sub("", " ".join(_decoded(path, encoding).split()))
+
+
+def _decoded(path: Path, encoding: str | None) -> str:
+    try:
+        return decode(read_bytes(path, _KEY), encoding)[0]
+    except ValueError as error:
+        raise ConfigError(f"{_KEY}={path}: {error}") from None
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -87,11 +143,8 @@ def _read(path: Path, encoding: str | None, separator: str | None) -> Table:
 
 def _lj(path: Path, encoding: str | None) -> Table | None:
     """LJSpeech's metadata.csv: id|as written|in words, without header or quotes; None where it is none of that kind."""
-    try:
-        text, _ = decode(read_bytes(path, _KEY), encoding)
-    except ValueError as error:
-        raise ConfigError(f"{_KEY}={path}: {error}") from None
-    lines = [(number, line.split("|")) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    written = _decoded(path, encoding).splitlines()
+    lines = [(number, line.split("|")) for number, line in enumerate(written, 1) if line.strip()]
     if not lines or not (path.parent / "wavs" / f"{lines[0][1][0]}.wav").is_file():
         return None
     if ragged := [number for number, cells in lines if len(cells) not in (2, 3)]:
