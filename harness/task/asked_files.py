@@ -1,6 +1,6 @@
 """Images and recordings that are to be predicted, read as those of training are: each one is answered, or refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,14 @@ from harness.task.own_file_tables import C, Files, NamedFile, by_reason, read_na
 
 
 def asked_files(
-    path: Path, files: Files[C], *, key: str, column: str | None, encoding: str | None, separator: str | None
+    path: Path,
+    files: Files[C],
+    *,
+    key: str,
+    column: str | None,
+    encoding: str | None,
+    separator: str | None,
+    columns: Sequence[str] | None,
 ) -> list[NamedFile[C]]:
     """The files below a folder in their order; those that a table names in its `column`, or holds; those that a .txt
     names, one a line; or the one that it is itself. `key` names the column in messages.
@@ -26,7 +33,7 @@ def asked_files(
         return _each(path, files, path.parent, {1: path.name})
     if path.suffix.lower() == ".txt":
         return _each(path, files, path.parent, asked_lines(path, encoding))
-    table = asked_table(path, [column] if column else [], encoding=encoding, separator=separator)
+    table = asked_table(path, [column] if column else [], encoding=encoding, separator=separator, columns=columns)
     cells = table.column(key, column or usual_column(table, key, files.usual))
     refuse_gaps(path, {row: f"no {files.kind}" for row, cell in cells.items() if is_gap(cell)})
     return _each(path, files, path.parent, dict(cells.items()))

@@ -170,7 +170,7 @@ def named_recordings(config: TranscriptsConfig, path: Path) -> list[tuple[str, D
     if path.suffix.lower() == ".txt":
         named = asked_lines(path, config.encoding).items()
     else:
-        table = asked_table(path, encoding=config.encoding, separator=config.separator)
+        table = asked_table(path, encoding=config.encoding, separator=config.separator, columns=config.columns)
         named = table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO)).items()
     found, wrong = list[tuple[str, DecodedAudio]](), list[str]()
     for row, each in named:

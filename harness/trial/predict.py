@@ -42,7 +42,8 @@ def read_texts(trained: Trained, path: Path) -> tuple[list[str], ...]:
     encoding = keys.get("encoding")
     if path.suffix.lower() != ".txt":
         wanted = [column for name in names.values() for column in names_in(name)]
-        table = asked_table(path, wanted, encoding=encoding, separator=keys.get("separator"))
+        separator, columns = keys.get("separator"), keys.get("columns")
+        table = asked_table(path, wanted, encoding=encoding, separator=separator, columns=columns)
         sides = tuple(_side(table, path, key, name) for key, name in names.items())
     elif len(names) == 1:
         sides = (list(asked_lines(path, encoding).values()),)

@@ -40,7 +40,7 @@ def read_chats(config: ChatTaskConfig, path: Path) -> list[list[Message]]:
     if path.suffix.lower() == ".txt":
         rows = _lines(config, where, path)
     else:
-        table = asked_table(path, encoding=config.encoding, separator=config.separator)
+        table = asked_table(path, encoding=config.encoding, separator=config.separator, columns=config.columns)
         rows = asked_conversations(config, where, table)
     chats = {
         row: messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages

@@ -38,7 +38,7 @@ def write_choices(trained: Trained, source: Path, target: Path) -> None:
 def read_questions(config: ChoiceTaskConfig, path: Path) -> ChoiceSplit:
     """The questions of a file, as the task reads them; it needs no labels. Raises ConfigError where there are none."""
     where = f"input={path}"
-    table = asked_table(path, encoding=config.encoding, separator=config.separator)
+    table = asked_table(path, encoding=config.encoding, separator=config.separator, columns=config.columns)
     found = questions(config, where, table, labelled=False)
     gaps = {row: gap_in(question, labelled=False) for row, question in found.items()}
     refuse_gaps(path, {row: gap for row, gap in gaps.items() if gap})

@@ -67,5 +67,12 @@ def _recordings(trained: Trained, source: Path) -> tuple[list[str], Inputs]:
 def _asked(trained: Trained, source: Path, files: Files[C], key: str) -> list[NamedFile[C]]:
     """The files as a trial on a table names them by the column `key` of its task, else by a usual name."""
     keys = vars(trained.config.task)
-    named, encoding, separator = keys.get(key), keys.get("encoding"), keys.get("separator")
-    return asked_files(source, files, key=f"task.{key}", column=named, encoding=encoding, separator=separator)
+    return asked_files(
+        source,
+        files,
+        key=f"task.{key}",
+        column=keys.get(key),
+        encoding=keys.get("encoding"),
+        separator=keys.get("separator"),
+        columns=keys.get("columns"),
+    )

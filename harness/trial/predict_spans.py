@@ -44,7 +44,9 @@ def may_be_none(trained: Trained) -> bool:
 def read_questions(config: ExtractiveQaConfig, path: Path) -> list[Question]:
     """The questions of a file, as the task reads them; it needs no answers. Raises ConfigError where there are none."""
     where = f"input={path}"
-    table = in_rows(where, asked_table(path, encoding=config.encoding, separator=config.separator))
+    table = in_rows(
+        where, asked_table(path, encoding=config.encoding, separator=config.separator, columns=config.columns)
+    )
     asked = read_asked(config, where, table, answered=False)
     gaps = {row.name: gap_in(row, answered=False) for row in asked}
     refuse_gaps(path, {name: gap for name, gap in gaps.items() if gap})

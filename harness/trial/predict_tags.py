@@ -34,7 +34,9 @@ def read_rows(trained: Trained, path: Path) -> list[tuple[str, tuple[str, ...]]]
         words = 0 if kind == CONLLU else _place_of_words(path, found, str(task.get("tokens", "tokens")))
         rows = [(name, tuple(line.cells[words] for line in lines)) for name, lines in found]
     else:
-        table = asked_table(path, (name,), encoding=encoding, separator=task.get("separator"))
+        table = asked_table(
+            path, (name,), encoding=encoding, separator=task.get("separator"), columns=task.get("columns")
+        )
         cells = table.column("task.tokens", name).items()
         rows = [(str(row), list_of_tokens(cell, f"input={path}: row {row}", name)) for row, cell in cells]
     if not rows:

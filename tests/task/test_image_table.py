@@ -82,7 +82,9 @@ def test_files_that_are_there_under_another_name_are_told(change, read, table):
         read(table)
     found = r"input=.*: 60 images cannot be read .*; photos/0\.png is there, which .* may mean"
     with pytest.raises(ConfigError, match=found):
-        asked_files(table, image_files(Rendering()), key="task.image", column=None, encoding=None, separator=None)
+        asked_files(
+            table, image_files(Rendering()), key="task.image", column=None, encoding=None, separator=None, columns=None
+        )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from PIL import Image
 
 from harness.commands import predict
 from harness.config import ConfigError
+from harness.task.intake.asked import asked_table
 from harness.task.own_transcripts import named_recordings
 from harness.trial import trained
 from harness.trial.predict_chats import read_chats
@@ -139,3 +140,22 @@ def test_a_folder_of_texts_is_said_to_be_one(compose_plain, run_here, monkeypatc
     command = ["run=predict", "study=s", "results=.", "output=out.csv"]
     assert "input=.: a folder, not a file" in run_here(*command, "input=.")[2]
     assert "input=gone.csv: no such file" in run_here(*command, "input=gone.csv")[2]
+
+
+def test_tables_without_a_header_are_read_as_those_of_training(tmp_path):
+    rows = [("a good film", "pos"), ("a bad film", "neg"), ("a good film", "pos")]
+    lines = [",".join(row) for row in rows]
+    columns = ["text", "label"]
+    files = {
+        "bare.csv": lines,
+        "headed.csv": ["text,label", *lines],
+        "other.csv": ["id,text", *(f"{number},{text}" for number, (text, _) in enumerate(rows))],
+        "bare.tsv": ["\t".join(row) for row in rows],
+    }
+    for name, written in files.items():
+        (tmp_path / name).write_text("\n".join(written) + "\n")
+        table = asked_table(tmp_path / name, ["text"], encoding=None, separator=None, columns=columns)
+        assert list(table.column("task.text", "text")) == [text for text, _ in rows], name
+    (tmp_path / "few.csv").write_text("a good film\na bad film\n")
+    with pytest.raises(ConfigError, match=r"input=.*few\.csv: row 1 has 1 fields, and task\.columns names 2"):
+        asked_table(tmp_path / "few.csv", ["text"], encoding=None, separator=None, columns=columns)

@@ -2,23 +2,40 @@
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.files import decode, read_bytes, unwritable
-from harness.task.intake.table import ARROW, SUFFIXES, Table, load_table
+from harness.task.intake.table import ARROW, DELIMITED, SUFFIXES, Table, load_table
 
 _LOG = logging.getLogger(__name__)
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
 
 
-def asked_table(path: Path, wanted: Collection[str] = (), *, encoding: str | None, separator: str | None) -> Table:
-    """A table; `encoding` and `separator` are those of the task. Raises ConfigError for what is none."""
+def asked_table(
+    path: Path,
+    wanted: Collection[str] = (),
+    *,
+    encoding: str | None,
+    separator: str | None,
+    columns: Sequence[str] | None,
+) -> Table:
+    """A table; `encoding`, `separator` and `columns` are those of the task. One without any of these columns in its
+    header has none, as the task's own, and may have one where those have none. Raises ConfigError for what is none.
+    """
     kind = path.suffix.lower()
     found = decoded(path, encoding)[1] if kind in SUFFIXES and kind not in ARROW else None
-    return load_table(path, "input", wanted, encoding=found, separator=separator)
+    read = partial(load_table, path, "input", wanted, encoding=found, separator=separator)
+    if not columns or kind not in DELIMITED:
+        return read()
+    try:
+        table = read()
+    except ConfigError:  # of a first row that is data
+        return read(columns=columns)
+    return table if set(columns).intersection(map(str, table.frame.columns)) else read(columns=columns)
 
 
 def asked_lines(path: Path, encoding: str | None) -> dict[int, str]:
