@@ -1,5 +1,6 @@
 """What stands at a path, told before it is opened: a named pipe or a device would never end."""
 
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +15,16 @@ _NOT_FILES = (
 )
 
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9]+:/", re.IGNORECASE)
+
+
 def path_problem(path: Path, kind: str) -> str | None:
     """What keeps a path from being read as a `file` or a `folder`; None where it is one."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
+        if _ADDRESS.match(str(path)):
+            return f"an address, not a {kind} of this machine; download it first"
         return f"a link to {path.readlink()}, which is not there" if path.is_symlink() else f"no such {kind}"
     except NotADirectoryError:
         return f"no such {kind}"

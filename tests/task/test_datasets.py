@@ -168,3 +168,28 @@ def test_the_hub_is_asked_for_a_pinned_revision_by_the_library(read, monkeypatch
         read("owner/gone@abc")
     with pytest.raises(ConfigError, match="owner/script@abc: Dataset scripts are no longer supported"):
         read("owner/script@abc")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_hub_whose_name_is_unknown_is_not_asked_again_and_again(known, read, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    offline = []
+
+    def named(host, port):
+        if not known:
+            raise OSError("Name or service not known")
+        return [host]
+
+    def load_dataset(name, subset, revision):
+        offline.append(constants.HF_HUB_OFFLINE)
+        raise ConnectionError("cannot reach the hub")
+
+    monkeypatch.setattr("harness.task.intake.datasets.socket.getaddrinfo", named)
+    monkeypatch.setattr("harness.task.intake.datasets.getproxies", dict)
+    library = types.SimpleNamespace(load_dataset=load_dataset, __spec__=types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(Unreachable, match=r"task\.dataset=FOLDER reads what save_to_disk wrote"):
+        read("owner/gone@abc")
+    assert offline == [not known]
+    assert constants.HF_HUB_OFFLINE is False

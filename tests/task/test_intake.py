@@ -1362,6 +1362,11 @@ def deeper(root, inner):
         path.rename(root / inner / path.name)
 
 
+def test_an_address_is_no_file_of_this_machine(make_task):
+    with pytest.raises(ConfigError, match=r"task\.data=https:/x\.y/a\.csv: an address, not a file of this machine"):
+        read_task(dataclasses.replace(make_task("task=text_csv", "task.data=x"), data="https://x.y/a.csv"))
+
+
 BAD_FOLDERS = [
     ("masks", lambda root: picture(root / "cat/masks/a.png", 995), "cat/masks: a.png and others would be taken for pictures of 'cat'"),
     ("masks in every class", lambda root: [picture(root / n / s / "a.png", 900 + i) for i, (n, s) in enumerate(itertools.product(("cat", "dog"), ("images", "masks")))], "each have images, masks in them; move masks, which are no pictures to learn from"),

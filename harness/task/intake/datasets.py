@@ -3,8 +3,13 @@
 import importlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+import socket
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import pandas as pd
 
@@ -136,6 +141,28 @@ def _joined(paths: Sequence[Path], wanted: Collection[str], features: Features |
     return Table(paths[0].parent, frame.set_axis(range(1, len(frame) + 1), axis=0), {}, declared)
 
 
+@contextmanager
+def _no_retries_without_network() -> Iterator[None]:
+    """The hub's library as if offline where the name of its host is unknown: it would ask for half a minute."""
+    constants: Any = importlib.import_module("huggingface_hub.constants")
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _is_known(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _is_known(endpoint: str) -> bool:
+    """Whether a host's name is known here, or to a proxy."""
+    if getproxies():
+        return True
+    try:
+        return bool(socket.getaddrinfo(urlsplit(endpoint).hostname, None))
+    except OSError:
+        return False
+
+
 def _of_hub(dataset: str, subset: str | None, wanted: Collection[str]) -> dict[str, Table]:
     match = _PINNED.fullmatch(dataset)
     if match is None:
@@ -145,7 +172,8 @@ def _of_hub(dataset: str, subset: str | None, wanted: Collection[str]) -> dict[s
     check_extra(f"task.dataset={dataset}", "hub")
     library = importlib.import_module("datasets")
     try:
-        found = library.load_dataset(match["name"], subset, revision=match["revision"])
+        with _no_retries_without_network():
+            found = library.load_dataset(match["name"], subset, revision=match["revision"])
     except RuntimeError as error:  # a data set that is a script, which the library runs no more
         raise ConfigError(f"task.dataset={dataset}: {str(error).splitlines()[0]}") from None
     except (OSError, ValueError) as error:  # the library's other errors are of these kinds
@@ -153,7 +181,8 @@ def _of_hub(dataset: str, subset: str | None, wanted: Collection[str]) -> dict[s
         configs = re.findall(r"'([\w.-]+)'", said)
         if subset is not None and configs:
             raise ConfigError(f"task.subset={subset}: {said}{nearest(subset, configs)}") from None
-        raise Unreachable(f"task.dataset={dataset}: {said}") from None
+        rule = "without the hub task.dataset=FOLDER reads what save_to_disk wrote where it can be reached"
+        raise Unreachable(f"task.dataset={dataset}: {said}; {rule}") from None
     tables = {}
     for name, split in found.items():
         features = json.loads(json.dumps(split.features.to_dict()))
