@@ -34,7 +34,7 @@ def asked_files(
     if path.suffix.lower() == ".txt":
         return _each(path, files, path.parent, asked_lines(path, encoding))
     table = asked_table(path, [column] if column else [], encoding=encoding, separator=separator, columns=columns)
-    cells = table.column(key, column or usual_column(table, key, files.usual))
+    cells = table.column(key, column or usual_column(table, key, files.usual, rarer=files.rarer))
     refuse_gaps(path, {row: f"no {files.kind}" for row, cell in cells.items() if is_gap(cell)})
     return _each(path, files, path.parent, dict(cells.items()))
 

@@ -33,6 +33,7 @@ from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_file_tables import Files, read_own_files
 from harness.task.recorded import RecordedTask
 
+_RARER = ("fname", "file_path", "audio_file", "recording", "slice_file_name")
 _USUAL = ("audio", "file_name", "path", "file", "filename", "filepath", "audio_path", "audio_filepath", "wav")
 
 
@@ -78,7 +79,17 @@ def recording_files(rate: int, mix: bool) -> Files[Heard]:
     """How recordings are heard at `rate`, with `mix` the mean of all channels."""
     hear = partial(_all_heard, rate=rate, mix=mix)
     kinds = (*WAV, *OTHERS)
-    return Files("recording", "recording", _USUAL, hear, recording_at, suffixes=kinds, unread=UNREAD, parts=SEGMENTS)
+    return Files(
+        "recording",
+        "recording",
+        _USUAL,
+        hear,
+        recording_at,
+        suffixes=kinds,
+        unread=UNREAD,
+        parts=SEGMENTS,
+        rarer=_RARER,
+    )
 
 
 def read_audio_table(config: AudioTableConfig) -> AudioTableTask:

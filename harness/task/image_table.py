@@ -20,6 +20,7 @@ from harness.task.own_file_tables import Files, NamedFile, read_own_files
 from harness.task.own_images import IMAGES, UNREAD_IMAGES
 from harness.task.pictures import Looked, look_at, rendering_of, told_of, values_of
 
+_RARER = ("image_id", "image_name", "img_name", "img_id", "fname", "image_file", "filepaths")
 _USUAL = ("image", "img", "file_name", "image_path", "img_path", "path", "file", "filename", "filepath")
 
 
@@ -73,7 +74,7 @@ class ImageTableTask(LabelledTask):
 def image_files(rendering: Rendering) -> Files[Looked]:
     """How images are looked at."""
     look = partial(look_at, rendering=rendering)
-    return Files("image", "picture", _USUAL, look, suffixes=IMAGES, unread=UNREAD_IMAGES, parts=BOXES)
+    return Files("image", "picture", _USUAL, look, suffixes=IMAGES, unread=UNREAD_IMAGES, parts=BOXES, rarer=_RARER)
 
 
 def read_image_table(config: ImageTableConfig) -> ImageTableTask:

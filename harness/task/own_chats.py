@@ -44,7 +44,7 @@ _READ = ("role", "content", "weight")
 _LISTS = ("messages", "conversations", "conversation")
 _PAIRS = (
     *(("prompt", "completion"), ("prompt", "response"), ("instruction", "output"), ("instruction", "response")),
-    *(("question", "answer"), ("source", "target")),
+    *(("question", "answer"), ("question", "response"), ("source", "target")),
 )
 
 
@@ -196,6 +196,11 @@ def _pair(config: ChatTaskConfig, where: str, names: list[str], answered: bool) 
     for source, target in known:
         if config.source is not None or (source in names and (target in names or not answered)):
             return source, target if answered else None
+    spelled = {name.strip().casefold(): name for name in names}
+    for source, target in _PAIRS:
+        if source in spelled and target in spelled:
+            keys = f"task.source={spelled[source]} task.target={spelled[target]}"
+            raise ConfigError(f"{where}: no columns {source} and {target}; {keys} are there")
     rule = f"expected {', '.join(_LISTS)}, or {', or '.join(' and '.join(pair) for pair in _PAIRS)}"
     raise ConfigError(
         f"{where}: no conversations found; {rule}; task.messages, or task.source and task.target, name other columns; "

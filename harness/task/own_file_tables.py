@@ -49,9 +49,9 @@ class NamedFile(Generic[C]):
 @dataclasses.dataclass(frozen=True)
 class Files(Generic[C]):
     """How the files of a table are read: `kind` is the word for one and `noun` for what is in it, `usual` are the usual
-    names of its column, `place` finds one in a folder by its name, and `read` reads many. Names of files that are read
-    end in `suffixes`, and in `unread` those of files of the kind that are not. Of `parts` of a
-    file a table may have a row for each.
+    names of its column, and `rarer` those that are tried after them, `place` finds one in a folder by its name, and
+    `read` reads many. Names of files that are read end in `suffixes`, and in `unread` those of files of the kind that
+    are not. Of `parts` of a file a table may have a row for each.
     """
 
     kind: str
@@ -62,10 +62,16 @@ class Files(Generic[C]):
     suffixes: Sequence[str] = ()
     unread: Sequence[str] = ()
     parts: Parts | None = None
+    rarer: Sequence[str] = ()
 
 
 _ABSENT = "no such file"
-_RULE = ", or a template of its columns, as 'files/{id}.jpg'"
+
+
+def _rule(files: Files[Any]) -> str:
+    """What ends the line of a column that is not found."""
+    return f", or a template of its columns, as 'files/{{id}}{files.suffixes[0]}'"
+
 
 FilesBySplit = dict[str, list[NamedFile[C]]]
 
@@ -80,7 +86,7 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
     given = by_column(given, config.split, config.gaps)
     left = Left(tuple(given), told=told)
     for split, (where, table) in given.items():
-        column = config.file_column or usual_column(table, key, files.usual, _RULE)
+        column = config.file_column or usual_column(table, key, files.usual, _rule(files), rarer=files.rarer)
         if split == "train":
             config = config.of_column(column)
         _cells(table, "task.label", config.label_name)  # before files are read

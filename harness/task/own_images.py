@@ -131,7 +131,7 @@ def _found(config: FolderTaskConfig, splits: dict[str, Path], passed_over: Count
         if empty or loose:
             beside = f"images beside the class folders: {_named(loose)}{_WAY}"
             what = f"no image in {listed(empty)}" if empty else beside
-            raise ConfigError(f"task.data={place}: {what}{_hint(place)}")
+            raise ConfigError(f"task.data={place}: {what}{_hint(place) or _beside(place, empty)}")
     return found
 
 
@@ -164,6 +164,14 @@ def _hint(place: Path) -> str:
         if any(split_named(deeper.name) for deeper in folders_in(inner)):
             return f"; splits are in task.data={inner}"
     return ""
+
+
+def _beside(place: Path, empty: Sequence[str]) -> str:
+    """Where the classes are, if one folder beside those without images has several."""
+    others = [inner for inner in folders_in(place) if inner.name not in empty]
+    if not empty or len(others) != 1 or len(classes := folders_in(others[0])) < 2:
+        return ""
+    return f"; {listed(path.name for path in classes)} are in task.data={others[0]}"
 
 
 def _names(config: FolderTaskConfig, root: Path, found: _Found) -> dict[str, str]:
@@ -257,7 +265,16 @@ def _in_several_classes(found: _Found, digests: dict[Path, Looked]) -> list[str]
 def _refuse_unknown(config: FolderTaskConfig, root: Path, found: _Found, classes: tuple[str, ...]) -> None:
     """Raise ConfigError for classes of a held-out split that training has not."""
     if said := untrained([(path.relative_to(root), label) for path, _, label in found.images], classes, "images"):
-        raise ConfigError(f"task.data={config.data}: {said}")
+        raise ConfigError(f"task.data={config.data}: {said}{_only_train(root, found, classes)}")
+
+
+def _only_train(root: Path, found: _Found, classes: tuple[str, ...]) -> str:
+    """How to learn from training alone, where a held-out split has one folder, which is none of the classes."""
+    held = {split: {label for _, of, label in found.images if of == split} for split in SPLITS}
+    if not any(len(labels) == 1 and not labels & set(classes) for labels in held.values()):
+        return ""
+    first = next(path for path, split, _ in found.images if split == "train").relative_to(root)
+    return f"; where that is no class, task.data={root / first.parts[0]} cuts the splits off training"
 
 
 def _split(

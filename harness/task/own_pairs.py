@@ -258,7 +258,7 @@ def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list
     for name in named:
         if name not in names:
             there = f"columns: {listed(names)}"
-            said = f"{table.path} has no column {name}{nearest(name, names)}; {there}{table.first_row}"
+            said = f"{table.path} has no column {name}{nearest(name, names)}; {there}{table.first_row(key)}"
             raise ConfigError(f"{key}={template}: {said}")
     columns = {name: list(table.column(key, name)) for name in dict.fromkeys(named)}
     filled, meant = [], with_breaks(template)

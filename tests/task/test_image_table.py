@@ -116,6 +116,33 @@ def test_where_most_files_are_missing_leaving_them_out_is_no_way(read, table):
         read(table)
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["Path"], True),
+        (["image_id"], True),
+        (["image", "image_id"], True),
+        (["image_id", "fname"], False),
+        (["other"], False),
+    ],
+)
+def test_columns_of_files_have_usual_names_in_any_case_and_rarer_ones(names, found, read, table):
+    rows = pd.read_csv(table)
+    rows = rows.assign(**dict.fromkeys(names, rows.file_name)).drop(columns="file_name")
+    rows.to_csv(table, index=False)
+    if found:
+        assert len(every(read(table))) == 60
+    else:
+        with pytest.raises(ConfigError, match=r"task\.image: .*, or a template of its columns, as 'files/\{id\}\.png'"):
+            read(table)
+
+
+def test_a_first_row_of_files_is_said_to_be_data(read, table):
+    pd.read_csv(table).to_csv(table, index=False, header=False)
+    with pytest.raises(ConfigError, match=r"if its first row is data, .* in task\.columns=\[image,…\]"):
+        read(table)
+
+
 def test_a_column_of_labels_is_looked_for(read, table):
     pd.read_csv(table).rename(columns={"label": "class", "file_name": "img_path"}).to_csv(table, index=False)
     with pytest.raises(ConfigError, match=r"task\.label=label: .* has no such column; did you mean class\?"):

@@ -601,6 +601,7 @@ REFUSED = [
     ("no arrow", "a.arrow", "text,label\n", {}, r"a\.arrow: "),
     ("other suffix", "a.xml", "x", {}, r"expected a file that ends in \.csv"),
     ("two columns of one name", "a.csv", text_of(sentences(), head=("text", "text")), {}, "task.text=text: .* 2 columns of that name|task.label"),
+    ("two columns of that kind", "a.jsonl", json.dumps({"text": "a b", "pos_label": "x", "ner_label": "y"}) + "\n", {}, r"did you mean pos_label or ner_label\?; columns"),
     ("no such column", "a.csv", text_of(sentences(), head=("tekst", "label")), {}, r"task.text=text: .*did you mean tekst\?; columns: tekst, label"),
     ("ragged", "a.csv", "text,label\na,1\nb\nc,1,2\n", {}, "row 3 has 1 fields, the first has 2; rows 4 differ"),
     *[(f"rows swallowed, {end - begin}", "a.csv", swallowed(begin, end), {}, rf"rows {begin + 1} \({end - begin + 1} lines\)")
@@ -1381,6 +1382,7 @@ BAD_FOLDERS = [
     ("dangling link", lambda root: (root / "cat/a.png").symlink_to("/nowhere"), "cat/a.png: a link to /nowhere"),
     ("floats", lambda root: Image.fromarray(np.full((9, 9), 0.5, np.float32)).save(root / "cat/a.tiff"), r"cat/a.tiff: has floats, 32 bits or signs: task.range=.*\[0.5,0.5\]"),
     ("empty class", lambda root: (root / "bird").mkdir(), "no image in bird"),
+    ("tables beside a folder of classes", lambda root: (deeper(root, "images"), (root / "meta").mkdir()), r"no image in meta; cat, dog are in task.data=.*/images"),
     ("images beside classes", lambda root: picture(root / "a.png", 5), "images beside the class folders: a.png; each belongs .* \\(task=image_table\\)"),
     ("classes a folder deeper", lambda root: deeper(root, "data/images"), "data is its one class; cat, dog are in task.data=.*/data/images"),
     ("a test folder alone", lambda root: deeper(root, "test"), "test, and no train folder; task.data=.*/d/test cuts splits off"),

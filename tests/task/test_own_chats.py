@@ -337,6 +337,9 @@ def test_no_conversations_are_told_with_the_columns(task_of, tmp_path):
     data = write_jsonl(tmp_path / "rows.jsonl", [{"a": "x", "b": "y"}])
     with pytest.raises(ConfigError, match=r"no conversations found; expected messages, .* columns: a, b$"):
         task_of(data)
+    capitals = write_jsonl(tmp_path / "faq.jsonl", [{"Question": "x", "Answer": "y"}])
+    with pytest.raises(ConfigError, match=r"task\.source=Question task\.target=Answer are there$"):
+        task_of(capitals)
     with pytest.raises(ConfigError, match=r"^task\.data: missing; give the path"):
         task_of()
     with pytest.raises(ConfigError, match="task.messages=chat: .* has no such column"):

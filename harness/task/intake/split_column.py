@@ -128,7 +128,8 @@ def _found(table: Table, names: list[str]) -> str:
     what = "a column says of which split each row is" if len(names) == 1 else "columns say of which split each row is"
     others = list(dict.fromkeys(map(_cell, _splits(names[0], table.column("task.split", names[0]))[1].values())))
     also = f" with task.gaps=leave_out, which leaves out rows that name none ({listed(others)})" if others else ""
-    return f"{what} ({said}); task.split={names[0]}{also} takes these splits, none cuts others as if it was not there"
+    key = f"'task.split={names[0]}'" if " " in names[0] else f"task.split={names[0]}"
+    return f"{what} ({said}); {key}{also} takes these splits, none cuts others as if it was not there"
 
 
 def _counts(cells: pd.Series) -> str:

@@ -23,6 +23,7 @@ _LABELS = ("class", "category", "target", "labels", "class_name", "class_id", "y
 _LOOKED_AT = 200  # first cells of a column that nobody asked for
 DELIMITED = (".csv", ".tsv", ".txt")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_FILE = re.compile(r".+\.(wav|flac|mp3|ogg|png|jpe?g|tiff?|bmp|gif|webp)", re.IGNORECASE)
 _LONGEST = 6  # words of a column's name
 SUFFIXES = (*DELIMITED, ".jsonl", ".ndjson", ".json", *ARROW)
 
@@ -46,22 +47,31 @@ class Table:
         if names.count(name) > 1:
             raise ConfigError(f"{key}={name}: {self.path} has {names.count(name)} columns of that name")
         there = f"columns: {listed(names)}" if names else "it has none"
-        near = nearest(name, names) or next((f"; did you mean {it}?" for it in names if _is_usual(key, it)), "")
-        raise ConfigError(f"{key}={name}: {self.path} has no such column{near}; {there}{self.first_row}")
+        parts = [other for other in names if name in other.split("_")]
+        several = f"; did you mean {' or '.join(parts)}?" if len(parts) > 1 else ""
+        near = (
+            several or nearest(name, names) or next((f"; did you mean {it}?" for it in names if _is_usual(key, it)), "")
+        )
+        raise ConfigError(f"{key}={name}: {self.path} has no such column{near}; {there}{self.first_row(key)}")
 
-    @property
-    def first_row(self) -> str:
-        """What ends an error's line on columns that are not there, where the header may be a row."""
+    def first_row(self, key: str) -> str:
+        """What ends an error's line on a column that is not there, where the header may be a row."""
         names = list(map(str, self.frame.columns))
         if self.path.suffix.lower() not in DELIMITED or not any(map(self._is_cell, range(len(names)))):
             return ""
-        rule = f"write {len(names)} names above it, or, of files to train on, in task.columns=[text,label,…]"
+        role = key.removeprefix("task.")
+        as_in = "text,label" if role in ("text", "label") else role
+        rule = f"write {len(names)} names above it, or, of files to train on, in task.columns=[{as_in},…]"
         return f"; if its first row is data, {rule}"
 
     def _is_cell(self, place: int) -> bool:
-        """Whether the name of a column is a number, many words, or what stands in it, too."""
+        """Whether the name of a column is a number, a file, many words, or what stands in it, too."""
         name = str(self.frame.columns[place])
-        return bool(_NUMBER.fullmatch(name)) or len(name.split()) > _LONGEST or name in set(self.frame.iloc[:, place])
+        return (
+            bool(_NUMBER.fullmatch(name) or _FILE.fullmatch(name))
+            or len(name.split()) > _LONGEST
+            or name in set(self.frame.iloc[:, place])
+        )
 
 
 def _is_usual(key: str, name: str) -> bool:
@@ -117,17 +127,21 @@ def _reader_of(folder: Path) -> str:
     return ", or task=image_folder or task=audio_folder, which read folders"
 
 
-def usual_column(table: Table, key: str, names: Sequence[str], more: str = "") -> str:
-    """The one column of a usual name. Raises ConfigError where there is none, or where there are several; `more` ends
-    it, where there is another way than naming one.
+def usual_column(table: Table, key: str, names: Sequence[str], more: str = "", *, rarer: Sequence[str] = ()) -> str:
+    """The one column of a usual name, else of one in other case, or of a `rarer` one. Raises ConfigError where there is
+    none, or where there are several; `more` ends it, where there is another way than naming one.
     """
     there = [str(column) for column in table.frame.columns]
-    if len(found := [name for name in names if name in there]) == 1:
+    found = [name for name in names if name in there]
+    found = found or [name for name in there if name.strip().casefold() in (*names, *rarer)]
+    if len(found) == 1:
         return found[0]
     rule = (
         f"{listed(found)} are both usual names" if found else f"no column is named {', '.join(names[:4])} or the like"
     )
-    raise ConfigError(f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}{more}{table.first_row}")
+    raise ConfigError(
+        f"{key}: {table.path}: {rule}; name one of its columns: {listed(there)}{more}{table.first_row(key)}"
+    )
 
 
 def load_bare_table(path: Path, key: str) -> pd.DataFrame:
