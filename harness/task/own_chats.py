@@ -39,6 +39,7 @@ Messages = tuple[Message, ...]
 
 _SYSTEM = "system"
 _TOOLS = "tools"
+_NEVER_READ = (_TOOLS, "id", "_id", "idx", "uid", "uuid", "index", "row_id")  # and not told
 _NO_TOOLS: tuple[object, ...] = ([], (), "[]", "null")
 _READ = ("role", "content", "weight")
 _LISTS = ("messages", "conversations", "conversation")
@@ -337,7 +338,7 @@ def _without_tools(
     """Rows whose prompt is whole without a list of tools; other columns that are not read are noted."""
     names = [str(name) for name in table.frame.columns]
     unread = [name for name in names if name not in _columns_read(config, where, names)]
-    findings.columns.update(dict.fromkeys(name for name in unread if name and name != _TOOLS))
+    findings.columns.update(dict.fromkeys(name for name in unread if name and name.casefold() not in _NEVER_READ))
     if _TOOLS not in unread:
         return rows
     odd = _rows_with_tools(table)

@@ -315,7 +315,11 @@ def _keep(frames: Frames, kept: set[int], reason: str, left: Left) -> Frames:
 
 
 def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: Left, what: str) -> list[str]:
-    """What is told of texts that have two labels and differ in case, blanks and punctuation only, or not at all."""
+    """What is told of texts that have two labels and differ in case, blanks and punctuation only, or not at all, unless
+    it is settled that they are kept.
+    """
+    if config.duplicates == "keep":
+        return []
     keys = [key for frame in frames.values() for key in frame["near"]]
     names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
     found = contradictions(keys, _answers(config, frames))

@@ -29,6 +29,7 @@ from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
 _AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
 _TEXT = ("transcription", "transcript", "sentence", "text")
 _BRACKETED = re.compile(r"<[^<>\s][^<>]*>|\[[^\[\]]+\]")
+_OFTEN = 5  # times that each transcript is said where there are few, as of digits
 _SPEAKER = ("client_id", "speaker", "speaker_id")
 
 
@@ -305,6 +306,9 @@ def _bracketed(config: TranscriptsConfig, every: Sequence[Utterance]) -> list[st
 def _shared_texts(splits: Splits) -> list[str]:
     """How many transcripts of a split are said in an earlier one, too: the words are then known, the voices may not."""
     keys = {split: [normalised(each.text) for each in part] for split, part in splits.items()}
+    said, count = {key for part in keys.values() for key in part}, sum(map(len, keys.values()))
+    if len(said) * _OFTEN <= count:
+        return [f"{len(said)} transcripts are all that is said in {count} recordings, as of digits or commands"]
     return [
         f"{len(places)} transcripts of {names.partition(' and ')[2]} are said in {names.partition(' and ')[0]}, too"
         for names, places in shared_keys(keys).items()

@@ -1368,6 +1368,13 @@ def test_an_address_is_no_file_of_this_machine(make_task):
         read_task(dataclasses.replace(make_task("task=text_csv", "task.data=x"), data="https://x.y/a.csv"))
 
 
+def test_rows_that_are_kept_with_different_labels_are_not_told_again(make_task, tmp_path):
+    again = [(sentences()[0][0], "pos"), (sentences()[0][0], "neg")]
+    data = str(written(tmp_path / "a.csv", text_of([*sentences(), *again])))
+    task = read_task(dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=data, duplicates="keep"))
+    assert not any("different labels" in line for line in task.findings().suspicious)
+
+
 BAD_FOLDERS = [
     ("masks", lambda root: picture(root / "cat/masks/a.png", 995), "cat/masks: a.png and others would be taken for pictures of 'cat'"),
     ("masks in every class", lambda root: [picture(root / n / s / "a.png", 900 + i) for i, (n, s) in enumerate(itertools.product(("cat", "dog"), ("images", "masks")))], "each have images, masks in them; move masks, which are no pictures to learn from"),

@@ -163,6 +163,7 @@ def test_a_column_of_system_prompts_comes_first(words, task_of, tmp_path):
     ({"instruction": "{n}", "context": "c", "response": "a", "category": "x"}, [], "context, category"),
     ({"instruction": "{n}", "input": "i", "output": "a", "history": "h"}, [], "history"),
     ({"instruction": "{n}", "input": "i", "output": "a"}, [], None),
+    ({"id": "{n}", "instruction": "{n}", "input": "i", "output": "a"}, [], None),
     ({"q": "{n}", "c": "i", "a": "a", "of": "{n}", "more": "", "tone": "t"},
      ["task.source='{q} {c}'", "task.target=a", "task.group=of", "task.system='In {tone}'"], "more"),
 ])  # fmt: skip

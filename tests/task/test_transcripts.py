@@ -370,6 +370,13 @@ def test_splits_that_share_a_recording_or_a_speaker_are_refused(read, table):
         read(table, f"task.test={test}", "task.speaker=client")
 
 
+def test_a_few_words_that_are_said_again_and_again_are_told_once(read, table):
+    lines = [f"sound/{row}.wav,word {row % 4}" for row in range(40)]
+    table.write_text("file_name,transcription\n" + "\n".join(lines) + "\n")
+    (said,) = [line for line in read(table).describe()["suspicious"] if "said" in line]
+    assert said == "4 transcripts are all that is said in 40 recordings, as of digits or commands"
+
+
 def as_librispeech(root, split, who, number):
     folder = root / {"train": "train-clean-100", "test": "test-clean"}[split] / who / "7"
     folder.mkdir(parents=True, exist_ok=True)
