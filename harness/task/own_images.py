@@ -19,6 +19,7 @@ from harness.task.intake.folders import (
     files_in,
     folders_in,
     is_hidden,
+    odd_classes,
     refuse_broken,
     require_folder,
     several_in,
@@ -97,6 +98,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         passed_over=found.passed_over,
         suspicious=[
             *suspicious(label for *_, label in found.images),
+            *odd_classes(classes),
             *often_none([label for *_, label in found.images], policy=config.labels.unlabelled, classes=config.classes),
             *_inner_folders(found),
             *stay,

@@ -19,6 +19,7 @@ from harness.task.intake.folders import (
     class_folders,
     files_in,
     is_hidden,
+    odd_classes,
     refuse_broken,
     require_folder,
     split_folders,
@@ -80,7 +81,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
         kept={split: [recording.name for recording in part] for split, part in splits.items()},
         near=copies(splits),
         missing=task.facts.missing,
-        suspicious=[*suspicious(names), *told],
+        suspicious=[*suspicious(names), *odd_classes(classes), *told],
         format=brought((each.heard for each in every), config.sample_rate),
     )
     return dataclasses.replace(task, facts=facts)

@@ -1242,6 +1242,7 @@ def test_folders_beside_splits_are_passed_over_and_told(make_task, tmp_path, own
     ("files", "way"),
     [
         (["pos/1.txt", "neg/2.txt"], "texts in folders are read from one table"),
+        (["algebra/1.json", "algebra/2.json"], "JSON in folders is read from one .jsonl"),
         (["dataset_info.json", "state.json"], r"task\.dataset=.*/d reads a data set of the datasets library"),
         (["cat/1.png"], "or task=image_folder or task=audio_folder"),
     ],
@@ -1373,6 +1374,23 @@ def test_rows_that_are_kept_with_different_labels_are_not_told_again(make_task, 
     data = str(written(tmp_path / "a.csv", text_of([*sentences(), *again])))
     task = read_task(dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=data, duplicates="keep"))
     assert not any("different labels" in line for line in task.findings().suspicious)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (("Actor_01", "Actor_02"), ["the classes have names of people (Actor_01, Actor_02); where these are who is"]),
+        (("subject1", "subject2"), ["the classes have names of people (subject1, subject2); where these are who is"]),
+        (("_background_noise_", "yes"), ["the folder _background_noise_ is taken for a class"]),
+        (("actor", "person1"), []),
+        (("person", "car"), []),
+    ],
+)
+def test_folders_whose_names_are_of_no_class_are_told(make_task, tmp_path, own_cache, classes, said):
+    root = images_in(tmp_path / "d")
+    renamed_classes(root, *classes)
+    told = read_task(folder_task(make_task, root)).findings().suspicious
+    assert [line[: len(wanted)] for line, wanted in zip(told, said, strict=True)] == said
 
 
 BAD_FOLDERS = [

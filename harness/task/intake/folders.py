@@ -17,6 +17,7 @@ _SPLITS = {
 _SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
 _DECORATIONS = ("dataset", "set", "split", "data", "images", "image", "imgs", "img")
 _DECORATED = re.compile(rf"({'|'.join(_SPLIT_OF)})({'|'.join(_DECORATIONS)})")
+_PERSON = re.compile(r"(?:actor|actress|speaker|spk|spkr|subject|subj|person|patient|participant)[\W_]*\d+")
 _PARTS = re.compile(r"(?:fold|split|cv|part|partition|subset)[\W_]*\d+|(?:tr|te|ts|va|vl)[\W_]*\d*")
 _LEFT_BY_PROGRAMS = frozenset(
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin")
@@ -178,6 +179,15 @@ def _refuse_parts(root: Path, key: str, found: Sequence[Path]) -> None:
         raise ConfigError(f"{key}={root}: {names} each have {listed(sorted(inner))} in them; {rule}")
     if len(inner) > 1:
         raise ConfigError(f"{key}={root}: {names} each have {listed(sorted(inner))} in them: which are classes? {rule}")
+
+
+def odd_classes(classes: Sequence[str]) -> list[str]:
+    """What is told of classes by the names of their folders: people, where all are, and what is marked as none."""
+    told = [f"the folder {name} is taken for a class" for name in classes if name.startswith("_") and name[-1] == "_"]
+    if len(classes) > 1 and all(_PERSON.fullmatch(name.casefold()) for name in classes):
+        rule = "where these are who is seen or heard, classes are written in a table with a row for each file"
+        told.append(f"the classes have names of people ({listed(classes)}); {rule}")
+    return told
 
 
 def told_apart(

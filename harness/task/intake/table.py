@@ -122,7 +122,10 @@ def _reader_of(folder: Path) -> str:
     """What reads a folder that is no table, as a message ends."""
     if any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
         return f"; task.dataset={folder} reads a data set of the datasets library, with task=hf one of labelled texts"
-    if any(path.suffix.lower() in ("", ".txt", ".json") for path in islice(files_in(folder), _LOOKED_AT)):
+    kinds = {path.suffix.lower() for path in islice(files_in(folder), _LOOKED_AT)}
+    if ".json" in kinds:
+        return "; JSON in folders is read from one .jsonl, with an object of each file a line"
+    if kinds & {"", ".txt"}:
         return "; texts in folders are read from one table, with a row for each and its folder as the label"
     return ", or task=image_folder or task=audio_folder, which read folders"
 
