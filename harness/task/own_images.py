@@ -28,6 +28,7 @@ from harness.task.intake.folders import (
     told_apart,
 )
 from harness.task.intake.labels import settle_alike, suspicious
+from harness.task.intake.one_class import told_as_one
 from harness.task.intake.scored import with_head
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import untrained
@@ -99,6 +100,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         suspicious=[
             *suspicious(label for *_, label in found.images),
             *odd_classes(classes),
+            *told_as_one({label for *_, label in found.images}, config.labels.normalise),
             *often_none([label for *_, label in found.images], policy=config.labels.unlabelled, classes=config.classes),
             *_inner_folders(found),
             *stay,

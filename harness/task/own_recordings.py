@@ -26,6 +26,7 @@ from harness.task.intake.folders import (
     told_apart,
 )
 from harness.task.intake.labels import settle_alike, suspicious
+from harness.task.intake.one_class import told_as_one
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, DecodedAudio, read_recording
 from harness.task.intake.scored import with_head
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
@@ -81,7 +82,12 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
         kept={split: [recording.name for recording in part] for split, part in splits.items()},
         near=copies(splits),
         missing=task.facts.missing,
-        suspicious=[*suspicious(names), *odd_classes(classes), *told],
+        suspicious=[
+            *suspicious(names),
+            *odd_classes(classes),
+            *told_as_one(set(names), config.labels.normalise),
+            *told,
+        ],
         format=brought((each.heard for each in every), config.sample_rate),
     )
     return dataclasses.replace(task, facts=facts)

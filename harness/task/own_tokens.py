@@ -15,6 +15,7 @@ from harness.task.intake.files import given_files, what_it_is
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.near_texts import near_texts
+from harness.task.intake.one_class import told_as_one
 from harness.task.intake.scored import with_head
 from harness.task.intake.split_column import NONE, by_column, numbered_splits
 from harness.task.intake.table import SUFFIXES, Table, load_table
@@ -30,7 +31,7 @@ from harness.task.intake.tokens import (
     refuse_numbers,
 )
 from harness.task.intake.word_columns import place_of_words
-from harness.task.tags import OUTSIDE, SCHEMES, begun, broken, is_of, scheme_of, unlike_any
+from harness.task.tags import OUTSIDE, SCHEMES, begun, broken, is_of, scheme_of, types_in, unlike_any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
     places = {split: given[split][0] if split in given else where for split in SPLITS}
     rows = _typed(config, _settled_tags(config, where, rows), told)
+    told += told_as_one(types_in(row.tags for part in rows.values() for row in part), config.labels.normalise)
     if config.scheme != "plain":
         for split in rows:
             _check_scheme(config, places[split], split, rows[split])

@@ -25,6 +25,11 @@ def scheme_of(tags: Iterable[str]) -> str | None:
     return next((scheme for scheme in SCHEMES if all(is_of(tag, scheme) for tag in there)), None)
 
 
+def types_in(rows: Iterable[Sequence[str]]) -> set[str]:
+    """What stands behind the marks of tags, or all of plain ones."""
+    return {tag[2:] if tag[1:2] == "-" else tag for row in rows for tag in row}
+
+
 def unlike_any(tags: Collection[str]) -> str:
     """What makes a scheme of tags that are of none, as a message ends: of BMES, or of types without marks."""
     there = set(tags) - {OUTSIDE}

@@ -1,5 +1,7 @@
 """Classes that are one under two names, and several labels in one cell."""
 
+import re
+
 import pytest
 
 from harness.config import ConfigError
@@ -65,6 +67,52 @@ def test_numbers_from_one_among_as_many_words_are_told():
     line += "task.labels.normalise=false takes them as they are"
     assert told(labels) == told(labels, True) == [line]
     assert told(labels, False) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "pairs"),
+    [
+        (["pos", "positive", "neg", "negative"], "'neg' and 'negative', 'pos' and 'positive'"),
+        (["NEU", "Neutral", "pos", "neg"], "'NEU' and 'Neutral'"),
+        (["M", "male", "F", "female"], "'F' and 'female', 'M' and 'male'"),
+        (["mon", "monday", "tue", "tuesday", "rest"], "'mon' and 'monday', 'tue' and 'tuesday'"),
+        (["LOC", "LOCATION", "O", "PER"], "'LOC' and 'LOCATION'"),
+        (["0", "1", "LABEL_0", "LABEL_1"], "'0' and 'LABEL_0', '1' and 'LABEL_1'"),
+        (["0: neg", "1: pos", "neg", "pos"], "'neg' and '0: neg', 'pos' and '1: pos'"),
+        (["1 star", "2 stars", "1", "2", "3"], "'1' and '1 star', '2' and '2 stars'"),
+        (["neg (0)", "pos (1)", "0", "1"], "'0' and 'neg \\(0\\)', '1' and 'pos \\(1\\)'"),
+        (["café", "cafe", "bar"], "'cafe' and 'café'"),
+        (["Größe", "Groesse", "Farbe"], "'Groesse' and 'Größe'"),
+        (["2020-01-31", "31/01/2020", "2021-01-31"], "'2020-01-31' and '31/01/2020'"),
+    ],
+)
+def test_two_forms_of_a_name_are_told_until_it_is_settled(labels, pairs):
+    (line,) = told(labels)
+    assert re.fullmatch(f"{pairs} may be of one class each: mend .* task.labels.normalise=false takes .*", line)
+    assert told(labels, True) == [line]
+    assert told(labels, False) == []
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["bee", "beetle", "sea", "seal", "cat", "category"],
+        ["bee", "beetle"],
+        ["cat", "category", "dog", "dogma", "car", "cargo", "tree", "house"],
+        ["S", "M", "L"],
+        ["p", "o", "positive", "other things", "person"],
+        ["A", "AB", "B", "0"],
+        ["1", "1a", "1b", "2"],
+        ["10", "12", "10.5"],
+        ["tú", "tu", "ma", "má", "mà"],
+        ["01/02/2020", "02/01/2020"],
+        ["2020-01-02", "2020-02-01"],
+        ["4 doors", "2 doors"],
+        ["0: a", "1: b"],
+    ],
+)
+def test_names_of_classes_of_their_own_are_not_told(labels):
+    assert told(labels) == []
 
 
 @pytest.mark.parametrize("rare", ["postive", "positve", "positivee", "positlve", "psoitive"])

@@ -474,6 +474,7 @@ def test_usual_numbers_are_not_told(make_task, tmp_path, step):
     [
         (("pos", "pos."), ["'pos' and 'pos.' differ in signs alone"]),
         (("very-good", "very_good"), ["'very-good' and 'very_good' differ in signs alone"]),
+        (("non-toxic", "nontoxic"), ["'non-toxic' and 'nontoxic' differ in signs alone"]),
         (("C++", "C#"), None),
         (("-2", "2"), None),
         (("5-star", "5 star"), None),

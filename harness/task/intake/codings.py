@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.labels import is_no_label
+from harness.task.intake.one_class import told_as_one
 
 _RANGE = re.compile(r"\d{1,2}\s?[-/]\s?\d{1,2}")
 _MONTH = "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
@@ -44,6 +45,7 @@ def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], no
     undecided = [name for name in rare if " ".join(name.split()).casefold() in _UNDECIDED]
     return (
         codings
+        + told_as_one(found, normalise)
         + [
             f"{name!r} ({found[name]} rows: {listed(_rows_of(name, labels, rows))}) often means that nobody decided"
             for name in undecided

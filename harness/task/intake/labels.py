@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.lists import Shortened, read_list
-from harness.task.intake.look_alike import drawn_as, repaired, shape_of
+from harness.task.intake.look_alike import SELECTORS, drawn_as, repaired, shape_of
 from harness.task.intake.number_names import number_readings
 
 _BRACKETS = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
@@ -143,7 +143,8 @@ def _readings(label: str) -> list[str]:
 
 
 def _invisible(character: str) -> bool:
-    return unicodedata.category(character) in ("Cf", "Cc") and not character.isspace()
+    """Marks of direction, and those that choose between two pictures of a character, as of an emoji."""
+    return ord(character) in SELECTORS or (unicodedata.category(character) in ("Cf", "Cc") and not character.isspace())
 
 
 def alike(labels: Iterable[str]) -> list[list[str]]:
@@ -259,4 +260,4 @@ def _without_signs(label: str) -> str:
     """What labels share that differ in what parts words and ends them, but for numbers; C#, C++ and A- are names."""
     if any(character.isdigit() for character in label):
         return label
-    return " ".join(re.sub(r"-(?!-*$)|[_/.,;:!?'\"()]+", " ", label_key(label)).split()) or label
+    return "".join(re.sub(r"-(?!-*$)|[_/.,;:!?'\"()]+", " ", label_key(label)).split()) or label
