@@ -5,16 +5,12 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-from harness.config import ConfigError
+from harness.config import ConfigError, with_breaks
 from harness.system.paths import listed
-from harness.task.intake.codings import refuse_combined, settle_codings
+from harness.task.intake.codings import settle_codings
 from harness.task.intake.decisions import coding, decisions, undecided
-from harness.task.intake.labels import (
-    are_decisions,
-    label_set,
-    refuse_unparted,
-    settle_alike,
-)
+from harness.task.intake.joined_labels import refuse_combined, refuse_unparted
+from harness.task.intake.labels import are_decisions, label_set, settle_alike
 from harness.task.intake.left import Left
 from harness.task.intake.numbers import number_labels, odd_numbers
 from harness.task.intake.outliers import outliers
@@ -71,16 +67,16 @@ def labels_of(
 
 def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Hashable]:
     """The labels of each row. Raises ConfigError, with the rows, for lists that cannot be read."""
-    found, wrong = list[Hashable](), list[str]()
+    found, wrong, separator = list[Hashable](), list[str](), with_breaks(config.labels.separator)
     for row, cell in cells.items():
         try:
-            found.append(label_set(cell, config.labels.separator))
+            found.append(label_set(cell, separator))
         except ValueError as error:
             wrong.append(f"row {row}: {error}")
     if wrong:
         raise ConfigError(f"{where}: {config.label_name} cannot be read in {len(wrong)} rows ({listed(wrong)})")
-    refuse_unparted(where, config.label_name, dict(cells.items()), config.labels.separator)
-    if are_decisions(list(cells), config.labels.separator):
+    refuse_unparted(where, config.label_name, dict(cells.items()), separator)
+    if are_decisions(list(cells), separator):
         rule = "a row's labels are expected, by name or number"
         raise ConfigError(
             f"{where}: {config.label_name} has a 0 or a 1 for each of several labels in every row; {rule}"
@@ -104,7 +100,7 @@ def settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: Left)
         merged = settle_alike(where, labels, rows, config.labels.normalise is True)
         cells_of: dict[object, str] = dict(zip(rows, (merged[label] for label in labels), strict=True))
         policy, classes = config.labels.combined, config.classes
-        refuse_combined(where, config.label_name, cells_of, policy=policy, classes=classes)
+        left.told += refuse_combined(where, config.label_name, cells_of, policy=policy, classes=classes)
     names = settle_alike(where, labels, rows, config.labels.normalise)
     labels = [names[label] for label in labels]
     trained = sum(len(cell) if several else 1 for cell in frames["train"]["label"])  # which are the first

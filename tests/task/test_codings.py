@@ -5,7 +5,8 @@ import re
 import pytest
 
 from harness.config import ConfigError
-from harness.task.intake.codings import refuse_combined, settle_codings
+from harness.task.intake.codings import settle_codings
+from harness.task.intake.joined_labels import refuse_combined
 
 
 def rows_of(labels):
@@ -130,7 +131,7 @@ def test_ten_misspelled_names_are_told_and_the_others_counted():
 
 
 def combined(labels, policy="refuse", classes=None):
-    refuse_combined(
+    return refuse_combined(
         "task.data=x", "label", dict(zip(rows_of(labels), labels, strict=True)), policy=policy, classes=classes
     )
 
@@ -143,6 +144,14 @@ def combined(labels, policy="refuse", classes=None):
         (["a", "b", "a|b"], "task.answer=labels 'task.labels.separator=\"|\"' reads".replace("|", r"\|")),
         (["a", "b;c", "b", "c"], r"in 1 rows \(3\)"),
         (["0", "1", "2", "0,1", "1,2"], r"in 2 rows \(5, 6\)"),
+        (["a", "b", "a/b"], "joined by '/'.*separator=\"/\"' reads"),
+        (["a", "b", "a + b"], r"joined by '\+'.*separator=\"\+\"' reads"),
+        (["a", "b", "a & b"], "joined by '&'.*separator=\"&\"' reads"),
+        (["a", "b", "a and b"], "joined by 'and'.*separator=\" and \"' reads"),
+        (["a", "b", "a\tb"], r"joined by a tab.*separator=\"\\t\"' reads"),
+        (["a", "b", "a\nb"], r"joined by a line break.*separator=\"\\n\"' reads"),
+        (["a", "b", "a\u3001b"], "joined by '\u3001'.*separator=\"\u3001\"' reads"),
+        (["0", "5", "12", "5 0", "12 5 0"], 'joined by a blank.*separator=" "\' reads'),
     ],
 )
 def test_several_labels_in_a_cell_are_refused_until_it_is_settled(labels, line):
@@ -161,7 +170,23 @@ def test_several_labels_in_a_cell_are_refused_until_it_is_settled(labels, line):
         ["a,b", "c,d"],
         ["a,a", "a"],
         ["Food, drink", "Food, other", "Other"],
+        ["en/de", "de/en", "en-de", "de-en"],
+        ["0", "1/2", "1", "2"],
+        ["0", "1", "2", "0-1", "1-2"],
+        ["A", "B", "A+", "B+"],
+        ["C", "C++", "C#"],
+        ["hot dog", "hot soup", "ice cream"],
+        ["card", "payment", "card payment"],
     ],
 )
 def test_other_names_with_commas_are_classes(labels):
-    combined(labels)
+    assert combined(labels) == []
+
+
+@pytest.mark.parametrize("mark", [" ", "_", "-"])
+def test_names_that_are_others_joined_as_words_are_told(mark):
+    labels = ["red", "green", "blue", f"red{mark}green", f"green{mark}blue"]
+    (line,) = combined(labels)
+    assert line.startswith("2 classes of label are others joined by ")
+    assert f"in 2 rows (5, 6); task.answer=labels 'task.labels.separator=\"{mark}\"' reads" in line
+    assert combined(labels, "keep") == combined(labels, classes=5) == []

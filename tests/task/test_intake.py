@@ -1076,13 +1076,16 @@ def test_what_is_no_set_of_labels_is_refused_with_its_row(make_task, tmp_path, c
         read_task(config_of(make_task, data=written(tmp_path / "a.jsonl", lines_of(rows)), answer="labels"))
 
 
-@pytest.mark.parametrize("mark", [";", "|"])
+@pytest.mark.parametrize("mark", [";", "|", "\n", "\t", "\uff0c", "+", "&", " and ", " ", "_"])
 def test_another_separator_of_labels_is_refused_until_it_is_given(make_task, tmp_path, mark):
-    rows = [(text, [f"a{mark}b", "a", f"b{mark} c"][i % 3]) for i, (text, _) in enumerate(sentences())]
-    task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), answer="labels", separator=",")
-    with pytest.raises(ConfigError, match=rf"in 40 rows \(2, 4, .*task\.labels\.separator=\"\{mark}\"' parts them"):
+    rows = [(text, [f"a{mark}b", "a", f"b{mark}c", "b"][i % 4]) for i, (text, _) in enumerate(sentences())]
+    data = written(tmp_path / "a.jsonl", lines_of(rows))
+    task = config_of(make_task, data=data, answer="labels", separator=",")
+    written_as = mark.replace("\n", "\\n").replace("\t", "\\t")
+    rule = re.escape(f'task.labels.separator="{written_as}"\' parts them')
+    with pytest.raises(ConfigError, match=rf"in 30 rows \(1, 3, .*{rule}"):
         read_task(task)
-    for parting, classes in ((mark, ("a", "b", "c")), ("/", ("a", f"a{mark}b", f"b{mark} c"))):
+    for parting, classes in ((written_as, ("a", "b", "c")), ("/", ("a", f"a{mark}b", "b", f"b{mark}c"))):
         settled = dataclasses.replace(task, labels=dataclasses.replace(task.labels, separator=parting))
         assert read_task(settled).classes == classes
 

@@ -1,6 +1,4 @@
-"""One class under two names that no rule of spelling joins: numbers beside words, dates of spreadsheets, misspellings,
-and several labels in one cell.
-"""
+"""One class under two names that no rule of spelling joins: numbers beside words, dates of spreadsheets, typos."""
 
 import itertools
 import re
@@ -15,7 +13,6 @@ from harness.task.intake.one_class import told_as_one
 _RANGE = re.compile(r"\d{1,2}\s?[-/]\s?\d{1,2}")
 _MONTH = "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}")
-_DECIMALS = frozenset(("5", "25", "75"))
 _UNDECIDED = frozenset(("skip", "skipped", "unsure", "not sure", "don't know", "undecided"))
 _SHORTEST, _LONGEST = 5, 50  # letters of a name that may be misspelled
 _TOLD = 10  # misspelled names
@@ -119,35 +116,3 @@ def _shorter(name: str) -> set[str]:
     if not _SHORTEST <= len(name) <= _LONGEST or any(character.isdigit() for character in name):
         return set()
     return {name, *(name[:place] + name[place + 1 :] for place in range(len(name)))}
-
-
-def refuse_combined(where: str, name: str, cells: Mapping[object, str], *, policy: str, classes: int | None) -> None:
-    """Raise ConfigError, with the rows, where classes are several labels in one cell, each a class of its own, too, or
-    the same ones in another order. With `policy` keep they are classes, as where so many `classes` are asked for.
-    """
-    names = set(cells.values())
-    if policy == "keep" or classes == len(names):
-        return
-    for mark in (",", ";", "|"):
-        several = _combined(names, mark)
-        if not several:
-            continue
-        rows = [row for row, cell in cells.items() if cell in several]
-        rule = "" if mark == "," else f" 'task.labels.separator=\"{mark}\"'"
-        said = f"{len(several)} classes of {name} are others joined by {mark!r}, {listed(map(repr, several))}"
-        how = f"task.answer=labels{rule} reads several labels a row, task.labels.combined=keep takes each for a class"
-        raise ConfigError(f"{where}: {said}, in {len(rows)} rows ({listed(rows)}); {how}")
-
-
-def _combined(names: Collection[str], mark: str) -> list[str]:
-    """Names whose parts are names, or stand in another name in another order; decimal commas part no names."""
-    parts = {name: [part.strip() for part in name.split(mark)] for name in names if mark in name}
-    if mark == "," and all(len(part) == 2 and part[0].isdecimal() and part[1] in _DECIMALS for part in parts.values()):
-        return []
-    orders = Counter(tuple(sorted(found)) for found in parts.values() if len(set(found)) > 1)
-    alone = {name.strip() for name in names}
-    return sorted(
-        name
-        for name, found in parts.items()
-        if len(set(found)) > 1 and (alone.issuperset(found) or orders[tuple(sorted(found))] > 1)
-    )

@@ -69,7 +69,7 @@ def label_set(cell: object, separator: str) -> tuple[str, ...]:
 
 
 def _items(cell: object, separator: str) -> list[object]:
-    if isinstance(cell, str) and (cell.strip() == "set()" or _OPEN.match(cell)):
+    if isinstance(cell, str) and (cell.strip() == "set()" or is_written_list(cell)):
         cell = _written_list(cell)
     if isinstance(cell, str):
         return [part.strip() for part in cell.split(separator)]
@@ -102,6 +102,11 @@ def _written_list(cell: str) -> object:
     return found if isinstance(found, list | tuple | set | dict) else cell
 
 
+def is_written_list(cell: str) -> bool:
+    """Whether a text begins as a list, a set or a mapping."""
+    return _OPEN.match(cell) is not None
+
+
 def are_decisions(cells: Sequence[object], separator: str) -> bool:
     """Whether each cell has a 0 or a 1 for every label, and none the labels themselves."""
     if any(isinstance(cell, dict) for cell in cells):
@@ -110,21 +115,6 @@ def are_decisions(cells: Sequence[object], separator: str) -> bool:
     if len({len(row) for row in rows}) != 1 or any(None in row for row in rows):
         return False
     return any(len(row) > len(set(row)) for row in rows)
-
-
-def refuse_unparted(where: str, name: str, cells: Mapping[object, object], separator: str) -> None:
-    """Raise ConfigError where no cell, by row, has the usual separator, but another parts labels that repeat."""
-    texts = {row: cell for row, cell in cells.items() if isinstance(cell, str) and not _OPEN.match(cell)}
-    if separator != "," or any("," in text for text in texts.values()):
-        return
-    for mark in (";", "|"):
-        parts = {text: {part.strip() for part in text.split(mark)} for text in texts.values()}
-        counts = Counter(part for found in parts.values() for part in found)
-        rows = [row for row, text in texts.items() if len(parts[text]) > 1]
-        if any(counts[part] > 1 for row in rows for part in parts[texts[row]]):
-            rule = f"'task.labels.separator=\"{mark}\"' parts them, one that stands nowhere keeps them whole"
-            said = f"{name} has labels with {mark!r} in {len(rows)} rows ({listed(rows)})"
-            raise ConfigError(f"{where}: {said} whose parts stand elsewhere, and no comma: {rule}")
 
 
 def label_key(label: str) -> str:
