@@ -31,7 +31,7 @@ from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_names, reads_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.odd_texts import of_templates
-from harness.task.intake.split_column import by_column, numbered_splits
+from harness.task.intake.split_column import by_column, numbered_splits, untimed
 from harness.task.intake.table import Table, load_table
 from harness.task.own_pairs import facts_of, filled, in_splits, several_targets, text_of, times_of
 
@@ -112,7 +112,8 @@ def tables_of(
             table = load_table(path, key, encoding=config.encoding, separator=mark, columns=config.columns)
             tables[split] = f"{key}={name}", table
     told = [*told, *numbered_splits(tables, config.split, [config.group or "", config.time or ""])]
-    return by_column(tables, config.split, config.gaps), told
+    tables = by_column(tables, config.split, config.gaps)
+    return tables, [*told, *untimed(tables, config.time)]
 
 
 def groups_of(

@@ -30,7 +30,7 @@ from harness.task.intake.labels import is_gap
 from harness.task.intake.moments import cut_by_time
 from harness.task.intake.near_texts import near_texts
 from harness.task.intake.odd_times import odd_times
-from harness.task.intake.split_column import by_column, numbered_splits
+from harness.task.intake.split_column import by_column, numbered_splits, untimed
 from harness.task.intake.table import Table, load_table
 
 PairsConfig = FileSeq2seqTaskConfig | ChatTaskConfig | ChoiceTaskConfig
@@ -47,6 +47,7 @@ def read_own_pairs(
     given = by_column(given, config.split, config.gaps)
     read, policy = [*names_in(config.source), *names_in(config.target)], config.gap_words
     passed += numbered_splits(given, config.split, [*read, *names_in(config.group or ""), config.time or ""])
+    passed += untimed(given, config.time)
     gaps_in, parts = config.gaps, beside_others((config.source, config.target))
     given = {
         name: (

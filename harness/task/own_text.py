@@ -32,7 +32,7 @@ from harness.task.intake.odd_texts import identical, of_no_language
 from harness.task.intake.odd_times import odd_times
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.shifts import shifts
-from harness.task.intake.split_column import by_column, numbered_splits
+from harness.task.intake.split_column import by_column, numbered_splits, untimed
 from harness.task.intake.table import Table, load_table
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
@@ -118,6 +118,7 @@ def own_splits(
         if config.time is not None:
             told += odd_times(config.time, [frames[split]["time"] for split in times], config.time_format)
         told += odd_cuts(frames, tables, config, _why_odd(config))
+    told += untimed(tables, config.time)
     _refuse_leaks(config, where, frames, left, what)
     ordered = {split: frames[split] for split in SPLITS}
     told += shared_groups(

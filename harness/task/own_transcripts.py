@@ -21,7 +21,7 @@ from harness.task.intake.labels import is_gap
 from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
 from harness.task.intake.segments import SEGMENTS, of_parts
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
-from harness.task.intake.split_column import by_column, numbered_splits
+from harness.task.intake.split_column import by_column, numbered_splits, untimed
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.intake.timed import latest_held_out
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
@@ -58,6 +58,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
     tables, told = _given(config)
     tables = by_column(tables, config.split, config.gaps)
     told += numbered_splits(tables, config.split, [config.speaker or "", config.time or ""])
+    told += untimed(tables, config.time)
     left: dict[str, list[str]] = {}
     formats: dict[str, str] = {}
     given: Splits = {}

@@ -63,16 +63,44 @@ def test_every_table_task_takes_it_or_refuses(make_task, tmp_path, kind, suffix)
     assert len(read_task(dataclasses.replace(config, data=str(data), split="none")).names("train")) != 24
 
 
-def test_trial_data_are_those_for_validation(make_task, tmp_path):  # noqa: F811
-    places = {"train": "TRAIN", "dev": "TRIAL", "test": "TEST"}
+@pytest.mark.parametrize(
+    "names", [("TRAIN", "TRIAL", "TEST"), ("Training", "PublicTest", "PrivateTest"), ("trn", "eval", "holdout")]
+)
+def test_names_that_contests_have_are_read_and_said(make_task, tmp_path, names):  # noqa: F811
+    places = dict(zip(("train", "dev", "test"), names, strict=True))
     rows = [{**row, "set": places[at]} for row, at in zip(rows_of("text_csv", tmp_path), PLACES, strict=True)]
     pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
     config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.csv"), split="set")
-    assert {split: len(read_task(config).names(split)) for split in ("train", "validation", "test")} == {
-        "train": 24,
-        "validation": 8,
-        "test": 8,
-    }
+    task = read_task(config)
+    assert [len(task.names(split)) for split in ("train", "validation", "test")] == [24, 8, 8]
+    assert task.findings().format["validation.split"] == f"in column set, as {names[1]}"
+
+
+@pytest.mark.parametrize("kind", ["text_csv", "seq2seq", "chat"])
+def test_times_are_said_to_be_passed_over_where_no_split_is_cut(make_task, tmp_path, kind):  # noqa: F811
+    every = enumerate(zip(rows_of(kind, tmp_path), PLACES, strict=True))
+    rows = [{**row, "set": at, "year": 1900 + number} for number, (row, at) in every]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = dataclasses.replace(make_task(f"task={kind}", "task.data=x"), data=str(tmp_path / "a.jsonl"), time="year")
+    said = "task.time=year is passed over: all splits are given, and none is cut"
+    assert said in read_task(dataclasses.replace(config, split="set")).findings().suspicious
+    assert said not in read_task(dataclasses.replace(config, split="none")).findings().suspicious
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(("name", "of"), [("train", "train"), ("Test", "test")])
+@pytest.mark.parametrize("words", [(True, False), (1, 0), ("yes", "no")])
+def test_a_column_of_yes_and_no_that_is_called_train_is_told_and_taken(make_task, tmp_path, suffix, name, of, words):  # noqa: F811
+    places = [at if at == "train" else "test" for at in PLACES]
+    rows = [{**r, name: words[at != of]} for r, at in zip(rows_of("text_csv", tmp_path), places, strict=True)]
+    data = str(tmp_path / f"a.{suffix}")
+    pd.DataFrame(rows).to_csv(data, index=False) if suffix == "csv" else pd.DataFrame(rows).to_parquet(data)
+    config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=data)
+    assert any(f"and is not read: task.split={name} takes them" in said for said in read_task(config).facts.suspicious)
+    taken = read_task(dataclasses.replace(config, split=name))
+    assert len(taken.names("test")) == 16
+    assert not any("may say" in said for said in taken.facts.suspicious)
+    assert len(read_task(dataclasses.replace(config, split="none")).names("test")) != 16
 
 
 @pytest.mark.parametrize("kind", ["text_csv", "seq2seq", "chat", "choice", "token_labels", "extractive_qa"])
@@ -146,6 +174,10 @@ def test_numbers_that_may_be_splits_are_told(make_task, tmp_path, kind, suffix):
     ("name", "cells", "told"),
     [
         ("fold", [0, 1, 2, 3, 4], True),
+        ("satz", [*["Training"] * 3, "Validierung", "Prüfung"], True),
+        ("mode", ["train", "bus", "walk"], False),
+        ("mode", ["train", "train", "bus", "walk", "car"], False),
+        ("train", [0, 1, 2], False),
         ("kfold", ["1.0", "2.0"], True),
         ("Set", ["A", "B"], True),
         ("subset", ["part1", "part2"], True),

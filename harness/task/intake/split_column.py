@@ -9,9 +9,18 @@ import pandas as pd
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.base import SPLITS
+from harness.task.intake.folders import split_named
 from harness.task.intake.held import shortened
 from harness.task.intake.labels import is_gap
-from harness.task.intake.split_names import decided_about, decision, may_number_splits, named_split
+from harness.task.intake.split_names import (
+    decided_about,
+    decision,
+    is_plain,
+    may_decide,
+    may_number_splits,
+    named_split,
+    names_training,
+)
 from harness.task.intake.table import Table
 
 NONE = "none"
@@ -59,19 +68,35 @@ def by_column(given: Mapping[str, tuple[str, Table]], column: str | None, gaps: 
 
 
 def numbered_splits(given: Mapping[str, tuple[str, Table]], column: str | None, read: Collection[str]) -> list[str]:
-    """What is told of columns of training's table that nothing settles, are not `read`, and may number splits."""
+    """What is told of columns of training's table that nothing settles, are not `read`, and may say of splits: by
+    numbers, by yes and no in one that is called train, or by names most of which are of training.
+    """
     if column is not None or "train" not in given:
         return []
     table = given["train"][1]
-    return [
-        f"column {name} may say of which split each row is ({_counts(table.column('task.split', name))}), and is not "
-        f"read: with train, validation and test in it task.split={name} takes them; task.split=none if it means "
-        "something else"
-        for name in map(str, table.frame.columns)
-        if name not in read
-        and list(map(str, table.frame.columns)).count(name) == 1
-        and may_number_splits(name, map(_plain, table.column("task.split", name)))
-    ]
+    names = list(map(str, table.frame.columns))
+    told = []
+    for name in names:
+        if name in read or names.count(name) > 1:
+            continue
+        cells = list(map(_plain, table.column("task.split", name)))
+        decides = may_decide(name, cells)
+        if decides or may_number_splits(name, cells) or names_training(cells):
+            told.append(_may_say(name, table, decides))
+    return told
+
+
+def untimed(given: Collection[str], time: str | None) -> list[str]:
+    """What is told of a column of times by which nothing is cut, since all splits are given."""
+    if time is None or not set(SPLITS).issubset(given):
+        return []
+    return [f"task.time={time} is passed over: all splits are given, and none is cut"]
+
+
+def _may_say(name: str, table: Table, decides: bool) -> str:
+    said = f"column {name} may say of which split each row is ({_counts(table.column('task.split', name))})"
+    how = "" if decides else "with train, validation and test in it "
+    return f"{said}, and is not read: {how}task.split={name} takes them; task.split=none if it means something else"
 
 
 def _plain(cell: object) -> object:
@@ -81,7 +106,9 @@ def _plain(cell: object) -> object:
 
 def _part(where: str, table: Table, column: str, splits: Mapping[object, str], split: str) -> tuple[str, Table]:
     mine = table.frame[[splits[row] == split for row in table.frame.index]]
-    return where, dataclasses.replace(table, frame=mine, format={"split": f"in column {column}", **table.format})
+    names = sorted({str(cell).strip() for cell in mine[column] if not is_plain(str(cell))})
+    said = f"in column {column}{', as ' if names else ''}{listed(names)}"
+    return where, dataclasses.replace(table, frame=mine, format={"split": said, **table.format})
 
 
 def _columns_of_splits(table: Table) -> list[str]:
@@ -101,7 +128,7 @@ def _says_splits(name: str, cells: pd.Series) -> bool:
 
 def _splits(column: str, cells: pd.Series) -> tuple[dict[object, str], dict[object, object]]:
     """The split of each row, and the cells of those that are of none."""
-    about = decided_about(column)
+    about = decided_about(column) or split_named(column)
     other = "test" if about == "train" else "train"
     found, wrong = dict[object, str](), dict[object, object]()
     for row, cell in cells.items():

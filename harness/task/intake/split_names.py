@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from harness.task.base import SPLITS
 from harness.task.intake.folders import split_named
 from harness.task.intake.labels import is_gap
 
@@ -17,17 +18,39 @@ _MOST = 20  # splits, or folds
 _TRUE, _FALSE = ("true", "yes", "y", "t", "1"), ("false", "no", "n", "f", "0")
 
 
+_OF_CONTESTS = {"trial": "validation", "publictest": "validation", "privatetest": "test"}  # of SemEval, of Kaggle
+_PLAIN = frozenset(("train", "training", "validation", "valid", "val", "dev", "test", "testing"))
+
+
 def named_split(cell: object) -> str | None:
-    """The split that a cell names; None where it names none. Trial data are SemEval's for validation."""
-    if isinstance(cell, str) and cell.strip().casefold() == "trial":
-        return "validation"
-    return split_named(cell) if isinstance(cell, str) and len(cell) <= _LONGEST else None
+    """The split that a cell names; None where it names none."""
+    if not isinstance(cell, str) or len(cell) > _LONGEST:
+        return None
+    return _OF_CONTESTS.get(cell.strip().casefold()) or split_named(cell)
+
+
+def is_plain(cell: str) -> bool:
+    """Whether a cell can only be the split that is found for it, as val or dev, and not eval or trial."""
+    return cell.strip().casefold() in _PLAIN
 
 
 def decided_about(column: str) -> str | None:
     """The split that a column of yes and no decides about by its name, as is_train and isTest; None of others."""
     match = _DECISION.fullmatch(column.strip())
     return split_named(match[1]) if match else None
+
+
+def may_decide(column: str, cells: Iterable[object]) -> bool:
+    """Whether a column of yes and no is called train, or test, alone; it may be a vehicle, or an examination."""
+    said = {decision(str(cell)) for cell in cells if not is_gap(cell)}
+    return split_named(column) is not None and said == {True, False}
+
+
+def names_training(cells: Iterable[object]) -> bool:
+    """Whether a half or more of a column's cells are one name for training, and the others one or two names."""
+    counts = Counter(cell for cell in cells if isinstance(cell, str) and not is_gap(cell))
+    named = [cell for cell in counts if named_split(cell) == "train"]
+    return len(named) == 1 and 1 < len(counts) <= len(SPLITS) and 2 * counts[named[0]] >= counts.total()
 
 
 def decision(cell: str) -> bool | None:
@@ -49,5 +72,6 @@ def may_number_splits(column: str, cells: Iterable[object]) -> bool:
 def may_name_splits(column: str, cells: Iterable[object]) -> bool:
     """Whether a column could say of which split rows are, judged by its name and some of its cells."""
     said = [cell for cell in cells if not is_gap(cell)]
-    named = decided_about(column) is not None or _CALLED.fullmatch(column.strip().casefold()) is not None
-    return named or (bool(said) and all(map(named_split, said)))
+    named = decided_about(column) is not None or split_named(column) is not None
+    called = _CALLED.fullmatch(column.strip().casefold()) is not None
+    return named or called or (bool(said) and all(map(named_split, said)))
