@@ -28,7 +28,7 @@ from harness.task.intake.labels import is_gap, of_every_row, refuse_lists
 from harness.task.intake.left import Left
 from harness.task.intake.missing import missing_classes, missing_labels, refuse_one_answer
 from harness.task.intake.near_texts import near_texts
-from harness.task.intake.odd_texts import identical, of_no_language
+from harness.task.intake.odd_texts import identical, naming_labels, of_no_language
 from harness.task.intake.odd_times import odd_times
 from harness.task.intake.pairs import shared_sides
 from harness.task.intake.shifts import shifts
@@ -156,6 +156,10 @@ def _told_of_texts(config: OwnRowsConfig, ordered: Frames, left: Left, what: str
             for role, column in config.columns_read.items()
         }
         told += of_no_language(every)
+        frames = list(ordered.values()) if config.answer == "class" else []
+        told += naming_labels(
+            [(text, name) for f in frames for text, name in zip(_contents(f), f["label"], strict=True)]
+        )
         told += near_texts({split: list(frame["near"]) for split, frame in ordered.items()}, rows)
     if "pair" in ordered["train"]:
         two = {

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.task.build import read_task
-from harness.task.intake.odd_texts import identical, of_no_language, of_templates
+from harness.task.intake.odd_texts import identical, naming_labels, of_no_language, of_templates
 
 NAMES = {
     "paths": ("names of files", lambda n: f"docs/{n:04d}.txt"),
@@ -84,3 +84,30 @@ def test_a_chat_with_another_template_inside_says_so(compose_plain, tmp_path):
     words = ["task=chat", "model=gpt2", "trainer.objective=loss", f"task.data={tmp_path}/a.jsonl"]
     told = read_task(compose_plain(*words).task).findings().suspicious
     assert any("40 conversations have signs of a chat template in their words, '<|im_end|>'" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    "form", ["{text} __label__{name}", "{name}: {text}", "[{name}] {text}", "{text} #{name}", "{text}\t{name}"]
+)
+def test_texts_that_name_their_own_class_are_told(form):
+    rows = [
+        (form.format(text=f"it was {n} times so", name=("Good", "bad")[n % 2]), ("good", "bad")[n % 2])
+        for n in range(40)
+    ]
+    (told,) = naming_labels(rows)
+    assert told.startswith("40 of 40 texts have the name of their class in them, as 'good' in ")
+    assert naming_labels([*rows, *(("another one", "bad") for _ in range(3))]) == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: (f"it was {n} times good and bad", ("good", "bad")[n % 2]),
+        lambda n: (f"goodness and badly {n}", ("good", "bad")[n % 2]),
+        lambda n: (f"it was {n} times so", ("it", "them")[n % 3 > 1]),
+        lambda n: (f"it was {n} times so", "it"),
+        lambda n: (f"{n % 2} of {1 - n % 2} are {n}", str(n % 2)),
+    ],
+)
+def test_texts_that_have_the_names_of_several_classes_are_not_told(make):
+    assert naming_labels([make(n) for n in range(40)]) == []

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from harness.system.paths import listed
+from harness.task.intake.held import shortened
 
 _ENDINGS = (
     "txt|text|csv|tsv|jsonl?|xml|html?|pdf|docx?|xlsx?|rtf|odt|tex|log|dat|bin|exe|dll|zip|gz|md|py|js|java|cpp|php"
@@ -17,6 +18,7 @@ _ID = re.compile(rf"(?=\S*\d)(?:[0-9a-fA-F]{{12,}}|{_UUID}|[A-Za-z]{{0,4}}[-_]?\
 _KINDS = {"names of files": _PATH, "ids": _ID}
 _FEWEST = 10  # texts, of which not one stands out
 _SHARE = 0.9  # of them
+_NAMED = 0.95  # of texts that have the name of their class in them
 _SPECIAL = re.compile(
     r"<\|[a-z_]{2,30}\|>|</s>\s*$|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos)>"
     r"|^### (?:Instruction|Response|Human|Assistant|User):|### (?:Human|Assistant):",
@@ -44,6 +46,26 @@ def identical(texts: Mapping[str, tuple[str, str]], columns: Sequence[str]) -> l
     if not rows:
         return []
     return [f"{' and '.join(columns)} are the same text in {len(rows)} of {len(texts)} rows (rows {listed(rows)})"]
+
+
+def naming_labels(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """What is told of texts and their classes where nearly every text has the name of its own class in it, and few that
+    of another.
+    """
+    names = sorted({label for _, label in rows})
+    if len(names) < 2 or len(rows) < _FEWEST:
+        return []
+    named = {name: re.compile(rf"(?<![^\W_]){re.escape(name.casefold())}(?![^\W_])") for name in names}
+    other = dict(zip(names, [*names[1:], names[0]], strict=True))
+    own = [row for row in rows if named[row[1]].search(row[0].casefold())]
+    if len(own) < _NAMED * len(rows):
+        return []
+    others = sum(named[other[label]].search(text.casefold()) is not None for text, label in rows)
+    if others > len(rows) / 2:
+        return []
+    text, label = own[0]
+    said = f"{len(own)} of {len(rows)} texts have the name of their class in them, as {label!r} in {shortened(text)!r}"
+    return [f"{said}: is the answer given with the question? Take it out"]
 
 
 def of_templates(texts: Mapping[str, str]) -> list[str]:
