@@ -16,6 +16,7 @@ from harness.task.intake.duplicates import normalised, repeats, settled, shared_
 from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
 from harness.task.intake.gap_words import Words, without_gap_words
+from harness.task.intake.groups import without_group
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
@@ -87,6 +88,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         if not part:
             raise ConfigError(f"{where}: the {split} split has no recordings")
     every = [each for part in splits.values() for each in part]
+    told += _without_speaker(config.speaker or _usual_speaker(config, tables["train"][1]), splits)
     told += [*repeated, *_bracketed(config, every), *_shared_texts(splits), *near_copies(splits, config.sample_rate)]
     facts = Facts(
         left_out=left,
@@ -292,6 +294,13 @@ def _cut(config: TranscriptsConfig, where: str, given: Splits, formats: dict[str
         parts = drawn(groups, shares, config.split_seed)
     made = given | {split: [whole[place] for place in places] for split, places in parts.items()}
     return {split: made[split] for split in ("train", *config.shares)}
+
+
+def _without_speaker(column: str | None, splits: Splits) -> list[str]:
+    """What is told of recordings of nobody, where others have a speaker."""
+    groups = {split: {each.row: each.speaker for each in part} for split, part in splits.items()}
+    known = any(speaker for part in groups.values() for speaker in part.values())
+    return without_group(f"task.speaker={column}", groups) if known else []
 
 
 def _bracketed(config: TranscriptsConfig, every: Sequence[Utterance]) -> list[str]:

@@ -101,13 +101,13 @@ class TranscriptsTask(WritingTask):
         and what the most frequent of them would score.
         """
         hours = {name: sum(map(len, part.samples)) / part.rate / 3600 for name, part in self.sounds.items()}
-        speakers = {name: sorted(set(part.speakers)) for name, part in self.sounds.items()}
+        speakers = {name: sorted(set(part.speakers) - {""}) for name, part in self.sounds.items()}
         return super().describe() | {
             "hours": {name: round(total, 4) for name, total in hours.items()},
             "alphabet": self._alphabet,
             "normalise": self.normalise,
             "usual_transcript": self._usual(),
-            **({"speakers": speakers} if all(map(any, speakers.values())) else {}),
+            **({"speakers": speakers} if any(speakers.values()) else {}),
         }
 
     @property

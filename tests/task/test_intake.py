@@ -1997,12 +1997,16 @@ def test_labels_that_training_has_not_are_refused_with_file_and_rows(make_task, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_a_group_and_names_that_are_taken_for_one_are_told(make_task, tmp_path, own_cache, kind):
     make = KINDS[kind][1]
-    names = [None, "", "unknown", *(f"{('Ann', 'ann ', 'ANN')[i % 3]} {i // 6}" for i in range(3, 60))]
+    names = [None, "", "unknown", "[deleted]", "07", "7", "ann 8; ann 9", "Lee, Ann", "Lee, Tim"]
+    names += [f"{('Ann', 'ann ', 'ANN')[i % 3]} {i // 6}" for i in range(9, 60)]
     train, held = grouped(make, range(60), lambda i: names[i]), grouped(make, range(60, 84), lambda i: f"h{i // 6}")
     told = "\n".join(given_task(make_task, tmp_path, kind, train, held, group="who").findings().suspicious)
     where = {int(count): split for split, count in re.findall(r"(\w+): (\d+) of \d+ rows have no group", told)}
     assert sum(where) == 2 or len(where) == 1, "two rows, in one split or in two"
-    assert "task.group=who: 'unknown' (1 rows) often means that there is no group, and is taken for one" in told
+    for name in ("unknown", "[deleted]"):
+        assert f"task.group=who: {name!r} (1 rows) often means that there is no group, and is taken for one" in told
+    assert "task.group=who: '07' and '7' are two groups each: is it one number?" in told
+    assert "task.group=who: 1 names are of several groups, and each is one of its own: 'ann 8; ann 9'" in told
     line = r"task\.group=who: \d+ groups are written in several ways, .*: 'Ann \d' and 'ann \d' and 'ANN \d'"
     assert re.search(line, told)
 

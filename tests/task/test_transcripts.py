@@ -164,6 +164,11 @@ def test_one_speaker_of_everything_and_rows_without_one(read, table):
     told = [part.speakers for part in read(table).sounds.values()]
     assert sorted(set().union(*told)) == ["", "who0", "who1", "who2"]
     assert sum(map(len, map(set, (filter(None, who) for who in told)))) == 3
+    task = read(table)
+    said = [line for line in task.findings().suspicious if "group (task.speaker=" in line or "no group, and" in line]
+    assert len(said) == sum("" in part.speakers for part in task.sounds.values())
+    assert task.describe()["speakers"] == {n: sorted(set(p.speakers) - {""}) for n, p in task.sounds.items()}
+    assert not any("no group" in line for line in read(table, "task.speaker=file_name").findings().suspicious)
 
 
 def test_columns_of_parquet_are_found_beside_one_that_is_named(read, table):

@@ -13,6 +13,9 @@ from harness.task.intake.labels import is_gap, says_none
 from harness.task.intake.table import Table
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
+_PARTED = re.compile(r"[,;|&/+]")
+_LISTED = re.compile(r"[;|]|^\[.*\]$")
+_NOBODY = frozenset(("[deleted]", "[removed]", "deleted", "anonymous", "anon", "guest"))
 _ROWS_SHOWN = 3  # of a group, in each split
 
 Groups = Mapping[Any, object]
@@ -69,7 +72,7 @@ def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], 
         return []
     names: dict[str, str] = {}
     rows = {split: _rows_of(groups, names) for split, groups in splits.items()}
-    told = [*_without(column, splits), *_respelled(column, splits)]
+    told = [*without_group(f"task.group={column}", splits), *_respelled(column, splits), *_joined(column, splits)]
     for first, second in combinations(rows, 2):
         if not (shared := [group for group in rows[second] if group in rows[first]]):
             continue
@@ -83,20 +86,21 @@ def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], 
     return told
 
 
-def _without(column: str, splits: Mapping[str, Groups]) -> list[str]:
+def without_group(named: str, splits: Mapping[str, Groups]) -> list[str]:
+    """What is told of rows without a group, as `named` by a key and its column, and of names that are taken for one."""
     told = []
     for split, groups in splits.items():
         rows = [row for row, group in groups.items() if is_gap(group)]
         if len(rows) == len(groups):
-            told.append(f"{split}: no row has a group (task.group={column})")
+            told.append(f"{split}: no row has a group ({named})")
         elif rows:
             said = f"{len(rows)} of {len(groups)} rows have no group, and each is taken for one of its own"
-            told.append(f"{split}: {said} (task.group={column}; rows {listed(rows)})")
+            told.append(f"{split}: {said} ({named}; rows {listed(rows)})")
     words = Counter(str(cell) for groups in splits.values() for cell in groups.values() if not is_gap(cell))
     return told + [
-        f"task.group={column}: {name!r} ({count} rows) often means that there is no group, and is taken for one"
+        f"{named}: {name!r} ({count} rows) often means that there is no group, and is taken for one"
         for name, count in words.items()
-        if says_none(name)
+        if says_none(name) or name.strip().casefold() in _NOBODY
     ]
 
 
@@ -105,11 +109,35 @@ def _respelled(column: str, splits: Mapping[str, Groups]) -> list[str]:
     names: dict[str, dict[str, None]] = {}
     for group in (group for groups in splits.values() for group in groups.values() if not is_gap(group)):
         names.setdefault(group_key(str(group)), {})[str(group)] = None
-    if not (several := [list(found) for found in names.values() if len(found) > 1]):
+    told = []
+    if several := [list(found) for found in names.values() if len(found) > 1]:
+        said = listed(" and ".join(shortened(repr(name)) for name in found[:_ROWS_SHOWN]) for found in several)
+        how = "are written in several ways, which differ in case, blanks or number format"
+        told.append(f"task.group={column}: {len(several)} groups {how}: {said}")
+    numbers = {name: name.lstrip("0") or "0" for name in names if name.isdecimal()}
+    if padded := {name: number for name, number in numbers.items() if name != number and number in names}:
+        said = listed(f"{name!r} and {number!r}" for name, number in padded.items())
+        told.append(f"task.group={column}: {said} are two groups each: is it one number?")
+    return told
+
+
+def _joined(column: str, splits: Mapping[str, Groups]) -> list[str]:
+    """What is told of cells that name several groups, one of which stands in another cell, too."""
+    cells = [str(cell) for groups in splits.values() for cell in groups.values() if not is_gap(cell)]
+    names = {group_key(cell): cell for cell in reversed(cells)}
+    parts = {key: _groups_in(key) for key in names}
+    counts = Counter(part for found in parts.values() for part in found)
+    several = [key for key, found in parts.items() if len(found) > 1 and any(counts[part] > 1 for part in found)]
+    sure = [key for key in several if _LISTED.search(key) or names.keys() >= parts[key]]  # Smith, John has a comma
+    if not sure:
         return []
-    said = listed(" and ".join(shortened(repr(name)) for name in found[:_ROWS_SHOWN]) for found in several)
-    how = "are written in several ways, which differ in case, blanks or number format"
-    return [f"task.group={column}: {len(several)} groups {how}: {said}"]
+    said = listed(shortened(repr(names[key])) for key in sorted(sure))
+    return [f"task.group={column}: {len(sure)} names are of several groups, and each is one of its own: {said}"]
+
+
+def _groups_in(name: str) -> set[str]:
+    """The keys of the groups that a cell names."""
+    return {group_key(part.strip(" '\"")) for part in _PARTED.split(name.strip("[] "))}
 
 
 def _rows_of(groups: Groups, names: dict[str, str]) -> dict[str, list[object]]:
