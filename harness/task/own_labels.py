@@ -1,16 +1,16 @@
 """The labels of a user's own rows: as they are written, and one name for each class in all splits."""
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
 
 from harness.config import ConfigError, with_breaks
 from harness.system.paths import listed
 from harness.task.intake.codings import settle_codings
-from harness.task.intake.decisions import coding, decisions, undecided
+from harness.task.intake.decisions import UNCERTAIN, coding, decisions, is_uncertain, undecided, without_blanks
 from harness.task.intake.joined_labels import refuse_combined, refuse_unparted
-from harness.task.intake.labels import are_decisions, label_set, settle_alike
+from harness.task.intake.labels import DECISIONS, are_decisions, label_set, settle_alike
 from harness.task.intake.left import Left
 from harness.task.intake.numbers import number_labels, odd_numbers
 from harness.task.intake.outliers import outliers
@@ -25,20 +25,38 @@ def with_label_sets(config: OwnRowsConfig, where: str, table: Table) -> Table:
     if isinstance(config.label, str):
         return table
     columns = {name: table.column("task.label", name) for name in config.label}
-    coded = coding(cell for column in columns.values() for cell in column)
-    sets: list[dict[str, int] | None] = []
-    wrong = list[str]()
+    uncertain, blank = config.labels.uncertain, config.labels.blank
+    coded = coding((cell for column in columns.values() for cell in column), uncertain=uncertain, blank=blank)
+    sets: dict[object, dict[str, int] | None] = {}
+    wrong, unsure = dict[str, object](), list[object]()
     for place, row in enumerate(table.frame.index):
         cells = {name: column.iloc[place] for name, column in columns.items()}
-        sets.append(decisions(cells, coded))
-        wrong += [f"row {row}: {name} is {str(cells[name])[:20]!r}" for name in undecided(cells, coded)]
+        if blank == "zero":
+            cells = without_blanks(cells)
+        if uncertain == "leave_out" and any(map(is_uncertain, cells.values())):
+            unsure.append(row)
+            continue
+        sets[row] = decisions(cells, coded)
+        wrong |= {f"row {row}: {name} is {str(cells[name])[:20]!r}": cells[name] for name in undecided(cells, coded)}
     if wrong:
         rule = "task.label names columns that have a 0 or a 1 in each row"
+        if all(map(is_uncertain, wrong.values())):
+            rule = "task.labels.uncertain=zero or one reads -1 as that, leave_out leaves its rows out"
         raise ConfigError(f"{where}: {len(wrong)} cells are neither 0 nor 1 ({listed(wrong)}); {rule}")
-    frame = table.frame.assign(**{config.label_name: pd.Series(sets, index=table.frame.index, dtype=object)})
-    no = next(word for word, value in coded.items() if not value)
-    told = {} if no == "0" else {"labels": f"{no} as 0"}
-    return dataclasses.replace(table, frame=frame, format={**table.format, **told})
+    frame = table.frame.loc[list(sets)]
+    frame = frame.assign(**{config.label_name: pd.Series(list(sets.values()), index=frame.index, dtype=object)})
+    return dataclasses.replace(table, frame=frame, format={**table.format, **_told_of_cells(config, coded, unsure)})
+
+
+def _told_of_cells(config: OwnRowsConfig, coded: Mapping[str, int], unsure: Sequence[object]) -> dict[str, str]:
+    """How cells were read that are neither 0 nor 1."""
+    others = {word: value for word, value in coded.items() if word not in DECISIONS}
+    told = [f"{word} as {value}" for word, value in others.items() if not value or word == UNCERTAIN]
+    if config.labels.blank == "zero":
+        told.append("empty cells as 0")
+    if unsure:
+        told.append(f"{len(unsure)} rows with -1 left out ({listed(unsure)})")
+    return {"labels": ", ".join(told)} if told else {}
 
 
 def never_chosen(config: OwnRowsConfig, trained: pd.Series) -> list[str]:

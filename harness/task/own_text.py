@@ -240,7 +240,8 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
             rule = f"rows have no {' or no '.join(named[role] for role in roles)} (rows {listed(rows)})"
             none = "; of none of the labels is a row with an empty list, []" if config.answer == "labels" else ""
             if not isinstance(config.label, str):
-                none = "; a row of -1 in all of these columns has no labels, one of 0 none of them"
+                none = "; a row of -1 in all of these columns has no labels, one of 0 none of them; "
+                none += "task.labels.blank=zero reads empty cells as 0"
             raise ConfigError(f"{where}: {len(rows)} {rule}; task.gaps=leave_out leaves them out{none}")
         left.note("gaps", split, rows)
         frame = frame[~gap]

@@ -85,6 +85,37 @@ def test_rows_without_labels_are_gaps(task_of, odd):
     assert sum(task.describe()["rows"].values()) == 58
 
 
+@pytest.mark.parametrize(("uncertain", "of"), [("zero", 0), ("one", 1)])
+@pytest.mark.parametrize("form", [int, lambda n: f"{n}.0"])
+def test_uncertain_and_empty_cells_are_what_is_said(task_of, uncertain, of, form):
+    """As CheXpert's: -1 where a report is not sure, nothing where it does not mention a finding."""
+    rows = [row | {name: form(row[name]) for name in NAMES} for row in ROWS]
+    for place in range(0, 60, 4):
+        rows[place] |= {"toxic": form(-1), "insult": "", "threat": None}
+    with pytest.raises(ConfigError, match=r"rows have no text or no .*; task.labels.blank=zero reads empty cells as 0"):
+        task_of(rows)
+    with pytest.raises(ConfigError, match=r"15 cells are neither 0 nor 1 .*; task.labels.uncertain=zero or one reads"):
+        task_of(rows, "task.labels.blank=zero")
+    task = task_of(rows, "task.labels.blank=zero", f"task.labels.uncertain={uncertain}")
+    sure = {row["text"]: {name for name in NAMES if row[name]} for row in ROWS}
+    assert labels_by_text(task) == sure | {rows[n]["text"]: {"toxic"} if of else set() for n in range(0, 60, 4)}
+    assert task.findings().format["train.labels"] == f"-1 as {of}, empty cells as 0"
+
+
+def test_rows_with_an_uncertain_cell_are_left_out_where_that_is_said(task_of):
+    rows = changed({3: {"toxic": -1}, 8: {"insult": -1}, 9: dict.fromkeys(NAMES, -1)})
+    task = task_of(rows, "task.labels.uncertain=leave_out")
+    assert sum(task.describe()["rows"].values()) == 57
+    assert task.findings().format["train.labels"] == "3 rows with -1 left out (4, 9, 10)"
+
+
+@pytest.mark.parametrize("mark", ["x", "X", 1, "\u2713"])
+def test_crosses_beside_empty_cells_are_read_where_those_are_0(task_of, mark):
+    rows = [row | {name: mark if row[name] else "" for name in NAMES} for row in ROWS]
+    task = task_of(rows, "task.labels.blank=zero")
+    assert labels_by_text(task) == {row["text"]: {name for name in NAMES if row[name]} for row in ROWS}
+
+
 def test_a_column_without_any_1_is_told(task_of):
     task = task_of([row | {"threat": 0} for row in ROWS])
     assert task.findings().suspicious == ["threat is 0 in every row of training: it is no label"]
@@ -97,6 +128,7 @@ def test_a_column_without_any_1_is_told(task_of):
         (["task.answer=class", "trainer.objective=accuracy"], r"task.label=\[toxic,insult,threat\] task.answer=class"),
         (["task.label=[toxic,thret]"], r"no such column; did you mean threat\?; columns: text, toxic"),
         (["task.text=toxic"], r"task.text=toxic task.label\[0\]=toxic: one column for both"),
+        (["task.label=toxic", "task.labels.blank=zero"], "task.labels.blank=zero: of a 0 or a 1 in several columns"),
         (["task.label=[toxic,toxic]"], r"task.label\[0\]=toxic task.label\[1\]=toxic: one column"),
         (["task.text='{text} {insult}'"], "task.label=insult is read in it, which is the answer"),
     ],

@@ -50,6 +50,7 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, LabelColumnsConfig):
             *time_mistakes(self.time, self.time_format, self.group),
             *twice,
             *self.label_mistakes(),
+            *self.cell_mistakes(self.label),
             *template_mistakes({self.file_key: self.file_column}),
             *self.source_mistakes(),
             *self.answer_mistakes(),

@@ -27,7 +27,8 @@ class LabelsConfig:
     null: an error where there are any. `separator` parts several labels in a cell of text. `decimal` is the point of
     numbers, the other one parts thousands; null: found, an error where it may be either. `unlabelled`: what becomes of
     rows whose label, as -1 or N/A, may mean that there is none. `combined`: of classes that are others joined by a
-    comma, or the like.
+    comma, or the like. Of several columns of labels, `uncertain`: what a cell of -1 is, or that its row is left out;
+    `blank`: what an empty one is.
     """
 
     normalise: Flag | None = None
@@ -35,6 +36,8 @@ class LabelsConfig:
     decimal: Literal[".", ","] | None = None
     unlabelled: Literal["refuse", "leave_out", "keep"] = "keep"
     combined: Literal["refuse", "keep"] = "keep"
+    uncertain: Literal["refuse", "zero", "one", "leave_out"] = "refuse"
+    blank: Literal["refuse", "zero"] = "refuse"
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -82,6 +85,15 @@ class OwnLabelledConfig(OwnDataConfig):
     def scored_together(self) -> str | None:
         """The column, or template, by whose value rows are right only together."""
         return None
+
+    def cell_mistakes(self, label: str | list[str]) -> list[str]:
+        """Why it cannot be said what -1, or an empty cell, is: that is of several columns of labels."""
+        named = {"uncertain": self.labels.uncertain, "blank": self.labels.blank}
+        return [
+            f"task.labels.{key}={value}: of a 0 or a 1 in several columns, and task.label={label} is one; refuse"
+            for key, value in named.items()
+            if value != "refuse" and isinstance(label, str)
+        ]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

@@ -145,6 +145,7 @@ class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, LabelColumnsConfig, T
             *time_mistakes(self.time, self.time_format, self.group),
             *self._group_mistakes(),
             *self.label_mistakes(),
+            *self.cell_mistakes(self.label),
             *broken,
             *one_each(named),
             *shown,

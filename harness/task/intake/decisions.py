@@ -5,19 +5,41 @@ from collections.abc import Iterable, Mapping
 from harness.task.intake.labels import DECISIONS, is_gap
 
 _PAIRS = [{"1": 1, "-1": 0}, {"yes": 1, "no": 0}, {"y": 1, "n": 0}, {"t": 1, "f": 0}]
+_CROSSES = ("x", "\u2713", "\u2714", "1")
+UNCERTAIN = "-1"
+"""What CheXpert has where a report is not sure of a finding."""
+
+_VALUES = {"zero": 0, "one": 1}
 
 
-def coding(cells: Iterable[object]) -> dict[str, int]:
-    """What the cells of all columns together call 1 and 0: both words of a pair and nothing else, or 0 and 1."""
+def coding(cells: Iterable[object], *, uncertain: str = "refuse", blank: str = "refuse") -> dict[str, int]:
+    """What the cells of all columns together call 1 and 0: both words of a pair and nothing else, or 0 and 1.
+
+    A cell that is -1 is `uncertain`, zero or one, and an empty one zero where `blank` is; others may then be a cross.
+    """
     found = {_key(cell) for cell in cells if not is_gap(cell)}
+    if uncertain in _VALUES:
+        return DECISIONS | {UNCERTAIN: _VALUES[uncertain]}
+    if blank == "zero" and len(found) == 1 and found.issubset(_CROSSES):
+        return {found.pop(): 1, "0": 0}
     return next((pair for pair in _PAIRS if found == pair.keys()), DECISIONS)
+
+
+def without_blanks(cells: Mapping[str, object]) -> dict[str, object]:
+    """Cells with 0 in place of empty ones."""
+    return {name: "0" if is_gap(cell) else cell for name, cell in cells.items()}
+
+
+def is_uncertain(cell: object) -> bool:
+    """Whether a cell is -1, however it is written."""
+    return _key(cell) == UNCERTAIN
 
 
 def decisions(cells: Mapping[str, object], coding: Mapping[str, int]) -> dict[str, int] | None:
     """A 0 or a 1 for each label by its column; None where a cell is empty, or all are -1, which withholds them."""
     if any(map(is_gap, cells.values())):
         return None
-    if "-1" not in coding and all(_key(cell) == "-1" for cell in cells.values()):
+    if UNCERTAIN not in coding and all(map(is_uncertain, cells.values())):
         return None
     return {name: coding.get(_key(cell), 0) for name, cell in cells.items()}
 
