@@ -242,6 +242,8 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
             if not isinstance(config.label, str):
                 none = "; a row of -1 in all of these columns has no labels, one of 0 none of them; "
                 none += "task.labels.blank=zero reads empty cells as 0"
+            near = [name for name in map(str, table.frame.columns) if name.casefold() == named["label"].casefold()]
+            none += f"; columns {listed(near)} differ in case alone: is it one?" if len(near) > 1 else ""
             raise ConfigError(f"{where}: {len(rows)} {rule}; task.gaps=leave_out leaves them out{none}")
         left.note("gaps", split, rows)
         frame = frame[~gap]

@@ -18,7 +18,7 @@ from harness.model import model_tokens
 from harness.task.answers import extraction
 from harness.task.base import Inputs
 from harness.task.batches import Split, encode
-from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps
+from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps, tell_gap_words
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table
 from harness.task.own_pairs import filled
@@ -73,6 +73,7 @@ def _side(table: Table, path: Path, key: str, name: str) -> list[str]:
     refuse_gaps(
         path, {row: f"no {name}" for row, text in zip(table.frame.index, texts, strict=True) if not text.strip()}
     )
+    tell_gap_words(path, zip(table.frame.index, texts, strict=True))
     return texts
 
 

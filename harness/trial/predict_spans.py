@@ -9,7 +9,7 @@ from harness.config import ConfigError, ExtractiveQaConfig
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.answer_spans import find_spans
-from harness.task.intake.asked import asked_table, refuse_gaps
+from harness.task.intake.asked import asked_table, refuse_gaps, tell_gap_words
 from harness.task.intake.quoted import in_rows
 from harness.task.own_qa import gap_in, read_asked
 from harness.task.qa_inputs import Question, encode_questions
@@ -50,6 +50,7 @@ def read_questions(config: ExtractiveQaConfig, path: Path) -> list[Question]:
     asked = read_asked(config, where, table, answered=False)
     gaps = {row.name: gap_in(row, answered=False) for row in asked}
     refuse_gaps(path, {name: gap for name, gap in gaps.items() if gap})
+    tell_gap_words(path, [(row.name, text) for row in asked for text in (row.text, row.context)])
     if not asked:
         raise ConfigError(f"{where}: no questions in it")
     return [Question(row.id or row.name, row.text, row.context, ()) for row in asked]

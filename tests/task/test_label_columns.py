@@ -129,6 +129,7 @@ def test_a_column_without_any_1_is_told(task_of):
         (["task.label=[toxic,thret]"], r"no such column; did you mean threat\?; columns: text, toxic"),
         (["task.text=toxic"], r"task.text=toxic task.label\[0\]=toxic: one column for both"),
         (["task.label=toxic", "task.labels.blank=zero"], "task.labels.blank=zero: of a 0 or a 1 in several columns"),
+        (["task.label=[toxic]"], r"task.label=\[toxic\]: one column of labels is task.label=toxic"),
         (["task.label=[toxic,toxic]"], r"task.label\[0\]=toxic task.label\[1\]=toxic: one column"),
         (["task.text='{text} {insult}'"], "task.label=insult is read in it, which is the answer"),
     ],

@@ -197,3 +197,33 @@ def test_columns_that_are_called_so_are_told_where_few_cells_repeat(make_task, t
     grouped = dataclasses.replace(config, group=name)
     if told and len(cells) > 2:
         assert not any(f"column {name} may" in said for said in read_task(grouped).findings().suspicious)
+
+
+def test_a_held_out_file_without_rows_is_refused_with_its_key(make_task, tmp_path):  # noqa: F811
+    pd.DataFrame(rows_of("text_csv", tmp_path)).to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "b.csv").write_text("text,label\n")
+    config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.csv"))
+    with pytest.raises(ConfigError, match=r"task.test=.*b.csv: no rows in it; null has the split cut"):
+        read_task(dataclasses.replace(config, test=str(tmp_path / "b.csv")))
+
+
+@pytest.mark.parametrize("gap", ["", "NaT", "nan"])
+def test_rows_without_a_time_are_refused_without_a_key(make_task, tmp_path, gap):  # noqa: F811
+    rows = [{**row, "day": gap if i == 7 else f"2024-05-{i % 28 + 1}"} for i, row in enumerate(rows_of("text_csv", ""))]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.csv"), time="day")
+    with pytest.raises(ConfigError, match=r"none in rows 9, as .*; no key reads a row without a time"):
+        read_task(config)
+
+
+def test_columns_that_differ_in_case_and_items_of_a_column_are_named(make_task, tmp_path):  # noqa: F811
+    rows = rows_of("text_csv", "")
+    rows[3] = {"text": rows[3]["text"], "Label": "a"}
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.jsonl"))
+    with pytest.raises(ConfigError, match="rows 4.*; columns label, Label differ in case alone"):
+        read_task(config)
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps({"both": row}) + "\n" for row in rows_of("seq2seq", "")))
+    config = dataclasses.replace(make_task("task=seq2seq", "task.data=x"), data=str(tmp_path / "b.jsonl"))
+    with pytest.raises(ConfigError, match=r"'task.source=\"\{both\[source\]\}\"' takes one of the items of both"):
+        read_task(config)

@@ -114,6 +114,14 @@ def test_blank_lines_of_a_text_file_are_passed_over_and_told(compose_plain, tmp_
     assert "a.txt: 2 blank lines are passed over (2, 4)" in caplog.text
 
 
+def test_words_for_a_gap_are_answered_and_told(compose_plain, tmp_path, caplog):
+    (tmp_path / "a.csv").write_text("text\none\nnan\n#N/A\nnone\n")
+    made = untrained(compose_plain("task=text_csv", "task.data=a.csv"))
+    assert read_texts(made, tmp_path / "a.csv") == (["one", "nan", "#N/A", "none"],)
+    assert "a.csv: 2 texts are a word that programs write for a gap" in caplog.text
+    assert "(rows 3, 4)" in caplog.text
+
+
 @pytest.mark.parametrize("suffix", ["txt", "csv"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "cp1252"])
 @pytest.mark.parametrize("own", ["null", "cp1250"])

@@ -69,7 +69,7 @@ class AnsweredTaskConfig(LabelledTaskConfig):
 class LabelColumnsConfig(AnsweredTaskConfig):
     """The same of tables: several columns of `label` have a 0 or a 1 for a label each."""
 
-    label: Column | Annotated[list[Column], Field(min_length=2)]
+    label: Column | Annotated[list[Column], Field(min_length=1)]
 
     @property
     def label_columns(self) -> list[str]:
@@ -90,6 +90,9 @@ class LabelColumnsConfig(AnsweredTaskConfig):
 
     def label_mistakes(self) -> list[str]:
         """Why several columns of labels cannot be read."""
+        if isinstance(self.label, list) and len(self.label) == 1:
+            rule = f"one column of labels is task.label={self.label[0]}; in brackets are several of a 0 or a 1 for each"
+            return [f"task.label=[{self.label[0]}]: {rule}"]
         if isinstance(self.label, str) or self.answer == "labels":
             return []
         rule = "several columns have a 0 or a 1 for a label each; task.answer=labels reads them"

@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from harness.config import ConfigError
 from harness.system.paths import listed
 from harness.task.intake.files import decode, read_bytes, unwritable
+from harness.task.intake.gap_words import is_gap_word
 from harness.task.intake.table import ARROW, DELIMITED, SUFFIXES, Table, load_table
 
 _LOG = logging.getLogger(__name__)
@@ -67,6 +68,13 @@ def decoded(path: Path, encoding: str | None) -> tuple[str, str]:
         return decode(content, encoding)
     except ValueError as error:
         raise ConfigError(f"input={path}: {error}; save the file as UTF-8") from None
+
+
+def tell_gap_words(path: Path, texts: Iterable[tuple[object, str]]) -> None:
+    """Warn of texts, with their rows, that are words which programs write for a gap: they are answered as texts."""
+    if rows := [row for row, text in texts if is_gap_word(text)]:
+        said = "texts are a word that programs write for a gap, as nan, and are answered as texts"
+        _LOG.warning("%s: %d %s (rows %s)", path, len(rows), said, listed(rows))
 
 
 def refuse_gaps(path: Path, gaps: Mapping[object, str]) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from harness.config import ConfigError
 from harness.system.paths import listed
-from harness.task.intake.labels import is_gap
+from harness.task.intake.labels import is_gap, is_no_label
 
 _MARKS = (".", "/", "-", " ")
 _DIGITS = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%Y{0}%m{0}%d", "%d{0}%m{0}%y", "%m{0}%d{0}%y", "%y{0}%m{0}%d")
@@ -98,6 +98,8 @@ def _of_no_format(column: str, cells: pd.Series, kinds: Mapping[str, pd.Series])
     bad = most.isna()
     said = f"{listed(cells.index[bad])}, as {_shown(cells[bad].iloc[0])}"
     rule = "task.time_format says how all are written, as '\"%d.%m.%Y %H:%M\"'"
+    if all(is_gap(cell) or is_no_label(str(cell)) or str(cell).strip() == "NaT" for cell in cells[bad]):
+        rule = "no key reads a row without a time: fill them, or take these rows out"
     if not most.count():
         return f"{column} is neither a number nor a date like 2024-05-31 in rows {said}; {rule}"
     others = [f"a {name} in rows {listed(cells.index[them])}" for name, them in _rest(kinds, bad).items()]

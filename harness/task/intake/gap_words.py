@@ -28,6 +28,11 @@ class Words:
         return [f"{split} {row}" for split, rows in self.out.items() for row in rows]
 
 
+def is_gap_word(text: str) -> bool:
+    """Whether a text is a word that programs write for a gap."""
+    return text.strip() in _OF_PROGRAMS
+
+
 def without_gap_words(
     where: str,
     split: str,

@@ -105,6 +105,6 @@ def odd_numbers(
 
 def _is_number(label: str) -> bool:
     try:
-        return math.isfinite(float(label)) and "_" not in label
+        return math.isfinite(float(label)) and "_" not in label and label.strip().isascii()
     except ValueError:
         return False

@@ -38,6 +38,8 @@ def by_column(given: Mapping[str, tuple[str, Table]], column: str | None, gaps: 
 
     Raises ConfigError where none is named and there is such a column, and else, with the rows, for those of no split.
     """
+    if empty := [where for split, (where, table) in given.items() if split != "train" and not len(table.frame)]:
+        raise ConfigError(f"{empty[0]}: no rows in it; null has the split cut from the others")
     if column == NONE:
         return dict(given)
     where, table = given["train"]

@@ -20,6 +20,8 @@ from harness.task.intake.split_names import may_name_splits
 
 ARROW = (".parquet", ".arrow", ".feather")
 _LABELS = ("class", "category", "target", "labels", "class_name", "class_id", "y")
+_FILLED = ("task.text", "task.text_pair", "task.source", "task.target", "task.question")
+"""Keys of columns that may be templates."""
 _LOOKED_AT = 200  # first cells of a column that nobody asked for
 DELIMITED = (".csv", ".tsv", ".txt")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -52,7 +54,19 @@ class Table:
         near = (
             several or nearest(name, names) or next((f"; did you mean {it}?" for it in names if _is_usual(key, it)), "")
         )
-        raise ConfigError(f"{key}={name}: {self.path} has no such column{near}; {there}{self.first_row(key)}")
+        found = f"no such column{near}; {there}{self._inside(key)}{self.first_row(key)}"
+        raise ConfigError(f"{key}={name}: {self.path} has {found}")
+
+    def _inside(self, key: str) -> str:
+        """What ends an error's line on columns that are not there, where one has cells of several items by name."""
+        if key not in _FILLED or not len(self.frame):
+            return ""
+        for place, column in enumerate(map(str, self.frame.columns)):
+            cell = self.frame.iloc[0, place]
+            if isinstance(cell, dict) and cell:
+                template = f"'{key}=\"{{{column}[{next(iter(cell))}]}}\"'"
+                return f"; {template} takes one of the items of {column}: {listed(cell)}"
+        return ""
 
     def first_row(self, key: str) -> str:
         """What ends an error's line on a column that is not there, where the header may be a row."""
