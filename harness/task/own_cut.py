@@ -42,6 +42,15 @@ def cut_off(config: OwnRowsConfig, where: str, frames: Frames) -> tuple[Frames, 
     return frames | {split: once.iloc[places] for split, places in parts.items()}, times
 
 
+def other_cut(config: OwnRowsConfig) -> str:
+    """What has each class in training, as a message ends of one that a cut has left out."""
+    if config.time is not None:
+        return ""
+    if config.cut == "stratified" or config.answer != "class":
+        return "; another task.split_seed may have them there"
+    return "; task.cut=stratified has each class of three rows or more in training; of others take more rows"
+
+
 def _too_few(labels: Sequence[Hashable], most: int) -> list[str]:
     """The classes of so many rows at most, too few for one in each split."""
     return sorted(str(label) for label, count in Counter(labels).items() if count <= most)

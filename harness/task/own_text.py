@@ -36,7 +36,7 @@ from harness.task.intake.split_column import by_column, numbered_splits, untimed
 from harness.task.intake.table import Table, load_table
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
-from harness.task.own_cut import OwnRowsConfig, cut_off
+from harness.task.own_cut import OwnRowsConfig, cut_off, other_cut
 from harness.task.own_labels import labels_of, never_chosen, settle_labels, with_label_sets
 from harness.task.own_pairs import filled, lacking
 
@@ -127,7 +127,8 @@ def own_splits(
     told += _told_of_texts(config, ordered, left, what)
     if config.answer != "number":
         places = {split: tables[split][0] if split in tables else where for split in SPLITS}
-        refuse_untrained(places, {split: dict(frame["label"].items()) for split, frame in ordered.items()})
+        rules = {split: other_cut(config) for split in SPLITS if split not in tables}
+        refuse_untrained(places, {split: dict(frame["label"].items()) for split, frame in ordered.items()}, rules)
     missing = _missing(config, where, ordered)
     given = {split: list(frame["label"]) for split, frame in ordered.items() if split in tables}
     told += shifts(config.answer, config.label_name, given)

@@ -867,6 +867,21 @@ def test_each_class_is_in_each_split_where_it_has_rows_enough(make_task, tmp_pat
     assert sum(map(sum, counts.values())) == 60
 
 
+def test_a_class_that_a_draw_leaves_out_of_training_names_the_other_cut(make_task, tmp_path):
+    rows = [(text, ("pos", "neg", "odd")[2 if i in (3, 4, 5) else i % 2]) for i, (text, _) in enumerate(sentences())]
+    data = written(tmp_path / "a.csv", text_of(rows))
+    refused = {}
+    for seed in range(120):
+        try:
+            read_task(config_of(make_task, data=data, cut="drawn", split_seed=seed))
+        except ConfigError as error:
+            refused |= {seed: str(error)} if "absent from training: 'odd'" in str(error) else {}
+    assert 0 < len(refused) < 120
+    for seed, said in refused.items():
+        assert "; task.cut=stratified has each class of three rows or more in training; of others take more" in said
+        assert "odd" in read_task(config_of(make_task, data=data, cut="stratified", split_seed=seed)).classes
+
+
 def test_splits_that_are_far_from_their_shares_are_told(make_task, tmp_path):
     rows = [(text, f"class {i % 20}") for i, (text, _) in enumerate(sentences())]
     data = written(tmp_path / "a.csv", text_of(rows))

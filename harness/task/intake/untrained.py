@@ -7,14 +7,18 @@ from harness.system.paths import listed
 from harness.task.intake.scored import with_head
 
 
-def refuse_untrained(places: Mapping[str, str], labels: Mapping[str, Mapping[object, Hashable]]) -> None:
-    """Raise ConfigError for labels, one a row or several, that training has not; `places` are the splits' files."""
+def refuse_untrained(
+    places: Mapping[str, str], labels: Mapping[str, Mapping[object, Hashable]], rules: Mapping[str, str]
+) -> None:
+    """Raise ConfigError for labels, one a row or several, that training has not; `places` are the splits' files, and
+    `rules` what ends the line of a split.
+    """
     cells = {
         split: [(row, each) for row, cell in mine.items() for each in _each(cell)] for split, mine in labels.items()
     }
     trained = with_head(label for _, label in cells["train"])
     found = {split: untrained(mine, trained, "rows") for split, mine in cells.items()}
-    if wrong := [f"{places[split]}: {said}" for split, said in found.items() if said]:
+    if wrong := [f"{places[split]}: {said}{rules.get(split, '')}" for split, said in found.items() if said]:
         raise ConfigError(*wrong)
 
 
