@@ -71,8 +71,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
     for split, (key, table) in tables.items():
         columns = [] if config.gap_words == "keep" else _texts_read(config, key, table)
         policy, gaps = config.gap_words, config.gaps
-        kept = without_gap_words(key, split, table, columns, policy=policy, gaps=gaps, found=words)
-        tables[split] = key, kept
+        tables[split] = key, without_gap_words(key, split, table, columns, policy=policy, gaps=gaps, found=words)
     if words.out:
         findings.left["gaps"] = words.named()
     frames = {split: _read(config, split, key, table, findings) for split, (key, table) in tables.items()}
@@ -84,13 +83,8 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
         told.append(f"columns not read: {', '.join(findings.columns)}")
     if findings.after:
         told.append(f"{findings.after} conversations go on after the assistant's last turn; what follows is not read")
-    told += of_templates(
-        {
-            f"{split} {row}": as_text(messages)
-            for split, frame in frames.items()
-            for row, messages in frame["messages"].items()
-        }
-    )
+    every = ((split, row, messages) for split, frame in frames.items() for row, messages in frame["messages"].items())
+    told += of_templates({f"{split} {row}": as_text(messages) for split, row, messages in every})
     told += [*words.told, *several_targets(frames, "conversation"), *odd_cuts(frames, tables, config)]
     facts = facts_of(config, frames, findings.left, findings.formats, [*told, *without, *passed])
     return str(config.data or config.dataset), frames, facts
