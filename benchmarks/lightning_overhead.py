@@ -1,6 +1,6 @@
-"""What Lightning costs over a bare PyTorch loop on the same steps: same model, batches, AdamW and clipping.
+"""What a trial's loop costs over a bare PyTorch loop on the same steps: same model, batches, AdamW and clipping.
 
-Lightning runs with a trial's guard, meters and learning curve; neither side evaluates.
+It runs with a trial's checkpoints, checks, meters and learning curve; neither side evaluates.
 
     python benchmarks/lightning_overhead.py [--pairs 5] [--steps 60]
 
@@ -11,9 +11,9 @@ import argparse
 import statistics
 import tempfile
 import time
+from itertools import chain, islice, repeat
 from pathlib import Path
 
-import lightning as L
 import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -23,14 +23,18 @@ from harness.config import Config
 from harness.model import build_model
 from harness.task import Inputs, build_task
 from harness.training import (
+    Callback,
+    CheckpointCallback,
+    Checkpoints,
     ClassMetrics,
     DivergenceCheck,
     MetricsCsvLogger,
     Plan,
     ResourceMeter,
-    StopRequestCheck,
+    Trainer,
     TrialModule,
-    make_trainer,
+    UnusedParameterCheck,
+    make_fabric,
 )
 from harness.trial.adapt import prepare
 from harness.trial.inputs import loader as make_loader
@@ -47,14 +51,14 @@ def main() -> None:
     data = read_inputs(config, build_task(config.task), "train")
     ratios, extras = [], []
     for pair in range(arguments.pairs):
-        order = (bare, lightning) if pair % 2 == 0 else (lightning, bare)
+        order = (bare, harness) if pair % 2 == 0 else (harness, bare)
         seconds = {run.__name__: run(config, data, arguments.steps) for run in order}
-        ratios.append(seconds["lightning"] / seconds["bare"])
-        extras.append(1000 * (seconds["lightning"] - seconds["bare"]) / arguments.steps)
-        print(f"pair {pair}: bare {seconds['bare']:.2f} s, harness on Lightning {seconds['lightning']:.2f} s")
+        ratios.append(seconds["harness"] / seconds["bare"])
+        extras.append(1000 * (seconds["harness"] - seconds["bare"]) / arguments.steps)
+        print(f"pair {pair}: bare {seconds['bare']:.2f} s, harness {seconds['lightning']:.2f} s")
     print(
         f"{arguments.steps} steps of {config.trainer.batch_size} sentences, {torch.get_num_threads()} threads: "
-        f"Lightning takes {statistics.median(ratios):.3f} times the bare loop "
+        f"the harness takes {statistics.median(ratios):.3f} times the bare loop "
         f"(from {min(ratios):.3f} to {max(ratios):.3f}), {statistics.median(extras):+.1f} ms a step"
     )
 
@@ -75,9 +79,7 @@ def bare(config: Config, data: Inputs, steps: int) -> float:
     trained = [tensor for tensor in module.parameters() if tensor.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
     started = time.perf_counter()
-    for step, batch in enumerate(loader):
-        if step == steps:
-            break
+    for batch in islice(chain.from_iterable(repeat(loader)), steps):
         optimizer.zero_grad()
         loss = F.cross_entropy(module.model(batch), batch["labels"])
         loss.backward()
@@ -86,33 +88,31 @@ def bare(config: Config, data: Inputs, steps: int) -> float:
     return time.perf_counter() - started
 
 
-class _Span(L.Callback):
+class _Span(Callback):
     """Time from the first batch to the last, as the bare loop is timed."""
 
     seconds = 0.0
     _started = 0.0
 
-    def on_train_start(self, *_: object) -> None:
+    def begin(self, trainer: Trainer) -> None:
         """Before the first batch is fetched."""
         self._started = time.perf_counter()
 
-    def on_train_end(self, *_: object) -> None:
+    def end(self, trainer: Trainer) -> None:
         """After the last update."""
         self.seconds = time.perf_counter() - self._started
 
 
-def lightning(config: Config, data: Inputs, steps: int) -> float:
-    """Seconds of the same steps as a trial runs them, with the callbacks of a trial."""
+def harness(config: Config, data: Inputs, steps: int) -> float:
+    """Seconds of the same steps as a trial makes them, with its callbacks."""
     module, loader = _parts(config, data, steps)
     span = _Span()
     with tempfile.TemporaryDirectory() as folder:
         device = torch.device("cpu")
         curve = MetricsCsvLogger(Path(folder) / "metrics.csv", lambda step, values: None, ("accuracy", "loss"))
-        callbacks = [StopRequestCheck(), DivergenceCheck(), ResourceMeter(device), curve, span]
-        length = Plan(steps=steps, evaluate_after=(steps,))
-        trainer = make_trainer(Path(folder), length, device, callbacks, precision="32-true", clip=1.0)
-        trainer.limit_val_batches = 0
-        trainer.fit(module, loader)
+        checkpoints = CheckpointCallback(Checkpoints(Path(folder), ""))
+        checks = [span, checkpoints, DivergenceCheck(), ResourceMeter(device), UnusedParameterCheck(), curve]
+        Trainer(make_fabric(device, "32-true"), Plan(steps, ()), checks, clip=1.0).fit(module, loader, loader)
     return span.seconds
 
 

@@ -35,6 +35,7 @@ from harness.model.text_parts import TARGETS
 from harness.system.process_memory import release_freed, reset_resident_peak, resident
 from harness.task import Inputs
 from harness.training import (
+    Callback,
     ClassMetrics,
     DivergenceCheck,
     MetricsCsvLogger,
@@ -44,11 +45,10 @@ from harness.training import (
     PackMember,
     Plan,
     ResourceMeter,
-    StopRequestCheck,
+    Trainer,
     TrialModule,
-    make_trainer,
+    make_fabric,
 )
-from harness.training.loop import quiet
 from harness.trial.inputs import loader
 
 _WARMUP = 10
@@ -75,17 +75,17 @@ class Rows(Inputs):
         return {"ids": ids, "mask": torch.ones_like(ids), "labels": self._labels[chosen], "rows": torch.tensor(chosen)}
 
 
-class Span(L.Callback):
+class Span(Callback):
     """When the step after the warm-up began, and when the last one ended, by the clock and in processor time."""
 
     began = ended = (0.0, 0.0)
 
-    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
-        if trainer.global_step == _WARMUP:
+    def before_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
+        if trainer.step == _WARMUP:
             self.began = _now()
             _reset_peak()
 
-    def on_train_end(self, *_: object) -> None:
+    def end(self, trainer: Trainer) -> None:
         self.ended = _now()
 
 
@@ -124,8 +124,7 @@ class Bench:
             pack = Pack()
             pack.run([partial(self._fit, span, steps, seed, pack, False) for seed, span in enumerate(spans)])
         else:
-            with quiet():
-                self._fit(spans[0], steps, 0, None, size == GRAPHS)
+            self._fit(spans[0], steps, 0, None, size == GRAPHS)
         return spans
 
     def _fit(self, span: Span, steps: int, seed: int, pack: Pack | None, as_graphs: bool) -> None:
@@ -145,15 +144,13 @@ class Bench:
             as_graphs=as_graphs,
         )
         meter = ResourceMeter(self.device)
-        callbacks: list[L.Callback] = [StopRequestCheck(), DivergenceCheck(), meter]
+        callbacks: list[Callback] = [DivergenceCheck(), meter]
         with tempfile.TemporaryDirectory() as folder:
             callbacks += [MetricsCsvLogger(Path(folder) / "metrics.csv", lambda step, values: None, ()), span]
             member = None if pack is None else self._joined(pack, model)
             if member is not None:
                 callbacks.append(PackCallback(member))
-            length = Plan(steps=last, evaluate_after=(last,))
-            trainer = make_trainer(Path(folder), length, self.device, callbacks, precision=self.precision, clip=1.0)
-            trainer.limit_val_batches = 0
+            trainer = Trainer(make_fabric(self.device, self.precision), Plan(last, ()), callbacks, clip=1.0)
             batches = loader(self.data, self.rows, 0, training=True)
             trainer.fit(module, batches, batches)
         if member is not None:

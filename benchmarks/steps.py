@@ -23,7 +23,7 @@ from transformers import BertModel
 from benchmarks.fresh import SHAPES, bert
 from benchmarks.kernels import kernels_of
 from harness.lora import LoraSpec, adapt
-from harness.training.loop import autocast
+from harness.training import autocast
 
 TARGETS = {"query": r".*\.query", "value": r".*\.value"}
 PRECISIONS = ("32-true", "bf16-mixed")

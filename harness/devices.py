@@ -38,7 +38,7 @@ def resolve_precision(precision: str, device: torch.device, base: str = "float32
         raise ConfigError("model.dtype=bfloat16: this GPU does not compute in it; model.dtype=float16, or float32")
     if precision == "fastest":
         raise ConfigError("trainer.precision=fastest: settled by run=trial and run=study; here bf16-mixed or 32-true")
-    if precision == "16-mixed" and device.type == "cpu":  # Lightning would take bf16-mixed, and say so once
+    if precision == "16-mixed" and device.type == "cpu":  # a CPU scales no loss
         raise ConfigError("trainer.precision=16-mixed: not on a CPU; trainer.precision=bf16-mixed, or 32-true, or auto")
     if precision != "auto":
         return precision

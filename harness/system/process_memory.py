@@ -28,7 +28,7 @@ def reset_resident_peak() -> None:
 def release_freed() -> None:
     """Collect garbage and return freed memory, so that the resident set holds nothing of an earlier trial.
 
-    A trainer and its model refer to each other, so only the cycle collector frees them.
+    Objects that refer to each other are freed by the cycle collector alone.
     """
     gc.collect()
     trim_heap()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +25,6 @@ class _Request:
         self.signum: int | None = None
         self.since = 0.0
         self.own_since: float | None = None
-        self.active = False
         self.before_exit: Callable[[], None] | None = None
 
     def receive(self, signum: int, _: FrameType | None) -> None:
@@ -80,24 +78,16 @@ def on_second_interrupt(action: Callable[[], None]) -> None:
     _request.before_exit = action
 
 
-def reinstall_handlers() -> None:
-    """Install our signal handlers again, after a library has replaced them, which it can in the main thread alone."""
-    if _request.active and threading.current_thread() is threading.main_thread():
-        for signum in _SIGNALS:
-            signal.signal(signum, _request.receive)
-
-
 @contextmanager
 def graceful_stop() -> Iterator[None]:
     """Inside, the first SIGINT, SIGTERM or SIGUSR2 requests a stop at the next step; a second SIGINT exits at once."""
     before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
     _request.signum = _request.own_since = None
-    _request.active = True
     try:
-        reinstall_handlers()
+        for signum in _SIGNALS:
+            signal.signal(signum, _request.receive)
         yield
     finally:
-        _request.active = False
         for signum, handler in before.items():
             signal.signal(signum, handler)
         _request.signum = _request.own_since = _request.before_exit = None

@@ -1,9 +1,8 @@
-"""The training of one trial on Lightning: module, metrics, callbacks, checkpoints, distributed processes."""
+"""The training of one trial: its loop on Lightning Fabric, module, callbacks, checkpoints, distributed processes."""
 
 from harness.task.metrics import ClassMetrics, Metrics, MixtureMetrics, RegressionMetrics, TokenMetrics
 from harness.training.accumulation import in_parts, in_parts_of, pieces_of
 from harness.training.callbacks import (
-    EVALUATION_PATIENCE_S,
     BestCheckpoint,
     CheckpointCallback,
     DivergenceCheck,
@@ -12,7 +11,6 @@ from harness.training.callbacks import (
     PruningCallback,
     RankScheduleCallback,
     ResourceMeter,
-    StopRequestCheck,
     TaskGradientsCallback,
     UnusedParameterCheck,
 )
@@ -25,22 +23,18 @@ from harness.training.distributed import (
     process_group,
     receive_object,
 )
+from harness.training.fabric import autocast, make_fabric
 from harness.training.generation import generate_texts, scored_texts, text_scores
-from harness.training.loop import (
-    Plan,
-    autocast,
-    fit,
-    make_trainer,
-    plan,
-    test,
-)
+from harness.training.loop import EVALUATION_PATIENCE_S, Callback, Trainer
 from harness.training.module import Diverged, Pruned, TrialModule, mean_loss, task_losses
 from harness.training.packing import Pack, PackCallback, PackKey, PackMember, check_packable
+from harness.training.plan import Plan, plan
 from harness.training.sharding import gather_full_model
 
 __all__ = [
     "EVALUATION_PATIENCE_S",
     "BestCheckpoint",
+    "Callback",
     "CheckpointCallback",
     "Checkpoints",
     "ClassMetrics",
@@ -61,9 +55,9 @@ __all__ = [
     "RankScheduleCallback",
     "RegressionMetrics",
     "ResourceMeter",
-    "StopRequestCheck",
     "TaskGradientsCallback",
     "TokenMetrics",
+    "Trainer",
     "TrialModule",
     "UnusedParameterCheck",
     "all_reduce_max",
@@ -71,12 +65,11 @@ __all__ = [
     "broadcast_object",
     "check_packable",
     "final_barrier",
-    "fit",
     "gather_full_model",
     "generate_texts",
     "in_parts",
     "in_parts_of",
-    "make_trainer",
+    "make_fabric",
     "mean_loss",
     "pieces_of",
     "plan",
@@ -86,6 +79,5 @@ __all__ = [
     "scored_texts",
     "set_random_state",
     "task_losses",
-    "test",
     "text_scores",
 ]

@@ -32,9 +32,9 @@ class ProcessDesync(Exception):
 def process_group(info: ProcessInfo, device: torch.device) -> Iterator[None]:
     """Join the process group of a launch by torchrun or srun; inside, all processes take part in every trial."""
     if info.by == "srun":
-        from lightning.pytorch.plugins.environments import SLURMEnvironment
+        from lightning.fabric.plugins.environments import SLURMEnvironment
 
-        # Lightning needs it, and srun --ntasks alone does not set it.
+        # Fabric needs it, and srun --ntasks alone does not set it.
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(info.world // info.nodes))
         place = SLURMEnvironment(auto_requeue=False)
         os.environ |= {"MASTER_ADDR": place.main_address, "MASTER_PORT": str(place.main_port)}
@@ -57,7 +57,7 @@ def _leave() -> None:
 
 
 def _control() -> Any:
-    """The CPU group of this trial's processes, None for a single process. Lightning's launcher initialises late."""
+    """The CPU group of this trial's processes, None for a single process. Fabric's launcher initialises late."""
     global _group
     if _group is None and dist.is_available() and dist.is_initialized():
         _group = dist.new_group(backend="gloo", timeout=_IDLE)

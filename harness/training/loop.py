@@ -1,169 +1,150 @@
-"""The Lightning trainer of one trial, without the parts of Lightning that the harness does itself."""
+"""The training of one trial: its steps, and the evaluations after those of its plan, on one or several devices."""
 
-import dataclasses
-import logging
-import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import chain, repeat
+from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.plugins.environments import SLURMEnvironment
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.seed import reset_seed
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from harness.config.processes import process_info
 from harness.training.distributed import raise_if_stop_requested_on_all
-from harness.training.module import TrialModule
-from harness.training.sharding import strategy_of
+from harness.training.fabric import freed_afterwards, quiet
+from harness.training.module import TrialModule, in_evaluation_mode
+from harness.training.plan import Plan
 
-for _name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The number of optimiser steps, and after which of them there is an evaluation; the last is one of them."""
-
-    steps: int
-    evaluate_after: tuple[int, ...]
+EVALUATION_PATIENCE_S = 10.0
+"""How long an evaluation may still take after a stop request: the trial can be saved after it."""
 
 
-def plan(batches: int, epochs: float, max_steps: int | None, evaluations: int, *, round_up: bool = False) -> Plan:
-    """The steps of `epochs` (a fraction is fine) of `batches` each, or `max_steps` if fewer.
+class Callback:
+    """What a trial does beside its steps. A checkpoint has the states of all, by the names of their classes."""
 
-    Rounded up to a multiple of `evaluations` as far as `max_steps` allows; else they are spread over the steps as
-    evenly as whole numbers can be. With `round_up` past `max_steps`, too, as was done before.
-    """
-    steps = max(1, round(epochs * batches))
-    if max_steps is not None and round_up:
-        steps = min(steps, max_steps)
-    parts = min(evaluations, steps)
-    rounded = -(-steps // parts) * parts
-    if max_steps is not None and rounded > max_steps and not round_up:
-        rounded = max_steps
-        parts = min(evaluations, rounded)
-    return Plan(rounded, tuple(round(rounded * part / parts) for part in range(1, parts + 1)))
+    def begin(self, trainer: "Trainer") -> None:
+        """Before the first step."""
 
+    def before_step(self, trainer: "Trainer", batch: dict[str, Any]) -> None:
+        """Before the pass over a batch, which is on the device."""
 
-class EvaluationSchedule(L.Callback):
-    """Has the trainer evaluate after the steps of a plan, which need not be evenly spread."""
+    def after_backward(self) -> None:
+        """When the gradients of the loss are there, before they are clipped."""
 
-    def __init__(self, evaluate_after: Sequence[int]) -> None:
-        self.evaluate_after = evaluate_after
+    def after_step(self, trainer: "Trainer", batch: dict[str, Any]) -> None:
+        """After the update; the gradients are still there."""
 
-    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
-        following = (step for step in self.evaluate_after if step > trainer.global_step)
-        # The trainer evaluates after multiples of it: the first one is itself.
-        trainer.val_check_batch = next(following, self.evaluate_after[-1])
+    def before_evaluation(self, trainer: "Trainer") -> None:
+        """Before the validation split is read, in evaluation mode."""
 
+    def after_evaluation(self, trainer: "Trainer") -> None:
+        """When the module has its scores, in evaluation mode."""
 
-class SameBuffers(L.Callback):
-    """Gives all devices the first one's buffers before an evaluation.
+    def end(self, trainer: "Trainer") -> None:
+        """After the last step and its evaluation."""
 
-    In training each has the running statistics of its own batches, and the first one's are what is saved.
-    """
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes up, after `begin`."""
+        return {}
 
-    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, TrialModule)
-        if trainer.world_size > 1:
-            for buffer in module.model.buffers():
-                torch.distributed.broadcast(buffer, 0)
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state."""
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The autocast context of the trainer's precision, for passes outside of it."""
-    dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
-    return torch.autocast(device.type, dtype, enabled=precision != "32-true")
+class Trainer:
+    """Trains a module, and scores it. `step` counts the steps made, `loss` and `bare` are of the last one."""
 
+    module: TrialModule
+    optimizer: torch.optim.Optimizer
 
-def make_trainer(
-    folder: Path,
-    length: Plan,
-    device: torch.device,
-    callbacks: Sequence[L.Callback],
-    *,
-    precision: str,
-    clip: float | None,
-    devices: int = 1,
-    strategy: str = "auto",
-    in_part: bool = False,
-) -> L.Trainer:
-    """A trainer with its own folder; requeueing, logging and checkpoints are not left to Lightning.
+    def __init__(self, fabric: Fabric, length: Plan, callbacks: Sequence[Callback], clip: float | None = None) -> None:
+        self.fabric, self.length, self.callbacks, self.clip = fabric, length, callbacks, clip
+        self.several, self.step, self.should_stop = fabric.world_size > 1, 0, False
+        self.loss = self.bare = torch.zeros(())
 
-    `in_part` says that a step may leave some of the trained weights alone, which several devices have to know.
-    """
-    nodes = process_info().nodes if devices > 1 else 1
-    with quiet():
-        trainer = L.Trainer(
-            default_root_dir=folder,
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=devices // nodes,
-            num_nodes=nodes,
-            strategy=strategy_of(strategy, devices, in_part),
-            precision=precision,  # type: ignore[arg-type]
-            max_epochs=-1,
-            max_steps=length.steps,
-            val_check_interval=length.evaluate_after[0],
-            check_val_every_n_epoch=None,
-            gradient_clip_val=clip,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[EvaluationSchedule(length.evaluate_after), SameBuffers(), *callbacks],
-            plugins=[SLURMEnvironment(auto_requeue=False)] if "SLURM_NTASKS" in os.environ else None,
-        )
-    if devices > 1:
-        # Lightning would end each process of an evaluation at a different batch; ours end together, at a step.
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    return trainer
+    def fit(self, module: TrialModule, train: DataLoader[int], validation: DataLoader[int]) -> None:
+        """Train to the end of the plan, or until a callback ends it."""
+        if self.several:
+            reset_seed()  # whatever each process has drawn so far
+        with quiet(), freed_afterwards(self.fabric, module):
+            self._place(module)
+            self.optimizer = module.new_optimizer()
+            for callback in reversed(self.callbacks):  # the first one puts all others back where they were
+                callback.begin(self)
+            batches = chain.from_iterable(repeat(train))
+            while self.step < self.length.steps and not self.should_stop:
+                self._make_step(self.fabric.to_device(next(batches)))
+                if self.step in self.length.evaluate_after:
+                    self._evaluate(validation)
+            for callback in self.callbacks:
+                callback.end(self)
+            del self.optimizer, self._model  # their memory
 
+    def test(self, module: TrialModule, loader: DataLoader[int]) -> dict[str, float]:
+        """The scores on a split, with the weights as they are."""
+        raise_if_stop_requested_on_all()  # a collective: all processes of a trial reach this point
+        with quiet(), freed_afterwards(self.fabric, module), in_evaluation_mode(module):
+            module.to(self.fabric.device)
+            module.begin_test()
+            self._pass_over(loader, module.test_step, patience_s=0.0)
+            module.end_test(self.step, self.fabric.world_size)
+        return dict(module.scores)
 
-def fit(trainer: L.Trainer, module: TrialModule, train: DataLoader[int], validation: DataLoader[int]) -> None:
-    """Train to the end of the plan, or until a callback ends it."""
-    with quiet():
-        trainer.fit(module, train, validation)
+    def _place(self, module: TrialModule) -> None:
+        self.fabric.to_device(module)
+        self.module, self._model = module, self.fabric.strategy.setup_module(module)
+        module.to(self.fabric.device)  # what of it is not sharded
 
+    def _make_step(self, batch: dict[str, Any]) -> None:
+        for callback in self.callbacks:
+            callback.before_step(self, batch)
+        self._compute_gradients(batch)
+        for callback in self.callbacks:
+            callback.after_backward()
+        if self.clip is not None:
+            self.fabric.strategy.clip_gradients_norm(self._model, self.optimizer, self.clip, error_if_nonfinite=False)
+        self.fabric.strategy.optimizer_step(self.optimizer)
+        self.step += 1
+        self.module.set_rate(self.optimizer, self.step)
+        for callback in self.callbacks:
+            callback.after_step(self, batch)
 
-def test(trainer: L.Trainer, module: TrialModule, loader: DataLoader[int]) -> dict[str, float]:
-    """The scores on a split, with the weights as they are."""
-    raise_if_stop_requested_on_all()  # a collective: all processes of a trial reach this point
-    with quiet():
-        trainer.test(module, loader, verbose=False)
-    return dict(module.scores)
+    def _compute_gradients(self, batch: dict[str, Any]) -> None:
+        """Of one loss, or of those of a batch in parts; the processes of DDP add them up after the last one."""
+        with self.fabric.autocast():
+            recorded = self.module.recorded_loss(batch, self.step)
+        if recorded is not None:
+            self.loss = self.bare = recorded
+            return
+        self.module.zero_gradients(self.optimizer)
+        parts, shares = batch.get("parts", [batch]), batch.get("shares", [None])
+        for number, (part, share) in enumerate(zip(parts, shares, strict=True), 1):
+            last, model = number == len(parts), self._model
+            with model.no_sync() if isinstance(model, DistributedDataParallel) and not last else nullcontext():
+                with self.fabric.autocast():
+                    found = model(part, share, last)
+                self.fabric.backward(found["loss"])
+            self.loss = found["loss"].detach()
+            self.bare = found["bare"] if number == 1 else self.bare + found["bare"]
 
+    def _evaluate(self, validation: DataLoader[int]) -> None:
+        self.module.zero_grad()  # their memory
+        with in_evaluation_mode(self.module):
+            if self.several:  # each has the running statistics of its own batches: the first one's are saved
+                for buffer in self.module.model.buffers():
+                    torch.distributed.broadcast(buffer, 0)
+            for callback in self.callbacks:
+                callback.before_evaluation(self)
+            self._pass_over(validation, self.module.validation_step, EVALUATION_PATIENCE_S)
+            self.module.end_validation(self.step)
+            for callback in self.callbacks:
+                callback.after_evaluation(self)
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without warnings that a user cannot act on; Lightning's SIGTERMException becomes Interrupted."""
-    with warnings.catch_warnings():
-        _hush()
-        try:
-            yield
-        except SIGTERMException:
-            raise_if_stop_requested_on_all()
-            raise
-
-
-def _hush() -> None:
-    # Batches are sliced from arrays in memory: loader processes would only cost.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-    # The position in the data is restored in the sampler, not in the loader.
-    warnings.filterwarnings("ignore", message=".*You're resuming from a checkpoint that ended before the epoch.*")
-    # Batch norms of a frozen base stay in evaluation mode on purpose: their statistics are frozen too.
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-    # A recurrent layer's adapted weights are computed, not stored contiguously.
-    warnings.filterwarnings("ignore", message=".*not part of single contiguous chunk.*")
-    # A trial is one process on purpose; on a cluster its worker is what srun starts.
-    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    # Of several tasks a step may well train all weights.
-    warnings.filterwarnings("ignore", message=".*find_unused_parameters.* was specified in DDP.*")
-    # Lightning itself calls what torch has renamed.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*no.*`configure_callbacks`.*")
+    def _pass_over(self, loader: DataLoader[int], look: Callable[[dict[str, Tensor]], None], patience_s: float) -> None:
+        for batch in loader:
+            with self.fabric.autocast():
+                look(self.fabric.to_device(batch))
+            if not self.several:  # several processes may have different numbers of batches: they stop afterwards
+                raise_if_stop_requested_on_all(patience_s)

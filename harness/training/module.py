@@ -1,12 +1,11 @@
-"""A network as a LightningModule: loss, optimiser groups, schedule, scores."""
+"""A network as it is trained: loss, optimiser groups, schedule, scores."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,7 +15,6 @@ from harness.task.ctc import ctc_nats
 from harness.task.metrics import Metrics
 from harness.training.graphs import StepGraphs
 from harness.training.schedules import rate
-from harness.training.sharding import shard
 
 Batch = dict[str, Tensor]
 
@@ -67,20 +65,19 @@ def trained_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 _FUSED = partial(torch.optim.AdamW, fused=True)
 
 
-class TrialModule(L.LightningModule):
+class TrialModule(nn.Module):
     """Trains `model(batch) -> logits` with an optimiser (AdamW by default), linear warm-up and a schedule to the end.
 
     `head_lr` is the learning rate of `model.head` and of the learned weights of tasks, `lr` that of everything else,
     and the tensors in `fast` learn `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`.
 
     Where rows have answers of several tasks, `losses` gives the loss of each, and they are added up. `penalty` is added
-    to the loss, after `weigh` has weighted it by task. With `spread` the weights are sharded over the devices.
-    `written` returns further scores of an evaluation, of texts that the model writes. With `as_graphs` steps on a GPU
-    are graphs where batches of one shape come often: of one loss, without `weigh`, `penalty`, or parts.
+    to the loss, after `weigh` has weighted it by task. `written` returns further scores of an evaluation, of texts that
+    the model writes. With `as_graphs` steps on a GPU are graphs where batches of one shape come often: of one loss,
+    without `weigh`, `penalty`, or parts.
 
-    `scaled` says that gradients are of a scaled loss, as in 16-mixed. The fused AdamW is several times faster than the
-    default one, on a CPU too; Lightning does not combine it with clipping of scaled gradients. Weight decay leaves
-    biases and norms (all tensors of fewer than two dimensions) alone.
+    The fused AdamW is several times faster than the default one, on a CPU too; Lightning does not combine it with
+    clipping of scaled gradients. Weight decay leaves biases and norms (all tensors of fewer than two dimensions) alone.
     """
 
     def __init__(
@@ -94,7 +91,6 @@ class TrialModule(L.LightningModule):
         warmup: float,
         steps: int,
         make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] = _FUSED,
-        scaled: bool = False,
         schedule: str = "linear",
         decay: float = 0.2,
         fast: Collection[nn.Parameter] = (),
@@ -102,7 +98,6 @@ class TrialModule(L.LightningModule):
         penalty: Callable[[], Tensor] | None = None,
         weigh: Callable[[Tensor, Tensor], Tensor] | None = None,
         losses: Losses | None = None,
-        spread: bool = False,
         written: Callable[[], dict[str, float]] | None = None,
         as_graphs: bool = False,
     ) -> None:
@@ -111,57 +106,31 @@ class TrialModule(L.LightningModule):
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
         self.warmup_steps, self.steps = round(warmup * steps), steps
         self.make_optimizer, self.schedule, self.decay = make_optimizer, schedule, decay
-        self.scaled = scaled
         self.metrics, self.penalty, self.weigh, self.losses = metrics, penalty, weigh, losses
         # By name: sharding replaces a model's weights.
         ids = {id(tensor) for tensor in fast}
         self.fast = {name for name, tensor in model.named_parameters() if id(tensor) in ids}
-        self.fast_ratio, self.spread, self.written = fast_ratio, spread, written
+        self.fast_ratio, self.written = fast_ratio, written
         self.graphs = StepGraphs(model, mean_loss, steps) if as_graphs else None
-        self._keeps_gradients = self._has_gradients = False
         self.scores: dict[str, float] = {}
         self.predictions: list[tuple[Tensor, Tensor]] = []
         self.shares: list[Tensor] = []
         self.tags: dict[int, list[int]] = {}
 
-    def configure_model(self) -> None:
-        """Called by the trainer before it creates the optimiser."""
-        if self.spread:
-            assert self.device_mesh is not None
-            shard(self.model, self.device_mesh["data_parallel"])
-
-    def training_step(self, batch: dict[str, Any], _: int) -> Batch:
+    def forward(self, batch: Batch, share: Sequence[float] | None = None, last: bool = True) -> Batch:
         """`loss`: the mean loss, weighted and with the penalty if there are any; `bare`: the mean loss alone.
 
-        Of a batch in parts, `loss` is what the last one adds; the gradients of the others are there already.
+        Of a part of a step's batch they are what it adds, by its `share` of each task; the `last` one has the penalty.
         """
-        self._keeps_gradients = "parts" in batch
-        if self._keeps_gradients:
-            return self._accumulate(batch["parts"], batch["shares"])
-        recorded = None if self.graphs is None else self.graphs.loss(batch, self.global_step)
-        self._has_gradients = recorded is not None
-        if recorded is not None:
-            return {"loss": recorded, "bare": recorded}
         losses, tasks = task_losses(self.model, batch, self.losses)
-        bare = losses.sum()
-        loss = bare if self.weigh is None else self.weigh(losses, tasks)
-        return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": bare.detach()}
-
-    def _accumulate(self, parts: Sequence[Batch], shares: Sequence[Sequence[float]]) -> Batch:
-        optimizer = self.trainer.optimizers[0]
-        optimizer.zero_grad()
-        bare = torch.zeros((), device=self.device)
-        for number, (part, share) in enumerate(zip(parts, shares, strict=True), 1):
-            losses, tasks = task_losses(self.model, part, self.losses)
+        if share is None:
+            bare = losses.sum()
+            loss = bare if self.weigh is None else self.weigh(losses, tasks)
+        else:
             share_T = losses.new_tensor(share)
             losses = losses.where(share_T > 0, 0.0)  # the mean of no labels is NaN
-            bare += (losses.detach() * share_T).sum()
-            loss = (self._weighted_each(losses, tasks) * share_T).sum()
-            if number < len(parts):
-                with torch.autocast(self.device.type, enabled=False):
-                    # Inside DDP's forward pass nothing is reduced: that is left to the last part.
-                    self.trainer.strategy.backward(loss, optimizer)
-        return {"loss": loss if self.penalty is None else loss + self.penalty(), "bare": bare}
+            bare, loss = (losses * share_T).sum(), (self._weighted_each(losses, tasks) * share_T).sum()
+        return {"loss": loss + self.penalty() if self.penalty and last else loss, "bare": bare.detach()}
 
     def _weighted_each(self, losses_T: Tensor, tasks_T: Tensor) -> Tensor:
         if self.weigh is None:
@@ -169,24 +138,21 @@ class TrialModule(L.LightningModule):
         each = zip(losses_T.split(1), tasks_T.split(1), strict=True)
         return torch.stack([self.weigh(loss, task) for loss, task in each])
 
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """The trainer calls it after `training_step`, where gradients that are there already have to stay."""
-        if self._keeps_gradients or self._has_gradients:
-            return
+    def recorded_loss(self, batch: dict[str, Any], step: int) -> Tensor | None:
+        """The loss of a step that is a graph, whose gradients are then there; else nothing."""
+        return None if self.graphs is None else self.graphs.loss(batch, step)
+
+    def zero_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Before a step that is no graph."""
         if self.graphs is None:
-            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+            optimizer.zero_grad()
         else:
             self.graphs.zero_gradients()
 
-    def backward(self, loss: Tensor, *_: Any) -> None:
-        """Nothing is left to do of a step that was a graph."""
-        if not self._has_gradients:
-            loss.backward()
-
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch) -> None:
         self.metrics.update(self.model(batch), batch)
 
-    def test_step(self, batch: Batch, _: int) -> None:
+    def test_step(self, batch: Batch) -> None:
         """Add a batch to the scores, and keep its rows for the predictions."""
         logits = self.model(batch)
         items = self.metrics.update(logits, batch)
@@ -195,26 +161,26 @@ class TrialModule(L.LightningModule):
             self.shares.append(shares.cpu())
         self.tags.update(zip(batch["rows"].tolist(), self.metrics.tags(logits, batch), strict=False))
 
-    def on_test_start(self) -> None:
+    def begin_test(self) -> None:
         """Each test has its own predictions."""
         self.predictions, self.shares, self.tags = [], [], {}
 
-    def on_validation_epoch_end(self) -> None:
+    def end_validation(self, step: int) -> None:
         """Compute the scores of the validation split, those of `written` texts among them."""
-        self._compute_scores()
-        if self.written is not None and not self.trainer.sanity_checking:
+        self._compute_scores(step)
+        if self.written is not None:
             self.scores |= self.written()
 
-    def on_test_epoch_end(self) -> None:
-        """Compute the scores of the test split; with several devices, gather the predictions of all."""
-        self._compute_scores()
-        if self.trainer.world_size > 1:
-            everyone: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(self.trainer.world_size)]
+    def end_test(self, step: int, processes: int = 1) -> None:
+        """Compute the scores of the test split; of several processes, gather the predictions of all."""
+        self._compute_scores(step)
+        if processes > 1:
+            everyone: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(processes)]
             torch.distributed.all_gather_object(everyone, self.predictions)
             self.predictions = [batch for part in everyone for batch in part]
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser over groups of one learning rate each, decayed or not."""
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser over groups of one learning rate each, decayed or not, before the first step."""
         fresh = [part for name, part in self.model.named_children() if name in ("head", "weighting")]
         head = {id(tensor) for part in fresh for tensor in part.parameters()}
         members: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -222,13 +188,20 @@ class TrialModule(L.LightningModule):
             lr = self.head_lr if id(tensor) in head else self.lr
             lr *= self.fast_ratio if name in self.fast else 1.0
             members.setdefault((lr, self.weight_decay if tensor.ndim >= 2 else 0.0), []).append(tensor)
-        groups = [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in members.items()]
-        optimizer = self.make_optimizer(groups)
-        if not self.scaled:
-            # By it Lightning refuses to clip for a fused optimiser, which bf16, that scales nothing, would allow.
-            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = self.make_optimizer(
+            [
+                {"params": tensors, "lr": lr, "initial_lr": lr, "weight_decay": decay}
+                for (lr, decay), tensors in members.items()
+            ]
+        )
+        self.set_rate(optimizer, 0)
+        return optimizer
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """The learning rates after so many steps."""
+        share = self._rate(step)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * share
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, tensor) for name, tensor in self.model.named_parameters() if tensor.requires_grad)
@@ -236,9 +209,21 @@ class TrialModule(L.LightningModule):
     def _rate(self, step: int) -> float:
         return rate(self.schedule, step, steps=self.steps, warmup_steps=self.warmup_steps, decay=self.decay)
 
-    def _compute_scores(self) -> None:
+    def _compute_scores(self, step: int) -> None:
         scores = self.metrics.compute_and_reset()
         # NaN logits have an accuracy too: the share of class 0. Only the loss tells.
         if not torch.isfinite(torch.tensor(scores["loss"])):
-            raise Diverged(f"evaluation loss {scores['loss']} after step {self.global_step}")
+            raise Diverged(f"evaluation loss {scores['loss']} after step {step}")
         self.scores = scores
+
+
+@contextmanager
+def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Inside there are no gradients either; afterwards each layer is in the mode that it was in."""
+    modes = [(layer, layer.training) for layer in module.modules()]
+    module.eval()
+    # What is sharded, or broadcast to several processes, may not be of inference alone.
+    with torch.no_grad() if torch.distributed.is_initialized() else torch.inference_mode():
+        yield
+    for layer, mode in modes:
+        layer.training = mode

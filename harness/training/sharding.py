@@ -3,35 +3,10 @@
 from collections.abc import Iterator
 
 import torch
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import Tensor, nn
-from torch.distributed import destroy_process_group
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
-
-
-class _Sharded(ModelParallelStrategy):
-    """Frees what a mesh of devices has of its own; torch would keep its sockets and threads until the process ends.
-
-    The data-parallel dimension has the group of all processes, the other one, of one device, a group for each mesh:
-    after some 250 trainings a process would be out of files.
-    """
-
-    def teardown(self) -> None:
-        super().teardown()
-        if self._device_mesh is not None:
-            destroy_process_group(self._device_mesh.get_group("tensor_parallel"))
-            self._device_mesh = None
-
-
-def strategy_of(name: str, devices: int, in_part: bool = False) -> Strategy | str:
-    """Lightning's strategy for a number of devices; `in_part`: a step may leave some of the trained weights alone."""
-    if devices == 1:
-        return "auto"
-    if name == "fsdp":
-        return _Sharded(data_parallel_size=devices, tensor_parallel_size=1)
-    return DDPStrategy(find_unused_parameters=in_part)
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:

@@ -94,7 +94,6 @@ def make_module(
     metrics: Metrics,
     steps: int,
     *,
-    spread: bool = False,
     penalty: Callable[[], Tensor] | None = None,
     written: Callable[[], dict[str, float]] | None = None,
 ) -> TrialModule:
@@ -114,7 +113,6 @@ def make_module(
         warmup=optimizer.warmup,
         steps=steps,
         make_optimizer=make_optimizer(trial.config, fused=fused),
-        scaled=trial.precision == "16-mixed",
         schedule=optimizer.schedule,
         decay=optimizer.decay,
         fast=trial.method.fast_parameters(model),
@@ -122,7 +120,6 @@ def make_module(
         penalty=penalty,
         weigh=model.weighting.forward if model.weighting is not None else None,
         losses=trial.task.losses,
-        spread=spread,
         written=written,
         as_graphs=not (penalty or no_graphs(trial)),
     )

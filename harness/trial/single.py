@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import lightning as L
 from torch import Tensor
 
 from harness.config import TrainerConfig
@@ -19,6 +18,7 @@ from harness.task.metrics import MeasuredMetrics, Metrics
 from harness.training import (
     EVALUATION_PATIENCE_S,
     BestCheckpoint,
+    Callback,
     CheckpointCallback,
     Checkpoints,
     DivergenceCheck,
@@ -28,17 +28,15 @@ from harness.training import (
     Plan,
     PruningCallback,
     RankScheduleCallback,
-    StopRequestCheck,
     TaskGradientsCallback,
+    Trainer,
     TrialModule,
     UnusedParameterCheck,
-    fit,
     gather_full_model,
     generate_texts,
-    make_trainer,
+    make_fabric,
     plan,
     scored_texts,
-    test,
 )
 from harness.trial.adapt import compare_merged
 from harness.trial.artifacts import cut_rows, save_artifacts, saved_files, write_texts
@@ -60,20 +58,20 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     settled = 0 if schedule is None else schedule.settled
     moving = [] if schedule is None else [RankScheduleCallback(schedule)]
     metrics, written = metrics_of(trial.task, config.trainer), _written(trial, trained)
-    module = make_module(trial, trained, metrics, length.steps, spread=trial.spread, written=written)
+    module = make_module(trial, trained, metrics, length.steps, written=written)
     best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
     checkpoints = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
     pruning = PruningCallback(trial.report, settled, checkpoints.halt if trial.context.halts else None)
     stops = [pruning, EarlyStopping(best, config.trainer.patience)]
-    unused, checks = UnusedParameterCheck(), [StopRequestCheck(between_steps=False), DivergenceCheck()]
+    unused = UnusedParameterCheck()
     scores = (*module.metrics.names, *(config.trainer.text_measures if written is not None else ()))
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)
     gradients = _task_gradients(trial, trained)
     member = join_pack(trial)
     shared = [] if member is None else [PackCallback(member)]
-    callbacks = [checkpoints, *checks, trial.meter, unused, curve, *moving, *gradients, best, *stops, *shared]
+    callbacks = [checkpoints, DivergenceCheck(), trial.meter, unused, curve, *moving, *gradients, best, *stops, *shared]
     trainer = _trainer(trial, length, callbacks)
-    process = trainer.global_rank, trainer.world_size
+    process = trainer.fabric.global_rank, trainer.fabric.world_size
     _score_base(trial, trained)
     started = time.perf_counter()
     features = Features(trial)
@@ -83,12 +81,12 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     checkpoints.batch_sampler = training.batch_sampler
     try:
         with features.opened():
-            fit(trainer, module, training, trial.evaluation_batches(features.evaluation("validation"), *process))
+            trainer.fit(module, training, trial.evaluation_batches(features.evaluation("validation"), *process))
     finally:
         if member is not None:
             member.close()
         spent = replace(trial.meter.clock.summary(), train_s=time.perf_counter() - started)
-        made, resumed = trainer.global_step, checkpoints.resumed_at or None
+        made, resumed = trainer.step, checkpoints.resumed_at or None
         steps = Steps(planned=length.steps, made=made, best=best.best_step, resumed=resumed)
         draft.record = replace(draft.record, time=spent, memory=trial.meter.parts, dead=unused.unused, steps=steps)
         size = trial.meter.pack_size
@@ -101,7 +99,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
         if best.best:
             draft.add_scores("val", best.best)
     best.restore(module)
-    with checkpoints.guard(trainer, module), features.opened():
+    with checkpoints.guard(trainer), features.opened():
         _score(trial, trained, trainer, module, features)
     if trial.spread:
         gather_full_model(trained, trial.model)
@@ -203,41 +201,38 @@ def _plan(trial: RunningTrial) -> Plan:
     return plan(batches, settings.epochs, settings.max_steps, settings.evaluations, round_up=settings.round_up)
 
 
-def _trainer(trial: RunningTrial, length: Plan, callbacks: Sequence[L.Callback]) -> L.Trainer:
+def _trainer(trial: RunningTrial, length: Plan, callbacks: Sequence[Callback]) -> Trainer:
     settings = trial.config.trainer
-    return make_trainer(
-        trial.context.folder,
-        length,
+    fabric = make_fabric(
         trial.device,
-        callbacks,
-        precision=trial.precision,
-        clip=trial.config.optimizer.clip,
+        trial.precision,
         devices=settings.devices,
         strategy=settings.strategy,
         in_part=trial.config.task.trains_in_part,
     )
+    return Trainer(fabric, length, callbacks, trial.config.optimizer.clip)
 
 
-def _score(trial: RunningTrial, trained: Network, trainer: L.Trainer, module: TrialModule, features: Features) -> None:
+def _score(trial: RunningTrial, trained: Network, trainer: Trainer, module: TrialModule, features: Features) -> None:
     """The scores of the best weights: on test, on training rows if that is asked for, and at every nested rank.
 
     Test stays unread where the trial's context says so.
     """
     config, draft, held_out = trial.config, trial.draft, trial.splits["test"]
-    process = trainer.global_rank, trainer.world_size
+    process = trainer.fabric.global_rank, trainer.fabric.world_size
     evaluate = {"val": trial.evaluation_batches(features.evaluation("validation"), *process)}
     if trial.context.test:
         evaluate["test"] = trial.evaluation_batches(features.evaluation("test"), *process)
     for rank in trial.method.nested_ranks(trial.model):
         set_active(trained.base, rank)
         for name, batches in evaluate.items():
-            draft.add_scores(f"{name}@{rank}", test(trainer, module, batches))
+            draft.add_scores(f"{name}@{rank}", trainer.test(module, batches))
     if config.trainer.score_train:
         seen = trial.evaluation_batches(trial.splits["train"], *process, rows=len(held_out))
-        draft.add_scores("train", test(trainer, module, seen))
+        draft.add_scores("train", trainer.test(module, seen))
     if not trial.context.test:
         return
-    scores = test(trainer, module, evaluate["test"])
+    scores = trainer.test(module, evaluate["test"])
     draft.add_scores("test", scores)
     asked, folder = config.trainer.text_measures, trial.context.folder
     written = write_texts(

@@ -11,7 +11,7 @@ from harness.cluster.rebuild import rebuild
 from harness.cluster.study import begin_study
 from harness.cluster.worker import join
 from harness.config import check, to_dict
-from harness.trial import single
+from harness.training import Trainer
 from tests.offline_runs import inspect
 
 
@@ -25,14 +25,14 @@ def study(tree, own_cache, monkeypatch):
     composed["sweep"] |= {"scientific": {"lora.rank": [1, 2]}, "trials": 1}
     config = check(composed)
     folder = begin_study(config)
-    fit = single.fit
+    fit = Trainer.fit
 
     def greedy(trainer, module, *loaders):
         fit(trainer, module, *loaders)
         if sum(entry.trial == 0 for entry in record.read(folder)) == len(record.read(folder)) == 1:
             raise MemoryError
 
-    monkeypatch.setattr(single, "fit", greedy)
+    monkeypatch.setattr(Trainer, "fit", greedy)
     with join(config, folder) as worker:
         worker.work()
     return config, folder

@@ -14,7 +14,7 @@ from harness.cluster.worker import join
 from harness.config import check
 from harness.record import Log, Parameters
 from harness.system.signals import Interrupted
-from harness.training import ResourceMeter
+from harness.training import MetricsCsvLogger
 from tests.cluster import crowd, stub
 from tests.test_record import make
 from tests.tiny import words_of
@@ -142,13 +142,13 @@ def trained(config, tmp_path, monkeypatch, name):
     """The records of a study whose trials are real, and each trained step of each trial."""
     steps = []
 
-    def count(meter, trainer, *given):
-        steps.append((int(trainer.default_root_dir.split("/")[-1].split("-")[0]), trainer.global_step))
-        before(meter, trainer, *given)
+    def count(curve, trainer, batch):
+        steps.append((int(curve.path.parent.name.split("-")[0]), trainer.step))
+        before(curve, trainer, batch)
 
-    before = ResourceMeter.on_train_batch_end
+    before = MetricsCsvLogger.after_step
     with monkeypatch.context() as watched:
-        watched.setattr(ResourceMeter, "on_train_batch_end", count)
+        watched.setattr(MetricsCsvLogger, "after_step", count)
         entries = crowd.undisturbed(config, tmp_path / name)
     return entries, steps
 

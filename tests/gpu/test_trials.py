@@ -96,14 +96,14 @@ def test_a_trial_that_runs_out_of_memory_says_so_and_the_next_one_trains(run):
 
 def test_a_step_hardly_ever_waits_for_the_device(run, monkeypatch):
     """At most one wait in five steps, of all that torch knows to be one; between the 20th and the 100th step."""
-    waits, start = [], MetricsCsvLogger.on_train_batch_end
+    waits, start = [], MetricsCsvLogger.after_step
 
     def watch(callback, trainer, *rest):
         start(callback, trainer, *rest)
-        if trainer.global_step in (20, 100):
-            torch.cuda.set_sync_debug_mode("warn" if trainer.global_step == 20 else "default")
+        if trainer.step in (20, 100):
+            torch.cuda.set_sync_debug_mode("warn" if trainer.step == 20 else "default")
 
-    monkeypatch.setattr(MetricsCsvLogger, "on_train_batch_end", watch)
+    monkeypatch.setattr(MetricsCsvLogger, "after_step", watch)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         run("lora.rank=2", "trainer.epochs=100.0", "trainer.max_steps=110", "trainer.evaluations=1")

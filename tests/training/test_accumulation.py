@@ -1,7 +1,6 @@
 """A step of several micro-batches is the step of one batch of all their rows."""
 
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from safetensors.torch import load_file
 from harness.config import ConfigError, check
 from harness.model.generator import Generator
 from harness.task import Inputs
-from harness.training import in_parts, pieces_of
+from harness.training import Plan, Trainer, in_parts, make_fabric, pieces_of
 from harness.training.module import TrialModule
 from harness.trial import TrialContext
 from harness.trial.inputs import loader
@@ -229,14 +228,13 @@ def test_parts_without_labels_are_as_in_the_whole_batch(unlabelled):
     torch.manual_seed(0)
     module = TrialModule(Tokens(), None, **keys, weigh=lambda losses, tasks: losses.sum() * module.scale)
     module.scale = torch.nn.Parameter(torch.tensor(2.0))
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    strategy = SimpleNamespace(backward=lambda loss, _: loss.backward())
-    module._trainer = SimpleNamespace(optimizers=[optimizer], strategy=strategy)
+    trainer = Trainer(make_fabric(torch.device("cpu"), "32-true"), Plan(1, ()), [])
+    trainer._place(module)
+    trainer.optimizer = module.new_optimizer()
     found = []
     for batch in (Labelled(*unlabelled).training_batch([0, 1, 2, 3]), in_parts(Labelled(*unlabelled), 4, range(4))):
-        optimizer.zero_grad()
-        told = module.training_step(batch, 0)
-        told["loss"].backward()
-        found.append((told["bare"], [tensor.grad.clone() for tensor in module.parameters()]))
+        module.zero_grad()
+        trainer._compute_gradients(batch)
+        found.append((trainer.bare, [tensor.grad.clone() for tensor in module.parameters()]))
     torch.testing.assert_close(found[1], found[0], equal_nan=True)
     assert found[0][0].isfinite() == (len(unlabelled) < 4)

@@ -38,26 +38,26 @@ def train(config, folder: Path, stop_at: int | None = None, stop_in_test: int | 
     folder.mkdir(parents=True, exist_ok=True)
     steps, tests = [], []
 
-    def on_step(guard, trainer, *_):
-        steps.append(trainer.global_step)
-        if trainer.global_step == stop_at:
+    def on_step(guard, trainer, _):
+        steps.append(trainer.step)
+        if trainer.step == stop_at:
             os.kill(os.getpid(), signum)
 
-    def on_test(module, batch, index):
-        tests.append(index)
+    def on_test(module, batch):
+        tests.append(len(batch["rows"]))
         if len(tests) == stop_in_test:
             os.kill(os.getpid(), signum)
-        test_step(module, batch, index)
+        test_step(module, batch)
 
-    before, test_step = DivergenceCheck.on_train_batch_end, TrialModule.test_step
-    DivergenceCheck.on_train_batch_end, TrialModule.test_step = on_step, on_test
+    before, test_step = DivergenceCheck.after_step, TrialModule.test_step
+    DivergenceCheck.after_step, TrialModule.test_step = on_step, on_test
     try:
         with graceful_stop():
             entry = run_trial(config, TrialContext("s", 0, "arm", folder), lambda *_: False)
     except Interrupted:
         entry = None
     finally:
-        DivergenceCheck.on_train_batch_end, TrialModule.test_step = before, test_step
+        DivergenceCheck.after_step, TrialModule.test_step = before, test_step
     return entry, steps
 
 
@@ -300,7 +300,7 @@ def test_kill_9_in_the_middle(plain_trial, tmp_path, own_cache, zygote, fault):
 
 
 def test_a_checkpoint_is_made_before_the_step_that_an_evaluation_follows(plain_trial, tmp_path, own_cache, monkeypatch):
-    monkeypatch.setattr("harness.training.callbacks.stop_request.EVALUATION_PATIENCE_S", 0.0)
+    monkeypatch.setattr("harness.training.loop.EVALUATION_PATIENCE_S", 0.0)
     monkeypatch.setattr(checkpoint, "_EVALUATES_S", 0.0)
     config, alone, _ = plain_trial
     _, steps = train(config, tmp_path / "t", 12)
@@ -321,7 +321,7 @@ def test_it_is_said_where_another_number_of_threads_goes_on(compose, tmp_path, o
 
 
 def test_an_evaluation_that_takes_long_is_not_waited_for(compose, tmp_path, own_cache, monkeypatch):
-    monkeypatch.setattr("harness.training.callbacks.stop_request.EVALUATION_PATIENCE_S", 0.0)
+    monkeypatch.setattr("harness.training.loop.EVALUATION_PATIENCE_S", 0.0)
     config = compose(*WORDS)
     started = time.monotonic()
     entry, steps = train(config, tmp_path / "t", 12)

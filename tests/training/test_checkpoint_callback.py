@@ -28,11 +28,11 @@ from harness.trial import TrialContext
 from harness.trial.run import run_trial
 
 me, stop, steps, saves, tests = process_info().process_index, None, [], [], []
-on_step, on_test, save = DivergenceCheck.on_train_batch_end, TrialModule.test_step, Checkpoints.save
+on_step, on_test, save = DivergenceCheck.after_step, TrialModule.test_step, Checkpoints.save
 
 def step(guard, trainer, *rest):
-    steps.append(trainer.global_step)
-    if stop == [me, "step", trainer.global_step]:
+    steps.append(trainer.step)
+    if stop == [me, "step", trainer.step]:
         os.kill(os.getpid(), signal.SIGTERM)
     on_step(guard, trainer, *rest)
 
@@ -46,7 +46,7 @@ def counted(checkpoints, state):
     saves.append(state["step"])
     save(checkpoints, state)
 
-DivergenceCheck.on_train_batch_end, TrialModule.test_step, Checkpoints.save = step, test, counted
+DivergenceCheck.after_step, TrialModule.test_step, Checkpoints.save = step, test, counted
 found = {}
 with process_group(process_info(), resolve_device("cpu", 2)):
     for name, tree, stops in json.loads(Path("rounds.json").read_text()):

@@ -26,7 +26,7 @@ def module(**changes):
 def test_every_trained_tensor_is_in_one_group_and_biases_and_norms_are_not_decayed():
     trial = module()
     trial.model.body.weight.requires_grad_(False)
-    groups = trial.configure_optimizers()["optimizer"].param_groups
+    groups = trial.new_optimizer().param_groups
     found = {id(tensor): group for group in groups for tensor in group["params"]}
     names = {name: found.get(id(tensor)) for name, tensor in trial.model.named_parameters()}
     assert names["body.weight"] is None
@@ -54,8 +54,8 @@ def test_scores_are_means_over_examples_not_over_batches():
     torch.manual_seed(0)
     x, labels = torch.randn(4, 3), torch.tensor([1, 0, 1, 1])
     for rows in (slice(0, 1), slice(1, 4)):
-        trial.validation_step({"ids": x[rows], "labels": labels[rows]}, 0)
-    trial._compute_scores()
+        trial.validation_step({"ids": x[rows], "labels": labels[rows]})
+    trial.end_validation(1)
     logits = trial.model({"ids": x}).double()
     rows = [
         math.log(sum(math.exp(other) for other in row)) - row[label]
@@ -68,9 +68,9 @@ def test_scores_are_means_over_examples_not_over_batches():
 def test_nan_logits_are_divergence_and_not_the_share_of_class_zero():
     trial = module()
     nn.init.constant_(trial.model.head.weight, math.nan)
-    trial.validation_step({"ids": torch.randn(4, 3), "labels": torch.zeros(4, dtype=torch.long)}, 0)
-    with pytest.raises(Diverged, match="evaluation loss nan"):
-        trial._compute_scores()
+    trial.validation_step({"ids": torch.randn(4, 3), "labels": torch.zeros(4, dtype=torch.long)})
+    with pytest.raises(Diverged, match="evaluation loss nan after step 7"):
+        trial.end_validation(7)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 """The comparison of tasks' gradients against the angle between them, written out."""
 
-import lightning as L
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from harness.training import ClassMetrics, TaskGradientsCallback, TrialModule
+from harness.training import Callback, ClassMetrics, Plan, TaskGradientsCallback, Trainer, TrialModule, make_fabric
 
 
 class Two(nn.Module):
@@ -42,28 +41,18 @@ def run(inside):
     module = TrialModule(net, Metrics(2), lr=0.1, head_lr=0.1, weight_decay=0.0, warmup=0.0, steps=4, losses=losses)
     seen = []
 
-    class Look(L.Callback):
-        def on_validation_end(self, trainer, module):
+    class Look(Callback):
+        def after_evaluation(self, trainer):
             seen.append(net.base.weight.detach().clone())
 
     callback = TaskGradientsCallback([batch], list(net.base.parameters()))
-    trainer = L.Trainer(
-        max_steps=4,
-        val_check_interval=2,
-        check_val_every_n_epoch=None,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-        callbacks=[*([callback] if inside else []), Look()],
-    )
+    callbacks = [*([callback] if inside else []), Look()]
+    trainer = Trainer(make_fabric(torch.device("cpu"), "32-true"), Plan(4, (2, 4)), callbacks)
     loader = DataLoader([0] * 4, batch_size=None, collate_fn=lambda _: batch)
     trainer.fit(module, loader, loader)
     return callback, seen, batch
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_cosines_are_those_of_the_gradients_and_training_goes_on_as_without():
     callback, seen, batch = run(inside=True)
     _, alone, _ = run(inside=False)

@@ -145,15 +145,15 @@ def test_a_trial_that_is_pruned_or_fails_leaves_the_others_as_they_are(trials, p
 def test_a_head_that_fails_in_the_middle_of_a_step_leaves_the_others_as_they_are(trials, passes, monkeypatch):
     for place in (0, 2):
         trials.run(f"alone{place}", MIXED[place])
-    step, made = TrialModule.training_step, []
+    step, made = TrialModule.forward, []
 
-    def breaks(self, batch, index):
+    def breaks(self, *given):
         made.append(self)
         if len(made) == 3 * 10 + 2:  # the second trial, at its eleventh step
             raise OSError("a fault of its own")
-        return step(self, batch, index)
+        return step(self, *given)
 
-    monkeypatch.setattr(TrialModule, "training_step", breaks)
+    monkeypatch.setattr(TrialModule, "forward", breaks)
     found = trials.packed(*MIXED)
     assert [entry.state for entry in found] == ["complete", "fail", "complete"]
     assert passes == [3] * 11 + [2] * 39

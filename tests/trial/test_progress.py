@@ -41,17 +41,17 @@ def train(several, tmp_path, monkeypatch):
         counts, steps = {"test": 0}, []
         test_step = TrialModule.test_step
 
-        def on_step(guard, trainer, *_):
-            steps.append(trainer.global_step)
+        def on_step(guard, trainer, _):
+            steps.append(trainer.step)
             counts["step"] = go.made[name] = go.made.get(name, 0) + 1
             if stop == ("step", counts["step"]):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        def on_test(module, batch, index):
+        def on_test(module, batch):
             counts["test"] += 1
             if stop == ("test", counts["test"]):
                 os.kill(os.getpid(), signal.SIGTERM)
-            test_step(module, batch, index)
+            test_step(module, batch)
 
         def report(step, scores):
             if heard is not None:
@@ -59,7 +59,7 @@ def train(several, tmp_path, monkeypatch):
             return False
 
         with monkeypatch.context() as patch:
-            patch.setattr(DivergenceCheck, "on_train_batch_end", on_step)
+            patch.setattr(DivergenceCheck, "after_step", on_step)
             patch.setattr(TrialModule, "test_step", on_test)
             try:
                 with graceful_stop():

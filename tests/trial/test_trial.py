@@ -25,6 +25,7 @@ from harness.system import assets
 from harness.system.out_of_memory import DiskFull
 from harness.system.signals import Interrupted
 from harness.task import build_task, encode
+from harness.training import Trainer
 from harness.trial import TrialContext, single
 from harness.trial.adapt import count
 from harness.trial.fingerprints import fingerprint_of
@@ -221,7 +222,7 @@ def test_a_full_disk_is_no_failure_of_the_trial(run, monkeypatch, error):
         finally:
             raise RuntimeError("unexpected pos 704 vs 598")  # as torch.save does, the cause behind it
 
-    monkeypatch.setattr(single, "fit", full)
+    monkeypatch.setattr(Trainer, "fit", full)
     with pytest.raises(DiskFull, match="a disk that is full: RuntimeError: unexpected pos"):
         run()
 
@@ -230,7 +231,7 @@ def test_running_out_of_memory_fails_the_trial(run, monkeypatch):
     def exhausted(*_, **__):
         torch.empty(1 << 60, dtype=torch.uint8)
 
-    monkeypatch.setattr(single, "fit", exhausted)
+    monkeypatch.setattr(Trainer, "fit", exhausted)
     entry = run()
     assert entry.state == "fail"
     assert re.fullmatch(
@@ -246,7 +247,7 @@ def test_a_defect_fails_the_trial_and_leaves_its_traceback(run, monkeypatch, tmp
     def broken(*_, **__):
         raise RuntimeError("shapes do not fit\nmore")
 
-    monkeypatch.setattr(single, "fit", broken)
+    monkeypatch.setattr(Trainer, "fit", broken)
     entry = run()
     assert entry.reason == "error: RuntimeError: shapes do not fit"
     assert "shapes do not fit" in (tmp_path / "results/s/trials/0000/error.log").read_text()

@@ -8,12 +8,10 @@ from harness.training.callbacks.metrics_csv import MetricsCsvLogger
 from harness.training.callbacks.pruning import PruningCallback, Report
 from harness.training.callbacks.rank_schedule import RankScheduleCallback
 from harness.training.callbacks.resource_meter import ResourceMeter
-from harness.training.callbacks.stop_request import EVALUATION_PATIENCE_S, StopRequestCheck
 from harness.training.callbacks.task_gradients import TaskGradientsCallback
 from harness.training.callbacks.unused_parameters import UnusedParameterCheck
 
 __all__ = [
-    "EVALUATION_PATIENCE_S",
     "BestCheckpoint",
     "CheckpointCallback",
     "DivergenceCheck",
@@ -23,7 +21,6 @@ __all__ = [
     "RankScheduleCallback",
     "Report",
     "ResourceMeter",
-    "StopRequestCheck",
     "TaskGradientsCallback",
     "UnusedParameterCheck",
 ]

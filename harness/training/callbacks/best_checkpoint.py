@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from safetensors.torch import load_file, save_file
 
 from harness.record import direction
+from harness.training.loop import Callback, Trainer
 from harness.training.module import TrialModule, trained_tensors
 from harness.training.sharding import copy_into, to_full
 
 
-class BestCheckpoint(L.Callback):
+class BestCheckpoint(Callback):
     """Keeps the weights of the best evaluation in a file: in memory they would count as the trial's.
 
     `objective` is the name of a validation score; of `loss` a lower value is better, of any other a higher one.
@@ -37,18 +37,17 @@ class BestCheckpoint(L.Callback):
         if self.best:
             save_file(state_dict["weights"], self.path)
 
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, TrialModule)
-        scores = module.scores
-        if trainer.global_step < self.not_before:
+    def after_evaluation(self, trainer: Trainer) -> None:
+        scores = trainer.module.scores
+        if trainer.step < self.not_before:
             return
         if not self.best or self.sign * scores[self.objective] > self.sign * self.best[self.objective]:
-            self.best, self.best_step, self.evaluations_since = dict(scores), trainer.global_step, 0
-            save_file({name: to_full(tensor) for name, tensor in trained_tensors(module)}, self.path)
+            self.best, self.best_step, self.evaluations_since = dict(scores), trainer.step, 0
+            save_file({name: to_full(tensor) for name, tensor in trained_tensors(trainer.module)}, self.path)
         else:
             self.evaluations_since += 1
 
-    def restore(self, module: L.LightningModule) -> None:
+    def restore(self, module: TrialModule) -> None:
         """Load the weights of the best evaluation into the module."""
         stored = load_file(self.path)
         with torch.no_grad():

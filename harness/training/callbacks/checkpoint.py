@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from harness.system import fault_injection
-from harness.system.signals import Interrupted, reinstall_handlers, stop_signal
+from harness.system.signals import Interrupted, stop_signal
 from harness.training.checkpoint import Checkpoints, from_bytes, random_state, set_random_state, to_bytes
 from harness.training.distributed import all_gather_bytes, all_reduce_max, broadcast_bytes
+from harness.training.loop import Callback, Trainer
 from harness.training.module import Pruned, trained_tensors
 from harness.training.sharding import copy_into, shard_like, to_full
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _DUE = 1  # the code for a checkpoint that is due by the first process's clock; every signal number is higher
 
 
-class CheckpointCallback(L.Callback):
+class CheckpointCallback(Callback):
     """Saves a trial when a stop is requested, every minute, and before evaluations; resumes it from there.
 
     It comes first of all callbacks, so that what they do before a step is still to come when the trial is resumed. The
@@ -52,67 +52,51 @@ class CheckpointCallback(L.Callback):
         """Save the trial before its next step, from which it may go on, and raise what is given."""
         self._halted = pruned
 
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Restore weights and the position in the data, before the loader starts."""
-        if self._state is None:
-            self._state = self.checkpoints.load() if trainer.is_global_zero else {}
-            if trainer.world_size > 1:
-                self._state = from_bytes(broadcast_bytes(to_bytes(self._state)))
-        if not self._state:
-            return
-        self.resumed_at = self._state["step"]
-        for name, tensor in trained_tensors(module):
-            copy_into(tensor, self._state["weights"][name])
-        trainer.fit_loop.load_state_dict(self._state["loops"])
-        self.batch_sampler.resume_at(self._state["batches"])
-        self._random = self._state["random"][trainer.global_rank]
-
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Restore what exists only now: optimiser, schedule, the states of the other callbacks."""
-        reinstall_handlers()  # Lightning's handler of SIGTERM would end the trial before it is saved
+    def begin(self, trainer: Trainer) -> None:
+        """Put everything back as it was, before the loader starts."""
         state, self._state = self._state, {}
+        if state is None:
+            state = self.checkpoints.load() if trainer.fabric.is_global_zero else {}
+            if trainer.several:
+                state = from_bytes(broadcast_bytes(to_bytes(state)))
         if not state:
             return
+        self.resumed_at, trainer.step, trainer.should_stop = state["step"], state["batches"], state["ended"]
+        self.batch_sampler.resume_at(state["batches"])
+        for name, tensor in trained_tensors(trainer.module):
+            copy_into(tensor, state["weights"][name])
         if not state["ended"]:
-            _load_optimizer(trainer.optimizers[0], state["optimizer"])
-            trainer.lr_scheduler_configs[0].scheduler.load_state_dict(state["schedule"])
-            trainer.precision_plugin.load_state_dict(state["precision"])
-        self._restore_callbacks(trainer, state)
-        trainer.should_stop = state["ended"]
+            _load_optimizer(trainer.optimizer, state["optimizer"])
+            trainer.fabric.strategy.precision.load_state_dict(state["precision"])
+        for callback in self._others(trainer):
+            callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
+        self._random = state["random"][trainer.fabric.global_rank]
         log.info("trial goes on from step %d", self.resumed_at)
         if (threads := state.get("threads")) not in (None, torch.get_num_threads()):
             now = torch.get_num_threads()
             log.warning("begun with %d threads, goes on with %d: last digits differ; trainer.threads=N", threads, now)
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+    def before_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
         self._restore_random_state()
         fault_injection.crash_point("in_training")
         if self._halted is not None:
-            self._save(trainer, module, ended=False)
+            self._save(trainer, ended=False)
             raise self._halted
-        self._save_if_due(trainer, module, ended=False)
+        self._save_if_due(trainer, ended=False)
 
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """The evaluation that follows may take long."""
+    def end(self, trainer: Trainer) -> None:
+        """The tests that follow may take long."""
         self._restore_random_state()
         self._last_random = random_state()
-        self._save_if_due(trainer, module, ended=True)
-
-    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Resumed after the last step, there is nothing to train, and no other hook is called."""
-        state, self._state = self._state, {}
-        if state:
-            self._restore_callbacks(trainer, state)
-            self._restore_random_state()
-            self._last_random = random_state()
+        self._save_if_due(trainer, ended=True)
 
     @contextmanager
-    def guard(self, trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
+    def guard(self, trainer: Trainer) -> Iterator[None]:
         """Around what follows training: interrupted there, the trial resumes from the end of its training."""
         try:
             yield
         except Interrupted:
-            self._save(trainer, module, ended=True)
+            self._save(trainer, ended=True)
             raise
 
     def _restore_random_state(self) -> None:
@@ -120,33 +104,27 @@ class CheckpointCallback(L.Callback):
             set_random_state(self._random)
             self._random = None
 
-    def _restore_callbacks(self, trainer: L.Trainer, state: dict[str, Any]) -> None:
-        for callback in self._others(trainer):
-            callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
+    def _others(self, trainer: Trainer) -> list[Callback]:
+        return [callback for callback in trainer.callbacks if callback is not self]
 
-    def _others(self, trainer: L.Trainer) -> list[L.Callback]:
-        return [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
-
-    def _save_if_due(self, trainer: L.Trainer, module: L.LightningModule, ended: bool) -> None:
+    def _save_if_due(self, trainer: Trainer, ended: bool) -> None:
         """Save if a stop was requested of any process, or if the first process's clock says so. Raises Interrupted."""
-        evaluates = not ended and (trainer.global_step + 1) % int(trainer.val_check_batch or 1) == 0  # after this step
-        due = trainer.is_global_zero and self.checkpoints.due(evaluates)
+        evaluates = not ended and trainer.step + 1 in trainer.length.evaluate_after
+        due = trainer.fabric.is_global_zero and self.checkpoints.due(evaluates)
         code = all_reduce_max(stop_signal() or (_DUE if due else 0))
         if code:
-            self._save(trainer, module, ended)
+            self._save(trainer, ended)
         if code > _DUE:
             raise Interrupted(code)
 
-    def _save(self, trainer: L.Trainer, module: L.LightningModule, ended: bool) -> None:
+    def _save(self, trainer: Trainer, ended: bool) -> None:
         """A collective: every process must call it; sharded tensors are gathered."""
-        first = trainer.is_global_zero
-        loops = _between_batches(trainer.fit_loop.state_dict())
+        first = trainer.fabric.is_global_zero
         state = {
-            "step": self.steps_before + trainer.global_step,
+            "step": self.steps_before + trainer.step,
             "ended": ended,
-            "batches": loops["epoch_loop.batch_progress"]["total"]["completed"],
-            "loops": loops,
-            "weights": _gathered(trained_tensors(module), first),
+            "batches": trainer.step,
+            "weights": _gathered(trained_tensors(trainer.module), first),
             "callbacks": {type(callback).__name__: callback.state_dict() for callback in self._others(trainer)},
             "threads": torch.get_num_threads(),
             "random": [
@@ -154,11 +132,8 @@ class CheckpointCallback(L.Callback):
             ],
         }
         if not ended:
-            state |= {
-                "optimizer": _optimizer_state(trainer.optimizers[0], first),
-                "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
-                "precision": trainer.precision_plugin.state_dict(),
-            }
+            state["optimizer"] = _optimizer_state(trainer.optimizer, first)
+            state["precision"] = trainer.fabric.strategy.precision.state_dict()
         if first:
             self.checkpoints.save(state | self.extra())
 
@@ -186,12 +161,3 @@ def _load_optimizer(optimizer: Optimizer, kept: dict[str, Any]) -> None:
         for index, entry in kept["state"].items()
     }
     optimizer.load_state_dict(kept | {"state": state})
-
-
-def _between_batches(loops: dict[str, Any]) -> dict[str, Any]:
-    """Lightning's counters as they are between two batches: here the next batch was already fetched."""
-    progress = loops["epoch_loop.batch_progress"]
-    for count in (progress["total"], progress["current"]):
-        count["ready"] = count["started"] = count["processed"] = count["completed"]
-    progress["is_last_batch"] = False
-    return loops

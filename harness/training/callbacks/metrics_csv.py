@@ -5,12 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-
-from harness.training.module import TrialModule
+from harness.training.loop import Callback, Trainer
 
 
-class MetricsCsvLogger(L.Callback):
+class MetricsCsvLogger(Callback):
     """One row every few steps and one at each evaluation; `mirror` gets the same values by step."""
 
     def __init__(
@@ -19,7 +17,7 @@ class MetricsCsvLogger(L.Callback):
         self.path, self.mirror, self.every = path, mirror, every
         self.columns = ("step", "lr", "train_loss", *(f"val_{name}" for name in scores))
 
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def begin(self, trainer: Trainer) -> None:
         with open(self.path, "w", newline="") as file:
             csv.writer(file).writerow(self.columns)
 
@@ -35,17 +33,14 @@ class MetricsCsvLogger(L.Callback):
                 step = int(row.pop("step"))
                 self.mirror(step, {name: float(value) for name, value in row.items() if value})
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
+    def after_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
         """The loss of this batch, and the learning rate of the next one."""
-        if trainer.global_step % self.every == 0:
-            lr = trainer.optimizers[0].param_groups[0]["lr"]
-            self._write(trainer.global_step, {"lr": lr, "train_loss": float(outputs["bare"])})
+        if trainer.step % self.every == 0:
+            lr = trainer.optimizer.param_groups[0]["lr"]
+            self._write(trainer.step, {"lr": lr, "train_loss": float(trainer.bare)})
 
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, TrialModule)
-        self._write(trainer.global_step, {f"val_{name}": value for name, value in module.scores.items()})
+    def after_evaluation(self, trainer: Trainer) -> None:
+        self._write(trainer.step, {f"val_{name}": value for name, value in trainer.module.scores.items()})
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         with open(self.path, "a", newline="") as file:

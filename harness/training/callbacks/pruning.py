@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import lightning as L
-
 from harness.training.distributed import all_reduce_max
-from harness.training.module import Pruned, TrialModule
+from harness.training.loop import Callback, Trainer
+from harness.training.module import Pruned
 
 Report = Callable[[int, dict[str, float]], bool]
 """Called with the step and the validation scores after each evaluation; returns whether to prune the trial."""
@@ -14,7 +13,7 @@ Report = Callable[[int, dict[str, float]], bool]
 _LEFT = 2  # the code of a process that leaves the trial in the middle of a report
 
 
-class PruningCallback(L.Callback):
+class PruningCallback(Callback):
     """Raises Pruned, or has `halt` do so once the trial is saved. A trial that is resumed reports all its evaluations
     again, and halts where its last report says so: it was killed before that was known of it.
 
@@ -23,7 +22,7 @@ class PruningCallback(L.Callback):
 
     def __init__(self, report: Report, not_before: int = 0, halt: Callable[[Pruned], None] | None = None) -> None:
         self.report, self.not_before, self.halt = report, not_before, halt or _raise
-        self._halts, self._halts_again = halt is not None, False
+        self._halts = halt is not None
         self._why = "below the median of its arm" if halt is None else "halted"
         self.reports: list[tuple[int, dict[str, float]]] = []
 
@@ -33,23 +32,16 @@ class PruningCallback(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.reports = state_dict["reports"]
-        for step, scores in self.reports:
-            self._halts_again = self.report(step, scores) and self._halts
+        answers = [self.report(step, scores) for step, scores in self.reports]
+        if self._halts and answers and all_reduce_max(int(answers[-1])):
+            self.halt(Pruned(f"{self._why} at step {self.reports[-1][0]}"))
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if not (self._halts and self.reports):
-            return
-        *_, (step, _) = self.reports
-        if all_reduce_max(int(self._halts_again)) and step < trainer.max_steps:
-            self.halt(Pruned(f"{self._why} at step {step}"))
-
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, TrialModule)
-        step = trainer.global_step
+    def after_evaluation(self, trainer: Trainer) -> None:
+        step, scores = trainer.step, trainer.module.scores
         if step < self.not_before:
             return
-        self.reports.append((step, dict(module.scores)))
-        if self._prunes(step, module.scores) and step < trainer.max_steps:  # after its last step a trial is complete
+        self.reports.append((step, dict(scores)))
+        if self._prunes(step, scores) and step < trainer.length.steps:  # after its last step a trial is complete
             self.halt(Pruned(f"{self._why} at step {step}"))
 
     def _prunes(self, step: int, scores: dict[str, float]) -> bool:

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import lightning as L
-
 from harness.lora import RankSchedule
+from harness.training.loop import Callback, Trainer
 
 
-class RankScheduleCallback(L.Callback):
+class RankScheduleCallback(Callback):
     """Calls a schedule before and after every training step; its state is the schedule's."""
 
     def __init__(self, schedule: RankSchedule) -> None:
@@ -19,9 +18,8 @@ class RankScheduleCallback(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.schedule.load(state_dict)
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def before_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
         self.schedule.before_step()
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """The gradients of this step are still there."""
-        self.schedule.after_step(trainer.global_step)
+    def after_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
+        self.schedule.after_step(trainer.step)

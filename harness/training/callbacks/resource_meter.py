@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import lightning as L
 import torch
 
 from harness.record import Memory, plain
 from harness.training.accounting import MemoryMeter, StepClock
+from harness.training.loop import Callback, Trainer
 
 
-class ResourceMeter(L.Callback):
+class ResourceMeter(Callback):
     """Seconds and examples of each step; peaks of memory in bytes, of training and of evaluation separately.
 
     `pack_size` says how many trials the worker trained at most while it had this one. `step_bytes` is what was counted
@@ -50,23 +50,23 @@ class ResourceMeter(L.Callback):
         """How many trials a worker trained at most while it had this one: times and memory are of all of them."""
         return max(self._pack_size(), self._pack_size_before)
 
-    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+    def before_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
         """The first step is a warm-up: its peak does not count."""
-        if trainer.global_step == 1 or self._reset_next:
+        if trainer.step == 1 or self._reset_next:
             self.memory.reset()
             self._reset_next = False
         self.clock.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, _: Any, batch: Any, __: int) -> None:
-        self.clock.stop(len(batch["rows"]) * trainer.world_size)
+    def after_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
+        self.clock.stop(len(batch["rows"]) * trainer.fabric.world_size)
 
-    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def before_evaluation(self, trainer: Trainer) -> None:
         self.train_peak = max(self.train_peak, self.memory.peak())
-        parts = self.memory.components(module, trainer.optimizers[0], self.train_peak, self.eval_peak)
+        parts = self.memory.components(trainer.module, trainer.optimizer, self.train_peak, self.eval_peak)
         self.parts = dataclasses.replace(parts, step=self.step_bytes)
         self.memory.reset()
 
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def after_evaluation(self, trainer: Trainer) -> None:
         self.eval_peak = max(self.eval_peak, self.memory.peak())
         self.parts = dataclasses.replace(self.parts, eval_peak=self.eval_peak)
         self._reset_next = True

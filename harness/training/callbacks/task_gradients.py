@@ -6,14 +6,14 @@ Shapes: T tasks, P parameters that all of them train.
 from collections.abc import Sequence
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 
+from harness.training.loop import Callback, Trainer
 from harness.training.module import Batch, TrialModule, task_losses
 
 
-class TaskGradientsCallback(L.Callback):
+class TaskGradientsCallback(Callback):
     """`found` has the steps, and of each the cosines (T, T), norms (T) and losses (T), on the same batches each time.
 
     A batch is of one task, or its rows have answers of all. The network is in evaluation mode; weights, gradients and
@@ -24,16 +24,15 @@ class TaskGradientsCallback(L.Callback):
         self.batches, self.shared = list(batches), list(shared)
         self.found: dict[str, list[Any]] = {"steps": [], "cosines": [], "norms": [], "losses": []}
 
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, TrialModule)
+    def after_evaluation(self, trainer: Trainer) -> None:
         if not self.shared:
             return
-        # Lightning evaluates in inference mode, where nothing can be differentiated.
+        # An evaluation is in inference mode, where nothing can be differentiated.
         with torch.inference_mode(False), torch.enable_grad():
-            gradients_TP, losses = self._gradients(module)
+            gradients_TP, losses = self._gradients(trainer.module, trainer.fabric.device)
         norms = gradients_TP.norm(dim=1)
         unit_TP = gradients_TP / norms.clamp(min=1e-30)[:, None]
-        values = (trainer.global_step, (unit_TP @ unit_TP.T).tolist(), norms.tolist(), losses)
+        values = (trainer.step, (unit_TP @ unit_TP.T).tolist(), norms.tolist(), losses)
         for name, value in zip(self.found, values, strict=True):
             self.found[name].append(value)
 
@@ -43,10 +42,10 @@ class TaskGradientsCallback(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.found = dict(state_dict)
 
-    def _gradients(self, module: TrialModule) -> tuple[Tensor, list[float]]:
+    def _gradients(self, module: TrialModule, device: torch.device) -> tuple[Tensor, list[float]]:
         rows, values = [], []
         for batch in self.batches:
-            here = {name: tensor.clone().to(module.device) for name, tensor in batch.items()}
+            here = {name: tensor.clone().to(device) for name, tensor in batch.items()}
             for loss in task_losses(module.model, here, module.losses)[0]:
                 found = torch.autograd.grad(loss, self.shared, retain_graph=True, allow_unused=True)
                 parts = (g if g is not None else torch.zeros_like(t) for g, t in zip(found, self.shared, strict=True))

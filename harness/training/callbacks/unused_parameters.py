@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import lightning as L
 import torch
 
 from harness.training.distributed import all_reduce_max_each
+from harness.training.loop import Callback, Trainer
 from harness.training.sharding import to_local
 
 
-class UnusedParameterCheck(L.Callback):
+class UnusedParameterCheck(Callback):
     """Collects the names of trained tensors without a gradient so far.
 
     Whether a gradient has anything in it stays on the device, and is read every few steps: to read waits for it.
@@ -21,18 +21,18 @@ class UnusedParameterCheck(L.Callback):
         self._waiting: dict[str, torch.nn.Parameter] | None = None
         self._found: dict[str, torch.Tensor] = {}  # by name, of those that wait: whether a gradient was not zero
 
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._trained = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
+    def begin(self, trainer: Trainer) -> None:
+        self._trained = {name: tensor for name, tensor in trainer.module.named_parameters() if tensor.requires_grad}
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        """The gradients of this step are still there; only tensors that got none so far are checked."""
+    def after_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
+        """Only tensors that got no gradient so far are checked."""
         if self._waiting is None:
             self._waiting = dict(self._trained)
         for name, tensor in self._waiting.items():
             if tensor.grad is not None:
                 found = to_local(tensor.grad).any()
                 self._found[name] = found | self._found[name] if name in self._found else found
-        if trainer.global_step % self.every == 0:
+        if trainer.step % self.every == 0:
             self._read()
 
     def _read(self) -> None:
@@ -42,7 +42,7 @@ class UnusedParameterCheck(L.Callback):
                 del self._waiting[name]
         self._found = {}
 
-    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def end(self, trainer: Trainer) -> None:
         """A sharded tensor is used if any shard of it is."""
         self.load_state_dict(self.state_dict())
 

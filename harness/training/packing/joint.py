@@ -15,7 +15,7 @@ from harness.lora import adapted_layers
 from harness.lora.joined_rows import JoinedRows, NotByRows, OwnDropout
 from harness.lora.packed import JoinedBase, Stack
 from harness.training.accounting import is_out_of_memory
-from harness.training.loop import autocast
+from harness.training.fabric import autocast
 from harness.training.module import Batch
 
 _OF_THE_HEAD = ("labels", "weights", "rows", "tasks")  # what of a batch no base reads

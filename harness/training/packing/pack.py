@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.lora.joined_rows import JoinedRows
 from harness.lora.packed import JoinedBase, share_frozen
 from harness.training.accounting import is_out_of_memory
-from harness.training.loop import quiet
+from harness.training.fabric import quiet
 from harness.training.module import Batch
 from harness.training.packing.cooperative import CooperativeThread, CooperativeThreads
 from harness.training.packing.joint import JointPass, device_generator, tokens_of

@@ -92,7 +92,7 @@ class ContinualCheckpoint:
         for made, scores in list(zip(self.reported, self.evaluation.rows["val"], strict=True))[1:]:
             report(made, scores)
         set_random_state(kept["random"])
-        return state if "loops" in state else {}
+        return state if "weights" in state else {}
 
     def _learned(self) -> Iterator[tuple[str, Tensor]]:
         """What is trained, and the updates that were."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from harness.task.metrics import share_name
-from harness.training import Plan, StopRequestCheck, make_trainer, test
+from harness.training import Plan, Trainer, make_fabric
 from harness.trial.continual.snapshots import TaskSnapshots
 from harness.trial.running import RunningTrial, make_module
 
@@ -19,14 +19,7 @@ class ContinualEvaluation:
 
     def __init__(self, trial: RunningTrial, snapshots: TaskSnapshots) -> None:
         self.trial, self.snapshots = trial, snapshots
-        self.trainer = make_trainer(
-            trial.context.folder,
-            Plan(1, (1,)),
-            trial.device,
-            [StopRequestCheck()],
-            precision=trial.precision,
-            clip=None,
-        )
+        self.trainer = Trainer(make_fabric(trial.device, trial.precision), Plan(0, ()), [])
         self.modules = {
             name: make_module(trial, trial.model, part.metrics(), 1) for name, part in trial.task.parts.items()
         }
@@ -46,7 +39,7 @@ class ContinualEvaluation:
         for number, (name, module) in enumerate(self.modules.items()):
             self.snapshots.show(number)
             for split, inputs in self.splits.items():
-                found[split][name] = test(self.trainer, module, self.trial.evaluation_batches(inputs[name]))
+                found[split][name] = self.trainer.test(module, self.trial.evaluation_batches(inputs[name]))
             predictions += [(learned, number, rows, items) for rows, items in module.predictions]
         self.predictions += predictions
         for split, scores in found.items():

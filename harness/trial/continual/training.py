@@ -4,20 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import lightning as L
-
 from harness.training import (
     BestCheckpoint,
+    Callback,
     CheckpointCallback,
     Checkpoints,
     DivergenceCheck,
     EarlyStopping,
     MetricsCsvLogger,
-    StopRequestCheck,
+    Trainer,
     TrialModule,
     UnusedParameterCheck,
-    fit,
-    make_trainer,
+    make_fabric,
     plan,
 )
 from harness.trial.context import BEST
@@ -54,18 +52,17 @@ class ContinualTraining:
         unused, curve = UnusedParameterCheck(), self._curve(name, before, module.metrics.names)
         checkpoint_callback = CheckpointCallback(self.checkpoints, under_way, before, extra)
         best = self._best_checkpoint(module)
-        checks = [StopRequestCheck(between_steps=False), DivergenceCheck()]
-        stopping = EarlyStopping(best, settings.patience)
-        callbacks: list[L.Callback] = [checkpoint_callback, *checks, trial.meter, unused, curve, best, stopping]
-        clip, folder = trial.config.optimizer.clip, trial.context.folder
-        trainer = make_trainer(folder, length, trial.device, callbacks, precision=trial.precision, clip=clip)
+        watching: list[Callback] = [DivergenceCheck(), trial.meter, unused, curve]
+        callbacks = [checkpoint_callback, *watching, best, EarlyStopping(best, settings.patience)]
+        fabric = make_fabric(trial.device, trial.precision)
+        trainer = Trainer(fabric, length, callbacks, trial.config.optimizer.clip)
         training = trial.training_batches(train)
         checkpoint_callback.batch_sampler = training.batch_sampler
         steps = replace(draft.record.steps, planned=draft.record.steps.planned + length.steps)
         try:
-            fit(trainer, module, training, trial.evaluation_batches(validation))
+            trainer.fit(module, training, trial.evaluation_batches(validation))
         finally:
-            steps = replace(steps, made=before + trainer.global_step)
+            steps = replace(steps, made=before + trainer.step)
             draft.record = replace(draft.record, steps=steps)
             self._note(unused)
         best.restore(module)
