@@ -22,7 +22,6 @@ from harness.training import (
     CheckpointCallback,
     Checkpoints,
     DivergenceCheck,
-    EarlyStopping,
     MetricsCsvLogger,
     PackCallback,
     Plan,
@@ -59,17 +58,17 @@ def train_and_evaluate(trial: RunningTrial) -> None:
     moving = [] if schedule is None else [RankScheduleCallback(schedule)]
     metrics, written = metrics_of(trial.task, config.trainer), _written(trial, trained)
     module = make_module(trial, trained, metrics, length.steps, written=written)
-    best = BestCheckpoint(config.trainer.objective, folder / BEST, settled)
+    best = BestCheckpoint(config.trainer.objective, folder / BEST, settled, config.trainer.patience)
     checkpoints = CheckpointCallback(Checkpoints(folder / CHECKPOINTS, draft.record.fingerprint))
     pruning = PruningCallback(trial.report, settled, checkpoints.halt if trial.context.halts else None)
-    stops = [pruning, EarlyStopping(best, config.trainer.patience)]
     unused = UnusedParameterCheck()
     scores = (*module.metrics.names, *(config.trainer.text_measures if written is not None else ()))
     curve = MetricsCsvLogger(folder / CURVE, trial.mirror.log, scores)
     gradients = _task_gradients(trial, trained)
     member = join_pack(trial)
     shared = [] if member is None else [PackCallback(member)]
-    callbacks = [checkpoints, DivergenceCheck(), trial.meter, unused, curve, *moving, *gradients, best, *stops, *shared]
+    watching = [DivergenceCheck(), trial.meter, unused, curve]
+    callbacks = [checkpoints, *watching, *moving, *gradients, best, pruning, *shared]
     trainer = _trainer(trial, length, callbacks)
     process = trainer.fabric.global_rank, trainer.fabric.world_size
     _score_base(trial, trained)

@@ -3,7 +3,6 @@
 from harness.training.callbacks.best_checkpoint import BestCheckpoint
 from harness.training.callbacks.checkpoint import CheckpointCallback
 from harness.training.callbacks.divergence import DivergenceCheck
-from harness.training.callbacks.early_stopping import EarlyStopping
 from harness.training.callbacks.metrics_csv import MetricsCsvLogger
 from harness.training.callbacks.pruning import PruningCallback, Report
 from harness.training.callbacks.rank_schedule import RankScheduleCallback
@@ -15,7 +14,6 @@ __all__ = [
     "BestCheckpoint",
     "CheckpointCallback",
     "DivergenceCheck",
-    "EarlyStopping",
     "MetricsCsvLogger",
     "PruningCallback",
     "RankScheduleCallback",

@@ -1,4 +1,4 @@
-"""Keeps the weights of the best evaluation."""
+"""Keeps the weights of the best evaluation, and ends training when it is too long ago."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ class BestCheckpoint(Callback):
 
     `objective` is the name of a validation score; of `loss` a lower value is better, of any other a higher one.
     Evaluations before step `not_before` do not count: AdaLoRA's scores mean little before it has reached its final
-    ranks.
+    ranks. After `patience` evaluations without a new best training ends; None: never.
     """
 
-    def __init__(self, objective: str, path: Path, not_before: int = 0) -> None:
-        self.objective, self.path, self.not_before = objective, path, not_before
+    def __init__(self, objective: str, path: Path, not_before: int = 0, patience: int | None = None) -> None:
+        self.objective, self.path, self.not_before, self.patience = objective, path, not_before, patience
         self.sign = direction(objective)
         self.best: dict[str, float] = {}
         self.best_step = self.evaluations_since = 0
@@ -46,6 +46,7 @@ class BestCheckpoint(Callback):
             save_file({name: to_full(tensor) for name, tensor in trained_tensors(trainer.module)}, self.path)
         else:
             self.evaluations_since += 1
+            trainer.should_stop = self.patience is not None and self.evaluations_since >= self.patience
 
     def restore(self, module: TrialModule) -> None:
         """Load the weights of the best evaluation into the module."""

@@ -10,7 +10,6 @@ from harness.training import (
     CheckpointCallback,
     Checkpoints,
     DivergenceCheck,
-    EarlyStopping,
     MetricsCsvLogger,
     Trainer,
     TrialModule,
@@ -53,9 +52,8 @@ class ContinualTraining:
         checkpoint_callback = CheckpointCallback(self.checkpoints, under_way, before, extra)
         best = self._best_checkpoint(module)
         watching: list[Callback] = [DivergenceCheck(), trial.meter, unused, curve]
-        callbacks = [checkpoint_callback, *watching, best, EarlyStopping(best, settings.patience)]
-        fabric = make_fabric(trial.device, trial.precision)
-        trainer = Trainer(fabric, length, callbacks, trial.config.optimizer.clip)
+        callbacks = [checkpoint_callback, *watching, best]
+        trainer = Trainer(make_fabric(trial.device, trial.precision), length, callbacks, trial.config.optimizer.clip)
         training = trial.training_batches(train)
         checkpoint_callback.batch_sampler = training.batch_sampler
         steps = replace(draft.record.steps, planned=draft.record.steps.planned + length.steps)
@@ -89,7 +87,8 @@ class ContinualTraining:
     def _best_checkpoint(self, module: TrialModule) -> BestCheckpoint:
         by_accuracy = self.trial.config.trainer.objective == "score" and "accuracy" in module.metrics.names
         objective = "accuracy" if by_accuracy else "loss"
-        return BestCheckpoint(objective, self.trial.context.folder / BEST)
+        patience = self.trial.config.trainer.patience
+        return BestCheckpoint(objective, self.trial.context.folder / BEST, patience=patience)
 
     def _curve(self, name: str, before: int, scores: Sequence[str]) -> MetricsCsvLogger:
         def log(step: int, values: dict[str, float]) -> None:
