@@ -2,9 +2,10 @@
 
 It runs with a trial's checkpoints, checks, meters and learning curve; neither side evaluates.
 
-    python benchmarks/lightning_overhead.py [--pairs 5] [--steps 60]
+    python benchmarks/lightning_overhead.py [--pairs 5] [--steps 60] [KEY=VALUE …]
 
-Runs alternate, so that a noisy machine disturbs both alike; the figure is the median of the paired ratios.
+Both are timed in seconds of the processor, on one thread; runs alternate, so that other load disturbs both alike. The
+figure is the median of the paired ratios.
 """
 
 import argparse
@@ -46,8 +47,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    config = configured(["trainer.batch_size=16", "model.dropout=0"])
+    torch.set_num_threads(1)
+    config = configured(["trainer.batch_size=16", "model.dropout=0", *arguments.words])
     data = read_inputs(config, build_task(config.task), "train")
     ratios, extras = [], []
     for pair in range(arguments.pairs):
@@ -55,9 +58,9 @@ def main() -> None:
         seconds = {run.__name__: run(config, data, arguments.steps) for run in order}
         ratios.append(seconds["harness"] / seconds["bare"])
         extras.append(1000 * (seconds["harness"] - seconds["bare"]) / arguments.steps)
-        print(f"pair {pair}: bare {seconds['bare']:.2f} s, harness {seconds['lightning']:.2f} s")
+        print(f"pair {pair}: bare {seconds['bare']:.2f} s, harness {seconds['harness']:.2f} s")
     print(
-        f"{arguments.steps} steps of {config.trainer.batch_size} sentences, {torch.get_num_threads()} threads: "
+        f"{arguments.steps} steps of {config.trainer.batch_size} sentences, one thread: "
         f"the harness takes {statistics.median(ratios):.3f} times the bare loop "
         f"(from {min(ratios):.3f} to {max(ratios):.3f}), {statistics.median(extras):+.1f} ms a step"
     )
@@ -78,14 +81,14 @@ def bare(config: Config, data: Inputs, steps: int) -> float:
     module, loader = _parts(config, data, steps)
     trained = [tensor for tensor in module.parameters() if tensor.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
-    started = time.perf_counter()
+    started = time.process_time()
     for batch in islice(chain.from_iterable(repeat(loader)), steps):
         optimizer.zero_grad()
         loss = F.cross_entropy(module.model(batch), batch["labels"])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 class _Span(Callback):
@@ -96,11 +99,11 @@ class _Span(Callback):
 
     def begin(self, trainer: Trainer) -> None:
         """Before the first batch is fetched."""
-        self._started = time.perf_counter()
+        self._started = time.process_time()
 
     def end(self, trainer: Trainer) -> None:
         """After the last update."""
-        self.seconds = time.perf_counter() - self._started
+        self.seconds = time.process_time() - self._started
 
 
 def harness(config: Config, data: Inputs, steps: int) -> float:
