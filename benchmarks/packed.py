@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
+from lightning.fabric import seed_everything
 from torch import Tensor
 
 from benchmarks.fresh import SHAPES, VOCABULARY, bert
@@ -128,7 +128,7 @@ class Bench:
         return spans
 
     def _fit(self, span: Span, steps: int, seed: int, pack: Pack | None, as_graphs: bool) -> None:
-        L.seed_everything(seed, verbose=False)
+        seed_everything(seed, verbose=False)
         model = TextClassifier(copy.deepcopy(self.base), linear(_HIDDEN, 2), TARGETS["bert"], "mean")
         adapt(model.base, LoraSpec(rank=8, scale=2.0, targets=("query", "value")), model.targets)
         model.to(self.device).train()

@@ -133,7 +133,9 @@ def ours(words: list[str], results: Path, way: Way, asked: argparse.Namespace) -
     ]
     own_cache = {} if asked.real else {"HARNESS_CACHE": str(results / "cache")}
     started = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | own_cache)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | own_cache)
+    if done.returncode:
+        sys.exit(done.stderr)
     spent = time.perf_counter() - started
     complete = [entry for entry in record.read(results / "s") if entry.state == "complete"]
     best = max(complete, key=lambda entry: entry.scores["val"]["accuracy"])
@@ -149,7 +151,9 @@ def by_hand(
         rank, lr = trial.suggest_categorical("rank", RANKS), trial.suggest_float("lr", LOW, HIGH, log=True)
         words = [str(base), str(data), str(rank), str(lr), str(asked.steps), device, asked.precision]
         command = [sys.executable, "-m", "benchmarks.trainer_trial", *words]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
         found = json.loads(done.stdout.splitlines()[-1])
         trial.set_user_attr("test", found["test"])
         return float(found["validation"])
@@ -178,7 +182,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dry", action="store_true")
     asked = parser.parse_args()
     if asked.dry:
-        asked.trials, asked.by_hand, asked.turns, asked.steps, asked.ways = 2, 1, 1, 3, _ways("1,2+halving")
+        asked.trials, asked.by_hand, asked.turns, asked.steps, asked.ways = 4, 1, 1, 3, _ways("1,2+halving")
     return asked
 
 
