@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.config import ConfigError
+from harness.config import ConfigError, names_in
 from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps
 from harness.task.intake.folders import files_in, refuse_broken, told_apart
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import usual_column
-from harness.task.own_file_tables import C, Files, NamedFile, by_reason, read_named, under_another_name
+from harness.task.own_file_tables import C, Files, NamedFile, by_reason, cells_of, read_named, under_another_name
 
 
 def asked_files(
@@ -33,8 +33,10 @@ def asked_files(
         return _each(path, files, path.parent, {1: path.name})
     if path.suffix.lower() == ".txt":
         return _each(path, files, path.parent, asked_lines(path, encoding))
-    table = asked_table(path, [column] if column else [], encoding=encoding, separator=separator, columns=columns)
-    cells = table.column(key, column or usual_column(table, key, files.usual, rarer=files.rarer))
+    table = asked_table(
+        path, names_in(column) if column else [], encoding=encoding, separator=separator, columns=columns
+    )
+    cells = cells_of(table, key, column or usual_column(table, key, files.usual, rarer=files.rarer))
     refuse_gaps(path, {row: f"no {files.kind}" for row, cell in cells.items() if is_gap(cell)})
     return _each(path, files, path.parent, dict(cells.items()))
 

@@ -15,7 +15,7 @@ from harness.task.intake.files import given_files
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.left import Left
-from harness.task.intake.misplaced import misplaced, template_for
+from harness.task.intake.misplaced import ABSENT, file_at, misplaced, where_they_are
 from harness.task.intake.segments import Parts, of_parts
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
@@ -58,14 +58,11 @@ class Files(Generic[C]):
     noun: str
     usual: Sequence[str]
     read: Callable[[Sequence[Path | bytes]], Sequence[C]]
-    place: Callable[[Path, str], Path] = lambda folder, name: folder / Path(name).expanduser()
+    place: Callable[[Path, str], Path] = file_at
     suffixes: Sequence[str] = ()
     unread: Sequence[str] = ()
     parts: Parts | None = None
     rarer: Sequence[str] = ()
-
-
-_ABSENT = "no such file"
 
 
 def _rule(files: Files[Any]) -> str:
@@ -89,12 +86,14 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
         column = config.file_column or usual_column(table, key, files.usual, _rule(files), rarer=files.rarer)
         if split == "train":
             config = config.of_column(column)
-        _cells(table, "task.label", config.label_name)  # before files are read
-        cells = _cells(table, key, column)
+        cells_of(table, "task.label", config.label_name)  # before files are read
+        cells = cells_of(table, key, column)
         found, wrong = read_named(files, table.path.parent, cells)
         if wrong and config.gaps == "refuse":
             said = by_reason(wrong)
-            rule = _way(files, table.path.parent, key, column, cells=dict(cells.items()), wrong=wrong)
+            folder, named = table.path.parent, dict(cells.items())
+            earlier = [each.name for rows in by_row.values() for each in rows.values()]
+            rule = where_they_are(key, folder, column, files.suffixes, cells=named, wrong=wrong, earlier=earlier)
             raise ConfigError(f"{where}: {len(wrong)} {files.kind}s cannot be read ({said}); {rule}")
         if files.parts is not None:
             digests = [each.content.digest for each in found.values()]
@@ -138,7 +137,7 @@ def _given(config: FileTableConfig, kind: str) -> tuple[dict[str, tuple[str, Tab
     return tables, []
 
 
-def _cells(table: Table, key: str, column: str) -> pd.Series:
+def cells_of(table: Table, key: str, column: str) -> pd.Series:
     """A column of files, or the names that a template makes of a row."""
     if "{" not in column:
         return table.column(key, column)
@@ -161,10 +160,9 @@ def read_named(
             continue
         try:
             names[row], held = named_or_held(cell, files.kind)
+            sources[row] = files.place(folder, names[row]) if held is None else held
         except ValueError as error:
-            wrong[row] = str(error)
-            continue
-        sources[row] = files.place(folder, names[row]) if held is None else held
+            wrong[row] = f"{shortened(names[row])}: {error}" if row in names else str(error)
     contents = dict(zip(sources, files.read(list(sources.values())), strict=True))
     wrong |= {row: f"{shortened(names[row])}: {each.problem}" for row, each in contents.items() if each.problem}
     sound = {row: each for row, each in contents.items() if not each.problem}
@@ -180,27 +178,9 @@ def by_reason(wrong: Mapping[object, str]) -> str:
     return listed(f"{listed(names)}{reason}" for reason, names in rows.items())
 
 
-def _way(
-    files: Files[C], folder: Path, key: str, column: str, *, cells: Mapping[Any, object], wrong: Mapping[object, str]
-) -> str:
-    """What to do about files that cannot be read: where most are not there, to say where they are."""
-    leave_out = "task.gaps=leave_out leaves them out"
-    absent = [str(cells[row]) for row, reason in wrong.items() if reason.endswith(_ABSENT)]
-    if found := template_for(folder, column, absent, files.suffixes):
-        template, count = found
-        hint = f"; '{key}=\"{template}\"' finds {'them' if count == len(absent) else f'{count} of them'}"
-    else:
-        hint = under_another_name(folder, cells, wrong)
-    if 2 * len(absent) <= len(cells):
-        return f"{leave_out}{hint}"
-    made = column if "{" in column else f"{{{column}}}"
-    named = f"names are relative to the table's folder; a template says where they are, as '{key}=\"FOLDER/{made}\"'"
-    return hint.removeprefix("; ") or named
-
-
 def under_another_name(folder: Path, cells: Mapping[Any, object] | pd.Series, wrong: Mapping[object, str]) -> str:
     """The file that the first of those which are not there may mean, as a message ends; nothing where none is."""
-    absent = next((str(cell) for row, cell in cells.items() if wrong.get(row, "").endswith(_ABSENT)), None)
+    absent = next((str(cell) for row, cell in cells.items() if wrong.get(row, "").endswith(ABSENT)), None)
     return "" if absent is None else misplaced(folder, absent)
 
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
-from harness.config import ConfigError, TranscriptsConfig
+import pandas as pd
+
+from harness.config import ConfigError, TranscriptsConfig, names_in
 from harness.system.paths import listed
 from harness.task.error_rates import normaliser
 from harness.task.intake.asked import asked_lines, asked_table
@@ -19,13 +21,23 @@ from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import without_group
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
-from harness.task.intake.recordings import WAV_STARTS, DecodedAudio, decode_audio, read_recording, recording_at
+from harness.task.intake.misplaced import where_they_are
+from harness.task.intake.recordings import (
+    OTHERS,
+    WAV,
+    WAV_STARTS,
+    DecodedAudio,
+    decode_audio,
+    read_recording,
+    recording_at,
+)
 from harness.task.intake.segments import SEGMENTS, of_parts
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
 from harness.task.intake.split_column import by_column, numbered_splits, untimed
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.intake.timed import latest_held_out
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
+from harness.task.own_file_tables import cells_of
 
 _AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
 _TEXT = ("transcription", "transcript", "sentence", "text")
@@ -67,7 +79,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
     for split, (named, table) in tables.items():
         table = _without_gap_words(config, split, named, table, words)
         speaker = config.speaker or (None if config.time else _usual_speaker(config, table))
-        given[split] = _heard(config, split, named, table, speaker, left)
+        given[split] = _heard(config, split, named, table, speaker=speaker, earlier=given, left=left)
         digests = [each.digest for each in given[split]]
         told += of_parts(SEGMENTS, named, table, digests, settled=config.duplicates != "refuse")
         formats |= {f"{split}.{what}": said for what, said in table.format.items()}
@@ -108,8 +120,8 @@ def _without_gap_words(config: TranscriptsConfig, split: str, where: str, table:
 def _given(config: TranscriptsConfig) -> tuple[dict[str, tuple[str, Table]], list[str]]:
     """The table of each split that is given, with what names it; and what is told of splits that are none."""
     columns = (config.audio, config.text, config.speaker or config.time)
-    named = [name for name in columns if name is not None]
-    some = () if len(named) < 3 else named  # of an Arrow table no column is read that is not wanted; some are found
+    named = [each for name in columns if name is not None for each in names_in(name)]
+    some = () if None in columns else named  # of an Arrow table no column is read that is not wanted; some are found
     if config.dataset is not None:
         found, told = load_splits(config.dataset, config.subset, some, config.split_names)
         return {split: (f"task.dataset={config.dataset}", table) for split, table in found.items()}, told
@@ -141,10 +153,17 @@ def _tables(
 
 
 def _heard(
-    config: TranscriptsConfig, split: str, where: str, table: Table, speaker: str | None, left: dict[str, list[str]]
+    config: TranscriptsConfig,
+    split: str,
+    where: str,
+    table: Table,
+    *,
+    speaker: str | None,
+    earlier: Splits,
+    left: dict[str, list[str]],
 ) -> list[Utterance]:
     """The recordings of a table; those of its rows that cannot be used are noted in `left`, or raise ConfigError."""
-    files = table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO))
+    column, files = _files(config, table)
     texts = table.column("task.text", config.text or usual_column(table, "task.text", _TEXT))
     speakers = table.column("task.speaker", speaker) if speaker else [""] * len(files)
     timed = config.time if split == "train" else None  # which alone is cut
@@ -159,10 +178,26 @@ def _heard(
     if wrong and config.gaps == "refuse":
         said = listed(f"row {row}: {reason}" for row, reason in wrong.items())
         rows = f"{len(wrong)} rows" if len(wrong) > 1 else "a row"
-        raise ConfigError(f"{where}: {rows} cannot be used ({said}); task.gaps=leave_out leaves them out")
+        cells = {str(row): cell for row, cell in files.items()}
+        rule = where_they_are(
+            "task.audio",
+            table.path.parent,
+            column,
+            (*WAV, *OTHERS),
+            cells=cells,
+            wrong=wrong,
+            earlier=[each.name for part in earlier.values() for each in part],
+        )
+        raise ConfigError(f"{where}: {rows} cannot be used ({said}); {rule}")
     if wrong:
         left.setdefault("unusable", []).extend(f"{split} {row}" for row in wrong)
     return found
+
+
+def _files(config: TranscriptsConfig, table: Table) -> tuple[str, pd.Series]:
+    """The column of files, or a template of it, and what each row names."""
+    column = config.audio or usual_column(table, "task.audio", _AUDIO)
+    return column, cells_of(table, "task.audio", column)
 
 
 def named_recordings(config: TranscriptsConfig, path: Path) -> list[tuple[str, DecodedAudio]]:
@@ -175,7 +210,7 @@ def named_recordings(config: TranscriptsConfig, path: Path) -> list[tuple[str, D
         named = asked_lines(path, config.encoding).items()
     else:
         table = asked_table(path, encoding=config.encoding, separator=config.separator, columns=config.columns)
-        named = table.column("task.audio", config.audio or usual_column(table, "task.audio", _AUDIO)).items()
+        named = _files(config, table)[1].items()
     found, wrong = list[tuple[str, DecodedAudio]](), list[str]()
     for row, each in named:
         try:

@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -107,6 +108,37 @@ def test_a_template_is_named_that_finds_files_in_another_folder(move, change, te
         read(place / "moved.csv")
     assert str(refused.value).endswith(f"""; 'task.image="{template}"' finds them""")
     assert read(place / "moved.csv", image=template).sha256 == whole.sha256
+
+
+def _in_two_folders(table, first="part_1/images", second="part_2/images"):
+    """The table with its files named without folder, of which every third is in the second of two."""
+    rows = pd.read_csv(table)
+    rows = rows.assign(file_name=[Path(name).name for name in rows.file_name])
+    for place, name in enumerate(rows.file_name):
+        inner = table.parent / (second if place % 3 == 0 else first)
+        inner.mkdir(parents=True, exist_ok=True)
+        (table.parent / "photos" / name).rename(inner / name)
+    rows.to_csv(table, index=False)
+    return rows
+
+
+@pytest.mark.parametrize("column", [None, "part_1/images/{file_name}", "nowhere/{file_name}"])
+def test_a_pattern_of_folders_is_named_and_finds_the_files_of_both(column, read, table):
+    whole = read(table).sha256
+    _in_two_folders(table)
+    with pytest.raises(ConfigError, match="no such file") as refused:
+        read(table, image=column)
+    pattern = "part_*/images/{file_name}"
+    assert str(refused.value).endswith(f"""; 'task.image="{pattern}"' finds them""")
+    assert read(table, image=pattern).sha256 == whole
+
+
+def test_of_two_files_that_a_pattern_means_none_is_taken(read, table):
+    name = _in_two_folders(table).file_name[0]
+    (table.parent / "part_1/images" / name).write_bytes((table.parent / "part_2/images" / name).read_bytes())
+    both = rf"2 files are meant: \S*part_1/images/{name}, \S*part_2/images/{name}"
+    with pytest.raises(ConfigError, match=rf"1 images cannot be read \(row 2: part_\*/images/{name}: {both}\)"):
+        read(table, image="part_*/images/{file_name}")
 
 
 def test_where_most_files_are_missing_leaving_them_out_is_no_way(read, table):

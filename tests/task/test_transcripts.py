@@ -298,6 +298,38 @@ def test_recordings_whose_names_say_what_is_said(read, tones):
         read(tones, "task.said={left: links}")
 
 
+@pytest.mark.parametrize(
+    ("folder", "template"), [("clips/of", "clips/of/{file_name}"), (None, "sound/*/{file_name}.wav")]
+)
+def test_templates_and_patterns_of_folders_find_recordings(folder, template, read, table):
+    whole, sounds = read(table), table.parent / "sound"
+    for path in sorted(sounds.iterdir()):
+        inner = sounds / path.stem[-1] if folder is None else table.parent / folder
+        inner.mkdir(parents=True, exist_ok=True)
+        path.rename(inner / path.name)
+    replaced(table, "sound/", "")
+    if folder is None:
+        replaced(table, ".wav,", ",")
+    with pytest.raises(ConfigError, match=r"40 rows cannot be used .*: no such file") as refused:
+        read(table)
+    assert str(refused.value).endswith(f"""; 'task.audio="{template}"' finds them""")
+    assert read(table, f"task.audio='{template}'").sha256 == whole.sha256
+
+
+def test_the_template_that_is_named_finds_the_recordings_of_the_splits_before_too(read, table):
+    lines = table.read_text().replace("sound/", "").splitlines(keepends=True)
+    for split, mine in (("a", lines[1:31]), ("b", lines[31:])):
+        (table.parent / split).mkdir()
+        (table.parent / f"{split}.csv").write_text("".join([lines[0], *mine]))
+        for line in mine:
+            name = line.partition(",")[0]
+            (table.parent / "sound" / name).rename(table.parent / split / name)
+    given = f"task.validation={table.parent / 'b.csv'}"
+    with pytest.raises(ConfigError, match=r"""'task\.audio="\*/\{file_name\}"' finds them$"""):
+        read(table.parent / "a.csv", given, "task.audio='a/{file_name}'")
+    assert len(every(read(table.parent / "a.csv", given, "task.audio='*/{file_name}'"))) == 40
+
+
 def test_said_is_of_recordings_without_a_table(read, table):
     with pytest.raises(
         ConfigError, match=r"task\.said: of recordings named LABEL_SPEAKER_INDEX.wav; .*rows.csv has tra"

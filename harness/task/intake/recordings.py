@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.system.paths import path_problem
 from harness.task.intake.files import unlike_data
+from harness.task.intake.misplaced import file_at
 
 WAV = (".wav", ".wave")
 OTHERS = (".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
@@ -52,7 +53,9 @@ def read_recording(path: Path, rate: int, mix: bool) -> DecodedAudio:
 
 
 def recording_at(folder: Path, name: str) -> Path:
-    """Where a file is that a table in `folder` names."""
+    """Where a file is that a table in `folder` names. Raises ValueError for two files that are meant."""
+    if "*" in name:
+        return file_at(folder, name, _SUFFIXES)
     places = [folder / inner / f"{name}{suffix}" for inner in _BESIDE for suffix in _SUFFIXES]
     return next((place for place in places if path_problem(place, "file") is None), places[0])
 
