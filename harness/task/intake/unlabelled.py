@@ -13,6 +13,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:E[+-]?\d+)?")
 _STANDS_FOR_NONE = frozenset(("-1", "-9", "-99", "-100", "-999", "-9999"))
 _ANSWERS = frozenset(("na", "n/a", "n.a.", "none", "unknown", "missing", "undefined", "not available"))
 _LEAST = 10  # rows of a class that is as frequent as others
+_RULE = "task.labels.unlabelled=leave_out leaves these rows out, keep takes it as a class"
 _CODES = 5  # other names of at most three letters, as of countries and tongues
 
 
@@ -41,20 +42,18 @@ def unlabelled_rows(
         return places
     found = {name: [row for row, mine in zip(rows, labels, strict=True) if name in mine] for name in sorted(odd)}
     said = "; ".join(f"{name!r} in {len(at)} rows ({listed(at)})" for name, at in found.items())
-    rule = "task.labels.unlabelled=leave_out leaves these rows out, keep takes it as a class"
     number = "; task.answer=number reads numbers" if many_classes(every) else ""
-    raise ConfigError(f"{where}: a label that often means that there is none, {said}; {rule}{number}")
+    raise ConfigError(f"{where}: a label that often means that there is none, {said}; {_RULE}{number}")
 
 
 def often_none(
     labels: Sequence[str], *, policy: str = "refuse", classes: int | None = None, declared: Collection[str] = ()
 ) -> list[str]:
     """What is told of classes that often stand for none, unless it is settled."""
-    counts = Counter(labels)
-    return [
-        f"{name!r} ({counts[name]} rows) often means that there is no label"
-        for name in sorted(_unsettled(labels, policy, classes, declared))
-    ]
+    counts, odd = Counter(labels), _unsettled(labels, policy, classes, declared)
+    if _is_scale(counts):
+        odd -= _as_frequent(labels, odd, share=0.5)
+    return [f"{name!r} ({counts[name]} rows) often means that there is no label; {_RULE}" for name in sorted(odd)]
 
 
 def _unsettled(labels: Sequence[str], policy: str, classes: int | None, declared: Collection[str]) -> set[str]:
@@ -78,8 +77,9 @@ def stand_for_none(names: Collection[str]) -> set[str]:
     return words if len(words) < len(names) else set()
 
 
-def _as_frequent(labels: Sequence[str], odd: Collection[str]) -> set[str]:
-    """Odd names that are classes, as frequent as others: -1 beside 0, or 0 and 1, and answers beside words.
+def _as_frequent(labels: Sequence[str], odd: Collection[str], share: float = 0.05) -> set[str]:
+    """Odd names that are classes, as frequent as others: -1 beside 0, or 0 and 1, of which a `share` of all rows is
+    enough, and answers beside words.
 
     Their rows stand among the others; test rows without labels, that were added to others, are the last.
     """
@@ -91,7 +91,7 @@ def _as_frequent(labels: Sequence[str], odd: Collection[str]) -> set[str]:
     found = set()
     for name in odd:
         minus = label_key(name) in ("-1", "-1.0")
-        least = max(_LEAST, min(half, len(labels) / 20) if minus else half)
+        least = max(_LEAST, min(half, len(labels) * share) if minus else half)
         among = runs.count(name) > 1 or len(runs) == len(counts)
         if counts[name] >= least and among and (_is_opinion(counts) if minus else _answers(name, counts)):
             found.add(name)
@@ -99,7 +99,11 @@ def _as_frequent(labels: Sequence[str], odd: Collection[str]) -> set[str]:
 
 
 def _is_opinion(names: Collection[str]) -> bool:
-    return {_written(label_key(name)) for name in names} in ({"-1", "0"}, {"-1", "0", "1"})
+    return _is_scale(names) or {_written(label_key(name)) for name in names} == {"-1", "0"}
+
+
+def _is_scale(names: Collection[str]) -> bool:
+    return {_written(label_key(name)) for name in names} == {"-1", "0", "1"}
 
 
 def _answers(word: str, names: Collection[str]) -> bool:
