@@ -11,7 +11,7 @@ from harness.config import ConfigError, FolderTaskConfig
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.images import ImageSplit, Rendering
-from harness.task.intake.duplicates import contradictions, refuse_leaks, repeats, shared_keys
+from harness.task.intake.duplicates import contradictions, lost, refuse_leaks, repeats, shared_keys
 from harness.task.intake.facts import Facts
 from harness.task.intake.folders import (
     NO_PICTURES,
@@ -76,9 +76,11 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     if unlabelled := _unlabelled(config, root, found):
         left_out["unlabelled"] = [str(path.relative_to(root)) for path in unlabelled]
         found.images = [image for image in found.images if image[0] not in unlabelled]
+    every = {label for *_, label in found.images}
     if contradicting := _contradicting(config, root, found, digests):
         left_out["contradicting"] = [str(path.relative_to(root)) for path in contradicting]
         found.images = [image for image in found.images if image[0] not in contradicting]
+    gone = lost(every, {label for *_, label in found.images}, config.duplicates)
     repeated, stay = _repeated(config, root, found, digests)
     if repeated:
         left_out["repeated"] = [str(path.relative_to(root)) for path in repeated]
@@ -103,6 +105,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
             *told_as_one({label for *_, label in found.images}, config.labels.normalise),
             *often_none([label for *_, label in found.images], policy=config.labels.unlabelled, classes=config.classes),
             *_inner_folders(found),
+            *gone,
             *stay,
             *told_of(named, rendering, [label for *_, label in found.images]),
             *_in_two_splits(found, digests),

@@ -63,7 +63,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
     left = {"unreadable": [str(path.relative_to(root)) for path in broken]} if broken else {}
     given = _named_alike(config, where, given)
     given = _without_unlabelled(config, where, given, left)
-    given = _without_contradictions(config, where, given, left)
+    given, lost = _without_contradictions(config, where, given, left)
     splits, told = _once(config, _cut(config, given), left)
     if config.leaks == "refuse":
         refuse_shared(where, splits)
@@ -86,6 +86,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
             *suspicious(names),
             *odd_classes(classes),
             *told_as_one(set(names), config.labels.normalise),
+            *lost,
             *told,
         ],
         format=brought((each.heard for each in every), config.sample_rate),
@@ -162,17 +163,19 @@ def _without_unlabelled(config: AudioFolderConfig, where: str, splits: _Splits, 
 
 def _without_contradictions(
     config: AudioFolderConfig, where: str, splits: _Splits, left: dict[str, list[str]]
-) -> _Splits:
-    """Splits that have no recording in two classes."""
+) -> tuple[_Splits, list[str]]:
+    """Splits that have no recording in two classes, and what is told of classes that are lost."""
     every = [(split, recording) for split, part in splits.items() for recording in part]
     labels: list[Hashable] = [recording.label for _, recording in every]
     names = [recording.name for _, recording in every]
     digests = [recording.digest for _, recording in every]
-    kept = set(settled(where, keys=digests, labels=labels, rows=names, policy=config.duplicates, what="recording")[0])
+    policy = config.duplicates
+    found, told = settled(where, keys=digests, labels=labels, rows=names, policy=policy, what="recording")
+    kept = set(found)
     if len(kept) < len(every):
         left["contradicting"] = [name for place, name in enumerate(names) if place not in kept]
     remaining = [pair for place, pair in enumerate(every) if place in kept]
-    return {split: [recording for of, recording in remaining if of == split] for split in splits}
+    return {split: [recording for of, recording in remaining if of == split] for split in splits}, told
 
 
 def _cut(config: AudioFolderConfig, given: _Splits) -> _Splits:

@@ -291,10 +291,10 @@ def _without_contradictions(config: OwnRowsConfig, where: str, frames: Frames, l
     """Splits that have no text with two labels, in whatever splits it stands."""
     keys = [joined_blanks(content) for frame in frames.values() for content in _contents(frame)]
     names = [left.name(split, row) for split, frame in frames.items() for row in frame.index]
-    kept = set(
-        settled(where, keys=keys, labels=_answers(config, frames), rows=names, policy=config.duplicates, what=what)[0]
-    )
-    return _keep(frames, kept, "contradicting", left)
+    labels = _answers(config, frames)
+    kept, lost = settled(where, keys=keys, labels=labels, rows=names, policy=config.duplicates, what=what)
+    left.told += lost if config.answer == "class" else []
+    return _keep(frames, set(kept), "contradicting", left)
 
 
 def _without_unlabelled(config: OwnRowsConfig, where: str, frames: Frames, left: Left, declared: set[str]) -> Frames:

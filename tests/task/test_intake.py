@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import socket
 import struct
 
@@ -1438,6 +1439,7 @@ BAD_FOLDERS = [
     ("short names of splits", lambda root: renamed_classes(root, "tr", "te"), "te, tr are names of splits or folds"),
     ("numbered splits", lambda root: renamed_classes(root, "split0", "Split_1"), "are names of splits or folds"),
     ("the same folders in every class", lambda root: [picture(root / n / s / "a.png", 900 + i) for i, (n, s) in enumerate(itertools.product(("cat", "dog"), ("left", "right")))], "cat, dog each have left, right in them: which are classes.*task.classes=2"),
+    ("the same folders again", lambda root: [picture(root / "pets" / n / "a.png", 900 + i) for i, n in enumerate(("cat", "dog"))], r"pets has the folders cat, dog again, .*; task.data=\S+/d/pets reads what it has, task.classes=3"),
     ("pictures in two splits", lambda root: leaking(root), r"4 of 10 test pictures stand in train too \(rows test/.*\); task.leaks=leave_out"),
     ("class beside splits", lambda root: [picture(root / s / "cat" / "a.png", 996) for s in ("train", "test")], "what is cat, dog beside"),
 ]  # fmt: skip
@@ -1459,6 +1461,18 @@ def test_folders_that_look_like_parts_are_classes_where_they_are_counted(make_ta
     spoil(images_in(tmp_path / "d"))
     names = sorted(path.name for path in (tmp_path / "d").iterdir())
     assert list(read_task(folder_task(make_task, tmp_path / "d", classes=2)).classes) == names
+
+
+def test_a_class_of_which_nothing_is_left_is_told(make_task, tmp_path, own_cache):
+    root = images_in(tmp_path / "d")
+    shutil.copytree(root / "cat", root / "feline")
+    task = read_task(folder_task(make_task, root, duplicates="first"))
+    assert "nothing of 'feline' is left: task.duplicates=first leaves all of it out" in task.findings().suspicious
+    assert list(task.classes) == ["cat", "dog"]
+    table = tmp_path / "a.csv"
+    table.write_text(text_of([*sentences(), *((text, "odd") for text, _ in sentences()[:3])]))
+    told = read_task(config_of(make_task, data=str(table), duplicates="first")).findings().suspicious
+    assert "nothing of 'odd' is left: task.duplicates=first leaves all of it out" in told
 
 
 @pytest.mark.parametrize("names", [("train", "val", "valid"), ("test", "val", "val"), ("Train", "train", "test")])

@@ -3,7 +3,7 @@
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from harness.config import ConfigError
 from harness.system.paths import listed
@@ -67,21 +67,29 @@ def settled(
     policy: str,
     what: str,
     named: str = "labels",
-) -> tuple[list[int], int]:
-    """The places to keep, and how many rows contradict another. Raises ConfigError where `policy` is refuse.
+) -> tuple[list[int], list[str]]:
+    """The places to keep, and what is told of labels that are lost with others. Raises ConfigError where `policy` is
+    refuse.
 
     `what` stands twice, and its labels are `named`.
     `policy` first keeps the first row of those that contradict each other, leave_out none of them, keep all of them.
     """
     found = contradictions(keys, labels)
     if not found or policy == "keep":
-        return list(range(len(keys))), 0
+        return list(range(len(keys))), []
     if policy == "refuse":
         said = listed(" and ".join(str(rows[place]) for place in places[:4]) for places in found.values())
         rule = "task.duplicates=first keeps the first of them, leave_out none, keep all"
         raise ConfigError(f"{where}: the same {what} with different {named}, {len(found)} times (rows {said}); {rule}")
     dropped = {place for places in found.values() for place in places[policy == "first" :]}
-    return [place for place in range(len(keys)) if place not in dropped], len(dropped)
+    kept = [place for place in range(len(keys)) if place not in dropped]
+    return kept, lost(labels, [labels[place] for place in kept], policy)
+
+
+def lost(labels: Iterable[Hashable], kept: Iterable[Hashable], policy: str) -> list[str]:
+    """What is told of labels of which nothing is left once contradictions are settled by `policy`."""
+    gone = sorted(map(repr, set(labels).difference(kept)))
+    return [f"nothing of {listed(gone)} is left: task.duplicates={policy} leaves all of it out"] if gone else []
 
 
 def repeats(

@@ -173,6 +173,12 @@ def _refuse_parts(root: Path, key: str, found: Sequence[Path]) -> None:
     )
     if all(_PARTS.fullmatch(path.name.casefold()) for path in found):
         raise ConfigError(f"{key}={root}: {names} are names of splits or folds; {rule}")
+    known = {path.name for path in found}
+    for path in found:
+        if len(again := [deeper.name for deeper in folders_in(path) if deeper.name in known]) > 1:
+            said = f"{path.name} has the folders {listed(again)} again, and would be a class beside them"
+            rule = f"; task.data={path} reads what it has, task.classes={len(found)} takes it for a class"
+            raise ConfigError(f"{key}={root}: {said}{rule}")
     inner = set.intersection(*({deeper.name for deeper in folders_in(path)} for path in found))
     if masks := sorted(name for name in inner if name.casefold() in NO_PICTURES):
         rule = f"move {listed(masks)}, which are no pictures to learn from, out of the folders of classes"
