@@ -12,7 +12,7 @@ from harness.task.intake.decisions import UNCERTAIN, coding, decisions, is_uncer
 from harness.task.intake.joined_labels import refuse_combined, refuse_unparted
 from harness.task.intake.labels import DECISIONS, are_decisions, label_set, settle_alike
 from harness.task.intake.left import Left
-from harness.task.intake.numbers import number_labels, odd_numbers
+from harness.task.intake.numbers import number_labels, odd_numbers, without_unit
 from harness.task.intake.outliers import outliers
 from harness.task.intake.table import Table
 from harness.task.own_cut import Frames, OwnRowsConfig
@@ -75,9 +75,14 @@ def labels_of(
     if config.answer != "number":
         return [str(cell) for cell in cells]
     comma = table.format.get("separator", "comma" if table.path.suffix.lower() == ".csv" else "") != "comma"
-    settled_by, found = config.labels.decimal, dict(cells.items())
+    settled_by = config.labels.decimal
+    found, left.units[split] = without_unit(dict(cells.items()))
+    if len(units := set(left.units.values())) > 1:
+        said = listed(f"{each} have {unit or 'no unit'}" for each, unit in left.units.items())
+        raise ConfigError(f"{where}: numbers of {config.label_name} are of {len(units)} units: those of {said}")
     numbers = number_labels(where, config.label_name, found, decimal_comma=comma, decimal=settled_by)
     told = odd_numbers(config.label_name, list(found.values()), numbers, comma, settled=settled_by is not None)
+    told += [f"numbers of {config.label_name} all have {unit}, and are read in this unit" for unit in units if unit]
     told += outliers(config.label_name, dict(zip(found, map(float, numbers), strict=True)))
     left.told += [f"{split}: {said}" for said in told]
     return [*numbers]

@@ -412,6 +412,33 @@ def test_points_that_may_part_thousands_are_refused_until_they_are_settled(make_
     assert found == {text: number for (text, _), number in zip(rows, DECIMALS[decimal], strict=True)}
 
 
+@pytest.mark.parametrize(
+    ("form", "said", "key"),
+    [
+        ("${}", "'$' before them", None),
+        ("{} %", "'%' behind them", None),
+        ("about {} kg", "'about' before them and 'kg' behind them", None),
+        ("${:,}.50", "'$' before them", "."),
+        ("-${}", "'$' before them", None),
+    ],
+)
+def test_numbers_of_one_unit_are_read_in_it_and_told(make_task, tmp_path, form, said, key):
+    rows = [(text, form.format(37 * place)) for place, (text, _) in enumerate(sentences())]
+    task = config_of(make_task, data=written(tmp_path / "a.csv", text_of(rows)), answer="number")
+    task = read_task(dataclasses.replace(task, labels=dataclasses.replace(task.labels, decimal=key)))
+    sign, rest = -1 if form[0] == "-" else 1, 0.5 if key else 0
+    assert values_of(task) == {text: sign * (37 * place + rest) for place, (text, _) in enumerate(sentences())}
+    assert f"train: numbers of label all have {said}, and are read in this unit" in task.describe()["suspicious"]
+
+
+def test_splits_whose_numbers_are_of_two_units_are_refused(make_task, tmp_path):
+    rows = [(text, f"{place}%") for place, (text, _) in enumerate(sentences())]
+    data = written(tmp_path / "a.csv", text_of(rows[:50]))
+    test = written(tmp_path / "b.csv", text_of([(text, number.strip("%")) for text, number in rows[50:]]))
+    with pytest.raises(ConfigError, match="are of 2 units: those of train have '%' behind them, test have no unit"):
+        read_task(config_of(make_task, data=data, test=test, answer="number"))
+
+
 ODD_NUMBERS = [
     ([f"{i + 1}.250" for i in range(60)], "the point in numbers of label, which all have three digits behind it, is a"),
     ([str(-999 if i % 9 == 0 else i / 10) for i in range(60)], "-999 (7 rows) is far from all other numbers of label"),
@@ -588,7 +615,6 @@ REFUSED = [
     ("a title above the header", "a.csv", "Reviews of 2024,\n" + text_of(sentences()), {}, "no such column; columns: Reviews of 2024, "),
     ("objects with commas between", "a.jsonl", lines_of(sentences()).replace("}\n", "},\n"), {}, "row 1 is no JSON: Extra data"),
     ("numbers in words of a program", "a.csv", text_of([(t, hex(i)) for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, "is no number in 60 rows"),
-    ("percents", "a.csv", text_of([(t, f"{i}%") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, "is no number in 60 rows"),
     ("empty", "a.csv", b"", {}, "a.csv: an empty file"),
     ("header alone", "a.csv", "text,label\n", {}, "the train split has no rows|no rows"),
     ("LFS pointer", "a.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", {}, "a Git LFS pointer"),
@@ -665,9 +691,9 @@ REFUSED = [
     ("number that is none", "a.csv", text_of(sentences()), {"answer": "number"}, r"label is no number in 60 rows \(2, 3, .*as 'neg'"),
     ("decimal comma beside commas", "a.csv", text_of(NUMBERED), {"answer": "number"}, r"label is no number in 30 rows \(3, 5"),
     ("decimal comma and point", "a.csv", text_of([*NUMBERED, ("odd", "1.5")], ";"), {"answer": "number"}, r"no number in 30 rows \(3"),
-    ("money", "a.csv", text_of([(t, f"${i + 1},399") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '\$1,399'; '\$' beside it is not read: numbers alone"),
-    ("percents with a blank", "a.csv", text_of([(t, f"{i} %") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '0 %'; '%' beside it is not read"),
-    ("numbers with a unit", "a.csv", text_of([(t, f"{i} kg") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '0 kg'; 'kg' beside it is not read"),
+    ("money with thousands", "a.csv", text_of([(t, f"${i + 1},399") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '1,399'; with three digits behind each comma .* task\.labels\.decimal=\. as that of thousands"),
+    ("percents beside shares", "a.csv", text_of([*[(t, f"{i} %") for i, (t, _) in enumerate(sentences())], ("odd", "0.5")]), {"answer": "number"}, r"as '0 %'; '%' beside it is not beside every number: all of one unit are read"),
+    ("numbers with two units", "a.csv", text_of([(t, f"{i} {'kg' if i % 2 else 'g'}") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '0 g'; 'g' beside it is not beside every"),
     ("thousands", "a.csv", text_of([(t, f"{i + 1},500") for i, (t, _) in enumerate(sentences())], ";"), {"answer": "number"}, r"no number in 60 rows \(2"),
     ("one bad number", "a.csv", text_of([*NUMBERED, ("odd", "high")], ";"), {"answer": "number"}, r"no number in 1 rows \(62\), as 'high'"),
     ("the same bad number twice", "a.csv", text_of([*sentences(), sentences()[0]]), {"answer": "number"}, "label is no number"),

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 @dataclasses.dataclass
 class Left:
-    """Rows that are not taken, by reason, under the names that messages and facts have for them."""
+    """Rows that are not taken, by reason, under the names that messages and facts have for them; and the unit of the
+    numbers of each split.
+    """
 
     given: Sequence[str]
     rows: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     told: list[str] = dataclasses.field(default_factory=list)
+    units: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def name(self, split: str, row: object) -> str:
         """With its split, where several are given; a row of a split that was cut is one of training's file."""

@@ -10,6 +10,19 @@ from harness.system.paths import listed
 _THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}")
 
 
+def without_unit(cells: Mapping[object, object]) -> tuple[dict[object, object], str]:
+    """Numbers without the unit that stands beside every one of them, as in $4,399 or 45 %, and where it stands; empty
+    where there is none.
+    """
+    parts = {row: _MEASURED.fullmatch(str(cell).strip()) for row, cell in cells.items() if isinstance(cell, str)}
+    units = {(found[2].strip(), found[4].strip()) for found in parts.values() if found}
+    if len(units) != 1 or len(parts) < len(cells) or not all(parts.values()):
+        return dict(cells), ""
+    marks = zip(units.pop(), ("before", "behind"), strict=True)
+    numbers = {row: f"{found[1]}{found[3]}" for row, found in parts.items() if found}
+    return {**numbers}, " and ".join(f"{mark!r} {where} them" for mark, where in marks if mark)
+
+
 def number_labels(
     where: str, name: str, cells: Mapping[object, object], *, decimal_comma: bool, decimal: str | None = None
 ) -> list[str]:
@@ -38,9 +51,9 @@ def number_labels(
 def _number_rule(label: str, commas: bool, thousands: bool) -> str:
     """What would have been read in place of a label that is no number; `thousands` may be what all commas part."""
     if (parts := _MEASURED.fullmatch(label.strip())) and (
-        around := [part.strip() for part in (parts[1], parts[3]) if part.strip()]
+        around := [part.strip() for part in (parts[2], parts[4]) if part.strip()]
     ):
-        return f"; {' and '.join(map(repr, around))} beside it is not read: numbers alone, all of one unit, are"
+        return f"; {' and '.join(map(repr, around))} beside it is not beside every number: all of one unit are read"
     if not commas or label.strip(_OF_NUMBERS):
         return ""
     if thousands:
@@ -50,7 +63,7 @@ def _number_rule(label: str, commas: bool, thousands: bool) -> str:
     return f"; {rule}; task.labels.decimal says which of them it is"
 
 
-_MEASURED = re.compile(r"([^\d.,+-]*)([+-]?[\d.,']*\d)(\D*)")  # a number with what it is of: $4,399, 45 %, 2 kg
+_MEASURED = re.compile(r"([+-]?)([^\d.,+-]*)([+-]?[\d.,']*\d)(\D*)")  # a number with what it is of: $4,399, 45 %, 2 kg
 _OF_NUMBERS = "+-.,0123456789"
 
 
