@@ -101,7 +101,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
         passed_over=found.passed_over,
         suspicious=[
             *suspicious(label for *_, label in found.images),
-            *odd_classes(classes),
+            *odd_classes(classes, settled=config.labels.unlabelled == "keep" or config.classes == len(classes)),
             *told_as_one({label for *_, label in found.images}, config.labels.normalise),
             *often_none([label for *_, label in found.images], policy=config.labels.unlabelled, classes=config.classes),
             *_inner_folders(found),

@@ -35,6 +35,7 @@ from harness.task.intake.untrained import untrained
 from harness.task.speech import SpeechTask, speech_task
 
 _KINDS = (*WAV, *OTHERS)
+_LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
     if config.gaps == "refuse":
         refuse_broken("task.data", broken, root, "; task.gaps=leave_out leaves them out")
     left = {"unreadable": [str(path.relative_to(root)) for path in broken]} if broken else {}
+    given, listing = _by_lists(root, given)
     given = _named_alike(config, where, given)
     given = _without_unlabelled(config, where, given, left)
     given, lost = _without_contradictions(config, where, given, left)
@@ -84,14 +86,32 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
         missing=task.facts.missing,
         suspicious=[
             *suspicious(names),
-            *odd_classes(classes),
+            *odd_classes(classes, settled=config.labels.unlabelled == "keep" or config.classes == len(classes)),
             *told_as_one(set(names), config.labels.normalise),
             *lost,
             *told,
         ],
-        format=brought((each.heard for each in every), config.sample_rate),
+        format=listing | brought((each.heard for each in every), config.sample_rate),
     )
     return dataclasses.replace(task, facts=facts)
+
+
+def _by_lists(root: Path, given: _Splits) -> tuple[_Splits, dict[str, str]]:
+    """The splits that lists of files beside the class folders name, as those of Speech Commands, where no folder is a
+    split; and what is told of them.
+    """
+    told = {}
+    for split, name in _LISTS.items() if given.keys() == {"train"} else ():
+        if not (root / name).is_file():
+            continue
+        named = {line.strip() for line in (root / name).read_text("utf-8", errors="replace").splitlines()}
+        mine = [each for each in given["train"] if each.name in named]
+        if len({each.label for each in mine}) == 1:
+            told[split] = f"drawn: {len(mine)} recordings that {name} names are of one class"
+        elif mine:
+            given = given | {split: mine, "train": [each for each in given["train"] if each.name not in named]}
+            told[split] = f"{len(mine)} recordings that {name} names"
+    return given, told
 
 
 def _heard(config: AudioFolderConfig, root: Path) -> tuple[_Splits, dict[Path, str], Counter[str]]:

@@ -242,7 +242,7 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
             none = "; of none of the labels is a row with an empty list, []" if config.answer == "labels" else ""
             if not isinstance(config.label, str):
                 none = "; a row of -1 in all of these columns has no labels, one of 0 none of them; "
-                none += "task.labels.blank=zero reads empty cells as 0"
+                none += "task.labels.blank=zero reads empty cells as 0: what was not measured is then taught as a no"
             near = [name for name in map(str, table.frame.columns) if name.casefold() == named["label"].casefold()]
             none += f"; columns {listed(near)} differ in case alone: is it one?" if len(near) > 1 else ""
             raise ConfigError(f"{where}: {len(rows)} {rule}; task.gaps=leave_out leaves them out{none}")

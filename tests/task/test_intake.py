@@ -1427,7 +1427,10 @@ def test_rows_that_are_kept_with_different_labels_are_not_told_again(make_task, 
     [
         (("Actor_01", "Actor_02"), ["the classes have names of people (Actor_01, Actor_02); where these are who is"]),
         (("subject1", "subject2"), ["the classes have names of people (subject1, subject2); where these are who is"]),
-        (("_background_noise_", "yes"), ["the folder _background_noise_ is taken for a class"]),
+        (
+            ("_background_noise_", "yes"),
+            ["the folder _background_noise_ is taken for a class; task.labels.unlabelled=leave_out"],
+        ),
         (("actor", "person1"), []),
         (("person", "car"), []),
     ],

@@ -39,6 +39,33 @@ def sound_of(path):
         return sound.readframes(sound.getnframes())
 
 
+def test_a_folder_that_is_marked_as_no_class_is_left_out_or_kept_by_a_key(read, folders):
+    shutil.copytree(folders / min(WORDS), folders / "_background_noise_")
+    for number, path in enumerate(sorted((folders / "_background_noise_").iterdir())):
+        write_wav(path, np.random.default_rng(number).normal(0, 900, 4000), rate=16_000)
+    rule = "task.labels.unlabelled=leave_out leaves it out, keep takes it"
+    line = f"the folder _background_noise_ is taken for a class; {rule}"
+    assert line in read().findings().suspicious
+    assert line not in read("task.labels.unlabelled=keep").findings().suspicious
+    left = read("task.labels.unlabelled=leave_out")
+    assert set(left.classes) == set(WORDS)
+    assert {name.split("/")[0] for name in left.findings().left_out["unlabelled"]} == {"_background_noise_"}
+
+
+def test_lists_beside_the_class_folders_are_the_splits(read, folders):
+    lists = {"validation": [], "test": []}
+    for word in WORDS:
+        files = [f"{word}/{path.name}" for path in sorted((folders / word).iterdir())]
+        lists["validation"].append(files[0])
+        lists["test"] += files[1:3]
+    (folders / "validation_list.txt").write_text("\n".join(lists["validation"]) + "\n")
+    (folders / "testing_list.txt").write_text("\n".join(lists["test"]) + "\n")
+    found = read().findings()
+    assert {split: sorted(found.kept[split]) for split in lists} == {k: sorted(v) for k, v in lists.items()}
+    assert not set(found.kept["train"]) & {*lists["validation"], *lists["test"]}
+    assert found.format["test"] == f"{len(lists['test'])} recordings that testing_list.txt names"
+
+
 def moved(folders, root, share):
     """The folders as splits: of each word the first so many in validation and in test."""
     for word in WORDS:

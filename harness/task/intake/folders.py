@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.config import ConfigError
 from harness.config.tasks.base import READ_FILES
 from harness.system.paths import listed, path_problem
+from harness.task.intake.unlabelled import is_marked
 
 _SPLITS = {
     "train": ("train", "training", "trn", "trainval"),
@@ -187,9 +188,13 @@ def _refuse_parts(root: Path, key: str, found: Sequence[Path]) -> None:
         raise ConfigError(f"{key}={root}: {names} each have {listed(sorted(inner))} in them: which are classes? {rule}")
 
 
-def odd_classes(classes: Sequence[str]) -> list[str]:
-    """What is told of classes by the names of their folders: people, where all are, and what is marked as none."""
-    told = [f"the folder {name} is taken for a class" for name in classes if name.startswith("_") and name[-1] == "_"]
+def odd_classes(classes: Sequence[str], *, settled: bool) -> list[str]:
+    """What is told of classes by the names of their folders: people, where all are, and, unless it is `settled`, what
+    is marked as none.
+    """
+    marked = [name for name in classes if is_marked(name)] if not settled else []
+    rule = "task.labels.unlabelled=leave_out leaves it out, keep takes it"
+    told = [f"the folder {name} is taken for a class; {rule}" for name in marked]
     if len(classes) > 1 and all(_PERSON.fullmatch(name.casefold()) for name in classes):
         rule = "where these are who is seen or heard, classes are written in a table with a row for each file"
         told.append(f"the classes have names of people ({listed(classes)}); {rule}")

@@ -58,7 +58,15 @@ def often_none(
 
 def _unsettled(labels: Sequence[str], policy: str, classes: int | None, declared: Collection[str]) -> set[str]:
     names = set(labels)
-    return set() if policy == "keep" or classes == len(names) else stand_for_none(names).difference(declared)
+    if policy == "keep" or classes == len(names):
+        return set()
+    marked = {name for name in names if is_marked(name)} if policy == "leave_out" else set()
+    return stand_for_none(names).union(marked).difference(declared)
+
+
+def is_marked(name: str) -> bool:
+    """Whether a name is marked as none of a class, as Speech Commands' _background_noise_ is."""
+    return len(name) > 2 and name.startswith("_") and name.endswith("_")
 
 
 def stand_for_none(names: Collection[str]) -> set[str]:
