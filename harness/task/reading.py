@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from harness.task.intake.held import shortened
 from harness.task.tokenizers import tokenizer_files
 
 _RULE = "task.unknown_tokens=allow trains on them all the same"  # of the user's own data
+_LONG_WORD = 100  # letters, of which WordPiece reads no more
 _UNREADABLE = 0.5  # of the tokens of a text, and of the texts of a split
 _OFTEN = 0.1  # of the rows of a split that lose their ends
 _LONGER = {
@@ -78,10 +80,18 @@ def read_by_tokenizer(
         said = _said(split, shares[split], _named(task, split, unread), _named(task, split, empty))
         if not allow and (unread | empty).sum() > _UNREADABLE * len(unread):
             where = f"task={task.name} ({task.describe().get('source', '')})"
-            raise ConfigError(f"{where}: {'; '.join(said)}; it takes a model of their language and script; {_RULE}")
+            raise ConfigError(f"{where}: {'; '.join(said)}; {_way(list(task.texts(split)))}; {_RULE}")
         told += said
     known = {split: share for split, share in shares.items() if share}
     return Reading(known, [*told, *_read_alike(task, splits)])
+
+
+def _way(texts: Sequence[str]) -> str:
+    """What reads texts that are unknown: a word of over 100 letters is one unknown token, whatever they are."""
+    long = sum(len(text) > _LONG_WORD and not re.search(r"\s", text.strip()) for text in texts)
+    if 2 * long > len(texts):
+        return f"these are words of over {_LONG_WORD} letters, as sequences are; part their letters by blanks"
+    return "it takes a model of their language and script"
 
 
 def _replaced(tokens: Tokens) -> str:

@@ -132,6 +132,15 @@ def test_texts_that_are_mostly_unknown_are_refused_with_their_rows(read, kind):
     assert any(line.startswith("train: ") for line in reading.told)
 
 
+def test_sequences_of_letters_without_blanks_are_said_to_be_too_long(read):
+    make, words = KINDS["texts"]
+    rows = [make(row) | {"text": "acdefghiklmnpqrstvwy" * 6 + "a" * row} for row in range(60)]
+    with pytest.raises(
+        ConfigError, match="these are words of over 100 letters, .*; part their letters by blanks; task"
+    ):
+        read(rows, *words)
+
+
 def test_texts_that_are_to_be_answered_are_told_by_their_numbers(tiny_base, own_cache):
     tokens = Tokens(tokenizer=tiny_base / "tokenizer.json", pad=0, end=3, start=2)
     texts = [" ".join(words_of(row, strange_of(row))) for row in range(10)]
