@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.config import ConfigError
+from harness.config.models.generator import LEAST_VOCABULARY
 from harness.system import assets
 
 
@@ -221,5 +222,7 @@ def _learned(texts: list[str], vocabulary: int, first: Sequence[str], last: Sequ
     found = tokenizer.get_vocab_size()
     if found != vocabulary:
         rule = f"model.shape.vocabulary={found}, or fewer, can be learned from them"
+        if found < LEAST_VOCABULARY:
+            rule = f"{LEAST_VOCABULARY} are the least, for which there is too little text"
         raise ConfigError(f"model.shape.vocabulary={vocabulary}: the training texts yield {found} tokens; {rule}")
     return tokenizer

@@ -46,6 +46,8 @@ def test_too_few_texts_for_a_vocabulary_are_said_to_be_so(own_cache):
         match=r"vocabulary=5000: the training texts yield (\d+) tokens; model\.shape\.vocabulary=\1, or fewer",
     ):
         train_tokenizer(TEXTS, 5000, ("<pad>", "</s>"), ())
+    with pytest.raises(ConfigError, match=r"yield \d+ tokens; 300 are the least, for which there is too little text$"):
+        train_tokenizer(["ab ab"], 300, ("<pad>", "</s>"), ())
 
 
 def test_an_encoder_decoder_reads_source_and_end_and_writes_target_and_end(folder):

@@ -11,6 +11,9 @@ from harness.config.models.quantizable import QuantizableConfig
 from harness.config.models.text import uneven_heads
 from harness.config.scalars import CLOSED, AssetConfig, Count, Share, Text
 
+LEAST_VOCABULARY = 300
+"""Tokens that a byte-level tokenizer has at least: all bytes, special ones, and some of letters together."""
+
 _CROSS = tuple(f"cross_{name}" for name in ATTENTION)
 
 
@@ -27,7 +30,7 @@ class GeneratorShapeConfig:
     heads: Count
     head_size: Count
     ffn: Count
-    vocabulary: Annotated[int, Strict(), Field(ge=300)]
+    vocabulary: Annotated[int, Strict(), Field(ge=LEAST_VOCABULARY)]
     positions: Count | None
 
 
