@@ -127,7 +127,8 @@ def settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: Left)
     names = settle_alike(where, labels, rows, config.labels.normalise)
     labels = [names[label] for label in labels]
     trained = sum(len(cell) if several else 1 for cell in frames["train"]["label"])  # which are the first
-    left.told += settle_codings(where, labels[:trained], rows[:trained], config.labels.normalise)
+    if isinstance(config.label, str):  # names of columns that are listed are meant
+        left.told += settle_codings(where, labels[:trained], rows[:trained], config.labels.normalise)
     for split, frame in frames.items():
         if several:
             cells: list[Hashable] = [tuple(sorted({names[label] for label in cell})) for cell in frame["label"]]

@@ -73,7 +73,7 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
     places = {split: given[split][0] if split in given else where for split in SPLITS}
     rows = _typed(config, _settled_tags(config, where, rows), told)
-    told += told_as_one(types_in(row.tags for part in rows.values() for row in part), config.labels.normalise)
+    told += told_as_one(types_in(r.tags for part in rows.values() for r in part) - {OUTSIDE}, config.labels.normalise)
     if config.scheme != "plain":
         for split in rows:
             _check_scheme(config, places[split], split, rows[split])

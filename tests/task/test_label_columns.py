@@ -53,6 +53,17 @@ def test_columns_of_0_and_1_are_the_labels_of_a_row(task_of, form):
     assert task.findings().suspicious == []
 
 
+def test_names_of_columns_that_are_listed_are_not_said_to_be_misspelt(compose_plain, tmp_path):
+    rows = [
+        {"text": f"the assay of row {row}", "NR-AhR": int(row % 40 < 38), "NR-AR": int(row % 40 > 37)}
+        for row in range(120)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["task=text_csv", "task.label=[NR-AhR,NR-AR]", *WORDS[2:], f"task.data={tmp_path}/a.jsonl"]
+    told = read_task(compose_plain(*words).task).findings().suspicious
+    assert not any("a letter away" in line for line in told)
+
+
 @pytest.mark.parametrize("words", [(-1, 1), ("-1", "1"), ("N", "Y"), ("no", "Yes"), ("F", "T")])
 def test_two_words_for_0_and_1_are_read_where_all_columns_have_them_alone(task_of, words):
     """As CelebA's attributes of 1 and -1: a row of -1 alone has none of them."""
