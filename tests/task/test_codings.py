@@ -62,6 +62,12 @@ def test_other_labels_are_not_told(labels):
     assert told(labels) == []
 
 
+def test_refused_is_told_beside_others_that_did_not_decide_only():
+    labels = [*["yes", "no"] * 20, "Don't know", "Refused"]
+    assert [line.partition(" ")[0] for line in told(labels)] == ["\"Don't", "'Refused'"]
+    assert told([*["granted", "sent back"] * 20, "refused"]) == []
+
+
 def test_numbers_from_one_among_as_many_words_are_told():
     labels = ["1", "world", "2", "sport", "3", "trade", "world", "1"]
     line = "labels are numbers beside as many words ('sport', 'trade', 'world'): of one class each? "

@@ -443,6 +443,10 @@ ODD_NUMBERS = [
     ([f"{i + 1}.250" for i in range(60)], "the point in numbers of label, which all have three digits behind it, is a"),
     ([str(-999 if i % 9 == 0 else i / 10) for i in range(60)], "-999 (7 rows) is far from all other numbers of label"),
     ([str(9999 if i % 9 == 0 else i * 10) for i in range(60)], "9999 (7 rows) is far from all other numbers of label"),
+    (
+        [str({0: 77, 1: 88, 2: 99}.get(i % 20, i % 11)) for i in range(60)],
+        "77 (3 rows), 88 (3 rows), 99 (3 rows) are far from all other numbers of label, as surveys write that there is",
+    ),
 ]
 
 

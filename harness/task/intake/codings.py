@@ -14,6 +14,8 @@ _RANGE = re.compile(r"\d{1,2}\s?[-/]\s?\d{1,2}")
 _MONTH = "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}")
 _UNDECIDED = frozenset(("skip", "skipped", "unsure", "not sure", "don't know", "undecided"))
+_BESIDE_UNDECIDED = frozenset(("refused", "refusal", "no answer", "not applicable", "inapplicable"))
+"""Answers of surveys, which may be classes where nobody is undecided."""
 _SHORTEST, _LONGEST = 5, 50  # letters of a name that may be misspelled
 _TOLD = 10  # misspelled names
 _SHARE = 0.5  # of the rows that a class has on average: skip is a class beside run and jump
@@ -40,6 +42,7 @@ def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], no
     codings = [f"labels are {beside}: of one class each? {rule}"] if numbers and normalise is not False else []
     rare = [name for name in sorted(found) if found[name] < _SHARE * len(labels) / len(found)]
     undecided = [name for name in rare if " ".join(name.split()).casefold() in _UNDECIDED]
+    undecided += [name for name in rare if undecided and " ".join(name.split()).casefold() in _BESIDE_UNDECIDED]
     return (
         codings
         + told_as_one(found, normalise)

@@ -91,6 +91,7 @@ def _refuse_thousands(where: str, name: str, cells: Mapping[object, object]) -> 
 
 _MAY_BE_PARTED = re.compile(r"[^,]*[1-9][^,]*,\d{3}")
 _PARTED_OR_WHOLE = re.compile(r"-?(?:[1-9]\d{0,2}(?:\.\d{3})?|0)")
+_CODES = ((77, 88, 99), (97, 98, 99), (777, 888, 999), (997, 998, 999))
 _MISSING = (*(-(10**n - 1.0) for n in range(1, 6)), *(10**n - 1.0 for n in range(3, 6)), -1.0)
 
 
@@ -113,7 +114,21 @@ def odd_numbers(
         count = len(numbers) - len(rest)
         if count > 1 and len(set(rest)) > 1 and min(abs(value - rest[0]), abs(value - rest[-1])) > rest[-1] - rest[0]:
             told.append(f"{value:g} ({count} rows) is far from all other numbers of {name}: is a number missing there?")
-    return told
+    return told + _survey_codes(name, numbers)
+
+
+def _survey_codes(name: str, numbers: Sequence[float]) -> list[str]:
+    """What is told of two or three numbers that surveys write for no answer, as 77, 88 and 99 beside 0 to 10."""
+    for codes in _CODES:
+        counts = {code: numbers.count(code) for code in codes if code in numbers}
+        rest = [number for number in numbers if number not in codes]
+        if len(counts) > 1 and rest and min(counts) - rest[-1] > max(rest[-1] - rest[0], rest[-1]):
+            said = listed(f"{code} ({count} rows)" for code, count in counts.items())
+            rule = "where it is none, empty these cells, and task.gaps=leave_out leaves them out"
+            return [
+                f"{said} are far from all other numbers of {name}, as surveys write that there is no answer; {rule}"
+            ]
+    return []
 
 
 def _is_number(label: str) -> bool:
