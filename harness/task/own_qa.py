@@ -34,6 +34,7 @@ from harness.task.qa_inputs import Question
 
 _ANSWERS = ("answers", "answer")
 _STARTS = ("answer_start", "answer_starts")
+_NO_ANSWER = frozenset(("answernotfound", "cannotanswer", "noanswer", "unanswerable", "notanswerable"))
 _ID = "id"  # of conf/task/extractive_qa.yaml; it need not be there
 
 
@@ -328,6 +329,20 @@ def _shared_contexts(rows: Rows) -> list[str]:
     ]
 
 
+def _says_none(rows: Rows) -> list[str]:
+    """What is told of answers that say that there is none, as SubjQA's and QuAC's, and stand in contexts."""
+    found: dict[str, list[str]] = {}
+    for split, row in _each(rows):
+        for answer in row.question.wanted:
+            if "".join(filter(str.isalpha, answer)).casefold() in _NO_ANSWER:
+                found.setdefault(answer, []).append(f"{split} {row.question.name}")
+    rule = "where it means that there is none, empty these cells, which task.unanswerable=empty reads so"
+    return [
+        f"{answer!r} is taught as the answer of {len(names)} rows ({listed(names)}); {rule}"
+        for answer, names in found.items()
+    ]
+
+
 def _facts(rows: Rows, left: _Left) -> Facts:
     keys = {split: [normalised_row(row.content) for row in rows[split]] for split in SPLITS}
     names = {split: [f"{split} {row.question.name}" for row in rows[split]] for split in SPLITS}
@@ -335,6 +350,6 @@ def _facts(rows: Rows, left: _Left) -> Facts:
         left_out=left.rows,
         kept={split: [row.question.name for row in rows[split]] for split in SPLITS},
         near=near_counts(keys),
-        suspicious=[*left.told, *near_texts(keys, names)],
+        suspicious=[*left.told, *_says_none(rows), *near_texts(keys, names)],
         format=left.formats,
     )

@@ -565,6 +565,19 @@ def test_what_is_ambiguous_is_refused_in_one_line(case, read, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_an_answer_that_says_that_there_is_none_is_told(read, tmp_path):
+    lines = list(flat(ROWS))
+    for line in lines[2:4]:
+        line["context"] += " ANSWERNOTFOUND"
+        line["answers"] = {"text": ["ANSWERNOTFOUND"], "answer_start": [len(line["context"]) - 14]}
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (line,) = [line for line in read(tmp_path / "rows.jsonl").findings().suspicious if "ANSWERNOTFOUND" in line]
+    assert line.startswith("'ANSWERNOTFOUND' is taught as the answer of 2 rows (")
+    assert line.endswith(
+        "; where it means that there is none, empty these cells, which task.unanswerable=empty reads so"
+    )
+
+
 def test_ids_that_stand_twice_are_refused(read, tmp_path):
     lines = [line | ({"id": "q3"} if number == 7 else {}) for number, line in enumerate(flat(ROWS))]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
