@@ -133,6 +133,20 @@ def test_a_pattern_of_folders_is_named_and_finds_the_files_of_both(column, read,
     assert read(table, image=pattern).sha256 == whole
 
 
+def test_a_table_that_is_asked_names_its_files_by_the_template_too(table):
+    names = [f"part_*/images/{name}" for name in _in_two_folders(table).file_name]
+    found = asked_files(
+        table,
+        image_files(Rendering()),
+        key="task.image",
+        column="part_*/images/{file_name}",
+        encoding=None,
+        separator=None,
+        columns=None,
+    )
+    assert [each.name for each in found] == names
+
+
 def test_of_two_files_that_a_pattern_means_none_is_taken(read, table):
     name = _in_two_folders(table).file_name[0]
     (table.parent / "part_1/images" / name).write_bytes((table.parent / "part_2/images" / name).read_bytes())
