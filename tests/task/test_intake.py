@@ -696,6 +696,8 @@ REFUSED = [
     ("decimal comma beside commas", "a.csv", text_of(NUMBERED), {"answer": "number"}, r"label is no number in 30 rows \(3, 5"),
     ("decimal comma and point", "a.csv", text_of([*NUMBERED, ("odd", "1.5")], ";"), {"answer": "number"}, r"no number in 30 rows \(3"),
     ("money with thousands", "a.csv", text_of([(t, f"${i + 1},399") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '1,399'; with three digits behind each comma .* task\.labels\.decimal=\. as that of thousands"),
+    *[(f"thousands and decimals, {form}", "a.csv", text_of([(t, form.format(i + 1)) for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, rf"""; 'task\.labels\.decimal="{mark}"' reads its {other} as that of thousands""")
+      for form, mark, other in (("${},549.11", r"\.", "comma"), ("{}.549,11", ",", "point"))],
     ("percents beside shares", "a.csv", text_of([*[(t, f"{i} %") for i, (t, _) in enumerate(sentences())], ("odd", "0.5")]), {"answer": "number"}, r"as '0 %'; '%' beside it is not beside every number: all of one unit are read"),
     ("numbers with two units", "a.csv", text_of([(t, f"{i} {'kg' if i % 2 else 'g'}") for i, (t, _) in enumerate(sentences())]), {"answer": "number"}, r"as '0 g'; 'g' beside it is not beside every"),
     ("thousands", "a.csv", text_of([(t, f"{i + 1},500") for i, (t, _) in enumerate(sentences())], ";"), {"answer": "number"}, r"no number in 60 rows \(2"),

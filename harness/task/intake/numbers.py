@@ -59,6 +59,11 @@ def _number_rule(label: str, commas: bool, thousands: bool) -> str:
     if thousands:
         what = "with three digits behind each comma it may part thousands"
         return f"; {what}; 'task.labels.decimal=\",\"' reads it as decimal, task.labels.decimal=. as that of thousands"
+    if "." in label:
+        mark = max(",.", key=label.rfind)
+        return (
+            f"; 'task.labels.decimal=\"{mark}\"' reads its {'comma' if mark == '.' else 'point'} as that of thousands"
+        )
     rule = "a decimal comma is read where no label has a point, and the separator is another"
     return f"; {rule}; task.labels.decimal says which of them it is"
 
