@@ -20,6 +20,7 @@ from harness.task.intake.scored import with_head
 from harness.task.intake.split_column import NONE, by_column, numbered_splits
 from harness.task.intake.table import SUFFIXES, Table, load_table
 from harness.task.intake.timed import latest_held_out
+from harness.task.intake.token_cells import with_lists
 from harness.task.intake.tokens import (
     CONLLU,
     LINES,
@@ -114,14 +115,19 @@ def _given(config: TokenLabelsTaskConfig) -> tuple[dict[str, _Given], list[str]]
 
 def _of_tables(config: TokenLabelsTaskConfig, tables: Mapping[str, tuple[str, Table]]) -> dict[str, _Given]:
     """Of each split of tables the same, those of training's table among them that a column of it names."""
-    parts = by_column(tables, config.split, config.gaps) if "train" in tables else tables
+    given = {}
+    for split, (where, table) in tables.items():
+        _check_columns(config, where, table)
+        named, numbered = (config.sentence, config.group), config.tag_names is not None
+        given[split] = where, with_lists(where, table, (config.tokens, config.tags), named, numbered=numbered)
+    parts = by_column(given, config.split, config.gaps) if "train" in given else given
     return {
         split: (where, _of_table(config, where, table, split), table.format) for split, (where, table) in parts.items()
     }
 
 
 def _wanted(config: TokenLabelsTaskConfig, timed: bool = True) -> tuple[str, ...]:
-    named = (config.group, config.time if timed else None)
+    named = (config.group, config.sentence, config.time if timed else None)
     return (config.tokens, config.tags, *(name for name in named if name))
 
 
@@ -134,12 +140,11 @@ def _read(config: TokenLabelsTaskConfig, key: str, path: Path) -> Table | tuple[
             f"token a line in {', '.join(LINES)}"
         )
     if has_lines(path, (*_TOKENS, *_TAGS, *_wanted(config))) and config.columns is None:
-        if config.group is not None:
-            raise ConfigError(f"task.group={config.group}: {path} has a token a line, and no columns of groups; null")
-        if config.split not in (None, NONE):
-            raise ConfigError(f"task.split={config.split}: {path} has a token a line, and no column of splits; null")
-        if config.time is not None:
-            raise ConfigError(f"task.time={config.time}: {path} has a token a line, and no column of times; null")
+        split = None if config.split == NONE else config.split
+        keys = {"group": config.group, "split": split, "time": config.time, "sentence": config.sentence}
+        for key_of, name in keys.items():
+            if name is not None:
+                raise ConfigError(f"task.{key_of}={name}: {path} has a token a line, and no column of {key_of}s; null")
         return _of_lines(config, key, path)
     wanted = _wanted(config, timed=key == "task.data")  # which alone is cut
     return load_table(path, key, wanted, encoding=config.encoding, separator=config.separator, columns=config.columns)
@@ -192,7 +197,6 @@ def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list
 
 def _of_table(config: TokenLabelsTaskConfig, given: str, table: Table, split: str) -> list[Row]:
     """Rows of a table with a list of tokens and a list of tags in each."""
-    _check_columns(config, given, table)
     grouped = config.group if reads_groups(split, table, config.group, config.leaks) else None
     tokens, tags = (table.column(f"task.{role}", vars(config)[role]) for role in ("tokens", "tags"))
     groups = list(table.column("task.group", grouped)) if grouped else [None] * len(tokens)
@@ -213,10 +217,6 @@ def _check_columns(config: TokenLabelsTaskConfig, given: str, table: Table) -> N
     tokens, tags = (next((there[name] for name in names if name in there), None) for names in (_TOKENS, _TAGS))
     if config.tokens in there.values() or tokens is None or tags is None:
         return
-    cell = next((cell for cell in table.column("task.tokens", tokens) if not is_gap(cell)), None)
-    if isinstance(cell, str) and not cell.lstrip().startswith("["):
-        rule = "a .conll file has a line for each of them and a blank line after each sentence, a .jsonl a list a row"
-        raise ConfigError(f"{given}: columns {tokens} and {tags} have a token a row, which is not read; {rule}")
     raise ConfigError(f"{given}: no column is named {config.tokens}; task.tokens={tokens} task.tags={tags} are there")
 
 

@@ -1,8 +1,9 @@
 """What a trial that tags tokens says of rows that no split has."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from harness.config import ConfigError
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.intake.asked import asked_lines, asked_table, decoded, refuse_gaps
+from harness.task.intake.token_cells import is_text, sentences
 from harness.task.intake.tokens import CONLLU, has_lines, list_of_tokens, read_lines
 from harness.task.intake.word_columns import Rows, place_of_words
 from harness.task.token_inputs import encode_tokens
@@ -34,15 +36,26 @@ def read_rows(trained: Trained, path: Path) -> list[tuple[str, tuple[str, ...]]]
         words = 0 if kind == CONLLU else _place_of_words(path, found, str(task.get("tokens", "tokens")))
         rows = [(name, tuple(line.cells[words] for line in lines)) for name, lines in found]
     else:
-        table = asked_table(
-            path, (name,), encoding=encoding, separator=task.get("separator"), columns=task.get("columns")
-        )
-        cells = table.column("task.tokens", name).items()
-        rows = [(str(row), list_of_tokens(cell, f"input={path}: row {row}", name)) for row, cell in cells]
+        rows = _of_table(task, path, name)
     if not rows:
         raise ConfigError(f"input={path}: no tokens in it")
     refuse_gaps(path, {row: "no tokens" for row, tokens in rows if not tokens})
     return rows
+
+
+def _of_table(task: Mapping[str, Any], path: Path, name: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Lists of a column, its texts parted at blanks; or sentences, as in the trial's own data."""
+    sentence, where = task.get("sentence"), f"input={path}"
+    wanted = (name,) if sentence is None else (name, sentence)
+    table = asked_table(
+        path, wanted, encoding=task.get("encoding"), separator=task.get("separator"), columns=task.get("columns")
+    )
+    cells = list(table.column("task.tokens", name).items())
+    if sentence is not None:
+        parts = sentences(where, table, sentence, task.get("group"))
+        cells = [(cells[places[0]][0], [cells[place][1] for place in places]) for places in parts]
+    parted = [(row, cell.split() if is_text(cell) else cell) for row, cell in cells]
+    return [(str(row), list_of_tokens(cell, f"{where}: row {row}", name)) for row, cell in parted]
 
 
 def _place_of_words(path: Path, rows: Rows, asked: str) -> int:

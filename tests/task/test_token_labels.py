@@ -436,12 +436,67 @@ def test_forms_that_are_not_read_are_named_with_the_way(read, tmp_path):
     whole.write_text("Ada B-PER\nwrote O\nin O\nParis B-LOC\n")
     with pytest.raises(ConfigError, match=r"no blank line parts its rows, and all 4 lines are one; a blank line"):
         read(whole)
-    (tmp_path / "long.csv").write_text("Sentence #,Word,Tag\nSentence: 1,Ada,B-PER\n,wrote,O\n")
-    with pytest.raises(ConfigError, match=r"columns Word and Tag have a token a row, which is not read; a \.conll"):
-        read(tmp_path / "long.csv")
     (tmp_path / "named.jsonl").write_text('{"words": ["Ada"], "ner_tags": ["B-PER"]}\n')
     with pytest.raises(ConfigError, match=r"no column is named tokens; task\.tokens=words task\.tags=ner_tags are"):
         read(tmp_path / "named.jsonl")
+
+
+def long(rows, folder, *, every=False, name="Sentence #"):
+    """A token a row, the sentence named at its first one alone, or at every one."""
+    path = folder / "long.csv"
+    cells = [
+        {name: f"Sentence: {number}" if every or not place else "", "Word": token, "Tag": tag}
+        for number, row in enumerate(rows)
+        for place, (token, tag) in enumerate(zip(*row, strict=True))
+    ]
+    pd.DataFrame(cells).to_csv(path, index=False)
+    return path
+
+
+def blank_separated(rows, folder):
+    path = folder / "blanks.csv"
+    pd.DataFrame([{"tokens": " ".join(row[0]), "tags": " ".join(row[1])} for row in rows]).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_a_table_of_a_token_a_row_is_read_by_its_sentences(read, tmp_path, every):
+    path = long(ROWS, tmp_path, every=every)
+    with pytest.raises(ConfigError, match=r"no column is named tokens; task\.tokens=Word task\.tags=Tag are there"):
+        read(path)
+    with pytest.raises(ConfigError, match=r"Word and Tag have a token a row; 'task\.sentence=\"Sentence #\"' makes"):
+        read(path, tokens="Word", tags="Tag")
+    task = read(path, tokens="Word", tags="Tag", sentence="Sentence #")
+    assert task.sha256 == read(jsonl(ROWS, tmp_path)).sha256
+    assert task.findings().format["train.tokens"] == "of the rows of a Sentence #"
+
+
+def test_sentences_that_come_back_are_of_several_documents_or_refused(read, tmp_path):
+    path = long(ROWS, tmp_path, every=True)
+    frame = pd.read_csv(path)
+    frame["doc"] = [f"d{int(name.split()[1]) // 20}" for name in frame["Sentence #"]]
+    frame["Sentence #"] = [int(name.split()[1]) % 20 for name in frame["Sentence #"]]
+    frame.to_csv(path, index=False)
+    keys = {"tokens": "Word", "tags": "Tag", "sentence": "Sentence #"}
+    with pytest.raises(ConfigError, match=r"'0' comes back in row \d+, behind others; task\.group=COLUMN of documents"):
+        read(path, **keys)
+    task = read(path, **keys, group="doc")
+    assert sum(map(len, task.splits.values())) == len(ROWS)
+    frame["each"] = range(len(frame))
+    frame.to_csv(path, index=False)
+    with pytest.raises(ConfigError, match="each row has a value of its own there, and is no sentence"):
+        read(path, **keys | {"sentence": "each"})
+
+
+def test_texts_of_as_many_words_as_tags_are_parted_at_blanks(read, tmp_path):
+    task = read(blank_separated(ROWS, tmp_path))
+    assert task.sha256 == read(jsonl(ROWS, tmp_path)).sha256
+    assert task.findings().format["train.tokens"] == "tokens and tags parted at blanks"
+    names = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    numbers = [(tokens, [str(names.index(tag)) for tag in tags]) for tokens, tags in ROWS]
+    assert read(blank_separated(numbers, tmp_path), tag_names=names).sha256 == task.sha256
+    with pytest.raises(ConfigError, match=r"row 2: tokens is .* \(str\), no list; .* as many words as the tags"):
+        read(blank_separated(changed(4, lambda tokens, tags: (tokens, tags[1:])), tmp_path))
 
 
 def test_a_token_a_line_is_read_from_a_tsv(read, tmp_path):

@@ -198,6 +198,11 @@ def test_files_to_be_tagged_are_read_as_the_trials_own(tmp_path):
     assert read_rows(made(data="rows.txt"), path) == [("1", ("1", "2"))]
     path.write_bytes("żółw".encode("cp1250"))
     assert read_rows(made(encoding="cp1250"), path) == [("1", ("żółw",))]
+    table = tmp_path / "a.csv"
+    table.write_text("tokens\nthe cat\n")
+    assert read_rows(made(), table) == [("2", ("the", "cat"))]
+    table.write_text("number,word\n1,the\n,cat\n2,a\n")
+    assert read_rows(made(tokens="word", sentence="number"), table) == [("2", ("the", "cat")), ("4", ("a",))]
     path.write_bytes(b"gr\xc3\xb6\xc3\x9fe \xff")
     with pytest.raises(ConfigError, match=r"input=.*a\.txt: UTF-8, but for line 1"):
         read_rows(made(), path)

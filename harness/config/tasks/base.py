@@ -50,7 +50,7 @@ _NOT_IN_FINGERPRINT = (
     *("labels", "cut", "time", "time_format", "duplicates", "gaps", "leaks", "split", "encoding", "separator"),
     "columns",
     *("channels", "gradients", "gap_words"),
-    *("dataset", "subset", "packages", "broken", "unknown", "tag_names", "unknown_tokens"),
+    *("dataset", "subset", "packages", "broken", "unknown", "tag_names", "unknown_tokens", "sentence"),
     *("template", "template_arguments", "messages", "system", "other_roles"),
     *("answers", "answer_start", "id", "starts", "unanswerable", "impossible", "background", "range"),
     *("objective", "measures"),  # which the trainer has

@@ -101,7 +101,8 @@ def place_of_tags(tags: str, where: str) -> int:
 
 def list_of_tokens(cell: object, where: str, column: str) -> tuple[str, ...]:
     """The tokens of a cell. Raises ConfigError where it is no list of texts."""
-    items = items_of(cell, where, column, '; a text is parted into its tokens, as ["Ada", "wrote"]')
+    rule = '; write it parted into its tokens, as ["Ada", "wrote"], or with blanks, of as many words as the tags'
+    items = items_of(cell, where, column, rule)
     return tuple(_token(item, f"{where}: {column}") for item in items)
 
 
