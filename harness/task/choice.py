@@ -12,7 +12,7 @@ from harness.task.choice_inputs import ChoiceInputs, ChoiceSplit, encode_choices
 from harness.task.constants import Batches, of_options
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.facts import Facts
-from harness.task.own_choices import read_own_choices
+from harness.task.own_choices import always_placed, read_own_choices
 
 if TYPE_CHECKING:
     from harness.task.choice_metrics import ChoiceMetrics
@@ -60,6 +60,8 @@ class ChoiceTask(Task):
 
     def constants(self, split: str) -> Mapping[str, Batches]:
         held = self.splits[split]
+        if self._placed:
+            return {}
         return of_options(self.splits["train"].answers, held.answers, list(map(len, held.options)))
 
     def constant_scores(self, split: str, metrics: "Callable[[], Metrics]") -> dict[str, dict[str, float]]:
@@ -92,15 +94,17 @@ class ChoiceTask(Task):
         return "tokens of all options"
 
     def describe(self) -> dict[str, object]:
-        """With what guessing, and the place that is right most often in training, score."""
+        """With what guessing, and the place that is right most often in training, score; not where it always is."""
         return (
             source_described(self.name, self.source, self.sha256, self.splits)
-            | {
-                "chance": {name: _chance(split) for name, split in self.splits.items() if name != "train"},
-                "majority": self._majority(),
-            }
+            | {"chance": {name: _chance(split) for name, split in self.splits.items() if name != "train"}}
+            | ({} if self._placed else {"majority": self._majority()})
             | self.facts.described()
         )
+
+    @property
+    def _placed(self) -> bool:
+        return always_placed([answer for split in self.splits.values() for answer in split.answers])
 
     def _majority(self) -> dict[str, object]:
         ((most, _),) = Counter(self.splits["train"].answers).most_common(1)

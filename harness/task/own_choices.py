@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from harness.task.intake.labels import is_gap
 from harness.task.intake.options import Options, options_of, right_options
 from harness.task.intake.table import Table
 from harness.task.own_chats import groups_of, tables_of
-from harness.task.own_pairs import facts_of, filled, in_splits, text_of, times_of
+from harness.task.own_pairs import facts_of, filled, in_splits, items, text_of, times_of
 
 _FEW = 10  # rows in which the right option may stand in one place by chance
 _ALWAYS = 0.95  # of the rows
@@ -43,7 +43,8 @@ def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFr
             f"{tables[withheld[0]][0]}: no row has a label ({config.label}); task.{withheld[0]}=null has it cut"
         )
     tables = {split: tables[split] for split in tables if split not in withheld}
-    words, read, options = Words(), [*names_in(config.question), *config.options], config.options
+    words, options = Words(), [name for path in config.options for name in names_in(path)]
+    read = [*names_in(config.question), *options]
     policy, gaps = config.gap_words, config.gaps
     tables = {
         split: (
@@ -74,7 +75,7 @@ def questions(config: ChoiceTaskConfig, where: str, table: Table, *, labelled: b
     texts = dict(
         zip(table.frame.index, filled(table, "task.question", config.question, gaps_allowed=True), strict=True)
     )
-    columns = {name: dict(table.column("task.options", name).items()) for name in config.options}
+    columns = {name: items(table, "task.options", name) for name in config.options}
     labels = dict(table.column("task.label", config.label).items()) if labelled else {}
     found: dict[object, Question] = {}
     for row, text in texts.items():
@@ -169,13 +170,20 @@ def _source(question: Question) -> str:
     return "\n".join((question.text, *options))
 
 
+def always_placed(answers: Collection[int]) -> bool:
+    """Whether the right option has one place in nearly all rows: what answers by place is then no baseline."""
+    ((_, count),) = Counter(answers).most_common(1) or [(0, 0)]
+    return len(answers) >= _FEW and count >= _ALWAYS * len(answers)
+
+
 def _suspicious(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    answers = [answer for frame in frames.values() for answer in frame["answer"]]
     told = []
+    if always_placed(answers):
+        ((place, count),) = Counter(answers).most_common(1)
+        rule = "each option is scored by itself, and no model sees its place; what answers by place alone is left out"
+        told.append(f"the right option is number {place + 1} in {count} of {len(answers)} rows: {rule}")
     for split, frame in frames.items():
-        ((place, count),) = Counter(frame["answer"]).most_common(1) or [(0, 0)]
-        if len(frame) >= _FEW and count >= _ALWAYS * len(frame):
-            said = f"the right option is number {place + 1} in {count} of {len(frame)} rows"
-            told.append(f"{split}: {said}: its place says which it is; shuffle the options of the rows")
         alike = [row for row, options in frame["options"].items() if len(set(options)) < len(options)]
         if alike:
             told.append(f"{split}: the same option twice in {len(alike)} rows ({listed(alike)})")

@@ -269,6 +269,25 @@ def filled(table: Table, key: str, template: str, *, gaps_allowed: bool) -> list
     return filled
 
 
+def items(table: Table, key: str, path: str) -> dict[object, object]:
+    """A column by row, or what a template of one field, as "{question[choices]}", names in it, whatever it is; of
+    other templates the text.
+    """
+    parts = list(Formatter().parse(path)) if "{" in path else []
+    if not parts:
+        return dict(table.column(key, path).items())
+    if len(parts) > 1 or parts[0][0]:
+        return dict(zip(table.frame.index, filled(table, key, path, gaps_allowed=True), strict=True))
+    (name,) = names_in(path)
+    found: dict[object, object] = {}
+    for row, cell in table.column(key, name).items():
+        try:
+            found[row] = None if is_gap(cell) else _TEMPLATES.get_field(str(parts[0][1]), (), {name: cell})[0]
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+            raise ConfigError(f"{key}={path}: {table.path}: row {row}: it cannot be filled: {error}") from None
+    return found
+
+
 def lacking(split: str, table: Table, templates: Mapping[str, str]) -> list[str]:
     """What is told of rows that have no cell for a field of a template, of templates by key."""
     return [

@@ -89,6 +89,17 @@ def write_pairs(folder, rows):
     return [f"task.data={folder}/mine.json"]
 
 
+def write_nested(folder, rows):
+    """As the first releases of ARC, OpenBookQA and CommonsenseQA: the options are in the question."""
+    found = arc(rows)
+    for row in found:
+        pairs = [{"text": b, "label": a} for a, b in zip(*row.pop("choices").values(), strict=True)]
+        row["question"] = {"stem": row["question"], "choices": pairs}
+    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    nested = ['task.question="{question[stem]}"', 'task.options="{question[choices]}"']
+    return [f"task.data={folder}/mine.jsonl", *nested]
+
+
 def write_hellaswag(folder, rows):
     pd.DataFrame(
         {
@@ -107,7 +118,10 @@ def write_texts(folder, rows):
     return [*words, "task.label_as=text"]
 
 
-FORMS = [write_arc, write_numbered_arc, write_in_brackets, write_by_label, write_pairs, write_hellaswag, write_texts]
+FORMS = [
+    *(write_arc, write_numbered_arc, write_in_brackets, write_by_label, write_pairs, write_nested),
+    *(write_hellaswag, write_texts),
+]
 BASE = ["task=choice", "model=small_gpt2", "lora=full"]
 
 
@@ -125,6 +139,14 @@ def test_every_form_is_read_alike(form, tmp_path, read):
         for question, options, answer in zip(split.questions, split.options, split.answers, strict=True)
     }
     assert found == {row["question"]: (tuple(row["options"]), row["answer"]) for row in ROWS}
+
+
+def test_options_in_a_question_are_named_with_the_template_that_takes_them(tmp_path, read):
+    data, question, _ = write_nested(tmp_path, ROWS)
+    with pytest.raises(ConfigError, match=r"'task\.options=\"\{question\[choices\]\}\"' takes one of the items of qu"):
+        read(data, question)
+    with pytest.raises(ConfigError, match=r"mine\.jsonl: row 1: it cannot be filled: 'options'"):
+        read(data, question, 'task.options="{question[options]}"')
 
 
 @pytest.mark.parametrize(("cell", "item"), [({"stem": "why?", "id": 1}, "stem"), (["why?", "how?"], "0")])
@@ -158,8 +180,9 @@ def test_an_answer_that_is_always_in_one_place_is_told(odd, told, tmp_path, read
     rows = [{"question": f"q {n}", "choices": [f"a{n}", "b", "c"], "answer": int(n < odd)} for n in range(60)]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = read(f"task.data={tmp_path}/mine.jsonl", "task.label=answer", "task.label_as=index")
-    said = f"train: the right option is number 1 in {60 - odd} of 60 rows: its place says which it is"
+    said = f"the right option is number 1 in {60 - odd} of 60 rows: each option is scored by itself"
     assert any(line.startswith(said) for line in task.findings().suspicious) == told
+    assert ("majority" not in task.describe()) == (not task.constants("test")) == told
 
 
 def write_columns(folder, rows, label):

@@ -67,6 +67,7 @@ class ChoiceTaskConfig(OwnTextsConfig, OwnDatasetConfig):
 
     def mistakes(self, model: ModelConfig) -> list[str]:
         broken = template_mistakes({"question": self.question})
+        broken += [line for path in self.options for line in template_mistakes({"options": path})]
         shown = one_each({"question": self.question, "label": self.label})
         shown += shown_answers(self.label, {"question": self.question})
         mistakes = [*self.source_mistakes(), *broken, *shown, *model.length_mistakes(self.max_length)]

@@ -20,7 +20,7 @@ from harness.task.intake.split_names import may_name_splits
 
 ARROW = (".parquet", ".arrow", ".feather")
 _LABELS = ("class", "category", "target", "labels", "class_name", "class_id", "y")
-_FILLED = ("task.text", "task.text_pair", "task.source", "task.target", "task.question")
+_FILLED = ("task.text", "task.text_pair", "task.source", "task.target", "task.question", "task.options")
 """Keys of columns that may be templates."""
 _LOOKED_AT = 200  # first cells of a column that nobody asked for
 DELIMITED = (".csv", ".tsv", ".txt")
@@ -64,7 +64,8 @@ class Table:
         for place, column in enumerate(map(str, self.frame.columns)):
             cell = self.frame.iloc[0, place]
             if isinstance(cell, dict) and cell:
-                template = f"'{key}=\"{{{column}[{next(iter(cell))}]}}\"'"
+                lists = (name for name in cell if key == "task.options" and isinstance(cell[name], list | dict))
+                template = f"'{key}=\"{{{column}[{next(lists, next(iter(cell)))}]}}\"'"
                 return f"; {template} takes one of the items of {column}: {listed(cell)}"
         return ""
 
