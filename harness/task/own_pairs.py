@@ -32,6 +32,7 @@ from harness.task.intake.near_texts import near_texts
 from harness.task.intake.odd_times import odd_times
 from harness.task.intake.split_column import by_column, numbered_splits, untimed
 from harness.task.intake.table import Table, load_table
+from harness.task.intake.text_lists import items_not_read, joined_lists
 
 PairsConfig = FileSeq2seqTaskConfig | ChatTaskConfig | ChoiceTaskConfig
 
@@ -212,6 +213,7 @@ def _columns(
     gaps: list[str],
 ) -> pd.DataFrame:
     """Columns source, target and group of a table, without repeated rows; what was left out is noted in `left`."""
+    table = joined_lists(table, [config.source])
     formats.update({f"{split}.{what}": said for what, said in table.format.items()})
     grouped = reads_groups(split, table, config.group, config.leaks)
     group = config.group if grouped and config.group else config.source
@@ -227,6 +229,7 @@ def _columns(
         named=lambda made: made["group"] if grouped else None,
     )
     gaps += lacking(split, table, {"task.source": config.source})
+    gaps += items_not_read(split, table, [config.source, config.target])
     blank = frame["source"].str.strip().eq("") | frame["target"].str.strip().eq("")
     if rows := list(frame.index[blank]):
         if config.gaps == "refuse":
@@ -325,7 +328,8 @@ _NO_TEXTS = (list, tuple, dict, set, bytes)
 def _no_text(cell: object, column: str = "COLUMN") -> str:
     item = next(iter(cell), "KEY") if isinstance(cell, dict) else 0
     said = f"{str(cell)[:40]!r} ({type(cell).__name__}) is no text"
-    return f'{said}; a template takes one item of it, as "{{{column}[{item}]}}"'
+    joined = "; task.text and task.source join them" if isinstance(cell, list | tuple) else ""
+    return f'{said}; a template takes one item of it, as "{{{column}[{item}]}}"{joined}'
 
 
 class _Templates(Formatter):

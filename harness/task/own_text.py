@@ -34,6 +34,7 @@ from harness.task.intake.pairs import shared_sides
 from harness.task.intake.shifts import shifts
 from harness.task.intake.split_column import by_column, numbered_splits, untimed
 from harness.task.intake.table import Table, load_table
+from harness.task.intake.text_lists import items_not_read, joined_lists
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import refuse_untrained
 from harness.task.own_cut import OwnRowsConfig, cut_off, other_cut
@@ -98,6 +99,10 @@ def own_splits(
     `left` are rows that are left out before, and what is told of them. Raises ConfigError for what is ambiguous.
     """
     left = left or Left(tuple(tables))
+    if what == "text":
+        tables = {
+            split: (at, joined_lists(table, config.columns_read.values())) for split, (at, table) in tables.items()
+        }
     read = [name for column in _columns(config, "train").values() for name in names_in(column)]
     left.told += numbered_splits(tables, config.split, read)
     frames = {split: _read(config, split, place, table, left) for split, (place, table) in tables.items()}
@@ -189,13 +194,10 @@ def _withheld(where: str, split: str, said: str) -> str:
 
 
 def _columns(config: OwnRowsConfig, split: str) -> dict[str, str]:
-    """The columns that are read of a split, by what they are for."""
-    columns: dict[str, str | None] = {
-        **config.columns_read,
-        "label": config.label_name,
-        "scored": config.scored_together,
-    }
-    columns |= {"group": config.group, "time": config.time if split == "train" else None}  # which alone is cut
+    """The columns that are read of a split, by what they are for; times of training alone, which is cut."""
+    columns: dict[str, str | None] = {**config.columns_read, "label": config.label_name}
+    timed = config.time if split == "train" else None
+    columns |= {"scored": config.scored_together, "group": config.group, "time": timed}
     return {role: column for role, column in columns.items() if column is not None}
 
 
@@ -230,6 +232,7 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
             for role, column in named.items()
         }
     )
+    left.told += items_not_read(split, table, [named[role] for role in _TEXTS if role in named])
     if allowed:
         left.told += lacking(split, table, {f"task.{_KEYS[role]}": named[role] for role in _TEXTS if role in named})
     roles = [role for role in _ROW if role in frame]
@@ -250,9 +253,8 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
         frame = frame[~gap]
     _check_cells(where, config, frame)
     labels = labels_of(config, split, where, table, frame["label"], left)
-    for role in ("group", "scored"):
-        if role in frame:
-            frame[role] = group_names(where, named[role], frame[role].items())
+    for role in {"group", "scored"} & set(frame):
+        frame[role] = group_names(where, named[role], frame[role].items())
     if "scored" in frame:
         frame["scored"] = group_keys(frame["scored"])
     return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index))

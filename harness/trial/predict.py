@@ -21,6 +21,7 @@ from harness.task.batches import Split, encode
 from harness.task.intake.asked import asked_lines, asked_table, refuse_gaps, tell_gap_words
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table
+from harness.task.intake.text_lists import joined_lists
 from harness.task.own_pairs import filled
 from harness.task.reading import read_of_texts
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
@@ -44,6 +45,7 @@ def read_texts(trained: Trained, path: Path) -> tuple[list[str], ...]:
         wanted = [column for name in names.values() for column in names_in(name)]
         separator, columns = keys.get("separator"), keys.get("columns")
         table = asked_table(path, wanted, encoding=encoding, separator=separator, columns=columns)
+        table = joined_lists(table, names.values())
         sides = tuple(_side(table, path, key, name) for key, name in names.items())
     elif len(names) == 1:
         sides = (list(asked_lines(path, encoding).values()),)
