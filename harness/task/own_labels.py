@@ -9,8 +9,8 @@ from harness.config import ConfigError, with_breaks
 from harness.system.paths import listed
 from harness.task.intake.codings import settle_codings
 from harness.task.intake.decisions import UNCERTAIN, coding, decisions, is_uncertain, undecided, without_blanks
-from harness.task.intake.joined_labels import refuse_combined, refuse_unparted
-from harness.task.intake.labels import DECISIONS, are_decisions, label_set, settle_alike
+from harness.task.intake.joined_labels import parted_tags, refuse_combined, refuse_unparted
+from harness.task.intake.labels import DECISIONS, are_decisions, label_set, read_cell, settle_alike
 from harness.task.intake.left import Left
 from harness.task.intake.numbers import number_labels, odd_numbers, without_unit
 from harness.task.intake.outliers import outliers
@@ -91,20 +91,45 @@ def labels_of(
 def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Hashable]:
     """The labels of each row. Raises ConfigError, with the rows, for lists that cannot be read."""
     found, wrong, separator = list[Hashable](), list[str](), with_breaks(config.labels.separator)
-    for row, cell in cells.items():
+    parted = parted_tags(where, dict(cells.items()), separator)
+    _refuse_fields(where, config, parted)
+    for row, cell in parted.items():
         try:
-            found.append(label_set(cell, separator))
+            found.append(label_set(cell, separator, config.labels.field))
         except ValueError as error:
             wrong.append(f"row {row}: {error}")
     if wrong:
         raise ConfigError(f"{where}: {config.label_name} cannot be read in {len(wrong)} rows ({listed(wrong)})")
-    refuse_unparted(where, config.label_name, dict(cells.items()), separator)
-    if are_decisions(list(cells), separator):
+    refuse_unparted(where, config.label_name, parted, separator)
+    if config.labels.field is None and are_decisions(list(parted.values()), separator):
         rule = "a row's labels are expected, by name or number"
         raise ConfigError(
             f"{where}: {config.label_name} has a 0 or a 1 for each of several labels in every row; {rule}"
         )
     return found
+
+
+def _refuse_fields(where: str, config: OwnRowsConfig, cells: Mapping[object, object]) -> None:
+    """Raise ConfigError for lists of mappings with fields, of which none is named, or not one that they have."""
+    items = {row: [item for item in _listed(cell) if isinstance(item, dict)] for row, cell in cells.items()}
+    field = config.labels.field
+    rows = [row for row, found in items.items() if any(field not in item for item in found)]
+    if not rows:
+        return
+    first = items[rows[0]][0]
+    named = next((name for name, value in first.items() if isinstance(value, str)), next(iter(first), "name"))
+    rule = f"task.labels.field={named} takes that of each"
+    said = f"is a list of items with fields ({listed(map(str, first))}) in {len(rows)} rows ({listed(rows)})"
+    raise ConfigError(f"{where}: {config.label_name} {said}; {rule}")
+
+
+def _listed(cell: object) -> list[object]:
+    """The items of a cell that is a list, or has one as text; of others, and of what cannot be read, none."""
+    try:
+        found = read_cell(cell)
+    except ValueError:
+        return []
+    return list(found) if isinstance(found, list | tuple) else []
 
 
 def settle_labels(config: OwnRowsConfig, where: str, frames: Frames, left: Left) -> None:

@@ -24,7 +24,8 @@ GapWords = Literal["refuse", "leave_out", "keep"]
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class LabelsConfig:
     """`normalise` of labels that differ in blanks, case or number format only, or look alike: one class, or several;
-    null: an error where there are any. `separator` parts several labels in a cell of text. `decimal` is the point of
+    null: an error where there are any. `separator` parts several labels in a cell of text, `field` is
+    what is read of each in a list of mappings. `decimal` is the point of
     numbers, the other one parts thousands; null: found, an error where it may be either. `unlabelled`: what becomes of
     rows whose label, as -1 or N/A, may mean that there is none. `combined`: of classes that are others joined by a
     comma, or the like. Of several columns of labels, `uncertain`: what a cell of -1 is, or that its row is left out;
@@ -33,6 +34,7 @@ class LabelsConfig:
 
     normalise: Flag | None = None
     separator: Text = ","
+    field: Text | None = None
     decimal: Literal[".", ","] | None = None
     unlabelled: Literal["refuse", "leave_out", "keep"] = "keep"
     combined: Literal["refuse", "keep"] = "keep"

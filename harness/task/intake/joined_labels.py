@@ -1,5 +1,6 @@
 """Several labels in one cell of text: where they are expected and parted by another mark, and where one class is."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 
@@ -13,7 +14,29 @@ _OF_WORDS = (" ", "_", "-")  # which part words of one name, too
 _DECIMALS = frozenset(("5", "25", "75"))
 _WRITTEN = {"\n": "\\n", "\t": "\\t"}
 _CALLED = {"\n": "a line break", "\t": "a tab", " ": "a blank"}
+_ANGLED = re.compile(r"<([^<>]+)>")
+_TAGS = re.compile(r"\s*(<[^<>]+>\s*)+")
 _FEW = 2  # names that words of others may make by chance are fewer
+
+
+def parted_tags(where: str, cells: Mapping[object, object], separator: str) -> dict[object, object]:
+    """The cells, by row, with a list for each text as <a><b>, in which Stack Exchange writes tags, where all are so.
+
+    Raises ConfigError, with the rows, for a `separator` of such signs that leaves others of them in labels.
+    """
+    signs = not {"<", ">"}.isdisjoint(separator)
+    if (signs or separator == ",") and cells and all(map(_tags_of, cells.values())):
+        return {row: _ANGLED.findall(str(cell)) for row, cell in cells.items()}
+    texts = {row: cell for row, cell in cells.items() if isinstance(cell, str) and signs}
+    if torn := [row for row, text in texts.items() if {"<", ">"} & set("".join(text.split(separator)))]:
+        said = f"task.labels.separator={separator} leaves < or > in labels (rows {listed(torn)})"
+        raise ConfigError(f"{where}: {said}; where all rows are as <a><b>, they are read without it")
+    return dict(cells)
+
+
+def _tags_of(cell: object) -> list[str]:
+    """The tags of a text that is as <a> or <a><b>; of others none."""
+    return _ANGLED.findall(cell) if isinstance(cell, str) and _TAGS.fullmatch(cell) else []
 
 
 def refuse_unparted(where: str, name: str, cells: Mapping[object, object], separator: str) -> None:
@@ -45,6 +68,10 @@ def refuse_combined(
     names = set(cells.values())
     if policy == "keep" or classes == len(names):
         return []
+    tags = list(map(_tags_of, names))
+    if all(tags) and any(len(found) > 1 for found in tags):
+        how = "task.answer=labels reads several labels a row, task.labels.combined=keep takes each for a class"
+        raise ConfigError(f"{where}: the classes of {name} are written as <a><b>, in which tags are joined; {how}")
     for mark in (*_LISTS, *_SIGNS, *_OF_WORDS):
         several = _combined(names, mark)
         if len(several) < (_FEW if mark in _OF_WORDS else 1):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from harness.config import ConfigError
 from harness.system.paths import listed
-from harness.task.intake.lists import Shortened, read_list
+from harness.task.intake.lists import Shortened, read_list, read_numpy
 from harness.task.intake.look_alike import SELECTORS, drawn_as, repaired, shape_of
 from harness.task.intake.number_names import number_readings
 
@@ -44,6 +44,8 @@ def refuse_lists(where: str, name: str, cells: Mapping[object, object]) -> None:
     if rows:
         first = str(cells[rows[0]])[:60]
         rule = "one label a row is expected; task.answer=labels takes several"
+        if all(isinstance(cell, list | tuple) and len(cell) == 1 for cell in cells.values()):
+            rule = f"all have one item, which 'task.label=\"{{{name}[0]}}\"' takes; task.answer=labels takes several"
         raise ConfigError(f"{where}: {name} is a list, {first}, in {len(rows)} rows ({listed(rows)}); {rule}")
 
 
@@ -61,27 +63,35 @@ def _is_written_list(text: str) -> bool:
         return _BARE_LIST.fullmatch(text) is not None
 
 
-def label_set(cell: object, separator: str) -> tuple[str, ...]:
+def label_set(cell: object, separator: str, field: str | None = None) -> tuple[str, ...]:
     """The labels of a cell that may hold several, a list, a mapping of each to 0 or 1, or a text, each once and in
-    order. Raises ValueError for a list that cannot be read, was shortened, or holds what is no label.
+    order; of a list of mappings the `field` of each. Raises ValueError for a list that cannot be read, was shortened,
+    or holds what is no label.
     """
-    return tuple(sorted(set(map(str, _items(cell, separator))) - {""}))
-
-
-def _items(cell: object, separator: str) -> list[object]:
-    if isinstance(cell, str) and (cell.strip() == "set()" or is_written_list(cell)):
-        cell = _written_list(cell)
-    if isinstance(cell, str):
-        return [part.strip() for part in cell.split(separator)]
-    if isinstance(cell, dict):
-        return _chosen(cell)
-    items = list(cell) if isinstance(cell, list | tuple | set) else [cell]
+    items = _items(read_cell(cell), separator)
+    if field is not None:
+        items = [item[field] if isinstance(item, dict) and field in item else item for item in items]
     for item in items:
         if isinstance(item, list | tuple | set | dict):
             raise ValueError(f"{str(item)[:40]} in a list of labels is no label")
         if item != "" and is_gap(item):
             raise ValueError(f"a gap stands among the labels, {str(items)[:40]}")
-    return items
+    return tuple(sorted(set(map(str, items)) - {""}))
+
+
+def read_cell(cell: object) -> object:
+    """A cell of labels, or the list that it holds as text. Raises ValueError for one that cannot be read."""
+    if isinstance(cell, str) and (cell.strip() == "set()" or is_written_list(cell)):
+        return _written_list(cell)
+    return cell
+
+
+def _items(cell: object, separator: str) -> list[object]:
+    if isinstance(cell, str):
+        return [part.strip() for part in cell.split(separator)]
+    if isinstance(cell, dict):
+        return _chosen(cell)
+    return list(cell) if isinstance(cell, list | tuple | set) else [cell]
 
 
 def _chosen(cell: Mapping[object, object]) -> list[object]:
@@ -97,6 +107,8 @@ def _written_list(cell: str) -> object:
         found = read_list(cell)
     except Shortened as error:
         raise ValueError(f"the list {cell.strip()[:40]!r} {error}") from None
+    if isinstance(found, str) and (items := read_numpy(found)) is not None:
+        return items
     if isinstance(found, str) and _UNREAD_LIST.fullmatch(cell.strip()):
         raise ValueError(f"{cell.strip()[:40]!r} cannot be read as a list; write it as JSON")
     return found if isinstance(found, list | tuple | set | dict) else cell
@@ -111,7 +123,7 @@ def are_decisions(cells: Sequence[object], separator: str) -> bool:
     """Whether each cell has a 0 or a 1 for every label, and none the labels themselves."""
     if any(isinstance(cell, dict) for cell in cells):
         return False
-    rows = [[DECISIONS.get(str(item).lower()) for item in _items(cell, separator)] for cell in cells]
+    rows = [[DECISIONS.get(str(item).lower()) for item in _items(read_cell(cell), separator)] for cell in cells]
     if len({len(row) for row in rows}) != 1 or any(None in row for row in rows):
         return False
     return any(len(row) > len(set(row)) for row in rows)

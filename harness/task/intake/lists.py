@@ -12,6 +12,8 @@ from itertools import pairwise
 SHORTENED = "is shortened (...), as numpy and pandas print long lists; write it as JSON"
 
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
+_ITEM = rf"""(?:{_QUOTED.pattern}|[+-]?\d+)"""
+_OF_NUMPY = re.compile(rf"\[\s*{_ITEM}(?:\s+{_ITEM})+\s*\]")
 _DOTS = re.compile(r"\.\.\.|…")
 
 
@@ -29,6 +31,13 @@ def read_list(text: str) -> object:
     if text.strip().endswith("]") and _DOTS.search(_QUOTED.sub("", text)):
         raise Shortened(SHORTENED)
     return text
+
+
+def read_numpy(text: str) -> list[object] | None:
+    """The items of a list as numpy prints it, texts in quotes or whole numbers side by side; None for another text."""
+    if not _OF_NUMPY.fullmatch(text.strip()):
+        return None
+    return [ast.literal_eval(item) for item in re.findall(_ITEM, text)]
 
 
 class Shortened(Exception):
