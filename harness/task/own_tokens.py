@@ -31,7 +31,7 @@ from harness.task.intake.tokens import (
     read_lines,
     refuse_numbers,
 )
-from harness.task.intake.word_columns import place_of_words
+from harness.task.intake.word_columns import places_of_both
 from harness.task.tags import OUTSIDE, SCHEMES, begun, broken, is_of, scheme_of, types_in, unlike_any
 
 
@@ -172,10 +172,9 @@ def _with_tokens(
 
 
 def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list[Row], Mapping[str, str]]:
-    """Rows of a file of a token a line: the token first, or behind numbers, its tag last, or in the column of a .conllu
-    that is named; a row's name is its first line.
+    """Rows of a file of a token a line, the first of which names a row: the token first, or behind numbers, its tag
+    last, or in the column that is named, of a .conllu, or numbered.
     """
-    at = place_of_tags(config.tags, f"{key}={path}") if path.suffix.lower() == CONLLU else -1
     rows, encoding = read_lines(key, path, config.encoding)
     if len(rows) == 1 and key == "task.data":
         raise ConfigError(
@@ -183,10 +182,10 @@ def _of_lines(config: TokenLabelsTaskConfig, key: str, path: Path) -> tuple[list
             "after each sentence"
         )
     refuse_numbers(f"{key}={path}", rows)
-    for _, lines in rows:
-        if short := next((line for line in lines if len(line.cells) < 2), None):
-            raise ConfigError(f"{key}={path}: line {short.number}: {short.cells[0]!r} has no tag behind it")
-    words = 0 if path.suffix.lower() == CONLLU else place_of_words(f"{key}={path}", rows, config.tokens)
+    if path.suffix.lower() == CONLLU:
+        words, at = 0, place_of_tags(config.tags, f"{key}={path}")
+    else:
+        words, at = places_of_both(f"{key}={path}", rows, config.tokens, config.tags)
     found = [
         Row(name, tuple(line.cells[words] for line in lines), tuple(line.cells[at] for line in lines))
         for name, lines in rows

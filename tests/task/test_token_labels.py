@@ -298,8 +298,25 @@ def test_a_column_of_words_in_doubt_is_refused_until_its_number_is_given(read, t
         read(in_columns(ROWS, tmp_path, "{n} {t}"))
 
 
+def test_tags_in_front_of_words_are_refused_until_their_column_is_given(read, tmp_path):
+    path = tmp_path / "front.bio"
+    path.write_text("\n\n".join("\n".join(f"{tag}\t{token}" for token, tag in zip(*row, strict=True)) for row in ROWS))
+    for keys in ({}, {"tokens": "2"}):
+        with pytest.raises(
+            ConfigError, match=r"its first column has the tags, and no words; task\.tokens=2 task\.tags=1"
+        ):
+            read(path, **keys)
+    assert read(path, tokens="2", tags="1").sha256 == read(jsonl(ROWS, tmp_path)).sha256
+    for keys in ({"tags": "1"}, {"tokens": "2", "tags": "3"}, {"tokens": "2", "tags": "2"}):
+        with pytest.raises(
+            ConfigError, match=r"task\.tags=\d: its lines have 2 columns; another column than that of the w"
+        ):
+            read(path, **keys)
+
+
 def test_the_number_of_a_column_is_given_on_the_command_line(compose_plain):
-    assert compose_plain("task=token_labels", "task.tokens=2").task.tokens == "2"
+    task = compose_plain("task=token_labels", "task.tokens=2", "task.tags=1").task
+    assert (task.tokens, task.tags) == ("2", "1")
 
 
 def test_a_number_sign_is_a_token(read, tmp_path):
@@ -608,7 +625,12 @@ def test_a_line_without_a_tag_is_named(read, tmp_path):
     lines = path.read_text().split("\n")
     lines[4] = "alone"
     path.write_text("\n".join(lines))
-    with pytest.raises(ConfigError, match=r"line 5: 'alone' has no tag behind it"):
+    with pytest.raises(ConfigError, match=r"line 5: 'alone' has no tag behind it$"):
+        read(path)
+    path.write_text("\n".join(["###MEDLINE:95", "", *lines[:4], *lines[5:]]))
+    with pytest.raises(
+        ConfigError, match=r"line 1: '###MEDLINE:95' has no tag .* no tokens, `grep -v '\^###' FILE` leaves"
+    ):
         read(path)
     with pytest.raises(ConfigError, match=r"rows\.xml: expected .*\.conll"):
         read(tmp_path / "rows.xml")

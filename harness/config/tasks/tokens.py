@@ -57,18 +57,18 @@ class TokenLabelsTaskConfig(OwnTextsConfig, OwnDatasetConfig, TokenTaskConfig):
     """A user's own tables with a list of tokens and a list of tags in each row, files of a token a line, or a data set
     of the datasets library.
 
-    `tokens` is the name of a column, or its number in files of a token a line. Tables of a token a row have a column
-    `sentence`. With `time`, the latest rows are held
-    out, and `time_format` says how those are written. `tag_names` are the names of tags that are numbers. `broken`: a
-    span that begins with I- begins it all the same, or its row is left out; `unknown`: rows of held-out splits with
-    tags that training has not are left out. `duplicates`: of rows with the same tokens and other tags.
+    `tokens` and `tags` are names of columns, or their numbers in files of a token a line. Tables of a token a row have
+    a column `sentence`. With `time`, the latest rows are held out, and `time_format` says how those are written.
+    `tag_names` are the names of tags that are numbers. `broken`: a span that begins with I- begins it all the same, or
+    its row is left out; `unknown`: rows of held-out splits with tags that training has not are left out. `duplicates`:
+    of rows with the same tokens and other tags.
     """
 
     path_kind = "file"
 
     reader: Literal["token_labels"]
     tokens: Column = "tokens"
-    tags: Text = "tags"
+    tags: Column = "tags"
     sentence: Text | None = None
     group: Text | None = None
     time: Text | None = None

@@ -8,9 +8,42 @@ from harness.task.intake.tokens import Line
 
 _NUMBER = re.compile(r"\d+([-.:]\d+)?")
 _RANGE = re.compile(r"\d+[-.]\d+")
+_SIGNS = re.compile(r"[#=%@]{2,}(?=\w)")
+_TAG = re.compile(r"O|[BIESLU]-\S+")
 _WORDS_AND_INDEX = 10  # columns of CoNLL-X and CoNLL-U
 
 Rows = Sequence[tuple[str, Sequence[Line]]]
+
+
+def places_of_both(where: str, rows: Rows, tokens: str, tags: str) -> tuple[int, int]:
+    """The places of the columns of words and of tags; these are the last, but for those that `tags` numbers, from 1.
+
+    Raises ConfigError where they are one, where there is none of that number, where the first one has the tags, and for
+    a line of one column.
+    """
+    if short := next((line for _, row in rows for line in row if len(line.cells) < 2), None):
+        cell = short.cells[0]
+        mark = _SIGNS.match(cell)
+        rule = f"; where such lines are no tokens, `grep -v '^{mark[0]}' FILE` leaves them out" if mark else ""
+        raise ConfigError(f"{where}: line {short.number}: {cell!r} has no tag behind it{rule}")
+    lines = [line.cells for _, row in rows for line in row]
+    width = min(map(len, lines))
+    if not tags.isdecimal():
+        if _are_tags(lines, 0) and not _are_tags(lines, -1):
+            rule = "task.tokens=2 task.tags=1 reads them" if width == 2 else "task.tags=1 task.tokens=NUMBER reads them"
+            raise ConfigError(f"{where}: its first column has the tags, and no words; {rule}")
+        return place_of_words(where, rows, tokens), -1
+    words = place_of_words(where, rows, tokens, tagged=False)
+    if not 0 < int(tags) <= width or words == int(tags) - 1:
+        rule = f"another column than that of the words, {words + 1}, is expected, 1 to {width}; task.tokens numbers it"
+        raise ConfigError(f"{where}: task.tags={tags}: its lines have {width} columns; {rule}")
+    return words, int(tags) - 1
+
+
+def _are_tags(lines: Sequence[Sequence[str]], place: int) -> bool:
+    """Whether a column has tags of spans alone, and some."""
+    found = {cells[place] for cells in lines}
+    return len(found) > 1 and all(map(_TAG.fullmatch, found))
 
 
 def place_of_words(where: str, rows: Rows, asked: str, *, tagged: bool = True) -> int:
