@@ -8,7 +8,7 @@ import pytest
 
 from harness.config import ConfigError
 from harness.task.intake.table import load_table
-from tests.task.test_intake import config_of, make_task, read_task, sentences, written  # noqa: F401  a fixture
+from tests.task.test_intake import config_of, make_task, read_task, sentences, text_of, written  # noqa: F401  a fixture
 
 MAIL = "Hi,\nit came on Sunday, late.\n{line}\nbye"
 TABLE = "a table:\ntime,level\n{line}\nend of it"
@@ -73,6 +73,21 @@ def test_a_file_without_a_header_is_read_by_the_names_of_its_columns(suffix, mar
     assert found.facts.left_out["repeated"] == [str(len(rows) + 1)]  # the header would be row 1
     with pytest.raises(ConfigError, match=r"row 1 has 4 fields, and task.columns names 2"):
         read_task(config_of(make_task, data=data, separator=mark, columns=["label", "text"]))
+
+
+def test_a_separator_that_is_rare_is_named(make_task, tmp_path):  # noqa: F811
+    lines = [f"{text}, it was{' ,' * (place % 3)}@{label}\n" for place, (text, label) in enumerate(sentences())]
+    data, columns = written(tmp_path / "a.txt", "".join(lines)), ["text", "label"]
+    with pytest.raises(ConfigError, match=r"task.columns names 2; 'task.separator=\"@\"' parts each row into so many"):
+        read_task(config_of(make_task, data=data, columns=columns))
+    assert read_task(config_of(make_task, data=data, columns=columns, separator="@")).classes == ("neg", "pos")
+
+
+def test_sides_of_few_topics_and_of_words_are_no_texts_of_another_split(make_task, tmp_path):  # noqa: F811
+    for terms in (["the battery", "the price of it"], [f"word{n}" for n in range(30)]):
+        rows = [(terms[n % len(terms)], f"they said {n} of it", "yes" if n % 2 else "no") for n in range(60)]
+        data = written(tmp_path / "a.csv", text_of(rows, head=("text", "other", "label")))
+        assert not read_task(config_of(make_task, data=data, text_pair="other")).findings().suspicious
 
 
 def test_names_of_columns_are_no_use_to_files_that_have_them(make_task, tmp_path):  # noqa: F811

@@ -14,6 +14,7 @@ Rows = list[tuple[int, list[str]]]
 """The row's number in the file, from 1, and its fields."""
 
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|", ".txt": "\t,;|"}
+_RARE = "@~^;|"  # what parts columns, too, where it is said
 _SAID = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # a spreadsheet's own first line
 _FORMULA = re.compile(r'="[^"]*"')
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -90,7 +91,12 @@ def _refuse_ragged(rows: Rows) -> None:
     if ragged := [number for number, row in rows if len(row) != width]:
         first = next(row for _, row in rows if len(row) != width)
         if rows[0][0] == 0:
-            raise ValueError(f"row {ragged[0]} has {len(first)} fields, and task.columns names {width}")
+            lines = [" ".join(row) for _, row in rows[1:]]
+            marks = (
+                [mark for mark in _RARE if all(line.count(mark) == width - 1 for line in lines)] if width > 1 else []
+            )
+            rule = f"; 'task.separator=\"{marks[0]}\"' parts each row into so many" if marks else ""
+            raise ValueError(f"row {ragged[0]} has {len(first)} fields, and task.columns names {width}{rule}")
         more = f"; rows {listed(ragged[1:])} differ from it, too" if len(ragged) > 1 else ""
         raise ValueError(f"row {ragged[0]} has {len(first)} fields, the first has {width}{more}")
 

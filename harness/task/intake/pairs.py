@@ -5,15 +5,22 @@ from collections.abc import Mapping, Sequence
 
 from harness.task.intake.duplicates import shared_keys
 
+_FEW = 10  # topics, each in as many rows or more
+
 Sides = Mapping[str, Sequence[str]]
 """The texts of each row, `text` and `pair`."""
 
 
 def shared_sides(splits: Mapping[str, Sides], columns: Mapping[str, str], *, grouped: bool) -> list[str]:
-    """What is told of splits; `columns` are the names of both sides, and rows are `grouped` where that is asked for."""
+    """What is told of splits; `columns` are the names of both sides, and rows are `grouped` where that is asked for.
+
+    Not of sides that are no texts of their own, but terms or a few topics, each in many rows.
+    """
     told = []
     hint = "" if grouped else " (task.group keeps such rows together)"
     for role, column in columns.items():
+        if _are_terms([text for sides in splits.values() for text in sides[role]]):
+            continue
         for names, places in shared_keys({split: sides[role] for split, sides in splits.items()}).items():
             first, _, second = names.partition(" and ")
             count = len(splits[second][role])
@@ -24,3 +31,11 @@ def shared_sides(splits: Mapping[str, Sides], columns: Mapping[str, str], *, gro
         if count := sum(row in known for row in rows):
             told.append(f"{count} of {len(rows)} {second} rows stand in {first} with their texts swapped")
     return told
+
+
+def _are_terms(texts: Sequence[str]) -> bool:
+    """Whether texts are a few, each in many rows, or of a word, in a script that has case and parts words."""
+    values = set(texts)
+    if len(values) <= _FEW and len(texts) >= _FEW * len(values):
+        return True
+    return 2 * sum(len(text.split()) == 1 and text.lower() != text.upper() for text in values) > len(values)
