@@ -1,7 +1,8 @@
 """A user's own tables of files: every one read, told apart by what is in it, and splits cut as of other tables."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -65,6 +66,18 @@ class Files(Generic[C]):
     rarer: Sequence[str] = ()
 
 
+_PIXELS = re.compile(r"pixels?[ _]?\d*|\d+x\d+", re.IGNORECASE)
+
+
+def _refuse_pixels(where: str, table: Table, usual: Collection[str]) -> None:
+    """Raise ConfigError for pictures whose pixels are in columns, and no column is of a `usual` name of files."""
+    names = list(map(str, table.frame.columns))
+    named = [name for name in names if _PIXELS.fullmatch(name)]
+    if named and not any(name.casefold() in usual for name in names):
+        rule = "write the picture of each row to a file, and name these in a column"
+        raise ConfigError(f"{where}: pixels in columns ({listed(named)}) are not read; {rule}")
+
+
 def _rule(files: Files[Any]) -> str:
     """What ends the line of a column that is not found."""
     return f", or a template of its columns, as 'files/{{id}}{files.suffixes[0]}'"
@@ -83,6 +96,8 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
     given = by_column(given, config.split, config.gaps)
     left = Left(tuple(given), told=told)
     for split, (where, table) in given.items():
+        if config.file_column is None:
+            _refuse_pixels(where, table, files.usual)
         column = config.file_column or usual_column(table, key, files.usual, _rule(files), rarer=files.rarer)
         if split == "train":
             config = config.of_column(column)

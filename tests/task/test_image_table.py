@@ -183,6 +183,13 @@ def test_columns_of_files_have_usual_names_in_any_case_and_rarer_ones(names, fou
             read(table)
 
 
+@pytest.mark.parametrize("columns", [["pixels"], [f"pixel{n}" for n in range(16)], ["1x1", "1x2", "2x1", "2x2"]])
+def test_pixels_in_columns_are_said_not_to_be_read(columns, read, tmp_path):
+    pd.DataFrame({"label": ["a", "b"], **{name: ["0 255", "7 9"] for name in columns}}).to_csv(tmp_path / "a.csv")
+    with pytest.raises(ConfigError, match=rf"pixels in columns \({columns[0]}.*\) are not read; write the picture"):
+        read(tmp_path / "a.csv")
+
+
 def test_a_first_row_of_files_is_said_to_be_data(read, table):
     pd.read_csv(table).to_csv(table, index=False, header=False)
     with pytest.raises(ConfigError, match=r"if its first row is data, .* in task\.columns=\[image,…\]"):

@@ -1590,7 +1590,11 @@ def test_a_class_may_be_called_train(make_task, tmp_path, own_cache, names):
         (("asl_train", "extra"), ("cat", "dog"), "what is extra beside them"),
         (("trainA", "trainB"), ("cat", "dog"), "are both the train split"),
         (("train_1", "train_2"), (), "no folder for each class"),
-        (("trainA", "testA"), (), "no folder for each class"),
+        (
+            ("trainA", "testA"),
+            (),
+            "no folder for each class in it; .*, or name files and labels in a table .task=image_table",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

@@ -334,6 +334,15 @@ def test_an_answer_that_is_no_text_is_one_line(task_of, tmp_path):
         task_of(write_jsonl(tmp_path / "rows.jsonl", rows))
 
 
+def test_texts_of_nobody_name_the_templates_that_read_two_of_them(task_of, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"conversations": [f"what is {n}", f"it is {n}"]} for n in range(60)])
+    with pytest.raises(ConfigError, match=r"a list of texts, which says of none whose it is; 'task\.source=\"\{conv"):
+        task_of(data)
+    two = ['task.source="{conversations[0]}"', 'task.target="{conversations[1]}"']
+    chats = [chat for split in task_of(data, *two).splits.values() for chat in split.conversations]
+    assert {len(chat) for chat in chats} == {2}
+
+
 def test_no_conversations_are_told_with_the_columns(task_of, tmp_path):
     data = write_jsonl(tmp_path / "rows.jsonl", [{"a": "x", "b": "y"}])
     with pytest.raises(ConfigError, match=r"no conversations found; expected messages, .* columns: a, b$"):

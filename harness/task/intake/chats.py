@@ -31,6 +31,9 @@ def messages_of(cell: object, where: str, column: str) -> list[Message]:
     items = _turns(cell) if isinstance(cell, str) else None
     if items is None:
         items = items_of(cell, where, column, f"; {AS_TEXT} are read, too")
+    if len(items) > 1 and all(isinstance(item, str) for item in items):
+        rule = f"""'task.source="{{{column}[0]}}"' 'task.target="{{{column}[1]}}"' read two of them"""
+        raise ConfigError(f"{where}: {column} is a list of texts, which says of none whose it is; {rule}")
     messages = [_message(item, f"{where}: {column}: message {n}") for n, item in enumerate(items, 1)]
     return [each for each in messages if each["role"] != "system" or each["content"].strip()]
 

@@ -24,6 +24,7 @@ _LEFT_BY_PROGRAMS = frozenset(
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin")
 )
 _IF_CLASSES = "; where they are classes, give them other names"
+_NAMED = ", or name files and labels in a table (task=image_table, task=audio_table)"
 NO_PICTURES = frozenset(
     (*("mask", "masks", "label", "labels", "annotation", "annotations"), *("segmentation", "segmentations"))
 )
@@ -110,9 +111,8 @@ def split_folders(root: Path, key: str) -> tuple[dict[str, Path], Counter[str]]:
             "classes, give them other names"
         )
     if bare := [path.name for path in splits if not folders_in(path)]:
-        raise ConfigError(
-            f"{key}={root}: {listed(bare)} is a split's name, and has no folder for each class in it{_IF_CLASSES}"
-        )
+        said = f"{listed(bare)} is a split's name, and has no folder for each class in it"
+        raise ConfigError(f"{key}={root}: {said}{_IF_CLASSES}{_NAMED}")
     counts = Counter(splits.values())
     for split, count in counts.items():
         if count > 1:
