@@ -35,6 +35,12 @@ IN_ORDER = {
     "years": ["1999", "2000", "2020"],
     "whole dates": ["20191231", "20200101", "20200102"],
     "whole months": ["201912", "202001"],
+    "short dates": ["091231", "100105", "100220", "110107"],
+    "short dates of months": ["090101", "090201", "100101", "110101"],
+    "short months": ["0911", "0912", "1001", "1112"],
+    "padded counters": ["000101", "000102", "000201"],
+    "counters of six digits": list(range(100150, 100450)),
+    "counters of five digits": list(range(10100, 10400)),
     "years and months": ["2019.12", "2020.01", "2020.11"],
     "seconds": ["1.05", "1.5", "12.251"],
     "fixed": ["0.10", "0.90", "1.10"],
@@ -94,6 +100,26 @@ def test_times_in_two_zones_are_refused():
     cells = pd.Series(["Mon Apr 06 22:00:00 PDT 2009", "Mon Apr 06 22:00:00 EST 2009"], dtype=object)
     with pytest.raises(ConfigError, match="when is neither a number nor a date like 2024-05-31 in rows 0, 1"):
         moments("data=a.csv", "when", cells)
+
+
+SHORT = {
+    "days first": (["010115", "070215", "160315", "010116"], "%d%m%y"),
+    "days first, later than today": (["300190", "150291", "010190"], "%d%m%y"),
+    "days first, in whole numbers": ([int(f"{day}{month:02}20") for day in (3, 9, 31) for month in (1, 3, 5, 7, 8, 10, 12)], "%d%m%y"),
+    "months first": (["013115", "013116", "022815"], "%m%d%y"),
+    "without a year": (["0101", "3101", "0102"], "%d%m"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SHORT)
+def test_digits_that_may_be_short_dates_in_another_order_are_refused_with_the_key(kind):
+    cells, written = SHORT[kind]
+    column = pd.Series(cells, dtype=object)
+    with pytest.raises(
+        ConfigError, match=rf"data=a\.csv: when, as .*; 'task\.time_format=\"{written}\"' reads them so"
+    ):
+        moments("data=a.csv", "when", column)
+    assert moments("data=a.csv", "when", column, "number").values == list(map(float, cells))
 
 
 SCALES = {

@@ -14,6 +14,7 @@ from harness.system.paths import listed
 from harness.task.intake.cuts import Parts, by_time
 from harness.task.intake.dates import dates_by, found_dates, iso_dates
 from harness.task.intake.scales import refuse_scales
+from harness.task.intake.short_dates import refuse_short_dates
 
 _MONTH = r"(?P<month>0?[1-9]|1[0-2])"
 _DAY = r"(?P<day>0?[1-9]|[12]\d|3[01])"
@@ -85,6 +86,7 @@ def moments(where: str, column: str, cells: pd.Series, time_format: str | None =
     if not numbers.isna().any():
         if not plain:
             _refuse_dates(where, column, [_written(cell) for cell in cells])
+            refuse_short_dates(where, column, [str(cell).removesuffix(".0") for cell in cells])
             refuse_scales(where, column, numbers)
         return Moments(numbers.tolist())
     if not (dates := iso_dates(cells)).isna().any():
