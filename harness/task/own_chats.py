@@ -129,8 +129,7 @@ def conversations(
     without any, and for what is no message.
     """
     names = [str(name) for name in table.frame.columns]
-    column = _list_column(config, names)
-    if column is not None:
+    if (column := _list_column(config, names)) is not None:
         cells = table.column("task.messages", column).items()
         rows = {row: messages_of(cell, f"{where}: row {row}", column) for row, cell in cells}
     else:
@@ -139,6 +138,8 @@ def conversations(
         more = _inputs(table) if (source, config.source) == ("instruction", None) else {}
         rows = {row: _with_input(turns, more.get(row)) for row, turns in users.items()}
         if target is not None:
+            if shown := config.shown(target):
+                raise ConfigError(f"{where}: {shown[0]}")
             rows = {row: rows[row] + turns for row, turns in _side(table, "task.target", target, "assistant").items()}
     return _with_system(config, table, rows)
 
@@ -188,9 +189,10 @@ def _named(config: ChatTaskConfig) -> set[str]:
 
 def _pair(config: ChatTaskConfig, where: str, names: list[str], answered: bool) -> tuple[str, str | None]:
     """The columns, or templates, of the user's side and of the assistant's, None where there need be none."""
-    known = _PAIRS if config.source is None else [(config.source, str(config.target))]
-    for source, target in known:
-        if config.source is not None or (source in names and (target in names or not answered)):
+    if config.source is not None:
+        return config.source, config.target if answered else None
+    for source, target in _PAIRS:
+        if source in names and (target in names or not answered):
             return source, target if answered else None
     spelled = {name.strip().casefold(): name for name in names}
     for source, target in _PAIRS:

@@ -303,6 +303,36 @@ def test_a_template_does_not_show_the_answer(words, key, compose_plain):
         compose_plain("task.data=a.csv", *words)
 
 
+TARGET = ["task.target=b", "model=smollm2_135m", "trainer.objective=loss"]
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["task=seq2seq", *TARGET, "task.source='{a} {b}'"], "source"),
+        (["task=seq2seq", *TARGET, "task.source='{b[0]}'"], "source"),
+        (["task=seq2seq", *TARGET, "task.source=b"], "source"),
+        (["task=seq2seq", *TARGET, "task.source='{a} {b} {c}'", "task.target='{a} {b}'"], "source"),
+        (["task=chat", *TARGET, "task.source='{a} {b}'"], "source"),
+        (["task=chat", *TARGET, "task.source=a", "task.system='{b}'"], "system"),
+    ],
+)
+def test_a_template_does_not_show_the_target(words, key, compose_plain):
+    with pytest.raises(ConfigError, match=rf"^task\.{key}=\S.*: task\.target=.+ is read in it, which is the answer"):
+        compose_plain("task.data=a.jsonl", *words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["task=seq2seq", *TARGET, "task.source='Into {a}: {c}'", "task.target='{a}: {b}'"],
+        ["task=chat", *TARGET, "task.source=a", "task.system=b"],
+    ],
+)
+def test_a_template_may_name_a_part_of_the_target_and_a_text_may_be_named_so(words, compose_plain):
+    assert compose_plain("task.data=a.jsonl", *words).task.target in ("b", "{a}: {b}")
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -366,6 +366,11 @@ def test_no_conversations_are_told_with_the_columns(task_of, tmp_path):
     assert task_of(write_openai(tmp_path), f"task.template={tmp_path}/t.jinja").jinja  # of conversations: told by row
 
 
+def test_a_system_prompt_does_not_show_answers_of_columns_that_are_found(task_of, tmp_path):
+    with pytest.raises(ConfigError, match=r"a\.jsonl: task\.system=\{answer\}: task\.target=answer is read in it"):
+        task_of(write_jsonl(tmp_path / "a.jsonl", [{"question": "q", "answer": "a"}]), "task.system='{answer}'")
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["model=t5_small"], "model=t5_small: it has an encoder and a decoder; task=chat needs a causal language model"),
     (["model=gpt2", "task.max_length=1000"], "task.max_length=1000 and task.max_new_tokens=256: model=gpt2 has 1024"),

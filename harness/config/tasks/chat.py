@@ -8,7 +8,14 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, Count, Text
-from harness.config.tasks.own import Cut, OwnDatasetConfig, OwnTextsConfig, template_mistakes, time_mistakes
+from harness.config.tasks.own import (
+    Cut,
+    OwnDatasetConfig,
+    OwnTextsConfig,
+    shown_targets,
+    template_mistakes,
+    time_mistakes,
+)
 from harness.config.tasks.seq2seq import WritingTaskConfig
 
 _GIVEN = (
@@ -74,10 +81,16 @@ class ChatTaskConfig(OwnTextsConfig, OwnDatasetConfig, WritingTaskConfig):
             mistakes.append(f"{lengths}: model={model.name} has {model.longest} positions for both")
         return mistakes
 
+    def shown(self, target: str) -> list[str]:
+        """Why a conversation would show what is to be written in it; a system prompt without a column is a text."""
+        system = self.system if self.system is not None and "{" in self.system else None
+        return shown_targets(target, {"source": self.source, "system": system})
+
     def _columns(self) -> list[str]:
         """What is named twice, or by half."""
         templates = {"messages": self.messages, "source": self.source, "target": self.target, "system": self.system}
         mistakes = [*self.source_mistakes(), *template_mistakes(templates)]
+        mistakes += [] if self.target is None else self.shown(self.target)
         mistakes += [
             f"task.template_arguments.{name}: of the harness, which gives it to every template itself; leave it out"
             for name in self.template_arguments or {}

@@ -202,6 +202,17 @@ def shown_answers(label: str, templates: Mapping[str, str | None]) -> list[str]:
     ]
 
 
+def shown_targets(target: str, templates: Mapping[str, str | None]) -> list[str]:
+    """Why what is read of a row would show all of the target that is to be written; `templates` by key."""
+    sound = {key: template for key, template in templates.items() if template is not None and not _broken(template)}
+    wanted = [] if _broken(target) else _fields(target)
+    return [
+        f"task.{key}={template}: task.target={target} is read in it, which is the answer; leave it out"
+        for key, template in sound.items()
+        if wanted and all(any(_is_of(field, answer) for field in _fields(template)) for answer in wanted)
+    ]
+
+
 def _is_of(field: str, whole: str) -> bool:
     """Whether a field is another, or an item of it."""
     return field == whole or field.startswith((f"{whole}[", f"{whole}."))

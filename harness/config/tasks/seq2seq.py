@@ -10,7 +10,14 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural, Text
 from harness.config.tasks.base import ANSWER_MEASURES, ERROR_RATES, TEXT_MEASURES, Name, TaskConfig
-from harness.config.tasks.own import Cut, OwnDatasetConfig, OwnTextsConfig, template_mistakes, time_mistakes
+from harness.config.tasks.own import (
+    Cut,
+    OwnDatasetConfig,
+    OwnTextsConfig,
+    shown_targets,
+    template_mistakes,
+    time_mistakes,
+)
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -102,7 +109,8 @@ class FileSeq2seqTaskConfig(OwnTextsConfig, OwnDatasetConfig, Seq2seqTaskConfig)
     def mistakes(self, model: ModelConfig) -> list[str]:
         templates = {"source": self.source, "target": self.target, "group": self.group}
         timed = time_mistakes(self.time, self.time_format, self.group)
-        return [*self.source_mistakes(), *template_mistakes(templates), *timed, *super().mistakes(model)]
+        shown = shown_targets(self.target, {"source": self.source})
+        return [*self.source_mistakes(), *template_mistakes(templates), *shown, *timed, *super().mistakes(model)]
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
