@@ -20,6 +20,7 @@ from harness.task.intake.folders import (
     folders_in,
     is_hidden,
     odd_classes,
+    picture_of_mask,
     refuse_broken,
     require_folder,
     several_in,
@@ -150,6 +151,13 @@ def _refuse_masks(found: _Found) -> None:
                 f"task.data={path.parent}: {path.name} and others would be taken for pictures of {label!r}; "
                 "move what is no picture to learn from out of the class folders"
             )
+    there = {path.with_suffix("") for path in found.paths}
+    masks = [path for path in found.paths if (of := picture_of_mask(path)) and of in there]
+    if masks:
+        raise ConfigError(
+            f"task.data={masks[0].parent}: {len(masks)} of {len(found.images)} files are masks of pictures beside them "
+            f"by their names ({_named(masks)}); move what is no picture to learn from out of the class folders"
+        )
 
 
 def _inner_folders(found: _Found) -> list[str]:

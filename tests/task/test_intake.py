@@ -1498,9 +1498,19 @@ def test_folders_whose_names_are_of_no_class_are_told(make_task, tmp_path, own_c
     assert [line[: len(wanted)] for line, wanted in zip(told, said, strict=True)] == said
 
 
+@pytest.mark.parametrize("names", [("mask", "no_mask"), ("labels", "signs")])
+def test_classes_may_be_named_as_masks_are_and_files_too(make_task, tmp_path, own_cache, names):
+    root = images_in(tmp_path / "d")
+    picture(root / "cat/alone_mask.png", 951)
+    renamed_classes(root, *names)
+    assert read_task(folder_task(make_task, root)).classes == names
+
+
 BAD_FOLDERS = [
     ("masks", lambda root: picture(root / "cat/masks/a.png", 995), "cat/masks: a.png and others would be taken for pictures of 'cat'"),
     ("masks in every class", lambda root: [picture(root / n / s / "a.png", 900 + i) for i, (n, s) in enumerate(itertools.product(("cat", "dog"), ("images", "masks")))], "each have images, masks in them; move masks, which are no pictures to learn from"),
+    ("masks beside their pictures", lambda root: [picture(root / f"cat/1{end}.png", 950 + at) for at, end in enumerate(("_mask", "_mask_1"))], r"2 of \d+ files are masks of pictures beside them by their names \(1_mask\.png, 1_mask_1\.png\); move what"),
+    ("masks as a class", lambda root: renamed_classes(root, "images", "Masks"), r"Masks, images are no classes, and Masks no pictures to learn from; .*task=image_table"),
     ("annotations", lambda root: picture(root / "cat/Annotation/a.png", 995), "taken for pictures of 'cat'"),
     ("unread kind", lambda root: (root / "cat/a.heic").write_bytes(b"x"), r"a file cannot be read \(cat/a.heic: a kind"),
     ("broken", lambda root: (root / "cat/a.png").write_bytes(b"x"), r"cat/a.png: is no image that can be read.*task.gaps"),

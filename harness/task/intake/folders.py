@@ -29,6 +29,12 @@ NO_PICTURES = frozenset(
     (*("mask", "masks", "label", "labels", "annotation", "annotations"), *("segmentation", "segmentations"))
 )
 """Folders in those of classes whose images are none to learn from."""
+_PICTURES = frozenset(
+    ("image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photo", "photos", "frame", "frames")
+)
+_MASK = re.compile(
+    r"(.+?)[ _.-]?[ _.-](?:masks?|segm?|segmentation|gt|ground[ _-]?truth|annotations?)(?:[ _-]?\d+)?", re.IGNORECASE
+)
 _TEMPORARY = (".lock", ".lck", ".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", ".bak", "~")
 
 
@@ -180,12 +186,24 @@ def _refuse_parts(root: Path, key: str, found: Sequence[Path]) -> None:
             said = f"{path.name} has the folders {listed(again)} again, and would be a class beside them"
             rule = f"; task.data={path} reads what it has, task.classes={len(found)} takes it for a class"
             raise ConfigError(f"{key}={root}: {said}{rule}")
+    kinds = {path.name: path.name.casefold() for path in found}
+    if masks := [name for name, kind in kinds.items() if kind in NO_PICTURES and set(kinds.values()) & _PICTURES]:
+        whole = "pictures stand in a folder for each class, or in a table with the class of each (task=image_table)"
+        raise ConfigError(
+            f"{key}={root}: {names} are no classes, and {listed(masks)} no pictures to learn from; {whole}"
+        )
     inner = set.intersection(*({deeper.name for deeper in folders_in(path)} for path in found))
     if masks := sorted(name for name in inner if name.casefold() in NO_PICTURES):
         rule = f"move {listed(masks)}, which are no pictures to learn from, out of the folders of classes"
         raise ConfigError(f"{key}={root}: {names} each have {listed(sorted(inner))} in them; {rule}")
     if len(inner) > 1:
         raise ConfigError(f"{key}={root}: {names} each have {listed(sorted(inner))} in them: which are classes? {rule}")
+
+
+def picture_of_mask(path: Path) -> Path | None:
+    """The picture, without the ending of its name, of which a file is a mask by its own, as X_mask.png is of X.png."""
+    found = _MASK.fullmatch(path.stem)
+    return path.with_name(found[1]) if found else None
 
 
 def odd_classes(classes: Sequence[str], *, settled: bool) -> list[str]:
