@@ -2465,4 +2465,62 @@ def test_texts_but_for_a_word_are_those_found_by_looking_at_all(earlier, later):
 
     told = near_texts({"train": earlier, "test": later}, {"train": range(12), "test": range(12)})
     wanted = sum(any(are_near(text, other) for other in earlier) for text in later)
-    assert [line.partition(" texts")[0] for line in told] == ([f"{wanted} of {len(later)}"] if wanted else [])
+    counts = [line.partition(" texts")[0] for line in told if "but for a word" in line]
+    assert counts == ([f"{wanted} of {len(later)}"] if wanted else [])
+
+
+AROUND = {
+    "an address behind": lambda text: f"{text} https://t.co/ab12",
+    "a name before": lambda text: f"RT @bob: {text}",
+    "both": lambda text: f"FW: re: {text} -- sent from my phone",
+    "cut": lambda text: text[:-6],
+    "tags": lambda text: f"<p class='a'>{text}</p>",
+    "no accents": lambda text: text.replace("é", "e"),
+    "other letters": lambda text: text.replace("a", "\u0430"),
+}
+
+
+@pytest.mark.parametrize("kind", AROUND)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_texts_with_something_around_them_are_told(make_task, tmp_path, kind, swapped):
+    plain = [f"the café of {reworded(i, str)['texts']['text']}" for i in range(60)]
+    held = [AROUND[kind](text) for text in plain[:20]] + [
+        f"else {reworded(i, str)['texts']['text']}" for i in range(60, 70)
+    ]
+    train, test = (held, plain) if swapped else (plain, held)
+    told = near_texts(
+        {"train": list(map(normalised, train)), "test": list(map(normalised, test))},
+        {"train": range(60), "test": range(60)},
+    )
+    how = (
+        "but for tags, accents or" if kind in ("tags", "no accents", "other letters") else "with words before or behind"
+    )
+    assert told[0].startswith(f"20 of {len(test)} texts of test are those of train {how}")
+    assert "0 and 0" in told[0]
+
+
+ALPHABET = "abcdefghijklmnopqrst"
+RUNS = st.tuples(st.integers(0, 12), st.integers(3, 16)).map(lambda run: " ".join(ALPHABET[run[0] :][: run[1]]))
+
+
+@given(earlier=st.lists(RUNS, unique=True, max_size=12), later=st.lists(RUNS, unique=True, min_size=4, max_size=12))
+def test_texts_with_words_around_are_those_found_by_looking_at_all(earlier, later):
+    def is_around(long, short):
+        words, inner = long.split(), short.split()
+        more = len(words) - len(inner)
+        inside = any(words[at : at + len(inner)] == inner for at in range(1, more + 1))
+        begins = more > 0 and long.startswith(short) and len(long) <= 2 * len(short)
+        return len(inner) >= 6 and (begins or (inside and more <= 8 and 2 * more <= len(inner)))
+
+    def is_told(text):
+        near = [other for other in earlier if abs(len(text) - len(other)) == 2 and (text in other or other in text)]
+        return (
+            text not in earlier
+            and not any(min(len(text), len(other)) >= 9 for other in near)
+            and any(is_around(text, o) or is_around(o, text) for o in earlier)
+        )
+
+    told = near_texts({"train": earlier, "test": later}, {"train": range(12), "test": range(12)})
+    counts = [line.partition(" texts")[0] for line in told if "with words before" in line]
+    wanted = sum(map(is_told, later))
+    assert counts == ([f"{wanted} of {len(later)}"] if wanted >= 3 else [])

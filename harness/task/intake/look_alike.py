@@ -14,6 +14,8 @@ _CYRILLIC = str.maketrans(
 _GREEK = str.maketrans(
     "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf", "ABEZHIKMNOPTYXo"
 )
+LATIN = _CYRILLIC | _GREEK
+"""Letters of other scripts, as the Latin ones that look the same."""
 SELECTORS = dict.fromkeys(range(0xFE00, 0xFE10), "")
 """Characters that choose one of two pictures of the one before, as of an emoji."""
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -31,7 +33,7 @@ def repaired(name: str) -> str:
 
 def drawn_as(name: str) -> str:
     """What is seen of a name, in Latin letters where those of another script look the same."""
-    return unicodedata.normalize("NFKC", repaired(name)).translate(SELECTORS).translate(_CYRILLIC | _GREEK)
+    return unicodedata.normalize("NFKC", repaired(name)).translate(SELECTORS).translate(LATIN)
 
 
 def shape_of(name: str) -> str:
