@@ -251,6 +251,12 @@ ODD_TIMES = {
         "when is 0, as where no time is known, in 2 rows (2, 4): they come before",
     ),
     "whole dates": ([20240501, 20240502, 99991231], "when is 99991231"),
+    "to come": (
+        [*DAYS, "2099-12-31", "2099-12-31"],
+        "when is 2099-12-31, as where no time is known, in 2 rows (28, 29)",
+    ),
+    "long to come": ([*DAYS, "2999-01-01 00:00:00"], "when is 2999-01-01, as where no time is known"),
+    "whole dates to come": ([20240501, 20240502, 21000101], "when is 21000101"),
 }
 
 
@@ -270,6 +276,9 @@ def test_times_that_stand_for_none_are_told(kind):
         [-1, 0, 1],
         ["1970-01-01"] * 3,
         [1970, 1900, 2024],
+        [f"{year}-06-30" for year in range(2000, 2101)],
+        [f"{year}-06-30" for year in range(2091, 2101)],
+        [20950101, 30950101, 50950101],
     ],
 )
 def test_times_among_their_like_are_not_told(cells):
