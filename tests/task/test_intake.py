@@ -479,6 +479,30 @@ def test_a_number_that_is_far_from_all_others_is_told_with_its_row(make_task, tm
     assert told.startswith(f"train: {line}, where the median is ")
 
 
+@pytest.mark.parametrize(
+    ("code", "others"), [(-1, range(1, 52)), (99, [0, 1, 2, 3, 4] * 10), (0, [*range(21, 60)]), (-1, [0, 1, 2, 3] * 2)]
+)
+def test_a_number_that_stands_for_none_is_told_with_its_rows(code, others):
+    (told,) = outliers("age", dict(enumerate([code] * 9 + list(others))))
+    said = f"age is {code} in 9 rows (0, 1, 2, 3, 4, 5, 6, 7, 8), and from {min(others)} to {max(others)} in all others"
+    assert told == f"{said}: does it stand for a number that is missing?"
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [-1, 0, 1] * 20,
+        [-2, -1, 0, 1, 2] * 5,
+        [-1] * 5 + [0, 1, 2, 3] * 5,
+        [0] * 40 + [1, 2, 3, 4, 5, 9],
+        [*range(90, 100)] * 3,
+        [0, 25, 50, 75, 100] * 9,
+    ],
+)
+def test_numbers_at_the_end_of_a_scale_are_not_told(numbers):
+    assert outliers("score", dict(enumerate(map(float, numbers)))) == []
+
+
 @pytest.mark.parametrize("shape", ["normal", "lognormal", "exponential", "uniform", "poisson"])
 def test_numbers_of_usual_shapes_have_no_outlier(shape):
     for seed in range(20):
