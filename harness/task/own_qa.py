@@ -24,7 +24,7 @@ from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
 from harness.task.intake.near_texts import near_texts
-from harness.task.intake.quoted import in_rows, nearest_place, place_of, quoted_in
+from harness.task.intake.quoted import in_rows, in_word, nearest_place, place_of, quoted_in
 from harness.task.intake.table import Table
 from harness.task.intake.timed import latest_held_out
 from harness.task.own_chats import tables_of
@@ -65,6 +65,8 @@ class _Left:
         if names:
             self.rows.setdefault(reason, []).extend(f"{split} {name}" for name in names)
 
+
+_INSIDE = 0.25  # of all answers; of some languages a few begin behind a particle, as behind Arabic's article
 
 Rows = dict[str, list[_Row]]
 
@@ -107,7 +109,7 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
         names = {split: [row.question.name for row in rows[split]] for split in SPLITS}
         rule = " up to case, blanks and punctuation; task.leaks=allow takes them all the same"
         refuse_leaks(where, texts, names, normalised_row, rule, "questions")
-    left.told += _shared_contexts(rows)
+    left.told += [*_shared_contexts(rows), *_inside_words(rows)]
     groups = {split: {row.question.name: row.group for row in rows[split]} for split in SPLITS}
     left.told += shared_groups(where, config.group, groups, config.leaks)
     return source, {split: tuple(row.question for row in rows[split]) for split in SPLITS}, _facts(rows, left)
@@ -341,6 +343,16 @@ def _says_none(rows: Rows) -> list[str]:
         f"{answer!r} is taught as the answer of {len(names)} rows ({listed(names)}); {rule}"
         for answer, names in found.items()
     ]
+
+
+def _inside_words(rows: Rows) -> list[str]:
+    """What is told of answers that begin inside a word of their context, where many do."""
+    every = [(f"{split} {row.question.name}", row.question) for split, row in _each(rows) if row.question.answers]
+    inside = [name for name, asked in every if all(in_word(asked.context, at) for _, at in asked.answers)]
+    if len(inside) <= _INSIDE * len(every):
+        return []
+    said = "begin inside a word of their context: a model says whole tokens, and may never say them"
+    return [f"{len(inside)} of {len(every)} answers {said} (rows {listed(inside)})"]
 
 
 def _facts(rows: Rows, left: _Left) -> Facts:

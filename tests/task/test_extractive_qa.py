@@ -639,6 +639,14 @@ def test_blanks_around_an_answer_are_none_of_it(read, tmp_path):
     assert found.answers == (("Tom4", START),)
 
 
+@pytest.mark.parametrize("within", [0, 5, 60])
+def test_answers_that_begin_inside_a_word_are_told_where_many_do(within, read, tmp_path):
+    rows = [(asked, context, [(text[2 * (at < within) :], start + 2 * (at < within)) for text, start in answers])
+            for at, (asked, context, answers) in enumerate(ROWS)]  # fmt: skip
+    told = [line for line in read(jsonl(rows, tmp_path)).findings().suspicious if "inside a word" in line]
+    assert [line.partition(" begin")[0] for line in told] == (["50 of 50 answers"] if within == 60 else [])
+
+
 def test_held_out_files_that_share_questions_are_refused_and_shared_contexts_are_told(read, tmp_path):
     path = jsonl(ROWS, tmp_path)
     (tmp_path / "more").mkdir()

@@ -196,10 +196,10 @@ def _candidates(context: str, answer: Quoted) -> Sequence[int]:
     places, size = places_of(context, answer.text), len(answer.text)
     if answer.start is not None:
         return places
-    return [at for at in places if not (_in_word(context, at) or _in_word(context, at + size))]
+    return [at for at in places if not (in_word(context, at) or in_word(context, at + size))]
 
 
-def _in_word(context: str, at: int) -> bool:
+def in_word(context: str, at: int) -> bool:
     """Whether one word has the characters before and behind a place."""
     return 0 < at < len(context) and _of_word(context[at - 1]) and _of_word(context[at])
 
