@@ -2351,6 +2351,31 @@ def test_a_picture_saved_anew_in_another_split_is_told(make_task, tmp_path, own_
     assert f"to be looked at: {line}" in summary(task, None)
 
 
+TURNED = {
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "upside down": lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    "a quarter": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "along the other diagonal": lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+}
+
+
+@pytest.mark.parametrize("kind", TURNED)
+@pytest.mark.parametrize("copies", [1, 5])
+def test_mirrored_and_turned_pictures_in_another_split_are_told_where_they_are_some(
+    make_task, tmp_path, own_cache, kind, copies
+):
+    for i in range(40):
+        split = "train" if i < 25 else "validation" if i < 30 else "test"
+        path = tmp_path / split / ("cat" if i % 2 else "dog") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (TURNED[kind](scene(i - 30)) if 30 <= i < 30 + copies else scene(i)).save(path)
+    told = read_task(folder_task(make_task, tmp_path)).findings().suspicious
+    said = (
+        "5 of 10 test pictures, mirrored or turned, look like those of train, if not to the bit (cat/31.png and cat/1.p"
+    )
+    assert [line[: len(said)] for line in told] == ([said] if copies == 5 else [])
+
+
 def test_pictures_of_nothing_and_other_pictures_are_not_told(make_task, tmp_path, own_cache):
     for i in range(60):
         path = tmp_path / ("train" if i < 40 else "test") / ("cat" if i % 2 else "dog") / f"{i}.png"

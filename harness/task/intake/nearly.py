@@ -13,7 +13,7 @@ second and 45 µs one of two, which take 60 and 130 µs to read from plain WAV a
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -27,6 +27,8 @@ _FLAT = 22.0  # the slopes of a thumbnail of one grey level a pixel; noise is ab
 _LEADING = 24  # waves of a thumbnail that are compared first
 _MOST_PICTURES, _MOST_RECORDINGS = 4, 4  # that are compared with one, the closest by what is compared first
 
+_FEWEST_TURNED, _SHARE_TURNED = 3, 0.02  # of a split; of what is the same in a mirror some are alike by chance
+
 _OUTLINES = 0.012  # how far outlines of copies lie from each other
 _SOUNDS_ALIKE = 0.9  # the correlation of two fine spectra
 _BAND, _HIGHEST = 7.8125, 4000.0  # Hz
@@ -36,20 +38,43 @@ _LAGS = (1, 4, 8)
 
 def near_pictures(splits: Mapping[str, Sequence[tuple[str, str, bytes]]]) -> list[str]:
     """What is told of pictures by name, digest of pixels, and thumbnail, that look like one of an earlier split."""
-    waves = {
-        split: np.concatenate([_waves([thumb for *_, thumb in part])[:, :_LEADING] for part in _blocks(pictures)])
-        for split, pictures in splits.items()
-        if len(pictures)
-    }
+    waves = {split: _leading(pictures) for split, pictures in splits.items() if len(pictures)}
     told = []
     for first, second in combinations(waves, 2):
-        later, earlier = _candidates(waves[first], waves[second], (2 - 2 * _ALIKE) ** 0.5, _MOST_PICTURES)
-        sides = (splits[second], later), (splits[first], earlier)
-        one, other = (_waves([pictures[place][2] for place in places]) for pictures, places in sides)
-        alike = np.einsum("nw,nw->n", one, other) >= _ALIKE
-        pairs = _named(splits[first], splits[second], earlier[alike], later[alike])
+        pairs = _alike(splits[first], splits[second], waves[first], waves[second])
         told += _told("pictures look like", first, second, len(splits[second]), pairs)
+        turned = dict[str, str]()
+        for times, mirrored in list(product(range(4), (False, True)))[1:]:
+            later = [(name, pixels, _turned(thumb, times, mirrored)) for name, pixels, thumb in splits[second]]
+            turned |= _alike(splits[first], later, waves[first], _leading(later))
+        turned = {name: other for name, other in turned.items() if name not in pairs}
+        if len(turned) >= max(_FEWEST_TURNED, _SHARE_TURNED * len(splits[second])):
+            told += _told("pictures, mirrored or turned, look like", first, second, len(splits[second]), turned)
     return told
+
+
+def _alike(
+    first: Sequence[tuple[str, str, bytes]],
+    second: Sequence[tuple[str, str, bytes]],
+    first_waves: np.ndarray,
+    second_waves: np.ndarray,
+) -> dict[str, str]:
+    """The names of pictures of the second split that look like one of the first, with that; waves are the leading."""
+    later, earlier = _candidates(first_waves, second_waves, (2 - 2 * _ALIKE) ** 0.5, _MOST_PICTURES)
+    sides = (second, later), (first, earlier)
+    one, other = (_waves([pictures[place][2] for place in places]) for pictures, places in sides)
+    alike = np.einsum("nw,nw->n", one, other) >= _ALIKE
+    return _named(first, second, earlier[alike], later[alike])
+
+
+def _turned(thumbnail: bytes, times: int, mirrored: bool) -> bytes:
+    """A thumbnail turned by quarters, of itself or of what is seen in a mirror."""
+    grey = np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
+    return np.rot90(grey[:, ::-1] if mirrored else grey, times).tobytes()
+
+
+def _leading(pictures: Sequence[tuple[str, str, bytes]]) -> np.ndarray:
+    return np.concatenate([_waves([thumb for *_, thumb in part])[:, :_LEADING] for part in _blocks(pictures)])
 
 
 def _blocks(pictures: Sequence[tuple[str, str, bytes]]) -> list[Sequence[tuple[str, str, bytes]]]:
