@@ -66,6 +66,7 @@ ACCENTED = [(f"{text} déjà vu café", label) for text, label in sentences()]
 WESTERN = ["où ça, l’œuvre à 50 €", "über Köln, 5 µm", "¿qué pasó, señor?", "não põe informações", "però, col·lecció"]
 WESTERN += ["það, því ný öld", "født på Ærø", "människor på ön", "võrdsed õigused, šokolaad", "één, geïnteresseerd"]
 TONGUES = [(f"{WESTERN[i % 10]} {text}", label) for i, (text, label) in enumerate(sentences())]
+ICELANDIC = [(f"{('það við', 'góðan dag', 'þýða')[i % 3]} {text}", label) for i, (text, label) in enumerate(sentences())]
 EASTERN = {
     "cp1250": "zażółć gęślą jaźń",
     "iso8859_2": "příliš žluťoučký kůň",
@@ -182,6 +183,7 @@ READ = [
     ("Windows-1252, semicolon", "a.csv", text_of(ACCENTED, ";").encode("cp1252"), {}, {t for t, _ in ACCENTED}),
     ("Latin-1", "a.csv", text_of(ACCENTED).encode("latin-1"), {}, {t for t, _ in ACCENTED}),
     ("Windows-1252 in many tongues", "a.csv", text_of(TONGUES).encode("cp1252"), {}, {t for t, _ in TONGUES}),
+    ("Icelandic", "a.csv", text_of(ICELANDIC).encode("cp1252"), {}, {t for t, _ in ICELANDIC}),
     ("given encoding", "a.csv", text_of(ACCENTED).encode("cp850"), {"encoding": "cp850"}, {t for t, _ in ACCENTED}),
     ("object a line", "a.jsonl", lines_of(sentences()), {}, None),
     ("object a line, json", "a.json", lines_of(sentences()), {}, None),
@@ -667,6 +669,7 @@ REFUSED = [
     ("quote never closed", "a.csv", 'text,label\nok,1\n"never,1\n', {}, "row 3"),
     ("cyrillic", "a.csv", "text,label\nпривет мир,1\nпока,0\n".encode("cp1251"), {}, "not UTF-8 .*task.encoding"),
     ("shift-jis", "a.csv", "text,label\n日本語のテキスト,1\n".encode("shift-jis"), {}, "task.encoding"),
+    ("turkish", "a.csv", text_of([(f"{'şeker' if i % 2 else 'ığdır'} {text}", label) for i, (text, label) in enumerate(sentences())]).encode("cp1254"), {}, "words like .*þeker.* as Windows-1252; name its encoding by task.encoding, as in cp1254"),
     ("one bad byte in UTF-8", "a.csv", "text,label\nдобрый день,1\nпока,0\n".encode() + b"x\xff,1\n", {}, "UTF-8, but for line 4"),
     ("wrong encoding given", "a.csv", text_of(ACCENTED).encode("cp1252"), {"encoding": "utf-8"}, "cannot be read as utf-8"),
     ("unknown encoding", "a.csv", text_of(sentences()), {"encoding": "utf-9"}, "cannot be read as utf-9"),

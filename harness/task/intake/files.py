@@ -1,7 +1,7 @@
 """Files of the user's own as text: only regular files, their encoding found, what is no data named as what it is."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.config import ConfigError
@@ -132,9 +132,12 @@ def _single_byte(content: bytes, line: int) -> str:
         raise ValueError(f"not UTF-8 (line {line}), and not Windows-1252; name its encoding by task.encoding")
     accented = [word for word in _WORD.findall(content.decode("cp1252")) if not word.isascii()]
     odd = [word for word in accented if not _is_western(word)]
-    if len(odd) > 1 and len(odd) > 0.05 * len(accented):
+    name = "cp1250"
+    if len(odd) <= max(1, 0.05 * len(accented)):
+        odd, name = _of_turkish(accented), "cp1254"
+    if odd:
         said = f"words like {', '.join(list(dict.fromkeys(odd))[:3])} where it is read as Windows-1252"
-        raise ValueError(f"not UTF-8 (line {line}), and {said}; name its encoding by task.encoding, as in cp1250")
+        raise ValueError(f"not UTF-8 (line {line}), and {said}; name its encoding by task.encoding, as in {name}")
     return "cp1252"
 
 
@@ -151,6 +154,15 @@ _ALPHABETS = (
 """The letters beyond ASCII of French, German, Spanish, Catalan, Portuguese, Italian, Gaelic, Dutch, Swedish, Estonian,
 Finnish, Danish, Icelandic, Faroese and Welsh.
 """
+
+
+def _of_turkish(accented: Sequence[str]) -> list[str]:
+    """Words that have what Windows-1252 makes of Turkish letters, ş, ğ and ı, where hardly one has what Icelandic and
+    Faroese ones have beside them.
+    """
+    found = [word for word in accented if re.search("[þðýÞÐÝ]", word)]
+    others = sum(re.search("[áéíóúæ]", word.lower()) is not None for word in accented)
+    return found if len(set(found)) > 1 and len(found) > max(5, 10 * others) else []
 
 
 def _is_western(word: str) -> bool:
