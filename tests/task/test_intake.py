@@ -66,7 +66,9 @@ ACCENTED = [(f"{text} déjà vu café", label) for text, label in sentences()]
 WESTERN = ["où ça, l’œuvre à 50 €", "über Köln, 5 µm", "¿qué pasó, señor?", "não põe informações", "però, col·lecció"]
 WESTERN += ["það, því ný öld", "født på Ærø", "människor på ön", "võrdsed õigused, šokolaad", "één, geïnteresseerd"]
 TONGUES = [(f"{WESTERN[i % 10]} {text}", label) for i, (text, label) in enumerate(sentences())]
-ICELANDIC = [(f"{('það við', 'góðan dag', 'þýða')[i % 3]} {text}", label) for i, (text, label) in enumerate(sentences())]
+ICELANDIC = [
+    (f"{('það við', 'góðan dag', 'þýða')[i % 3]} {text}", label) for i, (text, label) in enumerate(sentences())
+]
 EASTERN = {
     "cp1250": "zażółć gęślą jaźń",
     "iso8859_2": "příliš žluťoučký kůň",
