@@ -2155,7 +2155,8 @@ def test_labels_that_training_has_not_are_refused_with_file_and_rows(make_task, 
 def test_rows_without_a_group_and_names_that_are_taken_for_one_are_told(make_task, tmp_path, own_cache, kind):
     make = KINDS[kind][1]
     names = [None, "", "unknown", "[deleted]", "07", "7", "ann 8; ann 9", "Lee, Ann", "Lee, Tim"]
-    names += [f"{('Ann', 'ann ', 'ANN')[i % 3]} {i // 6}" for i in range(9, 60)]
+    names += ["José", "Jose", "@tim", "tim", "x.org/1/", "x.org/1", "Eva <eva@x.org>", "eva@x.org"]
+    names += [f"{('Ann', 'ann ', 'ANN')[i % 3]} {i // 6}" for i in range(17, 60)]
     train, held = grouped(make, range(60), lambda i: names[i]), grouped(make, range(60, 84), lambda i: f"h{i // 6}")
     told = "\n".join(given_task(make_task, tmp_path, kind, train, held, group="who").findings().suspicious)
     where = {int(count): split for split, count in re.findall(r"(\w+): (\d+) of \d+ rows have no group", told)}
@@ -2164,6 +2165,11 @@ def test_rows_without_a_group_and_names_that_are_taken_for_one_are_told(make_tas
         assert f"task.group=who: {name!r} (1 rows) often means that there is no group, and is taken for one" in told
     assert "task.group=who: '07' and '7' are two groups each: is it one number?" in told
     assert "task.group=who: 1 names are of several groups, and each is one of its own: 'ann 8; ann 9'" in told
+    pairs = "'José' and 'Jose', '@tim' and 'tim', 'x.org/1/' and 'x.org/1', 'Eva <eva@x.org>' and 'eva@x.org'"
+    (found,) = re.findall(r"task\.group=who: (.*) are groups of their own: are they one each\?", told)
+    assert {frozenset(pair.split(" and ")) for pair in found.split(", ")} == {
+        frozenset(pair.split(" and ")) for pair in pairs.split(", ")
+    }
     line = r"task\.group=who: \d+ groups are written in several ways, .*: 'Ann \d' and 'ann \d' and 'ANN \d'"
     assert re.search(line, told)
 

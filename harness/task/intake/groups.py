@@ -1,6 +1,7 @@
 """Groups of rows, as those of one author: read of every split that is given; in training or held out, never both."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import combinations
@@ -15,6 +16,7 @@ from harness.task.intake.table import Table
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _PARTED = re.compile(r"[,;|&/+]")
 _LISTED = re.compile(r"[;|]|^\[.*\]$")
+_ADDRESS = re.compile(r"<([^<>\s]+@[^<>\s]+)>$")
 _NOBODY = frozenset(("[deleted]", "[removed]", "deleted", "anonymous", "anon", "guest"))
 _ROWS_SHOWN = 3  # of a group, in each split
 
@@ -118,7 +120,22 @@ def _respelled(column: str, splits: Mapping[str, Groups]) -> list[str]:
     if padded := {name: number for name, number in numbers.items() if name != number and number in names}:
         said = listed(f"{name!r} and {number!r}" for name, number in padded.items())
         told.append(f"task.group={column}: {said} are two groups each: is it one number?")
+    others: dict[str, list[str]] = {}
+    for name in names:
+        others.setdefault(_bare(name), []).append(name)
+    if alike := [found for found in others.values() if len(found) > 1]:
+        said = listed(" and ".join(shortened(repr(next(iter(names[key])))) for key in found) for found in alike)
+        told.append(f"task.group={column}: {said} are groups of their own: are they one each?")
     return told
+
+
+def _bare(name: str) -> str:
+    """A group without accents, the sign before a name or behind a path, and what stands around an address."""
+    inside = _ADDRESS.search(name)
+    plain = inside[1] if inside else name.removeprefix("@").rstrip("/")
+    if not plain.isascii():
+        plain = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", plain))
+    return plain or name
 
 
 def _joined(column: str, splits: Mapping[str, Groups]) -> list[str]:
