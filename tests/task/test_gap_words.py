@@ -16,7 +16,7 @@ def row_of(kind, place, said):
     if kind == "text_csv":
         return {"text": text, "second": said or f"{place} it is", "label": "ab"[place % 2]}
     if kind == "seq2seq":
-        return {"source": text, "target": said or f"about {place}"}
+        return {"source": text, "target": said or f"about {place}", "third": f"third {place}"}
     if kind == "extractive_qa":
         answers = {"text": [f"{place}"], "answer_start": [4]}
         return {"question": said or f"which one is of {place * 7}?", "context": text, "answers": answers}
@@ -83,7 +83,7 @@ def test_a_field_of_a_template_too(task_of):
 @pytest.mark.parametrize("kind", ["text_csv", "seq2seq"])
 def test_an_answer_in_one_of_several_fields_is_no_gap(task_of, kind):
     more = {"text_csv": ["task.text='{second}: {text}'", "task.text_pair=null"]}
-    more["seq2seq"] = ["task.source='{target}: {source}'", "task.target=source"]
+    more["seq2seq"] = ["task.source='{target}: {source}'", "task.target=third"]
     assert task_of(kind, {7: "null", 9: "None"}, *more[kind]).findings().suspicious == []
 
 
