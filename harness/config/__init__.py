@@ -36,7 +36,7 @@ from harness.config.tasks.extractive_qa import ExtractiveQaConfig
 from harness.config.tasks.file_table import FileTableConfig
 from harness.config.tasks.guest import GuestTaskConfig
 from harness.config.tasks.image_table import ImageTableConfig
-from harness.config.tasks.own import names_in, with_breaks
+from harness.config.tasks.own import fields_in, names_in, with_breaks
 from harness.config.tasks.recordings import AudioFolderConfig
 from harness.config.tasks.seq2seq import CatalogueTaskConfig, FileSeq2seqTaskConfig
 from harness.config.tasks.several import ContinualTaskConfig, MixtureTaskConfig
@@ -129,6 +129,7 @@ __all__ = [
     "apply_overrides",
     "check",
     "dotted_keys",
+    "fields_in",
     "fingerprint",
     "names_in",
     "nearest",

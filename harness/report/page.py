@@ -213,7 +213,7 @@ def _several(records: Sequence[Record], folder: Path) -> Part:
 
 def _section(group: Group, folder: Path) -> str:
     records, results, confirmed = group.records, group.results, group.confirmed
-    first, searched = records[0], _searched(records)
+    first, searched = records[0], group.searched
     rows = first.data.rows
     parts = [
         f"Data: {first.data.name} from {first.data.source} "

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from string import Formatter
@@ -173,7 +173,7 @@ def one_each(columns: Mapping[str, str | None]) -> list[str]:
 
 def names_in(template: str) -> list[str]:
     """The columns that a template names, or the one that it is."""
-    return [re.split(r"[.\[]", field)[0] for field in _fields(template)] if "{" in template else [template]
+    return [re.split(r"[.\[]", field)[0] for field in fields_in(template)] if "{" in template else [template]
 
 
 def with_breaks(text: str) -> str:
@@ -184,7 +184,7 @@ def with_breaks(text: str) -> str:
 _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
-def _fields(template: str) -> list[str]:
+def fields_in(template: str) -> list[str]:
     """What stands between the braces of a template, as `column[item]`, or the column that it is."""
     if "{" not in template:
         return [template]
@@ -193,24 +193,33 @@ def _fields(template: str) -> list[str]:
 
 def shown_answers(label: str, templates: Mapping[str, str | None]) -> list[str]:
     """Why what is read of a row would show its answer; `templates` by key. Broken ones are told of elsewhere."""
-    sound = {key: template for key, template in templates.items() if template is not None and not _broken(template)}
-    answers = [] if _broken(label) else _fields(label)
     return [
-        f"task.{key}={template}: task.label={label} is read in it, which is the answer; leave it out"
-        for key, template in sound.items()
-        if template != label and any(_is_of(field, answer) for field in _fields(template) for answer in answers)
+        _shown(key, template, "label", label)
+        for key, template, read in _answers_read(label, templates)
+        if template != label and any(read)
     ]
 
 
 def shown_targets(target: str, templates: Mapping[str, str | None]) -> list[str]:
     """Why what is read of a row would show all of the target that is to be written; `templates` by key."""
-    sound = {key: template for key, template in templates.items() if template is not None and not _broken(template)}
-    wanted = [] if _broken(target) else _fields(target)
     return [
-        f"task.{key}={template}: task.target={target} is read in it, which is the answer; leave it out"
-        for key, template in sound.items()
-        if wanted and all(any(_is_of(field, answer) for field in _fields(template)) for answer in wanted)
+        _shown(key, template, "target", target)
+        for key, template, read in _answers_read(target, templates)
+        if read and all(read)
     ]
+
+
+def _answers_read(answer: str, templates: Mapping[str, str | None]) -> Iterator[tuple[str, str, list[bool]]]:
+    """The templates that are not broken, by their keys, and whether each field of the answer is read in them."""
+    wanted = [] if _broken(answer) else fields_in(answer)
+    for key, template in templates.items():
+        if template is not None and not _broken(template):
+            fields = fields_in(template)
+            yield key, template, [any(_is_of(field, each) for field in fields) for each in wanted]
+
+
+def _shown(key: str, template: str, role: str, answer: str) -> str:
+    return f"task.{key}={template}: task.{role}={answer} is read in it, which is the answer; leave it out"
 
 
 def _is_of(field: str, whole: str) -> bool:

@@ -1,7 +1,6 @@
 """Groups of rows, as those of one author: read of every split that is given; in training or held out, never both."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import combinations
@@ -11,6 +10,7 @@ from harness.config import ConfigError, names_in
 from harness.system.paths import listed
 from harness.task.intake.held import shortened
 from harness.task.intake.labels import is_gap, says_none
+from harness.task.intake.look_alike import without_accents
 from harness.task.intake.table import Table
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
@@ -133,9 +133,7 @@ def _bare(name: str) -> str:
     """A group without accents, the sign before a name or behind a path, and what stands around an address."""
     inside = _ADDRESS.search(name)
     plain = inside[1] if inside else name.removeprefix("@").rstrip("/")
-    if not plain.isascii():
-        plain = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", plain))
-    return plain or name
+    return without_accents(plain) or name
 
 
 def _joined(column: str, splits: Mapping[str, Groups]) -> list[str]:

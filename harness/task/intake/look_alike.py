@@ -18,6 +18,7 @@ LATIN = _CYRILLIC | _GREEK
 """Letters of other scripts, as the Latin ones that look the same."""
 SELECTORS = dict.fromkeys(range(0xFE00, 0xFE10), "")
 """Characters that choose one of two pictures of the one before, as of an emoji."""
+_ACCENTS = dict.fromkeys(range(0x300, 0x370), "")
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBERS = {word: str(number) for number, word in enumerate(_WORDS)}
 
@@ -29,6 +30,11 @@ def repaired(name: str) -> str:
             name = name.encode(encoding).decode("utf-8")
             break
     return html.unescape(name).translate(_DASHES | _QUOTES)
+
+
+def without_accents(text: str) -> str:
+    """A text with its letters alone, without the accents of Latin, Greek and Cyrillic ones."""
+    return text if text.isascii() else unicodedata.normalize("NFKD", text).translate(_ACCENTS)
 
 
 def drawn_as(name: str) -> str:

@@ -123,9 +123,9 @@ def _forms(folder: Path, name: str, suffixes: Sequence[str]) -> Iterator[tuple[s
     """What makes a file's name of `name` when it is put before it and behind it."""
     if Path(name).is_absolute():
         return
-    inner = _folders(folder)
-    deeper = [f"{first}{second}" for first in inner for second in _folders(folder / first)]
-    beside = [f"../{each}" for each in _folders(folder / "..")]
+    inner = _folders(folder)[:_FOLDERS]
+    deeper = [f"{first}{second}" for first in inner for second in _folders(folder / first)[:_FOLDERS]]
+    beside = [f"../{each}" for each in _folders(folder / "..")[:_FOLDERS]]
     for before in ("", *inner, "../", *beside, *deeper):
         yield from ((before, end) for end in _endings(suffixes) if (folder / f"{before}{name}{end}").is_file())
 
@@ -136,7 +136,7 @@ def _endings(suffixes: Sequence[str]) -> tuple[str, ...]:
 
 def _folders(place: Path) -> list[str]:
     try:
-        return [f"{path.name}/" for path in folders_in(place)[:_FOLDERS]]
+        return [f"{path.name}/" for path in folders_in(place)]
     except OSError:  # one that may not be looked into
         return []
 
@@ -180,13 +180,6 @@ def _below(folder: Path) -> list[str]:
     found: list[str] = []
     level = [""]
     for _ in range(_DEPTH):
-        level = [f"{first}{second}" for first in level for second in _all_folders(folder / first)][:_BELOW]
+        level = [f"{first}{second}" for first in level for second in _folders(folder / first)][:_BELOW]
         found += level
     return found[:_BELOW]
-
-
-def _all_folders(place: Path) -> list[str]:
-    try:
-        return [f"{path.name}/" for path in folders_in(place)]
-    except OSError:
-        return []

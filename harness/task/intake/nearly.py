@@ -30,6 +30,7 @@ _LEADING = 24  # waves of a thumbnail that are compared first
 _MOST_PICTURES, _MOST_RECORDINGS = 4, 4  # that are compared with one, the closest by what is compared first
 
 _FEWEST_TURNED, _SHARE_TURNED = 3, 0.02  # of a split; of what is the same in a mirror some are alike by chance
+_TURNS = tuple(product(range(4), (False, True)))[1:]  # quarters, and whether in a mirror
 
 _OUTLINES = 0.012  # how far outlines of copies lie from each other
 _SOUNDS_ALIKE = 0.9  # the correlation of two fine spectra
@@ -42,17 +43,24 @@ def near_pictures(splits: Mapping[str, Sequence[tuple[str, str, bytes]]]) -> lis
     """What is told of pictures by name, digest of pixels, and thumbnail, that look like one of an earlier split."""
     waves = {split: _leading(pictures) for split, pictures in splits.items() if len(pictures)}
     told = []
-    for first, second in combinations(waves, 2):
-        pairs = _alike(splits[first], splits[second], waves[first], waves[second])
-        told += _told("pictures look like", first, second, len(splits[second]), pairs)
-        turned = dict[str, str]()
-        for times, mirrored in list(product(range(4), (False, True)))[1:]:
-            later = [(name, pixels, _turned(thumb, times, mirrored)) for name, pixels, thumb in splits[second]]
-            turned |= _alike(splits[first], later, waves[first], _leading(later))
-        turned = {name: other for name, other in turned.items() if name not in pairs}
-        if len(turned) >= max(_FEWEST_TURNED, _SHARE_TURNED * len(splits[second])):
-            told += _told("pictures, mirrored or turned, look like", first, second, len(splits[second]), turned)
+    for place, second in enumerate(waves):
+        later = splits[second]
+        ways = [_all_turned(later, *way) for way in _TURNS] if place else []
+        ways_waves = list(map(_leading, ways))
+        for first in list(waves)[:place]:
+            pairs = _alike(splits[first], later, waves[first], waves[second])
+            told += _told("pictures look like", first, second, len(later), pairs)
+            turned = dict[str, str]()
+            for way, leading in zip(ways, ways_waves, strict=True):
+                turned |= _alike(splits[first], way, waves[first], leading)
+            turned = {name: other for name, other in turned.items() if name not in pairs}
+            if len(turned) >= max(_FEWEST_TURNED, _SHARE_TURNED * len(later)):
+                told += _told("pictures, mirrored or turned, look like", first, second, len(later), turned)
     return told
+
+
+def _all_turned(pictures: Sequence[tuple[str, str, bytes]], times: int, mirrored: bool) -> list[tuple[str, str, bytes]]:
+    return [(name, pixels, _turned(thumb, times, mirrored)) for name, pixels, thumb in pictures]
 
 
 def _alike(

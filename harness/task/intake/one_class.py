@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator
 
 from harness.system.paths import listed
+from harness.task.intake.look_alike import without_accents
 
 _SHORT_FORMS = frozenset(
     (
@@ -69,9 +70,7 @@ def _accented(names: Collection[str]) -> Iterator[tuple[str, str]]:
     """Names with accents and those without, or with letters in their place, as Größe and Groesse."""
     for name in names:
         if len(name) >= _ACCENTED and not name.isascii():
-            marks = unicodedata.normalize("NFKD", name)
-            bare = "".join(character for character in marks if not unicodedata.combining(character))
-            others = {bare, unicodedata.normalize("NFC", name).translate(_LETTERS)}
+            others = {without_accents(name), unicodedata.normalize("NFC", name).translate(_LETTERS)}
             yield from ((other, name) for other in sorted(others - {name}) if other.isascii() and other in names)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,12 @@ class Table:
         )
         found = f"no such column{near}; {there}{self._inside(key)}{self.first_row(key)}"
         raise ConfigError(f"{key}={name}: {self.path} has {found}")
+
+    def with_cells(self, name: Hashable, cells: Sequence[object]) -> "Table":
+        """The same with other cells in a column."""
+        frame = self.frame.copy()
+        frame[name] = pd.Series(list(cells), index=frame.index, dtype=object)
+        return dataclasses.replace(self, frame=frame)
 
     def _inside(self, key: str) -> str:
         """What ends an error's line on columns that are not there, where one has cells of several items by name."""

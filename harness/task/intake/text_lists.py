@@ -7,6 +7,7 @@ from string import Formatter
 
 import pandas as pd
 
+from harness.config import fields_in
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import Table
 
@@ -24,10 +25,8 @@ def joined_lists(table: Table, columns: Collection[str]) -> Table:
             continue
         words = not any(" " in item.strip() for cell in cells if not is_gap(cell) for item in cell)
         texts = [cell if is_gap(cell) else (" " if words else "\n\n").join(cell) for cell in cells]
-        frame = table.frame.copy()
-        frame[cells.name] = pd.Series(texts, index=frame.index, dtype=object)
         said = "lists of words, joined by blanks" if words else "lists of paragraphs, joined by blank lines"
-        table = dataclasses.replace(table, frame=frame, format={**table.format, name: said})
+        table = dataclasses.replace(table.with_cells(cells.name, texts), format={**table.format, name: said})
     return table
 
 
@@ -41,9 +40,7 @@ def _is_of_lists(cells: pd.Series) -> bool:
 def items_not_read(split: str, table: Table, templates: Collection[str]) -> list[str]:
     """What is told of rows whose lists have more items than templates, of which each takes some by number, read."""
     taken: dict[str, set[int]] = {}
-    fields = [
-        field for template in templates if "{" in template for _, field, _, _ in Formatter().parse(template) if field
-    ]
+    fields = [field for template in templates if "{" in template for field in fields_in(template)]
     for field in fields:
         if found := _ITEM.fullmatch(field):
             taken.setdefault(found[1], set()).add(int(found[2]))

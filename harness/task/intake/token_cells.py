@@ -40,8 +40,8 @@ def with_lists(
         raise ConfigError(f"{where}: {tokens} and {tags} have a token a row; {key} makes a row of each sentence")
     if any(first != second for first, second in counts):
         return table
-    found = _put(table, words, [_parted(cell, False) for cell in words])
-    found = _put(found, marks, [_parted(cell, numbered) for cell in marks])
+    found = table.with_cells(words.name, [_parted(cell, False) for cell in words])
+    found = found.with_cells(marks.name, [_parted(cell, numbered) for cell in marks])
     return dataclasses.replace(found, format={**table.format, "tokens": f"{tokens} and {tags} parted at blanks"})
 
 
@@ -83,8 +83,10 @@ def _by_sentence(
     if len(parts) == len(words):
         raise ConfigError(f"{where}: task.sentence: each row has a value of its own there, and is no sentence")
     short = dataclasses.replace(table, frame=table.frame.iloc[[places[0] for places in parts]])
-    tokens = _put(short, words, [[words.iloc[place] for place in places] for places in parts])
-    return _put(tokens, marks, [_numbers([marks.iloc[place] for place in places], numbered) for places in parts])
+    tokens = short.with_cells(words.name, [[words.iloc[place] for place in places] for places in parts])
+    return tokens.with_cells(
+        marks.name, [_numbers([marks.iloc[place] for place in places], numbered) for places in parts]
+    )
 
 
 def _filled(cells: pd.Series) -> list[Hashable]:
@@ -94,10 +96,3 @@ def _filled(cells: pd.Series) -> list[Hashable]:
         last = last if is_gap(cell) else str(cell)
         found.append(last)
     return found
-
-
-def _put(table: Table, column: pd.Series, cells: Sequence[object]) -> Table:
-    """The table with other cells in a column."""
-    frame = table.frame.copy()
-    frame[column.name] = pd.Series(list(cells), index=frame.index, dtype=object)
-    return dataclasses.replace(table, frame=frame)

@@ -5,21 +5,19 @@ not told. 200,000 texts of 20 words cost 1.2 s.
 """
 
 import re
-import unicodedata
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
 from harness.task.intake.hashed_texts import Hashed, may_be_in, table_of, words_of
-from harness.task.intake.look_alike import LATIN
+from harness.task.intake.look_alike import LATIN, without_accents
 
 _FEWEST_WORDS = 6  # of the shorter text
 _FEWEST_LETTERS = 5  # words of a text in other letters
 _MOST_AROUND = 8  # words before and behind
 _FEWEST, _SHARE = 3, 0.02  # of a split; fewer are alike by chance
 _TAG = re.compile(r"<[^<>]{1,60}>")
-_ACCENTS = dict.fromkeys(range(0x300, 0x370), "")
 
 
 def around(
@@ -57,9 +55,7 @@ def _other_letters(earlier: Sequence[str], later: Sequence[str]) -> dict[int, in
 def _bare(text: str) -> str:
     if "<" in text:
         text = " ".join(_TAG.sub(" ", text).split())
-    if text.isascii():
-        return text
-    return unicodedata.normalize("NFKD", text).translate(_ACCENTS).translate(LATIN)
+    return text if text.isascii() else without_accents(text).translate(LATIN)
 
 
 def _begins(short: Sequence[str], long: Sequence[str]) -> Iterator[tuple[int, int]]:
