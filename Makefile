@@ -33,7 +33,7 @@ bench-gpu: $(VENV)/tested    ## steps and studies side by side with PEFT and tra
 	$(BIN)/python -m benchmarks.study --ways 1,4,1x8,4x8 --trials 32 $(DRY)
 
 benchmark: $(VENV)/installed ## the training loop over a bare one; a step of ours and of PEFT's; many adapters on one base
-	$(BIN)/python benchmarks/lightning_overhead.py
+	$(BIN)/python benchmarks/loop_overhead.py
 	$(BIN)/python benchmarks/against_peft.py
 	$(BIN)/python benchmarks/many_adapters.py
 

@@ -105,7 +105,7 @@ def test_the_figures_are_those_of_the_stored_outputs():
     assert record["scores"]["test"]["accuracy"] >= 0.86
     assert f"{record['scores']['test']['accuracy']:.4f}" in RESULTS
     for name in (
-        "lightning_overhead.txt",
+        "loop_overhead.txt",
         "against_peft.txt",
         "many_adapters.txt",
         "faults.md",

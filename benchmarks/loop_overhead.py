@@ -2,7 +2,7 @@
 
 It runs with a trial's checkpoints, checks, meters and learning curve; neither side evaluates.
 
-    python benchmarks/lightning_overhead.py [--pairs 5] [--steps 60] [KEY=VALUE …]
+    python benchmarks/loop_overhead.py [--pairs 5] [--steps 60] [KEY=VALUE …]
 
 Both are timed in seconds of the processor, on one thread; runs alternate, so that other load disturbs both alike. The
 figure is the median of the paired ratios.
