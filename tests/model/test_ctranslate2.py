@@ -15,7 +15,7 @@ from harness.model import build_model
 from harness.model.ctranslate2 import read_container
 from harness.model.hf_loading import base_folder
 from harness.system import assets, converted
-from tests.model.test_hf import named
+from tests.model.hf_inputs import named
 
 TOKENS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|translate|>", "<|transcribe|>"]
 TOKENS += ["<|startofprev|>", "<|notimestamps|>"]

@@ -6,8 +6,8 @@ from transformers import AutoModelForImageClassification, AutoModelForSequenceCl
 
 from harness.model import build_model
 from harness.model.frozen_prefix import frozen_prefix
+from tests.model.hf_inputs import BATCH, named
 from tests.model.small import MASK, save_small
-from tests.model.test_hf import BATCH, named
 
 PICTURES = {"images": torch.randint(0, 255, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()}
 

@@ -28,9 +28,9 @@ from harness.model.roles import targets_of
 from harness.system.assets import AssetError
 from harness.task.frames import SpeechSplit
 from harness.task.sound import read_sound
+from tests.model.hf_inputs import named
 from tests.model.small import random_network, three_steps
 from tests.model.small import save_small as save_text
-from tests.model.test_hf import named
 
 # WavLM gives torch two masks of unlike types.
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")

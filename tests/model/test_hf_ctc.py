@@ -13,8 +13,8 @@ from harness.task.metrics import TokenMetrics
 from harness.task.sound import SoundSplit
 from harness.task.transcript_inputs import encode_transcripts
 from harness.training import mean_loss
+from tests.model.hf_inputs import named
 from tests.model.small import random_network
-from tests.model.test_hf import named
 from tests.model.test_hf_audio import RATE, sounds
 
 # WavLM gives torch two masks of unlike types.

@@ -19,7 +19,7 @@ from harness.model import build_model, hf_files, model_takes, model_tokens
 from harness.model.hf_loading import base_folder
 from harness.system import converted
 from harness.system.assets import AssetError
-from tests.model.test_hf import IDS, MASK, named
+from tests.model.hf_inputs import IDS, MASK, named
 
 Q8 = GGMLQuantizationType.Q8_0
 VOCABULARY = ["<pad>", "<end>", *"abcdefgh", "Ġ", "ab", "cd", "Ġab"]

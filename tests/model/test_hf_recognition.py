@@ -17,8 +17,8 @@ from harness.model.architectures import small_config
 from harness.task.sound import SoundSplit
 from harness.task.transcript_inputs import encode_transcripts
 from harness.training import mean_loss
+from tests.model.hf_inputs import named
 from tests.model.small import write_tokenizer
-from tests.model.test_hf import named
 from tests.model.test_hf_audio import RATE, SOUNDS, sounds
 
 TEXTS = ("w10 w11 w12", "w40", "w7 w8 w9 w10 w11")

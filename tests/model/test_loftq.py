@@ -11,7 +11,7 @@ from harness.lora import LoraSpec, SpecError, adapt, initialise, updates_of
 from harness.lora.adapted import layer_updates
 from harness.model import build_model
 from harness.quantized import QuantizedLinear, forget_floats
-from tests.model.test_hf import BATCH
+from tests.model.hf_inputs import BATCH
 from tests.model.test_quantization import SCHEMES, named, save_small
 
 pytest.importorskip("bitsandbytes")

@@ -17,8 +17,8 @@ from harness.lora import LoraSpec, SpecError, adapt, export_adapter, import_adap
 from harness.model import build_model
 from harness.quantized import QuantizedLinear, dequantize, sizes_of
 from harness.trial.counting import count, flops_of, memory_needed
+from tests.model.hf_inputs import BATCH, named
 from tests.model.small import save_small
-from tests.model.test_hf import BATCH, named
 
 bits = pytest.importorskip("bitsandbytes.functional")
 

@@ -11,7 +11,6 @@ from PIL import Image
 from harness.config import ConfigError
 from harness.config.former import _is_former
 from harness.task.build import read_task
-from tests.task.test_intake import make_task  # noqa: F401
 
 PLACES = ["train"] * 24 + ["dev"] * 8 + ["test"] * 8
 NAMES = ("harbour", "lantern", "meadow", "copper", "violin", "thunder", "biscuit", "granite", "orchid", "saddle")
@@ -43,7 +42,7 @@ def rows_of(kind, folder):
 @pytest.mark.parametrize(
     "kind", ["text_csv", "seq2seq", "chat", "choice", "token_labels", "extractive_qa", "image_table"]
 )
-def test_every_table_task_takes_it_or_refuses(make_task, tmp_path, kind, suffix):  # noqa: F811
+def test_every_table_task_takes_it_or_refuses(make_task, tmp_path, kind, suffix):
     rows = [{**row, "partition": place} for row, place in zip(rows_of(kind, tmp_path), PLACES, strict=True)]
     data = tmp_path / f"a.{suffix}"
     if suffix == "parquet":
@@ -66,7 +65,7 @@ def test_every_table_task_takes_it_or_refuses(make_task, tmp_path, kind, suffix)
 @pytest.mark.parametrize(
     "names", [("TRAIN", "TRIAL", "TEST"), ("Training", "PublicTest", "PrivateTest"), ("trn", "eval", "holdout")]
 )
-def test_names_that_contests_have_are_read_and_said(make_task, tmp_path, names):  # noqa: F811
+def test_names_that_contests_have_are_read_and_said(make_task, tmp_path, names):
     places = dict(zip(("train", "dev", "test"), names, strict=True))
     rows = [{**row, "set": places[at]} for row, at in zip(rows_of("text_csv", tmp_path), PLACES, strict=True)]
     pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
@@ -77,7 +76,7 @@ def test_names_that_contests_have_are_read_and_said(make_task, tmp_path, names):
 
 
 @pytest.mark.parametrize("kind", ["text_csv", "seq2seq", "chat"])
-def test_times_are_said_to_be_passed_over_where_no_split_is_cut(make_task, tmp_path, kind):  # noqa: F811
+def test_times_are_said_to_be_passed_over_where_no_split_is_cut(make_task, tmp_path, kind):
     every = enumerate(zip(rows_of(kind, tmp_path), PLACES, strict=True))
     rows = [{**row, "set": at, "year": 1900 + number} for number, (row, at) in every]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -90,7 +89,7 @@ def test_times_are_said_to_be_passed_over_where_no_split_is_cut(make_task, tmp_p
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 @pytest.mark.parametrize(("name", "of"), [("train", "train"), ("Test", "test")])
 @pytest.mark.parametrize("words", [(True, False), (1, 0), ("yes", "no")])
-def test_a_column_of_yes_and_no_that_is_called_train_is_told_and_taken(make_task, tmp_path, suffix, name, of, words):  # noqa: F811
+def test_a_column_of_yes_and_no_that_is_called_train_is_told_and_taken(make_task, tmp_path, suffix, name, of, words):
     places = [at if at == "train" else "test" for at in PLACES]
     rows = [{**r, name: words[at != of]} for r, at in zip(rows_of("text_csv", tmp_path), places, strict=True)]
     data = str(tmp_path / f"a.{suffix}")
@@ -104,7 +103,7 @@ def test_a_column_of_yes_and_no_that_is_called_train_is_told_and_taken(make_task
 
 
 @pytest.mark.parametrize("kind", ["text_csv", "seq2seq", "chat", "choice", "token_labels", "extractive_qa"])
-def test_rows_of_no_split_are_refused_or_left_out(make_task, tmp_path, kind):  # noqa: F811
+def test_rows_of_no_split_are_refused_or_left_out(make_task, tmp_path, kind):
     places = [["extra", None][i % 2] if i < 4 else at for i, at in enumerate(PLACES)]
     rows = [{**row, "part": at} for row, at in zip(rows_of(kind, tmp_path), places, strict=True)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -121,7 +120,7 @@ def test_rows_of_no_split_are_refused_or_left_out(make_task, tmp_path, kind):  #
     )
 
 
-def test_a_file_of_a_split_that_the_column_has_too_is_refused(make_task, tmp_path):  # noqa: F811
+def test_a_file_of_a_split_that_the_column_has_too_is_refused(make_task, tmp_path):
     rows = [{**row, "split": place} for row, place in zip(rows_of("text_csv", tmp_path), PLACES, strict=True)]
     pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
     pd.DataFrame(rows[32:]).to_csv(tmp_path / "b.csv", index=False)
@@ -131,7 +130,7 @@ def test_a_file_of_a_split_that_the_column_has_too_is_refused(make_task, tmp_pat
         read_task(given)
 
 
-def test_two_columns_of_yes_and_no_are_not_read_by_half(make_task, tmp_path):  # noqa: F811
+def test_two_columns_of_yes_and_no_are_not_read_by_half(make_task, tmp_path):
     rows = [
         {**row, "is_val": place == "dev", "is_test": place == "test"}
         for row, place in zip(rows_of("text_csv", tmp_path), PLACES, strict=True)
@@ -144,7 +143,7 @@ def test_two_columns_of_yes_and_no_are_not_read_by_half(make_task, tmp_path):  #
         read_task(dataclasses.replace(config, split="is_val"))
 
 
-def test_a_study_begun_before_there_was_the_key_goes_on_without_it(make_task):  # noqa: F811
+def test_a_study_begun_before_there_was_the_key_goes_on_without_it(make_task):
     assert type(make_task("task=text_csv", "task.data=x")).split == "none"
     assert _is_former("task.split")
     assert _is_former("task.tasks.a.split")
@@ -154,7 +153,7 @@ def test_a_study_begun_before_there_was_the_key_goes_on_without_it(make_task):  
 @pytest.mark.parametrize(
     "kind", ["text_csv", "seq2seq", "chat", "choice", "token_labels", "extractive_qa", "image_table"]
 )
-def test_numbers_that_may_be_splits_are_told(make_task, tmp_path, kind, suffix):  # noqa: F811
+def test_numbers_that_may_be_splits_are_told(make_task, tmp_path, kind, suffix):
     numbers = {"train": 0, "dev": 1, "test": 2}
     rows = [{**row, "split": numbers[place]} for row, place in zip(rows_of(kind, tmp_path), PLACES, strict=True)]
     data = tmp_path / f"a.{suffix}"
@@ -189,7 +188,7 @@ def test_numbers_that_may_be_splits_are_told(make_task, tmp_path, kind, suffix):
         ("settlement", [0, 1], False),
     ],
 )
-def test_columns_that_are_called_so_are_told_where_few_cells_repeat(make_task, tmp_path, name, cells, told):  # noqa: F811
+def test_columns_that_are_called_so_are_told_where_few_cells_repeat(make_task, tmp_path, name, cells, told):
     rows = [{**row, name: cells[i % len(cells)]} for i, row in enumerate(rows_of("text_csv", tmp_path))]
     pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
     config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.csv"))
@@ -199,7 +198,7 @@ def test_columns_that_are_called_so_are_told_where_few_cells_repeat(make_task, t
         assert not any(f"column {name} may" in said for said in read_task(grouped).findings().suspicious)
 
 
-def test_a_held_out_file_without_rows_is_refused_with_its_key(make_task, tmp_path):  # noqa: F811
+def test_a_held_out_file_without_rows_is_refused_with_its_key(make_task, tmp_path):
     pd.DataFrame(rows_of("text_csv", tmp_path)).to_csv(tmp_path / "a.csv", index=False)
     (tmp_path / "b.csv").write_text("text,label\n")
     config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.csv"))
@@ -208,7 +207,7 @@ def test_a_held_out_file_without_rows_is_refused_with_its_key(make_task, tmp_pat
 
 
 @pytest.mark.parametrize("gap", ["", "NaT", "nan"])
-def test_rows_without_a_time_are_refused_without_a_key(make_task, tmp_path, gap):  # noqa: F811
+def test_rows_without_a_time_are_refused_without_a_key(make_task, tmp_path, gap):
     rows = [{**row, "day": gap if i == 7 else f"2024-05-{i % 28 + 1}"} for i, row in enumerate(rows_of("text_csv", ""))]
     pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
     config = dataclasses.replace(make_task("task=text_csv", "task.data=x"), data=str(tmp_path / "a.csv"), time="day")
@@ -216,7 +215,7 @@ def test_rows_without_a_time_are_refused_without_a_key(make_task, tmp_path, gap)
         read_task(config)
 
 
-def test_columns_that_differ_in_case_and_items_of_a_column_are_named(make_task, tmp_path):  # noqa: F811
+def test_columns_that_differ_in_case_and_items_of_a_column_are_named(make_task, tmp_path):
     rows = rows_of("text_csv", "")
     rows[3] = {"text": rows[3]["text"], "Label": "a"}
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

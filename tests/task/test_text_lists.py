@@ -6,7 +6,7 @@ import pytest
 
 from harness.config import ConfigError
 from harness.task.build import read_task
-from tests.task.test_intake import sentences
+from tests.task.intake_inputs import sentences
 
 PARAGRAPHS = [{"text": [text, "It was so."], "label": label} for text, label in sentences()]
 WORDS = [{"text": text.split(), "label": label} for text, label in sentences()]

@@ -11,7 +11,6 @@ from harness.config import ConfigError
 from harness.task.build import read_task
 from harness.task.intake.cuts import stratified
 from harness.task.intake.whole_groups import Uncut, learnable, whole_groups
-from tests.task.test_intake import make_task  # noqa: F401
 
 SHARES = {"validation": 0.1, "test": 0.2}
 
@@ -86,7 +85,7 @@ def read(make, data, **keys):
 
 
 @pytest.mark.parametrize(("sites", "classes"), [(6, 3), (4, 2), (5, 8)])
-def test_a_table_of_few_groups_is_read(make_task, tmp_path, sites, classes):  # noqa: F811
+def test_a_table_of_few_groups_is_read(make_task, tmp_path, sites, classes):
     rng = np.random.default_rng(0)
     groups, labels = rng.integers(0, sites, 300), [f"c{i}" for i in rng.integers(0, classes, 300)]
     counts = read(make_task, table(tmp_path, groups, labels)).describe()["labels"]
@@ -94,7 +93,7 @@ def test_a_table_of_few_groups_is_read(make_task, tmp_path, sites, classes):  # 
     assert all(min(count) > 0 for count in counts.values())
 
 
-def test_a_cut_that_was_learnable_stays_as_it_was(make_task, tmp_path):  # noqa: F811
+def test_a_cut_that_was_learnable_stays_as_it_was(make_task, tmp_path):
     rng = np.random.default_rng(0)
     groups, labels = [f"g{i}" for i in rng.integers(0, 60, 300)], [f"c{i}" for i in rng.integers(0, 3, 300)]
     former = stratified(groups, labels, SHARES, 0)
@@ -112,7 +111,7 @@ def test_a_cut_that_was_learnable_stays_as_it_was(make_task, tmp_path):  # noqa:
         ([0, 1, 2] * 14, ["a", "b", "a"] * 14, "training would lack a class, since of 3 groups 2 have 'a', 1 have 'b'"),
     ],
 )
-def test_why_none_can_be_cut_is_said_and_the_key_works(make_task, tmp_path, groups, labels, said):  # noqa: F811
+def test_why_none_can_be_cut_is_said_and_the_key_works(make_task, tmp_path, groups, labels, said):
     data = table(tmp_path, groups, labels)
     with pytest.raises(ConfigError, match="task.group=site: no cut of whole groups") as error:
         read(make_task, data)
