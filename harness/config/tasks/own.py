@@ -194,7 +194,7 @@ def fields_in(template: str) -> list[str]:
 def shown_answers(label: str, templates: Mapping[str, str | None]) -> list[str]:
     """Why what is read of a row would show its answer; `templates` by key. Broken ones are told of elsewhere."""
     return [
-        _shown(key, template, "label", label)
+        _shown(key, template, f"task.label={label}")
         for key, template, read in _answers_read(label, templates)
         if template != label and any(read)
     ]
@@ -203,7 +203,7 @@ def shown_answers(label: str, templates: Mapping[str, str | None]) -> list[str]:
 def shown_targets(target: str, templates: Mapping[str, str | None]) -> list[str]:
     """Why what is read of a row would show all of the target that is to be written; `templates` by key."""
     return [
-        _shown(key, template, "target", target)
+        _shown(key, template, f"task.target={target}")
         for key, template, read in _answers_read(target, templates)
         if read and all(read)
     ]
@@ -218,8 +218,8 @@ def _answers_read(answer: str, templates: Mapping[str, str | None]) -> Iterator[
             yield key, template, [any(_is_of(field, each) for field in fields) for each in wanted]
 
 
-def _shown(key: str, template: str, role: str, answer: str) -> str:
-    return f"task.{key}={template}: task.{role}={answer} is read in it, which is the answer; leave it out"
+def _shown(key: str, template: str, answer: str) -> str:
+    return f"task.{key}={template}: {answer} is read in it, which is the answer; leave it out"
 
 
 def _is_of(field: str, whole: str) -> bool:
