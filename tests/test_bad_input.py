@@ -228,7 +228,10 @@ MISTAKES = [
     (["trainer.devices=4096"], "trainer.devices=4096: there are"),
     (["trainer.precision=fp16"], 'trainer.precision="fp16": input should be'),
     (["trainer.strategy=deepspeed"], 'trainer.strategy="deepspeed": input should be'),
-    (["trainer=fsdp", *IMAGES, "task.data=."], "trainer.strategy=fsdp: for transformers; model=resnet18"),
+    (
+        ["trainer=fsdp", *IMAGES, "task.data=."],
+        "trainer.strategy=fsdp: for bases of transformers and timm; model=resnet18",
+    ),
     ([*STUDY, "trainer=ddp"], "trainer.devices=2: all processes of a study are started first, by torchrun"),
     # where results go
     (["tracking.mode=sometimes"], 'tracking.mode="sometimes": input should be'),

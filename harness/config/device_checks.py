@@ -10,7 +10,9 @@ def spread_mistakes(config: Config) -> list[str]:
     where = "trainer.strategy=fsdp"
     mistakes = []
     if not config.model.spreads:
-        mistakes.append(f"{where}: for transformers; model={config.model.name} is a {config.model.kind} model")
+        mistakes.append(
+            f"{where}: for bases of transformers and timm; model={config.model.name} is a {config.model.kind} model"
+        )
     if config.trainer.batch_tokens is not None:
         rule = "all devices have to make as many passes; trainer.batch_tokens=null"
         mistakes.append(f"{where} trainer.batch_tokens={config.trainer.batch_tokens}: {rule}")

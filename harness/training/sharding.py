@@ -25,9 +25,9 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The members of the outermost lists of modules: a transformer's layers."""
+    """The members of the outermost lists of modules: a transformer's layers, the blocks or stages of timm's."""
     for child in module.children():
-        if isinstance(child, nn.ModuleList):
+        if isinstance(child, nn.ModuleList) or (isinstance(child, nn.Sequential) and len({*map(type, child)}) == 1):
             yield from child
         else:
             yield from _blocks(child)

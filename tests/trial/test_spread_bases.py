@@ -1,9 +1,11 @@
-"""Bases of transformers spread over two processes (FSDP2) train as bases that are whole on each."""
+"""Bases of transformers and timm spread over two processes (FSDP2) train as bases that are whole on each."""
 
 import json
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_model
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
@@ -35,6 +37,7 @@ OF_TEXT = {
     "in bfloat16": ("llama", [*ALL, "model.dtype=bfloat16"]),
     "computed again": ("bert", [*ALL, "trainer.activation_checkpointing=true"]),
 }
+OF_TIMM = {"test_vit": ALL, "test_convnext": ALL, "test_efficientnet": ["lora.targets=pointwise", "lora.rank=2"]}
 
 
 @pytest.fixture
@@ -56,14 +59,19 @@ def trials(reviews, pairs, table, tmp_path):  # noqa: F811
     loss = ["trainer.objective=loss", "trainer.measures=[]"]
     made["whisper"] = [*table, *WHISPER, *loss, "lora.targets=[query,value,cross_query]", "lora.rank=2"]
     made["wav2vec2"] = [*table, *CTC, *loss, "model.head=stored", *ALL]
-    return {name: [*words, *based_on(tmp_path / name), *SHORT] for name, words in made.items()}
+    made = {name: [*words, *based_on(tmp_path / name), "model.dropout=0.0"] for name, words in made.items()}
+    for name, words in OF_TIMM.items():
+        save_model(timm.create_model(name), tmp_path / f"{name}.safetensors")
+        model = ["model=timm", f"model.architecture={name}", f"model.address=path:{tmp_path / name}.safetensors"]
+        made[name] = ["task=digits", "task.image_size=160", *model, *words]
+    return {name: [*words, *SHORT] for name, words in made.items()}
 
 
 @pytest.mark.skipif(ON_GPU and torch.cuda.device_count() < 2, reason="there is one GPU")
 def test_a_spread_base_trains_as_a_whole_one(trials, compose_plain, zygote, tmp_path, own_cache):
     trees = {}
     for name, words in trials.items():
-        composed = json.loads(json.dumps(to_dict(compose_plain(*words, "model.dropout=0.0"))))
+        composed = json.loads(json.dumps(to_dict(compose_plain(*words))))
         for strategy in ("ddp", "fsdp"):
             both = {"trainer.devices": 2, "trainer.strategy": strategy}
             trees[f"{strategy} {name}"] = apply_overrides(composed, both)

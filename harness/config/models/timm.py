@@ -18,6 +18,7 @@ class TimmModelConfig(QuantizableConfig):
 
     module = "harness.model.timm"
     described_by_files = True
+    spreads = True
     extra = "vision"
     extra_to_count = True
     count_with = ("task=digits",)
