@@ -132,7 +132,7 @@ class Network(nn.Module):
 
     def checkpoint_activations(self) -> None:
         """Keep no activations inside layers: they are computed again as gradients need them. Raises ConfigError."""
-        raise ConfigError("trainer.activation_checkpointing=true: for bases of transformers; set it to false")
+        raise ConfigError("trainer.activation_checkpointing=true: for bases of transformers and timm; set it to false")
 
     @abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.config import Outputs, VisionModelConfig
+from harness.config import ConfigError, Outputs, VisionModelConfig
 from harness.model.base import Network, linear, make_head
 from harness.system import assets
 
@@ -36,10 +36,27 @@ class VisionClassifier(Network):
         super().__init__(base, head, targets)
         self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1), persistent=False)
+        self._computes_again = False
+
+    def checkpoint_activations(self) -> None:
+        enable = getattr(self.base, "set_grad_checkpointing", None)
+        if enable is None:
+            super().checkpoint_activations()
+        try:
+            enable()
+        except AssertionError:
+            kind = type(self.base).__name__
+            raise ConfigError(
+                f"trainer.activation_checkpointing=true: timm has none for {kind}; set it to false"
+            ) from None
+        self._computes_again = True
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, K) of `images`: bytes (B, C, S, S)."""
         rest_frozen_norms(self.base)
+        if self._computes_again and any(isinstance(part, _BatchNorm) and part.training for part in self.base.modules()):
+            rule = "batch norms that train would take their statistics twice; set it to false"
+            raise ConfigError(f"trainer.activation_checkpointing=true: {rule}")
         images_BCSS = (batch["images"].to(self.mean.dtype) - self.mean) / self.std  # one channel becomes three alike
         # A third faster on a CPU; the weights stay as they are, since a file of weights wants them contiguous.
         features_BF = self.base(images_BCSS.contiguous(memory_format=torch.channels_last))

@@ -89,3 +89,50 @@ def test_the_size_of_images_is_checked_early(compose_plain, saved):
     with pytest.raises(ConfigError, match="task.image_size=224, or model.image_size=64 to resample"):
         check_base(compose_plain(*words, "lora.targets=query"))
     check_base(compose_plain(*words, "lora.targets=query", "model.image_size=64"))
+
+
+def gradients(network, targets):
+    """What backward leaves in the adapter of a network whose B is not zero, and how many numbers it kept for that."""
+    torch.manual_seed(0)
+    adapt(network.base, LoraSpec(rank=2, scale=1.0, targets=targets), network.targets)
+    with torch.no_grad():
+        for name, tensor in network.base.named_parameters():
+            if "lora_B" in name:
+                tensor.add_(0.1)
+    kept = []
+    images = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor.numel()) or tensor, lambda kept: kept
+    ):
+        loss = network({"images": images}).square().mean()
+    loss.backward()
+    return [tensor.grad for tensor in network.base.parameters() if tensor.grad is not None], sum(kept)
+
+
+@pytest.mark.parametrize(("name", "targets"), [
+    ("test_vit", ("query", "ffn_up")),
+    ("test_convnext", ("ffn_up", "ffn_down")),
+    ("test_efficientnet", ("pointwise",)),
+])  # fmt: skip
+def test_activations_that_are_computed_again_give_the_same_gradients(name, targets, saved):
+    _, address = saved(name)
+    found = []
+    for again in (False, True):
+        torch.manual_seed(2)
+        own = build_model(named(name, address), 3).train()
+        if again:
+            own.checkpoint_activations()
+        found.append(gradients(own, targets))
+    (one, kept), (other, kept_again) = found
+    assert one
+    for first, second in zip(one, other, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
+    assert kept_again < 0.7 * kept
+
+
+def test_batch_norms_that_train_are_not_computed_again(saved):
+    _, address = saved("test_efficientnet")
+    own = build_model(named("test_efficientnet", address), 3).train()
+    own.checkpoint_activations()
+    with pytest.raises(ConfigError, match="batch norms that train would take their statistics twice"):
+        own({"images": torch.zeros(1, 3, 160, 160, dtype=torch.uint8)})
