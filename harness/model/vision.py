@@ -42,14 +42,14 @@ class VisionClassifier(Network):
         enable = getattr(self.base, "set_grad_checkpointing", None)
         if enable is None:
             super().checkpoint_activations()
-        try:
-            enable()
-        except AssertionError:
-            kind = type(self.base).__name__
-            raise ConfigError(
-                f"trainer.activation_checkpointing=true: timm has none for {kind}; set it to false"
-            ) from None
-        self._computes_again = True
+        else:
+            self._computes_again = True
+            try:
+                enable()
+            except AssertionError:
+                kind = type(self.base).__name__
+                rule = f"timm has none for {kind}; set it to false"
+                raise ConfigError(f"trainer.activation_checkpointing=true: {rule}") from None
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, K) of `images`: bytes (B, C, S, S)."""
