@@ -1,7 +1,6 @@
 """The devices of a trial, their arithmetic and how they share the work, by Lightning Fabric."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import nn
 from torch.distributed import destroy_process_group
@@ -32,12 +31,14 @@ def make_fabric(
     """
     nodes = process_info().nodes if devices > 1 else 1
     plugins: list[Any] = [] if precision == "32-true" else [_Mixed(precision, device.type)]  # type: ignore[arg-type]
-    if "SLURM_NTASKS" in os.environ:
+    if devices == 1:
+        plugins.append(LightningEnvironment())  # Fabric would take a SLURM job's tasks for processes of this trial
+    elif process_info().by == "srun":
         plugins.append(SLURMEnvironment(auto_requeue=False))
     with quiet():
         fabric = Fabric(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=devices // nodes,
+            devices=[device.index or 0] if devices == 1 and device.type == "cuda" else devices // nodes,
             num_nodes=nodes,
             strategy=_strategy(strategy, devices, in_part),
             plugins=plugins,

@@ -59,6 +59,19 @@ def fuses(precision: str, clip: float | None, *, penalised: bool, on_gpu: bool) 
     return precision == "32-true" or (clip is None and not penalised) or (on_gpu and precision == "bf16-mixed")
 
 
+def check_scaled(config: Config) -> None:
+    """Raise ConfigError where the scaled losses of 16-mixed, which `auto` is on GPUs without bfloat16, do not serve."""
+    optimizer, where = config.optimizer, "with trainer.precision=16-mixed"
+    if optimizer.clip is not None and (optimizer.arguments or {}).get("fused"):
+        rule = "cannot be clipped: a fused optimiser takes scaled gradients; optimizer.clip=null, or fused=false"
+        raise ConfigError(f"optimizer.arguments.fused=true {where}: {rule}")
+    if config.task.weighted_by == "gradnorm":
+        rule = (
+            "compares gradients of unscaled losses, which float16 rounds to 0; 32-true, or task.weighting=uncertainty"
+        )
+        raise ConfigError(f"task.weighting=gradnorm {where}: {rule}")
+
+
 def make_optimizer(config: Config, *, fused: bool) -> MakeOptimizer:
     """The optimiser as configured; `fused` is for AdamW, several times faster in that form, if no argument says it."""
     kind, arguments = _kinds()[config.optimizer.name], _given(config.optimizer.arguments or {})

@@ -20,7 +20,7 @@ from harness.trial import tracking
 from harness.trial.context import Report, TrialContext
 from harness.trial.inputs import evaluation_size, loader
 from harness.trial.methods import Method
-from harness.trial.optimizers import fuses, make_optimizer
+from harness.trial.optimizers import check_scaled, fuses, make_optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class RunningTrial:
                 f"trainer.accumulate={settings.accumulate}: the last batch of an epoch has {left} of {len(inputs)} "
                 "rows; with trainer.strategy=fsdp it needs at least as many"
             )
-        return loader(
+        batches = loader(
             inputs,
             settings.batch_size,
             seed,
@@ -66,6 +66,12 @@ class RunningTrial:
             tokens=settings.batch_tokens,
             pin=self.device.type == "cuda",
         )
+        if len(batches) == 0:
+            raise ConfigError(
+                f"trainer.devices={world}: {len(inputs)} training rows are fewer batches of {settings.rows_of_step} "
+                "than devices, so that one had none; fewer devices, or a smaller trainer.batch_size"
+            )
+        return batches
 
     def evaluation_batches(
         self, inputs: Inputs, process_index: int = 0, world: int = 1, rows: int | None = None
@@ -102,6 +108,8 @@ def make_module(
     penalty = penalty or trial.method.penalty(model)
     on_gpu = trial.device.type == "cuda"
     fused = fuses(trial.precision, optimizer.clip, penalised=penalty is not None, on_gpu=on_gpu)
+    if trial.precision == "16-mixed":
+        check_scaled(trial.config)
     if model.weighting is not None:
         model.weighting.watch(shared_parameters(model.base))
     return TrialModule(

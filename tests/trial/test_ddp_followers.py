@@ -12,6 +12,7 @@ import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -59,11 +60,19 @@ with process_group(process_info(), resolve_device("cpu", 2)), graceful_stop():
 
 
 def start(zygote: Zygote, folder: Path, command: list[str]) -> list[subprocess.Popen]:
-    """Two processes, told of each other as by torchrun."""
+    """Two processes, told of each other as by torchrun within a job of SLURM's."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "t", "OMP_NUM_THREADS": "1"}
+    told |= {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NAME": "study",
+        "SLURM_NTASKS": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+    }
+    told |= {"SLURM_NODEID": "0"}
     told |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "HARNESS_CACHE": str(folder / "cache")}
     return [
         zygote.popen(
@@ -288,6 +297,16 @@ def test_a_worker_of_two_processes_claims_a_trial_once_and_both_train_it(tree, z
     assert {entry.optimizer.batch_size for entry in records} == {16}, "eight rows on each device"
     attempts = [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
     assert {int(line["worker"].split("-")[-2]) for line in attempts} == {processes[0].pid}
+
+
+def test_fewer_batches_than_processes_are_refused(compose_plain, own_cache):
+    words = ["task=digits", "model=efficientnet_lite0", "lora.targets=pointwise", "trainer.batch_size=10000"]
+    config = compose_plain(*words)
+    rows = build_task(config.task).inputs("train", None)
+    trial = SimpleNamespace(config=config, spread=False, device=torch.device("cpu"))
+    assert len(RunningTrial.training_batches(trial, rows)) == 1
+    with pytest.raises(ConfigError, match=rf"devices=2: {len(rows)} training rows are fewer batches of 10000"):
+        RunningTrial.training_batches(trial, rows, 1, 2)
 
 
 @pytest.mark.parametrize("run", ["report", "rebuild"])

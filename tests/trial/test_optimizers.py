@@ -5,7 +5,7 @@ import torch
 
 from harness.config import ConfigError, fingerprint
 from harness.trial import TrialContext
-from harness.trial.optimizers import check_optimizer, make_optimizer
+from harness.trial.optimizers import check_optimizer, check_scaled, make_optimizer
 from harness.trial.run import run_trial
 
 
@@ -57,3 +57,15 @@ def test_a_trial_is_trained_by_it(name, compose, tmp_path, own_cache):
     record = run_trial(config, TrialContext("s", 0, "arm", tmp_path / "trial"), lambda step, scores: False)
     assert (record.state, record.reason) == ("complete", "")
     assert (record.optimizer.name, record.optimizer.schedule) == (name, "warmup-stable-decay")
+
+
+DENSE = ["task=shapes_dense", "model=dense_lite0", "lora.targets=pointwise", "trainer.objective=score"]
+
+
+def test_what_a_scaled_loss_does_not_serve_is_refused(compose, compose_plain):
+    check_scaled(compose("optimizer.arguments={fused: false}"))
+    check_scaled(compose("optimizer.arguments={fused: true}", "optimizer.clip=null"))
+    with pytest.raises(ConfigError, match="fused=true with trainer.precision=16-mixed: cannot be clipped"):
+        check_scaled(compose("optimizer.arguments={fused: true}", "optimizer.clip=1.0"))
+    with pytest.raises(ConfigError, match="gradnorm with trainer.precision=16-mixed: compares gradients"):
+        check_scaled(compose_plain(*DENSE, "task.weighting=gradnorm"))
