@@ -80,7 +80,13 @@ def on_second_interrupt(action: Callable[[], None]) -> None:
 
 @contextmanager
 def graceful_stop() -> Iterator[None]:
-    """Inside, the first SIGINT, SIGTERM or SIGUSR2 requests a stop at the next step; a second SIGINT exits at once."""
+    """Inside, the first SIGINT, SIGTERM or SIGUSR2 requests a stop at the next step; a second SIGINT exits at once.
+
+    Within another one it changes nothing: a stop that was requested before stays.
+    """
+    if signal.getsignal(signal.SIGTERM) == _request.receive:
+        yield
+        return
     before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
     _request.signum = _request.own_since = None
     try:

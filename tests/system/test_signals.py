@@ -33,3 +33,12 @@ def test_a_stop_of_the_program_is_taken_back_by_the_one_that_requested_it():
         assert stop_signal(patience_s=60.0) == 0
         first()
         assert stop_signal() == 0
+
+
+def test_a_stop_that_was_requested_before_another_block_begins_stays():
+    with graceful_stop():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with graceful_stop():
+            assert stop_signal() == signal.SIGTERM
+        assert stop_signal() == signal.SIGTERM
+    assert stop_signal() == 0
