@@ -133,11 +133,11 @@ def from_bytes(content: bytes) -> Any:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of the generators that training draws from; numpy's global one is not among them."""
+    """The state of the generators that training draws from, on this process's GPU; not of numpy's global one."""
     return {
         "python": random.getstate(),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
     }
 
 
@@ -145,5 +145,5 @@ def set_random_state(state: dict[str, Any]) -> None:
     """Restore the state of the generators."""
     random.setstate(state["python"])
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if (states := state["cuda"]) and torch.cuda.is_available():  # earlier versions saved that of each GPU
+        torch.cuda.set_rng_state(states[min(torch.cuda.current_device(), len(states) - 1)])

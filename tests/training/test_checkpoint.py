@@ -15,7 +15,7 @@ from harness.config import check, to_dict
 from harness.record import plain
 from harness.system.signals import Interrupted, graceful_stop
 from harness.training import DivergenceCheck, TrialModule, callbacks, checkpoint
-from harness.training.checkpoint import load, save
+from harness.training.checkpoint import load, random_state, save, set_random_state
 from harness.trial import TrialContext
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.run import run_trial
@@ -329,3 +329,14 @@ def test_an_evaluation_that_takes_long_is_not_waited_for(compose, tmp_path, own_
     assert steps[-1] == 12
     assert time.monotonic() - started < 60
     assert checkpoint.load(tmp_path / "t/checkpoint", "") == {}
+
+
+@pytest.mark.parametrize(("saved", "current", "taken"), [(1, 0, 0), (1, 2, 0), (4, 2, 2), (2, 3, 1)])
+def test_the_state_of_the_own_gpu_is_taken_up_where_others_are_seen(saved, current, taken, monkeypatch):
+    """Earlier versions saved that of every GPU; another machine may show another number of them."""
+    found = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", found.append)
+    set_random_state(random_state() | {"cuda": [torch.tensor([number]) for number in range(saved)]})
+    assert found == [torch.tensor([taken])]
