@@ -25,8 +25,14 @@ def feed(
     precision: str,
     count: int,
 ) -> None:
-    """Run `count` training batches through the model as it stands, for the variants that start from what they see."""
+    """Run `count` training batches through the model as it stands, for the variants that start from what they see.
+
+    In 16-mixed, where no loss is scaled here and small gradients would be 0, gradients are computed in float32; those
+    of a base of float16 cannot be.
+    """
     _still(model)
+    if gradients and precision == "16-mixed" and model.compute_dtype is None:
+        precision = "32-true"
     for batch in itertools.islice(batches, count):
         with autocast(precision, device):
             loss = task_losses(model, on_device(batch, device), losses)[0].sum() / count

@@ -1,5 +1,7 @@
 """The comparison of tasks' gradients against the angle between them, written out."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -72,3 +74,30 @@ def test_cosines_are_those_of_the_gradients_and_training_goes_on_as_without():
     restored = TaskGradientsCallback([batch], [])
     restored.load_state_dict(callback.state_dict())
     assert restored.found == callback.found
+
+
+class Recurrent(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.LSTM(3, 4, num_layers=2, dropout=0.5, batch_first=True)
+        self.modes = []
+
+    def forward(self, batch):
+        self.modes.append(self.base.training)
+        return self.base(batch["x"][:, None])[0][:, -1]
+
+
+def test_recurrent_layers_are_differentiated_in_training_mode_without_their_dropout():
+    """CuDNN has no backward pass of them in evaluation mode."""
+    net = Recurrent()
+    module = TrialModule(net, Metrics(2), lr=0.1, head_lr=0.1, weight_decay=0.0, warmup=0.0, steps=4, losses=losses)
+    batch = {"x": torch.ones(5, 3), "a": torch.ones(5), "b": torch.ones(5)}
+    callback = TaskGradientsCallback([batch], [net.base.weight_hh_l0])
+    trainer = SimpleNamespace(module=module.eval(), step=1, fabric=SimpleNamespace(device=torch.device("cpu")))
+    before = torch.get_rng_state()
+    callback.after_evaluation(trainer)
+    callback.after_evaluation(trainer)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert callback.found["norms"][0] == callback.found["norms"][1]
+    assert net.modes == [True, True]
+    assert (net.base.training, net.base.dropout) == (False, 0.5)
