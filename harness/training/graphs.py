@@ -39,7 +39,8 @@ class StepGraphs:
     """Graphs of the steps of a network on a GPU, one for each shape of batches that comes often enough.
 
     `loss_of(network, batch)` is the loss of a step; from step to step nothing may change but the numbers in the batch
-    and in the network's tensors. `steps` are those of the whole training. `refused` says why no step is a graph.
+    and in the network's tensors. `steps` are those of the whole training. `refused` says why no step is a graph;
+    `recorded` counts the shapes whose steps are.
     """
 
     def __init__(self, network: nn.Module, loss_of: Callable[[Network, Batch], Tensor], steps: int) -> None:
@@ -47,6 +48,7 @@ class StepGraphs:
         recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
         self.refused = _MOVED if recurrent else ""
         self.graphs: dict[Shapes, _Graph] = {}
+        self.recorded = 0
         self._seen: Counter[Shapes] = Counter()
         self._gradients: dict[str, Tensor] = {}  # by the names of their parameters
         self._pool: Any = None
@@ -65,6 +67,10 @@ class StepGraphs:
         for name, parameter in self.network.named_parameters():
             parameter.grad = self._gradients[name].zero_() if name in self._gradients else None
 
+    def release(self) -> None:
+        """Give up the graphs, and the memory of the GPU that they are recorded in."""
+        self.graphs, self._gradients, self._pool = {}, {}, None
+
     def _run(self, graph: "_Graph", batch: Batch) -> Tensor:
         loss = graph.run(batch)
         for name, parameter in self.network.named_parameters():
@@ -81,9 +87,10 @@ class StepGraphs:
 
         try:
             self.graphs[shapes] = self._recorded(batch, undo)
+            self.recorded += 1
         except Exception as error:  # whatever a network does that cannot be recorded: its steps are made without
             self.refused = str(error).split("\n")[0] or type(error).__name__
-            self.graphs, self._gradients = {}, {}
+            self.release()
             _leave_recording()
             log.info("training steps are made without graphs: %s", self.refused)
         undo()

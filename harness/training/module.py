@@ -127,7 +127,7 @@ class TrialModule(nn.Module):
             bare = losses.sum()
             loss = bare if self.weigh is None else self.weigh(losses, tasks)
         else:
-            share_T = losses.new_tensor(share)
+            share_T = torch.tensor(share, dtype=losses.dtype).to(losses.device, non_blocking=True)
             losses = losses.where(share_T > 0, 0.0)  # the mean of no labels is NaN
             bare, loss = (losses * share_T).sum(), (self._weighted_each(losses, tasks) * share_T).sum()
         return {"loss": loss + self.penalty() if self.penalty and last else loss, "bare": bare.detach()}
@@ -141,6 +141,11 @@ class TrialModule(nn.Module):
     def recorded_loss(self, batch: dict[str, Any], step: int) -> Tensor | None:
         """The loss of a step that is a graph, whose gradients are then there; else nothing."""
         return None if self.graphs is None else self.graphs.loss(batch, step)
+
+    def release_graphs(self) -> None:
+        """After the last step: their memory is of the GPU."""
+        if self.graphs is not None:
+            self.graphs.release()
 
     def zero_gradients(self, optimizer: torch.optim.Optimizer) -> None:
         """Before a step that is no graph."""

@@ -92,6 +92,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
         draft.record = replace(draft.record, notes=_notes(config.trainer, steps, size), pack_size=size)
         if trial.device.type == "cuda":
             note_arithmetic(draft, {"cuda_graphs": no_graphs(trial) or _recorded_steps(module)})
+            module.release_graphs()
         for comparison in gradients:
             found = TaskGradients(tasks=list(config.task.mixed), rows=_GRADIENT_ROWS, **comparison.found)
             draft.record = replace(draft.record, task_gradients=found)
@@ -110,7 +111,7 @@ def _recorded_steps(module: TrialModule) -> str:
     graphs = module.graphs
     if graphs is None:
         return "a penalty is added to the loss"
-    return graphs.refused or f"of {len(graphs.graphs)} shapes"
+    return graphs.refused or f"of {graphs.recorded} shapes"
 
 
 def metrics_of(task: Task, settings: TrainerConfig) -> Metrics:

@@ -128,14 +128,19 @@ class Budget(RankSchedule):
     def _look(self) -> None:
         for update in self.updates:
             for tensor in (update.lora_A, update.lora_B, update.lora_E):
-                if tensor.grad is None or not torch.isfinite(tensor.grad).all():
-                    continue  # a step that mixed precision skips
+                if tensor.grad is None:
+                    continue
                 now = (tensor.detach() * tensor.grad).abs()
                 mean = self.sensitivity.get(id(tensor), torch.zeros_like(now))
                 spread = self.uncertainty.get(id(tensor), torch.zeros_like(now))
-                mean = _BETA * mean + (1 - _BETA) * now
-                self.sensitivity[id(tensor)] = mean
-                self.uncertainty[id(tensor)] = _BETA * spread + (1 - _BETA) * (now - mean).abs()
+                made = torch.isfinite(
+                    tensor.grad
+                ).all()  # else mixed precision skips the step; the GPU is not waited for
+                moved = _BETA * mean + (1 - _BETA) * now
+                self.sensitivity[id(tensor)] = torch.where(made, moved, mean)
+                self.uncertainty[id(tensor)] = torch.where(
+                    made, _BETA * spread + (1 - _BETA) * (now - moved).abs(), spread
+                )
 
     def scores(self) -> list[Tensor]:
         """The importance of each triplet, by update: of E's entry, plus the means over A's row and B's column.
