@@ -16,11 +16,11 @@ from torch import Tensor
 from harness.config import ConfigError
 from harness.system import assets
 from harness.system.paths import listed
-from harness.task.base import Inputs, Piece
+from harness.task.base import IGNORED, Inputs, Piece
 from harness.task.chat_template import EXAMPLE, ChatTemplate, Span, TemplateProblem, not_begun
 from harness.task.intake.chats import Message, as_text
 from harness.task.ragged import cached, starts_of
-from harness.task.seq2seq_inputs import IGNORED, Ragged, padded_right
+from harness.task.seq2seq_inputs import Ragged, padded_right
 
 _JOINED_ALLOWED = 0.01
 _FORM = b"2"  # of what is cached

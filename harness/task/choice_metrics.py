@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.task.base import IGNORED
 from harness.task.metrics import Metrics, SumMetrics
-from harness.task.seq2seq_inputs import IGNORED
 
 
 class ChoiceMetrics(Metrics):

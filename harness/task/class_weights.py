@@ -11,10 +11,8 @@ from torch import Tensor
 
 from harness.config import ConfigError, nearest
 from harness.system.paths import listed
-from harness.task.base import Inputs, Task
+from harness.task.base import IGNORED, Inputs, Task
 from harness.task.wrapped_inputs import WrappedInputs
-
-_IGNORED = -100
 
 
 def weighted(inputs: Inputs, task: Task, asked: str | Mapping[str, float]) -> Inputs:
@@ -55,4 +53,4 @@ class WeightedInputs(WrappedInputs):
     def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
         batch = self.own.training_batch(rows)
         labels = batch["labels"]
-        return batch | {"weights": self._weights_C[labels.clamp(min=0)] * (labels != _IGNORED)}
+        return batch | {"weights": self._weights_C[labels.clamp(min=0)] * (labels != IGNORED)}

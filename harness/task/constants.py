@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.system.paths import listed
+from harness.task.base import IGNORED
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
@@ -117,8 +118,8 @@ def of_tags(train: Iterable[Sequence[int]], held: Sequence[Sequence[int]], names
 def _tagged(outputs: Tensor, rows: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Mapping[str, Tensor]]]:
     for start in range(0, len(rows), _ROWS):
         part = [torch.tensor(row, dtype=torch.int64) for row in rows[start : start + _ROWS]]
-        tags = torch.nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=-100)
-        places = torch.where(tags == -100, -2, torch.arange(tags.shape[1]).expand_as(tags))
+        tags = torch.nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=IGNORED)
+        places = torch.where(tags == IGNORED, -2, torch.arange(tags.shape[1]).expand_as(tags))
         yield outputs.expand(*tags.shape, -1), {"labels": tags, "tags": tags, "places": places}
 
 

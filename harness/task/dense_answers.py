@@ -1,6 +1,6 @@
 """What each kind of dense answer is learned by and scored by.
 
-Shapes: B images, K channels of the answer, S pixels a side. Answers that a data set does not have are IGNORED (classes)
+Shapes: B images, K channels of the answer, S pixels a side. Missing answers are VOID (classes)
 or not a number.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORED = 255
+VOID = 255
 """Of classes: a pixel without an answer."""
 
 _THRESHOLDS = torch.arange(0.05, 1, 0.05, dtype=torch.float64)
@@ -61,11 +61,11 @@ class Classes(Answer):
         self.classes, self.parts = classes, 3 * classes
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.float(), labels, ignore_index=IGNORED)
+        return F.cross_entropy(outputs.float(), labels, ignore_index=VOID)
 
     def sums(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Of each class the pixels that are both, that are it, and that are taken for it (B, 3·K)."""
-        known = (labels != IGNORED)[..., None]
+        known = (labels != VOID)[..., None]
         is_it = F.one_hot(labels.clamp(max=self.classes - 1), self.classes) * known
         taken = F.one_hot(outputs.argmax(1), self.classes) * known
         return torch.cat([part.double().sum((1, 2)) for part in (is_it * taken, is_it, taken)], 1)

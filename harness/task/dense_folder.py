@@ -20,7 +20,7 @@ from harness.config import ConfigError, DenseFolderConfig
 from harness.system import assets
 from harness.task.base import Inputs
 from harness.task.dense import DenseTask
-from harness.task.dense_answers import IGNORED, answer_of
+from harness.task.dense_answers import VOID, answer_of
 
 _LIST = {"nyud": "gt_sets", "pascal_context": "ImageSets/Context"}
 _IMAGES = {"nyud": "images", "pascal_context": "JPEGImages"}
@@ -156,7 +156,7 @@ def _as_answer(reader: str, task: str, values: np.ndarray) -> np.ndarray:
     if task == "segmentation":
         classes = values.astype(np.int64)
         # Of NYUD the class 0 is no class, as in the work that reports it.
-        return np.where(classes == 0, IGNORED, classes - 1) if reader == "nyud" else classes
+        return np.where(classes == 0, VOID, classes - 1) if reader == "nyud" else classes
     numbers: np.ndarray[Any, Any] = values.astype(np.float32)
     if task == "normals":
         numbers = numbers * (2 / 255) - 1 if values.dtype == np.uint8 else numbers

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from harness.config import ConfigError
 from harness.config.tasks.base import GROUP_MEASURE
+from harness.task.base import IGNORED
 from harness.task.ctc import ctc_nats
 
 
@@ -188,7 +189,7 @@ class TokenMetrics(Metrics):
 
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         labels = batch["labels"]
-        tokens_B = (labels != -100).sum(1)
+        tokens_B = (labels != IGNORED).sum(1)
         nats_B = ctc_nats(logits, batch) if "blank" in batch else _token_nats(logits, labels)
         nats_B = nats_B.double()
         self.nats.update(nats_B)
@@ -203,7 +204,7 @@ class TokenMetrics(Metrics):
 
 
 def _token_nats(logits_BLV: Tensor, labels_BL: Tensor) -> Tensor:
-    loss_BL = F.cross_entropy(logits_BLV.float().transpose(1, 2), labels_BL, reduction="none", ignore_index=-100)
+    loss_BL = F.cross_entropy(logits_BLV.float().transpose(1, 2), labels_BL, reduction="none", ignore_index=IGNORED)
     return loss_BL.double().sum(1)
 
 

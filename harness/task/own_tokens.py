@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.config import ConfigError, TokenLabelsTaskConfig
 from harness.system.paths import listed
-from harness.task.base import SPLITS
+from harness.task.base import IGNORED, SPLITS
 from harness.task.intake.cuts import drawn, joined, odd_cuts
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import near_counts, normalised, refuse_leaks, repeats, settled
@@ -54,7 +54,6 @@ class Row:
 _TOKENS = ("tokens", "token", "words", "word")
 _TAGS = ("tags", "tag", "ner_tags", "ner", "pos_tags", "labels", "label")
 _ONE_TYPE = "SPAN"
-_PASSED_OVER = -100  # what losses pass over, in data made ready for them
 
 Rows = dict[str, list[Row]]
 _Given = tuple[str, list[Row], Mapping[str, str]]
@@ -222,7 +221,7 @@ def _check_columns(config: TokenLabelsTaskConfig, given: str, table: Table) -> N
 def _tag(config: TokenLabelsTaskConfig, item: object, where: str) -> str:
     names = config.tag_names
     if isinstance(item, int) and not isinstance(item, bool):
-        if item == _PASSED_OVER:
+        if item == IGNORED:
             rule = "of data made ready for a loss; each token has a tag of its own here, O outside of all spans"
             raise ConfigError(f"{where}: the tag {item} is {rule}")
         if names is None:

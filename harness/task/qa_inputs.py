@@ -19,7 +19,7 @@ from torch.utils.data import Sampler
 from harness.config import ConfigError, Tokens
 from harness.system import assets
 from harness.system.paths import listed
-from harness.task.base import LOST, UNANSWERABLE, Inputs
+from harness.task.base import IGNORED, LOST, UNANSWERABLE, Inputs
 from harness.task.ragged import cached, padded, starts_of
 from harness.task.sampling import LengthBatches
 from harness.task.tokenizers import FastTokenizer
@@ -186,7 +186,7 @@ def encode_questions(
         is_read = bool(labels[mine.start : mine.stop].any())
         beyond += is_read and _shortest(question.answers, of_mine) > longest
         if question.answers and not labels[mine.start : mine.stop].any():
-            labels[mine.start : mine.stop] = -100
+            labels[mine.start : mine.stop] = IGNORED
             unread.append(question.name)
     if unread and lost == "refuse":
         rule = (

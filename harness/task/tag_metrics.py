@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.task.base import IGNORED
 from harness.task.metrics import Metrics, VectorSum
 from harness.task.tags import rates, scheme_of, spans
 
@@ -34,8 +35,8 @@ class TagMetrics(Metrics):
 
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         labels = batch["labels"]
-        loss_BL = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none", ignore_index=-100)
-        nats_B, read_B = loss_BL.double().sum(1), (labels != -100).sum(1).double()
+        loss_BL = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none", ignore_index=IGNORED)
+        nats_B, read_B = loss_BL.double().sum(1), (labels != IGNORED).sum(1).double()
         found, there = self.tags(logits, batch), _rows(batch["tags"].cpu())
         pairs = list(zip(found, there, strict=True))
         counts_B5 = torch.tensor([self._counts(*pair) for pair in pairs], dtype=torch.float64).to(logits.device)
@@ -55,7 +56,7 @@ class TagMetrics(Metrics):
 
     def answers(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Of the tokens that are read, one after another: labels (N) and logits (N, C)."""
-        read = batch["labels"] != -100
+        read = batch["labels"] != IGNORED
         return batch["labels"][read], logits[read].float()
 
     def compute_and_reset(self) -> dict[str, float]:
@@ -78,4 +79,4 @@ def tags_of(logits_BLC: Tensor, places_BW: Tensor, usual: int) -> list[list[int]
 
 
 def _rows(tags_BW: Tensor) -> list[list[int]]:
-    return [row[row != -100].tolist() for row in tags_BW]
+    return [row[row != IGNORED].tolist() for row in tags_BW]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.system import assets
+from harness.task.base import IGNORED
 from harness.task.batches import TokenRows, cut_rows
 from harness.task.ragged import cached, padded, starts_of
 
@@ -38,14 +39,14 @@ class TokenInputs(TokenRows):
         return [tuple(row.tolist()) for row in np.split(self.tags, self.place_starts[1:-1])]
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Ids and mask (B, L); labels (B, L), −100 but at tokens' first pieces; rows (B).
+        """Ids and mask (B, L); labels (B, L), IGNORED but at tokens' first pieces; rows (B).
 
-        Of all tokens, read or not: tags (B, W), −100 past the end, and places (B, W), −1 of none and −2 past the end.
+        For all tokens, read or not: tags (B, W), IGNORED past the end, and places (B, W), −1: not read, −2: no token.
         """
         ids, mask = padded(self.ids, self.starts, rows, self.pad_id)
         places, _ = padded(self.places, self.place_starts, rows, -2)
-        tags, _ = padded(self.tags, self.place_starts, rows, -100)
-        labels = np.full(ids.shape, -100, dtype=np.int64)
+        tags, _ = padded(self.tags, self.place_starts, rows, IGNORED)
+        labels = np.full(ids.shape, IGNORED, dtype=np.int64)
         row, column = np.nonzero(places >= 0)
         labels[row, places[row, column]] = tags[row, column]
         found = {"ids": ids, "mask": mask, "labels": labels, "tags": tags, "places": places}

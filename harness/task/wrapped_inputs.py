@@ -10,9 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Sampler
 
-from harness.task.base import Inputs, Piece
-
-_IGNORED = -100
+from harness.task.base import IGNORED, Inputs, Piece
 
 
 class WrappedInputs(Inputs):
@@ -84,7 +82,7 @@ class PaddedInputs(WrappedInputs):
         if "ids" not in batch:
             return batch
         tokens = batch["ids"].shape[1]
-        fill = {"labels": _IGNORED, **self.padding}
+        fill = {"labels": IGNORED, **self.padding}
         return {
             name: _padded(tensor, -tokens % self._multiple, fill.get(name, 0)) if _of_tokens(tensor, tokens) else tensor
             for name, tensor in batch.items()

@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.task import Inputs
-
-_IGNORED = -100
+from harness.task.base import IGNORED, Inputs
 
 
 def in_parts(inputs: Inputs, count: int, rows: Sequence[int]) -> dict[str, Any]:
@@ -62,6 +60,6 @@ def _labels_by_task(batch: dict[str, Tensor]) -> dict[int, float]:
     if "weights" in batch:
         return {0: float(batch["weights"].sum())}
     by_row = labels.is_floating_point() or labels.ndim == 1
-    counts_B = torch.ones(len(labels)) if by_row else (labels != _IGNORED).flatten(1).sum(1)
+    counts_B = torch.ones(len(labels)) if by_row else (labels != IGNORED).flatten(1).sum(1)
     tasks_B = batch.get("tasks", torch.zeros(len(labels), dtype=torch.long))
     return {task: float(counts_B[tasks_B == task].sum()) for task in tasks_B.unique().tolist()}

@@ -29,7 +29,7 @@ class Pruned(Exception):
 
 def mean_loss(model: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
     """The mean loss of a batch: the squared error for float labels (B), the binary cross-entropy for sets of classes
-    (B, C), else the cross-entropy over examples or tokens, where the label -100 is ignored; of characters at frames,
+    (B, C), else the cross-entropy over examples or tokens, where IGNORED labels are left out; of characters at frames,
     with a `blank`, the nats a character; of answers in a `context`, of their first and last tokens. Of labels with
     `weights` it is the mean that these weight.
     """

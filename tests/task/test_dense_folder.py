@@ -7,7 +7,7 @@ from PIL import Image
 
 from harness.config import ConfigError, DenseFolderConfig
 from harness.task import build_task
-from harness.task.dense_answers import IGNORED
+from harness.task.dense_answers import VOID
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_the_square_in_the_middle_is_read_with_what_is_missing_left_out(nyud):
     assert batch["images"].shape == (2, 3, 24, 24)
     x = torch.arange(8, 32)  # 24 of the 40 columns
     assert torch.equal(batch["segmentation"][0, 5], (x + 3) % 41 - 1)  # image d is the fourth, and class 0 is none
-    assert (build_task(config(nyud)).inputs("train", None).batch([0])["segmentation"] != IGNORED).all()
+    assert (build_task(config(nyud)).inputs("train", None).batch([0])["segmentation"] != VOID).all()
     torch.testing.assert_close(batch["depth"][0, 0, 5], 1 + 0.1 * x.float())
     assert batch["depth"][0, 0, :2].isnan().all()
     assert torch.equal(batch["normals"][0, :, 3, 3], torch.tensor([0.0, 0.0, 1.0]))
@@ -59,7 +59,7 @@ def test_the_square_in_the_middle_is_read_with_what_is_missing_left_out(nyud):
 def test_a_whole_image_of_class_zero_has_no_class(nyud):
     Image.fromarray(np.zeros((24, 40), dtype=np.uint8)).save(nyud / "segmentation" / "d.png")
     batch = build_task(config(nyud)).inputs("test", None).batch([0])
-    assert (batch["segmentation"] == IGNORED).all()
+    assert (batch["segmentation"] == VOID).all()
 
 
 def test_pascal_context_is_read_from_its_own_folders(nyud):
@@ -78,7 +78,7 @@ def test_pascal_context_is_read_from_its_own_folders(nyud):
     answers = ["segmentation", "saliency", "normals"]
     task = build_task(config(nyud, reader="pascal_context", name="pascal_context", answers=answers))
     batch = task.inputs("train", None).batch([0])
-    assert (batch["segmentation"][0, 0] == IGNORED).all()
+    assert (batch["segmentation"][0, 0] == VOID).all()
     assert (batch["segmentation"][0, 1:] == 7).all()
     assert batch["saliency"][0, 0, :, 0].tolist() == [0.0] + [1.0] * 23
     torch.testing.assert_close(batch["normals"][0, :, 4, 4], torch.tensor([0.0, 0.0, 1.0]), atol=6e-3, rtol=0)

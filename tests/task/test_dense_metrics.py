@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score, precision_recall_fscore_support
 
-from harness.task.dense_answers import IGNORED, Classes, Mask, Normals, Numbers
+from harness.task.dense_answers import VOID, Classes, Mask, Normals, Numbers
 from harness.task.dense_metrics import DenseMetrics
 
 CHANNELS = {"segmentation": 4, "saliency": 1, "depth": 1, "normals": 3, "edges": 1}
@@ -89,7 +89,7 @@ def test_pixels_without_an_answer_count_for_nothing():
     places = {"segmentation": slice(0, 4), "saliency": slice(4, 5), "depth": slice(5, 6), "normals": slice(6, 9)}
     for name, kind in kinds.items():
         labels, out = batch[name].clone(), outputs[:, places[name]].clone()
-        labels[..., :4] = IGNORED if name == "segmentation" else math.nan
+        labels[..., :4] = VOID if name == "segmentation" else math.nan
         cut = kind.loss(out[..., 4:], labels[..., 4:]), kind.sums(out[..., 4:], labels[..., 4:])
         out[..., :4] += 5
         torch.testing.assert_close((kind.loss(out, labels), kind.sums(out, labels)), cut)
