@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.config import ConfigError, ContinualTaskConfig, ModelConfig, Tokens
+from harness.config import ConfigError, ContinualTaskConfig, Tokens
 from harness.task.base import Inputs, Losses, Task
-from harness.task.build import read_task
-from harness.task.mixture import digest_of, outputs_of, refuse_leaks
 from harness.task.replay import losses_of_rows
+from harness.task.several import SeveralTasks, read_parts
 from harness.task.wrapped_inputs import WrappedInputs
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class ContinualTask(Task):
+class ContinualTask(SeveralTasks):
     """Tasks by name in the order they are learned, with one head for all of them or one for each.
 
     `learn` is as the configuration has it.
@@ -40,7 +39,7 @@ class ContinualTask(Task):
     def losses(self) -> Losses | None:
         """Of rows of several tasks with a head each; else the mean over the rows says all."""
         apart = self.learn == "replay" and not self.shared
-        return losses_of_rows(list(outputs_of(self.parts).values())) if apart else None
+        return losses_of_rows(list(self.head_outputs().values())) if apart else None
 
     @property
     def continual(self) -> "ContinualTask":
@@ -54,12 +53,8 @@ class ContinualTask(Task):
     @property
     def outputs(self) -> int | dict[str, int]:
         """Of the one head, or of each task's."""
-        outputs = outputs_of(self.parts)
+        outputs = self.head_outputs()
         return next(iter(outputs.values())) if self.shared else outputs
-
-    @property
-    def sha256(self) -> str:
-        return digest_of(self.parts)
 
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
         """Of the first task; those of every task are `inputs_by_task`."""
@@ -83,19 +78,10 @@ class ContinualTask(Task):
         means = {name: math.fsum(scores[name] for scores in found) / len(found) for name in shared}
         return {"always answering the same to a task": means} if means else {}
 
-    def mistakes(self, model: ModelConfig) -> list[str]:
-        return [mistake for part in self.parts.values() for mistake in part.mistakes(model)]
-
-    def describe(self) -> dict[str, object]:
-        """With what each part says of itself."""
-        parts = {name: part.describe() for name, part in self.parts.items()}
-        return {"name": self.name, "sha256": self.sha256, "tasks": parts}
-
 
 def read_continual(config: ContinualTaskConfig) -> ContinualTask:
     """Read every task, in the order they are learned. Raises ConfigError where one is scored on what another learns."""
-    parts = {name: read_task(part) for name, part in config.chosen.items()}
-    refuse_leaks(parts)
+    parts = read_parts(config.chosen)
     return ContinualTask(config.name, parts, config.heads == "shared", config.learn)
 
 

@@ -1,7 +1,6 @@
 """Several tasks as one: their parts, their rows in one numbering, and batches that are each of one task."""
 
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -12,13 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from harness.config import ConfigError, MixtureTaskConfig, ModelConfig, Tokens
+from harness.config import MixtureTaskConfig, Tokens
 from harness.task.base import Inputs, Losses, Task
-from harness.task.build import read_task
 from harness.task.constants import Batches
-from harness.task.intake.duplicates import are_too_many
 from harness.task.mixed_batches import MixedBatches, joined, losses_by_task
 from harness.task.sampling import LengthBatches
+from harness.task.several import SeveralTasks, read_parts
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
@@ -27,8 +25,8 @@ Sampling = Literal["round_robin", "root_size", "by_size"]
 
 
 @dataclasses.dataclass(frozen=True)
-class MixtureTask(Task):
-    """Tasks by name, in the order in which batches number them."""
+class MixtureTask(SeveralTasks):
+    """Tasks that are learned at once."""
 
     name: str
     parts: dict[str, Task]
@@ -48,11 +46,7 @@ class MixtureTask(Task):
     @property
     def outputs(self) -> dict[str, int]:
         """Of each task's head."""
-        return outputs_of(self.parts)
-
-    @property
-    def sha256(self) -> str:
-        return digest_of(self.parts)
+        return self.head_outputs()
 
     def inputs(self, split: str, tokens: Tokens | None) -> "MixtureInputs":
         parts = [part.inputs(split, tokens) for part in self.parts.values()]
@@ -82,47 +76,12 @@ class MixtureTask(Task):
             ]
         }
 
-    def mistakes(self, model: ModelConfig) -> list[str]:
-        return [mistake for part in self.parts.values() for mistake in part.mistakes(model)]
-
-    def describe(self) -> dict[str, object]:
-        """With what each part says of itself."""
-        parts = {name: part.describe() for name, part in self.parts.items()}
-        return {"name": self.name, "sha256": self.sha256, "tasks": parts}
-
 
 def read_mixture(config: MixtureTaskConfig) -> MixtureTask:
     """Read every chosen task. Raises ConfigError where one is trained on what another is scored on."""
-    parts = {name: read_task(part) for name, part in config.chosen.items()}
-    refuse_leaks(parts)
+    parts = read_parts(config.chosen)
     mixed = config.batches == "mixed"
     return MixtureTask(config.name, parts, config.sampling, config.temperature, mixed, config.alone)
-
-
-def outputs_of(parts: Mapping[str, Task]) -> dict[str, int]:
-    """The outputs of each task's head."""
-    found = {name: part.outputs for name, part in parts.items()}
-    assert all(isinstance(count, int) for count in found.values()), "a mixture in a mixture"
-    return found  # type: ignore[return-value]
-
-
-def digest_of(parts: Mapping[str, Task]) -> str:
-    """The digest of the parts' digests, in their order."""
-    return hashlib.sha256(repr([(name, part.sha256) for name, part in parts.items()]).encode()).hexdigest()
-
-
-def refuse_leaks(parts: Mapping[str, Task]) -> None:
-    """Raise ConfigError where texts that one task is scored on are in the training split of another."""
-    for first, second in itertools.permutations(parts, 2):
-        known = set(parts[first].texts("train"))
-        for split in ("validation", "test"):
-            held = tuple(parts[second].texts(split))
-            shared = sum(text in known for text in held)
-            if are_too_many(shared, len(held)):
-                raise ConfigError(
-                    f"task.tasks: {shared} of {len(held)} {split} sentences of {second} stand in the training "
-                    f"split of {first}; give both the same split_seed, shares and cut, drawn"
-                )
 
 
 def task_weights(sizes: Sequence[int], temperature: float | None) -> np.ndarray:
