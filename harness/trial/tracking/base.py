@@ -1,10 +1,10 @@
 """What every tracker does: it is opened with a run, takes points of curves, and closes with the record."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from harness.config import TrackingConfig
 from harness.record import Record, tracked
@@ -50,6 +50,19 @@ _NOT_OF_A_TRIAL = ("run", "results", "sweep", "top", "seeds", "margin", "port", 
 
 class Tracker(ABC):
     """One run in one tracker. Whatever a method raises ends the tracker, never the trial."""
+
+    kept_in: ClassVar[str]
+    """A pattern of what its runs leave in a study's folder."""
+
+    @classmethod
+    def is_off(cls, mode: str) -> bool:
+        """Whether this mode of `tracking.mode` opens no run."""
+        return mode == "off"
+
+    @classmethod
+    def publish(cls, settings: TrackingConfig, study: str, records: Sequence[Record], folder: Path) -> None:
+        """Show a study as a whole; nothing where the tracker has no run for that."""
+        return
 
     @classmethod
     @abstractmethod

@@ -11,18 +11,18 @@ from harness.record import Record
 from harness.system.redaction import redact_tree
 from harness.trial.tracking.base import Run, Tracker
 
-_FOLDER = "tracking"
-
 
 class CsvTracker(Tracker):
     """curves.csv as step, name, value; summary.csv and config.csv as name, value."""
+
+    kept_in = "tracking"
 
     def __init__(self, folder: Path, run: Run) -> None:
         self._folder, self._run = folder, run
 
     @classmethod
     def open(cls, settings: TrackingConfig, run: Run) -> Self:
-        folder = run.folder / _FOLDER / run.name
+        folder = run.folder / cls.kept_in / run.name
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "config.csv", ("name", "value"), _flat(redact_tree(run.settings)))
         _write(folder / "curves.csv", ("step", "name", "value"), ())

@@ -14,7 +14,7 @@ from harness.config import TrackingConfig
 from harness.record import Record, trial_path
 from harness.system.study_files import CONFIG, CURVE
 from harness.trial.tracking.base import Run, Tracker
-from harness.trial.tracking.wandb import publish_study, resolve_mode, short
+from harness.trial.tracking.wandb import short
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +54,20 @@ class Mirror:
 
 def open_run(settings: TrackingConfig, run: Run) -> Mirror:
     """Open a run in the tracker that `settings` name. Mode auto is online where a key of W&B is found, else offline."""
-    called, place = _TRACKERS[settings.name]
-    if settings.mode == "off" or (settings.name == "wandb" and resolve_mode(settings.mode) == "disabled"):
+    called, kind = _TRACKERS[settings.name][0], _tracker(settings)
+    if kind.is_off(settings.mode):
         return Mirror(None, called)
-    module, _, name = place.partition(":")
-    kind: type[Tracker] = getattr(importlib.import_module(f"harness.trial.tracking.{module}"), name)
     try:
         return Mirror(kind.open(settings, run), called)
     except Exception as error:  # a full disk, a database that is away: none of it is the trial's business
         log.warning("%s: %s; the trial goes on without it", called, short(error))
         return Mirror(None, called)
+
+
+def _tracker(settings: TrackingConfig) -> type[Tracker]:
+    module, _, name = _TRACKERS[settings.name][1].partition(":")
+    kind: type[Tracker] = getattr(importlib.import_module(f"harness.trial.tracking.{module}"), name)
+    return kind
 
 
 def close() -> None:
@@ -79,11 +83,11 @@ def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], fol
 
     Returns how many were made.
     """
-    if settings.mode == "off" or (settings.name == "wandb" and resolve_mode(settings.mode) == "disabled"):
+    kind = _tracker(settings)
+    if kind.is_off(settings.mode):
         return 0
-    for place in _KEPT_IN[settings.name]:
-        for path in folder.glob(place):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in folder.glob(kind.kept_in):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     for entry in records:
         trial = folder / trial_path(entry.trial)
         tree = yaml.safe_load((trial / CONFIG).read_text()) if (trial / CONFIG).exists() else {}
@@ -96,19 +100,9 @@ def rebuild(settings: TrackingConfig, study: str, records: Sequence[Record], fol
     return len(records)
 
 
-_KEPT_IN = {
-    "wandb": ["wandb/offline-run-*"],
-    "tensorboard": ["tensorboard"],
-    "csv": ["tracking"],
-    "mlflow": ["mlflow.db"],
-    "trackio": ["trackio"],
-}
-
-
 def publish(settings: TrackingConfig, study: str, records: Sequence[Record], folder: Path) -> None:
-    """Show a study as a whole, where the tracker has runs that compare; nothing elsewhere."""
-    if settings.name == "wandb":
-        publish_study(settings, study, records, folder)
+    """Show a study as a whole, where the tracker has a run for that."""
+    _tracker(settings).publish(settings, study, records, folder)
 
 
 def _curves(trial: Path, tasks: Sequence[str]) -> Iterator[tuple[int, dict[str, float]]]:

@@ -15,6 +15,8 @@ _LONGEST = 500  # of a parameter's text, in MLflow's database
 class MlflowTracker(Tracker):
     """A run in the experiment that is called as the study."""
 
+    kept_in = "mlflow.db"
+
     def __init__(self, client: Any, number: str, run: Run) -> None:
         self._client, self._number, self._run, self._step = client, number, run, 0
 
@@ -22,7 +24,7 @@ class MlflowTracker(Tracker):
     def open(cls, settings: TrackingConfig, run: Run) -> Self:
         from mlflow.tracking import MlflowClient
 
-        client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.folder / 'mlflow.db'}")
+        client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.folder / cls.kept_in}")
         name = redact(run.study)
         known = client.get_experiment_by_name(name)
         experiment = known.experiment_id if known is not None else client.create_experiment(name)

@@ -9,11 +9,11 @@ from harness.record import Record
 from harness.system.redaction import redact_tree
 from harness.trial.tracking.base import Run, Tracker
 
-_FOLDER = "tensorboard"
-
 
 class TensorboardTracker(Tracker):
     """A folder of events for each trial: its curves, its figures at its last step, its configuration as text."""
+
+    kept_in = "tensorboard"
 
     def __init__(self, writer: Any, run: Run) -> None:
         self._writer, self._run, self._step = writer, run, 0
@@ -22,7 +22,7 @@ class TensorboardTracker(Tracker):
     def open(cls, settings: TrackingConfig, run: Run) -> Self:
         from torch.utils.tensorboard import SummaryWriter  # it needs the package tensorboard
 
-        writer = SummaryWriter(str(run.folder / _FOLDER / run.name))
+        writer = SummaryWriter(str(run.folder / cls.kept_in / run.name))
         text = json.dumps(redact_tree(run.settings), indent=2)
         writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()))
         return cls(writer, run)

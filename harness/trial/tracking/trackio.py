@@ -15,12 +15,14 @@ from harness.trial.tracking.base import Run, Tracker
 class TrackioTracker(Tracker):
     """A run of the project that is called as the study, in the group of its arm; its last point has the figures."""
 
+    kept_in = "trackio"
+
     def __init__(self, opened: Any, run: Run) -> None:
         self._opened, self._run, self._step = opened, run, 0
 
     @classmethod
     def open(cls, settings: TrackingConfig, run: Run) -> Self:
-        os.environ.setdefault("TRACKIO_DIR", str(run.folder / "trackio"))  # it is read when the package is imported
+        os.environ.setdefault("TRACKIO_DIR", str(run.folder / cls.kept_in))  # it is read when the package is imported
         with _silence():
             import trackio
 

@@ -30,9 +30,15 @@ _refused: set[str] = set()  # modes that failed in this process: the next trial 
 class WandbTracker(Tracker):
     """One run, in the study's group. Figures are flat keys of its summary, the layers' a table."""
 
+    kept_in = "wandb/offline-run-*"
+
     def __init__(self, wandb_run: Any, run: Run, adapters: bool) -> None:
         self._wandb, self._run, self._adapters = wandb_run, run, adapters
         self._known: set[str] = set()
+
+    @classmethod
+    def is_off(cls, mode: str) -> bool:
+        return resolve_mode(mode) == "disabled"
 
     @classmethod
     def open(cls, settings: TrackingConfig, run: Run) -> Self | None:
@@ -64,6 +70,36 @@ class WandbTracker(Tracker):
             if self._adapters and record.adapter.path:
                 self._log_adapter(record)
         self._wandb.finish(exit_code=int(failed))
+
+    @classmethod
+    def publish(cls, settings: TrackingConfig, study: str, records: Sequence[Record], folder: Path) -> None:
+        """A run for the study itself, which replaces an earlier one: tables of arms and trials, the page, the figures.
+
+        An error in it is logged and does not stop the study.
+        """
+        if not records or cls.is_off(settings.mode):
+            return
+        number = _study_number(study, records)
+        for path in (folder / "wandb").glob(f"offline-run-*-{number}"):
+            shutil.rmtree(path)
+        first = records[0]
+        opened = open_wandb(
+            settings,
+            group=study,
+            name=study,
+            job_type="study",
+            tags=[first.model[:64], first.task[:64], "study"],
+            config={"study": study, "arm": "all", "command": first.command},
+            folder=folder,
+            number=number,
+        )
+        if opened is None:
+            return
+        try:
+            _log_study(opened, records, folder)
+            opened.finish()
+        except Exception as error:
+            log.warning("W&B stopped: %s; the report on disk is complete", short(error))
 
     def _log_layers(self, record: Record) -> None:
         import wandb
@@ -150,36 +186,6 @@ def open_wandb(
             _refused.add(attempt)
             log.warning("W&B %s: %s", attempt, short(error))
     return None
-
-
-def publish_study(settings: TrackingConfig, study: str, records: Sequence[Record], folder: Path) -> None:
-    """A run for the study itself, in place of the one that is there: its table of arms and trials, its page, pictures.
-
-    Nothing that goes wrong in it is the study's business.
-    """
-    if not records or resolve_mode(settings.mode) == "disabled":
-        return
-    number = _study_number(study, records)
-    for path in (folder / "wandb").glob(f"offline-run-*-{number}"):
-        shutil.rmtree(path)
-    first = records[0]
-    opened = open_wandb(
-        settings,
-        group=study,
-        name=study,
-        job_type="study",
-        tags=[first.model[:64], first.task[:64], "study"],
-        config={"study": study, "arm": "all", "command": first.command},
-        folder=folder,
-        number=number,
-    )
-    if opened is None:
-        return
-    try:
-        _log_study(opened, records, folder)
-        opened.finish()
-    except Exception as error:
-        log.warning("W&B stopped: %s; the report on disk is complete", short(error))
 
 
 def _study_number(study: str, records: Sequence[Record]) -> str:
