@@ -58,7 +58,7 @@ def masked_head(config: TextModelConfig) -> tuple[MaskedHead, bool]:
     with safe_open(path, "pt") as file:
         names = set(file.keys())
         (embeddings,) = (name for name in names if name.endswith("embeddings.word_embeddings.weight"))
-        head = MaskedHead(file.get_tensor(embeddings).float(), 1e-5 if config.family == "roberta" else 1e-12)
+        head = MaskedHead(file.get_tensor(embeddings).float(), config.layer_norm_eps)
         found = {key: next((name for name in stored if name in names), None) for key, stored in _STORED.items()}
         if None in found.values():
             return head, False

@@ -125,7 +125,7 @@ def _transformers_config(config: TextModelConfig) -> PreTrainedConfig:
         vocab_size=shape.vocabulary,
         max_position_embeddings=shape.positions,
         type_vocab_size=shape.types,
-        layer_norm_eps=1e-5 if config.family == "roberta" else 1e-12,
+        layer_norm_eps=config.layer_norm_eps,
         hidden_dropout_prob=config.dropout,
         attention_probs_dropout_prob=config.dropout,
     )

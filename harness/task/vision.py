@@ -203,13 +203,12 @@ def published_folder(config: PublishedImagesConfig) -> Path | None:
 
 
 def _read_published(config: PublishedImagesConfig) -> Given:
-    classes = _FASHION if config.reader == "fashion_mnist" else _CIFAR10
+    classes, read = _PUBLISHED[config.reader]
     folder = published_folder(config)
     if folder is None:
         root = assets.fetch(config.asset.address, config.asset.sha256)
         files = {name: next(root.rglob(f"{name}-*.parquet")) for name in ("train", "test")}
         return config.asset.address, classes, {name: _read_parquet(path) for name, path in files.items()}, NO_FACTS
-    read = _read_idx if config.reader == "fashion_mnist" else _read_binary
     try:
         return str(folder), classes, {name: read(folder, name) for name in ("train", "test")}, NO_FACTS
     except (OSError, ValueError, EOFError, zlib.error) as error:
@@ -266,6 +265,7 @@ def _read_digits(_: DigitsTaskConfig) -> Given:
     return "scikit-learn", tuple(str(digit) for digit in range(10)), {"train": pixels(images, bunch.target)}, NO_FACTS
 
 
+_PUBLISHED = {"fashion_mnist": (_FASHION, _read_idx), "cifar10": (_CIFAR10, _read_binary)}
 _READERS: dict[str, Callable[[Any], Given]] = {
     "fashion_mnist": _read_published,
     "cifar10": _read_published,

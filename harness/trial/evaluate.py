@@ -103,7 +103,7 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
         notes.append(
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"
         )
-    columns = getattr(config.task, "label_columns", ())
+    columns = config.task.label_columns
     if len(columns) > 1 and (absent := [name for name in saved.classes or () if name not in columns]):
         notes.append(f"no column of task.label is {listed(absent)}: in every row that counts as not so")
     splits = _splits(split, read.uncut)

@@ -51,6 +51,10 @@ class TextModelConfig(QuantizableConfig):
         return self.shape.positions - (2 if self.family == "roberta" else 0)
 
     @property
+    def layer_norm_eps(self) -> float:
+        return 1e-5 if self.family == "roberta" else 1e-12
+
+    @property
     def rank_limits(self) -> dict[str, int]:
         return dict.fromkeys(ATTENTION, self.shape.hidden) | dict.fromkeys(FFN, min(self.shape.hidden, self.shape.ffn))
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -122,6 +122,11 @@ class TaskConfig:
 
         @property
         def split_seed(self) -> int: ...
+
+    @property
+    def label_columns(self) -> Sequence[str]:
+        """The columns of a table that hold its labels; none where it has no such columns."""
+        return ()
 
     @property
     def guests(self) -> tuple[str, ...]:
