@@ -57,9 +57,14 @@ def adapt_peft(
     return adapted
 
 
+def wrapped_by_peft(base: nn.Module) -> bool:
+    """Whether PEFT has adapted a base, and not the layers of this project."""
+    return hasattr(base, "peft_config")
+
+
 def peft_parameters(base: nn.Module) -> Iterator[nn.Parameter]:
     """What PEFT put into a base, trained or not: everything that belongs to one of its tuners and not to the base."""
-    if not hasattr(base, "peft_config"):
+    if not wrapped_by_peft(base):
         return
     prefix = getattr(base.base_model, "prefix", "")
     yield from (tensor for name, tensor in base.named_parameters() if prefix and prefix in name)

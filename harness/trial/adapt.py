@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.config import Config, ConfigError, Outputs
 from harness.lora import Feed, SpecError, adapter_parameters, bare, groups_of, merge, task_adapters, updates_of
-from harness.lora.peft_methods import peft_parameters
+from harness.lora.peft_methods import peft_parameters, wrapped_by_peft
 from harness.model import WEIGHTINGS, Network, build_model, build_shapes
 from harness.quantized import sizes_of
 from harness.record import Merge, Parameters, plain
@@ -160,7 +160,7 @@ def _merged(base: nn.Module) -> Callable[[], None] | None:
     """Merge what can be; returns what undoes it, or nothing."""
     if any(updates_of(base)):
         return merge(base)
-    if not hasattr(base, "peft_config"):
+    if not wrapped_by_peft(base):
         return None
     try:
         base.merge_adapter()  # type: ignore[operator]

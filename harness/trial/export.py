@@ -16,6 +16,7 @@ from harness.config import ConfigError
 from harness.lora import export_adapter, merge
 from harness.lora.adapter_config import TENSORS, read_config
 from harness.lora.peft_format import FORMAT
+from harness.lora.peft_methods import wrapped_by_peft
 from harness.model import Network, TransformersForm, base_file, model_tokens
 from harness.model.hf_audio import audio_input
 from harness.model.hf_files import TERMS
@@ -122,7 +123,7 @@ def in_unit_of_data(head: nn.Module, trained: Trained) -> None:
 @torch.no_grad()
 def merged_network(network: Network, trained: Trained) -> None:
     """Replace every adapted layer by its own layer with the merged weights, and those of few bits by ones of floats."""
-    if hasattr(network.base, "peft_config"):
+    if wrapped_by_peft(network.base):
         try:
             network.base = network.base.merge_and_unload()  # type: ignore[operator]
         except (NotImplementedError, AttributeError, ValueError):
@@ -138,7 +139,7 @@ def _write_adapter(network: Network, form: TransformersForm, trained: Trained, f
     kept = trained.folder / ADAPTER
     if not (kept / "adapter_config.json").is_file():
         raise ConfigError(f"format=adapter: lora={trained.config.lora.name} leaves no adapter; format=merged")
-    if hasattr(network.base, "peft_config"):
+    if wrapped_by_peft(network.base):
         _rename_peft(kept, _inner_prefix(network, form), folder)
     else:
         export_adapter(form.model, "", folder)
