@@ -44,8 +44,3 @@ def replace(base: nn.Module, name: str, layer: nn.Module) -> None:
     """Put `layer` where the module of that name is."""
     parent, _, child = name.rpartition(".")
     setattr(base.get_submodule(parent), child, layer)
-
-
-def is_transposed(layer: nn.Module) -> bool:
-    """Whether a layer is transformers' Conv1D: a linear layer under another name, its weight (I, O)."""
-    return type(layer).__name__ == "Conv1D" and isinstance(layer.weight, nn.Parameter)

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from torch import nn
 
-from harness.lora.adapted import is_transposed, replace, target_name
+from harness.base_layers.kinds import is_conv1d
+from harness.base_layers.quantized import QuantizedLinear
+from harness.lora.adapted import replace, target_name
 from harness.lora.errors import SpecError
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.spec import LoraSpec
@@ -22,7 +24,6 @@ from harness.lora.weight_space_layers import (
     expert_slices,
     recurrent_weights,
 )
-from harness.quantized import QuantizedLinear
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def expanded(base: nn.Module, targets: Iterable[str], names: Mapping[str, str]) 
 
 def _is_linear(base: nn.Module, module: str) -> bool:
     layer = base.get_submodule(module)
-    return is_transposed(layer) or isinstance(layer, nn.Linear | nn.MultiheadAttention)
+    return is_conv1d(layer) or isinstance(layer, nn.Linear | nn.MultiheadAttention)
 
 
 def _matches(base: nn.Module, target: str, names: Mapping[str, str]) -> list[tuple[str, int, int]]:
@@ -191,7 +192,7 @@ def _whole(layer: nn.Module, name: str, spec: LoraSpec) -> dict[str, WeightSlice
             if layer.in_proj_weight is None:
                 raise SpecError(f"{name}: its projections differ in size; adapt its parts, as in {name}[0/3]")
             return {"all": WeightSlice("in_proj_weight", 0, layer.in_proj_weight.shape[0])}
-    if is_transposed(layer):
+    if is_conv1d(layer):
         return {"all": WeightSlice("weight", 0, layer.get_parameter("weight").shape[1], transposed=True)}
     if experts := expert_slices(layer):
         return experts
@@ -227,7 +228,7 @@ def _part(layer: nn.Module, name: str, index: int, count: int) -> WeightSlice:
             raise SpecError(f"{name}: query, key and value are 3 parts, not {count}")
         weight = ("q_proj_weight", "k_proj_weight", "v_proj_weight")[index]
         return WeightSlice(weight, 0, layer.get_parameter(weight).shape[0])
-    transposed = is_transposed(layer)
+    transposed = is_conv1d(layer)
     if not transposed and not isinstance(layer, nn.Linear | nn.MultiheadAttention):
         raise SpecError(f"{name}: {type(layer).__name__} is not a fused linear projection")
     weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
@@ -258,7 +259,7 @@ def _rows_of_a(layer: nn.Module, target: AdapterTarget, spec: LoraSpec, rank: in
 
 def _reads_rows(layer: nn.Module, spec: LoraSpec) -> bool:
     """Whether a layer's input is a matrix with a row for each position or patch."""
-    return isinstance(layer, nn.Linear) or is_transposed(layer) or _plain_conv(layer, spec)
+    return isinstance(layer, nn.Linear) or is_conv1d(layer) or _plain_conv(layer, spec)
 
 
 def _plain_conv(layer: nn.Module, spec: LoraSpec) -> bool:
@@ -277,7 +278,7 @@ def adapted_layer(
             return LoraConv(layer, updates, dropout)
         case nn.Linear():
             return LoraLinear(layer, updates, dropout)
-    if is_transposed(layer):
+    if is_conv1d(layer):
         return LoraLinear(layer, updates, dropout)
     if dropout:
         raise SpecError(f"{name}: dropout {dropout} needs a branch beside numbers; {type(layer).__name__} has none")

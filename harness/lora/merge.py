@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from harness.base_layers.quantized import QuantizedLinear
 from harness.lora.adapted import adapted_layers, replace
 from harness.lora.layers import Adapted
-from harness.quantized import QuantizedLinear
 
 
 @torch.no_grad()

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from harness.lora.adapted import adapted_layers, is_transposed
+from harness.base_layers.kinds import is_conv1d
+from harness.lora.adapted import adapted_layers
 from harness.lora.adapter_config import TENSORS
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.multitask import TaskAdapters, task_adapters, task_tensors
@@ -174,7 +175,7 @@ def _peft_config(
         "use_dora": any(_form(update) == "dora" for layer in layers.values() for _, update in layer.low_rank()),
         "bias": "none",
         "use_rslora": False,
-        "fan_in_fan_out": any(is_transposed(layer.base) for layer in layers.values()),
+        "fan_in_fan_out": any(is_conv1d(layer.base) for layer in layers.values()),
         "inference_mode": True,
     }
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.lora.adapted import is_transposed, replace
+from harness.base_layers.kinds import is_conv1d
+from harness.lora.adapted import replace
 from harness.lora.adapter_config import check_fields, read_config, read_tensors, take_modules
 from harness.lora.errors import SpecError
 from harness.lora.inject import adapted_layer
@@ -56,7 +57,7 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
             parts = {part: tensors.get(f"{name}.{key}.{part}") for part in "ABmc"}
             updates[key] = _update(layer, name, where, facts["scale"], parts)
             ranks[name] = facts["rank"]
-        dropout = config["lora_dropout"] if isinstance(layer, nn.Linear) or is_transposed(layer) else 0.0
+        dropout = config["lora_dropout"] if isinstance(layer, nn.Linear) or is_conv1d(layer) else 0.0
         form = config["conv_form"][name]
         replace(base, name, adapted_layer(layer, name, updates, dropout=dropout, conv_form=form))
     return ranks
@@ -104,7 +105,7 @@ def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Ten
             has = "no" if magnitude is None else "a"
             raise SpecError(f"{folder}: use_dora={bool(config.get('use_dora'))}, but {name} has {has} magnitude")
         layer = _module(base, name)
-        transposed = is_transposed(layer) or isinstance(layer, nn.Embedding)
+        transposed = is_conv1d(layer) or isinstance(layer, nn.Embedding)
         weight = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
         where = WeightSlice(weight, 0, up.shape[0], transposed)
         scale = _peft_scale(config, name, len(down))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from harness.base_layers.quantized import QuantizedLinear, dequantize
 from harness.lora.adapted import adapter_parameters
 from harness.lora.errors import SpecError
 from harness.lora.initialisation import initialise
@@ -17,7 +18,6 @@ from harness.lora.merge import merge
 from harness.lora.peft_format import export_adapter
 from harness.lora.spec import LoraSpec
 from harness.lora.variants import VARIANTS
-from harness.quantized import QuantizedLinear, dequantize
 
 
 def _transposed() -> nn.Module:

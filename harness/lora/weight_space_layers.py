@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from typing_extensions import override
 
+from harness.base_layers.kinds import is_experts
 from harness.lora.layers import Adapted
 from harness.lora.update import LowRankUpdate, WeightSlice, frozen_weight
 
@@ -101,7 +102,7 @@ class LoraExperts(Adapted):
 
 def expert_weights(layer: nn.Module) -> list[str]:
     """The names of the weights that hold a matrix for each expert; none of a layer that is no such mixture."""
-    if not (hasattr(layer, "num_experts") and hasattr(layer, "is_transposed")):
+    if not is_experts(layer):
         return []
     return [name for name, weight in layer.named_parameters(recurse=False) if weight.ndim == 3]
 

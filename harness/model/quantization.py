@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 from transformers import PreTrainedModel
 
+from harness.base_layers.quantized import QuantizedLinear, Scheme
 from harness.config import ConfigError, ModelConfig
 from harness.model.base import Network
-from harness.quantized import QuantizedLinear, Scheme
 
 
 def quantize(network: Network, config: ModelConfig, *, keep_floats: bool = False) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import nn
 from transformers import PreTrainedModel
 
+from harness.base_layers.kinds import is_conv1d, is_experts
+
 ALL_LINEAR = "all-linear"
 
 _ATTENTION = {
@@ -73,7 +75,7 @@ def role_of(name: str, module: nn.Module) -> str:
         return "recurrent"
     if isinstance(module, nn.MultiheadAttention):
         return "qkv"
-    if _is_experts(module):
+    if is_experts(module):
         return "experts"
     role = _linear(last, words)
     return f"cross_{role}" if role in ATTENTION and any(_CROSS.search(word) for word in words) else role
@@ -84,17 +86,12 @@ ATTENTION = ("query", "key", "value", "output", "qkv")
 
 def is_linear(module: nn.Module) -> bool:
     """Whether it is a linear layer as PEFT counts them: nn.Linear, or transformers' own with a transposed weight."""
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    return isinstance(module, nn.Linear) or is_conv1d(module)
 
 
 def _has_form(module: nn.Module) -> bool:
     kinds = nn.Embedding | nn.Conv1d | nn.Conv2d | nn.LSTM | nn.GRU | nn.MultiheadAttention
-    return isinstance(module, kinds) or is_linear(module) or _is_experts(module)
-
-
-def _is_experts(module: nn.Module) -> bool:
-    """Whether it is what transformers makes of a layer's experts: weights of one matrix for each of them."""
-    return hasattr(module, "num_experts") and hasattr(module, "is_transposed")
+    return isinstance(module, kinds) or is_linear(module) or is_experts(module)
 
 
 def _embedding(last: str) -> str:

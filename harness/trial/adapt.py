@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.base_layers.quantized import sizes_of
 from harness.config import Config, ConfigError, Outputs
 from harness.lora import Feed, SpecError, adapter_parameters, bare, groups_of, merge, task_adapters, updates_of
 from harness.lora.peft_methods import peft_parameters, wrapped_by_peft
 from harness.model import WEIGHTINGS, Network, build_model, build_shapes
-from harness.quantized import sizes_of
 from harness.record import Merge, Parameters, plain
 from harness.trial import counting
 from harness.trial.methods import Method, build_method

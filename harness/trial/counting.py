@@ -12,8 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from harness.base_layers.quantized import sizes_of
 from harness.devices import bytes_of
-from harness.quantized import sizes_of
 from harness.record import Parameters
 
 _STEP_BYTES = 4

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, GenerationMixin
 
+from harness.base_layers.quantized import dequantize
 from harness.config import ConfigError
 from harness.lora import export_adapter, merge
 from harness.lora.adapter_config import TENSORS, read_config
@@ -23,7 +24,6 @@ from harness.model.hf_files import TERMS
 from harness.model.hf_heads import output_layers
 from harness.model.hf_images import image_input
 from harness.model.hf_tokens import copy_tokenizer, end_ids
-from harness.quantized import dequantize
 from harness.system.study_files import ADAPTER, HEAD
 from harness.task.chat_inputs import end_of_turn
 from harness.trial.model_card import is_card_of, model_card

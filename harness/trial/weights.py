@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from harness.base_layers.kinds import is_conv1d
 from harness.config import ConfigError
 from harness.lora import SpecError, adapted_layers, import_adapter
-from harness.lora.adapted import is_transposed, target_name
+from harness.lora.adapted import target_name
 from harness.model import build_model
 from harness.system.hub_models import weight_files
 from harness.system.study_files import ADAPTER, WEIGHTS
@@ -56,6 +57,6 @@ def _trained(base: nn.Module, stored: Mapping[str, Tensor]) -> Iterator[tuple[st
         if after is None or after.ndim < 2 or isinstance(layer, nn.Embedding):
             continue
         pair = [tensor.double() for tensor in (layer.get_parameter("weight"), after)]
-        before, after = (tensor.t() if is_transposed(layer) else tensor.flatten(1) for tensor in pair)
+        before, after = (tensor.t() if is_conv1d(layer) else tensor.flatten(1) for tensor in pair)
         if not torch.equal(before, after):
             yield name, before, after

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from harness.base_layers.quantized import QuantizedLinear
 from harness.devices import bytes_of
-from harness.quantized import QuantizedLinear
 from tests.model import test_quantization as proofs
 from tests.model.small import save_small
 from tests.trial.test_hf_trial import SHORT, based_on, reviews, run  # noqa: F401  a fixture

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from harness.base_layers.quantized import QuantizedLinear
 from harness.lora import LoraSpec, adapt
 from harness.lora.joined_rows import JoinedRows, NotByRows
 from harness.lora.packed import JoinedBase, frozen_tensors, share_frozen, unpackable_reason
-from harness.quantized import QuantizedLinear
 
 NAMES = {"first": "0", "second": "2", "halves": "0[1/2]"}
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from harness.base_layers.quantized import QuantizedLinear, forget_floats
 from harness.lora import LoraSpec, SpecError, adapt, initialise, updates_of
 from harness.lora.adapted import layer_updates
 from harness.model import build_model
-from harness.quantized import QuantizedLinear, forget_floats
 from tests.model.hf_inputs import BATCH
 from tests.model.test_quantization import SCHEMES, named, save_small
 

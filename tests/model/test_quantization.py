@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
+from harness.base_layers.quantized import QuantizedLinear, dequantize, sizes_of
 from harness.config import ConfigError
 from harness.devices import bytes_of
 from harness.lora import LoraSpec, SpecError, adapt, export_adapter, import_adapter, merge, updates_of
 from harness.model import build_model
-from harness.quantized import QuantizedLinear, dequantize, sizes_of
 from harness.trial.counting import count, flops_of, memory_needed
 from tests.model.hf_inputs import BATCH, named
 from tests.model.small import save_small

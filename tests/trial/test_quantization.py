@@ -6,9 +6,9 @@ from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
 from harness import record
+from harness.base_layers.quantized import QuantizedLinear
 from harness.config import ConfigError, check
 from harness.devices import resolve_precision
-from harness.quantized import QuantizedLinear
 from harness.trial.adapt import count, method_of
 from harness.trial.export import export_trial
 from harness.trial.saved import find_saved

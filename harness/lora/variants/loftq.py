@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
+from harness.base_layers.quantized import QuantizedLinear
 from harness.lora.adapted import layer_updates
 from harness.lora.errors import SpecError
 from harness.lora.variants.base import Feed, Settings, Variant
-from harness.quantized import QuantizedLinear
 
 
 def initialise(base: nn.Module, settings: Settings, feed: Feed) -> None:

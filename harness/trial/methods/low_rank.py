@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from harness.base_layers.quantized import forget_floats
 from harness.config import Config, ConfigError, LoraConfig
 from harness.config.guests import use_folders
 from harness.lora import (
@@ -22,7 +23,6 @@ from harness.lora import (
     variant,
 )
 from harness.model import Network
-from harness.quantized import forget_floats
 from harness.record import Adapter, Lora
 from harness.trial.methods.base import Method, same_fields
 
