@@ -24,12 +24,12 @@ def run(job: HydraJob) -> None:
     if not records:
         raise ConfigError(f"study={config.study}: no records in {folder}")
     from harness.report.layers import write_layers
-    from harness.trial.layer_analysis import analysed, measure
+    from harness.trial.layer_analysis import analyse_layers, analysed
 
     chosen = analysed(records, folder)
     if not chosen:
         raise ConfigError(f"study={config.study}: no complete trial left an adapter or changed weights in {folder}")
-    changes, similarities = measure(chosen, folder, _say)
+    changes, similarities = analyse_layers(chosen, folder, _say)
     print(write_layers(changes, similarities, folder, f"{chosen[0].task}, {chosen[0].model}"))
 
 

@@ -7,8 +7,8 @@ from harness.task.continual import ContinualTask, OneOfTasks
 from harness.task.dense import DenseTask
 from harness.task.frames import FrameSplit, SpeechSplit, read_frames
 from harness.task.guest import GuestTask, guest_task_class
+from harness.task.guest_measure import GuestMeasure, read_measure
 from harness.task.images import ImageInputs, ImageSplit, image_inputs
-from harness.task.measure import GuestMeasure, read_measure
 from harness.task.mixture import MixtureBatches, MixtureInputs, MixtureTask
 from harness.task.passages import Passages, cut_passages, hidden_places, read_documents
 from harness.task.ragged import cached

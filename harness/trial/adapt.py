@@ -64,7 +64,7 @@ def prepare(
 
 def count_parameters(model: Network) -> Parameters:
     """The parameters of an adapted model by group, and the adapter's by task where tasks have their own."""
-    counted = counting.count(model, adapters_of(model.base), model.head.parameters())
+    counted = counting.parameters_by_group(model, adapters_of(model.base), model.head.parameters())
     return replace(counted, groups=task_groups(model))
 
 

@@ -34,7 +34,7 @@ def memory_needed(model: nn.Module) -> dict[str, int]:
     }
 
 
-def count(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.Parameter]) -> Parameters:
+def parameters_by_group(model: nn.Module, adapter: Iterable[nn.Parameter], head: Iterable[nn.Parameter]) -> Parameters:
     """Count a network's parameters; `other` is what is trained and belongs to neither adapter nor head."""
     sizes = sizes_of(model)
     trained = {id(tensor) for tensor in model.parameters() if tensor.requires_grad}

@@ -7,7 +7,7 @@ import torch
 from harness.config import Config, fingerprint
 from harness.devices import resolve_device, resolve_precision
 from harness.trial.inputs import input_digests
-from harness.trial.probes import digest
+from harness.trial.probe import probe_digest
 from harness.trial.provenance import environment
 
 
@@ -16,7 +16,7 @@ def identity(config: Config) -> dict[str, str]:
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
     text = {}
     if config.probe is not None:
-        text = {"probe": digest(config.probe, config.model)}
+        text = {"probe": probe_digest(config.probe, config.model)}
     machine = {
         "device": device.type,
         "precision": resolve_precision(config.trainer.precision, device, config.model.base_dtype),

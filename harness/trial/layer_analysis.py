@@ -29,7 +29,7 @@ def analysed(records: Sequence[Record], folder: Path) -> list[Record]:
     return [entry for entry in chosen if has_weights(folder / trial_path(entry.trial))]
 
 
-def measure(
+def analyse_layers(
     records: Sequence[Record], folder: Path, progress: Callable[[Record, str], None]
 ) -> tuple[list[LayerChange], list[Similarity]]:
     """Every matrix that each trial changed, and how alike the changes of the same matrix are between trials.

@@ -16,7 +16,7 @@ from harness.config import ConfigError, ModelConfig, ProbeConfig
 from harness.model import Network, language_model, model_tokens
 from harness.system import assets
 from harness.task import cut_passages, read_documents
-from harness.trial.probe import ProbeLoss
+from harness.trial.masked_probe import ProbeLoss
 
 _BATCH = 4  # passages: of each token a row of logits is as long as the vocabulary
 

@@ -109,7 +109,7 @@ def run_trial(
             rows = loader(calibration, config.trainer.batch_size, config.seed, training=True)
             show = partial(feed, model, rows, task.losses, device=home, precision=precision, count=method.calibration)
             _note_adapter(model, method.initialise(model, show) or ranks, draft)
-        _count(config, model, task, train=calibration, home=home, precision=precision, meter=meter, draft=draft)
+        _note_costs(config, model, task, train=calibration, home=home, precision=precision, meter=meter, draft=draft)
         context.watch(lambda: replace(draft.record, memory=meter.parts))
         trial = RunningTrial(
             config=config,
@@ -309,7 +309,7 @@ def _note_readings(config: Config, task: Task, splits: Mapping[str, Any], draft:
         )
 
 
-def _count(
+def _note_costs(
     config: Config,
     model: Network,
     task: Task,

@@ -173,9 +173,9 @@ def note_probe_loss(
         return
     # One of several processes must not leave the others at a stop signal.
     between = raise_if_stop_requested if config.trainer.devices == 1 else lambda: None
-    from harness.trial.probes import measure  # it brings transformers
+    from harness.trial.probe import probe_loss  # it brings transformers
 
-    loss = measure(config.probe, config.model, model.to(device), device, between)
+    loss = probe_loss(config.probe, config.model, model.to(device), device, between)
     if when == "before":
         draft.probed, found = loss.passages, Probe(before=loss.mean)
     else:

@@ -16,7 +16,7 @@ from harness.config import ConfigError
 from harness.devices import bytes_of
 from harness.lora import LoraSpec, SpecError, adapt, export_adapter, import_adapter, merge, updates_of
 from harness.model import build_model
-from harness.trial.counting import count, flops_of, memory_needed
+from harness.trial.counting import flops_of, memory_needed, parameters_by_group
 from tests.model.hf_inputs import BATCH, named
 from tests.model.small import save_small
 
@@ -226,7 +226,7 @@ def test_merging_gives_floats_and_is_undone(scheme, kind, tmp_path, device):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_parameters_are_counted_as_numbers_and_memory_as_bytes(scheme, tmp_path, device):
     network, whole = (adapted(small(tmp_path, quantization=kind), "lora", device) for kind in (scheme, None))
-    counts = [count(each, [], each.head.parameters()) for each in (network, whole)]
+    counts = [parameters_by_group(each, [], each.head.parameters()) for each in (network, whole)]
     assert counts[0] == counts[1]
     told = build_model(named(tmp_path, head="stored", quantization=scheme), 3, weights=False)
     told = adapted(told, "lora", "meta")

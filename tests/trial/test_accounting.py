@@ -16,7 +16,7 @@ from harness.task import build_task
 from harness.training import ResourceMeter
 from harness.training.accounting import MemoryMeter, StepClock, bytes_of, optimizer_bytes
 from harness.trial.adapt import method_of
-from harness.trial.counting import count, flops_of, memory_needed, peak_of
+from harness.trial.counting import flops_of, memory_needed, parameters_by_group, peak_of
 from harness.trial.inputs import read_inputs, training_collate
 from harness.trial.passes import step_bytes
 
@@ -27,7 +27,7 @@ def test_a_shared_tensor_counts_once_and_groups_add_up():
     tied.weight = base.weight
     model = nn.ModuleDict({"base": base, "tied": tied, "head": nn.Linear(3, 2)})
     base.weight.requires_grad_(False)
-    params = count(model, adapter=[tied.bias], head=model["head"].parameters())
+    params = parameters_by_group(model, adapter=[tied.bias], head=model["head"].parameters())
     assert params == Parameters(adapter=3, head=8, other=3, frozen=12, total=26)
     assert params.trainable == 14
 

@@ -14,10 +14,11 @@ from harness.config import ConfigError
 from harness.model import build_model
 from harness.model.masked import masked_head
 from harness.task import cut_passages, hidden_places, read_documents
-from harness.trial import TrialContext, perplexity, probes
+from harness.trial import TrialContext, perplexity
+from harness.trial import probe as probe_module
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.inputs import input_digests
-from harness.trial.probe import probe_digest, probe_loss
+from harness.trial.masked_probe import masked_digest, masked_loss
 from harness.trial.run import run_trial
 from tests.tiny import BAD, FILLER, GOOD
 
@@ -61,9 +62,9 @@ def test_an_adapter_that_has_learned_nothing_changes_nothing(probing, tiny_base)
 
     config = probing()
     model = build_model(config.model, 2)
-    before = probe_loss(config.probe, config.model, model.base, CPU, lambda: None)
+    before = masked_loss(config.probe, config.model, model.base, CPU, lambda: None)
     prepare(model, config)
-    assert probe_loss(config.probe, config.model, model.base, CPU, lambda: None) == before
+    assert masked_loss(config.probe, config.model, model.base, CPU, lambda: None) == before
 
 
 @pytest.mark.parametrize("arm", ["lora", "full"])
@@ -89,7 +90,7 @@ def test_the_fitted_head_knows_more_than_how_frequent_words_are(probing, tiny_ba
     save_file(tensors, tmp_path / "vivid/model.safetensors", {"format": "pt"})
     (tmp_path / "vivid/tokenizer.json").write_text((tiny_base / "tokenizer.json").read_text())
     config = probing("probe.passages=100", f"model.weights.address=path:{tmp_path}/vivid")
-    loss = probe_loss(config.probe, config.model, build_model(config.model, 2).base, CPU, lambda: None)
+    loss = masked_loss(config.probe, config.model, build_model(config.model, 2).base, CPU, lambda: None)
     assert loss.mean < np.log(len([*FILLER, *GOOD, *BAD])) - 0.5
 
 
@@ -97,12 +98,12 @@ def test_the_fit_is_made_once_and_leaves_randomness_alone(probing, own_cache):
     config = probing()
     base = build_model(config.model, 2).base.train()
     torch.manual_seed(7)
-    first = probe_loss(config.probe, config.model, base, CPU, lambda: None)
+    first = masked_loss(config.probe, config.model, base, CPU, lambda: None)
     drawn = torch.rand(3)
     (stored,) = (own_cache / "heads").glob("*.npz")
     stamp = stored.stat().st_mtime_ns
     torch.manual_seed(7)
-    assert probe_loss(config.probe, config.model, base, CPU, lambda: None) == first
+    assert masked_loss(config.probe, config.model, base, CPU, lambda: None) == first
     assert torch.equal(torch.rand(3), drawn)
     torch.manual_seed(7)
     assert torch.equal(torch.rand(3), drawn)
@@ -116,7 +117,7 @@ def test_a_fit_that_is_left_leaves_nothing(probing, own_cache):
 
     config = probing()
     with pytest.raises(InterruptedError):
-        probe_loss(config.probe, config.model, build_model(config.model, 2).base, CPU, leave)
+        masked_loss(config.probe, config.model, build_model(config.model, 2).base, CPU, leave)
     assert not list((own_cache / "heads").glob("*.npz"))
 
 
@@ -181,9 +182,9 @@ def test_blank_lines_part_the_documents_of_a_text(tmp_path):
 
 def test_the_text_is_part_of_what_a_trial_is(probing, general, compose):
     config = probing()
-    before, digest = fingerprint_of(config), probe_digest(config.probe, config.model)
+    before, digest = fingerprint_of(config), masked_digest(config.probe, config.model)
     general.write_text(general.read_text().replace("town", "music"))
-    assert probe_digest(config.probe, config.model) != digest
+    assert masked_digest(config.probe, config.model) != digest
     assert fingerprint_of(config) != before
     assert "probe" not in input_digests(compose())
 
@@ -195,7 +196,7 @@ def test_a_probe_that_cannot_be_is_named(probing, tmp_path, tiny_base):
     with pytest.raises(
         ConfigError, match=r"probe.length=40: the text has no passage of that many tokens for train and held_out"
     ):
-        probe_digest(config.probe, config.model)
+        masked_digest(config.probe, config.model)
 
 
 def _short(folder):
@@ -206,13 +207,13 @@ def _short(folder):
 
 def test_the_interval_of_the_change_is_that_of_paired_passages(probing, tmp_path, monkeypatch):
     found = []
-    measure = probes.measure
+    measure = probe_module.probe_loss
 
     def keep(*given):
         found.append(measure(*given))
         return found[-1]
 
-    monkeypatch.setattr(probes, "measure", keep)
+    monkeypatch.setattr(probe_module, "probe_loss", keep)
     entry = trial(probing("lora=full", "optimizer.lr=0.03"), tmp_path)
     before, after = (np.array(loss.passages) for loss in found)
     assert len(before) == 30
@@ -253,7 +254,7 @@ def test_a_causal_base_is_scored_by_its_own_output_layer_at_the_next_token(causa
     go, whole = causal
     config = go()
     model = build_model(config.model, 2).train()
-    found = probes.measure(config.probe, config.model, model, CPU, lambda: None)
+    found = probe_module.probe_loss(config.probe, config.model, model, CPU, lambda: None)
     passages = torch.from_numpy(perplexity._passages(config.probe, config.model)["held_out"][:10])
     with torch.no_grad():
         expected = [float(whole(input_ids=row[None], labels=row[None]).loss) for row in passages]
@@ -263,7 +264,7 @@ def test_a_causal_base_is_scored_by_its_own_output_layer_at_the_next_token(causa
     with torch.no_grad():
         for tensor in model.base.parameters():
             tensor += 0.3 * torch.randn_like(tensor)
-    moved = probes.measure(config.probe, config.model, model, CPU, lambda: None)
+    moved = probe_module.probe_loss(config.probe, config.model, model, CPU, lambda: None)
     assert abs(moved.mean - found.mean) > 0.01, "the base as it is now is what is scored"
 
 
