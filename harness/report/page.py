@@ -46,7 +46,7 @@ from harness.system.figures import figure
 
 
 @dataclass(frozen=True)
-class Part:
+class KindReport:
     """What a study says of trials of one kind: its text, what is concluded of each group, and what draws its pictures.
 
     `draw` writes the pictures and returns their names.
@@ -57,7 +57,7 @@ class Part:
     draw: Callable[[], list[str]]
 
 
-Kind = Callable[[Sequence[Record], Path], Part]
+Kind = Callable[[Sequence[Record], Path], KindReport]
 
 
 def write_report(folder: Path) -> str:
@@ -97,7 +97,7 @@ def _write(folder: Path) -> _Written | None:
         return None
     study = records[0].study
     frame(records).to_csv(folder / "table.csv", index=False)
-    parts = _parts(records, folder)
+    parts = _by_kind(records, folder)
     text = "\n\n".join([f"# {study}", *(part.text for part in parts)])
     (folder / "table.md").write_text(text + "\n")
     pictures = [name for part in parts for name in part.draw()]
@@ -111,10 +111,10 @@ def read_page(folder: Path) -> dict[str, Any] | None:
     records = record.read(folder)
     if not records:
         return None
-    return page_data(records[0].study, [group for part in _parts(records, folder) for group in part.groups], folder)
+    return page_data(records[0].study, [group for part in _by_kind(records, folder) for group in part.groups], folder)
 
 
-def _parts(records: Sequence[Record], folder: Path) -> list[Part]:
+def _by_kind(records: Sequence[Record], folder: Path) -> list[KindReport]:
     kinds: dict[Kind, list[Record]] = {}
     ended = [entry for entry in _searched(records) if entry.state == "complete"]
     by_task = all("test" in entry.scores for entry in ended)  # of the search: it is what the table of tasks shows
@@ -129,14 +129,14 @@ def _kind(entry: Record, by_task: bool) -> Kind:
     return _several if by_task and multitask.tasks_of(entry) else _single
 
 
-def _single(records: Sequence[Record], folder: Path) -> Part:
+def _single(records: Sequence[Record], folder: Path) -> KindReport:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for entry in records:
         groups.setdefault((entry.task, entry.data.sha256), []).append(entry)
     asked = _confirm(folder)
     found = [_group(group, asked, folder, alike(group) if len(groups) > 1 else "") for group in groups.values()]
     text = "\n\n".join(_section(group, folder) for group in found)
-    return Part(text, found, lambda: draw_groups(found, folder))
+    return KindReport(text, found, lambda: draw_groups(found, folder))
 
 
 def _group(records: Sequence[Record], asked: ConfirmConfig, folder: Path, alike: str) -> Group:
@@ -168,7 +168,7 @@ def _confirm(folder: Path) -> ConfirmConfig:
     return ConfirmConfig(**(stored_sweep(folder).get("confirm") or {}))
 
 
-def _continual(records: Sequence[Record], folder: Path) -> Part:
+def _continual(records: Sequence[Record], folder: Path) -> KindReport:
     searched, asked = _searched(records), _confirm(folder)
     results = continual.continual_results(searched, folder)
     confirmed = confirmation(records, folder, asked.margin, asked.reference)
@@ -187,10 +187,10 @@ def _continual(records: Sequence[Record], folder: Path) -> Part:
     told = caveats_again(confirmed.runs, folder) if confirmed is not None else []
     parts += [*told, continual.section(searched, results), *failures(_again(records))]
     text = "\n\n".join(filter(None, parts))
-    return Part(text, [Group(records, answer, confirmed=confirmed)], draw)
+    return KindReport(text, [Group(records, answer, confirmed=confirmed)], draw)
 
 
-def _several(records: Sequence[Record], folder: Path) -> Part:
+def _several(records: Sequence[Record], folder: Path) -> KindReport:
     searched = _searched(records)
     results = multitask.multitask_results(searched, folder)
     confirmed = confirmed_tasks.confirmed_ways(records, folder, _confirm(folder).margin)
@@ -208,7 +208,7 @@ def _several(records: Sequence[Record], folder: Path) -> Part:
     if confirmed is not None:
         parts = [confirmed_tasks.section(confirmed), *caveats_again(confirmed.runs, folder)]
     text = "\n\n".join([*parts, multitask.section(searched, results), *failures(_again(records))])
-    return Part(text, [Group(records, answer, ways=confirmed)], draw)
+    return KindReport(text, [Group(records, answer, ways=confirmed)], draw)
 
 
 def _section(group: Group, folder: Path) -> str:

@@ -164,18 +164,18 @@ def _arrays(
     return arrays
 
 
-Parts = list[tuple[list[int], list[int]]]
+_TokenPairs = list[tuple[list[int], list[int]]]
 """The ids of each question, and of its option."""
 
 
-def _joined(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str]], delimiter: str) -> Parts:
+def _joined(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str]], delimiter: str) -> _TokenPairs:
     """Of a causal model, which reads both as one text: an option has the tokens with characters behind its question.
 
     Blanks at the end of a question are the option's, since tokens begin with them.
     """
     tokenizer = FastTokenizer(folder if folder.is_file() else folder / "tokenizer.json")
     begin = [] if special.begin is None else [special.begin]
-    found: Parts = []
+    found: _TokenPairs = []
     for question, option in pairs:
         ids, offsets = tokenizer.pieces(question + delimiter + option)
         border = len(question.rstrip())
@@ -184,7 +184,7 @@ def _joined(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str
     return found
 
 
-def _paired(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str]], _: str) -> Parts:
+def _paired(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str]], _: str) -> _TokenPairs:
     """Of an encoder and a decoder, which have a sequence each."""
     tokenizer = load_tokenizer(folder)
     begin = [] if special.begin is None else [special.begin]

@@ -31,11 +31,11 @@ class Measured:
 class Answer(ABC):
     """A kind of answer for every pixel: its loss, and a measure that is made from sums over images.
 
-    `measure` is its name in scores, `better` its direction, `unit` its unit, `parts` how many sums it is made from (N).
+    `measure` is its name in scores, `better` its direction, `unit` its unit, `n_sums` (N) how many sums it takes.
     """
 
     measure: str
-    parts: int
+    n_sums: int
     better: Literal["higher is better", "lower is better"]
     unit: str
 
@@ -58,7 +58,7 @@ class Classes(Answer):
     measure, better, unit = "miou", "higher is better", ""
 
     def __init__(self, classes: int) -> None:
-        self.classes, self.parts = classes, 3 * classes
+        self.classes, self.n_sums = classes, 3 * classes
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(outputs.float(), labels, ignore_index=VOID)
@@ -86,7 +86,7 @@ class Mask(Answer):
     """
 
     measure, better, unit = "max_f", "higher is better", ""
-    parts = 40
+    n_sums = 40
 
     def __init__(self, beta_squared: float) -> None:
         self.beta_squared = beta_squared
@@ -123,7 +123,7 @@ class Numbers(Answer):
     """
 
     measure, better = "rmse", "lower is better"
-    parts = 4
+    n_sums = 4
 
     def __init__(self, mean: float, sd: float, unit: str) -> None:
         self.mean, self.sd, self.unit = mean, sd, unit
@@ -150,7 +150,7 @@ class Normals(Answer):
     """Unit vectors (B, 3, S, S): 1 − cosine, and the mean angle to the truth. The share is 1 − angle/90°."""
 
     measure, better, unit = "angle", "lower is better", "degrees"
-    parts = 2
+    n_sums = 2
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         known = ~labels[:, 0].isnan()

@@ -39,7 +39,7 @@ class DenseMetrics(Metrics):
         self.columns = tuple(f"{name}/{kind.measure}" for name, kind in self.kinds.items())
         figures = (figure for name, kind in self.kinds.items() for figure in (f"{name}/{kind.measure}", f"{name}/loss"))
         self.names = ("score", "loss", *figures)
-        self.sums = nn.ModuleList([_Sums(1 + len(self.kinds)), *(_Sums(kind.parts) for kind in self.kinds.values())])
+        self.sums = nn.ModuleList([_Sums(1 + len(self.kinds)), *(_Sums(kind.n_sums) for kind in self.kinds.values())])
 
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """Of outputs (B, ΣK, S, S)."""

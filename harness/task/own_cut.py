@@ -7,7 +7,7 @@ import pandas as pd
 
 from harness.config import ConfigError, FileTableConfig, OwnTextTaskConfig
 from harness.system.paths import listed
-from harness.task.intake.cuts import Parts, drawn, joined, stratified
+from harness.task.intake.cuts import SplitRows, drawn, joined, stratified
 from harness.task.intake.groups import group_keys
 from harness.task.intake.labels import many_classes, suspicious
 from harness.task.intake.moments import cut_by_time
@@ -58,13 +58,13 @@ def _too_few(labels: Sequence[Hashable], most: int) -> list[str]:
 
 def _places(
     config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]
-) -> tuple[Parts, dict[str, str]]:
+) -> tuple[SplitRows, dict[str, str]]:
     if config.time is not None:
         return cut_by_time(where, config.time, frame["time"], shares, config.time_format)
     return _drawn(config, where, frame, shares), {}
 
 
-def _drawn(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> Parts:
+def _drawn(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[str, float]) -> SplitRows:
     """Near-identical texts stay in one split."""
     groups: list[Hashable] = list(frame["near"])
     for role in ("group", "scored"):
@@ -84,7 +84,7 @@ def _drawn(config: OwnRowsConfig, where: str, frame: pd.DataFrame, shares: dict[
 
 def _of_few_groups(
     config: OwnRowsConfig, where: str, groups: list[Hashable], labels: list[Hashable], shares: dict[str, float]
-) -> Parts:
+) -> SplitRows:
     """Raises ConfigError, with the reason, where groups cannot be shared out."""
     try:
         return whole_groups(groups, labels, shares, config.split_seed)
@@ -97,7 +97,7 @@ def _of_few_groups(
         raise ConfigError(f"{where} {keys}: no cut of whole groups can be learned from: {error}; {rule}") from None
 
 
-def _of_one_answer(labels: Sequence[Hashable], parts: Parts, least: int = 2) -> bool:
+def _of_one_answer(labels: Sequence[Hashable], parts: SplitRows, least: int = 2) -> bool:
     """Whether a held-out split, of so many rows at `least`, has one answer alone, and there are others."""
     mine = list(labels)
     held = [[mine[place] for place in places] for split, places in parts.items() if split != "train"]

@@ -17,7 +17,7 @@ from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.left import Left
 from harness.task.intake.misplaced import ABSENT, file_at, misplaced, where_they_are
-from harness.task.intake.segments import Parts, of_parts
+from harness.task.intake.segments import FileParts, of_parts
 from harness.task.intake.split_column import by_column
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.own_labels import with_label_sets
@@ -62,7 +62,7 @@ class Files(Generic[C]):
     place: Callable[[Path, str], Path] = file_at
     suffixes: Sequence[str] = ()
     unread: Sequence[str] = ()
-    parts: Parts | None = None
+    parts: FileParts | None = None
     rarer: Sequence[str] = ()
 
 

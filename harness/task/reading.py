@@ -53,7 +53,7 @@ class _Counts:
     unknown: np.ndarray
 
     @property
-    def share(self) -> float:
+    def unknown_share(self) -> float:
         return float(self.unknown.sum() / max(1, self.own.sum()))
 
     @property
@@ -138,7 +138,7 @@ def _unread(sides: Sequence[tuple[np.ndarray, np.ndarray]], tokens: Tokens) -> t
     marks = _marks(tokens, *(path.stat().st_mtime_ns for path in tokenizer_files(tokens.tokenizer)))
     counts = [_counted(*side, *marks) for side in sides]
     unread = np.any([each.unreadable for each in counts], axis=0)
-    return max(each.share for each in counts), unread, counts[0].own == 0
+    return max(each.unknown_share for each in counts), unread, counts[0].own == 0
 
 
 def _said(split: str, share: float, unread: Sequence[str], empty: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from harness.config import ConfigError
 from harness.task.intake.labels import is_gap
 from harness.task.intake.scored import left_uncut
 
-Parts = dict[str, np.ndarray]
+SplitRows = dict[str, np.ndarray]
 """The places of each split's rows, in their order; train last of those that are named."""
 
 
@@ -47,7 +47,7 @@ def refuse_empty(where: str, splits: Mapping[str, Sized]) -> None:
             raise ConfigError(f"{where}: the {split} split has no rows{rule if train else ''}")
 
 
-def drawn(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Parts:
+def drawn(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> SplitRows:
     """Whole groups at random: of a share of them the rows go to that split, the others to train.
 
     Where there are as many groups as splits, each split has one at least.
@@ -64,10 +64,12 @@ def drawn(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) ->
         end = start + count
         split_of |= dict.fromkeys(order[start:end].tolist(), name)
         start = end
-    return parts_of([split_of[number] for number in numbers.tolist()], shares)
+    return split_rows([split_of[number] for number in numbers.tolist()], shares)
 
 
-def stratified(groups: Sequence[Hashable], labels: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Parts:
+def stratified(
+    groups: Sequence[Hashable], labels: Sequence[Hashable], shares: Mapping[str, float], seed: int
+) -> SplitRows:
     """Whole groups, drawn from each class by its size; a group is of the class of its first row.
 
     A class of three groups or more has one in every split.
@@ -86,7 +88,7 @@ def stratified(groups: Sequence[Hashable], labels: Sequence[Hashable], shares: M
             split_of |= dict.fromkeys(order[:count], name)
             order = order[count:]
         split_of |= dict.fromkeys(order, "train")
-    return parts_of([split_of[number] for number in numbers.tolist()], shares)
+    return split_rows([split_of[number] for number in numbers.tolist()], shares)
 
 
 def split_of(group: str, seed: int, validation_share: float, test_share: float) -> str:
@@ -115,7 +117,7 @@ def joined(texts: Sequence[Hashable], groups: Sequence[Hashable]) -> list[Hashab
     return [root(group) for group in named]
 
 
-def by_time(moments: Sequence[object], shares: Mapping[str, float]) -> Parts:
+def by_time(moments: Sequence[object], shares: Mapping[str, float]) -> SplitRows:
     """The latest rows are held out, the very last for test; those of one moment stay together in the later split."""
     values = np.asarray(moments)
     order = np.argsort(values, kind="stable")
@@ -127,7 +129,7 @@ def by_time(moments: Sequence[object], shares: Mapping[str, float]) -> Parts:
             begin -= 1
         split_of[order[begin:end]] = name
         end = begin
-    return parts_of(split_of.tolist(), shares)
+    return split_rows(split_of.tolist(), shares)
 
 
 def _counts(size: int, shares: Mapping[str, float]) -> dict[str, int]:
@@ -157,7 +159,7 @@ def numbered(groups: Sequence[Hashable]) -> np.ndarray:
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
 
 
-def parts_of(split_of: Sequence[str], shares: Mapping[str, float]) -> Parts:
+def split_rows(split_of: Sequence[str], shares: Mapping[str, float]) -> SplitRows:
     """The places of the rows of each split, of which `split_of` has the name for each row."""
     if left_uncut(shares):
         return dict.fromkeys((*shares, "train"), np.arange(len(split_of)))

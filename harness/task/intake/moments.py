@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.config import ConfigError
 from harness.system.paths import listed
-from harness.task.intake.cuts import Parts, by_time
+from harness.task.intake.cuts import SplitRows, by_time
 from harness.task.intake.dates import dates_by, found_dates, iso_dates
 from harness.task.intake.scales import refuse_scales
 from harness.task.intake.short_dates import refuse_short_dates
@@ -42,7 +42,7 @@ class Moments:
 
 def cut_by_time(
     where: str, column: str, cells: pd.Series, shares: Mapping[str, float], time_format: str | None
-) -> tuple[Parts, dict[str, str]]:
+) -> tuple[SplitRows, dict[str, str]]:
     """The latest rows held out, and the first and the last time of each split that has rows, as they are written.
 
     Raises ConfigError for times whose order is not certain.

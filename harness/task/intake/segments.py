@@ -26,7 +26,7 @@ _WITH_SIDES = [
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
+class FileParts:
     """What a row may be of a file: `columns` finds those that say which `part` of a `whole` it is."""
 
     whole: str
@@ -34,7 +34,7 @@ class Parts:
     columns: Callable[[Table], Sequence[str]]
 
 
-def of_parts(parts: Parts, where: str, table: Table, digests: Iterable[str], *, settled: bool) -> list[str]:
+def of_parts(parts: FileParts, where: str, table: Table, digests: Iterable[str], *, settled: bool) -> list[str]:
     """What is told of columns of parts, `digests` being of rows' files; nothing where all are the whole file.
 
     Raises ConfigError, unless it is `settled`, where rows are parts of one file: each would be the whole of it.
@@ -75,8 +75,8 @@ def _boxes(table: Table) -> list[str]:
     return [str(table.frame.columns[place]) for place in places]
 
 
-SEGMENTS = Parts("recording", "segment", _segments)
-BOXES = Parts("picture", "box", _boxes)
+SEGMENTS = FileParts("recording", "segment", _segments)
+BOXES = FileParts("picture", "box", _boxes)
 
 
 def _named(table: Table) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from harness.config import ConfigError
 from harness.system.paths import listed
-from harness.task.intake.cuts import Parts, drawn, joined
+from harness.task.intake.cuts import SplitRows, drawn, joined
 from harness.task.intake.duplicates import near_counts, shared_keys
 from harness.task.intake.nearly import near_recordings
 from harness.task.intake.recordings import DecodedAudio
@@ -31,7 +31,7 @@ class Spoken(Protocol):
 R = TypeVar("R", bound=Spoken)
 
 
-def drawn_by_speaker(where: str, recordings: Sequence[R], shares: Mapping[str, float], seed: int) -> Parts:
+def drawn_by_speaker(where: str, recordings: Sequence[R], shares: Mapping[str, float], seed: int) -> SplitRows:
     """Speakers at random; copies of a recording, whoever speaks, stay in one split.
 
     Raises ConfigError, with `where`, for too few of them.

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from harness.task.intake.cuts import Parts
+from harness.task.intake.cuts import SplitRows
 from harness.task.intake.moments import cut_by_time
 from harness.task.intake.odd_times import odd_times
 
@@ -22,7 +22,7 @@ class Timed(Protocol):
 
 def latest_held_out(
     where: str, config: Timed, cells: Mapping[str, object], shares: Mapping[str, float]
-) -> tuple[Parts, dict[str, str], Sequence[str]]:
+) -> tuple[SplitRows, dict[str, str], Sequence[str]]:
     """The places of each split's rows; from when to when each is, as Facts.format has it; and what is told of times.
 
     `cells` are the times of rows by their names. Raises ConfigError for times whose order is not certain.

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 import numpy as np
 
 from harness.system.paths import listed
-from harness.task.intake.cuts import Parts, numbered, parts_of
+from harness.task.intake.cuts import SplitRows, numbered, split_rows
 
 _SWAPPED = 100  # groups at most of which each is tried in the place of each
 _TRIED = 20  # cuts to begin with
@@ -21,7 +21,7 @@ class Uncut(Exception):
     """What is said where no cut of whole groups can be learned from and scored."""
 
 
-def learnable(labels: Sequence[Hashable], parts: Parts) -> bool:
+def learnable(labels: Sequence[Hashable], parts: SplitRows) -> bool:
     """Whether a cut has rows in every split, all classes in training, and several in what is held out."""
     classes = {split: {labels[place] for place in places.tolist()} for split, places in parts.items()}
     least = min(2, len(set(labels)))
@@ -30,7 +30,7 @@ def learnable(labels: Sequence[Hashable], parts: Parts) -> bool:
 
 def whole_groups(
     groups: Sequence[Hashable], labels: Sequence[Hashable], shares: Mapping[str, float], seed: int
-) -> Parts:
+) -> SplitRows:
     """Whole groups so that each split has one, training every class, the others as many as can be, and all of them
     about their shares of the rows and of each class. Raises Uncut where there is no such cut.
     """
@@ -46,7 +46,7 @@ def whole_groups(
         split_of = np.full(len(counts), len(shares))
         split_of[held_out] = range(len(shares))
         _settle(counts, split_of, order, np.array([*shares.values(), 1 - sum(shares.values())]))
-        parts = parts_of([names[split_of[number]] for number in numbers.tolist()], shares)
+        parts = split_rows([names[split_of[number]] for number in numbers.tolist()], shares)
         if learnable(labels, parts):
             return parts
         why = "a split would have one class alone"
