@@ -128,7 +128,7 @@ def _open(where: str, address: str) -> BaseStorage:
 
 
 def _mismatch(study: _Study, config: Config) -> str | None:
-    """What makes its values those of another question."""
+    """Why its values answer another question; None where they do not."""
     plan = SearchPlan.of(config)
     if study.directions != plan.directions:
         shown = [", ".join(way.name.lower() for way in ways) for ways in (study.directions, plan.directions)]

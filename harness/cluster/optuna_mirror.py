@@ -278,9 +278,9 @@ def _held_by(phase: Phase, arm: Arm) -> str:
 
 
 def _attributes(entry: Record) -> dict[str, Any]:
-    """What a trial was and cost, and what it scored on validation; nothing of the test split.
+    """A trial's settings, costs and validation scores; nothing of the test split.
 
-    The rank is the mean of those of the layers; where they differ, the lowest and the highest stand beside it.
+    The rank is the mean over layers; where they differ, the lowest and the highest stand beside it.
     """
     found: dict[str, Any] = {name: value for name in SHORT if (value := figure(entry, name)) is not None}
     ranks = set(entry.adapter.ranks.values())

@@ -84,9 +84,9 @@ class Pace:
         self._began, self._earlier = time.monotonic(), len(earlier)
 
     def left(self, records: Sequence[Record], work: float | None) -> float | None:
-        """Seconds that so much work of one worker takes all of them; until two trials have ended, one worker.
+        """Seconds that all workers together need for this much work of one; until two trials have ended, that of one.
 
-        Of a trial that others had begun earlier only what may have been trained since counts.
+        A trial that others had begun earlier counts with what may have been trained since.
         """
         ended, passed = records[self._earlier :], time.monotonic() - self._began
         if work is None or len(ended) < 2:

@@ -164,7 +164,7 @@ def check_arms(config: Config) -> None:
 
 
 def _counted_points(arm: Arm) -> tuple[int, ...]:
-    """Of an arm whose ranks by group are searched, the lowest and the highest of all of them say enough."""
+    """The corners that are counted: where ranks by group are searched, all at their lowest and all at their highest."""
     return (0, 1) if arm.ranks is not None else (0,)
 
 

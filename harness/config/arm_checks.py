@@ -106,7 +106,7 @@ def confirmed_otherwise(sweep: SweepConfig) -> Iterator[str]:
 
 
 def reference_mistakes(sweep: SweepConfig) -> Iterator[str]:
-    """A reference that is no arm which is always confirmed."""
+    """A reference that is not among the arms that are always confirmed."""
     name = sweep.confirm.reference if sweep.confirm else None
     if name is None:
         return  # the arms may not be known yet: other mistakes are listed beside

@@ -1,4 +1,4 @@
-"""What cannot be done on several devices, of which each has the base or a part of it."""
+"""What cannot be done on several devices, whether each holds the whole base or a part of it."""
 
 from harness.config.schema import Config
 

@@ -103,7 +103,7 @@ class TrainerConfig:
 
     @property
     def text_measures(self) -> tuple[str, ...]:
-        """Of what is measured, the names that are of written texts, where the answer is a text."""
+        """The names among the objective and the measures that score written texts."""
         return tuple(name for name in dict.fromkeys((self.objective, *self.measures)) if name in TEXT_MEASURES)
 
     @property

@@ -211,7 +211,7 @@ _OF_A_DIMENSION = {"low", "high", "log", "integer", "step", "choices", "when"}
 
 
 def _is_inner(value: Any) -> bool:
-    """Whether a mapping is no dimension, but holds some under the rest of their key."""
+    """Whether a mapping is not itself a dimension but holds dimensions under the rest of their keys."""
     return isinstance(value, Mapping) and bool(value) and not _OF_A_DIMENSION & set(value)
 
 
@@ -257,7 +257,7 @@ def in_order(space: Space) -> list[str]:
 
 
 def points(space: Space) -> Iterator[Point]:
-    """Every point of a space whose dimensions have a number of values each, those of each condition included."""
+    """Every point of a space of finite dimensions, conditional ones included."""
 
     def beside(point: Point, keys: list[str]) -> Iterator[Point]:
         if not keys:

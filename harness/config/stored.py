@@ -63,7 +63,7 @@ def read_stored(path: Path) -> Tree:
 
 
 def stored_sweep(folder: Path) -> Tree:
-    """The sweep that the study in a folder was begun with; empty where the folder is none of a study."""
+    """The sweep that the study in a folder was begun with; empty where the folder holds no study."""
     path = folder / CONFIG
     return (read_stored(path).get("sweep") if path.exists() else None) or {}
 

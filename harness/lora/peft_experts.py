@@ -24,7 +24,7 @@ def has_peft_form(layer: LoraExperts) -> bool:
 
 
 def peft_factors(layer: LoraExperts) -> Iterator[tuple[str, str, Tensor, Tensor, float]]:
-    """Of each weight its name, its wrapper's place under the module, A (E·R, I), B (O, R·E) and the scale."""
+    """For each weight its name, its wrapper's place under the module, A (E·R, I), B (O, R·E) and the scale."""
     by_weight = _by_weight(layer)
     for weight, place in wrappers(list(by_weight)):
         factors = [update.foldable_factors() for update in by_weight[weight]]

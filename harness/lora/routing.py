@@ -48,7 +48,7 @@ def add_per_row(y: Tensor, x: Tensor, *, downs: Tensor, ups: Tensor, rows: Tenso
 
 
 def add_one(y: Tensor, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
-    """The same where one number is every row's: `down` (R, I), `up` (R, O)."""
+    """`add_per_row` where all rows have one number: `down` (R, I), `up` (R, O)."""
     low = F.linear(x, down).reshape(-1, len(down))
     return y.reshape(-1, y.shape[-1]).addmm_(low.to(y.dtype), up.to(y.dtype)).view(y.shape)
 

@@ -96,7 +96,7 @@ class LowRankUpdate(nn.Module):
 
     @property
     def zero_factor(self) -> nn.Parameter:
-        """Of A and B the one that starts at zero."""
+        """The one of A and B that starts at zero."""
         return self.lora_A if self.swapped else self.lora_B
 
     def factors(self) -> tuple[Tensor, Tensor]:

@@ -158,7 +158,7 @@ class Network(nn.Module):
         """
 
     def transformers_form(self) -> "TransformersForm | None":
-        """What of it is a model of transformers; None where it is none."""
+        """The model of transformers inside it; None where there is none."""
         return None
 
     def answer(self, features: Tensor, batch: dict[str, Tensor]) -> Tensor:

@@ -137,7 +137,7 @@ def _innermost(words: list[str]) -> str:
 
 
 def _own(last: str, parent: str) -> str:
-    """A name that is none of the usual ones is its own role."""
+    """An unusual name is its own role."""
     word = parent if last in ("dense", "linear", "proj", "fc", "layer") or last.isdigit() else last
     return re.sub(r"\W|^(?=\d)", "_", word or last)
 

@@ -1,4 +1,4 @@
-"""What of text encoders is known without transformers: names of layers, padding, heads.
+"""What is known of text encoders without importing transformers: names of layers, padding, heads.
 
 Shapes: B examples, H hidden size, C classes.
 """

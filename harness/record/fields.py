@@ -121,7 +121,7 @@ def _named(section: type[Section], prefix: str) -> Iterator[tuple[str, Field]]:
 
 
 def split(tree: Mapping[str, Any], names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What of a mapping has one of the names, and what has not."""
+    """The items of a mapping whose keys are among the names, and the other items."""
     wanted = set(names)
     mine = {name: value for name, value in tree.items() if name in wanted}
     return mine, {name: value for name, value in tree.items() if name not in wanted}

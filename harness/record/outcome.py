@@ -110,9 +110,9 @@ def direction(metric: str) -> float:
 
 
 def gain(score: S, alone: S, error: bool) -> S:
-    """What a task gains against its run alone, in percent of that: positive is better (Maninis et al., 2019).
+    """The gain of a task over its run alone, in percent of that: positive is better (Maninis et al., 2019).
 
-    Of one score, or of an array of them.
+    It takes one score or an array of them.
     """
     share: S = 100 * (score - alone) / alone
     return -share if error else share
@@ -125,7 +125,9 @@ def bounds(metric: str) -> tuple[float, float]:
 
 
 def headline_bounds(entry: Record) -> tuple[float, float]:
-    """Those of the score that a trial is shown by: of several tasks the mean of shares, which R² is only from above."""
+    """The bounds of the headline score: for several tasks it is a mean of shares, and R² among them has only an upper
+    bound.
+    """
     name = headline_metric(entry)
     if name != "score" or not entry.data.tasks:
         return bounds(name)
@@ -203,9 +205,9 @@ def best_on_validation(group: Sequence[Record]) -> Record | None:
 
 
 def best_by(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, Record]:
-    """Of each group of trials with the same key, the one that did best on validation, in the order of the trials.
+    """The best trial on validation of each group with the same key, in the order of the trials.
 
-    A group without a complete trial has none.
+    A group without a complete trial is left out.
     """
     groups: dict[K, list[Record]] = {}
     for entry in sorted(records, key=lambda entry: entry.trial):

@@ -62,7 +62,7 @@ _NAMES = {
 
 
 def constant(entry: Record) -> Constant | None:
-    """Of constant answers that which scores best on validation, by the measure that trials are shown by.
+    """The constant answer that scores best on validation, by the headline measure.
 
     None where no constant answer has a score by it, and in records from before it was kept.
     """

@@ -210,7 +210,7 @@ def _cannot_rank(found: Sequence[Confirmed], items: int, folder: Path) -> str:
 
 
 def _too_few(runs: Sequence[Record]) -> str:
-    """Of what is repeated there are too few for a verdict; empty where there are enough. `runs` are those of an arm."""
+    """Why there are too few repetitions for a verdict; empty where there are enough. `runs` are those of one arm."""
     orders = len({tuple(run.continual.tasks) for run in runs})
     speakers = len(runs[0].data.speakers.get("test", ()))
     if len(runs) < LEAST_SEEDS:

@@ -111,7 +111,7 @@ def fwt_over_head(entry: Record, head: Record | None) -> float | None:
 
 
 def trained_head(entries: Iterable[Record]) -> Record | None:
-    """Of trials the best on validation that trained a head on the frozen base and nothing else."""
+    """The best trial on validation among those that trained only a head on the frozen base."""
     return best_on_validation([entry for entry in entries if entry.lora.trains_head_alone])
 
 

@@ -130,7 +130,7 @@ def _precisions(positive: NDArray[np.bool_], scores: Floats, groups: Whole) -> F
 
 
 def _precision(positive: NDArray[np.bool_], ordered: Floats) -> float:
-    """Of rows from the highest score to the lowest; those of one score are taken together."""
+    """The average precision of rows by falling score; rows with equal scores are taken together."""
     if not positive.any():
         return float("nan")
     last = np.append(ordered[1:] != ordered[:-1], True)
@@ -151,7 +151,7 @@ def of_numbers(name: str, labels: Floats, predicted: Floats, groups: Whole) -> F
 
 
 def _correlation(together: Floats, squares: Floats) -> Floats:
-    """Of a covariance and the product of both variances; 0 where one of these is."""
+    """The correlation from a covariance and the product of both variances; 0 where a variance is 0."""
     return np.nan_to_num(_ratio(together, np.sqrt(np.maximum(0.0, squares))))
 
 

@@ -40,7 +40,7 @@ class _NoRows(Exception):
 
 
 def score_matrices(shared: Mapping[str, Sequence[Record]], folder: Path) -> ScoreMatrices:
-    """Of trials with the same seeds in every arm, in the same order."""
+    """The score matrices of trials that have the same seeds in every arm, in the same order."""
     try:
         found = {name: [_columns(entry, folder) for entry in entries] for name, entries in shared.items()}
         sizes = {(rows, groups) for entries in found.values() for _, rows, groups in entries}

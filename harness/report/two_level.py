@@ -175,7 +175,7 @@ def equal_within(arms: int, seeds: int, items: int, *, run_sd: float, disagreeme
 
 @dataclass(frozen=True)
 class _Planned:
-    """Of a difference: its standard error, the degrees of freedom, and how many errors its interval reaches."""
+    """A planned difference: its standard error, its degrees of freedom, and its interval's reach in standard errors."""
 
     error: float
     freedom: float

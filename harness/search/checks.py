@@ -278,7 +278,7 @@ def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
 
 
 def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
-    """What of the studies that are learned from can be seen without reading them."""
+    """What is wrong with the studies to learn from, as far as that shows without reading them."""
     sources = sweep.history or []
     kind = sampler_kind(sweep.sampler)
     if sources and not (kind.learns and kind.history):

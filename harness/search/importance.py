@@ -28,7 +28,7 @@ _SHUFFLES = 25  # for each dimension: enough that one of all can have a p below 
 
 @dataclasses.dataclass(frozen=True)
 class Importances:
-    """Of each dimension its share of the whole, and how often shuffled scores give as much: p, by Holm, approximate.
+    """Each dimension's share of the whole, and how often shuffled scores give as much: p, by Holm, approximate.
 
     Both are empty where there are too few `trials`. `best` is the share of the trials that counts as the best.
     """

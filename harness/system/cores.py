@@ -16,7 +16,7 @@ def allowed_cores() -> int:
 
 
 def usable_cores() -> int:
-    """The same, at most as many as its control groups have the time of."""
+    """The cores that this process may run on, at most as many as its control groups grant time for."""
     quotas = [math.floor(quota) for group in control_groups("cpu") for quota in _quota(group)]
     return max(1, min([allowed_cores(), *quotas]))
 

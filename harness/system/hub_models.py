@@ -101,7 +101,7 @@ def known_folder(address: str) -> Path | None:
 
 
 def weight_files(names: Iterable[str]) -> list[str]:
-    """Of the names of a folder's files, those that transformers loads weights from: safetensors, else pickles."""
+    """The files of a folder that transformers loads weights from, by name: safetensors, else pickles."""
     known = sorted(names)
     for stem, ending in (("model", "safetensors"), ("pytorch_model", "bin")):
         whole, index = f"{stem}.{ending}", f"{stem}.{ending}.index.json"

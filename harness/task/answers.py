@@ -64,7 +64,7 @@ _KINDS: Mapping[str, Extract] = {"number": number_in, "letter": letter_in, "last
 
 
 def are_right(written: Sequence[str], references: Sequence[str], extract: Extract) -> list[bool]:
-    """Of each text whether it holds the answer of its reference; without an answer it is wrong."""
+    """Whether each text holds the answer of its reference; a text without an answer is wrong."""
     found = zip(map(extract, written), map(extract, references), strict=True)
     return [said is not None and said == wanted for said, wanted in found]
 

@@ -64,7 +64,7 @@ class Inputs(Dataset[int]):
         """The inputs of a batch under the names its model knows, `labels` (B, …), and `rows` (B), their numbers."""
 
     def training_batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """What of these rows is trained on: all, but where an evaluation reads more."""
+        """The batch of these rows for training: the same as for evaluation, except where an evaluation reads more."""
         return self.batch(rows)
 
     def batches(
@@ -202,7 +202,7 @@ class Task(ABC):
         return {}
 
     def metrics(self) -> "Metrics":
-        """What is scored, with nothing scored yet. Of a task of classes, accuracy and cross-entropy."""
+        """Empty metrics; for a task of classes, accuracy and cross-entropy."""
         from harness.task.metrics import ClassMetrics  # torchmetrics is slow to import, and counting needs none
 
         return ClassMetrics(len(self.classes))

@@ -1,4 +1,4 @@
-"""Conversations in fixed splits, of which a causal language model learns to write the assistant's turns."""
+"""Conversations in fixed splits, in which a causal language model learns to write the assistant's turns."""
 
 import dataclasses
 import functools

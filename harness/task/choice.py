@@ -94,7 +94,9 @@ class ChoiceTask(Task):
         return "tokens of all options"
 
     def describe(self) -> dict[str, object]:
-        """With what guessing, and the place that is right most often in training, score; not where it always is."""
+        """Adds the scores of guessing and of the place that is most often right in training, unless one place always
+        is.
+        """
         return (
             source_described(self.name, self.source, self.sha256, self.splits)
             | {"chance": {name: _chance(split) for name, split in self.splits.items() if name != "train"}}

@@ -169,7 +169,7 @@ _TokenPairs = list[tuple[list[int], list[int]]]
 
 
 def _joined(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str]], delimiter: str) -> _TokenPairs:
-    """Of a causal model, which reads both as one text: an option has the tokens with characters behind its question.
+    """For a causal model, which reads both as one text: an option has the tokens with characters after its question.
 
     Blanks at the end of a question are the option's, since tokens begin with them.
     """
@@ -185,7 +185,7 @@ def _joined(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str
 
 
 def _paired(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str]], _: str) -> _TokenPairs:
-    """Of an encoder and a decoder, which have a sequence each."""
+    """For an encoder and a decoder, which read one sequence each."""
     tokenizer = load_tokenizer(folder)
     begin = [] if special.begin is None else [special.begin]
     read = tokenizer.sources([question for question, _ in pairs])

@@ -37,7 +37,7 @@ class ContinualTask(SeveralTasks):
 
     @property
     def losses(self) -> Losses | None:
-        """Of rows of several tasks with a head each; else the mean over the rows says all."""
+        """The losses of rows of several tasks with a head each; None where the mean over the rows is enough."""
         apart = self.learn == "replay" and not self.shared
         return losses_of_rows(list(self.head_outputs().values())) if apart else None
 
@@ -47,17 +47,17 @@ class ContinualTask(SeveralTasks):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Of the first task."""
+        """The classes of the first task."""
         return next(iter(self.parts.values())).classes
 
     @property
     def outputs(self) -> int | dict[str, int]:
-        """Of the one head, or of each task's."""
+        """The outputs of the one head, or of each task's head."""
         outputs = self.head_outputs()
         return next(iter(outputs.values())) if self.shared else outputs
 
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
-        """Of the first task; those of every task are `inputs_by_task`."""
+        """The inputs of the first task; `inputs_by_task` gives those of every task."""
         return next(iter(self.inputs_by_task(split, tokens).values()))
 
     def inputs_by_task(self, split: str, tokens: Tokens | None) -> dict[str, Inputs]:
@@ -68,7 +68,7 @@ class ContinualTask(SeveralTasks):
         }
 
     def metrics(self) -> "Metrics":
-        """Of the first task."""
+        """The metrics of the first task."""
         return next(iter(self.parts.values())).metrics()
 
     def constant_scores(self, split: str, metrics: "Callable[[], Metrics]") -> dict[str, dict[str, float]]:

@@ -64,7 +64,7 @@ class Classes(Answer):
         return F.cross_entropy(outputs.float(), labels, ignore_index=VOID)
 
     def sums(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Of each class the pixels that are both, that are it, and that are taken for it (B, 3·K)."""
+        """For each class the pixels of the intersection, of the label and of the prediction (B, 3·K)."""
         known = (labels != VOID)[..., None]
         is_it = F.one_hot(labels.clamp(max=self.classes - 1), self.classes) * known
         taken = F.one_hot(outputs.argmax(1), self.classes) * known

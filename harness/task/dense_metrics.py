@@ -42,7 +42,7 @@ class DenseMetrics(Metrics):
         self.sums = nn.ModuleList([_Sums(1 + len(self.kinds)), *(_Sums(kind.n_sums) for kind in self.kinds.values())])
 
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """Of outputs (B, ΣK, S, S)."""
+        """Add a batch and its outputs (B, ΣK, S, S)."""
         rows, losses, columns = len(logits), [logits.new_ones((), dtype=torch.float64)], []
         parts = logits.split(list(self.channels.values()), 1)
         for (name, kind), part, total in zip(self.kinds.items(), parts, self.sums[1:], strict=True):

@@ -69,7 +69,7 @@ class ExtractiveQaTask(Task):
         return QaMetrics(splits, self.max_answer, may_be_none=self.may_be_none)
 
     def constant_scores(self, split: str, metrics: "Callable[[], Metrics]") -> dict[str, dict[str, float]]:
-        """Of the answer that is most frequent in training: it need not stand in a context."""
+        """The scores of the most frequent training answer, which need not stand in a context."""
         usual, asked = self._most_frequent, self.splits[split]
         scores = [scores_of(usual, each.wanted) for each in asked]
         exact, f1 = (math.fsum(side) / len(asked) for side in zip(*scores, strict=True))

@@ -165,7 +165,7 @@ def open_picture(image: Path | bytes, span: Sequence[float] | None = None) -> "I
 
 
 def _is_deep(opened: "Image") -> bool:
-    """Whether it is grey of more than 8 bits, of which Pillow would cut what is above 255."""
+    """Whether it is grey with more than 8 bits, whose values above 255 Pillow would cut."""
     return opened.mode.startswith(("I", "F"))
 
 
@@ -175,7 +175,7 @@ def _has_16_bits(opened: "Image") -> bool:
 
 
 def _values(opened: "Image") -> np.ndarray:
-    """Of grey of more than 8 bits, upright (H, W)."""
+    """The values of a grey picture with more than 8 bits, upright (H, W)."""
     from PIL import ExifTags, ImageOps
 
     unsigned = opened.format == "TIFF" and opened.getexif().get(ExifTags.Base.SampleFormat, 1) in (1, (1,))

@@ -102,7 +102,7 @@ def tokens_of(node: Function, placed: Sequence[tuple[Place, str]]) -> list[tuple
 
 
 def shown(text: str) -> str:
-    """A token as it is read: of texts, which are long, the first character."""
+    """A token as the model reads it; a long text is cut to its first character."""
     return text if len(text) <= _LONGEST and text.isprintable() else f"{text[0]}…"
 
 

@@ -47,7 +47,7 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class _Counts:
-    """Of each row of a split: its tokens but for special ones, and those of them that are unknown."""
+    """For each row of a split: how many tokens it has, without special ones, and how many of them are unknown."""
 
     own: np.ndarray
     unknown: np.ndarray
@@ -193,7 +193,7 @@ def _marks(tokens: Tokens, *_: int) -> tuple[int | None, list[int]]:
 
 
 def _written(files: Sequence[Path]) -> tuple[int | None, set[int]]:
-    """The same as the files say it."""
+    """The id of unknown tokens and the ids of special ones, from the tokenizer's files."""
     found = json.loads(files[-1].read_text(encoding="utf-8"))
     if files[-1].name == "vocab.json":  # Marian's
         return found.get("<unk>"), set()

@@ -34,7 +34,7 @@ class SeveralTasks(Task):
         return [mistake for part in self.parts.values() for mistake in part.mistakes(model)]
 
     def describe(self) -> dict[str, object]:
-        """With what each part says of itself."""
+        """The name, the digest, and each part's own description."""
         parts = {name: part.describe() for name, part in self.parts.items()}
         return {"name": self.name, "sha256": self.sha256, "tasks": parts}
 

@@ -24,7 +24,7 @@ _FRAMES = 100  # a second; what the length of a row is counted in, as of mel fra
 class SoundSplit(Inputs):
     """The samples of a split end to end, where each recording starts, and the classes.
 
-    Of each recording `most` samples are read, where that is not None.
+    At most `most` samples of each recording are read, where that is not None.
     """
 
     samples: np.ndarray

@@ -19,7 +19,7 @@ from harness.task.base import CUT_APART, SPLITS, Inputs, Task
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """Of the rows of a split: the shortest, the median, the 95th percentile and the longest."""
+    """The shortest, the median, the 95th percentile and the longest row of a split."""
 
     shortest: float
     median: float

@@ -44,7 +44,7 @@ class TagMetrics(Metrics):
         return torch.cat([torch.stack([nats_B / read_B.clamp(min=1), read_B], 1), counts_B5], 1)
 
     def _counts(self, row: list[int], wanted: list[int]) -> list[int]:
-        """Of a row: spans that are right, found, there; tokens that are right, all."""
+        """For one row: the spans that are right, found, and there; the tokens that are right, and all."""
         right = sum(one == other for one, other in zip(row, wanted, strict=True))
         if not self.with_spans:
             return [0, 0, 0, right, len(wanted)]
@@ -55,7 +55,7 @@ class TagMetrics(Metrics):
         return tags_of(logits, batch["places"], self.usual)
 
     def answers(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Of the tokens that are read, one after another: labels (N) and logits (N, C)."""
+        """The labels (N) and logits (N, C) of the tokens that are read, one after another."""
         read = batch["labels"] != IGNORED
         return batch["labels"][read], logits[read].float()
 

@@ -127,7 +127,7 @@ def rates(right: float, found: float, there: float) -> tuple[float, float, float
 def by_type(
     tags: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scheme: str = "bio"
 ) -> list[list[object]]:
-    """Of each type of span, by name: how many are there, were found and are right; precision, recall and F1."""
+    """For each type of span, by name: how many are there, were found and are right; precision, recall and F1."""
     there, found, right = Counter[str](), Counter[str](), Counter[str]()
     for row, said in zip(tags, predicted, strict=True):
         mine, theirs = set(spans(said, scheme)), set(spans(row, scheme))

@@ -199,7 +199,7 @@ def _with_near(facts: Facts, keys: Mapping[str, list[str]], labels: list[str]) -
 
 
 def _first_rows(config: TextConfig, train: pd.DataFrame) -> pd.DataFrame:
-    """As many training rows as asked for: those of a smaller number are among those of a larger."""
+    """The first training rows, as many as asked for: a smaller set is part of a larger one."""
     if config.train_rows is None:
         return train
     if config.train_rows > len(train):

@@ -77,7 +77,7 @@ class TranscriptsTask(WritingTask):
 
     @functools.cached_property
     def baselines(self) -> dict[str, object]:
-        """None in chrF: of transcripts it is the WER of the usual one."""
+        """None in chrF: for transcripts the baseline is the WER of the most frequent one."""
         return {}
 
     def texts(self, split: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ class WrittenSplit(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class WrittenTexts:
-    """A split of which no more is to be known."""
+    """What is known of every split of texts that are written."""
 
     answers: tuple[str, ...]
 

@@ -95,7 +95,7 @@ class StepClock:
 
     @property
     def seconds(self) -> list[float]:
-        """Of each step so far. Waits for a GPU to have ended the last one."""
+        """The seconds of each step so far. Waits until a GPU has ended the last one."""
         if self._events:
             self._events[-1][1].synchronize()
             self._seconds += [begin.elapsed_time(end) / 1000 for begin, end in self._events]

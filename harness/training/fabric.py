@@ -25,7 +25,7 @@ logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 def make_fabric(
     device: torch.device, precision: str, *, devices: int = 1, strategy: str = "auto", in_part: bool = False
 ) -> Fabric:
-    """The devices of a trial, of which this process has one; the processes of several find each other.
+    """The devices of a trial; this process drives one, and the processes of several find each other.
 
     `in_part` says that a step may leave some of the trained weights alone, which several devices have to know.
     """

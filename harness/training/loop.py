@@ -112,7 +112,9 @@ class Trainer:
             callback.after_step(self, batch)
 
     def _compute_gradients(self, batch: dict[str, Any]) -> None:
-        """Of one loss, or of those of a batch in parts; the processes of DDP add them up after the last one."""
+        """The gradients of a batch's loss, or of the losses of its parts; the processes of DDP add them up after the
+        last one.
+        """
         with self.fabric.autocast():
             recorded = self.module.recorded_loss(batch, self.step)
         if recorded is not None:

@@ -148,7 +148,7 @@ class TrialModule(nn.Module):
             self.graphs.release()
 
     def zero_gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        """Before a step that is no graph."""
+        """Clear the gradients before a step that is not run as a graph."""
         if self.graphs is None:
             optimizer.zero_grad()
         else:
@@ -171,7 +171,7 @@ class TrialModule(nn.Module):
         self.predictions, self.shares, self.tags = [], [], {}
 
     def end_validation(self, step: int) -> None:
-        """Compute the scores of the validation split, those of `written` texts among them."""
+        """Compute the scores of the validation split, including those of `written` texts."""
         self._compute_scores(step)
         if self.written is not None:
             self.scores |= self.written()

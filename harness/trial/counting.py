@@ -55,7 +55,7 @@ def parameters_by_group(model: nn.Module, adapter: Iterable[nn.Parameter], head:
 
 
 def _attention(*given: Any, scale: float | None = None, out_shape: object = None) -> int:
-    """Queries by keys, and what comes of it by values; heads of queries may share a key.
+    """The products of queries and keys, and of their scores and values; heads of queries may share a key.
 
     Given are the shapes of query (B, H, L, D), key, value and others.
     """

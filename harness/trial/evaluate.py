@@ -47,7 +47,7 @@ class Evaluation:
     notes: list[str]
 
     def write_items(self, path: Path) -> None:
-        """A CSV file as a trial's answers.csv, its rows those of the splits one after another."""
+        """Write a CSV file like a trial's answers.csv, with the rows of the splits one after another."""
         write_table(path, *self.table)
 
 
@@ -112,7 +112,7 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
 
 
 def _splits(split: str, uncut: Collection[str] = ()) -> tuple[str, ...]:
-    """Those whose rows are scored, each row once: splits that are `uncut` have the rows of training."""
+    """The splits to score, each row once: splits that are `uncut` have the rows of training."""
     if split != "all":
         return (split,)
     return tuple(name for name in SPLITS if name not in uncut) if len(uncut) < 2 else ("test",)

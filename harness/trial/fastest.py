@@ -51,7 +51,7 @@ def settled(config: Config) -> Config:
 
 
 def _unmeasured(config: Config) -> str:
-    """Why no steps can be measured that are as those of the trials; empty where they can."""
+    """Why no steps like those of the trials can be measured here; empty where they can."""
     if trains_remotely(config):
         return f"steps are measured here, and launch={config.launch.name} trains elsewhere"
     devices = config.trainer.devices

@@ -232,7 +232,7 @@ def _passed_over_alike(trial: RunningTrial, batch: dict[str, Tensor], prefix: Fr
 
 @torch.no_grad()
 def _computed(trial: RunningTrial, inputs: Inputs, rows: np.ndarray, prefix: FrozenPrefix | None) -> Iterator[Tensor]:
-    """Of some rows the features (F), or the states of their tokens (L, H), in the order of `rows`.
+    """The features (F) of some rows, or the states of their tokens (L, H), in the order of `rows`.
 
     They are computed in batches that follow from the rows alone: a resumed trial has the same.
     """
@@ -257,7 +257,7 @@ def _computed(trial: RunningTrial, inputs: Inputs, rows: np.ndarray, prefix: Fro
 
 
 def _key(trial: RunningTrial, made_of: Mapping[str, str], split: str, rows: np.ndarray, below: int | None) -> str:
-    """Of features that are the same: by data, base, how it reads and computes, and the rows."""
+    """The cache key of features: the data, the base, how it reads and computes, and the rows."""
     config = trial.config
     known: dict[str, object] = {
         "made_of": dict(made_of),

@@ -19,9 +19,9 @@ Subspaces = dict[tuple[int, str], tuple[Tensor, Tensor]]
 
 
 def analysed(records: Sequence[Record], folder: Path) -> list[Record]:
-    """Which trials are looked at: of each arm those that confirm it, else its best one on validation.
+    """The trials to look at: those that confirm an arm, else its best one on validation.
 
-    Trials whose weights are not there, as of a frozen base, are none.
+    Trials without weights, as those of a frozen base, are left out.
     """
     best = best_by((entry for entry in records if entry.phase == "search"), lambda entry: entry.arm)
     again = [entry for entry in records if entry.phase == "confirm" and entry.state == "complete"]
@@ -74,7 +74,7 @@ def _changes(entry: Record, folder: Path, subspaces: Subspaces) -> Iterator[Laye
 
 
 def _similarities(changes: Sequence[LayerChange], subspaces: Subspaces) -> Iterator[Similarity]:
-    """Of one arm with any two seeds, of two arms with the same seed: what differs between them is one thing."""
+    """Pairs of one arm with two seeds, or of two arms with the same seed, so that only one thing differs."""
     for one, other in itertools.combinations(changes, 2):
         same_arm, same_seed = one.arm == other.arm, one.seed == other.seed
         if one.layer != other.layer or same_arm == same_seed:

@@ -116,7 +116,7 @@ def predict(trained: Trained, texts: Sequence[str], pairs: Sequence[str] = ()) -
 
 
 def answers_of(trained: Trained, logits: Tensor) -> list[list[Any]]:
-    """Of each row of logits (N, C) the class and the probability of each, the labels and these, or the number."""
+    """For each row of logits (N, C): the class or the labels with the probability of each, or the number."""
     if trained.unit is not None:
         sd, mean = trained.unit
         return [[value * sd + mean] for value in logits.flatten().tolist()]
@@ -145,7 +145,7 @@ def answer_columns(trained: Trained) -> list[str]:
 
 @torch.no_grad()
 def logits_of(network: torch.nn.Module, rows: Any, count: int, device: torch.device) -> Tensor:
-    """Of all rows (N, C), in batches of rows of like length."""
+    """The logits of all rows (N, C), computed in batches of rows of similar length."""
     order = sorted(range(count), key=lambda index: int(rows.lengths[index]))
     parts = []
     for start in range(0, count, _BATCH):

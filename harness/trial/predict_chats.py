@@ -1,4 +1,4 @@
-"""What a trial that was trained on conversations answers to those of a file."""
+"""Answers to the conversations of a file, by a trial that was trained on conversations."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -58,9 +58,10 @@ def read_questions(config: ExtractiveQaConfig, path: Path) -> list[Question]:
 
 @torch.no_grad()
 def answer(trained: Trained, questions: list[Question], where: str) -> list[list[Any]]:
-    """Of each question its answer, the probability, where it begins and ends, and that of none where it may have none.
+    """For each question: its answer, the probability, where it begins and ends, and that of no answer if there may be
+    none.
 
-    Of no answer the text, and where it is, are empty.
+    The text and the place of no answer are empty.
     """
     tokens, task = model_tokens(trained.config.model), cast(ExtractiveQaConfig, trained.config.task)
     if tokens is None or tokens.tokenizer is None:

@@ -341,7 +341,7 @@ def lost_record(config: Config, context: TrialContext, reason: str) -> Record:
 
 
 def _asked(config: Config, context: TrialContext) -> Record:
-    """The record of a trial of which nothing is known but what was asked for."""
+    """The record of a trial with nothing but what was asked for."""
     settings = asdict(config.optimizer) | {"batch_size": config.trainer.rows_of_step * config.trainer.devices}
     return Record(
         study=context.study,

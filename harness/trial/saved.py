@@ -41,7 +41,7 @@ class Saved:
     entry: Record | None = None
 
     def notes(self, config: Config) -> list[str]:
-        """What of another base than it was trained over is easily overlooked."""
+        """Differences from the base that it was trained over that are easily overlooked."""
         if self.entry is None:
             return self._named_base(config)
         said, then, now = [], self.entry.base, base_identity(config)
@@ -218,7 +218,7 @@ class OutputMapping:
 
 
 def _output_mapping(saved: Saved, task: Task) -> OutputMapping:
-    """From the classes or the unit of a saved head to those of a task. Raises ConfigError where classes differ."""
+    """The mapping from a saved head's classes or unit to those of a task. Raises ConfigError where classes differ."""
     if task.outputs == 0:
         return OutputMapping()
     if not task.classes:

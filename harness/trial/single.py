@@ -107,7 +107,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
 
 
 def _recorded_steps(module: TrialModule) -> str:
-    """Of how many shapes of batches the steps were graphs, or why of none."""
+    """For how many shapes of batches the steps were graphs, or why for none."""
     graphs = module.graphs
     if graphs is None:
         return "a penalty is added to the loss"
@@ -174,7 +174,7 @@ def _base_key(trial: RunningTrial) -> str:
 
 
 def _notes(settings: TrainerConfig, steps: Steps, pack_size: int) -> list[str]:
-    """What of a training's length and cost is easily overlooked."""
+    """Facts about a training's length and cost that are easily overlooked."""
     notes = []
     if settings.max_steps is not None and steps.planned < settings.max_steps:
         notes.append(

@@ -79,7 +79,7 @@ def submit(argv: Sequence[str], count: int, resources: Resources, folder: Path, 
 
 
 def waiting_or_running(ids: Sequence[str]) -> list[str]:
-    """Those of the jobs that are in SLURM's queue, waiting or running; all of them while SLURM does not answer."""
+    """The jobs that wait or run in SLURM's queue; all of them while SLURM does not answer."""
     arrays = sorted({job.partition("_")[0] for job in ids})
     if not arrays:
         return []

@@ -184,7 +184,7 @@ class ModelConfig:
 
     @property
     def masked_encoder(self) -> "TextModelConfig | None":
-        """Itself, if it is a text encoder, of which a probe for forgetting can hide tokens."""
+        """Itself, if it is a text encoder, whose tokens a probe for forgetting can hide."""
         return None
 
     def probe_mistakes(self, probe: ProbeConfig) -> list[str]:
@@ -205,5 +205,5 @@ class ModelConfig:
         return [f"model.weights.address={address}: no such file or folder"]
 
     def hashed(self) -> dict[str, Any]:
-        """What of it goes into the fingerprint of a trial."""
+        """The keys and values that go into the fingerprint of a trial."""
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in _NOT_IN_FINGERPRINT}

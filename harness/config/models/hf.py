@@ -124,7 +124,7 @@ class HfModelConfig(QuantizableConfig):
         return [f"model.dtype={self.dtype}: {rule}"]
 
     def missing_files(self) -> list[str]:
-        """A line where there is no address, or a folder of the user's own that is none of a model."""
+        """A line where there is no address, or the user's own folder does not hold a model."""
         if self.address is None:
             return [NO_ADDRESS]
         if terms := self.terms_mistakes():

@@ -201,12 +201,12 @@ class TaskConfig:
 
     @property
     def holds_chats(self) -> bool:
-        """Whether its rows are conversations, of which answers are written."""
+        """Whether its rows are conversations to which answers are written."""
         return False
 
     @property
     def offers_options(self) -> bool:
-        """Whether each row has options of its own, of which the likeliest is answered."""
+        """Whether each row has its own options and the answer is the likeliest one."""
         return False
 
     @property
@@ -265,7 +265,7 @@ class TaskConfig:
 
     @property
     def input_memory(self) -> tuple[float, int] | None:
-        """Of InfLoRA: the share of a task's inputs that is kept of it, and the rows that inputs are looked at on."""
+        """For InfLoRA: the share of each task's inputs to keep, and the number of rows they are computed on."""
         return None
 
     @property
@@ -321,7 +321,7 @@ class TaskConfig:
         return None
 
     def hashed(self) -> dict[str, Any]:
-        """What of it goes into the fingerprint of a trial."""
+        """The keys and values that go into the fingerprint of a trial."""
         return _hashed(dataclasses.asdict(self))
 
 

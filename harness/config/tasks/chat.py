@@ -1,4 +1,4 @@
-"""The configuration of conversations, of which a model learns to write the assistant's turns."""
+"""The configuration of conversations, in which a model learns to write the assistant's turns."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal

@@ -1,4 +1,6 @@
-"""The configuration of multiple choice: a question and its options, of which a language model finds one likeliest."""
+"""The configuration of multiple choice: a question and its options; the answer is the one that a language model finds
+likeliest.
+"""
 
 from typing import Annotated, Literal
 

@@ -67,7 +67,7 @@ class SeveralTasksConfig(TaskConfig):
         return counts if len(counts) == len(known) else None
 
     def _kinds(self) -> list[str]:
-        """Of models; what a guest needs is known when it is imported."""
+        """The kinds of models that its tasks need; a guest's is known when it is imported."""
         return sorted({part.needs_model for part in self.tasks.values() if part.needs_model is not None})
 
 

@@ -49,7 +49,7 @@ def explained_variance(base: nn.Module, feed: Feed) -> dict[str, Tensor]:
 
 
 def _principal(base: nn.Module, feed: Feed) -> Iterator[tuple[str, Adapted, Tensor, Tensor]]:
-    """Of each adapted layer the principal directions (K, I) of its input, and the share that each explains (K)."""
+    """Each adapted layer's principal input directions (K, I), and the share of variance that each explains (K)."""
     layers = dict(adapted_layers(base))
     with _gathered(layers) as seen, torch.no_grad():
         feed(False)

@@ -107,7 +107,7 @@ def gap_of(messages: Sequence[Message], *, last: bool = False) -> str | None:
 
 
 def until_last_answer(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Without what stands after the assistant's last turn, of which nothing is learned."""
+    """The conversation up to the assistant's last turn; nothing is learned from what follows it."""
     last = max(place for place, message in enumerate(messages) if message["role"] == "assistant")
     return tuple(messages[: last + 1])
 

@@ -26,11 +26,11 @@ class SharedOut(Protocol):
 
     @property
     def validation_share(self) -> float:
-        """Of all rows that are cut."""
+        """The share of validation among all rows that are cut."""
 
     @property
     def test_share(self) -> float:
-        """The same."""
+        """The share of test among all rows that are cut."""
 
     @property
     def time(self) -> str | None:
@@ -160,7 +160,7 @@ def numbered(groups: Sequence[Hashable]) -> np.ndarray:
 
 
 def split_rows(split_of: Sequence[str], shares: Mapping[str, float]) -> SplitRows:
-    """The places of the rows of each split, of which `split_of` has the name for each row."""
+    """The places of the rows of each split; `split_of` names the split of each row."""
     if left_uncut(shares):
         return dict.fromkeys((*shares, "train"), np.arange(len(split_of)))
     names = np.array(split_of, dtype=object)

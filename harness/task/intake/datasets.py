@@ -44,8 +44,8 @@ def load_splits(
 def labelled_splits(
     dataset: str, subset: str | None, *, wanted: Sequence[str], label: str, named: Mapping[str, str | None]
 ) -> tuple[dict[str, tuple[str, Table]], list[str]]:
-    """The splits of a data set of the datasets library that have labels, each with what names it; and what is told of
-    those of other names, and of those whose labels are withheld. `named` are the names of splits that are given.
+    """The splits of a data set of the datasets library that have labels, each with what names it; and messages about
+    splits with other names and splits whose labels are withheld. `named` are the names of splits that are given.
     """
     found, passed = load_splits(dataset, subset, wanted, named)
     withheld = [

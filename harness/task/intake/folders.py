@@ -39,7 +39,7 @@ _TEMPORARY = (".lock", ".lck", ".tmp", ".temp", ".part", ".partial", ".crdownloa
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file or folder is none of the user's own: hidden, or left there by a program."""
+    """Whether a file or folder is not the user's own: hidden, or left there by a program."""
     name = path.name.casefold()
     return name.startswith((".", "~$")) or name in _LEFT_BY_PROGRAMS or name.endswith(_TEMPORARY)
 
@@ -201,7 +201,7 @@ def _refuse_parts(root: Path, key: str, found: Sequence[Path]) -> None:
 
 
 def picture_of_mask(path: Path) -> Path | None:
-    """The picture, without the ending of its name, of which a file is a mask by its own, as X_mask.png is of X.png."""
+    """The name without ending of the picture that a file is a mask of, as X_mask.png is the mask of X.png."""
     found = _MASK.fullmatch(path.stem)
     return path.with_name(found[1]) if found else None
 

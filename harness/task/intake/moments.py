@@ -137,7 +137,7 @@ def _written(cell: object) -> str:
 
 
 def _refuse_dates(where: str, column: str, cells: list[str]) -> None:
-    """Raise ConfigError where the order of numbers is not that of what they may stand for."""
+    """Raise ConfigError where numbers are ordered differently from the dates they may stand for."""
     rule = "write dates like 2024-05-31, months like 2024-05, or plain numbers; or say what they are by "
     rule += "task.time_format, as %m.%Y, or number, which takes them as numbers"
     for what, written in _DATES.items():
@@ -152,7 +152,7 @@ def _refuse_dates(where: str, column: str, cells: list[str]) -> None:
 
 
 def _out_of_order(dates: list[re.Match[str]]) -> tuple[str, str] | None:
-    """Two of what may be dates, of which the earlier is not the smaller number."""
+    """Two possible dates whose earlier one is not the smaller number."""
     parts = [{name: int(value) for name, value in date.groupdict().items()} for date in dates]
     keys = [tuple(part.get(name, 0) for name in ("year", "month", "day")) for part in parts]
     order = sorted({(float(date[0]), key, date[0]) for date, key in zip(dates, keys, strict=True)})

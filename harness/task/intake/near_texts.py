@@ -1,4 +1,4 @@
-"""Texts in two splits of which one has a word more: told, and never refused.
+"""Texts in two splits that differ by one added word: reported, never refused.
 
 A text is looked up by the sum of its words' hashes, and a longer one by that sum without each of its words, so that the
 cost grows with the number of words: 2 to 5 µs a text of 20 words, which takes 14 µs to read from a CSV file. Of 1,821

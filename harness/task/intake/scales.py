@@ -1,4 +1,4 @@
-"""Numbers that stand for times on several scales, as seconds beside milliseconds, whose order is none of times."""
+"""Numbers that stand for times on several scales, as seconds beside milliseconds, so that they do not sort by time."""
 
 from collections.abc import Callable
 

@@ -70,7 +70,9 @@ class JointPass:
         return rows.states
 
     def backward(self, gradients: Sequence[Tensor | None]) -> None:
-        """Give every network's updates their gradients, from those of its features; None: it has left."""
+        """Compute the gradients of every network's updates from those of its features; None for a network that has
+        left.
+        """
         assert self._joint is not None
         known = [
             torch.zeros_like(part) if found is None else found

@@ -141,7 +141,7 @@ class Pack:
             self._begin_pass(self._next_group())
 
     def _next_group(self) -> list[PackMember]:
-        """Those whose batches go together with that of the one that waits for longest."""
+        """The trials whose batches can be joined with that of the one that has waited longest."""
         first = self._at_forward[0]
         if first.alone:
             return [first]

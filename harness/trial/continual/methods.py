@@ -89,7 +89,7 @@ class AddedUpdates(ContinualMethod):
 
 
 class InfLora(AddedUpdates):
-    """InfLoRA: A is computed of the task's inputs, apart from what was kept of those of earlier tasks."""
+    """InfLoRA: A is computed from the task's inputs, without the directions kept from earlier tasks."""
 
     def __init__(self, trial: RunningTrial, learn: str) -> None:
         super().__init__(trial, learn)

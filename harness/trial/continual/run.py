@@ -95,7 +95,7 @@ def _conclude(trial: RunningTrial, names: list[str], snapshots: TaskSnapshots, e
 
 
 def _save(trial: RunningTrial, names: list[str], snapshots: TaskSnapshots) -> None:
-    """The adapter and the head as they are in the end, or, learned apart, those of each task in a folder of its own."""
+    """Save the final adapter and head, or, where tasks are learned apart, each task's in a folder of its own."""
     config, model, folder = trial.config, trial.model, trial.context.folder
     target = folder / trial.method.folder
     target.mkdir(exist_ok=True)

@@ -55,7 +55,7 @@ class Method(ABC):
         return {}
 
     def fast_parameters(self, model: Network) -> list[nn.Parameter]:
-        """Those that learn `lr_ratio` times as fast as others."""
+        """The parameters that learn `lr_ratio` times as fast as others."""
         return []
 
     def penalty(self, model: Network) -> Callable[[], Tensor] | None:
