@@ -46,7 +46,7 @@ class QuantizedLinear(nn.Linear):
         # As bytes: to a network that is brought to another type of floats, they are no floats.
         self.scales = nn.ParameterList([nn.Parameter(each.view(torch.uint8), requires_grad=False) for each in scales])
         self.bias = layer.bias
-        # Of no size: it has the device and the type that the layer is brought to.
+        # Without elements: it carries the device and the type that the layer is moved to.
         self.register_buffer("like", weight.new_empty(0), persistent=False)
         self.train(layer.training)
 

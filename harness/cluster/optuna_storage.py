@@ -18,7 +18,7 @@ from harness.system.jsonl import cut_torn_tail
 
 JOURNAL = "optuna.journal"
 _TIMEOUT_S = 10.0  # for the journal's lock, which is held for milliseconds
-# Of tables that another Optuna made, too.
+# OptunaError also comes of tables that another version of Optuna made.
 _FAILURES = (*FAILURES, OptunaError)
 
 

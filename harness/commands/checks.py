@@ -70,7 +70,7 @@ def unmeasured(config: Config, task: "Task") -> list[str]:
 
 
 def check_study(config: Config) -> None:
-    """The same of a study: its storage, its launcher, and every arm."""
+    """Check a study as `check_runnable` does, and its storage, its launcher and every arm."""
     check_runnable(config)
     from harness.cluster.launchers.registry import check_launch
     from harness.cluster.study import check_arms
@@ -86,7 +86,7 @@ def refuse_study_folder(results: str, study: str) -> None:
 
 
 def with_data(config: Config, words: Sequence[str]) -> Config:
-    """The same configuration, or, where the data set cannot be reached, with its stand-in, under its own name."""
+    """The configuration, with the stand-in under its own name where the data set cannot be reached."""
     stand_in = config.task.fallback
     if stand_in is None:
         return config

@@ -5,4 +5,4 @@ from typing import Literal, get_args
 Allocation = Literal["uniform", "eva", "gradient", "spectrum", "truncate", "adalora"]
 ALLOCATIONS: tuple[str, ...] = get_args(Allocation)
 OF_A_TRIAL = ("spectrum", "truncate", "adalora")
-"""Those that look at a finished trial."""
+"""The methods that look at a finished trial."""

@@ -187,7 +187,7 @@ def _only_folders(initialize: Any) -> Any:
 
 
 def _environment(key: str, *default: Any) -> str | None:
-    """As OmegaConf's own, but for secrets."""
+    """OmegaConf's own resolver `oc.env`, which refuses secrets."""
     if key in os.environ and is_secret(key, os.environ[key]):
         raise ConfigError(
             f"${{oc.env:{key}}}: it may hold a secret, and what a configuration holds is printed, kept and sent"

@@ -237,7 +237,7 @@ Command = Literal[
 SHAPES_ALONE = ("count", "targets")
 """The commands that need neither data nor weights."""
 ROWS_ALONE = ("data", "show")
-"""Those that read rows as a model reads them, and train nothing."""
+"""The commands that read rows as a model reads them, and train nothing."""
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

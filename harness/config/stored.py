@@ -25,7 +25,7 @@ _BEFORE: Mapping[str, Tree] = {
 """What was done before there was a key for it, where its default is another."""
 
 _MODELS: Mapping[str, Tree] = {"hf": {"dtype": "float32"}}
-"""The same of a model, by its kind."""
+"""Former defaults of a model's keys, by its kind."""
 
 _KINDS: Mapping[str, type[Any]] = {
     "optimizer": OptimizerConfig,

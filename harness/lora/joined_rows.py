@@ -117,7 +117,7 @@ class OwnDropout(TorchFunctionMode):
 
 
 def _cut(x: Tensor, axes: Sequence[int], length: int) -> Tensor:
-    """Without the tokens that pad the rows to the longest of the other networks'."""
+    """Cut off the tokens that pad rows to the longest of the other networks' rows."""
     for axis in axes:
         x = x.narrow(axis, 0, length)
     return x.contiguous()

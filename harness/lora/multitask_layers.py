@@ -129,7 +129,7 @@ class MtlLoraUpdate(LowRankUpdate):
         return {f".{task}": self.factors_of(task) for task in self.tasks}
 
     def factors_of(self, task: str) -> tuple[Tensor, Tensor]:
-        """The same of one task."""
+        """A and B of one task."""
         # At τ = 0.1 half precision would move the shares by whole percents.
         share = torch.softmax(self.lora_w[task].to(self._exact) / self.temperature, 0)
         up = (share[:, None, None] * self.lora_B).sum(0).to(self.lora_B.dtype)

@@ -15,7 +15,7 @@ from harness.lora.multitask_layers import MtlLoraUpdate
 
 @torch.no_grad()
 def task_similarity(base: nn.Module) -> list[list[float]]:
-    """Of each pair of tasks the share of directions that they have in common (T, T), the mean over layers.
+    """The share of directions that each pair of tasks has in common (T, T), the mean over layers.
 
     It is ‖U_i'U_j‖² / min(R_i, R_j), U_t being an orthonormal basis of what B_t A_t writes to (as Hu et al., 2022,
     compare ranks in section 7.2): 1 where one lies in the other, R/O for directions at random. Empty where tasks have

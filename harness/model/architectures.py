@@ -75,7 +75,7 @@ SEQ2SEQ: dict[str, dict[str, Any]] = {
 """Encoders with decoders."""
 
 TEXT = ENCODERS | DECODERS | {name: SEQ2SEQ[name] for name in ("bart", "mbart", "t5")}
-"""Those with a head for sequences."""
+"""The architectures with a head for sequences."""
 
 
 _IMAGES = {"image_size": 32, "patch_size": 8}

@@ -24,7 +24,7 @@ class ModelModule(Protocol):
         """How it wants texts; None where it takes none."""
 
     def transcript_tokens(self, config: Any, characters: str) -> Tokens:
-        """The same of what it writes of recordings; of modules whose bases can."""
+        """The tokens it writes for recordings, in modules whose bases can."""
 
 
 def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True, *, keep_floats: bool = False) -> Network:

@@ -114,7 +114,7 @@ def _declared(stored: Mapping[str, Any], built: PreTrainedConfig, where: str) ->
     said = {key: value for key, value in found.items() if key in fields and key != "model_type" and not _is_free(key)}
     if "tie_word_embeddings" in stored:  # T5 sets it to true and keeps what it said elsewhere
         said["tie_word_embeddings"] = stored["tie_word_embeddings"]
-    # Of the tokens that have a meaning, a class has the defaults of one published base.
+    # A class's default special tokens are those of one published base.
     marks = _OWN_MARKS.get(kind.model_type, set())
     return said | {key: stored[key] for key in sorted(marks) if stored.get(key) is not None}
 

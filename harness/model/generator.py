@@ -88,7 +88,7 @@ class Generator(Network):
         return logits
 
     def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
-        """As a folder that transformers loads."""
+        """Write a folder that transformers loads."""
         assert tokenizer is not None
         save_generator(self.base, tokenizer, folder)
         return True

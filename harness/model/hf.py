@@ -51,7 +51,7 @@ class HfGenerator(Generator):
     """A language model of transformers, with the special tokens that its own files name."""
 
     def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
-        """As a folder that transformers loads, and `path:` too."""
+        """Write a folder that transformers loads, and `path:` too."""
         assert isinstance(self.base, PreTrainedModel)
         self.base.save_pretrained(folder)
         assert tokenizer is not None

@@ -23,7 +23,7 @@ from harness.model.hf_classifier import HfClassifier
 FILE = "preprocessor_config.json"
 _MEL = "WhisperFeatureExtractor"
 _RAW = "Wav2Vec2FeatureExtractor"
-# Those that read neither samples nor Whisper's spectra.
+# Models that read neither samples nor Whisper's spectra.
 _OTHERS = {"audio-spectrogram-transformer", "wav2vec2-bert"}
 LEAST = 400
 """Samples that the convolutions of wav2vec2 and its kin need for one frame."""
@@ -54,7 +54,7 @@ class AudioInput:
     hop: int
 
     def settings(self) -> dict[str, Any]:
-        """The same as transformers' feature extractors have it."""
+        """These settings as transformers' feature extractors have them."""
         said: dict[str, Any] = {"sampling_rate": self.rate, "do_normalize": self.normalise, "padding_value": 0.0}
         if self.bands is None:
             return {"feature_extractor_type": _RAW, "feature_size": 1, "return_attention_mask": self.masked} | said
@@ -110,7 +110,7 @@ def settle_config(made: PreTrainedConfig, address: str, *, stored_head: bool) ->
 
 
 def cut_window(base: nn.Module, reads: AudioInput) -> None:
-    """Of Whisper's encoder: leave the positions beyond the window out of the table."""
+    """Cut the positions beyond the window out of the table of Whisper's encoder."""
     if reads.bands is None or reads.most is None:
         return
     positions = reads.most * _POSITIONS // reads.rate

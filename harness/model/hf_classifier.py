@@ -78,7 +78,7 @@ class HfClassifier(Network):
             made.label2id = {name: number for number, name in enumerate(classes)}
 
     def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
-        """As a folder that transformers loads, and `path:` too."""
+        """Write a folder that transformers loads, and `path:` too."""
         self.whole.save_pretrained(folder)
         if tokenizer is not None:
             copy_tokenizer(tokenizer, folder)

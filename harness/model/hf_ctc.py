@@ -70,7 +70,7 @@ class HfCtc(HfClassifier, Hearing):
         return dataclasses.replace(super().transformers_form(), reads=self.reads.settings())
 
     def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
-        """As a folder that transformers loads, and `path:` too."""
+        """Write a folder that transformers loads, and `path:` too."""
         assert tokenizer is not None
         self.whole.save_pretrained(folder)
         copy_tokenizer(tokenizer, folder)

@@ -27,7 +27,7 @@ class ImageInput:
     flip: bool
 
     def settings(self, size: int) -> dict[str, Any]:
-        """The same as transformers' image processors have it, for images of `size` pixels a side."""
+        """These settings as transformers' image processors have them, for images of `size` pixels a side."""
         kind = "MobileViTImageProcessor" if self.flip else "ViTImageProcessor"
         flips = {"do_flip_channel_order": True, "do_center_crop": False} if self.flip else {}
         return {

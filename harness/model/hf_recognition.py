@@ -54,7 +54,7 @@ class HfTranscriber(Generator, Hearing):
         return TransformersForm(self.base, "AutoModelForSpeechSeq2Seq", None, reads=self.reads.settings())
 
     def save_whole(self, tokenizer: Path | None, folder: Path) -> bool:
-        """As a folder that transformers loads, and `path:` too."""
+        """Write a folder that transformers loads, and `path:` too."""
         assert isinstance(self.base, PreTrainedModel)
         assert tokenizer is not None
         self.base.save_pretrained(folder)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from harness.record.fields import Bytes, Measure, Part, Seconds, Section, fields_of, split
 
 VERSION = 1
-"""Of the record's layout. Raised where a field changes its place or meaning; a new field does not raise it."""
+"""The version of the record's layout: raised where a field changes its place or meaning, not for a new field."""
 
 State = Literal["complete", "pruned", "fail"]
 Phase = Literal["search", "confirm"]

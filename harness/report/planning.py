@@ -6,7 +6,7 @@ from harness.report.table import markdown
 from harness.report.two_level import detectable, equal_within
 
 SPREADS = {"film reviews, MiniLM": 0.006, "spoken digits, LSTM": 0.012}
-"""Of an arm's accuracy from seed to seed."""
+"""The standard deviation of an arm's accuracy from seed to seed."""
 DISAGREE = 0.11
 """The share of test items on which two seeds differ."""
 BETWEEN = 0.0096

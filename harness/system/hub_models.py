@@ -17,7 +17,7 @@ from harness.system.assets import AssetError, Unreachable, sha256_of
 from harness.system.jsonl import replace_text
 
 LOCK = "models.lock.json"
-"""Of a study's folder: {address: {revision, sha256: {file: digest}}}."""
+"""In a study's folder: {address: {revision, sha256: {file: digest}}}."""
 
 _TEXTS = (
     *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),

@@ -56,7 +56,7 @@ def _found_by(pattern: re.Pattern[str]) -> Extract:
 
 
 def _compared(text: str) -> str | None:
-    """Without case, further blanks and a full stop at the end."""
+    """The text without case, repeated blanks and a full stop at the end."""
     return " ".join(text.split()).rstrip(".").rstrip().casefold() or None
 
 

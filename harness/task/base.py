@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.task.qa_inputs import Question
 
 Losses = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor]]
-"""Of outputs and their batch: the mean loss of each task that rows have answers of, and the numbers of these tasks."""
+"""From outputs and their batch: the mean loss of each task that rows have answers of, and these tasks' numbers."""
 
 UNSPELLED = ("punctuation left out", "unknown characters")
 """How texts differ from what a vocabulary of characters can say, among what is cut."""
@@ -234,7 +234,7 @@ class Task(ABC):
         return None
 
     def generation_of(self, split: str) -> Generation | None:
-        """The same for a held-out split."""
+        """The `generation` of a held-out split."""
         return self.generation if split == "test" else None
 
     def names(self, split: str) -> Sequence[str]:

@@ -194,7 +194,7 @@ def _paired(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str
 
 
 def _cut(source: list[int], lost: int, special: SpecialTokens) -> list[int]:
-    """Without so many of its first tokens, but for the one that begins every text; a token is left."""
+    """The source without so many of its first tokens, except the one that begins every text; at least one is left."""
     begin = source[:1] if special.begin is not None else []
     rest = source[len(begin) :]
     return [*begin, *rest[min(lost, max(0, len(rest) - 1)) :]]

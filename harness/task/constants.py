@@ -66,8 +66,8 @@ def of_numbers(train: Sequence[float], held: Sequence[float], spread: tuple[floa
 
 
 def of_sets(train: np.ndarray, held: np.ndarray, names: Sequence[str]) -> dict[str, Batches]:
-    """Of sets of classes as ones and zeros (N, C): what most rows have, what is most frequent, as many of the most
-    frequent as give the best F1 of all decisions in training, and all of them.
+    """Constant answers to sets of classes (N, C), as ones and zeros: what most rows have, the most frequent class, as
+    many of the most frequent as give the best F1 of all decisions in training, and all of them.
     """
     shares = np.clip(train.mean(0, dtype=np.float64), 1e-6, 1 - 1e-6)
     odds = np.log(shares) - np.log1p(-shares)

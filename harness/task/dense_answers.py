@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 VOID = 255
-"""Of classes: a pixel without an answer."""
+"""The class of a pixel without an answer."""
 
 _THRESHOLDS = torch.arange(0.05, 1, 0.05, dtype=torch.float64)
 

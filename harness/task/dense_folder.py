@@ -144,7 +144,7 @@ def _image(path: Path, size: int) -> np.ndarray:
 
 
 def _square(values: np.ndarray, size: int) -> np.ndarray:
-    """The same square of answers (H, W, …), each pixel that of the nearest: answers are not averaged."""
+    """The square in the middle of answers (H, W, …), by nearest neighbour: answers are not averaged."""
     height, width = values.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -155,7 +155,7 @@ def _square(values: np.ndarray, size: int) -> np.ndarray:
 def _as_answer(reader: str, task: str, values: np.ndarray) -> np.ndarray:
     if task == "segmentation":
         classes = values.astype(np.int64)
-        # Of NYUD the class 0 is no class, as in the work that reports it.
+        # NYUD's class 0 means no class, as in the work that reports on it.
         return np.where(classes == 0, VOID, classes - 1) if reader == "nyud" else classes
     numbers: np.ndarray[Any, Any] = values.astype(np.float32)
     if task == "normals":

@@ -26,7 +26,7 @@ def joined(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The same in lower case and without punctuation and symbols, but for apostrophes within words."""
+    """The text in lower case, without punctuation and symbols except apostrophes within words."""
     folded = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     kept = [folded[at] if is_said(folded, at) else " " for at in range(len(folded))]
     return joined("".join(kept))

@@ -59,7 +59,7 @@ class LabelledTask(Task):
         return float(numbers.mean()), float(numbers.std()) or 1.0
 
     def metrics(self) -> "Metrics":
-        """Of numbers, their errors in the labels' own unit."""
+        """The metrics of its kind of label; errors of numbers are in the labels' own unit."""
         if self.several:
             from harness.task.metrics import LabelSetMetrics
 
@@ -130,7 +130,7 @@ def f1_micro(sets_NC: np.ndarray, answer_C: np.ndarray) -> float:
 
 
 Labels = dict[str, tuple[Any, ...]]
-"""Of each split, those of its rows."""
+"""The labels of each split's rows."""
 
 
 def numbered_labels(

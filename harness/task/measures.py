@@ -59,7 +59,7 @@ def balanced_accuracy(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def _f1_of_classes(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Of each class that stands in labels or predictions; of others NaN."""
+    """The F1 of each class that occurs in labels or predictions; NaN for the others."""
     counts = confusion(labels, logits.argmax(1), logits.shape[1])
     either = counts.sum(0) + counts.sum(1)
     return np.where(either > 0, 2 * np.diag(counts) / np.maximum(either, 1), np.nan)

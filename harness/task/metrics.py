@@ -35,7 +35,7 @@ class Metrics(nn.Module):
         """Do without measures of these names, where it has any beside its own."""
 
     def beside(self, rows: Tensor) -> Tensor:
-        """Of rows as `update` returns them: the label, what was predicted, and whether that is right (B, 3)."""
+        """From rows as `update` returns them: the label, the prediction, and whether it is right (B, 3)."""
         return torch.cat([rows[:, :2], (rows[:, :1] == rows[:, 1:2]).to(rows.dtype)], 1)
 
     def answers(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

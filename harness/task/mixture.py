@@ -45,7 +45,7 @@ class MixtureTask(SeveralTasks):
 
     @property
     def outputs(self) -> dict[str, int]:
-        """Of each task's head."""
+        """The outputs of each task's head."""
         return self.head_outputs()
 
     def inputs(self, split: str, tokens: Tokens | None) -> "MixtureInputs":
@@ -91,7 +91,7 @@ def task_weights(sizes: Sequence[int], temperature: float | None) -> np.ndarray:
 
 
 class MixtureInputs(Inputs):
-    """The same split of several tasks, end to end: row numbers go on from one task to the next."""
+    """One split of several tasks, end to end: row numbers go on from one task to the next."""
 
     def __init__(
         self, parts: Sequence[Inputs], sampling: Sampling, temperature: float | None = None, mixed: bool = False

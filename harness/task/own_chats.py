@@ -93,7 +93,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
 def tables_of(
     config: ChatTaskConfig | ChoiceTaskConfig | ExtractiveQaConfig,
 ) -> tuple[dict[str, tuple[str, Table]], list[str]]:
-    """Of each split that is given the key with its value, and the table; and what is told of splits that are none."""
+    """For each given split the key with its value, and the table; and messages about what is not a split."""
     if config.data is None and config.dataset is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, JSON, Parquet or Arrow file, or task.dataset")
     tables, told = dict[str, tuple[str, Table]](), list[str]()
@@ -145,7 +145,7 @@ def conversations(
 
 
 def asked_conversations(config: ChatTaskConfig, where: str, table: Table) -> dict[object, list[Message]]:
-    """The same of rows that are to be answered. Raises ConfigError for those that no training takes."""
+    """The conversations of rows that are to be answered. Raises ConfigError for those that no training takes."""
     rows = conversations(config, where, table, answered=False)
     there = _TOOLS in map(str, table.frame.columns) and _TOOLS not in _named(config)
     if tools := _rows_with_tools(table) if there else []:

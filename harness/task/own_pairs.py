@@ -73,7 +73,7 @@ def read_own_pairs(
 
 
 def _given(config: FileSeq2seqTaskConfig) -> tuple[dict[str, tuple[str, Table]], list[str]]:
-    """Of each split that is given what names it, and its table; and what is told of splits that are none."""
+    """For each given split what names it, and its table; and messages about what is not a split."""
     templates = (config.source, config.target, config.group or config.source)
     wanted = [name for template in templates for name in names_in(template)]
     wanted += [config.time] if config.time else []

@@ -73,7 +73,7 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
 
 
 def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
-    """The same of a data set of the datasets library. A held-out split without any label counts as not given."""
+    """Read a data set of the datasets library. A held-out split without any label counts as not given."""
     if config.dataset is None:
         raise ConfigError("task.dataset: missing; give a folder of a saved data set, or owner/name@revision of the hub")
     where = f"task.dataset={config.dataset}"

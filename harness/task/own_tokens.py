@@ -95,7 +95,7 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
 
 
 def _given(config: TokenLabelsTaskConfig) -> tuple[dict[str, _Given], list[str]]:
-    """Of each split that is given what names it, its rows, and how it is written; and what is told of others."""
+    """For each given split what names it, its rows, and how it is written; and messages about other splits."""
     if config.dataset is not None:
         where, wanted = f"task.dataset={config.dataset}", _wanted(config)
         found, told = load_splits(config.dataset, config.subset, wanted, config.split_names)

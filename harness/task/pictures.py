@@ -110,7 +110,7 @@ def _lost_in(lowest: float, highest: float, span: Sequence[float]) -> str:
 
 
 def _with_range(files: list[Looked]) -> list[Looked]:
-    """The same, those that are not read for their values with the lowest and the highest of all of them."""
+    """The files; those left unread because of their values get the lowest and the highest value among all of them."""
     unread = [looked for looked in files if looked.problem and looked.is_deep]
     if not unread:
         return files

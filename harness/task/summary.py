@@ -28,7 +28,7 @@ class Lengths:
 
     @classmethod
     def of(cls, values: Sequence[float] | np.ndarray) -> "Lengths":
-        """Of so many values; there is one at least."""
+        """From the values, of which there must be at least one."""
         found = np.asarray(values, dtype=float)
         return cls(float(found.min()), float(np.median(found)), float(np.percentile(found, 95)), float(found.max()))
 

@@ -92,8 +92,8 @@ def broken(tags: Sequence[str], scheme: str = "bio") -> Iterator[int]:
 
 
 def begun(tags: Sequence[str], scheme: str = "bio") -> tuple[str, ...]:
-    """The same spans, each beginning with B-; of the other schemes those that there are where their last and only marks
-    are read as I- and B-.
+    """The tags with each span begun by B-; other schemes are read with their marks for last and single tokens as I- and
+    B-.
     """
     if scheme != "bio":
         return _written(tags, SCHEMES[scheme])

@@ -194,7 +194,7 @@ def _near(frames: Frames, splits: Mapping[str, Split]) -> dict[str, list[str]]:
 
 
 def _with_near(facts: Facts, keys: Mapping[str, list[str]], labels: list[str]) -> Facts:
-    """With what is alike within splits and between them, and labels that may be none."""
+    """The facts with counts of near-identical rows, within and between splits, and with suspicious labels."""
     return dataclasses.replace(facts, near=near_counts(keys), suspicious=[*facts.suspicious, *suspicious(labels)])
 
 

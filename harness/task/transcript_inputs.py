@@ -160,7 +160,7 @@ def encode_transcripts(
 def _spelled(
     sound: SoundSplit, texts: Sequence[str], tokens: Tokens, where: str, names: Sequence[str], normalise: str
 ) -> SpelledInputs:
-    """The same of a network without a decoder.
+    """A split as a network without a decoder reads it.
 
     Raises ConfigError for what its vocabulary lacks, and for what its frames are too few to say.
     """

@@ -49,7 +49,7 @@ def _in_pieces(inputs: Inputs, pieces: Sequence[Sequence[int]], rows: Sequence[i
     for counts in found:
         for task, labels in counts.items():
             whole[task] = whole.get(task, 0.0) + labels
-    # Of no labels at all the mean is NaN, as it is of one batch of them.
+    # Without any labels the mean is NaN, as for one batch without any.
     shares = [[labels / whole[task] if whole[task] else math.nan for task, labels in each.items()] for each in found]
     return {"parts": parts, "shares": shares, "rows": torch.tensor(list(rows))}
 

@@ -100,7 +100,7 @@ def load(folder: Path, fingerprint: str) -> dict[str, Any]:
 
 
 def _renamed(state: dict[str, Any]) -> dict[str, Any]:
-    """The same state under the names of this version."""
+    """The state under the names of this version."""
     found = {_FORMER_KEYS.get(key, key): _with_new_parts(value) for key, value in state.items()}
     if "callbacks" in found:
         found["callbacks"] = {

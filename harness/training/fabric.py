@@ -81,13 +81,13 @@ def _sharded(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without warnings that a user cannot act on."""
+    """Silence warnings that a user cannot act on."""
     with warnings.catch_warnings():
         # A recurrent layer's adapted weights are computed, not stored contiguously.
         warnings.filterwarnings("ignore", message=".*not part of single contiguous chunk.*")
         # A trial is one process on purpose; on a cluster its worker is what srun starts.
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-        # Of several tasks a step may well train all weights.
+        # With several tasks a step may well train all weights.
         warnings.filterwarnings("ignore", message=".*find_unused_parameters.* was specified in DDP.*")
         yield
 

@@ -63,7 +63,7 @@ class StepGraphs:
         return self._run(self.graphs[shapes], batch) if shapes in self.graphs else None
 
     def zero_gradients(self) -> None:
-        """As an optimiser does it, but that those which graphs write stay where they are."""
+        """Clear the gradients as an optimiser does, but keep in place those that graphs write."""
         for name, parameter in self.network.named_parameters():
             parameter.grad = self._gradients[name].zero_() if name in self._gradients else None
 

@@ -71,7 +71,7 @@ def above_half(classes: Sequence[str], shares: Sequence[float]) -> list[str]:
 
 
 def probability(value: float) -> str:
-    """As float32 has it."""
+    """A probability with as many digits as float32 has."""
     return f"{value:.9g}"
 
 

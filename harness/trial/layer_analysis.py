@@ -15,7 +15,7 @@ from harness.trial.weights import changed_matrices, has_weights
 
 _DIRECTIONS = (1, 4)
 Subspaces = dict[tuple[int, str], tuple[Tensor, Tensor]]
-"""By trial and layer: the leading output and input directions of ΔW."""
+"""The leading output and input directions of ΔW by trial and layer."""
 
 
 def analysed(records: Sequence[Record], folder: Path) -> list[Record]:

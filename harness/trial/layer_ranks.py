@@ -87,7 +87,7 @@ def _by_role(model: Network, lora: LoraConfig) -> dict[str, list[str]]:
 
 
 def _by_depth(layers: list[str], blocks: int) -> dict[str, list[str]]:
-    """As equal runs of depths, which are the first numbers in layers' names; those without one stand before."""
+    """The layers in equal runs of depths, the first numbers in their names; those without one come first."""
     numbers = {layer: int(found[0]) if (found := re.findall(r"\d+", layer)) else 0 for layer in layers}
     depths = sorted(set(numbers.values()))
     if blocks > len(depths):

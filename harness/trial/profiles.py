@@ -49,7 +49,7 @@ class Profile:
 
     @property
     def pairs(self) -> list[list[str | int]]:
-        """As `lora.ranks` takes it."""
+        """The ranks in the form that `lora.ranks` takes."""
         return [[re.escape(layer), rank] for layer, rank in self.ranks.items()]
 
     def write(self, path: Path) -> None:

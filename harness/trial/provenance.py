@@ -118,7 +118,7 @@ def _git(folder: Path, *words: str) -> str | None:
 
 
 def _asked(folder: Path, *words: str) -> tuple[str | None, str]:
-    """The same, and why it is None."""
+    """What git says, and, where that is None, why."""
     # In a hook git's own variables name the repository of the hook.
     # Its configuration may be there, too: where another user owns the checkout, safe.directory.
     kept = {name: value for name, value in os.environ.items() if name[:4] != "GIT_" or name.startswith("GIT_CONFIG_")}

@@ -49,7 +49,7 @@ def rank_costs(
 
     ones = dict.fromkeys(groups, 1)
     least = cost(ones)
-    # Of a group that has rank 1 or none, what it costs is in what is fixed.
+    # A group with rank 1 or none is among the fixed costs.
     each = {name: cost(ones | {name: 2}) - least if tops[name] > 1 else 1 for name in groups}
     found = RankCosts(each, fixed=least - sum(each.values()))
     for rank in (3, max(tops.values())):

@@ -18,7 +18,7 @@ from harness.system.hub_models import weight_files
 from harness.system.study_files import ADAPTER, CONFIG, HEAD, WEIGHTS
 
 BASE = "base.safetensors"
-"""Of a trial without an adapter: what it trained of the base."""
+"""The base's trained weights, where a trial has no adapter."""
 
 
 @dataclasses.dataclass(frozen=True)

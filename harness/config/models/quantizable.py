@@ -33,7 +33,7 @@ class QuantizableConfig(ModelConfig):
         return [*super().mistakes(), "model.quantization_skip: has no effect with model.quantization=null"]
 
     def hashed(self) -> dict[str, Any]:
-        """As before there were these keys, where they say nothing."""
+        """Without these two keys where they are unset, as before they existed."""
         tree = super().hashed()
         for key in ("quantization", "quantization_skip"):
             if not tree[key]:

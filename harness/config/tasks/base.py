@@ -71,14 +71,14 @@ _LATER_KEYS = {
 
 
 ORDER_MEASURES = ("auroc", "average_precision")
-"""Measures of the order of rows by the probability of a class, of which each split has to have rows."""
+"""Measures of the order of rows by a class's probability; each split must have rows of that class."""
 CLASS_MEASURES = ("balanced_accuracy", "f1", "f1_macro", "f1_micro", "matthews", *ORDER_MEASURES)
 NUMBER_MEASURES = ("pearson", "spearman", "mae")
 GROUP_MEASURE = "group_exact"
 """The share of groups of rows, as of all answers to a question, that are right as a whole."""
 ANSWER_MEASURES = ("answer_accuracy",)
 ERROR_RATES = ("wer", "cer")
-"""Of transcripts: the word and the character error rate."""
+"""The word and the character error rate of transcripts."""
 TEXT_MEASURES = ("bleu", "chrf", "rouge_l", "exact", *ERROR_RATES, *ANSWER_MEASURES)
 """Measures of texts that are written, and of the answers in them, by the names of the record."""
 WHOLE_SPLIT = (*CLASS_MEASURES, *NUMBER_MEASURES)
@@ -317,7 +317,7 @@ class TaskConfig:
         return f"; task={self.name} reads a {self.path_kind}, {other}" if other is not None else ""
 
     def uncut(self) -> "Self | None":
-        """The same where all rows are scored together, however they are shared out; None where these are fixed."""
+        """The task with all its rows scored together, whatever their split; None where the splits are fixed."""
         return None
 
     def hashed(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, LabelColumnsConfig):
 
     @abstractmethod
     def of_column(self, name: str) -> Self:
-        """The same with the column of files named."""
+        """This configuration with the column of files named."""
 
     @property
     def columns_read(self) -> dict[str, str]:

@@ -53,7 +53,7 @@ class SeveralTasksConfig(TaskConfig):
 
     @property
     def model_kind(self) -> str | None:
-        """As its first task's; all others are checked against the same model."""
+        """That of its first task; all others are checked against the same model."""
         return next(iter(self.tasks.values())).model_kind
 
     @property

@@ -30,7 +30,7 @@ class AdaLoraUpdate(LowRankUpdate):
         return self.lora_A * self.lora_E[:, None], self.lora_B
 
     def foldable_factors(self) -> tuple[Tensor, Tensor]:
-        """The same without the triplets that are masked."""
+        """The factors without the masked triplets."""
         down, up = super().foldable_factors()
         kept = self.lora_E.detach() != 0
         return down[kept], up[:, kept]

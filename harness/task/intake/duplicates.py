@@ -37,7 +37,7 @@ def _plain(character: str) -> str:
 
 
 def normalised_row(content: str) -> str:
-    """The same of a row of one sentence, or of two parted by a NUL."""
+    """A row of one sentence, or of two separated by a NUL, with each of them `normalised`."""
     return "\0".join(map(normalised, content.split("\0")))
 
 

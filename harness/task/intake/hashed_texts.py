@@ -35,7 +35,7 @@ def hashed(texts: Sequence[str]) -> Hashed:
 
 
 def words_of(text: str) -> list[str]:
-    """Those of two texts parted by a NUL with that between them."""
+    """The words of a text; two texts separated by a NUL have it between their words."""
     return text.replace("\0", " \0 ").split(" ")
 
 

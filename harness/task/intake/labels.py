@@ -135,7 +135,7 @@ def label_key(label: str) -> str:
 
 
 def _readings(label: str) -> list[str]:
-    """The same, and what else it may be: 1.000 may be one or a thousand."""
+    """What a label is compared by, and its other readings: 1.000 may be one or a thousand."""
     seen = unicodedata.normalize("NFKC", repaired(label))
     plain = "".join(" " if c.isspace() else c for c in seen if not _invisible(c))
     if not _DOTS.isdisjoint(plain):

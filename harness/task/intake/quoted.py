@@ -34,7 +34,7 @@ class Quoted:
     start: int | None
 
     def stripped(self) -> "Quoted":
-        """Without the blanks around it."""
+        """The quotation without the blanks around it."""
         before = len(self.text) - len(self.text.lstrip())
         return Quoted(self.text.strip(), None if self.start is None else self.start + before)
 

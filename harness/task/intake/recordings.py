@@ -61,7 +61,7 @@ def recording_at(folder: Path, name: str) -> Path:
 
 
 def decode_audio(content: bytes, path: Path | None, rate: int, mix: bool, *, is_wav: bool) -> DecodedAudio:
-    """The same of the bytes of a file, which is at `path`, or nowhere."""
+    """Decode the bytes of a file, which lies at `path`, or nowhere."""
     if not content:
         raise ValueError("not a readable WAV file (an empty file)")
     samples, found = _wav(content) if is_wav else _by_soundfile(path, content)
@@ -90,7 +90,7 @@ def _resampled(samples: np.ndarray, found: int, rate: int) -> np.ndarray:
 
 
 def _sixteen_bits(samples: np.ndarray) -> np.ndarray:
-    """Of floats, those of full scale 1."""
+    """Samples in 16 bits; floats have full scale 1."""
     if samples.dtype == np.int16:
         return samples
     whole: np.ndarray = np.clip(np.rint(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)

@@ -58,7 +58,7 @@ class Table:
         raise ConfigError(f"{key}={name}: {self.path} has {found}")
 
     def with_cells(self, name: Hashable, cells: Sequence[object]) -> "Table":
-        """The same with other cells in a column."""
+        """The table with other cells in a column."""
         frame = self.frame.copy()
         frame[name] = pd.Series(list(cells), index=frame.index, dtype=object)
         return dataclasses.replace(self, frame=frame)
@@ -302,7 +302,7 @@ def _parquet(path: Path) -> Any:
 
 
 def _arrow(path: Path) -> Any:
-    """Of files and of streams, as the datasets library writes them."""
+    """Read an Arrow file or an Arrow stream; the datasets library writes both."""
     import pyarrow as pa
 
     with pa.OSFile(str(path)) as source:

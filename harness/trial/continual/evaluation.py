@@ -66,7 +66,7 @@ class ContinualEvaluation:
 
 
 def _joined(scores: Mapping[str, Mapping[str, float]], shares: Mapping[str, str]) -> dict[str, float]:
-    """As a mixture's: means over the tasks, and each task's own."""
+    """Scores as a mixture has them: means over the tasks, and each task's own."""
     flat = {f"{name}/{key}": value for name, own in scores.items() for key, value in own.items()}
     means = {
         "score": sum(flat[shares[name]] for name in scores) / len(scores),

@@ -27,7 +27,7 @@ class Method(ABC):
     reads_floats: bool = False
     """Whether its start reads what quantised weights were before."""
     folder: str = ADAPTER
-    """Of a trial's files: where what was trained of the base goes."""
+    """The folder of a trial for what was trained of the base."""
 
     @property
     def lr_ratio(self) -> float:
