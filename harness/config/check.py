@@ -175,7 +175,7 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
             "task.learn=replay: each batch is joined by rows of earlier tasks, and is not parted; trainer.accumulate=1 "
             "and trainer.batch_tokens=null"
         ]
-    if config.trainer.batch_tokens is not None and task.model_kind not in ("text", "generator", None):
+    if config.trainer.batch_tokens is not None and not task.reads_texts:
         return [f"trainer.batch_tokens={config.trainer.batch_tokens}: task={task.name} is not of texts; set it to null"]
     if task.rows_of_all_tasks and config.trainer.accumulate > 1:
         return [
@@ -253,7 +253,7 @@ def _quantization_mistakes(config: Config) -> list[str]:
         return []
     where = f"model.quantization={config.model.quantized}"
     mistakes = config.lora.quantization_mistakes(where)
-    if config.trainer.strategy == "fsdp":
+    if config.trainer.sharded:
         mistakes.append(f"{where}: its bits are whole on each device; trainer.strategy=ddp")
     return mistakes
 

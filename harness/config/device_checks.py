@@ -5,7 +5,7 @@ from harness.config.schema import Config
 
 def spread_mistakes(config: Config) -> list[str]:
     """What a base that is spread over devices cannot do."""
-    if config.trainer.strategy != "fsdp":
+    if not config.trainer.sharded:
         return []
     where = "trainer.strategy=fsdp"
     mistakes = []
@@ -27,7 +27,7 @@ def device_mistake(config: Config) -> str:
     where = f"trainer.devices={trainer.devices}"
     if task.in_turn:
         return f"{where}: of task={task.name} each task is trained and kept by itself: one device"
-    if trainer.strategy == "fsdp":
+    if trainer.sharded:
         rule = "a device would wait for weights that its batch does not need; trainer.strategy=ddp"
         return f"{where} trainer.strategy=fsdp: task={task.name} is several tasks, and {rule}"
     if task.weighted_by == "gradnorm":

@@ -102,6 +102,11 @@ class TrainerConfig:
         return self.batch_size * self.accumulate
 
     @property
+    def sharded(self) -> bool:
+        """Whether the devices share out the weights between them (FSDP)."""
+        return self.strategy == "fsdp"
+
+    @property
     def text_measures(self) -> tuple[str, ...]:
         """The names among the objective and the measures that score written texts."""
         return tuple(name for name in dict.fromkeys((self.objective, *self.measures)) if name in TEXT_MEASURES)

@@ -99,7 +99,7 @@ def run_trial(
         splits, calibration = _read(config, task)
         _note_readings(config, task, splits, draft)
         _note_constants(config, task, splits, draft)
-        spread = config.trainer.strategy == "fsdp" and config.trainer.devices > 1
+        spread = config.trainer.sharded and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
         model.to(home)
         note_probe_loss(config, model, home, draft, when="before")

@@ -145,6 +145,11 @@ class TaskConfig:
         return self.needs_model
 
     @property
+    def reads_texts(self) -> bool:
+        """Whether its rows may be texts, whose lengths are in tokens; a guest's may."""
+        return self.model_kind in ("text", "generator", None)
+
+    @property
     def parts(self) -> Mapping[str, "TaskConfig"]:
         """Its tasks by name, where it is several; none where it is one."""
         return {}

@@ -37,8 +37,8 @@ class ContinualMethod:
         """Give the network what task `number`, counted from 0, trains; also before a checkpoint is taken up."""
         return
 
-    def start(self, number: int) -> None:
-        """Start what the task trains from its rows: the same wherever its training is resumed."""
+    def initialise(self, number: int) -> None:
+        """Initialise what the task trains from its rows: the same wherever its training is resumed."""
         return
 
     def rows(self, number: int) -> Inputs:
@@ -103,7 +103,7 @@ class InfLora(AddedUpdates):
         for update in updates_of(self.trial.model.base):
             update.lora_A.requires_grad_(False)
 
-    def start(self, number: int) -> None:
+    def initialise(self, number: int) -> None:
         design_a(self.trial.model.base, self._inputs(number), self.memory)
 
     def end(self, number: int) -> None:

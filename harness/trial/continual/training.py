@@ -41,7 +41,7 @@ class ContinualTraining:
         It goes on from where it was put down, if it is `under_way`; `extra` says what else a checkpoint has to hold.
         """
         self.method.prepare(number)
-        self.method.start(number)
+        self.method.initialise(number)
         trial, name = self.trial, list(self.tasks)[number]
         settings, draft, before = trial.config.trainer, trial.draft, trial.draft.record.steps.made
         train, validation = self.method.rows(number), trial.splits["validation"][name]

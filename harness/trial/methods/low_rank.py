@@ -80,7 +80,7 @@ class LowRank(Method):
         mistakes = []
         if config.task.in_turn and chosen.schedule is not None:
             mistakes.append(f"{where}: its ranks move within one training; none in task={config.task.name}")
-        if config.trainer.strategy == "fsdp" and chosen.whole_weights:
+        if config.trainer.sharded and chosen.whole_weights:
             mistakes.append(f"trainer.strategy=fsdp: {where} needs whole weights on one device; trainer.strategy=ddp")
         if config.model.quantized is not None and chosen.changes_base:
             rule = (
