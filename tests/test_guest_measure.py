@@ -180,7 +180,7 @@ def test_the_identity_of_a_trial_has_the_digest_of_the_measure_s_code(lab, compo
         ("measures:MacroF2", "measures has no MacroF2; did you mean MacroF1?"),
         ("pandas:read_pickle", "no subclass of harness.task.guest_measure.GuestMeasure"),
         ("harness.task:GuestMeasure", "no subclass of harness.task.guest_measure.GuestMeasure"),
-        ("own:NoScore", "NoScore has no score(labels, logits), of which higher is better"),
+        ("own:NoScore", "NoScore has no score(labels, logits); higher is better"),
         ("own:Arguments", "Arguments takes other arguments: missing a required argument: 'beta'"),
         ("own:Broken", "Broken() failed, OSError: no licence"),
     ],

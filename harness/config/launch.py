@@ -15,7 +15,7 @@ class Launch:
     in_this_process: ClassVar[bool] = False
     """Whether the command itself is the worker."""
     elsewhere: ClassVar[bool] = False
-    """Whether workers run on machines of which this one knows nothing."""
+    """Whether workers run on machines that this one knows nothing about."""
     shares_cores: ClassVar[bool] = False
     """Whether its workers share the cores of this machine."""
     process_each_device: ClassVar[bool] = False

@@ -16,7 +16,7 @@ OF_COMMANDS = (
     *("top", "seeds", "margin", "trial", "input", "output", "format", "port", "method", "parameters", "steps"),
     *("adapter", "split", "push", "orders", "reference"),
 )
-"""Keys of a configuration that say what a command does with a study, and are none of a trial's."""
+"""Keys of a configuration that say what a command does with a study, and belong to no trial."""
 
 
 class ConfigError(Exception):

@@ -76,7 +76,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     try:
         found = load_file(path) if path.name == TENSORS else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise SpecError(f"{path}: no file of tensors ({type(error).__name__})") from None
+        raise SpecError(f"{path}: not a file of tensors ({type(error).__name__})") from None
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise SpecError(f"{path}: expected tensors by name")
     return found
@@ -110,7 +110,7 @@ def take_modules(base: nn.Module, modules: Sequence[str], tensors: Mapping[str, 
     for name, tensor in tensors.items():
         parts = name.split(".")
         if not any(module in parts or name.startswith(f"{module}.") for module in modules):
-            raise SpecError(f"{folder}: {name} is none of the tensors that are read")
+            raise SpecError(f"{folder}: {name} is not among the tensors that are read")
         if name not in own:
             raise SpecError(f"{folder}: modules_to_save holds {name}, and the network has no such tensor")
         if own[name].shape != tensor.shape:

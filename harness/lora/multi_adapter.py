@@ -97,7 +97,7 @@ def _taken_out(base: nn.Module, folder: Path, task: str | None) -> dict[str, Ada
         if isinstance(plan.spec, MtloraSpec):
             raise SpecError(f"{folder}: an adapter of MTLoRA for several tasks, which share a stream, stands alone")
         if task not in plan.tasks:
-            raise SpecError(f"{folder}: an adapter of the tasks {', '.join(plan.tasks)}; of which of them is not said")
+            raise SpecError(f"{folder}: an adapter of the tasks {', '.join(plan.tasks)}; name one of them")
         own = {name: _of_task(layer, task) for name, layer in layers.items()}
         del base.task_adapters
     for name, layer in layers.items():

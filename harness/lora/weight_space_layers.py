@@ -101,7 +101,7 @@ class LoraExperts(Adapted):
 
 
 def expert_weights(layer: nn.Module) -> list[str]:
-    """The names of the weights that hold a matrix for each expert; none of a layer that is no such mixture."""
+    """The names of the weights that hold a matrix for each expert; empty for a layer that is no such mixture."""
     if not is_experts(layer):
         return []
     return [name for name, weight in layer.named_parameters(recurse=False) if weight.ndim == 3]

@@ -109,7 +109,7 @@ def _declared(stored: Mapping[str, Any], built: PreTrainedConfig, where: str) ->
         found = _resolved(kind.from_dict(dict(stored)).to_dict())
     except (StrictDataclassError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise ConfigError(f"{where} is none of a {kind.model_type}: {reason}") from None
+        raise ConfigError(f"{where} does not fit a {kind.model_type}: {reason}") from None
     fields = {field.name for field in dataclasses.fields(kind)} | stored.keys() & kind().to_dict().keys()
     said = {key: value for key, value in found.items() if key in fields and key != "model_type" and not _is_free(key)}
     if "tie_word_embeddings" in stored:  # T5 sets it to true and keeps what it said elsewhere

@@ -217,7 +217,7 @@ def _read(file: Path, address: str) -> dict[str, Tensor]:
     try:
         stored = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise assets.AssetError(f"{address}: no file of tensors ({type(error).__name__})") from None
+        raise assets.AssetError(f"{address}: not a file of tensors ({type(error).__name__})") from None
     return dict(stored.get("model", stored))
 
 

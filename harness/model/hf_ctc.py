@@ -103,7 +103,7 @@ def character_tokens(
 ) -> Tokens:
     """How a base says characters: fresh ones, or those of the folder. Raises ConfigError where it has no vocabulary."""
     if characters is None and not (folder / "vocab.json").is_file():
-        raise ConfigError(f"model.address={address}: no vocab.json in it, of which its head is; model.head=fresh")
+        raise ConfigError(f"model.address={address}: no vocab.json in it, which its head needs; model.head=fresh")
     sizes = tuple(zip(made.conv_kernel, made.conv_stride, strict=True))
     if getattr(made, "add_adapter", False):
         layers = range(made.num_adapter_layers)

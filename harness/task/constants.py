@@ -42,7 +42,7 @@ def scored(metrics: "Metrics", batches: Batches) -> dict[str, float]:
 def of_classes(
     train: Sequence[int] | np.ndarray, held: Sequence[int] | np.ndarray, names: Sequence[str]
 ) -> dict[str, Batches]:
-    """The shares of training, of which the most frequent class is the answer; of two classes the other one, too."""
+    """The shares of classes in training, whose answer is the most frequent one; with two classes the other one, too."""
     outputs = _log_shares(np.asarray(train), len(names))
     labels = torch.from_numpy(np.asarray(held, dtype=np.int64))
     ((most, _),) = Counter(np.asarray(train).tolist()).most_common(1)

@@ -30,7 +30,7 @@ def read_measure(path: str) -> GuestMeasure:
     key = "trainer.objective"
     kind = load_guest(key, path, GuestMeasure)  # type: ignore[type-abstract]
     if inspect.isabstract(kind):
-        raise ConfigError(f"{key}={path}: {kind.__name__} has no score(labels, logits), of which higher is better")
+        raise ConfigError(f"{key}={path}: {kind.__name__} has no score(labels, logits); higher is better")
     try:
         return make_guest(f"{key}={path}", kind, {})
     except ConfigError:

@@ -110,7 +110,7 @@ def _label_sets(where: str, config: OwnRowsConfig, cells: pd.Series) -> list[Has
 
 
 def _refuse_fields(where: str, config: OwnRowsConfig, cells: Mapping[object, object]) -> None:
-    """Raise ConfigError for lists of mappings with fields, of which none is named, or not one that they have."""
+    """Raise ConfigError for lists of mappings where no field is named, or one that they lack."""
     items = {row: [item for item in _listed(cell) if isinstance(item, dict)] for row, cell in cells.items()}
     field = config.labels.field
     rows = [row for row, found in items.items() if any(field not in item for item in found)]

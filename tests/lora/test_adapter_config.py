@@ -170,14 +170,14 @@ def test_a_file_that_holds_no_tensors_is_refused(content, tmp_path):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(SpecError, match=r"adapter_model\.bin: (no file of tensors|expected tensors by name)"):
+    with pytest.raises(SpecError, match=r"adapter_model\.bin: (not a file of tensors|expected tensors by name)"):
         import_adapter(base, tmp_path)
 
 
 def test_a_folder_without_an_adapter_is_refused(tmp_path):
     base, _ = left(tmp_path)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"cut")
-    with pytest.raises(SpecError, match=r"adapter_model\.safetensors: no file of tensors"):
+    with pytest.raises(SpecError, match=r"adapter_model\.safetensors: not a file of tensors"):
         import_adapter(base, tmp_path)
     (tmp_path / "adapter_model.safetensors").unlink()
     with pytest.raises(SpecError, match=r"it has neither adapter_model\.safetensors nor adapter_model\.bin"):
@@ -229,7 +229,7 @@ def test_a_classifier_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(SpecError, match="build the network with as many classes"):
         import_adapter(other, tmp_path)
     edit(tmp_path, modules_to_save=None)
-    with pytest.raises(SpecError, match="is none of the tensors that are read"):
+    with pytest.raises(SpecError, match="is not among the tensors that are read"):
         import_adapter(classifier(), tmp_path)
     edit(tmp_path, modules_to_save=["classifier", "score"])
     with pytest.raises(SpecError, match="modules_to_save names classifier, score"):

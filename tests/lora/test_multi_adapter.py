@@ -219,7 +219,7 @@ def test_each_task_of_an_adapter_for_several_is_one_beside_others(spec, tmp_path
             expected = (other if number == 0 else net)(input_ids=ids).last_hidden_state
             mine = torch.tensor(numbers) == number
             torch.testing.assert_close(mixed[mine], expected[mine], atol=1e-6, rtol=1e-6)
-    with pytest.raises(SpecError, match="an adapter of the tasks a, b; of which of them is not said"):
+    with pytest.raises(SpecError, match="an adapter of the tasks a, b; name one of them"):
         pack(copy.deepcopy(base), folders[1:2], TaskRouter())
 
 

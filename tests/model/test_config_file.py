@@ -259,7 +259,7 @@ def test_a_file_that_is_no_configuration_is_refused(text, said, tmp_path):
     assert said in line
     (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": "wide"}')
     (line,) = lines(tmp_path, "bert")
-    assert "is none of a bert: Validation error for field 'hidden_size'" in line
+    assert "does not fit a bert: Validation error for field 'hidden_size'" in line
 
 
 @pytest.mark.parametrize("family", MAKE)

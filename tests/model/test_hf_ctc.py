@@ -184,5 +184,5 @@ def test_settings_without_effect_are_refused(tmp_path):
         with pytest.raises(ConfigError, match=message):
             build_model(named(tmp_path, **keys), Transcribed("ab"))
     (tmp_path / "vocab.json").unlink()
-    with pytest.raises(ConfigError, match=r"no vocab.json in it, of which its head is; model\.head=fresh"):
+    with pytest.raises(ConfigError, match=r"no vocab.json in it, which its head needs; model\.head=fresh"):
         model_tokens(named(tmp_path, head="stored"), Transcribed("ab"))

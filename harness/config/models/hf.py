@@ -198,7 +198,7 @@ def positions_of(facts: Mapping[str, Any]) -> int | None:
 
 
 def read_config_json(folder: Path, address: str) -> dict[str, Any]:
-    """The config.json of a folder. Raises ConfigError, in one line, where it is none of a model of transformers."""
+    """The config.json of a folder. Raises ConfigError, in one line, where it is not that of a model of transformers."""
     where, path = f"model.address={address}", folder / "config.json"
     if not folder.is_dir():
         raise ConfigError(f"{where}: no such folder")

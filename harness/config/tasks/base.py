@@ -17,7 +17,7 @@ Outputs = int | Mapping[str, int]
 
 
 class TokenClasses(int):
-    """So many classes, of which each token of a row is one."""
+    """The number of classes, where each token of a row has one."""
 
 
 class AnswerSpan(int):

@@ -13,7 +13,7 @@ from harness.lora.variants.base import RankSchedule, Variant
 
 
 class DyLoraUpdate(LowRankUpdate):
-    """The change of which the first `active` ranks alone apply; given as alpha, s = alpha/active."""
+    """The change with only its first `active` ranks applied; given as alpha, s = alpha/active."""
 
     @override
     def reset(self, matrix: Tensor) -> None:

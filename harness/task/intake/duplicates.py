@@ -87,7 +87,7 @@ def settled(
 
 
 def lost(labels: Iterable[Hashable], kept: Iterable[Hashable], policy: str) -> list[str]:
-    """What is told of labels of which nothing is left once contradictions are settled by `policy`."""
+    """Messages about labels that keep no row once contradictions are settled by `policy`."""
     gone = sorted(map(repr, set(labels).difference(kept)))
     return [f"nothing of {listed(gone)} is left: task.duplicates={policy} leaves all of it out"] if gone else []
 

@@ -137,7 +137,7 @@ def _bare(name: str) -> str:
 
 
 def _joined(column: str, splits: Mapping[str, Groups]) -> list[str]:
-    """What is told of cells that name several groups, one of which stands in another cell, too."""
+    """Messages about cells that name several groups, one of them in another cell, too."""
     cells = [str(cell) for groups in splits.values() for cell in groups.values() if not is_gap(cell)]
     names = {group_key(cell): cell for cell in reversed(cells)}
     parts = {key: _groups_in(key) for key in names}

@@ -41,7 +41,7 @@ def read_numpy(text: str) -> list[object] | None:
 
 
 class Shortened(Exception):
-    """A list of which a part is missing."""
+    """A list with a part missing."""
 
 
 def holds_dots(found: object) -> bool:

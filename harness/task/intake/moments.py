@@ -60,7 +60,7 @@ def cut_by_time(
 
 
 def _none_to_train_on(column: str, cells: pd.Series, shares: Mapping[str, float]) -> str:
-    """What is said of times of which held-out splits take all."""
+    """The message for times whose rows would all be held out."""
     times = cells.astype(str).value_counts(sort=False)
     said = listed(f"{time} of {count} rows" for time, count in times.items())
     rule = f"a smaller {' or '.join(f'task.{split}_share' for split in shares)}"
@@ -98,7 +98,7 @@ def moments(where: str, column: str, cells: pd.Series, time_format: str | None =
 
 
 def _refuse_zones(where: str, column: str, cells: pd.Series) -> None:
-    """Raise ConfigError, with the rows, for times of which some have a zone: what the others have is not known."""
+    """Raise ConfigError, with the rows, where only some times have a zone: the others' is not known."""
     zoned = cells.map(lambda cell: _ZONE.search(str(cell)) is not None)
     if zoned.all() or not zoned.any():
         return

@@ -46,7 +46,7 @@ def shifted_labels(trained: Sequence[str], held: Mapping[str, Sequence[str]]) ->
 
 
 def other_scales(name: str, trained: Sequence[float], held: Mapping[str, Sequence[float]]) -> list[str]:
-    """What is told of held-out numbers most of which are beyond all of training, or that spread far more or less."""
+    """Messages about held-out numbers that mostly lie beyond all of training, or spread far more or less."""
     mine, told = sorted(trained), []
     for split, numbers in held.items():
         found = sorted(numbers)

@@ -1,4 +1,4 @@
-"""A column of a table that says of which split each row is: taken where it is named, never passed over in silence."""
+"""A column of a table that says which split each row is in: taken where it is named, never passed over in silence."""
 
 import dataclasses
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Cells of a table that say of which split a row is: by its name, or as yes and no in a column like is_train."""
+"""Cells of a table that say which split a row is in: by its name, or as yes and no in a column like is_train."""
 
 import re
 from collections import Counter
@@ -70,7 +70,7 @@ def may_number_splits(column: str, cells: Iterable[object]) -> bool:
 
 
 def may_name_splits(column: str, cells: Iterable[object]) -> bool:
-    """Whether a column could say of which split rows are, judged by its name and some of its cells."""
+    """Whether a column could say which split rows are in, judged by its name and some of its cells."""
     said = [cell for cell in cells if not is_gap(cell)]
     named = decided_about(column) is not None or split_named(column) is not None
     called = _CALLED.fullmatch(column.strip().casefold()) is not None

@@ -38,7 +38,7 @@ def _is_of_lists(cells: pd.Series) -> bool:
 
 
 def items_not_read(split: str, table: Table, templates: Collection[str]) -> list[str]:
-    """What is told of rows whose lists have more items than templates, of which each takes some by number, read."""
+    """Messages about rows whose lists have more items than the templates, which take some by number, read."""
     taken: dict[str, set[int]] = {}
     fields = [field for template in templates if "{" in template for field in fields_in(template)]
     for field in fields:

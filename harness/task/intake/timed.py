@@ -1,4 +1,4 @@
-"""Rows of which the latest are held out, with what is said of their times."""
+"""The latest rows are held out, with messages about their times."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

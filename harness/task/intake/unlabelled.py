@@ -65,7 +65,7 @@ def _unsettled(labels: Sequence[str], policy: str, classes: int | None, declared
 
 
 def is_marked(name: str) -> bool:
-    """Whether a name is marked as none of a class, as Speech Commands' _background_noise_ is."""
+    """Whether a name is marked as no class, as Speech Commands' _background_noise_ is."""
     return len(name) > 2 and name.startswith("_") and name.endswith("_")
 
 
