@@ -48,7 +48,7 @@ from harness.record.sections import (
     TaskGradients,
     Time,
 )
-from harness.record.table import frame, measures, row, tracked, tracked_key
+from harness.record.table import frame, measured_columns, row, tracked, tracked_key
 from harness.system.study_files import RECORDS
 
 __all__ = [
@@ -97,7 +97,7 @@ __all__ = [
     "headline_score",
     "is_final",
     "looked_up",
-    "measures",
+    "measured_columns",
     "plain",
     "process_suspect",
     "ran_out_of_memory",

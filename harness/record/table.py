@@ -36,7 +36,7 @@ def row(entry: Record) -> dict[str, Any]:
     return {name: value for name, value in cells if value is not None}
 
 
-def measures() -> dict[str, Measure]:
+def measured_columns() -> dict[str, Measure]:
     """The unit and direction of each column; scores, which are named by split and metric, are not among them."""
     found: dict[str, Measure] = {}
     for field in fields_of(Record):

@@ -59,7 +59,7 @@ def score_matrices(shared: Mapping[str, Sequence[Record]], folder: Path) -> Scor
 
 def _columns(entry: Record, folder: Path) -> tuple[Sequence[float], int, int]:
     """The values of rows or of groups of them, how many rows there are, and in how many groups: 0 where in none."""
-    items = items_of(entry, folder)
+    items = score_items(entry, folder)
     if items is not None:
         return items, len(items), 0
     if entry.continual:
@@ -75,7 +75,7 @@ def _columns(entry: Record, folder: Path) -> tuple[Sequence[float], int, int]:
     return (sign(entry) * (values - values.mean() + recorded)).tolist(), len(groups), len(values)
 
 
-def items_of(entry: Record, folder: Path) -> list[float] | None:
+def score_items(entry: Record, folder: Path) -> list[float] | None:
     """What each item adds to the score, such that the mean over items is the score; None where no item has a part."""
     if entry.continual:
         return final_items(entry, folder)

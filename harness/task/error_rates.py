@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from harness.task.base import ScoredTexts
+from harness.task.intake.duplicates import joined_blanks
 
 COLUMNS = ("errors", "words", "character_errors", "characters")
 SUMS = {"wer": ("errors", "words"), "cer": ("character_errors", "characters")}
@@ -17,19 +18,14 @@ SUMS = {"wer": ("errors", "words"), "cer": ("character_errors", "characters")}
 
 def normaliser(name: str) -> Callable[[str], str]:
     """How texts are brought into one form before they are compared: none (but for blanks), plain, or english."""
-    return {"none": joined, "plain": plain, "english": english}[name]
-
-
-def joined(text: str) -> str:
-    """A text with one blank between its words, and none around it."""
-    return " ".join(text.split())
+    return {"none": joined_blanks, "plain": plain, "english": english}[name]
 
 
 def plain(text: str) -> str:
     """The text in lower case, without punctuation and symbols except apostrophes within words."""
     folded = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     kept = [folded[at] if is_said(folded, at) else " " for at in range(len(folded))]
-    return joined("".join(kept))
+    return joined_blanks("".join(kept))
 
 
 def english(text: str) -> str:
@@ -37,7 +33,7 @@ def english(text: str) -> str:
 
     Without its list of British spellings, which lies beside some bases only: colour is not color.
     """
-    return joined(_english()(text))
+    return joined_blanks(_english()(text))
 
 
 @functools.cache

@@ -110,7 +110,7 @@ class LabelledTask(Task):
             "classes": list(self.classes),
             "usual_labels": {
                 "labels": [name for name, often in zip(self.classes, usual, strict=True) if often],
-                **{name: f1_micro(found, usual) for name, found in sets.items() if name != "train"},
+                **{name: f1_of_one_answer(found, usual) for name, found in sets.items() if name != "train"},
             },
         }
 
@@ -123,7 +123,7 @@ def sets_of(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
     return found
 
 
-def f1_micro(sets_NC: np.ndarray, answer_C: np.ndarray) -> float:
+def f1_of_one_answer(sets_NC: np.ndarray, answer_C: np.ndarray) -> float:
     """F1 of all decisions together of one answer for all rows."""
     right = float(sets_NC[:, answer_C].sum())
     return 2 * right / (float(sets_NC.sum()) + len(sets_NC) * int(answer_C.sum()))

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from harness.report.score_matrices import items_of
+from harness.report.score_matrices import score_items
 from harness.report.statistics import mcnemar_exact, wilson_interval
 from harness.report.table import arm_results, outcomes
 from tests.test_record import make
@@ -47,7 +47,7 @@ def test_the_paired_test_is_mcnemars_on_the_same_items(study):
     assert other.p == pytest.approx(expected)
     assert expected < 0.05
     assert outcomes(records[0], folder) == RIGHT["a"]
-    assert items_of(records[1], folder) == RIGHT["b"]
+    assert score_items(records[1], folder) == RIGHT["b"]
 
 
 def test_the_interval_is_over_the_items_that_were_answered(study):

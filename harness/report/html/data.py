@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.record import Record, best_by, direction, headline_metric, measures
+from harness.record import Record, best_by, direction, headline_metric, measured_columns
 from harness.report.chance import chance
 from harness.report.confirmed import Confirmation, Confirmed
 from harness.report.confirmed_tasks import ConfirmedWays
@@ -85,7 +85,7 @@ def _leading(groups: Sequence[Group]) -> set[int]:
 def _fields(records: Sequence[Record]) -> dict[str, Tree]:
     """Unit and direction of each field that a trial of the page may have: 1 where higher is better, −1 lower, or 0."""
     ways = {"lower is better": -1, "higher is better": 1, "": 0}
-    found = {name: {"unit": mark.unit, "better": ways[mark.better]} for name, mark in measures().items()}
+    found = {name: {"unit": mark.unit, "better": ways[mark.better]} for name, mark in measured_columns().items()}
     for entry in records:
         for split, scores in entry.scores.items():
             for name in scores:
