@@ -6,7 +6,8 @@ where it goes is passed over: the tensors and their names decide that.
 
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness.lora.errors import SpecError
+from harness.system.paths import listed
 
+PREFIX = "base_model.model."
 TENSORS = "adapter_model.safetensors"
 _OLD_TENSORS = "adapter_model.bin"
 
@@ -57,18 +60,43 @@ def read_config(folder: Path) -> dict[str, Any]:
     """adapter_config.json. Raises SpecError where it is missing or no JSON object."""
     path = folder / "adapter_config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read ({type(error).__name__})") from None
     if not isinstance(config, dict):
         raise SpecError(f"{path}: expected a JSON object, found {type(config).__name__}")
+    for field, (right, expected) in _KINDS.items():
+        if (value := config.get(field)) is not None and not right(value):
+            raise SpecError(f"{path}: {field}={json.dumps(value)}: expected {expected}")
     return config
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+_KINDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "r": (_is_number, "a number"),
+    "lora_alpha": (_is_number, "a number"),
+    "lora_dropout": (_is_number, "a number"),
+    "rank_pattern": (_are_numbers, "numbers by names of layers"),
+    "alpha_pattern": (_are_numbers, "numbers by names of layers"),
+    "modules_to_save": (_are_names, "a list of names"),
+}
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """The adapter's tensors by name, from safetensors or, as older PEFT wrote them, from a pickle read without code.
 
-    Raises SpecError where neither file is there or what is there is no file of tensors.
+    Raises SpecError where neither file is there or what is there is no file of tensors, or of some that are no numbers.
     """
     path = next((folder / name for name in (TENSORS, _OLD_TENSORS) if (folder / name).is_file()), None)
     if path is None:
@@ -76,9 +104,33 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     try:
         found = load_file(path) if path.name == TENSORS else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        if path.read_bytes().startswith(b"version https://git-lfs.github.com"):
+            raise SpecError(f"{path}: a Git LFS pointer, not the tensors; `git lfs pull` fetches those") from None
         raise SpecError(f"{path}: not a file of tensors ({type(error).__name__})") from None
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise SpecError(f"{path}: expected tensors by name")
+    if odd := [name for name, tensor in found.items() if not tensor.isfinite().all()]:
+        raise SpecError(f"{path}: values that are no numbers (NaN, or infinite) in {len(odd)} tensors ({listed(odd)})")
+    return found
+
+
+_WRAPPED = re.compile(rf"^(?:(?:module\.)*(?:{re.escape(PREFIX)})+)?")
+_ADAPTERS_NAME = re.compile(r"(\.lora_\w+)\.default(?=\.|$)")
+
+
+def peft_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by the names that PEFT's own `save_pretrained` gives them, where a state dict was saved in its place.
+
+    Such names have an adapter's name in them, PEFT's prefix twice or not at all, or what torch.compile and
+    DistributedDataParallel put before them. Raises SpecError for two names of one tensor.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        plain = _ADAPTERS_NAME.sub(r"\1", _WRAPPED.sub(PREFIX, name.replace("_orig_mod.", "")))
+        plain = plain.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+        if plain in found:
+            raise SpecError(f"{name}: the file holds a tensor of that name without its prefix, too")
+        found[plain] = tensor
     return found
 
 
@@ -100,7 +152,8 @@ def check_fields(config: Mapping[str, Any], folder: Path) -> None:
 
 @torch.no_grad()
 def take_modules(base: nn.Module, modules: Sequence[str], tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """The modules that were trained as a whole beside LoRA, a classifier for one, into the network.
+    """What a file holds of the network itself into it: modules that were trained as a whole beside LoRA, a classifier
+    for one. What is there as it is stays, as the embeddings that PEFT saves beside their adapter.
 
     A weight that such a module shares with another is its own from then on: the other keeps it as it was.
     """
@@ -108,16 +161,27 @@ def take_modules(base: nn.Module, modules: Sequence[str], tensors: Mapping[str, 
         raise SpecError(f"{folder}: the file holds none of what modules_to_save names: {', '.join(modules)}")
     own = base.state_dict()
     for name, tensor in tensors.items():
-        parts = name.split(".")
-        if not any(module in parts or name.startswith(f"{module}.") for module in modules):
-            raise SpecError(f"{folder}: {name} is not among the tensors that are read")
+        unread = f"{folder}: {name} is not among the tensors that are read"
+        named = any(module in name.split(".") or name.startswith(f"{module}.") for module in modules)
         if name not in own:
-            raise SpecError(f"{folder}: modules_to_save holds {name}, and the network has no such tensor")
+            said = f"{folder}: modules_to_save holds {name}, and the network has no such tensor"
+            raise SpecError(said if named else unread)
         if own[name].shape != tensor.shape:
             shapes = f"{tuple(tensor.shape)}, the network's is {tuple(own[name].shape)}"
-            raise SpecError(f"{folder}: {name} is {shapes}; build the network with as many classes")
+            raise SpecError(f"{folder}: {name} is {shapes}; {_way_to_fit(base, own[name])}")
+        if torch.equal(own[name], tensor.to(own[name].dtype)):
+            continue
+        if not named:
+            raise SpecError(unread)
         _own_weight(base, name)
         base.state_dict(keep_vars=True)[name].copy_(tensor)
+
+
+def _way_to_fit(base: nn.Module, weight: Tensor) -> str:
+    """How a module of another shape is had: an embedding of more tokens than the base has, or a classifier."""
+    if any(weight.shape == each.weight.shape for each in base.modules() if isinstance(each, nn.Embedding)):
+        return "tokens were added to the base; merge the adapter with PEFT and take the result as the base"
+    return "build the network with as many classes"
 
 
 def _own_weight(base: nn.Module, name: str) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from harness.base_layers.kinds import is_conv1d
 from harness.lora.adapted import adapted_layers
-from harness.lora.adapter_config import TENSORS
+from harness.lora.adapter_config import PREFIX, TENSORS
 from harness.lora.layers import Adapted, LoraConv, LoraEmbedding, LoraLinear
 from harness.lora.multitask import TaskAdapters, task_adapters, task_tensors
 from harness.lora.multitask_specs import MtlLoraSpec, MtloraSpec, TaskForkSpec
@@ -27,7 +27,6 @@ from harness.lora.update import LowRankUpdate, frozen_weight
 from harness.lora.variants.dora import DoraUpdate
 from harness.lora.weight_space_layers import LoraAttention, LoraExperts, LoraKernel
 
-PREFIX = "base_model.model."
 FORMAT = "lora-harness"
 """What stands in adapter_config.json, in place of PEFT's type, where PEFT has no such adapter."""
 

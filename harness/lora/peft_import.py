@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from harness.base_layers.kinds import is_conv1d
 from harness.lora.adapted import replace
-from harness.lora.adapter_config import check_fields, read_config, read_tensors, take_modules
+from harness.lora.adapter_config import PREFIX, check_fields, peft_names, read_config, read_tensors, take_modules
 from harness.lora.errors import SpecError
 from harness.lora.inject import adapted_layer
 from harness.lora.multitask import adapt_tasks, task_tensors
 from harness.lora.multitask_specs import TaskForkSpec
 from harness.lora.peft_experts import experts_factors, parameters_named, wrappers
-from harness.lora.peft_format import FORMAT, PREFIX, TASK_SPECS, known_to_peft
+from harness.lora.peft_format import FORMAT, TASK_SPECS, known_to_peft
 from harness.lora.routing import TaskRouter
 from harness.lora.update import LowRankUpdate, ScaledUpdate, WeightSlice, frozen_weight
 from harness.lora.variants.dora import DoraUpdate
@@ -44,7 +44,7 @@ def import_adapter(base: nn.Module, folder: Path) -> dict[str, int]:
     if config["peft_type"] == FORMAT:
         return _import_own(base, config, tensors)
     check_fields(config, folder)
-    return _import_peft(base, config, tensors, folder)
+    return _import_peft(base, config, peft_names(tensors), folder)
 
 
 def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, int]:
@@ -83,14 +83,18 @@ def _import_tasks(base: nn.Module, config: dict[str, Any], tensors: dict[str, Te
 
 
 def _import_peft(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> dict[str, int]:
-    whole = {key.removeprefix(PREFIX): key for key in tensors if not key.removesuffix(".weight").endswith(_PARTS)}
-    take_modules(base, config.get("modules_to_save") or (), {name: tensors[key] for name, key in whole.items()}, folder)
-    adapted_keys = tensors.keys() - set(whole.values())
+    whole = [key for key in tensors if not key.removesuffix(".weight").endswith(_PARTS)]
+    of_base = {key.removeprefix(PREFIX).replace(".base_layer.", "."): tensors[key] for key in whole}
+    adapted_whole = [key.removeprefix(PREFIX).partition(".base_layer.")[0] for key in whole if ".base_layer." in key]
+    take_modules(base, [*(config.get("modules_to_save") or ()), *adapted_whole], of_base, folder)
+    adapted_keys = tensors.keys() - set(whole)
     names = {re.sub(r"\.lora_.*", "", key.removeprefix(PREFIX)) for key in adapted_keys}
     ranks: dict[str, int] = {}
     for module, weights in parameters_named(base, config.get("target_parameters") or ()).items():
         ranks |= _import_experts(base, module, weights, config, tensors)
         names -= {f"{module}{place}" for _, place in wrappers(weights)}
+    if config.get("target_modules") and not names and not ranks:
+        raise SpecError(f"{folder}: the file holds no A and no B of any layer")
     for name in sorted(names):
         down, up, magnitude = _peft_factors(tensors, name)
         if down is None or up is None:

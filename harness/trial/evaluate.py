@@ -25,7 +25,7 @@ from harness.trial.answers import Answers, Table, answer_table, named_items
 from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
 from harness.trial.passes import on_device
 from harness.trial.predict import write_table
-from harness.trial.saved import OutputMapping, Saved, load_saved, template_notes
+from harness.trial.saved import OutputMapping, Saved, layer_notes, load_saved, template_notes
 from harness.trial.single import metrics_of
 from harness.trial.trained import Trained, load_trained
 
@@ -98,7 +98,8 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
     with read_to_score(saved.classes, whole=uncut is not None) as read:
         task = read_task(uncut or config.task)
     network, mapping = load_saved(saved, config, task)
-    notes = [*saved.notes(config), *template_notes(saved, config, task), *rows_left_out(task)]
+    notes = [*saved.notes(config), *layer_notes(saved, network), *template_notes(saved, config, task)]
+    notes += rows_left_out(task)
     if task.classes and not saved.classes:
         notes.append(
             f"nothing names the classes of its head; they are taken as {', '.join(task.classes[:6])}, in order"

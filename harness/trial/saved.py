@@ -3,7 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -11,12 +14,13 @@ from torch import Tensor, nn
 
 from harness import record
 from harness.config import Config, ConfigError
-from harness.lora import SpecError, import_adapter
-from harness.lora.adapter_config import read_config, read_tensors
+from harness.lora import SpecError, adapted_layers, import_adapter, named_updates
+from harness.lora.adapter_config import PREFIX, peft_names, read_config, read_tensors
 from harness.model import Network, base_file, build_model, model_tokens
 from harness.record import Data, Record, trial_path
 from harness.system.assets import AssetError
-from harness.system.hub_models import adapter_folder
+from harness.system.hub_models import adapter_folder, weight_files
+from harness.system.paths import listed
 from harness.system.study_files import CONFIG, HEAD
 from harness.task import Task
 from harness.trial.inputs import base_identity
@@ -80,8 +84,17 @@ def find_saved(address: str) -> Saved:
     if (folder.parent / CONFIG).is_file() and folder.parent.parent.name == "trials":
         return _of_trial(address, folder)
     if not (folder / "adapter_config.json").is_file():
-        raise ConfigError(f"adapter={address}: no adapter_config.json in it")
+        raise ConfigError(f"adapter={address}: no adapter_config.json in it{_elsewhere(folder)}")
     return Saved(address, folder, _names(folder))
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where an adapter is that lies deeper, as in a checkpoint of a trainer; or what lies there in its place."""
+    if inner := sorted(path.parent.name for path in folder.glob("*/adapter_config.json")):
+        return f"; {listed(inner)} in it has one"
+    if (folder / "config.json").is_file() and weight_files(path.name for path in folder.iterdir()):
+        return f"; it is a whole model, which model=hf model.address=path:{folder} takes as a base"
+    return ""
 
 
 def _of_trial(address: str, folder: Path) -> Saved:
@@ -108,6 +121,34 @@ def template_notes(saved: Saved, config: Config, task: Task) -> list[str]:
     if here in ("", known):
         return []
     return [f"it was trained with the chat template of SHA-256 {known[:16]}; here it is {here[:16]}, task.template"]
+
+
+def layer_notes(saved: Saved, network: Network) -> list[str]:
+    """That an adapter leaves the base as it is, or layers that its configuration names."""
+    form = network.transformers_form()
+    base = network.base if form is None else form.model
+    updates = list(named_updates(base))
+    if updates and not any(update.lora_B.any() or hasattr(update, "lora_m") for _, update in updates):
+        return ["the adapter changes nothing: all of its B are zero, as before any training"]
+    if not (saved.folder / "adapter_config.json").is_file():
+        return []
+    left = _left_alone(base, read_config(saved.folder))
+    return (
+        [f"the file has no A and B for {len(left)} layers that target_modules names ({listed(left)})"] if left else []
+    )
+
+
+def _left_alone(base: nn.Module, said: Mapping[str, Any]) -> list[str]:
+    """The layers that PEFT would adapt, as it does those of their name in other blocks, and that are plain."""
+    targets, narrower = said.get("target_modules"), ("layers_to_transform", "exclude_modules", "target_parameters")
+    if said.get("peft_type") != "LORA" or not isinstance(targets, list | str) or any(map(said.get, narrower)):
+        return []
+    adapted = {name for name, _ in adapted_layers(base)}
+    alike = {re.sub(r"\d+", "#", name) for name in adapted}
+    plain = [name for name, _ in base.named_modules() if name not in adapted and re.sub(r"\d+", "#", name) in alike]
+    if isinstance(targets, str):
+        return [name for name in plain if re.fullmatch(targets, name)]
+    return [name for name in plain if any(f".{name}".endswith(f".{target}") for target in targets)]
 
 
 def _template(saved: Saved) -> str:
@@ -177,9 +218,9 @@ def _put_in(network: Network, folder: Path) -> list[str]:
 def _names_base(base: nn.Module, folder: Path) -> bool:
     """Whether the first adapted module of a file of PEFT's is one of the base itself."""
     modules = {name for name, _ in base.named_modules()}
-    adapted = (name.partition(".lora_")[0] for name in read_tensors(folder) if ".lora_" in name)
+    adapted = (name.partition(".lora_")[0] for name in peft_names(read_tensors(folder)) if ".lora_" in name)
     first = next(adapted, None)
-    return first is None or first.removeprefix("base_model.model.").removesuffix(".base_layer") in modules
+    return first is None or first.removeprefix(PREFIX).removesuffix(".base_layer") in modules
 
 
 def _check_unit(saved: Saved, task: Task) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from harness.config import ConfigError
@@ -228,6 +229,19 @@ def test_an_adapter_that_peft_wrote_is_scored(reviews, base, score, tmp_path, ow
     assert found.scores["accuracy"] == sum(label == said for label, said in items.values()) / len(items)
 
 
+def test_layers_that_an_adapter_leaves_as_they_are_are_said(reviews, base, score, tmp_path, own_cache):  # noqa: F811
+    network = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=2)
+    theirs = get_peft_model(network, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["q_proj", "v_proj"]))
+    theirs.save_pretrained(tmp_path / "peft")
+    path, (_, first) = tmp_path / "peft" / "adapter_model.safetensors", score(tmp_path / "peft", *reviews, *base)
+    assert "the adapter changes nothing: all of its B are zero, as before any training" in first["notes"]
+    tensors = {name: tensor + 0.1 for name, tensor in load_file(path).items() if "layers.1.self_attn.v" not in name}
+    save_file(tensors, path)
+    name = "model.layers.1.self_attn.v_proj"
+    said = f"the file has no A and B for 1 layers that target_modules names ({name})"
+    assert said in score(tmp_path / "peft", *reviews, *base)[1]["notes"]
+
+
 def test_a_writer_is_scored_by_its_loss_and_its_texts(trained, pairs, score, tmp_path):  # noqa: F811
     save_small(AutoModelForCausalLM, "llama", tmp_path / "base")
     words = [*pairs, *based_on(tmp_path / "base")]
@@ -307,8 +321,15 @@ def test_what_does_not_fit_is_one_line(trained, reviews, base, score, tmp_path):
     made = trained(*reviews, *base, *LORA)
     with pytest.raises(ConfigError, match=r"^adapter=.*nowhere: no such folder$"):
         find_saved(str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match=r"^adapter=.*base: no adapter_config\.json in it$"):
+    with pytest.raises(
+        ConfigError, match=r"^adapter=.*base: no adapter_config\.json in it; it is a whole model, which"
+    ):
         find_saved(str(tmp_path / "base"))
+    shutil.copytree(made.folder / "adapter", tmp_path / "out" / "checkpoint-500")
+    with pytest.raises(
+        ConfigError, match=r"^adapter=.*out: no adapter_config\.json in it; checkpoint-500 in it has one$"
+    ):
+        find_saved(str(tmp_path / "out"))
     save_small(AutoModelForSequenceClassification, "bert", tmp_path / "other", num_labels=2)
     with pytest.raises(ConfigError, match=r"^adapter=.*: .* has no such module"):
         score(made.folder / "adapter", *reviews, *based_on(tmp_path / "other"))
