@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
@@ -37,11 +36,11 @@ from harness.task.intake.split_column import by_column, numbered_splits, untimed
 from harness.task.intake.table import ARROW, Table, load_table, usual_column
 from harness.task.intake.timed import latest_held_out
 from harness.task.intake.transcripts import BY_NAMES, tables_in, words_in
+from harness.task.intake.unspoken import marks, refuse_names
 from harness.task.own_file_tables import cells_of
 
 _AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
 _TEXT = ("transcription", "transcript", "sentence", "text")
-_BRACKETED = re.compile(r"<[^<>\s][^<>]*>|\[[^\[\]]+\]")
 _OFTEN = 5  # times that each transcript is said where there are few, as of digits
 _SPEAKER = ("client_id", "speaker", "speaker_id")
 
@@ -101,7 +100,12 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
             raise ConfigError(f"{where}: the {split} split has no recordings")
     every = [each for part in splits.values() for each in part]
     told += _without_speaker(config.speaker or _usual_speaker(config, tables["train"][1]), splits)
-    told += [*repeated, *_bracketed(config, every), *_shared_texts(splits), *near_copies(splits, config.sample_rate)]
+    told += [
+        *repeated,
+        *marks((each.text for each in every), config.normalise),
+        *_shared_texts(splits),
+        *near_copies(splits, config.sample_rate),
+    ]
     facts = Facts(
         left_out=left,
         kept={split: [each.name for each in part] for split, part in splits.items()},
@@ -189,6 +193,7 @@ def _heard(
             earlier=[each.name for part in earlier.values() for each in part],
         )
         raise ConfigError(f"{where}: {rows} cannot be used ({said}); {rule}")
+    refuse_names(where, str(texts.name), [each.name for each in found], [each.text for each in found])
     if wrong:
         left.setdefault("unusable", []).extend(f"{split} {row}" for row in wrong)
     return found
@@ -336,16 +341,6 @@ def _without_speaker(column: str | None, splits: Splits) -> list[str]:
     groups = {split: {each.row: each.speaker for each in part} for split, part in splits.items()}
     known = any(speaker for part in groups.values() for speaker in part.values())
     return without_group(f"task.speaker={column}", groups) if known else []
-
-
-def _bracketed(config: TranscriptsConfig, every: Sequence[Utterance]) -> list[str]:
-    """What is told of what stands in brackets and is no word that is said, as <noise>, where it is compared."""
-    marks = [found for each in every if (found := _BRACKETED.findall(each.text))]
-    if not marks or config.normalise == "english":
-        return []
-    names = listed(sorted({mark for found in marks for mark in found}))
-    rule = "take them out; task.normalise=english compares nothing in brackets"
-    return [f"{len(marks)} transcripts have {names}, which are learned and compared as words; {rule}"]
 
 
 def _shared_texts(splits: Splits) -> list[str]:

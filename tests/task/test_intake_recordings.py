@@ -45,6 +45,7 @@ FORMATS = [
         SAME,
     ),
     ("written to a pipe", "yes_ann_9.wav", wav(SAME, size=0xFFFFFFFF), SAME),
+    ("never closed", "yes_ann_9.wav", wav(SAME, size=0), SAME),
     ("upper case", "yes_ann_9.WAV", wav(SAME), SAME),
 ]
 

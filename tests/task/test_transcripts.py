@@ -115,6 +115,35 @@ def test_marks_in_brackets_are_told_where_they_are_compared(read, table):
     assert not any("as words" in line for line in read(table, "task.normalise=english").facts.suspicious)
 
 
+@pytest.mark.parametrize(
+    ("mark", "english"),
+    [
+        ("(inaudible)", False),
+        ("((unclear))", False),
+        ("{laugh}", True),
+        ("**", True),
+        ("♪", True),
+        ("|", True),
+        ("00:00:01,000", True),
+        ("(a film)", None),
+        ("at 10:30 we", None),
+    ],
+)
+def test_what_is_written_and_not_said_is_told(mark, english, read, table):
+    replaced(table, "This is row 7!", f'"This is {mark} row 7!"')
+    for normalise, told in (("plain", english is not None), ("english", english is True)):
+        found = read(table, f"task.normalise={normalise}").facts.suspicious
+        assert any(f"1 transcripts have {mark}, which" in line for line in found) == told
+
+
+def test_names_of_recordings_are_no_transcripts(read, table):
+    table.write_text(re.sub("This is row (.*)!", r"row\1.wav", table.read_text()))
+    with pytest.raises(ConfigError, match=r"transcription has names of recordings \(row0.wav, .*task\.text names"):
+        read(table)
+    table.write_text(re.sub(r"row(.*)\.wav", r"\1", table.read_text()))  # digits, which the files are named by
+    assert len(every(read(table))) == 40
+
+
 def test_what_always_writing_the_most_frequent_transcript_scores(read, table):
     task = read(table)
     usual = task.describe()["usual_transcript"]

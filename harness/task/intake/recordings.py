@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import importlib.util
 import io
+import re
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,19 @@ from harness.task.intake.misplaced import file_at
 WAV = (".wav", ".wave")
 OTHERS = (".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 UNREAD = (".m4a", ".aac", ".wma", ".amr", ".sph", ".mp4", ".webm")
-_STARTS = {b"fLaC": "FLAC", b"OggS": "OGG", b"ID3": "MP3"}
+_STARTS = {
+    b"fLaC": "FLAC",
+    b"OggS": "OGG",
+    b"ID3": "MP3",
+    b"\xff\xfb": "MP3",
+    b"\xff\xf3": "MP3",
+    b"\xff\xf2": "MP3",
+    b"\xff\xf1": "AAC",
+    b"NIST_1A": "NIST SPHERE",
+    b"FORM": "AIFF",
+    b"RIFX": "RIFX",
+    b"caff": "CAF",
+}
 WAV_STARTS = (b"RIFF", b"RF64")
 SHORTEST = 0.025
 """Seconds; a mel frame's window."""
@@ -118,6 +131,7 @@ def _wav(content: bytes) -> tuple[np.ndarray, int]:
     """Samples (T, channels), of int16 or of floats whose full scale is 1, and their rate."""
     if content[:4] not in WAV_STARTS or content[8:12] != b"WAVE":
         kind = next((kind for start, kind in _STARTS.items() if content.startswith(start)), None)
+        kind = "MP4" if content[4:8] == b"ftyp" else kind
         own = "it does not begin as one" if kind is None else f"it is {kind} by its content"
         why = unlike_data(content[:512]) or own
         raise ValueError(f"not a readable WAV file ({why})")
@@ -150,13 +164,19 @@ def _chunks(content: bytes) -> tuple[Mapping[bytes, bytes], int]:
     at, promised = 12, 0
     while at + 8 <= len(content):
         name, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
-        if name == b"data" and size in (0xFFFFFFFF, 0x7FFFFFFF):  # written to a pipe: to the end
-            size = len(content) - at - 8
+        if name == b"data" and (size in (0xFFFFFFFF, 0x7FFFFFFF) or (size == 0 and not _is_chunk(content, at + 8))):
+            size = len(content) - at - 8  # written to a pipe, or never closed: to the end
         if name == b"data" and name not in chunks:
             promised = size
         chunks.setdefault(name, content[at + 8 : at + 8 + size])
         at += 8 + size + size % 2
     return chunks, promised
+
+
+def _is_chunk(content: bytes, at: int) -> bool:
+    """Whether a chunk that the file holds begins there, with a name in letters."""
+    name, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
+    return re.fullmatch(rb"[A-Za-z0-9 _]{4}", name) is not None and at + 8 + size <= len(content)
 
 
 def _of_24_bits(data: bytes) -> np.ndarray:
