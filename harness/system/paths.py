@@ -23,7 +23,7 @@ def path_problem(path: Path, kind: str) -> str | None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        if _ADDRESS.match(str(path)):
+        if is_address(str(path)):
             return f"an address, not a {kind} of this machine; download it first"
         return f"a link to {path.readlink()}, which is not there" if path.is_symlink() else f"no such {kind}"
     except NotADirectoryError:
@@ -33,6 +33,11 @@ def path_problem(path: Path, kind: str) -> str | None:
     if kind == "folder":
         return None if stat.S_ISDIR(mode) else "a file, not a folder"
     return next((said for is_kind, said in _NOT_FILES if is_kind(mode)), None)
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is that of something on the network, not of a file."""
+    return _ADDRESS.match(name) is not None
 
 
 def listed(items: Iterable[object]) -> str:

@@ -30,7 +30,8 @@ from harness.task.intake.folders import (
 )
 from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.one_class import told_as_one
-from harness.task.intake.scored import with_head
+from harness.task.intake.scored import scored_alone, with_head
+from harness.task.intake.table import tables_beside
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import untrained
 from harness.task.pictures import Looked, look_at, rendering_of, told_of, values_of
@@ -53,6 +54,7 @@ class _Found:
     images: list[tuple[Path, str, str]] = dataclasses.field(default_factory=list)
     passed_over: Counter[str] = dataclasses.field(default_factory=Counter)
     broken: dict[Path, str] = dataclasses.field(default_factory=dict)
+    tables: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def paths(self) -> list[Path]:
@@ -106,6 +108,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
             *told_as_one({label for *_, label in found.images}, config.labels.normalise),
             *often_none([label for *_, label in found.images], policy=config.labels.unlabelled, classes=config.classes),
             *_inner_folders(found),
+            *_not_read(found.tables),
             *gone,
             *stay,
             *told_of(named, rendering, [label for *_, label in found.images]),
@@ -120,8 +123,13 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
 def _found(config: FolderTaskConfig, splits: dict[str, Path], passed_over: Counter[str]) -> _Found:
     found = _Found(passed_over=passed_over)
     for split, place in splits.items():
-        empty = []
+        empty, others = list[str](), list[str]()
         classes = class_folders(place, "task.data", config.classes)
+        tables = [str(place / name) for name in tables_beside(place)]
+        found.tables += tables
+        if split == "train" and len(classes) == 1 and tables and not scored_alone():
+            rule = f"task=image_table reads labels of {listed(tables)}"
+            raise ConfigError(f"task.data={place}: {classes[0].name} is its one class; {rule}")
         if split == "train" and len(classes) == 1 and (deeper := several_in(classes[0])) is not None:
             names = listed(path.name for path in folders_in(deeper))
             said = f"{classes[0].name} is its one class; {names} are in task.data={deeper}"
@@ -133,12 +141,14 @@ def _found(config: FolderTaskConfig, splits: dict[str, Path], passed_over: Count
             found.passed_over += rest
             if not read and not unread:
                 empty.append(inner.name)
+                others += [path.name for path in files_in(inner)]
         loose, _, rest = told_apart(
             [path for path in place.iterdir() if path.is_file() and not is_hidden(path)], IMAGES, ()
         )
         if empty or loose:
             beside = f"images beside the class folders: {_named(loose)}{_WAY}"
-            what = f"no image in {listed(empty)}" if empty else beside
+            endings = f"; names of images end in {listed(IMAGES)}: {listed(others[:3])} do not" if others else ""
+            what = f"no image in {listed(empty)}{endings}" if empty else beside
             raise ConfigError(f"task.data={place}: {what}{_hint(place) or _beside(place, empty)}")
     return found
 
@@ -167,6 +177,11 @@ def _inner_folders(found: _Found) -> list[str]:
         inner.setdefault(label, set()).add(path.parent.name)
     shared = sorted(set.intersection(*inner.values()) - set(inner)) if inner else []
     return [f"every class has the folders {listed(shared)}, whose images are all taken"] if shared else []
+
+
+def _not_read(tables: Sequence[str]) -> list[str]:
+    """What is told of tables beside the folders of classes."""
+    return [f"{listed(tables)} is not read: classes are folders; task=image_table reads a table"] if tables else []
 
 
 def _named(paths: Sequence[Path]) -> str:

@@ -1,5 +1,6 @@
 """Tables of images: files or what a table holds, every kind of answer, and what an image folder is checked for."""
 
+import base64
 import io
 import json
 from dataclasses import replace
@@ -243,6 +244,54 @@ def test_images_that_a_table_holds_are_the_files(read, table, tmp_path):
     assert torch.equal(first, second)
     unnamed = read(held(rows_of(), tmp_path, path=False))
     assert len(set(every(unnamed))) == 60
+
+
+@pytest.mark.parametrize("before", ["", "data:image/png;base64,"])
+def test_images_that_a_table_has_in_base64_are_the_files(before, read, table):
+    rows = pd.read_csv(table)
+    whole = [(table.parent / name).read_bytes() for name in rows.file_name]
+    coded = [before + base64.b64encode(content).decode() for content in whole]
+    rows.assign(file_name=coded).to_csv(table.with_name("coded.csv"), index=False)
+    found, files = read(table.with_name("coded.csv")), read(table)
+    first, second = (task.inputs("test", None).batch(range(12))["images"] for task in (files, found))
+    assert torch.equal(first, second)
+    assert len(set(every(found))) == 60
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (repr(b"\x89PNG\r\n\x1a\n" + bytes(3000) + b"*/*"), "what Python prints of an object is no image"),
+        ("<PIL.PngImagePlugin.PngImageFile image mode=RGB size=9x9 at 0x7F01>", "what Python prints of an object"),
+        ("{'bytes': None, 'path': 'photos/0.png'}", "what Python prints of an object is no image"),
+        ("https://example.org/of/{row}", "addresses are not fetched; download the files, and name them relative"),
+        ("photos/{row}.jpeg", "photos/0.png is there, which 'photos/0.jpeg' may mean"),
+        ("'photos/{row}.png'", "photos/0.png is there, which \"'photos/0.png'\" may mean"),
+        ("https://example.org/photos/{row}.png?raw=true", "photos/0.png is there, which"),
+        ("n" * 252, "names are relative to the table's folder"),
+        ("*/" + "n" * 300, "names are relative to the table's folder"),
+    ],
+)
+def test_cells_that_name_no_file_say_what_they_are(cell, said, read, table):
+    named = [cell.replace("{row}", str(row)) for row in range(60)]
+    pd.DataFrame(rows_of()).assign(file_name=named).to_csv(table, index=False)
+    with pytest.raises(ConfigError) as caught:
+        read(table)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_of_images_says_how_one_is_taken(read, table):
+    rows = [row | {"file_name": [row["file_name"]]} for row in rows_of()]
+    (table.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match=r"of a list a template takes an item, as '\{column\[0\]\}'"):
+        read(table.parent / "rows.jsonl")
+    assert len(every(read(table.parent / "rows.jsonl", image="{file_name[0]}"))) == 60
+
+
+def test_a_folder_says_which_tables_are_in_it(read, table):
+    with pytest.raises(ConfigError, match=r"a folder, not a file; .*; in it there is rows\.csv$"):
+        read(table.parent)
 
 
 def test_a_data_set_of_the_datasets_library(compose_plain, own_cache, table, tmp_path):

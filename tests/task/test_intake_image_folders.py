@@ -365,3 +365,21 @@ def test_a_file_for_a_folder_is_said_with_the_task_that_reads_it(make_task, tmp_
     (tmp_path / "d").mkdir()
     (tmp_path / "a.csv").write_text("text,label\n")
     assert line in make_task(f"task={task}", f"task.data={tmp_path / data}").missing_files()[0]
+
+
+def test_a_table_beside_class_folders_is_named(make_task, tmp_path, own_cache):
+    images_in(tmp_path / "d", lambda _: "")
+    (tmp_path / "d" / "metadata.csv").write_text("file_name,label\ncat/0.png,cat\n")
+    told = read_task(folder_task(make_task, tmp_path / "d")).facts.suspicious
+    assert f"{tmp_path}/d/metadata.csv is not read: classes are folders; task=image_table reads a table" in told
+    shutil.rmtree(tmp_path / "d" / "dog")
+    with pytest.raises(ConfigError, match=r"cat is its one class; task=image_table reads labels of .*metadata\.csv$"):
+        read_task(folder_task(make_task, tmp_path / "d"))
+
+
+def test_files_that_are_not_named_as_images_are_named(make_task, tmp_path, own_cache):
+    images_in(tmp_path / "d", lambda _: "")
+    for path in (tmp_path / "d" / "cat").iterdir():
+        path.rename(path.with_suffix(""))
+    with pytest.raises(ConfigError, match=r"no image in cat; names of images end in \.png, .*: 0, 1, 10 do not"):
+        read_task(folder_task(make_task, tmp_path / "d"))

@@ -24,7 +24,7 @@ _LEFT_BY_PROGRAMS = frozenset(
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin")
 )
 _IF_CLASSES = "; where they are classes, give them other names"
-_NAMED = ", or name files and labels in a table (task=image_table, task=audio_table)"
+_NAMED = ", or name files and labels in a table (task=image_table, task=audio_table); what has no classes is moved away"
 NO_PICTURES = frozenset(
     (*("mask", "masks", "label", "labels", "annotation", "annotations"), *("segmentation", "segmentations"))
 )

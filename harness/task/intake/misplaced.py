@@ -2,13 +2,14 @@
 
 import functools
 import itertools
+import mimetypes
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.config import names_in
-from harness.system.paths import listed
+from harness.system.paths import is_address, listed, path_problem
 from harness.task.intake.folders import folders_in, is_hidden
 
 ABSENT = "no such file"
@@ -25,7 +26,7 @@ def file_at(folder: Path, name: str, endings: Sequence[str] = ("",)) -> Path:
     """
     before, _, last = name.rpartition("/")
     place = folder / Path(name).expanduser()
-    if "*" not in before or place.is_file():
+    if "*" not in before or path_problem(place, "file") is None:
         return place
     there = _in_folders(folder, before)
     found = [path for ending in endings for path in there.get(f"{last}{ending}", [])]
@@ -48,9 +49,10 @@ def _in_folders(folder: Path, pattern: str) -> Mapping[str, list[Path]]:
 
 def misplaced(folder: Path, name: str) -> str:
     """The file that `name` may mean in a `folder`, as a message ends: with other slashes, in another case, with a
-    suffix, or without the first folders of its name; nothing where none is there.
+    suffix or another one, or without quotes, what an address asks for, or the first folders of its name; nothing where
+    none is there.
     """
-    parts = name.replace("\\", "/").split("/")
+    parts = name.strip("\"' ").partition("?")[0].replace("\\", "/").split("/")
     for start in range(len(parts)):
         place = folder.joinpath(*filter(None, parts[start:]))
         if (found := _much_the_same(place)) is not None:
@@ -59,11 +61,14 @@ def misplaced(folder: Path, name: str) -> str:
 
 
 def _much_the_same(place: Path) -> Path | None:
-    if not place.name or ".." in place.parts or not place.parent.is_dir():
+    if not place.name or ".." in place.parts or path_problem(place.parent, "folder") is not None:
         return None
     files = [path for path in sorted(place.parent.iterdir()) if path.is_file()]
-    wanted = place.name.casefold()
-    return next((path for path in files if wanted in (path.name.casefold(), path.stem.casefold())), None)
+    medium = mimetypes.guess_type(place.name)[0] is not None  # of which another kind of file may be there
+    for wanted in (place.name.casefold(), place.stem.casefold())[: 1 + medium]:
+        if found := [path for path in files if wanted in (path.name.casefold(), path.stem.casefold())]:
+            return found[0]
+    return None
 
 
 def where_they_are(
@@ -94,7 +99,8 @@ def where_they_are(
         return f"{leave_out}{hint}"
     made = column if "{" in column else f"{{{column}}}"
     relative = f"names are relative to the table's folder; a template says where they are, as '{key}=\"FOLDER/{made}\"'"
-    return hint.removeprefix("; ") or relative
+    addresses = "addresses are not fetched; download the files, and name them relative to the table's folder"
+    return hint.removeprefix("; ") or (addresses if any(map(is_address, tried[:1])) else relative)
 
 
 def template_for(
@@ -127,7 +133,9 @@ def _forms(folder: Path, name: str, suffixes: Sequence[str]) -> Iterator[tuple[s
     deeper = [f"{first}{second}" for first in inner for second in _folders(folder / first)[:_FOLDERS]]
     beside = [f"../{each}" for each in _folders(folder / "..")[:_FOLDERS]]
     for before in ("", *inner, "../", *beside, *deeper):
-        yield from ((before, end) for end in _endings(suffixes) if (folder / f"{before}{name}{end}").is_file())
+        yield from (
+            (before, end) for end in _endings(suffixes) if path_problem(folder / f"{before}{name}{end}", "file") is None
+        )
 
 
 def _endings(suffixes: Sequence[str]) -> tuple[str, ...]:

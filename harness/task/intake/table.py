@@ -15,7 +15,7 @@ from harness.system.paths import listed, path_problem
 from harness.task.intake.delimited import raw_tabs, read_delimited
 from harness.task.intake.features import Features, classes_of, noted_features, with_names
 from harness.task.intake.files import decode, read_bytes, unlike_data, what_it_is
-from harness.task.intake.folders import files_in
+from harness.task.intake.folders import files_in, is_hidden
 from harness.task.intake.split_names import may_name_splits
 
 ARROW = (".parquet", ".arrow", ".feather")
@@ -143,12 +143,20 @@ def _reader_of(folder: Path) -> str:
     """What reads a folder that is no table, as a message ends."""
     if any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
         return f"; task.dataset={folder} reads a data set of the datasets library, with task=hf one of labelled texts"
+    if tables := tables_beside(folder):
+        return f"; in it there is {listed(tables)}"
     kinds = {path.suffix.lower() for path in islice(files_in(folder), _LOOKED_AT)}
     if ".json" in kinds:
         return "; JSON in folders is read from one .jsonl, with an object of each file a line"
     if kinds & {"", ".txt"}:
         return "; texts in folders are read from one table, with a row for each and its folder as the label"
     return ", or task=image_folder or task=audio_folder, which read folders"
+
+
+def tables_beside(folder: Path) -> list[str]:
+    """The names of tables in a folder, beside what else it holds."""
+    kinds = (*DELIMITED, ".jsonl", *ARROW)
+    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in kinds and not is_hidden(path))
 
 
 def usual_column(table: Table, key: str, names: Sequence[str], more: str = "", *, rarer: Sequence[str] = ()) -> str:
