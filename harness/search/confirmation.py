@@ -100,7 +100,8 @@ def _on_front(
 
 def fresh_seeds(seed: int, count: int) -> list[int]:
     """Seeds that no trial of the search had, the same for every arm; more of them begin with the fewer."""
-    return [1_000 * (seed + 1) + index for index in range(1, count + 1)]
+    first = 1_000 * (seed + 1) % (2**32 - 1_000)  # numpy takes 32 bits
+    return [first + index for index in range(1, count + 1)]
 
 
 def fresh_order(tasks: Sequence[str], seed: int, study_seed: int) -> list[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 
 from harness.config.arms import Arm
@@ -70,6 +71,15 @@ def test_more_seeds_begin_with_the_fewer_and_no_search_had_them():
     drawn = [seed for study in range(20) for seed in fresh_seeds(study, 50)]
     assert len(set(drawn)) == len(drawn)
     assert not set(drawn) & set(range(20))
+
+
+@pytest.mark.parametrize("study", [4_294_966, 20_240_531, 2**32 - 1])
+def test_fresh_seeds_of_a_high_seed_are_seeds_that_numpy_takes(study):
+    seeds = fresh_seeds(study, 50)
+    assert len(set(seeds)) == 50
+    assert all(np.random.RandomState(seed) for seed in seeds)
+    names = ["a", "b", "c", "d"]
+    assert {fresh_order(names, seed, study)[0] for seed in seeds[:4]} == set(names)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
