@@ -29,7 +29,7 @@ def run(job: HydraJob) -> None:
     check_installed(config)
     from harness.config.preflight import writable
 
-    writable(Path(config.results))
+    writable(Path(config.results), config.study)
     from harness.task import build_task
 
     task = build_task(config.task)

@@ -108,6 +108,24 @@ def use_config_dir(words: Sequence[str]) -> list[str]:
     return ["--config-dir", known.config_dir, *others]
 
 
+def _plainly(word: str) -> str:
+    """How a word is written that has blanks around its sign, none, or letters that only a word processor puts there."""
+    key, found, value = word.partition("=")
+    if not found:
+        key, colon, value = word.partition(":")
+        return f"expected key=value{f'; write {key.strip()}={value.strip()}' if colon else ''}"
+    plain = value.translate(_TYPOGRAPHIC).strip()
+    if key != key.strip() or (plain != value and _NUMBER.fullmatch(plain)):
+        return f"write {key.strip()}={plain}, with no blanks and signs of ASCII"
+    if value[:1] in "“”„«‘" and value[-1:] in "“”»’":
+        return f"its quotes are typographic; write {key}={value[1:-1]}"
+    return ""
+
+
+_TYPOGRAPHIC = str.maketrans({"−": "-", "–": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
+_NUMBER = re.compile(r"[-+]?[\d.]+([eE][-+]?\d+)?")
+
+
 def _quoted(word: str) -> str | None:
     """A word of the command line whose value Hydra's grammar has no letters for, as a shell is to be given it."""
     key, found, value = word.partition("=")
@@ -139,6 +157,11 @@ def explain(error: Exception, words: Sequence[str]) -> str:
     text = str(error)
     if any(word.lstrip("+").partition("=")[0] == "study.from" for word in words):
         return STUDY_FROM
+    if "=" in words[1:]:
+        near = words[words.index("=", 1) - 1 :][:3]
+        return f"{' '.join(near)}: blanks part words of a command; write {''.join(near)}"
+    if isinstance(error, OverrideParseException) and (plain := _plainly(error.override)):
+        return f"{error.override}: {plain}"
     if isinstance(error, OverrideParseException) and (quoted := _quoted(error.override)):
         return f"{error.override}: Hydra reads such a value in quotes only; write {quoted}"
     refused = _REFUSED.match(text)

@@ -9,12 +9,14 @@ job of a multirun, and for every composition that the job itself asks for.
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra
+import omegaconf._utils
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
@@ -26,6 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
+from harness.config.guests import guest_folders
 from harness.config.tree import ConfigError
 from harness.system.redaction import is_secret
 
@@ -62,6 +65,7 @@ def install() -> None:
         raise ConfigError("--experimental-rerun: it unpickles a file, which can run anything; give the overrides again")
     OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
     if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
+        omegaconf._utils.get_yaml_loader = _with_plain_numbers(omegaconf._utils.get_yaml_loader)
         ConfigLoaderImpl.load_configuration = _checked(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
         ConfigSource._get_header_dict = staticmethod(_without_mark(ConfigSource._get_header_dict))  # type: ignore[method-assign]
         ConfigRepository.initialize_sources = _only_folders(ConfigRepository.initialize_sources)  # type: ignore[method-assign]
@@ -153,6 +157,8 @@ def _checked(load: Any) -> Any:
     ) -> DictConfig:
         try:
             composed: DictConfig = load(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{_undecoded()}: {error}; save it as UTF-8") from None
         except yaml.YAMLError as error:  # a tag that would make an object of Python's, too
             raise ConfigError(" ".join(str(error).split())) from None
         except ValueError as error:  # null or a number for an option
@@ -161,6 +167,40 @@ def _checked(load: Any) -> Any:
         return composed
 
     return load_configuration
+
+
+def _undecoded() -> str:
+    """The first file of a configuration that is not UTF-8."""
+    for path in (path for folder in guest_folders() for path in sorted(Path(folder).rglob("*.yaml"))):
+        try:
+            path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            return str(path)
+    return "a file of the configuration"
+
+
+def _with_plain_numbers(loader: Any) -> Any:
+    """A loader that refuses numbers which YAML takes for those of base 8 or 60: 010 for 8, 1:30 for 90."""
+
+    @functools.wraps(loader)
+    def get_yaml_loader() -> Any:
+        made = loader()
+        made.add_constructor("tag:yaml.org,2002:int", _whole_number)
+        return made
+
+    return get_yaml_loader
+
+
+def _whole_number(loader: Any, node: yaml.ScalarNode) -> int:
+    found: int = loader.construct_yaml_int(node)
+    if _OTHER_BASE.fullmatch(node.value):
+        where = f"{node.start_mark.name}, line {node.start_mark.line + 1}"
+        rule = f"YAML reads {node.value} as {found}; write a number without a 0 before it, a text in quotes"
+        raise ConfigError(f"{where}: {rule}")
+    return found
+
+
+_OTHER_BASE = re.compile(r"[-+]?0[0-7_]+|[-+]?\d[\d_]*(?::[0-5]?\d)+")
 
 
 def _without_mark(read: Any) -> Any:

@@ -21,6 +21,7 @@ from harness.config.arm_checks import ArmMistakes, check_objective, corners
 from harness.config.arms import arms
 from harness.config.layer_ranks import overrides
 from harness.config.tree import OF_COMMANDS, leaves
+from harness.system.paths import path_problem
 from harness.system.redaction import redact_tree
 from harness.system.study_files import CONFIG, has_begun
 
@@ -31,7 +32,7 @@ def validate_before_import(config: Config) -> None:
     """Raise ConfigError for what is wrong with a trial or a study and needs no network, data or torch to be seen."""
     if missing := [*config.task.missing_files(), *config.model.missing_files()]:
         raise ConfigError(*missing)
-    writable(Path(config.results))
+    writable(Path(config.results), config.study)
     if config.run == "study" and config.task.fallback is None:  # which may be what was trained on
         check_same_config(Path(config.results) / config.study, to_dict(config))
     mistakes = [mistake for each in _trials(config) for mistake in _layers(each)]
@@ -70,8 +71,10 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def writable(results: Path) -> None:
-    """Raise ConfigError where nothing can be written under `results`; leaves nothing there."""
+def writable(results: Path, study: str) -> None:
+    """Raise ConfigError where nothing can be written under `results`, or what is there of the name of the study is no
+    folder; leaves nothing there.
+    """
     place = results.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -82,6 +85,9 @@ def writable(results: Path) -> None:
         raise ConfigError(f"results={results}: {place} cannot be written, {error.strerror or error}") from None
     if free < _LEAST_FREE:
         raise ConfigError(f"results={results}: {free // 2**20} MiB are free there, {_LEAST_FREE // 2**20} are needed")
+    folder = results / study
+    if (folder.exists() or folder.is_symlink()) and (problem := path_problem(folder, "folder")):
+        raise ConfigError(f"study={study}: {folder}: {problem}; name another study")
 
 
 # What may differ when a study is taken up again: where and how it runs, how many trials it may take and confirm.

@@ -24,6 +24,7 @@ from harness.config.scalars import (
     NotNegative,
     Number,
     Positive,
+    Seed,
     Share,
     Text,
     Weights,
@@ -257,9 +258,9 @@ class Config:
     """
 
     run: Command | DottedPath
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=200)]
     results: Text
-    seed: Natural
+    seed: Seed
     task: AnyTask
     model: AnyModel
     lora: Annotated[LoraConfig | TaskAdapterConfig | PeftConfig | BaselineConfig, Field(discriminator="name")]

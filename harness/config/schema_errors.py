@@ -14,6 +14,12 @@ from harness.config.tree import nearest
 STUDY_FROM = """study.from: no such key; sweep.history names it: 'sweep.history="optuna:ADDRESS#NAME"'"""
 """What a study to learn from is told that is named as no key is."""
 
+_WAYS = {
+    "address": "; a repository of the hub is hub:owner/name, a folder path:FOLDER",
+    "study": "; a name has letters of English, digits, _, . and -",
+}
+"""By the last part of its key, what is taken where a text has not the form that is expected."""
+
 
 def schema_mistake(tree: Mapping[str, Any], item: Any) -> str:
     """What an error of the schema says in one line: the key, its value and the rule."""
@@ -45,6 +51,8 @@ def schema_mistake(tree: Mapping[str, Any], item: Any) -> str:
         rule = f"no such {name[:-2]}{nearest(item['ctx']['tag'], valid)}; valid: {', '.join(valid)}"
         return f"{key}.{name[:-2]}={shown(item['ctx']['tag'])}: {rule}, or package.module:Name"
     rule = item["msg"][0].lower() + item["msg"][1:]
+    if item["type"] == "string_pattern_mismatch":
+        rule += _WAYS.get(path[-1], "")
     return f"{key}={shown(item['input'])}: {rule}"
 
 

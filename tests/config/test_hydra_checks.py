@@ -161,6 +161,24 @@ def test_nothing_that_a_shared_file_names_is_run(tmp_path, zygote, route):
     assert sorted(work.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"lora: {rank: 010}\nseed: -1\n", "e.yaml, line 2: YAML reads 010 as 8; write a number without a 0 before it"),
+        (b"study: 12:30:45\n", "e.yaml, line 2: YAML reads 12:30:45 as 45045; write a number"),
+        (b"study: caf\xe9\n", "e.yaml: 'utf-8' codec can't decode byte 0xe9 in position 30: "),
+        (b"study: '010'\nlora: {rank: 10}\nseed: -1\n", "seed=-1: input should be greater than or equal to 0"),
+    ],
+)
+def test_what_a_file_does_not_say_as_it_stands_there_is_refused(tmp_path, zygote, text, line):
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/e.yaml").write_bytes(b"# @package _global_\n" + text)
+    done = zygote.run(["--config-dir", "mine", "+experiment=e"], tmp_path, os.environ)
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 LOADERS = (
     "pandas.read_pickle",
     "torch.load",
