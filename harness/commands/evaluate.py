@@ -8,6 +8,7 @@ from typing import Any
 from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
 from harness.commands.job import HydraJob, refuse_other_words
+from harness.commands.named_files import refuse_taken
 from harness.config import Config, ConfigError
 
 _LOG = logging.getLogger(__name__)
@@ -64,7 +65,5 @@ def _adapter(config: Config, split: str) -> tuple[Any, dict[str, Any]]:
 def _new_file(config: Config) -> Path | None:
     if config.output is None:
         return None
-    target = Path(config.output).expanduser()
-    if target.exists():
-        raise ConfigError(f"output={config.output}: is there already; name a new file")
-    return target
+    refuse_taken(config.output, "FILE")
+    return Path(config.output).expanduser()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from harness.commands.checks import check_installed
 from harness.commands.devices import refuse_several_processes
 from harness.commands.job import HydraJob
+from harness.commands.named_files import refuse_taken
 from harness.config import ConfigError
 from harness.system.hub_upload import create, has_token, readme_of, upload
 
@@ -29,6 +30,8 @@ def run(job: HydraJob) -> None:
 
     trained = find_trained(config.results, config.study, config.trial)
     check_installed(trained.config)
+    if config.output is not None and config.push is None:
+        refuse_taken(config.output, "FOLDER")
     form = config.format or "adapter"
     usual = Path(config.results) / config.study / "exports" / f"{trained.entry.trial:04d}-{form}"
     folder = Path(config.output).expanduser() if config.output else usual

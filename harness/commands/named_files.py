@@ -1,5 +1,6 @@
 """The file that a command reads and what it writes, as its words name them."""
 
+import os
 from pathlib import Path
 
 from harness.config import Config, ConfigError
@@ -18,6 +19,22 @@ def input_and_output(config: Config, made: str, *, takes_folder: bool = False) -
     source, target = Path(config.input).expanduser(), Path(config.output).expanduser()
     if problem := path_problem(source, "folder" if takes_folder and source.is_dir() else "file"):
         raise ConfigError(f"input={config.input}: {problem}")
-    if target.exists():
-        raise ConfigError(f"output={config.output}: is there already; name a new {made.lower()}")
+    refuse_taken(config.output, made)
     return source, target
+
+
+_NO_CSV = (".parquet", ".arrow", ".json", ".jsonl", ".tsv", ".xlsx")
+
+
+def refuse_taken(output: str, made: str) -> None:
+    """Raise ConfigError where nothing new can be made at `output`, a FILE of CSV or a FOLDER."""
+    target = Path(output).expanduser()
+    if target.exists() or target.is_symlink():
+        raise ConfigError(f"output={output}: is there already; name a new {made.lower()}")
+    if made == "FILE" and target.suffix.lower() in _NO_CSV:
+        raise ConfigError(f"output={output}: what is written is CSV; end its name in .csv")
+    place = next(parent for parent in target.absolute().parents if parent.exists())
+    if not place.is_dir():
+        raise ConfigError(f"output={output}: {place} is a file, not a folder")
+    if not os.access(place, os.W_OK):
+        raise ConfigError(f"output={output}: {place} cannot be written")

@@ -23,6 +23,7 @@ from harness.system.hub_models import adapter_folder, weight_files
 from harness.system.paths import listed
 from harness.system.study_files import CONFIG, HEAD
 from harness.task import Task
+from harness.task.intake.labels import label_key
 from harness.trial.inputs import base_identity
 from harness.trial.trained import load_base, trained_of
 
@@ -237,8 +238,14 @@ def _load_head(head: nn.Module, saved: Saved) -> None:
         raise ConfigError(
             f"adapter={saved.address}: it has no head, in modules_to_save or {HEAD}; model.head=stored takes the base's"
         )
+    stored, own = load_file(saved.folder / HEAD), head.state_dict()
+    for name in stored.keys() & own.keys():
+        if stored[name].shape != own[name].shape:
+            sizes = f"{tuple(stored[name].shape)}, that of the task is {tuple(own[name].shape)}"
+            rule = "it answers another question than task.answer or the classes of the data say"
+            raise ConfigError(f"adapter={saved.address}: {HEAD}: {name} is {sizes}; {rule}")
     try:
-        head.load_state_dict(load_file(saved.folder / HEAD))
+        head.load_state_dict(stored)
     except RuntimeError as error:
         raise ConfigError(f"adapter={saved.address}: {HEAD}: {' '.join(str(error).split())[:300]}") from None
 
@@ -271,6 +278,31 @@ def _output_mapping(saved: Saved, task: Task) -> OutputMapping:
         return OutputMapping()
     numbers = {name: number for number, name in enumerate(saved.classes)}
     if numbers.keys() != set(task.classes):
-        ours, theirs = ", ".join(task.classes[:6]), ", ".join(saved.classes[:6])
-        raise ConfigError(f"adapter={saved.address}: its classes are {theirs}; those of task={task.name} are {ours}")
+        numbers = {name: numbers[own] for name, own in _classes_alike(saved, task).items()}
     return OutputMapping(order=tuple(numbers[name] for name in task.classes))
+
+
+def _classes_alike(saved: Saved, task: Task) -> dict[str, str]:
+    """Which class of a saved head each of a task's is, by names that differ in blanks, case or number format.
+
+    Raises ConfigError where they are others.
+    """
+    own = {label_key(name): name for name in saved.classes}
+    found = {name: own[label_key(name)] for name in task.classes if label_key(name) in own}
+    if not len(own) == len(set(found.values())) == len(task.classes):
+        ours, theirs = ", ".join(task.classes[:6]), ", ".join(saved.classes[:6])
+        said = f"its classes are {theirs}; those of task={task.name} are {ours}"
+        raise ConfigError(f"adapter={saved.address}: {said}; write the labels of the data as its classes are named")
+    return found
+
+
+def class_notes(saved: Saved, task: Task) -> list[str]:
+    """That nothing names the classes of a head, or names them otherwise than the labels of the data."""
+    if not task.classes:
+        return []
+    if not saved.classes:
+        taken = ", ".join(task.classes[:6])
+        return [f"nothing names the classes of its head; they are taken as {taken}, in order"]
+    pairs = _classes_alike(saved, task) if set(saved.classes) != set(task.classes) else {}
+    other = [f"{name} as {own}" for name, own in pairs.items() if name != own]
+    return [f"labels are taken for its classes: {listed(other)}"] if other else []

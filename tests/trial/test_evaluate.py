@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -240,6 +241,21 @@ def test_layers_that_an_adapter_leaves_as_they_are_are_said(reviews, base, score
     name = "model.layers.1.self_attn.v_proj"
     said = f"the file has no A and B for 1 layers that target_modules names ({name})"
     assert said in score(tmp_path / "peft", *reviews, *base)[1]["notes"]
+
+
+def test_labels_that_are_written_otherwise_are_its_classes(trained, reviews, base, score, tmp_path):  # noqa: F811
+    made = trained(*reviews, *base, *LORA)
+    rows = pd.read_csv(tmp_path / "reviews.csv")
+    rows.assign(label=rows.label.astype(float)).to_parquet(tmp_path / "floats.parquet")
+    other = [f"task.data={tmp_path}/floats.parquet", *reviews[1:], *base]
+    (same, _), (found, said) = (score(made.folder / "adapter", *words) for words in ([*reviews, *base], other))
+    assert found.scores == same.scores
+    assert "labels are taken for its classes: 0.0 as 0, 1.0 as 1" in said["notes"]
+    rows.assign(label=rows.label.map({0: "bad", 1: "good"})).to_parquet(tmp_path / "floats.parquet")
+    with pytest.raises(ConfigError, match=r"those of task=text_csv are bad, good; write the labels of the data as its"):
+        score(made.folder / "adapter", *other)
+    with pytest.raises(ConfigError, match=r"head\.safetensors: .* is \(2.*, that of the task is \(1.*task\.answer"):
+        score(made.folder / "adapter", *reviews, *base, "task.answer=number", "trainer.objective=rmse")
 
 
 def test_a_writer_is_scored_by_its_loss_and_its_texts(trained, pairs, score, tmp_path):  # noqa: F811

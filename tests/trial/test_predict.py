@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, pipeline
 
+from harness.commands.named_files import refuse_taken
 from harness.config import ConfigError
 from harness.task import build_task
 from harness.trial.export import export_trial
@@ -186,6 +187,27 @@ def test_a_file_without_the_column_is_one_line(trained, reviews, tmp_path):  # n
     (tmp_path / "mine.csv").write_text("texts,n\na,1\n")
     with pytest.raises(ConfigError, match="task.text=text: .*mine.csv has no such column; did you mean texts"):
         read_texts(made, tmp_path / "mine.csv")
+    (tmp_path / "mine.jsonl").write_text('{"data": {"text": "a"}}\n')
+    with pytest.raises(ConfigError, match=r"columns: data; rename one: columns are read as in the trial's own data$"):
+        read_texts(made, tmp_path / "mine.jsonl")
+
+
+def test_outputs_that_cannot_be_made_are_refused_before_anything_is_read(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text("text\na\n")
+    (tmp_path / "there").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path)
+    for output, made, said in (
+        ("rows.csv/new.csv", "FILE", "is a file, not a folder"),
+        ("rows.csv/new", "FOLDER", "is a file, not a folder"),
+        ("new.parquet", "FILE", "what is written is CSV; end its name in .csv"),
+        ("there", "FILE", "is there already; name a new file"),
+        ("rows.csv", "FOLDER", "is there already; name a new folder"),
+    ):
+        with pytest.raises(ConfigError, match=f"^output={output}: .*{said}$"):
+            refuse_taken(output, made)
+    refuse_taken("new/deeper/made.csv", "FILE")
+    refuse_taken("new.parquet", "FOLDER")
+    assert not (tmp_path / "new").exists()
 
 
 WRONG = {

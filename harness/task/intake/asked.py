@@ -1,8 +1,9 @@
 """Files of rows that are to be predicted, read as a task's own data are: every row is one of the answer, or refused."""
 
+import dataclasses
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,11 @@ def asked_table(
     kind = path.suffix.lower()
     found = decoded(path, encoding)[1] if kind in SUFFIXES and kind not in ARROW else None
     read = partial(load_table, path, "input", wanted, encoding=found, separator=separator)
-    if not columns or kind not in DELIMITED:
+    return dataclasses.replace(_with_columns(read, columns if kind in DELIMITED else None), asked=True)
+
+
+def _with_columns(read: Callable[..., Table], columns: Sequence[str] | None) -> Table:
+    if not columns:
         return read()
     try:
         table = read()

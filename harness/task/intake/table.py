@@ -33,13 +33,15 @@ SUFFIXES = (*DELIMITED, ".jsonl", ".ndjson", ".json", *ARROW)
 @dataclasses.dataclass(frozen=True)
 class Table:
     """Cells as they are in the file, gaps None or NaN; the index is the row's number there. `format` says what was
-    found out about the file, `declared` the names of classes that its schema has, by column.
+    found out about the file, `declared` the names of classes that its schema has, by column. One that is `asked` is to
+    be predicted, by columns that are settled.
     """
 
     path: Path
     frame: pd.DataFrame
     format: Mapping[str, str]
     declared: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    asked: bool = False
 
     def column(self, key: str, name: str) -> pd.Series:
         """One column. Raises ConfigError, with `key`, where there is none of that name, or two."""
@@ -54,7 +56,8 @@ class Table:
         near = (
             several or nearest(name, names) or next((f"; did you mean {it}?" for it in names if _is_usual(key, it)), "")
         )
-        found = f"no such column{near}; {there}{self._inside(key)}{self.first_row(key)}"
+        way = "; rename one: columns are read as in the trial's own data" if self.asked else self._inside(key)
+        found = f"no such column{near}; {there}{way}{self.first_row(key)}"
         raise ConfigError(f"{key}={name}: {self.path} has {found}")
 
     def with_cells(self, name: Hashable, cells: Sequence[object]) -> "Table":
