@@ -31,7 +31,7 @@ from harness.task.intake.folders import (
 from harness.task.intake.labels import settle_alike, suspicious
 from harness.task.intake.one_class import told_as_one
 from harness.task.intake.scored import scored_alone, with_head
-from harness.task.intake.table import tables_beside
+from harness.task.intake.table import not_read, tables_beside
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import untrained
 from harness.task.pictures import Looked, look_at, rendering_of, told_of, values_of
@@ -108,7 +108,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
             *told_as_one({label for *_, label in found.images}, config.labels.normalise),
             *often_none([label for *_, label in found.images], policy=config.labels.unlabelled, classes=config.classes),
             *_inner_folders(found),
-            *_not_read(found.tables),
+            *not_read(found.tables, "image_table"),
             *gone,
             *stay,
             *told_of(named, rendering, [label for *_, label in found.images]),
@@ -177,11 +177,6 @@ def _inner_folders(found: _Found) -> list[str]:
         inner.setdefault(label, set()).add(path.parent.name)
     shared = sorted(set.intersection(*inner.values()) - set(inner)) if inner else []
     return [f"every class has the folders {listed(shared)}, whose images are all taken"] if shared else []
-
-
-def _not_read(tables: Sequence[str]) -> list[str]:
-    """What is told of tables beside the folders of classes."""
-    return [f"{listed(tables)} is not read: classes are folders; task=image_table reads a table"] if tables else []
 
 
 def _named(paths: Sequence[Path]) -> str:

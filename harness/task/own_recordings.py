@@ -30,6 +30,7 @@ from harness.task.intake.one_class import told_as_one
 from harness.task.intake.recordings import OTHERS, UNREAD, WAV, DecodedAudio, read_recording
 from harness.task.intake.scored import with_head
 from harness.task.intake.speakers import brought, copies, drawn_by_speaker, near_copies, refuse_shared
+from harness.task.intake.table import not_read, tables_beside
 from harness.task.intake.unlabelled import often_none, unlabelled_rows
 from harness.task.intake.untrained import untrained
 from harness.task.speech import SpeechTask, speech_task
@@ -78,6 +79,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
     names = [recording.label for recording in every]
     told += often_none(names, policy=config.labels.unlabelled, classes=config.classes)
     told += near_copies(splits, config.sample_rate)
+    told += not_read(tables_beside(root), "audio_table")
     facts = Facts(
         left_out=left,
         passed_over=passed_over,

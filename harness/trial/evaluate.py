@@ -25,7 +25,15 @@ from harness.trial.answers import Answers, Table, answer_table, named_items
 from harness.trial.inputs import base_identity, evaluation_size, loader, read_inputs
 from harness.trial.passes import on_device
 from harness.trial.predict import write_table
-from harness.trial.saved import OutputMapping, Saved, class_notes, layer_notes, load_saved, template_notes
+from harness.trial.saved import (
+    OutputMapping,
+    Saved,
+    class_notes,
+    layer_notes,
+    load_saved,
+    template_notes,
+    training_notes,
+)
 from harness.trial.single import metrics_of
 from harness.trial.trained import Trained, load_trained
 
@@ -99,7 +107,7 @@ def evaluate_saved(saved: Saved, config: Config, split: str) -> tuple[Evaluation
         task = read_task(uncut or config.task)
     network, mapping = load_saved(saved, config, task)
     notes = [*saved.notes(config), *layer_notes(saved, network), *template_notes(saved, config, task)]
-    notes += rows_left_out(task)
+    notes += [*rows_left_out(task), *(training_notes(saved, config) if split == "all" else ())]
     notes += class_notes(saved, task)
     columns = config.task.label_columns
     if len(columns) > 1 and (absent := [name for name in saved.classes or () if name not in columns]):

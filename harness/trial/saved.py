@@ -36,7 +36,7 @@ class Saved:
     """What lies in a folder: the classes by the number that its head gives them, and the unit of a number.
 
     `classes` is empty where nothing says them. `unit` is deviation and mean of what a number is standardised by, None
-    where it is in the unit of the data. `entry` is the record, of a trial.
+    where it is in the unit of the data. `entry` is the record, of a trial, and `data` the file that it was trained on.
     """
 
     address: str
@@ -44,6 +44,7 @@ class Saved:
     classes: tuple[str, ...] = ()
     unit: tuple[float, float] | None = None
     entry: Record | None = None
+    data: str | None = None
 
     def notes(self, config: Config) -> list[str]:
         """Differences from the base that it was trained over that are easily overlooked."""
@@ -105,7 +106,7 @@ def _of_trial(address: str, folder: Path) -> Saved:
     if entry is None:
         raise ConfigError(f"adapter={address}: {study} has no record of {name}")
     trained = trained_of(entry, study)
-    return Saved(address, folder, trained.classes, trained.unit, entry)
+    return Saved(address, folder, trained.classes, trained.unit, entry, vars(trained.config.task).get("data"))
 
 
 def template_notes(saved: Saved, config: Config, task: Task) -> list[str]:
@@ -122,6 +123,14 @@ def template_notes(saved: Saved, config: Config, task: Task) -> list[str]:
     if here in ("", known):
         return []
     return [f"it was trained with the chat template of SHA-256 {known[:16]}; here it is {here[:16]}, task.template"]
+
+
+def training_notes(saved: Saved, config: Config) -> list[str]:
+    """That all rows of a file are scored of which some were trained on."""
+    data = vars(config.task).get("data")
+    if not data or not saved.data or Path(data).expanduser().resolve() != Path(saved.data).expanduser().resolve():
+        return []
+    return [f"it was trained on rows of {data}: what it scores on all of them says nothing of new ones"]
 
 
 def layer_notes(saved: Saved, network: Network) -> list[str]:

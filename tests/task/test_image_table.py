@@ -287,6 +287,11 @@ def test_a_list_of_images_says_how_one_is_taken(read, table):
     with pytest.raises(ConfigError, match=r"of a list a template takes an item, as '\{column\[0\]\}'"):
         read(table.parent / "rows.jsonl")
     assert len(every(read(table.parent / "rows.jsonl", image="{file_name[0]}"))) == 60
+    rows = [row | {"file_name": [0, 255]} for row in rows_of()]
+    (table.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match="a cell of list names no image; expected a file") as caught:
+        read(table.parent / "rows.jsonl")
+    assert "template takes" not in str(caught.value)
 
 
 def test_a_folder_says_which_tables_are_in_it(read, table):

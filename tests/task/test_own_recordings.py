@@ -220,6 +220,12 @@ def test_a_key_settles_it(case, read, folders):
         assert "of 2 channels 1 recordings" in told
 
 
+def test_a_table_beside_class_folders_is_told(read, folders):
+    (folders / "metadata.csv").write_text("file_name,label\n")
+    said = "metadata.csv is not read: classes are folders; task=audio_table reads a table"
+    assert said in read().facts.suspicious
+
+
 def test_copies_are_left_out_and_named_unless_they_are_kept(read, folders):
     for word in WORDS:
         for number in range(10):
@@ -301,7 +307,17 @@ def test_files_that_cannot_be_read_are_named_by_reason(tmp_path):
         refuse_broken("task.data", broken, tmp_path)
 
 
-@pytest.mark.parametrize(("head", "kind"), [(b"fLaC", "FLAC"), (b"OggS", "OGG"), (b"ID3", "MP3")])
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"fLaC", "FLAC"),
+        (b"OggS", "OGG"),
+        (b"ID3", "MP3"),
+        (b"\xff\xfb", "MP3"),
+        (b"NIST_1A", "NIST SPHERE"),
+        (b"\0\0\0 ftyp", "MP4"),
+    ],
+)
 def test_another_kind_of_recording_under_the_name_of_wav_is_told(head, kind):
     with pytest.raises(ValueError, match=rf"not a readable WAV file \(it is {kind} by its content\)"):
         decode_audio(head + bytes(range(1, 60)), None, 8000, False, is_wav=True)

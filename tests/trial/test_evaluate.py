@@ -251,6 +251,9 @@ def test_labels_that_are_written_otherwise_are_its_classes(trained, reviews, bas
     (same, _), (found, said) = (score(made.folder / "adapter", *words) for words in ([*reviews, *base], other))
     assert found.scores == same.scores
     assert "labels are taken for its classes: 0.0 as 0, 1.0 as 1" in said["notes"]
+    for words, told in (([*reviews, *base], True), (other, False)):
+        _, said = score(made.folder / "adapter", *words, split="all")
+        assert any(note.startswith("it was trained on rows of") for note in said["notes"]) == told
     rows.assign(label=rows.label.map({0: "bad", 1: "good"})).to_parquet(tmp_path / "floats.parquet")
     with pytest.raises(ConfigError, match=r"those of task=text_csv are bad, good; write the labels of the data as its"):
         score(made.folder / "adapter", *other)

@@ -123,7 +123,7 @@ def split_folders(root: Path, key: str) -> tuple[dict[str, Path], Counter[str]]:
     for split, count in counts.items():
         if count > 1:
             twice = [path.name for path, found in splits.items() if found == split]
-            raise ConfigError(f"{key}={root}: {listed(twice)} are both the {split} split")
+            raise ConfigError(f"{key}={root}: {listed(twice)} are both the {split} split; rename one of them")
     if "train" not in counts:
         cut = f"task.data={next(iter(splits))} cuts splits off that one" if len(splits) == 1 else "train has the others"
         raise ConfigError(f"{key}={root}: {names}, and no train folder; {cut}")

@@ -38,7 +38,11 @@ def named_or_held(cell: object, what: str = "recording") -> tuple[str, bytes | N
         raise ValueError(f"no {what} is named")
     if not isinstance(path, str | int | float) or not isinstance(content, bytes | None):
         kind = type(path if content is None else content).__name__
-        item = "; of a list a template takes an item, as '{column[0]}'" if isinstance(cell, list) else ""
+        item = (
+            "; of a list a template takes an item, as '{column[0]}'"
+            if isinstance(cell, list) and cell and not isinstance(cell[0], int | float | list)
+            else ""
+        )
         raise ValueError(f"a cell of {kind} names no {what}; expected a file, or a struct of bytes and path{item}")
     return str(path).strip(), content
 

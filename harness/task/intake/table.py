@@ -162,6 +162,11 @@ def tables_beside(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in kinds and not is_hidden(path))
 
 
+def not_read(tables: Sequence[str], reader: str) -> list[str]:
+    """What is told of tables beside the folders of classes, and which task reads such a table."""
+    return [f"{listed(tables)} is not read: classes are folders; task={reader} reads a table"] if tables else []
+
+
 def usual_column(table: Table, key: str, names: Sequence[str], more: str = "", *, rarer: Sequence[str] = ()) -> str:
     """The one column of a usual name, else of one in other case, or of a `rarer` one. Raises ConfigError where there is
     none, or where there are several; `more` ends it, where there is another way than naming one.
