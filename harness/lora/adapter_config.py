@@ -79,6 +79,11 @@ def _are_numbers(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
 
+def _are_ranks(value: object) -> bool:
+    """Numbers; or as AdaLoRA has them, which triplets of each layer are left."""
+    return isinstance(value, dict) and all(_is_number(rank) or isinstance(rank, list) for rank in value.values())
+
+
 def _are_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
@@ -87,7 +92,7 @@ _KINDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "r": (_is_number, "a number"),
     "lora_alpha": (_is_number, "a number"),
     "lora_dropout": (_is_number, "a number"),
-    "rank_pattern": (_are_numbers, "numbers by names of layers"),
+    "rank_pattern": (_are_ranks, "numbers by names of layers"),
     "alpha_pattern": (_are_numbers, "numbers by names of layers"),
     "modules_to_save": (_are_names, "a list of names"),
 }

@@ -63,8 +63,8 @@ def check_scaled(config: Config) -> None:
     """Raise ConfigError where the scaled losses of 16-mixed, which `auto` is on GPUs without bfloat16, do not serve."""
     optimizer, where = config.optimizer, "with trainer.precision=16-mixed"
     if optimizer.clip is not None and (optimizer.arguments or {}).get("fused"):
-        rule = "cannot be clipped: a fused optimiser takes scaled gradients; optimizer.clip=null, or fused=false"
-        raise ConfigError(f"optimizer.arguments.fused=true {where}: {rule}")
+        rule = "a fused optimiser takes scaled gradients; optimizer.clip=null, or optimizer.arguments.fused=false"
+        raise ConfigError(f"optimizer.arguments.fused=true {where}: cannot be clipped: {rule}")
     if config.task.weighted_by == "gradnorm":
         rule = (
             "compares gradients of unscaled losses, which float16 rounds to 0; 32-true, or task.weighting=uncertainty"
