@@ -47,7 +47,8 @@ def importances(sweep: SweepConfig, records: Sequence[Record]) -> Importances | 
     Compared values are dimensions, too, numbers as numbers. Baselines are left out, and trials that were pruned.
     """
     all_arms = arms(sweep)
-    kinds = {key: kind for key, kind in compared_distributions(all_arms).items() if key != "arm"}
+    searched = [arm for arm in all_arms if not arm.baseline] or all_arms
+    kinds = {key: kind for key, kind in compared_distributions(searched).items() if key != "arm"}
     found = [trial for entry in records if (trial := _trial(entry, all_arms, kinds)) is not None]
     keys = list(dict.fromkeys(key for trial, _ in found for key in trial.params))
     if len(keys) < 2:

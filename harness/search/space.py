@@ -25,7 +25,10 @@ def parameters(arm: Arm, point: Point) -> dict[str, Any]:
 
 
 def compared_distributions(all_arms: Sequence[Arm]) -> dict[str, BaseDistribution]:
-    """Dimensions of what arms are compared by: their names, and each key whose values differ, numbers as numbers."""
+    """Dimensions of what arms are compared by: their names, and each key whose values differ, numbers as numbers.
+
+    Baselines decide no key, but have room in a dimension for the values that they set.
+    """
     kinds: dict[str, BaseDistribution] = {"arm": CategoricalDistribution([arm.name for arm in all_arms])}
     tuned = {key for arm in all_arms for key in arm.nuisance}
     values: dict[str, list[Any]] = {}
@@ -34,7 +37,9 @@ def compared_distributions(all_arms: Sequence[Arm]) -> dict[str, BaseDistributio
             values.setdefault(key, []).append(value)
     for key, found in values.items():
         if key not in tuned and len({json.dumps(value) for value in found}) > 1:
-            kinds[key] = of_values(found)
+            kinds[key] = of_values(
+                [*found, *(arm.values[key] for arm in all_arms if arm.baseline and key in arm.values)]
+            )
     return kinds
 
 

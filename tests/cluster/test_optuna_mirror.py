@@ -78,6 +78,19 @@ def test_baselines_and_trials_that_confirm_have_a_study_each(finished):
     assert by_trial(folder) == before
 
 
+@pytest.mark.parametrize("value", [64, 4])
+def test_a_baseline_may_set_what_is_compared_to_another_value(value, tree, monkeypatch, tmp_path, caplog):
+    stub.cheap(monkeypatch.setattr, 0.0)
+    words = ["+sweep.scientific.lora.rank=[1,16]", f"+sweep.baselines.other.set={{lora.rank: {value}}}"]
+    words += ["+sweep.baselines.other.nuisance={}", "sweep.confirm=null", "sweep.prune_after=null"]
+    config, folder = crowd.begin(check(tree("sweep=rank_alpha_lr", "run=study", "study=s", *words)), tmp_path, "other")
+    with join(config, folder) as worker:
+        worker.work()
+    found = [trial for trial in by_trial(folder).values() if trial[2].get("arm") == "other"]
+    assert {(held, params["lora.rank"]) for held, _, params, _ in found} == {("-baselines", value)}
+    assert "mirror" not in caplog.text
+
+
 def test_a_study_of_an_earlier_version_which_holds_all_in_one_is_taken_apart_once(finished):
     config, folder = finished
     before = by_trial(folder)
