@@ -1,15 +1,16 @@
 """Ways to share a base, trained again with fresh seeds beside runs of each task alone: what all of it says of Δm."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
-from harness.record import Record, best_by, gain
+from harness.record import Record, best_by, direction, gain
+from harness.report.chance import constants
 from harness.report.confirmed import LEAST_SEEDS, WORDS, failed_again, failures_told, runs_again
-from harness.report.multitask import is_error, items_of, main_score, same_items, singles, tasks_of
+from harness.report.multitask import is_error, items_of, main_score, measure_of, same_items, tasks_of
 from harness.report.table import markdown
 from harness.report.two_level import Comparison, Floats, Verdict, compare
 
@@ -50,17 +51,18 @@ class ConfirmedWays:
 def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> ConfirmedWays | None:
     """Judge the ways of a study by the trials that confirm; None without two seeds that all of them have.
 
-    A way's Δm with one seed is against the runs alone with that seed, so a seed's chance in those counts too. Items
-    count by their influence on Δm, to first order; items that tasks share are one item. Raises AssertionError where
-    two trials were scored on other items.
+    Of each task the arm alone counts that is best on validation over the fresh seeds: the best of the search may owe
+    that to its one seed. A way's Δm with one seed is against the runs alone with that seed, so a seed's chance in those
+    counts too. Items count by their influence on Δm, to first order; items that tasks share are one item. Raises
+    AssertionError where two trials were scored on other items.
     """
     searched = [entry for entry in records if entry.phase == "search"]
     again = [entry for entry in records if entry.phase == "confirm"]
-    chosen = singles(searched)
-    alone = {task: runs_again(again, entry) for task, entry in chosen.items()}
+    single = best_by((entry for entry in searched if len(tasks_of(entry)) == 1), lambda entry: entry.arm)
+    alone = _best_alone([runs_again(again, entry) for entry in single.values()])
     best = best_by((entry for entry in searched if len(tasks_of(entry)) > 1), lambda entry: entry.arm)
     runs = {arm: runs_again(again, entry) for arm, entry in best.items() if set(tasks_of(entry)) <= alone.keys()}
-    failed = {entry.arm: said for entry in (*chosen.values(), *best.values()) if (said := failed_again(again, entry))}
+    failed = {entry.arm: said for entry in (*single.values(), *best.values()) if (said := failed_again(again, entry))}
     runs = {arm: found for arm, found in runs.items() if found}
     groups = [*alone.values(), *runs.values()]
     seeds = sorted(set.intersection(*map(set, groups))) if runs else []
@@ -84,6 +86,19 @@ def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> Co
     ]
     kept = {task: [found[seed] for seed in seeds] for task, found in alone.items()}
     return ConfirmedWays(len(seeds), size[1], 100 * margin, ways, kept, failed)
+
+
+def _best_alone(arms: Sequence[Mapping[int, Record]]) -> dict[str, Mapping[int, Record]]:
+    """Of each task the trials of its best arm, by their seeds; arms without a failed seed go before others."""
+    by_task: dict[str, list[Mapping[int, Record]]] = {}
+    for runs in filter(None, arms):
+        by_task.setdefault(tasks_of(next(iter(runs.values())))[0], []).append(runs)
+    return {task: max(found, key=_on_validation) for task, found in by_task.items()}
+
+
+def _on_validation(runs: Mapping[int, Record]) -> tuple[int, float]:
+    scores = (direction(run.objective) * run.score("val", run.objective) for run in runs.values())
+    return len(runs), fmean(scores)
 
 
 def _gains(runs: Sequence[Record], alone: Sequence[Mapping[str, Record]]) -> dict[str, float]:
@@ -144,14 +159,32 @@ def answer(found: ConfirmedWays) -> str:
     power = f"With {found.seeds} seeds and {found.items:,} test items a Δm of {seen:.1f} % has a power of 80 %"
     few = "" if found.seeds >= LEAST_SEEDS else f" With fewer than {LEAST_SEEDS} seeds nothing is decided."
     sentence = f"Against runs of each task alone, {said}. {power}; the margin is {found.margin:g} %.{few}"
-    return " ".join(filter(None, [sentence, failures_told(found.failed)]))
+    return " ".join(filter(None, [sentence, *_learned_nothing(found), failures_told(found.failed)]))
+
+
+def _learned_nothing(found: ConfirmedWays) -> Iterator[str]:
+    """Which tasks some runs alone did not learn: a way's gain is then no measure of what it shares."""
+    sample = found.ways[0].runs[0]
+    known = {constant.measure: constant.test for constant in constants(sample)}
+    for task, runs in found.alone.items():
+        best = known.get(f"{task}/{measure_of(sample, task)}")
+        if best is None:
+            continue
+        sign = -1 if is_error(sample, task) else 1
+        lost = sum(sign * main_score(run, task) <= sign * best for run in runs)
+        if lost:
+            yield (
+                f"Alone, {task} was not learned in {lost} of {len(runs)} seeds, which score no better than giving the "
+                f"same answer always ({best:.4f}): gains on it are against that."
+            )
 
 
 def _notes(found: ConfirmedWays) -> str:
     return (
         "The best trial of each way and of each task alone was trained again with seeds that the search never had, the "
-        "same for all; Δm of a seed is against the runs alone with that seed. The unit that is repeated is the seed. "
-        "Intervals are over new seeds and new test items (items by their influence on Δm, to first order), and hold "
+        "same for all; of several runs alone of a task those count that are best on validation over these seeds. Δm of "
+        "a seed is against the runs alone with that seed. The unit that is repeated is the seed. Intervals are over "
+        "new seeds and new test items (items by their influence on Δm, to first order), and hold "
         f"for all ways at once in 95 % of studies. {WORDS.format(margin=f'{found.margin:g} %')}"
         + (" Ways are compared over the seeds that ended in all trials." if found.failed else "")
     )

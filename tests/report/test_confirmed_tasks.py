@@ -7,7 +7,7 @@ import pytest
 
 from harness import record
 from harness.report import write_report
-from harness.report.confirmed_tasks import _influences, confirmed_ways
+from harness.report.confirmed_tasks import _influences, answer, confirmed_ways
 from harness.report.multitask import gain, items_of
 from tests.test_record import make
 
@@ -133,6 +133,31 @@ def test_the_page_names_the_unit_and_the_power(folder):
     assert "Against runs of each task alone, better: good; not decided: same. With 3 seeds and 330 test items" in text
     assert "The unit that is repeated is the seed." in text
     assert text.count("| good ") == 3  # confirmed, and the two tables of the search
+
+
+def test_of_two_arms_alone_the_one_counts_that_keeps_its_score_with_fresh_seeds(folder, add):
+    """The best of the search owed that to its seed, as a rate at which training fails now and then."""
+    before = confirmed_ways(record.read(folder), folder, 0.01)
+    add(50, "full_b", {"b": 0.1}, val=0.9)
+    for index, seed in enumerate(SEEDS, start=1):
+        add(10_000 * index + 50, "full_b", {"b": 3.0}, seed, val=0.1)
+    found = confirmed_ways(record.read(folder), folder, 0.01)
+    assert {task: runs[0].arm for task, runs in found.alone.items()} == {task: f"only={task}" for task in "abc"}
+    assert [way.delta for way in found.ways] == [way.delta for way in before.ways]
+
+
+def test_a_task_that_some_runs_alone_did_not_learn_is_told(folder):
+    entries = record.read(folder)
+    scores = [entry.scores["test"]["a/accuracy"] for entry in entries if entry.arm == "only=a" and entry.seeds.trial]
+    told = {"always answering the same to a task": {"test": {"a/accuracy": sorted(scores)[1], "b/rmse": 99.0}}}
+    kept = [
+        dataclasses.replace(entry, data=dataclasses.replace(entry.data, details={"constants": told}))
+        for entry in entries
+    ]
+    lost = sum(score <= sorted(scores)[1] for score in scores)
+    text = answer(confirmed_ways(kept, folder, 0.01))
+    assert f"Alone, a was not learned in {lost} of 3 seeds" in text
+    assert "Alone, b" not in text
 
 
 def test_two_seeds_decide_nothing_and_one_is_no_confirmation(add, tmp_path):
