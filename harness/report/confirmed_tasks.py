@@ -88,6 +88,18 @@ def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> Co
     return ConfirmedWays(len(seeds), size[1], 100 * margin, ways, kept, failed)
 
 
+def not_confirmed(records: Sequence[Record]) -> list[str]:
+    """Why trials that confirm say nothing of Δm, where that is for want of a task's run alone among them."""
+    again = {entry.arm for entry in records if entry.phase == "confirm"}
+    single = [entry for entry in records if entry.phase == "search" and len(tasks_of(entry)) == 1]
+    known = {tasks_of(entry)[0]: False for entry in single} | {tasks_of(e)[0]: True for e in single if e.arm in again}
+    missing = [task for task, there in known.items() if not there]
+    if not again or not missing:
+        return []
+    way = f"run=confirm study={records[0].study} with a larger top"
+    return [f"Of Δm with fresh seeds nothing is said: no run alone of {', '.join(missing)} was trained again; {way}."]
+
+
 def _best_alone(arms: Sequence[Mapping[int, Record]]) -> dict[str, Mapping[int, Record]]:
     """Of each task the trials of its best arm, by their seeds; arms without a failed seed go before others."""
     by_task: dict[str, list[Mapping[int, Record]]] = {}

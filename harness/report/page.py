@@ -204,7 +204,7 @@ def _several(records: Sequence[Record], folder: Path) -> KindReport:
 
     said = multitask.answer(results) if results else tally(records)
     answer = confirmed_tasks.answer(confirmed) if confirmed is not None else said
-    parts = []
+    parts = confirmed_tasks.not_confirmed(records)
     if confirmed is not None:
         parts = [confirmed_tasks.section(confirmed), *caveats_again(confirmed.runs, folder)]
     text = "\n\n".join([*parts, multitask.section(searched, results), *failures(_again(records))])

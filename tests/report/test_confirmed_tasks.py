@@ -160,6 +160,16 @@ def test_a_task_that_some_runs_alone_did_not_learn_is_told(folder):
     assert "Alone, b" not in text
 
 
+def test_a_task_alone_that_was_not_trained_again_is_named(add, tmp_path):
+    for index, seed in enumerate((0, *SEEDS)):
+        for place, (arm, errors) in enumerate([*ALONE.items(), *TOGETHER.items()]):
+            if not seed or arm != "only=b":
+                add(10_000 * index + place, arm, errors, seed)
+    text = write_report(tmp_path)
+    assert "no run alone of b was trained again; run=confirm study=s with a larger top." in text
+    assert "Confirmed with" not in text
+
+
 def test_two_seeds_decide_nothing_and_one_is_no_confirmation(add, tmp_path):
     arms = [*ALONE.items(), ("good", TOGETHER["good"])]
     for index, seed in enumerate((0, *SEEDS[:2])):
