@@ -325,9 +325,9 @@ TOY_VARIANT = {
         'VARIANT = Variant("Toy", "none", initialise=initialise)\n'
     ),
     "conf/lora/toy.yaml": "defaults: [lora, _self_]\nvariant: toy\n",
-    "harness/lora/variants/__init__.py": lambda text: text.replace("rslora\n", "rslora, toy\n").replace(
-        "adalora)", "adalora, toy)"
-    ),
+    "harness/lora/variants/__init__.py": lambda text: re.sub(
+        r"(    .*rslora),?\n", r"\1,\n    toy,\n", text, count=1
+    ).replace("adalora)", "adalora, toy)"),
 }
 TOY_MODEL = {
     "harness/model/toy.py": (

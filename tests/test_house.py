@@ -1,8 +1,13 @@
 """The command that measures the code's structure says what it takes."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from tests import house
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,3 +19,19 @@ def test_what_is_no_tree_is_refused_and_help_is_given():
     refused = subprocess.run([*command, "nowhere"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "no tree of this project: nowhere" in refused.stderr
+
+
+def test_no_module_is_in_a_circle():
+    """A late import hides none."""
+    sources = {house.module_name(path, ROOT): ast.parse(path.read_text()) for path in (ROOT / "harness").rglob("*.py")}
+    graph = {name: set(house.imports(name, source, sources)) - {name} for name, source in sources.items()}
+    assert house.circles(house.without_packages(graph)) == []
+
+
+@pytest.mark.parametrize(
+    ("toy", "words", "files"),
+    [(house.TOY_VARIANT, ["lora=toy"], "2"), (house.TOY_MODEL, ["model=toy", "task=digits", "lora.targets=[fc]"], "1")],
+    ids=["variant", "model"],
+)
+def test_a_variant_is_two_files_and_a_model_one(toy, words, files):
+    assert house.toy_files(ROOT, toy, *words) == files

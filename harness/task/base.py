@@ -34,9 +34,6 @@ CUT_APART = (LOST, UNANSWERABLE, *UNSPELLED)
 
 SPLITS = ("train", "validation", "test")
 
-IGNORED = -100
-"""A label that losses and measures leave out."""
-
 Piece = tuple[str, bool]
 """The text of some tokens, and whether they are learned."""
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from harness.config import ConfigError
 from harness.system import assets
 from harness.system.paths import listed
-from harness.task.base import IGNORED, Inputs, Piece
+from harness.task.base import Inputs, Piece
 from harness.task.chat_template import EXAMPLE, ChatTemplate, Span, TemplateProblem, not_begun
+from harness.task.ignored import IGNORED
 from harness.task.intake.chats import Message, as_text
 from harness.task.ragged import cached, starts_of
 from harness.task.seq2seq_inputs import Ragged, padded_right

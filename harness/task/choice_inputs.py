@@ -15,7 +15,8 @@ from torch import Tensor
 from harness.config import ConfigError, Tokens
 from harness.system import assets
 from harness.system.paths import listed
-from harness.task.base import IGNORED, Inputs, Piece
+from harness.task.base import Inputs, Piece
+from harness.task.ignored import IGNORED
 from harness.task.ragged import cached, starts_of
 from harness.task.seq2seq_inputs import Ragged, Seq2seqInputs, SpecialTokens
 from harness.task.tokenizers import FastTokenizer, load_tokenizer, tokenizer_files

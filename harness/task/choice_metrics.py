@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.task.base import IGNORED
+from harness.task.ignored import IGNORED
 from harness.task.metrics import Metrics, SumMetrics
 
 

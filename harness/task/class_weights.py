@@ -11,7 +11,8 @@ from torch import Tensor
 
 from harness.config import ConfigError, nearest
 from harness.system.paths import listed
-from harness.task.base import IGNORED, Inputs, Task
+from harness.task.base import Inputs, Task
+from harness.task.ignored import IGNORED
 from harness.task.wrapped_inputs import WrappedInputs
 
 

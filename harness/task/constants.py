@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.system.paths import listed
-from harness.task.base import IGNORED
+from harness.task.ignored import IGNORED
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics

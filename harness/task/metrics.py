@@ -13,8 +13,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from harness.config import ConfigError
 from harness.config.tasks.base import GROUP_MEASURE
-from harness.task.base import IGNORED
 from harness.task.ctc import ctc_nats
+from harness.task.ignored import IGNORED
 
 
 class Metrics(nn.Module):

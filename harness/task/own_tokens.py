@@ -6,7 +6,8 @@ from pathlib import Path
 
 from harness.config import ConfigError, TokenLabelsTaskConfig
 from harness.system.paths import listed
-from harness.task.base import IGNORED, SPLITS
+from harness.task.base import SPLITS
+from harness.task.ignored import IGNORED
 from harness.task.intake.cuts import drawn, joined, odd_cuts
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import near_counts, normalised, refuse_leaks, repeats, settled

@@ -19,7 +19,8 @@ from torch.utils.data import Sampler
 from harness.config import ConfigError, Tokens
 from harness.system import assets
 from harness.system.paths import listed
-from harness.task.base import IGNORED, LOST, UNANSWERABLE, Inputs
+from harness.task.base import LOST, UNANSWERABLE, Inputs
+from harness.task.ignored import IGNORED
 from harness.task.ragged import cached, padded, starts_of
 from harness.task.sampling import LengthBatches
 from harness.task.tokenizers import FastTokenizer

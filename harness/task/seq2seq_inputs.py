@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from harness.system import assets
-from harness.task.base import IGNORED, Inputs, Piece
+from harness.task.base import Inputs, Piece
+from harness.task.ignored import IGNORED
 from harness.task.ragged import cached, starts_of
 from harness.task.tokenizers import TextTokenizer, load_tokenizer, tokenizer_files
 

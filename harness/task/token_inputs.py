@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from harness.system import assets
-from harness.task.base import IGNORED
 from harness.task.batches import TokenRows, cut_rows
+from harness.task.ignored import IGNORED
 from harness.task.ragged import cached, padded, starts_of
 
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from harness.config import ConfigError, Tokens
 from harness.system.paths import listed
-from harness.task.base import IGNORED, UNSPELLED, Inputs, Piece
+from harness.task.base import UNSPELLED, Inputs, Piece
 from harness.task.ctc import frames_needed, frames_of
 from harness.task.error_rates import is_said
+from harness.task.ignored import IGNORED
 from harness.task.intake.held import shortened
 from harness.task.seq2seq_inputs import padded_right
 from harness.task.sound import SoundSplit

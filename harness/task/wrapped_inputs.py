@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Sampler
 
-from harness.task.base import IGNORED, Inputs, Piece
+from harness.task.base import Inputs, Piece
+from harness.task.ignored import IGNORED
 
 
 class WrappedInputs(Inputs):

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.task.base import IGNORED, Inputs
+from harness.task.base import Inputs
+from harness.task.ignored import IGNORED
 
 
 def in_parts(inputs: Inputs, count: int, rows: Sequence[int]) -> dict[str, Any]:

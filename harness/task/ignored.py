@@ -1,0 +1,3 @@
+"""The label that losses and measures leave out: transformers' own."""
+
+IGNORED = -100
