@@ -25,7 +25,7 @@ from harness.training.distributed import (
 from harness.training.fabric import autocast, make_fabric
 from harness.training.generation import generate_texts, scored_texts, text_scores
 from harness.training.loop import EVALUATION_PATIENCE_S, Callback, Trainer
-from harness.training.module import Diverged, Pruned, TrialModule, mean_loss, task_losses
+from harness.training.module import Diverged, Pruned, TrialModule, mean_loss, recurrent_backward, task_losses
 from harness.training.packing import Pack, PackCallback, PackKey, PackMember, check_packable
 from harness.training.plan import Plan, plan
 from harness.training.sharding import gather_full_model
@@ -74,6 +74,7 @@ __all__ = [
     "process_group",
     "random_state",
     "receive_object",
+    "recurrent_backward",
     "scored_texts",
     "set_random_state",
     "task_losses",

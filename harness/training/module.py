@@ -232,3 +232,16 @@ def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
         yield
     for layer, mode in modes:
         layer.training = mode
+
+
+@contextmanager
+def recurrent_backward(module: nn.Module) -> Iterator[None]:
+    """Recurrent layers of a module in evaluation train, without dropout: cuDNN has no backward pass of them else."""
+    found = [(layer, layer.dropout) for layer in module.modules() if isinstance(layer, nn.RNNBase)]
+    for layer, _ in found:
+        layer.training, layer.dropout = True, 0.0
+    try:
+        yield
+    finally:
+        for layer, dropout in found:
+            layer.training, layer.dropout = False, dropout

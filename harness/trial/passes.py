@@ -1,7 +1,8 @@
 """Passes through a network that are not training: what a start looks at, and what a step costs."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 from harness.model import Network
 from harness.record import Flops
 from harness.task import Inputs, Losses
-from harness.training import autocast, task_losses
+from harness.training import autocast, recurrent_backward, task_losses
 from harness.trial.counting import counted_flops, peak_of
 
 
@@ -30,15 +31,14 @@ def feed(
     In 16-mixed, where no loss is scaled here and small gradients would be 0, gradients are computed in float32; those
     of a base of float16 cannot be.
     """
-    _still(model)
     if gradients and precision == "16-mixed" and model.compute_dtype is None:
         precision = "32-true"
-    for batch in itertools.islice(batches, count):
-        with autocast(precision, device):
-            loss = task_losses(model, on_device(batch, device), losses)[0].sum() / count
-        if gradients:
-            loss.backward()
-    model.train()
+    with _still(model):
+        for batch in itertools.islice(batches, count):
+            with autocast(precision, device):
+                loss = task_losses(model, on_device(batch, device), losses)[0].sum() / count
+            if gradients:
+                loss.backward()
 
 
 def first_batch(train: Inputs, size: int, device: torch.device) -> dict[str, Tensor]:
@@ -50,16 +50,14 @@ def step_flops(
     model: Network, batch: dict[str, Tensor], losses: Losses | None, *, device: torch.device, precision: str
 ) -> Flops:
     """Operations of a forward pass, and of a whole step, on a batch."""
-    _still(model)
     # They follow from shapes alone, and a counted pass in bf16 takes a CPU ten times as long.
     counted_in = "32-true" if device.type == "cpu" else precision
-    with autocast(counted_in, device), counted_flops(device) as so_far:
+    with _still(model), autocast(counted_in, device), counted_flops(device) as so_far:
         loss = task_losses(model, batch, losses)[0].sum()
         forward = so_far()
         loss.backward()
         step = so_far()
     model.zero_grad()
-    model.train()
     return Flops(forward=forward, step=step, examples=len(batch["rows"]))
 
 
@@ -92,11 +90,16 @@ def on_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Te
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
-def _still(model: Network) -> None:
-    """No dropout, and running statistics stay as they are; layers whose activations are computed again do so."""
+@contextmanager
+def _still(model: Network) -> Iterator[None]:
+    """No dropout, and running statistics stay as they are; layers whose activations are computed again do so.
+
+    Afterwards the model is in training mode.
+    """
     model.eval()
     for module in model.modules():
-        if isinstance(module, torch.nn.RNNBase):
-            module.train()  # cuDNN has no backward pass of these in evaluation
-        elif getattr(module, "gradient_checkpointing", False):
+        if getattr(module, "gradient_checkpointing", False):
             module.training = True  # of the layer alone: its parts go on as in evaluation
+    with recurrent_backward(model):
+        yield
+    model.train()

@@ -3,15 +3,14 @@
 Shapes: T tasks, P parameters that all of them train.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.training.loop import Callback, Trainer
-from harness.training.module import Batch, TrialModule, task_losses
+from harness.training.module import Batch, TrialModule, recurrent_backward, task_losses
 
 
 class TaskGradientsCallback(Callback):
@@ -29,7 +28,7 @@ class TaskGradientsCallback(Callback):
         if not self.shared:
             return
         # An evaluation is in inference mode, where nothing can be differentiated.
-        with torch.inference_mode(False), torch.enable_grad(), _recurrent_backward(trainer.module):
+        with torch.inference_mode(False), torch.enable_grad(), recurrent_backward(trainer.module):
             gradients_TP, losses = self._gradients(trainer.module, trainer.fabric.device)
         norms = gradients_TP.norm(dim=1)
         unit_TP = gradients_TP / norms.clamp(min=1e-30)[:, None]
@@ -53,16 +52,3 @@ class TaskGradientsCallback(Callback):
                 rows.append(torch.cat([part.flatten().float() for part in parts]).cpu())
                 values.append(float(loss.detach()))
         return torch.stack(rows), values
-
-
-@contextmanager
-def _recurrent_backward(module: nn.Module) -> Iterator[None]:
-    """Recurrent layers in training mode, without dropout: cuDNN has no backward pass of them in evaluation."""
-    found = [(layer, layer.dropout) for layer in module.modules() if isinstance(layer, nn.RNNBase)]
-    for layer, _ in found:
-        layer.training, layer.dropout = True, 0.0
-    try:
-        yield
-    finally:
-        for layer, dropout in found:
-            layer.training, layer.dropout = False, dropout
