@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness.lora.errors import SpecError
-from harness.system.paths import listed
+from harness.system.paths import LFS_POINTER, listed
 
 PREFIX = "base_model.model."
 TENSORS = "adapter_model.safetensors"
@@ -109,7 +109,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     try:
         found = load_file(path) if path.name == TENSORS else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        if path.read_bytes().startswith(b"version https://git-lfs.github.com"):
+        with path.open("rb") as file:
+            begins = file.read(len(LFS_POINTER))
+        if begins == LFS_POINTER:
             raise SpecError(f"{path}: a Git LFS pointer, not the tensors; `git lfs pull` fetches those") from None
         raise SpecError(f"{path}: not a file of tensors ({type(error).__name__})") from None
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):

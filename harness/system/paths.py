@@ -5,6 +5,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+LFS_POINTER = b"version https://git-lfs.github.com"
+"""How a file begins that Git LFS left in the place of another."""
 _SHOWN = 10
 _NOT_FILES = (
     (stat.S_ISDIR, "a folder, not a file"),

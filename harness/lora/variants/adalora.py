@@ -133,9 +133,8 @@ class Budget(RankSchedule):
                 now = (tensor.detach() * tensor.grad).abs()
                 mean = self.sensitivity.get(id(tensor), torch.zeros_like(now))
                 spread = self.uncertainty.get(id(tensor), torch.zeros_like(now))
-                made = torch.isfinite(
-                    tensor.grad
-                ).all()  # else mixed precision skips the step; the GPU is not waited for
+                # Mixed precision skips a step that is not finite. The answer stays on the GPU, which is not waited for.
+                made = torch.isfinite(tensor.grad).all()
                 moved = _BETA * mean + (1 - _BETA) * now
                 self.sensitivity[id(tensor)] = torch.where(made, moved, mean)
                 self.uncertainty[id(tensor)] = torch.where(

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.config import ConfigError
-from harness.system.paths import path_problem
+from harness.system.paths import LFS_POINTER, path_problem
 
 _SIGNATURES = (
-    (b"version https://git-lfs.github.com", "a Git LFS pointer, not the data; `git lfs pull` fetches those"),
+    (LFS_POINTER, "a Git LFS pointer, not the data; `git lfs pull` fetches those"),
     (b"/annex/objects/", "a git-annex pointer, not the data; `git annex get` fetches those"),
     (b"PK\x03\x04", "a zip archive or a spreadsheet; unpack it, or save it as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel file; save it as CSV"),
