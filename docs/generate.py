@@ -21,7 +21,7 @@ CURATED = ROOT / "results/curated"
 BLOCK = re.compile(r"(<!-- generated: (\w+) ?([\w./=-]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 ANSWERS = (
     *("Smallest adapter", "No confirmed adapter", "Not decided", "Cannot rank", "Validation did not"),
-    *("Remembered best", "Best on validation"),
+    *("Remembered best", "Against runs of each task alone", "Best on validation"),
 )
 
 

@@ -28,6 +28,7 @@ from harness.report.groups import alike
 from harness.report.html import Group, page_data, write_page
 from harness.report.objectives import objectives_of
 from harness.report.objectives import section as objectives_section
+from harness.report.plots import confirmed_picture
 from harness.report.table import (
     RATIOS,
     TIES,
@@ -176,10 +177,13 @@ def _continual(records: Sequence[Record], folder: Path) -> KindReport:
     def draw() -> list[str]:
         if not results:
             return []
-        title = f"{records[0].task}, {records[0].model}"
+        title, written = f"{records[0].task}, {records[0].model}", ["matrices.png", "forgetting.png"]
         task_plots.matrices_picture(results, title, folder / "matrices.png")
         task_plots.forgetting_picture(results, continual.level_of(searched), title, folder / "forgetting.png")
-        return ["matrices.png", "forgetting.png"]
+        if confirmed is not None and any(each.difference is not None for each in confirmed.arms):
+            confirmed_picture(confirmed, title, folder / "confirmed.png")
+            written.append("confirmed.png")
+        return written
 
     said = continual.answer(results, continual.level_of(searched)) if results else tally(records)
     answer = confirmed_answer(confirmed) if confirmed is not None else said
@@ -194,13 +198,16 @@ def _several(records: Sequence[Record], folder: Path) -> KindReport:
     searched = _searched(records)
     results = multitask.multitask_results(searched, folder)
     confirmed = confirmed_tasks.confirmed_ways(records, folder, _confirm(folder).margin)
-    compared = [result for result in results if result.interval is not None]
 
     def draw() -> list[str]:
-        if not compared:
-            return []
-        task_plots.several_picture(compared, f"{records[0].task}, {records[0].model}", folder / "multitask.png")
-        return ["multitask.png"]
+        title, written = f"{records[0].task}, {records[0].model}", []
+        if any(result.interval is not None for result in results):
+            task_plots.searched_picture(results, title, folder / "multitask.png")
+            written.append("multitask.png")
+        if confirmed is not None:
+            task_plots.confirmed_picture(confirmed, title, folder / "confirmed.png")
+            written.append("confirmed.png")
+        return written
 
     said = multitask.answer(results) if results else tally(records)
     answer = confirmed_tasks.answer(confirmed) if confirmed is not None else said

@@ -1,7 +1,8 @@
 """Pictures of several tasks: gains by task, scores after each task that was learned, forgetting."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
@@ -10,46 +11,78 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from harness.record import Record
+from harness.report.confirmed_tasks import ConfirmedWays
 from harness.report.continual import ContinualResult
 from harness.report.multitask import MultitaskResult
 from harness.report.plots import LINES, save_picture  # which also settles how pictures are drawn without a screen
 
 
-def several_picture(results: Sequence[MultitaskResult], title: str, path: Path) -> None:
-    """Left, Δm of each arm with its interval and what it trains; right, what each task gains in each arm, in percent.
+def searched_picture(results: Sequence[MultitaskResult], title: str, path: Path) -> None:
+    """The gains of the best trial of each arm of the search that could be compared: of one seed."""
+    arms = [
+        _Gains(result.arm, result.delta, result.interval, result.best.parameters.trainable, result.gains)
+        for result in results
+        if result.delta is not None and result.interval is not None
+    ]
+    _draw(arms, f"{title}: the search, one seed", path)
 
-    Every arm was compared: its interval is there.
-    """
+
+def confirmed_picture(found: ConfirmedWays, title: str, path: Path) -> None:
+    """The gains of each arm over the fresh seeds."""
+    arms = [
+        _Gains(
+            each.arm,
+            each.delta.difference,
+            (each.delta.low, each.delta.high),
+            each.runs[0].parameters.trainable,
+            each.gains,
+        )
+        for each in found.ways
+    ]
+    _draw(arms, f"{title}: confirmed with {found.seeds} fresh seeds", path)
+
+
+@dataclass(frozen=True)
+class _Gains:
+    """An arm of several tasks: Δm and its interval, and what each task gains, all in percent; parameters trained."""
+
+    arm: str
+    delta: float
+    interval: tuple[float, float]
+    trainable: int
+    gains: Mapping[str, float]
+
+
+def _draw(arms: Sequence[_Gains], title: str, path: Path) -> None:
+    """Left, Δm of each arm with its interval and what it trains; right, each task's gain in each arm, in percent."""
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(13, 1.6 + 0.5 * len(results)), layout="constrained", width_ratios=(1, 1.6), sharey=True
+        1, 2, figsize=(13, 1.6 + 0.5 * len(arms)), layout="constrained", width_ratios=(1, 1.6), sharey=True
     )
-    for row, result in enumerate(results):
-        assert result.delta is not None
-        assert result.interval is not None
-        reach = [[result.delta - result.interval[0]], [result.interval[1] - result.delta]]
-        left.errorbar([result.delta], [row], xerr=reach, color=LINES[0], marker="o", capsize=3)
-        words = f"{result.best.parameters.trainable:,} trained"
-        left.annotate(words, (result.delta, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+    for row, each in enumerate(arms):
+        reach = [[each.delta - each.interval[0]], [each.interval[1] - each.delta]]
+        left.errorbar([each.delta], [row], xerr=reach, color=LINES[0], marker="o", capsize=3)
+        words = f"{each.trainable:,} trained"
+        left.annotate(words, (each.delta, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
     left.axvline(0, color="#444444", linewidth=1)
     left.margins(x=0.14)
     left.set_xlabel("Δm against a run of each task alone, % [95 %]")
     left.set_title("all tasks", fontsize=10)
     left.grid(alpha=0.25, axis="x")
-    _gains(right, results)
+    _draw_gains(right, arms)
     figure.suptitle(title)
     save_picture(figure, path)
 
 
-def _gains(axes: Axes, results: Sequence[MultitaskResult]) -> None:
+def _draw_gains(axes: Axes, arms: Sequence[_Gains]) -> None:
     """Arms by tasks, each cell the gain in percent, blue better and orange worse."""
-    tasks = list(dict.fromkeys(task for result in results for task in result.gains))
-    cells = [[result.gains.get(task, math.nan) for task in tasks] for result in results]
+    tasks = list(dict.fromkeys(task for each in arms for task in each.gains))
+    cells = [[each.gains.get(task, math.nan) for task in tasks] for each in arms]
     most = max((abs(cell) for row in cells for cell in row if math.isfinite(cell)), default=1.0)
     axes.imshow(cells, cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
     axes.set_xticks(range(len(tasks)), tasks, rotation=35, ha="right")
-    axes.set_yticks(range(len(results)), [result.arm for result in results])
-    for row, result in enumerate(cells):
-        for column, cell in enumerate(result):
+    axes.set_yticks(range(len(arms)), [each.arm for each in arms])
+    for row, values in enumerate(cells):
+        for column, cell in enumerate(values):
             dark = abs(cell) > 0.6 * most
             axes.text(
                 column, row, f"{cell:+.1f}", ha="center", va="center", fontsize=9, color="white" if dark else "black"

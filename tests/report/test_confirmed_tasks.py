@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from harness import record
-from harness.report import write_report
+from harness.report import task_plots, write_report
 from harness.report.confirmed_tasks import _influences, answer, confirmed_ways
-from harness.report.multitask import gain, items_of
+from harness.report.multitask import gain, items_of, multitask_results
 from tests.test_record import make
 
 ITEMS = 240
@@ -133,6 +133,22 @@ def test_the_page_names_the_unit_and_the_power(folder):
     assert "Against runs of each task alone, better: good; not decided: same. With 3 seeds and 330 test items" in text
     assert "The unit that is repeated is the seed." in text
     assert text.count("| good ") == 3  # confirmed, and the two tables of the search
+    assert "confirmed.png" in text
+
+
+def test_the_picture_of_the_confirmation_shows_its_gains_and_not_those_of_the_search(folder, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(task_plots, "_draw", lambda arms, title, path: drawn.update({path.name: (title, arms)}))
+    write_report(folder)
+    found = confirmed_ways(record.read(folder), folder, margin=0.01)
+    title, arms = drawn["confirmed.png"]
+    assert "confirmed with 3 fresh seeds" in title
+    assert {each.arm: each.delta for each in arms} == {way.arm: way.delta.difference for way in found.ways}
+    title, arms = drawn["multitask.png"]
+    assert "the search, one seed" in title
+    assert {each.arm: each.delta for each in arms} == {
+        way.arm: way.delta for way in multitask_results([e for e in record.read(folder) if e.phase == "search"], folder)
+    }
 
 
 def test_of_two_arms_alone_the_one_counts_that_keeps_its_score_with_fresh_seeds(folder, add):

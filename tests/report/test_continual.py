@@ -179,6 +179,7 @@ def test_orders_of_the_tasks_are_what_is_repeated(confirmed_in_orders):
     assert "The unit that is repeated is the order of the tasks" in text
     assert "Intervals are over new orders and new test rows" in text
     assert "With 3 orders and 60 test rows" in text
+    assert (confirmed_in_orders / "confirmed.png").stat().st_size > 10_000
     rows = [line for line in text.splitlines() if line.startswith(("| a, b, c |", "| c, a, b |"))]
     assert len(rows) == 2, "a row for each order"
     (last,) = [line for line in text.splitlines() if line.startswith("| b, c, a |")]

@@ -179,7 +179,7 @@ function drawDifferences() {
   const shapes = [{ type: "rect", yref: "paper", x0: -found.margin, x1: found.margin, y0: 0, y1: 1, fillcolor: css("--accent-soft"), line: { width: 0 }, layer: "below" }, { ...edge, x0: 0, x1: 0 }];
   draw("differences-plot", [trace], { shapes, xaxis: { zeroline: false, autorange: found.up < 0 ? "reversed" : true, title: { text: `${found.measure} against ${safe(found.reference)}${narrow() ? "" : ", right is better"}` } }, yaxis: { type: "category" }, margin: { l: 20, r: 14, t: 10, b: 46 } }, Math.max(narrow() ? 280 : 400, 90 + 34 * arms.length));
   const rows = found.items ? ` and ${found.items.toLocaleString("en-US")} test rows` : "";
-  byId("differences-note").textContent = `${found.seeds} fresh seeds${rows}; bars hold for all arms at once in 95 % of studies. Shaded: the margin of ±${found.margin}, too small to matter.`;
+  byId("differences-note").textContent = `Over ${found.repeats} that the search never had${rows}; bars hold for all arms at once in 95 % of studies. Shaded: the margin of ±${found.margin}, too small to matter.`;
 }
 
 const axisName = (arm) => safe(short(arm).length > 26 ? `${short(arm).slice(0, 25)}…` : short(arm));
