@@ -2,11 +2,13 @@
 
 import shlex
 import subprocess
+import tarfile
 
 import pytest
 import yaml
 
 from harness import record
+from harness.report import write_report
 from tests.commands import compose
 from tests.test_record import make
 from tools import curate
@@ -56,7 +58,8 @@ def test_what_is_kept_replaces_what_was_and_says_how_it_was_made(tmp_path):
     (tmp_path / "curated").mkdir()
     (tmp_path / "curated/old.png").write_text("of another study")
     assert curate.keep(study(tmp_path / "study"), tmp_path / "curated")
-    assert sorted(path.name for path in (tmp_path / "curated").iterdir()) == ["made.md", "pareto.png", "table.md"]
+    kept = ["made.md", "pareto.png", "study.tar.xz", "table.md"]
+    assert sorted(path.name for path in (tmp_path / "curated").iterdir()) == kept
     text = (tmp_path / "curated/made.md").read_text()
     assert "python -m harness\n" in text
     assert "| trials | 2 of the search, 1 that confirm; complete |" in text
@@ -64,6 +67,29 @@ def test_what_is_kept_replaces_what_was_and_says_how_it_was_made(tmp_path):
     assert f"git checkout {'a' * 12} (2); git checkout {'b' * 12}, with changes of its own (1)" in text
     assert "| machine | a chip, 2 threads |" in text
     assert "| versions | torch 2.14.1 |" in text
+
+
+def test_an_archive_is_the_same_bytes_again_and_holds_no_weights_and_no_place(tmp_path):
+    folder = study(tmp_path / "study")
+    (folder / "config.yaml").write_text("study: s\nresults: /home/somebody/results\n")
+    (folder / "trials/0000/adapter").mkdir(parents=True)
+    (folder / "trials/0000/adapter/adapter_model.safetensors").write_text("weights")
+    (folder / "trials/0000/predictions.csv").write_text("row,label,predicted\n")
+    curate.archive(folder, tmp_path / "one.tar.xz")
+    (folder / "config.yaml").touch()
+    curate.archive(folder, tmp_path / "two.tar.xz")
+    assert (tmp_path / "one.tar.xz").read_bytes() == (tmp_path / "two.tar.xz").read_bytes()
+    with tarfile.open(tmp_path / "one.tar.xz") as tar:
+        assert tar.getnames() == ["config.yaml", "records.jsonl", "trials/0000/predictions.csv"]
+        assert tar.extractfile("config.yaml").read() == b"study: s\nresults: results\n"
+
+
+@pytest.mark.parametrize("path", sorted(curate.CURATED.glob(f"*/{curate.ARCHIVE}")), ids=lambda path: path.parent.name)
+def test_the_code_writes_the_curated_tables_from_the_records_of_their_trials(path, tmp_path):
+    folder = curate.unpack(path.parent.name, tmp_path)
+    write_report(folder)
+    for name in ("table.md", "table.csv"):
+        assert (folder / name).read_text() == (path.parent / name).read_text(), f"python -m tools.curate report: {name}"
 
 
 def test_a_study_that_wrote_nothing_leaves_what_was_kept(tmp_path, capsys):
