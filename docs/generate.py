@@ -70,6 +70,13 @@ def margins(_: str) -> str:
     return margins_table()
 
 
+def terminal(words: str) -> str:
+    """What a terminal or a log shows of the rank sweep, replayed from its records."""
+    from captures import capture
+
+    return capture(words)
+
+
 def record(_: str) -> str:
     """The sections of a record: what each holds, and of each field its unit, column and key in W&B."""
     return records.reference()
@@ -81,6 +88,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "page": page,
     "output": output,
     "record": record,
+    "terminal": terminal,
     "margins": margins,
     "variants": variants,
     "architectures": architectures,

@@ -1,5 +1,6 @@
 """The progress of a study's workers on standard error: a line for each trial that ended, on a terminal also a table."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Group
@@ -11,6 +12,7 @@ from harness.cluster.monitor import StudyMonitor, StudyStatus
 from harness.cluster.progress import arm_table, clock
 from harness.cluster.screen import Screen
 from harness.config import Config
+from harness.record import Record
 
 
 class WorkerTable:
@@ -37,15 +39,20 @@ class WorkerTable:
         if not self._screen.is_terminal and first:
             self._screen.lines([f"{clock()} {line}" for line in status.lines()])
         elif self._screen.is_terminal:
-            running = {str(told["arm"]): _now(told) for beat in status.workers.values() for told in trials_of(beat)}
-            table = arm_table(records, running, self._screen.height - len(status.workers))
-            self._screen.show(Group(table, *(Text(line, overflow="ellipsis", no_wrap=True) for line in status.lines())))
+            self._screen.show(drawn(status, records, self._screen.height))
         return status
 
     def close(self) -> None:
         """Close the monitor."""
         self._screen.close()
         self._monitor.close()
+
+
+def drawn(status: StudyStatus, records: Sequence[Record], height: int) -> Group:
+    """The table by arm, and below it the status with a line for each worker, for a terminal of so many lines."""
+    running = {str(told["arm"]): _now(told) for beat in status.workers.values() for told in trials_of(beat)}
+    table = arm_table(records, running, height - len(status.workers))
+    return Group(table, *(Text(line, overflow="ellipsis", no_wrap=True) for line in status.lines()))
 
 
 def _now(heartbeat: dict[str, object]) -> str:

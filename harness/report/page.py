@@ -110,9 +110,12 @@ def _write(folder: Path) -> _Written | None:
 def read_page(folder: Path) -> dict[str, Any] | None:
     """The data of the page as the records are now, with nothing written; None where there is no record yet."""
     records = record.read(folder)
-    if not records:
-        return None
-    return page_data(records[0].study, [group for part in _by_kind(records, folder) for group in part.groups], folder)
+    return page_data(records[0].study, read_groups(folder), folder) if records else None
+
+
+def read_groups(folder: Path) -> list[Group]:
+    """What the records of a study say of each group of its trials that are compared, with nothing written."""
+    return [group for part in _by_kind(record.read(folder), folder) for group in part.groups]
 
 
 def _by_kind(records: Sequence[Record], folder: Path) -> list[KindReport]:

@@ -56,7 +56,7 @@ def _confirmed_table(found: Confirmation, room: int) -> Table:
         up, gap = sign(each.entry), each.gap
         ends = [0.0, 0.0] if gap is None else sorted((up * gap.low, up * gap.high))
         middle = 0.0 if gap is None else up * gap.difference
-        low, mid, high = (difference(value, 3) for value in (ends[0], middle, ends[1]))
+        low, mid, high = _interval(ends[0], middle, ends[1])
         against = "" if gap is None else f"{mid} [{low}, {high}]"
         verdict = "cannot rank" if found.cannot_rank and each.verdict else each.verdict or "reference"
         arm = each.arm if len(each.arm) <= room else each.arm.replace(",", ",\n")
@@ -65,6 +65,12 @@ def _confirmed_table(found: Confirmation, room: int) -> Table:
     if (always := found.constant) is not None:
         table.add_row(*map(Text, [always.row, "", always.cell(always.test), "", ""]))
     return table
+
+
+def _interval(*values: float) -> list[str]:
+    """Differences with three decimals, or with three digits where those would be zeros in all of them."""
+    wide = max(map(abs, values)) >= 0.0005
+    return [f"{value:+.3f}" if wide else difference(value, 3) for value in values]
 
 
 def _ways_table(found: ConfirmedWays) -> Table:
