@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.browser import browser, chromium
 from tests.report.studies import factorial, joint, write_study
 from tests.report.test_html import HOSTILE
 from tests.test_record import make
+from tools.curate import ARCHIVE, CURATED, unpack
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,6 +25,9 @@ pytestmark = [
 ]
 
 DESKTOP, PHONE = (1440, 900), (390, 844)
+CURATED_STUDIES = sorted(
+    path.parent.name for path in CURATED.glob(f"*/{ARCHIVE}")
+)  # confirmed ones, as they were trained
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +38,9 @@ def studies(tmp_path_factory):
     made = {"27 arms": factorial(), "500 trials": joint(500), "8 arms": _few(), "hostile": hostile}
     for name, records in made.items():
         place = write_study(folder / name, records)
+        write_page(read_page(place), place)
+    for name in CURATED_STUDIES:
+        place = unpack(name, folder)
         write_page(read_page(place), place)
     return folder
 
@@ -65,7 +73,7 @@ def page(tab, studies):
     assert [url for url in tab.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
-@pytest.mark.parametrize("name", ["8 arms", "27 arms", "500 trials"])
+@pytest.mark.parametrize("name", ["8 arms", "27 arms", "500 trials", *CURATED_STUDIES])
 def test_it_is_small_and_drawn_within_two_seconds(page, studies, name):
     assert (studies / name / "report.html").stat().st_size < 5_000_000
     tab = page("hostile")
@@ -84,7 +92,7 @@ def busy(tab):
 
 
 @pytest.mark.parametrize(("size", "dark"), [(DESKTOP, False), (PHONE, True)])  # neither hangs on the other
-@pytest.mark.parametrize("name", ["8 arms", "27 arms", "500 trials", "hostile"])
+@pytest.mark.parametrize("name", ["8 arms", "27 arms", "500 trials", "hostile", *CURATED_STUDIES])
 def test_every_figure_is_drawn_and_nothing_is_wider_than_the_screen(page, name, size, dark):
     tab = page(name, size, dark)
     tab.evaluate("drawAll(true)")
@@ -97,6 +105,23 @@ def test_every_figure_is_drawn_and_nothing_is_wider_than_the_screen(page, name, 
     page_colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     channels = [int(part) for part in page_colour.strip("rgb()").split(",")]
     assert (sum(channels) < 200) is dark
+
+
+@pytest.mark.parametrize("name", CURATED_STUDIES)
+def test_paired_differences_are_drawn_as_the_curated_table_says_them(page, name):
+    tab = page(name)
+    tab.evaluate("drawAll(true)")
+    confirmed = (CURATED / name / "table.md").read_text().partition("\n## Costs")[0].partition("\nTasks and")[0]
+    said = re.findall(r"\| ([+-][\d.]+)(?: %)? \[([+-][\d.]+), ([+-][\d.]+)\]", confirmed)
+    ((middles, highs),) = tab.evaluate(
+        "document.getElementById('differences-plot').data.map(t => [t.x, t.error_x.array])"
+    )
+    drawn = sorted((middle, middle + more) for middle, more in zip(middles, highs, strict=True))
+    rounding = 0.501 * 10.0 ** -len(said[0][0].partition(".")[2])
+    expected = sorted((float(middle), float(high)) for middle, _, high in said)
+    np.testing.assert_allclose(drawn, expected, atol=rounding, rtol=0)
+    note = tab.evaluate("document.getElementById('differences-note').innerText")
+    assert note.startswith("Over 3 ")
 
 
 def test_importances_are_a_table_or_the_reason_why_there_is_none(tab, tmp_path):
