@@ -24,6 +24,9 @@ test: $(VENV)/tested         ## style, types, import contract, and every test bu
 test-cluster: $(VENV)/tested ## the tests with a real PostgreSQL and a real SLURM: apt-get install postgresql slurm-wlm munge
 	$(BIN)/python -m pytest -m cluster -rs
 
+test-browser: $(VENV)/tested ## the tests of pages in a real headless Chromium, which `make test` leaves out where there is none
+	$(BIN)/python -m pytest -rs tests/report/test_html_browser.py tests/test_watch.py
+
 test-gpu: $(VENV)/tested     ## on a machine with a GPU: what a GPU alone can show, then the tests of trials, trained on it
 	$(PYTEST) -m gpu -rs tests/gpu
 	HARNESS_TEST_ACCELERATOR=gpu $(PYTEST) tests/trial tests/training tests/test_allocate.py tests/test_repeat.py
@@ -68,4 +71,4 @@ $(VENV)/tested: pyproject.toml requirements.lock
 	.venv-docs/bin/python -m pip install --quiet 'zensical>=0.0.73,<0.2'
 	touch $@
 
-.PHONY: sweep check test test-cluster test-gpu bench-gpu benchmark faults results docs lock
+.PHONY: sweep check test test-cluster test-browser test-gpu bench-gpu benchmark faults results docs lock
