@@ -23,6 +23,18 @@ class Adapted(nn.Module):
         self.base = base
         self.updates = nn.ModuleDict(updates)
 
+    def __getattr__(self, name: str) -> Any:
+        """Plain attributes of the base, such as a convolution's stride, which networks read of their layers.
+
+        Raises AttributeError for tensors and modules: those of the base lack the updates.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "base" or isinstance(value := getattr(self.base, name), Tensor | nn.Module):
+                raise
+            return value
+
     @abstractmethod
     def forward(self, *inputs: Any) -> Any:
         """What the base would give with its weights changed; it takes the base's arguments."""

@@ -23,6 +23,16 @@ def test_dropout_touches_the_branch_alone():
     assert not torch.allclose(net.eval()(x), base(x), atol=1e-3)
 
 
+def test_an_adapted_layer_says_its_geometry_and_not_a_weight_without_its_updates():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(6, 4))
+    adapt(net, LoraSpec(2, 1.0, ("0", "2")), {})
+    assert (net[0].stride, net[0].kernel_size, net[2].in_features) == ((2, 2), (3, 3), 6)
+    for name in ("weight", "bias", "missing"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(net[0], name)
+    assert copy.deepcopy(net)[0].padding == (1, 1)
+
+
 def test_a_bare_network_is_the_base_to_the_bit_and_comes_back_as_it_was():
     net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
     base = copy.deepcopy(net)
