@@ -10,8 +10,12 @@ from harness.config.scalars import CLOSED, AssetConfig, Count, HeldOut, Natural
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class ProbeConfig:
-    """A loss on passages of general text, of `length` tokens; whole documents are held out."""
+    """A loss on passages of general text, of `length` tokens; whole documents are held out.
 
+    `module` has its `probe_loss` and `probe_digest`, as harness.trial.probe says, and is imported when it is measured.
+    """
+
+    module: ClassVar[str]
     hides_tokens: ClassVar[bool]
     """Whether hidden tokens are asked for; else the next one is, at every token."""
 
@@ -31,6 +35,7 @@ class ProbeConfig:
 class MaskedProbeConfig(ProbeConfig):
     """The masked-LM loss of an encoder: `share` of a passage's tokens are hidden."""
 
+    module = "harness.trial.masked_probe"
     hides_tokens = True
 
     name: Literal["mlm"]
@@ -41,6 +46,7 @@ class MaskedProbeConfig(ProbeConfig):
 class PerplexityProbeConfig(ProbeConfig):
     """The loss of a causal base at every token of a passage but the first; its exponential is the perplexity."""
 
+    module = "harness.trial.perplexity"
     hides_tokens = False
 
     name: Literal["perplexity"]

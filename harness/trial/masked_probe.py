@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.config import ConfigError, MaskedProbeConfig, ModelConfig, TextModelConfig
-from harness.model import base_file, build_model
+from harness.model import Network, base_file, build_model
 from harness.model.masked import SPECIALS, MaskedHead, mask_id, masked_head
 from harness.model.text import tokenizer_file
 from harness.system import assets
@@ -37,12 +37,12 @@ class ProbeLoss(NamedTuple):
     passages: list[float]
 
 
-def masked_loss(
-    config: MaskedProbeConfig, source: ModelConfig, base: nn.Module, device: torch.device, between: Callable[[], None]
+def probe_loss(
+    config: MaskedProbeConfig, source: ModelConfig, network: Network, device: torch.device, between: Callable[[], None]
 ) -> ProbeLoss:
-    """Cross-entropy in nats of the hidden tokens of the held-out passages; `base` may be adapted or trained.
+    """Cross-entropy in nats of the hidden tokens of the held-out passages; the base may be adapted or trained.
 
-    Nothing of the probe is kept: it would count as the trial's memory. Randomness and the mode of `base` are left as
+    Nothing of the probe is kept: it would count as the trial's memory. Randomness and the mode of the base are left as
     they were. Fitting a head takes minutes: `between` is called after each of its steps, and may raise. Raises
     ConfigError for a tokenizer without a mask token, or for too little text.
     """
@@ -51,7 +51,7 @@ def masked_loss(
     held_out = passages["held_out"][: config.passages]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         head = _head(config, model, train=passages["train"], mask=mask, device=device, between=between)
-    mode = base.training
+    base, mode = network.base, network.base.training
     base.eval()
     try:
         hidden, labels = _hidden(base, held_out, hidden_places(held_out, config.share, config.seed), mask, device)
@@ -60,8 +60,8 @@ def masked_loss(
         base.train(mode)
 
 
-def masked_digest(config: MaskedProbeConfig, model: ModelConfig) -> str:
-    """The digest of the passages: what text, how it is cut, which of it is held out."""
+def probe_digest(config: MaskedProbeConfig, model: ModelConfig) -> str:
+    """The digest of the passages and the mask token."""
     passages, mask = _passages(config, _encoder(model))
     return hashlib.sha256(
         passages["train"].tobytes() + passages["held_out"].tobytes() + bytes([mask % 256])

@@ -7,6 +7,7 @@ Shapes: N passages, L tokens in each, V vocabulary.
 """
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ _BATCH = 4  # passages: of each token a row of logits is as long as the vocabula
 
 
 @torch.no_grad()
-def next_token_loss(config: ProbeConfig, source: ModelConfig, model: Network, device: torch.device) -> ProbeLoss:
+def probe_loss(
+    config: ProbeConfig, source: ModelConfig, model: Network, device: torch.device, between: Callable[[], None]
+) -> ProbeLoss:
     """Mean cross-entropy in nats of all tokens of the held-out passages but their first; `model` may be adapted.
 
     Randomness and the mode of `model` are left as they were. Raises ConfigError for a base without an output layer for
@@ -45,8 +48,8 @@ def next_token_loss(config: ProbeConfig, source: ModelConfig, model: Network, de
     return ProbeLoss(float(np.mean(means)), means)
 
 
-def next_token_digest(config: ProbeConfig, model: ModelConfig) -> str:
-    """The digest of the passages: what text, how it is cut, which of it is held out."""
+def probe_digest(config: ProbeConfig, model: ModelConfig) -> str:
+    """The digest of the held-out passages."""
     return hashlib.sha256(_passages(config, model)["held_out"].tobytes()).hexdigest()
 
 

@@ -5,7 +5,7 @@ import importlib
 import pytest
 import yaml
 
-from harness.config import MODELS, composition
+from harness.config import MODELS, MaskedProbeConfig, PerplexityProbeConfig, composition
 from harness.config.registry import GUEST
 from harness.config.tasks import TASKS
 
@@ -20,6 +20,12 @@ def test_the_builder_of_a_task_is_there(reader):
 def test_the_module_of_a_model_is_there(kind):
     module = importlib.import_module(MODELS[kind].module)
     assert all(callable(getattr(module, name)) for name in ("build", "base_file", "tokens"))
+
+
+@pytest.mark.parametrize("probe", [MaskedProbeConfig, PerplexityProbeConfig])
+def test_the_module_of_a_probe_is_there(probe):
+    module = importlib.import_module(probe.module)
+    assert all(callable(getattr(module, name)) for name in ("probe_loss", "probe_digest"))
 
 
 @pytest.mark.parametrize(("group", "key", "known"), [("task", "reader", TASKS), ("model", "kind", MODELS)])

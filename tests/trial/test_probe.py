@@ -18,7 +18,7 @@ from harness.trial import TrialContext, perplexity
 from harness.trial import probe as probe_module
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.inputs import input_digests
-from harness.trial.masked_probe import masked_digest, masked_loss
+from harness.trial.probe import probe_digest, probe_loss
 from harness.trial.run import run_trial
 from tests.tiny import BAD, FILLER, GOOD
 
@@ -62,9 +62,9 @@ def test_an_adapter_that_has_learned_nothing_changes_nothing(probing, tiny_base)
 
     config = probing()
     model = build_model(config.model, 2)
-    before = masked_loss(config.probe, config.model, model.base, CPU, lambda: None)
+    before = probe_loss(config.probe, config.model, model, CPU, lambda: None)
     prepare(model, config)
-    assert masked_loss(config.probe, config.model, model.base, CPU, lambda: None) == before
+    assert probe_loss(config.probe, config.model, model, CPU, lambda: None) == before
 
 
 @pytest.mark.parametrize("arm", ["lora", "full"])
@@ -90,25 +90,25 @@ def test_the_fitted_head_knows_more_than_how_frequent_words_are(probing, tiny_ba
     save_file(tensors, tmp_path / "vivid/model.safetensors", {"format": "pt"})
     (tmp_path / "vivid/tokenizer.json").write_text((tiny_base / "tokenizer.json").read_text())
     config = probing("probe.passages=100", f"model.weights.address=path:{tmp_path}/vivid")
-    loss = masked_loss(config.probe, config.model, build_model(config.model, 2).base, CPU, lambda: None)
+    loss = probe_loss(config.probe, config.model, build_model(config.model, 2), CPU, lambda: None)
     assert loss.mean < np.log(len([*FILLER, *GOOD, *BAD])) - 0.5
 
 
 def test_the_fit_is_made_once_and_leaves_randomness_alone(probing, own_cache):
     config = probing()
-    base = build_model(config.model, 2).base.train()
+    model = build_model(config.model, 2).train()
     torch.manual_seed(7)
-    first = masked_loss(config.probe, config.model, base, CPU, lambda: None)
+    first = probe_loss(config.probe, config.model, model, CPU, lambda: None)
     drawn = torch.rand(3)
     (stored,) = (own_cache / "heads").glob("*.npz")
     stamp = stored.stat().st_mtime_ns
     torch.manual_seed(7)
-    assert masked_loss(config.probe, config.model, base, CPU, lambda: None) == first
+    assert probe_loss(config.probe, config.model, model, CPU, lambda: None) == first
     assert torch.equal(torch.rand(3), drawn)
     torch.manual_seed(7)
     assert torch.equal(torch.rand(3), drawn)
     assert stored.stat().st_mtime_ns == stamp
-    assert base.training
+    assert model.base.training
 
 
 def test_a_fit_that_is_left_leaves_nothing(probing, own_cache):
@@ -117,7 +117,7 @@ def test_a_fit_that_is_left_leaves_nothing(probing, own_cache):
 
     config = probing()
     with pytest.raises(InterruptedError):
-        masked_loss(config.probe, config.model, build_model(config.model, 2).base, CPU, leave)
+        probe_loss(config.probe, config.model, build_model(config.model, 2), CPU, leave)
     assert not list((own_cache / "heads").glob("*.npz"))
 
 
@@ -182,9 +182,9 @@ def test_blank_lines_part_the_documents_of_a_text(tmp_path):
 
 def test_the_text_is_part_of_what_a_trial_is(probing, general, compose):
     config = probing()
-    before, digest = fingerprint_of(config), masked_digest(config.probe, config.model)
+    before, digest = fingerprint_of(config), probe_digest(config.probe, config.model)
     general.write_text(general.read_text().replace("town", "music"))
-    assert masked_digest(config.probe, config.model) != digest
+    assert probe_digest(config.probe, config.model) != digest
     assert fingerprint_of(config) != before
     assert "probe" not in input_digests(compose())
 
@@ -196,7 +196,7 @@ def test_a_probe_that_cannot_be_is_named(probing, tmp_path, tiny_base):
     with pytest.raises(
         ConfigError, match=r"probe.length=40: the text has no passage of that many tokens for train and held_out"
     ):
-        masked_digest(config.probe, config.model)
+        probe_digest(config.probe, config.model)
 
 
 def _short(folder):
@@ -254,7 +254,7 @@ def test_a_causal_base_is_scored_by_its_own_output_layer_at_the_next_token(causa
     go, whole = causal
     config = go()
     model = build_model(config.model, 2).train()
-    found = probe_module.probe_loss(config.probe, config.model, model, CPU, lambda: None)
+    found = probe_loss(config.probe, config.model, model, CPU, lambda: None)
     passages = torch.from_numpy(perplexity._passages(config.probe, config.model)["held_out"][:10])
     with torch.no_grad():
         expected = [float(whole(input_ids=row[None], labels=row[None]).loss) for row in passages]
@@ -264,7 +264,7 @@ def test_a_causal_base_is_scored_by_its_own_output_layer_at_the_next_token(causa
     with torch.no_grad():
         for tensor in model.base.parameters():
             tensor += 0.3 * torch.randn_like(tensor)
-    moved = probe_module.probe_loss(config.probe, config.model, model, CPU, lambda: None)
+    moved = probe_loss(config.probe, config.model, model, CPU, lambda: None)
     assert abs(moved.mean - found.mean) > 0.01, "the base as it is now is what is scored"
 
 
