@@ -19,6 +19,8 @@ class Adaptation:
     """Whether nothing of a base matters to it but its layers: their names, kinds and shapes."""
     takes_more_updates: ClassVar[bool] = False
     """Whether updates for later tasks can be put beside its own."""
+    stands_alone: ClassVar[bool] = False
+    """Whether its tasks share a stream, so that no other adapter can lie beside it."""
 
     @property
     def trains_whole_base(self) -> bool:

@@ -1,6 +1,6 @@
 """The configuration of adapters for several tasks on one base."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
@@ -59,6 +59,8 @@ class MtloraConfig(TaskAdaptation):
     Both scales are s itself. `task_ranks` are ordered [pattern, rank] pairs over task names; the first match decides,
     else `task_rank`. `train` names what of the base is trained beside the updates; null: all of it that it has.
     """
+
+    stands_alone: ClassVar[bool] = True
 
     name: Literal["mtlora"]
     rank: Count

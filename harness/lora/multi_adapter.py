@@ -14,8 +14,6 @@ from harness.lora.adapter_config import read_config
 from harness.lora.errors import SpecError
 from harness.lora.layers import Adapted, LoraLinear
 from harness.lora.multitask import task_adapters
-from harness.lora.multitask_layers import MtlLoraLinear, TaskForkLinear
-from harness.lora.multitask_specs import MtloraSpec
 from harness.lora.peft_format import block_diagonal
 from harness.lora.peft_import import import_adapter
 from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
@@ -94,20 +92,15 @@ def _taken_out(base: nn.Module, folder: Path, task: str | None) -> dict[str, Ada
     plan, layers = task_adapters(base), dict(adapted_layers(base))
     own = layers
     if plan is not None:
-        if isinstance(plan.spec, MtloraSpec):
+        if plan.spec.stands_alone:
             raise SpecError(f"{folder}: an adapter of MTLoRA for several tasks, which share a stream, stands alone")
         if task not in plan.tasks:
             raise SpecError(f"{folder}: an adapter of the tasks {', '.join(plan.tasks)}; name one of them")
-        own = {name: _of_task(layer, task) for name, layer in layers.items()}
+        own = {name: layer.of_task(task) for name, layer in layers.items()}
         del base.task_adapters
     for name, layer in layers.items():
         replace(base, name, layer.base)
     return {name: layer for name, layer in own.items() if layer.updates}
-
-
-def _of_task(layer: Adapted, task: str) -> Adapted:
-    """A layer as one task alone has it."""
-    return layer.of_task(task) if isinstance(layer, TaskForkLinear | MtlLoraLinear) else layer
 
 
 def _plain_factors(layer: Adapted) -> tuple[Tensor, Tensor] | None:

@@ -66,7 +66,7 @@ class TaskForkLinear(Fork):
         return add_per_row(y, x, downs=downs, ups=ups, rows=rows)
 
     def of_task(self, task: str) -> LoraLinear:
-        """The layer as the rows of one task have it: plain updates, none where nothing is added for the task."""
+        """Plain updates, none where nothing is added for the task."""
         updates = dict(self.low_rank())
         shared = [SHARED] if SHARED in updates and (self.both or task not in updates) else []
         return LoraLinear(self.base, {key: updates[key] for key in (*shared, *([task] if task in updates else []))})
@@ -159,7 +159,6 @@ class MtlLoraLinear(LoraLinear):
     """A frozen linear layer whose changes are each row's task's mixture (MTL-LoRA)."""
 
     def of_task(self, task: str) -> LoraLinear:
-        """The layer as the rows of one task have it: plain updates."""
         updates = {key: update.of_one(task) for key, update in self.low_rank() if isinstance(update, MtlLoraUpdate)}
         return LoraLinear(self.base, updates)
 

@@ -21,6 +21,8 @@ class ForkSpec:
     """
 
     least_task_rank: ClassVar[int] = 0
+    stands_alone: ClassVar[bool] = False
+    """Whether its tasks share a stream, so that no other adapter can lie beside it."""
 
     rank: int
     task_rank: int
@@ -83,6 +85,7 @@ class MtloraSpec(ForkSpec):
     """
 
     least_task_rank: ClassVar[int] = 1
+    stands_alone: ClassVar[bool] = True
 
     train: tuple[str, ...] | None = None
 
@@ -99,6 +102,8 @@ class MtlLoraSpec:
     `scale` is s itself. The shares are a softmax at `temperature`. The defaults of both are the paper's. Λ is a whole
     matrix, or with `task_matrix` diagonal, R numbers (the published code has both).
     """
+
+    stands_alone: ClassVar[bool] = False
 
     rank: int
     scale: float

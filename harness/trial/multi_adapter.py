@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from harness.config import Config, ConfigError, MtloraConfig, check, read_stored, to_dict
+from harness.config import Config, ConfigError, check, read_stored, to_dict
 from harness.lora import SpecError, TaskRouter, import_adapter, pack, task_adapters
 from harness.model import Network, build_model
 from harness.system.study_files import ADAPTER, CONFIG, HEAD
@@ -102,7 +102,7 @@ def load_multi_adapter(folders: Sequence[Path]) -> MultiAdapterModel:
     _check_bases(members)
     network, route = build_model(members[0].config.model, _outputs(members[0].head)), TaskRouter()
     try:
-        if len(folders) == 1 and isinstance(members[0].config.lora, MtloraConfig):
+        if len(folders) == 1 and members[0].config.lora.stands_alone:
             route = _alone(network, members[0].adapter)
         else:
             pack(network.base, [each.adapter for each in members], route, [each.task for each in members])
