@@ -53,6 +53,11 @@ class Adaptation:
         return ()
 
     @property
+    def low_rank(self) -> "LoraConfig | None":
+        """Itself, if it is LoRA or a variant of it."""
+        return None
+
+    @property
     def starts_as_base(self) -> bool:
         """Whether the adapted network computes, before training, what the base does; false where that is not known."""
         return not self.guests
@@ -79,7 +84,9 @@ class Adaptation:
 
     def as_lora(self, where: str) -> "LoraConfig":
         """Itself, if it is LoRA or a variant of it. Raises ConfigError, which begins with `where`."""
-        raise ConfigError(f"{where}: of lora=lora and its variants; lora.name={self.name}")
+        if self.low_rank is None:
+            raise ConfigError(f"{where}: of lora=lora and its variants; lora.name={self.name}")
+        return self.low_rank
 
     def identity(self) -> dict[str, Any]:
         """Its keys as a fingerprint takes them: the same thing in other words is the same."""

@@ -84,6 +84,10 @@ class LoraConfig(Adaptation):
         return self.match is None or self.match.takes_rows_of_all_tasks
 
     @property
+    def low_rank(self) -> "LoraConfig":
+        return self
+
+    @property
     def guests(self) -> tuple[str, ...]:
         return tuple(part for part in self.variant.split("+") if ":" in part)
 
@@ -117,9 +121,6 @@ class LoraConfig(Adaptation):
 
     def quantization_mistakes(self, where: str) -> list[str]:
         return []
-
-    def as_lora(self, where: str) -> "LoraConfig":
-        return self
 
     def identity(self) -> dict[str, Any]:
         tree = super().identity()

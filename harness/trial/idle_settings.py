@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from torch import nn
 
-from harness.config import Config, ConfigError, LoraConfig
+from harness.config import Config, ConfigError
 from harness.config.arms import arms
 from harness.config.schema import OptimizerConfig
 from harness.lora.variants import variant
@@ -34,8 +34,8 @@ def _of_optimizer(config: Config, varied: set[str]) -> Iterator[str]:
 
 
 def _of_lora(config: Config, varied: set[str]) -> Iterator[str]:
-    lora = config.lora
-    if not isinstance(lora, LoraConfig) or any(key.partition(".")[0] == "model" for key in varied):
+    lora = config.lora.low_rank
+    if lora is None or any(key.partition(".")[0] == "model" for key in varied):
         return
     allocated = config.sweep is not None and config.sweep.allocate is not None
     asked = lora.calibration != CALIBRATION or "lora.calibration" in varied
