@@ -218,8 +218,7 @@ def _cells(table: Table, key: str, column: str, *, gaps_allowed: bool) -> pd.Ser
 
 def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Left) -> pd.DataFrame:
     """The columns of one table that are named, without gaps."""
-    if isinstance(config, OwnTextTaskConfig):
-        table = _without_gap_words(config, split, where, table, left)
+    table = _without_gap_words(config, split, where, table, left)
     named = _columns(config, split)
     if split != "train" and "{" not in named["label"] and named["label"] not in map(str, table.frame.columns):
         raise ConfigError(f"{where}: no column {named['label']}; where labels are withheld, task.{split}=null cuts one")
@@ -260,7 +259,7 @@ def _read(config: OwnRowsConfig, split: str, where: str, table: Table, left: Lef
     return frame.assign(label=pd.Series(labels, dtype=object, index=frame.index))
 
 
-def _without_gap_words(config: OwnTextTaskConfig, split: str, where: str, table: Table, left: Left) -> Table:
+def _without_gap_words(config: OwnRowsConfig, split: str, where: str, table: Table, left: Left) -> Table:
     found, read = Words(), [name for column in config.columns_read.values() for name in names_in(column)]
     policy, gaps, parts = config.gap_words, config.gaps, beside_others(config.columns_read.values())
     table = without_gap_words(where, split, table, read, policy=policy, gaps=gaps, found=found, options=parts)

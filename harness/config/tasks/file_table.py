@@ -8,7 +8,14 @@ from pydantic.dataclasses import dataclass
 from harness.config.models.base import ModelConfig
 from harness.config.scalars import CLOSED, HeldOut, Text
 from harness.config.tasks.labelled import LabelColumnsConfig
-from harness.config.tasks.own import OwnDatasetConfig, OwnLabelledConfig, one_each, template_mistakes, time_mistakes
+from harness.config.tasks.own import (
+    GapWords,
+    OwnDatasetConfig,
+    OwnLabelledConfig,
+    one_each,
+    template_mistakes,
+    time_mistakes,
+)
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
@@ -23,6 +30,8 @@ class FileTableConfig(OwnDatasetConfig, OwnLabelledConfig, LabelColumnsConfig):
     path_kind = "file"
     part_of_several = False
     file_key: ClassVar[str]
+    gap_words: ClassVar[GapWords] = "keep"
+    """No texts are read of which a word could be one for a gap."""
 
     group: Text | None
     time: Text | None
