@@ -68,6 +68,8 @@ class Network(nn.Module):
     """
 
     stages: tuple[str, ...] = ()
+    forward_methods: tuple[str, ...] = ()
+    """Methods beside `forward` that read the weights, for which sharded ones must be gathered."""
 
     def __init__(self, base: nn.Module, head: nn.Module, targets: dict[str, str]) -> None:
         super().__init__()

@@ -65,6 +65,8 @@ GENERATOR_TARGETS: dict[str, dict[str, str]] = {"gpt2": _GPT2, "t5": _T5, "maria
 class Generator(Network):
     """A language model with its output layer inside `base`; there is no fresh head, so `head` is empty."""
 
+    forward_methods = ("generate",)
+
     def __init__(self, base: PreTrainedModel, targets: dict[str, str], beams: int) -> None:
         super().__init__(base, nn.Module(), targets)
         self.beams = beams

@@ -37,6 +37,7 @@ class HfCtc(HfClassifier, Hearing):
 
     auto_class = "AutoModelForCTC"
     task_type = None
+    forward_methods = ("generate",)
 
     def __init__(self, whole: PreTrainedModel, reads: AudioInput, blank: int, *, stored_head: bool = False) -> None:
         super().__init__(whole, stored_head=stored_head)

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -17,6 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule
 
 from harness.config.processes import process_info
+from harness.model import Network
 from harness.training.sharding import shard
 
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
@@ -74,7 +75,7 @@ def _sharded(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     The mesh's other dimension, of one device, has a process group for each mesh: after some 250 trainings its sockets
     would be too many.
     """
-    shard(module.get_submodule("model"), mesh["data_parallel"])
+    shard(cast(Network, module.get_submodule("model")), mesh["data_parallel"])
     destroy_process_group(mesh.get_group("tensor_parallel"))
     return module
 

@@ -8,20 +8,22 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from harness.model import Network
 
-def shard(model: nn.Module, mesh: DeviceMesh) -> None:
+
+def shard(model: Network, mesh: DeviceMesh) -> None:
     """Shard a model's weights over the mesh; each block of its base is gathered on its own when it is needed.
 
     A second call does nothing. Of two modules that share a weight, none may be in a block.
     """
     if isinstance(model, FSDPModule):
         return
-    for block in _blocks(model.get_submodule("base")):
+    for block in _blocks(model.base):
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     # By default the outermost weights stay gathered after an evaluation: reads and writes would miss the shards.
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
-    if hasattr(model, "generate"):
-        register_fsdp_forward_method(model, "generate")
+    for name in model.forward_methods:
+        register_fsdp_forward_method(model, name)
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
