@@ -1,8 +1,8 @@
 """Measures of the code's structure: `python -m tests.house [--no-check] [TREE …]` prints one column for each tree.
 
 Imports inside functions count like any other, so a late import hides no circle. What a measure counts is said in its
-function. Costs are seconds of the processor, of processes of their own: the machine may be busy. On two cores that do
-nothing else `make check` takes about half of them. A tree without the door that is measured has a dash.
+function. Costs are seconds of the processor, of processes of their own: the machine may be busy, and the seconds that
+`make check` takes by the clock say how busy. A tree without the door that is measured has a dash.
 """
 
 import argparse
@@ -15,23 +15,25 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests import tiny
+from tests import tiny, toys
 
 # Names of kinds of configuration, task, input and model: asking for them is dispatch by type.
 KIND = re.compile(r"(Config|Task|Inputs|Network|Classifier|Generator|Spec)$")
 # The name of a kind: to compare it with a literal is dispatch by string.
 NAMED = re.compile(r"\b(task|model|lora|launch|method)\.(name|kind|reader|variant)$|\brank_schedule$")
+STUDY_OF_TWELVE = Path(__file__).parent / "cases/parent_study"
 # Where a kind may be asked for: modules that build an object from its configuration.
 BUILDERS = re.compile(r"(registry|build|builders)\.py$|trial/methods/")
 
 
 def main(trees: list[Path], *, check: bool) -> None:
     """Print the table; `make check` takes minutes, and is left out where it is not asked for."""
-    columns = [measure(tree) | ({"make check, CPU s": check_seconds(tree)} if check else {}) for tree in trees]
-    names = list(columns[0])
+    columns = [measure(tree) | (check_seconds(tree) if check else {}) for tree in trees]
+    names = list(dict.fromkeys(name for column in columns for name in column))
     wide = max(map(len, names))
     print(f"{'python -m tests.house':{wide}}  " + "  ".join(f"{revision(tree):>12}" for tree in trees))
     for name in names:
@@ -68,13 +70,14 @@ def measure(tree: Path) -> dict[str, object]:
         "frames to the layer: trial / study": f"{frames(tree, 'layer')} / {frames(tree, 'layer', *STUDY)}",
         "frames to the optimiser: trial": frames(tree, "optimizer"),
         "specifications built: trial": frames(tree, "specification"),
-        "files a toy variant touches": toy_files(tree, TOY_VARIANT, "lora=toy"),
-        "files a toy model touches": toy_files(tree, TOY_MODEL, "model=toy", "task=digits", "lora.targets=[fc]"),
+        "files a toy variant touches": toys.touched(tree, toys.VARIANT, "lora=toy"),
+        "files a toy model touches: guest / own kind": toys.touched_by_each(tree, *toys.MODELS),
+        "files a toy task touches: guest / own reader": toys.touched_by_each(tree, *toys.TASKS),
         "lines of a guest's model and its option": guest_lines(tree),
         "README bytes": (tree / "README.md").stat().st_size,
         "commit titles: p90 characters": title_length(tree),
         "--help, CPU s": cpu_seconds(tree, "--help"),
-        "run=status, CPU s": cpu_seconds(tree, "run=status", "study=none"),
+        "run=status, CPU s": status_seconds(tree),
         "run=count, CPU s": cpu_seconds(tree, "run=count"),
     }
 
@@ -224,15 +227,24 @@ def of_a_record(node: ast.expr) -> bool:
 
 
 def cpu_seconds(tree: Path, *words: str) -> str:
-    """Seconds of the processor that a command of a tree takes: the least of five."""
+    """Seconds of the processor that a command of a tree takes: the least of five; a dash where it fails."""
     environment = os.environ | {"PYTHONPATH": str(tree)}
     times = []
     for _ in range(5):
         before = used_by_children()
         command = [sys.executable, "-m", "harness", *words]
-        subprocess.run(command, cwd="/tmp", env=environment, capture_output=True, check=False)
+        done = subprocess.run(command, cwd="/tmp", env=environment, capture_output=True, check=False)
+        if done.returncode:
+            return "–"
         times.append(used_by_children() - before)
     return f"{min(times):.1f}"
+
+
+def status_seconds(tree: Path) -> str:
+    """The same of the status of a study of twelve trials; of a copy of it, in which the command makes its locks."""
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copytree(STUDY_OF_TWELVE, Path(place) / "s")
+        return cpu_seconds(tree, "run=status", "study=s", f"results={place}")
 
 
 def used_by_children() -> float:
@@ -315,52 +327,6 @@ def frames(tree: Path, kind: str, *words: str) -> str:
         return found[1] if found else "–"
 
 
-TOY_VARIANT = {
-    "harness/lora/variants/toy.py": (
-        "import torch\n\nfrom harness.lora.adapted import layer_updates\n"
-        "from harness.lora.variants.base import Variant\n\n\n"
-        "def initialise(base, settings, feed):\n"
-        "    for _, update in layer_updates(base):\n"
-        "        torch.nn.init.orthogonal_(update.lora_A)\n\n\n"
-        'VARIANT = Variant("Toy", "none", initialise=initialise)\n'
-    ),
-    "conf/lora/toy.yaml": "defaults: [lora, _self_]\nvariant: toy\n",
-    "harness/lora/variants/__init__.py": lambda text: re.sub(
-        r"(    .*rslora),?\n", r"\1,\n    toy,\n", text, count=1
-    ).replace("adalora)", "adalora, toy)"),
-}
-TOY_MODEL = {
-    "harness/model/toy.py": (
-        "from torch import nn\n\nfrom harness.model import GuestModel\n\n\n"
-        "class Toy(GuestModel):\n"
-        '    reads = "vision"\n\n'
-        "    def __init__(self):\n"
-        "        base = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, 16))\n"
-        '        super().__init__(base, features=16, targets={"fc": "2"})\n\n'
-        "    def forward(self, batch):\n"
-        '        return self.answer(self.base(batch["images"].float()), batch)\n'
-    ),
-    "conf/model/toy.yaml": "kind: harness.model.toy:Toy\nname: toy\narguments: {}\n",
-}
-
-
-def toy_files(tree: Path, recipe: Mapping[str, str | Callable[[str], str]], *words: str) -> str:
-    """Files outside conf/ that the recipe touches, if a copy of the tree then counts the toy; else a dash."""
-    with tempfile.TemporaryDirectory() as place:
-        copy = Path(place)
-        for room in ("harness", "conf"):
-            shutil.copytree(tree / room, copy / room)
-        for name, text in recipe.items():
-            path = copy / name
-            if not path.parent.is_dir():
-                return "–"
-            path.write_text(text if isinstance(text, str) else text(path.read_text()))
-        environment = os.environ | {"PYTHONPATH": place}
-        command = [sys.executable, "-m", "harness", "run=count", *words]
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, check=False)
-        return str(sum(not name.startswith("conf/") for name in recipe)) if done.returncode == 0 else "–"
-
-
 def guest_lines(tree: Path) -> str:
     """Lines of the first two blocks on the page that shows a model of one's own: its class, and its option."""
     page = tree / "docs/how-to/own_model.md"
@@ -377,15 +343,17 @@ def title_length(tree: Path) -> str:
     return str(sorted(map(len, titles))[int(0.9 * len(titles))]) if titles else "–"
 
 
-def check_seconds(tree: Path) -> str:
-    """Seconds of the processor that `make check` takes in this environment, which is not installed anew."""
+def check_seconds(tree: Path) -> dict[str, str]:
+    """What `make check` takes in this environment, which is not installed anew, of the processor and by the clock."""
     if not re.search(r"^check:", (tree / "Makefile").read_text(), re.MULTILINE):
-        return "–"
-    before = used_by_children()
+        return {}
+    before, began = used_by_children(), time.monotonic()
     command = ["make", "check", f"BIN={Path(sys.executable).parent}", "-o", ".venv/tested"]
     environment = os.environ | {"PYTHONPATH": str(tree)}
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False)
-    return f"{used_by_children() - before:.0f}" if done.returncode == 0 else "failed"
+    used = {"CPU": used_by_children() - before, "wall": time.monotonic() - began}
+    failed = done.returncode != 0
+    return {f"make check, {name} s": "failed" if failed else f"{seconds:.0f}" for name, seconds in used.items()}
 
 
 if __name__ == "__main__":

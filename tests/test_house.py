@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import house
+from tests import house, toys
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,8 +30,12 @@ def test_no_module_is_in_a_circle():
 
 @pytest.mark.parametrize(
     ("toy", "words", "files"),
-    [(house.TOY_VARIANT, ["lora=toy"], "2"), (house.TOY_MODEL, ["model=toy", "task=digits", "lora.targets=[fc]"], "1")],
-    ids=["variant", "model"],
+    [
+        (toys.VARIANT, ["lora=toy"], "2"),
+        *((toy, toys.MODELS[1], files) for toy, files in zip(toys.MODELS[0], "12", strict=True)),
+        *((toy, toys.TASKS[1], files) for toy, files in zip(toys.TASKS[0], "12", strict=True)),
+    ],
+    ids=["variant", "guest model", "kind of model", "guest task", "reader of a task"],
 )
-def test_a_variant_is_two_files_and_a_model_one(toy, words, files):
-    assert house.toy_files(ROOT, toy, *words) == files
+def test_a_variant_a_model_and_a_task_are_two_files_at_most(toy, words, files):
+    assert toys.touched(ROOT, toy, *words) == files
