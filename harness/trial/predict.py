@@ -167,6 +167,12 @@ def write_predictions(
     write_table(path, head, [[*read, *row] for *read, row in zip(*texts, rows, strict=True)])
 
 
+def write_of_texts(trained: Trained, source: Path, target: Path) -> None:
+    """The same of the texts of a file."""
+    texts = read_texts(trained, source)
+    write_predictions(trained, texts, predict(trained, *texts), target)
+
+
 def write_table(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A CSV file, which is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.config import TaskConfig
 from harness.devices import resolve_device
 from harness.model import model_tokens
 from harness.task.asked_files import asked_files
@@ -22,21 +21,22 @@ from harness.trial.predict import answers_of, logits_of, write_table
 from harness.trial.trained import Trained, load_trained
 
 _LOG = logging.getLogger(__name__)
-_READ = {"vision": "images", "speech": "recordings"}
 
 
-def reads_files(task: TaskConfig) -> bool:
-    """Whether a task answers for images, or for recordings without transcripts, as a whole."""
-    return task.needs_model in _READ
-
-
-def write_of_files(trained: Trained, source: Path, target: Path) -> None:
+def write_of_images(trained: Trained, source: Path, target: Path) -> None:
     """A CSV file: item (the file), predicted, and for classes the probability of each.
 
     Raises ConfigError for unread files.
     """
-    read = _images if trained.config.task.needs_model == "vision" else _recordings
-    names, inputs = read(trained, source)
+    _write(trained, *_images(trained, source), target)
+
+
+def write_of_recordings(trained: Trained, source: Path, target: Path) -> None:
+    """The same of recordings."""
+    _write(trained, *_recordings(trained, source), target)
+
+
+def _write(trained: Trained, names: list[str], inputs: Inputs, target: Path) -> None:
     device = resolve_device(trained.config.trainer.accelerator, 1)
     logits = logits_of(load_trained(trained).to(device), inputs, len(names), device)
     rows = [[name, *row] for name, row in zip(names, answers_of(trained, logits), strict=True)]

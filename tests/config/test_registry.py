@@ -16,6 +16,12 @@ def test_the_builder_of_a_task_is_there(reader):
     assert callable(getattr(importlib.import_module(module), name))
 
 
+@pytest.mark.parametrize("reader", [reader for reader in TASKS if TASKS[reader].predictor is not None])
+def test_the_predictor_of_a_task_is_there(reader):
+    module, _, name = TASKS[reader].predictor.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_module_of_a_model_is_there(kind):
     module = importlib.import_module(MODELS[kind].module)

@@ -127,7 +127,7 @@ def test_images_that_cannot_be_read_are_refused_by_name(name, compose_plain, run
 
 
 def test_answers_for_each_pixel_are_said_not_to_be_predicted(compose_plain, run_here, monkeypatch):
-    task = SimpleNamespace(needs_model="dense", name="dense_folder")
+    task = SimpleNamespace(predictor=None, name="dense_folder")
     monkeypatch.setattr(trained, "find_trained", lambda *_: SimpleNamespace(config=SimpleNamespace(task=task)))
     monkeypatch.setattr(predict, "check_installed", lambda _: None)
     code, _, said = run_here("run=predict", "study=s", "results=.", "input=.", "output=out.csv")

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy.io import wavfile
 from transformers import AutoModelForImageClassification
 
+from harness.commands.predict import _predictor
 from harness.config import ConfigError
-from harness.trial.predict_files import write_of_files
 from tests.model.small import save_small
 from tests.model.test_hf_audio import save_small as save_hearing
 from tests.trial.test_export import trained  # noqa: F401  a fixture
@@ -43,7 +43,7 @@ def answers(made):
 
 def predicted(made, source):
     target = source.parent / f"{source.name}.said.csv"
-    write_of_files(made, source, target)
+    _predictor(made.config.task, "s")(made, source, target)
     with open(target, newline="") as file:
         return list(csv.DictReader(file))
 

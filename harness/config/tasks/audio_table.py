@@ -15,6 +15,8 @@ class AudioTableConfig(FileTableConfig):
     """Recordings are brought to `sample_rate`. `channels`: of several the mean, or an error."""
 
     builder = "harness.task.audio_table:read_audio_table"
+    predictor = "harness.trial.predict_files:write_of_recordings"
+    answers_files = True
     needs_model = "speech"
     extra = "speech"
     file_key = "audio"

@@ -102,6 +102,10 @@ class TaskConfig:
     """
 
     builder: ClassVar[str]
+    predictor: ClassVar[str | None] = "harness.trial.predict:write_of_texts"
+    """The function, as `module:name`, that writes what its network says of a file's rows; None: there is none."""
+    answers_files: ClassVar[bool] = False
+    """Whether it answers for files as a whole, images or recordings: a folder of them can be predicted."""
     needs_model: ClassVar[str | None]
     """The kind of model that takes what this task reads; None for a guest, which says so when it is imported."""
     extra: ClassVar[str | None] = None

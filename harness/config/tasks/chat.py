@@ -39,6 +39,7 @@ class ChatTaskConfig(OwnTextsConfig, OwnDatasetConfig, WritingTaskConfig):
     """
 
     builder = "harness.task.chat:read_chat"
+    predictor = "harness.trial.predict_chats:write_answers"
     path_kind = "file"
 
     reader: Literal["chat"]

@@ -34,6 +34,7 @@ class ChoiceTaskConfig(OwnTextsConfig, OwnDatasetConfig):
     """
 
     builder = "harness.task.choice:read_choice"
+    predictor = "harness.trial.predict_choices:write_choices"
     needs_model = "generator"
     path_kind = "file"
 

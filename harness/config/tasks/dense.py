@@ -25,6 +25,7 @@ class DenseTaskConfig(TaskConfig):
     """
 
     builder = "harness.task.dense:read_dense"
+    predictor = None
     needs_model = "dense"
     extra = "vision"
 

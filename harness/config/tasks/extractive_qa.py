@@ -31,6 +31,7 @@ class ExtractiveQaConfig(OwnTextsConfig, OwnDatasetConfig):
     """
 
     builder = "harness.task.extractive_qa:read_extractive_qa"
+    predictor = "harness.trial.predict_spans:write_spans"
     needs_model = "text"
     path_kind = "file"
 

@@ -22,6 +22,8 @@ class AudioFolderConfig(OwnLabelledConfig, LabelledTaskConfig):
     """
 
     builder = "harness.task.own_recordings:read_audio_folder"
+    predictor = "harness.trial.predict_files:write_of_recordings"
+    answers_files = True
     needs_model = "speech"
     extra = "speech"
 

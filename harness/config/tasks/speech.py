@@ -18,6 +18,8 @@ class SpokenTaskConfig(LabelledTaskConfig):
     """
 
     builder = "harness.task.speech:read_speech"
+    predictor = "harness.trial.predict_files:write_of_recordings"
+    answers_files = True
     needs_model = "speech"
     extra = "speech"
 

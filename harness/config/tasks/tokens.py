@@ -21,6 +21,7 @@ class TokenTaskConfig(TaskConfig):
     """
 
     builder = "harness.task.token_labels:read_token_labels"
+    predictor = "harness.trial.predict_tags:write_tags"
     needs_model = "text"
 
     name: Name

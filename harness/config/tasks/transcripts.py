@@ -35,6 +35,7 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
     """
 
     builder = "harness.task.transcripts:read_transcripts"
+    predictor = "harness.trial.predict_transcripts:write_transcripts"
     needs_model = "recognition"
     extra = "speech"
 

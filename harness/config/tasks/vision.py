@@ -20,6 +20,8 @@ class ImageTaskConfig(LabelledTaskConfig):
     """
 
     builder = "harness.task.vision:read_vision"
+    predictor = "harness.trial.predict_files:write_of_images"
+    answers_files = True
     needs_model = "vision"
     extra = "vision"
 
