@@ -142,6 +142,18 @@ def test_a_study_of_the_earlier_layout_is_read_in_its_sections():
     assert mixed.data.tasks["size"].details["mean"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("line", (CASES / "parent_continual" / record.RECORDS).read_text().splitlines())
+def test_the_figures_of_continual_tasks_have_continual_keys_of_former_records_too(line):
+    """Former records, columns and trackers had them under `sequence`, which is of tokens."""
+    tree = json.loads(line)
+    figures = {name: tree["sequence"][name] for name in ("acc", "bwt", "fwt", "forgetting", "new", "overlap", "kept")}
+    entry = record.from_tree(tree)
+    row, summary = record.row(entry), record.tracked(entry)
+    assert {name: row[f"continual_{name}"] for name in figures} == figures
+    assert {name: summary[f"continual/{name}"] for name in figures} == figures
+    assert not [name for name in (*row, *summary) if name.startswith("sequence")]
+
+
 def test_a_record_of_a_later_layout_says_that_this_code_is_too_old(tmp_path):
     with pytest.raises(ValueError, match=f"schema version {record.VERSION + 1}: .* reads up to {record.VERSION}"):
         record.from_tree({"schema_version": record.VERSION + 1})
@@ -167,7 +179,7 @@ def test_what_a_trial_did_not_reach_is_in_no_file_and_no_column():
     tree = json.loads(record.to_json(early))
     assert not tree.keys() & {"parameters", "memory", "merge", "continual", "adapter"}
     table = record.Records([early]).frame()
-    assert not {"params_total", "memory_train_peak", "sequence_acc"} & set(table.columns)
+    assert not {"params_total", "memory_train_peak", "continual_acc"} & set(table.columns)
     assert {"rank", "lr", "state"} <= set(table.columns)
 
 

@@ -368,7 +368,7 @@ class Record(Section):
     flops: Annotated[Flops, Part("flops")] = Flops()
     merge: Annotated[Merge, Part("merge")] = Merge()
     continual: Continual = Continual()
-    continual_summary: Annotated[ContinualSummary, Part("sequence", tracked="sequence")] = ContinualSummary()
+    continual_summary: Annotated[ContinualSummary, Part("continual", tracked="continual")] = ContinualSummary()
     probe: Annotated[Probe, Part("probe")] = Probe()
     task_gradients: TaskGradients = TaskGradients()
     adapter: Annotated[Adapter, Part("adapter")] = Adapter()

@@ -1,4 +1,4 @@
-"""The answer of a study of task sequences: what is remembered, what forgotten, and that at a matched new-task score."""
+"""The answer of a continual study: what is remembered, what forgotten, and that at a matched new-task score."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The report of task sequences, on made-up matrices whose figures are known."""
+"""The report of continual studies, on made-up matrices whose figures are known."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ def entry(number, arm, new, lost, val_new=None, **changes):
         "continual": {"tasks": NAMES, "learn": "continued", "heads": "shared", "test": test, "val": val},
         "continual_summary": plain(figures) | {"kept": 12},
         "probe": {"before": 5.0, "after": 5.0 + lost},
-        "data": {"name": "sequence", "tasks": {name: {"rows": {"test": ITEMS}} for name in NAMES}},
+        "data": {"name": "continual", "tasks": {name: {"rows": {"test": ITEMS}} for name in NAMES}},
     }
     return make(number, **(values | changes))
 
@@ -118,7 +118,7 @@ def test_the_report_is_written_whole(folder):
         assert height > 400
 
 
-def test_a_study_without_a_complete_sequence_still_has_its_table(tmp_path):
+def test_a_continual_study_without_a_complete_trial_still_has_its_table(tmp_path):
     record.append(tmp_path, RECORDS[5])
     assert "1 failed" in write_report(tmp_path)
     assert not (tmp_path / "matrices.png").exists()

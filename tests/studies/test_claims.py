@@ -409,7 +409,7 @@ def continual(maker, name, new, lost, change, learn="continued", seeds=3):
 )
 def test_forgetting_is_compared_where_as_much_was_learned(maker, ours, change, verdict):
     continual(maker, "lora", 0.8, ours, change)
-    continual(maker, "lora", 0.9, 0.0, 0.0, learn="separate")  # another way of learning a sequence
+    continual(maker, "lora", 0.9, 0.0, 0.0, learn="separate")  # another way of learning the tasks
     continual(maker, "full", 0.805, 0.1, 1.0)
     continual(maker, "full", 0.9, 0.0, 0.0, learn="replay")  # what a replay keeps is not of full fine-tuning
     judged = forgetting.forgets_less(maker.study)

@@ -190,7 +190,7 @@ def test_the_order_is_the_users_and_part_of_what_a_trial_is(run, several):
     assert fingerprint_of(check(made)) != fingerprint_of(check(backwards))
 
 
-def test_a_pruned_sequence_keeps_what_it_reached(run):
+def test_a_pruned_continual_trial_keeps_what_it_reached(run):
     entry = run(report=lambda step, scores: step == 16)
     assert entry.state == "pruned"
     assert entry.reason == "below the median of its arm after second"
@@ -216,7 +216,7 @@ def test_a_part_with_several_labels_counts_by_its_f1(several, run):
     assert scores["score"] == pytest.approx(np.mean(shares))
 
 
-def test_the_same_sequence_gives_the_same_matrix(run):
+def test_the_same_continual_trial_gives_the_same_matrix(run):
     assert run(learn="orthogonal").continual == run(learn="orthogonal", number=1).continual
 
 
@@ -301,7 +301,7 @@ def test_tasks_that_share_a_head_have_the_same_classes(several, run, tmp_path):
         fingerprint_of(check(made))
 
 
-def test_the_packaged_sequence_is_counted_from_shapes_alone(compose_plain):
+def test_the_packaged_continual_task_is_counted_from_shapes_alone(compose_plain):
     counted = count(compose_plain("task=continual", "trainer.objective=score", "lora.rank=8"))
     assert counted["params"]["head"] == 384 * 2 + 2
     heads = count(compose_plain("task=continual", "trainer.objective=score", "task.heads=separate"))

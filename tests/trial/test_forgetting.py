@@ -1,4 +1,4 @@
-"""The figures of a task sequence, against matrices worked out by hand and against the formulas in numpy."""
+"""The figures of continual training, against matrices worked out by hand and against the formulas in numpy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A trial over a sequence of tasks that is put down anywhere ends as an undisturbed one, bit for bit."""
+"""A continual trial that is put down anywhere ends as an undisturbed one, bit for bit."""
 
 import dataclasses
 import os
@@ -90,7 +90,7 @@ def essence(entry, folder):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_sequence_put_down_in_lessons_and_exams_ends_as_an_undisturbed_one(train, tmp_path, way):
+def test_a_continual_trial_put_down_in_training_and_evaluation_ends_as_an_undisturbed_one(train, tmp_path, way):
     task, words = WAYS[way]
     heard, again = [], []
     alone, steps = train("alone", words, task, heard=heard)
@@ -112,7 +112,7 @@ def test_a_sequence_put_down_in_lessons_and_exams_ends_as_an_undisturbed_one(tra
     assert not (tmp_path / "trials/again/checkpoint").exists()
 
 
-def test_a_sequence_goes_on_from_the_minutes_checkpoint_after_a_kill(train, tmp_path, monkeypatch):
+def test_a_continual_trial_goes_on_from_the_minutes_checkpoint_after_a_kill(train, tmp_path, monkeypatch):
     words, task = ["optimizer.lr=0.01"], {"learn": "orthogonal"}
     alone, _ = train("alone", words, task)
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)  # one at each step
