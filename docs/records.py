@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 
 from harness.record import Record, tracked_key
-from harness.record.fields import Field, Measure, Part, Section, fields_of
+from harness.record.fields import ColumnPrefix, Field, Section, TableColumn, fields_of
 
 
 def reference() -> str:
@@ -13,9 +13,9 @@ def reference() -> str:
     parts = ["### The record itself", _described(Record), _table(own, "", {})]
     for field in fields_of(Record):
         if _is_section(field):
-            part = field.mark if isinstance(field.mark, Part) else Part("")
+            part = field.mark if isinstance(field.mark, ColumnPrefix) else ColumnPrefix("")
             keys = {own.name: tracked_key(field, own) for own in fields_of(field.kind)}
-            parts += [f"### `{field.name}`", _described(field.kind), _table(fields_of(field.kind), part.columns, keys)]
+            parts += [f"### `{field.name}`", _described(field.kind), _table(fields_of(field.kind), part.prefix, keys)]
     return "\n\n".join(parts)
 
 
@@ -31,7 +31,7 @@ def _table(fields: Sequence[Field], prefix: str, keys: Mapping[str, str]) -> str
     rows = ["| field | unit | better | column | tracker |", "|---|---|---|---|---|"]
     for field in fields:
         unit = better = column = key = ""
-        if isinstance(field.mark, Measure):
+        if isinstance(field.mark, TableColumn):
             unit, better = field.mark.unit, field.mark.better.removesuffix(" is better")
             default = f"{prefix}_{field.name}" if prefix else field.name
             column = f"`{default if field.mark.column is None else field.mark.column}`"

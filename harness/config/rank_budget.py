@@ -31,7 +31,7 @@ class RankCosts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Budget:
+class RankBudget:
     """What each rank of a group costs, the ranks that it may have, and the most that all may cost together.
 
     `limits` are the highest ranks of groups that may not have `high`. `present` and `fixed` as in `RankCosts`.

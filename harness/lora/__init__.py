@@ -19,12 +19,12 @@ from harness.lora.spec import LoraSpec
 from harness.lora.task_similarity import task_similarity
 from harness.lora.update import LowRankUpdate, WeightSlice
 from harness.lora.variants import VARIANTS, Feed, RankSchedule, variant
-from harness.lora.variants.adalora import Budget, final_budget, kept_ranks, orthogonality
+from harness.lora.variants.adalora import AdaLoraSchedule, final_budget, kept_ranks, orthogonality
 from harness.lora.variants.dylora import highest_rank, set_active
 
 __all__ = [
     "VARIANTS",
-    "Budget",
+    "AdaLoraSchedule",
     "Feed",
     "InitialisationError",
     "InputMoments",

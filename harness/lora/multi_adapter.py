@@ -20,7 +20,7 @@ from harness.lora.routing import TaskRouter, add_one, add_per_row, stacked
 from harness.lora.rows_apart import rows_apart
 
 
-class PackedLinear(nn.Module):
+class MultiAdapterLinear(nn.Module):
     """y = Wx + b + B_n A_n x, n the adapter of the row; each adapter's scale is in its B.
 
     An adapter that leaves this layer alone is zeros here, and so is what it lacks to the highest rank.
@@ -76,7 +76,7 @@ def pack(
             down, up = next(iter(plain.values()))
             none = down[:0], up[:, :0]
             downs, ups = stacked([plain.get(number, none) for number in range(len(folders))])
-            replace(base, name, PackedLinear(frozen, downs, ups, route))
+            replace(base, name, MultiAdapterLinear(frozen, downs, ups, route))
         else:
             apart = rows_apart(frozen, adapted, route)
             if apart is None:

@@ -9,7 +9,7 @@ Direction = Literal["lower is better", "higher is better", ""]
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
+class TableColumn:
     """Marks a field that has a column in tables.
 
     Without `column` the column is called after the section's prefix and the field.
@@ -21,19 +21,19 @@ class Measure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class ColumnPrefix:
     """Marks a section of the record: the prefix of its columns, and its key in trackers where that differs.
 
     The columns of `settings` are there even where no trial of a table has a value.
     """
 
-    columns: str
+    prefix: str
     tracked: str | None = None
     settings: bool = False
 
 
-Bytes = Annotated[int, Measure("bytes", "lower is better")]
-Seconds = Annotated[float, Measure("s", "lower is better")]
+Bytes = Annotated[int, TableColumn("bytes", "lower is better")]
+Seconds = Annotated[float, TableColumn("s", "lower is better")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Field:
 
     name: str
     kind: Any
-    mark: Measure | Part | None
+    mark: TableColumn | ColumnPrefix | None
     derived: bool
     default: Any
 
@@ -81,7 +81,7 @@ def fields_of(section: type[Any]) -> tuple[Field, ...]:
 
 
 def _field(field: dataclasses.Field[Any], hint: Any) -> Field:
-    marks = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Measure | Part)]
+    marks = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, TableColumn | ColumnPrefix)]
     kind = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     return Field(field.name, kind, marks[-1] if marks else None, not field.init, default)
@@ -106,16 +106,16 @@ def columns(section: Section, prefix: str) -> Iterator[tuple[str, Any]]:
         yield name, getattr(section, field.name) if reached else None
 
 
-def marked(section: type[Section], prefix: str) -> Iterator[tuple[str, Measure]]:
+def marked(section: type[Section], prefix: str) -> Iterator[tuple[str, TableColumn]]:
     """The columns of a kind of section, and what is said of each."""
     for name, field in _named(section, prefix):
-        assert isinstance(field.mark, Measure)
+        assert isinstance(field.mark, TableColumn)
         yield name, field.mark
 
 
 def _named(section: type[Section], prefix: str) -> Iterator[tuple[str, Field]]:
     for field in fields_of(section):
-        if isinstance(field.mark, Measure):
+        if isinstance(field.mark, TableColumn):
             default = f"{prefix}_{field.name}" if prefix else field.name
             yield default if field.mark.column is None else field.mark.column, field
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from harness.record.fields import Measure, Section, fields_of
+from harness.record.fields import Section, TableColumn, fields_of
 from harness.record.sections import Record
 
 SHORT = {
@@ -69,5 +69,5 @@ def _fields() -> Iterator[str]:
     for section in fields_of(Record):
         if isinstance(section.kind, type) and issubclass(section.kind, Section) and section.name not in _OF_TEST:
             for field in fields_of(section.kind):
-                if isinstance(field.mark, Measure) and field.mark.better:
+                if isinstance(field.mark, TableColumn) and field.mark.better:
                     yield f"{section.name}.{field.name}"

@@ -73,7 +73,7 @@ class Records(list[Record]):
     """The records of a study."""
 
     def frame(self) -> "pd.DataFrame":
-        """One row a trial, by number; a column for each measure and setting that any of them reached."""
+        """One row a trial, by number; a column for each figure and setting that any of them reached."""
         return frame(self)
 
 

@@ -1,13 +1,13 @@
 """The sections of a trial's record. A field that is added here is in the record, in the tables and in trackers.
 
-A field marked as a measure has a column; its unit and direction stand beside it. What a trial did not reach is empty.
+A field marked `TableColumn` has one; its unit and direction stand beside it. What a trial did not reach is empty.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from harness.record.fields import Bytes, Measure, Part, Seconds, Section, fields_of, split
+from harness.record.fields import Bytes, ColumnPrefix, Seconds, Section, TableColumn, fields_of, split
 
 VERSION = 1
 """The version of the record's layout: raised where a field changes its place or meaning, not for a new field."""
@@ -24,12 +24,12 @@ class Lora(Section):
     `settings` are the further settings of the method, as the configuration has them.
     """
 
-    name: Annotated[str, Measure(column="lora")] = ""
+    name: Annotated[str, TableColumn(column="lora")] = ""
     variant: str | None = None
-    rank: Annotated[int | None, Measure(column="rank")] = None
-    alpha: Annotated[float | None, Measure(column="alpha")] = None
-    scale: Annotated[float | None, Measure(column="scale")] = None
-    targets: Annotated[list[str], Measure(column="targets")] = field(default_factory=list)
+    rank: Annotated[int | None, TableColumn(column="rank")] = None
+    alpha: Annotated[float | None, TableColumn(column="alpha")] = None
+    scale: Annotated[float | None, TableColumn(column="scale")] = None
+    targets: Annotated[list[str], TableColumn(column="targets")] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -58,8 +58,8 @@ class Lora(Section):
 class Optimizer(Section):
     """The optimiser's settings; `batch_size` counts the examples of one step on all devices."""
 
-    lr: Annotated[float, Measure(column="lr")] = 0.0
-    head_lr: Annotated[float | None, Measure(column="head_lr")] = None
+    lr: Annotated[float, TableColumn(column="lr")] = 0.0
+    head_lr: Annotated[float | None, TableColumn(column="head_lr")] = None
     weight_decay: float | None = None
     warmup: float | None = None
     clip: float | None = None
@@ -78,12 +78,12 @@ class Parameters(Section):
     tasks (`shared`) and those of each task; empty where no task has its own.
     """
 
-    trainable: Annotated[int, Measure("parameters", "lower is better", column="trainable")] = field(init=False)
-    adapter: Annotated[int, Measure("parameters", "lower is better")] = 0
-    head: Annotated[int, Measure("parameters")] = 0
-    other: Annotated[int, Measure("parameters")] = 0
-    frozen: Annotated[int, Measure("parameters")] = 0
-    total: Annotated[int, Measure("parameters")] = 0
+    trainable: Annotated[int, TableColumn("parameters", "lower is better", column="trainable")] = field(init=False)
+    adapter: Annotated[int, TableColumn("parameters", "lower is better")] = 0
+    head: Annotated[int, TableColumn("parameters")] = 0
+    other: Annotated[int, TableColumn("parameters")] = 0
+    frozen: Annotated[int, TableColumn("parameters")] = 0
+    total: Annotated[int, TableColumn("parameters")] = 0
     groups: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,9 +107,9 @@ class Memory(Section):
     activations: Bytes = 0
     train_peak: Bytes = 0
     eval_peak: Bytes = 0
-    kind: Annotated[str, Measure()] = ""
-    reserved: Annotated[int | None, Measure("bytes", "lower is better")] = None
-    step: Annotated[int | None, Measure("bytes", "lower is better")] = None
+    kind: Annotated[str, TableColumn()] = ""
+    reserved: Annotated[int | None, TableColumn("bytes", "lower is better")] = None
+    step: Annotated[int | None, TableColumn("bytes", "lower is better")] = None
 
     def __post_init__(self) -> None:
         known = self.process + self.parameters + self.gradients + self.optimizer + self.activations
@@ -130,10 +130,10 @@ class Memory(Section):
 class OutOfMemory(Section):
     """What is known when memory ran out: bytes asked for and reached, and the limit `of` what."""
 
-    asked: Annotated[int | None, Measure("bytes")] = None
-    reached: Annotated[int | None, Measure("bytes")] = None
-    limit: Annotated[int | None, Measure("bytes")] = None
-    of: Annotated[str | None, Measure()] = None
+    asked: Annotated[int | None, TableColumn("bytes")] = None
+    reached: Annotated[int | None, TableColumn("bytes")] = None
+    limit: Annotated[int | None, TableColumn("bytes")] = None
+    of: Annotated[str | None, TableColumn()] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,21 +144,21 @@ class Time(Section):
     all its processes over a minute.
     """
 
-    step_median_s: Annotated[float | None, Measure("s", "lower is better")] = None
-    examples_per_s: Annotated[float | None, Measure("1/s", "higher is better")] = None
-    train_s: Annotated[float | None, Measure("s", "lower is better")] = None
+    step_median_s: Annotated[float | None, TableColumn("s", "lower is better")] = None
+    examples_per_s: Annotated[float | None, TableColumn("1/s", "higher is better")] = None
+    train_s: Annotated[float | None, TableColumn("s", "lower is better")] = None
     total_s: Seconds = 0.0
-    step_cpu_s: Annotated[float | None, Measure("s", "lower is better")] = None
-    load: Annotated[float | None, Measure("processes")] = None
+    step_cpu_s: Annotated[float | None, TableColumn("s", "lower is better")] = None
+    load: Annotated[float | None, TableColumn("processes")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flops(Section):
     """Floating-point operations of a forward pass and of a whole step on so many `examples`."""
 
-    forward: Annotated[int, Measure("FLOP", "lower is better")] = 0
-    step: Annotated[int, Measure("FLOP", "lower is better")] = 0
-    examples: Annotated[int, Measure("rows")] = 0
+    forward: Annotated[int, TableColumn("FLOP", "lower is better")] = 0
+    step: Annotated[int, TableColumn("FLOP", "lower is better")] = 0
+    examples: Annotated[int, TableColumn("rows")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,12 +168,12 @@ class Merge(Section):
     Empty of trials of a search that are not scored on test, unless an objective or a constraint is about it.
     """
 
-    max_logit_difference: Annotated[float | None, Measure("", "lower is better")] = None
-    max_logit: Annotated[float | None, Measure()] = None
-    latency_merged_s: Annotated[float | None, Measure("s", "lower is better")] = None
-    latency_apart_s: Annotated[float | None, Measure("s", "lower is better")] = None
-    batch: Annotated[float | None, Measure("rows")] = None
-    latency_base_s: Annotated[float | None, Measure("s", "lower is better")] = None
+    max_logit_difference: Annotated[float | None, TableColumn("", "lower is better")] = None
+    max_logit: Annotated[float | None, TableColumn()] = None
+    latency_merged_s: Annotated[float | None, TableColumn("s", "lower is better")] = None
+    latency_apart_s: Annotated[float | None, TableColumn("s", "lower is better")] = None
+    batch: Annotated[float | None, TableColumn("rows")] = None
+    latency_base_s: Annotated[float | None, TableColumn("s", "lower is better")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,13 +191,13 @@ class Continual(Section):
 class ContinualSummary(Section):
     """Figures of the test matrix; the overlap of the tasks' updates; the parameters that all tasks need in the end."""
 
-    acc: Annotated[float, Measure("score", "higher is better")] = 0.0
-    bwt: Annotated[float, Measure("score", "higher is better")] = 0.0
-    fwt: Annotated[float, Measure("score", "higher is better")] = 0.0
-    forgetting: Annotated[float, Measure("score", "lower is better")] = 0.0
-    new: Annotated[float, Measure("score", "higher is better")] = 0.0
-    overlap: Annotated[float, Measure("", "lower is better")] = 0.0
-    kept: Annotated[int, Measure("parameters", "lower is better")] = 0
+    acc: Annotated[float, TableColumn("score", "higher is better")] = 0.0
+    bwt: Annotated[float, TableColumn("score", "higher is better")] = 0.0
+    fwt: Annotated[float, TableColumn("score", "higher is better")] = 0.0
+    forgetting: Annotated[float, TableColumn("score", "lower is better")] = 0.0
+    new: Annotated[float, TableColumn("score", "higher is better")] = 0.0
+    overlap: Annotated[float, TableColumn("", "lower is better")] = 0.0
+    kept: Annotated[int, TableColumn("parameters", "lower is better")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,11 +223,11 @@ class Probe(Section):
     `low` and `high` are the change's 95 % interval over passages.
     """
 
-    before: Annotated[float | None, Measure("nats", "lower is better")] = None
-    after: Annotated[float | None, Measure("nats", "lower is better")] = None
+    before: Annotated[float | None, TableColumn("nats", "lower is better")] = None
+    after: Annotated[float | None, TableColumn("nats", "lower is better")] = None
     low: float | None = None
     high: float | None = None
-    change: Annotated[float | None, Measure("nats", "lower is better")] = field(init=False)
+    change: Annotated[float | None, TableColumn("nats", "lower is better")] = field(init=False)
 
     def __post_init__(self) -> None:
         both = self.before is not None and self.after is not None
@@ -242,14 +242,14 @@ class Adapter(Section):
     is the share of directions that the updates of tasks i and j have in common, the mean over layers.
     """
 
-    effective_rank_mean: Annotated[float | None, Measure(column="effective_rank_mean")] = field(init=False)
+    effective_rank_mean: Annotated[float | None, TableColumn(column="effective_rank_mean")] = field(init=False)
     ranks: dict[str, int] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)
     effective_ranks: dict[str, float] = field(default_factory=dict)
     kept_ranks: list[list[Any]] = field(default_factory=list)
     task_similarity: Matrix = field(default_factory=list)
     path: str = ""
-    bytes: Annotated[int | None, Measure("bytes", "lower is better")] = None
+    bytes: Annotated[int | None, TableColumn("bytes", "lower is better")] = None
     sha256: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -261,17 +261,17 @@ class Adapter(Section):
 class Steps(Section):
     """Optimiser steps: planned, made, the one whose weights were kept, and the one that the trial went on from."""
 
-    planned: Annotated[int, Measure("steps")] = 0
-    made: Annotated[int, Measure("steps")] = 0
-    best: Annotated[int, Measure("steps")] = 0
-    resumed: Annotated[int | None, Measure("steps")] = None
+    planned: Annotated[int, TableColumn("steps")] = 0
+    made: Annotated[int, TableColumn("steps")] = 0
+    best: Annotated[int, TableColumn("steps")] = 0
+    resumed: Annotated[int | None, TableColumn("steps")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds(Section):
     """What randomness began from."""
 
-    trial: Annotated[int, Measure(column="seed")] = 0
+    trial: Annotated[int, TableColumn(column="seed")] = 0
     split: int = 0
 
     def __bool__(self) -> bool:
@@ -315,7 +315,7 @@ class Base(Section):
     name: str = ""
     address: str = ""
     sha256: str = ""
-    quantization: Annotated[str | None, Measure(column="quantization")] = None
+    quantization: Annotated[str | None, TableColumn(column="quantization")] = None
     quantization_skip: list[str] = field(default_factory=list)
 
 
@@ -351,38 +351,38 @@ class Record(Section):
 
     schema_version: int = VERSION
     study: str
-    trial: Annotated[int, Measure()]
-    arm: Annotated[str, Measure()]
+    trial: Annotated[int, TableColumn()]
+    arm: Annotated[str, TableColumn()]
     attempt: int = 1
-    phase: Annotated[Phase, Measure()] = "search"
+    phase: Annotated[Phase, TableColumn()] = "search"
     point: dict[str, Any] = field(default_factory=dict)
     objective: str
-    state: Annotated[State, Measure()]
-    lora: Annotated[Lora, Part("", settings=True)] = Lora()
-    optimizer: Annotated[Optimizer, Part("", settings=True)] = Optimizer()
-    parameters: Annotated[Parameters, Part("params", tracked="params")] = Parameters()
-    scores: Annotated[dict[str, dict[str, float]], Part("")] = field(default_factory=dict)
-    memory: Annotated[Memory, Part("memory")] = Memory()
-    out_of_memory: Annotated[OutOfMemory, Part("memory")] = OutOfMemory()
-    time: Annotated[Time, Part("")] = Time()
-    flops: Annotated[Flops, Part("flops")] = Flops()
-    merge: Annotated[Merge, Part("merge")] = Merge()
+    state: Annotated[State, TableColumn()]
+    lora: Annotated[Lora, ColumnPrefix("", settings=True)] = Lora()
+    optimizer: Annotated[Optimizer, ColumnPrefix("", settings=True)] = Optimizer()
+    parameters: Annotated[Parameters, ColumnPrefix("params", tracked="params")] = Parameters()
+    scores: Annotated[dict[str, dict[str, float]], ColumnPrefix("")] = field(default_factory=dict)
+    memory: Annotated[Memory, ColumnPrefix("memory")] = Memory()
+    out_of_memory: Annotated[OutOfMemory, ColumnPrefix("memory")] = OutOfMemory()
+    time: Annotated[Time, ColumnPrefix("")] = Time()
+    flops: Annotated[Flops, ColumnPrefix("flops")] = Flops()
+    merge: Annotated[Merge, ColumnPrefix("merge")] = Merge()
     continual: Continual = Continual()
-    continual_summary: Annotated[ContinualSummary, Part("continual", tracked="continual")] = ContinualSummary()
-    probe: Annotated[Probe, Part("probe")] = Probe()
+    continual_summary: Annotated[ContinualSummary, ColumnPrefix("continual", tracked="continual")] = ContinualSummary()
+    probe: Annotated[Probe, ColumnPrefix("probe")] = Probe()
     task_gradients: TaskGradients = TaskGradients()
-    adapter: Annotated[Adapter, Part("adapter")] = Adapter()
-    dead: Annotated[list[str], Measure()] = field(default_factory=list)
-    notes: Annotated[list[str], Measure()] = field(default_factory=list)
-    steps: Annotated[Steps, Part("steps")] = Steps()
-    pack_size: Annotated[int, Measure("trials")] = 1
-    fingerprint: Annotated[str, Measure()] = ""
-    task: Annotated[str, Measure()]
-    model: Annotated[str, Measure()]
-    reason: Annotated[str, Measure()] = ""
-    seeds: Annotated[Seeds, Part("")] = Seeds()
+    adapter: Annotated[Adapter, ColumnPrefix("adapter")] = Adapter()
+    dead: Annotated[list[str], TableColumn()] = field(default_factory=list)
+    notes: Annotated[list[str], TableColumn()] = field(default_factory=list)
+    steps: Annotated[Steps, ColumnPrefix("steps")] = Steps()
+    pack_size: Annotated[int, TableColumn("trials")] = 1
+    fingerprint: Annotated[str, TableColumn()] = ""
+    task: Annotated[str, TableColumn()]
+    model: Annotated[str, TableColumn()]
+    reason: Annotated[str, TableColumn()] = ""
+    seeds: Annotated[Seeds, ColumnPrefix("")] = Seeds()
     data: Data = Data()
-    base: Annotated[Base, Part("")] = Base()
+    base: Annotated[Base, ColumnPrefix("")] = Base()
     provenance: Provenance = Provenance()
     command: str = ""
     reports: Matrix = field(default_factory=list)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.record.fields import Field, Measure, Part, Section, columns, fields_of, marked
+from harness.record.fields import ColumnPrefix, Field, Section, TableColumn, columns, fields_of, marked
 from harness.record.outcome import headline_score
 from harness.record.sections import Record
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def frame(records: Sequence[Record]) -> "pd.DataFrame":
-    """One row a trial, by number; a column for each measure and setting that any of them reached.
+    """One row a trial, by number; a column for each figure and setting that any of them reached.
 
     Lists are joined: targets by +, names by a space.
     """
@@ -22,7 +22,7 @@ def frame(records: Sequence[Record]) -> "pd.DataFrame":
     table: dict[str, list[Any]] = {}
     for field in fields_of(Record):
         rows = [dict(_cells(field, getattr(entry, field.name))) for entry in ordered]
-        always = not isinstance(field.mark, Part) or field.mark.settings
+        always = not isinstance(field.mark, ColumnPrefix) or field.mark.settings
         for name in dict.fromkeys(name for row in rows for name in row):
             values = [row.get(name) for row in rows]
             if always or any(value is not None for value in values):
@@ -36,24 +36,24 @@ def row(entry: Record) -> dict[str, Any]:
     return {name: value for name, value in cells if value is not None}
 
 
-def measured_columns() -> dict[str, Measure]:
+def measured_columns() -> dict[str, TableColumn]:
     """The unit and direction of each column; scores, which are named by split and metric, are not among them."""
-    found: dict[str, Measure] = {}
+    found: dict[str, TableColumn] = {}
     for field in fields_of(Record):
-        if isinstance(field.mark, Measure):
+        if isinstance(field.mark, TableColumn):
             found[field.mark.column or field.name] = field.mark
-        elif isinstance(field.mark, Part) and isinstance(field.default, Section):
-            found |= dict(marked(type(field.default), field.mark.columns))
+        elif isinstance(field.mark, ColumnPrefix) and isinstance(field.default, Section):
+            found |= dict(marked(type(field.default), field.mark.prefix))
     return found
 
 
 def _cells(field: Field, value: Any) -> Iterator[tuple[str, Any]]:
     """The columns of one field of the record, and what a trial has in them."""
-    if isinstance(field.mark, Measure):
+    if isinstance(field.mark, TableColumn):
         yield field.mark.column or field.name, _joined(value, " ")
-    elif isinstance(field.mark, Part) and isinstance(value, Section):
-        yield from ((name, _joined(cell, "+")) for name, cell in columns(value, field.mark.columns))
-    elif isinstance(field.mark, Part):
+    elif isinstance(field.mark, ColumnPrefix) and isinstance(value, Section):
+        yield from ((name, _joined(cell, "+")) for name, cell in columns(value, field.mark.prefix))
+    elif isinstance(field.mark, ColumnPrefix):
         for group, scores in value.items():
             yield from ((f"{group}_{name}", score) for name, score in scores.items())
 
@@ -63,7 +63,7 @@ def _joined(value: Any, mark: str) -> Any:
 
 
 def tracked(entry: Record, width: int | None = None) -> dict[str, Any]:
-    """What a tracker shows of a trial: flat keys, the headline first, then every measure as section/field.
+    """What a tracker shows of a trial: flat keys, the headline first, then each field with a column as section/field.
 
     `rank` is a number for every arm: of LoRA its rank, or the mean over layers; 0 where no layer is updated, as with a
     head alone; of full fine-tuning the `width` of the model's layers, the most that an update's rank can be, and left
@@ -97,18 +97,18 @@ def _rank(entry: Record, width: int | None) -> float | None:
 def _measured(entry: Record) -> Iterator[tuple[str, Any]]:
     for field in fields_of(Record):
         value = getattr(entry, field.name)
-        if isinstance(field.mark, Measure):
+        if isinstance(field.mark, TableColumn):
             yield field.name, _joined(value, " ")
         elif isinstance(value, Section) and value:
             for own in fields_of(type(value)):
-                if isinstance(own.mark, Measure):
+                if isinstance(own.mark, TableColumn):
                     yield tracked_key(field, own), _joined(getattr(value, own.name), "+")
-        elif isinstance(field.mark, Part) and not isinstance(value, Section):
+        elif isinstance(field.mark, ColumnPrefix) and not isinstance(value, Section):
             for split, scores in value.items():
                 yield from ((f"{split}/{name}", score) for name, score in scores.items())
 
 
 def tracked_key(field: Field, own: Field) -> str:
-    """The key that a tracker has for a measure of a section."""
-    section = (field.mark.tracked if isinstance(field.mark, Part) else None) or field.name
+    """The key that a tracker has for a field of a section."""
+    section = (field.mark.tracked if isinstance(field.mark, ColumnPrefix) else None) or field.name
     return f"{section}/{own.name}"

@@ -14,7 +14,7 @@ from harness.config import Config, SweepConfig
 from harness.config.arms import Point
 from harness.config.layer_ranks import PREFIX
 from harness.config.methods import HALVING
-from harness.config.rank_budget import Budget
+from harness.config.rank_budget import RankBudget
 from harness.record import Record, direction, figure
 from harness.record.figures import full_name
 
@@ -46,7 +46,7 @@ class SearchPlan:
     prune_after: int | None = None
     objectives: Mapping[str, float] = dataclasses.field(default_factory=dict)
     constraints: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    budget: Budget | None = None
+    budget: RankBudget | None = None
     enqueued: Sequence[Point] = ()
     history: Mapping[str, Sequence[Known]] = dataclasses.field(default_factory=dict)
 
@@ -124,7 +124,7 @@ class SearchPlan:
         return optuna.create_study(study_name="harness", sampler=sampler, pruner=pruner, directions=self.directions)
 
 
-def budget_of(sweep: SweepConfig) -> Budget | None:
+def budget_of(sweep: SweepConfig) -> RankBudget | None:
     """The budget of a sweep's ranks by group, once their layers are known."""
     ranks, budget = sweep.ranks, sweep.budget
     if ranks is None or budget is None or ranks.costs is None:
@@ -133,7 +133,7 @@ def budget_of(sweep: SweepConfig) -> Budget | None:
         {PREFIX + name: value for name, value in (found or {}).items()}
         for found in (ranks.costs, ranks.limits, ranks.present)
     )
-    return Budget(costs, ranks.low, ranks.high, budget.most, limits, ranks.fixed, present)
+    return RankBudget(costs, ranks.low, ranks.high, budget.most, limits, ranks.fixed, present)
 
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}

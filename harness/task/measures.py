@@ -13,10 +13,10 @@ from harness.config import ConfigError
 from harness.config.tasks.base import ORDER_MEASURES
 from harness.system.paths import listed
 
-Measure = Callable[[Tensor, Tensor], float]
+MetricFunction = Callable[[Tensor, Tensor], float]
 
 
-def named_measure(name: str, classes: int) -> Measure | None:
+def named_measure(name: str, classes: int) -> MetricFunction | None:
     """The measure of that name, of so many classes or, with none, of numbers; None where there is none.
 
     Raises ConfigError for one of two classes where there are more.

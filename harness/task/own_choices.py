@@ -23,7 +23,7 @@ _ALWAYS = 0.95  # of the rows
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class ChoiceQuestion:
     """A question, as a model reads it, and its options; `label` is what a table says of the right one."""
 
     text: str
@@ -70,14 +70,14 @@ def _is_withheld(config: ChoiceTaskConfig, table: Table) -> bool:
     return all(is_gap(cell) or str(cell) == "-1" for cell in cells)
 
 
-def questions(config: ChoiceTaskConfig, where: str, table: Table, *, labelled: bool) -> dict[object, Question]:
+def questions(config: ChoiceTaskConfig, where: str, table: Table, *, labelled: bool) -> dict[object, ChoiceQuestion]:
     """The questions of a table by row. Raises ConfigError, with the row, for options that are none."""
     texts = dict(
         zip(table.frame.index, filled(table, "task.question", config.question, gaps_allowed=True), strict=True)
     )
     columns = {name: items(table, "task.options", name) for name in config.options}
     labels = dict(table.column("task.label", config.label).items()) if labelled else {}
-    found: dict[object, Question] = {}
+    found: dict[object, ChoiceQuestion] = {}
     for row, text in texts.items():
         place = f"{where}: row {row}"
         if len(columns) == 1:
@@ -89,11 +89,11 @@ def questions(config: ChoiceTaskConfig, where: str, table: Table, *, labelled: b
                 tuple("" if is_gap(cell) else text_of(cell, f"{place}: {name}") for name, cell in cells_of_row.items()),
                 tuple(columns),
             )
-        found[row] = Question(text, options, labels.get(row))
+        found[row] = ChoiceQuestion(text, options, labels.get(row))
     return found
 
 
-def gap_in(question: Question, *, labelled: bool) -> str | None:
+def gap_in(question: ChoiceQuestion, *, labelled: bool) -> str | None:
     """What keeps a row from being a question; None where nothing does."""
     if not question.text.strip():
         return "no question"
@@ -106,7 +106,7 @@ def gap_in(question: Question, *, labelled: bool) -> str | None:
 
 def _kept(
     config: ChoiceTaskConfig, split: str, where: str, table: Table, left: dict[str, list[str]]
-) -> dict[object, Question]:
+) -> dict[object, ChoiceQuestion]:
     """The rows that are questions; others are refused with their numbers, or noted in `left`."""
     rows = questions(config, where, table, labelled=True)
     found = {row: gap for row, question in rows.items() if (gap := gap_in(question, labelled=True)) is not None}
@@ -121,7 +121,9 @@ def _kept(
     return {row: question for row, question in rows.items() if row not in found}
 
 
-def _answers(config: ChoiceTaskConfig, where: str, rows: Mapping[str, Mapping[object, Question]]) -> dict[str, int]:
+def _answers(
+    config: ChoiceTaskConfig, where: str, rows: Mapping[str, Mapping[object, ChoiceQuestion]]
+) -> dict[str, int]:
     """The right option of each row of all files, which name it in one way."""
     several = len(rows) > 1
     named = {
@@ -138,7 +140,7 @@ def _frame(
     split: str,
     where: str,
     table: Table,
-    rows: Mapping[object, Question],
+    rows: Mapping[object, ChoiceQuestion],
     answers: Mapping[str, int],
     left: dict[str, list[str]],
 ) -> pd.DataFrame:
@@ -165,7 +167,7 @@ def _frame(
     return once
 
 
-def _source(question: Question) -> str:
+def _source(question: ChoiceQuestion) -> str:
     options = sorted(question.options.texts, key=lambda text: (normalised(text), text))
     return "\n".join((question.text, *options))
 

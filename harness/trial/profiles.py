@@ -10,7 +10,7 @@ from harness import record
 from harness.config import Config, ConfigError, check, stored_sweep, to_dict
 from harness.config.allocation import Allocation
 from harness.config.layer_ranks import BudgetConfig
-from harness.config.rank_budget import Budget, RankCosts, allocate
+from harness.config.rank_budget import RankBudget, RankCosts, allocate
 from harness.record import Record, best_on_validation
 from harness.system.study_files import has_begun
 from harness.trial.allocation import adapter_energies, gradient_energies, variance_shares
@@ -149,7 +149,7 @@ def allocated(gains: Gains, costs: RankCosts, most: int, limits: Mapping[str, in
 
 
 def _proportional(wanted: Mapping[str, int], costs: RankCosts, most: int, limits: Mapping[str, int]) -> Ranks:
-    budget = Budget(costs.each, 0, max(limits.values()), most, limits, present=costs.present)
+    budget = RankBudget(costs.each, 0, max(limits.values()), most, limits, present=costs.present)
     found = budget.project({layer: wanted.get(layer, 0) for layer in costs.each})
     return {layer: int(rank) for layer, rank in found.items()}
 

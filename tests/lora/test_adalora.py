@@ -10,7 +10,16 @@ from peft import AdaLoraConfig, get_peft_model
 from peft.tuners.adalora.layer import RankAllocator
 from torch import nn
 
-from harness.lora import Budget, LoraSpec, adapt, effective_ranks, final_budget, kept_ranks, set_active, updates_of
+from harness.lora import (
+    AdaLoraSchedule,
+    LoraSpec,
+    adapt,
+    effective_ranks,
+    final_budget,
+    kept_ranks,
+    set_active,
+    updates_of,
+)
 from tests.lora.test_variants import disturb
 
 
@@ -34,7 +43,7 @@ def test_scores_and_outputs_are_pefts():
         layer.lora_E["default"].data.copy_(update.lora_E[:, None])
     x = torch.randn(7, 6, dtype=torch.float64)
     torch.testing.assert_close(base(x), theirs(x), atol=1e-4, rtol=1e-4)  # PEFT divides by rank + 1e-5
-    ours, allocator = Budget(base, 4, 20), RankAllocator(theirs.base_model.model, config, "default")
+    ours, allocator = AdaLoraSchedule(base, 4, 20), RankAllocator(theirs.base_model.model, config, "default")
     for _ in range(3):
         for model in (base, theirs):
             model.zero_grad()
@@ -55,7 +64,7 @@ def test_the_budget_falls_on_the_cubic_and_ends_where_it_should():
     base, spec = two_layers(), LoraSpec(2, 1.0, ("0", "1"), variant="adalora", settings={"initial_rank": 4})
     adapt(base, spec, {})
     assert final_budget(base, spec.final_rank_at) == 4
-    budget = Budget(base, final_budget(base, spec.final_rank_at), 40)
+    budget = AdaLoraSchedule(base, final_budget(base, spec.final_rank_at), 40)
     assert [budget.budget(step) for step in (1, 4, 28, 40)] == [8, 8, 4, 4]
     assert budget.budget(16) == int(4 + 4 * 0.5**3)
     x = torch.randn(16, 6, dtype=torch.float64)
@@ -116,7 +125,7 @@ def test_a_prefix_has_alpha_over_its_own_rank():
 def test_a_step_without_numbers_leaves_the_importance_alone():
     base = two_layers()
     adapt(base, LoraSpec(2, 1.0, ("0", "1"), variant="adalora"), {})
-    budget = Budget(base, 4, 20)
+    budget = AdaLoraSchedule(base, 4, 20)
     for value in (1.0, math.inf):
         for update in budget.updates:
             for tensor in (update.lora_A, update.lora_B, update.lora_E):
@@ -129,7 +138,7 @@ def test_every_matrix_of_a_recurrent_layer_has_its_own_allocation():
     base = nn.Sequential(nn.LSTM(6, 5, 2)).double()
     adapt(base, LoraSpec(2, 1.0, ("0",), variant="adalora"), {})
     disturb(base)
-    budget = Budget(base, 8, 20)
+    budget = AdaLoraSchedule(base, 8, 20)
     (base(torch.randn(3, 2, 6, dtype=torch.float64))[0] - 1).square().mean().backward()
     budget._look()
     budget.kept = budget._choose(8)

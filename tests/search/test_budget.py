@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config.rank_budget import Budget, RankCosts, allocate
+from harness.config.rank_budget import RankBudget, RankCosts, allocate
 from harness.search.plan import SearchPlan
 from tests.test_record import make
 
@@ -20,7 +20,7 @@ def test_a_projected_point_uses_the_budget_and_no_rank_could_be_one_higher(costs
     low, high = 1, data.draw(st.integers(2, 12))
     fixed = data.draw(st.sampled_from([0, 1, 1000]))
     most = fixed + data.draw(st.integers(sum(costs), 100))
-    budget = Budget(dict(zip(keys, costs, strict=True)), low, high, most, fixed=fixed)
+    budget = RankBudget(dict(zip(keys, costs, strict=True)), low, high, most, fixed=fixed)
     point = {key: data.draw(st.integers(low, high)) for key in keys} | {"lr": 0.1}
     found = budget.project(point)
     assert fixed + sum(budget.costs[key] * found[key] for key in keys) == budget.used(found) <= most
@@ -49,7 +49,7 @@ def test_no_greater_factor_fits_than_the_one_that_a_projection_takes(costs, data
 
     factors = {Fraction(rank, value) for value in wanted.values() for rank in range(1, high + 1)} | {Fraction(0)}
     best = ranks(max(factor for factor in factors if used(ranks(factor)) <= most))
-    found = Budget(dict(zip(keys, costs, strict=True)), 1, high, most).project(wanted)
+    found = RankBudget(dict(zip(keys, costs, strict=True)), 1, high, most).project(wanted)
     assert all(
         best[key] <= found[key] <= best[key] + (most - used(best)) // cost
         for key, cost in zip(keys, costs, strict=True)
@@ -62,7 +62,7 @@ def test_what_comes_with_the_first_rank_is_paid_with_it_alone(costs, data):
     keys, high = [f"k{index}" for index in range(len(costs))], data.draw(st.integers(1, 5))
     present = {key: data.draw(st.integers(0, 9)) for key in keys}
     most = data.draw(st.integers(0, 80))
-    budget = Budget(dict(zip(keys, costs, strict=True)), 0, high, most, present=present)
+    budget = RankBudget(dict(zip(keys, costs, strict=True)), 0, high, most, present=present)
     found = budget.project({key: data.draw(st.integers(0, high)) for key in keys})
 
     def cost(ranks):
@@ -73,21 +73,23 @@ def test_what_comes_with_the_first_rank_is_paid_with_it_alone(costs, data):
 
 
 def test_optuna_is_told_the_use_of_a_budget_as_a_share_of_it():
-    plan = SearchPlan(seed=0, startup=1, objective="accuracy", budget=Budget({"a": 10, "b": 1}, 1, 9, 100, fixed=50))
+    plan = SearchPlan(
+        seed=0, startup=1, objective="accuracy", budget=RankBudget({"a": 10, "b": 1}, 1, 9, 100, fixed=50)
+    )
     shares = [plan.violations(make(0, point={"a": a, "b": b})) for a, b in ((5, 0), (4, 5), (6, 1))]
     assert shares == [{"budget": 0.0}, {"budget": 95 / 100 - 1}, {"budget": 111 / 100 - 1}]
     assert plan.violations(make(0, point={"lr": 0.1})) == {}, "a baseline has no ranks by group"
 
 
 def test_a_point_that_fits_exactly_stays_and_multiples_of_it_come_to_it():
-    budget = Budget({"a": 10, "b": 20}, 0, 64, 10 * 4 + 20 * 2)
+    budget = RankBudget({"a": 10, "b": 20}, 0, 64, 10 * 4 + 20 * 2)
     for factor in (1, 2, 5):
         assert budget.project({"a": 4 * factor, "b": 2 * factor}) == {"a": 4, "b": 2}
     assert budget.project({"a": 0, "b": 4})["b"] == 4, "rank 0 stays where the rest uses the budget"
 
 
 def test_a_group_has_no_more_than_its_own_limit_and_the_others_take_what_is_left():
-    budget = Budget({"a": 1, "b": 1}, 0, 12, 16, {"a": 3})
+    budget = RankBudget({"a": 1, "b": 1}, 0, 12, 16, {"a": 3})
     assert budget.project({"a": 1, "b": 1}) == {"a": 3, "b": 12}
     assert budget.project({"a": 5, "b": 0}) == {"a": 3, "b": 12}
 

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from harness.config import Choice, Range
 from harness.config.arms import Arm
-from harness.config.rank_budget import Budget
+from harness.config.rank_budget import RankBudget
 from harness.search import methods
 from harness.search.plan import Earlier, SearchPlan
 from harness.search.proposals import _sampler_seed, propose
@@ -192,7 +192,7 @@ LEARNED = {
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_a_sampler_learns_from_the_ranks_that_were_trained_under_a_budget(name, monkeypatch):
-    budget, told = Budget(dict.fromkeys(RANKS, 10), 1, 32, 200), {}
+    budget, told = RankBudget(dict.fromkeys(RANKS, 10), 1, 32, 200), {}
     plan = dataclasses.replace(plan_of(name, LEARNED[name]), budget=budget, enqueued=[{"rank0": 32, "rank1": 1}])
     arm = Arm("a", {}, RANKS | {"lr": NUMBERS["lr"]})
     ask = optuna.Study.ask

@@ -69,7 +69,7 @@ def penalty(network: nn.Module) -> Tensor:
     return ORTHOGONALITY * orthogonality(network)
 
 
-class Budget(RankSchedule):
+class AdaLoraSchedule(RankSchedule):
     """AdaLoRA's allocation: triplets are ranked by smoothed sensitivity × uncertainty, the least are set to zero.
 
     The sum of ranks falls from what the network has to `final` on a cubic schedule (Zhang et al., 2023, equation 12).
@@ -172,9 +172,9 @@ def final_budget(network: nn.Module, final_rank_at: Callable[[str], int]) -> int
     return sum(final_rank_at(name) for name, _ in named_updates(network))
 
 
-def schedule(network: nn.Module, final_rank_at: Callable[[str], int], steps: int, _: int) -> Budget:
+def schedule(network: nn.Module, final_rank_at: Callable[[str], int], steps: int, _: int) -> AdaLoraSchedule:
     """The budget from what the network has to the sum of its final ranks."""
-    return Budget(network, final_budget(network, final_rank_at), steps)
+    return AdaLoraSchedule(network, final_budget(network, final_rank_at), steps)
 
 
 def adalora_updates(network: nn.Module) -> list[AdaLoraUpdate]:

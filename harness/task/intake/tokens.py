@@ -26,7 +26,7 @@ _BLANKS = re.compile(" +")  # others, as one that is not broken at, are part of 
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
+class TokenLine:
     """The number of a line in its file, and its columns."""
 
     number: int
@@ -44,7 +44,7 @@ def has_lines(path: Path, names: Collection[str]) -> bool:
     return _PARTED.search(text) is not None and header.isdisjoint(map(str.casefold, names))
 
 
-def refuse_numbers(where: str, rows: Sequence[tuple[str, Sequence[Line]]]) -> None:
+def refuse_numbers(where: str, rows: Sequence[tuple[str, Sequence[TokenLine]]]) -> None:
     """Raise ConfigError for rows whose words stand behind their numbers and have two columns of tags, as GermEval's."""
     lines = [line.cells for _, row in rows for line in row]
     if all(len(cells) > 3 and cells[0].isdecimal() for cells in lines) and any(cells[-2] == "O" for cells in lines):
@@ -52,7 +52,7 @@ def refuse_numbers(where: str, rows: Sequence[tuple[str, Sequence[Line]]]) -> No
         raise ConfigError(f"{where}: its first column numbers the tokens, and two have tags; {rule}")
 
 
-def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[str, list[Line]]], str]:
+def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[str, list[TokenLine]]], str]:
     """The rows of a file of a token a line, by the numbers of their first lines, and its encoding.
 
     Columns are parted by tabs, or by blanks; lines end as on an old Mac, where nothing else ends one. Comments before a
@@ -63,7 +63,7 @@ def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[s
         text, found = decode(read_bytes(path, key), encoding)
     except ValueError as error:
         raise ConfigError(f"{key}={path}: {error}") from None
-    rows: list[tuple[str, list[Line]]] = []
+    rows: list[tuple[str, list[TokenLine]]] = []
     open_row = False
     words = path.suffix.lower() == CONLLU
     comment = re.compile("#") if words else _COMMENT
@@ -77,18 +77,18 @@ def read_lines(key: str, path: Path, encoding: str | None) -> tuple[list[tuple[s
             if not open_row:
                 rows.append((str(number), []))
                 open_row = True
-            rows[-1][1].append(Line(number, cells))
+            rows[-1][1].append(TokenLine(number, cells))
     if not rows:
         raise ConfigError(f"{key}={path}: no line of a token in it")
     return [(name, _words(f"{key}={path}", lines)) for name, lines in rows] if words else rows, found
 
 
-def _words(where: str, lines: list[Line]) -> list[Line]:
+def _words(where: str, lines: list[TokenLine]) -> list[TokenLine]:
     """The columns of words behind their numbers; 3-4 is what two are written as, and 5.1 is not written at all."""
     for line in lines:
         if len(line.cells) != len(COLUMNS) + 1:
             raise ConfigError(f"{where}: line {line.number} has {len(line.cells)} columns, of a .conllu it is ten")
-    return [Line(line.number, line.cells[1:]) for line in lines if line.cells[0].isdecimal()]
+    return [TokenLine(line.number, line.cells[1:]) for line in lines if line.cells[0].isdecimal()]
 
 
 def place_of_tags(tags: str, where: str) -> int:

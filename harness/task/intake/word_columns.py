@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from harness.config import ConfigError
-from harness.task.intake.tokens import Line
+from harness.task.intake.tokens import TokenLine
 
 _NUMBER = re.compile(r"\d+([-.:]\d+)?")
 _RANGE = re.compile(r"\d+[-.]\d+")
@@ -12,7 +12,7 @@ _SIGNS = re.compile(r"[#=%@]{2,}(?=\w)")
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 _WORDS_AND_INDEX = 10  # columns of CoNLL-X and CoNLL-U
 
-Rows = Sequence[tuple[str, Sequence[Line]]]
+Rows = Sequence[tuple[str, Sequence[TokenLine]]]
 
 
 def places_of_both(where: str, rows: Rows, tokens: str, tags: str) -> tuple[int, int]:
